@@ -1,0 +1,80 @@
+"""``python -m benchmarks``: run the workloads, print the table, write ``docs/benchmarks/latest.json``.
+
+Exit codes: 0 all was measured (whether or not the bars are met: a busy machine is no broken proxy);
+1 something could not be measured; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from benchmarks import bulk, connections, idle, look_up, machine, report
+from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors
+from benchmarks.series import Series, Workload, run
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("bulk", bulk.UNIT, bulk.probes, 4),
+        Workload("connections", connections.UNIT, connections.probes, 4),
+        Workload("idle", idle.UNIT, idle.probes, 1),
+        Workload("routes", look_up.UNIT, look_up.probes, 4),
+    )
+}
+_QUICK = 0.1
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="smartproxy beside others")
+    parser.add_argument(
+        "--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="not all of them"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work: for development")
+    parser.add_argument("--output", type=Path, help="write the JSON there, not to docs/benchmarks")
+    parser.add_argument("--render", action="store_true", help="print the table of latest.json in RST")
+    return parser.parse_args(argv)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave by way of every ``finally``, so that what we started ends."""
+    del frame
+    raise SystemExit(128 + number)
+
+
+def _measure(options: argparse.Namespace) -> report.Document:
+    where = machine.facts()
+    scale = _QUICK if options.quick else 1.0
+    measured: dict[str, Series] = {
+        name: run(WORKLOADS[name], options.rounds, scale) for name in options.only
+    }  # fmt: skip
+    return report.document(measured, where, rounds=options.rounds, quick=options.quick)
+
+
+def main(argv: list[str]) -> int:
+    options = _arguments(argv)
+    if options.render:
+        print(report.rst(report.load()))
+        return 0
+    signal.signal(signal.SIGTERM, _end)
+    allow_descriptors(1024)
+    os.sched_setaffinity(0, LOAD_CPUS)
+    try:
+        content = _measure(options)
+    except (BenchmarkError, OSError) as failed:
+        print(f"benchmarks: {failed}", *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)
+        return 1
+    print(report.text(content))
+    whole = not options.quick and len(options.only) == len(WORKLOADS)
+    if whole or options.output:
+        report.save(content, options.output or report.LATEST)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""The far end of a benchmark's connections: three small servers, each a process of its own.
+
+``python -m benchmarks.backends KIND PORT HOST [HOST ...]`` where KIND is
+
+* ``answer``: read one message, answer with its first 64 bytes, wait for the client's end, close;
+* ``source``: read eight bytes, a big-endian count, and send that many bytes as fast as they are taken;
+* ``hold``: greet with one byte and keep the connection until the other side ends it.
+
+Plain blocking or epoll-driven sockets: what they cost lands on another CPU and in no result, but the less
+it is, the more the proxy gets to do at a time.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks.messages import HANDSHAKE, HELLO, SMALL
+from benchmarks.processes import LOAD_CPUS, PYTHON, Process, allow_descriptors
+
+#: A megabyte that does not repeat within itself: the content of bulk transfers, over and over.
+BLOCK = b"".join(struct.pack("!Q", n * 0x9E3779B97F4A7C15 % 2**64) for n in range(2**17))
+#: What ``hold`` greets with.
+GREETING = b"."
+
+Address = tuple[str, int]
+
+
+def start(kind: str, addresses: tuple[Address, ...], stack: ExitStack, directory: Path) -> None:
+    """Start one that listens on all of ``addresses``, which share their port, until ``stack`` unwinds."""
+    port = addresses[0][1]
+    hosts = [host for host, _ in addresses]
+    command = [*PYTHON, "-m", "benchmarks.backends", kind, str(port), *hosts]
+    log = directory / f"backend-{kind}.log"
+    process = stack.enter_context(Process(f"backend {kind}", command, log, LOAD_CPUS))
+    for host in hosts:
+        process.wait_until_listening(host, port)
+
+
+class Loop:
+    """One epoll loop over listeners and connections; what is said, a subclass says."""
+
+    def __init__(self, listeners: list[socket.socket]) -> None:
+        self._epoll = select.epoll()
+        self._listeners = {listener.fileno(): listener for listener in listeners}
+        self._open: dict[int, socket.socket] = {}
+        for number in self._listeners:
+            self._epoll.register(number, select.EPOLLIN)
+
+    def run(self) -> None:
+        while True:
+            for number, _ in self._epoll.poll():
+                if number in self._listeners:
+                    self._accept(self._listeners[number])
+                else:
+                    self._read(number)
+
+    def _accept(self, listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        self._open[connection.fileno()] = connection
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        self.accepted(connection)
+
+    def _read(self, number: int) -> None:
+        connection = self._open[number]
+        try:
+            data = connection.recv(4096)
+            self.received(number, data)
+        except OSError:
+            data = b""
+        if not data:
+            del self._open[number]
+            connection.close()
+
+    def accepted(self, connection: socket.socket) -> None:
+        """``connection`` has come in."""
+
+    def received(self, number: int, data: bytes) -> None:
+        """``data`` has come in on connection ``number``; none means that it is over."""
+
+
+class Answer(Loop):
+    """Answer a message with its first 64 bytes, once all of it is there."""
+
+    def __init__(self, listeners: list[socket.socket]) -> None:
+        super().__init__(listeners)
+        self._begun: dict[int, bytes] = {}
+
+    def received(self, number: int, data: bytes) -> None:
+        before = self._begun.pop(number, b"")
+        message = before + data
+        wanted = HELLO if message[:1] == bytes((HANDSHAKE,)) else SMALL
+        if len(before) < wanted <= len(message):
+            self._open[number].sendall(message[:SMALL])
+        elif data:
+            self._begun[number] = message
+
+
+class Hold(Loop):
+    """Greet, and keep the connection."""
+
+    def accepted(self, connection: socket.socket) -> None:
+        connection.sendall(GREETING)
+
+
+class Source:
+    """Send as much as was asked for. A thread a connection, blocking: the quickest that Python can."""
+
+    def __init__(self, listeners: list[socket.socket]) -> None:
+        self._listeners = listeners
+
+    def run(self) -> None:
+        (listener,) = self._listeners
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=self._send, args=(connection,), daemon=True).start()
+
+    def _send(self, connection: socket.socket) -> None:
+        with connection:
+            request = connection.recv(8, socket.MSG_WAITALL)
+            total = struct.unpack("!Q", request)[0] if len(request) == 8 else 0
+            block = memoryview(BLOCK)
+            sent = 0
+            while sent < total:
+                at = sent % len(block)
+                sent += connection.send(block[at : at + total - sent])
+
+
+KINDS: dict[str, type[Answer | Hold | Source]] = {"answer": Answer, "hold": Hold, "source": Source}
+
+
+def main(arguments: list[str]) -> None:
+    kind, port, *hosts = arguments
+    allow_descriptors(0)
+    listeners = [socket.create_server((host, int(port)), backlog=4096) for host in hosts]
+    KINDS[kind](listeners).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

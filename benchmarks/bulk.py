@@ -1,0 +1,82 @@
+"""Bulk TCP: CPU-seconds for each GB (10⁹ bytes) that goes through, from the backend to the client.
+
+The client has the kernel throw the bytes away uncopied (``MSG_TRUNC``, tcp(7)), so that the proxy is what
+limits the speed. Before the first round, a smaller transfer is read and compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks import backends, contestants
+from benchmarks.backends import BLOCK
+from benchmarks.contestants import Job, Running
+from benchmarks.processes import BenchmarkError, free_port
+from benchmarks.series import Probe
+
+UNIT = "s/GB"
+_GB = 1_000_000_000
+_BACKEND = "127.0.0.11"
+_STALLS_AFTER = 30.0
+_SETTLES_IN = 0.1
+_READ_SIZE = 1 << 20
+
+
+def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
+    """Everything started and warm. Each probe moves ``0.5 * scale`` GB."""
+    port = free_port()
+    backends.start("source", ((_BACKEND, port),), stack, directory)
+    fast = Job((_BACKEND,), port)
+    jobs = {
+        "ours": fast,
+        "ours/transport": Job((_BACKEND,), port, accelerated=False),
+        "haproxy": fast,
+        "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),
+        "portforward": fast,
+    }
+    running = {key: contestants.start(key, job, stack, directory) for key, job in jobs.items()}
+    for proxy in running.values():
+        _check_content(proxy)
+    return {key: partial(_cost, proxy, int(0.5 * _GB * scale)) for key, proxy in running.items()}
+
+
+def _cost(proxy: Running, size: int) -> float:
+    before = proxy.process.cpu_ns
+    _discard(proxy.address, size)
+    time.sleep(_SETTLES_IN)
+    return (proxy.process.cpu_ns - before) / size  # ns a byte are seconds a GB
+
+
+def _request(address: tuple[str, int], size: int) -> socket.socket:
+    connection = socket.create_connection(address, _STALLS_AFTER)
+    connection.sendall(struct.pack("!Q", size))
+    return connection
+
+
+def _discard(address: tuple[str, int], size: int) -> None:
+    buffer = bytearray(_READ_SIZE)
+    left = size
+    with _request(address, size) as connection:
+        while count := connection.recv_into(buffer, _READ_SIZE, socket.MSG_TRUNC):
+            left -= count
+    if left:
+        raise BenchmarkError(f"{left} of {size} bytes are missing")
+
+
+def _check_content(proxy: Running, size: int = 64 << 20) -> None:
+    expected = memoryview(BLOCK)
+    received = 0
+    with _request(proxy.address, size) as connection:
+        while data := connection.recv(_READ_SIZE):
+            at = received % len(BLOCK)
+            head = expected[at : at + len(data)]
+            if data[: len(head)] != head or data[len(head) :] != expected[: len(data) - len(head)]:
+                raise BenchmarkError(f"{proxy.process.name} changed a byte near {received}")
+            received += len(data)
+    if received != size:
+        raise BenchmarkError(f"{proxy.process.name} brought {received} of {size} bytes")

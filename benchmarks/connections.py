@@ -1,0 +1,122 @@
+"""One TCP connection with one small exchange: microseconds of the proxy's CPU for each.
+
+Connect, send 64 bytes, read 64 back, close: 20,000 times a round, 32 at any moment. A PROXY header or a
+ClientHello comes with the first bytes, in one segment. The client closes first, cleanly, after it has read
+its answer, the same for all. Sixteen client addresses and sixteen backend addresses keep the waiting ports
+(TIME_WAIT) of earlier rounds from running out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks import backends, contestants
+from benchmarks.contestants import Job, Running
+from benchmarks.messages import SMALL, Opening, behind_header, hello_for, plain
+from benchmarks.processes import BenchmarkError, free_port
+from benchmarks.series import Probe
+
+UNIT = "µs/connection"
+_AT_ONCE = 32
+_STALLS_AFTER = 10.0
+_SETTLES_IN = 0.1
+_CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
+_BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
+_SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
+
+
+def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
+    """Everything started and warm. Each probe makes ``5,000 * scale`` connections."""
+    port = free_port()
+    backends.start("answer", tuple((host, port) for host in _BACKENDS), stack, directory)
+    base = Job(_BACKENDS, port)
+    few, many = _domains(10), _domains(10_000)
+    behind = Job(_BACKENDS, port, accepts_header=True)
+    by_name, by_many = Job(_BACKENDS, port, domains=few), Job(_BACKENDS, port, domains=many)
+    entries: dict[str, tuple[Job, Opening]] = {
+        "ours": (base, plain),
+        "haproxy": (base, plain),
+        "portforward": (base, plain),
+        "ours/no limits": (Job(_BACKENDS, port, limits=False), plain),
+        "ours/header": (behind, behind_header),
+        "haproxy/header": (behind, behind_header),
+        "ours/sni": (by_name, hello_for(few)),
+        "haproxy/sni": (by_name, hello_for(few)),
+        "ours/sni 10000": (by_many, hello_for(many)),
+        "haproxy/sni 10000": (by_many, hello_for(many)),
+    }
+    serials = itertools.count()
+    made: dict[str, Probe] = {}
+    for key, (job, opening) in entries.items():
+        proxy = contestants.start(key, job, stack, directory)
+        made[key] = partial(_cost, proxy, opening, serials, int(5_000 * scale))
+        _cost(proxy, opening, serials, 2_000)
+    return made
+
+
+def _domains(count: int) -> tuple[str, ...]:
+    return tuple(f"site{n:05}.bench.example" for n in range(count))
+
+
+def _cost(proxy: Running, opening: Opening, serials: Iterator[int], count: int) -> float:
+    before = proxy.process.cpu_ns
+    Clients(proxy.address, opening, serials).exchange(count)
+    time.sleep(_SETTLES_IN)
+    return (proxy.process.cpu_ns - before) / count / 1000
+
+
+class Clients:
+    """32 clients at a time, over one epoll. Connecting over loopback is done when ``connect`` returns."""
+
+    def __init__(self, address: tuple[str, int], opening: Opening, serials: Iterator[int]) -> None:
+        self._address = address
+        self._opening = opening
+        self._serials = serials
+        self._sources = itertools.cycle(_CLIENTS)
+        self._epoll = select.epoll()
+        self._open: dict[int, tuple[socket.socket, bytes]] = {}
+
+    def exchange(self, count: int) -> None:
+        """Make ``count`` connections.
+
+        :raises BenchmarkError: where an answer is missing or is another's.
+        """
+        begun = min(count, _AT_ONCE)
+        for _ in range(begun):
+            self._begin()
+        while self._open:
+            events = self._epoll.poll(_STALLS_AFTER)
+            if not events:
+                raise BenchmarkError(f"{len(self._open)} of {count} answers do not come")
+            for number, _ in events:
+                self._end(number)
+            for _ in range(min(len(events), count - begun)):
+                self._begin()
+                begun += 1
+        self._epoll.close()
+
+    def _begin(self) -> None:
+        message, answer = self._opening(next(self._serials))
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+        client.setsockopt(socket.SOL_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
+        client.bind((next(self._sources), 0))
+        client.connect(self._address)
+        client.sendall(message)
+        self._open[client.fileno()] = (client, answer)
+        self._epoll.register(client.fileno(), select.EPOLLIN)
+
+    def _end(self, number: int) -> None:
+        client, answer = self._open.pop(number)
+        with client:
+            received = client.recv(SMALL)
+        if received != answer:
+            raise BenchmarkError(f"{answer!r} was expected, {received!r} came")

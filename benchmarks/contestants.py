@@ -1,0 +1,149 @@
+"""The proxies that are compared, and how one job is said in each one's configuration language.
+
+A job is in nobody's language. A contestant turns it into the command that starts the proxy, and writes
+what that command reads into a directory of its own. A further proxy is a further function here and an
+entry in ``CONTESTANTS``; a workload names it, and the rest follows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, free_port
+
+LISTEN_ON = "127.0.0.1"
+#: A limit that is checked and never reached.
+_NEVER_REACHED = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a proxy has to do.
+
+    :ivar backend_hosts: dialed in turn, all on ``backend_port``.
+    :ivar accepts_header: clients come behind a PROXY header.
+    :ivar domains: one route for each, by SNI; none means one route that looks at nothing.
+    :ivar limits: count clients and their rates against limits, which are never reached.
+    :ivar accelerated: relay in the kernel, where the proxy can be told.
+    """
+
+    backend_hosts: tuple[str, ...]
+    backend_port: int
+    accepts_header: bool = False
+    domains: tuple[str, ...] = ()
+    limits: bool = True
+    accelerated: bool = True
+
+
+#: From a job, the port to listen on and a directory: the command.
+Contestant = Callable[[Job, int, Path], list[str]]
+
+
+def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
+    """This checkout's, by the ``twistd`` beside the running Python."""
+    target = {"host": list(job.backend_hosts), "port": job.backend_port}
+    match = {"ports": [port], "address": LISTEN_ON}
+    domains = [{"domains": [domain]} for domain in job.domains] or [{}]
+    settings: dict[str, object] = {
+        "acceleration": "auto" if job.accelerated else "off",
+        "routes": [
+            {"name": f"bench-{n}", "match": match | asks, "action": {"type": "forward", "targets": [target]}}
+            for n, asks in enumerate(domains)
+        ],
+    }
+    if job.accepts_header:
+        settings["proxyIPs"] = ["127.0.0.0/8"]
+    if job.limits:
+        names = ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute")
+        settings |= dict.fromkeys(names, _NEVER_REACHED)
+    path = directory / "smartproxy.json"
+    path.write_text(json.dumps(settings))
+    twistd = Path(PYTHON[0]).with_name("twistd")
+    return [*PYTHON, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
+
+
+def haproxy(job: Job, port: int, directory: Path) -> list[str]:
+    """Debian's, as it would be set up for this: one thread, splice where it helps, no log."""
+    servers = [f"    server s{n} {host}:{job.backend_port}" for n, host in enumerate(job.backend_hosts)]
+    lines = [
+        "global",
+        "    nbthread 1",
+        "    maxconn 6000",
+        "defaults",
+        "    mode tcp",
+        "    option splice-auto" if job.accelerated else "",
+        "    timeout connect 5s",
+        "    timeout client 1m",
+        "    timeout server 1m",
+        "frontend bench",
+        f"    bind {LISTEN_ON}:{port}" + (" accept-proxy" if job.accepts_header else ""),
+        *_haproxy_choice(job, directory),
+        "backend all",
+        "    balance roundrobin",
+        *servers,
+    ]
+    path = directory / "haproxy.cfg"
+    path.write_text("\n".join(lines) + "\n")
+    return [haproxy_program(), "-db", "-f", str(path)]
+
+
+def _haproxy_choice(job: Job, directory: Path) -> list[str]:
+    if not job.domains:
+        return ["    default_backend all"]
+    path = directory / "domains.map"
+    path.write_text("".join(f"{domain} all\n" for domain in job.domains))
+    return [
+        "    tcp-request inspect-delay 5s",
+        "    tcp-request content accept if { req.ssl_hello_type 1 }",
+        f"    use_backend %[req.ssl_sni,lower,map({path})]",
+    ]
+
+
+def haproxy_program() -> str:
+    """:raises BenchmarkError: where there is none."""
+    found = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if found is None:
+        raise BenchmarkError("there is no haproxy to compare with: apt-get install haproxy")
+    return found
+
+
+def portforward(job: Job, port: int, directory: Path) -> list[str]:
+    """Twisted's, which knows nothing but to forward."""
+    del directory
+    if job.domains or job.accepts_header:
+        raise ValueError("portforward knows neither SNI nor the PROXY header")
+    return [*PYTHON, "-m", "benchmarks.portforward", str(port), str(job.backend_port), *job.backend_hosts]
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "ours": smartproxy,
+    "haproxy": haproxy,
+    "portforward": portforward,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A contestant at work: where its clients go, and its process."""
+
+    address: tuple[str, int]
+    process: Process
+
+
+def start(key: str, job: Job, stack: ExitStack, directory: Path) -> Running:
+    """Start a contestant, which ends when ``stack`` unwinds.
+
+    :param key: ``NAME`` or ``NAME/VARIANT``; the name is one of ``CONTESTANTS``.
+    """
+    place = directory / key.replace("/", "-").replace(" ", "-")
+    place.mkdir()
+    port = free_port()
+    command = CONTESTANTS[key.partition("/")[0]](job, port, place)
+    process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS))
+    process.wait_until_listening(LISTEN_ON, port)
+    return Running((LISTEN_ON, port), process)

@@ -1,0 +1,39 @@
+"""Where a benchmark ran, and which versions ran there. Numbers without it mean nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import ssl
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.contestants import haproxy_program
+
+
+def facts() -> dict[str, str | int]:
+    """What to know about this machine and its versions, ready for JSON."""
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count() or 0,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "twisted": version("twisted"),
+        "openssl": ssl.OPENSSL_VERSION,
+        "haproxy": _haproxy_version(),
+    }
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _haproxy_version() -> str:
+    shown = subprocess.run([haproxy_program(), "-v"], capture_output=True, text=True, check=True).stdout
+    return shown.split()[2]

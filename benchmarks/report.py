@@ -1,0 +1,99 @@
+"""The numbers, for a terminal, for a README and for whoever wants all of them.
+
+``latest.json`` holds every round, so that a reader may take other ratios than ours, the rows with their
+bars, and the machine. Both tables are made from its rows: what is printed and what is kept are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import ROOT
+from benchmarks.scorecard import results
+from benchmarks.series import Series
+
+LATEST = ROOT / "docs" / "benchmarks" / "latest.json"
+
+_HEAD = ("workload", "unit", "smartproxy", "haproxy", "portforward", "ratio", "bar", "met")
+_VERDICT = {True: "yes", False: "NO", None: "-"}
+
+Document = dict[str, Any]
+
+
+def document(measured: Mapping[str, Series], machine: Mapping[str, object], **settings: object) -> Document:
+    """All that is known of one run, ready for JSON."""
+    return {
+        "machine": dict(machine),
+        "settings": settings,
+        "rows": [result.as_json() for result in results(measured)],
+        "workloads": {
+            name: {
+                "unit": series.unit,
+                "medians": {key: series.median(key) for key in series.rounds},
+                "rounds": series.rounds,
+            }
+            for name, series in measured.items()
+        },
+    }
+
+
+def save(content: Document, path: Path = LATEST) -> None:
+    """Write it, with one line a value, so that two runs can be compared by ``diff``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def load(path: Path = LATEST) -> Document:
+    """:raises FileNotFoundError: where nothing has been measured yet."""
+    content: Document = json.loads(path.read_text())
+    return content
+
+
+def text(content: Document) -> str:
+    """The table for a terminal."""
+    lines = [_HEAD, *_cells(content)]
+    widths = _widths(lines)
+    return "\n".join(_line(cells, widths) for cells in lines)
+
+
+def rst(content: Document) -> str:
+    """The same as a reStructuredText simple table, and a line about the machine."""
+    lines = [_HEAD, *_cells(content)]
+    widths = _widths(lines)
+    rule = "  ".join("=" * width for width in widths)
+    head, *body = (_line(cells, widths) for cells in lines)
+    machine = content["machine"]
+    where = (
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
+        f"Twisted {machine['twisted']}, haproxy {machine['haproxy']}, {machine['date'][:10]}; "
+        f"median of {content['settings']['rounds']} rounds."
+    )
+    return "\n".join([rule, head, rule, *body, rule, "", where])
+
+
+def _cells(content: Document) -> Iterable[tuple[str, ...]]:
+    for row in content["rows"]:
+        medians = row["medians"]
+        yield (
+            row["title"],
+            medians["unit"],
+            *(_number(medians[name]) for name in ("ours", "haproxy", "portforward")),
+            f"{row['measured']:.2f} x {row['to']}" if row["to"] else "-",
+            f"≤ {row['bar']:g}" if row["bar"] is not None else "-",
+            _VERDICT[row["met"]],
+        )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _widths(lines: Iterable[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -1,0 +1,84 @@
+"""What the numbers are held against: the bars, as data.
+
+A row compares one entry of a workload with another of the same rounds, or with a plain number. The
+table on the terminal, the one in the README and ``latest.json`` are all made from these rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from benchmarks.series import Series
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table, and what it asks.
+
+    :ivar entry: ours; ``haproxy`` and ``portforward`` name what stands beside it, if anything does.
+    :ivar to: the entry that ours is divided by; None holds the median itself against the bar.
+    :ivar bar: at most this; None: shown, and held against nothing.
+    """
+
+    title: str
+    workload: str
+    entry: str
+    haproxy: str | None = None
+    portforward: str | None = None
+    to: str | None = None
+    bar: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A row with its numbers: medians in ``unit``, and ``measured``, which is held against the bar."""
+
+    row: Row
+    unit: str
+    ours: float
+    haproxy: float | None
+    portforward: float | None
+    measured: float | None
+
+    @property
+    def met(self) -> bool | None:
+        """None where there is no bar, or nothing to measure against it."""
+        if self.row.bar is None or self.measured is None:
+            return None
+        return self.measured <= self.row.bar
+
+    def as_json(self) -> dict[str, object]:
+        """All of it, for ``latest.json``."""
+        numbers = {name: getattr(self, name) for name in ("unit", "ours", "haproxy", "portforward")}
+        return {**asdict(self.row), "medians": numbers, "measured": self.measured, "met": self.met}
+
+
+ROWS = (
+    Row("Bulk TCP, splice", "bulk", "ours", "haproxy", "portforward", "haproxy", 0.7),
+    Row("Bulk TCP, transport relay", "bulk", "ours/transport", "haproxy", "portforward", "haproxy", 2.0),
+    Row("A connection, limits and accounting on", "connections", "ours", "haproxy", "portforward", "haproxy", 2.6),
+    Row("The same without limits", "connections", "ours/no limits", "haproxy", "portforward", "haproxy"),
+    Row("Behind a PROXY v2 header", "connections", "ours/header", "haproxy/header", None, "ours", 1.3),
+    Row("SNI passthrough, 10 routes", "connections", "ours/sni", "haproxy/sni", None, "ours", 1.3),
+    Row("SNI passthrough, 10,000 routes", "connections", "ours/sni 10000", "haproxy/sni 10000", None, "ours/sni", 1.1),
+    Row("Route look-up, 10,000 routes", "routes", "ours/10000", None, None, "ours/10", 1.1),
+    Row("An idle connection", "idle", "ours", "haproxy", "portforward", None, 8.0),
+)  # fmt: skip
+
+
+def results(measured: Mapping[str, Series]) -> Iterator[Result]:
+    """The rows that there are numbers for."""
+    for row in ROWS:
+        series = measured.get(row.workload)
+        ours = series.median(row.entry) if series else None
+        if series is None or ours is None:
+            continue
+        yield Result(
+            row,
+            series.unit,
+            ours,
+            series.median(row.haproxy) if row.haproxy else None,
+            series.median(row.portforward) if row.portforward else None,
+            series.ratio(row.entry, row.to) if row.to else ours,
+        )

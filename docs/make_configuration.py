@@ -1,0 +1,222 @@
+"""Renders ``docs/configuration.rst`` from the schema of the configuration.
+
+The texts are those of the models in ``smartproxy.settings``. After a change there::
+
+    python docs/make_configuration.py
+
+A test holds the file that is in the repository against what this renders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smartproxy.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+PAGE = Path(__file__).with_name("configuration.rst")
+
+INTRODUCTION = """\
+.. Made by docs/make_configuration.py from the models in smartproxy.settings. Change those, then run it.
+
+Configuration
+=============
+
+One schema, three spellings: YAML (``.yaml``, ``.yml``), JSON and TOML. Keys are camelCase in a file; in Python the same
+names are snake_case (``proxyIPs`` is ``proxy_ips``). ``smartproxy check FILE`` tells everything that is wrong, with file,
+line and key; ``smartproxy schema`` prints the JSON Schema for your editor.
+
+.. code-block:: yaml
+
+    proxyIPs: [10.0.0.0/8]
+    routes:
+      - name: web
+        match: {ports: 443, domains: [example.com, "*.example.com"]}
+        action:
+          targets: [{host: [192.0.2.10, 192.0.2.11], port: 8443}]
+          sendProxyProtocol: 2
+        security: {ipBlockList: [198.51.100.0/24], maxConnections: 1000}
+      - name: ssh
+        match: {ports: 2222, clientIp: [192.0.2.0-192.0.2.31]}
+        action: {targets: [{host: git.internal, port: 22}]}
+        keepAliveTreatment: immortal
+
+The same route in TOML:
+
+.. code-block:: toml
+
+    [[routes]]
+    name = "ssh"
+    match = {ports = 2222, clientIp = ["192.0.2.0-192.0.2.31"]}
+    action = {targets = [{host = "git.internal", port = 22}]}
+    keepAliveTreatment = "immortal"
+
+A key that is not known is refused, and so is one that stands twice, or has no value. YAML is read as YAML 1.2: only
+``true`` and ``false`` are booleans. Aliases and merge keys work.
+
+Kinds of values
+---------------
+
+duration
+    A number of milliseconds, or a text with units, from large to small: ``"100ms"``, ``"30s"``, ``"5m"``, ``"4h"``, ``"7d"``,
+    ``"1h30m"``. 0 is no limit.
+size
+    A number of bytes, or a text with a unit: ``"64KiB"``, ``"10MiB"``, ``"1GiB"``.
+port or range
+    A number, or a text like ``"8000-8010"``, both ends included.
+address, CIDR or range
+    ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and likewise IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1`` are the same.
+domain
+    ``example.com``; ``*.example.com`` for every name below it, but not itself; ``*`` for any name.
+path pattern
+    Exact, with ``*`` for anything and ``:name`` for one segment.
+inherited
+    What a route leaves out, ``defaults`` says for it, and then the top level. Each key is looked for by itself.
+"""
+
+#: The top level in groups, each key once.
+GROUPS = {
+    "Routes": ("routes", "defaults"),
+    "PROXY protocol": ("proxyIPs", "acceptProxyProtocol", "proxyHeaderTimeout", "sendProxyProtocol"),
+    "Timeouts": (
+        "connectionTimeout",
+        "initialDataTimeout",
+        "tlsHandshakeTimeout",
+        "inactivityTimeout",
+        "halfCloseTimeout",
+        "maxConnectionLifetime",
+        "gracefulShutdownTimeout",
+    ),
+    "Keep-alive": (
+        "keepAlive",
+        "keepAliveTreatment",
+        "keepAliveInactivityMultiplier",
+        "extendedKeepAliveLifetime",
+    ),
+    "Limits": ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute", "maxPendingDataSize"),
+    "Looking after connections": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
+    "The process": ("workers", "acceleration", "tls", "acme"),
+}
+
+#: The tables, in the order in which a reader meets them.
+TABLES = (
+    "Route", "Match", "Action", "Target", "ProxyHeader", "Security", "LoadBalancing", "Defaults",
+    "ZombieDetection", "Cleanup", "Metrics", "Admin", "AccessLog",
+    "Tls", "RouteTls", "Certificate", "ClientAuth", "UpstreamTls", "Ciphers",
+)  # fmt: skip
+
+_CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def rendered(schema: dict[str, Any]) -> str:
+    """The page for ``schema``."""
+    return "\n".join(_lines(schema))
+
+
+def _lines(schema: dict[str, Any]) -> Iterator[str]:
+    grouped = [key for keys in GROUPS.values() for key in keys]
+    if set(grouped) != set(schema["properties"]) or set(TABLES) != set(schema["$defs"]):
+        raise ValueError("GROUPS and TABLES must name every key of the top level and every table, once")
+    yield INTRODUCTION
+    yield from _heading("Top level", "-")
+    for title, keys in GROUPS.items():
+        yield from _heading(title, "~")
+        yield from _table(schema, schema, keys)
+    for name in TABLES:
+        table = schema["$defs"][name]
+        yield f".. _{_anchor(name)}:"
+        yield ""
+        yield from _heading(_title(name), "-")
+        yield _text(table["description"])
+        yield ""
+        own = table["properties"]
+        yield from _table(schema, table, sorted(own, key=lambda key: own[key].get("x-default") == "inherited"))
+
+
+def _table(schema: dict[str, Any], table: dict[str, Any], keys: Iterable[str]) -> Iterator[str]:
+    yield ".. list-table::"
+    yield "   :header-rows: 1"
+    yield "   :widths: 24 22 18 36"
+    yield ""
+    yield from _row("Key", "Value", "Default", "Meaning")
+    for key in keys:
+        shown = table["properties"][key]
+        default = "required" if key in table.get("required", ()) else _default(shown)
+        yield from _row(f"``{key}``", _kind(shown), default, _meaning(schema, shown))
+    yield ""
+
+
+def _row(first: str, *cells: str) -> Iterator[str]:
+    yield f"   * - {first}"
+    yield from (f"     - {cell}".rstrip() for cell in cells)
+
+
+def _meaning(schema: dict[str, Any], shown: dict[str, Any]) -> str:
+    text = shown.get("description") or schema["$defs"][_referred(shown)]["description"]
+    if "x-available" in shown:
+        only = ", ".join(_literal(value) for value in shown["x-available"]).replace("``", "`")
+        text += f" In this version only {only}." if only else " Not available in this version."
+    return _text(text)
+
+
+def _default(shown: dict[str, Any]) -> str:
+    if "x-default" in shown:
+        return _text(shown["x-default"])
+    return _literal(shown["default"]) if "default" in shown else ""
+
+
+def _kind(shown: dict[str, Any]) -> str:
+    """What may be written: a kind of value by its name, choices by their text, tables by a link."""
+    if "$ref" in shown:
+        name = _referred(shown)
+        return f":ref:`{_title(name)} <{_anchor(name)}>`"
+    if "title" in shown:
+        return str(shown["title"])
+    for choice in ("oneOf", "anyOf"):
+        if choice in shown:
+            return " or ".join(dict.fromkeys(_kind(inner) for inner in shown[choice]))
+    if "enum" in shown or "const" in shown:
+        return ", ".join(_literal(value) for value in shown.get("enum", [shown.get("const")]))
+    return _plain_kind(shown)
+
+
+def _plain_kind(shown: dict[str, Any]) -> str:
+    if shown["type"] == "array":
+        return f"list of {_kind(shown['items'])}"
+    names = {"object": "mapping", "boolean": "true or false", "integer": "number", "string": "text"}
+    return names.get(shown["type"], shown["type"])
+
+
+def _referred(shown: dict[str, Any]) -> str:
+    return str(shown["$ref"]).rpartition("/")[2]
+
+
+def _literal(value: object) -> str:
+    return f"``{value if isinstance(value, str) and value else json.dumps(value)}``"
+
+
+def _text(markup: str) -> str:
+    return " ".join(markup.replace("`", "``").split())
+
+
+def _title(name: str) -> str:
+    return _CAPITALS.sub(" ", name).replace("Tls", "TLS").replace("Proxy Header", "PROXY header")
+
+
+def _anchor(name: str) -> str:
+    return f"configuration-{_CAPITALS.sub('-', name).lower()}"
+
+
+def _heading(title: str, underline: str) -> Iterator[str]:
+    yield title
+    yield underline * len(title)
+    yield ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(rendered(Settings.json_schema()), encoding="utf-8")

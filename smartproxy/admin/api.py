@@ -1,0 +1,162 @@
+"""The endpoints: what ``/metrics``, the health checks and ``/api/v1`` answer, and what they do.
+
+Every list is an object with the list under its own name, so that a later key breaks no reader. Nothing here
+waits but a change of configuration; an invalid one comes back as 422 with all of its problems, one line
+each, exactly as ``smartproxy check`` prints them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from smartproxy.admin import views
+from smartproxy.admin.exchange import Reply, json_reply, refusal
+from smartproxy.errors import ConfigurationError
+from smartproxy.metrics import totals
+from smartproxy.metrics.prometheus import Collector, exposition
+from smartproxy.model.address import normalised
+from smartproxy.model.tallies import RouteTally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.defer import Deferred
+
+    from smartproxy.admin.exchange import Asked
+    from smartproxy.admin.router import Methods
+    from smartproxy.interfaces import IProxyControl
+    from smartproxy.model.record import ConnectionRecord
+
+DEFAULT_LIMIT = 1000
+#: A larger ``limit`` counts as this one: an answer of 10,000 connections keeps the proxy busy for 0.1 s.
+MOST_AT_ONCE = 10_000
+
+
+class Api:
+    """The endpoints over one proxy.
+
+    :param moment: both clocks at once, asked at every look at live connections.
+    """
+
+    def __init__(self, control: IProxyControl, moment: Callable[[], views.Moment]) -> None:
+        self._control = control
+        self._moment = moment
+
+    def table(self) -> dict[str, Methods]:
+        """Every path, for the router."""
+        return {
+            "/metrics": {"GET": self.prometheus},
+            "/healthz": {"GET": self.healthy},
+            "/readyz": {"GET": self.ready},
+            "/api/v1/status": {"GET": self.status},
+            "/api/v1/routes": {"GET": self.routes, "PUT": self.replace_routes},
+            "/api/v1/connections": {"GET": self.connections},
+            "/api/v1/connections/*": {"DELETE": self.end_connection},
+            "/api/v1/metrics": {"GET": self.metrics},
+            "/api/v1/reload": {"POST": self.reload},
+            "/api/v1/drain": {"POST": self.drain},
+        }
+
+    def prometheus(self, asked: Asked) -> Reply:
+        """All counters, as text or OpenMetrics."""
+        accept = ",".join(asked.headers.getRawHeaders("Accept") or [])
+        collector = Collector(self._control.registry, self._control.tallies)
+        return Reply(200, *exposition(collector, accept))
+
+    def healthy(self, _asked: Asked) -> Reply:
+        """200 while the process runs: whoever gets this answer has the proof."""
+        return json_reply({"status": "ok"})
+
+    def ready(self, _asked: Asked) -> Reply:
+        """200 while connections are accepted, 503 while they are not."""
+        if self._control.draining:
+            return json_reply({"status": "draining"}, 503)
+        return json_reply({"status": "ready"})
+
+    def status(self, _asked: Asked) -> Reply:
+        """What the service says of itself."""
+        return json_reply(self._control.status())
+
+    def routes(self, _asked: Asked) -> Reply:
+        """The routes in force, in the order of the configuration, with what they have carried."""
+        tallies = self._control.tallies
+        moved = totals.by_route(self._control.registry, tallies)
+        shown = [
+            views.route(
+                plan, tallies.routes.get(plan.name) or RouteTally(), moved.get(plan.name, totals.NOTHING)
+            )
+            for plan in self._control.plan.routes
+        ]
+        return json_reply({"routes": shown})
+
+    def connections(self, asked: Asked) -> Reply:
+        """Live connections, oldest first; ``total`` counts those beyond the limit, too."""
+        try:
+            matching = list(self._matching(asked.query))
+            limit = int(asked.query.get("limit", DEFAULT_LIMIT))
+        except ValueError:
+            return refusal(400, "limit must be a number, and clientIp an IP address")
+        if limit < 0:
+            return refusal(400, "limit must be 0 or more")
+        moment = self._moment()
+        shown = [views.connection(record, moment) for record in islice(matching, min(limit, MOST_AT_ONCE))]
+        return json_reply({"connections": shown, "total": len(matching)})
+
+    def _matching(self, query: dict[str, str]) -> Iterator[ConnectionRecord]:
+        route = query.get("route")
+        client = normalised(query["clientIp"]) if "clientIp" in query else None
+        for record in self._control.registry.live.values():
+            if route in {None, record.route} and client in {None, record.client.host}:
+                yield record
+
+    def end_connection(self, asked: Asked) -> Reply:
+        """End one connection; 404 where there is none of that number."""
+        number = _number(asked.item)
+        if number is None or not self._control.end_connection(number):
+            return refusal(404, "there is no such connection")
+        return json_reply({"ended": number})
+
+    def metrics(self, _asked: Asked) -> Reply:
+        """The numbers of the process."""
+        return json_reply(views.metrics(self._control.registry, self._control.tallies))
+
+    def drain(self, _asked: Asked) -> Reply:
+        """Stop accepting. The answer does not wait for the last connection to end."""
+        self._control.drain()
+        return json_reply({"status": "draining"}, 202)
+
+    async def reload(self, _asked: Asked) -> Reply:
+        """Read the configuration again; the answer comes when it is in force."""
+        return await self._applied(self._control.reload)
+
+    async def replace_routes(self, asked: Asked) -> Reply:
+        """Put other routes in force: a list of them, or an object with that list under ``routes``."""
+        try:
+            routes = _routes_in(asked.body)
+        except (ValueError, RecursionError):
+            return refusal(400, "the body must be JSON: a list of routes")
+        return await self._applied(lambda: self._control.replace_routes(routes))
+
+    async def _applied(self, change: Callable[[], Deferred[None]]) -> Reply:
+        try:
+            await change()
+        except ConfigurationError as invalid:
+            return refusal(422, "the configuration is not valid", problems=invalid.problems)
+        return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
+
+
+def _number(item: str) -> int | None:
+    """The number of a connection, spelt as we spell it: ``int`` would take more than that."""
+    return int(item) if re.fullmatch("[1-9][0-9]{0,18}", item) else None
+
+
+def _routes_in(body: bytes) -> list[dict[str, object]]:
+    """:raises ValueError: for anything but a list of objects. :raises RecursionError: for a deep one."""
+    given: Any = json.loads(body)
+    routes = given.get("routes") if isinstance(given, dict) else given
+    if not isinstance(routes, list) or not all(isinstance(route, dict) for route in routes):
+        raise ValueError("not a list of routes")
+    return routes

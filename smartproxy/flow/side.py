@@ -1,0 +1,149 @@
+"""One side of a proxied connection: bytes and events, held until somebody takes them.
+
+A side is the Twisted ``Protocol`` on either transport. Before the two sides are linked it holds what comes
+(:attr:`Side.held`), so that a phase can look at it without taking it away; afterwards it passes everything
+to its taker. It holds no opinion: what happens next is the narrator's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from twisted.internet import protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from smartproxy.flow.deadline import Deadlines
+
+#: Held bytes above which reading pauses until somebody takes them. It is the most that a phase asks to see
+#: (a ClientHello of 64 KiB), and far below ``maxPendingDataSize``.
+HOLD = 64 * 1024
+
+
+class Expired(Exception):
+    """A side has not said enough in time."""
+
+
+class Ended(Exception):
+    """A side has ended its direction before it said enough."""
+
+
+class Taker(Protocol):
+    """Who gets the bytes and events of a side once it has been linked."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+
+    def input_ended(self) -> None:
+        """The peer has ended its direction (a FIN)."""
+
+    def lost(self, why: Failure) -> None:
+        """The connection has gone altogether."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Side(protocol.Protocol):
+    """Holds what comes, or passes it on.
+
+    :ivar held: what has come and nobody has taken.
+    :ivar ended: whether the peer has ended its direction.
+    :ivar taker: who gets everything from now on; see :meth:`link`.
+    """
+
+    transport: Any
+    held: bytes = b""
+    ended = False
+    taker: Taker | None = None
+    _wanted = 0
+    _waiting: Deferred[None] | None = None
+
+    # -- what the transport tells --------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self.taker is not None:
+            self.taker.data_received(data)
+            return
+        self.held += data
+        if len(self.held) >= HOLD:
+            self.transport.pauseProducing()
+        if self._waiting is not None and len(self.held) >= self._wanted:
+            self._answer(None)
+
+    def readConnectionLost(self) -> None:
+        """A FIN has come."""
+        self.ended = True
+        if self.taker is not None:
+            self.taker.input_ended()
+        elif self._waiting is not None:
+            self._answer(Failure(Ended()))
+        else:
+            self.left()
+
+    def writeConnectionLost(self) -> None:
+        """Our FIN has gone out."""
+
+    def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
+        """The connection has gone."""
+        if self.taker is not None:
+            self.taker.lost(reason)
+        else:
+            self.vanished(reason)
+
+    # -- what a phase asks ---------------------------------------------------------------------------
+
+    def more(self, at_least: int) -> Deferred[None]:
+        """Fires when ``at_least`` bytes are held; fails with :class:`Ended` or :class:`Expired`."""
+        waiting: Deferred[None] = Deferred(self._forget)
+        self._waiting = waiting
+        self._wanted = at_least
+        if self.ended:
+            self._answer(Failure(Ended()))
+        return waiting
+
+    def expire(self) -> None:
+        """Whoever waits has waited long enough."""
+        if self._waiting is not None:
+            self._answer(Failure(Expired()))
+
+    async def peek(self, at_least: int, deadlines: Deadlines, seconds: float) -> None:
+        """Wait for ``at_least`` bytes, but not longer than ``seconds`` (0: for ever)."""
+        deadline = deadlines.after(seconds, self.expire) if seconds else None
+        try:
+            await self.more(at_least)
+        finally:
+            if deadline is not None:
+                deadline.drop()
+
+    def take(self, count: int | None = None) -> bytes:
+        """The first ``count`` held bytes, or all of them; they are held no longer."""
+        if count is None:
+            count = len(self.held)
+        taken, self.held = self.held[:count], self.held[count:]
+        return taken
+
+    def link(self, taker: Taker) -> None:
+        """From now on everything goes to ``taker``, but for what is held: that is for :meth:`take`."""
+        self.taker = taker
+
+    # -- for a subclass --------------------------------------------------------------------------------
+
+    def left(self) -> None:
+        """A FIN came while nobody waited for bytes."""
+
+    def vanished(self, reason: Failure) -> None:
+        """The connection went before it was linked."""
+
+    def _answer(self, result: Failure | None) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            if result is None:
+                waiting.callback(None)
+            else:
+                waiting.errback(result)
+
+    def _forget(self, _: Deferred[None]) -> None:
+        self._waiting = None

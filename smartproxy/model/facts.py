@@ -1,0 +1,95 @@
+"""What is known of a connection, growing along its path: each fact holds the one before.
+
+::
+
+    Accepted -> Announced -> Detected -> Routed -> Linked
+
+Nobody writes to an earlier fact; a later phase makes the next one. They are named tuples: immutable and
+slotted like a frozen dataclass, at half of the time to make one (0.4 against 0.8 microseconds).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from smartproxy.model.address import Endpoint
+    from smartproxy.model.outcome import Relay
+    from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.wire.client_hello import ClientHello
+    from smartproxy.wire.http_head import RequestHead
+    from smartproxy.wire.proxy_header import ProxyHeader
+
+
+class Protocol(StrEnum):
+    """What the first bytes turned out to be; ``UNSEEN`` where nobody had to look."""
+
+    UNSEEN = "tcp"
+    RAW = "raw"
+    TLS = "tls"
+    HTTP = "http"
+
+
+class Accepted(NamedTuple):
+    """A socket has come in. ``listener`` is the name of where, ``port`` its number."""
+
+    listener: str
+    port: int
+    peer: Endpoint
+    at: float
+
+
+class Announced(NamedTuple):
+    """It is known who the client is: the peer itself, or whom a trusted peer announced."""
+
+    accepted: Accepted
+    client: Endpoint
+    header: ProxyHeader | None = None
+
+    @property
+    def proxy_version(self) -> int:
+        """0, 1 or 2: the PROXY protocol version that announced the client."""
+        return 0 if self.header is None else self.header.version
+
+
+class Detected(NamedTuple):
+    """It is known what the client speaks, as far as some route needed to know."""
+
+    announced: Announced
+    protocol: Protocol = Protocol.UNSEEN
+    hello: ClientHello | None = None
+    request: RequestHead | None = None
+
+    @property
+    def domain(self) -> str | None:
+        """The name that the client asks for, by SNI or Host: lower case, without port or final dot."""
+        if self.hello is not None:
+            return self.hello.server_name
+        return self.request.host if self.request is not None else None
+
+    @property
+    def port(self) -> int:
+        """The port on which the connection came in."""
+        return self.announced.accepted.port
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address, as announced."""
+        return self.announced.client.host
+
+
+class Routed(NamedTuple):
+    """It is known which route takes the connection."""
+
+    detected: Detected
+    route: RoutePlan
+
+
+class Linked(NamedTuple):
+    """Both sides are there."""
+
+    routed: Routed
+    target: TargetPlan
+    upstream: Endpoint
+    relay: Relay

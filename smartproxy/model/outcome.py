@@ -1,0 +1,66 @@
+"""How a connection can end: two closed sets, used as metric labels and in logs.
+
+A connection that was linked to its target ends with a :class:`CloseReason`. One that never got there was
+rejected, with a :class:`RejectReason`. The values are the labels of the metrics, word for word.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class CloseReason(StrEnum):
+    """Why a connection that had been linked came to its end."""
+
+    NORMAL = "normal"
+    CLIENT_RESET = "client_reset"
+    UPSTREAM_RESET = "upstream_reset"
+    INACTIVITY = "inactivity"
+    LIFETIME = "lifetime"
+    HALF_CLOSE_TIMEOUT = "half_close_timeout"
+    ZOMBIE_FULL = "zombie_full"
+    ZOMBIE_HALF = "zombie_half"
+    ZOMBIE_STUCK = "zombie_stuck"
+    SHUTDOWN = "shutdown"
+    ADMIN = "admin"
+    ROUTE_REMOVED = "route_removed"
+    ERROR = "error"
+
+
+class RejectReason(StrEnum):
+    """Why a connection was refused before it was linked."""
+
+    IP_BLOCKED = "ip_blocked"
+    IP_NOT_ALLOWED = "ip_not_allowed"
+    GLOBAL_LIMIT = "global_limit"
+    IP_LIMIT = "ip_limit"
+    ROUTE_LIMIT = "route_limit"
+    RATE_LIMIT = "rate_limit"
+    PROXY_HEADER_INVALID = "proxy_header_invalid"
+    PROXY_HEADER_MISSING = "proxy_header_missing"
+    PROXY_HEADER_TIMEOUT = "proxy_header_timeout"
+    INITIAL_DATA_TIMEOUT = "initial_data_timeout"
+    NO_ROUTE = "no_route"
+    UPSTREAM_REFUSED = "upstream_refused"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_UNREACHABLE = "upstream_unreachable"
+    TLS_ERROR = "tls_error"
+    PENDING_DATA_LIMIT = "pending_data_limit"
+    DRAINING = "draining"
+
+
+class State(StrEnum):
+    """Where on the path a live connection is."""
+
+    ACCEPTED = "accepted"
+    DETECTING = "detecting"
+    CONNECTING = "connecting"
+    RELAYING = "relaying"
+    CLOSING = "closing"
+
+
+class Relay(StrEnum):
+    """How the bytes of a linked connection are moved."""
+
+    SPLICE = "splice"
+    TRANSPORT = "transport"

@@ -1,0 +1,187 @@
+"""The configuration, compiled for the path: frozen, slotted, seconds and bytes, nothing left to parse.
+
+``settings`` reads and checks what a person wrote, and makes these. Nothing on the path looks at a
+configuration key, a default or a unit again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+#: An embedder's callable: it gets the connection's facts and gives a value, an awaitable or a Deferred.
+Choice = Callable[[Any], Any]
+
+
+class AcceptHeader(StrEnum):
+    """What a PROXY header from a trusted peer means (``acceptProxyProtocol``)."""
+
+    DETECT = "detect"
+    REQUIRE = "require"
+    NEVER = "never"
+
+
+class ActionKind(StrEnum):
+    """What happens to a connection that a route has matched."""
+
+    FORWARD = "forward"
+    BLOCK = "block"
+    HANDLER = "handler"
+
+
+class Treatment(StrEnum):
+    """How long a keep-alive connection may live (``keepAliveTreatment``)."""
+
+    STANDARD = "standard"
+    EXTENDED = "extended"
+    IMMORTAL = "immortal"
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeader:
+    """The PROXY header that a target gets. ``tlvs`` are names of the configuration, in its order."""
+
+    version: Literal[1, 2]
+    tlvs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """Where to connect. A callable host or port is asked for each connection; ``None`` keeps the port."""
+
+    hosts: tuple[str, ...] | Choice
+    port: int | Choice | None
+    weight: int = 1
+    send_header: SendHeader | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds; 0 means that there is none. The keys of the configuration, with their defaults."""
+
+    initial_data: float = 60.0
+    connection: float = 30.0
+    tls_handshake: float = 10.0
+    inactivity: float = 4 * 3600.0
+    half_close: float = 60.0
+    max_lifetime: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """TCP keep-alive, and what having it does to the timeouts."""
+
+    enabled: bool = True
+    treatment: Treatment = Treatment.EXTENDED
+    inactivity_multiplier: float = 6.0
+    extended_lifetime: float = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPlan:
+    """What a route asks of a connection. An empty tuple or ``None`` asks nothing."""
+
+    ports: tuple[range, ...]
+    address: str = ""
+    domains: tuple[str, ...] = ()
+    client_ip: Container[str] | None = None
+    path: str | None = None
+    methods: frozenset[str] = frozenset()
+    headers: tuple[tuple[str, str], ...] = ()
+    protocol: Literal["tcp", "tls", "http"] | None = None
+
+    @property
+    def needs_first_bytes(self) -> bool:
+        """Whether the first bytes must be seen before this can be answered."""
+        return bool(self.domains or self.path is not None or self.methods or self.headers or self.protocol)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutePlan:
+    """One route. ``index`` is its place in the file, from 0, and the last tie-breaker of matching."""
+
+    name: str
+    index: int
+    match: MatchPlan
+    kind: ActionKind = ActionKind.FORWARD
+    priority: int = 0
+    targets: tuple[TargetPlan, ...] = ()
+    balance: str = "roundRobin"
+    send_header: SendHeader | None = None
+    handler: Any = None
+    allow: Container[str] | None = None
+    block: Container[str] | None = None
+    max_connections: int = 0
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keep_alive: KeepAlive = field(default_factory=KeepAlive)
+    stuck_detection: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPlan:
+    """The admin listener: TCP (``address``, ``port``) or a unix socket (``unix``), never both."""
+
+    address: str = "127.0.0.1"
+    port: int = 8404
+    unix: str | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZombiePlan:
+    """When a connection is a zombie, in seconds."""
+
+    interval: float = 10.0
+    half_grace_tls: float = 300.0
+    half_grace_plain: float = 30.0
+    stuck_tls: float = 300.0
+    stuck_plain: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupPlan:
+    """How ended connections are cleaned up: at most ``batch_size`` at once, after ``delay`` seconds."""
+
+    batch_size: int = 100
+    delay: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPlan:
+    """How often throughput is sampled and how long samples are kept, in seconds."""
+
+    sample_interval: float = 1.0
+    retention: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogPlan:
+    """Where a line a connection goes: ``-`` is standard output."""
+
+    path: str = "-"
+    format: Literal["json", "text"] = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """The whole of a configuration. Disabled routes are not in it."""
+
+    routes: tuple[RoutePlan, ...]
+    trusted: Container[str] | None = None
+    accept_header: AcceptHeader = AcceptHeader.DETECT
+    header_timeout: float = 5.0
+    graceful_shutdown: float = 30.0
+    max_pending_data: int = 10 * 1024 * 1024
+    max_connections: int = 0
+    max_connections_per_ip: int = 0
+    connection_rate_per_minute: int = 0
+    keep_alive: bool = True
+    acceleration: bool = True
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    zombies: ZombiePlan | None = field(default_factory=ZombiePlan)
+    cleanup: CleanupPlan = field(default_factory=CleanupPlan)
+    metrics: MetricsPlan | None = field(default_factory=MetricsPlan)
+    admin: AdminPlan | None = None
+    access_log: AccessLogPlan | None = None

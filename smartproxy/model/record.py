@@ -1,0 +1,85 @@
+"""The one thing that changes while bytes flow: a connection's record.
+
+It is the first layer of the metrics: the totals of all connections are the sums of their records, and
+come from nowhere else. The one call on the byte path is :meth:`ConnectionRecord.moved_in` or
+:meth:`~ConnectionRecord.moved_out`, made when bytes have been handed to the other side, never when they
+were stored; it feeds the meters (throughput, route, client) in the same breath.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.model.facts import Accepted, Protocol
+from smartproxy.model.outcome import CloseReason, Relay, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.address import Endpoint
+
+
+class Meter:
+    """Bytes that went by since somebody last looked. Monotonic; a reader keeps his own last value."""
+
+    __slots__ = ("received", "sent")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+
+
+def _not_yet(reason: CloseReason) -> None:
+    """A record whose connection has not been made yet cannot be ended."""
+
+
+class ConnectionRecord:
+    """What is true of one live connection now.
+
+    :ivar end: ends the connection, from outside of it, for the given reason.
+    :ivar identified: whether the client is known; before, ``client`` is the peer.
+    :ivar bytes_received: payload from the client, handed to the upstream side.
+    :ivar bytes_sent: payload from the upstream side, handed to the client.
+    :ivar opened_at: monotonic seconds. :ivar last_activity_at: likewise, of the last byte either way.
+    """
+
+    __slots__ = (
+        "bytes_received", "bytes_sent", "client", "end", "id", "identified", "keep_alive", "last_activity_at",
+        "listener", "meters", "opened_at", "peer", "protocol", "proxy_version", "relay", "route", "sni",
+        "state", "target",
+    )  # fmt: skip
+
+    def __init__(self, number: int, accepted: Accepted) -> None:
+        self.id = number
+        self.state = State.ACCEPTED
+        self.listener = accepted.listener
+        self.peer = accepted.peer
+        self.client: Endpoint = accepted.peer
+        self.proxy_version = 0
+        self.protocol = Protocol.UNSEEN
+        self.sni: str | None = None
+        self.route: str | None = None
+        self.target: Endpoint | None = None
+        self.relay: Relay | None = None
+        self.keep_alive = False
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.opened_at = accepted.at
+        self.last_activity_at = accepted.at
+        self.meters: tuple[Meter, ...] = ()
+        self.identified = False
+        self.end: Callable[[CloseReason], object] = _not_yet
+
+    def moved_in(self, count: int, now: float) -> None:
+        """``count`` bytes of the client have been handed to the upstream side."""
+        self.bytes_received += count
+        self.last_activity_at = now
+        for meter in self.meters:
+            meter.received += count
+
+    def moved_out(self, count: int, now: float) -> None:
+        """``count`` bytes of the upstream side have been handed to the client."""
+        self.bytes_sent += count
+        self.last_activity_at = now
+        for meter in self.meters:
+            meter.sent += count

@@ -1,0 +1,84 @@
+"""May this client come in, and on this route? Asked of the limits, and recorded in the same step.
+
+Between the question and the record nothing else runs, so a burst cannot overshoot a limit. The address is
+the announced one wherever a trusted peer has announced one: behind another proxy, limits are on the real
+client.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from smartproxy.errors import Refused
+from smartproxy.model.outcome import RejectReason, State
+from smartproxy.model.plan import ActionKind, RoutePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.address import Endpoint
+    from smartproxy.model.facts import Announced, Routed
+    from smartproxy.model.record import ConnectionRecord
+
+
+class Limits(Protocol):
+    """What is asked: :class:`~smartproxy.security.limits.Admission`."""
+
+    def accept(self) -> RejectReason | None: ...
+
+    def client(self, ip: str) -> RejectReason | None: ...
+
+    def route(self, route: RoutePlan, ip: str) -> RejectReason | None: ...
+
+
+class Counts(Protocol):
+    """Where it is recorded: :class:`~smartproxy.connections.registry.Registry`."""
+
+    def identify(self, record: ConnectionRecord, client: Endpoint) -> None: ...
+
+    def assign(self, record: ConnectionRecord, route: str) -> None: ...
+
+
+class Admit:
+    """Asks, and records.
+
+    :param draining: whether no new connection is wanted at all.
+    """
+
+    def __init__(self, limits: Limits, counts: Counts, draining: Callable[[], bool]) -> None:
+        self._limits = limits
+        self._counts = counts
+        self._draining = draining
+
+    def accept(self) -> RejectReason | None:
+        """Why a socket that has just come in is not wanted, if it is not."""
+        if self._draining():
+            return RejectReason.DRAINING
+        return self._limits.accept()
+
+    def client(self, record: ConnectionRecord, announced: Announced) -> None:
+        """The client is known.
+
+        :raises Refused: for the rate or number of its connections.
+        """
+        reason = self._limits.client(announced.client.host)
+        if reason is not None:
+            record.client = announced.client
+            raise Refused(reason)
+        self._counts.identify(record, announced.client)
+        record.proxy_version = announced.proxy_version
+        record.state = State.DETECTING
+
+    def route(self, record: ConnectionRecord, routed: Routed) -> None:
+        """The route is known.
+
+        :raises Refused: by the route's lists or for the number of its connections.
+        """
+        reason = self._limits.route(routed.route, record.client.host)
+        if routed.route.kind is ActionKind.BLOCK:
+            reason = RejectReason.IP_BLOCKED
+        if reason is not None:
+            raise Refused(reason)
+        self._counts.assign(record, routed.route.name)
+        record.keep_alive = routed.route.keep_alive.enabled
+        record.state = State.CONNECTING

@@ -1,0 +1,96 @@
+"""Letting a connection go that was not taken: with an answer in its own language, and in order.
+
+A connection that was relayed has ended both its directions already. One that is refused gets a last word
+where its protocol has one: an alert in TLS, a response in HTTP. Then: unregister, lose, linger, abort. To
+linger is to read on and throw away until the client has closed too, because closing a socket with unread
+bytes sends a RST, which would overtake the last word.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.flow.half_close import end_output
+from smartproxy.model.facts import Protocol
+from smartproxy.model.outcome import RejectReason
+from smartproxy.wire import http_head, tls_alert
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from smartproxy.flow.deadline import Deadline, Deadlines
+    from smartproxy.flow.side import Side
+
+#: Seconds that a refused client has to read its answer and close. HAProxy gives it none, nginx
+#: (lingering_time) up to 30.
+LINGER = 2.0
+
+_ALERTS = {
+    RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,
+    RejectReason.TLS_ERROR: tls_alert.Alert.DECODE_ERROR,
+    RejectReason.IP_BLOCKED: tls_alert.Alert.ACCESS_DENIED,
+    RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
+}
+_STATUSES = {
+    RejectReason.NO_ROUTE: (404, "Not Found"),
+    RejectReason.IP_BLOCKED: (403, "Forbidden"),
+    RejectReason.IP_NOT_ALLOWED: (403, "Forbidden"),
+    RejectReason.UPSTREAM_REFUSED: (502, "Bad Gateway"),
+    RejectReason.UPSTREAM_UNREACHABLE: (502, "Bad Gateway"),
+    RejectReason.UPSTREAM_TIMEOUT: (504, "Gateway Timeout"),
+}
+
+
+def last_word(protocol: Protocol, reason: RejectReason) -> bytes:
+    """What a client that speaks ``protocol`` is told."""
+    if protocol is Protocol.TLS:
+        return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
+    if protocol is Protocol.HTTP:
+        return http_head.build_refusal(*_STATUSES.get(reason, (503, "Service Unavailable")))
+    return b""
+
+
+class _Lingering:
+    """Reads and throws away, until the client has gone or its time is up."""
+
+    def __init__(self, side: Side, deadlines: Deadlines) -> None:
+        self._side = side
+        self._deadline: Deadline | None = deadlines.after(LINGER, side.transport.abortConnection)
+
+    def data_received(self, data: bytes) -> None:
+        """Too late."""
+
+    def input_ended(self) -> None:
+        """It has closed, too."""
+        self._side.transport.loseConnection()
+
+    def lost(self, why: Failure) -> None:
+        """It has gone."""
+        if self._deadline is not None:
+            self._deadline.drop()
+            self._deadline = None
+
+
+class LetGo:
+    """Closes what was refused."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+
+    def refuse(self, side: Side, protocol: Protocol, reason: RejectReason) -> None:
+        """Say so where the protocol has words for it, and close."""
+        word = last_word(protocol, reason)
+        if not word or side.ended:
+            side.transport.write(word)
+            side.link(_Lingering(side, self._deadlines))
+            side.transport.loseConnection()
+            return
+        side.transport.write(word)
+        side.link(_Lingering(side, self._deadlines))
+        end_output(side.transport)
+        side.transport.resumeProducing()
+
+    def cut(self, side: Side) -> None:
+        """Close now, with a reset; a side whose socket is a relay's, or gone, has nothing to close."""
+        if side.transport is not None:
+            side.transport.abortConnection()

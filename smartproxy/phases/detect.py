@@ -1,0 +1,85 @@
+"""What does the client speak, and whom does it ask for? Looked at only where some route needs to know.
+
+Where no route of a listener asks for more than ports and addresses, nobody waits for the client's first
+bytes, so that protocols in which the server speaks first work. Where one does, the bytes are looked at and
+stay where they are: the target gets them as they came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from smartproxy.errors import Refused
+from smartproxy.flow.side import Ended, Expired, Side
+from smartproxy.model.facts import Announced, Detected, Protocol
+from smartproxy.model.outcome import RejectReason
+from smartproxy.wire import client_hello, http_head
+from smartproxy.wire.sniff import Kind, sniff
+from smartproxy.wire.verdict import Malformed, NeedMore, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.flow.deadline import Deadlines
+
+T = TypeVar("T")
+
+
+class Detect:
+    """Looks at the first bytes.
+
+    :param needed: whether any route of the listener needs it.
+    :param timeout: seconds in which enough must have come (``initialDataTimeout``); a byte extends nothing.
+    """
+
+    def __init__(self, timeout: float, deadlines: Deadlines, *, needed: bool) -> None:
+        self._needed = needed
+        self._timeout = timeout
+        self._deadlines = deadlines
+
+    async def __call__(self, side: Side, announced: Announced) -> Detected:
+        """What is known of the first bytes; they are still held.
+
+        :raises Refused: where they do not come in time, or are TLS that is no TLS.
+        :raises Ended: where the client has left without a byte.
+        """
+        if not self._needed:
+            return Detected(announced)
+        due = self._deadlines.after(self._timeout, side.expire) if self._timeout else None
+        try:
+            return await self._look(side, announced)
+        except Expired:
+            raise Refused(RejectReason.INITIAL_DATA_TIMEOUT) from None
+        finally:
+            if due is not None:
+                due.drop()
+
+    async def _look(self, side: Side, announced: Announced) -> Detected:
+        kind = await _parsed(side, sniff)
+        if kind is None and not side.held:
+            raise Ended  # it came, said nothing, and left
+        if kind is Kind.TLS:
+            hello = await _parsed(side, client_hello.parse)
+            if hello is None or isinstance(hello, Malformed):
+                why = hello.why if isinstance(hello, Malformed) else "ended within the ClientHello"
+                raise Refused(RejectReason.TLS_ERROR, why)
+            return Detected(announced, Protocol.TLS, hello=hello)
+        if kind is Kind.HTTP:
+            request = await _parsed(side, http_head.parse)
+            if request is not None and not isinstance(request, Malformed):
+                return Detected(announced, Protocol.HTTP, request=request)
+        return Detected(announced, Protocol.RAW)
+
+
+async def _parsed(side: Side, parse: Callable[[bytes], Verdict[T]]) -> T | Malformed | None:
+    """What ``parse`` makes of the first bytes; ``None`` where the client has ended before it was clear."""
+    while True:
+        verdict = parse(side.held)
+        if isinstance(verdict, Malformed):
+            return verdict
+        if not isinstance(verdict, NeedMore):
+            return verdict.value
+        try:
+            await side.more(verdict.at_least)
+        except Ended:
+            return None

@@ -1,0 +1,97 @@
+"""Who is the client? The peer itself, or whom a trusted peer announces in a PROXY header.
+
+From anyone who is not in ``proxyIPs`` a header is payload, always: the address in it is never looked at. So
+is a second header behind the first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.errors import Refused
+from smartproxy.flow.side import Ended, Expired, Side
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted, Announced
+from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan import AcceptHeader
+from smartproxy.wire import proxy_detect
+from smartproxy.wire.verdict import Malformed, NeedMore
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.model.tallies import Tallies
+    from smartproxy.wire.proxy_header import ProxyHeader
+
+
+class ReadProxyHeader:
+    """Reads the header of trusted peers.
+
+    :param trusted: whose headers count. :param timeout: seconds in which a header must be complete.
+    """
+
+    def __init__(
+        self,
+        trusted: Container[str] | None,
+        accept: AcceptHeader,
+        timeout: float,
+        deadlines: Deadlines,
+        tallies: Tallies,
+    ) -> None:
+        self._trusted = trusted if accept is not AcceptHeader.NEVER else None
+        self._required = accept is AcceptHeader.REQUIRE
+        self._timeout = timeout
+        self._deadlines = deadlines
+        self._tallies = tallies
+
+    async def __call__(self, side: Side, accepted: Accepted) -> Announced:
+        """The client. What is left in ``side.held`` afterwards is payload.
+
+        :raises Refused: for a header that is malformed, missing under ``require``, or too slow.
+        """
+        if self._trusted is None or accepted.peer.host not in self._trusted:
+            return Announced(accepted, accepted.peer)
+        header = await self._header(side)
+        if header is None:
+            return self._direct(accepted)
+        self._tallies.proxy_header("1" if header.version == 1 else "2", "ok")
+        if header.source is None:
+            return Announced(accepted, accepted.peer, header)
+        return Announced(accepted, Endpoint(*header.source), header)
+
+    def _direct(self, accepted: Accepted) -> Announced:
+        self._tallies.proxy_header("none", "missing")
+        if self._required:
+            raise Refused(RejectReason.PROXY_HEADER_MISSING)
+        return Announced(accepted, accepted.peer)
+
+    async def _header(self, side: Side) -> ProxyHeader | None:
+        """The header that ``side`` begins with, taken from it; ``None`` where it begins with none."""
+        due = self._deadlines.after(self._timeout, side.expire) if self._timeout else None
+        try:
+            while True:
+                verdict = proxy_detect.parse(side.held)
+                if isinstance(verdict, Malformed):
+                    self._tallies.proxy_header("none", "invalid")
+                    raise Refused(RejectReason.PROXY_HEADER_INVALID, verdict.why)
+                if not isinstance(verdict, NeedMore):
+                    side.take(verdict.consumed)
+                    return verdict.value
+                await side.more(verdict.at_least)
+        except (Expired, Ended) as cut:
+            self._cut_short(side, cut)
+            return None
+        finally:
+            if due is not None:
+                due.drop()
+
+    def _cut_short(self, side: Side, cut: Expired | Ended) -> None:
+        """Nothing at all is a direct client (a server may have to speak first); a part of a header is not."""
+        if not side.held:
+            return
+        if isinstance(cut, Ended):
+            self._tallies.proxy_header("none", "invalid")
+            raise Refused(RejectReason.PROXY_HEADER_INVALID, "ended within the header") from cut
+        self._tallies.proxy_header("none", "timeout")
+        raise Refused(RejectReason.PROXY_HEADER_TIMEOUT) from cut

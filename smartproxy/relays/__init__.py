@@ -1,0 +1,5 @@
+"""Two ways to move bytes behind one interface, :class:`~smartproxy.interfaces.IRelay`.
+
+``transport`` works anywhere: each side's transport is the other's producer and consumer. ``splice`` is for
+plain sockets on Linux: the bytes stay in the kernel. Which one a connection got stands in its record.
+"""

@@ -1,0 +1,100 @@
+"""Why a connection is taken by the route that takes it, and not by one that stands before.
+
+``explain`` reads the same entries in the same order as the path does, and asks the same conditions::
+
+    route web
+      on :443
+      domain: wants *.example.com, has www.example.com
+    not api: domain: wants api.example.com, has www.example.com
+    not office: client address: wants 10.0.0.0/8, has 192.0.2.1
+
+What stands after the route that matched was never asked, and is not told of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from smartproxy.model.facts import Detected
+    from smartproxy.model.plan import RoutePlan
+    from smartproxy.routing.matchers import Condition
+    from smartproxy.routing.table import Entry, ListenerRoutes, RouteTable
+
+
+class Passed(NamedTuple):
+    """A route that stands earlier in the order, and why it did not take the connection."""
+
+    route: RoutePlan
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What ``find`` answered, and why.
+
+    :ivar because: of the route that was found, or of there being none: one line each.
+    :ivar earlier: the routes before it in their order; all of the listener's where none was found.
+    """
+
+    route: RoutePlan | None
+    because: tuple[str, ...]
+    earlier: tuple[Passed, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """It, as text. The first line is ``route NAME`` or ``no route``."""
+        yield "no route" if self.route is None else f"route {self.route.name}"
+        yield from (f"  {line}" for line in self.because)
+        yield from (f"not {passed.route.name}: {passed.because}" for passed in self.earlier)
+
+
+def explain(table: RouteTable, facts: Detected) -> Explanation:
+    """Why ``table.find(facts)`` answers what it does."""
+    name = facts.announced.accepted.listener
+    routes = table.routes_on(name)
+    if routes is None:
+        where = name if facts.port in table.ports else f"port {facts.port}"
+        ports = written(table.ports) or "none"
+        return Explanation(None, (f"nothing listens on {where}; the ports that are listened on: {ports}",))
+    found = routes.find(facts)
+    earlier = tuple(_earlier(routes, found, facts))
+    if found is None:
+        return Explanation(None, (f"no route on {name} matches",), earlier)
+    met = [_compared(condition, facts) for condition in found.conditions]
+    return Explanation(found.route, (f"on {name}", *(met or ["it asks for nothing else"])), earlier)
+
+
+def written(ports: Iterable[int]) -> str:
+    """Ascending ports as a person writes them: ``80, 443, 8000-8010``."""
+    runs: list[list[int]] = []
+    for port in ports:
+        if runs and runs[-1][1] == port - 1:
+            runs[-1][1] = port
+        else:
+            runs.append([port, port])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
+def _earlier(routes: ListenerRoutes, found: Entry | None, facts: Detected) -> Iterator[Passed]:
+    told = {found.route} if found is not None else set()
+    for entry in routes.entries:
+        if entry is found:
+            return
+        if entry.route not in told:
+            told.add(entry.route)
+            yield Passed(entry.route, _why_not(entry, facts))
+
+
+def _why_not(entry: Entry, facts: Detected) -> str:
+    for condition in entry.conditions:
+        if not condition.is_met(facts):
+            return _compared(condition, facts)
+    # It stands here for its narrowest domain, but matched, if at all, by a wider one that stands further down.
+    return f"matches too, but not by {entry.pattern}, and its other domains are less specific"
+
+
+def _compared(condition: Condition, facts: Detected) -> str:
+    return f"{condition.subject}: wants {condition.wanted}, has {condition.seen(facts)}"

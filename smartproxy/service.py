@@ -1,0 +1,224 @@
+"""SmartProxy, the service: settings in, a running proxy out.
+
+::
+
+    proxy = SmartProxy(Settings.load("smartproxy.yaml"))
+    proxy.setServiceParent(application)
+
+Ports are bound in ``privilegedStartService``, so that a proxy on port 443 can then run as nobody (``twistd
+-u``). Stopping drains: no new connections, and those that live have ``gracefulShutdownTimeout`` to come to
+their own end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from smartproxy._version import __version__
+from smartproxy.admin.site import make_admin_site
+from smartproxy.assembly import Machinery, Paths
+from smartproxy.interfaces import IProxyControl
+from smartproxy.listeners import Listeners
+from smartproxy.model.outcome import CloseReason
+from smartproxy.security.limits import RateLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from smartproxy.connections.registry import Registry
+    from smartproxy.model.address import Endpoint
+    from smartproxy.model.plan import AdminPlan, ProxyPlan
+    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.tallies import Tallies
+    from smartproxy.settings import Route, Settings
+
+log = Logger()
+
+
+@implementer(IProxyControl)
+class SmartProxy(Service):
+    """A proxy.
+
+    :param settings: a configuration that has been found valid.
+    :param reactor: the installed one unless told.
+    :ivar plan: the configuration in force, compiled. :ivar draining: whether new connections are refused.
+    """
+
+    name = "smartproxy"
+
+    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+        if reactor is None:
+            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
+        self._reactor = reactor
+        self._settings = settings
+        self.plan: ProxyPlan = settings.compile()
+        self.draining = False
+        self._machinery = Machinery(reactor, accelerated=self.plan.acceleration)
+        self._started_at = self._machinery.clock()
+        self._rate = self._rate_of(self.plan)
+        self._listeners = Listeners(self._machinery, keep_alive=self.plan.keep_alive)
+        self._admin: Any = None
+        self._bound = False
+
+    # -- life ----------------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Bind every port.
+
+        :raises CannotListenError: where one cannot be had; then none is bound.
+        """
+        if self._bound:
+            return
+        self._listeners.apply(self._paths(self.plan))
+        try:
+            if self.plan.admin is not None:
+                self._admin = self._listen_for_admin(self.plan.admin)
+        except Exception:
+            self._listeners.close()
+            raise
+        self._bound = True
+
+    def startService(self) -> None:
+        """Begin to carry connections."""
+        self.privilegedStartService()
+        super().startService()
+        self._machinery.start()
+        log.info(
+            "smartproxy {version} listens on {ports}",
+            version=__version__,
+            ports=", ".join(str(place) for place in self._listeners.addresses().values()),
+        )
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, then end what is left. Fires when nothing lives any more."""
+        if not self._bound:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.drain()
+        emptied = self.registry.emptied()
+        timeout = self.plan.graceful_shutdown
+        if not emptied.called and timeout:
+            log.info(
+                "waiting up to {timeout} s for {active} connections",
+                timeout=timeout,
+                active=self.registry.active,
+            )
+            with contextlib.suppress(TimeoutError):
+                await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
+        for record in list(self.registry.live.values()):
+            record.end(CloseReason.SHUTDOWN)
+        await emptied
+        await self._listeners.close()
+        if self._admin is not None:
+            await self._admin.stopListening()
+        self._machinery.stop()
+        self._bound = False
+        await super().stopService()
+
+    def drain(self) -> None:
+        """Take no new connections; those that live go on. Repeating it is harmless."""
+        if not self.draining:
+            self.draining = True
+            self._listeners.close()
+            log.info("draining: no new connections")
+
+    # -- changes -------------------------------------------------------------------------------------
+
+    def update_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Deferred[None]:
+        """Put these routes in force in place of all others. Connections that live go on as they began.
+
+        :return: fires when it is done; fails with :class:`~smartproxy.errors.ConfigurationError` or
+            ``CannotListenError``, and then nothing has changed.
+        """
+        return Deferred.fromCoroutine(self._change(lambda: self._settings.with_routes(routes)))
+
+    def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
+        """As :meth:`update_routes`, for routes as they stand in a file."""
+        return self.update_routes(routes)
+
+    def reload(self) -> Deferred[None]:
+        """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`."""
+        return Deferred.fromCoroutine(self._change(self._settings.again))
+
+    async def _change(self, make: Any) -> None:
+        settings = make()
+        plan = settings.compile()
+        rate = self._rate if self._same_rate(plan) else self._rate_of(plan)
+        if self._bound and not self.draining:
+            await self._listeners.apply(self._paths(plan, rate))
+        self._settings, self.plan, self._rate = settings, plan, rate
+
+    # -- what can be seen ----------------------------------------------------------------------------
+
+    @property
+    def registry(self) -> Registry:
+        """All live connections, and their totals."""
+        return self._machinery.registry
+
+    @property
+    def tallies(self) -> Tallies:
+        """Everything else that is counted."""
+        return self._machinery.tallies
+
+    @property
+    def connections(self) -> list[ConnectionRecord]:
+        """The live connections' records."""
+        return list(self.registry.live.values())
+
+    def addresses(self) -> dict[tuple[str, int], Endpoint]:
+        """Where it listens, by what the configuration asked for."""
+        return self._listeners.addresses()
+
+    def end_connection(self, number: int) -> bool:
+        """End one connection with the reason ``admin``. ``False`` where there is none of that number."""
+        record = self.registry.live.get(number)
+        if record is None:
+            return False
+        record.end(CloseReason.ADMIN)
+        return True
+
+    def status(self) -> dict[str, object]:
+        """Facts about the process for a person: plain values that JSON can carry."""
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptimeSeconds": round(self._machinery.clock() - self._started_at, 3),
+            "state": "draining" if self.draining else "running",
+            "reactor": type(self._reactor).__name__,
+            "acceleration": "splice" if self._machinery.pool is not None else "off",
+            "listeners": sorted(str(place) for place in self._listeners.addresses().values()),
+            "routes": len(self.plan.routes),
+            "connections": self.registry.active,
+        }
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    def _paths(self, plan: ProxyPlan, rate: RateLimit | None = None) -> Paths:
+        return Paths(plan, self._machinery, rate or self._rate, lambda: self.draining)
+
+    def _same_rate(self, plan: ProxyPlan) -> bool:
+        return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute
+
+    def _rate_of(self, plan: ProxyPlan) -> RateLimit | None:
+        if not plan.connection_rate_per_minute:
+            return None
+        return RateLimit(plan.connection_rate_per_minute, self._machinery.clock)
+
+    def _listen_for_admin(self, plan: AdminPlan) -> Any:
+        site = make_admin_site(self, plan, self._reactor)
+        if plan.unix is not None:
+            return self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
+        return self._reactor.listenTCP(plan.port, site, interface=plan.address)
+
+
+def _timed_out(_: object, timeout: float) -> None:
+    raise TimeoutError(f"{timeout} s have passed")

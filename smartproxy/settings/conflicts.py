@@ -1,0 +1,165 @@
+"""What is wrong with a configuration whose every key is right: what only shows in the whole.
+
+The routes that are named in a message are named by their name; the place is that of the one to change.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from smartproxy.settings import references, units
+from smartproxy.settings.availability import unavailable
+from smartproxy.settings.base import Table, file_key
+from smartproxy.settings.problems import Problem, got
+from smartproxy.settings.reach import unreached
+from smartproxy.settings.route import ProxyHeader, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from smartproxy.settings.marks import Path
+    from smartproxy.settings.route import Action, Match
+    from smartproxy.settings.top import Admin, Settings
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """Everything for which it is refused."""
+    yield from unavailable(settings)
+    yield from _names(settings)
+    yield from _header(settings, ())
+    yield from _header(settings.defaults, ("defaults",))
+    for index, route in enumerate(settings.routes):
+        yield from _route(route, ("routes", index))
+    yield from _admin(settings)
+    yield from _reach(settings)
+
+
+def doubts(settings: Settings) -> Iterator[Problem]:
+    """What is allowed, and hardly what was meant."""
+    if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
+        yield Problem(
+            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: nobody is asked for a header'
+        )
+    for index, route in enumerate(settings.routes):
+        limit = route.security.max_connections
+        if 0 < settings.max_connections < limit:
+            yield Problem(
+                ("routes", index, "security", "maxConnections"),
+                f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
+            )
+
+
+def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:
+    """Of routes, given with their indices; also where they are otherwise not right."""
+    seen: set[str] = set()
+    for index, name in names:
+        if isinstance(name, str) and name in seen:
+            yield Problem(("routes", index, "name"), f"is the name of an earlier route {got(name)}")
+        if isinstance(name, str):
+            seen.add(name)
+
+
+def _names(settings: Settings) -> Iterator[Problem]:
+    yield from names_used_twice((index, route.name) for index, route in enumerate(settings.routes))
+    if not any(route.enabled for route in settings.routes):
+        yield Problem(("routes",), "has no route that is enabled")
+
+
+def _route(route: Route, path: Path) -> Iterator[Problem]:
+    yield from _match(route.match, (*path, "match"))
+    yield from _header(route.action, (*path, "action"))
+    for index, target in enumerate(route.action.targets):
+        yield from _header(target, (*path, "action", "targets", index))
+    yield from _action(route.action, (*path, "action"))
+    if route.enabled and route.action.type == "handler" and route.action.handler is not None:
+        yield from _handler(route.action.handler, (*path, "action", "handler"))
+
+
+def _match(match: Match, path: Path) -> Iterator[Problem]:
+    http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
+    needs_name = ["domains"] if match.domains else []
+    asked = {"tcp": needs_name + http_only, "tls": http_only}.get(match.protocol or "", [])
+    for key in asked:
+        yield Problem((*path, key), f'is never there where protocol is "{match.protocol}"')
+
+
+def _action(action: Action, path: Path) -> Iterator[Problem]:
+    kind = action.type
+    needed = {"forward": "targets", "handler": "handler"}
+    for type_, key in needed.items():
+        there = bool(getattr(action, key))
+        if kind == type_ and not there:
+            yield Problem((*path, key), f'is required for type "{kind}"')
+        elif kind != type_ and there:
+            yield Problem((*path, key), f'has no meaning for type "{kind}"')
+    if action.targets and not any(target.weight for target in action.targets):
+        yield Problem((*path, "targets"), "has no target with a weight above 0")
+    if action.tls.mode == "passthrough":
+        for name in sorted(action.tls.model_fields_set - {"mode"}):
+            yield Problem((*path, "tls", file_key(name)), 'has no meaning for mode "passthrough"')
+
+
+def _handler(handler: object, path: Path) -> Iterator[Problem]:
+    try:
+        references.resolved(handler)
+    except ValueError as problem:
+        yield Problem(path, f"{problem} {got(handler)}")
+
+
+def _header(table: Table, path: Path) -> Iterator[Problem]:
+    header = getattr(table, "send_proxy_protocol", None)
+    if isinstance(header, ProxyHeader) and header.version == 1 and header.tlvs:
+        yield Problem((*path, "sendProxyProtocol", "tlvs"), "has no meaning for version 1")
+
+
+def _admin(settings: Settings) -> Iterator[Problem]:
+    admin = settings.admin
+    if admin is False:
+        return
+    address, port = ("127.0.0.1", 8404) if admin is True else (admin.address, admin.port)
+    if isinstance(admin, Table):
+        if admin.unix is not None:
+            yield from _unix(admin)
+            return
+        if admin.token is None and not _is_loopback(address):
+            yield Problem(
+                ("admin", "token"), f"is required where the address is not a loopback one {got(address)}"
+            )
+    for route in settings.routes:
+        if route.enabled and _meet(route.match.address, address) and _listens(route.match, port):
+            where = ("admin", "port") if isinstance(admin, Table) else ("admin",)
+            yield Problem(where, f'is a port of route "{route.name}" {got(port)}')
+            return
+
+
+def _unix(admin: Admin) -> Iterator[Problem]:
+    for name in ("address", "port"):
+        if name in admin.model_fields_set:
+            yield Problem(("admin", name), "has no meaning beside unix")
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ip_address(address).is_loopback
+
+
+def _listens(match: Match, port: int) -> bool:
+    ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
+    return any(port in units.ports(written) for written in ports)
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether two sockets on the same port would be in each other's way."""
+    if one == other or "" in {one, other}:
+        return True
+    a, b = ip_address(one), ip_address(other)
+    wild = [address for address in (a, b) if address.is_unspecified]
+    # An IPv6 wildcard takes IPv4 too, unless it was told otherwise (RFC 3493, 5.3).
+    return a == b or any(address.version == 6 or a.version == b.version for address in wild)  # noqa: PLR2004 - a number that the line itself explains
+
+
+def _reach(settings: Settings) -> Iterator[Problem]:
+    enabled = [(index, route) for index, route in enumerate(settings.routes) if route.enabled]
+    for index, takers in unreached(enabled):
+        names = " and ".join(f'"{name}"' for name in takers[:3])
+        yield Problem(("routes", index, "match"), f"is never reached: {names} goes first and takes all of it")

@@ -1,0 +1,94 @@
+"""Durations, sizes and ports as people write them, and as numbers.
+
+::
+
+    seconds("4h"), seconds(100)         # 14400.0, 0.1: a bare number is milliseconds
+    octets("10MiB"), octets(512)        # 10485760, 512
+    ports("8000-8010"), ports(443)      # range(8000, 8011), range(443, 444)
+
+Each refuses with a ``ValueError`` whose text says what it must be, never what it got: the caller quotes that.
+The text of a duration may join units from large to small (``"1h30m"``), as Go and systemd write it.
+"""
+
+from __future__ import annotations
+
+import re
+from math import inf
+
+_DURATION_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_DURATION = re.compile("".join(rf"(?:({_NUMBER}){unit})?" for unit in _DURATION_UNITS))
+_SIZE = re.compile(rf"({_NUMBER}) ?({'|'.join(_SIZE_UNITS)})")
+_RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+
+#: For the JSON Schema: what the parsers above take, less the limits.
+DURATION_PATTERN = f"^(?=.)({_DURATION.pattern})$"
+SIZE_PATTERN = f"^{_SIZE.pattern}$"
+PORTS_PATTERN = f"^{_RANGE.pattern}$"
+
+#: Beyond it a deadline means "never", which is written 0; and no clock arithmetic gets near an overflow.
+LONGEST = 36500 * 86400.0
+#: Far above any buffer that a machine has; a size beyond it is a slip of the unit.
+LARGEST = 1 << 40
+HIGHEST_PORT = 65535
+
+#: So many milliseconds still divide as a float.
+_HUGE = 1e300
+
+_DURATION_RULE = 'must be a number of milliseconds, or a text with a unit: "100ms", "30s", "5m", "4h", "7d"'
+_SIZE_RULE = 'must be a number of bytes, or a text with a unit: "64KiB", "10MiB", "1GiB"'
+_PORTS_RULE = 'must be a port 1..65535, or a range like "8000-8010"'
+
+
+def seconds(written: object) -> float:
+    """A duration in seconds. A bare number is milliseconds.
+
+    :raises ValueError: where it is neither a number nor a text with units, negative, or above 100 years.
+    """
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        value = written / 1000 if abs(written) <= _HUGE else inf
+    elif isinstance(written, str) and written and (parts := _DURATION.fullmatch(written)):
+        value = sum(
+            float(part or 0) * size
+            for part, size in zip(parts.groups(), _DURATION_UNITS.values(), strict=True)
+        )
+    else:
+        raise ValueError(_DURATION_RULE)
+    if not 0 <= value <= LONGEST:
+        raise ValueError('must be 0 to 100 years ("36500d")')
+    return value
+
+
+def octets(written: object) -> int:
+    """A size in bytes.
+
+    :raises ValueError: where it is neither a number nor a text with a unit, negative, or above 1 TiB.
+    """
+    if isinstance(written, int) and not isinstance(written, bool):
+        value = written
+    elif isinstance(written, str) and (parts := _SIZE.fullmatch(written)):
+        value = int(float(parts[1]) * _SIZE_UNITS[parts[2]])
+    else:
+        raise ValueError(_SIZE_RULE)
+    if not 0 <= value <= LARGEST:
+        raise ValueError('must be 0 to 1 TiB ("1024GiB")')
+    return value
+
+
+def ports(written: object) -> range:
+    """A port, or a range of ports with both ends in it.
+
+    :raises ValueError: where it is neither, outside 1..65535, or ends before it begins.
+    """
+    text = str(written) if isinstance(written, int) and not isinstance(written, bool) else written
+    found = _RANGE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(_PORTS_RULE)
+    first = int(found[1])
+    last = int(found[2] or first)
+    if not 1 <= first <= HIGHEST_PORT or not 1 <= last <= HIGHEST_PORT:
+        raise ValueError(_PORTS_RULE)
+    if last < first:
+        raise ValueError("must be a range that does not end before it begins")
+    return range(first, last + 1)

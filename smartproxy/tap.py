@@ -1,0 +1,68 @@
+"""What ``twistd smartproxy`` does: options in, a service out. Strings stop here."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twisted.internet.error import CannotListenError
+from twisted.python import usage
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.flow.clock import adopt
+from smartproxy.service import SmartProxy
+from smartproxy.settings import Settings
+
+if TYPE_CHECKING:
+    from twisted.application.service import IService
+
+#: Exit codes of the contract.
+INVALID, UNBOUND = 2, 3
+
+
+class Options(usage.Options):
+    """The options behind ``twistd smartproxy``."""
+
+    synopsis = "[options]"
+    longdesc = "A TCP/TLS/HTTP proxy. It runs in the foreground with twistd's own -n."
+    optParameters: ClassVar = [["config", "c", None, "The configuration: a .yaml, .json or .toml file."]]
+    optFlags: ClassVar = [["check", None, "Validate the configuration and exit."]]
+
+    def postOptions(self) -> None:
+        """Read the configuration: what is wrong with it is said before anything starts."""
+        if self["config"] is None:
+            raise usage.UsageError("--config FILE is required")
+        try:
+            self["settings"] = Settings.load(self["config"])
+        except ConfigurationError as invalid:
+            _leave(INVALID, *invalid.problems)
+        if self["check"]:
+            print(self["settings"].summary())  # noqa: T201 - it is what was asked for
+            sys.exit(0)
+
+
+class TwistdProxy(SmartProxy):
+    """The proxy as twistd runs it: a port that cannot be had ends the process with a code of its own."""
+
+    def privilegedStartService(self) -> None:
+        """Bind every port, or exit."""
+        try:
+            super().privilegedStartService()
+        except CannotListenError as unbound:
+            _leave(
+                UNBOUND, f"cannot listen on {unbound.interface or '*'}:{unbound.port}: {unbound.socketError}"
+            )
+
+
+def makeService(options: Any) -> IService:
+    """The service that twistd runs."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
+
+    adopt(reactor)
+    return TwistdProxy(options["settings"])
+
+
+def _leave(code: int, *lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)  # noqa: T201 - it is what was asked for
+    sys.exit(code)

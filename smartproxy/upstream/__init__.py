@@ -1,0 +1,1 @@
+"""Where connections go: which target, which address, and the connection to it."""

@@ -1,0 +1,84 @@
+"""The upstream side: Twisted's pair of factory and protocol for one connection to a target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ClientFactory
+
+from smartproxy.flow.dial import failure_of
+from smartproxy.flow.side import Side
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+    from smartproxy.interfaces import IConnecting, IDialer
+    from smartproxy.model.address import Endpoint
+
+
+class Upstream(Side):
+    """A connection to a target. What comes before it is linked is held.
+
+    :ivar address: what it is connected to.
+    """
+
+    def __init__(self, factory: UpstreamFactory) -> None:
+        self._factory = factory
+        self.address = factory.to
+
+    def connectionMade(self) -> None:
+        """It stands."""
+        self.transport.pauseProducing()
+        self.transport.setTcpNoDelay(True)
+        if self._factory.keep_alive:
+            self.transport.setTcpKeepAlive(True)
+        self._factory.stands(self)
+
+
+class UpstreamFactory(ClientFactory):
+    """One attempt.
+
+    :param keep_alive: whether the kernel shall probe a silent target (SO_KEEPALIVE).
+    :ivar linked: fires with the :class:`Upstream`, or fails with a
+        :class:`~smartproxy.errors.DialFailed`. Cancelling it gives the attempt up.
+    """
+
+    noisy = False
+
+    def __init__(self, to: Endpoint, *, keep_alive: bool) -> None:
+        self.to = to
+        self.keep_alive = keep_alive
+        self.linked: Deferred[Upstream] = Deferred(self._cancelled)
+        self._connecting: IConnecting | None = None
+        self._over = False
+
+    def dial(self, dialer: IDialer, timeout: float) -> Deferred[Upstream]:
+        """Begin; :attr:`linked`."""
+        self._connecting = dialer.dial(self.to, self, timeout)
+        return self.linked
+
+    def buildProtocol(self, addr: Any) -> Upstream:
+        """The connection stands."""
+        return Upstream(self)
+
+    def stands(self, upstream: Upstream) -> None:
+        """``upstream`` has been connected."""
+        self._connecting = None
+        if self._over:
+            upstream.transport.abortConnection()
+        else:
+            self._over = True
+            self.linked.callback(upstream)
+
+    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
+        """The connection does not stand."""
+        self._connecting = None
+        if not self._over:
+            self._over = True
+            self.linked.errback(failure_of(reason, self.to))
+
+    def _cancelled(self, _: Deferred[Upstream]) -> None:
+        self._over = True
+        if self._connecting is not None:
+            self._connecting.stopConnecting()

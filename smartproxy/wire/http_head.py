@@ -1,0 +1,245 @@
+"""The head of a first HTTP/1 request (RFC 9112), as far as routing by it goes, and how to refuse one.
+
+What a route decides on and what the backend will read must be the same request. So nothing is mended here:
+a line ends in CRLF, a name touches its colon, there is one Host, and where a target names a host, too, it is
+that one. Everything else is malformed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from smartproxy.wire.host import address_text, host_name, packed_address
+from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+#: Longest request line in bytes, CRLF not counted (nginx: 8 KiB, Apache: 8190; RFC 9112, 3 asks for 8000).
+LINE_LIMIT: Final = 8 * 1024
+
+#: Longest head in bytes, with its blank line (h11 has the same, nginx 32 KiB, Go 1 MiB).
+HEAD_LIMIT: Final = 64 * 1024
+
+#: Most header fields (Apache: 100, HAProxy: 101).
+HEADERS_LIMIT: Final = 100
+
+LINE_TOO_LONG: Final = Malformed("request line over 8192 bytes")
+HEAD_TOO_LONG: Final = Malformed("request head over 65536 bytes")
+TOO_MANY_HEADERS: Final = Malformed("over 100 header fields")
+OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
+
+_STATUS: Final = {
+    LINE_TOO_LONG: (414, "URI Too Long"),
+    HEAD_TOO_LONG: (431, "Request Header Fields Too Large"),
+    TOO_MANY_HEADERS: (431, "Request Header Fields Too Large"),
+    OTHER_VERSION: (505, "HTTP Version Not Supported"),
+}
+
+_TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
+_NAME = re.compile(rf"{_TCHAR}+")
+_LINE = re.compile(rf"({_TCHAR}{{1,32}}) ([!-~]+) HTTP/([0-9])\.([0-9])")
+_LINE_BEGUN = re.compile(rf"\Z|{_TCHAR}{{1,32}}(?:\Z| (?:\Z|[!-~]))".encode())
+_ABSOLUTE = re.compile(r"(https?)://([^/?]+)([^?]*)(?:\?.*)?", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::([0-9]{0,5}))?")
+_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])  # all but HTAB, LF and CR, which lines settle
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# What somebody means who begins so. The methods of RFC 9110, 9 and RFC 5789 are known by their names;
+# another word in capitals must be followed by a path, as "EHLO example" is not HTTP.
+_BEGINS = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) |[A-Z][A-Z-]{0,15} /")
+_MAY_BEGIN = re.compile(rb"(?:[A-Z][A-Z-]{0,15} ?)?\Z")
+_LONGEST_BEGIN = 18
+
+
+class RequestHead(NamedTuple):
+    """One request, without its body.
+
+    :ivar target: as received.
+    :ivar path: of the target, without its query, as received; ``*`` and empty for ``OPTIONS *`` and CONNECT.
+    :ivar host: who is asked for, by the target or else by Host: lower case, without port, final dot or
+        brackets.
+    :ivar headers: in their order, names in lower case; a byte of a value is a character of the same number.
+    """
+
+    method: str
+    target: str
+    path: str
+    host: str | None
+    version: tuple[int, int] = (1, 1)
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class _BrokenError(Exception):
+    """Why a head is malformed; it never leaves this module."""
+
+    def __init__(self, why: Malformed | str) -> None:
+        super().__init__(why)
+        self.verdict = Malformed(why) if isinstance(why, str) else why
+
+
+class _Authority(NamedTuple):
+    host: str | None
+    port: int | None
+
+
+def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
+    """Whether ``data`` looks like the beginning of a request; ``None`` while it may still become one."""
+    begin = bytes(data[:_LONGEST_BEGIN])
+    if _BEGINS.match(begin):
+        return True
+    return None if _MAY_BEGIN.match(begin) else False
+
+
+def could_be_http(data: bytes | bytearray | memoryview) -> bool:
+    """Whether ``data`` looks like the beginning of a request, or may still become one."""
+    return begins_request(data) is not False
+
+
+def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
+    """The head at the beginning of ``data``. ``consumed`` ends with its blank line."""
+    held = bytes(data[:HEAD_LIMIT])
+    end = held.find(b"\r\n\r\n")
+    try:
+        if end < 0:
+            return _unfinished(held)
+        return Done(_head(held[:end]), end + 4)
+    except _BrokenError as broken:
+        return broken.verdict
+
+
+def _unfinished(held: bytes) -> NeedMore:
+    """No blank line has come: whether one still can. Only what is cheap is looked at, as bytes may trickle."""
+    begun = held.removesuffix(b"\r")
+    _refuse_bare(begun)
+    line, crlf, _ = begun.partition(b"\r\n")
+    if len(line) > LINE_LIMIT:
+        raise _BrokenError(LINE_TOO_LONG)
+    if crlf:
+        _request_line(line.decode("latin-1"))
+    elif not _LINE_BEGUN.match(held):
+        raise _BrokenError("not a request line")
+    if begun.count(b"\r\n") > HEADERS_LIMIT + 1:
+        raise _BrokenError(TOO_MANY_HEADERS)
+    tail = next(size for size in (3, 2, 1, 0) if held.endswith(b"\r\n\r\n"[:size]))
+    if len(held) + 4 - tail > HEAD_LIMIT:
+        raise _BrokenError(HEAD_TOO_LONG)
+    return NeedMore(len(held) + 4 - tail)
+
+
+def _head(head: bytes) -> RequestHead:
+    _refuse_bare(head)
+    lines = head.decode("latin-1").split("\r\n", HEADERS_LIMIT + 1)
+    if len(lines[0]) > LINE_LIMIT:
+        raise _BrokenError(LINE_TOO_LONG)
+    method, target, version = _request_line(lines[0])
+    if len(lines) > HEADERS_LIMIT + 1:
+        raise _BrokenError(TOO_MANY_HEADERS)
+    headers = tuple([_header(line) for line in lines[1:]])
+    path, host = _destination(method, target, _host(headers, version))
+    return RequestHead(method, target, path, host, version, headers)
+
+
+def _refuse_bare(head: bytes) -> None:
+    """CR and LF only together (RFC 9112, 2.2), and no other control but HTAB (RFC 9110, 5.5)."""
+    lines = head.count(b"\r\n")
+    if head.count(b"\n") != lines or head.count(b"\r") != lines:
+        raise _BrokenError("CR or LF alone")
+    if len(head.translate(None, _CONTROLS)) != len(head):
+        raise _BrokenError("control character")
+
+
+def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise _BrokenError("not a request line")
+    version = int(match[3]), int(match[4])
+    if version not in {(1, 0), (1, 1)}:
+        raise _BrokenError(OTHER_VERSION)
+    return match[1], match[2], version
+
+
+def _header(line: str) -> tuple[str, str]:
+    """One field. A folded line (RFC 9112, 5.2) begins with a blank, which no name does."""
+    name, colon, value = line.partition(":")
+    if not colon or not _NAME.fullmatch(name):
+        raise _BrokenError("not a header field")
+    return name.lower(), value.strip(" \t")
+
+
+def _host(headers: tuple[tuple[str, str], ...], version: tuple[int, int]) -> _Authority | None:
+    """What Host says; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
+    hosts = [value for name, value in headers if name == "host"]
+    if len(hosts) > 1 or (not hosts and version == (1, 1)):
+        raise _BrokenError("not exactly one Host")
+    return _authority(hosts[0]) if hosts else None
+
+
+def _authority(text: str) -> _Authority:
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        raise _BrokenError("not a host")
+    literal, name, digits = match.groups()
+    port = int(digits) if digits else None
+    if port is not None and port > 65535:  # noqa: PLR2004 - a number that the line itself explains
+        raise _BrokenError("port over 65535")
+    if literal:
+        return _Authority(_literal(literal), port)
+    host = host_name(name.encode("latin-1")) if name else None
+    if name and host is None:
+        raise _BrokenError("not a host")
+    return _Authority(host, port)
+
+
+def _literal(text: str) -> str:
+    if ":" not in text:
+        raise _BrokenError("not an IPv6 address in brackets")
+    try:
+        return address_text(packed_address(text))
+    except ValueError:
+        raise _BrokenError("not an IPv6 address in brackets") from None
+
+
+def _destination(method: str, target: str, host: _Authority | None) -> tuple[str, str | None]:
+    """The path, and the host, of the four forms of a target (RFC 9112, 3.2)."""
+    named = host.host if host else None
+    if "#" in target:
+        raise _BrokenError("fragment in the target")
+    if method == "CONNECT":
+        authority = _authority(target)
+        if authority.host is None or authority.port is None:
+            raise _BrokenError("CONNECT to no host and port")
+        return "", _agreed(authority, host, authority.port)
+    if target.startswith("/"):
+        return target.partition("?")[0], named
+    if target == "*" and method == "OPTIONS":
+        return target, named
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise _BrokenError("not a request target")
+    return match[3] or "/", _agreed(_authority(match[2]), host, _DEFAULT_PORTS[match[1].lower()])
+
+
+def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
+    """The target's host. It wins over Host (RFC 9112, 3.2.2); as a backend may not know, they must agree."""
+    if target.host is None:
+        raise _BrokenError("no host in the target")
+    if host and (host.host, host.port or default) != (target.host, target.port or default):
+        raise _BrokenError("Host unlike the target")
+    return target.host
+
+
+def build_refusal(status: int, reason: str, body: str = "") -> bytes:
+    """A whole response after which the connection is closed; ``body`` is plain text."""
+    content = body.encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(content)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + content
+
+
+def refusal_of(why: Malformed) -> bytes:
+    """The response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
+    status, reason = _STATUS.get(why, (400, "Bad Request"))
+    return build_refusal(status, reason, f"{why.why}\n")

@@ -1,0 +1,168 @@
+"""What a version 2 PROXY header carries behind its addresses: types, the SSL value, and CRC32c.
+
+The header's own parser keeps each TLV byte for byte; this module is asked only for what somebody reads.
+Section numbers are those of HAProxy's ``doc/proxy-protocol.txt``.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntFlag
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from smartproxy.wire.proxy_header import Tlv
+from smartproxy.wire.verdict import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+# Section 2.2.7, and 2.2.7.6 for those inside of an SSL value.
+PP2_TYPE_ALPN: Final = 0x01
+PP2_TYPE_AUTHORITY: Final = 0x02
+PP2_TYPE_CRC32C: Final = 0x03
+PP2_TYPE_NOOP: Final = 0x04
+PP2_TYPE_UNIQUE_ID: Final = 0x05
+PP2_TYPE_SSL: Final = 0x20
+PP2_SUBTYPE_SSL_VERSION: Final = 0x21
+PP2_SUBTYPE_SSL_CN: Final = 0x22
+PP2_SUBTYPE_SSL_CIPHER: Final = 0x23
+PP2_SUBTYPE_SSL_SIG_ALG: Final = 0x24
+PP2_SUBTYPE_SSL_KEY_ALG: Final = 0x25
+PP2_TYPE_NETNS: Final = 0x30
+
+#: Longest value of ``PP2_TYPE_UNIQUE_ID`` in bytes (2.2.7.5).
+UNIQUE_ID_LIMIT: Final = 128
+
+#: What to call a type in a log line; one that is not here has no name.
+NAMES: Mapping[int, str] = MappingProxyType(
+    {
+        PP2_TYPE_ALPN: "alpn",
+        PP2_TYPE_AUTHORITY: "authority",
+        PP2_TYPE_CRC32C: "crc32c",
+        PP2_TYPE_NOOP: "noop",
+        PP2_TYPE_UNIQUE_ID: "uniqueId",
+        PP2_TYPE_SSL: "ssl",
+        PP2_SUBTYPE_SSL_VERSION: "sslVersion",
+        PP2_SUBTYPE_SSL_CN: "sslCn",
+        PP2_SUBTYPE_SSL_CIPHER: "sslCipher",
+        PP2_SUBTYPE_SSL_SIG_ALG: "sslSigAlg",
+        PP2_SUBTYPE_SSL_KEY_ALG: "sslKeyAlg",
+        PP2_TYPE_NETNS: "netns",
+    }
+)
+
+_HEAD = struct.Struct(">BH")  # type, length: also how a TLV in a TLV begins
+_SSL = struct.Struct(">BI")  # client, verify
+_SSL_FIELDS = {  # in the order in which HAProxy writes them
+    PP2_SUBTYPE_SSL_VERSION: "version",
+    PP2_SUBTYPE_SSL_CN: "cn",
+    PP2_SUBTYPE_SSL_CIPHER: "cipher",
+    PP2_SUBTYPE_SSL_SIG_ALG: "sig_alg",
+    PP2_SUBTYPE_SSL_KEY_ALG: "key_alg",
+}
+
+
+class SslClient(IntFlag):
+    """The bits of ``client`` (2.2.7.6). Bits without a meaning yet are kept."""
+
+    SSL = 0x01
+    CERT_CONN = 0x02
+    CERT_SESS = 0x04
+
+
+class SslInfo(NamedTuple):
+    """The value of a ``PP2_TYPE_SSL``.
+
+    :ivar client: whether the client came over TLS, and whether it showed a certificate on this connection
+        or on an earlier one of its session.
+    :ivar verify: 0 where a certificate was shown and verified, else the TLS library's error number.
+    :ivar others: sub-TLVs of types that are not known here, in their order.
+    """
+
+    client: SslClient
+    verify: int = 0
+    version: bytes | None = None
+    cn: bytes | None = None
+    cipher: bytes | None = None
+    sig_alg: bytes | None = None
+    key_alg: bytes | None = None
+    others: tuple[Tlv, ...] = ()
+
+
+def parse_tlvs(data: bytes) -> tuple[Tlv, ...] | Malformed:
+    """All TLVs of ``data``, which must be nothing but whole ones."""
+    found = []
+    at, end = 0, len(data)
+    while at < end:
+        if at + _HEAD.size > end:
+            return Malformed("truncated TLV")
+        kind, size = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        if at + size > end:
+            return Malformed("truncated TLV")
+        found.append(Tlv(kind, data[at : at + size]))
+        at += size
+    return tuple(found)
+
+
+def build_tlvs(tlvs: Iterable[Tlv]) -> bytes:
+    """The bytes of ``tlvs``, in their order.
+
+    :raises ValueError: where a type is over 255 or a value over 65535 bytes.
+    """
+    try:
+        return b"".join(_HEAD.pack(kind, len(value)) + value for kind, value in tlvs)
+    except struct.error as error:
+        raise ValueError(f"not a TLV: {error}") from None
+
+
+def parse_ssl(value: bytes) -> SslInfo | Malformed:
+    """The SSL TLV's value. A sub-TLV that is known and comes twice is malformed."""
+    if len(value) < _SSL.size:
+        return Malformed("truncated SSL TLV")
+    client, verify = _SSL.unpack_from(value)
+    inner = parse_tlvs(value[_SSL.size :])
+    if isinstance(inner, Malformed):
+        return inner
+    known = [tlv for tlv in inner if tlv.type in _SSL_FIELDS]
+    fields = {_SSL_FIELDS[tlv.type]: tlv.value for tlv in known}
+    if len(fields) < len(known):
+        return Malformed("duplicate sub-TLV in an SSL TLV")
+    others = tuple(tlv for tlv in inner if tlv.type not in _SSL_FIELDS)
+    return SslInfo(SslClient(client), verify, **fields, others=others)
+
+
+def build_ssl(info: SslInfo) -> bytes:
+    """The value of an SSL TLV.
+
+    :raises ValueError: where a number or a value does not fit in its field.
+    """
+    known = [(kind, getattr(info, field)) for kind, field in _SSL_FIELDS.items()]
+    inner = [Tlv(kind, value) for kind, value in known if value is not None]
+    try:
+        head = _SSL.pack(info.client, info.verify)
+    except struct.error as error:
+        raise ValueError(f"not an SSL TLV: {error}") from None
+    return head + build_tlvs([*inner, *info.others])
+
+
+def _castagnoli_table() -> tuple[int, ...]:
+    table = []
+    for remainder in range(256):
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)  # noqa: PLW2901 - shifted in place
+        table.append(remainder)
+    return tuple(table)
+
+
+_TABLE = _castagnoli_table()
+
+
+def crc32c(data: bytes) -> int:
+    """The Castagnoli CRC of ``data`` (RFC 3720, B.4 and RFC 4960, appendix B)."""
+    table = _TABLE
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF

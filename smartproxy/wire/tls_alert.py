@@ -1,0 +1,85 @@
+"""TLS alerts (RFC 8446, 6): how a proxy says no to a client that has just sent its hello.
+
+Before any key is agreed on an alert is seven plain bytes, and every TLS client shows it to its user as what
+it is, where a closed connection would look like a fault of the network.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from smartproxy.wire import tls_record
+from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+
+class Level(IntEnum):
+    """How bad it is. Since TLS 1.3 only the description counts."""
+
+    WARNING = 1
+    FATAL = 2
+
+
+class Alert(IntEnum):
+    """Every alert of RFC 8446, 6 (``AlertDescription``)."""
+
+    CLOSE_NOTIFY = 0
+    UNEXPECTED_MESSAGE = 10
+    BAD_RECORD_MAC = 20
+    RECORD_OVERFLOW = 22
+    HANDSHAKE_FAILURE = 40
+    BAD_CERTIFICATE = 42
+    UNSUPPORTED_CERTIFICATE = 43
+    CERTIFICATE_REVOKED = 44
+    CERTIFICATE_EXPIRED = 45
+    CERTIFICATE_UNKNOWN = 46
+    ILLEGAL_PARAMETER = 47
+    UNKNOWN_CA = 48
+    ACCESS_DENIED = 49
+    DECODE_ERROR = 50
+    DECRYPT_ERROR = 51
+    PROTOCOL_VERSION = 70
+    INSUFFICIENT_SECURITY = 71
+    INTERNAL_ERROR = 80
+    INAPPROPRIATE_FALLBACK = 86
+    USER_CANCELED = 90
+    MISSING_EXTENSION = 109
+    UNSUPPORTED_EXTENSION = 110
+    UNRECOGNIZED_NAME = 112
+    BAD_CERTIFICATE_STATUS_RESPONSE = 113
+    UNKNOWN_PSK_IDENTITY = 115
+    CERTIFICATE_REQUIRED = 116
+    NO_APPLICATION_PROTOCOL = 120
+
+
+class AlertMessage(NamedTuple):
+    """One alert."""
+
+    description: Alert
+    level: Level = Level.FATAL
+
+
+_HEAD = 5  # type, version (2), length (2)
+_SIZE = 2  # level, description
+
+
+def build(description: Alert, level: Level | None = None) -> bytes:
+    """The record to send. ``level`` is what it must be: a warning for ``close_notify``, else fatal."""
+    if level is None:
+        level = Level.WARNING if description is Alert.CLOSE_NOTIFY else Level.FATAL
+    return tls_record.wrap(tls_record.ALERT, bytes([level, description]))
+
+
+def parse(data: bytes | bytearray | memoryview) -> Verdict[AlertMessage]:
+    """The alert at the beginning of ``data``, one record for it alone and not encrypted."""
+    held = bytes(data[: _HEAD + _SIZE])
+    if not bytes([tls_record.ALERT, 3]).startswith(held[:2]):
+        return Malformed("not a TLS alert record")
+    if not _SIZE.to_bytes(2, "big").startswith(held[3:_HEAD]):
+        return Malformed("alert record of a wrong size")
+    if len(held) < _HEAD + _SIZE:
+        return NeedMore(_HEAD + _SIZE)
+    try:
+        return Done(AlertMessage(Alert(held[6]), Level(held[5])), len(held))
+    except ValueError:
+        return Malformed("unknown alert")

@@ -1,0 +1,86 @@
+"""The record layer of TLS (RFC 8446, 5.1; the same in RFC 5246, 6.2.1), before anything is encrypted.
+
+A handshake message may begin and end anywhere in a run of records. :func:`handshake_message` puts one
+together again, :func:`wrap` takes it apart. A peer that cuts its message into very small records makes its
+reader walk over all of them again with every ``NeedMore``; two things keep that cheap: the answer counts in
+every byte that is certainly still to come, and the number of records is limited.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+ALERT: Final = 21
+HANDSHAKE: Final = 22
+
+#: The most plaintext that a record may carry, in bytes.
+RECORD_LIMIT: Final = 2**14
+
+#: The most records that one message may be spread over. A ClientHello in records of one byte each still
+#: passes at its usual size; nobody but a tester sends one so.
+RECORDS_LIMIT: Final = 1024
+
+#: What a record says of its version before one is negotiated: TLS 1.0 in a first hello, else TLS 1.2.
+FIRST_VERSION: Final = 0x0301
+LATER_VERSION: Final = 0x0303
+
+_BEGIN = bytes([HANDSHAKE, 3])  # the type, and the major version, which has been 3 since SSL 3
+_RECORD_HEAD = 5  # type, version (2), length (2)
+_MESSAGE_HEAD = 4  # type, length (3)
+
+
+def handshake_message(data: bytes | bytearray | memoryview, kind: int, limit: int) -> Verdict[bytes]:  # noqa: PLR0911 - one return for each thing that a record can be
+    """The body of the first handshake message, which must be of type ``kind`` and end with its record.
+
+    ``consumed`` counts whole records. What comes before a change of keys may not share its last record with
+    what comes behind it (RFC 8446, 5.1), and behind a first hello they change.
+
+    :param limit: the most bytes that the records may take, with their headers.
+    """
+    held = bytes(data[:limit])
+    message = bytearray()
+    at, promised, size = 0, 0, _MESSAGE_HEAD
+    for _ in range(RECORDS_LIMIT):
+        if not _BEGIN.startswith(held[at : at + 2]):
+            return Malformed("not a TLS handshake record")
+        if len(held) < at + _RECORD_HEAD:
+            known = size > _MESSAGE_HEAD
+            return _wait(at + (_on_the_wire(size - promised) if known else _RECORD_HEAD), limit)
+        length = int.from_bytes(held[at + 3 : at + _RECORD_HEAD], "big")
+        if not 0 < length <= RECORD_LIMIT:
+            return Malformed("TLS record empty or over 16384 bytes")
+        end = at + _RECORD_HEAD + length
+        message += held[at + _RECORD_HEAD : end]
+        at, promised = end, promised + length
+        if message and message[0] != kind:
+            return Malformed("another handshake message than the one expected")
+        if len(message) >= _MESSAGE_HEAD:
+            size = _MESSAGE_HEAD + int.from_bytes(message[1:_MESSAGE_HEAD], "big")
+            if promised > size:
+                return Malformed("more than one message in a record")
+        if end > len(held):
+            return _wait(end + _on_the_wire(size - promised), limit)
+        if promised == size and len(message) >= _MESSAGE_HEAD:
+            return Done(bytes(message[_MESSAGE_HEAD:]), end)
+    return Malformed("message spread over too many records")
+
+
+def _on_the_wire(payload: int) -> int:
+    """The bytes that ``payload`` more bytes of a message take at least, in records of their own."""
+    if payload <= 0:
+        return 0
+    records = -(-payload // RECORD_LIMIT)
+    return payload + _RECORD_HEAD * records
+
+
+def _wait(at_least: int, limit: int) -> NeedMore | Malformed:
+    return NeedMore(at_least) if at_least <= limit else Malformed(f"message over {limit} bytes")
+
+
+def wrap(content: int, payload: bytes, *, version: int = LATER_VERSION, size: int = RECORD_LIMIT) -> bytes:
+    """``payload`` in records of type ``content``, each of at most ``size`` bytes."""
+    head = bytes([content]) + version.to_bytes(2, "big")
+    cuts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    return b"".join(head + len(cut).to_bytes(2, "big") + cut for cut in cuts)

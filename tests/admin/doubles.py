@@ -1,0 +1,134 @@
+"""A proxy to administer that is nothing but its counters, and a way to speak HTTP to its listener."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
+
+from smartproxy.admin.site import make_admin_site
+from smartproxy.admin.views import Moment
+from smartproxy.connections.registry import Registry
+from smartproxy.errors import ConfigurationError
+from smartproxy.interfaces import IProxyControl
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.outcome import CloseReason
+from smartproxy.model.plan import AdminPlan, MatchPlan, ProxyPlan, RoutePlan, TargetPlan
+from smartproxy.model.tallies import Tallies
+
+WEB = RoutePlan(
+    "web",
+    0,
+    MatchPlan((range(443, 444), range(8000, 8011)), domains=("*.example.com",)),
+    targets=(TargetPlan(("10.0.0.1",), 9000), TargetPlan(lambda _facts: "x", None, weight=2)),
+)
+#: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
+MOMENT = Moment(1767323045.678, 100.0)
+
+
+@implementer(IProxyControl)
+class FakeControl:
+    def __init__(self, *routes):
+        self.tallies = Tallies()
+        self.registry = Registry(self.tallies)
+        self.plan = ProxyPlan(routes or (WEB,))
+        self.draining = False
+        self.asked = []
+        self.problems = []
+        self.pending = None
+
+    def status(self):
+        return {"version": "1.2.3", "draining": self.draining}
+
+    def reload(self):
+        self.asked.append("reload")
+        return self._changed()
+
+    def replace_routes(self, routes):
+        self.asked.append(routes)
+        return self._changed()
+
+    def _changed(self) -> Deferred[None]:
+        if self.problems:
+            return fail(ConfigurationError(self.problems))
+        return self.pending or succeed(None)
+
+    def drain(self):
+        self.draining = True
+
+    def end_connection(self, number):
+        record = self.registry.live.get(number)
+        return record is not None and self.registry.close(record, CloseReason.ADMIN, 100.0)
+
+    def connect(self, client="192.0.2.1", route="web", at=90.0, received=0, sent=0):
+        """A live connection, as the path would have made it."""
+        record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), at))
+        self.registry.identify(record, Endpoint(client, 4000))
+        if route is not None:
+            self.registry.assign(record, route)
+        record.moved_in(received, at + 1)
+        record.moved_out(sent, at + 2)
+        return record
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class HalfClosable(StringTransport):
+    """StringTransport that notes what a listener does to a client that sends too much."""
+
+    half_closed = aborted = False
+
+    def loseWriteConnection(self):
+        self.half_closed = True
+
+    def abortConnection(self):
+        self.aborted = True
+
+
+class Listener:
+    """The real site, one connection each time."""
+
+    def __init__(self, control=None, plan=None):
+        self.control = control or FakeControl()
+        self.clock = Clock()
+        self.site = make_admin_site(self.control, plan or AdminPlan(), self.clock, lambda: MOMENT)
+        self.site.doStart()
+
+    def connect(self):
+        transport = HalfClosable()
+        self.channel = self.site.buildProtocol(None)
+        self.channel.makeConnection(transport)
+        return transport
+
+    def send(self, raw: bytes) -> HalfClosable:
+        transport = self.connect()
+        self.channel.dataReceived(raw)
+        return transport
+
+    def ask(self, method, path, *headers, body=b"", host="127.0.0.1:8404") -> Answer:
+        lines = [f"{method} {path} HTTP/1.1", *([f"Host: {host}"] if host else []), *headers]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        raw = "\r\n".join((*lines, "", "")).encode("latin-1") + body
+        return parsed(self.send(raw).value())
+
+    def get(self, path, *headers, **more) -> Answer:
+        return self.ask("GET", path, *headers, **more)
+
+
+def parsed(raw: bytes) -> Answer:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return Answer(int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body)

@@ -1,0 +1,228 @@
+"""The endpoints, asked over HTTP as a client would."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.interfaces import IProxyControl
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Protocol
+from smartproxy.model.outcome import CloseReason, RejectReason, Relay, State
+from tests.admin.doubles import FakeControl, Listener
+
+
+class HealthTests(SynchronousTestCase):
+    def test_the_double_keeps_the_interface(self):
+        self.assertTrue(verifyObject(IProxyControl, FakeControl()))
+
+    def test_healthy_and_ready_while_it_accepts(self):
+        listener = Listener()
+        self.assertEqual(listener.get("/healthz").status, 200)
+        self.assertEqual(listener.get("/readyz").status, 200)
+
+    def test_drain_makes_it_unready_but_not_unhealthy(self):
+        listener = Listener()
+        answer = listener.ask("POST", "/api/v1/drain")
+        self.assertEqual((answer.status, answer.json()), (202, {"status": "draining"}))
+        self.assertEqual(listener.get("/readyz").status, 503)
+        self.assertEqual(listener.get("/healthz").status, 200)
+
+    def test_status_is_what_the_service_says(self):
+        self.assertEqual(Listener().get("/api/v1/status").json(), {"version": "1.2.3", "draining": False})
+
+
+class ConnectionsTests(SynchronousTestCase):
+    def test_a_connection_is_shown_with_every_key_of_the_contract(self):
+        control = FakeControl()
+        record = control.connect(at=90.0, received=11, sent=22)
+        record.state, record.relay, record.keep_alive = State.RELAYING, Relay.SPLICE, True
+        record.protocol, record.sni, record.proxy_version = Protocol.TLS, "a.example.com", 2
+        record.target = Endpoint("2001:db8::1", 9000)
+        self.assertEqual(
+            Listener(control).get("/api/v1/connections").json(),
+            {
+                "total": 1,
+                "connections": [
+                    {
+                        "id": 1,
+                        "state": "relaying",
+                        "route": "web",
+                        "listener": ":443",
+                        "clientIp": "192.0.2.1",
+                        "clientPort": 4000,
+                        "peerIp": "198.51.100.9",
+                        "proxyProtocol": 2,
+                        "target": "[2001:db8::1]:9000",
+                        "protocol": "tls",
+                        "tls": True,
+                        "sni": "a.example.com",
+                        "keepAlive": True,
+                        "bytesReceived": 11,
+                        "bytesSent": 22,
+                        "openedAt": "2026-01-02T03:03:55.678Z",
+                        "lastActivityAt": "2026-01-02T03:03:57.678Z",
+                        "relay": "splice",
+                    }
+                ],
+            },
+        )
+
+    def test_a_connection_without_a_route_yet_shows_null(self):
+        control = FakeControl()
+        control.connect(route=None)
+        shown = Listener(control).get("/api/v1/connections").json()["connections"][0]
+        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni")], [None] * 4)
+
+    def _ids(self, query):
+        control = FakeControl()
+        control.connect("192.0.2.1", "web")
+        control.connect("192.0.2.2", "web")
+        control.connect("2001:db8::1", "mail")
+        answer = Listener(control).get("/api/v1/connections" + query).json()
+        return [shown["id"] for shown in answer["connections"]], answer["total"]
+
+    def test_filter_by_route(self):
+        self.assertEqual(self._ids("?route=web"), ([1, 2], 2))
+
+    def test_filter_by_client_in_any_spelling(self):
+        self.assertEqual(self._ids("?clientIp=2001:DB8:0::1"), ([3], 1))
+        self.assertEqual(self._ids("?clientIp=::ffff:192.0.2.2"), ([2], 1))
+
+    def test_both_filters_hold_together(self):
+        self.assertEqual(self._ids("?route=mail&clientIp=192.0.2.1"), ([], 0))
+
+    def test_limit_cuts_the_list_and_not_the_total(self):
+        self.assertEqual(self._ids("?limit=2"), ([1, 2], 3))
+        self.assertEqual(self._ids("?limit=0"), ([], 3))
+
+    def test_a_limit_or_an_address_that_is_none_is_refused(self):
+        for query in ("limit=x", "limit=-1", "clientIp=nonsense", "limit=" + "9" * 5000):
+            with self.subTest(query[:20]):
+                self.assertEqual(Listener().get("/api/v1/connections?" + query).status, 400)
+
+    def test_delete_ends_one_connection(self):
+        control = FakeControl()
+        control.connect()
+        control.connect()
+        answer = Listener(control).ask("DELETE", "/api/v1/connections/1")
+        self.assertEqual((answer.status, list(control.registry.live)), (200, [2]))
+        self.assertEqual(control.tallies.routes["web"].closed, {CloseReason.ADMIN: 1})
+
+    def test_delete_of_none_is_404(self):
+        for item in ("7", "x", "-1", "%31", "+1", "9" * 5000):
+            with self.subTest(item):
+                self.assertEqual(Listener().ask("DELETE", f"/api/v1/connections/{item}").status, 404)
+
+
+class MetricsTests(SynchronousTestCase):
+    def test_numbers_are_those_of_ended_and_live_connections(self):
+        control = FakeControl()
+        control.registry.close(control.connect(received=100, sent=1), CloseReason.NORMAL, 95.0)
+        control.connect(received=10, sent=2)
+        control.tallies.reject(RejectReason.NO_ROUTE)
+        control.tallies.proxy_header("2", "ok")
+        shown = Listener(control).get("/api/v1/metrics").json()
+        self.assertEqual(
+            shown["connections"],
+            {
+                "active": 1,
+                "total": 2,
+                "byRoute": {"web": 1},
+                "byIP": {"192.0.2.1": 1},
+                "topIPs": [{"ip": "192.0.2.1", "connections": 1}],
+            },
+        )
+        self.assertEqual(shown["totals"], {"bytesReceived": 110, "bytesSent": 3, "connections": 2})
+        self.assertEqual((shown["closed"]["normal"], shown["closed"]["error"]), (1, 0))
+        self.assertEqual((shown["rejected"]["no_route"], shown["rejected"]["ip_blocked"]), (1, 0))
+        self.assertEqual(shown["proxyHeaders"]["2"], {"ok": 1, "invalid": 0, "missing": 0, "timeout": 0})
+        self.assertEqual(shown["zombies"], {"full": 0, "half": 0, "stuck": 0})
+
+    def test_clients_are_bounded_and_the_busiest_are_kept(self):
+        control = FakeControl()
+        for number in range(150):
+            control.connect(f"10.0.0.{number}")
+        control.connect("10.0.0.149")
+        shown = Listener(control).get("/api/v1/metrics").json()["connections"]
+        self.assertEqual((len(shown["byIP"]), len(shown["topIPs"])), (100, 10))
+        self.assertEqual(shown["topIPs"][0], {"ip": "10.0.0.149", "connections": 2})
+
+    def test_prometheus_text_by_default_and_openmetrics_when_asked(self):
+        text = Listener().get("/metrics")
+        self.assertTrue(text.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
+        self.assertIn(b'smartproxy_connections_rejected_total{reason="no_route"} 0.0\n', text.body)
+        openmetrics = Listener().get(
+            "/metrics", "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1"
+        )
+        self.assertTrue(openmetrics.headers["Content-Type"].startswith("application/openmetrics-text"))
+        self.assertTrue(openmetrics.body.endswith(b"# EOF\n"))
+
+
+class RoutesTests(SynchronousTestCase):
+    def test_a_route_is_shown_with_what_it_asks_and_has_carried(self):
+        control = FakeControl()
+        control.connect(received=5, sent=6)
+        (shown,) = Listener(control).get("/api/v1/routes").json()["routes"]
+        self.assertEqual(shown["match"]["ports"], [443, "8000-8010"])
+        self.assertEqual(shown["match"]["domains"], ["*.example.com"])
+        self.assertEqual(
+            shown["action"],
+            {
+                "type": "forward",
+                "targets": [
+                    {"host": ["10.0.0.1"], "port": 9000, "weight": 1},
+                    {"host": "callable", "port": "preserve", "weight": 2},
+                ],
+            },
+        )
+        self.assertEqual(shown["connections"], {"active": 1, "total": 1})
+        self.assertEqual((shown["bytesReceived"], shown["bytesSent"]), (5, 6))
+
+    def test_a_route_that_was_never_used_shows_zeros_and_makes_no_counter(self):
+        control = FakeControl()
+        (shown,) = Listener(control).get("/api/v1/routes").json()["routes"]
+        self.assertEqual(shown["connections"], {"active": 0, "total": 0})
+        self.assertEqual(control.tallies.routes, {})
+
+    def test_put_takes_a_list_or_an_object_with_one(self):
+        for body in (b'[{"name": "a"}]', b'{"routes": [{"name": "a"}]}'):
+            control = FakeControl()
+            answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
+            self.assertEqual((answer.status, control.asked), (200, [[{"name": "a"}]]))
+
+    def test_put_of_anything_else_is_400_and_changes_nothing(self):
+        for body in (b"{", b"3", b'{"routes": 3}', b"[3]", b"\xff", b'{"route": []}', b""):
+            with self.subTest(body):
+                control = FakeControl()
+                answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
+                self.assertEqual((answer.status, control.asked), (400, []))
+
+
+class ReloadTests(SynchronousTestCase):
+    def test_the_answer_waits_until_the_configuration_is_in_force(self):
+        control = FakeControl()
+        control.pending = Deferred()
+        listener = Listener(control)
+        transport = listener.send(b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(transport.value(), b"")
+        control.pending.callback(None)
+        self.assertIn(b"200 OK", transport.value())
+
+    def test_every_problem_of_an_invalid_configuration_comes_back(self):
+        control = FakeControl()
+        control.problems = ["a.yaml:3: routes[0].name: is required", "a.yaml:9: nonsense"]
+        answer = Listener(control).ask("POST", "/api/v1/reload")
+        self.assertEqual((answer.status, answer.json()["problems"]), (422, control.problems))
+
+    def test_a_client_that_leaves_does_not_stop_the_reload_and_gets_nothing(self):
+        control = FakeControl()
+        control.pending = Deferred()
+        listener = Listener(control)
+        transport = listener.send(b"POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        listener.channel.connectionLost(Failure(ConnectionDone()))
+        control.pending.callback(None)
+        self.assertEqual(transport.value(), b"")

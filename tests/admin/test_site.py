@@ -1,0 +1,153 @@
+"""The HTTP server of the admin listener: what is not there, what is too large, what goes wrong."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone
+from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.admin.site import LINGER, MAX_BODY
+from tests.admin.doubles import FakeControl, Listener, parsed
+
+
+class RoutingTests(SynchronousTestCase):
+    def test_an_unknown_path_is_404_in_json(self):
+        for path in ("/", "/api/v1", "/api/v1/nothing", "/healthz/", "/healthz/1", "/../metrics", "//"):
+            with self.subTest(path):
+                answer = Listener().get(path)
+                self.assertEqual((answer.status, list(answer.json())), (404, ["error"]))
+
+    def test_a_wrong_method_is_405_and_says_which_are_right(self):
+        answer = Listener().ask("DELETE", "/api/v1/routes")
+        self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD, PUT"))
+        self.assertEqual(Listener().get("/api/v1/reload").headers["Allow"], "POST")
+
+    def test_head_has_the_headers_of_get_and_no_body(self):
+        answer = Listener().ask("HEAD", "/healthz")
+        self.assertEqual((answer.status, answer.headers["Content-Length"], answer.body), (200, "17", b""))
+
+    def test_answers_are_not_kept_or_guessed_at(self):
+        headers = Listener().get("/healthz").headers
+        self.assertEqual(headers["Content-Type"], "application/json")
+        self.assertEqual(
+            (headers["Cache-Control"], headers["X-Content-Type-Options"]), ("no-store", "nosniff")
+        )
+
+    def test_two_requests_on_one_connection(self):
+        listener = Listener()
+        transport = listener.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
+        self.assertEqual(transport.value().count(b"200 OK"), 2)
+
+    def test_a_broken_endpoint_is_500_without_its_reason_and_the_log_has_it(self):
+        control = FakeControl()
+        control.status = lambda: {"secret": object()}
+        answer = Listener(control).get("/api/v1/status")
+        self.assertEqual(answer.status, 500)
+        self.assertNotIn(b"object", answer.body)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_an_idle_client_is_let_go(self):
+        listener = Listener()
+        transport = listener.connect()
+        listener.clock.advance(59)
+        self.assertFalse(transport.disconnecting)
+        listener.clock.advance(2)
+        self.assertTrue(transport.disconnecting)
+
+    def test_starting_and_stopping_leaves_no_timer(self):
+        listener = Listener()
+        self.assertEqual(listener.clock.getDelayedCalls(), [])
+        listener.site.doStop()
+
+
+class BodyTests(SynchronousTestCase):
+    """F43: a body of 100 MB, and a deep one."""
+
+    HEAD = b"PUT /api/v1/routes HTTP/1.1\r\nHost: localhost\r\n"
+
+    def _refused(self, listener, transport):
+        answer = parsed(transport.value())
+        self.assertEqual((answer.status, answer.headers["Connection"]), (413, "close"))
+        self.assertEqual(len(answer.body), int(answer.headers["Content-Length"]))
+        self.assertTrue(transport.half_closed)
+        self.assertEqual(listener.control.asked, [])
+
+    def test_an_announced_length_is_refused_before_the_first_byte(self):
+        listener = Listener()
+        transport = listener.send(self.HEAD + b"Content-Length: 104857600\r\nExpect: 100-continue\r\n\r\n")
+        self._refused(listener, transport)
+        self.assertNotIn(b"100 Continue", transport.value())
+
+    def test_a_chunked_body_is_refused_where_it_gets_too_long(self):
+        listener = Listener()
+        transport = listener.send(self.HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+        for _ in range(MAX_BODY // 65536):
+            listener.channel.dataReceived(chunk)
+        self.assertEqual(transport.value(), b"")
+        listener.channel.dataReceived(chunk)
+        self._refused(listener, transport)
+
+    def test_what_still_comes_is_dropped_and_then_the_connection_is_cut(self):
+        listener = Listener()
+        transport = listener.send(self.HEAD + b"Content-Length: 2000000\r\n\r\n")
+        listener.channel.dataReceived(bytes(2_000_000))
+        self._refused(listener, transport)
+        listener.clock.advance(LINGER - 0.1)
+        self.assertFalse(transport.aborted)
+        listener.clock.advance(0.2)
+        self.assertTrue(transport.aborted)
+
+    def test_a_client_that_leaves_first_needs_no_cut(self):
+        listener = Listener()
+        transport = listener.send(self.HEAD + b"Content-Length: 2000000\r\n\r\n")
+        listener.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(listener.clock.getDelayedCalls(), [])
+        self.assertFalse(transport.aborted)
+
+    def test_a_body_of_exactly_the_limit_is_read(self):
+        body = b"[" + b" " * (MAX_BODY - 2) + b"]"
+        listener = Listener()
+        self.assertEqual(listener.ask("PUT", "/api/v1/routes", body=body).status, 200)
+        self.assertEqual(listener.control.asked, [[]])
+
+    def test_json_deeper_than_the_stack_is_refused(self):
+        for body in (b"[" * 100_000, b'{"a":' * 100_000):
+            self.assertEqual(Listener().ask("PUT", "/api/v1/routes", body=body).status, 400)
+
+    def test_a_number_too_long_to_convert_is_refused(self):
+        self.assertEqual(
+            Listener().ask("PUT", "/api/v1/routes", body=b"[" + b"9" * 10_000 + b"]").status, 400
+        )
+
+    def test_a_form_is_not_parsed(self):
+        listener = Listener()
+        form = "Content-Type: multipart/form-data; boundary=x"
+        answer = listener.ask("POST", "/api/v1/drain", form, body=b"--broken")
+        self.assertEqual(answer.status, 202)
+
+
+class EscapingTests(SynchronousTestCase):
+    """F32: nothing that a client wrote leaves as anything but printable ASCII."""
+
+    def test_a_name_with_control_characters_is_escaped(self):
+        wild = 'a\r\nb\x00\x1b[31m\x7f\x9b\xe9\N{RIGHT-TO-LEFT OVERRIDE}\ud800"\\'
+        control = FakeControl()
+        control.connect().sni = wild
+        answer = Listener(control).get("/api/v1/connections")
+        self.assertEqual(answer.json()["connections"][0]["sni"], wild)
+        self.assertEqual([byte for byte in answer.body[:-1] if not 32 <= byte < 127], [])
+
+    def test_metrics_have_no_label_from_a_client(self):
+        control = FakeControl()
+        before = Listener(control).get("/metrics").body
+        control.connect(route=None).sni = 'x"} 1\nevil_metric 1'
+        self.assertEqual(Listener(control).get("/metrics").body, before)
+
+    def test_a_path_in_the_log_stays_one_line(self):
+        with capturedLogs() as events:
+            Listener().ask("POST", "/x\x1b[31m\N{NO-BREAK SPACE}")
+        lines = [formatEvent(event) for event in events]
+        self.assertEqual(len(lines), 1)
+        self.assertTrue(lines[0].isascii() and lines[0].isprintable(), lines[0])

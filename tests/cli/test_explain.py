@@ -1,0 +1,137 @@
+"""``smartproxy explain`` from outside: what it prints, and what it exits with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.cli.explain import explain
+
+CONFIGURATION = """
+routes:
+  - name: rest
+    match: {ports: [443, "8000-8002"]}
+    action: {type: forward, targets: [{host: 127.0.0.1, port: 9000}]}
+  - name: www
+    match: {ports: 443, domains: ["*.example.com", "b\u00fccher.example"]}
+    action: {type: forward, targets: [{host: 127.0.0.1, port: 9001}]}
+  - name: api
+    match: {ports: 443, domains: [www.example.com], path: "/api/*", methods: [POST], headers: {X-Env: staging}}
+    action: {type: forward, targets: [{host: 127.0.0.1, port: 9002}]}
+  - name: office
+    priority: 1
+    match: {ports: 443, clientIp: [10.0.0.0/8], protocol: tcp}
+    action: {type: forward, targets: [{host: 127.0.0.1, port: 9003}]}
+  - name: local
+    match: {ports: 9443, address: 127.0.0.1}
+    action: {type: forward, targets: [{host: 127.0.0.1, port: 9004}]}
+"""
+
+
+class ExplainCommandTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.file = Path(directory.name) / "smartproxy.yaml"
+        self.file.write_text(CONFIGURATION, encoding="utf-8")
+
+    def run_with(self, *arguments: str) -> Result:
+        return CliRunner().invoke(explain, [str(self.file), *arguments])
+
+    def lines(self, *arguments: str) -> list[str]:
+        result = self.run_with("--port", "443", *arguments)
+        self.assertEqual(result.exit_code, 0, result.output)
+        return result.stdout.splitlines()
+
+    def refused(self, *arguments: str) -> str:
+        result = self.run_with(*arguments)
+        self.assertEqual(result.exit_code, 2, result.output)
+        self.assertEqual(result.stdout, "")
+        return result.stderr
+
+    def test_first_the_route_then_why_then_why_not_the_earlier_ones(self) -> None:
+        self.assertEqual(
+            self.lines("--sni", "WWW.example.com"),
+            [
+                "route www",
+                "  on :443",
+                "  domain: wants *.example.com or xn--bcher-kva.example, has www.example.com",
+                "not office: client address: wants 10.0.0.0/8, has none",
+                "not api: path: wants /api/*, has none",
+            ],
+        )
+
+    def test_a_request_is_matched_by_all_that_it_says(self) -> None:
+        request = ["--host", "www.example.com:443", "--path", "/api/x?y=*", "--header", "x-env: staging"]
+        self.assertEqual(self.lines(*request, "--method", "POST")[0], "route api")
+        self.assertEqual(self.lines(*request)[0], "route www")
+
+    def test_a_host_may_come_as_a_header(self) -> None:
+        self.assertEqual(self.lines("--header", "Host: www.example.com")[0], "route www")
+
+    def test_a_request_without_a_host_has_no_domain(self) -> None:
+        told = self.lines("--path", "/")
+        self.assertEqual(told[0], "route rest")
+        self.assertTrue(told[-1].endswith("has none"), told)
+
+    def test_a_client_address_in_any_spelling(self) -> None:
+        self.assertEqual(self.lines("--client-ip", "::ffff:10.0.0.1")[0], "route office")
+        self.assertEqual(self.lines("--client-ip", "192.0.2.1")[0], "route rest")
+
+    def test_alpn_alone_is_a_tls_client_without_a_name(self) -> None:
+        told = self.lines("--alpn", "h2", "--alpn", "http/1.1", "--client-ip", "10.0.0.1")
+        self.assertEqual(told[0], "route rest")
+        self.assertIn("not office: protocol: wants tcp, has tls", told)
+
+    def test_a_name_in_unicode_is_what_a_client_would_send(self) -> None:
+        self.assertEqual(self.lines("--sni", "b\u00fccher.example")[0], "route www")
+
+    def test_an_address_as_server_name_is_no_name(self) -> None:
+        self.assertEqual(self.lines("--sni", "192.0.2.1")[0], "route rest")
+
+    def test_a_request_inside_tls_is_not_used_and_that_is_said(self) -> None:
+        told = self.lines("--sni", "www.example.com", "--path", "/api/x")
+        self.assertEqual(told[0], "route www")
+        self.assertTrue(told[-1].startswith("note: inside TLS"), told)
+
+    def test_a_port_outside_of_all_routes_names_those_that_listen(self) -> None:
+        result = self.run_with("--port", "9")
+        self.assertEqual(result.exit_code, 0)
+        first, second = result.stdout.splitlines()
+        self.assertEqual(first, "no route")
+        self.assertTrue(second.endswith("443, 8000-8002, 9443"), second)
+
+    def test_the_only_address_of_a_port_need_not_be_named(self) -> None:
+        for where in ([], ["--address", "127.0.0.1"]):
+            result = self.run_with("--port", "9443", *where)
+            self.assertEqual(result.stdout.splitlines()[:2], ["route local", "  on 127.0.0.1:9443"])
+        self.assertTrue(self.run_with("--port", "9443", "--address", "::1").stdout.startswith("no route\n"))
+
+    def test_what_no_client_could_send_is_wrong_usage(self) -> None:
+        for arguments, why in {
+            ("--client-ip", "10.0.0"): "not an IP address",
+            ("--path", "api"): "not a request target",
+            ("--header", "no colon"): "not a header field",
+            ("--host", "a b"): "not a host",
+            ("--host", "a", "--header", "Host: b"): "not exactly one Host",
+            ("--sni", "a b"): "not a host name",
+            ("--sni", "\u200b.example"): "is not a domain",
+            ("--alpn", "x" * 300): "--alpn",
+            ("--header", "X: " + "x" * 70_000): "--header",
+        }.items():
+            self.assertIn(why, self.refused("--port", "443", *arguments))
+
+    def test_a_port_is_needed_and_in_range(self) -> None:
+        self.assertIn("--port", self.refused())
+        self.assertIn("65535", self.refused("--port", "65536"))
+
+    def test_an_invalid_configuration_is_told_line_by_line(self) -> None:
+        self.file.write_text("routes:\n  - name: a\n    match: {ports: 70000}\n", encoding="utf-8")
+        self.assertIn(f"{self.file}:3: routes[0].match.ports", self.refused("--port", "443"))
+
+    def test_a_file_that_is_not_there(self) -> None:
+        self.file.unlink()
+        self.assertIn(str(self.file), self.refused("--port", "443"))

@@ -1,0 +1,181 @@
+"""``reload``, ``drain`` and ``connections``, against the real admin API over an agent in memory."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+from treq.testing import RequestTraversalAgent
+from twisted.internet import error
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.client import Agent, ResponseFailed
+from twisted.web.resource import Resource
+
+from smartproxy.cli import admin_client, remote
+from smartproxy.model.plan import AdminPlan
+from tests.admin.doubles import FakeControl, Listener
+
+
+class SlowAgent:
+    def request(self, *_request):
+        return Deferred()
+
+
+class FailingAgent:
+    def __init__(self, why):
+        self._why = why
+
+    def request(self, *_request):
+        return fail(self._why)
+
+
+class RemoteCase(SynchronousTestCase):
+    """Runs a command without a reactor: what it waits for must be there at once, or come with the clock."""
+
+    def setUp(self):
+        self.control = FakeControl()
+        self.clock = Clock()
+        self.use(RequestTraversalAgent(Listener(self.control).site.resource))
+        self.patch(remote.task, "react", self.react)
+
+    def use(self, agent):
+        self.admins = []
+        self.patch(admin_client, "make_agent", lambda _reactor, admin: self.admins.append(admin) or agent)
+
+    def react(self, main):
+        ended = []
+        Deferred.fromCoroutine(main(self.clock)).addBoth(ended.append)
+        self.clock.advance(admin_client.PATIENCE)
+        (result,) = ended
+        raise result.value if isinstance(result, Failure) else SystemExit(0)
+
+    def run_command(self, name, *arguments, env=None):
+        result = CliRunner().invoke(getattr(remote, name), arguments, env=env)
+        self.assertIsInstance(result.exception, SystemExit | None, result.exception)
+        return result
+
+
+class ReloadAndDrainTests(RemoteCase):
+    def test_reload_says_how_many_routes_are_in_force(self):
+        result = self.run_command("reload")
+        self.assertEqual((result.exit_code, result.output), (0, "reloaded; routes in force: 1\n"))
+        self.assertEqual(self.control.asked, ["reload"])
+
+    def test_reload_of_an_invalid_configuration_prints_its_problems_and_exits_2(self):
+        self.control.problems = ["a.yaml:3: routes[0]: no \x1b name", "a.yaml:4: more"]
+        result = self.run_command("reload")
+        self.assertEqual(result.exit_code, 2)
+        self.assertEqual(result.stderr, "a.yaml:3: routes[0]: no \\x1b name\na.yaml:4: more\n")
+
+    def test_drain(self):
+        result = self.run_command("drain")
+        self.assertEqual((result.exit_code, self.control.draining), (0, True))
+        self.assertTrue(result.output.startswith("draining"))
+
+
+class ConnectionsTests(RemoteCase):
+    def test_a_table_of_what_lives(self):
+        self.control.connect("2001:db8::1", received=1234, sent=5)
+        result = self.run_command("connections")
+        self.assertEqual(result.exit_code, 0)
+        for text in ("2001:db8::1]:4000", "web", "1234", "2026-01-02T03:03:55.678Z", "client"):
+            self.assertIn(text, result.output)
+
+    def test_filters_reach_the_proxy(self):
+        self.control.connect("192.0.2.1", "web")
+        self.control.connect("192.0.2.2", "web")
+        self.control.connect("192.0.2.1", "mail")
+        result = self.run_command("connections", "--json", "--route", "web", "--client-ip", "192.0.2.2")
+        self.assertEqual([shown["id"] for shown in json.loads(result.output)["connections"]], [2])
+
+    def test_a_list_that_was_cut_says_so(self):
+        self.control.connect()
+        self.control.connect()
+        self.assertIn("1 of 2", self.run_command("connections", "--limit", "1").output)
+        self.assertNotIn(" of ", self.run_command("connections").output)
+
+    def test_a_name_that_a_client_chose_moves_no_cursor_and_is_no_markup(self):
+        self.control.connect(route="\x1b]0;owned\x07[red]\x9b\N{RIGHT-TO-LEFT OVERRIDE}")
+        output = self.run_command("connections").output
+        self.assertIn(r"\x1b]0;owned\x07[red]\x9b\u202e", output)
+        self.assertNotRegex(output, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
+
+    def test_json_is_ascii(self):
+        self.control.connect().sni = "\x1b\x7f\xe9"
+        result = self.run_command("connections", "--json")
+        self.assertTrue(result.output.isascii())
+        self.assertNotRegex(result.output, "[\x00-\x09\x0b-\x1f]")
+
+    def test_a_filter_that_the_proxy_refuses_exits_1_with_its_reason(self):
+        result = self.run_command("connections", "--client-ip", "nonsense")
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("clientIp an IP address", result.stderr)
+
+
+class TokenTests(RemoteCase):
+    def setUp(self):
+        super().setUp()
+        self.use(RequestTraversalAgent(Listener(self.control, AdminPlan(token="s3cret")).site.resource))
+
+    def test_without_it_one_line_says_so(self):
+        result = self.run_command("drain")
+        self.assertEqual((result.exit_code, self.control.draining), (1, False))
+        self.assertEqual(result.stderr.count("\n"), 1)
+        self.assertIn("http://127.0.0.1:8404 refused: a token is required", result.stderr)
+
+    def test_it_comes_from_the_option_or_the_environment(self):
+        self.assertEqual(self.run_command("drain", "--token", "s3cret").exit_code, 0)
+        self.assertEqual(self.run_command("drain", env={"SMARTPROXY_TOKEN": "s3cret"}).exit_code, 0)
+        self.assertEqual(self.run_command("drain", env={"SMARTPROXY_TOKEN": "wrong"}).exit_code, 1)
+
+
+class NoAnswerTests(RemoteCase):
+    def _fails(self, text, *arguments):
+        result = self.run_command("connections", *arguments)
+        self.assertEqual((result.exit_code, result.stdout, result.stderr.count("\n")), (1, "", 1))
+        self.assertIn(text, result.stderr)
+
+    def test_nobody_listens(self):
+        self.use(FailingAgent(error.ConnectionRefusedError("no")))
+        self._fails("cannot reach the admin listener at http://127.0.0.1:8404: Connection was refused")
+
+    def test_the_other_side_hangs_up(self):
+        self.use(FailingAgent(ResponseFailed([Failure(error.ConnectionRefusedError())])))
+        self._fails("Connection was refused")
+
+    def test_no_answer_comes(self):
+        self.use(SlowAgent())
+        self._fails("no answer from http://127.0.0.1:8404 within 30 s")
+
+    def test_something_else_answers(self):
+        class Page(Resource):
+            isLeaf = True
+
+            def render(self, _request):
+                return b"<html>welcome</html>"
+
+        self.use(RequestTraversalAgent(Page()))
+        self._fails("answered 200, but not as an admin listener would")
+
+    def test_an_address_that_is_none_is_wrong_usage(self):
+        for address in ("localhost:8404", "ftp://x", "http://", "unix:", "unix:relative"):
+            with self.subTest(address):
+                self.assertEqual(self.run_command("drain", "--admin", address).exit_code, 2)
+
+
+class AgentTests(SynchronousTestCase):
+    def test_a_unix_socket_is_what_is_connected_to(self):
+        reactor = MemoryReactorClock()
+        admin = admin_client.Admin("unix:/run/smartproxy.sock", None)
+        asked = Deferred.fromCoroutine(admin_client.ask(reactor, admin, "GET", "/healthz"))
+        self.assertEqual(reactor.unixClients[0][0], "/run/smartproxy.sock")
+        reactor.advance(admin_client.PATIENCE)
+        self.failureResultOf(asked, admin_client.UnansweredError)
+
+    def test_a_url_keeps_its_path_and_loses_its_last_slash(self):
+        self.assertEqual(admin_client.Admin("http://h:1/x/", None).base, "http://h:1/x")
+        self.assertIsInstance(admin_client.make_agent(Clock(), admin_client.Admin("http://h", None)), Agent)

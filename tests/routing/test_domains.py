@@ -1,0 +1,98 @@
+"""Domain patterns: what each kind meets, how they are written, and which is the narrower."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.routing.domains import DomainSet, normalised, parents, specificity
+
+
+class DomainSetTests(SynchronousTestCase):
+    def met(self, pattern: str, name: str | None) -> bool:
+        return DomainSet([pattern]).best(name) is not None
+
+    def test_an_exact_pattern_is_that_name_only(self) -> None:
+        self.assertTrue(self.met("example.com", "example.com"))
+        for other in ("www.example.com", "example.com.evil.example", "xexample.com", "com", "", None):
+            self.assertFalse(self.met("example.com", other))
+
+    def test_a_wildcard_is_one_label_or_more_and_never_none(self) -> None:
+        self.assertTrue(self.met("*.example.com", "a.example.com"))
+        self.assertTrue(self.met("*.example.com", "c.b.a.example.com"))
+        for other in (
+            "example.com",
+            ".example.com",
+            "aexample.com",
+            "example.com.",
+            "a.example.org",
+            "",
+            None,
+        ):
+            self.assertFalse(self.met("*.example.com", other))
+
+    def test_a_star_is_any_name_but_not_none(self) -> None:
+        self.assertTrue(self.met("*", "localhost"))
+        self.assertTrue(self.met("*", "a.b.c"))
+        self.assertFalse(self.met("*", None))
+        self.assertFalse(self.met("*", ""))
+
+    def test_a_nul_in_a_name_does_not_end_it(self) -> None:
+        self.assertFalse(self.met("example.com", "example.com\0.evil.example"))
+        self.assertFalse(self.met("*.example.com", "a.example.com\0"))
+
+    def test_the_narrowest_pattern_is_the_best(self) -> None:
+        names = DomainSet(["*", "*.example.com", "*.a.example.com", "x.a.example.com"])
+        self.assertEqual(names.best("x.a.example.com"), "x.a.example.com")
+        self.assertEqual(names.best("y.a.example.com"), "*.a.example.com")
+        self.assertEqual(names.best("a.example.com"), "*.example.com")
+        self.assertEqual(names.best("example.com"), "*")
+
+    def test_specificity_orders_exact_then_longer_then_star_then_none(self) -> None:
+        ordered = ["a.example.com", "*.b.example.com", "*.example.com", "*", None]
+        self.assertEqual(sorted(ordered, key=specificity, reverse=True), ordered)
+
+    @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5))
+    def test_parents_are_all_the_proper_suffixes_of_labels(self, labels) -> None:
+        expected = [".".join(labels[start:]) for start in range(1, len(labels))]
+        self.assertEqual(list(parents(".".join(labels))), expected)
+
+
+class SpellingTests(SynchronousTestCase):
+    def test_case_and_final_dot_do_not_matter(self) -> None:
+        self.assertEqual(normalised("WWW.Example.COM."), "www.example.com")
+        self.assertEqual(normalised("*.Example.com"), "*.example.com")
+        self.assertEqual(normalised("*"), "*")
+
+    def test_unicode_becomes_a_labels_and_a_labels_stay(self) -> None:
+        self.assertEqual(normalised("Bücher.example"), "xn--bcher-kva.example")
+        self.assertEqual(normalised("*.straße.example"), "*.xn--strae-oqa.example")
+        self.assertEqual(normalised("XN--bcher-kva.example"), "xn--bcher-kva.example")
+
+    def test_underscores_and_single_labels_are_names(self) -> None:
+        self.assertEqual(normalised("_acme.localhost"), "_acme.localhost")
+        self.assertEqual(normalised("localhost"), "localhost")
+
+    def test_what_is_no_domain_is_refused_and_quoted(self) -> None:
+        for pattern, why in {
+            "": "empty label",
+            ".": "empty label",
+            "*.": "empty label",
+            "a..b": "empty label",
+            "www.*.com": "a * stands alone",
+            "*a.com": "a * stands alone",
+            "*.*.com": "a * stands alone",
+            "a b.com": "letters, digits",
+            "a.com:443": "letters, digits",
+            "a" * 64 + ".com": "longer than 63",
+            ".".join(["a" * 60] * 5): "longer than 253",
+            "\u200b.com": "",
+        }.items():
+            problem = str(self.assertRaises(ValueError, normalised, pattern))
+            self.assertIn(repr(pattern), problem)
+            self.assertIn(why, problem)
+
+    def test_it_is_the_same_when_done_twice(self) -> None:
+        for pattern in ("Bücher.example.", "*.A.example", "*"):
+            self.assertEqual(normalised(normalised(pattern)), normalised(pattern))

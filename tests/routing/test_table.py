@@ -1,0 +1,230 @@
+"""The route table: its order, its listeners, and that its index answers as asking every route would."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.facts import Protocol
+from smartproxy.routing.matchers import specificity
+from smartproxy.routing.table import RouteTable, listener_name
+from smartproxy.security.address_set import AddressSet
+from tests.routing.made import http, raw, route, routes, tls
+
+
+def found(table: RouteTable, facts) -> str | None:
+    route = table.find(facts)
+    return None if route is None else route.name
+
+
+class OrderTests(SynchronousTestCase):
+    def test_the_order_in_the_file_decides_between_equals(self) -> None:
+        self.assertEqual(found(RouteTable(routes(first={}, second={})), raw()), "first")
+
+    def test_the_order_in_the_file_is_the_index_and_not_the_place_in_the_list(self) -> None:
+        first, second = routes(first={}, second={})
+        self.assertEqual(found(RouteTable([second, first]), raw()), "first")
+
+    def test_the_more_specific_match_goes_before_the_order(self) -> None:
+        table = RouteTable(
+            routes(
+                rest={},
+                any={"domains": ("*",)},
+                wide={"domains": ("*.example.com",)},
+                narrow={"domains": ("*.a.example.com",)},
+                exact={"domains": ("x.a.example.com",)},
+            )
+        )
+        for name, expected in {
+            "x.a.example.com": "exact",
+            "y.a.example.com": "narrow",
+            "a.example.com": "wide",
+            "example.com": "any",
+            None: "rest",
+        }.items():
+            self.assertEqual(found(table, tls(name)), expected)
+
+    def test_priority_goes_before_specificity(self) -> None:
+        table = RouteTable(routes(exact={"domains": ("a.example",)}, rest={"priority": 1}))
+        self.assertEqual(found(table, tls("a.example")), "rest")
+
+    def test_a_route_is_as_specific_as_the_domain_that_was_met(self) -> None:
+        table = RouteTable(
+            routes(both={"domains": ("a.example", "*.org")}, wild={"domains": ("*.example", "*.b.org")})
+        )
+        self.assertEqual(found(table, tls("a.example")), "both")
+        self.assertEqual(found(table, tls("x.b.org")), "wild")
+        self.assertEqual(found(table, tls("x.c.org")), "both")
+
+    def test_the_next_in_order_takes_what_the_first_does_not_match(self) -> None:
+        table = RouteTable(
+            routes(
+                rest={},
+                site={"domains": ("*.example",)},
+                api={"domains": ("a.example",), "path": "/api/*"},
+                exact={"domains": ("a.example",), "path": "/api/v1"},
+            )
+        )
+        self.assertEqual(found(table, http("/api/v1", host="a.example")), "exact")
+        self.assertEqual(found(table, http("/api/v2", host="a.example")), "api")
+        self.assertEqual(found(table, http("/", host="a.example")), "site")
+        self.assertEqual(found(table, http("/", host="b.org")), "rest")
+
+    def test_nothing_matches_where_nothing_fits(self) -> None:
+        table = RouteTable(routes(a={"domains": ("a.example",)}, b={"protocol": "tls"}))
+        self.assertIsNone(table.find(http(host="b.example")))
+
+    def test_patterns_in_another_spelling_are_the_same(self) -> None:
+        table = RouteTable(routes(a={"domains": ("Bücher.EXAMPLE.",)}))
+        self.assertEqual(found(table, tls("xn--bcher-kva.example")), "a")
+
+
+class ListenerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.table = RouteTable(
+            routes(
+                everywhere={"ports": (range(80, 82),)},
+                loopback={"ports": (range(81, 83),), "address": "127.0.0.1"},
+                sixth={"ports": (range(82, 83),), "address": "::1", "protocol": "tls"},
+            )
+        )
+
+    def test_listeners_are_an_address_and_a_port_each_once(self) -> None:
+        expected = {("", 80), ("", 81), ("127.0.0.1", 81), ("127.0.0.1", 82), ("::1", 82)}
+        self.assertEqual(self.table.listeners(), expected)
+        self.assertEqual(self.table.ports, [80, 81, 82])
+
+    def test_a_route_with_an_address_sees_only_its_own_listener(self) -> None:
+        self.assertEqual(found(self.table, raw(port=81, address="127.0.0.1")), "loopback")
+        self.assertEqual(found(self.table, raw(port=81)), "everywhere")
+
+    def test_a_route_without_an_address_sees_all_listeners_of_its_port(self) -> None:
+        table = RouteTable(routes(rest={}, tls={"address": "::1", "protocol": "tls"}))
+        self.assertEqual(found(table, raw(address="::1")), "rest")
+        self.assertEqual(found(table, tls(address="::1")), "tls")
+
+    def test_a_listener_that_there_is_not_finds_nothing(self) -> None:
+        self.assertIsNone(self.table.find(raw(port=83)))
+        self.assertIsNone(self.table.find(raw(port=80, address="127.0.0.1")))
+
+    def test_first_bytes_are_needed_where_some_route_of_the_listener_asks(self) -> None:
+        self.assertTrue(self.table.needs_first_bytes("::1", 82))
+        self.assertFalse(self.table.needs_first_bytes("127.0.0.1", 82))
+        self.assertFalse(self.table.needs_first_bytes("", 80))
+        self.assertFalse(self.table.needs_first_bytes("", 9))
+
+    def test_a_route_that_asks_for_an_address_of_the_client_needs_no_first_bytes(self) -> None:
+        table = RouteTable(routes(a={"client_ip": AddressSet(["10.0.0.0/8"])}, b={}))
+        self.assertFalse(table.needs_first_bytes("", 443))
+        self.assertEqual(found(table, raw(client="10.0.0.1")), "a")
+        self.assertEqual(found(table, raw()), "b")
+
+    def test_an_empty_table_listens_nowhere(self) -> None:
+        table = RouteTable([])
+        self.assertEqual((table.listeners(), table.ports, table.find(raw())), (set(), [], None))
+
+    def test_ten_thousand_ports_of_the_same_routes_are_held_once(self) -> None:
+        table = RouteTable([route("range", ports=(range(1, 10_001),))])
+        held = {id(table.routes_on(listener_name("", port))) for port in range(1, 10_001)}
+        self.assertEqual(len(held), 1)
+
+
+LABELS = ["a", "b", "example"]
+NAMES = st.lists(st.sampled_from(LABELS), min_size=1, max_size=4).map(".".join)
+PATTERNS = NAMES | NAMES.map("*.{}".format) | st.just("*")
+ADDRESSES = ["", "127.0.0.1"]
+PATHS = ["/", "/a", "/a/b"]
+ASKS = st.fixed_dictionaries(
+    {"ports": st.sampled_from([(range(443, 444),), (range(442, 445), range(443, 444))])},
+    optional={
+        "address": st.sampled_from(ADDRESSES),
+        "domains": st.lists(PATTERNS, max_size=3).map(tuple),
+        "client_ip": st.just(AddressSet(["10.0.0.0/8"])),
+        "path": st.sampled_from([*PATHS, "/*", "/:x"]),
+        "methods": st.just(frozenset({"GET"})),
+        "headers": st.just((("X", "1"),)),
+        "protocol": st.sampled_from(["tcp", "tls", "http"]),
+        "priority": st.integers(-1, 1),
+    },
+)
+WHERE = st.fixed_dictionaries(
+    {
+        "client": st.sampled_from(["10.0.0.1", "192.0.2.1"]),
+        "port": st.sampled_from([442, 443, 445]),
+        "address": st.sampled_from(ADDRESSES),
+    }
+)
+FACTS = st.one_of(
+    WHERE.map(lambda where: raw(**where)._replace(protocol=Protocol.RAW)),
+    st.builds(lambda name, where: tls(name, **where), st.none() | NAMES, WHERE),
+    st.builds(
+        lambda path, host, method, headers, where: http(
+            path, host=host, method=method, headers=headers, **where
+        ),
+        st.sampled_from(PATHS),
+        st.none() | NAMES,
+        st.sampled_from(["GET", "POST"]),
+        st.sampled_from([(), (("x", "1"),)]),
+        WHERE,
+    ),
+)
+
+
+def naive(listed, facts):
+    """Every route asked in turn, with none of the code that the table uses to match."""
+    taken = [
+        (route.priority, specificity(route.match, pattern), -route.index, route)
+        for route in listed
+        for pattern in met_patterns(route.match, facts)
+        if asked_for_nothing_else(route.match, facts)
+    ]
+    heard = [match for match in taken if listener_name(match[3].match.address, facts.port) in heard_as(facts)]
+    return max(heard, key=lambda match: match[:3], default=(None,))[-1]
+
+
+def heard_as(facts) -> set[str]:
+    return {facts.announced.accepted.listener, f":{facts.port}"}
+
+
+def met_patterns(match, facts):
+    if not match.domains:
+        return [None]
+    name = facts.domain
+    if name is None:
+        return []
+    return [p for p in match.domains if p in ("*", name) or (p[:2] == "*." and name.endswith(p[1:]))]
+
+
+def asked_for_nothing_else(match, facts) -> bool:
+    request = facts.request
+    paths = {"/*": PATHS, "/:x": ["/a"]}
+    protocol = {"raw": "tcp"}.get(facts.protocol.value, facts.protocol.value)
+    return (
+        any(facts.port in ports for ports in match.ports)
+        and (match.client_ip is None or facts.client_ip.startswith("10."))
+        and match.protocol in (None, protocol)
+        and (
+            match.path is None
+            or (request is not None and request.path in paths.get(match.path, [match.path]))
+        )
+        and (not match.methods or (request is not None and request.method == "GET"))
+        and (not match.headers or (request is not None and bool(request.headers)))
+    )
+
+
+def is_listened_on(listed, facts) -> bool:
+    return any(
+        facts.port in ports and route.match.address == facts.announced.accepted.listener.rpartition(":")[0]
+        for route in listed
+        for ports in route.match.ports
+    )
+
+
+class ReferenceTests(SynchronousTestCase):
+    @settings(max_examples=400, deadline=None)
+    @given(st.lists(ASKS, max_size=8), FACTS)
+    def test_the_index_answers_as_asking_every_route_would(self, asked, facts) -> None:
+        listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
+        expected = naive(listed, facts) if is_listened_on(listed, facts) else None
+        self.assertIs(RouteTable(listed).find(facts), expected)

@@ -1,0 +1,266 @@
+import ssl
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.wire import client_hello
+from smartproxy.wire.client_hello import ClientHello
+from smartproxy.wire.verdict import Done, Malformed
+from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged, trickled
+
+
+def parse(data):
+    return client_hello.parse(data)
+
+
+def genuine(server_name, alpn=(), *, newest=ssl.TLSVersion.TLSv1_3):
+    """The hello that OpenSSL sends, as Python configures it."""
+    context = ssl.create_default_context()
+    context.check_hostname = server_name is not None
+    context.maximum_version = newest
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=server_name)
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise AssertionError("a handshake without a server")
+
+
+def named(raw):
+    return parse(client_hello.build(raw))
+
+
+def extended(*extensions):
+    return client_hello.build("a.example", extensions=extensions)
+
+
+def with_extensions(block):
+    """A hello whose extensions, behind their length, are ``block``."""
+    return framed(b"\x03\x03" + bytes(33) + b"\x00\x02\x13\x01" + b"\x01\x00" + block)
+
+
+def framed(body):
+    """``body`` as the message of a hello, in one record."""
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+def sni(payload):
+    return with_extensions(struct.pack(">HHH", len(payload) + 4, 0, len(payload)) + payload)
+
+
+class GenuineTests(SynchronousTestCase):
+    def test_openssl(self):
+        data = genuine("WWW.Example.com", ["h2", "http/1.1"])
+        hello = parse(data).value
+        check(self, parse, data, hello)
+        self.assertEqual(hello.server_name, "www.example.com")
+        self.assertEqual(hello.alpn, ("h2", "http/1.1"))
+        self.assertEqual(hello.versions, (0x0304, 0x0303))
+        self.assertFalse(hello.offers_ticket)
+        self.assertFalse(hello.bad_name)
+        self.assertIn(0x1301, hello.cipher_suites)
+        self.assertIn(0x0403, hello.signature_algorithms)
+
+    def test_openssl_without_name_or_alpn(self):
+        hello = parse(genuine(None)).value
+        self.assertEqual((hello.server_name, hello.alpn, hello.bad_name), (None, (), False))
+
+    def test_openssl_before_there_was_a_list_of_versions(self):
+        hello = parse(genuine("a.example", newest=ssl.TLSVersion.TLSv1_2)).value
+        self.assertEqual((hello.server_name, hello.versions), ("a.example", (0x0303,)))
+
+    def test_a_name_cut_by_a_record_boundary(self):
+        whole = genuine("www.example.com")
+        expected = parse(whole).value
+        message = whole[5:]
+        at = message.index(b"www.example.com")
+        for cut in range(at - 9, at + 16):
+            pieces = [message[:cut], message[cut:]]
+            data = b"".join(whole[:3] + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+            self.assertEqual(parse(data), Done(expected, len(data)))
+
+
+class FormatTests(SynchronousTestCase):
+    def test_everything_that_was_asked_for(self):
+        data = client_hello.build(
+            "a.example",
+            ["h2", "http/1.1"],
+            [0x0304],
+            cipher_suites=[0x0A0A, 0x1301],
+            signature_algorithms=[0x0403],
+            ticket=b"ticket",
+        )
+        hello = ClientHello("a.example", ("h2", "http/1.1"), (0x0304,), True, (0x0A0A, 0x1301), (0x0403,))
+        check(self, parse, data, hello)
+
+    def test_a_hello_without_extensions(self):
+        check(self, parse, with_extensions(b""), ClientHello(None, (), (0x0303,), False, (0x1301,)))
+        check(self, parse, with_extensions(b"\x00\x00"), ClientHello(None, (), (0x0303,), False, (0x1301,)))
+
+    def test_records_of_every_size(self):
+        whole = client_hello.build("www.example.com", ["h2"])
+        expected = parse(whole).value
+        for size in (1, 2, 3, 5, 60, 100, len(whole) - 6):
+            check(self, parse, client_hello.build("www.example.com", ["h2"], record_size=size), expected)
+
+    def test_a_post_quantum_hello(self):
+        data = client_hello.build("a.example", post_quantum=True)
+        self.assertGreater(len(data), 1400)
+        check(self, parse, data, parse(client_hello.build("a.example")).value)
+
+    def test_a_hello_of_many_kilobytes(self):
+        for size in (512, 1700, 17_000, 65_000):
+            data = client_hello.build("a.example", size=size)
+            self.assertEqual(len(data), size + 5 * -(-size // 2**14))
+            verdict = parse(data)
+            self.assertEqual((verdict.value.server_name, verdict.consumed), ("a.example", len(data)))
+            self.assertEqual(trickled(parse, data), verdict)
+
+    def test_over_64_kilobytes_is_refused_at_the_head(self):
+        data = client_hello.build(cipher_suites=[0x1301] * 5000, extensions=[(99, bytes(60_000))])
+        self.assertIsInstance(parse(data), Malformed)
+        self.assertIsInstance(parse(data[:9]), Malformed)
+
+    def test_a_ticket_is_offered_by_ticket_or_by_key(self):
+        self.assertFalse(parse(client_hello.build("a.example", ticket=None)).value.offers_ticket)
+        self.assertFalse(parse(client_hello.build("a.example", ticket=b"")).value.offers_ticket)
+        self.assertTrue(parse(client_hello.build("a.example", ticket=b"t")).value.offers_ticket)
+        self.assertTrue(parse(extended((client_hello.PRE_SHARED_KEY, b"psk"))).value.offers_ticket)
+
+    def test_broken_frames_are_refused(self):
+        good = client_hello.build("a.example")
+        for place, byte in [
+            (9, 2),  # legacy_version
+            (43, 33),  # session id over 32 bytes
+            (8, good[8] + 1),  # the message is longer than its record
+            (5, 2),  # a ServerHello
+        ]:
+            data = bytearray(good)
+            data[place] = byte
+            self.assertFalse(isinstance(parse(bytes(data)), Done), place)
+
+    def test_broken_lists_are_refused(self):
+        for data in [
+            with_extensions(b"\x00"),  # half a length
+            with_extensions(b"\x00\x01"),  # more said than there is
+            with_extensions(b"\x00\x03\x00\x0b\x00"),  # half a head
+            with_extensions(b"\x00\x05\x00\x0b\x00\x02x"),  # an extension over the end
+            with_extensions(b"\x00\x04\x00\x0b\x00\x00\x00"),  # more there than said
+            with_extensions(b"\x00\x08\x00\x0b\x00\x00\x00\x0b\x00\x00"),  # one twice
+            extended((client_hello.SERVER_NAME, b"")),
+            extended((client_hello.PRE_SHARED_KEY, b"psk"), (99, b"")),  # not the last
+            extended((client_hello.ALPN, b"")),
+            extended((client_hello.ALPN, b"\x00\x00")),
+            extended((client_hello.ALPN, b"\x00\x01\x00")),
+            extended((client_hello.ALPN, b"\x00\x03\x03h2")),
+            extended((client_hello.ALPN, b"\x00\x04\x02h2")),
+            client_hello.build("a.example", versions=[]),
+            client_hello.build("a.example", cipher_suites=[]),
+            client_hello.build("a.example", signature_algorithms=[]),
+        ]:
+            check_refused(self, parse, data)
+
+    def test_compression_must_be_optional(self):
+        data = bytearray(with_extensions(b""))
+        data[-1] = 1
+        check_refused(self, parse, bytes(data))
+
+    def test_an_odd_list_of_numbers(self):
+        check_refused(self, parse, framed(b"\x03\x03" + bytes(33) + b"\x00\x03\x13\x01\x13" + b"\x01\x00"))
+
+    def test_a_session_id_has_at_most_32_bytes(self):
+        for size, verdict in [(0, Done), (32, Done), (33, Malformed)]:
+            session = bytes([size]) + bytes(size)
+            data = framed(b"\x03\x03" + bytes(32) + session + b"\x00\x02\x13\x01" + b"\x01\x00")
+            self.assertIsInstance(parse(data), verdict, size)
+
+    def test_sslv2_is_refused_at_the_first_byte(self):
+        self.assertIsInstance(parse(b"\x80"), Malformed)
+        check_refused(self, parse, b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10" + bytes(37))
+
+    @PROPERTY
+    @given(
+        damaged(
+            client_hello.build("www.example.com", ["h2", "http/1.1"]),
+            client_hello.build("www.example.com", ["h2"], record_size=40),
+            with_extensions(b""),
+            genuine("a.example", ["h2"]),
+        )
+    )
+    def test_no_bytes_raise(self, data):
+        check_sound(self, parse, data)
+
+    @PROPERTY
+    @given(
+        st.from_regex(r"[a-z0-9_-]{1,20}(\.[a-z0-9_-]{1,20}){0,5}\.[a-z]{2,6}", fullmatch=True),
+        st.lists(st.text(st.characters(max_codepoint=255), min_size=1, max_size=20), max_size=4),
+        st.lists(st.integers(0, 65535), min_size=1, max_size=5),
+        st.integers(20, 400),
+    )
+    def test_round_trip(self, name, alpn, versions, record_size):
+        data = client_hello.build(name, alpn, versions, record_size=record_size)
+        verdict = parse(data)
+        self.assertEqual(verdict.consumed, len(data))
+        self.assertEqual(verdict.value[:3], (name, tuple(alpn), tuple(versions)))
+
+
+class NameTests(SynchronousTestCase):
+    """No name is taken that the TLS behind could read in another way."""
+
+    def test_a_name_is_lower_case_without_final_dot(self):
+        self.assertEqual(named("WWW.Example.COM.").value.server_name, "www.example.com")
+        self.assertEqual(named(b"_a.b-c.example").value.server_name, "_a.b-c.example")
+        self.assertEqual(named(b"host.example1").value.server_name, "host.example1")
+        self.assertEqual(named(b"1.2.3").value.server_name, "1.2.3")
+
+    def test_an_address_is_no_name(self):
+        for raw in [b"192.0.2.1", b"192.0.2.1.", b"::1", b"2001:db8::1", b"::ffff:192.0.2.1"]:
+            hello = named(raw).value
+            self.assertEqual((hello.server_name, hello.bad_name), (None, True), raw)
+
+    def test_what_two_readers_could_read_differently_is_malformed(self):
+        for raw in [
+            b"",
+            b".",
+            b"good.example\x00.evil.example",
+            b"\x00",
+            b"a" * 256,
+            b".".join([b"a" * 63] * 4) + b"a",
+            b"a..example",
+            b"a.example..",
+            b"*.example",
+            b"a b.example",
+            b"a.example\n",
+            "\N{KELVIN SIGN}.example".encode(),
+            b"\xff.example",
+            b"[::1]",
+            b"fe80::1%eth0",
+            b"a.example:443",
+            b"192.0.2.1\x00",
+        ]:
+            self.assertIsInstance(named(raw), Malformed, raw)
+
+    def test_a_name_of_255_bytes_is_the_longest(self):
+        longest = b".".join([b"a" * 63] * 4)
+        self.assertEqual(named(longest).value.server_name, longest.decode())
+
+    def test_the_list_has_exactly_one_name_that_fills_it(self):
+        one = b"\x00\x00\x09a.example"
+        check(self, parse, sni(b"\x00\x0c" + one), ClientHello("a.example", (), (0x0303,), False, (0x1301,)))
+        for payload in [
+            b"",
+            b"\x00\x00",
+            b"\x00\x0c\x01\x00\x09a.example",  # of another type
+            b"\x00\x18" + one + one,  # two
+            b"\x00\x0c" + one + b"x",
+            b"\x00\x0d" + one,
+            b"\x00\x0b" + one[:-1],
+            b"\x00\x0c\x00\x00\x08a.example",
+        ]:
+            check_refused(self, parse, sni(payload))

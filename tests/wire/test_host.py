@@ -1,0 +1,65 @@
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.wire import host
+
+
+class AddressTests(SynchronousTestCase):
+    def test_one_address_has_one_spelling(self):
+        for text, spelling in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::FFFF:c000:0201", "192.0.2.1"),
+            ("2001:DB8:0:0:0:0:0:1", "2001:db8::1"),
+            ("::", "::"),
+            ("fe80::1%eth0", "fe80::1"),
+        ]:
+            self.assertEqual(host.address_text(host.packed_address(text)), spelling)
+        self.assertEqual(host.address_text(bytes(10) + b"\xff\xff\xc0\x00\x02\x01"), "192.0.2.1")
+
+    def test_a_mapped_address_is_packed_as_ipv4(self):
+        self.assertEqual(host.packed_address("::ffff:192.0.2.1"), b"\xc0\x00\x02\x01")
+
+    def test_what_is_no_address_is_refused(self):
+        for text in ["", "192.0.2", "192.0.2.01", "192.0.2.256", "1.2.3.4 ", "1:2", "x", "1\x00", "::g", "é"]:
+            self.assertRaises(ValueError, host.packed_address, text)
+            self.assertFalse(host.is_address(text))
+
+    def test_an_address_with_a_zone_is_not_an_address_of_the_wire(self):
+        self.assertFalse(host.is_address("fe80::1%eth0"))
+        self.assertTrue(host.is_address("fe80::1"))
+
+    def test_an_ipv4_address_goes_where_only_ipv6_fits(self):
+        self.assertEqual(host.wide_text(host.packed_address("192.0.2.1")), "::ffff:192.0.2.1")
+        self.assertEqual(host.wide_text(host.packed_address("2001:db8::1")), "2001:db8::1")
+
+
+class HostNameTests(SynchronousTestCase):
+    def test_names_are_lower_case_without_the_root(self):
+        self.assertEqual(host.host_name(b"WWW.Example.COM."), "www.example.com")
+        self.assertEqual(
+            host.host_name(b"_dmarc.a--b.xn--bcher-kva.example"), "_dmarc.a--b.xn--bcher-kva.example"
+        )
+        self.assertEqual(host.host_name(b"localhost"), "localhost")
+
+    def test_a_label_has_at_most_63_bytes_and_a_name_255(self):
+        self.assertIsNotNone(host.host_name(b"a" * 63 + b".example"))
+        self.assertIsNone(host.host_name(b"a" * 64 + b".example"))
+        longest = b".".join([b"a" * 63] * 4)
+        self.assertEqual(len(longest), 255)
+        self.assertIsNotNone(host.host_name(longest))
+        self.assertIsNone(host.host_name(longest + b"."))
+
+    def test_what_is_no_host_name(self):
+        for raw in [
+            b"",
+            b".",
+            b"a..b",
+            b".a",
+            b"a.example\x00",
+            b"a b",
+            b"*.a",
+            b"a\n",
+            b"\xe2\x84\xaa.example",
+            b"[::1]",
+        ]:
+            self.assertIsNone(host.host_name(raw), raw)

@@ -1,0 +1,263 @@
+import io
+import time
+from http.client import HTTPResponse
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.wire import http_head
+from smartproxy.wire.http_head import RequestHead
+from smartproxy.wire.verdict import Done, Malformed, NeedMore
+from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
+
+SIMPLE = b"GET /a/b?c=d HTTP/1.1\r\nHost: a.example\r\nX-Env:  staging \r\n\r\n"
+
+
+def parse(data):
+    return http_head.parse(data)
+
+
+def request(line, *headers):
+    return "\r\n".join([line, *headers, "", ""]).encode("latin-1")
+
+
+def host_of(value):
+    return parse(request("GET / HTTP/1.1", f"Host: {value}")).value.host
+
+
+class ParseTests(SynchronousTestCase):
+    def test_origin_form(self):
+        headers = (("host", "a.example"), ("x-env", "staging"))
+        check(self, parse, SIMPLE, RequestHead("GET", "/a/b?c=d", "/a/b", "a.example", (1, 1), headers))
+
+    def test_http_1_0_may_have_no_host(self):
+        check(self, parse, b"GET / HTTP/1.0\r\n\r\n", RequestHead("GET", "/", "/", None, (1, 0)))
+
+    def test_absolute_form_names_path_and_host(self):
+        for target, path in [
+            ("http://A.example/x/y?z", "/x/y"),
+            ("HTTP://a.example:80", "/"),
+            ("https://a.example:443?q=/", "/"),
+        ]:
+            port = ":443" if target.startswith("https") else ""
+            data = request(f"GET {target} HTTP/1.1", f"Host: a.EXAMPLE{port}")
+            head = parse(data).value
+            self.assertEqual((head.target, head.path, head.host), (target, path, "a.example"))
+        self.assertEqual(parse(request("GET http://b.example/ HTTP/1.0")).value.host, "b.example")
+
+    def test_a_host_unlike_the_absolute_form_is_refused(self):
+        for host in ["b.example", "a.example:8080", "", "[::1]"]:
+            check_refused(self, parse, request("GET http://a.example/ HTTP/1.1", f"Host: {host}"))
+
+    def test_connect_names_host_and_port(self):
+        head = parse(request("CONNECT a.example:443 HTTP/1.1", "Host: a.example")).value
+        self.assertEqual((head.path, head.host), ("", "a.example"))
+        for line in ["CONNECT a.example HTTP/1.1", "CONNECT /x HTTP/1.1", "CONNECT :443 HTTP/1.1"]:
+            check_refused(self, parse, request(line, "Host: a.example"))
+
+    def test_asterisk_form_is_for_options(self):
+        self.assertEqual(parse(request("OPTIONS * HTTP/1.1", "Host: a")).value.path, "*")
+        check_refused(self, parse, request("GET * HTTP/1.1", "Host: a"))
+
+    def test_a_host_has_one_spelling(self):
+        for value, host in [
+            ("WWW.Example.com", "www.example.com"),
+            ("a.example.:8080", "a.example"),
+            ("a.example:", "a.example"),
+            ("192.0.2.1:80", "192.0.2.1"),
+            ("[2001:DB8::1]:443", "2001:db8::1"),
+            ("[::1]", "::1"),
+            ("", None),
+        ]:
+            self.assertEqual(host_of(value), host)
+
+    def test_what_is_no_host_is_refused(self):
+        for value in ["a b", "a.example:x", "a.example:70000", "u@a.example", "a/b", "::1", "[::1", "[1.2.3.4]",
+                      "[fe80::1%25eth0]", "a..b", "*.example", "a,b", "\xe9.example", "a.example:80:80"]:  # fmt: skip
+            check_refused(self, parse, request("GET / HTTP/1.1", f"Host: {value}"))
+
+    def test_exactly_one_host(self):
+        check_refused(self, parse, request("GET / HTTP/1.1"))
+        check_refused(self, parse, request("GET / HTTP/1.1", "Host: a", "Host: a"))
+        check_refused(self, parse, request("GET / HTTP/1.0", "Host: a", "hOST: b"))
+        check_refused(self, parse, request("GET http://:80/ HTTP/1.0"))
+
+    def test_every_offence_against_the_request_line_is_refused(self):
+        for line in [
+            "GET  / HTTP/1.1", "GET / HTTP/1.1 ", " GET / HTTP/1.1", "GET /\tHTTP/1.1", "GET /", "GET", "",
+            "G@T / HTTP/1.1", "GET / http/1.1", "GET / HTTP/1", "GET / HTTP/1.10", "GET / HTTP/01.1",
+            "GET a.example HTTP/1.1", "GET /\xe9 HTTP/1.1", "GET /a b HTTP/1.1", "GET /a#b HTTP/1.1",
+            "GET ftp://a/ HTTP/1.1", "GET http:///x HTTP/1.1", "GET http://:80/ HTTP/1.1", "GET /\x7f HTTP/1.1",
+            "G" * 33 + " / HTTP/1.1",
+        ]:  # fmt: skip
+            check_refused(self, parse, request(line, "Host: a"))
+
+    def test_every_offence_against_a_field_is_refused(self):
+        for field in [
+            "X-A : b", " X-A: b", "\tfolded", "X A: b", ": b", "X-A", "X-\xe9: b", "X-A: b\x00c", "X-A: \x1b[0m",
+            "X-A: b\x7f", "X-A: b\x0bc", "X(A): b",
+        ]:  # fmt: skip
+            check_refused(self, parse, request("GET / HTTP/1.1", "Host: a", field))
+
+    def test_only_crlf_ends_a_line(self):
+        for data in [
+            b"GET / HTTP/1.1\nHost: a\n\n",
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: b\nY: c\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX: b\rY: c\r\n\r\n",
+            b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n",
+            b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ]:
+            check_refused(self, parse, data)
+
+    def test_values_keep_their_bytes(self):
+        head = parse(request("GET / HTTP/1.1", "Host: a", "X-A: \t \xa0b\tc \x85\t ", "X-A:")).value
+        self.assertEqual(head.headers[1:], (("x-a", "\xa0b\tc \x85"), ("x-a", "")))
+
+    def test_what_follows_the_head_is_not_looked_at(self):
+        self.assertEqual(parse(SIMPLE + b"\x00\n\r").consumed, len(SIMPLE))
+
+    @PROPERTY
+    @given(
+        damaged(
+            SIMPLE, request("CONNECT a:1 HTTP/1.1", "Host: a:1"), request("GET http://a/b HTTP/1.0", "X: y")
+        )
+    )
+    def test_no_bytes_raise(self, data):
+        check_sound(self, parse, data)
+
+    @PROPERTY
+    @given(
+        st.from_regex(r"[A-Z!#$%&'*+.^_`|~-]{1,32}", fullmatch=True).filter(
+            lambda method: method != "CONNECT"
+        ),
+        st.from_regex(r"/[!\"$->@-~]{0,40}(\?[!\"$-~]{0,20})?", fullmatch=True),
+        st.lists(
+            st.tuples(
+                st.from_regex(r"x-[a-z0-9_~-]{0,12}", fullmatch=True),
+                st.from_regex(r"([!-~\x80-\xff]([ \t!-~\x80-\xff]{0,20}[!-~])?)?", fullmatch=True),
+            ),
+            max_size=8,
+        ),
+    )
+    def test_round_trip(self, method, target, fields):
+        headers = (("host", "a.example"), *fields)
+        data = request(
+            f"{method} {target} HTTP/1.1", *[f"{name.upper()}:\t{value} " for name, value in headers]
+        )
+        path = target.partition("?")[0]
+        self.assertEqual(
+            parse(data), Done(RequestHead(method, target, path, "a.example", (1, 1), headers), len(data))
+        )
+
+
+class LimitTests(SynchronousTestCase):
+    def test_the_request_line(self):
+        longest = "GET /" + "a" * (http_head.LINE_LIMIT - 14) + " HTTP/1.1"
+        self.assertIsInstance(parse(request(longest, "Host: a")), Done)
+        self.assertIs(parse(request(longest.replace("/", "/a", 1), "Host: a")), http_head.LINE_TOO_LONG)
+        endless = b"GET /" + b"a" * http_head.LINE_LIMIT
+        self.assertIsInstance(parse(endless[: http_head.LINE_LIMIT]), NeedMore)
+        self.assertIs(parse(endless), http_head.LINE_TOO_LONG)
+
+    def test_the_number_of_fields(self):
+        self.assertIsInstance(parse(request("GET / HTTP/1.1", "Host: a", *["X: y"] * 99)), Done)
+        many = request("GET / HTTP/1.1", "Host: a", *["X: y"] * 100)
+        self.assertIs(parse(many), http_head.TOO_MANY_HEADERS)
+        self.assertIs(parse(many[:-2]), http_head.TOO_MANY_HEADERS)
+
+    def test_the_head(self):
+        start = request("GET / HTTP/1.1", "Host: a")[:-2] + b"X: "
+        fits = start + b"a" * (http_head.HEAD_LIMIT - len(start) - 4) + b"\r\n\r\n"
+        self.assertEqual(parse(fits + b"x").consumed, http_head.HEAD_LIMIT)
+        self.assertIs(parse(start + b"a" * http_head.HEAD_LIMIT), http_head.HEAD_TOO_LONG)
+        self.assertIs(parse(fits[:-4] + b"a\r\n\r\n"), http_head.HEAD_TOO_LONG)
+        self.assertEqual(parse(fits[:-4]), NeedMore(http_head.HEAD_LIMIT))
+
+    def test_the_worst_heads_take_no_longer_than_their_bytes(self):
+        """Blanks, colons and CRs are what a grammar with two ways to read them would stumble over."""
+        for filling in (b" ", b"\t", b":", b"a:", b"/", b"?", b"X: \r\n", b"%"):
+            data = b"GET / HTTP/1.1\r\nHost: a\r\nX:" + (filling * 65536)[:65000] + b"\r\n\r\n"
+            began = time.process_time()
+            parse(data)
+            parse(data[:-4])
+            parse(b"GET /" + data[22:])
+            self.assertLess(time.process_time() - began, 0.5, filling)
+
+
+class BeginsTests(SynchronousTestCase):
+    def test_what_a_request_begins_with(self):
+        for begin in [
+            b"GET ",
+            b"GET / HTTP/1.1\r\n",
+            b"OPTIONS *",
+            b"CONNECT a:1",
+            b"PROPFIND /",
+            b"M-SEARCH /",
+            SIMPLE,
+        ]:
+            self.assertIs(http_head.begins_request(begin), True, begin)
+            self.assertTrue(http_head.could_be_http(begin))
+
+    def test_what_may_become_one(self):
+        for begin in [
+            b"",
+            b"G",
+            b"GET",
+            b"PROPFIND",
+            b"PROPFIND ",
+            b"BASELINE-CONTROL",
+            b"BASELINE-CONTROL ",
+        ]:
+            self.assertIsNone(http_head.begins_request(begin), begin)
+            self.assertTrue(http_head.could_be_http(begin))
+
+    def test_what_cannot(self):
+        for begin in [
+            b"get ",
+            b" GET",
+            b"SSH-2",
+            b"EHLO e",
+            b"PRI *",
+            b"\x16",
+            b"\r\n",
+            b"GET\r",
+            b"A" * 17,
+            b"-A",
+            b"GET\n",
+        ]:
+            self.assertIs(http_head.begins_request(begin), False, begin)
+            self.assertFalse(http_head.could_be_http(begin))
+
+
+class RefusalTests(SynchronousTestCase):
+    def read(self, data):
+        class Socket:
+            def makefile(self, *_):
+                return io.BytesIO(data)
+
+        response = HTTPResponse(Socket())
+        response.begin()
+        return response, response.read().decode()
+
+    def test_a_client_can_read_it(self):
+        response, body = self.read(http_head.build_refusal(403, "Forbidden", "no\u2026\n"))
+        self.assertEqual((response.status, response.reason, body), (403, "Forbidden", "no\u2026\n"))
+        self.assertEqual(response.getheader("Connection"), "close")
+        self.assertTrue(response.will_close)
+
+    def test_an_empty_body_is_still_framed(self):
+        response, body = self.read(http_head.build_refusal(503, "Service Unavailable"))
+        self.assertEqual((response.getheader("Content-Length"), body), ("0", ""))
+
+    def test_each_kind_of_malformed_has_its_status(self):
+        for why, status in [
+            (http_head.LINE_TOO_LONG, 414),
+            (http_head.HEAD_TOO_LONG, 431),
+            (http_head.TOO_MANY_HEADERS, 431),
+            (parse(request("GET / HTTP/2.0", "Host: a")), 505),
+            (Malformed("anything else"), 400),
+        ]:
+            response, body = self.read(http_head.refusal_of(why))
+            self.assertEqual((response.status, body), (status, f"{why.why}\n"))

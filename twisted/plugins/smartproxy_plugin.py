@@ -1,0 +1,10 @@
+"""``twistd smartproxy``."""
+
+from twisted.application.service import ServiceMaker
+
+smartproxy = ServiceMaker(
+    "smartproxy",
+    "smartproxy.tap",
+    "A TCP/TLS/HTTP proxy",
+    "smartproxy",
+)
