@@ -36,8 +36,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work: for development")
-    parser.add_argument("--output", type=Path, help="write the JSON there, not to docs/benchmarks")
-    parser.add_argument("--render", action="store_true", help="print the table of latest.json in RST")
+    parser.add_argument("--output", type=Path, help="the JSON file, if not docs/benchmarks/latest.json")
+    parser.add_argument("--render", action="store_true", help="print the table of that file in RST")
     return parser.parse_args(argv)
 
 
@@ -58,13 +58,13 @@ def _measure(options: argparse.Namespace) -> report.Document:
 
 def main(argv: list[str]) -> int:
     options = _arguments(argv)
-    if options.render:
-        print(report.rst(report.load()))
-        return 0
     signal.signal(signal.SIGTERM, _end)
     allow_descriptors(1024)
     os.sched_setaffinity(0, LOAD_CPUS)
     try:
+        if options.render:
+            print(report.rst(report.load(options.output or report.LATEST)))
+            return 0
         content = _measure(options)
     except (BenchmarkError, OSError) as failed:
         print(f"benchmarks: {failed}", *getattr(failed, "__notes__", ()), sep="\n", file=sys.stderr)

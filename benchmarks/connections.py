@@ -28,6 +28,7 @@ UNIT = "µs/connection"
 _AT_ONCE = 32
 _STALLS_AFTER = 10.0
 _SETTLES_IN = 0.1
+_WARM_UP = 2_000
 _CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
 _BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
 _SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
@@ -58,7 +59,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     for key, (job, opening) in entries.items():
         proxy = contestants.start(key, job, stack, directory)
         made[key] = partial(_cost, proxy, opening, serials, int(5_000 * scale))
-        _cost(proxy, opening, serials, 2_000)
+        _cost(proxy, opening, serials, max(_WARM_UP, len(job.domains)))  # each route once, at least
     return made
 
 

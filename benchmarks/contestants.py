@@ -46,14 +46,13 @@ Contestant = Callable[[Job, int, Path], list[str]]
 
 def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
     """This checkout's, by the ``twistd`` beside the running Python."""
-    target = {"host": list(job.backend_hosts), "port": job.backend_port}
     match = {"ports": [port], "address": LISTEN_ON}
-    domains = [{"domains": [domain]} for domain in job.domains] or [{}]
+    asked = [{"domains": [domain]} for domain in job.domains] or [{}]
     settings: dict[str, object] = {
         "acceleration": "auto" if job.accelerated else "off",
         "routes": [
-            {"name": f"bench-{n}", "match": match | asks, "action": {"type": "forward", "targets": [target]}}
-            for n, asks in enumerate(domains)
+            {"name": f"bench-{n}", "match": match | asks, "action": _forward(job, n)}
+            for n, asks in enumerate(asked)
         ],
     }
     if job.accepts_header:
@@ -65,6 +64,13 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
     path.write_text(json.dumps(settings))
     twistd = Path(PYTHON[0]).with_name("twistd")
     return [*PYTHON, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
+
+
+def _forward(job: Job, number: int) -> dict[str, object]:
+    """Each route takes turns for itself, so each begins elsewhere: else all would begin with one backend."""
+    first = number % len(job.backend_hosts)
+    hosts = [*job.backend_hosts[first:], *job.backend_hosts[:first]]
+    return {"type": "forward", "targets": [{"host": hosts, "port": job.backend_port}]}
 
 
 def haproxy(job: Job, port: int, directory: Path) -> list[str]:

@@ -23,7 +23,7 @@ from benchmarks.series import Probe
 
 UNIT = "KiB/connection"
 _BACKEND = "127.0.0.11"
-_WARM_UP = 200
+_WARM_UP_SHARE = 25
 _STALLS_AFTER = 10.0
 _SETTLES_IN = 0.5
 
@@ -43,7 +43,7 @@ def _size(name: str, job: Job, directory: Path, count: int) -> float:
     with ExitStack() as stack:
         proxy = contestants.start(name, job, stack, Path(mkdtemp(dir=directory)))
         with ExitStack() as passing:
-            for client in _greeted(proxy.address, _WARM_UP):
+            for client in _greeted(proxy.address, count // _WARM_UP_SHARE):
                 passing.enter_context(client)
         time.sleep(_SETTLES_IN)
         before = proxy.process.rss_bytes

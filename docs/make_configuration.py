@@ -135,7 +135,9 @@ def _lines(schema: dict[str, Any]) -> Iterator[str]:
         yield _text(table["description"])
         yield ""
         own = table["properties"]
-        yield from _table(schema, table, sorted(own, key=lambda key: own[key].get("x-default") == "inherited"))
+        yield from _table(
+            schema, table, sorted(own, key=lambda key: own[key].get("x-default") == "inherited")
+        )
 
 
 def _table(schema: dict[str, Any], table: dict[str, Any], keys: Iterable[str]) -> Iterator[str]:

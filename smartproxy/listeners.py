@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 
 from smartproxy.flow.port import BACKLOG, PollerPort, listening_at
+from smartproxy.flow.side import HOLD
 from smartproxy.phases.listen import DownstreamFactory
 from smartproxy.routing.table import listener_name
 
@@ -30,10 +31,12 @@ class Listeners:
     """All listening sockets.
 
     :param keep_alive: SO_KEEPALIVE of what they accept.
+    :param max_pending: bytes of a client that may be held while its target is dialled.
     """
 
-    def __init__(self, machinery: Machinery, *, keep_alive: bool) -> None:
+    def __init__(self, machinery: Machinery, *, keep_alive: bool, max_pending: int) -> None:
         self._machinery = machinery
+        self._hold = min(HOLD, max_pending) if max_pending else HOLD
         self._keep_alive = keep_alive
         self._open: dict[Place, tuple[Any, DownstreamFactory]] = {}
 
@@ -80,6 +83,7 @@ class Listeners:
             machinery.deadlines,
             machinery.clock,
             keep_alive=self._keep_alive,
+            hold=self._hold,
         )
         if machinery.poller is None:
             port = machinery.reactor.listenTCP(number, factory, BACKLOG, _interface(address))

@@ -63,7 +63,9 @@ class SmartProxy(Service):
         self._machinery = Machinery(reactor, accelerated=self.plan.acceleration)
         self._started_at = self._machinery.clock()
         self._rate = self._rate_of(self.plan)
-        self._listeners = Listeners(self._machinery, keep_alive=self.plan.keep_alive)
+        self._listeners = Listeners(
+            self._machinery, keep_alive=self.plan.keep_alive, max_pending=self.plan.max_pending_data
+        )
         self._admin: Any = None
         self._bound = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Exit codes of the contract.
 INVALID, UNBOUND = 2, 3
+#: New objects before the collector looks at the young ones, and how many such looks before it looks further.
+_COLLECT = (50_000, 20, 50)
 
 
 class Options(usage.Options):
@@ -43,6 +46,17 @@ class Options(usage.Options):
 
 class TwistdProxy(SmartProxy):
     """The proxy as twistd runs it: a port that cannot be had ends the process with a code of its own."""
+
+    def startService(self) -> None:
+        """Begin; and let Python's collector of circles look less often.
+
+        A connection leaves none behind when it ends: what it was is freed at once. By default the collector would
+        still look through all that lives after every 700 new objects, which is a tenth of the work of a proxy.
+        """
+        super().startService()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_COLLECT)
 
     def privilegedStartService(self) -> None:
         """Bind every port, or exit."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.outcome import CloseReason
 from smartproxy.model.record import ConnectionRecord
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Registry:
         """The connection has ended; ``None`` where it was refused. Whether it had not been closed before."""
         if self.live.pop(record.id, None) is None:
             return False
-        record.state = State.CLOSING
+        record.forget_end()
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
         if record.identified:

@@ -81,8 +81,7 @@ class _Attempt:
         if events & BROKEN:
             self._fail(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             return
-        if self._deadline is not None:
-            self._deadline.drop()
+        self._drop_deadline()
         protocol: Any = self._factory.buildProtocol(self._to)
         stream = Stream(self._sock, self._poller, protocol, seen=events)
         protocol.makeConnection(stream)
@@ -105,9 +104,13 @@ class _Attempt:
         self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
 
     def _let_go(self) -> None:
-        if self._deadline is not None:
-            self._deadline.drop()
+        self._drop_deadline()
         self._poller.close(self._sock)
+
+    def _drop_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.drop()
 
 
 @implementer(IDialer)

@@ -15,12 +15,15 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from smartproxy.errors import Refused
+from smartproxy.model.outcome import RejectReason
+
 if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
 
 #: Held bytes above which reading pauses until somebody takes them. It is the most that a phase asks to see
-#: (a ClientHello of 64 KiB), and far below ``maxPendingDataSize``.
-HOLD = 64 * 1024
+#: (a ClientHello of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
+HOLD = 72 * 1024
 
 
 class Expired(Exception):
@@ -49,6 +52,7 @@ class Side(protocol.Protocol):
     """Holds what comes, or passes it on.
 
     :ivar held: what has come and nobody has taken.
+    :ivar hold: how many bytes may be held before reading pauses; one read more may come.
     :ivar ended: whether the peer has ended its direction.
     :ivar taker: who gets everything from now on; see :meth:`link`.
     """
@@ -56,7 +60,9 @@ class Side(protocol.Protocol):
     transport: Any
     held: bytes = b""
     ended = False
+    hold = HOLD
     taker: Taker | None = None
+    _paused = False
     _wanted = 0
     _waiting: Deferred[None] | None = None
 
@@ -68,7 +74,8 @@ class Side(protocol.Protocol):
             self.taker.data_received(data)
             return
         self.held += data
-        if len(self.held) >= HOLD:
+        if len(self.held) >= self.hold and not self._paused:
+            self._paused = True
             self.transport.pauseProducing()
         if self._waiting is not None and len(self.held) >= self._wanted:
             self._answer(None)
@@ -96,12 +103,20 @@ class Side(protocol.Protocol):
     # -- what a phase asks ---------------------------------------------------------------------------
 
     def more(self, at_least: int) -> Deferred[None]:
-        """Fires when ``at_least`` bytes are held; fails with :class:`Ended` or :class:`Expired`."""
+        """Fires when ``at_least`` bytes are held; fails with :class:`Ended` or :class:`Expired`.
+
+        It fails with :class:`~smartproxy.errors.Refused` where that is more than may be held.
+        """
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting = waiting
         self._wanted = at_least
-        if self.ended:
+        if at_least > self.hold:
+            self._answer(Failure(Refused(RejectReason.PENDING_DATA_LIMIT)))
+        elif self.ended:
             self._answer(Failure(Ended()))
+        elif self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
         return waiting
 
     def expire(self) -> None:

@@ -7,6 +7,7 @@ module sees ``192.0.2.1``, so that a limit, a list or a log line never knows two
 from __future__ import annotations
 
 from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import NamedTuple
 
 _MAPPED = "::ffff:"
@@ -34,6 +35,15 @@ def unmapped(host: str) -> str:
 def endpoint(sockaddr: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
     """The end that ``accept`` or ``getsockname`` named."""
     return Endpoint(unmapped(sockaddr[0]), sockaddr[1])
+
+
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address, as ``inet_pton`` reads one."""
+    try:
+        inet_pton(AF_INET6 if ":" in host else AF_INET, host)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def normalised(text: str) -> str:

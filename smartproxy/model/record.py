@@ -70,6 +70,11 @@ class ConnectionRecord:
         self.identified = False
         self.end: Callable[[CloseReason], object] = _not_yet
 
+    def forget_end(self) -> None:
+        """It has ended. What could have ended it is let go, so that nothing points in a circle."""
+        self.state = State.CLOSING
+        self.end = _not_yet
+
     def moved_in(self, count: int, now: float) -> None:
         """``count`` bytes of the client have been handed to the upstream side."""
         self.bytes_received += count

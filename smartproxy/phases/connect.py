@@ -15,12 +15,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
-from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.model.address import Endpoint, is_address, unmapped
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
-from smartproxy.upstream.resolve import is_address
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -67,7 +66,7 @@ class Connect:
         if balance is None:
             balance = self._balance[route] = RoundRobin(route.targets)
         began = self._clock.seconds()
-        failed = DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
+        failed: DialFailed | None = None
         for candidate in balance.order():
             try:
                 connected = await self._candidate(candidate, routed)
@@ -77,7 +76,7 @@ class Connect:
             else:
                 self._tallies.route(route.name).dial_seconds.observe(self._clock.seconds() - began)
                 return connected
-        raise failed
+        raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
 
     async def _candidate(self, candidate: Candidate, routed: Routed) -> Connected:
         target = candidate.target
@@ -87,7 +86,7 @@ class Connect:
             port = routed.detected.port
         route = routed.route
         attempt = partial(self._attempt, port, route)
-        if is_address(host):
+        if candidate.literal or is_address(host):
             side = await attempt(unmapped(host))
         else:
             addresses = await self._resolver.resolve(host)

@@ -47,6 +47,8 @@ class Detect:
             return Detected(announced)
         due = self._deadlines.after(self._timeout, side.expire) if self._timeout else None
         try:
+            if not side.held:
+                await side.more(1)
             return await self._look(side, announced)
         except Expired:
             raise Refused(RejectReason.INITIAL_DATA_TIMEOUT) from None
@@ -56,8 +58,6 @@ class Detect:
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
         kind = await _parsed(side, sniff)
-        if kind is None and not side.held:
-            raise Ended  # it came, said nothing, and left
         if kind is Kind.TLS:
             hello = await _parsed(side, client_hello.parse)
             if hello is None or isinstance(hello, Malformed):

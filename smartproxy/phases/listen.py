@@ -47,6 +47,7 @@ class Downstream(Side):
     def __init__(self, factory: DownstreamFactory, accepted: Accepted) -> None:
         self._factory = factory
         self.accepted = accepted
+        self.hold = factory.hold
 
     def connectionMade(self) -> None:
         """A client is here: carry it."""
@@ -82,6 +83,7 @@ class DownstreamFactory(ServerFactory):
     :param port: its number.
     :param carry: what to do with a connection. A reload puts another in its place; connections that live
         go on as they began.
+    :param hold: bytes of a client that may be held before its target is there.
     :param keep_alive: SO_KEEPALIVE of its connections; those of a port that :attr:`inherits` have it already.
     :param refuse: why the next connection is not even begun, if it is not. It counts and logs what it refuses.
     """
@@ -98,7 +100,9 @@ class DownstreamFactory(ServerFactory):
         clock: Callable[[], float],
         *,
         keep_alive: bool,
+        hold: int,
     ) -> None:
+        self.hold = hold
         self.inherits = False
         self.keep_alive = keep_alive
         self.name = name

@@ -323,7 +323,10 @@ class SpliceRelay:
 
     def _end(self, reason: CloseReason) -> None:
         self.over = True
-        for side in (self.client, self.upstream):
+        client, upstream = self.client, self.upstream
+        for side in (client, upstream):
             side.give_back()
             self.poller.close(side.sock)
+        # Nobody points in a circle any more: what has ended is freed now, not when the collector comes.
+        del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)

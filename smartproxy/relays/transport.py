@@ -128,6 +128,8 @@ class TransportRelay:
         """A connection has gone. If it had more to say or to hear, the other is cut off, not ended."""
         other = self.outward if gone is self.inward else self.inward
         if other.lost_:
+            for direction in (self.inward, self.outward):
+                direction.source.taker = None  # nobody points in a circle any more
             if not self.done.called:
                 self.done.callback(self.reason)
             return

@@ -55,6 +55,13 @@ OneCertificate = Annotated[
 ]
 
 
+Certificates = Annotated[
+    Annotated[OneCertificate, Tag("<one>")]
+    | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")],
+    Discriminator(one_or_list),
+]
+
+
 class ClientAuth(Table):
     """What is asked of the client's own certificate."""
 
@@ -92,11 +99,9 @@ class RouteTls(Table):
 
     mode: Literal["passthrough", "terminate", "terminate-and-reencrypt"] = "passthrough"
     """`passthrough` relays the encrypted bytes as they are."""
-    certificate: Annotated[
-        Annotated[OneCertificate, Tag("<one>")]
-        | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")],
-        Discriminator(one_or_list),
-    ] = Field(default_factory=list, json_schema_extra={"x-default": "`tls.certificates`"})
+    certificate: Certificates | None = Field(
+        default=None, json_schema_extra={"x-default": "`tls.certificates`"}
+    )
     """The certificate to show, or several of different kinds (RSA and ECDSA)."""
     profile: Profile = "intermediate"
     """Mozilla's server side profile, or ciphers of your own."""

@@ -40,8 +40,6 @@ class UpstreamFactory(ClientFactory):
     """One attempt.
 
     :param keep_alive: whether the kernel shall probe a silent target (SO_KEEPALIVE).
-    :ivar linked: fires with the :class:`Upstream`, or fails with a
-        :class:`~smartproxy.errors.DialFailed`. Cancelling it gives the attempt up.
     """
 
     noisy = False
@@ -49,14 +47,20 @@ class UpstreamFactory(ClientFactory):
     def __init__(self, to: Endpoint, *, keep_alive: bool) -> None:
         self.to = to
         self.keep_alive = keep_alive
-        self.linked: Deferred[Upstream] = Deferred(self._cancelled)
+        self._waiting: Deferred[Upstream] | None = None
         self._connecting: IConnecting | None = None
-        self._over = False
 
     def dial(self, dialer: IDialer, timeout: float) -> Deferred[Upstream]:
-        """Begin; :attr:`linked`."""
-        self._connecting = dialer.dial(self.to, self, timeout)
-        return self.linked
+        """Begin.
+
+        :return: fires with the connection, paused; or fails with a :class:`~smartproxy.errors.DialFailed`.
+            Cancelling it gives the attempt up.
+        """
+        linked = self._waiting = Deferred(self._cancelled)
+        connecting = dialer.dial(self.to, self, timeout)
+        if self._waiting is not None:  # it has not come to an end already
+            self._connecting = connecting
+        return linked
 
     def buildProtocol(self, addr: Any) -> Upstream:
         """The connection stands."""
@@ -64,21 +68,26 @@ class UpstreamFactory(ClientFactory):
 
     def stands(self, upstream: Upstream) -> None:
         """``upstream`` has been connected."""
-        self._connecting = None
-        if self._over:
+        waiting = self._over()
+        if waiting is None:
             upstream.transport.abortConnection()
         else:
-            self._over = True
-            self.linked.callback(upstream)
+            waiting.callback(upstream)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """The connection does not stand."""
-        self._connecting = None
-        if not self._over:
-            self._over = True
-            self.linked.errback(failure_of(reason, self.to))
+        waiting = self._over()
+        if waiting is not None:
+            waiting.errback(failure_of(reason, self.to))
 
     def _cancelled(self, _: Deferred[Upstream]) -> None:
-        self._over = True
-        if self._connecting is not None:
-            self._connecting.stopConnecting()
+        connecting = self._connecting
+        self._over()
+        if connecting is not None:
+            connecting.stopConnecting()
+
+    def _over(self) -> Deferred[Upstream] | None:
+        """Who waits for it, if somebody still does; nobody from now on."""
+        waiting, self._waiting = self._waiting, None
+        self._connecting = None
+        return waiting

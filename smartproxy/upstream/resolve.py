@@ -7,7 +7,6 @@ last good one is used on, however old: a backend that was there is a better gues
 
 from __future__ import annotations
 
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -37,15 +36,6 @@ PATIENCE = 10.0
 _MOST = 1000
 
 log = Logger()
-
-
-def is_address(host: str) -> bool:
-    """Whether ``host`` is an IP address and needs no resolving."""
-    try:
-        inet_pton(AF_INET6 if ":" in host else AF_INET, host)
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def interleaved(addresses: Sequence[str]) -> list[str]:

@@ -146,9 +146,8 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(flaw_of(read_json, text), (4, 'the key "a" stands here twice, first in line 2'))
 
     def test_what_is_no_json_is_told_with_line_and_column(self) -> None:
-        line, message = flaw_of(read_json, '{"a": 1,\n "b": 2,\n}')
-        self.assertEqual(line, 3 if "line 3" in message or "column 1)" in message else 2)
-        self.assertEqual(message.partition(":")[0], "not valid JSON")
+        expected = (2, "not valid JSON: Expecting ':' delimiter (column 6)")
+        self.assertEqual(flaw_of(read_json, '{"a": 1,\n "b" 2}'), expected)
 
     def test_comments_and_infinity_are_no_json(self) -> None:
         for text in ("{} // no", '{"a": NaN}', '{"a": Infinity}', "{'a': 1}", "[" * 200_000):

@@ -74,7 +74,7 @@ class ParseTests(SynchronousTestCase):
 
     def test_what_is_no_host_is_refused(self):
         for value in ["a b", "a.example:x", "a.example:70000", "u@a.example", "a/b", "::1", "[::1", "[1.2.3.4]",
-                      "[fe80::1%25eth0]", "a..b", "*.example", "a,b", "\xe9.example", "a.example:80:80"]:  # fmt: skip
+                      "[fe80::1%25eth0]", "[1::2::3]", "a..b", "*.example", "a,b", "\xe9.example", "a.example:80:80"]:  # fmt: skip
             check_refused(self, parse, request("GET / HTTP/1.1", f"Host: {value}"))
 
     def test_exactly_one_host(self):

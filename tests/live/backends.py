@@ -1,0 +1,171 @@
+"""Servers to proxy to: blocking sockets and a thread a connection, so that what they do can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+
+from smartproxy.wire import proxy_detect
+from smartproxy.wire.verdict import Done, NeedMore
+
+_PATIENCE = 20.0
+_CHUNK = 256 * 1024
+
+
+def reset(sock):
+    """Close with a RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def read_to_end(sock, at_most=None):
+    """All bytes up to the FIN, or ``at_most`` of them."""
+    parts, got = [], 0
+    while at_most is None or got < at_most:
+        data = sock.recv(_CHUNK if at_most is None else min(_CHUNK, at_most - got))
+        if not data:
+            break
+        parts.append(data)
+        got += len(data)
+    return b"".join(parts)
+
+
+def read_header(sock):
+    """The PROXY header that a connection begins with (``None`` for none), its bytes, and what came behind."""
+    held = b""
+    while True:
+        verdict = proxy_detect.parse(held)
+        if isinstance(verdict, Done):
+            return verdict.value, held[: verdict.consumed], held[verdict.consumed :]
+        assert isinstance(verdict, NeedMore), verdict
+        data = sock.recv(_CHUNK)
+        assert data, f"ended within the header: {held!r}"
+        held += data
+
+
+class Backend:
+    """Listens, and gives each connection to ``serve`` in a thread.
+
+    :ivar seen: for ``serve`` to leave there what it has seen; it is called with the backend and the socket.
+    :ivar failures: what ``serve`` has raised, but for broken connections. The test looks at the end.
+    :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
+    """
+
+    def __init__(self, serve, host="127.0.0.1", backlog=1024, options=()):
+        self.seen = []
+        self.failures = []
+        self.accepted = 0
+        self._serve = serve
+        self._open = set()
+        self._threads = []
+        self._listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        for option, value in options:
+            self._listening.setsockopt(socket.SOL_SOCKET, option, value)
+        self._listening.bind((host, 0))
+        self._listening.listen(backlog)
+        self.port = self._listening.getsockname()[1]
+        self.target = {"host": host, "port": self.port}
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self._listening.accept()
+            except OSError:
+                return  # closed
+            sock.settimeout(_PATIENCE)
+            self.accepted += 1
+            self._open.add(sock)
+            thread = threading.Thread(target=self._run, args=(sock,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self, sock):
+        try:
+            self._serve(self, sock)
+        except OSError:
+            pass  # the other side has gone: what a test does to it on purpose
+        except BaseException as failure:  # whatever it is, the test must hear of it
+            self.failures.append(failure)
+        finally:
+            self._open.discard(sock)
+            sock.close()
+
+    def close(self):
+        """End everything that it has open."""
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(_PATIENCE)
+        self._listening.close()
+        for sock in list(self._open):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+
+
+# -- what they do --------------------------------------------------------------------------------------
+
+
+def echo(_backend, sock):
+    """Send back what comes, and end when the client does."""
+    while data := sock.recv(_CHUNK):
+        sock.sendall(data)
+
+
+def collect(backend, sock):
+    """Read to the end, keep it, and say how much it was."""
+    got = read_to_end(sock)
+    backend.seen.append(got)
+    sock.sendall(b"%d" % len(got))
+
+
+def announced(backend, sock):
+    """Keep the PROXY header, as value and as bytes, and echo the rest."""
+    header, raw, rest = read_header(sock)
+    backend.seen.append((header, raw))
+    sock.sendall(rest)
+    echo(backend, sock)
+
+
+def banner(_backend, sock):
+    """Speak first, then echo."""
+    sock.sendall(b"SSH-2.0-live\r\n")
+    echo(_backend, sock)
+
+
+def silent(_backend, sock):
+    """Say nothing, and read to the end."""
+    read_to_end(sock)
+
+
+def page(text):
+    """Answer one HTTP request with ``text``."""
+    body = text.encode()
+    response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
+
+    def serve(backend, sock):
+        held = b""
+        while b"\r\n\r\n" not in held:
+            data = sock.recv(_CHUNK)
+            if not data:
+                return
+            held += data
+        backend.seen.append(held)
+        sock.sendall(response)
+
+    return serve
+
+
+def over_tls(context, serve):
+    """``serve`` behind TLS."""
+
+    def secured(backend, sock):
+        sock.settimeout(_PATIENCE)
+        with context.wrap_socket(sock, server_side=True) as wrapped:
+            serve(backend, wrapped)
+
+    return secured

@@ -1,0 +1,117 @@
+"""What every live test has: a directory, and a way to start things that all end with it.
+
+The tests block, and what they talk to runs in other processes or threads, so that nothing of what is tested
+shares an event loop with the test. A proxy whose log has a traceback fails its test, whatever else it did.
+"""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import unittest
+from pathlib import Path
+
+from tests.live.backends import Backend
+from tests.live.programs import Program, free_ports
+from tests.live.proxy import Proxy
+
+#: Seconds a blocking call of a test may take.
+TIMEOUT = 10.0
+
+
+class LiveCase(unittest.TestCase):
+    """A test with real sockets."""
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix="smartproxy-")
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.directory.chmod(0o755)  # a peer may run as another user
+
+    # -- starting ------------------------------------------------------------------------------------
+
+    def proxy(self, *routes, before=(), options=(), **settings):
+        """A proxy with these routes and top-level keys, ready."""
+        proxy = self.starting(Proxy(self.directory, {"routes": routes, **settings}, before, options))
+        proxy.ready()
+        return proxy
+
+    def starting(self, proxy):
+        """Look after a proxy that has been started."""
+        self.addCleanup(self._left_clean, proxy)
+        return proxy
+
+    def _left_clean(self, proxy):
+        proxy.stop()
+        self.assertNotIn("Traceback", proxy.printed)
+        self.assertNotIn("Unhandled", proxy.printed)
+
+    def backend(self, serve, **options):
+        """A backend that does ``serve``."""
+        backend = Backend(serve, **options)
+        self.addCleanup(self._ended_well, backend)
+        return backend
+
+    def _ended_well(self, backend):
+        backend.close()
+        for failure in backend.failures:
+            raise failure
+
+    def program(self, *command, **options):
+        """A program that runs until the test ends."""
+        program = Program(command, self.directory / f"{Path(str(command[0])).name}.log", **options)
+        self.addCleanup(program.stop)
+        return program
+
+    def port(self):
+        """A free port."""
+        return free_ports(1)[0]
+
+    def file(self, name, text):
+        """A file with this text."""
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    # -- talking -------------------------------------------------------------------------------------
+
+    def connect(self, port, host="127.0.0.1", source=None):
+        """A connection to ``port``, from the address ``source`` where that matters."""
+        bound = None if source is None else (source, 0)
+        sock = socket.create_connection((host, port), TIMEOUT, bound)
+        self.addCleanup(sock.close)
+        return sock
+
+    def assert_echoes(self, sock, words=b"words"):
+        """What is sent comes back."""
+        sock.sendall(words)
+        self.assertEqual(self.read(sock, len(words)), words)
+
+    def read(self, sock, count):
+        """Exactly ``count`` bytes."""
+        held = b""
+        while len(held) < count:
+            data = sock.recv(count - len(held))
+            self.assertTrue(data, f"ended after {held!r}")
+            held += data
+        return held
+
+    def assert_gone(self, sock):
+        """The other side has closed, with a FIN or a RST, and said nothing before."""
+        try:
+            said = sock.recv(1)
+        except ConnectionResetError:
+            return
+        self.assertEqual(said, b"")
+
+
+def route(name, port, *backends, action=None, **keys):
+    """A route from ``port`` to ``backends``, as it stands in a file. ``keys`` named as in ``match`` go there."""
+    match = {key: keys.pop(key) for key in ("domains", "clientIp", "path", "protocol") if key in keys}
+    targets = [getattr(backend, "target", backend) for backend in backends]
+    return {
+        "name": name,
+        "match": {"ports": [port], **match},
+        "action": {"targets": targets, **(action or {})},
+        **keys,
+    }

@@ -1,0 +1,68 @@
+"""Certificates for the peers of a test: an authority, and whom it vouches for."""
+
+from __future__ import annotations
+
+import datetime
+import ssl
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+_LIFE = datetime.timedelta(days=1)
+
+
+class Authority:
+    """Makes files in ``directory``: ``ca.pem``, and ``NAME.pem`` with certificate and key."""
+
+    def __init__(self, directory):
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named("live authority")
+        made = _builder(self._name, self._name, self._key)
+        made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        self.file = directory / "ca.pem"
+        self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
+
+    def certificate(self, name):
+        """A file with a certificate for ``name``, and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = _builder(_named(name), self._name, key)
+        made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        path = self._directory / f"{name}.pem"
+        path.write_bytes(
+            made.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
+            + key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return path
+
+    def server(self, name):
+        """The context of a server that is called ``name``."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate(name))
+        return context
+
+    def client(self):
+        """The context of a client that trusts this authority."""
+        return ssl.create_default_context(cafile=str(self.file))
+
+
+_PEM = serialization.Encoding.PEM
+
+
+def _named(name):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _builder(subject, issuer, key):
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _LIFE)
+        .not_valid_after(now + _LIFE)
+    )

@@ -1,0 +1,129 @@
+"""Programs that a test runs: found or skipped, always ended, and by their process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+
+from tests.live.waiting import PATIENCE, until
+
+#: Where ``smartproxy`` and its plugin are found, installed or not.
+ROOT = Path(__file__).resolve().parents[2]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def needed(name):
+    """The path of a program.
+
+    :raises SkipTest: where it is not installed.
+    """
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        raise SkipTest(f"{name} is not installed")
+    return path
+
+
+def free_ports(count, host="127.0.0.1"):
+    """Ports that nobody has. They are given back before they are used: a short race, on odd numbers, which
+    Linux does not give to outgoing connections while there are even ones."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind((host, 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def environment():
+    """For a Python program that must find this package."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def run(*command, within=PATIENCE, **options):
+    """Run a program to its end; what it printed and its exit code, as ``CompletedProcess``."""
+    given = {"capture_output": True, "text": True, "check": False, "stdin": subprocess.DEVNULL}
+    return subprocess.run([str(part) for part in command], timeout=within, **{**given, **options})
+
+
+class Program:
+    """One running program. What it prints is in :attr:`log`."""
+
+    def __init__(self, command, log, **options):
+        self.name = Path(str(command[0])).name
+        self.log = log
+        with log.open("wb") as output:
+            self._child = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **options,
+            )
+        self.pid = self._child.pid
+
+    @property
+    def printed(self):
+        """All that it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    @property
+    def ended(self):
+        """Its exit code; ``None`` while it runs."""
+        return self._child.poll()
+
+    @property
+    def rss(self):
+        """Resident memory in bytes."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Rss:"))
+
+    @property
+    def cpu(self):
+        """Seconds of CPU used, user and system, to a tick of 10 ms."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    @property
+    def descriptors(self):
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def listens(self, port, host="127.0.0.1"):
+        """Wait until somebody can connect.
+
+        :raises AssertionError: where it has ended instead.
+        """
+        until(lambda: self._reachable(port, host), f"{self.name} listening on {host}:{port}\n{self.printed}")
+
+    def _reachable(self, port, host):
+        assert self.ended is None, f"{self.name} ended with {self.ended}:\n{self.printed}"
+        try:
+            socket.create_connection((host, port), 1).close()
+        except OSError:
+            return False
+        return True
+
+    def signal(self, number=signal.SIGTERM):
+        """Send it a signal."""
+        self._child.send_signal(number)
+
+    def wait(self, within=PATIENCE):
+        """Its exit code, once it has ended."""
+        return self._child.wait(within)
+
+    def stop(self):
+        """End it, by its own means or not; its exit code."""
+        if self._child.poll() is None:
+            self._child.terminate()
+        try:
+            return self._child.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            return self._child.wait()

@@ -1,0 +1,102 @@
+"""The proxy itself, as people run it: ``twistd smartproxy`` in a process of its own, seen through its admin API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import sys
+from pathlib import Path
+
+from tests.live.programs import Program, environment, free_ports
+from tests.live.waiting import until
+
+
+def twistd():
+    """How to start ``twistd``: the one of this Python's environment, or its module."""
+    beside = Path(sys.executable).with_name("twistd")
+    return [str(beside)] if beside.exists() else [sys.executable, "-m", "twisted.scripts.twistd"]
+
+
+class Proxy(Program):
+    """A proxy with this configuration, which gets an admin listener.
+
+    :param before: what stands before ``twistd`` on the command line, and :param options: behind it.
+    """
+
+    def __init__(self, directory, settings, before=(), options=()):
+        (self.admin_port,) = free_ports(1)
+        ours = {"admin": {"port": self.admin_port}, "gracefulShutdownTimeout": "500ms"}
+        self.file = directory / f"proxy-{self.admin_port}.json"
+        self.file.write_text(json.dumps({**ours, **settings}))
+        command = [*before, *twistd(), "-n", "--pidfile=", *options, "smartproxy", "--config", self.file]
+        log = directory / f"proxy-{self.admin_port}.log"
+        super().__init__(command, log, env=environment(), cwd=directory)
+
+    def ready(self):
+        """Wait until it accepts connections."""
+        until(self._is_ready, "the proxy being ready")
+
+    def _is_ready(self):
+        assert self.ended is None, f"the proxy ended with {self.ended}:\n{self.printed}"
+        try:
+            return self.ask("/readyz", "GET")[0] == http.client.OK
+        except OSError:
+            return False
+
+    def ask(self, path, method="GET"):
+        """Status and body of a request to the admin listener."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def api(self, path):
+        """What ``GET /api/v1/...`` answers."""
+        status, body = self.ask(f"/api/v1/{path}")
+        assert status == http.client.OK, (path, status, body)
+        return json.loads(body)
+
+    @property
+    def connections(self):
+        """The live connections."""
+        return self.api("connections")["connections"]
+
+    @property
+    def metrics(self):
+        """``/api/v1/metrics``."""
+        return self.api("metrics")
+
+    @property
+    def active(self):
+        """How many connections live."""
+        return self.metrics["connections"]["active"]
+
+    @property
+    def moved(self):
+        """Payload bytes: received from clients, sent to clients."""
+        totals = self.metrics["totals"]
+        return totals["bytesReceived"], totals["bytesSent"]
+
+    def rejected(self, reason):
+        """How many connections were refused for ``reason``."""
+        return self.metrics["rejected"][reason]
+
+    def closed(self, reason):
+        """How many linked connections have ended with ``reason``."""
+        return self.metrics["closed"][reason]
+
+    def emptied(self):
+        """Wait until no connection lives."""
+        until(lambda: self.active == 0, f"no connection left, of {self.connections}")
+
+    def the_connection(self, **facts):
+        """The first live connection of which these facts are true, waited for."""
+
+        def look():
+            found = [each for each in self.connections if facts.items() <= each.items()]
+            return found[0] if found else None
+
+        return until(look, f"a connection with {facts}, among {self.connections}")

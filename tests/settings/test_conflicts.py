@@ -1,0 +1,68 @@
+"""What only shows in the whole: sockets that would be in each other's way, and how far a check goes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.settings import Action, Admin, Match, Route, Settings, Target
+
+
+def settings(match: Match, **more: Any) -> Settings:
+    return Settings(routes=[Route(name="a", match=match, action=Action(type="block"))], **more)
+
+
+class AdminTests(SynchronousTestCase):
+    def collide(self, route: str, admin: str) -> bool:
+        made = settings(Match(ports="8400-8410", address=route), admin=Admin(address=admin, token="t"))
+        problems = made.check()
+        self.assertIn(problems, ([], ['admin.port: is a port of route "a" (got 8404)']))
+        return bool(problems)
+
+    def test_two_sockets_meet_on_the_same_address_and_on_a_wildcard(self) -> None:
+        pairs = [
+            ("", "127.0.0.1"), ("", ""), ("", "::1"), ("127.0.0.1", ""), ("127.0.0.1", "127.0.0.1"),
+            ("0.0.0.0", "127.0.0.1"), ("::", "127.0.0.1"), ("::", "::1"), ("::1", "0:0::1"), ("10.0.0.1", "0.0.0.0"),
+        ]  # fmt: skip
+        self.assertEqual([pair for pair in pairs if not self.collide(*pair)], [])
+
+    def test_two_sockets_on_different_addresses_do_not_meet(self) -> None:
+        pairs = [("127.0.0.1", "127.0.0.2"), ("0.0.0.0", "::1"), ("::1", "127.0.0.1"), ("::1", "0.0.0.0")]
+        self.assertEqual([pair for pair in pairs if self.collide(*pair)], [])
+
+    def test_on_stands_for_the_usual_address_and_port(self) -> None:
+        problems = settings(Match(ports=8404), admin=True).check()
+        self.assertEqual(problems, ['admin: is a port of route "a" (got 8404)'])
+
+    def test_a_unix_socket_meets_no_port(self) -> None:
+        self.assertEqual(settings(Match(ports=8404), admin=Admin(unix="/run/x")).check(), [])
+
+    def test_a_route_that_is_not_enabled_has_no_port(self) -> None:
+        off = Route(name="off", enabled=False, match=Match(ports=8404), action=Action(type="block"))
+        made = settings(Match(ports=80), admin=True)
+        self.assertEqual(made.with_routes([*made.routes, off]).check(), [])
+
+    def test_a_token_is_required_off_loopback(self) -> None:
+        def problems(**admin: Any) -> list[str]:
+            return settings(Match(ports=80), admin=Admin(**admin)).check()
+
+        for address in ("127.0.0.1", "127.8.8.8", "::1"):
+            self.assertEqual(problems(address=address), [])
+        for address in ("", "0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1"):
+            self.assertEqual([line.partition(":")[0] for line in problems(address=address)], ["admin.token"])
+            self.assertEqual(problems(address=address, token="secret"), [])
+
+
+class ReachOfACheckTests(SynchronousTestCase):
+    def test_the_handler_of_a_route_that_is_not_enabled_is_not_imported(self) -> None:
+        handle = Action(type="handler", handler="no.such:thing")
+        off = Route(name="off", enabled=False, match=Match(ports=81), action=handle)
+        on = Route(name="on", match=Match(ports=80), action=Action(targets=[Target(host="h", port=1)]))
+        self.assertEqual(Settings(routes=[on, off]).check(), [])
+        self.assertEqual(len(Settings(routes=[on, off.model_copy(update={"enabled": True})]).check()), 1)
+
+    def test_a_module_that_raises_while_it_is_imported_is_told(self) -> None:
+        handle = Action(type="handler", handler="tests.settings.raises_on_import:thing")
+        [problem] = Settings(routes=[Route(name="a", match=Match(ports=80), action=handle)]).check()
+        self.assertIn("cannot be imported: ZeroDivisionError: division by zero", problem)

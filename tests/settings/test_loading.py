@@ -1,0 +1,315 @@
+"""Every class of problem has its exact line, in all three spellings, and all of them are told at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.settings import Action, Match, Route, Settings, Target
+from tests.settings.spellings import SPELLINGS, as_json, route
+
+#: What is written, the path of the problem, the pattern of the row that it stands in, what is said of it.
+CASES: list[tuple[dict[str, Any], str, str, str]] = [
+    # shapes and limits
+    (
+        {"routes": [route(), route("b", 81, action={"targets": [{"host": "h", "port": 70000}]})]},
+        "routes[1].action.targets[0].port", r"port\W+70000", 'must be 1..65535 or "preserve" (got 70000)',
+    ),
+    ({"routes": [route(ports=[80, "9-5"])]}, "routes[0].match.ports[1]", "9-5|ports",
+     'must be a range that does not end before it begins (got "9-5")'),
+    ({"routes": [route(ports=0)]}, "routes[0].match.ports", r"ports\W+0",
+     'must be a port 1..65535, or a range like "8000-8010" (got 0)'),
+    ({"routes": [route(ports=[])]}, "routes[0].match.ports", "ports", "must not be empty (got a list)"),
+    ({"routes": [route(match={"domains": ["a.*.b"]})]}, "routes[0].match.domains[0]", r"a\.\*|domains",
+     'must be a name like "example.com", "*.example.com" or "*" (got "a.*.b")'),
+    ({"routes": [route(match={"domains": "example.com"})]}, "routes[0].match.domains", "domains",
+     'must be a list (got "example.com")'),
+    ({"routes": [route(match={"path": "^/api/.*$"})]}, "routes[0].match.path", "path",
+     'looks like a regular expression; a path is exact, with * for anything and :name for one segment (got "^/api/.*$")'),
+    ({"routes": [route(match={"path": "api"})]}, "routes[0].match.path", "path",
+     'must be a path that begins with / or *, without blanks and without a query (got "api")'),
+    ({"routes": [route(match={"path": "/a/:"})]}, "routes[0].match.path", "path",
+     'must have a name after each : that begins a segment (got "/a/:")'),
+    ({"routes": [route(match={"methods": ["get"]})]}, "routes[0].match.methods[0]", '- get|methods|"get"',
+     'must be a method in capitals, like GET (got "get")'),
+    ({"routes": [route(match={"clientIp": ["10.0.0.300"]})]}, "routes[0].match.clientIp[0]", "300",
+     'must be an IP address, a CIDR or a range a-b (got "10.0.0.300")'),
+    ({"routes": [route(match={"address": "eth0"})]}, "routes[0].match.address", "address",
+     'must be an IP address, or "" for every one (got "eth0")'),
+    ({"routes": [route(action={"targets": [{"host": "h:80", "port": 1}]})]}, "routes[0].action.targets[0].host",
+     "h:80", 'must be a host name or an IP address, without a port (got "h:80")'),
+    ({"routes": [route(action={"targets": [{"host": 5, "port": 1}]})]}, "routes[0].action.targets[0].host", "host",
+     "must be a host name or an IP address, or a list of them (got 5)"),
+    ({"routes": [route(action={"type": "forwrd"})]}, "routes[0].action.type", "type",
+     'must be "forward", "redirect", "respond", "block", "static" or "handler" (got "forwrd")'),
+    ({"routes": [route(enabled="yes")]}, "routes[0].enabled", "enabled", 'must be true or false (got "yes")'),
+    ({"routes": [route(priority="high")]}, "routes[0].priority", "priority", 'must be a whole number (got "high")'),
+    ({"routes": [route(name="")]}, "routes[0].name", "name",
+     'must be a printable text of 1 to 200 characters (got "")'),
+    ({"routes": "none"}, "routes", "routes", 'must be a list (got "none")'),
+    ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping of keys (got 3)"),
+    ({"routes": [route()], "inactivityTimeout": "4 hours"}, "inactivityTimeout", "inactivity",
+     'must be a number of milliseconds, or a text with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
+    ({"routes": [route()], "maxPendingDataSize": "10MB"}, "maxPendingDataSize", "maxPending",
+     'must be a number of bytes, or a text with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
+    ({"routes": [route()], "maxConnections": -1}, "maxConnections", "maxConn", "must be at least 0 (got -1)"),
+    ({"routes": [route()], "keepAliveInactivityMultiplier": 0.5}, "keepAliveInactivityMultiplier", "Multiplier",
+     "must be at least 1 (got 0.5)"),
+    ({"routes": [route()], "acceptProxyProtocol": "maybe"}, "acceptProxyProtocol", "accept",
+     'must be true, false or "require" (got "maybe")'),
+    ({"routes": [route()], "sendProxyProtocol": 3}, "sendProxyProtocol", "send",
+     "must be true, false, 1, 2 or a mapping with version and tlvs (got 3)"),
+    ({"routes": [route()], "sendProxyProtocol": {"version": 2, "tlvs": ["sni"]}}, "sendProxyProtocol.tlvs[0]",
+     '- sni|"sni"', 'must be "authority", "alpn", "ssl", "uniqueId", "crc32c" or "passThrough" (got "sni")'),
+    ({"routes": [route()], "zombieDetection": "on"}, "zombieDetection", "zombie",
+     'must be true, false or a mapping of keys (got "on")'),
+    ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
+     "must be longer than 0 (got 0)"),
+    ({"routes": [route()], "workers": 0}, "workers", "workers",
+     'must be a number of processes from 1, or "auto" (got 0)'),
+    ({"routes": [route()], "admin": {"port": 8404, "token": 5}}, "admin.token", "token",
+     "must be a text that is not empty"),
+    # keys
+    ({"routes": [route()], "maxConections": 5}, "maxConections", "maxConections",
+     'unknown key; did you mean "maxConnections"?'),
+    ({"routes": [route()], "proxy_ips": []}, "proxy_ips", "proxy_ips", 'unknown key; did you mean "proxyIPs"?'),
+    ({"routes": [route(targets=[])]}, "routes[0].targets", "targets", 'unknown key; it belongs in "action"'),
+    ({"routes": [route()], "zzz": 1}, "zzz", "zzz", "unknown key"),
+    ({"routes": [route(action={"targets": [{"host": "h", "port": 1, "wieght": 1}]})]},
+     "routes[0].action.targets[0].wieght", "wieght", 'unknown key; did you mean "weight"?'),
+    ({"routes": [{"name": "a", "action": {"type": "block"}}]}, "routes[0].match", r"name|\{$|\[\[routes", "is required"),
+    ({"metrics": True}, "routes", r"^\{$|metrics|# a comment", "is required"),
+    # the whole
+    ({"routes": [route(), route("web", 81)]}, "routes[1].name", "name", 'is the name of an earlier route (got "web")'),
+    ({"routes": [route(enabled=False)]}, "routes", "routes", "has no route that is enabled"),
+    ({"routes": [route(), route("late", 80)]}, "routes[1].match", "match",
+     'is never reached: "web" goes first and takes all of it'),
+    ({"routes": [route(action={"targets": []})]}, "routes[0].action.targets", "targets",
+     'is required for type "forward"'),
+    ({"routes": [route(action={"type": "handler", "targets": []})]}, "routes[0].action.handler", "action|type",
+     'is required for type "handler"'),
+    ({"routes": [route(action={"type": "block"})]}, "routes[0].action.targets", "targets",
+     'has no meaning for type "block"'),
+    ({"routes": [route(action={"targets": [{"host": "h", "port": 1, "weight": 0}]})]}, "routes[0].action.targets",
+     "targets", "has no target with a weight above 0"),
+    ({"routes": [route(action={"type": "handler", "targets": [], "handler": "no.such:thing"})]},
+     "routes[0].action.handler", "handler\\W+no",
+     "cannot be imported: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
+    ({"routes": [route(action={"type": "handler", "targets": [], "handler": "os:sep"})]}, "routes[0].action.handler",
+     "os:sep", 'names nothing that a connection can be given to: neither a callable nor a factory (got "os:sep")'),
+    ({"routes": [route(match={"protocol": "tls", "path": "/x"})]}, "routes[0].match.path", "path",
+     'is never there where protocol is "tls"'),
+    ({"routes": [route(ports="8000-9000")], "admin": {"port": 8404}}, "admin.port", r"port\W+8404",
+     'is a port of route "web" (got 8404)'),
+    ({"routes": [route()], "admin": {"address": "0.0.0.0"}}, "admin.token", "admin",
+     'is required where the address is not a loopback one (got "0.0.0.0")'),
+    ({"routes": [route()], "admin": {"unix": "/run/x", "port": 1}}, "admin.port", r"port\W+1$",
+     "has no meaning beside unix"),
+    ({"routes": [route()], "sendProxyProtocol": {"version": 1, "tlvs": ["alpn"]}}, "sendProxyProtocol.tlvs", "tlvs",
+     "has no meaning for version 1"),
+    ({"routes": [route(action={"tls": {"minVersion": "1.3"}})]}, "routes[0].action.tls.minVersion", "minVersion",
+     'has no meaning for mode "passthrough"'),
+    # what comes later
+    ({"routes": [route(action={"type": "redirect", "targets": []})]}, "routes[0].action.type", "type",
+     '"redirect" is not available in this version'),
+    ({"routes": [route(action={"tls": {"mode": "terminate"}})]}, "routes[0].action.tls.mode", "mode",
+     '"terminate" is not available in this version'),
+    ({"routes": [route(action={"targets": [{"host": "h", "port": 1, "tls": True}]})]},
+     "routes[0].action.targets[0].tls", "tls", "true is not available in this version"),
+    ({"routes": [route(action={"protocol": "http"})]}, "routes[0].action.protocol", "protocol",
+     '"http" is not available in this version'),
+    ({"routes": [route(loadBalancing={"algorithm": "leastConnections"})]}, "routes[0].loadBalancing.algorithm",
+     "algorithm", '"leastConnections" is not available in this version'),
+    ({"routes": [route(headers={"request": {}})]}, "routes[0].headers", "headers", "is not available in this version"),
+    ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
+    ({"routes": [route()], "tls": {"default": "x"}}, "tls", "tls", "is not available in this version"),
+    ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme", "is not available in this version"),
+]  # fmt: skip
+
+
+def problems_of(text: str, spelling: str, file: str = "proxy") -> list[str]:
+    try:
+        Settings.parse(text, spelling, file)
+    except ConfigurationError as error:
+        return error.problems
+    raise AssertionError("taken")
+
+
+class ProblemTests(SynchronousTestCase):
+    def test_each_problem_has_its_line_in_every_spelling(self) -> None:
+        for value, path, row, message in CASES:
+            for spelling, write in SPELLINGS.items():
+                text = write(value)
+                told = problems_of(text, spelling)
+                place = re.fullmatch(r"proxy:(\d+): (.*)", told[0], re.DOTALL)
+                assert place is not None, told
+                self.assertEqual((told[1:], place[2]), ([], f"{path}: {message}"), spelling)
+                self.assertRegex(text.split("\n")[int(place[1]) - 1], row, f"{spelling}: {path}")
+
+    def test_a_key_without_a_value_is_refused(self) -> None:
+        text = "routes:\n- name: a\n  match: {ports: 80}\n  action: {type: block}\n  security:\n    ipAllowList:\n"
+        message = "has no value; give it one, or leave it out for its default"
+        self.assertEqual(problems_of(text, "yaml"), [f"proxy:6: routes[0].security.ipAllowList: {message}"])
+
+    def test_all_problems_are_told_at_once_in_the_order_of_the_file(self) -> None:
+        routes = [
+            route("a", 80),
+            route("b", 70000),
+            route("c", 80),
+            route("b", 81, action={"type": "static", "targets": [], "root": "/srv"}),
+        ]
+        told = problems_of(as_json({"workers": 2, "admin": {"port": 80}, "routes": routes, "zzz": 1}), "json")
+        self.assertEqual(
+            [line.split(": ", 1)[1] for line in told],
+            [
+                "workers: 2 is not available in this version",
+                'admin.port: is a port of route "a" (got 80)',
+                'routes[1].match.ports: must be a port 1..65535, or a range like "8000-8010" (got 70000)',
+                'routes[2].match: is never reached: "a" goes first and takes all of it',
+                'routes[3].name: is the name of an earlier route (got "b")',
+                'routes[3].action.type: "static" is not available in this version',
+                "zzz: unknown key",
+            ],
+        )
+
+    def test_a_secret_is_not_repeated(self) -> None:
+        told = problems_of(as_json({"routes": [route()], "admin": {"token": ["hunter2"]}}), "json")
+        self.assertEqual(told, ["proxy:19: admin.token: must be a text that is not empty"])
+
+    def test_what_is_quoted_is_short_and_on_one_line(self) -> None:
+        told = problems_of(as_json({"routes": [route("a" * 300), route("b\n\x1b", 81)]}), "json")
+        self.assertEqual(len(told), 2)
+        self.assertLess(max(map(len, told)), 200)
+        self.assertTrue(all(line.isprintable() for line in told), told)
+
+
+class FileTests(SynchronousTestCase):
+    def write(self, name: str, content: bytes) -> str:
+        path = Path(self.mktemp())
+        path.mkdir()
+        (path / name).write_bytes(content)
+        return str(path / name)
+
+    def refused(self, path: str) -> list[str]:
+        return self.assertRaises(ConfigurationError, Settings.load, path).problems
+
+    def test_the_ending_tells_the_spelling(self) -> None:
+        value = {"routes": [route(ports=[80, "90-99"])], "proxyIPs": ["10.0.0.0/8"], "keepAlive": False}
+        endings = {"yaml": "yaml", "yml": "yaml", "json": "json", "toml": "toml", "YAML": "yaml"}
+        loaded = [
+            Settings.load(self.write(f"x.{ending}", SPELLINGS[spelling](value).encode()))
+            for ending, spelling in endings.items()
+        ]
+        dumps = [settings.model_dump() for settings in loaded]
+        self.assertEqual(dumps, [dumps[0]] * len(endings))
+        self.assertEqual(dumps[0]["proxy_ips"], ["10.0.0.0/8"])
+
+    def test_a_byte_order_mark_is_passed_over(self) -> None:
+        path = self.write("x.json", b"\xef\xbb\xbf" + as_json({"routes": [route()]}).encode())
+        self.assertEqual(Settings.load(path).routes[0].name, "web")
+
+    def test_what_cannot_be_read_is_told_in_one_line(self) -> None:
+        self.assertEqual(
+            self.refused("/nowhere/x.yaml"), ["/nowhere/x.yaml: cannot be read: No such file or directory"]
+        )
+        self.assertEqual(
+            self.refused("/nowhere/x.conf"), ["/nowhere/x.conf: must end in .yaml, .yml, .json, .toml"]
+        )
+        path = self.write("x.yaml", b"a: 1\nb: \xff\n")
+        self.assertEqual(self.refused(path), [f"{path}:2: is not UTF-8"])
+        path = self.write("x.yaml", b"# nothing\n")
+        self.assertEqual(self.refused(path), [f"{path}: is empty"])
+        path = self.write("x.yaml", b"- 1\n")
+        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping of keys (got a list)"])
+        path = self.write("x.toml", b"a = \n")
+        self.assertEqual(self.refused(path), [f"{path}:1: not valid TOML: Invalid value"])
+
+    def test_again_reads_what_the_file_says_now(self) -> None:
+        path = self.write("x.json", as_json({"routes": [route()]}).encode())
+        settings = Settings.load(path)
+        Path(path).write_text(as_json({"routes": [route("other")]}))
+        changed = settings.with_routes([route("given")])
+        self.assertEqual(
+            [settings.again().routes[0].name, changed.again().routes[0].name], ["other", "other"]
+        )
+        self.assertRaises(ConfigurationError, Settings.parse(as_json({"routes": [route()]}), "json").again)
+
+
+class PythonTests(SynchronousTestCase):
+    def test_names_are_snake_case_or_as_in_a_file(self) -> None:
+        target = Target(host="h", port=1)
+        made = Settings(
+            routes=[Route(name="a", match=Match(ports=80), action=Action(targets=[target]))],
+            proxy_ips=["10.0.0.1"],
+            max_connections_per_ip=5,
+        )
+        by_file_name = {"proxyIPs": ["10.0.0.1"], "maxConnectionsPerIP": 5, "routes": made.routes}
+        self.assertEqual(Settings.model_validate(by_file_name), made)
+        self.assertEqual(made.check(), [])
+
+    def test_host_port_and_handler_may_be_callables(self) -> None:
+        forward = Action(targets=[Target(host=lambda facts: "h", port=lambda facts: 1)])
+        handle = Action(type="handler", handler=print)
+        routes = [
+            Route(name="a", match=Match(ports=80), action=forward),
+            Route(name="b", match=Match(ports=81), action=handle),
+        ]
+        plan = Settings(routes=routes).compile()
+        [target] = plan.routes[0].targets
+        assert callable(target.hosts)
+        assert callable(target.port)
+        self.assertEqual((target.hosts(None), target.port(None)), ("h", 1))
+        self.assertIs(plan.routes[1].handler, print)
+
+    def test_what_is_malformed_is_refused_where_it_is_made(self) -> None:
+        self.assertRaises(ValidationError, Target, host="h", port=0)
+        self.assertRaises(ValidationError, Match, ports=80, domain=["x"])
+
+    def test_what_shows_in_the_whole_is_refused_by_compile(self) -> None:
+        error = self.assertRaises(ConfigurationError, Settings(routes=[]).compile)
+        self.assertEqual(error.problems, ["routes: has no route that is enabled"])
+
+    def test_a_table_does_not_change(self) -> None:
+        target = Target(host="h", port=1)
+        with self.assertRaises(ValidationError):
+            target.port = 2  # type: ignore[misc]
+
+    def test_other_routes_are_found_right_before_they_are_taken(self) -> None:
+        settings = Settings(
+            routes=[Route(name="a", match=Match(ports=80), action=Action(type="block"))], keep_alive=False
+        )
+        changed = settings.with_routes([settings.routes[0], route("b", 81)])
+        self.assertEqual(([r.name for r in changed.routes], changed.keep_alive), (["a", "b"], False))
+        self.assertEqual([r.name for r in settings.routes], ["a"])
+        error = self.assertRaises(ConfigurationError, settings.with_routes, [route("b", 0), {"name": "c"}])
+        self.assertEqual(
+            error.problems,
+            [
+                'routes: routes[0].match.ports: must be a port 1..65535, or a range like "8000-8010" (got 0)',
+                "routes: routes[1].match: is required",
+                "routes: routes[1].action: is required",
+            ],
+        )
+        error = self.assertRaises(ConfigurationError, settings.with_routes, [route("b"), route("b", 81)])
+        self.assertEqual(
+            error.problems, ['routes: routes[1].name: is the name of an earlier route (got "b")']
+        )
+
+    def test_doubts_are_warnings(self) -> None:
+        value = {
+            "acceptProxyProtocol": "require",
+            "maxConnections": 10,
+            "routes": [route(security={"maxConnections": 20})],
+        }
+        self.assertEqual(
+            Settings.parse(as_json(value), "json", "f").warnings(),
+            [
+                'f:2: acceptProxyProtocol: is "require", but proxyIPs is empty: nobody is asked for a header',
+                "f:19: routes[0].security.maxConnections: is above maxConnections of the whole proxy, 10 (got 20)",
+            ],
+        )
