@@ -117,7 +117,11 @@ def is_address(text: str) -> bool:
 
 
 def _is_host(text: str) -> bool:
-    return is_address(text) or (len(text) < _LONGEST_HOST and bool(_HOST.fullmatch(text)))
+    if is_address(text):
+        return True
+    last = text.rstrip(".").rpartition(".")[2]
+    # No top level domain is a number (RFC 3696, 2): 10.0.0.300 is a slip, not a name.
+    return len(text) < _LONGEST_HOST and bool(_HOST.fullmatch(text)) and not last.isdigit()
 
 
 def _is_domain(text: str) -> bool:

@@ -107,7 +107,6 @@ def _route(settings: Settings, route: Route, index: int, sets: _Sets) -> RoutePl
         priority=route.priority,
         targets=tuple(_target(settings, route, target) for target in action.targets),
         balance=inherited("algorithm", *balance),
-        send_header=_send_header(inherited("send_proxy_protocol", action, settings.defaults, settings)),
         handler=None if action.handler is None else references.resolved(action.handler),
         allow=sets.of(inherited("ip_allow_list", *security)),
         block=sets.of(inherited("ip_block_list", *security)),
@@ -134,6 +133,7 @@ def match_plan(match: Match) -> MatchPlan:
 
 
 def _target(settings: Settings, route: Route, target: Target) -> TargetPlan:
+    """A target with the header that is settled for it: its own ``false`` is not the silence that inherits."""
     host = target.host
     header = inherited("send_proxy_protocol", target, route.action, settings.defaults, settings)
     return TargetPlan(

@@ -146,8 +146,7 @@ def _wider(pattern: str | None) -> Iterator[str | None]:
     if pattern is not None:
         yield pattern
         yield from (f"*.{parent}" for parent in domains.parents(pattern.removeprefix("*.")))
-        if pattern != "*":
-            yield "*"
+        yield "*"
     yield None
 
 

@@ -215,10 +215,11 @@ class Settings(ConnectionKeys):
 
         :raises ConfigurationError: with every problem, where there is one.
         """
-        problems = self.check()
-        if problems:
-            raise ConfigurationError(problems)
-        return plans.proxy_plan(self, self._file.parent if self._file is not None else Path())
+        with loading.uncollected():
+            problems = self.check()
+            if problems:
+                raise ConfigurationError(problems)
+            return plans.proxy_plan(self, self._file.parent if self._file is not None else Path())
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, of settings that have been found right."""

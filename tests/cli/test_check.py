@@ -9,7 +9,11 @@ from pathlib import Path
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+import smartproxy
 from smartproxy.cli import main
+from tests.settings.spellings import folder
+
+ROOT = Path(smartproxy.__file__).parents[1]
 
 VALID = """\
 routes:
@@ -20,9 +24,7 @@ routes:
 
 class CheckTests(SynchronousTestCase):
     def run_on(self, text: str, name: str = "x.yaml") -> tuple[int, str, str, str]:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        file = folder / name
+        file = folder(self) / name
         file.write_text(text)
         result = CliRunner().invoke(main, ["check", str(file)])
         return result.exit_code, result.stdout, result.stderr, str(file)
@@ -72,5 +74,7 @@ class GroupTests(SynchronousTestCase):
         script = (
             "import sys, smartproxy.cli; print([m for m in sys.modules if m.startswith('smartproxy.cli.')])"
         )
-        shown = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+        shown = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True
+        )
         self.assertEqual(shown.stdout, "[]\n")

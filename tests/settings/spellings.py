@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from unittest import TestCase
 
 
 def as_yaml(value: dict[str, Any]) -> str:
@@ -56,3 +59,10 @@ def route(
         "action": {"targets": [{"host": "192.0.2.1", "port": 9000}], **(action or {})},
         **more,
     }
+
+
+def folder(case: TestCase) -> Path:
+    """A directory that is there as long as the test."""
+    made = TemporaryDirectory()
+    case.addCleanup(made.cleanup)
+    return Path(made.name)

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Action, Match, Route, Settings, Target
-from tests.settings.spellings import SPELLINGS, as_json, route
+from tests.settings.spellings import SPELLINGS, as_json, folder, route
 
 #: What is written, the path of the problem, the pattern of the row that it stands in, what is said of it.
 CASES: list[tuple[dict[str, Any], str, str, str]] = [
@@ -43,6 +43,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      'must be an IP address, or "" for every one (got "eth0")'),
     ({"routes": [route(action={"targets": [{"host": "h:80", "port": 1}]})]}, "routes[0].action.targets[0].host",
      "h:80", 'must be a host name or an IP address, without a port (got "h:80")'),
+    ({"routes": [route(action={"targets": [{"host": ["h", "10.0.0.300"], "port": 1}]})]},
+     "routes[0].action.targets[0].host[1]", r"300|host", 'must be a host name or an IP address, without a port (got "10.0.0.300")'),
     ({"routes": [route(action={"targets": [{"host": 5, "port": 1}]})]}, "routes[0].action.targets[0].host", "host",
      "must be a host name or an IP address, or a list of them (got 5)"),
     ({"routes": [route(action={"type": "forwrd"})]}, "routes[0].action.type", "type",
@@ -182,7 +184,7 @@ class ProblemTests(SynchronousTestCase):
         self.assertEqual(told, ["proxy:19: admin.token: must be a text that is not empty"])
 
     def test_what_is_quoted_is_short_and_on_one_line(self) -> None:
-        told = problems_of(as_json({"routes": [route("a" * 300), route("b\n\x1b", 81)]}), "json")
+        told = problems_of(as_json({"routes": [route("a" * 300), route("b\n\x1b\x7f\u2028", 81)]}), "json")
         self.assertEqual(len(told), 2)
         self.assertLess(max(map(len, told)), 200)
         self.assertTrue(all(line.isprintable() for line in told), told)
@@ -190,10 +192,9 @@ class ProblemTests(SynchronousTestCase):
 
 class FileTests(SynchronousTestCase):
     def write(self, name: str, content: bytes) -> str:
-        path = Path(self.mktemp())
-        path.mkdir()
-        (path / name).write_bytes(content)
-        return str(path / name)
+        path = folder(self) / name
+        path.write_bytes(content)
+        return str(path)
 
     def refused(self, path: str) -> list[str]:
         return self.assertRaises(ConfigurationError, Settings.load, path).problems

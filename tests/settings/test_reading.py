@@ -154,10 +154,10 @@ class JsonTests(SynchronousTestCase):
             self.assertEqual(flaw_of(read_json, text)[1].partition(":")[0], "not valid JSON")
 
     def test_brackets_and_quotes_in_a_text_do_not_move_the_lines(self) -> None:
-        text = '{"a": "}]{[,:\\" \\\\",\n\t"b\\n": {\n"c": [1,\n2]}}'
+        text = '{"a": "}]{[,:\\" \\\\",\n\t"b\\n": {\n"c":\n[1,\n2]}}'
         marks = read_json.read(text).marks()
         self.assertEqual(
-            [marks.find(p) for p in [("a",), ("b\n",), ("b\n", "c"), ("b\n", "c", 1)]], [1, 2, 3, 4]
+            [marks.find(p) for p in [("a",), ("b\n",), ("b\n", "c"), ("b\n", "c", 1)]], [1, 2, 3, 5]
         )
 
 
