@@ -124,7 +124,7 @@ class SmartProxy(Service):
             await self._admin.stopListening()
         self._machinery.stop()
         self._bound = False
-        await super().stopService()
+        super().stopService()
 
     def drain(self) -> None:
         """Take no new connections; those that live go on. Repeating it is harmless."""

@@ -107,16 +107,9 @@ class Path:
         return reason
 
     def _refused(self, client: Downstream, record: ConnectionRecord, refused: Refused) -> None:
-        self._count(refused.reason, record.client.host)
-        if refused.detail:
-            log.debug(
-                "connection {id}: {reason}: {detail}",
-                id=record.id,
-                reason=refused.reason,
-                detail=refused.detail,
-            )
+        self._count(refused.reason, record.client.host, refused.detail)
         self.let_go.refuse(client, record.protocol, refused.reason)
 
-    def _count(self, reason: RejectReason, client: str) -> None:
+    def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
         self.registry.tallies.reject(reason)
-        self.refusals.note(reason, client)
+        self.refusals.note(reason, client, detail)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from smartproxy.model.outcome import CloseReason
 from smartproxy.model.record import ConnectionRecord
 
 if TYPE_CHECKING:
+    from smartproxy.model.outcome import CloseReason
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.tallies import RouteTally, Tallies

@@ -63,6 +63,8 @@ class Deadlines:
         """Stop sweeping; what is still set never happens."""
         if self._sweep.running:
             self._sweep.stop()
+        for queue in self._queues.values():
+            queue.clear()
         self._queues.clear()
 
     def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
@@ -81,7 +83,7 @@ class Deadlines:
             self._sweep_queue(queue, now)
             if not queue:
                 # A callable of an embedder may choose lengths freely: an empty queue must not stay for ever.
-                del self._queues[seconds]
+                self._queues.pop(seconds, None)
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))

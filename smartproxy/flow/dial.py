@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
 from smartproxy.flow.poller import BROKEN, READABLE, Poller
+from smartproxy.flow.port import highest_descriptor
 from smartproxy.flow.stream import Stream
 from smartproxy.interfaces import IConnecting, IDialer
 from smartproxy.model.outcome import RejectReason
@@ -120,19 +121,28 @@ class PollerDialer:
     def __init__(self, poller: Poller, deadlines: Deadlines) -> None:
         self._poller = poller
         self._deadlines = deadlines
+        self._highest = highest_descriptor(2)
 
     def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> Any:
         """See :class:`~smartproxy.interfaces.IDialer`."""
         family = socket.AF_INET6 if ":" in to.host else socket.AF_INET
         try:
-            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        except OSError as short:  # descriptors
+            sock = self._socket(family)
+        except OSError as short:
             told: Any = factory
             told.clientConnectionFailed(None, Failure(_failure(short.errno or 0, to)))
             return None
         attempt = _Attempt(self._poller, sock, to, factory)
         attempt.begin(timeout, self._deadlines)
         return attempt
+
+    def _socket(self, family: int) -> socket.socket:
+        """:raises OSError: where descriptors are short: the last ones are for the admin listener and the log."""
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if sock.fileno() >= self._highest:
+            sock.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return sock
 
 
 @implementer(IDialer)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP
 WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR
+#: A FIN has come; there may be bytes before it, and no event will come when those have been read.
+FIN_SEEN = select.EPOLLRDHUP | select.EPOLLHUP
 _ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 #: Events taken a turn. The rest of the reactor has its turn after each batch; HAProxy's default
@@ -109,8 +111,9 @@ class Poller:
     def stop(self) -> None:
         """Leave the reactor. What is still watched loses its connection."""
         why = Failure(ConnectionAborted())
-        for owner in list(self._watched.values()):
-            owner.failed(why)
+        for fd, owner in list(self._watched.items()):
+            if self._watched.get(fd) is owner:  # one that was told before may have closed it, too
+                self._tell(owner, why)
         self._reactor.removeReader(self)
         self._epoll.close()
 
@@ -155,6 +158,9 @@ class Poller:
             log.failure("a socket's owner failed in its own code, after closing it", failure=why)
             return
         log.failure("{owner!r} failed in its own code; its socket is closed", failure=why, owner=owner)
+        self._tell(owner, why)
+
+    def _tell(self, owner: Pollable, why: Failure) -> None:
         try:
             owner.failed(why)
         except Exception:

@@ -9,6 +9,7 @@ meanwhile, and the descriptors that are left serve what runs already: dialling, 
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import socket
 from typing import TYPE_CHECKING, Any
@@ -26,21 +27,29 @@ if TYPE_CHECKING:
 BACKLOG = 4096
 #: Accepted a turn, so that a burst does not hold up the connections that are there.
 _ACCEPTS_A_TURN = 64
-#: Seconds without accepting when descriptors are short.
-_PAUSE = 0.1
+#: Seconds without accepting when descriptors are short, and seconds in which that is logged once.
+_PAUSE, _TELL = 0.1, 5.0
 #: Descriptors that accepting leaves alone: a sixteenth of what there are, from 16 to 256.
 _RESERVE_SHARE, _RESERVE_MIN, _RESERVE_MAX = 16, 16, 256
-_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_GONE_ALREADY = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR})
+#: Errors that belong to the connection, not to the listener (accept(2)): the next one may be taken.
+_GONE_ALREADY = frozenset(
+    {
+        errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ENETDOWN, errno.ENOPROTOOPT,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
 
 log = Logger()
 
 
-def highest_descriptor() -> int:
-    """The descriptor number above which accepting pauses. The kernel always gives the lowest free one."""
+def highest_descriptor(part: int = 1) -> int:
+    """The descriptor number above which accepting pauses. The kernel always gives the lowest free one.
+
+    :param part: leave alone only one ``part``-th of the reserve: dialling may go further than accepting.
+    """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     reserve = min(max(limit // _RESERVE_SHARE, _RESERVE_MIN), _RESERVE_MAX)
-    return limit - reserve
+    return limit - reserve // part
 
 
 class PollerPort(tcp.Port):
@@ -68,6 +77,7 @@ class PollerPort(tcp.Port):
         self._shares = shares
         self._highest = highest_descriptor()
         self._resume: interfaces.IDelayedCall | None = None
+        self._tell_at = 0.0
 
     def createInternetSocket(self) -> socket.socket:
         """Options set here are inherited by each accepted socket, and so cost nothing a connection."""
@@ -83,7 +93,7 @@ class PollerPort(tcp.Port):
     def doRead(self) -> None:
         """Connections wait: take some of them."""
         for _ in range(_ACCEPTS_A_TURN):
-            if not self.connected:
+            if self.disconnecting or not self.connected:
                 return  # a connection that came in has stopped the listener
             try:
                 sock, peer = self.socket.accept()
@@ -92,8 +102,7 @@ class PollerPort(tcp.Port):
             except OSError as failed:
                 if failed.errno in _GONE_ALREADY:
                     continue
-                if failed.errno not in _SHORTAGE:
-                    raise
+                # Short of descriptors or memory. Anything else is waited out, too: raising costs the listener.
                 self._pause(str(failed))
                 return
             self._accepted(sock, endpoint(peer))
@@ -104,23 +113,43 @@ class PollerPort(tcp.Port):
     def _accepted(self, sock: socket.socket, peer: Endpoint) -> None:
         sock.setblocking(False)
         factory: Any = self.factory  # a Port's reactor and factory are typed as less than they are
-        protocol = factory.buildProtocol(peer)
-        if protocol is None:
-            sock.close()
-            return
-        protocol.makeConnection(Stream(sock, self._poller, protocol))
+        try:
+            protocol = factory.buildProtocol(peer)
+            if protocol is None:
+                sock.close()
+                return
+            protocol.makeConnection(Stream(sock, self._poller, protocol))
+        except Exception:
+            log.failure("{port} could not begin a connection", port=self)
+            self._poller.close(sock)
+            sock.close()  # where it was not watched yet
 
     def _pause(self, why: str) -> None:
         """Watching the socket on would only spin: it stays readable."""
-        log.warn("{port} accepts nothing for {pause} s: {why}", port=self, pause=_PAUSE, why=why)
-        self.stopReading()
         reactor: Any = self.reactor
+        now = reactor.seconds()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL
+            log.warn("{port} accepts nothing until descriptors are free: {why}", port=self, why=why)
+        self.stopReading()
         self._resume = reactor.callLater(_PAUSE, self._go_on)
 
     def _go_on(self) -> None:
-        self._resume = None
-        if self.connected:
+        reactor: Any = self.reactor
+        if self._has_room():
+            self._resume = None
             self.startReading()
+        else:
+            self._resume = reactor.callLater(_PAUSE, self._go_on)
+
+    def _has_room(self) -> bool:
+        """Whether the next descriptor is not one of the reserve. To accept one to see would eat that up."""
+        try:
+            following = os.dup(self.socket.fileno())
+        except OSError:
+            return False
+        os.close(following)
+        return following < self._highest
 
     def connectionLost(self, reason: Any) -> None:
         """The listener has been stopped."""

@@ -10,6 +10,8 @@ all that is known of it, still watched by the poller.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from enum import Enum, auto
@@ -27,7 +29,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.flow.poller import BROKEN, READABLE, WRITABLE, Poller
+from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +50,12 @@ class _Output(Enum):
     FINISHING = auto()  # a FIN once everything is written
     FINISHED = auto()
     CLOSING = auto()  # the whole connection, once everything is written
+    ABORTING = auto()  # the whole connection, in a moment
     CLOSED = auto()
+
+
+#: Nothing more is read, and no reading is resumed.
+_ENDING = frozenset({_Output.CLOSING, _Output.ABORTING, _Output.CLOSED})
 
 
 class Detached(NamedTuple):
@@ -57,6 +64,7 @@ class Detached(NamedTuple):
     sock: socket.socket
     readable: bool
     unsent: bytes
+    fin_seen: bool = False
 
 
 def reset(sock: socket.socket) -> None:
@@ -73,11 +81,9 @@ class Stream:
     """
 
     __slots__ = (
-        "_ended", "_out", "_output", "_poller", "_producer", "_protocol", "_pulls", "_readable", "_reading",
-        "_sock", "_starved",
+        "_broken", "_ended", "_fin_seen", "_out", "_output", "_poller", "_producer", "_protocol", "_pulls",
+        "_readable", "_reading", "_sock", "_starved",
     )  # fmt: skip
-
-    disconnecting = False
 
     def __init__(self, sock: socket.socket, poller: Poller, protocol: IProtocol, *, seen: int = 0) -> None:
         self._sock = sock
@@ -85,7 +91,9 @@ class Stream:
         self._protocol: IProtocol | None = protocol
         self._reading = True
         self._readable = bool(seen & READABLE)
+        self._fin_seen = bool(seen & FIN_SEEN)
         self._ended = False
+        self._broken = 0
         self._out: bytearray | None = None
         self._output = _Output.OPEN
         self._producer: Any = None
@@ -104,15 +112,18 @@ class Stream:
             self._flush()
         if events & (READABLE | BROKEN):
             self._readable = True
+            if events & FIN_SEEN:
+                self._fin_seen = True
             if self._reading and not self._ended:
                 self._read()
-            if events & BROKEN:
+            if events & BROKEN or self._broken:
                 self._check_broken()
 
     def failed(self, why: Failure) -> None:
         """The protocol has raised: it loses its connection, as under Twisted's own transports."""
-        reset(self._sock)
-        self._lost(why)
+        if self._output is not _Output.CLOSED:
+            reset(self._sock)
+            self._lost(why)
 
     def _read(self) -> None:
         for _ in range(_READS_A_TURN):
@@ -125,9 +136,11 @@ class Stream:
                 self._lost(Failure(error.ConnectionLost(str(broken))))
                 return
             if not data:
-                self._input_ended()
+                self._nothing_left()
                 return
-            self._readable = len(data) == _READ_SIZE
+            # A short read has emptied the socket, but a FIN that was reported together with these bytes
+            # is still to be read: it is no new event.
+            self._readable = len(data) == _READ_SIZE or self._fin_seen
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
             if not (self._readable and self._reading):
@@ -138,18 +151,27 @@ class Stream:
         """A reset must not wait for somebody to read."""
         if self._output is _Output.CLOSED or self._protocol is None:
             return
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        code = self._broken or self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._lost(Failure(error.ConnectionLost(f"errno {code}")))
+            self._lost(Failure(error.ConnectionLost(os.strerror(code))))
+
+    def _nothing_left(self) -> None:
+        """A FIN; or a RST that a write has met, which says EPIPE where a FIN had come before it."""
+        if self._broken in (0, errno.EPIPE):
+            self._input_ended()
+        else:
+            self._check_broken()
 
     def _input_ended(self) -> None:
         self._ended = True
         self._reading = False
         protocol: Any = self._protocol
-        if self._output is _Output.FINISHED or not IHalfCloseableProtocol.providedBy(protocol):
+        if not IHalfCloseableProtocol.providedBy(protocol):
             self._lost(Failure(error.ConnectionDone()))
-        else:
-            protocol.readConnectionLost()
+            return
+        protocol.readConnectionLost()
+        if self._output is _Output.FINISHED:
+            self._lost(Failure(error.ConnectionDone()))
 
     def _lost(self, why: Failure) -> None:
         """The end, once."""
@@ -169,7 +191,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Send ``data``, or keep what the kernel does not take yet."""
-        if self._output is not _Output.OPEN or not data:
+        if not data or (self._output is not _Output.OPEN and not self._awaits_producer()):
             return
         if self._out:
             self._out += data
@@ -185,6 +207,10 @@ class Stream:
             if not self._pulls:
                 self._producer.pauseProducing()
 
+    def _awaits_producer(self) -> bool:
+        """Whether the end that was asked for waits for a producer, which writes on until it unregisters."""
+        return self._producer is not None and self._output in (_Output.FINISHING, _Output.CLOSING)
+
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send all of them."""
         self.write(b"".join(data))
@@ -195,12 +221,13 @@ class Stream:
             return self._sock.send(data)
         except BlockingIOError:
             return 0
-        except OSError:
+        except OSError as broken:
+            self._broken = self._broken or broken.errno or errno.EPIPE
             self._poller.rearm(self._sock.fileno())
             return len(data)
 
     def _flush(self) -> None:
-        if self._output is _Output.CLOSED:
+        if self._output in (_Output.ABORTING, _Output.CLOSED):
             return
         if self._out:
             with memoryview(self._out) as waiting:
@@ -220,7 +247,9 @@ class Stream:
             self._producer.resumeProducing()
 
     def _finish(self) -> None:
-        """Everything is written: do what was to be done then."""
+        """Where everything is written, do what was to be done then."""
+        if self._out or self._producer is not None:
+            return
         if self._output is _Output.FINISHING:
             self._output = _Output.FINISHED
             self._shut_down_writing()
@@ -245,10 +274,16 @@ class Stream:
             if not self._out and self._producer is None:
                 self._finish()
 
+    @property
+    def disconnecting(self) -> bool:
+        """Whether the end of the connection has been asked for."""
+        return self._output in _ENDING
+
     def loseConnection(self) -> None:
-        """End both directions once everything is written."""
-        if self._output in (_Output.OPEN, _Output.FINISHING, _Output.FINISHED):
+        """End both directions once everything is written. Nothing more is read."""
+        if self._output not in _ENDING:
             self._output = _Output.CLOSING
+            self._reading = False
             self._close_soon()
 
     def _close_soon(self) -> None:
@@ -258,9 +293,10 @@ class Stream:
 
     def abortConnection(self) -> None:
         """End both directions now, with a RST; the protocol hears of it a little later."""
-        if self._output is _Output.CLOSED:
+        if self._output in (_Output.ABORTING, _Output.CLOSED):
             return
         reset(self._sock)
+        self._output = _Output.ABORTING
         self._reading = False
         self._poller.soon(self._lost, Failure(error.ConnectionAborted()))
 
@@ -292,7 +328,7 @@ class Stream:
 
     def resumeProducing(self) -> None:
         """Give the protocol what comes, and what has come meanwhile."""
-        if self._reading or self._ended or self._output is _Output.CLOSED:
+        if self._reading or self._ended or self._output in _ENDING:
             return
         self._reading = True
         if self._readable:
@@ -309,7 +345,7 @@ class Stream:
         self._protocol = None
         self._output = _Output.CLOSED
         self._reading = False
-        return Detached(self._sock, self._readable, bytes(self._out or b""))
+        return Detached(self._sock, self._readable, bytes(self._out or b""), self._fin_seen)
 
     def getHandle(self) -> socket.socket:
         """The socket itself."""

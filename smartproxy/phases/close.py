@@ -42,8 +42,8 @@ _STATUSES = {
 
 
 def last_word(protocol: Protocol, reason: RejectReason) -> bytes:
-    """What a client that speaks ``protocol`` is told."""
-    if protocol is Protocol.TLS:
+    """What a client that speaks ``protocol`` is told; a hello that is none was TLS before it was anything."""
+    if protocol is Protocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is Protocol.HTTP:
         return http_head.build_refusal(*_STATUSES.get(reason, (503, "Service Unavailable")))

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+#: Seconds in which the failing of a target is logged once.
+_TELL = 5.0
+
 
 class Connected:
     """A target that has been connected to."""
@@ -71,12 +74,19 @@ class Connect:
             try:
                 connected = await self._candidate(candidate, routed)
             except DialFailed as why:
-                log.debug("route {route}: {why}", route=route.name, why=why.detail)
+                self._tell(candidate, route, why)
                 failed = why
             else:
                 self._tallies.route(route.name).dial_seconds.observe(self._clock.seconds() - began)
                 return connected
         raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
+
+    def _tell(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
+        """One line a candidate and while: under load, a dead one fails a thousand times a second."""
+        now = self._clock.seconds()
+        if now >= candidate.tell_at:
+            candidate.tell_at = now + _TELL
+            log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
     async def _candidate(self, candidate: Candidate, routed: Routed) -> Connected:
         target = candidate.target

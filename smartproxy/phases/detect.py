@@ -15,7 +15,7 @@ from smartproxy.model.facts import Announced, Detected, Protocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.sniff import Kind, sniff
-from smartproxy.wire.verdict import Malformed, NeedMore, Verdict
+from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,29 +57,35 @@ class Detect:
                 due.drop()
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
-        kind = await _parsed(side, sniff)
-        if kind is Kind.TLS:
-            hello = await _parsed(side, client_hello.parse)
-            if hello is None or isinstance(hello, Malformed):
-                why = hello.why if isinstance(hello, Malformed) else "ended within the ClientHello"
-                raise Refused(RejectReason.TLS_ERROR, why)
-            return Detected(announced, Protocol.TLS, hello=hello)
-        if kind is Kind.HTTP:
-            request = await _parsed(side, http_head.parse)
-            if request is not None and not isinstance(request, Malformed):
-                return Detected(announced, Protocol.HTTP, request=request)
+        kind = sniff(side.held)
+        if isinstance(kind, NeedMore):
+            kind = await _decided(side, sniff, kind)
+        if isinstance(kind, Done) and kind.value is Kind.TLS:
+            hello = client_hello.parse(side.held)
+            if isinstance(hello, NeedMore):
+                hello = await _decided(side, client_hello.parse, hello)
+            if isinstance(hello, Malformed):
+                raise Refused(RejectReason.TLS_ERROR, hello.why)
+            return Detected(announced, Protocol.TLS, hello=hello.value)
+        if isinstance(kind, Done) and kind.value is Kind.HTTP:
+            request = http_head.parse(side.held)
+            if isinstance(request, NeedMore):
+                request = await _decided(side, http_head.parse, request)
+            if isinstance(request, Done):
+                return Detected(announced, Protocol.HTTP, request=request.value)
         return Detected(announced, Protocol.RAW)
 
 
-async def _parsed(side: Side, parse: Callable[[bytes], Verdict[T]]) -> T | Malformed | None:
-    """What ``parse`` makes of the first bytes; ``None`` where the client has ended before it was clear."""
+async def _decided(
+    side: Side, parse: Callable[[bytes], Verdict[T]], verdict: NeedMore
+) -> Done[T] | Malformed:
+    """What ``parse`` makes of the first bytes once there are enough of them."""
     while True:
-        verdict = parse(side.held)
-        if isinstance(verdict, Malformed):
-            return verdict
-        if not isinstance(verdict, NeedMore):
-            return verdict.value
         try:
             await side.more(verdict.at_least)
         except Ended:
-            return None
+            return Malformed("the client ended before it was clear")
+        answer = parse(side.held)
+        if not isinstance(answer, NeedMore):
+            return answer
+        verdict = answer

@@ -64,7 +64,11 @@ def _made() -> Pipe | None:
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None  # descriptors are short
-    return Pipe(read, write, _enlarged(write))
+    pipe = Pipe(read, write, _enlarged(write))
+    if pipe.size < _SIZES[-1]:  # past the user's limit a pipe has a page or two: copying is quicker
+        pipe.close()
+        return None
+    return pipe
 
 
 def _enlarged(pipe: int) -> int:

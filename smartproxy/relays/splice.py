@@ -2,9 +2,9 @@
 
 ::
 
-            recv_into + send             up to 16 KiB a read
+            recv_into + send             up to 64 KiB a read
     socket ====================> socket
-            splice  pipe  splice         after a read that filled the buffer, until a read is small again
+            splice  pipe  splice         after a read of 16 KiB or more, until there is nothing to read
 
 A small message costs two system calls either way, and copying it needs no pipe; a large one never enters
 this process. So an idle connection holds two sockets and nothing else, and a pipe is lent only while a
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from smartproxy.flow.poller import BROKEN, READABLE, WRITABLE, Poller
+from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 from smartproxy.flow.stream import Detached, reset
 from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
@@ -40,15 +40,17 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.relays.pipes import Pipe, PipePool
 
-#: Bytes of a small read. A read that fills it is the sign of a bulk transfer.
-_SMALL = 16 * 1024
+#: Bytes of a read that is copied. The buffer is reused: a fresh object of this size would be mapped and
+#: faulted in for every read.
+_COPY = 64 * 1024
+#: Bytes that are the sign of a bulk transfer.
+_BULK = 16 * 1024
 #: Reads a turn and direction: at most 8 MiB before the others have their turn.
 _TURNS = 8
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if hasattr(os, "splice") else 0
-_FIN_SEEN = select.EPOLLRDHUP | select.EPOLLHUP
 
 #: Copies go through one buffer: no turn is ever interrupted by another.
-_buffer = memoryview(bytearray(_SMALL))
+_buffer = memoryview(bytearray(_COPY))
 
 
 def supported() -> bool:
@@ -62,10 +64,11 @@ class _Side:
     :ivar count: told how many bytes were written to this side, and when.
     :ivar uncounted: bytes at the front of ``pending`` that are not payload (a PROXY header).
     :ivar ended: a FIN has come from it. :ivar finished: it has been sent one.
+    :ivar cut: it was reset, and what is left of its bytes is passed on before that is.
     """
 
     __slots__ = (
-        "bulk", "count", "ended", "fin_seen", "finished", "level", "peer", "pending", "pipe", "readable",
+        "bulk", "count", "cut", "ended", "fin_seen", "finished", "level", "peer", "pending", "pipe", "readable",
         "relay", "sock", "uncounted", "writable",
     )  # fmt: skip
 
@@ -77,9 +80,10 @@ class _Side:
         self.count = count
         self.readable = given.readable
         self.writable = True
-        self.fin_seen = False
+        self.fin_seen = given.fin_seen
         self.ended = False
         self.finished = False
+        self.cut = False
         self.bulk = False
         self.pending: bytes | memoryview | None = given.unsent or None
         self.uncounted = len(given.unsent)
@@ -88,12 +92,12 @@ class _Side:
 
     def ready(self, events: int) -> None:
         """The poller's word: the socket has changed."""
-        if events & WRITABLE and not self.writable:
+        if events & WRITABLE and not self.writable and not events & BROKEN:
             self.writable = True
             self.peer.pump()
         if events & READABLE and not self.relay.over:
             self.readable = True
-            if events & _FIN_SEEN:
+            if events & FIN_SEEN:
                 self.fin_seen = True
             self.pump()
         if events & BROKEN and not self.relay.over:
@@ -112,7 +116,8 @@ class _Side:
             if (other.pending is not None or other.level) and not other.flush():
                 return
             if self.ended:
-                other.finish()
+                if not self.cut:
+                    other.finish()
                 return
             if not self.readable or other.finished:
                 return
@@ -122,6 +127,8 @@ class _Side:
                 self._copy(other)
             if self.relay.over:
                 return
+        if other.level and not other.flush():
+            return  # its next event goes on; what is left in a pipe has no event of its own
         self.relay.poller.rearm(self.sock.fileno())
 
     def _copy(self, other: _Side) -> None:
@@ -137,9 +144,9 @@ class _Side:
         if not got:
             self.ended = True
             return
-        if got == _SMALL:
+        if got >= _BULK:
             self.bulk = self.relay.pipes is not None
-        else:
+        if got < _COPY:
             # A short read has emptied the socket. What comes now is a new event, but a FIN that was
             # reported together with these bytes is not.
             self.readable = self.fin_seen
@@ -181,8 +188,8 @@ class _Side:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self.relay.deaf(self)
+        except OSError as failed:
+            self.relay.deaf(self, failed)
             return
         if sent:
             self._counted(sent)
@@ -212,8 +219,8 @@ class _Side:
         except BlockingIOError:
             self.writable = False
             return False
-        except OSError:
-            self.relay.deaf(self)
+        except OSError as failed:
+            self.relay.deaf(self, failed)
             return False
         return True
 
@@ -306,8 +313,11 @@ class SpliceRelay:
             reset(side.peer.sock)
             self._end(CloseReason.CLIENT_RESET if side is self.client else CloseReason.UPSTREAM_RESET)
 
-    def deaf(self, side: _Side) -> None:
-        """A side takes no more. What it said before is still delivered: a refusal, often, to a long upload."""
+    def deaf(self, side: _Side, why: OSError) -> None:
+        """A side takes no more. What it said before is still delivered: a refusal, often, to a long upload.
+
+        The kernel says EPIPE where a FIN had come before the RST: then that is all it had to say.
+        """
         if side.ended or side.finished:
             self.broken(side)
             return
@@ -315,7 +325,10 @@ class SpliceRelay:
         side.pending = None
         side.give_back()
         side.readable = True
+        side.cut = why.errno != errno.EPIPE
         side.pump()
+        if side.cut:
+            self.broken(side)
 
     def complete(self) -> None:
         """Both directions have ended, each with its FIN."""

@@ -107,7 +107,7 @@ class TransportRelay:
 
     def abort(self, reason: CloseReason) -> None:
         """End both sides with a reset."""
-        if self.done.called:
+        if self.done.called or self.reason is not CloseReason.NORMAL:
             return
         self.reason = reason
         for direction in (self.inward, self.outward):
@@ -134,8 +134,10 @@ class TransportRelay:
                 self.done.callback(self.reason)
             return
         other.source.transport.unregisterProducer()
-        if clean and gone.ended and other.ended:
-            return  # its own close is under way
+        if clean:
+            # Both have ended; or they did so at once, as in TLS. What was said is delivered before the close.
+            other.source.transport.loseConnection()
+            return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
         other.source.transport.abortConnection()

@@ -27,15 +27,17 @@ class Candidate:
     """One host of one target.
 
     :ivar literal: whether the host is an address, and needs no resolving.
+    :ivar tell_at: when the next failure may be logged, in monotonic seconds.
     """
 
-    __slots__ = ("host", "literal", "target", "weight")
+    __slots__ = ("host", "literal", "target", "tell_at", "weight")
 
     def __init__(self, target: TargetPlan, host: str | Choice) -> None:
         self.target = target
         self.host = host
         self.weight = target.weight
         self.literal = isinstance(host, str) and is_address(host)
+        self.tell_at = float("-inf")
 
 
 class RoundRobin:
@@ -45,7 +47,8 @@ class RoundRobin:
     """
 
     def __init__(self, targets: tuple[TargetPlan, ...]) -> None:
-        self._candidates = [candidate for target in targets for candidate in _hosts(target)]
+        candidates = (candidate for target in targets for candidate in _hosts(target))
+        self._candidates = sorted(candidates, key=lambda candidate: not candidate.weight)
         self._turns = cycle(_turns(self._candidates))
 
     def order(self) -> Iterator[Candidate]:

@@ -123,7 +123,10 @@ class Resolver:
         question.answer.addErrback(lambda _: [])
         question.answer.addCallback(self._answered, name, known)
         question.answer.addErrback(lambda why: log.failure("resolving failed", failure=why))
-        self._reactor.nameResolver.resolveHostName(question, name)
+        try:
+            self._reactor.nameResolver.resolveHostName(question, name)
+        except ValueError:  # no name at all (IDNA); a callable may make one up
+            question.resolutionComplete()
 
     def _answered(self, found: list[str], name: str, known: _Known) -> None:
         known.asking = False

@@ -33,7 +33,10 @@ def read_to_end(sock, at_most=None):
 
 
 def read_header(sock):
-    """The PROXY header that a connection begins with (``None`` for none), its bytes, and what came behind."""
+    """The PROXY header that a connection begins with (``None`` for none), its bytes, and what came behind.
+
+    :raises ConnectionError: where it ends before that is clear.
+    """
     held = b""
     while True:
         verdict = proxy_detect.parse(held)
@@ -41,7 +44,8 @@ def read_header(sock):
             return verdict.value, held[: verdict.consumed], held[verdict.consumed :]
         assert isinstance(verdict, NeedMore), verdict
         data = sock.recv(_CHUNK)
-        assert data, f"ended within the header: {held!r}"
+        if not data:
+            raise ConnectionError(f"ended within the header: {held!r}")
         held += data
 
 
@@ -147,8 +151,7 @@ def page(text):
     body = text.encode()
     response = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
 
-    def serve(backend, sock):
-        held = b""
+    def serve(backend, sock, held=b""):
         while b"\r\n\r\n" not in held:
             data = sock.recv(_CHUNK)
             if not data:

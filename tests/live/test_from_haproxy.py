@@ -51,7 +51,9 @@ class FromHaproxyTests(LiveCase):
             route("all", ours, backend, action={"sendProxyProtocol": version}), proxyIPs=TRUSTED
         )
         haproxy(
-            self, theirs, f"listen l\n bind 127.0.0.1:{theirs}\n server s 127.0.0.1:{ours} source 127.0.0.1 {sending}"
+            self,
+            theirs,
+            f"listen l\n bind 127.0.0.1:{theirs}\n server s 127.0.0.1:{ours} source 127.0.0.1 {sending}",
         )
         client = self.connect(theirs, source=CLIENT)
         self.assert_echoes(client)
@@ -145,9 +147,7 @@ class TlvTests(LiveCase):
         told, raw = self.inner.seen[-1]
         values = dict(told.tlvs)
         self.assertEqual(values[proxy_tlv.PP2_TYPE_AUTHORITY], b"front.test")
-        self.assertEqual(
-            values[proxy_tlv.PP2_TYPE_UNIQUE_ID], f"live-{self.name[0]}-{self.name[1]}".encode()
-        )
+        self.assertEqual(values[proxy_tlv.PP2_TYPE_UNIQUE_ID], f"live-{self.name[0]}-{self.name[1]}".encode())
         tls = proxy_tlv.parse_ssl(values[proxy_tlv.PP2_TYPE_SSL])
         self.assertEqual(tls.client, SslClient.SSL | SslClient.CERT_CONN | SslClient.CERT_SESS)
         self.assertEqual((tls.verify, tls.cn), (0, b"robot"))

@@ -29,6 +29,16 @@ class RefusalLogTests(SynchronousTestCase):
         self.assertEqual(self.events[0]["log_level"], LogLevel.warn)
         self.assertEqual(self.lines(), ["refused 1 connection: ip_blocked (192.0.2.1)"])
 
+    def test_a_detail_stands_behind_the_addresses(self) -> None:
+        """The first one's at once, and of those that follow the last that had one; escaped and cut."""
+        self.log.note(BLOCKED, "192.0.2.1", "10.0.0.1:80: refused")
+        self.assertEqual(self.lines(), ["refused 1 connection: ip_blocked (192.0.2.1): 10.0.0.1:80: refused"])
+        for detail in ("first", "last\n" + "x" * 1000, ""):
+            self.log.note(BLOCKED, "192.0.2.1", detail)
+        self.log.flush(everything=True)
+        (line,) = self.lines()
+        self.assertTrue(line.endswith("(192.0.2.1): last\\n" + "x" * 195), line)
+
     def test_those_that_follow_wait_for_five_seconds_and_come_in_one_line(self) -> None:
         for _ in range(1001):
             self.log.note(BLOCKED, "192.0.2.1")

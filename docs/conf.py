@@ -1,0 +1,13 @@
+"""Sphinx: ``make docs``. Warnings are errors there, so a broken reference does not get in."""
+
+from importlib.metadata import version as installed
+
+project = "smartproxy"
+author = "the smartproxy developers"
+copyright = "2026, the smartproxy developers"
+version = release = installed("smartproxy")
+html_theme = "furo"
+html_title = f"smartproxy {release}"
+exclude_patterns = ["_build"]
+# Pages are written for reading as they are, too: a plain ``::`` block is not highlighted.
+highlight_language = "none"

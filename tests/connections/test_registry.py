@@ -1,0 +1,110 @@
+"""The one place where a connection is opened and closed."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.connections.registry import UNROUTED, Registry
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.tallies import Tallies
+
+PEER = Endpoint("198.51.100.9", 5000)
+CLIENT = Endpoint("192.0.2.1", 4000)
+
+
+class RegistryTests(SynchronousTestCase):
+    def setUp(self):
+        self.tallies = Tallies()
+        self.registry = Registry(self.tallies)
+
+    def open(self):
+        return self.registry.open(Accepted(":443", 443, PEER, 10.0))
+
+    def assert_empty(self):
+        registry = self.registry
+        self.assertEqual((registry.live, registry.by_ip, registry.by_route, registry.active), ({}, {}, {}, 0))
+        self.assertEqual({tally.active for tally in self.tallies.routes.values()} | {0}, {0})
+
+    def test_a_new_one_has_a_number_of_its_own(self):
+        records = [self.open() for _ in range(3)]
+        self.assertEqual([record.id for record in records], [1, 2, 3])
+        self.assertEqual((self.registry.active, self.registry.opened), (3, 3))
+        self.assertEqual((records[0].state, records[0].client, records[0].peer), (State.ACCEPTED, PEER, PEER))
+
+    def test_numbers_are_never_given_again(self):
+        self.registry.close(self.open(), None, 11.0)
+        self.assertEqual(self.open().id, 2)
+
+    def test_the_announced_client_is_what_counts(self):
+        record = self.open()
+        self.registry.identify(record, CLIENT)
+        self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
+        self.assertEqual((record.client, record.peer, record.identified), (CLIENT, PEER, True))
+
+    def test_it_takes_back_whatever_had_happened(self):
+        for steps in range(3):
+            record = self.open()
+            if steps > 0:
+                self.registry.identify(record, CLIENT)
+            if steps > 1:
+                self.registry.assign(record, "web")
+            self.assertTrue(self.registry.close(record, CloseReason.NORMAL, 11.0))
+            self.assert_empty()
+
+    def test_a_connection_is_closed_once(self):
+        record, other = self.open(), self.open()
+        for each in (record, other):
+            self.registry.identify(each, CLIENT)
+            self.registry.assign(each, "web")
+            each.moved_in(10, 10.5)
+        self.assertTrue(self.registry.close(record, CloseReason.NORMAL, 11.0))
+        self.assertFalse(self.registry.close(record, CloseReason.ERROR, 12.0))
+        self.assertEqual((self.registry.by_ip, self.registry.by_route), ({CLIENT.host: 1}, {"web": 1}))
+        self.assertEqual(self.tallies.route("web").closed, {CloseReason.NORMAL: 1})
+        self.assertEqual(self.registry.closed_received, 10)
+
+    def test_what_it_carried_goes_to_its_route_and_to_the_totals(self):
+        record = self.open()
+        self.registry.assign(record, "web")
+        record.moved_in(10, 10.5)
+        record.moved_out(20, 11.5)
+        self.registry.close(record, CloseReason.INACTIVITY, 14.0)
+        tally = self.tallies.route("web")
+        self.assertEqual((tally.received, tally.sent, tally.opened, tally.active), (10, 20, 1, 0))
+        self.assertEqual((self.registry.closed_received, self.registry.closed_sent), (10, 20))
+        self.assertEqual(tally.closed, {CloseReason.INACTIVITY: 1})
+        self.assertEqual(tally.duration_seconds.total, 4.0)
+        self.assertEqual(record.state, State.CLOSING)
+
+    def test_a_refused_one_has_no_close_reason(self):
+        record = self.open()
+        self.registry.assign(record, "web")
+        self.registry.close(record, None, 11.0)
+        self.assertEqual(self.tallies.route("web").closed, {})
+        self.assertEqual(sum(self.tallies.route("web").duration_seconds.counts), 0)
+
+    def test_one_that_left_before_it_had_a_route_stands_under_none(self):
+        self.registry.close(self.open(), CloseReason.CLIENT_RESET, 11.0)
+        self.assertEqual(self.tallies.route(UNROUTED).closed, {CloseReason.CLIENT_RESET: 1})
+
+    def test_empty_is_told_when_the_last_has_gone(self):
+        records = [self.open(), self.open()]
+        waiting = [self.registry.emptied(), self.registry.emptied()]
+        self.registry.close(records[0], None, 11.0)
+        self.assertNoResult(waiting[0])
+        self.registry.close(records[1], None, 11.0)
+        for each in waiting:
+            self.successResultOf(each)
+
+    def test_empty_is_told_at_once_where_nobody_lives(self):
+        self.successResultOf(self.registry.emptied())
+
+    def test_who_no_longer_waits_does_not_keep_the_others_waiting(self):
+        record = self.open()
+        impatient, patient = self.registry.emptied(), self.registry.emptied()
+        impatient.addErrback(lambda _: None)
+        impatient.cancel()
+        self.registry.close(record, None, 11.0)
+        self.successResultOf(patient)

@@ -1,0 +1,99 @@
+"""A side that does not read stops the other one, in bounded memory; and what is late still comes whole."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+from tests.live.backends import read_to_end
+from tests.live.case import LiveCase, route
+from tests.live.waiting import settled, until
+
+_ACCELERATIONS = ("auto", "off")
+_CHUNK = bytes(256 * 1024)
+#: Bytes of a connection that may be on the way: kernel buffers of four sockets (tcp_rmem, tcp_wmem) and a pipe.
+_ON_THE_WAY = 64 * 1024 * 1024
+#: Bytes that the proxy itself may grow by for it.
+_MEMORY = 4 * 1024 * 1024
+
+
+def _endless(backend, sock):
+    """A gigabyte, as fast as it is taken; how much was is left in ``seen``."""
+    backend.seen.append(0)
+    while backend.seen[-1] < 1 << 30:
+        backend.seen[-1] += sock.send(_CHUNK)
+
+
+def _deaf(backend, sock):
+    """Reads nothing until the client has given up."""
+    backend.seen.append(sock)
+    until(lambda: len(backend.seen) == 2, "the end of the test", 20)
+
+
+class BackPressureTests(LiveCase):
+    def test_a_client_that_never_reads(self):
+        """The backend is stopped after what the buffers hold."""
+        for acceleration in _ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                backend = self.backend(_endless)
+                front = self.port()
+                proxy = self.proxy(route("endless", front, backend), acceleration=acceleration)
+                before = proxy.rss
+                client = self.connect(front)
+                until(lambda: backend.seen and backend.seen[-1], "the backend sending")  # noqa: B023 - this round's
+                taken = settled(lambda: backend.seen[-1])  # noqa: B023 - this round's
+                self.assertLess(taken, _ON_THE_WAY)
+                self.assertLess(proxy.rss - before, _MEMORY)
+                used = proxy.cpu
+                time.sleep(0.3)  # what is measured is the time itself
+                self.assertLess(proxy.cpu - used, 0.1, "it spins")
+                client.recv(1 << 20)
+                client.close()
+                proxy.emptied()
+
+    def test_a_backend_that_never_reads(self):
+        """The client is stopped likewise."""
+        for acceleration in _ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                backend = self.backend(_deaf)
+                front = self.port()
+                proxy = self.proxy(route("deaf", front, backend), acceleration=acceleration)
+                before = proxy.rss
+                client = self.connect(front)
+                client.settimeout(0.5)
+                taken = 0
+                with self.assertRaises(TimeoutError):
+                    while taken < 1 << 30:
+                        taken += client.send(_CHUNK)
+                self.assertLess(taken, _ON_THE_WAY)
+                self.assertLess(proxy.rss - before, _MEMORY)
+                client.close()
+                backend.seen.append("done")
+                proxy.emptied()
+
+    def test_a_late_and_long_answer_to_a_client_that_has_ended(self):
+        """A half-close of the client ends nothing else: the whole answer comes, seconds later or not."""
+        answer = os.urandom(1 << 20) * 9
+        for acceleration in _ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                backend = self.backend(_late(answer))
+                front = self.port()
+                proxy = self.proxy(route("late", front, backend), acceleration=acceleration)
+                client = self.connect(front)
+                client.sendall(b"question")
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(read_to_end(client), answer)
+                client.close()
+                proxy.emptied()
+                self.assertEqual(proxy.closed("normal"), 1)
+                self.assertEqual(proxy.moved, (len(b"question"), len(answer)))
+
+
+def _late(answer):
+    def serve(_backend, sock):
+        read_to_end(sock)
+        time.sleep(0.3)  # late is what it is to be
+        sock.sendall(answer)
+
+    return serve

@@ -1,0 +1,125 @@
+"""Bulk both ways: iperf3 as a stranger's traffic, and a sender of our own that knows every byte it sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+
+from tests.live.backends import collect, read_to_end
+from tests.live.case import LiveCase, route
+from tests.live.programs import needed, run
+from tests.live.waiting import until
+
+_ACCELERATIONS = {"auto": "splice", "off": "transport"}
+#: Bytes: no multiple of any buffer, and more than all buffers on the way hold together.
+_UP, _DOWN = 24 * 1024 * 1024 + 7919, 16 * 1024 * 1024 + 104729
+
+
+class IperfTests(LiveCase):
+    def measure(self, acceleration, *options):
+        """One second of iperf3; what it counted as received, and what we counted each way."""
+        program = needed("iperf3")
+        behind, front = self.port(), self.port()
+        self.program(program, "-s", "-1", "-B", "127.0.0.1", "-p", behind).listens(behind)
+        proxy = self.proxy(
+            route("bulk", front, {"host": "127.0.0.1", "port": behind}), acceleration=acceleration
+        )
+        done = run(program, "-c", "127.0.0.1", "-p", front, "-t", "1", "-J", *options)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        proxy.emptied()
+        self.assertEqual(
+            sum(proxy.metrics["closed"].values()), 2
+        )  # iperf3's control connection, and the data's
+        received = json.loads(done.stdout)["end"]["sum_received"]["bytes"]
+        self.assertGreater(received, 50_000_000)
+        return received, proxy.moved
+
+    def test_upload(self):
+        for acceleration in _ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                received, (inward, _) = self.measure(acceleration)
+                self.assertGreaterEqual(inward, received)
+
+    def test_download(self):
+        for acceleration in _ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                received, (_, outward) = self.measure(acceleration, "-R")
+                self.assertGreaterEqual(outward, received)
+
+
+def _both_ways(backend, sock):
+    """Send ``_DOWN`` bytes while everything that comes is read; keep the sums of both."""
+    down = os.urandom(1 << 20) * (_DOWN // (1 << 20) + 1)
+    sending = threading.Thread(target=_send, args=(sock, down[:_DOWN]))
+    sending.start()
+    got = read_to_end(sock)
+    sending.join()
+    backend.seen.append((len(got), _sum(got), _sum(down[:_DOWN])))
+
+
+def _send(sock, data):
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def _sum(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+class ExactTests(LiveCase):
+    """After a clean close, ``received`` is what the backend read and ``sent`` what it wrote, to the byte."""
+
+    def test_both_directions_at_once(self):
+        for acceleration, relay in _ACCELERATIONS.items():
+            with self.subTest(acceleration=acceleration):
+                self.exchange(acceleration, relay)
+
+    def exchange(self, acceleration, relay):
+        backend = self.backend(_both_ways)
+        front = self.port()
+        proxy = self.proxy(route("bulk", front, backend), acceleration=acceleration)
+        client = self.connect(front)
+        up = os.urandom(_UP)
+        proxy.the_connection(relay=relay, state="relaying")
+        sending = threading.Thread(target=_send, args=(client, up))
+        sending.start()
+        down = read_to_end(client)
+        sending.join()
+        client.close()
+        proxy.emptied()
+        ((count, up_sum, down_sum),) = until(lambda: backend.seen, "the backend's sums")
+        self.assertEqual((count, up_sum), (_UP, _sum(up)))
+        self.assertEqual((len(down), down_sum), (_DOWN, _sum(down)))
+        self.assertEqual(proxy.moved, (_UP, _DOWN))
+        self.assertEqual(proxy.closed("normal"), 1)
+
+    def test_headers_are_not_counted(self):
+        """Neither the PROXY header that came in nor the one that went out is payload."""
+        backend = self.backend(collect)
+        front = self.port()
+        sending = {"version": 2, "tlvs": ["uniqueId", "crc32c"]}
+        proxy = self.proxy(
+            route("bulk", front, backend, action={"sendProxyProtocol": sending}), proxyIPs=["127.0.0.1"]
+        )
+        client = self.connect(front)
+        client.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        client.sendall(b"twelve bytes")
+        client.shutdown(socket.SHUT_WR)
+        answer = read_to_end(client)
+        proxy.emptied()
+        (got,) = backend.seen
+        self.assertTrue(got.endswith(b"twelve bytes"))
+        self.assertEqual(proxy.moved, (12, len(answer)))
+
+    def test_totals_move_while_a_transfer_runs(self):
+        """The numbers do not wait for the end of a connection."""
+        backend = self.backend(collect)
+        front = self.port()
+        proxy = self.proxy(route("bulk", front, backend))
+        client = self.connect(front)
+        client.sendall(b"x" * 100_000)
+        until(lambda: proxy.moved == (100_000, 0), "what was sent, counted")
+        self.assertEqual(proxy.the_connection(route="bulk")["bytesReceived"], 100_000)

@@ -1,0 +1,118 @@
+"""``twistd smartproxy`` as a command: what it prints, its exit codes, and which user it becomes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+import unittest
+from pathlib import Path
+
+from tests.live.backends import echo
+from tests.live.case import LiveCase, route
+from tests.live.programs import environment, run
+from tests.live.proxy import Proxy, twistd
+
+_LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
+
+
+class ExitCodeTests(LiveCase):
+    def twistd(self, file, *options):
+        """Run it to its end."""
+        return run(
+            *twistd(), "-n", "--pidfile=", "smartproxy", "--config", file, *options,
+            env=environment(), cwd=self.directory,
+        )  # fmt: skip
+
+    def test_an_invalid_configuration_is_2_and_says_where(self):
+        """Every problem has its line, and nothing is started."""
+        text = (
+            "routes:\n"
+            "- name: web\n"
+            "  match: {ports: [8080]}\n"
+            "  action:\n"
+            "    targets: [{host: 127.0.0.1, port: 70000}]\n"
+            "  prioritty: 1\n"
+        )
+        file = self.file("bad.yaml", text)
+        done = self.twistd(file)
+        self.assertEqual(done.returncode, 2)
+        where = f"{file}:5: routes[0].action.targets[0].port: "
+        self.assertIn(f'{where}must be 1..65535 or "preserve" (got 70000)', done.stderr)
+        self.assertIn(f'{file}:6: routes[0].prioritty: unknown key; did you mean "priority"?', done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)
+
+    def test_a_file_that_is_not_there_is_2(self):
+        done = self.twistd(self.directory / "none.yaml")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("none.yaml: cannot be read", done.stderr)
+
+    def test_check_starts_nothing(self):
+        """0 for a valid one, though its port is taken; 2 for an invalid one."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            file = self.file(
+                "good.json", json.dumps({"routes": [route("a", port, {"host": "h", "port": 1})]})
+            )
+            done = self.twistd(file, "--check")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout.strip(), f"{file}: ok (1 routes, ports {port})")
+        self.assertEqual(self.twistd(self.file("bad.json", "{}"), "--check").returncode, 2)
+
+    def test_a_port_in_use_is_3_and_says_which(self):
+        """For a route and for the admin listener; no other port stays bound."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port, free = taken.getsockname()[1], self.port()
+            local = {"match": {"ports": [port], "address": "127.0.0.1"}}
+            as_route = {"routes": [{**route("a", port, {"host": "127.0.0.1", "port": 1}), **local}]}
+            as_admin = {
+                "routes": [route("a", free, {"host": "127.0.0.1", "port": 1})],
+                "admin": {"port": port},
+            }
+            for settings in (as_route, as_admin):
+                with self.subTest(settings=settings):
+                    done = self.twistd(self.file("taken.json", json.dumps(settings)))
+                    self.assertEqual(done.returncode, 3, done.stdout + done.stderr)
+                    said = done.stdout + done.stderr
+                    self.assertRegex(said, rf"cannot listen on 127\.0\.0\.1:{port}: .*Address already in use")
+                    self.assertNotIn("Traceback", said)
+
+    def test_a_wrong_option_is_not_started(self):
+        done = self.twistd(self.directory / "none.yaml", "--no-such-option")
+        self.assertNotEqual(done.returncode, 0)
+
+
+@unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then become somebody else")
+class PrivilegesTests(LiveCase):
+    def test_it_binds_a_low_port_and_becomes_nobody(self):
+        """``twistd -u nobody``: bound as root, run as nobody, and traffic flows."""
+        nobody = pwd.getpwnam("nobody").pw_uid
+        front = self.low_port()
+        backend = self.backend(echo)
+        os.chown(self.directory, nobody, -1)
+        listening = {"match": {"ports": [front], "address": "127.0.0.1"}}
+        settings = {"routes": [{**route("low", front, backend), **listening}]}
+        proxy = self.starting(Proxy(self.directory, settings, options=["-u", "nobody", "-g", "nogroup"]))
+        proxy.ready()
+        status = Path(f"/proc/{proxy.pid}/status").read_text()
+        (uids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
+        self.assertEqual(set(uids), {str(nobody)})
+        for words in (b"words", bytes(1_000_000)):
+            client = self.connect(front)
+            client.sendall(words)
+            self.assertEqual(self.read(client, len(words)), words)
+
+    def low_port(self):
+        """A free port that only root may bind."""
+        lowest = int(Path(_LOWEST_FREE).read_text())
+        for port in range(lowest - 1, max(lowest - 200, 1), -1):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) != 0:
+                    return port
+        self.skipTest(f"no free port below {lowest}")
+        return 0

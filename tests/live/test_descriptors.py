@@ -1,0 +1,78 @@
+"""Descriptors run out: accepting stops and resumes, nothing spins, and the admin listener goes on."""
+
+from __future__ import annotations
+
+import time
+
+from tests.live.backends import echo, page, read_to_end
+from tests.live.case import LiveCase, route
+from tests.live.waiting import settled, until
+
+_LIMIT = 128
+_MANY = 150
+
+
+class ShortOfDescriptorsTests(LiveCase):
+    def limited(self, *routes):
+        """A proxy with few descriptors."""
+        before = ["sh", "-c", f'ulimit -n {_LIMIT}; exec "$@"', "sh"]
+        return self.proxy(*routes, before=before)
+
+    def clients(self, port, count):
+        """Connections: those that are not accepted wait in the kernel's queue."""
+        return [self.connect(port) for _ in range(count)]
+
+    def assert_rests(self, proxy):
+        """It uses next to no CPU, though clients wait."""
+        used = proxy.cpu
+        time.sleep(1)  # what is measured is the time itself
+        self.assertLess(proxy.cpu - used, 0.25, "it spins")
+
+    def test_accepting_stops_and_resumes(self):
+        """More clients than there are descriptors, all wanting to be echoed; those that must wait come later."""
+        front = self.port()
+        proxy = self.limited(route("echo", front, self.backend(echo)))
+        clients = self.clients(front, _MANY)
+        served = settled(lambda: proxy.active, quiet=0.5)
+        self.assertGreater(served, 30)
+        self.assertLess(proxy.descriptors, _LIMIT)
+        self.assertEqual(proxy.ask("/readyz")[0], 200)
+        self.assert_rests(proxy)
+        self.assertEqual(proxy.active, served)
+        for each in clients:
+            self.assert_echoes(each)
+            each.close()
+        proxy.emptied()
+        self.assert_echoes(self.connect(front))
+        self.assertEqual({reason for reason, count in proxy.metrics["rejected"].items() if count}, set())
+
+    def test_dialling_leaves_some_to_the_admin_listener(self):
+        """Clients that were let in when there was room all want a backend at once: some are refused, and counted."""
+        front = self.port()
+        proxy = self.limited(route("named", front, self.backend(page("served")), domains=["live.test"]))
+        clients = self.clients(front, _MANY)
+        accepted = settled(lambda: proxy.active, quiet=0.5)
+        for each in clients:
+            each.sendall(b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n")
+        until(
+            lambda: proxy.ask("/healthz")[0] == 200 and proxy.rejected("upstream_unreachable"), "some refused"
+        )
+        served = sum(read_to_end(each).endswith(b"served") for each in clients)
+        self.assertGreater(served, 0)
+        self.assertEqual(served + proxy.rejected("upstream_unreachable"), _MANY)
+        self.assertLess(accepted, _LIMIT)
+
+    def test_it_is_told_and_does_not_flood_the_log(self):
+        """One line for five seconds, while clients wait and places come free again and again."""
+        front = self.port()
+        proxy = self.limited(route("echo", front, self.backend(echo)))
+        began = time.monotonic()
+        clients = self.clients(front, _MANY)
+        for each in clients[:50]:
+            self.assert_echoes(each)
+            each.close()
+        settled(lambda: proxy.active, quiet=0.5)
+        self.assert_rests(proxy)
+        lines = proxy.printed.count("accepts nothing until descriptors are free")
+        self.assertGreaterEqual(lines, 1)
+        self.assertLessEqual(lines, 1 + (time.monotonic() - began) / 5)

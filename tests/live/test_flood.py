@@ -1,0 +1,76 @@
+"""Thousands of connections over the limits: refused, counted, told in a line, and nobody else suffers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+
+from tests.live.backends import echo
+from tests.live.case import LiveCase, route
+from tests.live.waiting import until
+
+_MANY = 4000
+FLOODER = "127.0.0.66"
+
+
+class FloodTests(LiveCase):
+    def flood(self, port, many=_MANY):
+        """Connections of one address, as fast as they come, each closed when the proxy has closed it."""
+        for _ in range(many // 50):
+            clients = [socket.create_connection(("127.0.0.1", port), 10, (FLOODER, 0)) for _ in range(50)]
+            for each in clients:
+                with contextlib.suppress(ConnectionResetError):
+                    each.recv(1)
+                each.close()
+
+    def slowest_echo(self, sock, flooding):
+        """How long an echo took at most while ``flooding`` lives."""
+        slowest = 0.0
+        while flooding.is_alive():
+            began = time.monotonic()
+            self.assert_echoes(sock)
+            slowest = max(slowest, time.monotonic() - began)
+        return slowest
+
+    def flooded(self, reason, **limits):
+        front = self.port()
+        proxy = self.proxy(route("echo", front, self.backend(echo)), **limits)
+        held = self.connect(front, source=FLOODER)
+        self.assert_echoes(held)
+        client = self.connect(front)
+        self.assert_echoes(client)
+        flooding = threading.Thread(target=self.flood, args=(front,))
+        flooding.start()
+        slowest = self.slowest_echo(client, flooding)
+        flooding.join()
+        self.assertEqual(proxy.rejected(reason), _MANY)
+        self.assertLess(slowest, 1.0)
+        self.assert_echoes(client)
+        return proxy
+
+    def told(self, proxy, reason):
+        """The log's lines of it; they tell of every one."""
+        proxy.stop()
+        lines = [line for line in proxy.printed.splitlines() if f": {reason} (" in line]
+        return lines, sum(int(line.partition("refused ")[2].split()[0]) for line in lines)
+
+    def test_over_the_limit_of_an_address(self):
+        proxy = self.flooded("ip_limit", maxConnectionsPerIP=1)
+        until(lambda: proxy.metrics["connections"]["byIP"] == {FLOODER: 1, "127.0.0.1": 1}, "only two left")
+        lines, count = self.told(proxy, "ip_limit")
+        self.assertEqual(count, _MANY)
+        self.assertLessEqual(len(lines), 5)
+        self.assertIn(FLOODER, lines[-1])
+
+    def test_over_the_limit_of_the_whole_proxy(self):
+        proxy = self.flooded("global_limit", maxConnections=2)
+        lines, count = self.told(proxy, "global_limit")
+        self.assertEqual(count, _MANY)
+        self.assertLessEqual(len(lines), 5)
+
+    def test_over_the_rate_of_an_address(self):
+        proxy = self.flooded("rate_limit", connectionRateLimitPerMinute=1)
+        _, count = self.told(proxy, "rate_limit")
+        self.assertEqual(count, _MANY)

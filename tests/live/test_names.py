@@ -1,0 +1,143 @@
+"""Whom a client asks for decides where it goes: SNI in TLS that passes through, Host in plain HTTP."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.live.backends import over_tls, page, read_header
+from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
+from tests.live.programs import needed, run
+
+
+class TlsTests(LiveCase):
+    """Two TLS backends on one port; each has its own certificate, and we have none."""
+
+    def setUp(self):
+        super().setUp()
+        self.authority = Authority(self.directory)
+        self.front = self.port()
+        routes = [
+            route(name, self.front, self.tls_backend(f"{name}.test"), domains=[f"{name}.test"])
+            for name in ("one", "two")
+        ]
+        wild = route("wild", self.front, self.tls_backend("x.wild.test"), domains=["*.wild.test"])
+        self.running = self.proxy(*routes, wild)
+
+    def tls_backend(self, name):
+        return self.backend(over_tls(self.authority.server(name), page(f"this is {name}")))
+
+    def curl(self, name):
+        """curl over TLS, which checks the certificate against ``name``."""
+        where = f"{name}:{self.front}"
+        return run(
+            needed("curl"), "-sS", "--cacert", self.authority.file, "--resolve", f"{where}:127.0.0.1",
+            f"https://{where}/",
+        )  # fmt: skip
+
+    def s_client(self, *options):
+        """``openssl s_client``, which ends at once."""
+        return run(
+            needed("openssl"), "s_client", "-connect", f"127.0.0.1:{self.front}", "-CAfile",
+            self.authority.file, "-verify_return_error", *options, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, capture_output=False,
+        )  # fmt: skip
+
+    def test_curl_reaches_each_by_its_name(self):
+        for name in ("one.test", "two.test", "x.wild.test"):
+            done = self.curl(name)
+            self.assertEqual((done.stdout, done.returncode), (f"this is {name}", 0), done.stderr)
+
+    def test_curl_is_told_that_a_name_is_not_known(self):
+        done = self.curl("three.test")
+        self.assertEqual(done.returncode, 35)  # CURLE_SSL_CONNECT_ERROR
+        self.assertIn("unrecognized name", done.stderr)
+        self.assertEqual(self.running.rejected("no_route"), 1)
+
+    def test_openssl_reaches_each_by_its_name(self):
+        for name in ("one.test", "two.test"):
+            done = self.s_client("-servername", name, "-verify_hostname", name)
+            self.assertIn("Verification: OK", done.stdout)
+            self.assertIn(f"CN = {name}", done.stdout)
+
+    def test_openssl_shows_the_alert_for_an_unknown_name(self):
+        done = self.s_client("-servername", "three.test")
+        self.assertIn("SSL alert number 112", done.stdout)
+        self.assertNotEqual(done.returncode, 0)
+
+    def test_openssl_without_a_name_is_refused_likewise(self):
+        done = self.s_client("-noservername")
+        self.assertIn("SSL alert number 112", done.stdout)
+
+    def test_openssl_with_tls_1_2_and_alpn(self):
+        """An older hello, and one that offers protocols, are routed alike."""
+        done = self.s_client("-servername", "two.test", "-tls1_2", "-alpn", "h2,http/1.1")
+        self.assertIn("CN = two.test", done.stdout)
+        self.assertIn("TLSv1.2", done.stdout)
+
+
+class HttpTests(LiveCase):
+    """Two HTTP backends on one port."""
+
+    def setUp(self):
+        super().setUp()
+        self.front = self.port()
+        self.one, self.two = (self.backend(page(f"this is {name}")) for name in ("one", "two"))
+        self.running = self.proxy(
+            route("one", self.front, self.one, domains=["one.test"]),
+            route("two", self.front, self.two, domains=["two.test"]),
+        )
+
+    def curl(self, name):
+        where = f"{name}:{self.front}"
+        return run(
+            needed("curl"),
+            "-sS",
+            "-w",
+            "\n%{http_code}",
+            "--resolve",
+            f"{where}:127.0.0.1",
+            f"http://{where}/x",
+        )
+
+    def test_curl_reaches_each_by_its_name(self):
+        for name in ("one", "two"):
+            self.assertEqual(self.curl(f"{name}.test").stdout, f"this is {name}\n200")
+
+    def test_the_request_arrives_as_it_was_sent(self):
+        self.curl("ONE.test")
+        (request,) = self.one.seen
+        self.assertTrue(request.startswith(b"GET /x HTTP/1.1\r\nHost: ONE.test:"), request)
+
+    def test_an_unknown_name_is_answered_404(self):
+        done = self.curl("three.test")
+        self.assertTrue(done.stdout.endswith("\n404"), done)
+        self.assertEqual(self.running.rejected("no_route"), 1)
+
+
+class CurlAnnouncingTests(LiveCase):
+    def test_haproxy_protocol(self):
+        """``curl --haproxy-protocol`` announces itself; the backend behind us gets the same client."""
+        backend = self.backend(_announced_page)
+        front = self.port()
+        proxy = self.proxy(
+            route("one", front, backend, domains=["one.test"], action={"sendProxyProtocol": 2}),
+            proxyIPs=["127.0.0.0/8"],
+        )
+        done = run(
+            needed("curl"), "-sS", "--haproxy-protocol", "--interface", "127.0.0.9", "-H", "Host: one.test",
+            "-w", "\n%{local_ip} %{local_port}", f"http://127.0.0.1:{front}/",
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text, _, local = done.stdout.partition("\n")
+        self.assertEqual(text, local)
+        self.assertTrue(local.startswith("127.0.0.9 "), local)
+        self.assertEqual(
+            proxy.metrics["proxyHeaders"]["1"], {"ok": 1, "invalid": 0, "missing": 0, "timeout": 0}
+        )
+
+
+def _announced_page(backend, sock):
+    """An HTTP response with the client that was announced."""
+    header, _, rest = read_header(sock)
+    page("{} {}".format(*header.source))(backend, sock, rest)

@@ -1,0 +1,89 @@
+"""RST in every phase, from either side: nothing is left, nothing is logged that should not be, gauges are at 0."""
+
+from __future__ import annotations
+
+from tests.live.backends import banner, echo, reset
+from tests.live.case import LiveCase, route
+from tests.live.dead_ends import blackhole
+from tests.live.waiting import until
+
+_PHASES = {
+    "before a byte": b"",
+    "within a PROXY header": b"PROXY TCP4 192.0",
+    "within a ClientHello": b"\x16\x03\x01\x02\x00\x01\x00",
+    "within a request head": b"GET / HTTP/1.1\r\nHo",
+}
+
+
+def _reset_at_once(_backend, sock):
+    reset(sock)
+
+
+def _reset_after_a_byte(_backend, sock):
+    sock.recv(1)
+    sock.sendall(b"x" * 10)
+    reset(sock)
+
+
+def _flood(_backend, sock):
+    while True:
+        sock.sendall(bytes(1 << 16))
+
+
+class ClientResetTests(LiveCase):
+    def test_in_every_phase(self):
+        for acceleration in ("auto", "off"):
+            with self.subTest(acceleration=acceleration):
+                self.in_every_phase(acceleration)
+
+    def in_every_phase(self, acceleration):
+        """Each phase five times, and then what is left."""
+        named, dialing, idle, bulk = (self.port() for _ in range(4))
+        proxy = self.proxy(
+            route("named", named, self.backend(echo), domains=["live.test"]),
+            route("dialing", dialing, blackhole(self)),
+            route("idle", idle, self.backend(banner)),
+            route("bulk", bulk, self.backend(_flood)),
+            acceleration=acceleration, proxyIPs=["127.0.0.0/8"], acceptProxyProtocol=True,
+        )  # fmt: skip
+        descriptors = self.at_rest(proxy)
+        for words in _PHASES.values():
+            self.reset_all(proxy, named, lambda sock, words=words: sock.sendall(words))
+        self.reset_all(proxy, dialing, lambda sock: sock.sendall(b"PROXY UNKNOWN\r\nwords"))
+        self.reset_all(proxy, idle, lambda sock: (sock.sendall(b"PROXY UNKNOWN\r\n"), sock.recv(3)))
+        self.reset_all(proxy, bulk, lambda sock: (sock.sendall(b"PROXY UNKNOWN\r\n"), sock.recv(100_000)))
+        self.assertEqual(proxy.metrics["connections"]["byRoute"], {})
+        self.assertEqual(proxy.metrics["connections"]["byIP"], {})
+        self.assertGreaterEqual(proxy.closed("client_reset"), 5)
+        until(lambda: self.at_rest(proxy) <= descriptors + 4, "descriptors closed")  # two pipes may be kept
+
+    def at_rest(self, proxy):
+        proxy.emptied()
+        return proxy.descriptors
+
+    def reset_all(self, proxy, port, begin):
+        opened = proxy.metrics["totals"]["connections"]
+        clients = [self.connect(port) for _ in range(5)]
+        for each in clients:
+            begin(each)
+        until(lambda: proxy.metrics["totals"]["connections"] == opened + 5, "all accepted")
+        for each in clients:
+            reset(each)
+        proxy.emptied()
+
+
+class BackendResetTests(LiveCase):
+    def test_it_is_passed_on_as_a_reset(self):
+        """After accepting, after a word, and in the middle of a flood: the client hears no clean end."""
+        for acceleration in ("auto", "off"):
+            for serve in (_reset_at_once, _reset_after_a_byte):
+                with self.subTest(acceleration=acceleration, serve=serve.__name__):
+                    front = self.port()
+                    proxy = self.proxy(route("r", front, self.backend(serve)), acceleration=acceleration)
+                    client = self.connect(front)
+                    with self.assertRaises(ConnectionResetError):
+                        client.sendall(b"words")
+                        while client.recv(100):
+                            pass
+                    proxy.emptied()
+                    self.assertEqual(proxy.closed("upstream_reset"), 1)

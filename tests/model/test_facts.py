@@ -1,0 +1,118 @@
+"""Facts that grow, addresses with one spelling, and the record."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.address import Endpoint, endpoint, is_address, normalised, unmapped
+from smartproxy.model.facts import Accepted, Announced, Detected, Protocol
+from smartproxy.model.outcome import CloseReason, RejectReason, State
+from smartproxy.model.plan import MatchPlan
+from smartproxy.model.record import ConnectionRecord, Meter
+from smartproxy.wire.client_hello import ClientHello
+from smartproxy.wire.http_head import RequestHead
+from smartproxy.wire.proxy_header import ProxyHeader
+
+PEER = Endpoint("198.51.100.9", 5000)
+ACCEPTED = Accepted(":443", 443, PEER, 10.0)
+
+
+class FactsTests(SynchronousTestCase):
+    def test_the_proxy_version_is_that_of_the_header(self):
+        self.assertEqual(Announced(ACCEPTED, PEER).proxy_version, 0)
+        for version in (1, 2):
+            self.assertEqual(Announced(ACCEPTED, PEER, ProxyHeader(version)).proxy_version, version)
+
+    def test_the_domain_is_what_the_client_asks_for(self):
+        announced = Announced(ACCEPTED, Endpoint("192.0.2.1", 1))
+        self.assertIsNone(Detected(announced).domain)
+        tls = Detected(announced, Protocol.TLS, hello=ClientHello(server_name="a.example"))
+        http = Detected(announced, Protocol.HTTP, request=RequestHead("GET", "/", "/", "b.example"))
+        self.assertEqual((tls.domain, http.domain), ("a.example", "b.example"))
+        self.assertEqual((tls.port, tls.client_ip), (443, "192.0.2.1"))
+
+    def test_a_match_needs_first_bytes_only_where_it_asks_about_them(self):
+        ports = (range(80, 81),)
+        self.assertFalse(MatchPlan(ports, address="::", client_ip=frozenset({"192.0.2.1"})).needs_first_bytes)
+        for asks in (
+            {"domains": ("a.example",)},
+            {"path": "/"},
+            {"path": ""},
+            {"methods": frozenset({"GET"})},
+            {"headers": (("x", "y"),)},
+            {"protocol": "tcp"},
+        ):
+            self.assertTrue(MatchPlan(ports, **asks).needs_first_bytes, asks)
+
+
+class AddressTests(SynchronousTestCase):
+    def test_a_mapped_address_is_plain_ipv4(self):
+        self.assertEqual(endpoint(("::ffff:192.0.2.1", 80, 0, 0)), Endpoint("192.0.2.1", 80))
+        self.assertEqual(endpoint(("192.0.2.1", 80)), Endpoint("192.0.2.1", 80))
+
+    def test_a_zone_belongs_to_this_host_and_not_to_the_address(self):
+        self.assertEqual(unmapped("fe80::1%eth0"), "fe80::1")
+        self.assertEqual(unmapped("::ffff:1:2"), "::ffff:1:2")
+
+    def test_an_end_is_written_as_in_a_url(self):
+        self.assertEqual((str(Endpoint("::1", 80)), str(Endpoint("192.0.2.1", 80))), ("[::1]:80", "192.0.2.1:80"))
+
+    def test_what_somebody_wrote_has_one_spelling(self):
+        for written, one in (
+            ("2001:DB8:0::1", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::ffff:c000:201", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+        ):
+            self.assertEqual(normalised(written), one)
+        for nothing in ("a.example", "192.0.2.256", ""):
+            self.assertRaises(ValueError, normalised, nothing)
+
+    def test_names_are_no_addresses(self):
+        for host, answer in (
+            ("192.0.2.1", True),
+            ("::1", True),
+            ("a.example", False),
+            ("192.0.2", False),
+            ("a:b", False),
+            ("", False),
+            ("192.0.2.1\0", False),
+        ):
+            self.assertIs(is_address(host), answer, host)
+
+
+class RecordTests(SynchronousTestCase):
+    def test_a_byte_is_counted_once_for_the_connection_and_for_each_meter(self):
+        record = ConnectionRecord(1, ACCEPTED)
+        record.meters = (Meter(), Meter())
+        record.moved_in(3, 11.0)
+        record.moved_out(5, 12.0)
+        record.moved_out(7, 13.0)
+        self.assertEqual((record.bytes_received, record.bytes_sent, record.last_activity_at), (3, 12, 13.0))
+        for meter in record.meters:
+            self.assertEqual((meter.received, meter.sent), (3, 12))
+
+    def test_it_begins_as_its_peers(self):
+        record = ConnectionRecord(7, ACCEPTED)
+        self.assertEqual((record.id, record.client, record.listener, record.state), (7, PEER, ":443", State.ACCEPTED))
+        self.assertEqual((record.opened_at, record.last_activity_at, record.identified), (10.0, 10.0, False))
+        self.assertIsNone(record.end(CloseReason.ADMIN))
+
+    def test_nothing_can_be_added_to_it(self):
+        with self.assertRaises(AttributeError):
+            ConnectionRecord(1, ACCEPTED).surprise = 1
+
+
+class OutcomeTests(SynchronousTestCase):
+    def test_the_labels_are_those_of_the_contract(self):
+        self.assertEqual(
+            " ".join(CloseReason),
+            "normal client_reset upstream_reset inactivity lifetime half_close_timeout zombie_full zombie_half "
+            "zombie_stuck shutdown admin route_removed error",
+        )
+        self.assertEqual(
+            " ".join(RejectReason),
+            "ip_blocked ip_not_allowed global_limit ip_limit route_limit rate_limit proxy_header_invalid "
+            "proxy_header_missing proxy_header_timeout initial_data_timeout no_route upstream_refused "
+            "upstream_timeout upstream_unreachable tls_error pending_data_limit draining",
+        )

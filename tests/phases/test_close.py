@@ -1,0 +1,134 @@
+"""Letting a connection go that was not taken."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.facts import Protocol
+from smartproxy.model.outcome import RejectReason
+from smartproxy.phases.close import LINGER, LetGo, last_word
+from smartproxy.wire import tls_alert
+from smartproxy.wire.tls_alert import Alert
+from tests.phases.made import Client
+from tests.pipes import Nature
+
+
+class LastWordTests(SynchronousTestCase):
+    def test_tls_is_told_in_tls(self):
+        for reason, alert in (
+            (RejectReason.NO_ROUTE, Alert.UNRECOGNIZED_NAME),
+            (RejectReason.IP_BLOCKED, Alert.ACCESS_DENIED),
+            (RejectReason.TLS_ERROR, Alert.DECODE_ERROR),
+            (RejectReason.UPSTREAM_TIMEOUT, Alert.INTERNAL_ERROR),
+        ):
+            self.assertEqual(last_word(Protocol.TLS, reason), tls_alert.build(alert))
+
+    def test_a_hello_that_was_none_is_told_in_tls(self):
+        self.assertEqual(
+            last_word(Protocol.UNSEEN, RejectReason.TLS_ERROR), tls_alert.build(Alert.DECODE_ERROR)
+        )
+
+    def test_http_is_told_in_http(self):
+        for reason, status in (
+            (RejectReason.NO_ROUTE, b"404"),
+            (RejectReason.IP_NOT_ALLOWED, b"403"),
+            (RejectReason.UPSTREAM_REFUSED, b"502"),
+            (RejectReason.UPSTREAM_TIMEOUT, b"504"),
+            (RejectReason.ROUTE_LIMIT, b"503"),
+        ):
+            word = last_word(Protocol.HTTP, reason)
+            self.assertTrue(word.startswith(b"HTTP/1.1 " + status + b" "), word)
+            self.assertIn(b"\r\n\r\n", word)
+
+    def test_others_are_told_nothing(self):
+        for protocol in (Protocol.RAW, Protocol.UNSEEN):
+            for reason in set(RejectReason) - {RejectReason.TLS_ERROR}:
+                self.assertEqual(last_word(protocol, reason), b"")
+
+
+class LetGoTests(SynchronousTestCase):
+    def refuse(self, protocol=Protocol.HTTP, **nature):
+        self.client = Client(nature=Nature(**nature))
+        LetGo(self.client.deadlines).refuse(self.client.side, protocol, RejectReason.NO_ROUTE)
+        self.client.clock.advance(0)
+
+    def assert_gone(self):
+        self.assertFalse(self.client.transport.connected)
+        self.assertEqual(len(self.client.deadlines), 0)
+
+    def test_who_has_no_words_is_closed_at_once(self):
+        self.refuse(Protocol.RAW)
+        self.assertEqual((self.client.far.received, self.client.far.ended), (b"", True))
+        self.assertFalse(self.client.far.was_reset)
+        self.assert_gone()
+
+    def test_the_word_is_said_and_the_end_of_it_is_heard(self):
+        for protocol, word in (
+            (Protocol.HTTP, b"HTTP/1.1 404 "),
+            (Protocol.TLS, tls_alert.build(Alert.UNRECOGNIZED_NAME)),
+        ):
+            self.refuse(protocol)
+            self.assertTrue(self.client.far.received.startswith(word))
+            self.assertTrue(self.client.far.ended)
+            self.assertTrue(self.client.transport.connected, "it lingers")
+            self.client.fin()
+            self.assertFalse(self.client.far.was_reset)
+            self.assert_gone()
+
+    def test_what_the_client_still_says_is_read_and_thrown_away(self):
+        """Unread, it would send a RST, which takes the word back."""
+        self.refuse()
+        self.client.say(bytes(500_000))
+        self.assertEqual((self.client.far.waiting, self.client.side.held), (0, b""))
+
+    def test_a_client_that_was_paused_is_read_again(self):
+        self.client = Client()
+        self.client.say(bytes(200_000))
+        self.assertFalse(self.client.transport.reading)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        self.client.clock.advance(0)
+        self.assertEqual(self.client.far.waiting, 0)
+
+    def test_who_does_not_close_is_cut_when_the_time_is_over(self):
+        self.refuse()
+        for _ in range(10):
+            self.client.say(b"and another thing")
+            self.client.pass_time(LINGER / 20)
+        self.assertTrue(self.client.transport.connected)
+        self.client.pass_time(LINGER)
+        self.assertTrue(self.client.far.was_reset)
+        self.assert_gone()
+
+    def test_who_does_not_even_read_the_word_is_cut(self):
+        self.client = Client(nature=Nature(window=1))
+        self.client.far.reading = False
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        self.client.pass_time(LINGER + 0.2)
+        self.assert_gone()
+
+    def test_who_has_ended_gets_the_word_and_the_end(self):
+        self.client = Client()
+        self.client.fin()
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        self.client.clock.advance(0)
+        self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
+        self.assertTrue(self.client.far.gone)
+        self.assert_gone()
+
+    def test_where_there_is_no_half_close_the_word_is_said_and_that_is_all(self):
+        self.refuse(half_closes=False)
+        self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
+        self.assert_gone()
+
+    def test_cut_is_a_reset(self):
+        client = Client()
+        LetGo(client.deadlines).cut(client.side)
+        client.clock.advance(0)
+        self.assertTrue(client.far.was_reset)
+
+    def test_a_side_whose_socket_is_a_relays_has_nothing_to_cut(self):
+        client = Client()
+        client.side.transport = None
+        LetGo(client.deadlines).cut(client.side)
+        client.clock.advance(0)
+        self.assertFalse(client.far.was_reset)

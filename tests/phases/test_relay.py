@@ -1,0 +1,67 @@
+"""Which relay, and off."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.flow.side import Side
+from smartproxy.flow.stream import Stream
+from smartproxy.model.address import Endpoint
+from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.phases.relay import StartRelay
+from smartproxy.relays.pipes import PipePool
+from tests.phases.made import Client
+from tests.pumps import Pump
+from tests.relays.worlds import a_record
+
+TARGET = Endpoint("192.0.2.9", 80)
+
+
+class StartRelayTests(SynchronousTestCase):
+    def setUp(self):
+        self.pump = Pump(self)
+        self.pool = PipePool()
+        self.addCleanup(self.pool.close)
+        self.record = a_record()
+
+    def stream(self):
+        sock, far = self.pump.connection()
+        side = Side()
+        side.makeConnection(Stream(sock, self.pump.poller, side))
+        return side, far
+
+    def start(self, client, upstream, pool):
+        start = StartRelay(self.pump.poller, pool, self.pump.reactor.seconds)
+        return start(self.record, client, upstream, TARGET, b"HEADER ")
+
+    def test_sockets_of_the_poller_are_spliced(self):
+        (client, one), (upstream, two) = self.stream(), self.stream()
+        one.write(b"held")
+        self.pump.settle()
+        done = self.start(client, upstream, self.pool)
+        self.pump.settle()
+        self.assertEqual((two.received, self.record.relay), (b"HEADER held", Relay.SPLICE))
+        self.assertEqual((self.record.target, self.record.state), (TARGET, State.RELAYING))
+        self.record.end(CloseReason.ADMIN)
+        self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
+
+    def test_where_nothing_may_be_spliced_the_transports_relay(self):
+        (client, _), (upstream, two) = self.stream(), self.stream()
+        done = self.start(client, upstream, None)
+        self.pump.settle()
+        self.assertEqual((two.received, self.record.relay), (b"HEADER ", Relay.TRANSPORT))
+        self.record.end(CloseReason.ADMIN)
+        self.pump.settle()
+        self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
+
+    def test_where_one_side_is_another_transport_the_transports_relay(self):
+        client = Client()
+        upstream, two = self.stream()
+        done = self.start(client.side, upstream, self.pool)
+        client.say(b"hello")
+        self.pump.settle()
+        self.assertEqual((two.received, self.record.relay), (b"HEADER hello", Relay.TRANSPORT))
+        self.record.end(CloseReason.ADMIN)
+        client.clock.advance(0)
+        self.pump.settle()
+        self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)

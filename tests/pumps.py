@@ -1,0 +1,226 @@
+"""A poller driven by hand: real sockets over loopback, a clock that is a test's, and no reactor.
+
+::
+
+    pump = Pump(self)
+    near, far = pump.connection()       # two real, connected TCP sockets
+    ...
+    pump.settle()                       # until nothing moves any more
+    pump.until(lambda: far.received)    # or until something is true
+
+Waiting is for readiness of descriptors, never for time to pass: :meth:`Pump.until` gives up only where what it
+waits for cannot come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import select
+import socket
+import struct
+import termios
+
+from twisted.internet.task import Clock
+
+from smartproxy.flow.poller import Poller
+
+#: Seconds without any event after which nothing moves: far more than loopback takes to deliver; and where
+#: bytes are under way, far more than a delayed acknowledgement takes, which may hold them up (tcp(7)).
+_QUIET, _QUIET_UNDER_WAY = 0.002, 0.1
+#: Rounds without what is waited for, each of them quiet, after which it will not come.
+_PATIENCE = 500
+
+
+def open_descriptors() -> int:
+    gc.collect()  # a socket that only a traceback keeps is not a leak
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _unacknowledged(fd: int) -> int:
+    return struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0]
+
+
+class HandReactor(Clock):
+    """A reactor that only remembers what it was asked to watch, and a clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[object] = set()
+
+    def addReader(self, reader: object) -> None:
+        self.readers.add(reader)
+
+    def removeReader(self, reader: object) -> None:
+        self.readers.discard(reader)
+
+    def removeWriter(self, writer: object) -> None:
+        """There is none."""
+
+    def getDelayedCalls(self):
+        return self.calls
+
+
+class Far:
+    """The far end of a connection: it writes all it is given, and reads unless told not to."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.reading = True
+        self.received = b""
+        self.ended = False
+        self._broken = False
+        self._out = bytearray()
+        self._fin = False
+
+    @property
+    def was_reset(self) -> bool:
+        """Whether a RST has come, before a FIN or after it."""
+        if not self._broken and self.sock.fileno() >= 0:
+            self._broken = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+        return self._broken
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that the kernel has not taken."""
+        return len(self._out)
+
+    def write(self, data: bytes) -> None:
+        self._out += data
+        self.step()
+
+    def fin(self) -> None:
+        self._fin = True
+        self.step()
+
+    def rst(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def close(self) -> None:
+        """As a program does that ends: a RST by itself where something is unread."""
+        self.sock.close()
+
+    def step(self) -> bool:
+        """Move what can be moved now. Whether anything did."""
+        if self.sock.fileno() < 0:
+            return False
+        return self._send() | self._receive()
+
+    def _send(self) -> bool:
+        moved = False
+        try:
+            while self._out:
+                taken = self.sock.send(memoryview(self._out)[:262144])
+                del self._out[:taken]
+                moved = True
+        except BlockingIOError:
+            return moved
+        except OSError:
+            self._broken = True
+            self._out.clear()
+        if self._fin:
+            self._fin = False
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_WR)
+            moved = True
+        return moved
+
+    def _receive(self) -> bool:
+        if not self.reading or self.ended:
+            return False
+        try:
+            data = self.sock.recv(262144)
+        except BlockingIOError:
+            return False
+        except OSError:
+            moved, self._broken = not self._broken, True
+            return moved
+        self.received += data
+        self.ended = not data and not self._broken
+        return bool(data) or self.ended
+
+
+class Pump:
+    """A poller, what it is driven by, and the far ends of its connections.
+
+    :param case: the test, which everything is closed after.
+    """
+
+    def __init__(self, case) -> None:
+        self.reactor = HandReactor()
+        self.poller = Poller(self.reactor, self.reactor.seconds)
+        self.poller.start()
+        self.far: list[Far] = []
+        self.stopped = False
+        case.addCleanup(self.close)
+
+    def connection(self, *, buffers: int | None = None) -> tuple[socket.socket, Far]:
+        """Two ends of a connection: the near one non-blocking and nobody's yet.
+
+        :param buffers: of the kernel, both ends, in bytes.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            away = socket.socket()
+            if buffers is not None:
+                for sock in (listening, away):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+            away.connect(listening.getsockname())
+            near, _ = listening.accept()
+        near.setblocking(False)
+        return near, self.keep(away)
+
+    def keep(self, sock: socket.socket) -> Far:
+        far = Far(sock)
+        self.far.append(far)
+        return far
+
+    def turn(self) -> bool:
+        """One turn of a reactor. Whether anything moved."""
+        called = bool(self.reactor.calls) and self.reactor.calls[0].getTime() <= self.reactor.seconds()
+        self.reactor.advance(0)
+        ready = bool(select.select([self.poller], [], [], 0)[0])
+        if ready:
+            self.poller.doRead()
+        return any([far.step() for far in self.far]) | ready | called
+
+    def settle(self) -> None:
+        """Until nothing moves any more."""
+        for _ in range(100_000):
+            if not self.turn() and not self._stirs():
+                return
+        raise AssertionError("it never comes to rest")
+
+    def until(self, is_so) -> None:
+        """Until it is so."""
+        quiet = 0
+        while not is_so():
+            quiet = quiet if self.turn() else quiet + 1
+            if quiet and not self._stirs() and quiet > _PATIENCE:
+                raise AssertionError("it never comes to be so")
+
+    def _stirs(self) -> bool:
+        reading = [far.sock for far in self.far if far.sock.fileno() >= 0 and far.reading and not far.ended]
+        writing = [far.sock for far in self.far if far.sock.fileno() >= 0 and far.waiting]
+        reading = [sock for sock in reading if not self._is_reset(sock)]
+        quiet = _QUIET_UNDER_WAY if self._under_way() else _QUIET
+        return any(select.select([self.poller, *reading], writing, [], quiet))
+
+    def _under_way(self) -> bool:
+        """Whether some kernel buffer holds what has not been acknowledged."""
+        sockets = [far.sock.fileno() for far in self.far if far.sock.fileno() >= 0]
+        return any(_unacknowledged(fd) for fd in [*sockets, *self.poller._watched])
+
+    def _is_reset(self, sock: socket.socket) -> bool:
+        return any(far.sock is sock and far.was_reset for far in self.far)
+
+    def close(self) -> None:
+        if not self.stopped:
+            self.stopped = True
+            self.poller.stop()
+        for far in self.far:
+            far.sock.close()

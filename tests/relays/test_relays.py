@@ -1,0 +1,575 @@
+"""What every relay does: the same tests, over each relay and each kind of connection."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from random import Random
+
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.interfaces import IRelay
+from smartproxy.model.outcome import CloseReason
+from smartproxy.relays import splice
+from smartproxy.relays.pipes import PipePool
+from tests.pipes import Nature
+from tests.relays.worlds import MemoryWorld, SocketWorld, SpliceWorld
+
+MIB = 1 << 20
+
+
+def noise(count: int, seed: int = 1) -> bytes:
+    return Random(seed).randbytes(count)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+class RelayTests:
+    """Over whatever :meth:`world` makes."""
+
+    def world(self, **nature):
+        raise NotImplementedError
+
+    def linked(self, header: bytes = b"", **nature):
+        world = self.world(**nature)
+        world.link(header)
+        world.settle()
+        return world
+
+    def assert_over(self, world, reason: CloseReason) -> None:
+        world.settle()
+        self.assertEqual(world.outcome, [reason])
+
+    def assert_same(self, got: bytes, wanted: bytes) -> None:
+        self.assertEqual((len(got), digest(got)), (len(wanted), digest(wanted)))
+
+    def assert_counted(self, world) -> None:
+        """After a clean end: exactly what each far end has got."""
+        self.assertEqual(world.record.bytes_received, len(world.upstream.received))
+        self.assertEqual(world.record.bytes_sent, len(world.client.received))
+
+    # -- bytes ---------------------------------------------------------------------------------------
+
+    def test_keeps_the_interface(self):
+        verifyObject(IRelay, self.linked().relay)
+
+    def test_small_messages_go_both_ways_at_once(self):
+        world = self.linked()
+        for number in range(5):
+            world.client.write(b"ask %d;" % number)
+            world.settle()
+            self.assertTrue(world.upstream.received.endswith(b"ask %d;" % number))
+            world.upstream.write(b"answer %d;" % number)
+            world.settle()
+            self.assertTrue(world.client.received.endswith(b"answer %d;" % number))
+        self.assert_counted(world)
+        self.assertEqual(world.outcome, [])
+
+    def test_the_server_may_speak_first(self):
+        world = self.world()
+        world.upstream.write(b"220 ready")
+        world.settle()
+        world.link()
+        world.settle()
+        self.assertEqual(world.client.received, b"220 ready")
+        self.assert_counted(world)
+
+    def test_a_server_that_spoke_and_ended_before_the_link_is_heard_whole(self):
+        world = self.world()
+        world.upstream.write(b"go away")
+        world.upstream.fin()
+        world.settle()
+        world.link()
+        world.settle()
+        self.assertEqual(world.client.received, b"go away")
+        self.assertTrue(world.client.ended)
+
+    def test_large_streams_go_both_ways_at_the_same_time(self):
+        world = self.linked()
+        up, down = noise(3 * MIB, 1), noise(5 * MIB + 12345, 2)
+        world.client.write(up)
+        world.upstream.write(down)
+        world.settle()
+        self.assert_same(world.upstream.received, up)
+        self.assert_same(world.client.received, down)
+        world.client.fin()
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assert_counted(world)
+        world.assert_nothing_is_left(self)
+
+    def test_what_a_bulk_transfer_leaves_at_its_end_is_not_kept_back(self):
+        """Whatever the length, and with no FIN behind it that would push it out."""
+        world = self.linked()
+        for number in (1, 16384, 16385, 3 * MIB):
+            data = noise(number, number)
+            world.upstream.write(data)
+            world.settle()
+            self.assert_same(world.client.received, data)
+            world.client.received = b""
+
+    def test_every_write_cut_to_a_few_bytes(self):
+        """F44."""
+        world = self.linked()
+        chance = Random(3)
+        up, down = noise(5000, 3), noise(4000, 4)
+        for far, data in ((world.client, up), (world.upstream, down)):
+            at = 0
+            while at < len(data):
+                size = chance.randint(1, 7)
+                far.write(data[at : at + size])
+                at += size
+                if chance.random() < 0.2:
+                    world.settle()
+        world.settle()
+        self.assert_same(world.upstream.received, up)
+        self.assert_same(world.client.received, down)
+        self.assert_counted(world)
+
+    # -- the first bytes -----------------------------------------------------------------------------
+
+    def test_the_header_goes_first_and_is_not_counted(self):
+        world = self.world()
+        world.client.write(b"held")
+        world.settle()
+        world.link(b"PROXY\r\n")
+        world.settle()
+        world.client.write(b" and more")
+        world.settle()
+        self.assertEqual(world.upstream.received, b"PROXY\r\nheld and more")
+        self.assertEqual(world.record.bytes_received, len(b"held and more"))
+
+    def test_a_header_alone_goes_at_once(self):
+        world = self.linked(b"PROXY\r\n")
+        self.assertEqual(world.upstream.received, b"PROXY\r\n")
+        self.assertEqual(world.record.bytes_received, 0)
+
+    def test_a_large_first_message_is_delivered_whole_behind_the_header(self):
+        world = self.world()
+        data = noise(200_000)
+        world.client.write(data)
+        world.settle()
+        self.assertLess(len(world.near[0].held), 200_000, "all of it is held: nobody paused the client")
+        world.link(b"HEADER")
+        world.settle()
+        self.assert_same(world.upstream.received, b"HEADER" + data)
+        self.assertEqual(world.record.bytes_received, len(data))
+
+    # -- half-close ----------------------------------------------------------------------------------
+
+    def test_the_client_ends_first_and_gets_a_late_long_answer(self):
+        """F5."""
+        world = self.linked()
+        world.client.write(b"ask")
+        world.client.fin()
+        world.settle()
+        self.assertEqual((world.upstream.received, world.upstream.ended), (b"ask", True))
+        self.assertEqual(world.outcome, [])
+        answer = noise(2 * MIB)
+        world.upstream.write(answer)
+        world.settle()
+        self.assertFalse(world.client.ended)
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assert_same(world.client.received, answer)
+        self.assertEqual((world.client.ended, world.client.was_reset), (True, False))
+        self.assert_counted(world)
+        world.assert_nothing_is_left(self)
+
+    def test_the_upstream_ends_first_and_still_gets_what_the_client_says(self):
+        world = self.linked()
+        world.upstream.write(b"bye")
+        world.upstream.fin()
+        world.settle()
+        self.assertEqual((world.client.received, world.client.ended), (b"bye", True))
+        upload = noise(MIB)
+        world.client.write(upload)
+        world.settle()
+        self.assert_same(world.upstream.received, upload)
+        self.assertEqual(world.outcome, [])
+        world.client.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assertEqual((world.upstream.ended, world.upstream.was_reset), (True, False))
+        self.assert_counted(world)
+        world.assert_nothing_is_left(self)
+
+    def test_the_last_word_and_the_end_together(self):
+        """Bytes and the FIN in one event: neither hides the other."""
+        world = self.linked()
+        world.client.write(b"ask")
+        world.client.fin()
+        world.upstream.write(b"answer")
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assertEqual((world.upstream.received, world.client.received), (b"ask", b"answer"))
+
+    def test_an_end_that_came_while_dialling_is_passed_on(self):
+        world = self.world()
+        world.client.write(b"ask")
+        world.client.fin()
+        world.settle()
+        self.assertTrue(world.near[0].ended)
+        world.link(b"HEADER")
+        world.settle()
+        self.assertEqual((world.upstream.received, world.upstream.ended), (b"HEADERask", True))
+        world.upstream.write(b"answer")
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assertEqual((world.client.received, world.client.ended), (b"answer", True))
+
+    def test_an_end_without_a_word_is_passed_on(self):
+        world = self.world()
+        world.client.fin()
+        world.settle()
+        world.link()
+        world.settle()
+        self.assertTrue(world.upstream.ended)
+        self.assertEqual(world.outcome, [])
+
+    def test_a_client_that_reads_its_last_bytes_slowly_gets_them_all(self):
+        """Both directions have ended, but the end must not overtake the bytes."""
+        world = self.linked()
+        answer = noise(3 * MIB)
+        world.client.reading = False
+        world.client.fin()
+        world.upstream.write(answer)
+        world.upstream.fin()
+        world.settle()
+        world.client.reading = True
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assert_same(world.client.received, answer)
+        self.assertTrue(world.client.ended)
+
+    # -- back-pressure -------------------------------------------------------------------------------
+
+    def test_an_upstream_is_not_read_while_its_client_does_not_read(self):
+        """F4: what is on the way is bounded, and nothing is lost once the client reads again."""
+        world = self.linked(**self.NARROW)
+        answer = noise(8 * MIB)
+        world.client.reading = False
+        world.upstream.write(answer)
+        world.settle()
+        self.assertGreater(world.upstream.waiting, len(answer) - self.BOUND)
+        world.client.write(b"still heard")
+        world.settle()
+        self.assertEqual(world.upstream.received, b"still heard")
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, answer)
+        self.assert_counted(world)
+
+    def test_a_client_is_not_read_while_its_upstream_does_not_read(self):
+        world = self.linked(**self.NARROW)
+        upload = noise(8 * MIB)
+        world.upstream.reading = False
+        world.client.write(upload)
+        world.settle()
+        self.assertGreater(world.client.waiting, len(upload) - self.BOUND)
+        world.upstream.write(b"still heard")
+        world.settle()
+        self.assertEqual(world.client.received, b"still heard")
+        world.upstream.reading = True
+        world.settle()
+        self.assert_same(world.upstream.received, upload)
+        self.assert_counted(world)
+
+    def test_reading_on_and_off_loses_nothing(self):
+        world = self.linked(**self.NARROW)
+        answer = noise(2 * MIB)
+        world.upstream.write(answer)
+        for _ in range(20):
+            world.client.reading = not world.client.reading
+            world.settle()
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, answer)
+
+    # -- resets (F7) ---------------------------------------------------------------------------------
+
+    def phases(self):
+        """A relay in each phase of its life."""
+        yield "quiet", self.linked()
+        world = self.linked()
+        world.client.write(b"ask")
+        world.upstream.write(b"answer")
+        world.settle()
+        yield "busy", world
+        world = self.linked()
+        world.client.write(b"ask")
+        world.client.fin()
+        world.settle()
+        yield "the client has ended", world
+        world = self.linked()
+        world.upstream.write(b"answer")
+        world.upstream.fin()
+        world.settle()
+        yield "the upstream has ended", world
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.settle()
+        yield "the client does not read", world
+        world = self.linked(**self.NARROW)
+        world.upstream.reading = False
+        world.client.write(noise(MIB))
+        world.settle()
+        yield "the upstream does not read", world
+
+    def test_a_reset_of_the_client_is_passed_on(self):
+        for name, world in self.phases():
+            with self.subTest(name):
+                world.client.rst()
+                world.upstream.reading = True
+                self.assert_over(world, CloseReason.CLIENT_RESET)
+                self.assertTrue(world.upstream.was_reset)
+                world.assert_nothing_is_left(self)
+
+    def test_a_reset_of_the_upstream_is_passed_on(self):
+        for name, world in self.phases():
+            with self.subTest(name):
+                world.upstream.rst()
+                self.assert_over(world, CloseReason.UPSTREAM_RESET)
+                world.client.reading = True
+                world.settle()
+                self.assertTrue(world.client.was_reset)
+                world.assert_nothing_is_left(self)
+
+    def test_a_reset_before_the_link_is_passed_on(self):
+        world = self.world()
+        world.upstream.write(b"x")
+        world.settle()
+        world.link()
+        world.upstream.rst()
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+
+    # -- ending --------------------------------------------------------------------------------------
+
+    def test_abort_resets_both_sides_for_the_reason_given(self):
+        for name, world in self.phases():
+            with self.subTest(name):
+                world.relay.abort(CloseReason.ADMIN)
+                world.client.reading = world.upstream.reading = True
+                self.assert_over(world, CloseReason.ADMIN)
+                self.assertTrue(world.client.was_reset)
+                self.assertTrue(world.upstream.was_reset)
+                world.assert_nothing_is_left(self)
+
+    def test_abort_takes_back_what_waits(self):
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        world.upstream.write(noise(4 * MIB))
+        world.settle()
+        world.relay.abort(CloseReason.SHUTDOWN)
+        self.assert_over(world, CloseReason.SHUTDOWN)
+        world.assert_nothing_is_left(self)
+
+    def test_an_end_comes_once(self):
+        world = self.linked()
+        world.relay.abort(CloseReason.LIFETIME)
+        world.relay.abort(CloseReason.ADMIN)
+        world.client.rst()
+        world.settle()
+        world.relay.abort(CloseReason.ADMIN)
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.LIFETIME)
+
+    def test_abort_after_a_clean_end_is_harmless(self):
+        world = self.linked()
+        world.client.fin()
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        world.relay.abort(CloseReason.ADMIN)
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assertFalse(world.client.was_reset)
+
+
+class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
+    NARROW = {"window": 16 * 1024}
+    #: Two windows and two buffers: what was on its way, and a chunk above the high-water mark.
+    BOUND = 256 * 1024
+
+    def world(self, **nature):
+        return MemoryWorld(self, Nature(**nature))
+
+    def test_memory_is_bounded_by_the_high_water_mark(self):
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        world.upstream.write(noise(8 * MIB))
+        world.settle()
+        self.assertLess(world.transports[0].most, 2 * 64 * 1024)
+
+    def test_pieces_of_a_few_bytes_with_random_delays(self):
+        """F44, where time passes between the pieces."""
+        world = self.linked(sizes=range(1, 8), delays=(0.0, 0.001, 0.05, 0.3))
+        up, down = noise(3000, 5), noise(4000, 6)
+        world.client.write(up)
+        world.upstream.write(down)
+        world.client.fin()
+        world.upstream.fin()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assert_same(world.upstream.received, up)
+        self.assert_same(world.client.received, down)
+        self.assert_counted(world)
+
+    def test_a_chunk_that_comes_after_the_pause_is_taken(self):
+        """TLS has decrypted it already."""
+        world = self.linked(window=16 * 1024, late=True)
+        answer = noise(MIB)
+        world.client.reading = False
+        world.upstream.write(answer)
+        world.settle()
+        self.assertGreater(world.upstream.waiting, MIB // 2)
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, answer)
+
+    def test_where_there_is_no_half_close_one_end_is_both(self):
+        """TLS: the client has said its last, and what it said is delivered before the upstream is closed."""
+        world = self.linked(half_closes=False)
+        world.client.write(b"all of it")
+        world.client.close()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assertEqual((world.upstream.received, world.upstream.was_reset), (b"all of it", False))
+        world.assert_nothing_is_left(self)
+
+    def test_where_there_is_no_half_close_the_whole_answer_is_delivered(self):
+        world = self.linked(half_closes=False, window=1000)
+        answer = noise(50_000)
+        world.upstream.write(answer)
+        world.upstream.close()
+        self.assert_over(world, CloseReason.NORMAL)
+        self.assert_same(world.client.received, answer)
+        self.assertFalse(world.client.was_reset)
+
+    def test_the_time_of_the_last_byte_is_kept(self):
+        world = self.linked()
+        world.clock.advance(12.5)
+        world.client.write(b"x")
+        world.settle()
+        self.assertEqual(world.record.last_activity_at, 12.5)
+
+
+class OverSockets(RelayTests):
+    NARROW = {"buffers": 16 * 1024}
+    #: Four kernel buffers, which the kernel doubles, and a pipe of 1 MiB.
+    BOUND = 2 * MIB
+
+    def test_an_early_answer_to_a_long_upload_is_delivered(self):
+        """The upstream answers and closes while the client still writes: its kernel answers with a RST."""
+        world = self.linked(**self.NARROW)
+        world.upstream.reading = False
+        world.client.write(noise(MIB))
+        world.settle()
+        world.upstream.write(b"413 too much")
+        world.upstream.close()
+        world.settle()
+        self.assertEqual(world.client.received, b"413 too much")
+        self.assertEqual(len(world.outcome), 1)
+        world.assert_nothing_is_left(self)
+
+    def test_an_upstream_that_has_answered_and_gone_does_not_take_the_answer_back(self):
+        """It closed with nothing unread, so a FIN came first; the RST answers what is still sent."""
+        world = self.linked()
+        world.upstream.write(b"413 too much")
+        world.upstream.close()
+        world.settle()
+        world.client.write(noise(MIB))
+        world.settle()
+        self.assertEqual(world.client.received, b"413 too much")
+        self.assertEqual(world.outcome, [CloseReason.UPSTREAM_RESET])
+        world.assert_nothing_is_left(self)
+
+    def test_a_reset_that_a_write_meets_is_a_reset(self):
+        """The kernel tells of a RST once: here to the write, and then the socket looks as if it had ended."""
+        world = self.linked()
+        world.upstream.rst()
+        world.client.write(b"ask")
+        self.write_before_the_event(world)
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assertTrue(world.client.was_reset)
+
+    def write_before_the_event(self, world) -> None:
+        """Let the client's bytes be written to the upstream before its RST has been noticed."""
+        watched = world.pump.poller._watched
+        client = next(owner for fd, owner in watched.items() if owner is self.client_owner(world))
+        client.ready(1)
+
+    def test_the_descriptors_are_all_returned(self):
+        for _ in range(3):
+            world = self.linked()
+            world.client.write(b"x")
+            world.settle()
+            world.client.fin()
+            world.upstream.fin()
+            self.assert_over(world, CloseReason.NORMAL)
+            world.assert_nothing_is_left(self)
+
+
+class TransportRelayOverStreamsTests(OverSockets, SynchronousTestCase):
+    def world(self, **nature):
+        return SocketWorld(self, **nature)
+
+    def client_owner(self, world):
+        return world.near[0].transport
+
+
+class SpliceRelayTests(OverSockets, SynchronousTestCase):
+    def world(self, **nature):
+        return SpliceWorld(self, **nature)
+
+    def test_what_is_in_the_pipe_when_the_turn_is_over_is_not_kept_back(self):
+        """The socket is empty, so no event would come for it: found with the last of eight reads in the pipe."""
+        self.patch(splice, "_TURNS", 2)  # one read that finds out that it is bulk, one into the pipe
+        world = self.linked()
+        world.upstream.write(noise(60_000))
+        world.settle()
+        self.assert_same(world.client.received, noise(60_000))
+
+    def test_an_idle_connection_holds_no_pipe(self):
+        world = self.linked()
+        world.upstream.write(noise(MIB))
+        world.settle()
+        self.assert_same(world.client.received, noise(MIB))
+        self.assertEqual(world.pool.lent, 0)
+
+    def test_a_blocked_direction_holds_one_pipe(self):
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.settle()
+        self.assertEqual(world.pool.lent, 1)
+
+    def test_without_pipes_the_bytes_are_copied(self):
+        world = self.world()
+        world.pool = PipePool()
+        self.patch(world.pool, "lend", lambda: None)
+        world.link()
+        world.upstream.write(noise(MIB))
+        world.settle()
+        self.assert_same(world.client.received, noise(MIB))
+
+    def test_sockets_that_cannot_be_spliced_are_copied(self):
+        def refuse(*_, **__):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+        self.patch(splice.os, "splice", refuse)
+        world = self.linked()
+        world.upstream.write(noise(MIB))
+        world.settle()
+        self.assert_same(world.client.received, noise(MIB))
+        self.assertIsNone(world.relay.pipes)
+        self.assertEqual(world.pool.lent, 0)
+
+    def test_a_fault_of_our_own_ends_both_sides(self):
+        world = self.linked()
+        world.relay.client.failed(Failure(ValueError()))
+        self.assert_over(world, CloseReason.ERROR)
+        self.assertTrue(world.client.was_reset)
+        world.assert_nothing_is_left(self)
+
+    def client_owner(self, world):
+        return world.relay.client

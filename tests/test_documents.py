@@ -1,0 +1,202 @@
+"""What the README, the docs and ``tap/`` show is true: configurations load, programs run, lists are complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner
+from twisted.application.service import IServiceCollection
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy import Route, Settings, SmartProxy
+from smartproxy.cli import main as command
+from smartproxy.connections.registry import Registry
+from smartproxy.metrics.prometheus import Collector
+from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.model.tallies import Tallies
+from smartproxy.settings.availability import LATER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+TAP = ROOT / "tap"
+BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+#: What goes beside a configuration that a test runs: listeners of Twisted, which a reactor in memory has.
+IN_MEMORY = "acceleration: off\n"
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def pages() -> list[Path]:
+    built = DOCS / "_build"
+    return [ROOT / "README.rst", *(page for page in DOCS.rglob("*.rst") if built not in page.parents)]
+
+
+def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+    """The code blocks of a page in one of these languages, each with its language."""
+    for found in BLOCK.finditer(text(page)):
+        if found[1] in languages:
+            yield found[1], "".join(line[4:] or line for line in found[2].splitlines(keepends=True))
+
+
+def program(page: Path, containing: str) -> dict[str, Any]:
+    """The names that a page's program defines."""
+    (source,) = [source for _, source in blocks(page, "python") if containing in source]
+    defined: dict[str, Any] = {"__name__": "a_page"}
+    exec(compile(source, str(page), "exec"), defined)  # noqa: S102 - our own documentation
+    return defined
+
+
+class ConfigurationTests(SynchronousTestCase):
+    def test_every_configuration_in_the_documentation_is_valid(self) -> None:
+        told = 0
+        for page in pages():
+            for language, source in blocks(page, "yaml", "json", "toml"):
+                plan = Settings.parse(source, language, file=page.name).compile()
+                self.assertTrue(plan.routes)
+                told += 1
+        self.assertGreater(told, 6)
+
+    def test_every_example_in_tap_is_valid_and_nothing_in_it_is_doubtful(self) -> None:
+        examples = sorted(TAP.glob("*.yaml"))
+        self.assertIn(TAP / "demo.yaml", examples)
+        for example in examples:
+            settings = Settings.load(example)
+            self.assertTrue(settings.compile().routes)
+            self.assertEqual(settings.warnings(), [])
+
+    def test_what_the_demo_tells_people_to_ask_is_listened_on(self) -> None:
+        plan = Settings.load(TAP / "demo.yaml").compile()
+        listened = {port for route in plan.routes for ports in route.match.ports for port in ports}
+        assert plan.admin is not None
+        told = {
+            int(port) for port in re.findall(r"(?:://[\w.]+:|nc 127\.0\.0\.1 )(\d+)", text(TAP / "demo.txt"))
+        }
+        self.assertEqual(told - listened, {plan.admin.port})
+        self.assertGreater(len(told), 3)
+
+    def test_the_explanation_in_the_readme_is_what_the_command_prints(self) -> None:
+        readme = text(ROOT / "README.rst")
+        found = re.search(r"^    \$ smartproxy (explain .*)\n((?:    .*\n)+)", readme, re.MULTILINE)
+        assert found is not None
+        ((_, configuration),) = blocks(ROOT / "README.rst", "yaml")
+        with TemporaryDirectory() as directory:
+            file = Path(directory) / "smartproxy.yaml"
+            file.write_text(configuration, encoding="utf-8")
+            done = CliRunner().invoke(command, shlex.split(found[1].replace(file.name, str(file))))
+        self.assertEqual(done.output.splitlines(), [line[4:] for line in found[2].splitlines()])
+
+    def test_the_readme_names_what_this_version_refuses(self) -> None:
+        """So that a feature that is built takes its line there away, too."""
+        limits = text(ROOT / "README.rst").partition("What this version does not do")[2]
+        for later in LATER:
+            words = {
+                "workers": "more than one worker",
+                "routes.[].action.type": "``redirect``, ``respond`` or ``static``",
+                "routes.[].action.protocol": "speaking HTTP",
+                "routes.[].action.tls.mode": "``tls.mode`` other than ``passthrough``",
+                "routes.[].action.targets.[].tls": "speaking it to targets",
+                "acme": "``acme``",
+                "tls": "terminating TLS",
+            }.get(later.path)
+            if later.path.endswith(".algorithm"):
+                words = "other than weighted round robin"
+            elif later.path.endswith(".headers"):
+                words = "no header changes"
+            self.assertIsNotNone(words, later.path)
+            self.assertIn(words, limits)
+
+    def test_the_readme_has_a_place_for_the_benchmark_table(self) -> None:
+        readme = text(ROOT / "README.rst")
+        begin, end = (readme.index(f".. benchmark-table-{mark}") for mark in ("begin", "end"))
+        self.assertLess(begin, end)
+
+
+class OperationsPageTests(SynchronousTestCase):
+    page = text(DOCS / "operations.rst")
+
+    def test_it_lists_every_metric_with_its_labels_and_no_other(self) -> None:
+        tallies = Tallies()
+        tallies.route("web")
+        exposed = {
+            metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
+            for metric in Collector(Registry(tallies), tallies).collect()
+        }
+        self.assertEqual(set(re.findall(r"^``(smartproxy_\w+)\{", self.page, re.MULTILINE)), exposed)
+
+    def test_it_explains_every_reason(self) -> None:
+        first_words = set(re.findall(r"^``(\w+)`` ", self.page, re.MULTILINE))
+        self.assertEqual({*CloseReason, *RejectReason} - first_words, set())
+
+    def test_it_lists_every_command_of_the_api(self) -> None:
+        listed = set(re.findall(r"^``(?:GET|PUT|POST|DELETE) (/\S+)``", self.page, re.MULTILINE))
+        from smartproxy.admin.api import Api  # noqa: PLC0415 - only this test looks at it
+
+        nobody: Any = None
+        there = {path.replace("*", "ID") for path in Api(nobody, nobody).table()}
+        self.assertEqual(listed, there)
+
+
+class EmbeddingPageTests(SynchronousTestCase):
+    page = DOCS / "embedding.rst"
+
+    def test_every_program_on_it_runs(self) -> None:
+        for _, source in blocks(self.page, "python"):
+            exec(compile(source, "embedding.rst", "exec"), {"__name__": "a_page"})  # noqa: S102 - our own documentation
+
+    def test_the_program_listens_and_stops_with_the_reactor(self) -> None:
+        reactor = MemoryReactorClock()
+        defined = program(self.page, "async def main(reactor)")
+        defined["CONFIGURATION"] += IN_MEMORY
+        running = Deferred.fromCoroutine(defined["main"](reactor))
+        self.assertEqual([server[0] for server in reactor.tcpServers], [8080])
+        self.assertNoResult(running)
+        ((stop, _, _),) = reactor.triggers["before"]["shutdown"]
+        self.successResultOf(stop())
+        self.assertEqual(reactor.getDelayedCalls(), [])
+        running.addErrback(lambda _: None)
+        running.cancel()
+
+    def test_a_callable_chooses_the_host(self) -> None:
+        defined = program(self.page, "def tenant(routed)")
+        plan = defined["settings"].compile()
+        self.assertEqual([route.name for route in plan.routes], ["by-tenant", "echo"])
+        self.assertIs(plan.routes[0].targets[0].hosts, defined["tenant"])
+
+    def test_routes_are_replaced_or_the_problem_is_told(self) -> None:
+        replace = program(self.page, "async def replace(proxy, routes)")["replace"]
+        settings = Settings.parse(
+            "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: 127.0.0.1, port: 81}]}}]\n"
+            + IN_MEMORY,
+            "yaml",
+        )
+        proxy = SmartProxy(settings, MemoryReactorClock())
+        other = Route(name="other", match={"ports": 82}, action={"type": "block"})
+        self.successResultOf(Deferred.fromCoroutine(replace(proxy, [other])))
+        self.assertEqual([route.name for route in proxy.plan.routes], ["other"])
+        printed = StringIO()
+        with redirect_stdout(printed):
+            self.successResultOf(Deferred.fromCoroutine(replace(proxy, [other, other])))
+        self.assertIn("is the name of an earlier route", printed.getvalue())
+        self.assertEqual(len(proxy.plan.routes), 1)
+
+    def test_the_application_in_tap_has_a_proxy_in_it(self) -> None:
+        path = TAP / "smartproxy.tac"
+        defined: dict[str, Any] = {"__file__": str(path)}
+        exec(compile(text(path), str(path), "exec"), defined)  # noqa: S102 - our own example
+        services = list(IServiceCollection(defined["application"]))
+        (proxy,) = [service for service in services if isinstance(service, SmartProxy)]
+        self.assertEqual([route.name for route in proxy.plan.routes], ["echo"])
+        self.assertEqual([defined["next_port"](None) for _ in range(3)], [9101, 9102, 9101])

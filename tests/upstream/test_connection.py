@@ -1,0 +1,83 @@
+"""One connection to a target: Twisted's pair of factory and protocol."""
+
+from __future__ import annotations
+
+from twisted.internet import error
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import DialFailed
+from smartproxy.model.address import Endpoint
+from smartproxy.model.outcome import RejectReason
+from smartproxy.upstream.connection import UpstreamFactory
+from tests.pipes import connection
+
+TO = Endpoint("192.0.2.1", 80)
+
+
+class FakeDialer:
+    def __init__(self, at_once=None):
+        self.given_up = 0
+        self.at_once = at_once
+
+    def dial(self, to, factory, timeout):
+        self.asked = (to, timeout)
+        self.factory = factory
+        if self.at_once is not None:
+            self.at_once(factory)
+        return self
+
+    def stopConnecting(self):
+        self.given_up += 1
+        self.factory.clientConnectionFailed(self, Failure(error.UserError()))
+
+
+def stand(factory):
+    clock = Clock()
+    transport, far = connection(clock)
+    transport.carry(factory.buildProtocol(None))
+    return transport, far, clock
+
+
+class UpstreamFactoryTests(SynchronousTestCase):
+    def test_it_stands_paused_with_its_options(self):
+        for keep_alive in (True, False):
+            factory, dialer = UpstreamFactory(TO, keep_alive=keep_alive), FakeDialer()
+            linked = factory.dial(dialer, 30)
+            self.assertEqual(dialer.asked, (TO, 30))
+            transport, _, _ = stand(factory)
+            upstream = self.successResultOf(linked)
+            self.assertEqual((upstream.address, upstream.transport), (TO, transport))
+            self.assertFalse(transport.reading)
+            self.assertEqual((transport.getTcpNoDelay(), transport.getTcpKeepAlive()), (True, keep_alive))
+
+    def test_it_fails_with_its_place_in_the_closed_set(self):
+        factory = UpstreamFactory(TO, keep_alive=True)
+        linked = factory.dial(FakeDialer(), 30)
+        factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+        self.assertIs(self.failureResultOf(linked, DialFailed).value.reason, RejectReason.UPSTREAM_REFUSED)
+
+    def test_it_may_fail_or_stand_before_the_dialer_returns(self):
+        def refuse(factory):
+            factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+
+        self.failureResultOf(UpstreamFactory(TO, keep_alive=True).dial(FakeDialer(refuse), 30), DialFailed)
+        self.successResultOf(UpstreamFactory(TO, keep_alive=True).dial(FakeDialer(stand), 30))
+
+    def test_cancelled_the_attempt_is_given_up(self):
+        factory, dialer = UpstreamFactory(TO, keep_alive=True), FakeDialer()
+        linked = factory.dial(dialer, 30)
+        linked.cancel()
+        self.failureResultOf(linked, CancelledError)
+        self.assertEqual(dialer.given_up, 1)
+
+    def test_one_that_stands_although_it_was_given_up_is_reset(self):
+        factory = UpstreamFactory(TO, keep_alive=True)
+        linked = factory.dial(FakeDialer(), 30)
+        linked.cancel()
+        self.failureResultOf(linked, CancelledError)
+        _, far, clock = stand(factory)
+        clock.advance(0)
+        self.assertTrue(far.was_reset)

@@ -1,0 +1,174 @@
+"""Names to addresses (F38)."""
+
+from __future__ import annotations
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IResolutionReceiver
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.errors import DialFailed
+from smartproxy.interfaces import IResolver
+from smartproxy.upstream import resolve
+from smartproxy.upstream.resolve import FRESH, PATIENCE, Resolver, interleaved
+
+
+class FakeNames:
+    """A reactor's name resolver: the test answers, when it likes."""
+
+    def __init__(self):
+        self.asked = []
+        self.receivers = []
+
+    def resolveHostName(self, receiver, name, *_, **__):
+        self.asked.append(name)
+        self.receivers.append(receiver)
+        receiver.resolutionBegan(None)
+
+    def answer(self, *hosts, index=-1):
+        receiver = self.receivers[index]
+        for host in hosts:
+            kind = IPv6Address if ":" in host else IPv4Address
+            receiver.addressResolved(kind("TCP", host, 0))
+        receiver.resolutionComplete()
+
+
+class Reactor:
+    def __init__(self):
+        self.nameResolver = FakeNames()
+
+
+class ResolverTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.reactor = Reactor()
+        self.names = self.reactor.nameResolver
+        self.resolver = Resolver(self.reactor, self.clock)
+
+    def known(self, *hosts):
+        waiting = self.resolver.resolve("a.example")
+        self.names.answer(*hosts)
+        return self.successResultOf(waiting)
+
+    def test_keeps_the_interfaces(self):
+        verifyObject(IResolver, self.resolver)
+        self.resolver.resolve("a.example")
+        verifyObject(IResolutionReceiver, self.names.receivers[0])
+
+    def test_all_addresses_of_both_families_in_turn(self):
+        self.assertEqual(
+            self.known("2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1"),
+            ["2001:db8::1", "192.0.2.1", "2001:db8::2", "2001:db8::3"],
+        )
+
+    def test_the_resolvers_first_choice_stays_the_first(self):
+        self.assertEqual(interleaved(["192.0.2.1", "192.0.2.2", "::1"]), ["192.0.2.1", "::1", "192.0.2.2"])
+        self.assertEqual(interleaved(["::1"]), ["::1"])
+
+    def test_one_address_has_one_place_and_one_spelling(self):
+        self.assertEqual(self.known("192.0.2.1", "192.0.2.1", "::ffff:192.0.2.1"), ["192.0.2.1"])
+
+    def test_only_ipv6(self):
+        self.assertEqual(self.known("2001:db8::1"), ["2001:db8::1"])
+
+    def test_who_asks_meanwhile_shares_the_question(self):
+        first, second = self.resolver.resolve("a.example"), self.resolver.resolve("a.example")
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(first), ["192.0.2.1"])
+        self.assertEqual(self.successResultOf(second), ["192.0.2.1"])
+        self.assertEqual(self.names.asked, ["a.example"])
+
+    def test_other_names_are_other_questions(self):
+        self.resolver.resolve("a.example")
+        self.resolver.resolve("b.example")
+        self.assertEqual(self.names.asked, ["a.example", "b.example"])
+
+    def test_what_is_known_is_not_asked_again_while_it_is_fresh(self):
+        self.known("192.0.2.1")
+        self.clock.advance(FRESH - 0.1)
+        self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.1"])
+        self.assertEqual(len(self.names.asked), 1)
+
+    def test_a_change_is_seen_and_nobody_waits_for_it(self):
+        self.known("192.0.2.1")
+        self.clock.advance(FRESH)
+        self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.1"])
+        self.assertEqual(len(self.names.asked), 2)
+        self.resolver.resolve("a.example")
+        self.assertEqual(len(self.names.asked), 2)
+        self.names.answer("192.0.2.2")
+        self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.2"])
+
+    def test_the_last_good_answer_is_kept_however_often_the_next_fails(self):
+        self.known("192.0.2.1")
+        for asked in range(2, 6):
+            self.clock.advance(FRESH)
+            self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.1"])
+            self.assertEqual(len(self.names.asked), asked)
+            self.names.answer()
+        self.clock.advance(FRESH)
+        self.resolver.resolve("a.example")
+        self.names.answer("192.0.2.9")
+        self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.9"])
+
+    def test_a_name_that_is_not_there_is_a_failure_and_asked_again_next_time(self):
+        waiting = self.resolver.resolve("a.example")
+        self.names.answer()
+        self.assertIn("a.example", self.failureResultOf(waiting, DialFailed).value.detail)
+        again = self.resolver.resolve("a.example")
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(again), ["192.0.2.1"])
+
+    def test_no_answer_is_a_failure_in_the_end_and_a_late_one_is_too_late(self):
+        waiting = self.resolver.resolve("a.example")
+        self.clock.advance(PATIENCE)
+        self.failureResultOf(waiting, DialFailed)
+        self.names.answer("192.0.2.1")
+        self.assertNoResult(self.resolver.resolve("a.example"))
+        self.assertEqual(len(self.names.asked), 2)
+
+    def test_an_answer_within_the_question(self):
+        def at_once(receiver, name, *_, **__):
+            self.names.receivers.append(receiver)
+            self.names.answer(*hosts)
+
+        self.names.resolveHostName = at_once
+        for hosts in ((), ("192.0.2.1",)):
+            answer = self.resolver.resolve("a.example")
+            if hosts:
+                self.assertEqual(self.successResultOf(answer), ["192.0.2.1"])
+            else:
+                self.failureResultOf(answer, DialFailed)
+
+    def test_a_resolver_that_raises_is_a_failure_and_not_the_end_of_the_name(self):
+        """A name that a callable has made up may be none at all (IDNA)."""
+
+        def refuse(receiver, name, *_, **__):
+            raise UnicodeError("label too long")
+
+        answer, self.names.resolveHostName = self.names.resolveHostName, refuse
+        self.failureResultOf(self.resolver.resolve("a.example"), DialFailed)
+        self.names.resolveHostName = answer
+        waiting = self.resolver.resolve("a.example")
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(waiting), ["192.0.2.1"])
+
+    def test_who_waits_may_leave_and_the_others_are_answered(self):
+        leaves, stays = self.resolver.resolve("a.example"), self.resolver.resolve("a.example")
+        leaves.cancel()
+        self.failureResultOf(leaves, CancelledError)
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(stays), ["192.0.2.1"])
+
+    def test_names_that_somebody_makes_up_do_not_grow_without_end(self):
+        self.patch(resolve, "_MOST", 3)
+        for number in range(10):
+            self.resolver.resolve(f"{number}.example")
+            self.names.answer("192.0.2.1")
+        self.assertEqual(len(self.resolver._known), 3)
+
+    def test_an_answer_is_the_askers_own(self):
+        self.known("192.0.2.1", "192.0.2.2").clear()
+        self.assertEqual(len(self.successResultOf(self.resolver.resolve("a.example"))), 2)
