@@ -19,6 +19,7 @@ test: peers lint docs $(VENV)/.for-check
 	@$(STEP) "trial" $(BIN)/trial --reporter=text --temp-directory=_trial_temp tests
 	@$(BIN)/coverage erase
 	@$(STEP) "pytest" $(BIN)/coverage run -m pytest
+	@$(STEP) "pytest-twisted" $(BIN)/coverage run -m pytest -o addopts="--strict-markers --strict-config -ra" tests/embedded
 	@$(BIN)/coverage combine --quiet
 	@$(STEP) "coverage" $(BIN)/coverage report
 

@@ -66,6 +66,7 @@ class SmartProxy(Service):
         self._listeners = Listeners(
             self._machinery, keep_alive=self.plan.keep_alive, max_pending=self.plan.max_pending_data
         )
+        self._closed: Deferred[Any] = succeed(None)
         self._admin: Any = None
         self._bound = False
 
@@ -78,7 +79,7 @@ class SmartProxy(Service):
         """
         if self._bound:
             return
-        self._listeners.apply(self._paths(self.plan))
+        self._listeners.apply(self._paths(self.plan, self._rate))
         try:
             if self.plan.admin is not None:
                 self._admin = self._listen_for_admin(self.plan.admin)
@@ -119,7 +120,7 @@ class SmartProxy(Service):
         for record in list(self.registry.live.values()):
             record.end(CloseReason.SHUTDOWN)
         await emptied
-        await self._listeners.close()
+        await self._closed
         if self._admin is not None:
             await self._admin.stopListening()
         self._machinery.stop()
@@ -130,7 +131,7 @@ class SmartProxy(Service):
         """Take no new connections; those that live go on. Repeating it is harmless."""
         if not self.draining:
             self.draining = True
-            self._listeners.close()
+            self._closed = self._listeners.close()
             log.info("draining: no new connections")
 
     # -- changes -------------------------------------------------------------------------------------
@@ -155,9 +156,11 @@ class SmartProxy(Service):
         settings = make()
         plan = settings.compile()
         rate = self._rate if self._same_rate(plan) else self._rate_of(plan)
-        if self._bound and not self.draining:
-            await self._listeners.apply(self._paths(plan, rate))
+        listens = self._bound and not self.draining
+        closed = self._listeners.apply(self._paths(plan, rate)) if listens else succeed(None)
+        # In force from here, before anything is waited for: another change may come meanwhile.
         self._settings, self.plan, self._rate = settings, plan, rate
+        await closed
 
     # -- what can be seen ----------------------------------------------------------------------------
 
@@ -204,8 +207,8 @@ class SmartProxy(Service):
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    def _paths(self, plan: ProxyPlan, rate: RateLimit | None = None) -> Paths:
-        return Paths(plan, self._machinery, rate or self._rate, lambda: self.draining)
+    def _paths(self, plan: ProxyPlan, rate: RateLimit | None) -> Paths:
+        return Paths(plan, self._machinery, rate, lambda: self.draining)
 
     def _same_rate(self, plan: ProxyPlan) -> bool:
         return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute

@@ -1,10 +1,10 @@
 """What pytest has to do itself so that it is as strict as trial.
 
 The tests are trial's own ``SynchronousTestCase`` and ``TestCase``, and pytest runs those as they are: a
-``TestCase`` waits for its Deferreds by running the reactor, and is failed for a dirty reactor. So
-pytest-twisted is not wanted, and ``-p no:twisted`` in setup.cfg keeps it out where it is installed: it runs
-plain functions within a greenlet in which the reactor never stops, after which no ``TestCase`` can run it
-again; and it does not notice what a test leaves behind.
+``TestCase`` waits for its Deferreds by running the reactor, and is failed for a dirty reactor. pytest-twisted
+runs plain functions within a greenlet in which the reactor never stops, after which no ``TestCase`` can run it
+again. So ``-p no:twisted`` in setup.cfg keeps it out of this run, and what it is for, tests as an embedder
+writes them, has a run of its own: ``tests/embedded``.
 
 What is left to do is for what trial does not look after: a ``SynchronousTestCase`` or a plain function that
 leaves something in the reactor, and a plain function that loses an error. And as trial does, the tests run
@@ -62,7 +62,8 @@ def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def _sockets() -> set[Any]:
-    return {*_reactor.getReaders(), *_reactor.getWriters()}
+    """What is watched, but for the reactor's own wakers, which come when it first runs."""
+    return {*_reactor.getReaders(), *_reactor.getWriters()} - _reactor._internalReaders
 
 
 def _calls_left() -> Iterator[str]:

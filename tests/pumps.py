@@ -17,11 +17,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
-import os
 import select
 import socket
 import struct
 import termios
+from pathlib import Path
 
 from twisted.internet.task import Clock
 
@@ -36,7 +36,7 @@ _PATIENCE = 500
 
 def open_descriptors() -> int:
     gc.collect()  # a socket that only a traceback keeps is not a leak
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def _unacknowledged(fd: int) -> int:
@@ -186,7 +186,8 @@ class Pump:
         ready = bool(select.select([self.poller], [], [], 0)[0])
         if ready:
             self.poller.doRead()
-        return any([far.step() for far in self.far]) | ready | called
+        moved = sum(far.step() for far in self.far)
+        return bool(moved) or ready or called
 
     def settle(self) -> None:
         """Until nothing moves any more."""

@@ -72,7 +72,7 @@ class Downstream(Side):
             self._carried.cancel()
 
     def _give_up(self) -> None:
-        if self.taker is None and self.ended:
+        if self.taker is None and self.transport is not None:  # neither linked nor given to a splice relay
             self.end(CloseReason.NORMAL)
 
 

@@ -63,7 +63,7 @@ class DeadlinesTests(SynchronousTestCase):
         deadline.drop()
 
     def test_one_may_drop_another_that_is_due_in_the_same_sweep(self):
-        self.deadlines.after(1, lambda: second.drop())
+        self.deadlines.after(1, lambda: second.drop())  # noqa: PLW0108 - there is no second yet
         second = self.after(1, "second")
         self.pass_time(2)
         self.assertEqual(self.happened, [])

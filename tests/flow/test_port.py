@@ -98,7 +98,8 @@ class PortTests(SynchronousTestCase):
         return port
 
     def stop(self, port):
-        port.stopListening()
+        if port.connected and not port.disconnecting:
+            port.stopListening()
         self.reactor.advance(0)
 
     def connect(self, port, host="127.0.0.1"):

@@ -7,10 +7,9 @@ import socket
 import time
 
 from tests.live.backends import read_to_end
-from tests.live.case import LiveCase, route
+from tests.live.case import LiveCase
 from tests.live.waiting import settled, until
 
-_ACCELERATIONS = ("auto", "off")
 _CHUNK = bytes(256 * 1024)
 #: Bytes of a connection that may be on the way: kernel buffers of four sockets (tcp_rmem, tcp_wmem) and a pipe.
 _ON_THE_WAY = 64 * 1024 * 1024
@@ -34,16 +33,14 @@ def _deaf(backend, sock):
 class BackPressureTests(LiveCase):
     def test_a_client_that_never_reads(self):
         """The backend is stopped after what the buffers hold."""
-        for acceleration in _ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                backend = self.backend(_endless)
-                front = self.port()
-                proxy = self.proxy(route("endless", front, backend), acceleration=acceleration)
+        backend = self.backend(_endless)
+        for relay, proxy, front in self.each_relay(backend):
+            with self.subTest(relay=relay):
+                backend.seen.clear()
                 before = proxy.rss
                 client = self.connect(front)
-                until(lambda: backend.seen and backend.seen[-1], "the backend sending")  # noqa: B023 - this round's
-                taken = settled(lambda: backend.seen[-1])  # noqa: B023 - this round's
-                self.assertLess(taken, _ON_THE_WAY)
+                until(lambda: backend.seen and backend.seen[-1], "the backend sending")
+                self.assertLess(settled(lambda: backend.seen[-1]), _ON_THE_WAY)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 used = proxy.cpu
                 time.sleep(0.3)  # what is measured is the time itself
@@ -54,11 +51,10 @@ class BackPressureTests(LiveCase):
 
     def test_a_backend_that_never_reads(self):
         """The client is stopped likewise."""
-        for acceleration in _ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                backend = self.backend(_deaf)
-                front = self.port()
-                proxy = self.proxy(route("deaf", front, backend), acceleration=acceleration)
+        backend = self.backend(_deaf)
+        for relay, proxy, front in self.each_relay(backend):
+            with self.subTest(relay=relay):
+                backend.seen.clear()
                 before = proxy.rss
                 client = self.connect(front)
                 client.settimeout(0.5)
@@ -73,13 +69,10 @@ class BackPressureTests(LiveCase):
                 proxy.emptied()
 
     def test_a_late_and_long_answer_to_a_client_that_has_ended(self):
-        """A half-close of the client ends nothing else: the whole answer comes, seconds later or not."""
+        """A half-close of the client ends nothing else: the whole answer comes, however late."""
         answer = os.urandom(1 << 20) * 9
-        for acceleration in _ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                backend = self.backend(_late(answer))
-                front = self.port()
-                proxy = self.proxy(route("late", front, backend), acceleration=acceleration)
+        for relay, proxy, front in self.each_relay(self.backend(_late(answer))):
+            with self.subTest(relay=relay):
                 client = self.connect(front)
                 client.sendall(b"question")
                 client.shutdown(socket.SHUT_WR)

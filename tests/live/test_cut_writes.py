@@ -43,18 +43,17 @@ class CutRelayTests(LiveCase):
             backend.seen.append(read_to_end(sock))
             sending.join()
 
-        for acceleration in ("auto", "off"):
-            with self.subTest(acceleration=acceleration):
-                backend = self.backend(serve)
-                front = self.port()
-                proxy = self.proxy(route("all", front, backend), acceleration=acceleration)
+        backend = self.backend(serve)
+        for relay, proxy, front in self.each_relay(backend):
+            with self.subTest(relay=relay):
+                backend.seen.clear()
                 client = self.connect(front)
                 sending = threading.Thread(target=_cut, args=(client, up, 4))
                 sending.start()
                 got = read_to_end(client)
                 sending.join()
                 client.close()
-                (read,) = until(lambda: backend.seen, "the backend's bytes")  # noqa: B023 - this round's
+                (read,) = until(lambda: backend.seen, "the backend's bytes")
                 self.assertEqual((_sum(got), _sum(read)), (_sum(down), _sum(up)))
                 proxy.emptied()
                 self.assertEqual(proxy.moved, (_BYTES, _BYTES))
@@ -92,14 +91,10 @@ class CutHelloTests(LiveCase):
         until_done(lambda: tls.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n"))
         return until_done(lambda: tls.read(65536))
 
-    def test_in_single_bytes(self):
-        self.assertTrue(self.handshake("one.test", _in_single_bytes).endswith(b"this is one"))
-
-    def test_over_several_records(self):
-        """Each byte of the message in a TLS record of its own, so that the name is cut, too."""
-        self.assertTrue(self.handshake("one.test", _FirstInRecords()).endswith(b"this is one"))
-
-    def test_an_unknown_name_in_single_bytes_is_refused(self):
+    def test_in_single_bytes_and_over_many_records(self):
+        """Each byte in a segment, or in a TLS record, of its own: the name is cut, too, and found all the same."""
+        for send in (_in_single_bytes, _FirstInRecords()):
+            self.assertTrue(self.handshake("one.test", send).endswith(b"this is one"))
         with self.assertRaises(ssl.SSLError) as refused:
             self.handshake("two.test", _in_single_bytes)
         self.assertIn("UNRECOGNIZED_NAME", str(refused.exception))

@@ -6,7 +6,7 @@ import re
 import time
 
 from tests.live.backends import echo, over_tls
-from tests.live.case import LiveCase, route
+from tests.live.case import LiveCase
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
 
@@ -23,40 +23,39 @@ class IdleTests(LiveCase):
         """As a quiet WebSocket is: nothing for a while, and then words again."""
         authority = Authority(self.directory)
         backend = self.backend(over_tls(authority.server("one.test"), echo))
-        for acceleration in ("auto", "off"):
-            with self.subTest(acceleration=acceleration):
-                front = self.port()
-                proxy = self.proxy(
-                    route("tls", front, backend, domains=["one.test"]), acceleration=acceleration,
-                    proxyIPs=["127.0.0.1"], **_SHORT,
-                )  # fmt: skip
-                plain = self.connect(front)
-                client = authority.client().wrap_socket(plain, server_hostname="one.test")
-                self.addCleanup(client.close)
-                self.assert_echoes(client)
-                opened = proxy.the_connection(sni="one.test")
-                used = proxy.cpu
-                time.sleep(_QUIET)  # silence is what is tested
-                self.assertLess(proxy.cpu - used, 0.2)
-                self.assert_echoes(client)
-                self.assertEqual(proxy.the_connection(sni="one.test")["id"], opened["id"])
+        proxies = self.each_relay(backend, domains=["one.test"], proxyIPs=["127.0.0.1"], **_SHORT)
+        clients = [self.secured(authority, front) for _, _, front in proxies]
+        opened = [proxy.the_connection(sni="one.test")["id"] for _, proxy, _ in proxies]
+        used = [proxy.cpu for _, proxy, _ in proxies]
+        time.sleep(_QUIET)  # silence is what is tested
+        for (_, proxy, _), client, number, cpu in zip(proxies, clients, opened, used, strict=True):
+            self.assertLess(proxy.cpu - cpu, 0.2)
+            self.assert_echoes(client)
+            self.assertEqual(proxy.the_connection(sni="one.test")["id"], number)
+
+    def secured(self, authority, front):
+        """A client that speaks TLS with the backend, and has done so."""
+        client = authority.client().wrap_socket(self.connect(front), server_hostname="one.test")
+        self.addCleanup(client.close)
+        self.assert_echoes(client)
+        return client
 
     def test_keep_alive_is_on_on_both_sides(self):
         """Or off, as configured: ``ss`` shows the timer of each of our sockets."""
-        for keep_alive in (True, False):
-            for acceleration in ("auto", "off"):
-                with self.subTest(keepAlive=keep_alive, acceleration=acceleration):
-                    self.keeps_alive(keep_alive, acceleration)
-
-    def keeps_alive(self, keep_alive, acceleration):
         backend = self.backend(echo)
-        front = self.port()
-        proxy = self.proxy(route("echo", front, backend), keepAlive=keep_alive, acceleration=acceleration)
+        for keep_alive in (True, False):
+            for relay, proxy, front in self.each_relay(backend, keepAlive=keep_alive):
+                with self.subTest(keepAlive=keep_alive, relay=relay):
+                    self.keeps_alive(keep_alive, proxy, front, backend)
+
+    def keeps_alive(self, keep_alive, proxy, front, backend):
         client = self.connect(front)
         self.assert_echoes(client)
-        self.assertEqual(proxy.the_connection(route="echo")["keepAlive"], keep_alive)
+        self.assertEqual(proxy.the_connection(route="all")["keepAlive"], keep_alive)
         ours = (f"sport = :{front}", f"dport = :{backend.port}")  # to the client, to the backend
         for side in ours:
             shown = run(needed("ss"), "-tnoH", "state", "established", side).stdout
             self.assertEqual(len(shown.splitlines()), 1, shown)
             self.assertEqual(bool(re.search(r"timer:\(keepalive,", shown)), keep_alive, shown)
+        client.close()
+        proxy.emptied()

@@ -13,13 +13,8 @@ _BANNER = b"SSH-2.0-live\r\n"
 class ServerFirstTests(LiveCase):
     def test_a_route_that_asks_nothing_dials_at_once(self):
         """The banner comes to a client that has sent nothing, long before ``initialDataTimeout``."""
-        for acceleration in ("auto", "off"):
-            with self.subTest(acceleration=acceleration):
-                front = self.port()
-                self.proxy(
-                    route("ssh", front, self.backend(banner)),
-                    acceleration=acceleration, initialDataTimeout="60s",
-                )  # fmt: skip
+        for relay, _, front in self.each_relay(self.backend(banner), initialDataTimeout="60s"):
+            with self.subTest(relay=relay):
                 client = self.connect(front)
                 self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
                 self.assert_echoes(client)

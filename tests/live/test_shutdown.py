@@ -24,15 +24,10 @@ def _steady(_backend, sock):
 class ShutdownTests(LiveCase):
     def test_transfers_under_way_finish(self):
         """Under load, both relays: each client gets all of it, and the exit comes when the last one has."""
-        for acceleration in ("auto", "off"):
-            with self.subTest(acceleration=acceleration):
-                front = self.port()
-                proxy = self.proxy(
-                    route("steady", front, self.backend(_steady)),
-                    acceleration=acceleration, gracefulShutdownTimeout="20s",
-                )  # fmt: skip
+        for relay, proxy, front in self.each_relay(self.backend(_steady), gracefulShutdownTimeout="20s"):
+            with self.subTest(relay=relay):
                 clients = [self.connect(front) for _ in range(10)]
-                until(lambda: proxy.moved[1] > 0, "transfers under way")  # noqa: B023 - this round's
+                until(lambda: proxy.moved[1] > 0, "transfers under way")  # noqa: B023 - waited for here
                 got = {}
                 reading = [threading.Thread(target=self.whole, args=(each, got)) for each in clients]
                 for each in reading:

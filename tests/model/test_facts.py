@@ -55,7 +55,9 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(unmapped("::ffff:1:2"), "::ffff:1:2")
 
     def test_an_end_is_written_as_in_a_url(self):
-        self.assertEqual((str(Endpoint("::1", 80)), str(Endpoint("192.0.2.1", 80))), ("[::1]:80", "192.0.2.1:80"))
+        self.assertEqual(
+            (str(Endpoint("::1", 80)), str(Endpoint("192.0.2.1", 80))), ("[::1]:80", "192.0.2.1:80")
+        )
 
     def test_what_somebody_wrote_has_one_spelling(self):
         for written, one in (
@@ -94,7 +96,9 @@ class RecordTests(SynchronousTestCase):
 
     def test_it_begins_as_its_peers(self):
         record = ConnectionRecord(7, ACCEPTED)
-        self.assertEqual((record.id, record.client, record.listener, record.state), (7, PEER, ":443", State.ACCEPTED))
+        self.assertEqual(
+            (record.id, record.client, record.listener, record.state), (7, PEER, ":443", State.ACCEPTED)
+        )
         self.assertEqual((record.opened_at, record.last_activity_at, record.identified), (10.0, 10.0, False))
         self.assertIsNone(record.end(CloseReason.ADMIN))
 

@@ -112,7 +112,9 @@ class AdmitTests(SynchronousTestCase):
             admit = self.admit()
             record = self.come(admit)
             admit.route(record, routed(keep_alive=KeepAlive(enabled=wanted)))
-            self.assertEqual((record.route, record.keep_alive, record.state), ("web", wanted, State.CONNECTING))
+            self.assertEqual(
+                (record.route, record.keep_alive, record.state), ("web", wanted, State.CONNECTING)
+            )
             self.assertEqual(self.registry.tallies.route("web").active, 1)
 
 

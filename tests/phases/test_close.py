@@ -112,7 +112,7 @@ class LetGoTests(SynchronousTestCase):
         LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
-        self.assertTrue(self.client.far.gone)
+        self.assertTrue(self.client.far.ended)
         self.assert_gone()
 
     def test_where_there_is_no_half_close_the_word_is_said_and_that_is_all(self):

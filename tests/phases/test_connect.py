@@ -117,7 +117,9 @@ class ConnectTests(SynchronousTestCase):
         self.dialer.refusing = {"192.0.2.1"}
         connecting = self.connecting(to("192.0.2.1", "192.0.2.2"))
         self.dialer.fail("192.0.2.2", error.TimeoutError())
-        self.assertIs(self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.UPSTREAM_TIMEOUT)
+        self.assertIs(
+            self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.UPSTREAM_TIMEOUT
+        )
         self.assertEqual(self.dials(), 0)
 
     def test_no_target_is_unreachable(self):

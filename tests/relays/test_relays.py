@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from random import Random
+from typing import ClassVar
 
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -388,7 +389,7 @@ class RelayTests:
 
 
 class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
-    NARROW = {"window": 16 * 1024}
+    NARROW: ClassVar = {"window": 16 * 1024}
     #: Two windows and two buffers: what was on its way, and a chunk above the high-water mark.
     BOUND = 256 * 1024
 
@@ -454,7 +455,7 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
 
 
 class OverSockets(RelayTests):
-    NARROW = {"buffers": 16 * 1024}
+    NARROW: ClassVar = {"buffers": 16 * 1024}
     #: Four kernel buffers, which the kernel doubles, and a pipe of 1 MiB.
     BOUND = 2 * MIB
 

@@ -1,0 +1,393 @@
+"""The whole path of a connection, in memory: every way through it, and every way out."""
+
+from __future__ import annotations
+
+from twisted.internet import error
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.phases.close import LINGER
+from smartproxy.phases.listen import SILENT_FIN
+from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
+from smartproxy.wire.tls_alert import Alert
+from tests.pipes import Nature
+from tests.sessions.house import House, route
+
+OUTER = "198.51.100.9"
+SOURCE, DESTINATION = ("192.0.2.77", 4000), ("203.0.113.77", 443)
+HEADER = proxy_v2.build(SOURCE, DESTINATION)
+HELLO = client_hello.build("a.example")
+REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
+
+#: What a connection has to pass, and with what: every phase waits for something.
+LONG = {
+    "proxyIPs": [OUTER],
+    "proxyHeaderTimeout": "5s",
+    "initialDataTimeout": "60s",
+    "routes": [route(match={"domains": ["a.example"]})],
+}
+
+
+class Capitals(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(data.upper())
+
+
+CAPITALS = Factory.forProtocol(Capitals)
+
+
+def explode(facts):
+    raise ZeroDivisionError
+
+
+class WholePathTests(SynchronousTestCase):
+    def test_from_the_socket_to_the_end(self):
+        house = House(self, **LONG | {"sendProxyProtocol": 2})
+        client = house.client(OUTER)
+        record = house.record
+        self.assertEqual((record.state, record.client.host), (State.ACCEPTED, OUTER))
+        client.write(HEADER[:20])
+        house.settle()
+        client.write(HEADER[20:] + HELLO[:100])
+        house.settle()
+        self.assertEqual((record.state, tuple(record.client)), (State.DETECTING, SOURCE))
+        self.assertEqual(house.reactor.tcpClients, [])
+        client.write(HELLO[100:])
+        house.settle()
+        self.assertEqual((record.state, record.route, record.sni), (State.CONNECTING, "web", "a.example"))
+        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+        backend = house.backend()
+        self.assertEqual((record.state, str(record.target)), (State.RELAYING, "10.0.0.1:9000"))
+        self.assertEqual((record.relay, record.proxy_version), (Relay.TRANSPORT, 2))
+        self.assertEqual(backend.received, proxy_v2.build(SOURCE, DESTINATION) + HELLO)
+        backend.write(b"answer")
+        house.settle()
+        client.write(b"more")
+        client.fin()
+        house.settle()
+        self.assertTrue(backend.ended)
+        backend.write(b", late")
+        backend.fin()
+        house.settle()
+        self.assertEqual((client.received, client.ended), (b"answer, late", True))
+        house.assert_empty()
+        self.assertEqual(house.closed(), {"normal": 1})
+        tally = house.proxy.tallies.route("web")
+        self.assertEqual((tally.received, tally.sent), (len(HELLO) + 4, 12))
+        self.assertEqual(house.rejected(), {})
+
+    def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):
+        house = House(self)
+        client = house.client()
+        backend = house.backend()
+        backend.write(b"220 ready")
+        house.settle()
+        self.assertEqual(client.received, b"220 ready")
+
+    def test_what_the_client_says_meanwhile_is_held_and_bounded(self):
+        house = House(self, maxPendingDataSize="100KiB")
+        client = house.client()
+        client.write(bytes(1_000_000))
+        house.settle()
+        self.assertGreater(client.waiting, 500_000)
+        self.assertEqual(house.record.bytes_received, 0)
+        backend = house.backend()
+        self.assertEqual(len(backend.received), 1_000_000)
+        self.assertEqual(house.record.bytes_received, 1_000_000)
+
+    def test_keep_alive_is_the_routes(self):
+        house = House(self, keepAlive=True, routes=[route(keepAlive=False)])
+        house.client()
+        self.assertEqual(house.ends[0].getTcpKeepAlive(), False)
+        self.assertFalse(house.record.keep_alive)
+
+    def test_many_at_a_time_are_strangers_to_each_other(self):
+        house = House(self)
+        pairs = []
+        for number in range(5):
+            client = house.client(f"192.0.2.{number + 1}")
+            pairs.append((client, house.backend()))
+        for number, (client, backend) in enumerate(pairs):
+            client.write(b"%d" % number)
+            house.settle()
+            self.assertEqual(backend.received, b"%d" % number)
+        self.assertEqual(house.proxy.registry.by_route, {"web": 5})
+
+    def test_a_chain_of_ours_limits_by_the_real_client(self):
+        """F47."""
+        house = House(self, proxyIPs=[OUTER], maxConnectionsPerIP=1)
+        for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+            client = house.client(OUTER)
+            client.write(proxy_v1.build((ip, 1), DESTINATION))
+            house.settle()
+        self.assertEqual(house.rejected(), {"ip_limit": 1})
+        self.assertEqual(house.proxy.registry.by_ip, {"192.0.2.1": 1, "192.0.2.2": 1})
+
+
+class WaysOutTests(SynchronousTestCase):
+    """Whoever leaves, and in whichever phase: nothing is left, and it is counted once."""
+
+    def phases(self):
+        """A client in each phase, with its backend where there is one."""
+        for name, said, dialled in (
+            ("header", b"", False),
+            ("within the header", HEADER[:10], False),
+            ("first bytes", HEADER, False),
+            ("within the hello", HEADER + HELLO[:50], False),
+            ("connecting", HEADER + HELLO, False),
+            ("relaying", HEADER + HELLO, True),
+        ):
+            house = House(self, **LONG)
+            client = house.client(OUTER)
+            client.write(said)
+            house.settle()
+            yield name, house, client, house.backend() if dialled else None
+
+    def test_a_client_that_resets(self):
+        for name, house, client, backend in self.phases():
+            with self.subTest(name):
+                client.rst()
+                house.settle()
+                house.assert_empty()
+                label = "web" if name in ("connecting", "relaying") else ""
+                self.assertEqual(house.closed(label), {"client_reset": 1})
+                self.assertEqual(house.rejected(), {})
+                if name == "connecting":
+                    self.assertTrue(house.reactor.connectors[-1].stoppedConnecting)
+                if backend is not None:
+                    self.assertTrue(backend.was_reset)
+
+    def test_a_client_that_ends(self):
+        for name, house, client, backend in self.phases():
+            with self.subTest(name):
+                client.fin()
+                house.settle()
+                house.pass_time(SILENT_FIN + 0.2)
+                if name == "relaying":
+                    self.assertTrue(backend.ended)
+                    backend.fin()
+                elif name == "connecting":
+                    self.assertFalse(house.reactor.connectors[-1].stoppedConnecting)
+                    late = house.backend()
+                    self.assertEqual((late.received, late.ended), (HELLO, True))
+                    late.fin()
+                house.settle()
+                house.pass_time(LINGER + 0.2)
+                house.assert_empty()
+                self.assertEqual(sum(house.rejected().values()) + sum(self.all_closed(house).values()), 1)
+
+    def all_closed(self, house):
+        return {name: sum(tally.closed.values()) for name, tally in house.proxy.tallies.routes.items()}
+
+    def test_ended_by_the_administrator(self):
+        for name, house, client, backend in self.phases():
+            with self.subTest(name):
+                number = house.record.id
+                self.assertTrue(house.proxy.end_connection(number))
+                house.settle()
+                self.assertFalse(house.proxy.end_connection(number))
+                house.assert_empty()
+                self.assertTrue(client.was_reset)
+                label = "web" if name in ("connecting", "relaying") else ""
+                self.assertEqual(house.closed(label), {"admin": 1})
+                if backend is not None:
+                    self.assertTrue(backend.was_reset)
+
+    def test_ended_by_the_stop_of_the_proxy(self):
+        for name, house, client, _ in self.phases():
+            with self.subTest(name):
+                if name != "relaying":
+                    continue
+                stopped = house.proxy.stopService()
+                house.settle()
+                self.assertNoResult(stopped)
+                house.pass_time(29.8)
+                self.assertNoResult(stopped)
+                house.pass_time(0.4)
+                self.successResultOf(stopped)
+                self.assertTrue(client.was_reset)
+                self.assertEqual(house.closed(), {"shutdown": 1})
+                house.assert_empty()
+
+    def test_time_is_over(self):
+        for name, house, client, backend in self.phases():
+            with self.subTest(name):
+                house.pass_time(70)
+                if backend is None and name != "connecting":
+                    house.assert_empty()
+                    expected = {
+                        "header": {"initial_data_timeout": 1},
+                        "within the header": {"proxy_header_timeout": 1},
+                        "first bytes": {"initial_data_timeout": 1},
+                        "within the hello": {"initial_data_timeout": 1},
+                    }
+                    self.assertEqual(house.rejected(), expected[name])
+                    self.assertTrue(client.ended)
+
+    def test_a_backend_that_does_not_take_it(self):
+        for exception, reason in (
+            (error.ConnectionRefusedError(), "upstream_refused"),
+            (error.TimeoutError(), "upstream_timeout"),
+            (error.NoRouteError(), "upstream_unreachable"),
+        ):
+            house = House(self, **LONG)
+            client = house.client()
+            client.write(HELLO)
+            house.settle()
+            house.backend_fails(exception)
+            self.assertEqual(client.received, tls_alert.build(Alert.INTERNAL_ERROR))
+            client.fin()
+            house.settle()
+            house.assert_empty()
+            self.assertEqual((house.rejected(), house.closed()), ({reason: 1}, {}))
+
+    def test_a_backend_that_ends_in_the_relay(self):
+        for end, reason in (("rst", "upstream_reset"), ("close", "normal")):
+            house = House(self, **LONG)
+            client = house.client()
+            client.write(HELLO)
+            house.settle()
+            backend = house.backend()
+            getattr(backend, end)()
+            house.settle()
+            self.assertEqual((client.was_reset, client.ended), (end == "rst", end == "close"))
+            client.close()
+            house.settle()
+            house.assert_empty()
+            self.assertEqual(house.closed(), {reason: 1})
+
+    def test_the_next_target_takes_it(self):
+        house = House(self, routes=[route(hosts=["10.0.0.1", "10.0.0.2"])])
+        client = house.client()
+        client.write(b"ask")
+        house.settle()
+        house.backend_fails()
+        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+        backend = house.backend()
+        self.assertEqual(backend.received, b"ask")
+        self.assertEqual(str(house.record.target), "10.0.0.2:9000")
+        self.assertEqual(house.rejected(), {})
+
+    def test_a_backend_that_refuses_ten_thousand_times(self):
+        """F46."""
+        house = House(self)
+        for number in range(10_000):
+            house.client(f"10.1.{number >> 8}.{number & 255}")
+            house.backend_fails()
+            house.ends.clear()
+        house.assert_empty()
+        self.assertEqual(house.rejected(), {"upstream_refused": 10_000})
+        self.assertEqual(house.proxy.registry.opened, 10_000)
+        house.pass_time(LINGER + 0.2)
+        self.assertEqual(len(house.proxy._machinery.deadlines), 0)
+
+    def test_a_callable_that_raises_is_logged_and_counted(self):
+        target = {"host": "10.0.0.1", "port": 9000}
+        house = House(self, routes=[route(action={"type": "forward", "targets": [target]})])
+        plan = house.proxy.plan.routes[0].targets[0]
+        object.__setattr__(plan, "hosts", explode)
+        client = house.client()
+        house.assert_empty()
+        self.assertTrue(client.was_reset)
+        self.assertEqual(house.closed(), {"error": 1})
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+
+class RefusalTests(SynchronousTestCase):
+    def refused(self, house, said=b"", ip="192.0.2.1"):
+        client = house.client(ip)
+        client.write(said)
+        house.settle()
+        client.fin()
+        house.settle()
+        house.assert_empty()
+        return client
+
+    def test_nobody_has_this_name(self):
+        house = House(self, **LONG)
+        other = self.refused(house, client_hello.build("b.example"))
+        self.assertEqual(other.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
+        http = self.refused(house, REQUEST.replace(b"a.example", b"b.example"))
+        self.assertTrue(http.received.startswith(b"HTTP/1.1 404 "))
+        self.assertEqual(house.rejected(), {"no_route": 2})
+
+    def test_tls_that_is_none(self):
+        house = House(self, **LONG)
+        client = self.refused(house, b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
+        self.assertEqual(client.received, tls_alert.build(Alert.DECODE_ERROR))
+        self.assertEqual(house.rejected(), {"tls_error": 1})
+
+    def test_the_lists(self):
+        lists = {"ipBlockList": ["192.0.2.66"], "ipAllowList": ["192.0.2.0/24"]}
+        house = House(self, routes=[route(match={"domains": ["a.example"]}, security=lists)])
+        for ip in ("192.0.2.66", "10.0.0.1"):
+            client = self.refused(house, REQUEST, ip)
+            self.assertTrue(client.received.startswith(b"HTTP/1.1 403 "))
+        self.assertEqual(house.rejected(), {"ip_blocked": 1, "ip_not_allowed": 1})
+        self.assertEqual(house.reactor.tcpClients, [])
+
+    def test_too_many(self):
+        house = House(self, maxConnections=2)
+        self.assertIsNotNone(house.client())
+        self.assertIsNotNone(house.client())
+        self.assertIsNone(house.client())
+        self.assertEqual(house.rejected(), {"global_limit": 1})
+
+    def test_a_header_that_is_required(self):
+        """F15."""
+        house = House(self, proxyIPs=[OUTER], acceptProxyProtocol="require")
+        self.refused(house, b"hello", OUTER)
+        self.assertEqual(house.rejected(), {"proxy_header_missing": 1})
+
+    def test_a_header_of_a_stranger_is_payload(self):
+        """F14."""
+        house = House(self, proxyIPs=[OUTER])
+        client = house.client("192.0.2.1")
+        client.write(HEADER)
+        house.settle()
+        backend = house.backend()
+        self.assertEqual(backend.received, HEADER)
+        self.assertEqual(house.record.client.host, "192.0.2.1")
+
+    def test_silent_ones_are_closed_and_the_others_are_served(self):
+        """F1."""
+        house = House(self, **LONG)
+        silent = [house.client(f"10.0.{n >> 8}.{n & 255}") for n in range(500)]
+        served = house.client()
+        served.write(HELLO)
+        house.settle()
+        backend = house.backend()
+        house.pass_time(60.3)
+        self.assertTrue(all(client.ended for client in silent))
+        self.assertEqual(house.rejected(), {"initial_data_timeout": 500})
+        backend.write(b"still here")
+        house.settle()
+        self.assertEqual(served.received, b"still here")
+
+    def test_one_that_does_not_read_its_refusal_is_cut(self):
+        house = House(self, **LONG)
+        client = house.client(nature=Nature(window=4096))
+        client.write(REQUEST.replace(b"a.example", b"b.example"))
+        house.settle()
+        house.pass_time(LINGER + 0.2)
+        self.assertTrue(client.was_reset)
+        house.assert_empty()
+
+
+class HandlerTests(SynchronousTestCase):
+    def house(self, handler):
+        action = {"type": "handler", "handler": f"tests.sessions.test_path:{handler}"}
+        return House(self, routes=[route(action=action)])
+
+    def test_a_protocol_factory_serves(self):
+        house = self.house("CAPITALS")
+        client = house.client()
+        client.write(b"hello")
+        house.settle()
+        self.assertEqual((client.received, house.reactor.tcpClients), (b"HELLO", []))
+        self.assertEqual((house.record.bytes_received, house.record.bytes_sent), (5, 5))
+        house.proxy.end_connection(house.record.id)
+        house.settle()
+        house.assert_empty()
+        self.assertEqual(house.closed(), {str(CloseReason.ADMIN): 1})
