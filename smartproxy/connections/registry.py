@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from smartproxy.model.record import ConnectionRecord
 
 if TYPE_CHECKING:
-    from smartproxy.model.outcome import CloseReason
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
+    from smartproxy.model.outcome import CloseReason
     from smartproxy.model.tallies import RouteTally, Tallies
 
 #: The route label of a client that left before a route was found for it.

@@ -92,7 +92,7 @@ class _Side:
 
     def ready(self, events: int) -> None:
         """The poller's word: the socket has changed."""
-        if events & WRITABLE and not self.writable and not events & BROKEN:
+        if events & WRITABLE and not self.writable:
             self.writable = True
             self.peer.pump()
         if events & READABLE and not self.relay.over:

@@ -5,70 +5,14 @@ from __future__ import annotations
 import socket
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
-from twisted.internet.protocol import Protocol
-from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from twisted.internet.interfaces import IConsumer, IPushProducer, ITCPTransport
 from zope.interface.verify import verifyObject
 
 from smartproxy.flow.stream import Stream
-from tests.pumps import Pump
-
-MIB = 1 << 20
+from tests.flow.streams import MIB, Heard, StreamCase
 
 
-class Heard(Protocol):
-    """Notes what a transport tells it, in order."""
-
-    def __init__(self):
-        self.told = []
-        self.received = b""
-
-    def dataReceived(self, data):
-        self.received += data
-
-    def connectionLost(self, reason):
-        self.told.append(reason.type)
-
-
-@implementer(IHalfCloseableProtocol)
-class HalfHeard(Heard):
-    def readConnectionLost(self):
-        self.told.append("fin")
-
-    def writeConnectionLost(self):
-        self.told.append("fin sent")
-
-
-class Producer:
-    """Notes what a transport asks of it."""
-
-    def __init__(self, on_resume=lambda: None):
-        self.asked = []
-        self.on_resume = on_resume
-
-    def pauseProducing(self):
-        self.asked.append("pause")
-
-    def resumeProducing(self):
-        self.asked.append("resume")
-        self.on_resume()
-
-    def stopProducing(self):
-        self.asked.append("stop")
-
-
-class StreamTests(SynchronousTestCase):
-    def setUp(self):
-        self.pump = Pump(self)
-
-    def stream(self, protocol=HalfHeard, **buffers):
-        sock, far = self.pump.connection(**buffers)
-        heard = protocol()
-        stream = Stream(sock, self.pump.poller, heard)
-        heard.makeConnection(stream)
-        return stream, heard, far
-
+class StreamTests(StreamCase):
     # -- interfaces ----------------------------------------------------------------------------------
 
     def test_keeps_twisteds_interfaces(self):
@@ -321,97 +265,6 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(heard.told, [ZeroDivisionError])
         self.assertTrue(far.was_reset)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    # -- producers -----------------------------------------------------------------------------------
-
-    def test_a_push_producer_is_paused_while_much_waits(self):
-        stream, _, far = self.stream(buffers=16384)
-        producer = Producer()
-        stream.registerProducer(producer, True)
-        far.reading = False
-        stream.write(bytes(1000))
-        self.assertEqual(producer.asked, [])
-        stream.write(bytes(MIB))
-        stream.write(bytes(MIB))
-        self.assertEqual(producer.asked, ["pause"])
-        self.pump.settle()
-        self.assertEqual(producer.asked, ["pause"])
-        far.reading = True
-        self.pump.settle()
-        self.assertEqual(producer.asked, ["pause", "resume"])
-        self.assertEqual(len(far.received), 2 * MIB + 1000)
-
-    def test_a_pull_producer_is_asked_again_and_again(self):
-        stream, _, far = self.stream()
-        pieces = [b"%d," % number for number in range(100)]
-
-        def produce():
-            if pieces:
-                stream.write(pieces.pop(0))
-            else:
-                stream.unregisterProducer()
-                stream.loseConnection()
-
-        stream.registerProducer(Producer(produce), False)
-        self.pump.until(lambda: far.ended)
-        self.assertEqual(far.received, b"".join(b"%d," % number for number in range(100)))
-
-    def test_a_pull_producer_goes_on_after_a_write_that_waited(self):
-        stream, _, far = self.stream(buffers=16384)
-        pieces = [bytes(MIB)] * 3
-
-        def produce():
-            if pieces:
-                stream.write(pieces.pop(0))
-            else:
-                stream.unregisterProducer()
-
-        stream.registerProducer(Producer(produce), False)
-        self.pump.until(lambda: len(far.received) == 3 * MIB)
-        self.pump.settle()
-        self.assertEqual(pieces, [])
-
-    def test_the_end_waits_for_the_producer_which_may_write_on(self):
-        """Twisted's ``FileSender``: the end is asked for at once, and comes behind the file."""
-        for end in ("loseConnection", "loseWriteConnection"):
-            with self.subTest(end):
-                stream, _, far = self.stream()
-                pieces = [b"1", b"2", b"3"]
-
-                def produce(stream=stream, pieces=pieces):
-                    if pieces:
-                        stream.write(pieces.pop(0))
-                    else:
-                        stream.unregisterProducer()
-
-                stream.registerProducer(Producer(produce), False)
-                getattr(stream, end)()
-                self.pump.until(lambda far=far: far.ended)
-                self.assertEqual(far.received, b"123")
-
-    def test_only_one_producer_at_a_time(self):
-        stream, _, _ = self.stream()
-        stream.registerProducer(Producer(), True)
-        self.assertRaises(RuntimeError, stream.registerProducer, Producer(), True)
-        stream.unregisterProducer()
-        stream.registerProducer(Producer(), True)
-
-    def test_a_producer_is_stopped_when_the_connection_is_lost(self):
-        stream, heard, far = self.stream()
-        producer = Producer()
-        stream.registerProducer(producer, True)
-        far.rst()
-        self.pump.settle()
-        self.assertEqual((producer.asked, heard.told), (["stop"], [ConnectionLost]))
-        late = Producer()
-        stream.registerProducer(late, True)
-        self.assertEqual(late.asked, ["stop"])
-
-    def test_stopped_as_a_producer_it_closes(self):
-        stream, heard, _ = self.stream()
-        stream.stopProducing()
-        self.pump.settle()
-        self.assertEqual(heard.told, [ConnectionDone])
 
     # -- giving it away ------------------------------------------------------------------------------
 

@@ -39,20 +39,22 @@ class LiveCase(unittest.TestCase):
         proxy.ready()
         return proxy
 
-    def each_relay(self, backend, *, domains=(), **settings):
-        """Two proxies before ``backend``, one for each way to relay: the relay's name, the proxy and its port.
-
-        They start at the same time, which halves the wait.
-        """
-        started = []
-        for acceleration, relay in (("auto", "splice"), ("off", "transport")):
-            front = self.port()
-            asked = {"routes": [route("all", front, backend, domains=list(domains))]}
-            proxy = Proxy(self.directory, {**asked, "acceleration": acceleration, **settings})
-            started.append((relay, self.starting(proxy), front))
-        for _, proxy, _ in started:
+    def proxies(self, *settings):
+        """A proxy for each of these settings, all ready. They start at the same time, which saves a wait."""
+        started = [self.starting(Proxy(self.directory, each)) for each in settings]
+        for proxy in started:
             proxy.ready()
         return started
+
+    def each_relay(self, backend, *, domains=(), **settings):
+        """Two proxies before ``backend``, one for each way to relay: the relay's name, the proxy and its port."""
+        fronts = [self.port(), self.port()]
+        asked = [
+            {"routes": [route("all", front, backend, domains=list(domains))], "acceleration": acceleration}
+            for front, acceleration in zip(fronts, ("auto", "off"), strict=True)
+        ]
+        proxies = self.proxies(*({**each, **settings} for each in asked))
+        return list(zip(("splice", "transport"), proxies, fronts, strict=True))
 
     def starting(self, proxy):
         """Look after a proxy that has been started."""

@@ -15,10 +15,15 @@ class ChainTests(LiveCase):
         backend = self.backend(announced)
         self.outside, inside = self.port(), self.port()
         action = {"sendProxyProtocol": version}
-        inner = self.proxy(
-            route("inner", inside, backend, action=action), proxyIPs=["127.0.0.1"], **inner_keys
+        onward = {"host": "127.0.0.1", "port": inside}
+        inner, _ = self.proxies(
+            {
+                "routes": [route("inner", inside, backend, action=action)],
+                "proxyIPs": ["127.0.0.1"],
+                **inner_keys,
+            },
+            {"routes": [route("outer", self.outside, onward, action=action)]},
         )
-        self.proxy(route("outer", self.outside, {"host": "127.0.0.1", "port": inside}, action=action))
         return inner, backend
 
     def test_the_backend_sees_the_client(self):

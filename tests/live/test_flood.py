@@ -11,7 +11,7 @@ from tests.live.backends import echo
 from tests.live.case import LiveCase, route
 from tests.live.waiting import until
 
-_MANY = 4000
+_MANY = 2000
 FLOODER = "127.0.0.66"
 
 

@@ -142,7 +142,9 @@ class TlvTests(LiveCase):
         )
         self.assertEqual(self.without_sum(told.tlvs), self.without_sum(said.tlvs))
 
-    def test_they_mean_what_happened(self):
+        self.assert_they_mean_what_happened()
+
+    def assert_they_mean_what_happened(self):
         """Name, identifier, TLS version and the client certificate's name."""
         told, raw = self.inner.seen[-1]
         values = dict(told.tlvs)

@@ -105,6 +105,7 @@ class ShutdownTests(LiveCase):
         client = self.connect(front)
         words = os.urandom(1 << 20)
         client.sendall(words)
+        until(lambda: proxy.active == 1, "the connection accepted")
         proxy.signal()
         until(lambda: proxy.ask("/readyz")[0] == 503, "no longer ready")
         client.sendall(words)

@@ -29,86 +29,51 @@ http {{
 """
 
 
-class Told(LiveCase):
-    """A client, us, and a peer that tells what it was told."""
-
-    __test__ = False
-    peer_port = 0
-
-    def told(self, version, host="127.0.0.1"):
-        """What the peer understood, as words, and the client's and our own end of its connection."""
-        ours = self.port()
-        target = {"host": "127.0.0.1", "port": self.peer_port}
-        action = {"sendProxyProtocol": version}
-        proxy = self.proxy(route("named", ours, target, action=action, domains=["live.test"]))
-        client = self.connect(ours, host)
-        name = client.getsockname()[:2]
-        client.sendall(b"GET / HTTP/1.1\r\nHost: live.test\r\nConnection: close\r\n\r\n")
-        answer = read_to_end(client).decode()
-        self.assertTrue(answer.startswith("HTTP/1.1 200 "), answer)
-        client.close()
-        proxy.emptied()
-        body = answer.partition("\r\n\r\n")[2]
-        return body.split(), name, (host, ours)
-
-    def assert_told(self, words, client, ours):
-        """Who the client is, and where it had connected to."""
-        self.assertEqual(words[:4], [client[0], str(client[1]), ours[0], str(ours[1])])
+_TLVS = {"version": 2, "tlvs": ["authority", "uniqueId", "crc32c"]}
+_SENDING = (1, 2, _TLVS)
 
 
-class HaproxyTests(Told):
-    __test__ = True
+class ToldTests(LiveCase):
+    """A client, us, and a peer that tells what it was told: with each header, over both families."""
 
-    def setUp(self):
-        super().setUp()
-        self.peer_port = self.port()
+    def test_haproxy(self):
+        """It checks the CRC32c, too, and would close the connection if that were wrong."""
+        port = self.port()
         reply = f'http-request return status 200 content-type text/plain lf-string "{_TOLD}"'
-        haproxy(
-            self,
-            self.peer_port,
-            f"frontend f\n mode http\n bind 127.0.0.1:{self.peer_port} accept-proxy\n {reply}",
-        )
+        haproxy(self, port, f"frontend f\n mode http\n bind 127.0.0.1:{port} accept-proxy\n {reply}")
+        for sending, words in self.told_by(port):
+            if sending is _TLVS:
+                self.assertEqual(words[4], "live.test")
+                self.assertRegex(words[5], "^[0-9a-f]{16}-[0-9a-f]+$")
 
-    def test_version_1(self):
-        self.assert_told(*self.told(1))
-
-    def test_version_1_over_ipv6(self):
-        self.assert_told(*self.told(1, host="::1"))
-
-    def test_version_2_with_tlvs(self):
-        """HAProxy checks the CRC32c, too: it would close the connection if that were wrong."""
-        sending = {"version": 2, "tlvs": ["authority", "uniqueId", "crc32c"]}
-        words, client, ours = self.told(sending)
-        self.assert_told(words, client, ours)
-        self.assertEqual(words[4], "live.test")
-        self.assertRegex(words[5], "^[0-9a-f]{16}-1$")
-
-    def test_version_2_with_tlvs_over_ipv6(self):
-        sending = {"version": 2, "tlvs": ["authority", "uniqueId", "crc32c"]}
-        words, client, ours = self.told(sending, host="::1")
-        self.assert_told(words, client, ours)
-        self.assertEqual(words[4], "live.test")
-
-
-class NginxTests(Told):
-    __test__ = True
-
-    def setUp(self):
-        super().setUp()
+    def test_nginx(self):
         program = needed("nginx")
-        self.peer_port = self.port()
-        text = _NGINX.format(directory=self.directory, port=self.peer_port)
-        file = self.file("nginx.conf", text)
-        self.program(program, "-c", file, "-p", self.directory).listens(self.peer_port)
+        port = self.port()
+        file = self.file("nginx.conf", _NGINX.format(directory=self.directory, port=port))
+        self.program(program, "-c", file, "-p", self.directory).listens(port)
+        self.assertEqual(len(list(self.told_by(port))), 2 * len(_SENDING))
 
-    def test_version_1(self):
-        self.assert_told(*self.told(1))
-
-    def test_version_1_over_ipv6(self):
-        self.assert_told(*self.told(1, host="::1"))
-
-    def test_version_2_with_tlvs(self):
-        self.assert_told(*self.told({"version": 2, "tlvs": ["authority", "uniqueId", "crc32c"]}))
-
-    def test_version_2_over_ipv6(self):
-        self.assert_told(*self.told(2, host="::1"))
+    def told_by(self, port):
+        """What the peer understood, in words: the client's own end of its connection, and ours."""
+        ports = [self.port() for _ in _SENDING]
+        target = {"host": "127.0.0.1", "port": port}
+        proxy = self.proxy(
+            *(
+                route(
+                    f"to {each}", each, target, action={"sendProxyProtocol": sending}, domains=["live.test"]
+                )
+                for each, sending in zip(ports, _SENDING, strict=True)
+            )
+        )
+        for ours, sending in zip(ports, _SENDING, strict=True):
+            for host in ("127.0.0.1", "::1"):
+                client = self.connect(ours, host)
+                client.sendall(b"GET / HTTP/1.1\r\nHost: live.test\r\nConnection: close\r\n\r\n")
+                answer = read_to_end(client).decode()
+                self.assertTrue(answer.startswith("HTTP/1.1 200 "), answer)
+                words = answer.partition("\r\n\r\n")[2].split()
+                name, number = client.getsockname()[:2]
+                self.assertEqual(words[:4], [name, str(number), host, str(ours)], sending)
+                client.close()
+                yield sending, words
+        proxy.emptied()
