@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.logger import Logger
 from twisted.python import usage
 
 from smartproxy.errors import ConfigurationError
@@ -18,6 +19,8 @@ from smartproxy.settings import Settings
 
 if TYPE_CHECKING:
     from twisted.application.service import IService
+
+log = Logger()
 
 #: Exit codes of the contract.
 INVALID, UNBOUND = 2, 3
@@ -32,6 +35,13 @@ class Options(usage.Options):
     longdesc = "A TCP/TLS/HTTP proxy. It runs in the foreground with twistd's own -n."
     optParameters: ClassVar = [["config", "c", None, "The configuration: a .yaml, .json or .toml file."]]
     optFlags: ClassVar = [["check", None, "Validate the configuration and exit."]]
+
+    def parseOptions(self, options: Any = None) -> None:
+        """As ever, but wrong usage has the exit code that it has in every other command of ours."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as wrong:
+            _leave(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
 
     def postOptions(self) -> None:
         """Read the configuration: what is wrong with it is said before anything starts."""
@@ -76,16 +86,27 @@ def makeService(options: Any) -> IService:
 
     told: Any = reactor
     adopt(told)
-    told.callWhenRunning(_stop_on_sigterm, told)
-    return TwistdProxy(options["settings"])
+    proxy = TwistdProxy(options["settings"])
+    told.callWhenRunning(_heed_signals, told, proxy)
+    return proxy
 
 
-def _stop_on_sigterm(reactor: Any) -> None:
-    """Make a stop that was asked for a success: exit code 0.
+def _heed_signals(reactor: Any, proxy: SmartProxy) -> None:
+    """SIGTERM drains and ends in exit code 0; SIGHUP reads the configuration again.
 
-    Under Twisted's own handler of SIGTERM twistd drains, too, but then ends itself with the same signal.
+    Under Twisted's own handler of SIGTERM twistd drains, too, but then ends itself with the same signal; SIGHUP
+    it leaves to the system, which would end the process without a drain.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(_stop, reactor))
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(_reload, proxy))
+
+
+def _reload(proxy: SmartProxy) -> None:
+    log.info("SIGHUP: reading the configuration again")
+    proxy.reload().addCallbacks(
+        lambda _: log.info("the new configuration is in force"),
+        lambda why: log.error("the old configuration goes on: {why}", why=why.getErrorMessage()),
+    )
 
 
 def _stop(reactor: Any) -> None:

@@ -14,6 +14,7 @@ from smartproxy.flow.half_close import end_output
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import http_head, tls_alert
+from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -41,12 +42,24 @@ _STATUSES = {
 }
 
 
-def last_word(protocol: Protocol, reason: RejectReason) -> bytes:
-    """What a client that speaks ``protocol`` is told; a hello that is none was TLS before it was anything."""
+#: Refused for what its first bytes are, or are not yet: only then do these say what to answer.
+_BY_FIRST_BYTES = frozenset({RejectReason.NO_ROUTE, RejectReason.INITIAL_DATA_TIMEOUT})
+
+
+def last_word(protocol: Protocol, reason: RejectReason, held: bytes = b"") -> bytes:
+    """What a client that speaks ``protocol`` is told; a hello that is none was TLS before it was anything.
+
+    ``held``: its first bytes. They may be a request that nobody could make out, or half of one.
+    """
     if protocol is Protocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is Protocol.HTTP:
         return http_head.build_refusal(*_STATUSES.get(reason, (503, "Service Unavailable")))
+    if reason in _BY_FIRST_BYTES and http_head.begins_request(held):
+        head = http_head.parse(held)
+        if isinstance(head, Malformed):
+            return http_head.refusal_of(head)
+        return http_head.build_refusal(408, "Request Timeout")
     return b""
 
 
@@ -79,7 +92,7 @@ class LetGo:
 
     def refuse(self, side: Side, protocol: Protocol, reason: RejectReason) -> None:
         """Say so where the protocol has words for it, and close."""
-        word = last_word(protocol, reason)
+        word = last_word(protocol, reason, side.held)
         if not word or side.ended:
             side.transport.write(word)
             side.link(_Lingering(side, self._deadlines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import socket
 import unittest
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.live.backends import echo
 from tests.live.case import LiveCase, route
 from tests.live.programs import environment, run
 from tests.live.proxy import Proxy, twistd
+from tests.live.waiting import until
 
 _LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
@@ -48,6 +50,14 @@ class ExitCodeTests(LiveCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("none.yaml: cannot be read", done.stderr)
 
+    def test_wrong_usage_is_2_and_says_what(self):
+        for wrong, words in ((["--bogus"], "--bogus"), ([], "--config FILE is required")):
+            done = run(
+                *twistd(), "-n", "--pidfile=", "smartproxy", *wrong, env=environment(), cwd=self.directory
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(words, done.stderr)
+
     def test_check_starts_nothing(self):
         """0 for a valid one, though its port is taken; 2 for an invalid one."""
         with socket.socket() as taken:
@@ -82,9 +92,26 @@ class ExitCodeTests(LiveCase):
                     self.assertRegex(said, rf"cannot listen on 127\.0\.0\.1:{port}: .*Address already in use")
                     self.assertNotIn("Traceback", said)
 
-    def test_a_wrong_option_is_not_started(self):
-        done = self.twistd(self.directory / "none.yaml", "--no-such-option")
-        self.assertNotEqual(done.returncode, 0)
+
+class HangUpTests(LiveCase):
+    def test_sighup_reads_the_configuration_again(self):
+        """A new route is served and the connection that lives goes on; a broken file changes nothing."""
+        front, second = self.port(), self.port()
+        backend = self.backend(echo)
+        proxy = self.proxy(route("one", front, backend))
+        client = self.connect(front)
+        self.assert_echoes(client)
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", second, backend))
+        proxy.file.write_text(json.dumps(settings))
+        proxy.signal(signal.SIGHUP)
+        until(lambda: "the new configuration is in force" in proxy.printed, "the reload")
+        self.assert_echoes(self.connect(second))
+        proxy.file.write_text("{")
+        proxy.signal(signal.SIGHUP)
+        until(lambda: "the old configuration goes on" in proxy.printed, "the refusal")
+        self.assert_echoes(self.connect(second))
+        self.assert_echoes(client)
 
 
 @unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then become somebody else")

@@ -40,6 +40,22 @@ class LastWordTests(SynchronousTestCase):
             self.assertTrue(word.startswith(b"HTTP/1.1 " + status + b" "), word)
             self.assertIn(b"\r\n\r\n", word)
 
+    def test_a_request_that_nobody_can_make_out_is_told_what_is_wrong_with_it(self):
+        for held, status in (
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
+            (b"GET / HTTP/3.7\r\n\r\n", b"505"),
+            (b"GET /" + b"a" * 9000, b"414"),
+        ):
+            word = last_word(Protocol.RAW, RejectReason.NO_ROUTE, held)
+            self.assertTrue(word.startswith(b"HTTP/1.1 " + status + b" "), word)
+
+    def test_half_a_request_that_takes_too_long_is_told_so(self):
+        word = last_word(Protocol.UNSEEN, RejectReason.INITIAL_DATA_TIMEOUT, b"GET / HTTP/1.1\r\nHo")
+        self.assertTrue(word.startswith(b"HTTP/1.1 408 "), word)
+
+    def test_bytes_that_only_resemble_a_request_are_no_reason_to_answer_another_refusal(self):
+        self.assertEqual(last_word(Protocol.UNSEEN, RejectReason.UPSTREAM_REFUSED, b"GET key\r\n"), b"")
+
     def test_others_are_told_nothing(self):
         for protocol in (Protocol.RAW, Protocol.UNSEEN):
             for reason in set(RejectReason) - {RejectReason.TLS_ERROR}:
