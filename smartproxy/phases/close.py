@@ -42,6 +42,11 @@ _STATUSES = {
 }
 
 
+#: Refused for its target's sake. Where the protocol has no word for that, a FIN would be taken for an empty
+#: answer; a RST is what the client would have got from the target.
+_UPSTREAM = frozenset(
+    {RejectReason.UPSTREAM_REFUSED, RejectReason.UPSTREAM_UNREACHABLE, RejectReason.UPSTREAM_TIMEOUT}
+)
 #: Refused for what its first bytes are, or are not yet: only then do these say what to answer.
 _BY_FIRST_BYTES = frozenset({RejectReason.NO_ROUTE, RejectReason.INITIAL_DATA_TIMEOUT})
 
@@ -93,6 +98,9 @@ class LetGo:
     def refuse(self, side: Side, protocol: Protocol, reason: RejectReason) -> None:
         """Say so where the protocol has words for it, and close."""
         word = last_word(protocol, reason, side.held)
+        if not word and reason in _UPSTREAM:
+            self.cut(side)
+            return
         if not word or side.ended:
             side.transport.write(word)
             side.link(_Lingering(side, self._deadlines))

@@ -78,6 +78,13 @@ class LetGoTests(SynchronousTestCase):
         self.assertFalse(self.client.far.was_reset)
         self.assert_gone()
 
+    def test_a_target_that_failed_is_a_cut_where_there_is_no_word_for_it(self):
+        """A FIN would be taken for an empty answer."""
+        self.client = Client(nature=Nature())
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.UNSEEN, RejectReason.UPSTREAM_REFUSED)
+        self.client.clock.advance(0)
+        self.assertTrue(self.client.far.was_reset)
+
     def test_the_word_is_said_and_the_end_of_it_is_heard(self):
         for protocol, word in (
             (Protocol.HTTP, b"HTTP/1.1 404 "),
