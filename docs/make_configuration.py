@@ -90,6 +90,7 @@ GROUPS = {
         "inactivityTimeout",
         "halfCloseTimeout",
         "maxConnectionLifetime",
+        "timeoutJitter",
         "gracefulShutdownTimeout",
     ),
     "Keep-alive": (
@@ -97,6 +98,9 @@ GROUPS = {
         "keepAliveTreatment",
         "keepAliveInactivityMultiplier",
         "extendedKeepAliveLifetime",
+        "keepAliveInitialDelay",
+        "keepAliveInterval",
+        "keepAliveCount",
     ),
     "Limits": ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute", "maxPendingDataSize"),
     "Looking after connections": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
@@ -105,7 +109,7 @@ GROUPS = {
 
 #: The tables, in the order in which a reader meets them.
 TABLES = (
-    "Route", "Match", "Action", "Target", "ProxyHeader", "Security", "LoadBalancing", "Defaults",
+    "Route", "Match", "Action", "Response", "Target", "ProxyHeader", "Security", "LoadBalancing", "Defaults",
     "ZombieDetection", "Cleanup", "Metrics", "Admin", "AccessLog",
     "Tls", "RouteTls", "Certificate", "ClientAuth", "UpstreamTls", "Ciphers",
 )  # fmt: skip

@@ -2,23 +2,50 @@
 
 A map of the house, downhill::
 
-    cli, tap        what a person types
+    cli, tap        what a person types; testing is what a test does
     service         SmartProxy, the IService; assembly and listeners are its hands
     admin           metrics and the API over HTTP
     session         the narrator: one connection's whole path
     settings        what the configuration says, checked and compiled
     phases          the steps of the path, strangers to each other
     relays          two ways to move bytes
+    serving         or code of ours and yours that takes them; handlers are ready-made
     routing, upstream, connections, security, metrics
     flow            Twisted primitives without policy
     interfaces, errors, model
     wire            bytes to values, pure
+
+A name is imported when it is first asked for: a command that only reads a configuration needs no Twisted.
 """
 
 from __future__ import annotations
 
-from smartproxy._version import __version__
-from smartproxy.service import SmartProxy
-from smartproxy.settings import Route, Settings
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["Route", "Settings", "SmartProxy", "__version__"]
+from smartproxy._version import __version__
+
+if TYPE_CHECKING:
+    from smartproxy.service import SmartProxy
+    from smartproxy.serving.connection import Connection
+    from smartproxy.settings import Route, Settings
+
+__all__ = ["Connection", "Route", "Settings", "SmartProxy", "__version__"]
+
+_PLACES = {
+    "Connection": "smartproxy.serving.connection",
+    "Route": "smartproxy.settings",
+    "Settings": "smartproxy.settings",
+    "SmartProxy": "smartproxy.service",
+}
+
+if not TYPE_CHECKING:  # a module that answers to every name would hide misspelt ones from a type checker
+
+    def __getattr__(name: str) -> object:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(_PLACES[name]), name)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_PLACES})

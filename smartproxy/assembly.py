@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import LoopingCall
 
+from smartproxy.connections.access_log import AccessLog
 from smartproxy.connections.registry import Registry
+from smartproxy.connections.timeouts import ConnectionTimeouts
+from smartproxy.connections.zombies import ZombieSweep
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.dial import PollerDialer, ReactorDialer
 from smartproxy.flow.poller import Poller
+from smartproxy.metrics.service import make_metrics
+from smartproxy.model.plan import KeepAlive
 from smartproxy.model.tallies import Tallies
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.close import LetGo
@@ -47,27 +53,38 @@ _TELL = 1.0
 
 
 class Machinery:
-    """What a proxy needs for as long as it runs, whatever its configuration becomes.
+    """What a proxy needs for as long as it runs, whatever its routes become.
 
-    :param accelerated: whether to use sockets of our own and splice, where system and reactor can.
+    Sockets of our own and splice are used where the plan allows it, and system and reactor can.
     """
 
-    def __init__(self, reactor: Any, *, accelerated: bool) -> None:
+    def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
         self.reactor = reactor
         self.time = clock_of(reactor)
         self.clock: Callable[[], float] = self.time.seconds
         self.tallies = Tallies()
-        self.registry = Registry(self.tallies)
+        self.registry = Registry(self.tallies, plan.cleanup, self.time)
+        self.metrics = make_metrics(plan.metrics, self.registry, self.tallies, self.time)
+        self.access_log = (
+            AccessLog(plan.access_log, self.tallies, self.clock) if plan.access_log is not None else None
+        )
+        if self.access_log is not None:
+            self.registry.told.append(self.access_log.put_away)
         self.deadlines = Deadlines(self.time)
         self.refusals = RefusalLog(self.clock)
         self.resolver = Resolver(reactor, self.time)
         self.poller: Poller | None = None
         self.pool: PipePool | None = None
-        if accelerated and splice.supported() and IReactorFDSet.providedBy(reactor):
+        if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
             self.poller = Poller(reactor, self.clock)
             self.pool = PipePool()
         self.dialer: IDialer = (
             PollerDialer(self.poller, self.deadlines) if self.poller is not None else ReactorDialer(reactor)
+        )
+        self._zombies = (
+            ZombieSweep(plan.zombies, self.registry, self.tallies, self.time)
+            if plan.zombies is not None
+            else None
         )
         self._telling = LoopingCall(self.refusals.flush)
         self._telling.clock = self.time
@@ -77,10 +94,19 @@ class Machinery:
         if self.poller is not None:
             self.poller.start()
         self.deadlines.start()
+        if self._zombies is not None:
+            self._zombies.start()
         self._telling.start(_TELL, now=False)
+        self.metrics.startService()
 
     def stop(self) -> None:
         """Nothing lives any more."""
+        if self._zombies is not None:
+            self._zombies.stop()
+        self.registry.ended.empty()
+        self.metrics.stopService()
+        if self.access_log is not None:
+            self.access_log.close()
         if self.poller is not None:
             self.poller.stop()
         if self.pool is not None:
@@ -95,6 +121,7 @@ class Paths:
     """The paths of one configuration, one a listener.
 
     :param rate: who has connected how often: it outlives configurations.
+    :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
     """
 
     def __init__(
@@ -103,6 +130,7 @@ class Paths:
         self._plan = plan
         self._machinery = machinery
         self.table = RouteTable(plan.routes)
+        self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
         registry, deadlines = machinery.registry, machinery.deadlines
         self._admit = Admit(Admission(plan, registry, rate), registry, draining)
         self._read_proxy_header = ReadProxyHeader(
@@ -111,6 +139,7 @@ class Paths:
         self._connect = Connect(machinery.dialer, machinery.resolver, machinery.time, machinery.tallies)
         self._send_proxy_header = SendProxyHeader(_unique())
         self._relay = StartRelay(machinery.poller, machinery.pool, machinery.clock)
+        self._timeouts = ConnectionTimeouts(deadlines, machinery.clock, random.random)
 
     def path(self, address: str, port: int) -> Path:
         """The path of what comes in at ``(address, port)``."""
@@ -130,9 +159,10 @@ class Paths:
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             relay=self._relay,
-            serve=Serve(machinery.clock),
+            serve=Serve(machinery.time),
+            timeouts=self._timeouts,
             let_go=LetGo(machinery.deadlines),
-            keep_alive=self._plan.keep_alive,
+            keep_alive=self.keep_alive,
         )
 
     def _first_data_timeout(self, address: str, port: int) -> float:

@@ -5,8 +5,8 @@
     action: {type: handler, handler: "smartproxy.demo:one"}
 
 They are ordinary Twisted protocol factories, and so also an example of what may stand behind a route in this
-process. The address that ``buildProtocol`` is given is the client's, as announced; the transport's own peer
-is whoever connected. The pages show both, which makes a PROXY header visible.
+process. The address that ``buildProtocol`` is given is the client's, as announced, and so is the transport's
+peer; the transport's facts say who has connected. The pages show both, which makes a PROXY header visible.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ class Page(Protocol):
 
     def _answer(self, asked: bytes) -> None:
         transport: Any = self.transport
+        peer = _peer(transport)
         page = _PAGE.format(
             name=self._name,
             client=f"{self._client.host} port {self._client.port}",
-            peer=f"{transport.getPeer().host} port {transport.getPeer().port}",
+            peer=f"{peer.host} port {peer.port}",
             asked=ascii(asked.decode("latin-1"))[1:-1],
         ).encode()
         head = (
@@ -84,6 +85,12 @@ class Page(Protocol):
         transport: Any = self.transport
         self._head = None
         transport.loseConnection()
+
+
+def _peer(transport: Any) -> Any:
+    """Who has connected. A handler's transport names the client as its peer, and has the rest in its facts."""
+    facts = getattr(transport, "facts", None)
+    return transport.getPeer() if facts is None else facts.detected.announced.accepted.peer
 
 
 @implementer(IProtocolFactory)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.protocol import ClientFactory
 
+    from smartproxy.metrics.reading import Cleanup, Percentiles, Totals
     from smartproxy.model.address import Endpoint
-    from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.record import ConnectionRecord
 
 
@@ -68,8 +69,42 @@ class IRelay(Interface):
         ``ended``: the client's FIN has come already. The Deferred fires when both sockets have been let go.
         """
 
+    def gone() -> tuple[bool, bool]:
+        """Whether the client's and the upstream's socket are gone, as the kernel says."""
+
     def abort(reason: CloseReason) -> None:
         """End both sides now, with a reset; the Deferred fires with ``reason``."""
+
+
+class IMetrics(Interface):
+    """What a proxy counts and measures, as ``proxy.metrics``. Everything told is a copy of one moment."""
+
+    connections = Attribute(
+        """``active()``, ``total()``, ``by_route()``, ``by_ip()`` and ``top_ips(n)``: see
+        :class:`~smartproxy.metrics.reading.Connections`."""
+    )
+    throughput = Attribute(
+        """``instant()``, ``recent()``, ``average()``, ``custom(seconds)``, ``history(seconds)``, ``by_route()``
+        and ``by_ip()``, in bytes per second: see :class:`~smartproxy.metrics.reading.Throughput`."""
+    )
+
+    def totals() -> Totals:
+        """Bytes and connections since the process began: from the records only, live and ended."""
+
+    def closed() -> dict[CloseReason, int]:
+        """Ended connections by reason: every reason, from 0."""
+
+    def rejected() -> dict[RejectReason, int]:
+        """Refused connections by reason: every reason, from 0."""
+
+    def zombies() -> dict[str, int]:
+        """Dead connections that a sweep found, by kind."""
+
+    def cleanup() -> Cleanup:
+        """The queue of what has ended."""
+
+    def percentiles() -> Percentiles:
+        """How long ended connections lived, and how much they carried."""
 
 
 class IProxyControl(Interface):
@@ -80,6 +115,7 @@ class IProxyControl(Interface):
 
     registry = Attribute("the :class:`~smartproxy.connections.registry.Registry` of live connections")
     tallies = Attribute("the :class:`~smartproxy.model.tallies.Tallies` of the process")
+    metrics: IMetrics = Attribute("what is counted and measured")
     plan = Attribute("the :class:`~smartproxy.model.plan.ProxyPlan` in force; another one after a reload")
     draining = Attribute("``True`` from the moment in which no new connection is taken any more")
 

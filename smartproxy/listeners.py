@@ -10,7 +10,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.error import CannotListenError
 
 from smartproxy.flow.port import BACKLOG, PollerPort, listening_at
 from smartproxy.flow.side import HOLD
@@ -30,14 +29,12 @@ Place = tuple[str, int]
 class Listeners:
     """All listening sockets.
 
-    :param keep_alive: SO_KEEPALIVE of what they accept.
     :param max_pending: bytes of a client that may be held while its target is dialled.
     """
 
-    def __init__(self, machinery: Machinery, *, keep_alive: bool, max_pending: int) -> None:
+    def __init__(self, machinery: Machinery, *, max_pending: int) -> None:
         self._machinery = machinery
         self._hold = min(HOLD, max_pending) if max_pending else HOLD
-        self._keep_alive = keep_alive
         self._open: dict[Place, tuple[Any, DownstreamFactory]] = {}
 
     def apply(self, paths: Paths) -> Deferred[Any]:
@@ -46,17 +43,20 @@ class Listeners:
         :raises CannotListenError: where a port cannot be had; then nothing has changed.
         """
         wanted = paths.table.listeners()
+        changed = {place: paths.path(*place) for place in wanted & self._open.keys()}
         fresh: dict[Place, tuple[Any, DownstreamFactory]] = {}
         try:
             for place in sorted(wanted - self._open.keys()):
                 fresh[place] = self._listen(place, paths, wanted)
-        except CannotListenError:
+        except BaseException:
             _closed(port for port, _ in fresh.values())
             raise
-        for place in wanted & self._open.keys():
-            factory = self._open[place][1]
-            path = paths.path(*place)
+        for place, path in changed.items():
+            port, factory = self._open[place]
             factory.carry, factory.refuse = path.carry, path.unwanted
+            factory.keep_alive = path.keep_alive
+            if isinstance(port, PollerPort):
+                port.set_keep_alive(path.keep_alive)
         gone = [self._open.pop(place)[0] for place in self._open.keys() - wanted]
         self._open.update(fresh)
         return _closed(gone)
@@ -82,7 +82,7 @@ class Listeners:
             path.unwanted,
             machinery.deadlines,
             machinery.clock,
-            keep_alive=self._keep_alive,
+            keep_alive=path.keep_alive,
             hold=self._hold,
         )
         if machinery.poller is None:
@@ -96,7 +96,7 @@ class Listeners:
             _interface(address),
             machinery.reactor,
             machinery.poller,
-            keep_alive=self._keep_alive,
+            keep_alive=path.keep_alive,
             shares=shares,
         )
         port.startListening()

@@ -14,25 +14,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.site import make_admin_site
 from smartproxy.assembly import Machinery, Paths
+from smartproxy.connections.removed import RemovedRoutes
+from smartproxy.errors import ConfigurationError
+from smartproxy.flow.calling import call_here, thread_of
 from smartproxy.interfaces import IProxyControl
 from smartproxy.listeners import Listeners
 from smartproxy.model.outcome import CloseReason
 from smartproxy.security.limits import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from smartproxy.connections.registry import Registry
+    from smartproxy.flow.calling import Call
+    from smartproxy.metrics.service import Metrics, NoMetrics
     from smartproxy.model.address import Endpoint
     from smartproxy.model.plan import AdminPlan, ProxyPlan
     from smartproxy.model.record import ConnectionRecord
@@ -60,11 +66,13 @@ class SmartProxy(Service):
         self._settings = settings
         self.plan: ProxyPlan = settings.compile()
         self.draining = False
-        self._machinery = Machinery(reactor, accelerated=self.plan.acceleration)
+        self._machinery = Machinery(self.plan, reactor)
         self._started_at = self._machinery.clock()
         self._rate = self._rate_of(self.plan)
-        self._listeners = Listeners(
-            self._machinery, keep_alive=self.plan.keep_alive, max_pending=self.plan.max_pending_data
+        self._listeners = Listeners(self._machinery, max_pending=self.plan.max_pending_data)
+        self._changing = DeferredLock()
+        self._removed = RemovedRoutes(
+            self.registry, self._machinery.deadlines, self._machinery.clock, self._names
         )
         self._closed: Deferred[Any] = succeed(None)
         self._admin: Any = None
@@ -73,14 +81,16 @@ class SmartProxy(Service):
     # -- life ----------------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
-        """Bind every port.
+        """Open the access log and bind every port.
 
-        :raises CannotListenError: where one cannot be had; then none is bound.
+        :raises ConfigurationError: where the log cannot be opened.
+        :raises CannotListenError: where a port cannot be had; then none is bound.
         """
         if self._bound:
             return
         self._listeners.apply(self._paths(self.plan, self._rate))
         try:
+            self._open_log()
             if self.plan.admin is not None:
                 self._admin = self._listen_for_admin(self.plan.admin)
         except Exception:
@@ -127,6 +137,19 @@ class SmartProxy(Service):
         self._bound = False
         super().stopService()
 
+    def _open_log(self) -> None:
+        if self._machinery.access_log is None:
+            return
+        try:
+            self._machinery.access_log.open()
+        except OSError as why:
+            raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
+
+    def reopen_logs(self) -> None:
+        """Go on in the access log that has the configured path now: the old one has been moved away."""
+        if self._machinery.access_log is not None:
+            self._machinery.access_log.reopen()
+
     def drain(self) -> None:
         """Take no new connections; those that live go on. Repeating it is harmless."""
         if not self.draining:
@@ -137,30 +160,48 @@ class SmartProxy(Service):
     # -- changes -------------------------------------------------------------------------------------
 
     def update_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Deferred[None]:
-        """Put these routes in force in place of all others. Connections that live go on as they began.
+        """Put these routes in force in place of all others, at once or not at all.
+
+        Ports open and close as they ask for. Connections that live go on as they began; those of a route whose name
+        is gone have ``gracefulShutdownTimeout`` left, and then end with the reason ``route_removed``.
 
         :return: fires when it is done; fails with :class:`~smartproxy.errors.ConfigurationError` or
             ``CannotListenError``, and then nothing has changed.
         """
-        return Deferred.fromCoroutine(self._change(lambda: self._settings.with_routes(routes)))
+        return Deferred.fromCoroutine(self._change(partial(self._with_routes, list(routes)), call_here))
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
-        """As :meth:`update_routes`, for routes as they stand in a file."""
-        return self.update_routes(routes)
+        """As :meth:`update_routes`, for routes as they stand in a file; a long list is read in a thread."""
+        make = partial(self._with_routes, routes)
+        return Deferred.fromCoroutine(self._change(make, thread_of(self._reactor)))
 
     def reload(self) -> Deferred[None]:
-        """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`."""
-        return Deferred.fromCoroutine(self._change(self._settings.again))
+        """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`.
 
-    async def _change(self, make: Any) -> None:
-        settings = make()
-        plan = settings.compile()
-        rate = self._rate if self._same_rate(plan) else self._rate_of(plan)
-        listens = self._bound and not self.draining
-        closed = self._listeners.apply(self._paths(plan, rate)) if listens else succeed(None)
-        # In force from here, before anything is waited for: another change may come meanwhile.
-        self._settings, self.plan, self._rate = settings, plan, rate
-        await closed
+        It is read in a thread, so that a big one stops nobody.
+        """
+        return Deferred.fromCoroutine(self._change(self._settings.again, thread_of(self._reactor)))
+
+    async def _change(self, make: Callable[[], Settings], call: Call) -> None:
+        """One after the other: each begins with what the one before has left."""
+        async with self._changing:
+            settings, plan = await call(lambda: _compiled(make()))
+            rate = self._rate if self._same_rate(plan) else self._rate_of(plan)
+            paths = await call(lambda: self._paths(plan, rate))
+            closing = None
+            if self._bound and not self.draining:
+                closing = self._listeners.apply(paths)
+            removed = self._names() - {route.name for route in plan.routes}
+            self._settings, self.plan, self._rate = settings, plan, rate
+            self._removed.remove(removed, plan.graceful_shutdown)
+            if closing is not None:
+                await closing
+
+    def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
+        return self._settings.with_routes(routes)
+
+    def _names(self) -> set[str]:
+        return {route.name for route in self.plan.routes}
 
     # -- what can be seen ----------------------------------------------------------------------------
 
@@ -168,6 +209,11 @@ class SmartProxy(Service):
     def registry(self) -> Registry:
         """All live connections, and their totals."""
         return self._machinery.registry
+
+    @property
+    def metrics(self) -> Metrics | NoMetrics:
+        """What is counted and measured: an IMetrics, and an IService that starts and stops with the proxy."""
+        return self._machinery.metrics
 
     @property
     def tallies(self) -> Tallies:
@@ -223,6 +269,10 @@ class SmartProxy(Service):
         if plan.unix is not None:
             return self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
         return self._reactor.listenTCP(plan.port, site, interface=plan.address)
+
+
+def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan]:
+    return settings, settings.compile()
 
 
 def _timed_out(_: object, timeout: float) -> None:

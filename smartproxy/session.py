@@ -18,15 +18,17 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from smartproxy.errors import Refused
+from smartproxy.flow.keep_alive import differ, give, options
 from smartproxy.flow.side import Ended
 from smartproxy.model.outcome import CloseReason, RejectReason
-from smartproxy.model.plan import ActionKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.connections.registry import Registry
+    from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.model.facts import Accepted
+    from smartproxy.model.plan import KeepAlive
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.close import LetGo
@@ -61,14 +63,15 @@ class Path:
     send_proxy_header: SendProxyHeader
     relay: StartRelay
     serve: Serve
+    timeouts: ConnectionTimeouts
     let_go: LetGo
-    keep_alive: bool
+    keep_alive: KeepAlive
 
     async def carry(self, client: Downstream, accepted: Accepted) -> None:
         """Take one connection from its socket to its end."""
         record = self.registry.open(accepted)
-        record.end = client.end
-        reason: CloseReason | None = None
+        record.end, record.gone = client.end, client.gone
+        outcome: CloseReason | RejectReason = CloseReason.ERROR
         linked: Connected | None = None
         try:
             announced = await self.read_proxy_header(client, accepted)
@@ -77,27 +80,29 @@ class Path:
             record.protocol, record.sni = detected.protocol, detected.domain
             routed = self.route(detected)
             self.admit.route(record, routed)
-            if record.keep_alive is not self.keep_alive:
-                client.transport.setTcpKeepAlive(record.keep_alive)
-            if routed.route.kind is ActionKind.HANDLER:
-                reason = await self.serve(record, client, routed)
+            if differ(routed.route.keep_alive, self.keep_alive):
+                give(client.transport, options(routed.route.keep_alive, self.keep_alive))
+            if routed.route.handler is not None:
+                self.timeouts.watch(record, routed.route)
+                outcome = await self.serve(record, client, routed)
                 return
             linked = await self.connect(routed)
             header = self.send_proxy_header(routed, linked.target, client)
-            reason = await self.relay(record, client, linked.side, linked.address, header)
+            self.timeouts.watch(record, routed.route)
+            outcome = await self.relay(record, client, linked.side, linked.address, header)
         except Refused as refused:
+            outcome = refused.reason
             self._refused(client, record, refused)
         except (CancelledError, Ended):
-            reason = client.why
+            outcome = client.why
             self.let_go.cut(client)
         except Exception:
-            reason = CloseReason.ERROR
             log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
             self.let_go.cut(client)
             if linked is not None:
                 self.let_go.cut(linked.side)
         finally:
-            self.registry.close(record, reason, self.clock())
+            self.registry.close(record, outcome, self.clock())
 
     def unwanted(self, peer: str) -> RejectReason | None:
         """Why a socket that has just come in from ``peer`` is not even begun, if it is not."""

@@ -57,7 +57,12 @@ class Options(usage.Options):
 
 
 class TwistdProxy(SmartProxy):
-    """The proxy as twistd runs it: a port that cannot be had ends the process with a code of its own."""
+    """The proxy as twistd runs it: a port that cannot be had ends the process with a code of its own.
+
+    SIGUSR1 has it open its access log again, and twistd its own, which is what it means to twistd.
+    """
+
+    _before: Any = None
 
     def startService(self) -> None:
         """Begin; and let Python's collector of circles look less often.
@@ -69,11 +74,20 @@ class TwistdProxy(SmartProxy):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT)
+        self._before = signal.signal(signal.SIGUSR1, self._rotated)
+
+    def _rotated(self, number: int, frame: object) -> None:
+        """A signal may come in the middle of anything: the reactor does what it asks for."""
+        self._reactor.callFromThread(self.reopen_logs)
+        if callable(self._before):
+            self._before(number, frame)
 
     def privilegedStartService(self) -> None:
-        """Bind every port, or exit."""
+        """Open the access log and bind every port, or exit."""
         try:
             super().privilegedStartService()
+        except ConfigurationError as invalid:
+            _leave(INVALID, *invalid.problems)
         except CannotListenError as unbound:
             _leave(
                 UNBOUND, f"cannot listen on {unbound.interface or '*'}:{unbound.port}: {unbound.socketError}"

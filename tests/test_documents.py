@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy import Route, Settings, SmartProxy
 from smartproxy.cli import main as command
-from smartproxy.connections.registry import Registry
-from smartproxy.metrics.prometheus import Collector
+from smartproxy.connections.access_log import entry
+from smartproxy.connections.registry import Ended, Registry
+from smartproxy.metrics.families import Spread, families
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.moment import Moment
 from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.model.plan import CleanupPlan
+from smartproxy.model.record import ConnectionRecord
 from smartproxy.model.tallies import Tallies
 from smartproxy.settings.availability import LATER
 
@@ -104,7 +111,7 @@ class ConfigurationTests(SynchronousTestCase):
         for later in LATER:
             words = {
                 "workers": "more than one worker",
-                "routes.[].action.type": "``redirect``, ``respond`` or ``static``",
+                "routes.[].action.type": "``static``",
                 "routes.[].action.protocol": "speaking HTTP",
                 "routes.[].action.tls.mode": "``tls.mode`` other than ``passthrough``",
                 "routes.[].action.targets.[].tls": "speaking it to targets",
@@ -124,17 +131,31 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertLess(begin, end)
 
 
-class OperationsPageTests(SynchronousTestCase):
-    page = text(DOCS / "operations.rst")
+class MetricsPageTests(SynchronousTestCase):
+    page = text(DOCS / "metrics.rst")
 
     def test_it_lists_every_metric_with_its_labels_and_no_other(self) -> None:
-        tallies = Tallies()
-        tallies.route("web")
-        exposed = {
-            metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
-            for metric in Collector(Registry(tallies), tallies).collect()
-        }
-        self.assertEqual(set(re.findall(r"^``(smartproxy_\w+)\{", self.page, re.MULTILINE)), exposed)
+        suffixes = {"counter": "_total", "info": "_info"}
+        exposed = set()
+        for family in families(Registry(Tallies(), CleanupPlan(), Clock()), Tallies()):
+            if isinstance(family, Spread):
+                exposed.add((f"{family.name}{{route}}", "histogram"))
+            else:
+                labels = f"{{{','.join(family.labels)}}}" if family.labels else ""
+                exposed.add((f"{family.name}{suffixes.get(family.kind, '')}{labels}", family.kind))
+        listed = re.findall(r"^``(smartproxy_[\w{},]+)`` +(\w+)", self.page, re.MULTILINE)
+        self.assertEqual(set(listed), exposed)
+
+    def test_it_lists_every_field_of_the_access_log(self) -> None:
+        accepted = Accepted(":80", 80, Endpoint("192.0.2.1", 1), 0.0)
+        ended = Ended(ConnectionRecord(1, accepted), CloseReason.NORMAL, 1.0)
+        listed = re.search(r"^``time``, .*?\.$", self.page, re.MULTILINE | re.DOTALL)
+        assert listed is not None
+        self.assertEqual(re.findall(r"``(\w+)``", listed[0]), list(entry(ended, Moment(0.0, 0.0))))
+
+
+class OperationsPageTests(SynchronousTestCase):
+    page = text(DOCS / "operations.rst")
 
     def test_it_explains_every_reason(self) -> None:
         first_words = set(re.findall(r"^``(\w+)`` ", self.page, re.MULTILINE))
@@ -145,7 +166,7 @@ class OperationsPageTests(SynchronousTestCase):
         from smartproxy.admin.api import Api  # noqa: PLC0415 - only this test looks at it
 
         nobody: Any = None
-        there = {path.replace("*", "ID") for path in Api(nobody, nobody).table()}
+        there = {path.replace("*", "ID") for path in Api(nobody, nobody, nobody).table()}
         self.assertEqual(listed, there)
 
 

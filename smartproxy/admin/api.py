@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import re
 from itertools import islice
+from math import isfinite
 from typing import TYPE_CHECKING, Any
+
+from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
 from smartproxy.admin.exchange import Reply, json_reply, refusal
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
-from smartproxy.metrics.prometheus import Collector, exposition
+from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.address import normalised
 from smartproxy.model.tallies import RouteTally
 
@@ -24,26 +27,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.admin.exchange import Asked
     from smartproxy.admin.router import Methods
     from smartproxy.interfaces import IProxyControl
+    from smartproxy.model.moment import Moment
     from smartproxy.model.record import ConnectionRecord
 
 DEFAULT_LIMIT = 1000
 #: A larger ``limit`` counts as this one: an answer of 10,000 connections keeps the proxy busy for 0.1 s.
 MOST_AT_ONCE = 10_000
+#: Bytes of a scrape that are written before others may run: two or three milliseconds.
+_IN_A_ROW = 256 * 1024
+#: Seconds of ``throughput/history`` where nobody asks for another number.
+DEFAULT_HISTORY = 3600.0
 
 
 class Api:
     """The endpoints over one proxy.
 
     :param moment: both clocks at once, asked at every look at live connections.
+    :param clock: to let others run.
     """
 
-    def __init__(self, control: IProxyControl, moment: Callable[[], views.Moment]) -> None:
+    def __init__(self, control: IProxyControl, moment: Callable[[], Moment], clock: IReactorTime) -> None:
         self._control = control
         self._moment = moment
+        self._clock = clock
 
     def table(self) -> dict[str, Methods]:
         """Every path, for the router."""
@@ -56,15 +67,25 @@ class Api:
             "/api/v1/connections": {"GET": self.connections},
             "/api/v1/connections/*": {"DELETE": self.end_connection},
             "/api/v1/metrics": {"GET": self.metrics},
+            "/api/v1/throughput": {"GET": self.throughput},
+            "/api/v1/throughput/history": {"GET": self.history},
             "/api/v1/reload": {"POST": self.reload},
             "/api/v1/drain": {"POST": self.drain},
         }
 
-    def prometheus(self, asked: Asked) -> Reply:
-        """All counters, as text or OpenMetrics."""
+    async def prometheus(self, asked: Asked) -> Reply:
+        """All counters, as text or OpenMetrics. Connections move on while a long page is written."""
         accept = ",".join(asked.headers.getRawHeaders("Accept") or [])
-        collector = Collector(self._control.registry, self._control.tallies)
-        return Reply(200, *exposition(collector, accept))
+        page, content_type = exposition(self._control.registry, self._control.tallies, accept)
+        body: list[bytes] = []
+        written = 0
+        for piece in page:
+            body.append(piece)
+            written += len(piece)
+            if written > _IN_A_ROW:
+                written = 0
+                await deferLater(self._clock, 0)
+        return Reply(200, b"".join(body), content_type)
 
     def healthy(self, _asked: Asked) -> Reply:
         """200 while the process runs: whoever gets this answer has the proof."""
@@ -121,7 +142,28 @@ class Api:
 
     def metrics(self, _asked: Asked) -> Reply:
         """The numbers of the process."""
-        return json_reply(views.metrics(self._control.registry, self._control.tallies))
+        return json_reply(views.metrics(self._control.metrics, self._control.tallies))
+
+    def throughput(self, asked: Asked) -> Reply:
+        """Bytes per second: of the last second, ten and sixty, or of a ``window`` of any length."""
+        measured = self._control.metrics.throughput
+        if "window" not in asked.query:
+            named = {"instant": measured.instant, "recent": measured.recent, "average": measured.average}
+            return json_reply({name: views.rate(read()) for name, read in named.items()})
+        try:
+            window = _seconds(asked.query["window"])
+        except ValueError:
+            return refusal(400, "window must be a number of seconds")
+        return json_reply({"window": window, **views.rate(measured.custom(window))})
+
+    def history(self, asked: Asked) -> Reply:
+        """Bytes per second in each of the last samples, oldest first."""
+        try:
+            seconds = _seconds(asked.query.get("seconds", str(DEFAULT_HISTORY)))
+        except ValueError:
+            return refusal(400, "seconds must be a number")
+        samples = self._control.metrics.throughput.history(seconds)
+        return json_reply({"seconds": seconds, "samples": views.history(samples, self._moment())})
 
     def drain(self, _asked: Asked) -> Reply:
         """Stop accepting. The answer does not wait for the last connection to end."""
@@ -146,6 +188,14 @@ class Api:
         except ConfigurationError as invalid:
             return refusal(422, "the configuration is not valid", problems=invalid.problems)
         return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
+
+
+def _seconds(written: str) -> float:
+    """:raises ValueError: for what is not a number above 0."""
+    seconds = float(written)
+    if not isfinite(seconds) or seconds <= 0:
+        raise ValueError(written)
+    return seconds
 
 
 def _number(item: str) -> int | None:

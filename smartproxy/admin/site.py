@@ -24,7 +24,7 @@ from smartproxy.admin.api import Api
 from smartproxy.admin.exchange import Asked, Reply, refusal
 from smartproxy.admin.guard import Guard
 from smartproxy.admin.router import Router
-from smartproxy.admin.views import Moment
+from smartproxy.model.moment import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,9 +190,9 @@ def make_admin_site(
 ) -> Site:
     """The factory for the admin listener, on TCP or on a unix socket.
 
-    :param clock: for the timeouts of HTTP connections.
+    :param clock: for the timeouts of HTTP connections, and to let others run while a long page is written.
     :param moment: both clocks at once; its monotonic one must be that of the connection records.
     :raises ConfigurationError: for an address off loopback and no token.
     """
-    front = Front(Guard(plan), Router(Api(control, moment).table()))
+    front = Front(Guard(plan), Router(Api(control, moment, clock).table()))
     return AdminSite(front, timeout=IDLE, reactor=clock)

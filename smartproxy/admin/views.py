@@ -1,51 +1,32 @@
 """What the admin API shows: the proxy's objects as plain values for JSON, with the contract's keys.
 
-Points in time are ISO 8601 in UTC with milliseconds (``2026-01-02T03:04:05.678Z``). The proxy itself only
-knows monotonic seconds, which no jump of the wall clock can touch; a :class:`Moment` holds both clocks at
-once and translates when somebody reads.
+Points in time are dates in UTC (:class:`~smartproxy.model.moment.Moment`), rates bytes per second. Clients are
+the one set here that no configuration bounds: of them the busiest are named.
 """
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from heapq import nlargest
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from smartproxy.metrics import totals
 from smartproxy.model.facts import Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from smartproxy.connections.registry import Registry
+    from smartproxy.interfaces import IMetrics
+    from smartproxy.metrics.reading import Percentiles
+    from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.metrics.totals import Bytes
+    from smartproxy.model.moment import Moment
     from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.model.tallies import RouteTally, Tallies
 
-#: How many clients ``metrics`` names. Clients are the one set here that no configuration bounds.
+#: How many clients ``metrics`` names, by connections and by bytes per second.
 BY_IP = 100
 #: How many of them ``topIPs`` ranks.
 TOP_IPS = 10
-
-
-class Moment(NamedTuple):
-    """One instant on both clocks, in seconds: since the epoch, and monotonic."""
-
-    wall: float
-    monotonic: float
-
-    @classmethod
-    def now(cls) -> Moment:
-        """Both clocks, read one after the other."""
-        return cls(time.time(), time.monotonic())
-
-    def iso(self, monotonic: float) -> str:
-        """When ``monotonic`` was, in UTC."""
-        when = datetime.fromtimestamp(self.wall - self.monotonic + monotonic, UTC)
-        return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
 
 
 def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
@@ -108,33 +89,57 @@ def _target(target: TargetPlan) -> dict[str, object]:
     }
 
 
-def metrics(registry: Registry, tallies: Tallies) -> dict[str, object]:
+def metrics(shown: IMetrics, tallies: Tallies) -> dict[str, object]:
     """The process in numbers."""
-    moved = totals.overall(registry)
-    clients = _largest(registry.by_ip, BY_IP)
-    top = [{"ip": ip, "connections": count} for ip, count in list(clients.items())[:TOP_IPS]]
+    moved = shown.totals()
+    busiest = shown.connections.top_ips(BY_IP)
     return {
         "connections": {
-            "active": registry.active,
-            "total": registry.opened,
-            "byRoute": dict(registry.by_route),
-            "byIP": clients,
-            "topIPs": top,
+            "active": shown.connections.active(),
+            "total": shown.connections.total(),
+            "byRoute": shown.connections.by_route(),
+            "byIP": dict(busiest),
+            "topIPs": [{"ip": ip, "connections": count} for ip, count in busiest[:TOP_IPS]],
         },
+        "throughput": _throughput(shown.throughput),
         "totals": {
-            "bytesReceived": moved.received,
-            "bytesSent": moved.sent,
-            "connections": registry.opened,
+            "bytesReceived": moved.bytes_received,
+            "bytesSent": moved.bytes_sent,
+            "connections": moved.connections,
         },
-        "closed": totals.closed(tallies),
-        "rejected": dict(tallies.rejected),
-        "zombies": dict(tallies.zombies),
+        "closed": shown.closed(),
+        "rejected": shown.rejected(),
+        "zombies": shown.zombies(),
+        "cleanup": shown.cleanup()._asdict(),
         "proxyHeaders": _proxy_headers(tallies),
+        "percentiles": _percentiles(shown.percentiles()),
     }
 
 
-def _largest(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    return dict(nlargest(most, counts.items(), key=itemgetter(1)))
+def rate(measured: Rate) -> dict[str, float]:
+    """Bytes per second, to the tenth of a byte."""
+    return {"in": round(measured.in_, 1), "out": round(measured.out, 1)}
+
+
+def _throughput(shown: Any) -> dict[str, object]:
+    clients: dict[str, Rate] = shown.by_ip()
+    fastest = nlargest(BY_IP, clients.items(), key=lambda client: sum(client[1]))
+    return {
+        "instant": rate(shown.instant()),
+        "recent": rate(shown.recent()),
+        "average": rate(shown.average()),
+        "byRoute": {name: rate(measured) for name, measured in shown.by_route().items()},
+        "byIP": {ip: rate(measured) for ip, measured in fastest},
+    }
+
+
+def history(samples: Iterable[Sample], moment: Moment) -> list[dict[str, object]]:
+    """A rate for each sample, oldest first."""
+    return [{"at": moment.iso(sample.at), **rate(sample.rate)} for sample in samples]
+
+
+def _percentiles(shown: Percentiles) -> dict[str, object]:
+    return {"durationSeconds": shown.duration_seconds._asdict(), "bytes": shown.bytes._asdict()}
 
 
 def _proxy_headers(tallies: Tallies) -> dict[str, dict[str, int]]:

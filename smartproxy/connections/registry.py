@@ -7,32 +7,61 @@ Limits, gauges and totals are read from here and nowhere else, so they cannot di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from twisted.internet.defer import Deferred
 
+from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import ConnectionRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.interfaces import IReactorTime
+
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
-    from smartproxy.model.outcome import CloseReason
-    from smartproxy.model.tallies import RouteTally, Tallies
+    from smartproxy.model.plan import CleanupPlan
+    from smartproxy.model.record import Meter
+    from smartproxy.model.tallies import Tallies
 
 #: The route label of a client that left before a route was found for it.
 UNROUTED = ""
 
 
+class Ended(NamedTuple):
+    """One that is over: how it ended or why it was refused, and when, in monotonic seconds."""
+
+    record: ConnectionRecord
+    outcome: CloseReason | RejectReason
+    at: float
+
+
+class Meters(Protocol):
+    """Gives a record what it feeds besides itself: :class:`smartproxy.metrics.trackers.Meters`."""
+
+    def of_client(self, ip: str) -> tuple[Meter, ...]: ...
+
+    def of_route(self, fed: tuple[Meter, ...], route: str) -> tuple[Meter, ...]: ...
+
+
 class Registry:
     """Live connections by number, by client and by route.
 
+    :param clock: monotonic; for the delay of the clean-up.
+    :ivar ended: what has ended and is not in the totals yet. :ivar told: called for each that is put away.
+    :ivar meters: what records feed; ``None`` where nothing is measured.
     :ivar live: number to record. :ivar opened: how many there have ever been.
     :ivar by_ip: live connections of each client address that has any. :ivar by_route: of each route.
     :ivar closed_received: bytes from clients, of records that have ended. :ivar closed_sent: to clients.
     """
 
-    def __init__(self, tallies: Tallies) -> None:
+    def __init__(self, tallies: Tallies, plan: CleanupPlan, clock: IReactorTime) -> None:
         self.tallies = tallies
+        self.ended: CleanupQueue[Ended] = CleanupQueue(self._settle, plan, clock)
+        self.told: list[Callable[[Ended], object]] = []
+        self.meters: Meters | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
         self.by_ip: dict[str, int] = {}
@@ -58,6 +87,8 @@ class Registry:
         record.client = client
         record.identified = True
         self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
+        if self.meters is not None:
+            record.meters = self.meters.of_client(client.host)
 
     def assign(self, record: ConnectionRecord, route: str) -> None:
         """The route is known."""
@@ -65,25 +96,46 @@ class Registry:
         self.by_route[route] = self.by_route.get(route, 0) + 1
         tally = self.tallies.route(route)
         tally.opened += 1
+        if self.meters is not None:
+            record.meters = self.meters.of_route(record.meters, route)
         tally.active += 1
 
-    def close(self, record: ConnectionRecord, reason: CloseReason | None, now: float) -> bool:
-        """The connection has ended; ``None`` where it was refused. Whether it had not been closed before."""
+    def close(self, record: ConnectionRecord, outcome: CloseReason | RejectReason, now: float) -> bool:
+        """The connection has ended, or was refused. Whether it had not been closed before."""
         if self.live.pop(record.id, None) is None:
             return False
-        record.forget_end()
-        self.closed_received += record.bytes_received
-        self.closed_sent += record.bytes_sent
+        record.closed()
         if record.identified:
             _drop(self.by_ip, record.client.host)
         if record.route is not None:
             _drop(self.by_route, record.route)
-            self._close_route(self.tallies.route(record.route), record, reason, now)
-        elif reason is not None:
-            self.tallies.route(UNROUTED).close(reason)
+            self.tallies.route(record.route).active -= 1
+        if isinstance(outcome, CloseReason):
+            # Counted with the gauge and not with the bytes: who sees that it no longer lives sees how it ended.
+            self.tallies.route(record.route or UNROUTED).close(outcome)
+        self.ended.add(Ended(record, outcome, now))
         if self._awaited and not self.live:
             self._tell_empty()
         return True
+
+    def unsettled(self) -> Iterator[ConnectionRecord]:
+        """Every record whose bytes are not in the totals yet: the live ones, and those that wait to be put away."""
+        yield from self.live.values()
+        for ended in self.ended:
+            yield ended.record
+
+    def _settle(self, ended: Ended) -> None:
+        """Close the books on what has ended."""
+        record, outcome, at = ended
+        self.closed_received += record.bytes_received
+        self.closed_sent += record.bytes_sent
+        if isinstance(outcome, CloseReason):
+            tally = self.tallies.route(record.route or UNROUTED)
+            tally.received += record.bytes_received
+            tally.sent += record.bytes_sent
+            tally.duration_seconds.observe(at - record.opened_at)
+        for told in self.told:
+            told(ended)
 
     def emptied(self) -> Deferred[None]:
         """Fires when no connection lives; at once where none does."""
@@ -99,16 +151,6 @@ class Registry:
         for waiting in awaited:
             if not waiting.called:
                 waiting.callback(None)
-
-    def _close_route(
-        self, tally: RouteTally, record: ConnectionRecord, reason: CloseReason | None, now: float
-    ) -> None:
-        tally.active -= 1
-        tally.received += record.bytes_received
-        tally.sent += record.bytes_sent
-        if reason is not None:
-            tally.close(reason)
-            tally.duration_seconds.observe(now - record.opened_at)
 
 
 def _drop(counts: dict[str, int], key: str) -> None:

@@ -1,27 +1,33 @@
 """Deadlines from one coarse clock: cheap to set, cheaper to drop, late by at most one tick.
 
-Nearly every deadline of a proxy is dropped long before it is due, and there are only a few different
-lengths of them. So there is one queue a length, and because everything in it is equally long, it is in the
-order of falling due by nature: setting appends, dropping deletes, and a sweep looks only at the front. A
-``callLater`` and its cancel cost 2.7 microseconds; a deadline here costs 0.3, and ten thousand that are
-not due cost a sweep nothing.
+Nearly every deadline of a proxy is dropped long before it is due. So they stand in slots of one tick each,
+by the time at which they are due: setting and dropping one costs the same however many there are and however
+long they are (0.8 microseconds together, where a ``callLater`` and its cancel cost 2.7), and a sweep looks
+only at the slots whose time has come. Ten thousand that are not due cost it nothing. This is the hashed timing
+wheel of Varghese and Lauck (1987), with a dict in place of the circle, so that nothing is ever too far away.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from twisted.internet.defer import Deferred
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds between two sweeps: how late a deadline may be.
 TICK = 0.1
+
+#: Deadlines that happen in a row: ending a connection takes about 30 microseconds.
+_SLICE = 100
+
+#: What is due in each tick, in the order of setting. No slot is empty.
+_Slots: TypeAlias = "dict[int, dict[Deadline, None]]"
 
 log = Logger()
 
@@ -29,21 +35,34 @@ log = Logger()
 class Deadline:
     """One thing that happens at ``due`` (monotonic seconds) unless it is dropped before."""
 
-    __slots__ = ("_call", "_queue", "due")
+    __slots__ = ("_call", "_slots", "due")
 
-    def __init__(self, due: float, call: Callable[[], object], queue: dict[Deadline, None]) -> None:
+    def __init__(self, due: float, call: Callable[[], object], slots: _Slots) -> None:
         self.due = due
-        self._call = call
-        self._queue = queue
+        self._call: Callable[[], object] | None = call
+        self._slots = slots
+
+    @property
+    def pending(self) -> bool:
+        """Whether it may still happen."""
+        return self._call is not None
 
     def drop(self) -> None:
         """It shall not happen. Dropping twice, or after it has happened, does nothing."""
-        self._queue.pop(self, None)
+        if self._call is not None:
+            self._call = None
+            number = int(self.due / TICK)
+            slot = self._slots.get(number)
+            if slot is not None:
+                slot.pop(self, None)
+                if not slot:
+                    del self._slots[number]
 
     def fire(self) -> None:
         """It happens now."""
-        self.drop()
-        self._call()
+        call, self._call = self._call, None
+        if call is not None:
+            call()
 
 
 class Deadlines:
@@ -51,57 +70,73 @@ class Deadlines:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._queues: dict[float, dict[Deadline, None]] = {}
+        self._slots: _Slots = {}
+        self._first = int(clock.seconds() / TICK)
+        self._due: deque[Deadline] = deque()
+        self._going_on: IDelayedCall | None = None
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
 
     def start(self) -> None:
         """Begin to sweep."""
-        self._sweep.start(TICK, now=False).addErrback(self._stopped)
+        self._sweep.start(TICK, now=False).addErrback(
+            lambda why: log.failure("deadlines are no longer swept", failure=why)
+        )
 
     def stop(self) -> None:
         """Stop sweeping; what is still set never happens."""
         if self._sweep.running:
             self._sweep.stop()
-        for queue in self._queues.values():
-            queue.clear()
-        self._queues.clear()
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
+        self._slots.clear()
+        self._due.clear()
 
     def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
         """Call ``call()`` in ``seconds``, or up to a tick later."""
-        queue = self._queues.get(seconds)
-        if queue is None:
-            queue = self._queues[seconds] = {}
-        deadline = Deadline(self._clock.seconds() + seconds, call, queue)
-        queue[deadline] = None
+        due = self._clock.seconds() + seconds
+        deadline = Deadline(due, call, self._slots)
+        self._slots.setdefault(int(due / TICK), {})[deadline] = None
         return deadline
 
     def sweep(self) -> None:
-        """Let everything happen that is due."""
-        now = self._clock.seconds()
-        for seconds, queue in list(self._queues.items()):
-            self._sweep_queue(queue, now)
-            if not queue:
-                # A callable of an embedder may choose lengths freely: an empty queue must not stay for ever.
-                self._queues.pop(seconds, None)
+        """Let what is due happen: in slices, so that ten thousand at once do not hold up everybody else."""
+        self._collect(self._clock.seconds())
+        if self._due and self._going_on is None:
+            self._go_on()
 
     def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
+        return sum(map(len, self._slots.values())) + sum(deadline.pending for deadline in self._due)
 
-    def _sweep_queue(self, queue: dict[Deadline, None], now: float) -> None:
-        due = []
-        for deadline in queue:
-            if deadline.due > now:
-                break
-            due.append(deadline)
-        for deadline in due:
-            if deadline not in queue:
-                continue  # one that fired before it has dropped it
+    def _collect(self, now: float) -> None:
+        """Take what is due out of its slots. The slot of this very moment may be due in part."""
+        last = int(now / TICK)
+        for number in self._slots_up_to(last):
+            slot = self._slots.pop(number, None)
+            if slot is None:
+                continue
+            self._due.extend(deadline for deadline in slot if deadline.due <= now)
+            later = {deadline: None for deadline in slot if deadline.due > now}
+            if later:
+                self._slots[number] = later
+        self._first = last
+
+    def _slots_up_to(self, last: int) -> Iterable[int]:
+        """The slots that may be due: those since the last sweep, or all there are when these are fewer."""
+        if last - self._first < len(self._slots):
+            return range(self._first, last + 1)
+        return sorted(number for number in self._slots if number <= last)
+
+    def _go_on(self) -> None:
+        """One slice. What is dropped while it waits for the next one does not happen."""
+        self._going_on = None
+        for _ in range(_SLICE):
+            if not self._due:
+                return
             try:
-                deadline.fire()
+                self._due.popleft().fire()
             except Exception:
                 log.failure("a deadline's call failed")
-
-    def _stopped(self, why: object) -> Deferred[None] | None:
-        log.error("deadlines are no longer swept: {why}", why=why)
-        return None
+        if self._due:
+            self._going_on = self._clock.callLater(0, self._go_on)

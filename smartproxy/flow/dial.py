@@ -106,7 +106,7 @@ class _Attempt:
 
     def _let_go(self) -> None:
         self._drop_deadline()
-        self._poller.close(self._sock)
+        self._poller.close(self._sock, self)
 
     def _drop_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None

@@ -8,15 +8,21 @@ registered once, edge-triggered, for its whole life, so that pausing and resumin
 Edge-triggered means (epoll(7)): after an event for reading, read until a short count or EAGAIN, or call
 :meth:`Poller.rearm`; after an event for writing, the same. A FIN or RST is an event even while nobody reads,
 so a peer that leaves is noticed while its bytes are held back.
+
+What is ready is told in the order in which it became so, but for one thing: where more is ready than one batch
+takes, the ends among it are put off, and told some a turn. Else whoever lives would wait until all the
+thousands that were lost at the same moment have been put away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import select
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.error import ConnectionAborted
-from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -35,6 +41,10 @@ _ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 #: Events taken a turn. The rest of the reactor has its turn after each batch; HAProxy's default
 #: (tune.maxpollevents) is 200.
 _BATCH = 200
+#: An event of one whose peer has ended something.
+_END = FIN_SEEN | BROKEN
+#: Ends told a turn, where more is ready than a batch: each is some 50 microseconds of work that nobody waits for.
+_ENDS_A_TURN = 64
 
 log = Logger()
 
@@ -65,6 +75,8 @@ class Poller:
         self._watched: dict[int, Pollable] = {}
         self._closing: list[socket.socket] = []
         self._in_batch = False
+        self._ends: OrderedDict[int, int] = OrderedDict()
+        self._again: IDelayedCall | None = None
         self.now = clock()
 
     # -- the sockets ---------------------------------------------------------------------------------
@@ -73,6 +85,7 @@ class Poller:
         """Watch ``fd``, once and for all its life. Events go to ``owner``."""
         self._epoll.register(fd, _ALL)
         self._watched[fd] = owner
+        self._ends.pop(fd, None)  # it was said of whoever had the number before
 
     def hand_over(self, fd: int, owner: Pollable) -> None:
         """From now on somebody else looks after ``fd``. Costs no system call."""
@@ -82,18 +95,21 @@ class Poller:
         """Report ``fd`` again although nothing new has come: its owner stopped before it was drained."""
         self._epoll.modify(fd, _ALL)
 
-    def close(self, sock: socket.socket) -> None:
-        """Close a watched socket, once.
+    def close(self, sock: socket.socket, owner: object) -> None:
+        """Close a watched socket of ``owner``, once.
 
         Within a batch the closing waits for the batch's end. Otherwise the number could be given to a new
         socket while an event for the old one is still in the batch.
         """
-        if self._watched.pop(sock.fileno(), None) is None:
+        fd = sock.fileno()
+        if self._watched.get(fd) is not owner:
+            self._forget(sock, owner)
             return
+        del self._watched[fd]
         if self._in_batch:
             self._closing.append(sock)
         else:
-            sock.close()
+            _close(sock)
 
     def soon(self, call: Callable[..., object], *args: object) -> None:
         """Call it in the reactor's next turn: for what must not happen within the caller's own call."""
@@ -115,6 +131,9 @@ class Poller:
             if self._watched.get(fd) is owner:  # one that was told before may have closed it, too
                 self._tell(owner, why)
         self._reactor.removeReader(self)
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         self._epoll.close()
 
     def fileno(self) -> int:
@@ -128,9 +147,26 @@ class Poller:
     def doRead(self) -> None:
         """Something is ready: tell the owners."""
         self.now = self._clock()
-        watched = self._watched
         self._in_batch = True
-        for fd, events in self._epoll.poll(0, _BATCH):
+        room = _BATCH
+        while room > 0:
+            ready = self._epoll.poll(0, _BATCH)
+            crowd = len(ready) == _BATCH
+            if crowd or self._ends:
+                ready = self._without_ends(ready)
+            self._tell_all(ready)
+            room -= len(ready)
+            if not crowd:
+                break
+        if self._ends:
+            self._tell_ends()
+        self._in_batch = False
+        if self._closing:
+            self._close_all()
+
+    def _tell_all(self, ready: list[tuple[int, int]]) -> None:
+        watched = self._watched
+        for fd, events in ready:
             owner = watched.get(fd)
             if owner is None:
                 continue
@@ -138,9 +174,25 @@ class Poller:
                 owner.ready(events)
             except Exception:
                 self._failed(fd)
-        self._in_batch = False
-        if self._closing:
-            self._close_all()
+
+    def _without_ends(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """What is ready, but for the ends among it: they are kept."""
+        ends = self._ends
+        for fd, events in ready:
+            if events & _END:
+                ends[fd] = ends.get(fd, 0) | events
+        return [each for each in ready if not each[1] & _END]
+
+    def _tell_ends(self) -> None:
+        """Some of them, the oldest first; the others in the next turn."""
+        count = min(_ENDS_A_TURN, len(self._ends))
+        self._tell_all([self._ends.popitem(last=False) for _ in range(count)])
+        if self._ends and self._again is None:
+            self._again = self._reactor.callLater(0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._again = None
+        self.doRead()
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has lost the set itself; nothing can be done about it here."""
@@ -148,7 +200,14 @@ class Poller:
     def _close_all(self) -> None:
         closing, self._closing = self._closing, []
         for sock in closing:
-            sock.close()
+            _close(sock)
+
+    def _forget(self, sock: socket.socket, owner: object) -> None:
+        """``owner`` has closed before, or somebody has closed its descriptor under us."""
+        if sock.fileno() in self._watched:
+            sock.detach()  # the number is another's by now, whose connection must not be closed with this
+        for fd in [fd for fd, other in self._watched.items() if other is owner]:
+            del self._watched[fd]
 
     def _failed(self, fd: int) -> None:
         """An owner has raised. Whom it has handed the descriptor over to before has to let go of it."""
@@ -165,3 +224,8 @@ class Poller:
             owner.failed(why)
         except Exception:
             log.failure("{owner!r} could not be closed", owner=owner)
+
+
+def _close(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # a descriptor that somebody has closed under us
+        sock.close()

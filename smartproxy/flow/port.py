@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import address, interfaces, tcp
 from twisted.logger import Logger
 
+from smartproxy.flow.keep_alive import give_socket, options
 from smartproxy.flow.stream import Stream
 from smartproxy.model.address import Endpoint, endpoint
 
 if TYPE_CHECKING:
     from smartproxy.flow.poller import Poller
+    from smartproxy.model.plan import KeepAlive
 
 #: Pending connections in the kernel; it cuts this to net.core.somaxconn (4096 since Linux 5.4).
 BACKLOG = 4096
@@ -55,7 +57,7 @@ def highest_descriptor(part: int = 1) -> int:
 class PollerPort(tcp.Port):
     """Listens at ``(interface, port)``; ``::`` takes IPv4 too. ``factory`` gets an ``Endpoint`` as address.
 
-    :param keep_alive: SO_KEEPALIVE, which the kernel copies to every connection that it accepts.
+    :param keep_alive: what every connection shall have that it accepts: the kernel copies the options.
     :param shares: whether another address of the same port is listened on, too (SO_REUSEPORT): next to
         ``::``, the kernel allows a single address only so, and prefers it.
     """
@@ -68,7 +70,7 @@ class PollerPort(tcp.Port):
         reactor: Any,
         poller: Poller,
         *,
-        keep_alive: bool,
+        keep_alive: KeepAlive,
         shares: bool,
     ) -> None:
         super().__init__(port, factory, BACKLOG, interface, reactor)
@@ -87,8 +89,13 @@ class PollerPort(tcp.Port):
         if self._shares:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, self._keep_alive)
+        give_socket(listening, options(self._keep_alive))
         return listening
+
+    def set_keep_alive(self, keep_alive: KeepAlive) -> None:
+        """What it accepts from now on shall have this."""
+        give_socket(self.socket, options(keep_alive, self._keep_alive))
+        self._keep_alive = keep_alive
 
     def doRead(self) -> None:
         """Connections wait: take some of them."""
@@ -121,7 +128,7 @@ class PollerPort(tcp.Port):
             protocol.makeConnection(Stream(sock, self._poller, protocol))
         except Exception:
             log.failure("{port} could not begin a connection", port=self)
-            self._poller.close(sock)
+            self._poller.close(sock, self)
             sock.close()  # where it was not watched yet
 
     def _pause(self, why: str) -> None:

@@ -43,6 +43,9 @@ class Taker(Protocol):
     def input_ended(self) -> None:
         """The peer has ended its direction (a FIN)."""
 
+    def output_ended(self) -> None:
+        """Our FIN has gone out, after everything that was written."""
+
     def lost(self, why: Failure) -> None:
         """The connection has gone altogether."""
 
@@ -92,6 +95,8 @@ class Side(protocol.Protocol):
 
     def writeConnectionLost(self) -> None:
         """Our FIN has gone out."""
+        if self.taker is not None:
+            self.taker.output_ended()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """The connection has gone."""

@@ -10,6 +10,7 @@ all that is known of it, still watched by the poller.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -69,7 +70,8 @@ class Detached(NamedTuple):
 
 def reset(sock: socket.socket) -> None:
     """Let closing ``sock`` send a RST and forget what was not sent yet (SO_LINGER of 0, socket(7))."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    with contextlib.suppress(OSError):  # one that is closed already has nobody to tell
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
@@ -179,7 +181,7 @@ class Stream:
             return
         self._output = _Output.CLOSED
         self._reading = False
-        self._poller.close(self._sock)
+        self._poller.close(self._sock, self)
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()

@@ -1,7 +1,7 @@
 """Totals: what has ended, plus what is live, taken in one look.
 
-A connection's bytes stand in its record while it lives, and in the registry's and its route's tally once it
-has ended. A total is the sum of the two, so that it moves while a long transfer runs and still counts each
+A connection's bytes stand in its record until it has ended and been put away, and then in the registry's and
+its route's tally. A total is the sum of the two, so that it moves while a long transfer runs and still counts each
 byte once. One pass over 10,000 records takes about two milliseconds.
 """
 
@@ -29,7 +29,7 @@ NOTHING = Bytes(0, 0)
 def overall(registry: Registry) -> Bytes:
     """All connections of the process, ended and live."""
     received, sent = registry.closed_received, registry.closed_sent
-    for record in registry.live.values():
+    for record in registry.unsettled():
         received += record.bytes_received
         sent += record.bytes_sent
     return Bytes(received, sent)
@@ -39,7 +39,7 @@ def by_route(registry: Registry, tallies: Tallies) -> dict[str, Bytes]:
     """The same by route. A connection that has no route yet has moved no bytes either."""
     received = {name: tally.received for name, tally in tallies.routes.items()}
     sent = {name: tally.sent for name, tally in tallies.routes.items()}
-    for record in registry.live.values():
+    for record in registry.unsettled():
         name = record.route
         if name is not None:
             received[name] = received.get(name, 0) + record.bytes_received

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 #: An embedder's callable: it gets the connection's facts and gives a value, an awaitable or a Deferred.
 Choice = Callable[[Any], Any]
@@ -27,6 +27,8 @@ class ActionKind(StrEnum):
     """What happens to a connection that a route has matched."""
 
     FORWARD = "forward"
+    REDIRECT = "redirect"
+    RESPOND = "respond"
     BLOCK = "block"
     HANDLER = "handler"
 
@@ -59,7 +61,10 @@ class TargetPlan:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """In seconds; 0 means that there is none. The keys of the configuration, with their defaults."""
+    """In seconds; 0 means that there is none. The keys of the configuration, with their defaults.
+
+    ``jitter`` is a share, 0 to 1, of the times of a linked connection.
+    """
 
     initial_data: float = 60.0
     connection: float = 30.0
@@ -67,6 +72,19 @@ class Timeouts:
     inactivity: float = 4 * 3600.0
     half_close: float = 60.0
     max_lifetime: float = 24 * 3600.0
+    jitter: float = 0.0
+
+
+class Probes(NamedTuple):
+    """How the kernel probes a silent peer: whole seconds, and how many; 0 leaves it to the system.
+
+    The first after a minute, as curl does; the others as Go does, whose count is the kernel's own (tcp(7)). So a
+    peer that is no longer there is found within 195 seconds, and a NAT is reminded before it forgets.
+    """
+
+    initial_delay: int = 60
+    interval: int = 15
+    attempts: int = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,7 @@ class KeepAlive:
     treatment: Treatment = Treatment.EXTENDED
     inactivity_multiplier: float = 6.0
     extended_lifetime: float = 7 * 86400.0
+    probes: Probes = field(default_factory=Probes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +119,11 @@ class MatchPlan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutePlan:
-    """One route. ``index`` is its place in the file, from 0, and the last tie-breaker of matching."""
+    """One route. ``index`` is its place in the file, from 0, and the last tie-breaker of matching.
+
+    ``handler`` is what serves its connections in this process: an action that is no ``forward`` has been made
+    into one. A ``block`` without it closes, before anything else. ``tls``: whether the route says that it carries it.
+    """
 
     name: str
     index: int
@@ -117,6 +140,7 @@ class RoutePlan:
     timeouts: Timeouts = field(default_factory=Timeouts)
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
     stuck_detection: bool = True
+    tls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +202,7 @@ class ProxyPlan:
     max_connections_per_ip: int = 0
     connection_rate_per_minute: int = 0
     keep_alive: bool = True
+    probes: Probes = field(default_factory=Probes)
     acceleration: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)

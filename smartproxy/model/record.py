@@ -8,9 +8,9 @@ were stored; it feeds the meters (throughput, route, client) in the same breath.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from smartproxy.model.facts import Accepted, Protocol
+from smartproxy.model import facts
 from smartproxy.model.outcome import CloseReason, Relay, State
 
 if TYPE_CHECKING:
@@ -33,10 +33,29 @@ def _not_yet(reason: CloseReason) -> None:
     """A record whose connection has not been made yet cannot be ended."""
 
 
+def _nothing_gone() -> tuple[bool, bool]:
+    """Nor can its sockets be gone."""
+    return False, False
+
+
+class Watched(Protocol):
+    """What holds a connection's timeouts."""
+
+    def half_closed(self) -> None:
+        """One direction has ended."""
+
+    def drop(self) -> None:
+        """The connection has ended."""
+
+
 class ConnectionRecord:
     """What is true of one live connection now.
 
     :ivar end: ends the connection, from outside of it, for the given reason.
+    :ivar gone: asks the kernel whether the client's and the upstream's socket are gone.
+    :ivar watch: holds its timeouts, from when it is linked. :ivar half_closed_at: when the first direction ended.
+    :ivar tls: whether it carries TLS, as its first bytes or its route say.
+    :ivar stuck_detection: whether it is a zombie when it gets no answer.
     :ivar identified: whether the client is known; before, ``client`` is the peer.
     :ivar bytes_received: payload from the client, handed to the upstream side.
     :ivar bytes_sent: payload from the upstream side, handed to the client.
@@ -44,20 +63,21 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "end", "id", "identified", "keep_alive", "last_activity_at",
-        "listener", "meters", "opened_at", "peer", "protocol", "proxy_version", "relay", "route", "sni",
-        "state", "target",
+        "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "id", "identified",
+        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "peer", "protocol",
+        "proxy_version", "relay", "route", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
-    def __init__(self, number: int, accepted: Accepted) -> None:
+    def __init__(self, number: int, accepted: facts.Accepted) -> None:
         self.id = number
         self.state = State.ACCEPTED
         self.listener = accepted.listener
         self.peer = accepted.peer
         self.client: Endpoint = accepted.peer
         self.proxy_version = 0
-        self.protocol = Protocol.UNSEEN
+        self.protocol = facts.Protocol.UNSEEN
         self.sni: str | None = None
+        self.tls = False
         self.route: str | None = None
         self.target: Endpoint | None = None
         self.relay: Relay | None = None
@@ -69,11 +89,24 @@ class ConnectionRecord:
         self.meters: tuple[Meter, ...] = ()
         self.identified = False
         self.end: Callable[[CloseReason], object] = _not_yet
+        self.gone: Callable[[], tuple[bool, bool]] = _nothing_gone
+        self.watch: Watched | None = None
+        self.half_closed_at: float | None = None
+        self.stuck_detection = False
 
-    def forget_end(self) -> None:
-        """It has ended. What could have ended it is let go, so that nothing points in a circle."""
+    def half_closed(self) -> None:
+        """One of its directions has ended."""
+        if self.watch is not None:
+            self.watch.half_closed()
+
+    def closed(self) -> None:
+        """It has ended. What looked after it is let go, so that nothing points in a circle."""
         self.state = State.CLOSING
         self.end = _not_yet
+        self.gone = _nothing_gone
+        if self.watch is not None:
+            self.watch.drop()
+            self.watch = None
 
     def moved_in(self, count: int, now: float) -> None:
         """``count`` bytes of the client have been handed to the upstream side."""

@@ -61,10 +61,10 @@ class Tallies:
 
     :ivar routes: by route name; a route that has been removed keeps its tally.
     :ivar rejected: every reason, from 0. :ivar proxy_headers: every (version, result), from 0.
-    :ivar zombies: every kind, from 0.
+    :ivar zombies: every kind, from 0. :ivar unlogged: lines that the access log could not be given.
     """
 
-    __slots__ = ("proxy_headers", "rejected", "routes", "zombies")
+    __slots__ = ("proxy_headers", "rejected", "routes", "unlogged", "zombies")
 
     def __init__(self) -> None:
         self.routes: dict[str, RouteTally] = {}
@@ -73,6 +73,7 @@ class Tallies:
             (version, result): 0 for version in _VERSIONS for result in _RESULTS
         }
         self.zombies: dict[str, int] = dict.fromkeys(_KINDS, 0)
+        self.unlogged = 0
 
     def route(self, name: str) -> RouteTally:
         """The tally of the route called ``name``, made on first use."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
+from smartproxy.model.facts import Protocol as Spoken
 from smartproxy.model.outcome import RejectReason, State
-from smartproxy.model.plan import ActionKind, RoutePlan
+from smartproxy.model.plan import ActionKind, RoutePlan, Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,10 +76,13 @@ class Admit:
         :raises Refused: by the route's lists or for the number of its connections.
         """
         reason = self._limits.route(routed.route, record.client.host)
-        if routed.route.kind is ActionKind.BLOCK:
+        if routed.route.kind is ActionKind.BLOCK and routed.route.handler is None:
             reason = RejectReason.IP_BLOCKED
         if reason is not None:
             raise Refused(reason)
         self._counts.assign(record, routed.route.name)
+        record.tls = routed.route.tls or routed.detected.protocol is Spoken.TLS
         record.keep_alive = routed.route.keep_alive.enabled
+        immortal = routed.route.keep_alive.enabled and routed.route.keep_alive.treatment is Treatment.IMMORTAL
+        record.stuck_detection = routed.route.stuck_detection and not immortal
         record.state = State.CONNECTING

@@ -82,6 +82,9 @@ class _Lingering:
         """It has closed, too."""
         self._side.transport.loseConnection()
 
+    def output_ended(self) -> None:
+        """The last word has been said. What is left is the client's to do."""
+
     def lost(self, why: Failure) -> None:
         """It has gone."""
         if self._deadline is not None:

@@ -8,26 +8,33 @@ under way.
 from __future__ import annotations
 
 from functools import partial
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.asking import ask
+from smartproxy.flow.keep_alive import Option, options
 from smartproxy.model.address import Endpoint, is_address, unmapped
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
+from smartproxy.wire.host import host_name
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.interfaces import IDialer, IResolver
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import Choice, RoutePlan, TargetPlan
     from smartproxy.model.tallies import Tallies
+
+#: RFC 9293, 3.1: sixteen bits.
+_HIGHEST_PORT = 65535
 
 log = Logger()
 
@@ -58,6 +65,7 @@ class Connect:
         self._clock = clock
         self._tallies = tallies
         self._balance: dict[RoutePlan, RoundRobin] = {}
+        self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
     async def __call__(self, routed: Routed) -> Connected:
         """A connection to one of the route's targets, paused.
@@ -89,29 +97,64 @@ class Connect:
             log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
     async def _candidate(self, candidate: Candidate, routed: Routed) -> Connected:
-        target = candidate.target
-        host = await _chosen(candidate.host, routed) if callable(candidate.host) else candidate.host
-        port = await _chosen(target.port, routed) if callable(target.port) else target.port
+        target, route = candidate.target, routed.route
+        host, port = candidate.host, target.port
+        if callable(host):
+            host = _host(await self._ask("host", host, routed), route)
+        if callable(port):
+            port = _port(await self._ask("port", port, routed), route)
         if port is None:
             port = routed.detected.port
-        route = routed.route
         attempt = partial(self._attempt, port, route)
         if candidate.literal or is_address(host):
             side = await attempt(unmapped(host))
         else:
-            addresses = await self._resolver.resolve(host)
+            addresses = await self._addresses(host, route)
             if len(addresses) == 1:
                 side = await attempt(addresses[0])
             else:
                 side = await Race(addresses, attempt, self._clock).start()
         return Connected(side, side.address, target)
 
+    def _addresses(self, host: str, route: RoutePlan) -> Deferred[Sequence[str]]:
+        """To dial one target takes no longer than the route allows, whatever it is that takes so long."""
+        answer, timeout = self._resolver.resolve(host), route.timeouts.connection
+
+        def give_up(_: object, after: float) -> None:
+            raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{host} is not resolved in {after} s")
+
+        if timeout and not answer.called:  # most are known already, and need no timer
+            answer.addTimeout(timeout, self._clock, give_up)
+        return answer
+
+    def _ask(self, what: str, choice: Choice, routed: Routed) -> Coroutine[Deferred[Any], Any, Any]:
+        """What it raises, or an answer that cannot be, ends the connection, and is logged there with its route."""
+        return ask(what, choice, routed, routed.route.timeouts.connection, self._clock)
+
     def _attempt(self, port: int, route: RoutePlan, host: str) -> Deferred[Upstream]:
-        factory = UpstreamFactory(Endpoint(host, port), keep_alive=route.keep_alive.enabled)
+        keep_alive = self._keep_alive.get(route)
+        if keep_alive is None:
+            keep_alive = self._keep_alive[route] = (
+                options(route.keep_alive) if route.keep_alive.enabled else ()
+            )
+        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
         return factory.dial(self._dialer, route.timeouts.connection)
 
 
-async def _chosen(choice: Choice, routed: Routed) -> Any:
-    """What an embedder's callable chooses; what it raises ends the connection, and is logged there."""
-    answer: Any = choice(routed)
-    return await answer if isawaitable(answer) or isinstance(answer, Deferred) else answer
+def _host(answer: Any, route: RoutePlan) -> str:
+    """What a callable has answered, if it can be connected to."""
+    if isinstance(answer, str) and (is_address(answer) or host_name(answer.encode("utf-8", "replace"))):
+        return answer
+    raise ValueError(_unfit("host", "a host name or an IP address", answer, route))
+
+
+def _port(answer: Any, route: RoutePlan) -> int | None:
+    if answer == "preserve":
+        return None
+    if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= _HIGHEST_PORT:
+        return answer
+    raise ValueError(_unfit("port", '1..65535 or "preserve"', answer, route))
+
+
+def _unfit(what: str, needed: str, answer: object, route: RoutePlan) -> str:
+    return f"the {what} callable of route {route.name!a} gave {answer!a}: must be {needed}"

@@ -15,6 +15,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 
+from smartproxy.flow.keep_alive import give, options
+from smartproxy.flow.liveness import transport_gone
 from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint, unmapped
 from smartproxy.model.facts import Accepted
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.model.plan import KeepAlive
 
 #: Seconds that a client which has ended its direction without a word may still wait for its target. It may
 #: be a client that only listens (``nc host 13 </dev/null``), but more often it is a scanner that has gone.
@@ -53,7 +56,7 @@ class Downstream(Side):
         """A client is here: carry it."""
         if not self._factory.inherits:
             self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(self._factory.keep_alive)
+            give(self.transport, options(self._factory.keep_alive))
         self._carried = Deferred.fromCoroutine(self._factory.carry(self, self.accepted))
 
     def vanished(self, reason: Failure = connectionDone) -> None:
@@ -71,6 +74,10 @@ class Downstream(Side):
         if self._carried is not None:
             self._carried.cancel()
 
+    def gone(self) -> tuple[bool, bool]:
+        """Before it is linked there is one socket only, and nothing else that could be gone."""
+        return transport_gone(self.transport), False
+
     def _give_up(self) -> None:
         if self.taker is None and self.transport is not None:  # neither linked nor given to a splice relay
             self.end(CloseReason.NORMAL)
@@ -84,7 +91,7 @@ class DownstreamFactory(ServerFactory):
     :param carry: what to do with a connection. A reload puts another in its place; connections that live
         go on as they began.
     :param hold: bytes of a client that may be held before its target is there.
-    :param keep_alive: SO_KEEPALIVE of its connections; those of a port that :attr:`inherits` have it already.
+    :param keep_alive: what its connections shall have; those of a port that :attr:`inherits` have it already.
     :param refuse: why the next connection is not even begun, if it is not. It counts and logs what it refuses.
     """
 
@@ -99,7 +106,7 @@ class DownstreamFactory(ServerFactory):
         deadlines: Deadlines,
         clock: Callable[[], float],
         *,
-        keep_alive: bool,
+        keep_alive: KeepAlive,
         hold: int,
     ) -> None:
         self.hold = hold

@@ -41,6 +41,7 @@ class StartRelay:
         record.target = target
         record.state = State.RELAYING
         record.end = relay.abort
+        record.gone = relay.gone
         return relay.start(header, client.take(), client.ended)
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:

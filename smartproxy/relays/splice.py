@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from smartproxy.flow.liveness import socket_gone
 from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 from smartproxy.flow.stream import Detached, reset
 from smartproxy.interfaces import IRelay
@@ -244,6 +245,8 @@ class _Side:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self.relay.broken(self)
+        else:
+            self.relay.record.half_closed()
 
     # -- the pipe ------------------------------------------------------------------------------------
 
@@ -307,6 +310,12 @@ class SpliceRelay:
             reset(self.upstream.sock)
             self._end(reason)
 
+    def gone(self) -> tuple[bool, bool]:
+        """Whether the kernel has the client's and the upstream's connection no longer."""
+        if self.over:
+            return True, True
+        return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
+
     def broken(self, side: _Side) -> None:
         """A connection was reset: so is the other."""
         if not self.over:
@@ -339,7 +348,7 @@ class SpliceRelay:
         client, upstream = self.client, self.upstream
         for side in (client, upstream):
             side.give_back()
-            self.poller.close(side.sock)
+            self.poller.close(side.sock, side)
         # Nobody points in a circle any more: what has ended is freed now, not when the collector comes.
         del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)

@@ -14,6 +14,7 @@ from twisted.internet.error import ConnectionDone
 from zope.interface import implementer
 
 from smartproxy.flow.half_close import end_output
+from smartproxy.flow.liveness import transport_gone
 from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
 
@@ -60,6 +61,9 @@ class _Direction:
         if not self.ended:
             self.ended = True
             self.relay.direction_ended(self)
+
+    def output_ended(self) -> None:
+        """The other direction's end has gone out; the relay has passed it on itself, and waits for nothing."""
 
     def lost(self, why: Failure) -> None:
         """The source has gone, with everything that was to be written to it."""
@@ -114,24 +118,37 @@ class TransportRelay:
             if not direction.lost_:
                 direction.source.transport.abortConnection()
 
+    def gone(self) -> tuple[bool, bool]:
+        """Whether the kernel has the client's and the upstream's connection no longer."""
+        if self.done.called:
+            return True, True
+        return transport_gone(self.inward.source.transport), transport_gone(self.outward.source.transport)
+
     def direction_ended(self, direction: _Direction) -> None:
         """Pass the end on; when it was the second, close both."""
         if not (self.inward.ended and self.outward.ended):
             end_output(direction.sink.transport)
+            self.record.half_closed()
             return
         for each in (self.inward, self.outward):
             if not each.lost_:
                 each.source.transport.unregisterProducer()
                 each.source.transport.loseConnection()
 
+    def _over(self) -> None:
+        if self.done.called:
+            return
+        inward, outward = self.inward, self.outward
+        # Nobody points in a circle any more: what has ended is freed now, not when the collector comes.
+        inward.source.taker = outward.source.taker = None
+        del self.inward, self.outward
+        self.done.callback(self.reason)
+
     def side_lost(self, gone: _Direction, *, clean: bool) -> None:
         """A connection has gone. If it had more to say or to hear, the other is cut off, not ended."""
         other = self.outward if gone is self.inward else self.inward
         if other.lost_:
-            for direction in (self.inward, self.outward):
-                direction.source.taker = None  # nobody points in a circle any more
-            if not self.done.called:
-                self.done.callback(self.reason)
+            self._over()
             return
         other.source.transport.unregisterProducer()
         if clean:

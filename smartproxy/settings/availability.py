@@ -36,7 +36,7 @@ LATER = (
     Later("defaults.loadBalancing.algorithm", only=("roundRobin",)),
     Later("routes.[].headers"),
     Later("routes.[].loadBalancing.algorithm", only=("roundRobin",)),
-    Later("routes.[].action.type", only=("forward", "block", "handler")),
+    Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
     Later("routes.[].action.tls.mode", only=("passthrough",)),
     Later("routes.[].action.targets.[].tls", only=(False,)),

@@ -14,7 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from smartproxy.settings.kinds import Duration, Flag  # noqa: TC001 - pydantic evaluates annotations
+from smartproxy.settings.kinds import (  # noqa: TC001 - pydantic evaluates annotations
+    Duration,
+    Flag,
+    ProbeCount,
+    ProbeDelay,
+    Share,
+)
 
 #: Where the name in a file is not the plain camelCase of the one in Python.
 _IRREGULAR = {"proxy_ips": "proxyIPs", "max_connections_per_ip": "maxConnectionsPerIP"}
@@ -55,6 +61,9 @@ class ConnectionKeys(Table):
     """One direction has ended and the other is silent for so long."""
     max_connection_lifetime: Duration = "24h"
     """The longest that a connection may live; 0 is for ever."""
+    timeout_jitter: Share = 0
+    """By up to which share of its inactivity, lifetime and half-close timeouts a connection may end early, at random, so
+    that those which were opened together do not all end together: 0 to 1, and 0 is off."""
     keep_alive: Flag = True
     """TCP keep-alive on both sides. A connection that has it is a keep-alive connection."""
     keep_alive_treatment: Literal["standard", "extended", "immortal"] = "extended"
@@ -64,6 +73,13 @@ class ConnectionKeys(Table):
     """By how much `extended` treatment stretches the inactivity timeout."""
     extended_keep_alive_lifetime: Duration = "7d"
     """The longest that a connection under `extended` treatment may live."""
+    keep_alive_initial_delay: ProbeDelay = "60s"
+    """With `keepAlive`: how long a connection is silent before the kernel probes whether its peer is still there; in whole
+    seconds, and 0 leaves it to the system."""
+    keep_alive_interval: ProbeDelay = "15s"
+    """Between two probes; likewise."""
+    keep_alive_count: ProbeCount = 9
+    """How many probes in a row may stay without an answer before the connection is reset; 0 leaves it to the system."""
 
 
 def inherited(name: str, *levels: Table | None) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from smartproxy.handlers.web import BODILESS
 from smartproxy.settings import references, units
 from smartproxy.settings.availability import unavailable
 from smartproxy.settings.base import Table, file_key
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from smartproxy.settings.marks import Path
-    from smartproxy.settings.route import Action, Match
+    from smartproxy.settings.route import Action, Match, Response
     from smartproxy.settings.top import Admin, Settings
+
+#: The keys of an action that belong to one type, and those without which it cannot be.
+_KEYS_OF = {
+    "targets": "forward", "handler": "handler", "to": "redirect", "status": "redirect", "response": "respond",
+    "mode": "block",
+}  # fmt: skip
+_REQUIRED = frozenset({"targets", "handler", "to", "response"})
 
 
 def problems(settings: Settings) -> Iterator[Problem]:
@@ -86,18 +94,30 @@ def _match(match: Match, path: Path) -> Iterator[Problem]:
 
 def _action(action: Action, path: Path) -> Iterator[Problem]:
     kind = action.type
-    needed = {"forward": "targets", "handler": "handler"}
-    for type_, key in needed.items():
-        there = bool(getattr(action, key))
-        if kind == type_ and not there:
+    for key, type_ in _KEYS_OF.items():
+        there = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
+        if kind == type_ and key in _REQUIRED and not there:
             yield Problem((*path, key), f'is required for type "{kind}"')
         elif kind != type_ and there:
             yield Problem((*path, key), f'has no meaning for type "{kind}"')
+    if action.response is not None:
+        yield from _response(action.response, (*path, "response"))
     if action.targets and not any(target.weight for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
     if action.tls.mode == "passthrough":
         for name in sorted(action.tls.model_fields_set - {"mode"}):
             yield Problem((*path, "tls", file_key(name)), 'has no meaning for mode "passthrough"')
+
+
+def _response(response: Response, path: Path) -> Iterator[Problem]:
+    if response.body is not None and response.base64 is not None:
+        yield Problem((*path, "base64"), "has no meaning beside body")
+    elif response.status is None and not (response.body or response.base64):
+        yield Problem((*path, "body"), "is required where there is no status")
+    if response.status in BODILESS and (response.body or response.base64):
+        yield Problem((*path, "status"), f"has no body in HTTP {got(response.status)}")
+    if response.status is None and "content_type" in response.model_fields_set:
+        yield Problem((*path, "contentType"), "has no meaning without a status")
 
 
 def _handler(handler: object, path: Path) -> Iterator[Problem]:

@@ -9,7 +9,9 @@ angle brackets, and :mod:`problems` leaves them out of a path.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
+from inspect import isclass
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -17,6 +19,7 @@ from pydantic import BaseModel, Discriminator, Field, Strict, Tag
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import core_schema
 
+from smartproxy.handlers.web import is_template
 from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings import units
@@ -29,6 +32,9 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
 _LONGEST_HOST = 254
 _LONGEST_NAME = 200
+#: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of Linux's net/tcp.h: seconds, and probes.
+_LONGEST_PROBE_DELAY = 32767
+_MOST_PROBES = 127
 #: What is no part of a path as it is sent (RFC 3986, 3.3), or is written in regular expressions only.
 _REGEX_LIKE = re.compile(r"[\^\\|{}\[\]]|\(\.|\(\?|/\.[*+]|\$$")
 _PATH = re.compile(r"[/*][!-~]*")
@@ -71,6 +77,12 @@ class TextRule(Rule):
 def _interval(written: Any) -> None:
     if units.seconds(written) == 0:
         raise ValueError("must be longer than 0")
+
+
+def _probe_delay(written: Any) -> None:
+    value = units.seconds(written)
+    if value and not 1 <= value <= _LONGEST_PROBE_DELAY:
+        raise ValueError(f"must be 1s to {_LONGEST_PROBE_DELAY}s, or 0 for what the system does")
 
 
 def _target_port(written: Any) -> None:
@@ -136,6 +148,14 @@ def _is_name(text: str) -> bool:
     return bool(text.strip()) and len(text) <= _LONGEST_NAME and text.isprintable()
 
 
+def _is_base64(text: str) -> bool:
+    try:
+        b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
+
+
 def one_or_list(value: Any) -> str:
     return "<list>" if isinstance(value, list | tuple) else "<one>"
 
@@ -172,6 +192,9 @@ _DURATION_SCHEMA = {
 }
 Duration: TypeAlias = Annotated[int | float | str, Rule(units.seconds, **_DURATION_SCHEMA)]
 Interval: TypeAlias = Annotated[int | float | str, Rule(_interval, **_DURATION_SCHEMA)]
+ProbeDelay: TypeAlias = Annotated[int | float | str, Rule(_probe_delay, **_DURATION_SCHEMA)]
+ProbeCount: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=_MOST_PROBES)]
+Share: TypeAlias = Annotated[float, Strict(), Field(ge=0, le=1, allow_inf_nan=False)]
 Size: TypeAlias = Annotated[
     int | str,
     Rule(
@@ -228,6 +251,25 @@ HostName: TypeAlias = Annotated[
 ]
 
 
+HeaderValue: TypeAlias = Annotated[
+    str,
+    TextRule(
+        "must be the value of a header: printable ASCII", re.compile(r"[!-~](?:[ -~]*[!-~])?").fullmatch
+    ),
+]
+RedirectTo: TypeAlias = Annotated[
+    str,
+    TextRule(
+        'must be a URL like "https://{host}{path}{query}", or a path that begins with one / and no field',
+        is_template,
+        title="URL with {host}, {path}, {query}",
+    ),
+]
+Base64: TypeAlias = Annotated[
+    str, TextRule("must be base64", _is_base64, title="base64", contentEncoding="base64")
+]
+
+
 def _host_shape(value: Any) -> str | None:
     if callable(value):
         return "<callable>"
@@ -250,8 +292,9 @@ def _handler(written: Any) -> None:
 
 
 def is_handler(value: object) -> bool:
-    """Whether a connection can be given to it: a callable, or a Twisted protocol factory."""
-    return callable(value) or hasattr(value, "buildProtocol")
+    """Whether a connection can be given to it: a callable, or a Twisted protocol factory, made already."""
+    makes = hasattr(value, "buildProtocol")
+    return not isclass(value) if makes else callable(value)
 
 
 HandlerReference: TypeAlias = Annotated[

@@ -5,8 +5,12 @@ Here durations become seconds, sizes bytes, lists of addresses sets, and what a 
 
 from __future__ import annotations
 
+from base64 import b64decode
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from smartproxy.handlers import block, http_redirect, http_respond, respond
+from smartproxy.handlers.web import BODILESS
 from smartproxy.model.address import normalised as one_address
 from smartproxy.model.plan import (
     AcceptHeader,
@@ -17,6 +21,7 @@ from smartproxy.model.plan import (
     KeepAlive,
     MatchPlan,
     MetricsPlan,
+    Probes,
     ProxyPlan,
     RoutePlan,
     SendHeader,
@@ -34,7 +39,7 @@ from smartproxy.settings.base import inherited
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smartproxy.settings.route import Match, Route, SendProxyProtocol, Target
+    from smartproxy.settings.route import Action, Match, Response, Route, SendProxyProtocol, Target
     from smartproxy.settings.top import Settings
 
 
@@ -57,6 +62,7 @@ def proxy_plan(settings: Settings, directory: Path) -> ProxyPlan:
         max_connections_per_ip=settings.max_connections_per_ip,
         connection_rate_per_minute=settings.connection_rate_limit_per_minute,
         keep_alive=settings.keep_alive,
+        probes=_probes(settings),
         acceleration=settings.acceleration == "auto",
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
@@ -107,13 +113,34 @@ def _route(settings: Settings, route: Route, index: int, sets: _Sets) -> RoutePl
         priority=route.priority,
         targets=tuple(_target(settings, route, target) for target in action.targets),
         balance=inherited("algorithm", *balance),
-        handler=None if action.handler is None else references.resolved(action.handler),
+        handler=_served_by(action),
         allow=sets.of(inherited("ip_allow_list", *security)),
         block=sets.of(inherited("ip_block_list", *security)),
         max_connections=inherited("max_connections", *security),
         timeouts=_timeouts(route, settings.defaults, settings),
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
+        tls="mode" in action.tls.model_fields_set,
+    )
+
+
+def _served_by(action: Action) -> Any:
+    """What serves the connections in this process; ``None`` where they go on, or are closed at once."""
+    if action.handler is not None:
+        return references.resolved(action.handler)
+    if action.to is not None:
+        return http_redirect(action.to, action.status)
+    if action.response is not None:
+        return _answer(action.response)
+    return block(action.mode) if action.mode != "close" else None
+
+
+def _answer(response: Response) -> Any:
+    body = b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()
+    if response.status is None:
+        return respond(body)
+    return http_respond(
+        body, response.status, {} if response.status in BODILESS else {"Content-Type": response.content_type}
     )
 
 
@@ -163,6 +190,7 @@ def _timeouts(*levels: base.ConnectionKeys) -> Timeouts:
         inactivity=said("inactivity_timeout"),
         half_close=said("half_close_timeout"),
         max_lifetime=said("max_connection_lifetime"),
+        jitter=float(inherited("timeout_jitter", *levels)),
     )
 
 
@@ -172,6 +200,16 @@ def _keep_alive(*levels: base.ConnectionKeys) -> KeepAlive:
         treatment=Treatment(inherited("keep_alive_treatment", *levels)),
         inactivity_multiplier=float(inherited("keep_alive_inactivity_multiplier", *levels)),
         extended_lifetime=units.seconds(inherited("extended_keep_alive_lifetime", *levels)),
+        probes=_probes(*levels),
+    )
+
+
+def _probes(*levels: base.ConnectionKeys) -> Probes:
+    """The kernel counts in whole seconds: the rest of one is a whole one."""
+    return Probes(
+        initial_delay=ceil(units.seconds(inherited("keep_alive_initial_delay", *levels))),
+        interval=ceil(units.seconds(inherited("keep_alive_interval", *levels))),
+        attempts=inherited("keep_alive_count", *levels),
     )
 
 

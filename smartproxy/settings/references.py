@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isclass
 from typing import Any
 
 from smartproxy.settings.kinds import is_handler
@@ -22,6 +23,8 @@ def resolved(reference: object) -> Any:
             found = getattr(found, name)
     except Exception as problem:  # a module that is imported runs, and may raise what it likes
         raise ValueError(f"cannot be imported: {type(problem).__name__}: {problem}") from None
+    if isclass(found) and hasattr(found, "buildProtocol"):
+        raise ValueError("names a class of factories; name one that has been made")
     if not is_handler(found):
         raise ValueError("names nothing that a connection can be given to: neither a callable nor a factory")
     return found

@@ -10,17 +10,20 @@ from smartproxy.settings.base import ConnectionKeys, Table
 from smartproxy.settings.kinds import (
     FLAG_OR_TABLE,
     AddressList,
+    Base64,
     BindAddress,
     Count,
     Domain,
     Flag,
     HandlerReference,
     HeaderName,
+    HeaderValue,
     Host,
     Method,
     Name,
     PathPattern,
     Ports,
+    RedirectTo,
     TargetPort,
     Text,
     flag_or_table,
@@ -109,11 +112,25 @@ class Target(Table):
     """As at the top level, for this target."""
 
 
+class Response(Table):
+    """What every client of a route is answered."""
+
+    body: Text | None = None
+    """The answer, as UTF-8."""
+    base64: Base64 | None = None
+    """The answer, where it is no text."""
+    status: Annotated[int, Field(strict=True, ge=200, le=599)] | None = None
+    """With a status the answer is an HTTP response, given to each request; without one the bytes are sent as they are."""
+    content_type: HeaderValue = "text/plain; charset=utf-8"
+    """Of an HTTP response."""
+
+
 class Action(Table):
     """What becomes of a connection."""
 
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
-    """`forward` connects to a target, `block` closes, `handler` gives the connection to your own code."""
+    """`forward` connects to a target, `redirect` and `respond` answer by themselves, `block` turns away, `handler`
+    gives the connection to your own code."""
     targets: list[Target] = Field(default_factory=list)
     """Where to connect, for `forward`."""
     tls: RouteTls = RouteTls()
@@ -124,6 +141,15 @@ class Action(Table):
     """As at the top level, for this route."""
     handler: HandlerReference | None = None
     """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection."""
+    to: RedirectTo | None = None
+    """For `redirect`: a URL, in which `{host}`, `{path}` and `{query}` are those of the request."""
+    status: Literal[301, 302, 303, 307, 308] = 308
+    """For `redirect`: of the response."""
+    response: Response | None = None
+    """For `respond`: the answer."""
+    mode: Literal["close", "reset", "tarpit"] = "close"
+    """For `block`: `close` says so where TLS or HTTP has words for it, `reset` does not; `tarpit` lets 200 at once wait a
+    minute first."""
 
 
 class Shared(ConnectionKeys):

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
 from smartproxy.flow.dial import failure_of
+from smartproxy.flow.keep_alive import Option, give
 from smartproxy.flow.side import Side
 
 if TYPE_CHECKING:
@@ -31,20 +32,19 @@ class Upstream(Side):
         """It stands."""
         self.transport.pauseProducing()
         self.transport.setTcpNoDelay(True)
-        if self._factory.keep_alive:
-            self.transport.setTcpKeepAlive(True)
+        give(self.transport, self._factory.keep_alive)
         self._factory.stands(self)
 
 
 class UpstreamFactory(ClientFactory):
     """One attempt.
 
-    :param keep_alive: whether the kernel shall probe a silent target (SO_KEEPALIVE).
+    :param keep_alive: whether the kernel shall probe a silent target, and how, as options of its socket.
     """
 
     noisy = False
 
-    def __init__(self, to: Endpoint, *, keep_alive: bool) -> None:
+    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...]) -> None:
         self.to = to
         self.keep_alive = keep_alive
         self._waiting: Deferred[Upstream] | None = None

@@ -11,14 +11,23 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from smartproxy.admin.site import make_admin_site
-from smartproxy.admin.views import Moment
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import ConfigurationError
 from smartproxy.interfaces import IProxyControl
+from smartproxy.metrics.service import make_metrics
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
+from smartproxy.model.moment import Moment
 from smartproxy.model.outcome import CloseReason
-from smartproxy.model.plan import AdminPlan, MatchPlan, ProxyPlan, RoutePlan, TargetPlan
+from smartproxy.model.plan import (
+    AdminPlan,
+    CleanupPlan,
+    MatchPlan,
+    MetricsPlan,
+    ProxyPlan,
+    RoutePlan,
+    TargetPlan,
+)
 from smartproxy.model.tallies import Tallies
 
 WEB = RoutePlan(
@@ -35,7 +44,11 @@ MOMENT = Moment(1767323045.678, 100.0)
 class FakeControl:
     def __init__(self, *routes):
         self.tallies = Tallies()
-        self.registry = Registry(self.tallies)
+        self.clock = Clock()
+        self.clock.advance(100.0)
+        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
+        self.metrics = make_metrics(MetricsPlan(), self.registry, self.tallies, self.clock)
+        self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
         self.draining = False
         self.asked = []
@@ -64,6 +77,10 @@ class FakeControl:
     def end_connection(self, number):
         record = self.registry.live.get(number)
         return record is not None and self.registry.close(record, CloseReason.ADMIN, 100.0)
+
+    def settle(self):
+        """What has ended is put away, as it would be a moment later."""
+        self.registry.ended.empty()
 
     def connect(self, client="192.0.2.1", route="web", at=90.0, received=0, sent=0):
         """A live connection, as the path would have made it."""

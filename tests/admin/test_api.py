@@ -12,7 +12,7 @@ from smartproxy.interfaces import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import CloseReason, RejectReason, Relay, State
-from tests.admin.doubles import FakeControl, Listener
+from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class HealthTests(SynchronousTestCase):
@@ -110,6 +110,7 @@ class ConnectionsTests(SynchronousTestCase):
         control.connect()
         answer = Listener(control).ask("DELETE", "/api/v1/connections/1")
         self.assertEqual((answer.status, list(control.registry.live)), (200, [2]))
+        control.settle()
         self.assertEqual(control.tallies.routes["web"].closed, {CloseReason.ADMIN: 1})
 
     def test_delete_of_none_is_404(self):
@@ -122,6 +123,7 @@ class MetricsTests(SynchronousTestCase):
     def test_numbers_are_those_of_ended_and_live_connections(self):
         control = FakeControl()
         control.registry.close(control.connect(received=100, sent=1), CloseReason.NORMAL, 95.0)
+        control.settle()
         control.connect(received=10, sent=2)
         control.tallies.reject(RejectReason.NO_ROUTE)
         control.tallies.proxy_header("2", "ok")
@@ -142,6 +144,40 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(shown["proxyHeaders"]["2"], {"ok": 1, "invalid": 0, "missing": 0, "timeout": 0})
         self.assertEqual(shown["zombies"], {"full": 0, "half": 0, "stuck": 0})
 
+    def test_what_waits_to_be_put_away_is_in_the_totals_and_in_the_queue(self):
+        control = FakeControl()
+        control.registry.close(control.connect(received=100), CloseReason.NORMAL, 95.0)
+        shown = Listener(control).get("/api/v1/metrics").json()
+        self.assertEqual(shown["cleanup"], {"queued": 1, "batches": 0, "cleaned": 0})
+        self.assertEqual(shown["totals"]["bytesReceived"], 100)
+        control.settle()
+        shown = Listener(control).get("/api/v1/metrics").json()
+        self.assertEqual(shown["cleanup"], {"queued": 0, "batches": 1, "cleaned": 1})
+        self.assertEqual(shown["totals"]["bytesReceived"], 100)
+
+    def test_percentiles_are_null_before_anything_has_ended_and_near_the_truth_after(self):
+        control = FakeControl()
+        none = {"p50": None, "p95": None, "p99": None}
+        shown = Listener(control).get("/api/v1/metrics").json()["percentiles"]
+        self.assertEqual(shown, {"durationSeconds": none, "bytes": none})
+        control.registry.close(control.connect(at=90.0, received=600, sent=400), CloseReason.NORMAL, 95.0)
+        control.settle()
+        shown = Listener(control).get("/api/v1/metrics").json()["percentiles"]
+        self.assertApproximates(shown["durationSeconds"]["p95"], 5.0, 0.05)
+        self.assertApproximates(shown["bytes"]["p50"], 1000, 10)
+
+    def test_a_long_scrape_pauses_and_is_whole(self):
+        control = FakeControl()
+        for number in range(5000):
+            control.tallies.route(f"route-{number}")
+        listener = Listener(control)
+        transport = listener.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertEqual(transport.value(), b"")
+        listener.clock.pump([0] * 20)
+        answer = parsed(transport.value())
+        self.assertEqual(int(answer.headers["Content-Length"]), len(answer.body))
+        self.assertEqual(answer.body.count(b"smartproxy_connections_total{"), 5000)
+
     def test_clients_are_bounded_and_the_busiest_are_kept(self):
         control = FakeControl()
         for number in range(150):
@@ -154,12 +190,70 @@ class MetricsTests(SynchronousTestCase):
     def test_prometheus_text_by_default_and_openmetrics_when_asked(self):
         text = Listener().get("/metrics")
         self.assertTrue(text.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
-        self.assertIn(b'smartproxy_connections_rejected_total{reason="no_route"} 0.0\n', text.body)
+        self.assertIn(b'smartproxy_connections_rejected_total{reason="no_route"} 0\n', text.body)
         openmetrics = Listener().get(
             "/metrics", "Accept: application/openmetrics-text;version=1.0.0,*/*;q=0.1"
         )
         self.assertTrue(openmetrics.headers["Content-Type"].startswith("application/openmetrics-text"))
         self.assertTrue(openmetrics.body.endswith(b"# EOF\n"))
+
+
+class ThroughputTests(SynchronousTestCase):
+    def setUp(self):
+        """1000 bytes per second in, 500 out, for ten seconds."""
+        self.control = FakeControl()
+        record = self.control.connect("192.0.2.7")
+        for _ in range(10):
+            record.moved_in(1000, 0.0)
+            record.moved_out(500, 0.0)
+            self.control.clock.advance(1.0)
+        self.listener = Listener(self.control)
+
+    def test_metrics_tell_it_over_all_by_route_and_by_client(self):
+        both = {"in": 1000.0, "out": 500.0}
+        self.assertEqual(
+            self.listener.get("/api/v1/metrics").json()["throughput"],
+            {
+                "instant": both,
+                "recent": both,
+                "average": both,
+                "byRoute": {"web": both},
+                "byIP": {"192.0.2.7": both},
+            },
+        )
+
+    def test_the_windows_that_have_names_and_one_of_any_length(self):
+        self.control.clock.advance(1.0)
+        shown = self.listener.get("/api/v1/throughput").json()
+        self.assertEqual(shown["instant"], {"in": 0.0, "out": 0.0})
+        self.assertEqual(shown["recent"], {"in": 900.0, "out": 450.0})
+        shown = self.listener.get("/api/v1/throughput?window=4").json()
+        self.assertEqual(shown, {"window": 4.0, "in": 750.0, "out": 375.0})
+
+    def test_history_has_a_rate_for_each_second(self):
+        self.control.clock.advance(1.0)
+        shown = self.listener.get("/api/v1/throughput/history?seconds=2").json()
+        self.assertEqual(
+            shown["samples"],
+            [
+                {"at": "2026-01-02T03:04:15.678Z", "in": 1000.0, "out": 500.0},
+                {"at": "2026-01-02T03:04:16.678Z", "in": 0.0, "out": 0.0},
+            ],
+        )
+        self.assertEqual(len(self.listener.get("/api/v1/throughput/history").json()["samples"]), 11)
+
+    def test_a_window_that_is_no_time_is_refused(self):
+        for written in ("x", "0", "-1", "nan", "inf", ""):
+            with self.subTest(written):
+                for path in ("throughput?window=", "throughput/history?seconds="):
+                    self.assertEqual(self.listener.get(f"/api/v1/{path}{written}").status, 400)
+
+    def test_only_the_busiest_clients_are_named(self):
+        for number in range(150):
+            self.control.connect(f"10.0.0.{number}", received=number)
+        shown = self.listener.get("/api/v1/metrics").json()["throughput"]["byIP"]
+        self.assertEqual((len(shown), next(iter(shown))), (100, "192.0.2.7"))
+        self.assertNotIn("10.0.0.3", shown)
 
 
 class RoutesTests(SynchronousTestCase):

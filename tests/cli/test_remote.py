@@ -54,7 +54,8 @@ class RemoteCase(SynchronousTestCase):
         raise result.value if isinstance(result, Failure) else SystemExit(0)
 
     def run_command(self, name, *arguments, env=None):
-        result = CliRunner().invoke(getattr(remote, name), arguments, env=env)
+        command = getattr(remote, name) if isinstance(name, str) else name
+        result = CliRunner().invoke(command, arguments, env=env)
         self.assertIsInstance(result.exception, SystemExit | None, result.exception)
         return result
 

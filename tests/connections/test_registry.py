@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import UNROUTED, Registry
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.plan import CleanupPlan
 from smartproxy.model.tallies import Tallies
 
 PEER = Endpoint("198.51.100.9", 5000)
@@ -17,7 +19,8 @@ CLIENT = Endpoint("192.0.2.1", 4000)
 class RegistryTests(SynchronousTestCase):
     def setUp(self):
         self.tallies = Tallies()
-        self.registry = Registry(self.tallies)
+        self.clock = Clock()
+        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
 
     def open(self):
         return self.registry.open(Accepted(":443", 443, PEER, 10.0))
@@ -61,6 +64,7 @@ class RegistryTests(SynchronousTestCase):
             each.moved_in(10, 10.5)
         self.assertTrue(self.registry.close(record, CloseReason.NORMAL, 11.0))
         self.assertFalse(self.registry.close(record, CloseReason.ERROR, 12.0))
+        self.registry.ended.empty()
         self.assertEqual((self.registry.by_ip, self.registry.by_route), ({CLIENT.host: 1}, {"web": 1}))
         self.assertEqual(self.tallies.route("web").closed, {CloseReason.NORMAL: 1})
         self.assertEqual(self.registry.closed_received, 10)
@@ -71,12 +75,40 @@ class RegistryTests(SynchronousTestCase):
         record.moved_in(10, 10.5)
         record.moved_out(20, 11.5)
         self.registry.close(record, CloseReason.INACTIVITY, 14.0)
+        self.registry.ended.empty()
         tally = self.tallies.route("web")
         self.assertEqual((tally.received, tally.sent, tally.opened, tally.active), (10, 20, 1, 0))
         self.assertEqual((self.registry.closed_received, self.registry.closed_sent), (10, 20))
         self.assertEqual(tally.closed, {CloseReason.INACTIVITY: 1})
         self.assertEqual(tally.duration_seconds.total, 4.0)
         self.assertEqual(record.state, State.CLOSING)
+
+    def test_its_places_are_given_back_at_once_and_its_books_closed_with_the_next_batch(self):
+        """Until then its bytes are in no total, and so it is still to be asked for them."""
+        record = self.open()
+        self.registry.identify(record, CLIENT)
+        self.registry.assign(record, "web")
+        record.moved_in(10, 10.5)
+        self.registry.close(record, CloseReason.NORMAL, 11.0)
+        self.assert_empty()
+        self.assertEqual((self.registry.closed_received, list(self.registry.unsettled())), (0, [record]))
+        self.clock.advance(0.1)
+        self.assertEqual((self.registry.closed_received, list(self.registry.unsettled())), (10, []))
+        self.assertEqual(self.tallies.route("web").closed, {CloseReason.NORMAL: 1})
+
+    def test_each_byte_stands_in_one_place_only_while_a_batch_is_put_away(self):
+        totals = []
+
+        def add_up(_):
+            unsettled = sum(record.bytes_received for record in self.registry.unsettled())
+            totals.append(self.registry.closed_received + unsettled)
+
+        self.registry.told.append(add_up)
+        for _ in range(100):
+            record = self.open()
+            record.moved_in(1, 10.5)
+            self.registry.close(record, CloseReason.NORMAL, 11.0)
+        self.assertEqual(totals, [100] * 100)
 
     def test_a_refused_one_has_no_close_reason(self):
         record = self.open()
@@ -87,6 +119,7 @@ class RegistryTests(SynchronousTestCase):
 
     def test_one_that_left_before_it_had_a_route_stands_under_none(self):
         self.registry.close(self.open(), CloseReason.CLIENT_RESET, 11.0)
+        self.registry.ended.empty()
         self.assertEqual(self.tallies.route(UNROUTED).closed, {CloseReason.CLIENT_RESET: 1})
 
     def test_empty_is_told_when_the_last_has_gone(self):

@@ -63,7 +63,7 @@ class DeadlinesTests(SynchronousTestCase):
         deadline.drop()
 
     def test_one_may_drop_another_that_is_due_in_the_same_sweep(self):
-        self.deadlines.after(1, lambda: second.drop())  # noqa: PLW0108 - there is no second yet
+        self.deadlines.after(1, lambda: second.drop())  # noqa: PLW0108 - it is set only below
         second = self.after(1, "second")
         self.pass_time(2)
         self.assertEqual(self.happened, [])
@@ -89,29 +89,92 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.happened, ["behind it", 2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_a_length_that_nobody_waits_for_is_forgotten(self):
+    def test_a_moment_that_nobody_waits_for_is_forgotten(self):
         for number in range(100):
-            self.after(1 + number / 1000).drop()
+            self.after(86400 + number).drop()
         self.after(50)
-        self.pass_time(0.2)
-        self.assertEqual(list(self.deadlines._queues), [50])
+        self.assertEqual(len(self.deadlines._slots), 1)
+
+    def test_a_dropped_one_takes_nobody_with_it_that_was_set_for_its_moment_later(self):
+        first = self.after(1, "first")
+        first.drop()
+        self.after(1, "second")
+        first.drop()
+        self.pass_time(2)
+        self.assertEqual(self.happened, ["second"])
 
     def test_what_is_not_due_costs_a_sweep_nothing(self):
-        """Counted, not timed: one comparison a length, however many wait."""
-        compared = []
+        """Counted, not timed: nobody's time is looked at but of those in the moment that has come."""
+        looked_at = []
 
         class Counting(float):
-            """The moment of the sweep. As the subclass, it is asked first."""
+            """When somebody is due."""
 
-            def __lt__(self, other):
-                compared.append(other)
-                return float.__lt__(self, other)
+            def __gt__(self, other):
+                looked_at.append(self)
+                return float.__gt__(self, other)
 
-        for _ in range(10_000):
-            self.after(60)
-        self.clock.rightNow = Counting(1.0)
+            __le__ = float.__le__
+
+        for number in range(10_000):
+            deadline = self.after(60 + number / 100)
+            deadline.due = Counting(deadline.due)
+        self.clock.rightNow = 59.0
         self.deadlines.sweep()
-        self.assertEqual(len(compared), 1)
+        self.assertEqual(looked_at, [])
+        self.clock.rightNow = 60.05
+        self.deadlines.sweep()
+        self.assertEqual(self.happened, [60 + number / 100 for number in range(6)])
+        self.assertEqual(len(looked_at), 10)
+
+    def test_thousands_due_at_once_happen_in_slices(self):
+        """Between two slices the others have their turn, and what is dropped there does not happen."""
+        deadlines = [self.after(1, number) for number in range(1, 1001)]
+        self.clock.rightNow = 1.0
+        self.deadlines.sweep()
+        self.assertEqual(len(self.happened), 100)
+        self.assertEqual(len(self.deadlines), 900)
+        deadlines[500].drop()
+        turns = 1
+        while len(self.deadlines):
+            self.turn()
+            turns += 1
+        self.assertEqual(turns, 10)
+        self.assertEqual(self.happened, [number for number in range(1, 1001) if number != 501])
+
+    def turn(self):
+        """What the reactor's next turn does, and not what the turns after it do, as the clock's own way is."""
+        call = next(call for call in self.clock.calls if call.getTime() == self.clock.seconds())
+        self.clock.calls.remove(call)
+        call.called = True
+        call.func()
+
+    def test_a_sweep_that_comes_between_two_slices_begins_no_second_row_of_them(self):
+        for number in range(1000):
+            self.after(1, number)
+        self.clock.rightNow = 1.0
+        self.deadlines.sweep()
+        self.deadlines.sweep()
+        self.assertEqual(len(self.happened), 100)
+
+    def test_stopped_between_two_slices_nothing_is_left_in_the_reactor(self):
+        for number in range(1000):
+            self.after(1, number)
+        self.clock.rightNow = 1.0
+        self.deadlines.sweep()
+        self.deadlines.stop()
+        self.assertEqual((self.clock.getDelayedCalls(), len(self.deadlines)), ([], 0))
+
+    def test_a_pause_of_the_whole_process_loses_none(self):
+        """A machine that was suspended wakes up with hours gone by."""
+        for hours in (1, 2, 30):
+            self.after(hours * 3600)
+        self.clock.rightNow = 3 * 3600.0
+        self.deadlines.sweep()
+        self.assertEqual((self.happened, len(self.deadlines)), ([3600, 7200], 1))
+        self.clock.rightNow = 31 * 3600.0
+        self.deadlines.sweep()
+        self.assertEqual(self.happened, [3600, 7200, 30 * 3600])
 
     def test_stopped_nothing_happens_any_more(self):
         self.after(1)

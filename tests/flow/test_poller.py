@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 from twisted.internet.error import ConnectionAborted
@@ -49,6 +50,19 @@ class PollerTests(SynchronousTestCase):
         near.setblocking(False)
         self.poller.add(near.fileno(), owner)
         return near, far
+
+    def connected_at(self, number, owner):
+        """A connection of ``owner`` that has got a number which was somebody else's."""
+        near, far = socket.socketpair()
+        self.addCleanup(far.close)
+        if near.fileno() != number:
+            os.dup2(near.fileno(), number)
+            near.close()
+        there = socket.socket(fileno=number) if near.fileno() < 0 else near
+        self.addCleanup(there.close)
+        there.setblocking(False)
+        self.poller.add(number, owner)
+        return there, far
 
     def quietened(self, *owners):
         """The first event, that it can be written to, is behind them."""
@@ -106,10 +120,35 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(seen, [42])
 
     def test_closed_outside_of_a_batch_it_is_closed_at_once_and_once(self):
-        near, _ = self.pair(Owner())
-        self.poller.close(near)
+        owner = Owner()
+        near, _ = self.pair(owner)
+        self.poller.close(near, owner)
         self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
-        self.poller.close(near)
+        self.poller.close(near, owner)
+
+    def test_closed_under_us_it_is_forgotten_and_nobody_else_is_closed_with_it(self):
+        """Whoever has the number by now keeps both: his connection and his events."""
+        for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
+            owner, fresh = Owner(), Owner()
+            near, _ = self.pair(owner)
+            number = near.fileno()
+            close(near)
+            other, far = self.connected_at(number, fresh)
+            self.poller.close(near, owner)
+            far.sendall(b"x")
+            self.poller.doRead()
+            self.assertTrue(fresh.events)
+            self.assertEqual((other.fileno(), other.recv(10)), (number, b"x"))
+            self.poller.close(other, fresh)
+            self.assertEqual(len(self.poller), 0)
+
+    def test_closed_under_us_and_its_number_free_it_leaves_nothing(self):
+        for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
+            owner = Owner()
+            near, _ = self.pair(owner)
+            close(near)
+            self.poller.close(near, owner)
+            self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
 
     def test_an_event_of_a_socket_that_this_batch_has_closed_is_told_to_nobody(self):
         """And its number is given to nobody before the batch is over: the event would be taken for theirs."""
@@ -117,8 +156,8 @@ class PollerTests(SynchronousTestCase):
         made = []
 
         def close_both(_):
-            for sock in (one, two):
-                self.poller.close(sock)
+            self.poller.close(one, first)
+            self.poller.close(two, second)
             made.append(self.pair(fresh)[0])
 
         first, second = Owner(close_both), Owner(close_both)
@@ -160,7 +199,7 @@ class PollerTests(SynchronousTestCase):
 
     def test_an_owner_that_raises_after_closing_is_only_logged(self):
         def close(_):
-            self.poller.close(near)
+            self.poller.close(near, owner)
             raise ZeroDivisionError
 
         owner = Owner(close)
@@ -197,6 +236,65 @@ class PollerTests(SynchronousTestCase):
             self.assertEqual(sum(len(owner.events) for owner in owners), told)
         self.assertEqual({len(owner.events) for owner in owners}, {1})
 
+    def crowd(self, count):
+        """So many whose peer has ended, and then one to whom something has been said."""
+        self.patch(poller_module, "_BATCH", 10)
+        self.patch(poller_module, "_ENDS_A_TURN", 4)
+        self.told = []
+        ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
+        ends = [self.pair(owner) for owner in ending]
+        living = Owner(lambda _: self.told.append("living"))
+        _, far = self.pair(living)
+        while self.told[-1:] != ["living"]:
+            self.poller.doRead()
+        self.told.clear()
+        for _, end in ends:
+            end.close()
+        far.send(b"x")
+        return ending, ends
+
+    def test_in_a_crowd_the_living_come_first_and_ends_a_few_at_a_time(self):
+        self.crowd(35)
+        self.poller.doRead()
+        self.assertEqual(self.told, ["living", 0, 1, 2, 3])
+        for turn in range(2, 9):
+            self.turn()
+            self.assertEqual(len(self.told), 1 + 4 * turn)
+        self.turn()
+        self.assertEqual(self.told, ["living", *range(35)])
+        self.assertEqual(self.reactor.calls, [])
+
+    def turn(self):
+        """The reactor's next turn, and not the turns after it, as ``Clock.advance`` is."""
+        call = self.reactor.calls.pop(0)
+        call.called = True
+        call.func()
+
+    def test_a_batch_that_is_no_crowd_is_told_in_its_order(self):
+        self.crowd(8)
+        self.poller.doRead()
+        self.assertEqual(self.told, [*range(8), "living"])
+
+    def test_an_end_that_was_put_off_is_not_told_to_who_has_closed_meanwhile_or_has_the_number_then(self):
+        ending, ends = self.crowd(20)
+        self.poller.doRead()
+        free = {ends[number][0].fileno() for number in (10, 11)}
+        for number in (10, 11):
+            self.poller.close(ends[number][0], ending[number])
+        fresh = Owner()
+        pair = [self.pair(fresh)[0] for _ in range(20)]
+        self.assertTrue(free & {near.fileno() for near in pair})
+        while self.reactor.calls:
+            self.turn()
+        self.assertEqual(self.told, ["living", *(number for number in range(20) if number not in {10, 11})])
+        self.assertTrue(all(not events & READABLE for events in fresh.events))
+
+    def test_stopped_while_ends_are_put_off_nothing_is_left_in_the_reactor(self):
+        self.crowd(20)
+        self.poller.doRead()
+        self.poller.stop()
+        self.assertEqual(self.reactor.calls, [])
+
     def test_soon_is_never_now(self):
         called = []
         self.poller.soon(called.append, 1)
@@ -215,8 +313,8 @@ class PollerTests(SynchronousTestCase):
         class Closes(Owner):
             def failed(self, why):
                 super().failed(why)
-                for sock in pair:
-                    poller.close(sock)
+                for sock, owner in zip(pair, owners, strict=True):
+                    poller.close(sock, owner)
 
         poller = self.poller
         owners = [Closes(), Closes()]

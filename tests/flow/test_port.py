@@ -15,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.flow import port as port_module
 from smartproxy.flow.port import PollerPort, highest_descriptor, listening_at
 from smartproxy.flow.stream import Stream
+from smartproxy.model.plan import KeepAlive, Probes
 from tests.pumps import Pump
 
+DEFAULT = KeepAlive()
 #: Holds connections until descriptors are short, in a process of its own, whose limit is 128 (F12).
 _SHORT = """
 import resource, socket, sys
@@ -24,6 +26,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 from twisted.internet.protocol import Factory, Protocol
 from smartproxy.flow.port import PollerPort
 from smartproxy.flow.poller import Poller
+from smartproxy.model.plan import KeepAlive
 from tests.pumps import HandReactor
 
 reactor = HandReactor()
@@ -32,7 +35,7 @@ held = []
 class Holds(Protocol):
     def connectionMade(self):
         held.append(self.transport)
-port = PollerPort(0, Factory.forProtocol(Holds), "127.0.0.1", reactor, poller, keep_alive=True, shares=False)
+port = PollerPort(0, Factory.forProtocol(Holds), "127.0.0.1", reactor, poller, keep_alive=KeepAlive(), shares=False)
 port.startListening()
 where = port.getHost()
 turns = 0
@@ -83,7 +86,7 @@ class PortTests(SynchronousTestCase):
         build = self.factory.buildProtocol
         self.factory.buildProtocol = lambda address: (self.addresses.append(address), build(address))[1]
 
-    def port(self, interface="127.0.0.1", *, keep_alive=True, shares=False, number=0):
+    def port(self, interface="127.0.0.1", *, keep_alive=DEFAULT, shares=False, number=0):
         port = PollerPort(
             number,
             self.factory,
@@ -124,11 +127,35 @@ class PortTests(SynchronousTestCase):
 
     def test_what_is_accepted_has_its_options_from_the_listener(self):
         for keep_alive in (True, False):
-            port = self.port(keep_alive=keep_alive)
+            port = self.port(keep_alive=KeepAlive(enabled=keep_alive))
             self.connect(port)
             port.doRead()
             transport = self.accepted[-1].transport
             self.assertEqual((transport.getTcpNoDelay(), transport.getTcpKeepAlive()), (True, keep_alive))
+
+    def probes_of(self, transport):
+        names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+        return tuple(transport.getHandle().getsockopt(socket.IPPROTO_TCP, name) for name in names)
+
+    def test_what_is_accepted_has_its_probes_from_the_listener_too(self):
+        port = self.port(keep_alive=KeepAlive(probes=Probes(61, 7, 4)))
+        self.connect(port)
+        port.doRead()
+        self.assertEqual(self.probes_of(self.accepted[-1].transport), (61, 7, 4))
+
+    def test_a_change_is_for_what_it_accepts_from_then_on(self):
+        """A reload."""
+        port = self.port()
+        for keep_alive, wanted in (
+            (KeepAlive(probes=Probes(61, 7, 4)), (True, 61, 7, 4)),
+            (KeepAlive(enabled=False), (False, 60, 15, 9)),
+            (KeepAlive(), (True, 60, 15, 9)),
+        ):
+            port.set_keep_alive(keep_alive)
+            self.connect(port)
+            port.doRead()
+            transport = self.accepted[-1].transport
+            self.assertEqual((transport.getTcpKeepAlive(), *self.probes_of(transport)), wanted)
 
     def test_a_single_address_may_stand_next_to_every_address(self):
         everywhere = self.port("::", shares=True)

@@ -1,40 +1,118 @@
-"""What a scraper reads, read back with the client library's own parsers."""
+"""What a scraper reads, read back with the client library's own parsers and held against its own writers."""
 
 from __future__ import annotations
 
+import re
+
+from prometheus_client import exposition as library_text
+from prometheus_client.openmetrics import exposition as library_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.metrics.prometheus import Collector, exposition
+from smartproxy.metrics.collector import Collector
+from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason, RejectReason
 from tests.admin.doubles import FakeControl
+
+OPENMETRICS = "application/openmetrics-text"
+UNFORTUNATE = 'a"b\\c\nd\x1be %s %% ü'
+
+
+def page(control, accept=""):
+    pieces, _ = exposition(control.registry, control.tallies, accept)
+    return b"".join(pieces).decode()
 
 
 def scrape(control, accept=""):
     """Every sample: its name and the values of its labels, in the order of their names, to its value."""
-    body, content_type = exposition(Collector(control.registry, control.tallies), accept)
-    parse = parse_openmetrics if "openmetrics" in content_type else parse_text
+    parse = parse_openmetrics if accept else parse_text
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in parse(body.decode())
+        for family in parse(page(control, accept))
         for sample in family.samples
     }
 
 
-class CollectorTests(SynchronousTestCase):
-    def test_names_and_labels_are_those_of_the_contract(self):
+def busy():
+    """A proxy with some of everything."""
+    control = FakeControl()
+    control.connect(received=7, sent=8)
+    control.connect(route=UNFORTUNATE, received=1)
+    for route, reason in (("web", CloseReason.NORMAL), ("mail", CloseReason.CLIENT_RESET)):
+        control.registry.close(control.connect(route=route, received=3, at=99.5), reason, 100.0)
+    control.registry.ended.empty()
+    control.tallies.route("web").dial_seconds.observe(0.125)
+    control.tallies.route(UNFORTUNATE).dial_seconds.observe(40.0)
+    control.tallies.reject(RejectReason.NO_ROUTE)
+    control.tallies.proxy_header("2", "ok")
+    control.tallies.unlogged = 4
+    return control
+
+
+class FormatTests(SynchronousTestCase):
+    def _library(self, control, writer):
+        """Our metrics as the library writes them; it writes every number as a fraction."""
+        return writer.generate_latest(Collector(control.registry, control.tallies)).decode()
+
+    def _ours(self, control, accept=""):
+        return re.sub(r" (\d+)$", r" \1.0", page(control, accept), flags=re.MULTILINE)
+
+    def test_text_is_what_the_library_writes_line_by_line(self):
+        control = busy()
+        self.assertEqual(self._ours(control).splitlines(), self._library(control, library_text).splitlines())
+
+    def test_openmetrics_is_what_the_library_writes_line_by_line(self):
+        control = busy()
+        self.assertEqual(
+            self._ours(control, OPENMETRICS).splitlines(),
+            self._library(control, library_openmetrics).splitlines(),
+        )
+
+    def test_both_formats_say_the_same(self):
+        control = busy()
+        self.assertEqual(scrape(control), scrape(control, OPENMETRICS))
+
+    def test_many_routes_come_in_pieces_and_none_is_lost(self):
         control = FakeControl()
-        control.connect()
-        control.registry.close(control.connect(), CloseReason.NORMAL, 100.0)
-        control.tallies.route("web").dial_seconds.observe(0.1)
+        for number in range(2500):
+            control.tallies.route(f"r{number}").duration_seconds.observe(0.5)
+        pieces, _ = exposition(control.registry, control.tallies)
+        self.assertGreater(sum(1 for piece in pieces if len(piece) > 10_000), 25)
+        seen = scrape(control)
+        self.assertEqual(
+            sum(seen["smartproxy_connection_duration_seconds_count", (f"r{n}",)] for n in range(2500)), 2500
+        )
+
+    def test_routes_and_reasons_may_come_while_a_scrape_pauses(self):
+        control = FakeControl()
+        for number in range(1500):
+            for reason in (CloseReason.NORMAL, CloseReason.ADMIN, CloseReason.ERROR):
+                control.tallies.route(f"r{number}").close(reason)
+        body = b""
+        for number, piece in enumerate(exposition(control.registry, control.tallies)[0]):
+            body += piece
+            control.connect(route=f"new{number}")
+            for tally in control.tallies.routes.values():
+                tally.close(list(CloseReason)[number % 13])
+        self.assertGreater(number, 10)
+        self.assertTrue(list(parse_text(body.decode())))
+
+    def test_large_counts_are_exact(self):
+        control = FakeControl()
+        control.connect(received=2**53 + 1)
+        self.assertIn(f'received_bytes_total{{route="web"}} {2**53 + 1}\n', page(control))
+
+
+class NamesTests(SynchronousTestCase):
+    def test_names_and_labels_are_those_of_the_contract(self):
         families = {
             (
                 family.name,
                 family.type,
                 tuple(sorted({name for sample in family.samples for name in sample.labels})),
             )
-            for family in Collector(control.registry, control.tallies).collect()
+            for family in parse_openmetrics(page(busy(), OPENMETRICS))
         }
         self.assertEqual(
             families,
@@ -47,17 +125,14 @@ class CollectorTests(SynchronousTestCase):
                 ("smartproxy_received_bytes", "counter", ("route",)),
                 ("smartproxy_sent_bytes", "counter", ("route",)),
                 ("smartproxy_zombies", "counter", ("kind",)),
+                ("smartproxy_cleanup_queue_length", "gauge", ()),
+                ("smartproxy_cleanup_batches", "counter", ()),
+                ("smartproxy_access_log_dropped", "counter", ()),
                 ("smartproxy_proxy_headers", "counter", ("result", "version")),
                 ("smartproxy_upstream_dial_seconds", "histogram", ("le", "route")),
                 ("smartproxy_connection_duration_seconds", "histogram", ("le", "route")),
             },
         )
-
-    def test_both_formats_say_the_same(self):
-        control = FakeControl()
-        control.connect(received=7, sent=8)
-        control.registry.close(control.connect(received=1), CloseReason.CLIENT_RESET, 99.0)
-        self.assertEqual(scrape(control), scrape(control, "application/openmetrics-text"))
 
     def test_bytes_move_while_a_connection_lives_and_stay_when_it_ends(self):
         control = FakeControl()
@@ -68,6 +143,8 @@ class CollectorTests(SynchronousTestCase):
         self.assertEqual(scrape(control)[key], 10)
         control.registry.close(record, CloseReason.NORMAL, 99.0)
         self.assertEqual(scrape(control)[key], 10)
+        control.registry.ended.empty()
+        self.assertEqual(scrape(control)[key], 10)
         self.assertEqual(scrape(control)["smartproxy_sent_bytes_total", ("web",)], 8)
 
     def test_a_connection_is_counted_once_at_its_start_and_once_at_its_end(self):
@@ -75,11 +152,22 @@ class CollectorTests(SynchronousTestCase):
         record = control.connect()
         control.connect()
         control.registry.close(record, CloseReason.INACTIVITY, 99.0)
+        control.registry.ended.empty()
         seen = scrape(control)
         self.assertEqual(seen["smartproxy_connections_total", ("web",)], 2)
         self.assertEqual(seen["smartproxy_connections_active", ("web",)], 1)
         self.assertEqual(seen["smartproxy_connections_closed_total", ("inactivity", "web")], 1)
         self.assertNotIn(("smartproxy_connections_closed_total", ("normal", "web")), seen)
+
+    def test_the_clean_up_queue_is_seen_before_and_after_a_batch(self):
+        control = FakeControl()
+        control.registry.close(control.connect(), CloseReason.NORMAL, 99.0)
+        length, batches = ("smartproxy_cleanup_queue_length", ()), ("smartproxy_cleanup_batches_total", ())
+        seen = scrape(control)
+        self.assertEqual((seen[length], seen[batches]), (1, 0))
+        control.registry.ended.empty()
+        seen = scrape(control)
+        self.assertEqual((seen[length], seen[batches]), (0, 1))
 
     def test_refusals_and_headers_start_at_zero_and_count(self):
         control = FakeControl()
@@ -106,18 +194,17 @@ class CollectorTests(SynchronousTestCase):
         self.assertEqual((seen[f"{name}_count", ("web",)], seen[f"{name}_sum", ("web",)]), (3, 45.0205))
 
     def test_a_route_with_an_unfortunate_name_breaks_no_line(self):
-        control = FakeControl()
-        name = 'a"b\\c\nd\x1be'
-        control.connect(route=name)
-        for accept in ("", "application/openmetrics-text"):
-            self.assertEqual(scrape(control, accept)["smartproxy_connections_total", (name,)], 1)
+        for accept in ("", OPENMETRICS):
+            seen = scrape(busy(), accept)
+            self.assertEqual(seen["smartproxy_connections_total", (UNFORTUNATE,)], 1)
+            self.assertEqual(seen["smartproxy_upstream_dial_seconds_count", (UNFORTUNATE,)], 1)
 
+
+class NegotiationTests(SynchronousTestCase):
     def test_strange_accept_headers_get_text_and_are_not_repeated(self):
         control = FakeControl()
         for accept in ("", "*/*", ";;;,,=", "text/plain; version=\x1b", "application/json"):
-            self.assertIn(
-                "version=0.0.4", exposition(Collector(control.registry, control.tallies), accept)[1]
-            )
+            self.assertIn("version=0.0.4", exposition(control.registry, control.tallies, accept)[1])
         offer = "text/plain, Application/OpenMetrics-Text; version=9.9.9; escaping=evil"
-        content_type = exposition(Collector(control.registry, control.tallies), offer)[1]
+        content_type = exposition(control.registry, control.tallies, offer)[1]
         self.assertEqual(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import Refused
 from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Protocol as Spoken
 from smartproxy.model.facts import Routed
 from smartproxy.model.outcome import RejectReason, State
-from smartproxy.model.plan import ActionKind, KeepAlive, ProxyPlan
+from smartproxy.model.plan import ActionKind, CleanupPlan, KeepAlive, ProxyPlan, Treatment
 from smartproxy.model.tallies import Tallies
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.route import Route
@@ -20,7 +22,7 @@ from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
 
 class AdmitTests(SynchronousTestCase):
     def admit(self, *, rate=0, draining=False, **plan):
-        self.registry = Registry(Tallies())
+        self.registry = Registry(Tallies(), CleanupPlan(), Clock())
         limit = RateLimit(rate, lambda: 0.0) if rate else None
         admission = Admission(ProxyPlan((), **plan), self.registry, limit)
         return Admit(admission, self.registry, lambda: draining)
@@ -116,6 +118,36 @@ class AdmitTests(SynchronousTestCase):
                 (record.route, record.keep_alive, record.state), ("web", wanted, State.CONNECTING)
             )
             self.assertEqual(self.registry.tallies.route("web").active, 1)
+
+    def test_the_record_says_whether_it_may_be_found_to_be_stuck(self):
+        """An immortal one may not, and neither may one whose route says that its protocol never answers."""
+        immortal = KeepAlive(treatment=Treatment.IMMORTAL)
+        mortal = KeepAlive(enabled=False, treatment=Treatment.IMMORTAL)
+        for options, wanted in (
+            ({}, True),
+            ({"stuck_detection": False}, False),
+            ({"keep_alive": immortal}, False),
+            ({"keep_alive": mortal}, True),
+        ):
+            admit = self.admit()
+            record = self.come(admit)
+            admit.route(record, routed(**options))
+            self.assertEqual(record.stuck_detection, wanted, options)
+
+    def test_the_record_says_whether_it_carries_tls(self):
+        """Because its first bytes were, or because its route says so where nobody looks at them."""
+        facts = routed()
+        for protocol, said, wanted in (
+            (Spoken.UNSEEN, False, False),
+            (Spoken.UNSEEN, True, True),
+            (Spoken.TLS, False, True),
+            (Spoken.HTTP, False, False),
+        ):
+            admit = self.admit()
+            record = self.come(admit)
+            detected = facts.detected._replace(protocol=protocol)
+            admit.route(record, Routed(detected, a_route(tls=said)))
+            self.assertEqual(record.tls, wanted)
 
 
 class RouteTests(SynchronousTestCase):

@@ -140,6 +140,27 @@ class ConnectTests(SynchronousTestCase):
         self.connecting(to("::ffff:192.0.2.1"))
         self.assertEqual(self.asked(), ["192.0.2.1:80"])
 
+    def test_a_name_that_is_not_resolved_in_time_is_as_one_that_does_not_answer(self):
+        """And the next has its turn."""
+        self.begin(slow=Deferred())
+        connecting = self.connecting(to("slow.test", "192.0.2.7"), timeouts=Timeouts(connection=3.0))
+        self.clock.advance(2.9)
+        self.assertEqual(self.asked(), [])
+        self.clock.advance(0.1)
+        self.dialer.stand("192.0.2.7")
+        self.assertEqual(self.successResultOf(connecting).address.host, "192.0.2.7")
+        self.begin(slow=Deferred())
+        connecting = self.connecting(to("slow.test"), timeouts=Timeouts(connection=3.0))
+        self.clock.advance(3)
+        self.assertIs(
+            self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.UPSTREAM_TIMEOUT
+        )
+
+    def test_a_name_that_is_known_needs_no_timer(self):
+        self.begin(known=["192.0.2.7"])
+        self.connecting(to("known.test"))
+        self.assertEqual((self.asked(), self.clock.getDelayedCalls()), (["192.0.2.7:80"], []))
+
     def test_a_name_is_resolved_and_its_addresses_are_raced(self):
         self.begin(a=["2001:db8::1", "192.0.2.1"])
         connecting = self.connecting(to("a.example"))

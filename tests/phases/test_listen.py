@@ -11,6 +11,7 @@ from smartproxy.flow.deadline import TICK, Deadlines
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.listen import SILENT_FIN, DownstreamFactory
 from tests.pipes import connection
 
@@ -32,7 +33,7 @@ class ListenTests(SynchronousTestCase):
             self.ends.append(client.why)
 
     def factory(self, **more):
-        options = {"keep_alive": True, "hold": 1000} | more
+        options = {"keep_alive": KeepAlive(), "hold": 1000} | more
         return DownstreamFactory(
             ":443", 443, self.carry, self.refuse, self.deadlines, lambda: 12.5, **options
         )
@@ -68,8 +69,9 @@ class ListenTests(SynchronousTestCase):
 
     def test_options_are_set_where_the_port_does_not_give_them(self):
         for keep_alive in (True, False):
-            self.connect(self.factory(keep_alive=keep_alive))
-            self.assertEqual(self.transport.options, {"nodelay": True, "keepalive": keep_alive})
+            self.connect(self.factory(keep_alive=KeepAlive(enabled=keep_alive)))
+            self.assertTrue(self.transport.getTcpNoDelay())
+            self.assertEqual(self.transport.getTcpKeepAlive(), keep_alive)
         factory = self.factory()
         factory.inherits = True
         self.connect(factory)
@@ -97,6 +99,12 @@ class ListenTests(SynchronousTestCase):
     def test_ended_from_outside(self):
         self.connect().end(CloseReason.ADMIN)
         self.assertEqual(self.ends, [CloseReason.ADMIN])
+
+    def test_it_has_one_socket_that_may_be_gone(self):
+        client = self.connect()
+        self.assertEqual(client.gone(), (False, False))
+        client.transport.connected = False
+        self.assertEqual(client.gone(), (True, False))
 
     def test_a_silent_end_is_waited_for_a_little(self):
         """Somebody may only want to listen; a scanner has gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol
@@ -58,7 +59,8 @@ class ServeTests(SynchronousTestCase):
         if ended:
             self.client.fin()
         facts = routed(kind=ActionKind.HANDLER, handler=factory)
-        done = Serve(self.client.clock.seconds)(self.record, self.client.side, facts)
+        serve = Serve(self.client.clock)
+        done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts))
         self.client.clock.advance(0)
         return done
 
@@ -66,7 +68,7 @@ class ServeTests(SynchronousTestCase):
         self.serve(said=b"one")
         self.client.say(b"two")
         self.assertEqual(self.client.far.received, b"hello ONE!TWO!")
-        self.assertEqual(self.addresses, [CLIENT])
+        self.assertEqual([(address.host, address.port) for address in self.addresses], [CLIENT])
         self.assertEqual((self.record.relay, self.record.state), (Relay.TRANSPORT, State.RELAYING))
 
     def test_its_bytes_are_counted_as_a_targets_are(self):

@@ -73,8 +73,7 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual((client.received, client.ended), (b"answer, late", True))
         house.assert_empty()
         self.assertEqual(house.closed(), {"normal": 1})
-        tally = house.proxy.tallies.route("web")
-        self.assertEqual((tally.received, tally.sent), (len(HELLO) + 4, 12))
+        self.assertEqual(house.proxy.metrics.totals(), (len(HELLO) + 4, 12, 1))
         self.assertEqual(house.rejected(), {})
 
     def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):

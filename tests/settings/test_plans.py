@@ -15,6 +15,7 @@ from smartproxy.model.plan import (
     CleanupPlan,
     KeepAlive,
     MetricsPlan,
+    Probes,
     ProxyPlan,
     RoutePlan,
     SendHeader,
@@ -22,6 +23,7 @@ from smartproxy.model.plan import (
     Treatment,
     ZombiePlan,
 )
+from smartproxy.phases.serve import serves
 from smartproxy.settings import Settings
 from tests.settings.spellings import as_json, folder, route
 
@@ -117,6 +119,22 @@ class ValueTests(SynchronousTestCase):
             made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
             self.assertEqual((made.kind, type(made.handler).__name__), (ActionKind.HANDLER, kind))
 
+    def test_what_is_answered_here_is_made_into_a_handler(self) -> None:
+        def made(**action: Any) -> RoutePlan:
+            return only_route(plan(route(action={"targets": [], **action})))
+
+        for action, kind in [
+            ({"type": "redirect", "to": "https://{host}{path}"}, ActionKind.REDIRECT),
+            ({"type": "respond", "response": {"body": "closed"}}, ActionKind.RESPOND),
+            ({"type": "respond", "response": {"base64": "AAE="}}, ActionKind.RESPOND),
+            ({"type": "respond", "response": {"status": 204}}, ActionKind.RESPOND),
+            ({"type": "block", "mode": "reset"}, ActionKind.BLOCK),
+            ({"type": "block", "mode": "tarpit"}, ActionKind.BLOCK),
+        ]:
+            route_ = made(**action)
+            self.assertEqual((route_.kind, serves(route_.handler)), (kind, True), action)
+        self.assertIsNone(made(type="block").handler)
+
     def test_paths_are_relative_to_the_file(self) -> None:
         here = folder(self)
         value = {"accessLog": {"path": "access.log"}, "admin": {"unix": "/run/admin"}, "routes": [route()]}
@@ -142,6 +160,27 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual([one.timeouts.half_close for one in made.routes], [4.0, 4.0])
         self.assertEqual([one.keep_alive.treatment for one in made.routes], [Treatment.IMMORTAL] * 2)
         self.assertEqual(made.timeouts.inactivity, 3.0)
+
+    def test_the_probes_of_listeners_and_of_routes(self) -> None:
+        """In whole seconds, as the kernel counts: the rest of one is a whole one. 0 leaves it to the system."""
+        made = plan(
+            route("a", 80, keepAliveInitialDelay="1500ms", keepAliveCount=3),
+            route("b", 81, keepAliveInterval=0),
+            keepAliveInterval="20s",
+        )
+        self.assertEqual(made.probes, Probes(60, 20, 9))
+        self.assertEqual([one.keep_alive.probes for one in made.routes], [Probes(2, 20, 3), Probes(60, 0, 9)])
+
+    def test_jitter_is_off_unless_wanted(self) -> None:
+        made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))
+        self.assertEqual([one.timeouts.jitter for one in made.routes], [0.0, 0.25])
+
+    def test_a_route_that_says_so_carries_tls(self) -> None:
+        action = {"targets": [{"host": "192.0.2.1", "port": 1}]}
+        made = plan(
+            route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
+        )
+        self.assertEqual([one.tls for one in made.routes], [False, True])
 
     def test_to_write_a_default_is_not_to_be_silent(self) -> None:
         made = plan(

@@ -167,7 +167,9 @@ class SchemaTests(SynchronousTestCase):
 
     def test_what_is_not_available_is_marked(self) -> None:
         action = self.schema["$defs"]["Action"]["properties"]
-        self.assertEqual(action["type"]["x-available"], ["forward", "block", "handler"])
+        self.assertEqual(
+            action["type"]["x-available"], ["forward", "redirect", "respond", "block", "handler"]
+        )
         self.assertEqual(self.schema["properties"]["acme"]["x-available"], [])
 
     def test_a_route_says_which_keys_it_inherits(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet import error
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
@@ -9,10 +11,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.deadline import Deadlines
+from smartproxy.flow.dial import PollerDialer
+from smartproxy.flow.keep_alive import options
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.upstream.connection import UpstreamFactory
 from tests.pipes import connection
+from tests.pumps import Pump
 
 TO = Endpoint("192.0.2.1", 80)
 
@@ -41,10 +48,30 @@ def stand(factory):
     return transport, far, clock
 
 
+class SocketTests(SynchronousTestCase):
+    def test_its_keep_alive_reaches_the_socket(self):
+        """Asked of the kernel, over loopback."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        pump = Pump(self)
+        dialer = PollerDialer(pump.poller, Deadlines(pump.reactor))
+        keep_alive = options(KeepAlive(probes=Probes(61, 7, 4)))
+        factory = UpstreamFactory(Endpoint(*listening.getsockname()), keep_alive=keep_alive)
+        linked = factory.dial(dialer, 0)
+        pump.until(lambda: linked.called)
+        sock = self.successResultOf(linked).transport.getHandle()
+        names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
+        probes = tuple(sock.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+        self.assertEqual((sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *probes), (1, 61, 7, 4))
+
+
 class UpstreamFactoryTests(SynchronousTestCase):
     def test_it_stands_paused_with_its_options(self):
         for keep_alive in (True, False):
-            factory, dialer = UpstreamFactory(TO, keep_alive=keep_alive), FakeDialer()
+            factory, dialer = (
+                UpstreamFactory(TO, keep_alive=options(KeepAlive(enabled=keep_alive))),
+                FakeDialer(),
+            )
             linked = factory.dial(dialer, 30)
             self.assertEqual(dialer.asked, (TO, 30))
             transport, _, _ = stand(factory)
@@ -54,7 +81,7 @@ class UpstreamFactoryTests(SynchronousTestCase):
             self.assertEqual((transport.getTcpNoDelay(), transport.getTcpKeepAlive()), (True, keep_alive))
 
     def test_it_fails_with_its_place_in_the_closed_set(self):
-        factory = UpstreamFactory(TO, keep_alive=True)
+        factory = UpstreamFactory(TO, keep_alive=())
         linked = factory.dial(FakeDialer(), 30)
         factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
         self.assertIs(self.failureResultOf(linked, DialFailed).value.reason, RejectReason.UPSTREAM_REFUSED)
@@ -63,18 +90,18 @@ class UpstreamFactoryTests(SynchronousTestCase):
         def refuse(factory):
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
 
-        self.failureResultOf(UpstreamFactory(TO, keep_alive=True).dial(FakeDialer(refuse), 30), DialFailed)
-        self.successResultOf(UpstreamFactory(TO, keep_alive=True).dial(FakeDialer(stand), 30))
+        self.failureResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(refuse), 30), DialFailed)
+        self.successResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(stand), 30))
 
     def test_cancelled_the_attempt_is_given_up(self):
-        factory, dialer = UpstreamFactory(TO, keep_alive=True), FakeDialer()
+        factory, dialer = UpstreamFactory(TO, keep_alive=()), FakeDialer()
         linked = factory.dial(dialer, 30)
         linked.cancel()
         self.failureResultOf(linked, CancelledError)
         self.assertEqual(dialer.given_up, 1)
 
     def test_one_that_stands_although_it_was_given_up_is_reset(self):
-        factory = UpstreamFactory(TO, keep_alive=True)
+        factory = UpstreamFactory(TO, keep_alive=())
         linked = factory.dial(FakeDialer(), 30)
         linked.cancel()
         self.failureResultOf(linked, CancelledError)

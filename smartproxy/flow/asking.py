@@ -1,0 +1,52 @@
+"""Asking an embedder's callable: what it answers with, now or later, or that it does not.
+
+It may return a value, an awaitable or a Deferred; an asyncio future is one, too. What it raises is for
+whoever asked.
+"""
+
+from __future__ import annotations
+
+from asyncio import isfuture
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from smartproxy.errors import DialFailed
+from smartproxy.model.outcome import RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.plan import Choice
+
+
+async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> Any:
+    """What ``choice`` answers for a connection of these facts.
+
+    :param what: the key that it stands at, for messages.
+    :param seconds: how long it may take (``connectionTimeout``); 0 is for ever.
+    :raises DialFailed: when it has taken longer; it is cancelled then.
+    """
+    answer = choice(facts)
+    if isfuture(answer):
+        answer = Deferred.fromFuture(answer)
+    elif isawaitable(answer) and not isinstance(answer, Deferred):
+        answer = Deferred.fromCoroutine(_awaited(answer))
+    if not isinstance(answer, Deferred):
+        return answer
+
+    def give_up(_: object, after: float) -> None:
+        detail = f"the {what} callable of route {facts.route.name!a} has not answered in {after} s"
+        raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, detail)
+
+    if seconds:
+        answer.addTimeout(seconds, clock, give_up)
+    return await answer
+
+
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer

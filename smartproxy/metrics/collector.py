@@ -1,0 +1,64 @@
+"""The metrics for a program that has a prometheus-client registry of its own, with a proxy embedded.
+
+::
+
+    prometheus_client.REGISTRY.register(Collector(proxy.registry, proxy.tallies))
+
+The proxy's own ``/metrics`` does not need it, and does not import the library.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector as CollectorBase
+
+from smartproxy.metrics.families import Spread, families
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smartproxy.connections.registry import Registry
+    from smartproxy.metrics.families import Family
+    from smartproxy.model.tallies import Tallies
+
+
+class Collector(CollectorBase):
+    """Reads the registry and the tallies when it is scraped, and keeps nothing."""
+
+    def __init__(self, registry: Registry, tallies: Tallies) -> None:
+        self._registry = registry
+        self._tallies = tallies
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family of the proxy."""
+        return map(_metric, families(self._registry, self._tallies))
+
+
+def _metric(family: Family | Spread) -> Metric:
+    if isinstance(family, Spread):
+        return _histograms(family)
+    if family.kind == "info":
+        ((values, _one),) = family.rows
+        return InfoMetricFamily(family.name, family.meaning, dict(zip(family.labels, values, strict=True)))
+    made = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+    metric = made(family.name, family.meaning, labels=family.labels)
+    for values, number in family.rows:
+        metric.add_metric(values, number)
+    return metric
+
+
+def _histograms(family: Spread) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.meaning, labels=["route"])
+    for route, histogram in family.rows:
+        buckets = [("+Inf" if bound == inf else str(bound), count) for bound, count in histogram.cumulative()]
+        metric.add_metric([route], buckets, histogram.total)
+    return metric

@@ -1,0 +1,135 @@
+"""The metrics as an IService: what :attr:`SmartProxy.metrics <smartproxy.SmartProxy>` is.
+
+::
+
+    metrics = make_metrics(plan.metrics, registry, tallies, clock)
+    metrics.startService()
+    metrics.throughput.recent().out
+
+:class:`Metrics` measures throughput: it gives the registry the meters that records feed, samples them once an interval, and
+forgets idle routes and clients. :class:`NoMetrics` (``metrics: false``) does none of that and costs nothing on
+the byte path. What is only counted, both of them tell: it is read from the registry and the tallies, which count in any case.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from smartproxy.interfaces import IMetrics
+from smartproxy.metrics import totals
+from smartproxy.metrics.reading import (
+    Cleanup,
+    Connections,
+    NoThroughput,
+    Percentiles,
+    Spread,
+    Throughput,
+    Totals,
+)
+from smartproxy.metrics.throughput import ThroughputTracker
+from smartproxy.metrics.trackers import TURN, Meters
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.connections.registry import Registry
+    from smartproxy.model.outcome import CloseReason, RejectReason
+    from smartproxy.model.plan import MetricsPlan
+    from smartproxy.model.tallies import Tallies
+
+log = Logger()
+
+
+class _Counts(Service):
+    """What is counted whether or not anything is measured."""
+
+    def __init__(self, registry: Registry, tallies: Tallies) -> None:
+        self._registry = registry
+        self._tallies = tallies
+        self.connections = Connections(registry)
+
+    def totals(self) -> Totals:
+        return Totals(*totals.overall(self._registry), self._registry.opened)
+
+    def closed(self) -> dict[CloseReason, int]:
+        return totals.closed(self._tallies)
+
+    def rejected(self) -> dict[RejectReason, int]:
+        return dict(self._tallies.rejected)
+
+    def zombies(self) -> dict[str, int]:
+        return dict(self._tallies.zombies)
+
+    def cleanup(self) -> Cleanup:
+        queue = self._registry.ended
+        return Cleanup(len(queue), queue.batches, queue.cleaned)
+
+
+@implementer(IMetrics)
+class Metrics(_Counts):
+    """Counts and measures.
+
+    :param registry: whose records feed the meters from now on. :param clock: monotonic.
+    """
+
+    name = "metrics"
+
+    def __init__(self, plan: MetricsPlan, registry: Registry, tallies: Tallies, clock: IReactorTime) -> None:
+        super().__init__(registry, tallies)
+        self._tracker = ThroughputTracker(plan, clock)
+        self._meters = Meters(self._tracker.meter, clock.seconds)
+        self._spread = Spread()
+        self._turning = LoopingCall(self._turn)
+        self._turning.clock = clock
+        self.throughput = Throughput(self._tracker, self._meters)
+        self.percentiles = self._spread.percentiles
+        registry.meters = self._meters
+        registry.told.append(self._spread.put_away)
+
+    def startService(self) -> None:
+        """Sample, and forget who is idle, from now on."""
+        super().startService()
+        self._tracker.start()
+        self._turning.start(TURN, now=False).addErrback(
+            lambda why: log.failure("idle clients are no longer forgotten", failure=why)
+        )
+
+    def stopService(self) -> None:
+        """Stop both. What is known can still be read."""
+        self._tracker.stop()
+        if self._turning.running:
+            self._turning.stop()
+        super().stopService()
+
+    def _turn(self) -> None:
+        self._meters.clients.turn(self._registry.by_ip)
+        self._meters.routes.turn(self._registry.by_route)
+
+
+@implementer(IMetrics)
+class NoMetrics(_Counts):
+    """Only counts."""
+
+    name = "metrics"
+
+    def __init__(self, registry: Registry, tallies: Tallies) -> None:
+        super().__init__(registry, tallies)
+        self.throughput = NoThroughput()
+
+    def percentiles(self) -> Percentiles:
+        """Unknown."""
+        return Percentiles()
+
+
+def make_metrics(
+    plan: MetricsPlan | None, registry: Registry, tallies: Tallies, clock: IReactorTime
+) -> Metrics | NoMetrics:
+    """What the configuration asks for."""
+    if plan is None:
+        return NoMetrics(registry, tallies)
+    return Metrics(plan, registry, tallies, clock)

@@ -1,0 +1,61 @@
+"""A registry with connections in it whose sockets are only said to be there."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from smartproxy.connections.registry import Registry
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.outcome import State
+from smartproxy.model.plan import CleanupPlan
+from smartproxy.model.tallies import Tallies
+
+
+class House:
+    """Everything that looks after connections, and a clock.
+
+    :ivar ends: number and reason of each that was told to end.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.tallies = Tallies()
+        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
+        self.ends: list[tuple[int, object]] = []
+
+    def linked(self, *, gone=(False, False), received=0, sent=0, tls=False, stuck_detection=True):
+        """A connection that is relayed."""
+        now = self.clock.seconds()
+        record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), now))
+        self.registry.identify(record, record.peer)
+        self.registry.assign(record, "web")
+        record.state = State.RELAYING
+        record.tls = tls
+        record.stuck_detection = stuck_detection
+        record.gone = lambda: gone
+        record.end = lambda reason: self._end(record, reason)
+        if received:
+            record.moved_in(received, now)
+        if sent:
+            record.moved_out(sent, now)
+        return record
+
+    def _end(self, record, reason):
+        self.ends.append((record.id, reason))
+        self.registry.close(record, reason, self.clock.seconds())
+
+    def reasons(self):
+        """Why each has ended."""
+        return [reason for _, reason in self.ends]
+
+
+def turn(clock):
+    """The reactor's next turn, and not the turns after it, as ``Clock.advance`` is."""
+    now = clock.seconds()
+    due = [call for call in clock.calls if call.getTime() <= now]
+    for call in due:
+        clock.calls.remove(call)
+        call.called = True
+        call.func(*call.args, **call.kw)
+    return bool(due)

@@ -1,0 +1,185 @@
+"""What has ended is put away in batches."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.model.plan import CleanupPlan
+from tests.connections.made import turn
+
+
+class CleanupTests(SynchronousTestCase):
+    def setUp(self):
+        self.begin()
+
+    def begin(self, size=100, delay=0.1):
+        self.clock = Clock()
+        self.put = []
+        self.added = []
+        self.then = lambda item: None
+        self.queue = CleanupQueue(self.put_away, CleanupPlan(size, delay), self.clock)
+
+    def put_away(self, item):
+        self.put.append(item)
+        self.then(item)
+
+    def add(self, *items):
+        for item in items:
+            self.added.append(item)
+            self.queue.add(item)
+
+    def counts(self):
+        return self.queue.batches, self.queue.cleaned, self.queue.failed, len(self.queue)
+
+    def test_a_full_batch_at_once(self):
+        self.add(*range(99))
+        self.assertEqual(self.put, [])
+        self.add(99)
+        self.assertEqual(self.put, list(range(100)))
+        self.assertEqual(self.counts(), (1, 100, 0, 0))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_few_after_100_ms(self):
+        self.add(1)
+        self.clock.advance(0.05)
+        self.add(2)
+        self.clock.advance(0.049)
+        self.assertEqual((self.put, list(self.queue)), ([], [1, 2]))
+        self.clock.advance(0.001)
+        self.assertEqual((self.put, self.counts()), ([1, 2], (1, 2, 0, 0)))
+
+    def test_the_100_ms_are_counted_from_the_first_that_waits(self):
+        """Not from one that a full batch has taken away already."""
+        self.add(0)
+        self.clock.advance(0.05)
+        self.add(*range(1, 100))
+        self.assertEqual(len(self.put), 100)
+        self.clock.advance(0.01)
+        self.add(100)
+        self.clock.advance(0.099)
+        self.assertEqual(len(self.put), 100)
+        self.clock.advance(0.001)
+        self.assertEqual(len(self.put), 101)
+
+    def test_with_nothing_to_do_it_asks_for_nothing(self):
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.add(1)
+        self.clock.advance(10)
+        self.assertEqual((self.clock.getDelayedCalls(), self.queue.batches), ([], 1))
+
+    def test_size_and_delay_are_the_configurations(self):
+        self.begin(3, 7.0)
+        self.add(1, 2, 3, 4)
+        self.assertEqual(self.put, [1, 2, 3])
+        self.clock.advance(7)
+        self.assertEqual(self.put, [1, 2, 3, 4])
+
+    def test_what_is_added_while_a_batch_runs_is_for_the_next(self):
+        """F49: in order, none lost, none twice."""
+
+        def then(item):
+            if item < 100:
+                self.add(1000 + item)
+                self.assertEqual(list(self.queue)[-1], 1000 + item)
+
+        self.then = then
+        self.add(*range(100))
+        self.assertEqual(self.put, list(range(100)))
+        self.assertEqual(self.counts(), (1, 100, 0, 100))
+        self.clock.advance(0)
+        self.assertEqual(self.put, [*range(100), *range(1000, 1100)])
+        self.assertEqual(self.counts(), (2, 200, 0, 0))
+
+    def test_a_few_added_while_a_batch_runs_wait_for_others(self):
+        self.then = lambda item: self.add("late") if item == 50 else None
+        self.add(*range(100))
+        self.clock.advance(0.099)
+        self.assertEqual(len(self.put), 100)
+        self.clock.advance(0.001)
+        self.assertEqual(self.put[100:], ["late"])
+
+    def test_between_two_full_batches_the_others_have_their_turn(self):
+        self.then = lambda item: self.add(*range(1000, 1350)) if item == 99 else None
+        self.add(*range(100))
+        seen = []
+        while turn(self.clock):
+            seen.append(len(self.put))
+        self.assertEqual(seen[:3], [200, 300, 400])
+        self.clock.advance(0.1)
+        self.assertEqual(len(self.put), 450)
+
+    def test_what_waits_can_be_seen_in_order_while_a_batch_runs(self):
+        seen = []
+        self.then = lambda item: seen.append(list(self.queue))
+        self.begin(3)
+        self.then = lambda item: seen.append(list(self.queue))
+        self.add(1, 2, 3)
+        self.assertEqual(seen, [[2, 3], [3], []])
+
+    def test_how_long_the_longest_took_is_known(self):
+        def then(item):
+            self.clock.rightNow += 0.001 if item < 100 else 0.0001
+
+        self.then = then
+        self.add(*range(200))
+        self.assertEqual((self.queue.batches, round(self.queue.longest, 6)), (2, 0.1))
+
+    def test_one_that_raises_is_logged_and_counted_and_stops_nobody(self):
+        def then(item):
+            if item == 5:
+                raise ZeroDivisionError
+
+        self.then = then
+        self.add(*range(100))
+        self.assertEqual(self.put, list(range(100)))
+        self.assertEqual(self.counts(), (1, 99, 1, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_interrupted_it_goes_on_with_the_rest(self):
+        """What is no Exception is not ours to keep: a signal that ends the process, for one."""
+
+        def then(item):
+            if item == 5:
+                raise KeyboardInterrupt
+
+        self.then = then
+        self.assertRaises(KeyboardInterrupt, self.add, *range(100))
+        self.queue.empty()
+        self.assertEqual(self.put, list(range(100)))
+
+    def test_emptied_it_puts_everything_away_now(self):
+        self.then = lambda item: self.add(100 + item) if item < 3 else None
+        self.add(0, 1, 2)
+        self.queue.empty()
+        self.assertEqual(self.put, [0, 1, 2, 100, 101, 102])
+        self.assertEqual((self.counts(), self.clock.getDelayedCalls()), ((2, 6, 0, 0), []))
+
+    @given(
+        st.integers(1, 5),
+        st.lists(st.tuples(st.integers(1, 12), st.sampled_from([0, 0.05, 0.1])), max_size=30),
+        st.sets(st.integers(0, 60)),
+        st.sets(st.integers(0, 60)),
+    )
+    def test_none_is_lost_and_none_twice_whatever_comes_when(self, size, bursts, breeding, raising):
+        self.begin(size)
+        names = iter(range(100_000))
+
+        def then(item):
+            if item in breeding:
+                self.add(*(next(names) for _ in range(3)))
+            if item in raising:
+                raise ZeroDivisionError
+
+        self.then = then
+        for count, pause in bursts:
+            self.add(*(next(names) for _ in range(count)))
+            self.clock.advance(pause)
+        self.queue.empty()
+        self.assertEqual(self.put, self.added)
+        self.assertEqual(self.queue.cleaned + self.queue.failed, len(self.put))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.flushLoggedErrors(ZeroDivisionError)

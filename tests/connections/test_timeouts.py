@@ -1,0 +1,238 @@
+"""How long a linked connection may live and be silent."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.connections.timeouts import ConnectionTimeouts
+from smartproxy.flow.deadline import TICK, Deadlines
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.outcome import CloseReason
+from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Timeouts, Treatment
+from smartproxy.model.record import ConnectionRecord
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+#: A deadline is late by a tick at most, and one tick of a test's own.
+LATE = 2 * TICK
+#: No keep-alive: the normal timeouts.
+PLAIN = KeepAlive(enabled=False)
+
+
+def a_route(keep_alive=PLAIN, **timeouts) -> RoutePlan:
+    return RoutePlan(
+        "web", 0, MatchPlan((range(443, 444),)), timeouts=Timeouts(**timeouts), keep_alive=keep_alive
+    )
+
+
+class Live:
+    """One connection that is watched."""
+
+    def __init__(self, case, route) -> None:
+        self.clock = case.clock
+        self.record = ConnectionRecord(
+            1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), self.clock.seconds())
+        )
+        self.reason = None
+        self.record.end = self.end
+        case.timeouts.watch(self.record, route)
+
+    def end(self, reason):
+        self.reason = reason
+        self.ended_at = self.clock.seconds()
+        self.record.closed()
+
+
+class TimeoutsTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
+        self.randomness = 0.0
+        self.timeouts = ConnectionTimeouts(self.deadlines, self.clock.seconds, lambda: self.randomness)
+
+    def live(self, keep_alive=PLAIN, **timeouts):
+        return Live(self, a_route(keep_alive, **timeouts))
+
+    def pass_time(self, seconds):
+        """In steps that are small where something may be due."""
+        until = self.clock.seconds() + seconds
+        while self.clock.seconds() < until:
+            self.clock.advance(min(max(seconds / 2000, TICK), until - self.clock.seconds()))
+            self.deadlines.sweep()
+
+    def assert_ends(self, live, reason, after, late=LATE):
+        """``live`` lives for ``after`` seconds from now, and then ends for ``reason``."""
+        began = self.clock.seconds()
+        self.pass_time(after - TICK)
+        self.assertIsNone(live.reason)
+        self.pass_time(TICK + late)
+        self.assertEqual(live.reason, reason)
+        self.assertGreaterEqual(live.ended_at, began + after - 1e-6)
+        self.assertEqual(len(self.deadlines), 0)
+
+    def test_silence_ends_it(self):
+        self.assert_ends(self.live(inactivity=60), CloseReason.INACTIVITY, 60)
+
+    def test_a_byte_either_way_begins_the_silence_anew(self):
+        for move in ("moved_in", "moved_out"):
+            live = self.live(inactivity=60)
+            self.pass_time(50)
+            getattr(live.record, move)(1, self.clock.seconds())
+            self.assert_ends(live, CloseReason.INACTIVITY, 60)
+
+    def test_bytes_cost_no_deadline(self):
+        """However many come: it is one, and stays the same one until it is due."""
+        live = self.live(inactivity=60)
+        for _ in range(50):
+            self.pass_time(1)
+            live.record.moved_in(1, self.clock.seconds())
+            self.assertEqual(len(self.deadlines), 1)
+        self.assertIsNone(live.reason)
+
+    def test_the_longest_life_ends_it_though_bytes_flow(self):
+        live = self.live(inactivity=60, max_lifetime=300)
+        for _ in range(29):
+            self.pass_time(10)
+            live.record.moved_out(1, self.clock.seconds())
+        self.assertIsNone(live.reason)
+        self.pass_time(10 + LATE)
+        self.assertEqual(live.reason, CloseReason.LIFETIME)
+
+    def test_life_begins_with_the_socket_not_with_the_link(self):
+        """Dialling took 40 of its 60 seconds."""
+        record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
+        ends = []
+        record.end = ends.append
+        self.clock.advance(40)
+        self.timeouts.watch(record, a_route(max_lifetime=60))
+        self.pass_time(19)
+        self.assertEqual(ends, [])
+        self.pass_time(1 + LATE)
+        self.assertEqual(ends, [CloseReason.LIFETIME])
+
+    def test_one_whose_time_has_come_already_is_ended_by_the_sweep_and_never_within_the_call(self):
+        """There is still a coroutine under way when a connection begins to be watched."""
+        record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
+        ends = []
+        record.end = ends.append
+        self.clock.advance(100)
+        self.timeouts.watch(record, a_route(max_lifetime=60))
+        record.half_closed()
+        self.assertEqual(ends, [])
+        self.pass_time(TICK)
+        self.assertEqual(ends, [CloseReason.LIFETIME])
+
+    def test_zero_is_never(self):
+        live = self.live(inactivity=0, max_lifetime=0, half_close=0)
+        live.record.half_closed()
+        self.assertEqual(len(self.deadlines), 0)
+        self.pass_time(400 * DAY)
+        self.assertIsNone(live.reason)
+
+    def test_half_closed_and_silent(self):
+        """F6."""
+        live = self.live(inactivity=4 * HOUR, half_close=60)
+        self.pass_time(30)
+        live.record.half_closed()
+        self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
+
+    def test_half_closed_after_a_long_silence_it_still_has_its_time(self):
+        live = self.live(inactivity=4 * HOUR, half_close=60)
+        self.pass_time(3 * HOUR)
+        live.record.half_closed()
+        self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
+
+    def test_half_closed_and_still_flowing_it_lives(self):
+        """F5: a long answer to somebody who has said his last."""
+        live = self.live(half_close=60)
+        live.record.half_closed()
+        for _ in range(100):
+            self.pass_time(50)
+            live.record.moved_out(1000, self.clock.seconds())
+        self.assertIsNone(live.reason)
+        self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
+
+    def test_one_that_has_ended_leaves_no_deadline(self):
+        live = self.live(inactivity=60)
+        live.record.half_closed()
+        live.record.closed()
+        self.assertEqual(len(self.deadlines), 0)
+        self.pass_time(100)
+        self.assertIsNone(live.reason)
+
+    # -- treatments ----------------------------------------------------------------------------------
+
+    def test_standard_has_the_normal_timeouts(self):
+        standard = KeepAlive(treatment=Treatment.STANDARD)
+        self.assert_ends(self.live(standard, inactivity=60), CloseReason.INACTIVITY, 60)
+        self.assert_ends(self.live(standard, inactivity=0, max_lifetime=60), CloseReason.LIFETIME, 60)
+
+    def test_extended_has_its_inactivity_multiplied_by_six(self):
+        self.assert_ends(self.live(KeepAlive(), inactivity=60), CloseReason.INACTIVITY, 360)
+
+    def test_extended_has_the_multiplier_that_is_configured(self):
+        self.assert_ends(
+            self.live(KeepAlive(inactivity_multiplier=2.5), inactivity=60), CloseReason.INACTIVITY, 150
+        )
+
+    def test_extended_may_live_for_seven_days(self):
+        live = self.live(KeepAlive(), max_lifetime=60, inactivity=0)
+        self.assert_ends(live, CloseReason.LIFETIME, 7 * DAY, late=700)
+
+    def test_extended_has_the_same_patience_with_half_closed_ones(self):
+        live = self.live(KeepAlive(), half_close=60)
+        live.record.half_closed()
+        self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
+
+    def test_immortal_is_ended_by_no_timeout(self):
+        live = self.live(KeepAlive(treatment=Treatment.IMMORTAL), inactivity=1, max_lifetime=1, half_close=1)
+        live.record.half_closed()
+        self.assertEqual(len(self.deadlines), 0)
+        self.pass_time(400 * DAY)
+        self.assertIsNone(live.reason)
+
+    def test_without_keep_alive_there_is_no_treatment(self):
+        """Only a connection that has it is a keep-alive connection."""
+        for treatment in Treatment:
+            live = self.live(KeepAlive(enabled=False, treatment=treatment), inactivity=60)
+            self.assert_ends(live, CloseReason.INACTIVITY, 60)
+
+    # -- jitter --------------------------------------------------------------------------------------
+
+    def test_without_jitter_all_end_together(self):
+        self.randomness = 0.9
+        self.assert_ends(self.live(inactivity=60), CloseReason.INACTIVITY, 60)
+
+    def test_with_jitter_each_ends_early_by_its_own_share(self):
+        for drawn, left in ((0.0, 60), (0.5, 54), (0.999, 48.012)):
+            self.randomness = drawn
+            live = self.live(inactivity=60, jitter=0.2)
+            self.assert_ends(live, CloseReason.INACTIVITY, left)
+
+    def test_jitter_is_for_every_timeout_of_a_connection(self):
+        self.randomness = 0.5
+        self.assert_ends(self.live(max_lifetime=60, jitter=1.0), CloseReason.LIFETIME, 30)
+        live = self.live(half_close=60, jitter=1.0)
+        live.record.half_closed()
+        self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 30)
+
+    def test_jitter_spreads_thousands_that_were_opened_together(self):
+        numbers = iter(number / 1000 for number in range(1000))
+        timeouts = ConnectionTimeouts(self.deadlines, self.clock.seconds, lambda: next(numbers))
+        route = a_route(inactivity=100, jitter=0.5)
+        self.timeouts = timeouts
+        lives = [Live(self, route) for _ in range(1000)]
+        self.pass_time(49)
+        self.assertEqual(len(self.deadlines), 1000)
+        self.pass_time(26)
+        self.assertAlmostEqual(len(self.deadlines), 500, delta=10)
+        self.pass_time(26)
+        self.assertEqual({live.reason for live in lives}, {CloseReason.INACTIVITY})
+
+    def test_a_route_of_its_own_configuration(self):
+        """Per route: two that live side by side each have their own limits."""
+        short, long = self.live(inactivity=60), self.live(inactivity=120)
+        self.pass_time(60 + LATE)
+        self.assertEqual((short.reason, long.reason), (CloseReason.INACTIVITY, None))

@@ -1,0 +1,227 @@
+"""Each kind of zombie, on real sockets over loopback, relayed in either way."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.connections.timeouts import ConnectionTimeouts
+from smartproxy.connections.zombies import ZombieSweep
+from smartproxy.flow.deadline import Deadlines
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted
+from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Treatment, ZombiePlan
+from tests.connections.made import House
+from tests.relays.worlds import SocketWorld, SpliceWorld
+
+IMMORTAL = RoutePlan(
+    "web", 0, MatchPlan((range(443, 444),)), keep_alive=KeepAlive(treatment=Treatment.IMMORTAL)
+)
+STANDARD = RoutePlan("web", 0, MatchPlan((range(443, 444),)), keep_alive=KeepAlive(enabled=False))
+
+
+class Relayed:
+    """What the tests of both relays have in common."""
+
+    def begin(self, route=STANDARD, world=None):
+        """A linked connection, looked after by all that looks after one."""
+        self.world = world or self.make_world()
+        self.pump, self.clock = self.world.pump, self.world.pump.reactor
+        self.sockets = [side.transport.getHandle() for side in self.world.near]
+        self.house = House(self.clock)
+        self.deadlines = Deadlines(self.clock)
+        self.deadlines.start()
+        self.addCleanup(self.deadlines.stop)
+        timeouts = ConnectionTimeouts(self.deadlines, self.clock.seconds, lambda: 0.0)
+        registry = self.house.registry
+        self.record = self.world.record = registry.open(
+            Accepted(":443", 443, Endpoint("192.0.2.1", 5000), self.clock.seconds())
+        )
+        registry.identify(self.record, self.record.peer)
+        registry.assign(self.record, "web")
+        timeouts.watch(self.record, route)
+        self.record.state = State.RELAYING
+        self.record.stuck_detection = route.keep_alive.treatment is not Treatment.IMMORTAL
+        self.world.link()
+        self.record.gone, self.record.end = self.world.relay.gone, self.world.relay.abort
+        self.world.relay.done.addCallback(
+            lambda _: registry.close(self.record, self.world.outcome[0], self.clock.seconds())
+        )
+        sweep = ZombieSweep(ZombiePlan(), registry, self.house.tallies, self.clock)
+        sweep.start()
+        self.addCleanup(sweep.stop)
+
+    def pass_time(self, seconds):
+        self.pump.settle()
+        for _ in range(seconds):
+            self.clock.advance(1)
+            for _ in range(4):
+                self.pump.turn()
+
+    def assert_lives(self):
+        self.assertEqual((self.house.registry.active, self.world.outcome), (1, []))
+
+    def assert_ended(self, reason, **zombies):
+        """With its books closed once, for this reason, and nothing left of it."""
+        self.house.registry.ended.empty()
+        self.assertEqual(self.house.registry.live, {})
+        self.assertEqual(self.house.tallies.route("web").closed, {reason: 1})
+        self.assertEqual(self.house.tallies.zombies, {"full": 0, "half": 0, "stuck": 0} | zombies)
+        self.assertEqual(len(self.deadlines), 0)
+        self.world.assert_nothing_is_left(self)
+
+    # -- full ----------------------------------------------------------------------------------------
+
+    def test_both_sockets_closed_under_us(self):
+        for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
+            self.begin()
+            for sock in self.sockets:
+                close(sock)
+            self.pass_time(9)
+            self.assert_lives()
+            self.pass_time(3)
+            self.assert_ended(CloseReason.ZOMBIE_FULL, full=1)
+
+    def test_closed_under_us_and_their_numbers_given_to_others(self):
+        """The others have the numbers by now: they keep their connections, and their events."""
+        self.begin()
+        numbers = [sock.fileno() for sock in self.sockets]
+        for sock in self.sockets:
+            sock.close()
+        others = [self.pump.connection() for _ in self.sockets]
+        taken = {near.fileno() for near, _ in others} | {far.sock.fileno() for _, far in others}
+        self.assertTrue(set(numbers) & taken)
+        for near, _ in others:
+            self.pump.poller.add(near.fileno(), self)
+        self.told = []
+        self.pass_time(12)
+        self.told.clear()
+        for near, far in others:
+            far.write(b"still here")
+            self.pump.settle()
+            self.assertEqual(near.recv(100), b"still here")
+        self.assertEqual(len(self.told), 2)
+        for near, _ in others:
+            self.pump.poller.close(near, self)
+            near.close()
+        for _, far in others:
+            far.close()
+        self.assert_ended(CloseReason.ZOMBIE_FULL, full=1)
+
+    def ready(self, events):
+        self.told.append(events)
+
+    # -- half ----------------------------------------------------------------------------------------
+
+    def test_one_socket_closed_under_us(self):
+        for which, far in ((0, "upstream"), (1, "client")):
+            self.begin()
+            self.sockets[which].close()
+            self.pass_time(39)
+            self.assert_lives()
+            self.pass_time(2)
+            self.assertTrue(getattr(self.world, far).was_reset)
+            self.assert_ended(CloseReason.ZOMBIE_HALF, half=1)
+
+    def test_an_immortal_one_is_found_as_half(self):
+        self.begin(IMMORTAL)
+        self.sockets[1].close()
+        self.pass_time(41)
+        self.assert_ended(CloseReason.ZOMBIE_HALF, half=1)
+
+    def test_a_fin_is_no_socket_gone(self):
+        """Half-closed connections have a timeout of their own."""
+        self.begin(IMMORTAL)
+        self.world.client.fin()
+        self.pass_time(1000)
+        self.assertTrue(self.world.upstream.ended)
+        self.assertEqual(self.record.gone(), (False, False))
+        self.assert_lives()
+        self.world.upstream.fin()
+        self.pass_time(1)
+        self.assert_ended(CloseReason.NORMAL)
+
+    def test_half_closed_and_silent_it_goes_by_its_own_timeout(self):
+        """F6: no zombie, and long before anybody speaks of inactivity."""
+        self.begin()
+        self.world.upstream.fin()
+        self.pass_time(58)
+        self.assert_lives()
+        self.assertTrue(self.world.client.ended)
+        self.pass_time(4)
+        self.assert_ended(CloseReason.HALF_CLOSE_TIMEOUT)
+
+    # -- stuck ---------------------------------------------------------------------------------------
+
+    def test_a_mute_backend(self):
+        self.begin()
+        self.world.client.write(b"hello?")
+        self.pass_time(59)
+        self.assert_lives()
+        self.pass_time(12)
+        self.assertTrue(self.world.client.was_reset)
+        self.assertTrue(self.world.upstream.was_reset)
+        self.assert_ended(CloseReason.ZOMBIE_STUCK, stuck=1)
+
+    def test_an_upload_that_flows_is_not_stuck(self):
+        self.begin()
+        for _ in range(10):
+            self.world.client.write(b"more")
+            self.pass_time(50)
+        self.assert_lives()
+        self.assertEqual(self.record.bytes_received, 40)
+        self.world.client.rst()
+        self.pass_time(1)
+        self.assert_ended(CloseReason.CLIENT_RESET)
+
+    # -- what is none ----------------------------------------------------------------------------------
+
+    def test_a_reset_is_noticed_though_nobody_reads(self):
+        """It never becomes a zombie: the poller tells of it."""
+        self.begin(world=self.make_world(buffers=8192))
+        self.world.client.reading = False
+        self.world.upstream.write(bytes(1_000_000))
+        self.pump.settle()
+        self.assert_lives()
+        self.world.upstream.rst()
+        self.pump.settle()
+        self.world.client.reading = True
+        self.pass_time(1)
+        self.assert_ended(CloseReason.UPSTREAM_RESET)
+
+
+class TransportZombieTests(Relayed, SynchronousTestCase):
+    def make_world(self, **options):
+        return SocketWorld(self, **options)
+
+
+class SpliceZombieTests(Relayed, SynchronousTestCase):
+    def make_world(self, **options):
+        return SpliceWorld(self, **options)
+
+    def test_a_long_answer_to_who_has_said_his_last_and_reads_slowly_is_delivered_whole(self):
+        """F5: the backend's socket is closed for good long before that, and nobody takes it for a zombie."""
+        self.begin(world=self.make_world(buffers=16384))
+        client, upstream = self.world.client, self.world.upstream
+        client.reading = False
+        client.write(b"all of it, please")
+        client.fin()
+        upstream.write(bytes(500_000))
+        upstream.fin()
+        got = 0
+        while got < 500_000:
+            self.pass_time(25)
+            while data := self.some_of(client):
+                got += data
+        self.pass_time(1)
+        self.assertEqual((got, self.world.outcome), (500_000, [CloseReason.NORMAL]))
+        self.assert_ended(CloseReason.NORMAL)
+
+    def some_of(self, far):
+        """How much the far end has just read of what had arrived there."""
+        try:
+            return len(far.sock.recv(65536))
+        except BlockingIOError:
+            return 0

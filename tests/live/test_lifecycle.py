@@ -1,0 +1,297 @@
+"""What ends a connection that nobody ends: timeouts, zombies, and at last the kernel's own probes."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import ssl
+import sys
+import time
+
+from tests.live.backends import echo, read_to_end, silent
+from tests.live.case import LiveCase, route
+from tests.live.programs import needed, run
+from tests.live.waiting import settled, until
+
+#: Sends without end to each who connects, and reads nothing: killed, it leaves unread bytes, which is a RST.
+_FLOOD = """
+import socket, threading
+def serve(sock):
+    try:
+        while True:
+            sock.sendall(bytes(65536))
+    except OSError:
+        pass
+with socket.create_server(("127.0.0.1", {port})) as listening:
+    while True:
+        threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+"""
+_PLAIN = {"keepAlive": False}
+_QUICK = {"interval": "50ms", "halfGracePlain": "300ms", "stuckPlain": "500ms", "stuckTls": "60s"}
+_BOTH = ("auto", "off")
+
+
+def _says_bye(_backend, sock):
+    """One word and the end, and then listen as long as anybody is there."""
+    sock.sendall(b"bye")
+    sock.shutdown(socket.SHUT_WR)
+    read_to_end(sock)
+
+
+def _flood(_backend, sock):
+    while True:
+        sock.sendall(bytes(65536))
+
+
+def _hello():
+    """A real ClientHello."""
+    out = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="live.test")
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return out.read()
+
+
+def _age(began):
+    return time.monotonic() - began
+
+
+class TimeoutTests(LiveCase):
+    def closed_for(self, proxy, reason, count=1):
+        """Wait until so many were closed for ``reason``, and nobody is left of them."""
+        until(
+            lambda: proxy.closed(reason) == count,
+            f"{count} closed for {reason}, of {proxy.metrics['closed']}",
+        )
+
+    def test_the_backend_has_ended_and_the_client_is_silent(self):
+        """F6: both are gone within ``halfCloseTimeout``, four hours before anybody calls it inactivity."""
+        for acceleration in _BOTH:
+            with self.subTest(acceleration=acceleration):
+                front, backend = self.port(), self.backend(_says_bye)
+                proxy = self.proxy(
+                    route("bye", front, backend), halfCloseTimeout="400ms", acceleration=acceleration
+                )
+                client = self.connect(front)
+                self.assertEqual(read_to_end(client), b"bye")
+                began = time.monotonic()
+                self.closed_for(proxy, "half_close_timeout")
+                self.assertLess(_age(began), 3)
+                self.assertEqual(proxy.active, 0)
+                until(lambda: not backend._open, "the backend's socket closed")  # noqa: B023 - this round's
+
+    def test_half_closed_and_still_flowing_it_goes_on(self):
+        """F5: for three times as long as a silent one may."""
+
+        def late(_backend, sock):
+            read_to_end(sock)
+            for _ in range(12):
+                time.sleep(0.1)  # the lateness that the test is about
+                sock.sendall(b"late")
+
+        for acceleration in _BOTH:
+            front = self.port()
+            proxy = self.proxy(
+                route("late", front, self.backend(late)), halfCloseTimeout="400ms", acceleration=acceleration
+            )
+            client = self.connect(front)
+            client.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_to_end(client), b"late" * 12)
+            self.closed_for(proxy, "normal")
+
+    def test_each_treatment(self):
+        """Side by side, a route each: silence ends the standard one, then the extended one, and the immortal never."""
+        ports = {name: self.port() for name in ("standard", "extended", "immortal")}
+        backend = self.backend(echo)
+        proxy = self.proxy(
+            *(route(name, port, backend, keepAliveTreatment=name) for name, port in ports.items()),
+            inactivityTimeout="400ms",
+            keepAliveInactivityMultiplier=4,
+        )
+        clients = {name: self.connect(port) for name, port in ports.items()}
+        for client in clients.values():
+            self.assert_echoes(client)
+        began = time.monotonic()
+        self.assert_gone(clients["standard"])
+        self.assertGreaterEqual(_age(began), 0.3)
+        self.assert_echoes(clients["extended"])
+        began = time.monotonic()
+        self.assert_gone(clients["extended"])
+        self.assertGreaterEqual(_age(began), 1.4)
+        self.assert_echoes(clients["immortal"])
+        self.closed_for(proxy, "inactivity", 2)
+        self.assertEqual(proxy.active, 1)
+
+    def test_the_longest_life(self):
+        front = self.port()
+        proxy = self.proxy(route("echo", front, self.backend(echo), **_PLAIN), maxConnectionLifetime="600ms")
+        client = self.connect(front)
+        began = time.monotonic()
+        with self.assertRaises((ConnectionError, AssertionError)):
+            while _age(began) < 5:
+                self.assert_echoes(client)
+                time.sleep(0.02)
+        self.assertGreaterEqual(_age(began), 0.5)
+        self.closed_for(proxy, "lifetime")
+
+    def test_a_response_that_is_read_a_byte_at_a_time(self):
+        """F3: nothing moves then but that byte, which the kernel gives out of its own buffer."""
+        for acceleration in _BOTH:
+            with self.subTest(acceleration=acceleration):
+                front, backend = self.port(), self.backend(_flood)
+                proxy = self.proxy(
+                    route("flood", front, backend, **_PLAIN),
+                    inactivityTimeout="700ms",
+                    acceleration=acceleration,
+                )
+                before = proxy.rss
+                client = self.connect(front)
+                moved = settled(lambda: proxy.moved[1])  # noqa: B023 - this round's
+                self.assertLess(moved, 64 * 1024 * 1024)
+                began = time.monotonic()
+                while proxy.active and _age(began) < 10:
+                    client.recv(1)
+                    time.sleep(0.05)
+                self.closed_for(proxy, "inactivity")
+                self.assertLess(proxy.rss - before, 4 * 1024 * 1024)
+                until(lambda: not backend._open, "the backend released")  # noqa: B023 - this round's
+
+
+class ZombieTests(LiveCase):
+    def flooding(self):
+        """A backend in a process of its own."""
+        port = self.port()
+        backend = self.program(sys.executable, "-c", _FLOOD.format(port=port))
+        backend.listens(port)
+        return backend, {"host": "127.0.0.1", "port": port}
+
+    def killed_behind(self, acceleration):
+        """A backend killed while its proxy is not reading it, because the client does not read."""
+        front = self.port()
+        backend, target = self.flooding()
+        proxy = self.proxy(route("flood", front, target), acceleration=acceleration, zombieDetection=_QUICK)
+        client = self.connect(front)
+        client.sendall(b"never read")
+        settled(lambda: proxy.moved[1])
+        backend.signal(signal.SIGKILL)
+        backend.wait()
+        return proxy
+
+    def test_a_backend_killed_behind_a_paused_relay(self):
+        """*half*: nobody reads there, so nobody is told of the RST."""
+        proxy = self.killed_behind("off")
+        until(lambda: proxy.metrics["zombies"] == {"full": 0, "half": 1, "stuck": 0}, "one half zombie")
+        until(lambda: proxy.closed("zombie_half") == 1, "its books closed")
+        self.assertEqual(proxy.active, 0)
+        self.assertIn(
+            "zombies: 0 full (a fault of ours), 1 half, 0 stuck: half 1 of 127.0.0.1:", proxy.printed
+        )
+
+    def test_a_backend_killed_behind_a_paused_splice(self):
+        """The poller is told of a RST though nobody reads: it never becomes a zombie."""
+        proxy = self.killed_behind("auto")
+        until(lambda: proxy.closed("upstream_reset") == 1, "the reset noticed")
+        self.assertEqual(sum(proxy.metrics["zombies"].values()), 0)
+
+    def test_a_mute_backend(self):
+        """*stuck*, but for TLS, which has more time, and a protocol that never answers."""
+        plain, tls, syslog, upload = (self.port() for _ in range(4))
+        mute = self.backend(silent)
+        passing = {"tls": {"mode": "passthrough"}}
+        proxy = self.proxy(
+            route("plain", plain, mute),
+            route("tls", tls, mute, domains=["live.test"], action=passing),
+            route("syslog", syslog, mute, stuckDetection=False),
+            route("upload", upload, mute),
+            zombieDetection=_QUICK,
+        )
+        clients = [self.connect(port) for port in (plain, tls, syslog, upload)]
+        for client in clients:
+            client.sendall(_hello())
+        began = time.monotonic()
+        while _age(began) < 1.5:
+            clients[3].sendall(b"more")
+            time.sleep(0.05)  # the steadiness of the upload
+        self.assertEqual(proxy.metrics["zombies"], {"full": 0, "half": 0, "stuck": 1})
+        self.assertEqual(proxy.closed("zombie_stuck"), 1)
+        self.assert_gone(clients[0])
+        self.assertEqual(proxy.active, 3)
+        self.assertIn("stuck 1 of 127.0.0.1:", proxy.printed)
+
+
+class CleanupTests(LiveCase):
+    def test_what_ends_with_the_proxy_is_put_away_before_it_has_stopped(self):
+        """A line in the access log each, and two and a half batches of them."""
+        front, log = self.port(), self.directory / "access.log"
+        proxy = self.proxy(
+            route("echo", front, self.backend(echo)),
+            accessLog={"path": str(log)},
+            cleanup={"delay": "1h"},
+            gracefulShutdownTimeout="100ms",
+        )
+        for _ in range(250):
+            self.assert_echoes(self.connect(front))
+        proxy.signal()
+        self.assertEqual(proxy.wait(), 0)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        self.assertEqual(len(lines), 250)
+        self.assertEqual(len({line["id"] for line in lines}), 250)
+
+
+class ProbeTests(LiveCase):
+    """``ss -tno`` shows a socket's timer: which it is, and when it goes off."""
+
+    def timer(self, *conditions):
+        """Seconds until the kernel probes the peer of the one socket that meets ``conditions``."""
+        printed = run(needed("ss"), "-Htno", "state", "established", *conditions).stdout
+        self.assertEqual(len(printed.splitlines()), 1, printed)
+        found = re.search(r"timer:\(keepalive,(?:(\d+)min)?(?:([\d.]+)(m?)sec)?,", printed)
+        if found is None:
+            return None
+        minutes, seconds, milli = found.groups()
+        return int(minutes or 0) * 60 + float(seconds or 0) / (1000 if milli else 1)
+
+    def test_they_reach_the_sockets_of_both_sides(self):
+        needed("ss")
+        for acceleration in _BOTH:
+            with self.subTest(acceleration=acceleration):
+                cases = {
+                    "inherits": ({}, 100),
+                    "own": ({"keepAliveInitialDelay": "200s"}, 200),
+                    "off": ({"keepAlive": False}, None),
+                }
+                made = {name: (self.port(), self.backend(echo), keys) for name, (keys, _) in cases.items()}
+                self.proxy(
+                    *(route(name, port, backend, **keys) for name, (port, backend, keys) in made.items()),
+                    keepAliveInitialDelay="100s",
+                    acceleration=acceleration,
+                )
+                for name, (port, backend, _) in made.items():
+                    self.assert_echoes(self.connect(port))
+                    for ours in (f"sport = :{port}", f"dport = :{backend.port}"):
+                        self.assert_about(self.timer(ours), cases[name][1], (name, ours))
+
+    def assert_about(self, seconds, wanted, where):
+        if wanted is None:
+            self.assertIsNone(seconds, where)
+        else:
+            self.assertIsNotNone(seconds, where)
+            self.assertLessEqual(seconds, wanted, where)
+            self.assertGreater(seconds, wanted - 15, where)
+
+    def test_a_reload_changes_those_that_come_after_it(self):
+        needed("ss")
+        front, backend = self.port(), self.backend(echo)
+        proxy = self.proxy(route("echo", front, backend), keepAliveInitialDelay="100s")
+        self.assert_echoes(self.connect(front))
+        self.assert_about(self.timer(f"sport = :{front}"), 100, "before")
+        settings = json.loads(proxy.file.read_text()) | {"keepAliveInitialDelay": "300s"}
+        proxy.file.write_text(json.dumps(settings))
+        self.assertEqual(proxy.ask("/api/v1/reload", "POST")[0], 200)
+        client = self.connect(front)
+        self.assert_echoes(client)
+        mine = self.timer(f"sport = :{front}", "and", f"dport = :{client.getsockname()[1]}")
+        self.assert_about(mine, 300, "after")

@@ -1,0 +1,168 @@
+"""What becomes of a coroutine when its connection ends, and of the connection when the coroutine raises."""
+
+from __future__ import annotations
+
+import contextlib
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import globalLogPublisher
+
+from smartproxy.errors import Refused
+from smartproxy.model.outcome import CloseReason, RejectReason
+from tests.serving.made import ROUTE, CoroutineTestCase
+
+
+class CancelTests(CoroutineTestCase):
+    def ended(self, how, reason, **more):
+        told = []
+
+        async def patient(connection):
+            try:
+                await connection.read()
+            except CancelledError:
+                told.append("cancelled")
+                raise
+            finally:
+                told.append("put away")
+
+        serving = self.serve(patient, **more)
+        serving.connect()
+        how(serving)
+        self.assertEqual(serving.closed, {reason: 1})
+        self.assertEqual(told, ["cancelled", "put away"])
+        self.assertEqual(self.failures(), [])
+
+    def test_a_reset_cancels_it(self):
+        self.ended(lambda serving: serving.client.rst(), CloseReason.CLIENT_RESET)
+
+    def test_somebody_in_the_admin_api_cancels_it(self):
+        self.ended(lambda serving: serving.proxy.end_connection(serving.record.id), CloseReason.ADMIN)
+
+    def test_silence_cancels_it(self):
+        self.ended(
+            lambda serving: serving.network.run(11),
+            CloseReason.INACTIVITY,
+            inactivity_timeout="10s",
+            keep_alive=False,
+        )
+
+    def test_a_shutdown_cancels_it(self):
+        self.ended(lambda serving: serving.network.stop(serving.proxy), CloseReason.SHUTDOWN)
+
+    def test_one_that_waits_to_write_is_cancelled_too(self):
+        told = []
+
+        async def pour(connection):
+            try:
+                while True:
+                    await connection.write(bytes(100_000))
+            except CancelledError:
+                told.append("cancelled")
+
+        serving = self.serve(pour)
+        client = serving.network.connect(7000)
+        client.reading = False
+        serving.settle()
+        client.rst()
+        self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
+        self.assertEqual((told, self.failures()), (["cancelled"], []))
+
+    def test_one_that_does_not_hear_of_it_keeps_nothing_open(self):
+        async def deaf(connection):
+            while True:
+                with contextlib.suppress(CancelledError):
+                    await Deferred()
+
+        serving = self.serve(deaf)
+        serving.connect()
+        serving.client.rst()
+        self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
+
+    def test_waiting_ends_with_the_connection(self):
+        told = []
+
+        async def dozes(connection):
+            await connection.wait(1000)
+            told.append(connection.seconds())
+            await connection.write(b"anybody there?")
+
+        serving = self.serve(dozes)
+        serving.connect()
+        serving.client.rst()
+        self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
+        self.assertEqual((told, self.failures()), ([0.0], []))
+        self.assertEqual([call for call in serving.network.calls if call.getTime() > 500], [])
+
+
+class FailureTests(CoroutineTestCase):
+    def test_one_that_raises_ends_its_own_connection_only(self):
+        async def fragile(connection):
+            data = await connection.read()
+            if data == b"bad":
+                raise ZeroDivisionError
+            await connection.write(data)
+            await connection.read()
+
+        serving = self.serve(fragile)
+        good = serving.connect(b"good")
+        bad = serving.connect(b"bad")
+        self.assertEqual((good.received, good.gone), (b"good", False))
+        self.assertTrue(bad.was_reset)
+        self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
+    def test_its_route_is_in_the_log(self):
+        said = []
+
+        async def fragile(connection):
+            raise ZeroDivisionError
+
+        serving = self.serve(fragile)
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        serving.connect()
+        self.assertEqual([event["route"] for event in said if event.get("log_failure")], [ROUTE])
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
+    def test_one_that_raises_before_it_waits(self):
+        async def broken(connection):
+            raise ZeroDivisionError
+
+        serving = self.serve(broken)
+        serving.connect(b"hello")
+        self.assertTrue(serving.client.was_reset)
+        self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
+    def test_one_that_raises_while_it_is_cancelled_is_logged_and_the_reason_stays(self):
+        async def messy(connection):
+            try:
+                await connection.read()
+            finally:
+                raise ZeroDivisionError
+
+        serving = self.serve(messy)
+        serving.connect()
+        serving.proxy.end_connection(serving.record.id)
+        self.assertEqual(serving.closed, {CloseReason.ADMIN: 1})
+        self.assertEqual(self.failures(), [ZeroDivisionError])
+
+    def test_one_that_may_refuse_is_counted_as_a_refusal(self):
+        async def choosy(connection):
+            raise Refused(RejectReason.IP_BLOCKED)
+
+        serving = self.serve(choosy)
+        serving.connect(b"hello")
+        self.assertEqual((serving.closed, serving.rejected(RejectReason.IP_BLOCKED)), ({}, 1))
+        self.assertTrue(serving.client.ended)
+        self.assertEqual(self.failures(), [])
+
+    def test_after_the_first_byte_it_is_too_late_to_refuse(self):
+        async def late(connection):
+            await connection.read()
+            raise Refused(RejectReason.IP_BLOCKED)
+
+        serving = self.serve(late)
+        serving.connect(b"hello")
+        self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
+        self.assertEqual((serving.rejected(RejectReason.IP_BLOCKED), self.failures()), (0, [Refused]))

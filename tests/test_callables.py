@@ -1,0 +1,164 @@
+"""Host, port and handler as callables of a program: what they get, may answer, and do wrong."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.protocol import Factory
+from twisted.logger import globalLogPublisher
+from twisted.protocols.wire import Echo
+
+from smartproxy import Connection, Route
+from smartproxy.handlers import echo
+from smartproxy.model.facts import Routed
+from smartproxy.model.outcome import CloseReason, RejectReason
+from tests.on_network import HOST, NetworkTestCase, a_route, served
+
+
+class CallableTests(NetworkTestCase):
+    """Host, port and handler may be callables; value, awaitable or Deferred; one that raises ends its connection."""
+
+    def test_they_get_the_facts_and_may_answer_now_or_later(self):
+        seen = []
+
+        def host(facts):
+            seen.append(facts)
+            return HOST
+
+        async def awaited(facts):
+            return HOST
+
+        async def port(facts):
+            return 9000
+
+        ways = [
+            host, awaited, lambda facts: succeed(HOST), lambda facts: Deferred.fromCoroutine(awaited(facts)),
+            lambda facts: "backend.internal",
+        ]  # fmt: skip
+        self.network.names["backend.internal"] = [HOST]
+        self.start(*(a_route(str(i), 80 + i, host=way, port=port) for i, way in enumerate(ways)))
+        for i in range(len(ways)):
+            self.connect(80 + i, b"hello", client=("203.0.113.7", 4711))
+        self.assertEqual([end.received for end in self.backend.connections], [b"hello"] * len(ways))
+        self.assertIsInstance(seen[0], Routed)
+        self.assertEqual((seen[0].route.name, seen[0].detected.client_ip), ("0", "203.0.113.7"))
+
+    def test_a_port_may_be_preserved(self):
+        self.network.backend(HOST, 80)
+        self.start(a_route(port=lambda facts: "preserve"))
+        self.connect(80)
+        self.assertEqual(self.proxy.connections[0].target, (HOST, 80))
+
+    def test_a_handler_may_be_chosen_and_is_a_factory_or_a_coroutine_function(self):
+        async def later(facts):
+            return Factory.forProtocol(Echo)
+
+        self.start(
+            served(lambda facts: echo, "a", 7),
+            served(lambda facts: Factory.forProtocol(Echo), "b", 8),
+            served(lambda facts: Deferred.fromCoroutine(later(facts)), "c", 9),
+            served(lambda facts: succeed(echo), "d", 10),
+        )
+        for port in (7, 8, 9, 10):
+            self.assertEqual(self.connect(port, b"hello").received, b"hello", port)
+
+    def test_a_coroutine_function_may_be_an_object_or_a_method(self):
+        class Shouts:
+            async def __call__(self, connection: Connection):
+                await connection.write((await connection.read()).upper())
+
+            async def shout(self, connection: Connection):
+                await self(connection)
+
+        self.start(served(Shouts(), "a", 7), served(Shouts().shout, "b", 8))
+        for port in (7, 8):
+            self.assertEqual(self.connect(port, b"hello").received, b"HELLO")
+
+    def ends_with_an_error(self, route, raised, port=7):
+        """Its connection ends; the other goes on; it is logged with its route and counted."""
+        said = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        self.start(a_route("good", 80), route)
+        good = self.connect(80)
+        bad = self.connect(port, b"hello")
+        self.assertTrue(bad.was_reset)
+        self.assertFalse(good.gone)
+        self.assertEqual(self.closed(route.name), {CloseReason.ERROR: 1})
+        self.assertEqual(self.proxy.tallies.route(route.name).active, 0)
+        self.assertEqual([event["route"] for event in said if "log_failure" in event], [route.name])
+        self.assertEqual(self.failures(), [raised])
+        return next(event["log_failure"].getErrorMessage() for event in said if "log_failure" in event)
+
+    def raising(self):
+        def now(facts):
+            raise ZeroDivisionError
+
+        async def awaited(facts):
+            raise ZeroDivisionError
+
+        return [now, awaited, lambda facts: fail(ZeroDivisionError())]
+
+    def test_a_host_that_raises(self):
+        for way in self.raising():
+            self.ends_with_an_error(a_route("bad", 7, host=way), ZeroDivisionError)
+            self.network.stop(self.proxy)
+
+    def test_a_port_that_raises(self):
+        for way in self.raising():
+            self.ends_with_an_error(a_route("bad", 7, port=way), ZeroDivisionError)
+            self.network.stop(self.proxy)
+
+    def test_a_handler_callable_that_raises(self):
+        now, _, deferred = self.raising()
+        for way in (now, deferred):
+            self.ends_with_an_error(served(way, "bad"), ZeroDivisionError)
+            self.network.stop(self.proxy)
+
+    def test_a_handler_callable_that_gives_no_handler(self):
+        message = self.ends_with_an_error(served(lambda facts: 5, "bad"), TypeError)
+        self.assertIn("the handler callable of route 'bad' gave int: must be a protocol factory", message)
+
+    def test_what_cannot_be_connected_to_is_an_error_that_says_so(self):
+        for wrong in (None, 5, b"10.0.0.5", "", "a b", "a\r\nb", "h:80", ["h"]):
+            message = self.ends_with_an_error(
+                a_route("bad", 7, host=lambda _, wrong=wrong: wrong), ValueError
+            )
+            self.assertEqual(
+                message,
+                f"the host callable of route 'bad' gave {wrong!a}: must be a host name or an IP address",
+            )
+            self.network.stop(self.proxy)
+        for wrong in (None, 0, 99999, -1, "80", True, 80.0):
+            message = self.ends_with_an_error(
+                a_route("bad", 7, port=lambda _, wrong=wrong: wrong), ValueError
+            )
+            self.assertIn(f"gave {wrong!a}: must be 1..65535", message)
+            self.network.stop(self.proxy)
+
+    def test_one_that_never_answers_has_the_connection_timeout(self):
+        cancelled = []
+        never = lambda facts: Deferred(lambda _: cancelled.append(facts.route.name))  # noqa: E731 - it is an argument
+        self.start(
+            a_route("host", 80, host=never, connection_timeout="5s"),
+            a_route("port", 81, port=never, connection_timeout="5s"),
+            Route(
+                name="handler",
+                match={"ports": 82},
+                action={"type": "handler", "handler": never},
+                connection_timeout="5s",
+            ),
+        )
+        clients = [self.connect(port) for port in (80, 81, 82)]
+        self.network.run(4.5)
+        self.assertEqual([client.gone for client in clients], [False] * 3)
+        self.network.run(1)
+        self.assertEqual([client.gone for client in clients], [True] * 3)
+        self.assertEqual(self.proxy.tallies.rejected[RejectReason.UPSTREAM_TIMEOUT], 3)
+        self.assertEqual(sorted(cancelled), ["handler", "host", "port"])
+
+    def test_a_client_that_leaves_cancels_the_question(self):
+        cancelled = []
+        self.start(a_route(host=lambda facts: Deferred(cancelled.append)))
+        self.connect(80).rst()
+        self.network.settle()
+        self.assertEqual((len(cancelled), self.proxy.connections), (1, []))

@@ -1,0 +1,136 @@
+"""The proxy on every reactor there is, as a program of its own: bytes both ways, and a clean stop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Real sockets over loopback: an echo behind a proxy, half-closed at the end, and a coroutine that serves.
+PROGRAM = """
+import sys
+from importlib import import_module
+
+import_module(f"twisted.internet.{sys.argv[1]}reactor").install()
+
+from twisted.internet import protocol, reactor, task
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.protocols.wire import Echo
+from zope.interface import implementer
+
+from smartproxy import Settings, SmartProxy
+
+SENT = bytes(range(256)) * 4096
+
+
+@implementer(IHalfCloseableProtocol)
+class Ends(Echo):
+    def readConnectionLost(self):
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self):
+        pass
+
+
+@implementer(IHalfCloseableProtocol)
+class Client(protocol.Protocol):
+    def __init__(self):
+        self.received, self.ended = b"", Deferred()
+
+    def connectionMade(self):
+        self.transport.write(SENT)
+        self.transport.loseWriteConnection()
+
+    def dataReceived(self, data):
+        self.received += data
+
+    def writeConnectionLost(self):
+        pass
+
+    def readConnectionLost(self):
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason):
+        self.ended.callback(None)
+
+
+def port_of(listening):
+    return listening.getHost().port
+
+
+async def main(reactor):
+    factory = protocol.Factory.forProtocol(Ends)
+    backend = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    ports = []
+    for _ in range(2):
+        free = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        ports.append(port_of(free))
+        await free.stopListening()
+    match = [{"ports": port, "address": "127.0.0.1"} for port in ports]
+    target = {"host": "127.0.0.1", "port": port_of(backend)}
+    handler = {"type": "handler", "handler": "smartproxy.handlers:echo"}
+    proxy = SmartProxy(
+        Settings(
+            acceleration=sys.argv[2],
+            routes=[
+                {"name": "forward", "match": match[0], "action": {"targets": [target]}},
+                {"name": "served", "match": match[1], "action": handler},
+            ],
+        ),
+        reactor,
+    )
+    proxy.startService()
+    relay = []
+    for port in ports:
+        client = Client()
+        connecting = TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(protocol.Factory.forProtocol(lambda: client))
+        await connecting
+        while not proxy.connections:
+            await task.deferLater(reactor, 0)
+        record = proxy.connections[-1]
+        await client.ended
+        relay.append(str(record.relay))
+        assert client.received == SENT, len(client.received)
+    await proxy.stopService()
+    await backend.stopListening()
+    tallies = [proxy.tallies.route(name) for name in ("forward", "served")]
+    assert [(t.received, t.sent, t.active) for t in tallies] == [(len(SENT), len(SENT), 0)] * 2, tallies
+    assert all(dict(t.closed) == {"normal": 1} for t in tallies), [t.closed for t in tallies]
+    left = [reader for reader in reactor.getReaders() if "Waker" not in type(reader).__name__]
+    print(type(reactor).__name__, *relay, "left:", *left)
+
+
+task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
+"""
+
+
+class ReactorTests(SynchronousTestCase):
+    def run_on(self, reactor, acceleration):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", PROGRAM, reactor, acceleration],
+            capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
+        )  # fmt: skip
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return done.stdout.strip()
+
+    def both_ways_on(self, reactor, name):
+        self.assertEqual(self.run_on(reactor, "auto"), f"{name} splice transport left:")
+        self.assertEqual(self.run_on(reactor, "off"), f"{name} transport transport left:")
+
+    def test_epoll(self):
+        self.both_ways_on("epoll", "EPollReactor")
+
+    def test_asyncio(self):
+        self.both_ways_on("asyncio", "AsyncioSelectorReactor")
+
+    def test_select(self):
+        self.both_ways_on("select", "SelectReactor")
+
+    def test_poll(self):
+        self.both_ways_on("poll", "PollReactor")
