@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ class CleanupQueue(Generic[T]):
         self._waiting: deque[T] = deque()
         self._in_batch = False
         self._clock = clock
-        self._due: IDelayedCall | None = None
+        self._due = LoopingCall(self._tick)
+        self._due.clock = clock
+        self._next: IDelayedCall | None = None
         self.batches = 0
         self.cleaned = 0
         self.failed = 0
@@ -60,20 +63,29 @@ class CleanupQueue(Generic[T]):
     def add(self, item: T) -> None:
         """``item`` has ended."""
         self._waiting.append(item)
-        if self._in_batch:
+        if self._in_batch or self._next is not None:
             return  # the batch looks for itself what to do about it
         if len(self._waiting) >= self._size:
+            self._pause()
             self._run()
-        elif self._due is None:
-            self._due = self._clock.callLater(self._delay, self._run)
+        elif not self._due.running:
+            self._due.start(self._delay, now=False)
 
     def empty(self) -> None:
         """Put everything away now: there will be no later."""
         while self._waiting and not self._in_batch:
             self._run()
+        self._pause()
+
+    def _tick(self) -> None:
+        """The delay is over."""
+        self._run()
+        if not self._waiting or self._next is not None:
+            self._due.stop()
 
     def _run(self) -> None:
         """One batch: what waits when it begins, and as much as fits. What is left is for the next."""
+        self._forget_next()
         self._in_batch = True
         self.batches += 1
         began = self._clock.seconds()
@@ -83,7 +95,7 @@ class CleanupQueue(Generic[T]):
         finally:
             self._in_batch = False
             self.longest = max(self.longest, self._clock.seconds() - began)
-            self._wait()
+            self._see_to_the_rest()
 
     def _put_away_one(self, item: T) -> None:
         try:
@@ -94,11 +106,19 @@ class CleanupQueue(Generic[T]):
         else:
             self.cleaned += 1
 
-    def _wait(self) -> None:
-        """See that the next batch runs when it shall: a whole one in the next turn."""
-        due, self._due = self._due, None
-        if due is not None and due.active():
-            due.cancel()
-        if self._waiting:
-            delay = 0 if len(self._waiting) >= self._size else self._delay
-            self._due = self._clock.callLater(delay, self._run)
+    def _see_to_the_rest(self) -> None:
+        """A whole batch has its turn next; fewer have the delay."""
+        if len(self._waiting) >= self._size:
+            self._next = self._clock.callLater(0, self._run)
+        elif self._waiting and not self._due.running:
+            self._due.start(self._delay, now=False)
+
+    def _pause(self) -> None:
+        if self._due.running:
+            self._due.stop()
+        self._forget_next()
+
+    def _forget_next(self) -> None:
+        following, self._next = self._next, None
+        if following is not None and following.active():
+            following.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,17 +29,35 @@ def needed(name):
     return path
 
 
-def free_ports(count, host="127.0.0.1"):
-    """Ports that nobody has. They are given back before they are used: a short race, on odd numbers, which
-    Linux does not give to outgoing connections while there are even ones."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+def free_ports(count):
+    """Ports that nobody has, on any address.
+
+    They are given back before they are used. So they are taken from below those that the kernel gives to
+    outgoing connections (ip_local_port_range, 32768 and up), and each run of tests begins at another place.
+    """
+    found = []
+    while len(found) < count:
+        port = next(_candidates)
+        with socket.socket(socket.AF_INET6) as wide, socket.socket() as narrow:
+            try:
+                wide.bind(("::", port))
+                wide.close()
+                narrow.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        found.append(port)
+    return found
+
+
+def _below_the_ephemeral():
+    lowest, highest = 11000, 32000
+    start = random.Random(os.getpid()).randrange(lowest, highest)
+    while True:
+        yield from range(start, highest)
+        start = lowest
+
+
+_candidates = _below_the_ephemeral()
 
 
 def environment():
