@@ -34,6 +34,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     fast = Job((_BACKEND,), port)
     jobs = {
         "ours": fast,
+        "ours/bare": Job((_BACKEND,), port, looks_after=False),
         "ours/transport": Job((_BACKEND,), port, accelerated=False),
         "haproxy": fast,
         "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),

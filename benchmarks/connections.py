@@ -46,7 +46,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "ours": (base, plain),
         "haproxy": (base, plain),
         "portforward": (base, plain),
-        "ours/no limits": (Job(_BACKENDS, port, limits=False), plain),
+        "ours/bare": (Job(_BACKENDS, port, looks_after=False), plain),
         "ours/header": (behind, behind_header),
         "haproxy/header": (behind, behind_header),
         "ours/sni": (by_name, hello_for(few)),

@@ -19,6 +19,15 @@ from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, fr
 LISTEN_ON = "127.0.0.1"
 #: A limit that is checked and never reached.
 _NEVER_REACHED = 10_000_000
+#: What is not asked for costs nothing: the other end of what looking after connections is held against.
+_LOOKS_AFTER_NOTHING: dict[str, object] = {
+    "metrics": False,
+    "zombieDetection": False,
+    "keepAliveTreatment": "standard",
+    "inactivityTimeout": 0,
+    "maxConnectionLifetime": 0,
+    "halfCloseTimeout": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,8 @@ class Job:
     :ivar backend_hosts: dialed in turn, all on ``backend_port``.
     :ivar accepts_header: clients come behind a PROXY header.
     :ivar domains: one route for each, by SNI; none means one route that looks at nothing.
-    :ivar limits: count clients and their rates against limits, which are never reached.
+    :ivar looks_after: count clients and their rates against limits, which are never reached; sample rates,
+        look for zombies, watch timeouts. Without it, all that can be switched off is.
     :ivar accelerated: relay in the kernel, where the proxy can be told.
     """
 
@@ -36,7 +46,7 @@ class Job:
     backend_port: int
     accepts_header: bool = False
     domains: tuple[str, ...] = ()
-    limits: bool = True
+    looks_after: bool = True
     accelerated: bool = True
 
 
@@ -57,9 +67,11 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
     }
     if job.accepts_header:
         settings["proxyIPs"] = ["127.0.0.0/8"]
-    if job.limits:
+    if job.looks_after:
         names = ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute")
         settings |= dict.fromkeys(names, _NEVER_REACHED)
+    else:
+        settings |= _LOOKS_AFTER_NOTHING
     path = directory / "smartproxy.json"
     path.write_text(json.dumps(settings))
     twistd = Path(PYTHON[0]).with_name("twistd")
