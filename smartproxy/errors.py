@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smartproxy.model.outcome import CloseReason, RejectReason
+    from smartproxy.model.outcome import RejectReason
 
 
 class SmartProxyError(Exception):
@@ -31,14 +31,6 @@ class Refused(SmartProxyError):
 
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
-
-
-class Ended(SmartProxyError):
-    """A linked connection is to end for a reason other than its two sides' own will."""
-
-    def __init__(self, reason: CloseReason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
 
 
 class ConfigurationError(SmartProxyError):
