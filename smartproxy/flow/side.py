@@ -7,7 +7,7 @@ to its taker. It holds no opinion: what happens next is the narrator's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -17,9 +17,6 @@ from zope.interface import implementer
 
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
-
-if TYPE_CHECKING:
-    from smartproxy.flow.deadline import Deadlines
 
 #: Held bytes above which reading pauses until somebody takes them. It is the most that a phase asks to see
 #: (a ClientHello of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
@@ -128,15 +125,6 @@ class Side(protocol.Protocol):
         """Whoever waits has waited long enough."""
         if self._waiting is not None:
             self._answer(Failure(Expired()))
-
-    async def peek(self, at_least: int, deadlines: Deadlines, seconds: float) -> None:
-        """Wait for ``at_least`` bytes, but not longer than ``seconds`` (0: for ever)."""
-        deadline = deadlines.after(seconds, self.expire) if seconds else None
-        try:
-            await self.more(at_least)
-        finally:
-            if deadline is not None:
-                deadline.drop()
 
     def take(self, count: int | None = None) -> bytes:
         """The first ``count`` held bytes, or all of them; they are held no longer."""
