@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import bulk, connections, idle, look_up, machine, report
+from benchmarks import bulk, connections, idle, look_up, machine, report, tls
 from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors
 from benchmarks.series import Series, Workload, run
 
@@ -24,6 +24,9 @@ WORKLOADS = {
         Workload("connections", connections.UNIT, connections.probes, 4),
         Workload("idle", idle.UNIT, idle.probes, 1),
         Workload("routes", look_up.UNIT, look_up.probes, 4),
+        Workload("tls-bulk", tls.BULK_UNIT, tls.bulk_probes, 4),
+        Workload("tls-handshakes", tls.HANDSHAKE_UNIT, tls.handshake_probes, 4),
+        Workload("tls-idle", tls.IDLE_UNIT, tls.idle_probes, 1),
     )
 }
 _QUICK = 0.1

@@ -1,10 +1,12 @@
 """The far end of a benchmark's connections: three small servers, each a process of its own.
 
-``python -m benchmarks.backends KIND PORT HOST [HOST ...]`` where KIND is
+``python -m benchmarks.backends [--tls FILE] KIND PORT HOST [HOST ...]`` where KIND is
 
 * ``answer``: read one message, answer with its first 64 bytes, wait for the client's end, close;
 * ``source``: read eight bytes, a big-endian count, and send that many bytes as fast as they are taken;
 * ``hold``: greet with one byte and keep the connection until the other side ends it.
+
+With ``--tls``, a PEM file of a certificate and its key, ``source`` speaks TLS.
 
 Plain blocking or epoll-driven sockets: what they cost lands on another CPU and in no result, but the less
 it is, the more the proxy gets to do at a time.
@@ -12,8 +14,10 @@ it is, the more the proxy gets to do at a time.
 
 from __future__ import annotations
 
+import argparse
 import select
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -31,12 +35,19 @@ GREETING = b"."
 Address = tuple[str, int]
 
 
-def start(kind: str, addresses: tuple[Address, ...], stack: ExitStack, directory: Path) -> None:
+def start(
+    kind: str,
+    addresses: tuple[Address, ...],
+    stack: ExitStack,
+    directory: Path,
+    certificate: Path | None = None,
+) -> None:
     """Start one that listens on all of ``addresses``, which share their port, until ``stack`` unwinds."""
     port = addresses[0][1]
     hosts = [host for host, _ in addresses]
-    command = [*PYTHON, "-m", "benchmarks.backends", kind, str(port), *hosts]
-    log = directory / f"backend-{kind}.log"
+    tls = [] if certificate is None else ["--tls", str(certificate)]
+    command = [*PYTHON, "-m", "benchmarks.backends", *tls, kind, str(port), *hosts]
+    log = directory / f"backend-{kind}-{port}.log"
     process = stack.enter_context(Process(f"backend {kind}", command, log, LOAD_CPUS))
     for host in hosts:
         process.wait_until_listening(host, port)
@@ -111,8 +122,9 @@ class Hold(Loop):
 class Source:
     """Send as much as was asked for. A thread a connection, blocking: the quickest that Python can."""
 
-    def __init__(self, listeners: list[socket.socket]) -> None:
+    def __init__(self, listeners: list[socket.socket], context: ssl.SSLContext | None = None) -> None:
         self._listeners = listeners
+        self._context = context
 
     def run(self) -> None:
         (listener,) = self._listeners
@@ -121,24 +133,47 @@ class Source:
             threading.Thread(target=self._send, args=(connection,), daemon=True).start()
 
     def _send(self, connection: socket.socket) -> None:
+        if self._context is not None:
+            try:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            except OSError:
+                return  # somebody looked whether we listen
         with connection:
-            request = connection.recv(8, socket.MSG_WAITALL)
+            request = connection.recv(8)  # one segment, and one record
             total = struct.unpack("!Q", request)[0] if len(request) == 8 else 0
             block = memoryview(BLOCK)
             sent = 0
             while sent < total:
                 at = sent % len(block)
                 sent += connection.send(block[at : at + total - sent])
+            if isinstance(connection, ssl.SSLSocket):
+                connection.unwrap()  # an end without a close_notify is a cut
 
 
-KINDS: dict[str, type[Answer | Hold | Source]] = {"answer": Answer, "hold": Hold, "source": Source}
+LOOPS: dict[str, type[Loop]] = {"answer": Answer, "hold": Hold}
 
 
-def main(arguments: list[str]) -> None:
-    kind, port, *hosts = arguments
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.backends")
+    parser.add_argument("--tls", type=Path)
+    parser.add_argument("kind", choices=[*LOOPS, "source"])
+    parser.add_argument("port", type=int)
+    parser.add_argument("hosts", nargs="+")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> None:
+    given = _arguments(argv)
     allow_descriptors(0)
-    listeners = [socket.create_server((host, int(port)), backlog=4096) for host in hosts]
-    KINDS[kind](listeners).run()
+    listeners = [socket.create_server((host, given.port), backlog=4096) for host in given.hosts]
+    if given.kind != "source":
+        LOOPS[given.kind](listeners).run()
+        return
+    context = None
+    if given.tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(given.tls)
+    Source(listeners, context).run()
 
 
 if __name__ == "__main__":

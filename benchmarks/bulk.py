@@ -25,6 +25,8 @@ _BACKEND = "127.0.0.11"
 _STALLS_AFTER = 30.0
 _SETTLES_IN = 0.1
 _READ_SIZE = 1 << 20
+#: Bytes that are compared before anything is measured.
+WARM_UP = 64 << 20
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
@@ -42,7 +44,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     }
     running = {key: contestants.start(key, job, stack, directory) for key, job in jobs.items()}
     for proxy in running.values():
-        _check_content(proxy)
+        check_content(proxy.process.name, _request(proxy.address, WARM_UP))
     return {key: partial(_cost, proxy, int(0.5 * _GB * scale)) for key, proxy in running.items()}
 
 
@@ -69,15 +71,19 @@ def _discard(address: tuple[str, int], size: int) -> None:
         raise BenchmarkError(f"{left} of {size} bytes are missing")
 
 
-def _check_content(proxy: Running, size: int = 64 << 20) -> None:
+def check_content(name: str, connection: socket.socket, size: int = WARM_UP) -> None:
+    """Read what has been asked for over ``connection``, and compare it.
+
+    :raises BenchmarkError: where it is not the content, or not all of it.
+    """
     expected = memoryview(BLOCK)
     received = 0
-    with _request(proxy.address, size) as connection:
+    with connection:
         while data := connection.recv(_READ_SIZE):
             at = received % len(BLOCK)
             head = expected[at : at + len(data)]
             if data[: len(head)] != head or data[len(head) :] != expected[: len(data) - len(head)]:
-                raise BenchmarkError(f"{proxy.process.name} changed a byte near {received}")
+                raise BenchmarkError(f"{name} changed a byte near {received}")
             received += len(data)
     if received != size:
-        raise BenchmarkError(f"{proxy.process.name} brought {received} of {size} bytes")
+        raise BenchmarkError(f"{name} brought {received} of {size} bytes")

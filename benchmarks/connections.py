@@ -29,24 +29,24 @@ _AT_ONCE = 32
 _STALLS_AFTER = 10.0
 _SETTLES_IN = 0.1
 _WARM_UP = 2_000
-_CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
-_BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
+CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
+BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
 _SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Everything started and warm. Each probe makes ``5,000 * scale`` connections."""
     port = free_port()
-    backends.start("answer", tuple((host, port) for host in _BACKENDS), stack, directory)
-    base = Job(_BACKENDS, port)
+    backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
+    base = Job(BACKENDS, port)
     few, many = _domains(10), _domains(10_000)
-    behind = Job(_BACKENDS, port, accepts_header=True)
-    by_name, by_many = Job(_BACKENDS, port, domains=few), Job(_BACKENDS, port, domains=many)
+    behind = Job(BACKENDS, port, accepts_header=True)
+    by_name, by_many = Job(BACKENDS, port, domains=few), Job(BACKENDS, port, domains=many)
     entries: dict[str, tuple[Job, Opening]] = {
         "ours": (base, plain),
         "haproxy": (base, plain),
         "portforward": (base, plain),
-        "ours/bare": (Job(_BACKENDS, port, looks_after=False), plain),
+        "ours/bare": (Job(BACKENDS, port, looks_after=False), plain),
         "ours/header": (behind, behind_header),
         "haproxy/header": (behind, behind_header),
         "ours/sni": (by_name, hello_for(few)),
@@ -81,7 +81,7 @@ class Clients:
         self._address = address
         self._opening = opening
         self._serials = serials
-        self._sources = itertools.cycle(_CLIENTS)
+        self._sources = itertools.cycle(CLIENTS)
         self._epoll = select.epoll()
         self._open: dict[int, tuple[socket.socket, bytes]] = {}
 

@@ -40,6 +40,8 @@ class Job:
     :ivar looks_after: count clients and their rates against limits, which are never reached; sample rates,
         look for zombies, watch timeouts. Without it, all that can be switched off is.
     :ivar accelerated: relay in the kernel, where the proxy can be told.
+    :ivar certificate: end the clients' TLS with this PEM file of a certificate and its key.
+    :ivar encrypted_backend: speak TLS to the backend, too, whoever that is.
     """
 
     backend_hosts: tuple[str, ...]
@@ -48,6 +50,8 @@ class Job:
     domains: tuple[str, ...] = ()
     looks_after: bool = True
     accelerated: bool = True
+    certificate: Path | None = None
+    encrypted_backend: bool = False
 
 
 #: From a job, the port to listen on and a directory: the command.
@@ -56,7 +60,9 @@ Contestant = Callable[[Job, int, Path], list[str]]
 
 def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
     """This checkout's, by the ``twistd`` beside the running Python."""
-    match = {"ports": [port], "address": LISTEN_ON}
+    match: dict[str, object] = {"ports": [port], "address": LISTEN_ON}
+    if job.certificate:
+        match["protocol"] = "tls"
     asked = [{"domains": [domain]} for domain in job.domains] or [{}]
     settings: dict[str, object] = {
         "acceleration": "auto" if job.accelerated else "off",
@@ -82,12 +88,23 @@ def _forward(job: Job, number: int) -> dict[str, object]:
     """Each route takes turns for itself, so each begins elsewhere: else all would begin with one backend."""
     first = number % len(job.backend_hosts)
     hosts = [*job.backend_hosts[first:], *job.backend_hosts[:first]]
-    return {"type": "forward", "targets": [{"host": hosts, "port": job.backend_port}]}
+    forward: dict[str, object] = {"type": "forward", "targets": [{"host": hosts, "port": job.backend_port}]}
+    return forward | _tls(job)
+
+
+def _tls(job: Job) -> dict[str, object]:
+    if job.certificate is None:
+        return {}
+    tls: dict[str, object] = {"mode": "terminate", "certificate": {"certFile": str(job.certificate)}}
+    if job.encrypted_backend:
+        tls |= {"mode": "terminate-and-reencrypt", "upstream": {"verify": False}}
+    return {"tls": tls}
 
 
 def haproxy(job: Job, port: int, directory: Path) -> list[str]:
     """Debian's, as it would be set up for this: one thread, splice where it helps, no log."""
-    servers = [f"    server s{n} {host}:{job.backend_port}" for n, host in enumerate(job.backend_hosts)]
+    tls = " ssl verify none" if job.encrypted_backend else ""
+    servers = [f"    server s{n} {host}:{job.backend_port}{tls}" for n, host in enumerate(job.backend_hosts)]
     lines = [
         "global",
         "    nbthread 1",
@@ -99,7 +116,9 @@ def haproxy(job: Job, port: int, directory: Path) -> list[str]:
         "    timeout client 1m",
         "    timeout server 1m",
         "frontend bench",
-        f"    bind {LISTEN_ON}:{port}" + (" accept-proxy" if job.accepts_header else ""),
+        f"    bind {LISTEN_ON}:{port}"
+        + (" accept-proxy" if job.accepts_header else "")
+        + (f" ssl prefer-client-ciphers crt {job.certificate}" if job.certificate else ""),
         *_haproxy_choice(job, directory),
         "backend all",
         "    balance roundrobin",
@@ -133,8 +152,8 @@ def haproxy_program() -> str:
 def portforward(job: Job, port: int, directory: Path) -> list[str]:
     """Twisted's, which knows nothing but to forward."""
     del directory
-    if job.domains or job.accepts_header:
-        raise ValueError("portforward knows neither SNI nor the PROXY header")
+    if job.domains or job.accepts_header or job.certificate:
+        raise ValueError("portforward knows neither TLS nor the PROXY header")
     return [*PYTHON, "-m", "benchmarks.portforward", str(port), str(job.backend_port), *job.backend_hosts]
 
 

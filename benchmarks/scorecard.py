@@ -65,6 +65,11 @@ ROWS = (
     Row("SNI passthrough, 10,000 routes", "connections", "ours/sni 10000", "haproxy/sni 10000", None, "ours/sni", 1.1),
     Row("Route look-up, 10,000 routes", "routes", "ours/10000", None, None, "ours/10", 1.1),
     Row("An idle connection", "idle", "ours", "haproxy", "portforward", None, 8.0),
+    Row("TLS 1.3 ended, bulk", "tls-bulk", "ours", "haproxy", None, "haproxy", 1.0),
+    Row("TLS 1.3 ended and begun again, bulk", "tls-bulk", "ours/re-encrypt", "haproxy/re-encrypt", None, "haproxy/re-encrypt", 1.4),
+    Row("A connection with a TLS handshake, P-256", "tls-handshakes", "ours", "haproxy", None, "haproxy", 1.6),
+    Row("The same, resumed", "tls-handshakes", "ours/resumed", "haproxy/resumed", None, "haproxy/resumed", 2.0),
+    Row("An idle TLS connection", "tls-idle", "ours", "haproxy", None, None, 60.0),
 )  # fmt: skip
 
 

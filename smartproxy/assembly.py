@@ -29,9 +29,11 @@ from smartproxy.phases.admit import Admit
 from smartproxy.phases.close import LetGo
 from smartproxy.phases.connect import Connect
 from smartproxy.phases.detect import Detect
+from smartproxy.phases.look_inside import LookInside
 from smartproxy.phases.proxy_header import ReadProxyHeader
 from smartproxy.phases.relay import StartRelay
 from smartproxy.phases.route import Route
+from smartproxy.phases.secure import Handshakes, Originate, Terminate
 from smartproxy.phases.send_header import SendProxyHeader
 from smartproxy.phases.serve import Serve
 from smartproxy.relays import splice
@@ -40,6 +42,8 @@ from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission, RateLimit
 from smartproxy.security.refusals import RefusalLog
 from smartproxy.session import Path
+from smartproxy.tls.contexts import ClientContexts, ServerContexts
+from smartproxy.tls.watch import CertificateWatch
 from smartproxy.upstream.resolve import Resolver
 
 if TYPE_CHECKING:
@@ -73,6 +77,9 @@ class Machinery:
         self.deadlines = Deadlines(self.time)
         self.refusals = RefusalLog(self.clock)
         self.resolver = Resolver(reactor, self.time)
+        self.watch = CertificateWatch(
+            self.time, self.tallies, reactor if IReactorFDSet.providedBy(reactor) else None
+        )
         self.poller: Poller | None = None
         self.pool: PipePool | None = None
         if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
@@ -81,6 +88,7 @@ class Machinery:
         self.dialer: IDialer = (
             PollerDialer(self.poller, self.deadlines) if self.poller is not None else ReactorDialer(reactor)
         )
+        self.originate = Originate(ClientContexts(), self.deadlines)
         self._zombies = (
             ZombieSweep(plan.zombies, self.registry, self.tallies, self.time)
             if plan.zombies is not None
@@ -98,9 +106,11 @@ class Machinery:
             self._zombies.start()
         self._telling.start(_TELL, now=False)
         self.metrics.startService()
+        self.watch.start()
 
     def stop(self) -> None:
         """Nothing lives any more."""
+        self.watch.stop()
         if self._zombies is not None:
             self._zombies.stop()
         self.registry.ended.empty()
@@ -121,11 +131,17 @@ class Paths:
     """The paths of one configuration, one a listener.
 
     :param rate: who has connected how often: it outlives configurations.
-    :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
+    :param former: the contexts of the configuration before: those of what has not changed are taken over.
+    :ivar contexts: what clients are shown. :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
     """
 
     def __init__(
-        self, plan: ProxyPlan, machinery: Machinery, rate: RateLimit | None, draining: Callable[[], bool]
+        self,
+        plan: ProxyPlan,
+        machinery: Machinery,
+        rate: RateLimit | None,
+        draining: Callable[[], bool],
+        former: ServerContexts | None = None,
     ) -> None:
         self._plan = plan
         self._machinery = machinery
@@ -136,28 +152,37 @@ class Paths:
         self._read_proxy_header = ReadProxyHeader(
             plan.trusted, plan.accept_header, plan.header_timeout, deadlines, machinery.tallies
         )
-        self._connect = Connect(machinery.dialer, machinery.resolver, machinery.time, machinery.tallies)
+        self._connect = Connect(
+            machinery.dialer, machinery.resolver, machinery.time, machinery.tallies, machinery.originate
+        )
         self._send_proxy_header = SendProxyHeader(_unique())
+        self.contexts = ServerContexts(plan, former)
+        self._terminate = Terminate(
+            self.contexts,
+            Handshakes(plan.tls.max_handshakes),
+            machinery.deadlines,
+            machinery.clock,
+            machinery.tallies,
+        )
         self._relay = StartRelay(machinery.poller, machinery.pool, machinery.clock)
         self._timeouts = ConnectionTimeouts(deadlines, machinery.clock, random.random)
 
     def path(self, address: str, port: int) -> Path:
         """The path of what comes in at ``(address, port)``."""
         machinery = self._machinery
+        patience = self._first_data_timeout(address, port)
         return Path(
             registry=machinery.registry,
             refusals=machinery.refusals,
             clock=machinery.clock,
             admit=self._admit,
             read_proxy_header=self._read_proxy_header,
-            detect=Detect(
-                self._first_data_timeout(address, port),
-                machinery.deadlines,
-                needed=self.table.needs_first_bytes(address, port),
-            ),
+            detect=Detect(patience, machinery.deadlines, needed=self.table.needs_first_bytes(address, port)),
             route=Route(self.table),
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
+            terminate=self._terminate,
+            look_inside=LookInside(self.table, Detect(patience, machinery.deadlines, needed=True)),
             relay=self._relay,
             serve=Serve(machinery.time),
             timeouts=self._timeouts,
@@ -170,7 +195,7 @@ class Paths:
         asking = [
             route.timeouts.initial_data
             for route in self._plan.routes
-            if route.match.needs_first_bytes
+            if route.needs_first_bytes
             and any(port in ports for ports in route.match.ports)
             and route.match.address in ("", address)
         ]

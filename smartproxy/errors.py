@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.model.outcome import RejectReason
+
 if TYPE_CHECKING:
-    from smartproxy.model.outcome import RejectReason
+    from smartproxy.wire.tls_alert import Alert
 
 
 class SmartProxyError(Exception):
@@ -27,6 +29,35 @@ class Refused(SmartProxyError):
         super().__init__(reason.value, detail)
         self.reason = reason
         self.detail = detail
+
+
+class HandshakeFailed(Refused):
+    """TLS could not be agreed on.
+
+    :ivar told: whether the peer has been sent an alert that it should have the time to read.
+    """
+
+    def __init__(self, detail: str, *, told: bool = True) -> None:
+        super().__init__(RejectReason.TLS_ERROR, detail)
+        self.told = told
+
+
+class HandshakeRefused(Refused):
+    """A client's TLS is refused before any of it has been spoken.
+
+    :ivar alert: what the client is still to be told.
+    """
+
+    def __init__(self, detail: str, alert: Alert) -> None:
+        super().__init__(RejectReason.TLS_ERROR, detail)
+        self.alert = alert
+
+
+class NotTls(Refused):
+    """A client speaks something else on a route whose TLS ends here."""
+
+    def __init__(self) -> None:
+        super().__init__(RejectReason.TLS_ERROR, "plain bytes where TLS was due")
 
 
 class DialFailed(Refused):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.shown import ShownCertificate
 
 
 # ruff: noqa: N805 - an interface has no self
@@ -137,6 +138,9 @@ class IProxyControl(Interface):
 
     def drain() -> None:
         """Take no new connections; those that are there go on to their own end. Repeating it is harmless."""
+
+    def certificates() -> Sequence[ShownCertificate]:
+        """The certificates that clients are shown, those first that expire first."""
 
     def end_connection(number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where there is none of that number."""

@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.plan import AdminPlan, ProxyPlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.shown import ShownCertificate
     from smartproxy.model.tallies import Tallies
     from smartproxy.settings import Route, Settings
+    from smartproxy.tls.contexts import ServerContexts
 
 log = Logger()
 
@@ -76,6 +78,7 @@ class SmartProxy(Service):
         )
         self._closed: Deferred[Any] = succeed(None)
         self._admin: Any = None
+        self._contexts: ServerContexts | None = None
         self._bound = False
 
     # -- life ----------------------------------------------------------------------------------------
@@ -88,7 +91,9 @@ class SmartProxy(Service):
         """
         if self._bound:
             return
-        self._listeners.apply(self._paths(self.plan, self._rate))
+        paths = self._paths(self.plan, self._rate)
+        self._listeners.apply(paths)
+        self._follow(paths, self.plan)
         try:
             self._open_log()
             if self.plan.admin is not None:
@@ -191,6 +196,7 @@ class SmartProxy(Service):
             closing = None
             if self._bound and not self.draining:
                 closing = self._listeners.apply(paths)
+                self._follow(paths, plan)
             removed = self._names() - {route.name for route in plan.routes}
             self._settings, self.plan, self._rate = settings, plan, rate
             self._removed.remove(removed, plan.graceful_shutdown)
@@ -229,6 +235,10 @@ class SmartProxy(Service):
         """Where it listens, by what the configuration asked for."""
         return self._listeners.addresses()
 
+    def certificates(self) -> list[ShownCertificate]:
+        """The certificates that clients are shown, those first that expire first."""
+        return [] if self._contexts is None else self._contexts.shown()
+
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where there is none of that number."""
         record = self.registry.live.get(number)
@@ -254,7 +264,12 @@ class SmartProxy(Service):
     # -- parts ---------------------------------------------------------------------------------------
 
     def _paths(self, plan: ProxyPlan, rate: RateLimit | None) -> Paths:
-        return Paths(plan, self._machinery, rate, lambda: self.draining)
+        return Paths(plan, self._machinery, rate, lambda: self.draining, self._contexts)
+
+    def _follow(self, paths: Paths, plan: ProxyPlan) -> None:
+        """These are the certificates in force."""
+        self._contexts = paths.contexts
+        self._machinery.watch.follow(paths.contexts, plan.tls)
 
     def _same_rate(self, plan: ProxyPlan) -> bool:
         return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute

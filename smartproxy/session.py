@@ -2,7 +2,8 @@
 
 ::
 
-    accepted -> admitted -> PROXY header -> detected -> routed -> connected -> relayed -> closed
+    accepted -> admitted -> PROXY header -> detected -> routed -> (TLS ended -> looked at again)
+             -> connected -> relayed -> closed
 
 :meth:`Path.carry` is the control path: a coroutine that waits at most a few times in a connection's life. The
 bytes do not come through here: once linked, the two sides are each other's producer and consumer, or two
@@ -12,6 +13,7 @@ descriptors and a pipe. A client that leaves cancels the coroutine; ``except`` s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -27,17 +29,19 @@ if TYPE_CHECKING:
 
     from smartproxy.connections.registry import Registry
     from smartproxy.connections.timeouts import ConnectionTimeouts
+    from smartproxy.flow.side import Side
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import KeepAlive
-    from smartproxy.model.record import ConnectionRecord
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.close import LetGo
     from smartproxy.phases.connect import Connect, Connected
     from smartproxy.phases.detect import Detect
     from smartproxy.phases.listen import Downstream
+    from smartproxy.phases.look_inside import LookInside
     from smartproxy.phases.proxy_header import ReadProxyHeader
     from smartproxy.phases.relay import StartRelay
     from smartproxy.phases.route import Route
+    from smartproxy.phases.secure import Terminate
     from smartproxy.phases.send_header import SendProxyHeader
     from smartproxy.phases.serve import Serve
     from smartproxy.security.refusals import RefusalLog
@@ -61,6 +65,8 @@ class Path:
     route: Route
     connect: Connect
     send_proxy_header: SendProxyHeader
+    terminate: Terminate
+    look_inside: LookInside
     relay: StartRelay
     serve: Serve
     timeouts: ConnectionTimeouts
@@ -73,26 +79,33 @@ class Path:
         record.end, record.gone = client.end, client.gone
         outcome: CloseReason | RejectReason = CloseReason.ERROR
         linked: Connected | None = None
+        side: Side = client
         try:
             announced = await self.read_proxy_header(client, accepted)
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
             record.protocol, record.sni = detected.protocol, detected.domain
             routed = self.route(detected)
-            self.admit.route(record, routed)
-            if differ(routed.route.keep_alive, self.keep_alive):
-                give(client.transport, options(routed.route.keep_alive, self.keep_alive))
+            again = self.look_inside.is_due(routed)
+            if not again:
+                self.admit.route(record, routed)
+            if routed.route.tls is not None:
+                side, record.secured = await self.terminate(client, routed)
+                routed = await self.look_inside(side, routed, record.secured)
+            if again:
+                self.admit.route(record, routed)
+            self._probe(client, routed.route.keep_alive)
             if routed.route.handler is not None:
                 self.timeouts.watch(record, routed.route)
-                outcome = await self.serve(record, client, routed)
+                outcome = await self.serve(record, side, routed)
                 return
-            linked = await self.connect(routed)
-            header = self.send_proxy_header(routed, linked.target, client)
+            linked = await self.connect(routed, partial(self.send_proxy_header, routed, side=client))
             self.timeouts.watch(record, routed.route)
-            outcome = await self.relay(record, client, linked.side, linked.address, header)
+            outcome = await self.relay(record, side, linked.side, linked.address, linked.header)
         except Refused as refused:
             outcome = refused.reason
-            self._refused(client, record, refused)
+            self._count(refused.reason, record.client.host, refused.detail)
+            self.let_go.refuse(side, record.protocol, refused)
         except (CancelledError, Ended):
             outcome = client.why
             self.let_go.cut(client)
@@ -103,6 +116,8 @@ class Path:
                 self.let_go.cut(linked.side)
         finally:
             self.registry.close(record, outcome, self.clock())
+            if linked is not None:
+                linked.over()
 
     def unwanted(self, peer: str) -> RejectReason | None:
         """Why a socket that has just come in from ``peer`` is not even begun, if it is not."""
@@ -111,9 +126,9 @@ class Path:
             self._count(reason, peer)
         return reason
 
-    def _refused(self, client: Downstream, record: ConnectionRecord, refused: Refused) -> None:
-        self._count(refused.reason, record.client.host, refused.detail)
-        self.let_go.refuse(client, record.protocol, refused.reason)
+    def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
+        if differ(wanted, self.keep_alive):
+            give(client.transport, options(wanted, self.keep_alive))
 
     def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
         self.registry.tallies.reject(reason)

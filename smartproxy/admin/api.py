@@ -66,6 +66,7 @@ class Api:
             "/api/v1/routes": {"GET": self.routes, "PUT": self.replace_routes},
             "/api/v1/connections": {"GET": self.connections},
             "/api/v1/connections/*": {"DELETE": self.end_connection},
+            "/api/v1/certificates": {"GET": self.certificates},
             "/api/v1/metrics": {"GET": self.metrics},
             "/api/v1/throughput": {"GET": self.throughput},
             "/api/v1/throughput/history": {"GET": self.history},
@@ -132,6 +133,10 @@ class Api:
         for record in self._control.registry.live.values():
             if route in {None, record.route} and client in {None, record.client.host}:
                 yield record
+
+    def certificates(self, _asked: Asked) -> Reply:
+        """The certificates that clients are shown, those first that expire first."""
+        return json_reply({"certificates": [views.certificate(one) for one in self._control.certificates()]})
 
     def end_connection(self, asked: Asked) -> Reply:
         """End one connection; 404 where there is none of that number."""

@@ -10,6 +10,8 @@ from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
 from smartproxy.model.facts import Protocol
+from smartproxy.model.moment import Moment
+from smartproxy.model.record import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from smartproxy.metrics.reading import Percentiles
     from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.metrics.totals import Bytes
-    from smartproxy.model.moment import Moment
     from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.shown import ShownCertificate
     from smartproxy.model.tallies import RouteTally, Tallies
 
 #: How many clients ``metrics`` names, by connections and by bytes per second.
@@ -44,12 +46,25 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
         "protocol": record.protocol,
         "tls": record.protocol is Protocol.TLS,
         "sni": record.sni,
+        **agreed(record.secured),
         "keepAlive": record.keep_alive,
         "bytesReceived": record.bytes_received,
         "bytesSent": record.bytes_sent,
         "openedAt": moment.iso(record.opened_at),
         "lastActivityAt": moment.iso(record.last_activity_at),
         "relay": record.relay,
+    }
+
+
+def certificate(shown: ShownCertificate) -> dict[str, object]:
+    """One certificate that clients are shown."""
+    return {
+        "names": list(shown.names),
+        "source": shown.source,
+        "kind": shown.kind,
+        "notAfter": Moment(shown.expires_at, 0.0).iso(0.0),
+        "fingerprint": shown.fingerprint,
+        "default": shown.default,
     }
 
 

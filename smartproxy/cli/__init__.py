@@ -20,6 +20,7 @@ _COMMANDS = {
     "reload": "smartproxy.cli.remote:reload",
     "drain": "smartproxy.cli.remote:drain",
     "connections": "smartproxy.cli.remote:connections",
+    "certificates": "smartproxy.cli.remote:certificates",
     "top": "smartproxy.cli.top:top",
 }
 

@@ -18,10 +18,12 @@ from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.settings import Settings
+from smartproxy.tls.contexts import ServerContexts
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
+    from smartproxy.model.plan import ProxyPlan, TerminationPlan
     from smartproxy.wire.client_hello import ClientHello
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.verdict import Verdict
@@ -79,24 +81,39 @@ def explain(
     client_ip: str | None,
 ) -> None:
     """Tell which route of FILE takes a connection, why, and why each earlier one does not."""
-    table = _table(file)
+    plan = _plan(file)
+    table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)
     asked = _Asked(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(asked) if asked.anything else None
-    for line in explained(table, _detected(table, announced, hello, request)).lines():
+    explanation = explained(table, _detected(table, announced, hello, request))
+    for line in explanation.lines():
         click.echo(line)
+    if hello is not None and explanation.route is not None and explanation.route.tls is not None:
+        click.echo(_certificate(plan, explanation.route.tls, hello))
     if hello is not None and request is not None:
         click.echo(_UNSEEN_REQUEST)
 
 
-def _table(file: Path) -> RouteTable:
+def _plan(file: Path) -> ProxyPlan:
     try:
-        return RouteTable(Settings.load(file).compile().routes)
+        return Settings.load(file).compile()
     except ConfigurationError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(2) from None
+
+
+def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> str:
+    """Which certificate such a client would be shown."""
+    if tls.certificate_for is not None:
+        return "certificate: chosen by a callable when it is asked for"
+    shown = ServerContexts(plan).certificate_for(tls, hello)
+    if shown is None:
+        return "certificate: none for this name; refused with unrecognized_name"
+    names = ", ".join(shown.names) or "no name"
+    return f"certificate: {names} ({shown.plan.source}, {shown.kind.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
 
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:

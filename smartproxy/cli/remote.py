@@ -1,4 +1,4 @@
-"""The commands that speak with a running proxy: ``reload``, ``drain``, ``connections``.
+"""The commands that speak with a running proxy: ``reload``, ``drain``, ``connections``, ``certificates``.
 
 Each is one question to the admin API and one answer on the terminal. The reactor runs for as long as that
 takes, under :func:`twisted.internet.task.react`.
@@ -26,12 +26,13 @@ from twisted.internet import task
 from smartproxy.cli.admin_client import Admin, UnansweredError, ask, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
 P = ParamSpec("P")
 
 DEFAULT_ADMIN = "http://127.0.0.1:8404"
 _COLUMNS = ("id", "state", "route", "client", "target", "protocol", "relay", "received", "sent", "opened")
+_OF_CERTIFICATES = ("names", "expires", "kind", "", "source")
 #: Characters of a table that no terminal bounds, as in a pipe.
 _WIDE = 200
 
@@ -121,14 +122,38 @@ def connections(
     speak(question)
 
 
+@click.command()
+@admin_options
+@click.option("--json", "as_json", is_flag=True, help="Print what the admin API says, as JSON.")
+def certificates(*, url: str, token: str | None, as_json: bool) -> None:
+    """Show the certificates that clients are shown, those first that expire first."""
+
+    async def question(reactor: Any) -> None:
+        answer = await ask(reactor, Admin(url, token), "GET", "/api/v1/certificates")
+        if as_json:
+            click.echo(json.dumps(answer, indent=2))
+        else:
+            _print(Table(*_OF_CERTIFICATES, box=SIMPLE_HEAD), map(_certificate_row, answer["certificates"]))
+
+    speak(question)
+
+
+def _certificate_row(shown: dict[str, Any]) -> tuple[object, ...]:
+    default = "default" if shown["default"] else ""
+    return (", ".join(shown["names"]), shown["notAfter"], shown["kind"], default, shown["source"])
+
+
 def _show(shown: list[dict[str, Any]], total: int) -> None:
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
     table = Table(
         *_COLUMNS, box=SIMPLE_HEAD, caption=f"{len(shown)} of {total}" if len(shown) < total else None
     )
-    for connection in shown:
-        table.add_row(*(Text(printable(cell)) for cell in _row(connection)))
-    console.print(table)
+    _print(table, map(_row, shown))
+
+
+def _print(table: Table, rows: Iterable[Iterable[object]]) -> None:
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _row(connection: dict[str, Any]) -> tuple[object, ...]:

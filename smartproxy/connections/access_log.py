@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.connections.log_file import LogFile
 from smartproxy.model.moment import Moment
+from smartproxy.model.record import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +79,7 @@ def entry(ended: Ended, moment: Moment) -> dict[str, object]:
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "sni": record.sni,
+        **agreed(record.secured),
         "durationSeconds": round(ended.at - record.opened_at, 6),
         "bytesReceived": record.bytes_received,
         "bytesSent": record.bytes_sent,

@@ -2,7 +2,8 @@
 
 A FIN ends one direction of a TCP connection and leaves the other. TLS as Twisted speaks it cannot do that
 (``loseWriteConnection`` on a TLS transport reaches the raw socket below it, twisted#5341, and cuts the
-encryption off), so there the end of one direction is the end of both.
+encryption off), so there the end of one direction is the end of both. Ours can: it has an ``end_output`` of
+its own, which says close_notify.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ def end_output(transport: Any) -> None:
     (twisted#6461).
     """
     transport.unregisterProducer()
-    if can_half_close(transport):
+    own = getattr(transport, "end_output", None)
+    if own is not None:
+        own()
+    elif can_half_close(transport):
         transport.loseWriteConnection()
     else:
         transport.loseConnection()

@@ -57,8 +57,10 @@ def _metric(family: Family | Spread) -> Metric:
 
 
 def _histograms(family: Spread) -> Metric:
-    metric = HistogramMetricFamily(family.name, family.meaning, labels=["route"])
-    for route, histogram in family.rows:
+    rows = list(family.rows)
+    whole = any(route is None for route, _ in rows)
+    metric = HistogramMetricFamily(family.name, family.meaning, labels=[] if whole else ["route"])
+    for route, histogram in rows:
         buckets = [("+Inf" if bound == inf else str(bound), count) for bound, count in histogram.cumulative()]
-        metric.add_metric([route], buckets, histogram.total)
+        metric.add_metric([] if route is None else [route], buckets, histogram.total)
     return metric

@@ -40,11 +40,11 @@ class Family(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """A metric that is a histogram for each route. :ivar rows: the route, and its histogram."""
+    """A metric that is a histogram for each route. :ivar rows: the route, and its histogram; ``None``: of the whole proxy."""
 
     name: str
     meaning: str
-    rows: Iterable[tuple[str, Histogram]]
+    rows: Iterable[tuple[str | None, Histogram]]
 
 
 def families(registry: Registry, tallies: Tallies) -> Iterator[Family | Spread]:
@@ -55,6 +55,8 @@ def families(registry: Registry, tallies: Tallies) -> Iterator[Family | Spread]:
     yield from _bytes(registry, tallies)
     yield from _refusals(tallies)
     yield from _cleanup(registry, tallies)
+    yield from _certificates(tallies)
+    yield from _handshakes(tallies)
     yield from _histograms(routes)
 
 
@@ -113,6 +115,35 @@ def _cleanup(registry: Registry, tallies: Tallies) -> Iterator[Family]:
     yield Family(
         "smartproxy_access_log_dropped", "counter", "Lines that the access log could not be given.",
         (), [((), tallies.unlogged)],
+    )  # fmt: skip
+
+
+def _certificates(tallies: Tallies) -> Iterator[Family]:
+    yield Family(
+        "smartproxy_certificate_expiry_timestamp_seconds", "gauge", "When a certificate expires.", ("name",),
+        [((name,), int(when)) for name, when in tallies.certificate_expiry.items()],
+    )  # fmt: skip
+    yield Family(
+        "smartproxy_certificate_reloads", "counter", "Certificates that were replaced on disk.", ("result",),
+        [((result,), count) for result, count in tallies.certificate_reloads.items()],
+    )  # fmt: skip
+
+
+def _handshakes(tallies: Tallies) -> Iterator[Family | Spread]:
+    yield Family(
+        "smartproxy_tls_handshakes", "counter", "Handshakes with clients whose TLS ends here.",
+        ("result", "version"), list(tallies.handshakes.items()),
+    )  # fmt: skip
+    yield Family(
+        "smartproxy_tls_resumed",
+        "counter",
+        "Those that took up a former session.",
+        (),
+        [((), tallies.resumed)],
+    )
+    yield Spread(
+        "smartproxy_tls_handshake_seconds", "How long those took that succeeded.",
+        [(None, tallies.handshake_seconds)],
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def _head(name: str, kind: str, meaning: str) -> bytes:
 
 def _lines(family: Family | Spread) -> Iterator[bytes]:
     if isinstance(family, Spread):
-        made = (_of_histogram(family.name, _escaped(route), it) for route, it in family.rows)
+        made = (_of_histogram(family.name, route, it) for route, it in family.rows)
         return _pieces(made, _HISTOGRAMS)
     line = _line(family)
     return _pieces((line(*row) for row in family.rows), _ROWS)
@@ -105,17 +105,20 @@ def _line(family: Family) -> Callable[[tuple[str, ...], int], str]:
     return several
 
 
-def _of_histogram(name: str, route: str, histogram: Histogram) -> str:
+def _of_histogram(name: str, route: str | None, histogram: Histogram) -> str:
     """A line for each bucket, one for their number and one for their sum."""
     counts = list(accumulate(histogram.counts))
-    lines = _template(name, histogram.bounds).replace(_HERE, route.replace("%", "%%"))
+    lines = _template(name, histogram.bounds, labelled=route is not None)
+    if route is not None:
+        lines = lines.replace(_HERE, _escaped(route).replace("%", "%%"))
     return lines % (*counts, counts[-1], histogram.total)
 
 
 @cache
-def _template(name: str, bounds: tuple[float, ...]) -> str:
-    buckets = [f'{name}_bucket{{le="{bound}",route="{_HERE}"}} %d\n' for bound in (*bounds, "+Inf")]
-    return "".join([*buckets, f'{name}_count{{route="{_HERE}"}} %d\n', f'{name}_sum{{route="{_HERE}"}} %r\n'])
+def _template(name: str, bounds: tuple[float, ...], *, labelled: bool) -> str:
+    more, alone = (f',route="{_HERE}"', f'{{route="{_HERE}"}}') if labelled else ("", "")
+    buckets = [f'{name}_bucket{{le="{bound}"{more}}} %d\n' for bound in (*bounds, "+Inf")]
+    return "".join([*buckets, f"{name}_count{alone} %d\n", f"{name}_sum{alone} %r\n"])
 
 
 def _escaped(value: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.outcome import Relay
     from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.record import TlsFacts
     from smartproxy.wire.client_hello import ClientHello
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
@@ -54,12 +55,17 @@ class Announced(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """It is known what the client speaks, as far as some route needed to know."""
+    """It is known what the client speaks, as far as some route needed to know.
+
+    :ivar secured: what its TLS came to, once that has ended here: then ``protocol`` and ``request`` are what is inside
+        of it. The name that it asks for stays the one of its ClientHello, which the certificate was chosen by.
+    """
 
     announced: Announced
     protocol: Protocol = Protocol.UNSEEN
     hello: ClientHello | None = None
     request: RequestHead | None = None
+    secured: TlsFacts | None = None
 
     @property
     def domain(self) -> str | None:

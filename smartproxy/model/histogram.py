@@ -20,6 +20,9 @@ from math import inf
 #: Seconds. From a backend on the same machine to the default ``connectionTimeout``.
 DIAL_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
+#: Seconds. From a session taken up on loopback to the default ``tlsHandshakeTimeout``.
+HANDSHAKE_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
 #: Seconds. From one small exchange to the default ``extendedKeepAliveLifetime`` of seven days.
 DURATION_BOUNDS = (0.01, 0.1, 0.5, 1.0, 5.0, 30.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 86400.0, 604800.0)
 

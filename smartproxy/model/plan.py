@@ -50,12 +50,87 @@ class SendHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificatePlan:
+    """One certificate with its chain and key, found to be valid: PEM, the key not encrypted.
+
+    :ivar source: what to call it in messages: its files. :ivar files: what to watch for a newer one.
+    :ivar reread: reads those files again; raises :class:`ValueError` where what is there now is not valid.
+    :ivar self_signed: there is none yet; one is made at start, for ``names``.
+    """
+
+    source: str
+    chain: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    files: tuple[str, ...] = ()
+    reread: Callable[[], CertificatePlan] | None = field(default=None, repr=False, compare=False)
+    self_signed: bool = False
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAuthPlan:
+    """What is asked of a client's certificate. ``ca`` and ``crl`` are PEM; ``match`` as in the configuration.
+
+    Without ``ca`` any certificate will do, and is told of as not verified.
+    """
+
+    required: bool
+    ca: bytes = b""
+    crl: bytes = b""
+    match: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TerminationPlan:
+    """How the TLS of a route's clients is ended here. Without certificates, the proxy's own store is asked.
+
+    :ivar certificate_for: an embedder's, in place of certificates: given the name that a client asks for, or
+        None, it gives a :class:`CertificatePlan`, or a Deferred or an awaitable of one.
+    :ivar own_order: whether the order of our ciphers decides, and not the client's.
+    """
+
+    certificates: tuple[CertificatePlan, ...] = ()
+    certificate_for: Choice | None = None
+    ciphers: str = ""
+    ciphersuites: str = ""
+    own_order: bool = False
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    alpn: tuple[str, ...] = ()
+    client_auth: ClientAuthPlan | None = None
+    handshake_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OriginationPlan:
+    """TLS towards a target. ``ca`` is PEM, or None for the system's store."""
+
+    ca: bytes | None = None
+    server_name: str | None = None
+    verify: bool = True
+    certificate: CertificatePlan | None = None
+    alpn: tuple[str, ...] = ()
+    min_version: Literal["1.2", "1.3"] = "1.2"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPlan:
+    """TLS of the whole proxy: the store of certificates, and what keeps handshakes in bounds."""
+
+    certificates: tuple[CertificatePlan, ...] = ()
+    directory: str | None = None
+    default: str | None = None
+    max_handshakes: int = 200
+    ocsp_stapling: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class TargetPlan:
     """Where to connect. A callable host or port is asked for each connection; ``None`` keeps the port."""
 
     hosts: tuple[str, ...] | Choice
     port: int | Choice | None
     weight: int = 1
+    tls: OriginationPlan | None = None
     send_header: SendHeader | None = None
 
 
@@ -122,7 +197,7 @@ class RoutePlan:
     """One route. ``index`` is its place in the file, from 0, and the last tie-breaker of matching.
 
     ``handler`` is what serves its connections in this process: an action that is no ``forward`` has been made
-    into one. A ``block`` without it closes, before anything else. ``tls``: whether the route says that it carries it.
+    into one. A ``block`` without it closes, before anything else. ``carries_tls``: whether the route says that it carries it.
     """
 
     name: str
@@ -134,13 +209,19 @@ class RoutePlan:
     balance: str = "roundRobin"
     send_header: SendHeader | None = None
     handler: Any = None
+    tls: TerminationPlan | None = None
     allow: Container[str] | None = None
     block: Container[str] | None = None
     max_connections: int = 0
     timeouts: Timeouts = field(default_factory=Timeouts)
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
     stuck_detection: bool = True
-    tls: bool = False
+    carries_tls: bool = False
+
+    @property
+    def needs_first_bytes(self) -> bool:
+        """Whether the first bytes must be seen: to choose it, or to choose the certificate by the ClientHello."""
+        return self.tls is not None or self.match.needs_first_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +288,7 @@ class ProxyPlan:
     timeouts: Timeouts = field(default_factory=Timeouts)
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)
     cleanup: CleanupPlan = field(default_factory=CleanupPlan)
+    tls: TlsPlan = field(default_factory=TlsPlan)
     metrics: MetricsPlan | None = field(default_factory=MetricsPlan)
     admin: AdminPlan | None = None
     access_log: AccessLogPlan | None = None

@@ -8,7 +8,7 @@ were stored; it feeds the meters (throughput, route, client) in the same breath.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smartproxy.model import facts
 from smartproxy.model.outcome import CloseReason, Relay, State
@@ -17,6 +17,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.address import Endpoint
+
+
+class TlsFacts(NamedTuple):
+    """What a handshake has come to.
+
+    :ivar version: as ``TLSv1.3``. :ivar alpn: what was negotiated.
+    :ivar client: what to call the client's certificate, if it has shown one: text that the client chose.
+    :ivar common_name: of its subject. :ivar verified: whether an authority that is named here vouches for it.
+    :ivar resumed: whether a former session was taken up.
+    """
+
+    version: str
+    cipher: str
+    alpn: str | None
+    client: str | None = None
+    common_name: str = ""
+    verified: bool = False
+    resumed: bool = False
+
+
+def agreed(secured: TlsFacts | None) -> dict[str, object]:
+    """It as the API and the access log spell it; all ``None`` where no TLS ends here."""
+    return {
+        "tlsVersion": secured and secured.version,
+        "cipher": secured and secured.cipher,
+        "alpn": secured and secured.alpn,
+        "clientCertificate": secured and secured.client,
+    }
 
 
 class Meter:
@@ -54,6 +82,7 @@ class ConnectionRecord:
     :ivar end: ends the connection, from outside of it, for the given reason.
     :ivar gone: asks the kernel whether the client's and the upstream's socket are gone.
     :ivar watch: holds its timeouts, from when it is linked. :ivar half_closed_at: when the first direction ended.
+    :ivar secured: what was agreed on with the client, where its TLS ends here.
     :ivar tls: whether it carries TLS, as its first bytes or its route say.
     :ivar stuck_detection: whether it is a zombie when it gets no answer.
     :ivar identified: whether the client is known; before, ``client`` is the peer.
@@ -65,7 +94,7 @@ class ConnectionRecord:
     __slots__ = (
         "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "id", "identified",
         "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "peer", "protocol",
-        "proxy_version", "relay", "route", "sni", "state", "stuck_detection", "target", "tls", "watch",
+        "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
     def __init__(self, number: int, accepted: facts.Accepted) -> None:
@@ -93,6 +122,7 @@ class ConnectionRecord:
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None
         self.stuck_detection = False
+        self.secured: TlsFacts | None = None
 
     def half_closed(self) -> None:
         """One of its directions has ended."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from smartproxy.model.histogram import DIAL_BOUNDS, DURATION_BOUNDS, Histogram
+from smartproxy.model.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 #: Which PROXY protocol a trusted peer spoke; ``none`` where it could not be told or there was no header.
@@ -24,9 +24,14 @@ HeaderVersion: TypeAlias = Literal["1", "2", "none"]
 HeaderResult: TypeAlias = Literal["ok", "invalid", "missing", "timeout"]
 #: What a sweep found a dead connection to be.
 ZombieKind: TypeAlias = Literal["full", "half", "stuck"]
+#: How a client's handshake ended: ``refused`` before it began, ``not_tls`` where the client spoke something else.
+HandshakeResult: TypeAlias = Literal["ok", "failed", "refused", "not_tls"]
 
 _VERSIONS: tuple[HeaderVersion, ...] = ("1", "2", "none")
 _RESULTS: tuple[HeaderResult, ...] = ("ok", "invalid", "missing", "timeout")
+_HANDSHAKES: tuple[tuple[HandshakeResult, str], ...] = (
+    ("ok", "TLSv1.2"), ("ok", "TLSv1.3"), ("failed", "none"), ("refused", "none"), ("not_tls", "none"),
+)  # fmt: skip
 _KINDS: tuple[ZombieKind, ...] = ("full", "half", "stuck")
 
 
@@ -62,9 +67,16 @@ class Tallies:
     :ivar routes: by route name; a route that has been removed keeps its tally.
     :ivar rejected: every reason, from 0. :ivar proxy_headers: every (version, result), from 0.
     :ivar zombies: every kind, from 0. :ivar unlogged: lines that the access log could not be given.
+    :ivar handshakes: of clients, every (result, version), from 0. :ivar resumed: those that took up a session.
+    :ivar handshake_seconds: how long those took that succeeded.
+    :ivar certificate_reloads: certificates that were replaced on disk, by result.
+    :ivar certificate_expiry: seconds since the epoch, by a certificate's name.
     """
 
-    __slots__ = ("proxy_headers", "rejected", "routes", "unlogged", "zombies")
+    __slots__ = (
+        "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes", "proxy_headers", "rejected",
+        "resumed", "routes", "unlogged", "zombies",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.routes: dict[str, RouteTally] = {}
@@ -74,6 +86,11 @@ class Tallies:
         }
         self.zombies: dict[str, int] = dict.fromkeys(_KINDS, 0)
         self.unlogged = 0
+        self.handshakes: dict[tuple[str, str], int] = dict.fromkeys(_HANDSHAKES, 0)
+        self.handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
+        self.resumed = 0
+        self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
+        self.certificate_expiry: dict[str, float] = {}
 
     def route(self, name: str) -> RouteTally:
         """The tally of the route called ``name``, made on first use."""
@@ -92,6 +109,16 @@ class Tallies:
         :raises KeyError: for a label outside the closed sets, so that none can come from a client.
         """
         self.proxy_headers[version, result] += 1
+
+    def handshake(self, seconds: float, version: str, *, resumed: bool) -> None:
+        """A client's handshake has succeeded."""
+        self.handshakes["ok", version] += 1
+        self.handshake_seconds.observe(seconds)
+        self.resumed += resumed
+
+    def no_handshake(self, result: HandshakeResult) -> None:
+        """There was none, or it failed."""
+        self.handshakes[result, "none"] += 1
 
     def zombie(self, kind: ZombieKind) -> None:
         """A sweep has found a dead connection."""

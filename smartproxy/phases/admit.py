@@ -81,7 +81,7 @@ class Admit:
         if reason is not None:
             raise Refused(reason)
         self._counts.assign(record, routed.route.name)
-        record.tls = routed.route.tls or routed.detected.protocol is Spoken.TLS
+        record.tls = routed.route.carries_tls or routed.detected.protocol is Spoken.TLS
         record.keep_alive = routed.route.keep_alive.enabled
         immortal = routed.route.keep_alive.enabled and routed.route.keep_alive.treatment is Treatment.IMMORTAL
         record.stuck_detection = routed.route.stuck_detection and not immortal

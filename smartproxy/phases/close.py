@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls
 from smartproxy.flow.half_close import end_output
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
+from smartproxy.tls.transport import TlsTransport
 from smartproxy.wire import http_head, tls_alert
-from smartproxy.wire.verdict import Malformed
+from smartproxy.wire.sniff import Kind, sniff
+from smartproxy.wire.verdict import Done, Malformed
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
+    from smartproxy.errors import Refused
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
 
@@ -68,6 +72,20 @@ def last_word(protocol: Protocol, reason: RejectReason, held: bytes = b"") -> by
     return b""
 
 
+def word_for(protocol: Protocol, refused: Refused, held: bytes = b"") -> bytes:
+    """The last word to a client that speaks ``protocol``, where the refusal itself may know a better one."""
+    if isinstance(refused, HandshakeFailed):
+        return b""  # OpenSSL has said it
+    if isinstance(refused, HandshakeRefused):
+        return tls_alert.build(refused.alert)
+    if isinstance(refused, NotTls) and protocol is Protocol.HTTP:
+        return http_head.build_refusal(400, "Bad Request", "This port speaks TLS: use https.\n")
+    reason = refused.reason
+    if isinstance(refused, DialFailed) and reason is RejectReason.TLS_ERROR:
+        reason = RejectReason.UPSTREAM_UNREACHABLE  # the target's TLS, of which the client knows nothing
+    return last_word(protocol, reason, held)
+
+
 class _Lingering:
     """Reads and throws away, until the client has gone or its time is up."""
 
@@ -98,13 +116,16 @@ class LetGo:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
 
-    def refuse(self, side: Side, protocol: Protocol, reason: RejectReason) -> None:
-        """Say so where the protocol has words for it, and close."""
-        word = last_word(protocol, reason, side.held)
-        if not word and reason in _UPSTREAM:
+    def refuse(self, side: Side, protocol: Protocol, refused: Refused) -> None:
+        """Say so where the protocol has words for it, and close. Where TLS has ended here, what is inside of it counts."""
+        if isinstance(side.transport, TlsTransport):
+            protocol = _inside(side)
+        word = word_for(protocol, refused, side.held)
+        told = bool(word) or (isinstance(refused, HandshakeFailed) and refused.told)
+        if not told and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
             self.cut(side)
             return
-        if not word or side.ended:
+        if not told or side.ended:
             side.transport.write(word)
             side.link(_Lingering(side, self._deadlines))
             side.transport.loseConnection()
@@ -118,3 +139,10 @@ class LetGo:
         """Close now, with a reset; a side whose socket is a relay's, or gone, has nothing to close."""
         if side.transport is not None:
             side.transport.abortConnection()
+
+
+def _inside(side: Side) -> Protocol:
+    """What is spoken within the TLS, as far as it has come."""
+    side.transport.resumeProducing()
+    kind = sniff(side.held)
+    return Protocol.HTTP if isinstance(kind, Done) and kind.value is Kind.HTTP else Protocol.RAW

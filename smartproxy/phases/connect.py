@@ -8,7 +8,7 @@ under way.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.logger import Logger
 
@@ -23,14 +23,15 @@ from smartproxy.upstream.race import Race
 from smartproxy.wire.host import host_name
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.flow.side import Side
     from smartproxy.interfaces import IDialer, IResolver
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import Choice, RoutePlan, TargetPlan
+    from smartproxy.model.plan import Choice, OriginationPlan, RoutePlan, TargetPlan
     from smartproxy.model.tallies import Tallies
 
 #: RFC 9293, 3.1: sixteen bits.
@@ -42,34 +43,72 @@ log = Logger()
 _TELL = 5.0
 
 
+class Begun(Protocol):
+    """TLS with a target that stands: :class:`~smartproxy.phases.secure.Encrypted`."""
+
+    @property
+    def side(self) -> Side: ...
+
+    @property
+    def over(self) -> Callable[[], None]: ...
+
+
+#: Begins TLS on a connection, with the host of that name, within so many seconds.
+Originate: TypeAlias = "Callable[[Side, OriginationPlan, str, float], Awaitable[Begun]]"
+
+
 class Connected:
-    """A target that has been connected to."""
+    """A target that has been connected to.
 
-    __slots__ = ("address", "side", "target")
+    :ivar header: what it is still to be sent before the client's bytes.
+    :ivar over: to be called when the connection is at its end.
+    """
 
-    def __init__(self, side: Upstream, address: Endpoint, target: TargetPlan) -> None:
+    __slots__ = ("address", "header", "over", "side", "target")
+
+    def __init__(self, side: Side, address: Endpoint, target: TargetPlan, header: bytes) -> None:
         self.side = side
         self.address = address
         self.target = target
+        self.header = header
+        self.over: Callable[[], None] = _nothing
+
+
+def _nothing() -> None:
+    """A connection without TLS leaves nothing behind."""
+
+
+def _no_header(_: TargetPlan) -> bytes:
+    return b""
 
 
 class Connect:
     """Connects to the targets of routes.
 
     :param clock: of the reactor: its ``seconds`` and, to race several addresses, its ``callLater``.
+    :param originate: begins TLS, for those that want it.
     """
 
-    def __init__(self, dialer: IDialer, resolver: IResolver, clock: IReactorTime, tallies: Tallies) -> None:
+    def __init__(
+        self,
+        dialer: IDialer,
+        resolver: IResolver,
+        clock: IReactorTime,
+        tallies: Tallies,
+        originate: Originate,
+    ) -> None:
         self._dialer = dialer
         self._resolver = resolver
         self._clock = clock
         self._tallies = tallies
+        self._originate = originate
         self._balance: dict[RoutePlan, RoundRobin] = {}
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
-    async def __call__(self, routed: Routed) -> Connected:
+    async def __call__(self, routed: Routed, header: Callable[[TargetPlan], bytes] = _no_header) -> Connected:
         """A connection to one of the route's targets, paused.
 
+        :param header: the PROXY header for a target. It goes before the TLS of one that wants both.
         :raises DialFailed: where none could be connected to; it is the last one's reason.
         """
         route = routed.route
@@ -80,7 +119,7 @@ class Connect:
         failed: DialFailed | None = None
         for candidate in balance.order():
             try:
-                connected = await self._candidate(candidate, routed)
+                connected = await self._candidate(candidate, routed, header)
             except DialFailed as why:
                 self._tell(candidate, route, why)
                 failed = why
@@ -96,7 +135,9 @@ class Connect:
             candidate.tell_at = now + _TELL
             log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
-    async def _candidate(self, candidate: Candidate, routed: Routed) -> Connected:
+    async def _candidate(
+        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes]
+    ) -> Connected:
         target, route = candidate.target, routed.route
         host, port = candidate.host, target.port
         if callable(host):
@@ -114,7 +155,17 @@ class Connect:
                 side = await attempt(addresses[0])
             else:
                 side = await Race(addresses, attempt, self._clock).start()
-        return Connected(side, side.address, target)
+        connected = Connected(side, side.address, target, header(target))
+        if target.tls is not None:
+            await self._encrypt(connected, target.tls, host, route.timeouts.tls_handshake)
+        return connected
+
+    async def _encrypt(self, connected: Connected, tls: OriginationPlan, host: str, seconds: float) -> None:
+        """Go on within TLS: the header first, for whoever reads it stands before the one that decrypts."""
+        connected.side.transport.write(connected.header)
+        connected.header = b""
+        begun = await self._originate(connected.side, tls, host, seconds)
+        connected.side, connected.over = begun.side, begun.over
 
     def _addresses(self, host: str, route: RoutePlan) -> Deferred[Sequence[str]]:
         """To dial one target takes no longer than the route allows, whatever it is that takes so long."""

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from smartproxy.flow.stream import Stream
 from smartproxy.model.outcome import CloseReason, Relay, State
 from smartproxy.relays.splice import SpliceRelay
+from smartproxy.relays.tls import TlsRelay
 from smartproxy.relays.transport import TransportRelay
+from smartproxy.tls.transport import TlsTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.poller import Poller
     from smartproxy.flow.side import Side
+    from smartproxy.flow.stream import Detached
     from smartproxy.interfaces import IRelay
     from smartproxy.model.address import Endpoint
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.relays.pipes import PipePool
+    from smartproxy.tls.channel import Channel
 
 
 class StartRelay:
@@ -45,15 +49,25 @@ class StartRelay:
         return relay.start(header, client.take(), client.ended)
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
-        if (
-            self._poller is not None
-            and self._pool is not None
-            and isinstance(client.transport, Stream)
-            and isinstance(upstream.transport, Stream)
-        ):
-            record.relay = Relay.SPLICE
-            given = client.transport.detach(), upstream.transport.detach()
-            client.transport = upstream.transport = None
-            return SpliceRelay(*given, record, self._poller, self._pool)
         record.relay = Relay.TRANSPORT
-        return TransportRelay(client, upstream, record, self._clock)
+        if self._poller is None or self._pool is None or not (_is_ours(client) and _is_ours(upstream)):
+            return TransportRelay(client, upstream, record, self._clock)
+        near, far = _given(client), _given(upstream)
+        if near[1] is not None or far[1] is not None:
+            return TlsRelay(near, far, record, self._poller)
+        record.relay = Relay.SPLICE
+        return SpliceRelay(near[0], far[0], record, self._poller, self._pool)
+
+
+def _is_ours(side: Side) -> bool:
+    """Whether its bytes go over a socket of the poller."""
+    transport = side.transport
+    return isinstance(transport.lower.transport if isinstance(transport, TlsTransport) else transport, Stream)
+
+
+def _given(side: Side) -> tuple[Detached, Channel | None]:
+    """Its socket, and its TLS if it has any."""
+    transport, side.transport = side.transport, None
+    if isinstance(transport, TlsTransport):
+        return transport.detach()
+    return transport.detach(), None

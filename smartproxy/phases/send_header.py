@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Detected, Routed
     from smartproxy.model.plan import SendHeader, TargetPlan
+    from smartproxy.model.record import TlsFacts
 
 #: The configuration's names, in the order in which the TLVs are sent.
 _NAMED = {
@@ -26,6 +27,8 @@ _NAMED = {
     "uniqueId": proxy_tlv.PP2_TYPE_UNIQUE_ID,
     "ssl": proxy_tlv.PP2_TYPE_SSL,
 }
+#: What the value says of a certificate that nobody was asked to verify (X509_V_ERR_UNSPECIFIED).
+_NOT_VERIFIED = 1
 #: What belongs to one header only, and is never passed on.
 _OWN = frozenset({proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
 
@@ -74,8 +77,32 @@ class SendProxyHeader:
 
     def _own(self, name: str, detected: Detected) -> bytes | None:
         """What we know ourselves. Within TLS that passes through, what was negotiated is not ours to know."""
+        secured = detected.secured
+        if name == "ssl" and secured is not None:
+            return _ssl(secured)
+        if name == "alpn" and secured is not None and secured.alpn is not None:
+            return secured.alpn.encode("latin-1")
         if name == "authority" and detected.domain is not None:
             return detected.domain.encode()
         if name == "uniqueId":
             return self._unique()
         return None
+
+
+def _ssl(secured: TlsFacts) -> bytes:
+    """What our own handshake with the client came to (2.2.7.6)."""
+    client = proxy_tlv.SslClient.SSL
+    shown = secured.client is not None
+    if shown:
+        client |= proxy_tlv.SslClient.CERT_SESS
+        if not secured.resumed:
+            client |= proxy_tlv.SslClient.CERT_CONN
+    return proxy_tlv.build_ssl(
+        proxy_tlv.SslInfo(
+            client,
+            0 if secured.verified or not shown else _NOT_VERIFIED,
+            version=secured.version.encode("ascii"),
+            cn=secured.common_name.encode() or None,
+            cipher=secured.cipher.encode("ascii"),
+        )
+    )

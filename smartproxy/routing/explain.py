@@ -63,7 +63,7 @@ def explain(table: RouteTable, facts: Detected) -> Explanation:
     earlier = tuple(_earlier(routes, found, facts))
     if found is None:
         return Explanation(None, (f"no route on {name} matches",), earlier)
-    met = [_compared(condition, facts) for condition in found.conditions]
+    met = [_compared(condition, facts) for condition in found.asked(facts)]
     return Explanation(found.route, (f"on {name}", *(met or ["it asks for nothing else"])), earlier)
 
 
@@ -89,7 +89,7 @@ def _earlier(routes: ListenerRoutes, found: Entry | None, facts: Detected) -> It
 
 
 def _why_not(entry: Entry, facts: Detected) -> str:
-    for condition in entry.conditions:
+    for condition in entry.asked(facts):
         if not condition.is_met(facts):
             return _compared(condition, facts)
     # It stands here for its narrowest domain, but matched, if at all, by a wider one that stands further down.

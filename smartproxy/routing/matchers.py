@@ -7,7 +7,7 @@ The port and the address of the listener are not among them: :class:`~smartproxy
 has an index for each listener, and a route is in it or not (:func:`ports_of`, :func:`is_heard_on`).
 
 What the protocol names mean: ``tls`` is a ClientHello, ``http`` a request in plain text, and ``tcp`` is bytes that
-are neither. A route that takes whatever comes leaves ``protocol`` out; only then can its backend speak
+are neither; of a route that ends TLS, ``http`` and ``tcp`` are what is inside. A route that takes whatever comes leaves ``protocol`` out; only then can its backend speak
 first, because to know that something is *not* TLS the proxy has to see it.
 """
 
@@ -37,12 +37,14 @@ class Condition:
 
     :ivar subject: what it is about, :ivar wanted: what it asks for; both for people.
     :ivar is_met: the question. :ivar seen: what the connection has instead; escaped, ``none`` for nothing.
+    :ivar inside: whether a route that ends TLS asks it of what is inside, which a ClientHello does not tell.
     """
 
     subject: str
     wanted: str
     is_met: Callable[[Detected], bool]
     seen: Callable[[Detected], str]
+    inside: bool = False
 
 
 def conditions_of(match: MatchPlan) -> tuple[Condition, ...]:
@@ -121,8 +123,9 @@ def _protocol(protocol: str) -> Condition:
     return Condition(
         subject="protocol",
         wanted=protocol,
-        is_met=lambda facts: _spoken(facts) == protocol,
+        is_met=lambda facts: _spoken(facts) == protocol or (protocol == "tls" and facts.secured is not None),
         seen=_spoken,
+        inside=protocol != "tls",
     )
 
 
@@ -148,6 +151,7 @@ def _path(pattern: str) -> Condition:
         wanted=pattern,
         is_met=lambda facts: facts.request is not None and fits(facts.request.path),
         seen=lambda facts: _shown(facts.request and facts.request.path),
+        inside=True,
     )
 
 
@@ -157,6 +161,7 @@ def _method(methods: frozenset[str]) -> Condition:
         wanted=_listed(sorted(methods)),
         is_met=lambda facts: facts.request is not None and facts.request.method in methods,
         seen=lambda facts: _shown(facts.request and facts.request.method),
+        inside=True,
     )
 
 
@@ -167,6 +172,7 @@ def _header(name: str, value: str) -> Condition:
         wanted=value,
         is_met=lambda facts: value in _values(facts, lower),
         seen=lambda facts: _listed([_shown(found) for found in _values(facts, lower)]) or _shown(None),
+        inside=True,
     )
 
 

@@ -29,13 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from smartproxy.model.facts import Detected
-    from smartproxy.model.plan import RoutePlan
+    from smartproxy.model.plan import RoutePlan, TerminationPlan
 
 
 class Entry:
-    """A route under one of its domain patterns. ``rank``: its place in the order of its listener."""
+    """A route under one of its domain patterns.
 
-    __slots__ = ("_questions", "conditions", "pattern", "rank", "route")
+    :ivar rank: its place in the order of its listener.
+    :ivar outside: of the conditions, those that a ClientHello can meet: all, but where TLS ends here.
+    """
+
+    __slots__ = ("_asked_outside", "_questions", "conditions", "outside", "pattern", "rank", "route")
 
     def __init__(self, route: RoutePlan, pattern: str | None, conditions: tuple[Condition, ...]) -> None:
         self.route = route
@@ -43,10 +47,24 @@ class Entry:
         self.conditions = conditions
         self.rank = 0
         self._questions = tuple(condition.is_met for condition in conditions)
+        self.outside = conditions
+        if route.tls is not None:
+            self.outside = tuple(condition for condition in conditions if not condition.inside)
+        self._asked_outside = tuple(condition.is_met for condition in self.outside)
+
+    @property
+    def asks_inside(self) -> bool:
+        """Whether it asks for something that is only seen when its TLS has ended."""
+        return len(self.outside) < len(self.conditions)
+
+    def asked(self, facts: Detected) -> tuple[Condition, ...]:
+        """What is asked of ``facts``, as far as the connection is now."""
+        return self.outside if _from_outside(facts) else self.conditions
 
     def matches(self, facts: Detected) -> bool:
         """Whether all that the route asks is met, by whichever of its patterns."""
-        for is_met in self._questions:  # noqa: SIM110 - all() makes a generator, which doubles the time
+        questions = self._asked_outside if _from_outside(facts) else self._questions
+        for is_met in questions:  # noqa: SIM110 - all() makes a generator, which doubles the time
             if not is_met(facts):
                 return False
         return True
@@ -55,11 +73,19 @@ class Entry:
 class ListenerRoutes:
     """The routes that are heard on one address and port, in order."""
 
-    __slots__ = ("_by_suffix", "_exact", "_nameless", "_names_matter", "entries", "needs_first_bytes")
+    __slots__ = (
+        "_by_suffix",
+        "_exact",
+        "_inside",
+        "_nameless",
+        "_names_matter",
+        "entries",
+        "needs_first_bytes",
+    )
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=_order)
-        self.needs_first_bytes = any(entry.route.match.needs_first_bytes for entry in self.entries)
+        self.needs_first_bytes = any(entry.route.needs_first_bytes for entry in self.entries)
         self._exact: dict[str, list[Entry]] = {}
         self._by_suffix: dict[str, list[Entry]] = {}
         self._nameless: list[Entry] = []
@@ -67,6 +93,20 @@ class ListenerRoutes:
             entry.rank = rank
             self._filed_under(entry.pattern).append(entry)
         self._names_matter = bool(self._exact or self._by_suffix)
+        self._inside: dict[RoutePlan, ListenerRoutes] | None = None
+
+    def inside(self, route: RoutePlan) -> ListenerRoutes:
+        """Those that end TLS as ``route`` does: among these a connection may still choose when its TLS has ended."""
+        if self._inside is None:
+            self._inside = _alike(self.entries)
+        return self._inside[route]
+
+    def ask_inside(self, facts: Detected) -> bool:
+        """Whether one that the connection may belong to asks for something within its TLS."""
+        filed = [self._nameless]
+        if self._names_matter and (name := facts.domain):
+            filed += self._filed_for(name)
+        return any(entry.asks_inside and entry.matches(facts) for entries in filed for entry in entries)
 
     def find(self, facts: Detected) -> Entry | None:
         """The first entry in order that matches."""
@@ -129,9 +169,36 @@ class RouteTable:
         entry = None if routes is None else routes.find(facts)
         return None if entry is None else entry.route
 
+    def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None:
+        """Who is asked when the TLS of a connection has ended as ``route`` wants; ``None``: ``route`` is the answer."""
+        routes = self._by_name.get(facts.announced.accepted.listener)
+        if routes is None or not routes.ask_inside(facts):
+            return None
+        alike = routes.inside(route)
+        return alike if alike.ask_inside(facts) else None
+
     def routes_on(self, name: str) -> ListenerRoutes | None:
         """The routes heard on the listener of that :func:`listener_name`, for whoever explains them."""
         return self._by_name.get(name)
+
+
+def _from_outside(facts: Detected) -> bool:
+    """Whether a ClientHello is all that is known of what the client says."""
+    return facts.hello is not None and facts.secured is None
+
+
+def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
+    """For each route that ends TLS, those that do it in the same way."""
+    kinds: dict[TerminationPlan, list[Entry]] = {}
+    for entry in entries:
+        if entry.route.tls is not None:
+            fresh = Entry(entry.route, entry.pattern, entry.conditions)  # its rank is another one here
+            kinds.setdefault(entry.route.tls, []).append(fresh)
+    return {
+        entry.route: routes
+        for routes in (ListenerRoutes(alike) for alike in kinds.values())
+        for entry in routes.entries
+    }
 
 
 def listener_name(address: str, port: int) -> str:

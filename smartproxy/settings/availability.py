@@ -30,7 +30,6 @@ class Later(NamedTuple):
 
 LATER = (
     Later("workers", only=(1,)),
-    Later("tls"),
     Later("acme"),
     Later("defaults.headers"),
     Later("defaults.loadBalancing.algorithm", only=("roundRobin",)),
@@ -38,8 +37,6 @@ LATER = (
     Later("routes.[].loadBalancing.algorithm", only=("roundRobin",)),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
-    Later("routes.[].action.tls.mode", only=("passthrough",)),
-    Later("routes.[].action.targets.[].tls", only=(False,)),
 )
 
 

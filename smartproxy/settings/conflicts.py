@@ -9,9 +9,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from smartproxy.handlers.web import BODILESS
-from smartproxy.settings import references, units
+from smartproxy.settings import references, tls_conflicts, units
 from smartproxy.settings.availability import unavailable
-from smartproxy.settings.base import Table, file_key
+from smartproxy.settings.base import Table
+from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.problems import Problem, got
 from smartproxy.settings.reach import unreached
 from smartproxy.settings.route import ProxyHeader, Route
@@ -31,8 +32,11 @@ _KEYS_OF = {
 _REQUIRED = frozenset({"targets", "handler", "to", "response"})
 
 
-def problems(settings: Settings) -> Iterator[Problem]:
-    """Everything for which it is refused."""
+def problems(settings: Settings, files: TlsFiles | None = None) -> Iterator[Problem]:
+    """Everything for which it is refused.
+
+    :param files: what has been read of its certificates already.
+    """
     yield from unavailable(settings)
     yield from _names(settings)
     yield from _header(settings, ())
@@ -41,6 +45,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
         yield from _route(route, ("routes", index))
     yield from _admin(settings)
     yield from _reach(settings)
+    yield from tls_conflicts.problems(settings, files or TlsFiles(settings.directory))
 
 
 def doubts(settings: Settings) -> Iterator[Problem]:
@@ -56,6 +61,7 @@ def doubts(settings: Settings) -> Iterator[Problem]:
                 ("routes", index, "security", "maxConnections"),
                 f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
             )
+    yield from tls_conflicts.doubts(settings, TlsFiles(settings.directory))
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:
@@ -104,9 +110,6 @@ def _action(action: Action, path: Path) -> Iterator[Problem]:
         yield from _response(action.response, (*path, "response"))
     if action.targets and not any(target.weight for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
-    if action.tls.mode == "passthrough":
-        for name in sorted(action.tls.model_fields_set - {"mode"}):
-            yield Problem((*path, "tls", file_key(name)), 'has no meaning for mode "passthrough"')
 
 
 def _response(response: Response, path: Path) -> Iterator[Problem]:

@@ -23,6 +23,7 @@ from smartproxy.handlers.web import is_template
 from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings import units
+from smartproxy.tls.identity import checked_pattern
 
 #: RFC 9110, 5.6.2: a token, which names headers and methods.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -268,6 +269,25 @@ RedirectTo: TypeAlias = Annotated[
 Base64: TypeAlias = Annotated[
     str, TextRule("must be base64", _is_base64, title="base64", contentEncoding="base64")
 ]
+_LONGEST_ALPN = 255  # RFC 7301, 3.1
+
+
+def _is_alpn(text: str) -> bool:
+    return text.isascii() and text.isprintable() and 1 <= len(text) <= _LONGEST_ALPN
+
+
+AlpnName: TypeAlias = Annotated[
+    str, TextRule('must be the name of a protocol, like "http/1.1"', _is_alpn, minLength=1)
+]
+
+
+def _name_pattern(written: Any) -> None:
+    if not isinstance(written, str):
+        raise ValueError("must be a text like DNS:*.clients.example")  # noqa: TRY004 - pydantic collects this one only
+    checked_pattern(written)
+
+
+NamePattern: TypeAlias = Annotated[str, Rule(_name_pattern, type="string", title="name pattern")]
 
 
 def _host_shape(value: Any) -> str | None:

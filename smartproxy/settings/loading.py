@@ -90,6 +90,7 @@ def with_routes(settings: Settings, routes: list[Route | Mapping[str, Any]], fil
     except ValidationError as error:
         problems = list(of_validation(error, type(settings)))
     else:
+        changed.stand_in(settings.directory)
         problems = list(conflicts.problems(changed))
     if problems:
         raise ConfigurationError(refusals(problems, source))
@@ -104,7 +105,7 @@ def _validated(model: type[Settings], value: Any, source: Source) -> Settings:
         settings = model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = _joined(before, list(of_validation(error, model)))
-        problems += _salvaged(model, value, problems)
+        problems += _salvaged(model, value, problems, source)
     else:
         settings.remember(source)
         problems = list(dict.fromkeys([*before, *conflicts.problems(settings)]))
@@ -135,7 +136,7 @@ def _joined(before: list[Problem], found: list[Problem]) -> list[Problem]:
     return told + [problem for problem in strange if not (problem.unknown and problem.path[:-1] in beside)]
 
 
-def _salvaged(model: type[Settings], value: Any, problems: list[Problem]) -> list[Problem]:
+def _salvaged(model: type[Settings], value: Any, problems: list[Problem], source: Source) -> list[Problem]:
     """What is wrong with the whole of what is right, told with the places that it has in the file."""
     if not isinstance(value, dict) or not isinstance(value.get("routes"), list):
         return []
@@ -148,17 +149,20 @@ def _salvaged(model: type[Settings], value: Any, problems: list[Problem]) -> lis
     rest = {key: inner for key, inner in value.items() if key not in broken}
     found = [
         *conflicts.names_used_twice(names),
-        *_whole(model, rest | {"routes": [routes[i] for i in kept]}, kept),
+        *_whole(model, rest | {"routes": [routes[i] for i in kept]}, kept, source),
     ]
     return [problem for problem in dict.fromkeys(found) if problem not in problems]
 
 
-def _whole(model: type[Settings], value: dict[str, Any], indices: list[int]) -> Iterator[Problem]:
+def _whole(
+    model: type[Settings], value: dict[str, Any], indices: list[int], source: Source
+) -> Iterator[Problem]:
     """What is wrong with the whole of ``value``, whose routes have these indices in the file."""
     try:
         settings = model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError:
         return
+    settings.remember(source)
     for problem in conflicts.problems(settings):
         if problem.path[:1] != ("routes",):
             yield problem

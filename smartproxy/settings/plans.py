@@ -35,6 +35,8 @@ from smartproxy.routing.explain import written
 from smartproxy.security.address_set import AddressSet
 from smartproxy.settings import base, references, units
 from smartproxy.settings.base import inherited
+from smartproxy.settings.certificates import TlsFiles
+from smartproxy.settings.tls_plans import origination, termination, tls_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,13 +45,17 @@ if TYPE_CHECKING:
     from smartproxy.settings.top import Settings
 
 
-def proxy_plan(settings: Settings, directory: Path) -> ProxyPlan:
-    """The plan of ``settings`` that have been found right; paths are relative to ``directory``."""
+def proxy_plan(settings: Settings, directory: Path, files: TlsFiles | None = None) -> ProxyPlan:
+    """The plan of ``settings`` that have been found right; paths are relative to ``directory``.
+
+    :param files: what has been read of its certificates already.
+    """
+    files = files or TlsFiles(directory)
     sets = _Sets()
     accept = settings.accept_proxy_protocol
     return ProxyPlan(
         routes=tuple(
-            _route(settings, route, index, sets)
+            _route(settings, route, index, sets, files)
             for index, route in enumerate(settings.routes)
             if route.enabled
         ),
@@ -67,6 +73,7 @@ def proxy_plan(settings: Settings, directory: Path) -> ProxyPlan:
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
         cleanup=CleanupPlan(settings.cleanup.batch_size, units.seconds(settings.cleanup.delay)),
+        tls=tls_plan(settings, files),
         metrics=_metrics(settings.metrics),
         admin=_admin(settings.admin, directory),
         access_log=_access_log(settings.access_log, directory),
@@ -102,7 +109,8 @@ class _Sets:
         return self._made[id(entries)]
 
 
-def _route(settings: Settings, route: Route, index: int, sets: _Sets) -> RoutePlan:
+def _route(settings: Settings, route: Route, index: int, sets: _Sets, files: TlsFiles) -> RoutePlan:
+    timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
     balance = (route.load_balancing, settings.defaults.load_balancing)
     return RoutePlan(
@@ -111,16 +119,17 @@ def _route(settings: Settings, route: Route, index: int, sets: _Sets) -> RoutePl
         match=match_plan(route.match),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(_target(settings, route, target) for target in action.targets),
+        targets=tuple(_target(settings, route, target, files) for target in action.targets),
         balance=inherited("algorithm", *balance),
         handler=_served_by(action),
+        tls=termination(settings, route, files, timeouts.tls_handshake),
         allow=sets.of(inherited("ip_allow_list", *security)),
         block=sets.of(inherited("ip_block_list", *security)),
         max_connections=inherited("max_connections", *security),
-        timeouts=_timeouts(route, settings.defaults, settings),
+        timeouts=timeouts,
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
-        tls="mode" in action.tls.model_fields_set,
+        carries_tls="mode" in action.tls.model_fields_set,
     )
 
 
@@ -159,7 +168,7 @@ def match_plan(match: Match) -> MatchPlan:
     )
 
 
-def _target(settings: Settings, route: Route, target: Target) -> TargetPlan:
+def _target(settings: Settings, route: Route, target: Target, files: TlsFiles) -> TargetPlan:
     """A target with the header that is settled for it: its own ``false`` is not the silence that inherits."""
     host = target.host
     header = inherited("send_proxy_protocol", target, route.action, settings.defaults, settings)
@@ -167,6 +176,7 @@ def _target(settings: Settings, route: Route, target: Target) -> TargetPlan:
         hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
         port=None if target.port == "preserve" else target.port,
         weight=target.weight,
+        tls=origination(route, target, files),
         send_header=_send_header(header),
     )
 

@@ -1,16 +1,28 @@
 """The TLS of a listener, of a route and of a target, as far as it is written down.
 
-Everything but ``mode: passthrough`` is known here and refused by :mod:`availability`.
+What stands in the files that are named here is for :mod:`certificates`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.settings.base import Table
-from smartproxy.settings.kinds import Count, FilledText, Flag, Text, one_or_list, shaped, text_or_table
+from smartproxy.settings.kinds import (
+    AlpnName,
+    Choice,
+    Count,
+    FilledText,
+    Flag,
+    NamePattern,
+    Text,
+    one_or_list,
+    shaped,
+    text_or_table,
+)
 
 TlsVersion = Literal["1.2", "1.3"]
 
@@ -36,7 +48,7 @@ class Certificate(Table):
     cert_file: FilledText | None = None
     """A PEM file."""
     key_file: FilledText | None = None
-    """A PEM file."""
+    """A PEM file; without it, the key stands in `certFile`."""
     cert: FilledText | None = None
     """The PEM itself."""
     key: FilledText | None = Field(default=None, repr=False)
@@ -55,10 +67,15 @@ OneCertificate = Annotated[
 ]
 
 
+def _certificate_shape(value: Any) -> str:
+    return "<callable>" if callable(value) else one_or_list(value)
+
+
 Certificates = Annotated[
     Annotated[OneCertificate, Tag("<one>")]
-    | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")],
-    Discriminator(one_or_list),
+    | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")]
+    | Annotated[Choice, Tag("<callable>"), SkipJsonSchema()],
+    shaped(_certificate_shape, 'must be a mapping, "selfSigned" or a list of mappings'),
 ]
 
 
@@ -68,10 +85,10 @@ class ClientAuth(Table):
     mode: Literal["none", "request", "require"] = "none"
     """Whether a client is asked for one, and refused without."""
     ca: FilledText | None = None
-    """A PEM file of those whose signatures count."""
+    """A PEM file of those whose signatures count. Without it a certificate is requested, and not verified."""
     crl: FilledText | None = None
-    """A PEM file of revoked ones."""
-    match: list[FilledText] = Field(default_factory=list)
+    """A PEM file with the revocation list of every authority in a client's chain."""
+    match: list[NamePattern] = Field(default_factory=list)
     """Names of which the certificate must carry one, like `DNS:*.clients.example` or `CN:robot`; empty: any."""
 
 
@@ -87,8 +104,8 @@ class UpstreamTls(Table):
     cert_file: FilledText | None = None
     """Our own certificate, if the target wants one."""
     key_file: FilledText | None = None
-    """Its key."""
-    alpn: list[FilledText] = Field(default_factory=list)
+    """Its key; without it, the key stands in `certFile`."""
+    alpn: list[AlpnName] = Field(default_factory=list)
     """Protocols to offer."""
     min_version: TlsVersion = "1.2"
     """The oldest version that is spoken."""
@@ -102,12 +119,13 @@ class RouteTls(Table):
     certificate: Certificates | None = Field(
         default=None, json_schema_extra={"x-default": "`tls.certificates`"}
     )
-    """The certificate to show, or several of different kinds (RSA and ECDSA)."""
-    profile: Profile = "intermediate"
+    """The certificate to show, or several: of other kinds (RSA and ECDSA), or for other names. `selfSigned` is made at
+    start, for the route's domains. In Python also a callable that is given the name asked for."""
+    profile: Annotated[Profile, Field(json_schema_extra={"x-default": "inherited"})] = "intermediate"
     """Mozilla's server side profile, or ciphers of your own."""
-    min_version: TlsVersion = "1.2"
+    min_version: Annotated[TlsVersion, Field(json_schema_extra={"x-default": "inherited"})] = "1.2"
     """The oldest version that is spoken."""
-    alpn: list[FilledText] = Field(default_factory=list)
+    alpn: list[AlpnName] = Field(default_factory=list)
     """Protocols to negotiate; without any, none is, and a client that offers some is served all the same."""
     client_auth: ClientAuth | None = None
     """Client certificates."""

@@ -19,6 +19,7 @@ from pydantic import Field, PrivateAttr, Tag
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import conflicts, loading, plans, schema
 from smartproxy.settings.base import ConnectionKeys, Table
+from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.kinds import (
     FLAG_OR_TABLE,
     AddressList,
@@ -162,6 +163,7 @@ class Settings(ConnectionKeys):
 
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
+    _directory: Path = PrivateAttr(default=Path())
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:
@@ -216,10 +218,11 @@ class Settings(ConnectionKeys):
         :raises ConfigurationError: with every problem, where there is one.
         """
         with loading.uncollected():
-            problems = self.check()
+            files = TlsFiles(self.directory)
+            problems = [refusal(problem, self._source) for problem in conflicts.problems(self, files)]
             if problems:
                 raise ConfigurationError(problems)
-            return plans.proxy_plan(self, self._file.parent if self._file is not None else Path())
+            return plans.proxy_plan(self, self.directory, files)
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, of settings that have been found right."""
@@ -229,6 +232,16 @@ class Settings(ConnectionKeys):
     def remember(self, source: Source) -> None:
         """Where the lines of its keys can be found."""
         self._source = source
+        self._directory = Path(source.file).parent
+
+    def stand_in(self, directory: Path) -> None:
+        """Its paths are relative to ``directory``."""
+        self._directory = directory
+
+    @property
+    def directory(self) -> Path:
+        """What its paths are relative to: where its file is, or else where the process is."""
+        return self._directory
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

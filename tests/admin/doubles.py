@@ -54,6 +54,7 @@ class FakeControl:
         self.asked = []
         self.problems = []
         self.pending = None
+        self.shown = []
 
     def status(self):
         return {"version": "1.2.3", "draining": self.draining}
@@ -73,6 +74,9 @@ class FakeControl:
 
     def drain(self):
         self.draining = True
+
+    def certificates(self):
+        return self.shown
 
     def end_connection(self, number):
         record = self.registry.live.get(number)

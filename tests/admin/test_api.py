@@ -12,6 +12,7 @@ from smartproxy.interfaces import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import CloseReason, RejectReason, Relay, State
+from smartproxy.model.record import TlsFacts
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
@@ -42,6 +43,7 @@ class ConnectionsTests(SynchronousTestCase):
         record.state, record.relay, record.keep_alive = State.RELAYING, Relay.SPLICE, True
         record.protocol, record.sni, record.proxy_version = Protocol.TLS, "a.example.com", 2
         record.target = Endpoint("2001:db8::1", 9000)
+        record.secured = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, "robot")
         self.assertEqual(
             Listener(control).get("/api/v1/connections").json(),
             {
@@ -60,6 +62,10 @@ class ConnectionsTests(SynchronousTestCase):
                         "protocol": "tls",
                         "tls": True,
                         "sni": "a.example.com",
+                        "tlsVersion": "TLSv1.3",
+                        "cipher": "TLS_AES_128_GCM_SHA256",
+                        "alpn": None,
+                        "clientCertificate": "robot",
                         "keepAlive": True,
                         "bytesReceived": 11,
                         "bytesSent": 22,

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.cli.explain import explain
+from tests.tls.made import Authority
 
 CONFIGURATION = """
 routes:
@@ -135,3 +136,39 @@ class ExplainCommandTests(SynchronousTestCase):
     def test_a_file_that_is_not_there(self) -> None:
         self.file.unlink()
         self.assertIn(str(self.file), self.refused("--port", "443"))
+
+
+class CertificateTests(SynchronousTestCase):
+    """What a client of a route that ends TLS would be shown."""
+
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.folder = Path(directory.name)
+        leaf = Authority().leaf("a.example")
+        (self.folder / "a.pem").write_bytes(leaf.pem + leaf.key_pem)
+        self.until = f"{leaf.certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+
+    def last(self, *arguments: str, tls: str = "{mode: terminate, certificate: {certFile: a.pem}}") -> str:
+        file = self.folder / "smartproxy.yaml"
+        action = "{targets: [{host: h, port: 1}], tls: " + tls + "}"
+        file.write_text("routes: [{name: web, match: {ports: 443}, action: " + action + "}]")
+        result = CliRunner().invoke(explain, [str(file), "--port", "443", *arguments])
+        self.assertEqual(result.exit_code, 0, result.output)
+        return result.stdout.splitlines()[-1]
+
+    def test_its_names_file_kind_and_expiry(self) -> None:
+        self.assertEqual(
+            self.last("--sni", "a.example"),
+            f"certificate: a.example ({self.folder}/a.pem, P256), expires {self.until}",
+        )
+
+    def test_none_for_the_name(self) -> None:
+        self.assertEqual(
+            self.last("--sni", "b.example"),
+            "certificate: none for this name; refused with unrecognized_name",
+        )
+
+    def test_nothing_is_said_without_a_client_hello_or_in_passthrough(self) -> None:
+        self.assertNotIn("certificate", self.last())
+        self.assertNotIn("certificate", self.last("--sni", "a.example", tls="{mode: passthrough}"))

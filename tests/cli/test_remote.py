@@ -17,6 +17,7 @@ from twisted.web.resource import Resource
 
 from smartproxy.cli import admin_client, remote
 from smartproxy.model.plan import AdminPlan
+from smartproxy.model.shown import ShownCertificate
 from tests.admin.doubles import FakeControl, Listener
 
 
@@ -115,6 +116,33 @@ class ConnectionsTests(RemoteCase):
         result = self.run_command("connections", "--client-ip", "nonsense")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("clientIp an IP address", result.stderr)
+
+
+class CertificatesTests(RemoteCase):
+    def setUp(self):
+        super().setUp()
+        self.control.shown = [
+            ShownCertificate(("a.example", "*.a.example"), "a.pem", "P256", 1767323045.678, "ab" * 32, True)
+        ]
+
+    def test_a_table_of_what_clients_are_shown(self):
+        result = self.run_command("certificates")
+        for text in ("a.example, *.a.example", "2026-01-02T03:04:05.678Z", "P256", "default", "a.pem"):
+            self.assertIn(text, result.output)
+
+    def test_json_has_every_key_of_the_api(self):
+        [shown] = json.loads(self.run_command("certificates", "--json").output)["certificates"]
+        self.assertEqual(
+            shown,
+            {
+                "names": ["a.example", "*.a.example"],
+                "source": "a.pem",
+                "kind": "P256",
+                "notAfter": "2026-01-02T03:04:05.678Z",
+                "fingerprint": "ab" * 32,
+                "default": True,
+            },
+        )
 
 
 class TokenTests(RemoteCase):

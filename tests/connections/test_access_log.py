@@ -74,6 +74,10 @@ class JsonTests(AccessLogCase):
                 "target": "[2001:db8::1]:9000",
                 "protocol": "tls",
                 "sni": "a.example.com",
+                "tlsVersion": None,
+                "cipher": None,
+                "alpn": None,
+                "clientCertificate": None,
                 "durationSeconds": 12.5,
                 "bytesReceived": 11,
                 "bytesSent": 22,
@@ -110,6 +114,7 @@ class TextTests(AccessLogCase):
             self.ended()[0],
             "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
             "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com "
+            "tlsVersion=- cipher=- alpn=- clientCertificate=- "
             "durationSeconds=12.5 bytesReceived=11 bytesSent=22 outcome=normal relay=splice",
         )
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import ssl
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 _LIFE = dt.timedelta(days=1)
+_KEYS = {
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
+}
 
 
 class Authority:
@@ -25,17 +30,23 @@ class Authority:
         self.file = directory / "ca.pem"
         self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
 
-    def certificate(self, name):
-        """A file with a certificate for ``name``, and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def certificate(self, name, kind="ecdsa"):
+        """A file with a certificate for ``name``, and its key; ``NAME-rsa.pem`` where ``kind`` is that."""
+        key = _KEYS[kind]()
         made = _builder(_named(name), self._name, key)
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        path = self._directory / f"{name}.pem"
+        path = self._directory / (f"{name}.pem" if kind == "ecdsa" else f"{name}-{kind}.pem")
         path.write_bytes(
             made.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
             + key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return path
+
+    def writing_to(self, directory):
+        """The same authority, with its files elsewhere."""
+        twin = copy.copy(self)
+        twin._directory = directory
+        return twin
 
     def server(self, name):
         """The context of a server that is called ``name``."""

@@ -125,6 +125,11 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_received_bytes", "counter", ("route",)),
                 ("smartproxy_sent_bytes", "counter", ("route",)),
                 ("smartproxy_zombies", "counter", ("kind",)),
+                ("smartproxy_certificate_expiry_timestamp_seconds", "gauge", ()),
+                ("smartproxy_certificate_reloads", "counter", ("result",)),
+                ("smartproxy_tls_handshakes", "counter", ("result", "version")),
+                ("smartproxy_tls_resumed", "counter", ()),
+                ("smartproxy_tls_handshake_seconds", "histogram", ("le",)),
                 ("smartproxy_cleanup_queue_length", "gauge", ()),
                 ("smartproxy_cleanup_batches", "counter", ()),
                 ("smartproxy_access_log_dropped", "counter", ()),
@@ -133,6 +138,17 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_connection_duration_seconds", "histogram", ("le", "route")),
             },
         )
+
+    def test_handshakes_are_counted_by_result_and_version_and_measured_without_a_label(self):
+        control = FakeControl()
+        control.tallies.handshake(0.004, "TLSv1.3", resumed=True)
+        control.tallies.no_handshake("not_tls")
+        told = scrape(control)
+        self.assertEqual(told["smartproxy_tls_handshakes_total", ("ok", "TLSv1.3")], 1)
+        self.assertEqual(told["smartproxy_tls_handshakes_total", ("not_tls", "none")], 1)
+        self.assertEqual(told["smartproxy_tls_resumed_total", ()], 1)
+        self.assertEqual(told["smartproxy_tls_handshake_seconds_bucket", ("0.005",)], 1)
+        self.assertEqual(told["smartproxy_tls_handshake_seconds_count", ()], 1)
 
     def test_bytes_move_while_a_connection_lives_and_stay_when_it_ends(self):
         control = FakeControl()

@@ -146,7 +146,7 @@ class AdmitTests(SynchronousTestCase):
             admit = self.admit()
             record = self.come(admit)
             detected = facts.detected._replace(protocol=protocol)
-            admit.route(record, Routed(detected, a_route(tls=said)))
+            admit.route(record, Routed(detected, a_route(carries_tls=said)))
             self.assertEqual(record.tls, wanted)
 
 

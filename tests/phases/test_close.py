@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls, Refused
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.phases.close import LINGER, LetGo, last_word
+from smartproxy.phases.close import LINGER, LetGo, last_word, word_for
 from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
@@ -61,11 +62,33 @@ class LastWordTests(SynchronousTestCase):
             for reason in set(RejectReason) - {RejectReason.TLS_ERROR}:
                 self.assertEqual(last_word(protocol, reason), b"")
 
+    def test_a_certificate_that_is_not_there_is_told_by_its_own_alert(self):
+        refused = HandshakeRefused("no certificate", Alert.UNRECOGNIZED_NAME)
+        self.assertEqual(word_for(Protocol.TLS, refused), tls_alert.build(Alert.UNRECOGNIZED_NAME))
+
+    def test_a_handshake_that_failed_has_been_told_of(self):
+        """A second alert, in plain text behind the first, would be garbage."""
+        self.assertEqual(word_for(Protocol.TLS, HandshakeFailed("no shared cipher")), b"")
+
+    def test_plain_http_where_tls_was_due_is_told_so_in_words(self):
+        word = word_for(Protocol.HTTP, NotTls())
+        self.assertTrue(word.startswith(b"HTTP/1.1 400 "), word)
+        self.assertIn(b"speaks TLS", word)
+
+    def test_other_plain_bytes_where_tls_was_due_get_an_alert(self):
+        self.assertEqual(word_for(Protocol.RAW, NotTls()), tls_alert.build(Alert.DECODE_ERROR))
+
+    def test_the_tls_of_a_target_is_not_the_clients(self):
+        failed = DialFailed(RejectReason.TLS_ERROR, "certificate of the target: it has expired")
+        self.assertEqual(word_for(Protocol.RAW, failed), b"")
+        self.assertEqual(word_for(Protocol.TLS, failed), tls_alert.build(Alert.INTERNAL_ERROR))
+        self.assertTrue(word_for(Protocol.HTTP, failed).startswith(b"HTTP/1.1 502 "))
+
 
 class LetGoTests(SynchronousTestCase):
     def refuse(self, protocol=Protocol.HTTP, **nature):
         self.client = Client(nature=Nature(**nature))
-        LetGo(self.client.deadlines).refuse(self.client.side, protocol, RejectReason.NO_ROUTE)
+        LetGo(self.client.deadlines).refuse(self.client.side, protocol, Refused(RejectReason.NO_ROUTE))
         self.client.clock.advance(0)
 
     def assert_gone(self):
@@ -81,7 +104,8 @@ class LetGoTests(SynchronousTestCase):
     def test_a_target_that_failed_is_a_cut_where_there_is_no_word_for_it(self):
         """A FIN would be taken for an empty answer."""
         self.client = Client(nature=Nature())
-        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.UNSEEN, RejectReason.UPSTREAM_REFUSED)
+        refused = DialFailed(RejectReason.UPSTREAM_REFUSED)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.UNSEEN, refused)
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.was_reset)
 
@@ -104,11 +128,28 @@ class LetGoTests(SynchronousTestCase):
         self.client.say(bytes(500_000))
         self.assertEqual((self.client.far.waiting, self.client.side.held), (0, b""))
 
+    def test_an_alert_that_was_sent_before_is_given_the_time_to_be_read(self):
+        self.client = Client()
+        failed = HandshakeFailed("no shared cipher")
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.TLS, failed)
+        self.client.clock.advance(0)
+        self.assertTrue(self.client.far.ended)
+        self.assertTrue(self.client.transport.connected, "it lingers")
+        self.client.fin()
+        self.assert_gone()
+
+    def test_a_handshake_that_took_too_long_is_closed_at_once(self):
+        self.client = Client()
+        failed = HandshakeFailed("the handshake took too long", told=False)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.TLS, failed)
+        self.client.clock.advance(0)
+        self.assert_gone()
+
     def test_a_client_that_was_paused_is_read_again(self):
         self.client = Client()
         self.client.say(bytes(200_000))
         self.assertFalse(self.client.transport.reading)
-        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, Refused(RejectReason.NO_ROUTE))
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.waiting, 0)
 
@@ -125,14 +166,14 @@ class LetGoTests(SynchronousTestCase):
     def test_who_does_not_even_read_the_word_is_cut(self):
         self.client = Client(nature=Nature(window=1))
         self.client.far.reading = False
-        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, Refused(RejectReason.NO_ROUTE))
         self.client.pass_time(LINGER + 0.2)
         self.assert_gone()
 
     def test_who_has_ended_gets_the_word_and_the_end(self):
         self.client = Client()
         self.client.fin()
-        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, RejectReason.NO_ROUTE)
+        LetGo(self.client.deadlines).refuse(self.client.side, Protocol.HTTP, Refused(RejectReason.NO_ROUTE))
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
         self.assertTrue(self.client.far.ended)

@@ -9,11 +9,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
-from smartproxy.model.plan import KeepAlive, TargetPlan, Timeouts
+from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, Timeouts
 from smartproxy.model.tallies import Tallies
 from smartproxy.phases.connect import Connect
+from smartproxy.phases.secure import Encrypted
 from tests.phases.made import routed
 from tests.pipes import connection
 
@@ -76,8 +78,17 @@ class ConnectTests(SynchronousTestCase):
         self.tallies = Tallies()
         self.begin()
 
+    async def originate(self, side, tls, host, seconds):
+        """TLS that is ready at once, or not at all: see ``handshakes``."""
+        self.originated.append((side.address.host, host, seconds))
+        failure = self.handshakes.pop(0) if self.handshakes else None
+        if failure is not None:
+            raise failure
+        return Encrypted(Side(), lambda: self.originated.append("over"))
+
     def begin(self, **names):
-        self.connect = Connect(self.dialer, FakeResolver(**names), self.clock, self.tallies)
+        self.originated, self.handshakes = [], []
+        self.connect = Connect(self.dialer, FakeResolver(**names), self.clock, self.tallies, self.originate)
 
     def connecting(self, targets, **more):
         return Deferred.fromCoroutine(self.connect(routed(targets=targets, **more)))
@@ -200,6 +211,52 @@ class ConnectTests(SynchronousTestCase):
         connecting.cancel()
         self.failureResultOf(connecting, CancelledError)
         self.assertTrue(question.called)
+
+    # -- TLS -----------------------------------------------------------------------------------------
+
+    def test_the_header_is_given_to_whoever_links(self):
+        connecting = Deferred.fromCoroutine(
+            self.connect(routed(targets=to("192.0.2.1")), lambda target: b"PROXY %d" % target.port)
+        )
+        far = self.dialer.stand("192.0.2.1")
+        self.clock.advance(0)
+        self.assertEqual((self.successResultOf(connecting).header, far.received), (b"PROXY 80", b""))
+
+    def test_the_header_goes_before_the_tls_of_the_target(self):
+        target = TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan())
+        connecting = Deferred.fromCoroutine(
+            self.connect(
+                routed(targets=(target,), timeouts=Timeouts(tls_handshake=3.0)), lambda target: b"PROXY"
+            )
+        )
+        far = self.dialer.stand("192.0.2.1")
+        self.clock.advance(0)
+        connected = self.successResultOf(connecting)
+        self.assertEqual((connected.header, far.received), (b"", b"PROXY"))
+        self.assertEqual(self.originated, [("192.0.2.1", "192.0.2.1", 3.0)])
+        connected.over()
+        self.assertEqual(self.originated[1:], ["over"])
+
+    def test_a_target_is_verified_by_its_name_and_not_by_its_address(self):
+        self.begin(a=["192.0.2.1"])
+        self.connecting((TargetPlan(("a.example",), 443, tls=OriginationPlan()),))
+        self.dialer.stand("192.0.2.1")
+        self.assertEqual(self.originated[0][:2], ("192.0.2.1", "a.example"))
+
+    def test_the_next_where_a_handshake_fails(self):
+        self.handshakes = [DialFailed(RejectReason.TLS_ERROR, "it has expired")]
+        connecting = self.connecting(
+            (TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()), *to("192.0.2.2"))
+        )
+        self.dialer.stand("192.0.2.1")
+        self.dialer.stand("192.0.2.2")
+        self.assertEqual(self.successResultOf(connecting).address.host, "192.0.2.2")
+
+    def test_a_handshake_that_failed_with_the_last_is_a_tls_error(self):
+        self.handshakes = [DialFailed(RejectReason.TLS_ERROR, "it has expired")]
+        connecting = self.connecting((TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
+        self.dialer.stand("192.0.2.1")
+        self.assertIs(self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.TLS_ERROR)
 
     # -- callables -----------------------------------------------------------------------------------
 

@@ -158,17 +158,12 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     # what comes later
     ({"routes": [route(action={"type": "static", "targets": []})]}, "routes[0].action.type", "type",
      '"static" is not available in this version'),
-    ({"routes": [route(action={"tls": {"mode": "terminate"}})]}, "routes[0].action.tls.mode", "mode",
-     '"terminate" is not available in this version'),
-    ({"routes": [route(action={"targets": [{"host": "h", "port": 1, "tls": True}]})]},
-     "routes[0].action.targets[0].tls", "tls", "true is not available in this version"),
     ({"routes": [route(action={"protocol": "http"})]}, "routes[0].action.protocol", "protocol",
      '"http" is not available in this version'),
     ({"routes": [route(loadBalancing={"algorithm": "leastConnections"})]}, "routes[0].loadBalancing.algorithm",
      "algorithm", '"leastConnections" is not available in this version'),
     ({"routes": [route(headers={"request": {}})]}, "routes[0].headers", "headers", "is not available in this version"),
     ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
-    ({"routes": [route()], "tls": {"default": "x"}}, "tls", "tls", "is not available in this version"),
     ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme", "is not available in this version"),
 ]  # fmt: skip
 

@@ -180,7 +180,7 @@ class InheritanceTests(SynchronousTestCase):
         made = plan(
             route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
         )
-        self.assertEqual([one.tls for one in made.routes], [False, True])
+        self.assertEqual([one.carries_tls for one in made.routes], [False, True])
 
     def test_to_write_a_default_is_not_to_be_silent(self) -> None:
         made = plan(

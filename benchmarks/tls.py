@@ -1,0 +1,248 @@
+"""TLS that ends in the proxy: bulk, handshakes and idle connections, each beside haproxy with the same certificate.
+
+The certificate is for an ECDSA key on P-256. The clients are Python's, with Debian's OpenSSL; what they cost
+lands on another CPU and in no result. Nothing is assumed of what was negotiated: every connection checks that it
+speaks TLS 1.3 with AES-256-GCM, that it was shown this certificate, and that it was resumed or was not, as it
+was meant to be.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks import backends, bulk, contestants
+from benchmarks.backends import GREETING
+from benchmarks.connections import BACKENDS, CLIENTS
+from benchmarks.contestants import Job, Running
+from benchmarks.messages import SMALL, plain
+from benchmarks.processes import BenchmarkError, allow_descriptors, free_port
+from benchmarks.series import Probe
+
+BULK_UNIT = bulk.UNIT
+HANDSHAKE_UNIT = "µs/handshake"
+IDLE_UNIT = "KiB/connection"
+
+_NAME = "tls.bench.example"
+_BACKEND = "127.0.0.11"
+_CIPHER = "TLS_AES_256_GCM_SHA384"  # the first that the client offers, and both proxies let it choose
+_STALLS_AFTER = 30.0
+_SETTLES_IN = 0.1
+_READ_SIZE = 1 << 18
+_GB = 1_000_000_000
+_AT_ONCE = 8
+_WARM_UP = 500
+_IDLE_WARM_UP_SHARE = 25
+
+
+# -- the certificate, and a client that looks at it -----------------------------------------------------
+
+
+def _certificate(directory: Path) -> Path:
+    """A PEM file with a self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    path = directory / "tls.pem"
+    path.write_bytes(
+        certificate.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return path
+
+
+class _Client:
+    """Connects to one proxy over TLS 1.3, trusts that certificate alone, and checks what it got."""
+
+    def __init__(self, proxy: Running, certificate: Path) -> None:
+        self._address = proxy.address
+        self._context = ssl.create_default_context(cafile=str(certificate))
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_3
+        self._sources = itertools.cycle(CLIENTS)
+
+    def connect(self, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+        """:raises BenchmarkError: where something else was negotiated, or ``session`` was not taken."""
+        sock = socket.socket()
+        sock.settimeout(_STALLS_AFTER)
+        sock.setsockopt(socket.SOL_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((next(self._sources), 0))
+        sock.connect(self._address)
+        secured = self._context.wrap_socket(sock, server_hostname=_NAME, session=session)
+        cipher = secured.cipher()
+        if cipher is None or cipher[0] != _CIPHER:
+            raise BenchmarkError(f"{cipher} was negotiated, and not {_CIPHER}")
+        if secured.session_reused is not (session is not None):
+            raise BenchmarkError("resumed" if session is None else "not resumed")
+        return secured
+
+    def exchange(self, serial: int, session: ssl.SSLSession | None = None) -> ssl.SSLSession:
+        """Handshake, 64 bytes there and back, and the end in order. The session for another.
+
+        :raises BenchmarkError: where the answer is missing or is another's.
+        """
+        message, answer = plain(serial)
+        with self.connect(session) as secured:
+            secured.sendall(message)
+            received = secured.recv(SMALL)
+            if received != answer:
+                raise BenchmarkError(f"{answer!r} was expected, {received!r} came")
+            given = secured.session  # the tickets have come before the answer
+            secured.unwrap()
+        if given is None or not given.has_ticket:
+            raise BenchmarkError("no ticket came")
+        return given
+
+
+def _pair(job: Job, names: tuple[str, ...], stack: ExitStack, directory: Path) -> dict[str, Running]:
+    return {name: contestants.start(name, job, stack, directory) for name in names}
+
+
+# -- bulk ------------------------------------------------------------------------------------------------
+
+
+def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
+    """Each probe moves ``0.25 * scale`` GB to a client that decrypts it, from plain bytes or from TLS."""
+    certificate = _certificate(directory)
+    port, secured_port = free_port(), free_port()
+    backends.start("source", ((_BACKEND, port),), stack, directory)
+    backends.start("source", ((_BACKEND, secured_port),), stack, directory, certificate)
+    ended = Job((_BACKEND,), port, certificate=certificate)
+    again = Job((_BACKEND,), secured_port, certificate=certificate, encrypted_backend=True)
+    running = _pair(ended, ("ours", "haproxy"), stack, directory)
+    running |= _pair(again, ("ours/re-encrypt", "haproxy/re-encrypt"), stack, directory)
+    made: dict[str, Probe] = {}
+    for key, proxy in running.items():
+        client = _Client(proxy, certificate)
+        bulk.check_content(key, _request(client, bulk.WARM_UP))
+        made[key] = partial(_bulk_cost, proxy, client, int(0.25 * _GB * scale))
+    return made
+
+
+def _bulk_cost(proxy: Running, client: _Client, size: int) -> float:
+    before = proxy.process.cpu_ns
+    _discard(_request(client, size), size)
+    time.sleep(_SETTLES_IN)
+    return (proxy.process.cpu_ns - before) / size  # ns a byte are seconds a GB
+
+
+def _request(client: _Client, size: int) -> ssl.SSLSocket:
+    connection = client.connect()
+    connection.sendall(struct.pack("!Q", size))
+    return connection
+
+
+def _discard(connection: ssl.SSLSocket, size: int) -> None:
+    buffer = bytearray(_READ_SIZE)
+    left = size
+    with connection:
+        while count := connection.recv_into(buffer):
+            left -= count
+    if left:
+        raise BenchmarkError(f"{left} of {size} bytes are missing")
+
+
+# -- handshakes ------------------------------------------------------------------------------------------
+
+
+def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
+    """Each probe makes ``1,000 * scale`` connections, eight at a time: with a whole handshake, or a resumed one."""
+    certificate = _certificate(directory)
+    port = free_port()
+    backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
+    serials = itertools.count()
+    pool = stack.enter_context(ThreadPoolExecutor(_AT_ONCE))
+    made: dict[str, Probe] = {}
+    job = Job(BACKENDS, port, certificate=certificate)
+    for key, proxy in _pair(job, ("ours", "haproxy"), stack, directory).items():
+        cost = _Handshakes(proxy, _Client(proxy, certificate), pool, serials)
+        cost(_WARM_UP, resumed=False)
+        cost(_WARM_UP, resumed=True)
+        count = int(1_000 * scale)
+        made[key] = partial(cost, count, resumed=False)
+        made[f"{key}/resumed"] = partial(cost, count, resumed=True)
+    return made
+
+
+class _Handshakes:
+    """Connections to one proxy, and what each costs it in microseconds."""
+
+    def __init__(
+        self, proxy: Running, client: _Client, pool: ThreadPoolExecutor, serials: Iterator[int]
+    ) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._pool = pool
+        self._serials = serials
+
+    def __call__(self, count: int, *, resumed: bool) -> float:
+        session = self._client.exchange(next(self._serials)) if resumed else None
+        before = self._proxy.process.cpu_ns
+        one = partial(self._client.exchange, session=session)
+        for _ in self._pool.map(one, itertools.islice(self._serials, count)):
+            pass  # each has been checked; here its failure is raised
+        time.sleep(_SETTLES_IN)
+        return (self._proxy.process.cpu_ns - before) / count / 1000
+
+
+# -- idle ------------------------------------------------------------------------------------------------
+
+
+def idle_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
+    """Each probe holds ``5,000 * scale`` connections of a proxy that was started for it."""
+    allow_descriptors(16_000)
+    certificate = _certificate(directory)
+    port = free_port()
+    backends.start("hold", ((_BACKEND, port),), stack, directory)
+    job = Job((_BACKEND,), port, certificate=certificate)
+    return {name: partial(_size, name, job, directory, int(5_000 * scale)) for name in ("ours", "haproxy")}
+
+
+def _size(name: str, job: Job, directory: Path, count: int) -> float:
+    assert job.certificate is not None
+    with ExitStack() as stack:
+        proxy = contestants.start(name, job, stack, Path(mkdtemp(dir=directory)))
+        client = _Client(proxy, job.certificate)
+        with ExitStack() as passing:
+            for secured in _greeted(client, count // _IDLE_WARM_UP_SHARE):
+                passing.enter_context(secured)
+        time.sleep(_SETTLES_IN)
+        before = proxy.process.rss_bytes
+        for secured in _greeted(client, count):
+            stack.enter_context(secured)
+        time.sleep(_SETTLES_IN)
+        return (proxy.process.rss_bytes - before) / count / 1024
+
+
+def _greeted(client: _Client, count: int) -> Iterator[ssl.SSLSocket]:
+    for _ in range(count):
+        secured = client.connect()
+        greeting = secured.recv(1)
+        if greeting != GREETING:
+            raise BenchmarkError(f"a greeting of {greeting!r}")
+        yield secured

@@ -1,0 +1,64 @@
+"""The second look: what is inside of a TLS that has ended here, and which route takes that.
+
+A ClientHello chooses the certificate, and among the routes whose TLS ends in the same way no more than it can
+know. Where one of those asks for a path, a method, a header or a protocol, the first bytes of the plaintext are
+looked at as those of a connection without TLS are, and the route is chosen again. Where none does, nobody waits:
+a server may speak first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from smartproxy.errors import Refused
+from smartproxy.model.facts import Announced, Detected, Routed
+from smartproxy.model.outcome import RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from smartproxy.flow.side import Side
+    from smartproxy.model.plan import RoutePlan
+    from smartproxy.model.record import TlsFacts
+    from smartproxy.routing.table import ListenerRoutes
+
+
+class Table(Protocol):
+    """What is asked: :class:`~smartproxy.routing.table.RouteTable`."""
+
+    def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None: ...
+
+
+class LookInside:
+    """Chooses the route again.
+
+    :param detect: looks at first bytes: :class:`~smartproxy.phases.detect.Detect`.
+    """
+
+    def __init__(self, table: Table, detect: Callable[[Side, Announced], Awaitable[Detected]]) -> None:
+        self._table = table
+        self._detect = detect
+
+    def is_due(self, routed: Routed) -> bool:
+        """Whether ``routed`` is not the last word on the route."""
+        return routed.route.tls is not None and self._routes(routed) is not None
+
+    async def __call__(self, side: Side, routed: Routed, secured: TlsFacts) -> Routed:
+        """The route, of those that end TLS alike; the bytes looked at are still held.
+
+        :raises Refused: where there is none, or the bytes do not come in time.
+        """
+        routes = self._routes(routed)
+        detected = routed.detected._replace(secured=secured)
+        if routes is None:
+            return Routed(detected, routed.route)
+        side.transport.resumeProducing()
+        seen = await self._detect(side, detected.announced)
+        detected = detected._replace(protocol=seen.protocol, request=seen.request)
+        entry = routes.find(detected)
+        if entry is None:
+            raise Refused(RejectReason.NO_ROUTE)
+        return Routed(detected, entry.route)
+
+    def _routes(self, routed: Routed) -> ListenerRoutes | None:
+        return self._table.inside(routed.detected, routed.route)

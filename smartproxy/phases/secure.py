@@ -1,0 +1,229 @@
+"""Ending a client's TLS, and beginning a target's: the handshake, within its deadline.
+
+A client's context is chosen by the ClientHello that was looked at before, and the connection is made on it:
+a context that is changed in the middle of a handshake keeps the verification of the one before
+(CVE-2025-23419). What comes out is another side, on the plaintext; the phases behind this one see no
+difference.
+"""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import connectionDone
+
+from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls
+from smartproxy.flow.side import Ended, Expired, Side
+from smartproxy.model.outcome import RejectReason
+from smartproxy.model.record import TlsFacts
+from smartproxy.tls.channel import Channel, TlsFailed
+from smartproxy.tls.identity import peer_identity
+from smartproxy.tls.transport import TlsTransport
+from smartproxy.wire.tls_alert import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.python.failure import Failure
+
+    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.plan import OriginationPlan, RoutePlan, TerminationPlan
+    from smartproxy.model.tallies import Tallies
+    from smartproxy.wire.client_hello import ClientHello
+
+
+class Encrypted(NamedTuple):
+    """A side within TLS towards a target. ``over`` is to be called when its connection is at its end."""
+
+    side: Side
+    over: Callable[[], None]
+
+
+class _Inner(Side):
+    """A client's connection, from the inside of its TLS. When it goes, the outside has gone."""
+
+    def __init__(self, outer: Side) -> None:
+        self._outer = outer
+        self.hold = outer.hold
+
+    def vanished(self, reason: Failure = connectionDone) -> None:
+        """It has gone before it was linked."""
+        self._outer.vanished(reason)
+
+
+class Handshakes:
+    """How many are under way, so that a flood of them leaves room for the connections that stand.
+
+    :param most: 0 is no limit.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.active = 0
+
+    def __enter__(self) -> None:
+        if self._most and self.active >= self._most:
+            raise HandshakeRefused("too many handshakes at once", Alert.INTERNAL_ERROR)
+        self.active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.active -= 1
+
+
+class Contexts(Protocol):
+    """Who knows the context for a hello: :class:`~smartproxy.tls.contexts.ServerContexts`."""
+
+    def for_hello(self, route: RoutePlan, hello: ClientHello) -> Any: ...
+
+
+class Terminate:
+    """Ends the TLS of clients.
+
+    :param clock: monotonic seconds. :param tallies: how each handshake ended is told to it.
+    """
+
+    def __init__(
+        self,
+        contexts: Contexts,
+        handshakes: Handshakes,
+        deadlines: Deadlines,
+        clock: Callable[[], float],
+        tallies: Tallies,
+    ) -> None:
+        self._contexts = contexts
+        self._handshakes = handshakes
+        self._deadlines = deadlines
+        self._clock = clock
+        self._tallies = tallies
+
+    async def __call__(self, client: Side, routed: Routed) -> tuple[Side, TlsFacts]:
+        """The client's plaintext, paused; and what was agreed on.
+
+        :raises Refused: where there is no certificate for it, or no handshake.
+        """
+        plan = routed.route.tls
+        assert plan is not None  # noqa: S101 - only then is this asked
+        began = self._clock()
+        try:
+            channel = await self._shaken(client, routed, plan)
+        except NotTls:
+            self._tallies.no_handshake("not_tls")
+            raise
+        except HandshakeRefused:
+            self._tallies.no_handshake("refused")
+            raise
+        except (HandshakeFailed, CancelledError):
+            self._tallies.no_handshake("failed")
+            raise
+        facts = _agreed(channel, plan)
+        self._tallies.handshake(self._clock() - began, facts.version, resumed=facts.resumed)
+        inner = _Inner(client)
+        TlsTransport(channel, client, inner)
+        return inner, facts
+
+    async def _shaken(self, client: Side, routed: Routed, plan: TerminationPlan) -> Channel:
+        hello = routed.detected.hello
+        if hello is None:
+            raise NotTls
+        with self._handshakes:
+            context = self._contexts.for_hello(routed.route, hello)
+            if isawaitable(context) or isinstance(context, Deferred):
+                context = await context
+            connection = SSL.Connection(context, None)
+            connection.set_accept_state()
+            channel = Channel(connection)
+            await shake_hands(client, channel, self._deadlines, plan.handshake_timeout)
+        return channel
+
+
+def _agreed(channel: Channel, plan: TerminationPlan) -> TlsFacts:
+    connection = channel.connection
+    asked = plan.client_auth
+    shown = None if asked is None else peer_identity(connection, verified=bool(asked.ca))
+    alpn = connection.get_alpn_proto_negotiated().decode("latin-1") or None
+    return TlsFacts(
+        connection.get_protocol_version_name(),
+        connection.get_cipher_name() or "",
+        alpn,
+        client=shown and (shown.common_name or next(iter(shown.names), shown.fingerprint)),
+        common_name=shown.common_name if shown is not None else "",
+        verified=shown is not None and shown.verified,
+        resumed=channel.resumed,
+    )
+
+
+class Origins(Protocol):
+    """Who makes connections to targets: :class:`~smartproxy.tls.contexts.ClientContexts`."""
+
+    def connection(self, tls: OriginationPlan, host: str) -> SSL.Connection: ...
+
+    def verify(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None: ...
+
+    def keep(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None: ...
+
+
+class Originate:
+    """Begins TLS with targets."""
+
+    def __init__(self, contexts: Origins, deadlines: Deadlines) -> None:
+        self._contexts = contexts
+        self._deadlines = deadlines
+
+    async def __call__(self, lower: Side, tls: OriginationPlan, host: str, seconds: float) -> Encrypted:
+        """What goes to ``host`` within TLS, paused. ``lower`` stands, and is paused, too.
+
+        :param seconds: that the handshake may take; 0 is for ever.
+        :raises DialFailed: where there is no handshake, or the target is not who it should be; ``lower`` is cut then.
+        """
+        transport = lower.transport
+        try:
+            connection = self._contexts.connection(tls, host)
+            channel = Channel(connection)
+            transport.resumeProducing()
+            await shake_hands(lower, channel, self._deadlines, seconds)
+            transport.pauseProducing()
+            self._contexts.verify(connection, tls, host)
+        except HandshakeFailed as failed:
+            transport.abortConnection()
+            raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {host}: {failed.detail}") from failed
+        except SSL.Error as failed:
+            transport.abortConnection()
+            raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {host}: no context for it") from failed
+        except BaseException:
+            transport.abortConnection()
+            raise
+        upper = Side()
+        TlsTransport(channel, lower, upper)
+        return Encrypted(upper, lambda: self._contexts.keep(connection, tls, host))
+
+
+async def shake_hands(side: Side, channel: Channel, deadlines: Deadlines, seconds: float) -> None:
+    """Make the handshake of ``channel`` over ``side``, whose held bytes are its first.
+
+    :raises HandshakeFailed: where it fails or takes too long; the alert has been sent.
+    """
+    due = deadlines.after(seconds, side.expire) if seconds else None
+    try:
+        while True:
+            held = side.take()
+            if held:
+                channel.feed(held, len(held))
+            done = channel.handshake()
+            side.transport.write(channel.take_output())
+            if done:
+                return
+            await side.more(1)
+    except TlsFailed as failed:
+        side.transport.write(channel.take_output())
+        raise HandshakeFailed(str(failed)) from failed
+    except Expired:
+        raise HandshakeFailed("the handshake took too long", told=False) from None
+    except Ended:
+        raise HandshakeFailed("the peer left in the handshake", told=False) from None
+    finally:
+        if due is not None:
+            due.drop()

@@ -1,0 +1,159 @@
+"""One TLS connection between two memories: ciphertext on one side, plaintext on the other, no socket.
+
+::
+
+    socket  --recv-->  feed()  | TLS |  read()    -->  the other side
+    socket  <--send--  output  |     |  write()   <--  the other side
+
+Everything large goes through two buffers that all channels share, because no turn is ever interrupted by
+another: a fresh object for every record would cost half as much again as the encryption. pyOpenSSL makes
+one in each of its calls (``recv_into`` and ``bio_read`` alike), so the four calls of the byte path go to the
+OpenSSL beneath it. This module is the only one that knows how, and setup.cfg pins the versions that it knows;
+whatever is not on the byte path is pyOpenSSL's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+#: The most plaintext of one record (RFC 8446, 5.1). SSL_write takes no more at once.
+RECORD = 16 * 1024
+#: Plaintext moved in one go: four records, for one system call on either side.
+PLAIN = 4 * RECORD
+#: Room for as much ciphertext: a record adds at most 256 bytes (RFC 8446, 5.2), and a few come unasked.
+_CIPHER = PLAIN + 16 * 1024
+
+_plain = bytearray(PLAIN)
+_cipher = bytearray(_CIPHER)
+_plain_at = ffi.from_buffer(_plain)
+_cipher_at = ffi.from_buffer(_cipher)
+
+#: The shared buffers, to receive into and to send from. What is in them is gone with the next call.
+PLAIN_VIEW = memoryview(_plain)
+CIPHER_VIEW = memoryview(_cipher)
+
+
+class TlsFailed(Exception):
+    """The peer has broken TLS, or ended it with an alert. The text is OpenSSL's, for a log."""
+
+
+class Channel:
+    """The bytes of one pyOpenSSL connection that was made without a socket.
+
+    :ivar ended: whether the peer has said its close_notify: nothing more will come, and that is authentic.
+    """
+
+    __slots__ = ("_from", "_into", "_ssl", "connection", "ended")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        inside: Any = connection
+        self.connection = connection
+        self._ssl = inside._ssl  # noqa: SLF001 - see the head of the module
+        self._into = inside._into_ssl  # noqa: SLF001 - likewise
+        self._from = inside._from_ssl  # noqa: SLF001 - likewise
+        self.ended = False
+
+    def feed(self, data: Buffer, count: int) -> None:
+        """The first ``count`` bytes of ``data`` have come from the peer."""
+        lib.BIO_write(self._into, ffi.from_buffer(data), count)
+
+    def feed_shared(self, count: int) -> None:
+        """``count`` bytes have come into :data:`CIPHER_VIEW`."""
+        lib.BIO_write(self._into, _cipher_at, count)
+
+    def handshake(self) -> bool:
+        """Go as far as can be gone. Whether it is done.
+
+        :raises TlsFailed: where it cannot succeed. There may be an alert in the output.
+        """
+        try:
+            self.connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        except SSL.Error as failed:
+            raise TlsFailed(_told(failed)) from failed
+        return True
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake took up a former session. pyOpenSSL has no word for it."""
+        return bool(lib.SSL_session_reused(self._ssl))
+
+    def read(self) -> int:
+        """Decrypt into :data:`PLAIN_VIEW`; how many bytes. 0: there are none yet, or never will be.
+
+        :raises TlsFailed: where what came is no TLS.
+        """
+        got = 0
+        while got < PLAIN:
+            result = lib.SSL_read(self._ssl, _plain_at + got, PLAIN - got)
+            if result <= 0:
+                self._check(result)
+                break
+            got += result
+        return got
+
+    def write(self, data: Buffer, count: int) -> None:
+        """Encrypt the first ``count`` bytes of ``data``."""
+        self._encrypt(ffi.from_buffer(data), count)
+
+    def write_shared(self, count: int) -> None:
+        """Encrypt ``count`` bytes of :data:`PLAIN_VIEW`."""
+        self._encrypt(_plain_at, count)
+
+    def output(self) -> int:
+        """Move what is to be sent into :data:`CIPHER_VIEW`; how many bytes. Ask until there are none."""
+        got: int = lib.BIO_read(self._from, _cipher_at, _CIPHER)
+        return max(got, 0)
+
+    def take_output(self) -> bytes:
+        """All that is to be sent, where it is little: of a handshake, or the end."""
+        taken = []
+        while got := self.output():
+            taken.append(bytes(CIPHER_VIEW[:got]))
+        return b"".join(taken)
+
+    def say_end(self) -> None:
+        """Put our close_notify into the output. The peer may go on (RFC 8446, 6.1)."""
+        try:
+            self.connection.shutdown()
+        except SSL.Error:
+            return  # it never got as far as that
+
+    def _encrypt(self, at: Any, count: int) -> None:
+        written = 0
+        while written < count:
+            result = lib.SSL_write(self._ssl, at + written, min(RECORD, count - written))
+            if result <= 0:
+                self._check(result)
+                raise TlsFailed("the connection takes no more")
+            written += result
+
+    def _check(self, result: int) -> None:
+        """What a call that returned nothing means."""
+        code = lib.SSL_get_error(self._ssl, result)
+        if code == lib.SSL_ERROR_ZERO_RETURN:
+            self.ended = True
+        elif code not in (lib.SSL_ERROR_WANT_READ, lib.SSL_ERROR_WANT_WRITE):
+            raise TlsFailed(_queued())
+
+
+def _told(failed: SSL.Error) -> str:
+    """OpenSSL's own words."""
+    if isinstance(failed, SSL.SysCallError) or not failed.args or not isinstance(failed.args[0], list):
+        return "the connection broke off"
+    return "; ".join(reason for *_, reason in failed.args[0]) or "the connection broke off"
+
+
+def _queued() -> str:
+    """The same, of errors that still stand in OpenSSL's queue; it must be empty for the next call."""
+    words = []
+    while code := lib.ERR_get_error():
+        reason = lib.ERR_reason_error_string(code)
+        words.append("unknown" if reason == ffi.NULL else ffi.string(reason).decode("ascii", "replace"))
+    return "; ".join(words) or "the connection broke off"

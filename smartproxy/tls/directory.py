@@ -1,0 +1,124 @@
+"""A directory of certificates: every pair of a certificate and its key that stands in it.
+
+Files belong together because the key fits, whatever they are called and however they are laid out: certbot's
+``live/NAME/{fullchain,privkey}.pem``, ``NAME.crt`` beside ``NAME.key``, both in one file. Hidden directories are left
+out, and so is a certificate of an authority that has no key.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from smartproxy.tls.certificate import names_of
+from smartproxy.tls.reading import BadCertificate, CertificateFiles, certificates_in, contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smartproxy.model.plan import CertificatePlan
+
+#: A public key, and the names that go with it.
+_Place: TypeAlias = tuple[bytes, tuple[str, ...]]
+
+_ENDINGS: Final = frozenset({".pem", ".crt", ".cer", ".key"})
+_DER: Final = serialization.Encoding.DER
+_SPKI: Final = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+class Found(NamedTuple):
+    """What stands in a directory, and what is wrong with the rest of it, a line each."""
+
+    certificates: tuple[CertificatePlan, ...]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    file: str
+    certificates: list[x509.Certificate]
+
+
+def read_directory(directory: str) -> Found:
+    """Every pair in ``directory`` and below it, in the order of their names.
+
+    :raises BadCertificate: where the directory itself cannot be read.
+    """
+    chains: dict[_Place, _Chain] = {}
+    keys: dict[bytes, str] = {}
+    problems: list[str] = []
+    if not Path(directory).is_dir():
+        raise BadCertificate(f"{directory}: is not a directory")
+    for file in files_in(directory):
+        try:
+            _sort(file, contents(file), chains, keys)
+        except BadCertificate as problem:
+            problems.append(str(problem))
+    certificates: list[CertificatePlan] = []
+    for (public, _), chain in chains.items():
+        try:
+            certificates.extend(_paired(chain, keys.get(public)))
+        except BadCertificate as problem:
+            problems.append(str(problem))
+    return Found(tuple(certificates), tuple(problems))
+
+
+def files_in(directory: str) -> Iterator[str]:
+    """Every file in ``directory`` and below it that may hold something of a certificate."""
+    for folder, inner, names in os.walk(directory):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in _ENDINGS and not name.startswith("."):
+                yield str(Path(folder, name))
+
+
+def _sort(file: str, text: bytes, chains: dict[_Place, _Chain], keys: dict[bytes, str]) -> None:
+    """Put what is in a file where it is looked for: by public key."""
+    if b"PRIVATE KEY-----" in text:
+        keys.setdefault(_public(_key(file, text).public_key()), file)
+    if b"-----BEGIN CERTIFICATE-----" in text:
+        chain = _Chain(file, certificates_in(text, file))
+        leaf = chain.certificates[0]
+        place = _public(leaf.public_key()), names_of(leaf)
+        known = chains.get(place)
+        if known is None or _rank(chain) > _rank(known):
+            chains[place] = chain
+
+
+def _rank(chain: _Chain) -> tuple[float, int]:
+    """Of several with one key and the same names: the newest, and of that the one with most of its chain."""
+    return chain.certificates[0].not_valid_after_utc.timestamp(), len(chain.certificates)
+
+
+def _paired(chain: _Chain, key_file: str | None) -> Iterator[CertificatePlan]:
+    if key_file is not None:
+        yield CertificateFiles(chain.file, None if key_file == chain.file else key_file).read()
+    elif not _is_authority(chain.certificates[0]):
+        raise BadCertificate(f"{chain.file}: there is no key for it")
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _key(file: str, text: bytes) -> Any:
+    try:
+        return serialization.load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        why = "is encrypted; name it and its passphrase in the certificate of a route"
+    except Exception:  # malformed, or of a kind that cryptography does not know
+        why = "holds a private key that cannot be used"
+    raise BadCertificate(f"{file}: {why}")
+
+
+def _public(key: Any) -> bytes:
+    made: bytes = key.public_bytes(_DER, _SPKI)
+    return made

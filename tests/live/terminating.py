@@ -1,0 +1,139 @@
+"""Routes that end the client's TLS, and clients that see what is on the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+
+from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
+from tests.live.programs import needed, run
+
+#: The name that everything here is called, where one is enough.
+NAME = "one.test"
+ACCELERATIONS = ("auto", "off")
+
+
+class TlsCase(LiveCase):
+    """A test of a proxy that has certificates of :attr:`authority`."""
+
+    def setUp(self):
+        super().setUp()
+        self.authority = Authority(self.directory)
+
+    # -- the proxy -------------------------------------------------------------------------------------
+
+    def ending(self, name, port, *backends, certificates=(NAME,), domains=(), **tls):
+        """A route that ends TLS with certificates for these names, or in these files; ``tls`` as in a file."""
+        files = [self.authority.certificate(each) if each in _NAMES else each for each in certificates]
+        action = {"tls": {"mode": "terminate", "certificate": [_written(file) for file in files], **tls}}
+        made = route(name, port, *backends, action=action)
+        made["match"] |= {"address": "127.0.0.1", "protocol": "tls"}
+        if domains:
+            made["match"]["domains"] = list(domains)
+        return made
+
+    def terminator(self, serve, *, tls=None, **settings):
+        """A proxy that ends TLS before a backend that does ``serve``: itself, the backend, and its port."""
+        backend, port = self.backend(serve), self.port()
+        return self.proxy(self.ending("one", port, backend, **(tls or {})), **settings), backend, port
+
+    # -- clients ---------------------------------------------------------------------------------------
+
+    def secure(self, port, name=NAME, context=None, session=None):
+        """A connection over TLS, which says so when it is cut."""
+        context = context or self.authority.client()
+        wrapped = context.wrap_socket(
+            self.connect(port), server_hostname=name, session=session, suppress_ragged_eofs=False
+        )
+        self.addCleanup(wrapped.close)
+        return wrapped
+
+    def s_client(self, port, *options, said=""):
+        """``openssl s_client``, which says ``said`` and ends; what it printed is one text."""
+        return run(
+            needed("openssl"), "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", self.authority.file,
+            *options, stdin=None, input=said, stderr=subprocess.STDOUT, stdout=subprocess.PIPE,
+            capture_output=False,
+        )  # fmt: skip
+
+    def curl(self, port, *options, name=NAME):
+        """curl, which checks the certificate against ``name``."""
+        where = f"{name}:{port}"
+        return run(
+            needed("curl"), "-sS", "--cacert", self.authority.file, "--resolve", f"{where}:127.0.0.1",
+            *options, f"https://{where}/",
+        )  # fmt: skip
+
+
+_NAMES = frozenset({NAME, "two.test"})
+
+
+def _written(file):
+    return {"certFile": str(file)}
+
+
+class ByHand:
+    """A client's TLS over two memories: ``send(sock, bytes)`` decides how its ciphertext goes out."""
+
+    def __init__(self, sock, context, name=NAME, send=socket.socket.sendall):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._send = send
+        self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._inward, self._outward, server_hostname=name)
+
+    def handshake(self):
+        """All of it."""
+        self._until_done(self.tls.do_handshake)
+
+    def hello(self):
+        """The bytes of the ClientHello; nothing is sent."""
+        try:
+            self.tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return self._outward.read()
+        raise AssertionError("a handshake without an answer")
+
+    def write(self, data):
+        """Encrypt and send."""
+        self._until_done(lambda: self.tls.write(data))
+
+    def read(self):
+        """What comes next; ``b""`` at a close_notify, and only there."""
+        try:
+            return self._until_done(lambda: self.tls.read(1 << 16))
+        except ssl.SSLZeroReturnError:
+            return b""
+
+    def read_to_end(self):
+        """All up to the close_notify."""
+        return b"".join(iter(self.read, b""))
+
+    def end(self):
+        """Say close_notify, and wait for nothing."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.unwrap()
+        self._flush()
+
+    def _flush(self):
+        data = self._outward.read()
+        if data:
+            self._send(self._sock, data)
+
+    def _until_done(self, step):
+        while True:
+            try:
+                answer = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                data = self._sock.recv(1 << 16)
+                if data:
+                    self._inward.write(data)
+                else:
+                    self._inward.write_eof()
+            else:
+                self._flush()
+                return answer

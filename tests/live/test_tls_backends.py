@@ -1,0 +1,181 @@
+"""TLS towards the targets: nginx, HAProxy and Python's own behind us, verified or not, and their ends."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from tests.live.backends import echo, over_tls, page, read_to_end
+from tests.live.case import route
+from tests.live.haproxy import haproxy
+from tests.live.programs import needed
+from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.waiting import until
+
+_INNER = "inner.test"
+_NGINX = """\
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {directory};
+    proxy_temp_path {directory};
+    fastcgi_temp_path {directory};
+    uwsgi_temp_path {directory};
+    scgi_temp_path {directory};
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
+        return 200 "$ssl_protocol $ssl_server_name";
+    }}
+}}
+"""
+
+
+class ReEncryptingCase(TlsCase):
+    def re_encrypting(self, *backends, upstream=None, **settings):
+        """A proxy that ends TLS and begins it again, towards a target that is called ``inner.test``; and its port."""
+        port = self.port()
+        if upstream is None:
+            upstream = self.verified()
+        made = self.ending("again", port, *backends, mode="terminate-and-reencrypt", upstream=upstream)
+        return self.proxy(made, **settings), port
+
+    def verified(self, **more):
+        """A target must be ``inner.test``, by the word of our authority."""
+        return {"ca": str(self.authority.file), "serverName": _INNER, **more}
+
+
+def _in_order(serve):
+    """``serve``, and a close_notify behind it: without, what it said would be cut."""
+
+    def ended(backend, sock):
+        serve(backend, sock)
+        sock.unwrap()
+
+    return ended
+
+
+class StrangersTests(ReEncryptingCase):
+    """Asked by curl; they answer with what they were spoken to in."""
+
+    def assert_answers(self, peer, words):
+        proxy, port = self.re_encrypting({"host": "127.0.0.1", "port": peer})
+        done = self.curl(port, "-H", "Connection: close")
+        self.assertEqual((done.stdout, done.returncode), (words, 0), done.stderr)
+        proxy.emptied()
+        until(lambda: proxy.closed("normal") == 1, "an end in order")
+
+    def test_nginx(self):
+        peer, certificate = self.port(), self.authority.certificate(_INNER)
+        text = _NGINX.format(directory=self.directory, port=peer, certificate=certificate)
+        file = self.file("nginx.conf", text)
+        self.program(needed("nginx"), "-c", file, "-p", self.directory).listens(peer)
+        self.assert_answers(peer, f"TLSv1.3 {_INNER}")
+
+    def test_haproxy(self):
+        peer, certificate = self.port(), self.authority.certificate(_INNER)
+        reply = 'http-request return status 200 content-type text/plain lf-string "%[ssl_fc_protocol] %[ssl_fc_sni]"'
+        haproxy(
+            self,
+            peer,
+            f"frontend f\n mode http\n bind 127.0.0.1:{peer} ssl crt {certificate}\n {reply}",
+        )
+        self.assert_answers(peer, f"TLSv1.3 {_INNER}")
+
+
+class VerifiedTests(ReEncryptingCase):
+    def served(self, name, serve=echo):
+        return self.backend(over_tls(self.authority.server(name), serve))
+
+    def test_a_target_of_another_name_is_not_used(self):
+        """The next one is, where there is one; else the client hears that there is none, and the log why."""
+        wrong = self.served("other.test")
+        proxy, port = self.re_encrypting(wrong)
+        client = self.secure(port)
+        client.sendall(b"words")
+        with self.assertRaises((ssl.SSLError, OSError, AssertionError)):
+            self.read(client, 1)
+        until(lambda: proxy.rejected("tls_error") == 1, "it, counted")
+        self.assertIn("is not for inner.test", proxy.printed)
+        _, port = self.re_encrypting(wrong, self.served(_INNER))
+        for _ in range(2):
+            self.assert_echoes(self.secure(port))
+
+    def test_an_unknown_authority_is_not_believed(self):
+        (self.directory / "other").mkdir()
+        stranger = self.authority.__class__(self.directory / "other")
+        backend = self.backend(over_tls(stranger.server(_INNER), echo))
+        proxy, port = self.re_encrypting(backend)
+        client = self.secure(port)
+        client.sendall(b"words")
+        with self.assertRaises((ssl.SSLError, OSError, AssertionError)):
+            self.read(client, 1)
+        until(lambda: proxy.rejected("tls_error") == 1, "it, counted")
+        _, port = self.re_encrypting(backend, upstream={"verify": False})
+        self.assert_echoes(self.secure(port))
+
+    def test_our_own_certificate(self):
+        """A target that wants one gets it."""
+        context = self.authority.server(_INNER)
+        context.load_verify_locations(self.authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+        def serve(_, sock):
+            sock.sendall(dict(sock.getpeercert()["subject"][0])["commonName"].encode())
+
+        own = str(self.authority.certificate("proxy.test"))
+        _, port = self.re_encrypting(
+            self.backend(over_tls(context, _in_order(serve))), upstream=self.verified(certFile=own)
+        )
+        self.assertEqual(read_to_end(self.secure(port)), b"proxy.test")
+
+    def test_plain_clients_of_a_target_with_tls(self):
+        """TLS towards a target of a route that ends none."""
+        backend, port = self.served(_INNER, _in_order(page("inside"))), self.port()
+        target = {**backend.target, "tls": self.verified()}
+        self.proxy(route("plain", port, target))
+        client = self.connect(port)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n")
+        self.assertTrue(read_to_end(client).endswith(b"inside"))
+
+
+class EndTests(ReEncryptingCase):
+    def both(self, serve):
+        """One proxy after the other, with either relay, before a backend over TLS that does ``serve``."""
+        for acceleration in ACCELERATIONS:
+            backend = self.backend(over_tls(self.authority.server(_INNER), serve))
+            proxy, port = self.re_encrypting(backend, acceleration=acceleration)
+            yield proxy, port
+
+    def test_an_end_in_order(self):
+        """close_notify there and back."""
+        for proxy, port in self.both(_in_order(echo)):
+            client = self.secure(port)
+            self.assert_echoes(client)
+            client.unwrap().close()
+            proxy.emptied()
+            until(lambda: proxy.closed("normal") == 1, "an end in order")  # noqa: B023 - this round's
+            self.assertEqual(proxy.moved, (5, 5))
+
+    def test_a_target_whose_tls_ends_without_saying_so_is_a_cut(self):
+        """A FIN alone may be anybody's: what the client has is not the whole, and it can see that."""
+
+        def serve(_, sock):
+            sock.sendall(b"half of it")
+            sock.recv(1)
+            socket.socket.shutdown(sock, socket.SHUT_WR)
+            until(lambda: socket.socket.recv(sock, 1 << 16) == b"", "the other's end")
+
+        for proxy, port in self.both(serve):
+            client = self.secure(port)
+            self.assertEqual(self.read(client, 10), b"half of it")
+            client.sendall(b".")
+            with self.assertRaises((ConnectionResetError, ssl.SSLEOFError)):
+                client.recv(1)
+            proxy.emptied()
+            until(lambda: proxy.closed("upstream_reset") == 1, "the cut, counted")  # noqa: B023 - this round's

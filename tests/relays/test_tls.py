@@ -1,0 +1,138 @@
+"""The relay that encrypts, and the TLS transport under the relay between transports: as every relay does."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from OpenSSL import SSL
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.outcome import CloseReason
+from tests.pipes import Nature
+from tests.relays.relaying import MIB, RelayTests, noise
+from tests.relays.test_over_sockets import OverSockets
+from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
+
+
+class WithinTls(OverSockets):
+    """What TLS adds to what every relay over sockets does."""
+
+    tls = (True, True)
+    kind: type[TlsSocketWorld] = TlsRelayWorld
+    #: Records that their receiver's end has cut up lie in user space, too.
+    BOUND = 3 * MIB
+
+    def world(self, **nature):
+        return self.kind(self, tls=self.tls, **nature)
+
+    def client_owner(self, world):
+        return world.relay.client
+
+    def test_the_bytes_on_the_wire_are_not_the_plaintext(self):
+        world = self.linked()
+        world.client.write(b"a secret that nobody reads")
+        world.upstream.write(b"a secret that nobody reads")
+        world.settle()
+        for end in world.ends:
+            self.assertEqual(end.received, b"a secret that nobody reads")
+            self.assertNotIn(b"secret", end.below.received)
+
+    def test_a_fin_without_a_close_notify_is_passed_on_as_a_cut(self):
+        """Truncation: what was to come is missing, and nobody may take what there is for the whole."""
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            if not self.tls[index]:
+                continue
+            world = self.linked()
+            cut, other = ((world.client, world.upstream), (world.upstream, world.client))[index]
+            cut.write(b"half of it")
+            world.settle()
+            cut.below.fin()
+            self.assert_over(world, reason)
+            self.assertEqual(other.received, b"half of it")
+            self.assertTrue(other.was_reset)
+            self.assertFalse(other.ended)
+            world.assert_nothing_is_left(self)
+
+    def test_what_is_no_tls_is_passed_on_as_a_cut(self):
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            if not self.tls[index]:
+                continue
+            world = self.linked()
+            (world.client, world.upstream)[index].below.write(b"GET / HTTP/1.0\r\n\r\n")
+            self.assert_over(world, reason)
+            self.assertTrue((world.upstream, world.client)[index].was_reset)
+            world.assert_nothing_is_left(self)
+
+
+class TlsRelayTests(WithinTls, SynchronousTestCase):
+    def test_a_fault_of_our_own_ends_both_sides(self):
+        world = self.linked()
+        world.relay.client.failed(Failure(ValueError()))
+        self.assert_over(world, CloseReason.ERROR)
+        self.assertTrue(world.client.was_reset)
+        world.assert_nothing_is_left(self)
+
+
+class TlsRelayToPlainTests(WithinTls, SynchronousTestCase):
+    tls = (True, False)
+
+
+class TlsRelayFromPlainTests(WithinTls, SynchronousTestCase):
+    tls = (False, True)
+
+
+class TlsTransportOverStreamsTests(WithinTls, SynchronousTestCase):
+    kind = TlsSocketWorld
+
+    def client_owner(self, world):
+        return world.near[0].transport.lower.transport
+
+
+class TlsTransportInMemoryTests(RelayTests, SynchronousTestCase):
+    NARROW: ClassVar = {"window": 16 * 1024}
+    BOUND = 512 * 1024
+
+    def world(self, **nature):
+        return TlsMemoryWorld(self, Nature(**nature))
+
+    def test_a_chunk_that_comes_after_the_pause_is_taken(self):
+        world = self.linked(window=16 * 1024, late=True)
+        answer = noise(MIB)
+        world.client.reading = False
+        world.upstream.write(answer)
+        world.settle()
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, answer)
+
+    def test_a_fin_without_a_close_notify_is_passed_on_as_a_cut(self):
+        world = self.linked()
+        world.client.write(b"half of it")
+        world.settle()
+        world.client.below.fin()
+        self.assert_over(world, CloseReason.CLIENT_RESET)
+        self.assertEqual((world.upstream.received, world.upstream.ended), (b"half of it", False))
+        self.assertTrue(world.upstream.was_reset)
+
+
+class OldTlsRelayTests(SynchronousTestCase):
+    """TLS 1.2, where close_notify goes both ways as in 1.3, but sessions and keys are another matter."""
+
+    def test_both_ways_and_to_the_end(self):
+        class Old(TlsRelayWorld):
+            version = SSL.TLS1_2_VERSION
+
+        world = Old(self)
+        world.link()
+        up, down = noise(MIB, 1), noise(MIB, 2)
+        world.client.write(up)
+        world.upstream.write(down)
+        world.settle()
+        world.client.fin()
+        world.upstream.fin()
+        world.settle()
+        self.assertEqual((world.upstream.received, world.client.received), (up, down))
+        self.assertEqual(world.outcome, [CloseReason.NORMAL])
+        self.assertEqual((world.record.bytes_received, world.record.bytes_sent), (MIB, MIB))
+        world.assert_nothing_is_left(self)

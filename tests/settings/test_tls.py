@@ -1,0 +1,355 @@
+"""TLS in a configuration: what it is compiled to, and for what it is refused, with file, line, key and reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, pkcs12
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.model.plan import CertificatePlan, ClientAuthPlan, ProxyPlan
+from smartproxy.settings import Settings
+from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.profiles import PROFILES
+from tests.settings.spellings import as_json, folder, route
+from tests.tls.made import DAY, PEM, Authority, key, key_pem
+
+CA = Authority()
+LEAF = CA.leaf("a.example")
+RSA = CA.leaf("a.example", kind="rsa")
+
+
+class FileCase(SynchronousTestCase):
+    """A directory with a configuration, and files beside it."""
+
+    def setUp(self) -> None:
+        self.folder = folder(self)
+        self.write("a.pem", LEAF.pem)
+        self.write("a.key", LEAF.key_pem)
+        self.write("ca.pem", CA.pem)
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def load(
+        self, of_route: Any = None, /, *, targets: Any = None, match: Any = None, **top: Any
+    ) -> Settings:
+        action: dict[str, Any] = {} if of_route is None else {"tls": of_route}
+        if targets is not None:
+            action["targets"] = targets
+        value = {**top, "routes": [route(action=action, match=match)]}
+        return Settings.load(self.write("proxy.json", as_json(value)))
+
+    def plan(self, *args: Any, **options: Any) -> ProxyPlan:
+        return self.load(*args, **options).compile()
+
+    def terminated(self, certificate: Any = None, **tls: Any) -> Any:
+        """The plan of a route that shows ``certificate``."""
+        shown = {} if certificate is None else {"certificate": certificate}
+        return self.plan({"mode": "terminate", **shown, **tls}).routes[0].tls
+
+    def refused(self, *args: Any, **options: Any) -> list[str]:
+        """Every problem, less the name of the file."""
+        raised = self.assertRaises(ConfigurationError, self.load, *args, **options)
+        file = str(self.folder / "proxy.json")
+        return [problem.removeprefix(f"{file}:").partition(": ")[2] for problem in raised.problems]
+
+    def refused_certificate(self, certificate: Any, **tls: Any) -> list[str]:
+        return [
+            problem.removeprefix("routes[0].action.tls.").replace(f"{self.folder}/", "")
+            for problem in self.refused({"mode": "terminate", "certificate": certificate, **tls})
+        ]
+
+
+FILES = {"certFile": "a.pem", "keyFile": "a.key"}
+
+
+class CertificateTests(FileCase):
+    def same(self, plan: CertificatePlan, leaf: Any = LEAF) -> None:
+        self.assertEqual((plan.chain, plan.key), (leaf.pem, leaf.key_pem))
+
+    def test_two_files_relative_to_the_configuration(self) -> None:
+        [made] = self.terminated(FILES).certificates
+        self.same(made)
+        self.assertEqual(made.files, (str(self.folder / "a.pem"), str(self.folder / "a.key")))
+        self.assertEqual(made.source, str(self.folder / "a.pem"))
+
+    def test_one_file_with_both(self) -> None:
+        self.write("both.pem", LEAF.key_pem + LEAF.pem)
+        self.same(self.terminated({"certFile": "both.pem"}).certificates[0])
+
+    def test_inline(self) -> None:
+        [made] = self.terminated({"cert": LEAF.pem.decode(), "key": LEAF.key_pem.decode()}).certificates
+        self.same(made)
+        self.assertEqual(made.files, ())
+
+    def test_pkcs12_with_and_without_a_passphrase(self) -> None:
+        for secret, how in ((None, NoEncryption()), (b"x", BestAvailableEncryption(b"x"))):
+            held = pkcs12.serialize_key_and_certificates(b"a", LEAF.key, LEAF.certificate, None, how)
+            self.write("a.p12", held)
+            self.write("secret", b"x\n")
+            more = {"passphraseFile": "secret"} if secret else {}
+            self.same(self.terminated({"pkcs12File": "a.p12", **more}).certificates[0])
+
+    def test_an_encrypted_key(self) -> None:
+        self.write("a.key", key_pem(LEAF.key, b"open sesame"))
+        self.write("secret", b"open sesame\n")
+        self.same(self.terminated({**FILES, "passphraseFile": "secret"}).certificates[0])
+        self.patch(os, "environ", {**os.environ, "KEY_SECRET": "open sesame"})
+        self.same(self.terminated({**FILES, "passphraseEnv": "KEY_SECRET"}).certificates[0])
+
+    def test_a_list_of_kinds(self) -> None:
+        self.write("rsa.pem", RSA.key_pem + RSA.pem)
+        first, second = self.terminated([FILES, {"certFile": "rsa.pem"}]).certificates
+        self.same(first)
+        self.same(second, RSA)
+
+    def test_self_signed_is_for_the_domains_of_the_route(self) -> None:
+        made = self.plan(
+            {"mode": "terminate", "certificate": "selfSigned"},
+            match={"domains": ["A.example", "*.b.example"]},
+        )
+        [plan] = made.routes[0].tls.certificates
+        self.assertTrue(plan.self_signed)
+        self.assertEqual(Certificate(plan).names, ("a.example", "*.b.example"))
+
+    def test_a_callable_in_python(self) -> None:
+        def choose(_name: str | None) -> None: ...
+
+        made = Settings.model_validate(
+            {"routes": [route(action={"tls": {"mode": "terminate", "certificate": choose}})]}
+        )
+        self.assertIs(made.compile().routes[0].tls.certificate_for, choose)
+
+    def test_a_plan_does_not_show_its_key(self) -> None:
+        self.assertNotIn("PRIVATE", repr(self.terminated(FILES)))
+
+    def test_files_are_read_again_when_asked(self) -> None:
+        [made] = self.terminated(FILES).certificates
+        newer = CA.leaf("a.example", end=60 * DAY)
+        self.write("a.pem", newer.pem)
+        self.write("a.key", newer.key_pem)
+        self.same(made.reread(), newer)
+
+
+class RefusedCertificateTests(FileCase):
+    def test_a_file_that_is_missing(self) -> None:
+        self.assertEqual(
+            self.refused_certificate({"certFile": "no.pem", "keyFile": "a.key"}),
+            ["certificate.certFile: no.pem: cannot be read: No such file or directory"],
+        )
+
+    def test_its_line_is_told(self) -> None:
+        text = (
+            "routes:\n- name: web\n  match: {ports: 443}\n  action:\n    targets: [{host: h, port: 1}]\n"
+            "    tls:\n      mode: terminate\n      certificate:\n        certFile: a.pem\n        keyFile: no.key\n"
+        )
+        file, missing = self.write("proxy.yaml", text), self.folder / "no.key"
+        raised = self.assertRaises(ConfigurationError, Settings.load, file)
+        [problem] = raised.problems
+        place = f"{file}:10: routes[0].action.tls.certificate.keyFile: {missing}: "
+        self.assertEqual(problem, f"{place}cannot be read: No such file or directory")
+
+    def test_a_key_that_does_not_fit(self) -> None:
+        self.write("a.key", key_pem(key("ec", 1)))
+        self.assertEqual(
+            self.refused_certificate(FILES), ["certificate.keyFile: does not fit the certificate a.pem"]
+        )
+
+    def test_a_chain_upside_down(self) -> None:
+        made = Authority("middle", above=CA).leaf("a.example")
+        self.write("a.pem", b"".join(reversed([made.pem[: made.pem.index(b"-----END") + 26], CA.pem])))
+        [problem] = self.refused_certificate(FILES)
+        self.assertIn("the certificate of the key must come first", problem)
+
+    def test_expired_and_not_yet_valid(self) -> None:
+        for times, why in (
+            ({"start": -9 * DAY, "end": -DAY}, "expired on "),
+            ({"start": DAY}, "is not valid before "),
+        ):
+            self.write("a.pem", CA.leaf("a.example", **times).pem)
+            [problem] = self.refused_certificate(FILES)
+            self.assertTrue(problem.startswith(f"certificate.certFile: a.pem: {why}"), problem)
+
+    def test_a_weak_key(self) -> None:
+        weak = CA.leaf("a.example", kind="weak")
+        self.write("a.pem", weak.pem)
+        self.write("a.key", weak.key_pem)
+        self.assertEqual(
+            self.refused_certificate(FILES),
+            ["certificate.certFile: a.pem: has an RSA key of 1024 bits; 2048 are the least"],
+        )
+
+    def test_what_is_no_certificate_and_no_key(self) -> None:
+        self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        for certificate, problem in (
+            ({"certFile": "x.pem"}, "certificate.certFile: x.pem: holds no certificate in PEM, or a malformed one"),
+            ({"certFile": "a.pem"}, "certificate.certFile: a.pem: holds no private key in PEM"),
+            ({"certFile": "a.pem", "keyFile": "x.pem"}, "certificate.keyFile: x.pem: holds no private key in PEM"),
+            ({"pkcs12File": "a.pem"},
+             "certificate.pkcs12File: a.pem: cannot be opened: it has a passphrase, or is no PKCS#12"),
+        ):  # fmt: skip
+            self.assertEqual(self.refused_certificate(certificate), [problem])
+
+    def test_a_passphrase_that_is_missing_or_wrong(self) -> None:
+        self.write("a.key", key_pem(LEAF.key, b"open sesame"))
+        self.write("secret", b"open barley")
+        for more, problem in (
+            ({}, "certificate.keyFile: a.key: is encrypted; name its passphrase with passphraseFile or passphraseEnv"),
+            ({"passphraseFile": "secret"}, "certificate.keyFile: a.key: cannot be decrypted with this passphrase"),
+            ({"passphraseEnv": "NOT_SET_ANYWHERE"}, "certificate.passphraseEnv: is not set in the environment"),
+        ):  # fmt: skip
+            self.assertEqual(self.refused_certificate({**FILES, **more}), [problem])
+
+    def test_a_passphrase_for_a_key_that_needs_none_does_no_harm(self) -> None:
+        self.write("secret", b"x")
+        self.assertEqual(len(self.terminated({**FILES, "passphraseFile": "secret"}).certificates), 1)
+
+    def test_keys_that_do_not_go_together(self) -> None:
+        for certificate, problem in (
+            ({}, "certificate: must have one of certFile, cert and pkcs12File"),
+            (
+                {"certFile": "a.pem", "cert": "x"},
+                "certificate: must have one of certFile, cert and pkcs12File",
+            ),
+            ({"cert": "x"}, "certificate.key: is required with cert"),
+            ({"pkcs12File": "x", "keyFile": "a.key"}, "certificate.keyFile: has no meaning without certFile"),
+        ):
+            self.assertIn(problem, self.refused_certificate(certificate)[0])
+
+    def test_no_certificate_at_all(self) -> None:
+        self.assertEqual(
+            self.refused({"mode": "terminate"}),
+            ["routes[0].action.tls.certificate: is required where there is no tls.certificates"],
+        )
+
+    def test_a_route_that_is_not_enabled_needs_no_files(self) -> None:
+        off = route("off", action={"tls": {"mode": "terminate", "certificate": {"certFile": "no.pem"}}})
+        value = {"routes": [route(), {**off, "enabled": False}]}
+        Settings.load(self.write("proxy.json", as_json(value))).compile()
+
+
+class DirectoryTests(FileCase):
+    def store(self, **tls: Any) -> Any:
+        return self.plan({"mode": "terminate"}, tls={"certificates": "certs", **tls}).tls
+
+    def test_every_pair_is_found_whatever_it_is_called(self) -> None:
+        middle = Authority("middle", above=CA)
+        live = middle.leaf("live.example", kind="rsa")
+        only = live.certificate.public_bytes(PEM)
+        self.write("certs/live/live.example/cert.pem", only)
+        self.write("certs/live/live.example/chain.pem", middle.pem)
+        self.write("certs/live/live.example/fullchain.pem", live.pem)
+        self.write("certs/live/live.example/privkey.pem", live.key_pem)
+        self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
+        self.write("certs/README", b"not a certificate")
+        self.write("certs/.hidden/x.pem", b"-----BEGIN CERTIFICATE-----")
+        found = {Certificate(plan).names: len(Certificate(plan).chain) for plan in self.store().certificates}
+        self.assertEqual(found, {("a.example",): 1, ("live.example",): 2})
+
+    def test_the_newest_of_one_key_is_taken_and_other_names_stay(self) -> None:
+        self.write("certs/key.pem", LEAF.key_pem)
+        self.write("certs/old.pem", LEAF.pem)
+        self.write("certs/new.pem", CA.leaf("a.example", end=60 * DAY).pem)
+        self.write("certs/other.pem", CA.leaf("b.example").pem)
+        found = sorted(Path(plan.source).name for plan in self.store().certificates)
+        self.assertEqual(found, ["new.pem", "other.pem"])
+
+    def test_what_cannot_be_used_is_told_each_with_its_file(self) -> None:
+        self.write("certs/a.pem", LEAF.pem)
+        self.write(
+            "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
+        )
+        self.write("certs/c.key", key_pem(key("ec", 2), b"x"))
+        told = "\n".join(self.refused({"mode": "terminate"}, tls={"certificates": "certs"}))
+        self.assertIn("certs/a.pem: there is no key for it", told)
+        self.assertIn("certs/b.pem: expired on ", told)
+        self.assertIn("certs/c.key: is encrypted", told)
+
+    def test_a_directory_that_is_none(self) -> None:
+        [problem] = self.refused({"mode": "terminate"}, tls={"certificates": "certs"})
+        self.assertEqual(problem, f"tls.certificates: {self.folder}/certs: is not a directory")
+
+    def test_an_empty_one_is_a_warning(self) -> None:
+        (self.folder / "certs").mkdir()
+        [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
+        self.assertIn('tls.certificates: holds no certificate (got "certs")', warning)
+
+    def test_the_default_must_be_carried_by_one_of_them(self) -> None:
+        self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
+        self.assertEqual(self.store(default="A.example").default, "a.example")
+        self.assertEqual(
+            self.refused({"mode": "terminate"}, tls={"certificates": "certs", "default": "b.example"}),
+            ['tls.default: is carried by no certificate (got "b.example")'],
+        )
+
+
+class OptionTests(FileCase):
+    def test_profile_and_version_are_inherited(self) -> None:
+        usual = self.terminated(FILES)
+        self.assertEqual((usual.min_version, usual.ciphers), ("1.2", PROFILES["intermediate"].ciphers))
+        made = self.plan({"mode": "terminate", "certificate": FILES}, tls={"profile": "modern"})
+        self.assertEqual(made.routes[0].tls.min_version, "1.3")
+        made = self.plan({"mode": "terminate", "certificate": FILES}, tls={"minVersion": "1.3"})
+        self.assertEqual(made.routes[0].tls.min_version, "1.3")
+        both = self.plan(
+            {"mode": "terminate", "certificate": FILES, "profile": "intermediate"}, tls={"profile": "modern"}
+        )
+        self.assertEqual(both.routes[0].tls.min_version, "1.2")
+
+    def test_ciphers_of_ones_own_go_in_their_order(self) -> None:
+        made = self.terminated(FILES, profile={"ciphers": "ECDHE-ECDSA-AES256-GCM-SHA384"})
+        self.assertEqual((made.ciphers, made.own_order), ("ECDHE-ECDSA-AES256-GCM-SHA384", True))
+        self.assertEqual(
+            self.refused_certificate(FILES, profile={"ciphers": "NONE-OF-THIS"}),
+            ['profile.ciphers: has none that OpenSSL knows (got "NONE-OF-THIS")'],
+        )
+        self.assertEqual(
+            self.refused_certificate(FILES, profile={"ciphersuites": "x"}),
+            ['profile.ciphersuites: has none that OpenSSL knows (got "x")'],
+        )
+
+    def test_modern_is_tls_1_3(self) -> None:
+        self.assertEqual(
+            self.refused_certificate(FILES, profile="modern", minVersion="1.2"),
+            ['minVersion: is 1.3 for profile "modern" (got 1.2)'.replace("got 1.2", 'got "1.2"')],
+        )
+
+    def test_client_certificates(self) -> None:
+        self.write("crl.pem", CA.crl(LEAF))
+        auth = {"mode": "require", "ca": "ca.pem", "crl": "crl.pem", "match": ["CN:robot"]}
+        made = self.terminated(FILES, clientAuth=auth).client_auth
+        self.assertEqual(
+            made, ClientAuthPlan(True, CA.pem, (self.folder / "crl.pem").read_bytes(), ("CN:robot",))
+        )
+        made = self.terminated(FILES, clientAuth={"mode": "request", "ca": "ca.pem"}).client_auth
+        self.assertEqual(made, ClientAuthPlan(False, CA.pem))
+        self.assertIsNone(self.terminated(FILES, clientAuth={"mode": "none"}).client_auth)
+
+    def test_client_certificates_that_cannot_work(self) -> None:
+        self.write("crl.pem", Authority("other").crl())
+        self.write("old.pem", CA.crl(end=-DAY))
+        for auth, problem in (
+            ({"ca": "ca.pem"}, 'clientAuth.ca: has no meaning for mode "none"'),
+            ({"mode": "require"}, 'clientAuth.ca: is required for mode "require"'),
+            ({"mode": "request", "match": ["CN:x"]}, "clientAuth.match: has no meaning without ca"),
+            ({"mode": "require", "ca": "a.key"}, "clientAuth.ca: a.key: holds no certificate in PEM"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: holds no revocation"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: holds no list of CN=test"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "old.pem"}, "clientAuth.crl: old.pem: expired on "),
+            ({"mode": "require", "ca": "ca.pem", "match": ["robot"]}, "clientAuth.match[0]: must be a kind and"),
+        ):  # fmt: skip
+            [told] = self.refused_certificate(FILES, clientAuth=auth)
+            self.assertTrue(told.startswith(problem), told)
+
+    def test_warned_of_before_a_certificate_expires(self) -> None:
+        self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem)
+        [warning] = self.load({"mode": "terminate", "certificate": FILES}).warnings()
+        self.assertIn("routes[0].action.tls.certificate: ", warning)
+        self.assertIn("a.pem: expires on ", warning)
