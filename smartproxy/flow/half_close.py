@@ -1,4 +1,4 @@
-"""Ending one direction of a connection: the one place that knows whether a transport can.
+"""Ending a direction of a connection, or cutting it off: the one place that knows what a transport can.
 
 A FIN ends one direction of a TCP connection and leaves the other. TLS as Twisted speaks it cannot do that
 (``loseWriteConnection`` on a TLS transport reaches the raw socket below it, twisted#5341, and cuts the
@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
+
+
+class BrokenOff(ConnectionLost):
+    """A peer has closed without the end that its protocol has: what it has said may not be the whole."""
 
 
 def can_half_close(transport: Any) -> bool:
@@ -34,3 +39,16 @@ def end_output(transport: Any) -> None:
         transport.loseWriteConnection()
     else:
         transport.loseConnection()
+
+
+def cut_output(transport: Any) -> None:
+    """End the connection so that nobody takes what was sent for the whole.
+
+    TLS has a way for that, behind everything that was written: an end without close_notify. Without TLS there is
+    only the RST, which goes before what the kernel has not sent yet.
+    """
+    own = getattr(transport, "cut_output", None)
+    if own is not None:
+        own()
+    else:
+        transport.abortConnection()

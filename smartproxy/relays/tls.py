@@ -10,13 +10,16 @@ that is not written yet is at most one turn's.
 
 Each direction ends by itself: with a close_notify on a side with TLS, with a FIN on one without. A FIN
 where a close_notify was due is a cut, and is passed on as one: what was to come is missing, and the
-other side must not take what it has for the whole.
+other side must not take what it has for the whole. But it gets what there is: the cut comes behind the last byte
+that was said (:meth:`TlsRelay.cut`), as a FIN without close_notify on a side with TLS, as a RST on one without.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -27,7 +30,7 @@ from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 from smartproxy.flow.stream import Detached, reset
 from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
-from smartproxy.tls.channel import CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel, TlsFailed
+from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel, TlsFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,19 +41,24 @@ if TYPE_CHECKING:
 
 #: Chunks a turn and direction: at most 1 MiB before the others have their turn.
 _TURNS = 16
+#: linux/sockios.h: how many bytes of a TCP connection have never been sent.
+_SIOCOUTQNSD = 0x894B
+#: tcp(7) has it from Linux 3.12 on; Python's socket module from 3.12 on.
+_TCP_NOTSENT_LOWAT = 25
 
 
 class _Side:
     """One socket, with its TLS if it has any, and what waits to be written to it.
 
     :ivar count: told how many bytes of plaintext were handed to this side, and when.
+    :ivar inside: whether the channel may hold plaintext, for which no event will come.
     :ivar ended: its direction has ended, in order. :ivar finished: it has been told of the other's end.
     :ivar deaf: it takes no more. :ivar was_reset: by a RST with no FIN before it.
     """
 
     __slots__ = (
-        "channel", "count", "deaf", "ended", "fin_seen", "finished", "peer", "pending", "readable", "relay", "sock",
-        "was_reset", "writable",
+        "channel", "count", "deaf", "ended", "fin_seen", "finished", "inside", "peer", "pending", "readable",
+        "relay", "sock", "was_reset", "writable",
     )  # fmt: skip
 
     peer: _Side
@@ -66,7 +74,8 @@ class _Side:
         self.sock = given.sock
         self.channel = channel
         self.count = count
-        self.readable = True  # the channel may hold what came behind the handshake
+        self.readable = given.readable
+        self.inside = channel is not None  # it may hold what came behind the handshake
         self.writable = True
         self.fin_seen = given.fin_seen
         self.ended = False
@@ -77,6 +86,9 @@ class _Side:
 
     def ready(self, events: int) -> None:
         """The poller's word: the socket has changed."""
+        if self.relay.cutting is not None:
+            self._ready_to_be_cut(events)
+            return
         if events & WRITABLE and not self.writable:
             self.writable = True
             if self.flush():
@@ -88,6 +100,12 @@ class _Side:
             self.pump()
         if events & BROKEN and not self.relay.over:
             self.relay.broken(self)
+
+    def _ready_to_be_cut(self, events: int) -> None:
+        """Nothing is read any more, of either side; what one of them says now has nowhere to go."""
+        if self.relay.cutting is self:
+            self.writable = True
+            self.relay.cut_off(self, lost=bool(events & BROKEN))
 
     def failed(self, why: Failure) -> None:
         """A fault of ours."""
@@ -102,14 +120,21 @@ class _Side:
             if self.ended:
                 other.finish()
                 return
-            if not self.readable or other.finished:
+            if other.finished or not (self.readable or self.inside):
                 return
             got = self._take()
-            if got and not self.relay.over:
+            if got:
                 other.put(got)
-            if self.relay.over:
+            if self.relay.over or self.relay.cutting is not None:
                 return
-        self.relay.poller.rearm(self.sock.fileno())
+        if self.inside or self.ended:
+            self.relay.poller.soon(self._go_on)  # no event would come for that
+        else:
+            self.relay.poller.rearm(self.sock.fileno())
+
+    def _go_on(self) -> None:
+        if not self.relay.over and self.relay.cutting is None:
+            self.pump()
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -118,22 +143,21 @@ class _Side:
         channel = self.channel
         if channel is None:
             return self._receive(PLAIN_VIEW, PLAIN)
+        if not self.inside:
+            came = self._receive(CIPHER_VIEW, PLAIN)
+            if not came:
+                return 0
+            channel.feed_shared(came)
         try:
             got = channel.read()
-            if not got and not channel.ended:
-                came = self._receive(CIPHER_VIEW, PLAIN)
-                if came:
-                    channel.feed_shared(came)
-                    got = channel.read()
-                    self._send_output()  # a change of keys wants an answer
         except TlsFailed:
             self._send_output()  # the alert that says why
             self.relay.broken(self)
             return 0
-        if channel.ended:
-            self.ended = not got
-        if got == PLAIN or (channel.ended and got):
-            self.readable = True  # there is more in the channel, or its end: no event will come for that
+        self.inside = got == PLAIN
+        self.ended = channel.ended
+        if not got:
+            self._send_output()  # what came may want an answer: a change of keys, a renegotiation
         return got
 
     def _receive(self, into: memoryview, room: int) -> int:
@@ -173,18 +197,28 @@ class _Side:
             self._send_output()
         self.count(got, self.relay.poller.now)
 
-    def write(self, data: bytes) -> None:
-        """The same for a few bytes, not counted."""
+    def greet(self, header: bytes, held: bytes) -> None:
+        """Write what goes before everything else; ``header`` is not counted.
+
+        A header stands before the TLS of a target, if it has any, and so has been sent to one that does.
+        """
+        first = header + held
         if self.channel is None:
-            self._send(data)
-        elif data:
-            self.channel.write(data, len(data))
-            self._send_output()
+            if first:
+                self._send(first)
+        else:
+            if first:
+                self.channel.write(first, len(first))
+            self._send_output()  # the end of the handshake is in it, too
+        if held:
+            self.count(len(held), self.relay.poller.now)
 
     def _send_output(self) -> None:
         channel = self.channel
         while channel is not None and (ready := channel.output()):
             self._send(CIPHER_VIEW[:ready])
+            if ready < CIPHER:
+                return
 
     def _send(self, data: memoryview | bytes) -> None:
         if self.pending:
@@ -239,9 +273,10 @@ class TlsRelay:
     """Two sockets of the poller, relayed through the TLS of either.
 
     :ivar over: whether both sockets have been let go.
+    :ivar cutting: the side that is to be cut off when it has been sent everything.
     """
 
-    __slots__ = ("client", "done", "over", "poller", "record", "upstream")
+    __slots__ = ("_why", "client", "cutting", "done", "over", "poller", "record", "upstream")
 
     def __init__(
         self,
@@ -253,6 +288,8 @@ class TlsRelay:
         self.record = record
         self.poller = poller
         self.over = False
+        self.cutting: _Side | None = None
+        self._why = CloseReason.NORMAL
         self.done: Deferred[CloseReason] = Deferred()
         self.client = _Side(self, *client, record.moved_out)
         self.upstream = _Side(self, *upstream, record.moved_in)
@@ -264,22 +301,17 @@ class TlsRelay:
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
         """See :class:`~smartproxy.interfaces.IRelay`."""
         client, upstream = self.client, self.upstream
-        self._write_first(header, held)
         client.ended = ended
-        if not self.over:
-            client.pump()
-        if not self.over:
-            upstream.pump()
+        upstream.greet(header, held)
+        for side in (client, upstream):
+            if not self.over and self.cutting is None:
+                side.pump()
         return self.done
-
-    def _write_first(self, header: bytes, held: bytes) -> None:
-        """A header stands before the TLS of a target, if it has any, and so has been sent to one that does."""
-        self.upstream.write(header + held)
-        if held:
-            self.record.moved_in(len(held), self.poller.now)
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the kernel has the client's and the upstream's connection no longer."""
+        if self.over:
+            return True, True
         return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
 
     def abort(self, reason: CloseReason) -> None:
@@ -293,21 +325,45 @@ class TlsRelay:
         """A connection was reset, or its TLS is broken: the other is cut."""
         if not self.over:
             reset(side.peer.sock)
-            self._end(CloseReason.CLIENT_RESET if side is self.client else CloseReason.UPSTREAM_RESET)
+            self._end(self._blamed(side))
+
+    def _blamed(self, side: _Side) -> CloseReason:
+        return CloseReason.CLIENT_RESET if side is self.client else CloseReason.UPSTREAM_RESET
 
     def cut(self, side: _Side) -> None:
-        """A FIN without close_notify. Where both have ended but for that, nothing is missing."""
-        if side.finished and not side.deaf:
-            self.complete()
-        else:
-            self.broken(side)
+        """A FIN without close_notify: the other side is cut off when it has got everything.
+
+        Who has been told of the other's end before may close like that: it has heard all, and nothing is missing.
+        """
+        if self.cutting is not None:
+            return
+        self.cutting = side.peer
+        self._why = CloseReason.NORMAL if side.finished and not side.deaf else self._blamed(side)
+        self.record.half_closed()
+        self.cut_off(side.peer)
+
+    def cut_off(self, side: _Side, *, lost: bool = False) -> None:
+        """Go on sending what ``side`` has not been sent yet, and close it then; at once where it is ``lost``.
+
+        What the kernel holds would go with a RST; it reports the socket writable when all of that has been sent.
+        """
+        if not lost:
+            if side.pending and not side.flush():
+                return
+            if _unsent(side.sock):
+                side.sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
+                self.poller.rearm(side.sock.fileno())
+                return
+        if side.channel is None and self._why is not CloseReason.NORMAL:
+            reset(side.sock)
+        self._end(self._why)
 
     def deaf(self, side: _Side, why: OSError) -> None:
         """A side takes no more. What it said before is still delivered: a refusal, often, to a long upload.
 
         The kernel says EPIPE where a FIN had come before the RST: then that is all it had to say.
         """
-        if side.ended or side.finished:
+        if side.ended or side.finished or self.cutting is not None:
             self.broken(side)
             return
         side.finished = side.deaf = side.readable = True
@@ -329,3 +385,12 @@ class TlsRelay:
             self.poller.close(side.sock, side)
         del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)
+
+
+def _unsent(sock: socket.socket) -> int:
+    """How many bytes the kernel has not sent yet, not even once; 0 of a connection that is gone."""
+    try:
+        told: bytes = fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4))
+    except OSError:
+        return 0
+    return int(struct.unpack("i", told)[0])

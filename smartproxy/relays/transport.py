@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import implementer
 
-from smartproxy.flow.half_close import end_output
+from smartproxy.flow.half_close import BrokenOff, cut_output, end_output
 from smartproxy.flow.liveness import transport_gone
 from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
@@ -68,7 +68,7 @@ class _Direction:
     def lost(self, why: Failure) -> None:
         """The source has gone, with everything that was to be written to it."""
         self.lost_ = True
-        self.relay.side_lost(self, clean=bool(why.check(ConnectionDone)))
+        self.relay.side_lost(self, why)
 
 
 @implementer(IRelay)
@@ -111,9 +111,10 @@ class TransportRelay:
 
     def abort(self, reason: CloseReason) -> None:
         """End both sides with a reset."""
-        if self.done.called or self.reason is not CloseReason.NORMAL:
+        if self.done.called:
             return
-        self.reason = reason
+        if self.reason is CloseReason.NORMAL:
+            self.reason = reason
         for direction in (self.inward, self.outward):
             if not direction.lost_:
                 direction.source.transport.abortConnection()
@@ -144,17 +145,21 @@ class TransportRelay:
         del self.inward, self.outward
         self.done.callback(self.reason)
 
-    def side_lost(self, gone: _Direction, *, clean: bool) -> None:
+    def side_lost(self, gone: _Direction, why: Failure) -> None:
         """A connection has gone. If it had more to say or to hear, the other is cut off, not ended."""
         other = self.outward if gone is self.inward else self.inward
         if other.lost_:
             self._over()
             return
         other.source.transport.unregisterProducer()
-        if clean:
+        if why.check(ConnectionDone):
             # Both have ended; or they did so at once, as in TLS. What was said is delivered before the close.
             other.source.transport.loseConnection()
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
-        other.source.transport.abortConnection()
+        if why.check(BrokenOff):
+            self.record.half_closed()
+            cut_output(other.source.transport)
+        else:
+            other.source.transport.abortConnection()

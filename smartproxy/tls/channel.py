@@ -7,17 +7,20 @@
 
 Everything large goes through two buffers that all channels share, because no turn is ever interrupted by
 another: a fresh object for every record would cost half as much again as the encryption. pyOpenSSL makes
-one in each of its calls (``recv_into`` and ``bio_read`` alike), so the four calls of the byte path go to the
-OpenSSL beneath it. This module is the only one that knows how, and setup.cfg pins the versions that it knows;
-whatever is not on the byte path is pyOpenSSL's.
+one in each of its calls (``recv_into`` and ``bio_read`` alike), and an exception for each time that there is
+nothing; so the calls that are made for every connection go to the OpenSSL beneath it. This module is the only one
+that knows how, and setup.cfg pins the versions that it knows; whatever is seldom called is pyOpenSSL's.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -26,10 +29,10 @@ RECORD = 16 * 1024
 #: Plaintext moved in one go: four records, for one system call on either side.
 PLAIN = 4 * RECORD
 #: Room for as much ciphertext: a record adds at most 256 bytes (RFC 8446, 5.2), and a few come unasked.
-_CIPHER = PLAIN + 16 * 1024
+CIPHER = PLAIN + 16 * 1024
 
 _plain = bytearray(PLAIN)
-_cipher = bytearray(_CIPHER)
+_cipher = bytearray(CIPHER)
 _plain_at = ffi.from_buffer(_plain)
 _cipher_at = ffi.from_buffer(_cipher)
 
@@ -71,21 +74,45 @@ class Channel:
 
         :raises TlsFailed: where it cannot succeed. There may be an alert in the output.
         """
-        try:
-            self.connection.do_handshake()
-        except SSL.WantReadError:
+        result = lib.SSL_do_handshake(self._ssl)
+        if result == 1:
+            return True
+        if lib.SSL_get_error(self._ssl, result) == lib.SSL_ERROR_WANT_READ:
             return False
+        inside: Any = self.connection
+        try:
+            inside._raise_ssl_error(self._ssl, result)  # noqa: SLF001 - what a callback has raised, it kept
         except SSL.Error as failed:
             raise TlsFailed(_told(failed)) from failed
-        return True
+        raise TlsFailed("the handshake stands still")
 
     @property
     def resumed(self) -> bool:
         """Whether the handshake took up a former session. pyOpenSSL has no word for it."""
         return bool(lib.SSL_session_reused(self._ssl))
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the peer waits for what our end of the handshake, which is done, has put into the output.
+
+        A server's end of TLS 1.2 may be the Finished; in TLS 1.3 there are only tickets. A client's end is a Finished, and a
+        server that speaks first does wait for it, but whoever goes on has it sent at once.
+        """
+        return bool(lib.SSL_version(self._ssl) != SSL.TLS1_3_VERSION)
+
+    @property
+    def version(self) -> str:
+        """What is spoken, as ``TLSv1.3``."""
+        return _named(_versions, lib.SSL_version(self._ssl), self.connection.get_protocol_version_name)
+
+    @property
+    def cipher(self) -> str:
+        """The cipher suite, by OpenSSL's name for it."""
+        at = int(ffi.cast("uintptr_t", lib.SSL_get_current_cipher(self._ssl)))
+        return _named(_ciphers, at, lambda: self.connection.get_cipher_name() or "")
+
     def read(self) -> int:
-        """Decrypt into :data:`PLAIN_VIEW`; how many bytes. 0: there are none yet, or never will be.
+        """Decrypt into :data:`PLAIN_VIEW`; how many bytes. Fewer than :data:`PLAIN`: there are no more yet, or never will be.
 
         :raises TlsFailed: where what came is no TLS.
         """
@@ -107,16 +134,18 @@ class Channel:
         self._encrypt(_plain_at, count)
 
     def output(self) -> int:
-        """Move what is to be sent into :data:`CIPHER_VIEW`; how many bytes. Ask until there are none."""
-        got: int = lib.BIO_read(self._from, _cipher_at, _CIPHER)
+        """Move what is to be sent into :data:`CIPHER_VIEW`; how many bytes. Fewer than :data:`CIPHER`: that was all."""
+        got: int = lib.BIO_read(self._from, _cipher_at, CIPHER)
         return max(got, 0)
 
     def take_output(self) -> bytes:
         """All that is to be sent, where it is little: of a handshake, or the end."""
-        taken = []
+        taken = b""
         while got := self.output():
-            taken.append(bytes(CIPHER_VIEW[:got]))
-        return b"".join(taken)
+            taken += CIPHER_VIEW[:got]
+            if got < CIPHER:
+                break
+        return taken
 
     def say_end(self) -> None:
         """Put our close_notify into the output. The peer may go on (RFC 8446, 6.1)."""
@@ -141,6 +170,18 @@ class Channel:
             self.ended = True
         elif code not in (lib.SSL_ERROR_WANT_READ, lib.SSL_ERROR_WANT_WRITE):
             raise TlsFailed(_queued())
+
+
+#: The names of versions and ciphers, by what OpenSSL has for them: a few, and each is the same for ever.
+_versions: dict[int, str] = {}
+_ciphers: dict[int, str] = {}
+
+
+def _named(known: dict[int, str], number: int, ask: Callable[[], str]) -> str:
+    name = known.get(number)
+    if name is None:
+        name = known[number] = ask()
+    return name
 
 
 def _told(failed: SSL.Error) -> str:

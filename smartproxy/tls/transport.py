@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.flow.half_close import end_output
+from smartproxy.flow.half_close import BrokenOff, end_output
 from smartproxy.tls.channel import PLAIN_VIEW, Channel, TlsFailed
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class TlsTransport:
     def input_ended(self) -> None:
         """A FIN has come. Without a close_notify before it, what was to come is missing."""
         if not self._told_end:
-            self._cut(Failure(ConnectionLost("the peer ended TLS without saying so")))
+            self._cut(Failure(BrokenOff("the peer ended TLS without saying so")))
 
     def output_ended(self) -> None:
         """Our FIN has gone out, behind our close_notify: the upper side has heard of its end already."""
@@ -140,6 +140,12 @@ class TlsTransport:
         self.end_output()
         if self._told_end:
             end_output(self.lower.transport)
+        self.lower.transport.loseConnection()
+
+    def cut_output(self) -> None:
+        """End both directions behind what was written, without a close_notify: as something that broke off."""
+        self._said_end = True
+        self.lower.transport.unregisterProducer()
         self.lower.transport.loseConnection()
 
     def abortConnection(self) -> None:

@@ -9,10 +9,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
+from smartproxy.relays import tls
 from tests.pipes import Nature
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
+from tests.tls.ends import TlsEnd
 
 
 class WithinTls(OverSockets):
@@ -28,6 +30,11 @@ class WithinTls(OverSockets):
 
     def client_owner(self, world):
         return world.relay.client
+
+    def assert_cut(self, end) -> None:
+        """It has seen no end in order: no close_notify where it speaks TLS, a RST where it does not."""
+        self.assertFalse(end.ended)
+        self.assertTrue(end.below.ended if isinstance(end, TlsEnd) else end.was_reset)
 
     def test_the_bytes_on_the_wire_are_not_the_plaintext(self):
         world = self.linked()
@@ -50,8 +57,45 @@ class WithinTls(OverSockets):
             cut.below.fin()
             self.assert_over(world, reason)
             self.assertEqual(other.received, b"half of it")
-            self.assertTrue(other.was_reset)
-            self.assertFalse(other.ended)
+            self.assert_cut(other)
+            world.assert_nothing_is_left(self)
+
+    def test_what_was_said_before_a_cut_is_heard_whole(self):
+        """A target that ends TLS without a word has said all that it had to say: whoever reads slowly gets it."""
+        for index in range(2):
+            if not self.tls[index]:
+                continue
+            world = self.linked(**self.NARROW)
+            ends = (world.client, world.upstream)
+            speaker, listener = ends[index], ends[1 - index]
+            listener.reading = False
+            speaker.write(noise(MIB))
+            world.settle()
+            speaker.below.fin()
+            world.settle()
+            self.assertEqual(world.outcome, [])
+            listener.reading = True
+            world.settle()
+            self.assert_same(listener.received, noise(MIB))
+            self.assertEqual(world.outcome, [(CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)[index]])
+            self.assert_cut(listener)
+            world.assert_nothing_is_left(self)
+
+    def test_a_listener_that_never_reads_does_not_keep_what_was_cut(self):
+        for index in range(2):
+            if not self.tls[index]:
+                continue
+            world = self.linked(**self.NARROW)
+            ends = (world.client, world.upstream)
+            ends[1 - index].reading = False
+            ends[index].write(noise(64 * 1024))
+            world.settle()
+            ends[index].below.fin()
+            world.settle()
+            world.relay.abort(CloseReason.HALF_CLOSE_TIMEOUT)
+            world.settle()
+            self.assertEqual(len(world.outcome), 1)
+            ends[1 - index].reading = True
             world.assert_nothing_is_left(self)
 
     def test_what_is_no_tls_is_passed_on_as_a_cut(self):
@@ -66,6 +110,15 @@ class WithinTls(OverSockets):
 
 
 class TlsRelayTests(WithinTls, SynchronousTestCase):
+    def test_an_end_that_came_with_the_last_bytes_of_a_turn_is_not_kept_back(self):
+        """Both have come out of the socket already, so no event would come for the end."""
+        self.patch(tls, "_TURNS", 1)
+        world = self.linked()
+        world.client.connection.send(b"all there is")
+        world.client.fin()
+        world.settle()
+        self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
+
     def test_a_fault_of_our_own_ends_both_sides(self):
         world = self.linked()
         world.relay.client.failed(Failure(ValueError()))
@@ -113,7 +166,7 @@ class TlsTransportInMemoryTests(RelayTests, SynchronousTestCase):
         world.client.below.fin()
         self.assert_over(world, CloseReason.CLIENT_RESET)
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"half of it", False))
-        self.assertTrue(world.upstream.was_reset)
+        self.assertTrue(world.upstream.below.ended)
 
 
 class OldTlsRelayTests(SynchronousTestCase):
