@@ -1,10 +1,11 @@
 """Deadlines from one coarse clock: cheap to set, cheaper to drop, late by at most one tick.
 
-Nearly every deadline of a proxy is dropped long before it is due. So they stand in slots of one tick each,
-by the time at which they are due: setting and dropping one costs the same however many there are and however
-long they are (0.8 microseconds together, where a ``callLater`` and its cancel cost 2.7), and a sweep looks
-only at the slots whose time has come. Ten thousand that are not due cost it nothing. This is the hashed timing
-wheel of Varghese and Lauck (1987), with a dict in place of the circle, so that nothing is ever too far away.
+Nearly every deadline of a proxy is dropped long before it is due, and most before the next tick: those are never put
+anywhere. The others stand in slots of one tick each, by the time at which they are due: setting and dropping one
+costs the same however many there are and however long they are (a ``callLater`` and its cancel cost 2.7
+microseconds), and a sweep looks only at what was set since the last and at the slots whose time has come. Ten
+thousand that are not due cost it nothing. This is the hashed timing wheel of Varghese and Lauck (1987), with a dict
+in place of the circle, so that nothing is ever too far away.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class Deadline:
 
     __slots__ = ("_call", "_slots", "due")
 
-    def __init__(self, due: float, call: Callable[[], object], slots: _Slots) -> None:
+    def __init__(self, due: float, call: Callable[[], object]) -> None:
         self.due = due
         self._call: Callable[[], object] | None = call
-        self._slots = slots
+        self._slots: _Slots | None = None
 
     @property
     def pending(self) -> bool:
@@ -51,12 +52,22 @@ class Deadline:
         """It shall not happen. Dropping twice, or after it has happened, does nothing."""
         if self._call is not None:
             self._call = None
-            number = int(self.due / TICK)
-            slot = self._slots.get(number)
-            if slot is not None:
-                slot.pop(self, None)
-                if not slot:
-                    del self._slots[number]
+            if self._slots is not None:
+                self._leave(self._slots)
+
+    def enter(self, slots: _Slots) -> None:
+        """It was not dropped soon: it gets its place."""
+        if self._call is not None:
+            self._slots = slots
+            slots.setdefault(int(self.due / TICK), {})[self] = None
+
+    def _leave(self, slots: _Slots) -> None:
+        number = int(self.due / TICK)
+        slot = slots.get(number)
+        if slot is not None:
+            slot.pop(self, None)
+            if not slot:
+                del slots[number]
 
     def fire(self) -> None:
         """It happens now."""
@@ -70,6 +81,7 @@ class Deadlines:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
+        self._fresh: list[Deadline] = []
         self._slots: _Slots = {}
         self._first = int(clock.seconds() / TICK)
         self._due: deque[Deadline] = deque()
@@ -90,14 +102,14 @@ class Deadlines:
         if self._going_on is not None:
             self._going_on.cancel()
             self._going_on = None
+        self._fresh.clear()
         self._slots.clear()
         self._due.clear()
 
     def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
         """Call ``call()`` in ``seconds``, or up to a tick later."""
-        due = self._clock.seconds() + seconds
-        deadline = Deadline(due, call, self._slots)
-        self._slots.setdefault(int(due / TICK), {})[deadline] = None
+        deadline = Deadline(self._clock.seconds() + seconds, call)
+        self._fresh.append(deadline)
         return deadline
 
     def sweep(self) -> None:
@@ -107,10 +119,14 @@ class Deadlines:
             self._go_on()
 
     def __len__(self) -> int:
-        return sum(map(len, self._slots.values())) + sum(deadline.pending for deadline in self._due)
+        waiting = sum(deadline.pending for deadlines in (self._fresh, self._due) for deadline in deadlines)
+        return waiting + sum(map(len, self._slots.values()))
 
     def _collect(self, now: float) -> None:
         """Take what is due out of its slots. The slot of this very moment may be due in part."""
+        fresh, self._fresh = self._fresh, []
+        for deadline in fresh:
+            deadline.enter(self._slots)
         last = int(now / TICK)
         for number in self._slots_up_to(last):
             slot = self._slots.pop(number, None)
