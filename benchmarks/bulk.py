@@ -6,9 +6,11 @@ limits the speed. Before the first round, a smaller transfer is read and compare
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,9 @@ _SETTLES_IN = 0.1
 _READ_SIZE = 1 << 20
 #: Bytes that are compared before anything is measured.
 WARM_UP = 64 << 20
+#: Processes of each contestant, which take turns. Two of the very same program differ by up to a tenth for as long as
+#: they live: by where the memory lies that their bytes go through.
+_PROCESSES = 4
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
@@ -42,13 +47,18 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),
         "portforward": fast,
     }
-    running = {key: contestants.start(key, job, stack, directory) for key, job in jobs.items()}
-    for proxy in running.values():
+    running = {
+        key: [contestants.start(key, job, stack, directory) for _ in range(_PROCESSES)]
+        for key, job in jobs.items()
+    }
+    for proxy in itertools.chain(*running.values()):
         check_content(proxy.process.name, _request(proxy.address, WARM_UP))
-    return {key: partial(_cost, proxy, int(0.5 * _GB * scale)) for key, proxy in running.items()}
+    size = int(0.5 * _GB * scale)
+    return {key: partial(_cost, itertools.cycle(several), size) for key, several in running.items()}
 
 
-def _cost(proxy: Running, size: int) -> float:
+def _cost(several: Iterator[Running], size: int) -> float:
+    proxy = next(several)
     before = proxy.process.cpu_ns
     _discard(proxy.address, size)
     time.sleep(_SETTLES_IN)

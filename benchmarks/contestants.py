@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, free_port
 
@@ -177,8 +178,7 @@ def start(key: str, job: Job, stack: ExitStack, directory: Path) -> Running:
 
     :param key: ``NAME`` or ``NAME/VARIANT``; the name is one of ``CONTESTANTS``.
     """
-    place = directory / key.replace("/", "-").replace(" ", "-")
-    place.mkdir()
+    place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
     port = free_port()
     command = CONTESTANTS[key.partition("/")[0]](job, port, place)
     process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS))

@@ -1,13 +1,14 @@
 """Rounds: every contestant by turns, again and again, and the median at the end.
 
 What disturbs a machine lasts for seconds. Contestants take turns within a round, so that a disturbance
-meets them all, and ratios are taken in each round first, and their median after that. A turn goes through
-them as A B C and the next as C B A: whoever comes after the hungriest of them finds cold caches, and it
+meets them all, and ratios are taken in each round first, and their median after that. Each turn goes through
+them in another order, drawn anew: whoever comes after the hungriest of them finds cold caches, and it
 shall not always be the same one.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import sys
 import tempfile
@@ -45,8 +46,7 @@ class Workload:
     """A name, a unit, and how to get everything ready.
 
     :ivar prepare: called with what unwinds afterwards, an empty directory and a scale (1.0: as published).
-    :ivar turns: how often each contestant is measured in a round, whose value is their mean. Even, where
-        the order matters.
+    :ivar turns: how often each contestant is measured in a round, whose value is their mean.
     """
 
     name: str
@@ -74,9 +74,9 @@ def _round(probes: Mapping[str, Probe], turns: int) -> dict[str, float]:
     taken: dict[str, list[float]] = {key: [] for key in probes}
     order = list(probes)
     for _ in range(turns):
+        random.shuffle(order)
         for key in order:
             taken[key].append(_taken(key, probes[key]))
-        order.reverse()
     return {key: statistics.fmean(values) for key, values in taken.items()}
 
 
