@@ -36,6 +36,7 @@ from smartproxy.phases.route import Route
 from smartproxy.phases.secure import Handshakes, Originate, Terminate
 from smartproxy.phases.send_header import SendProxyHeader
 from smartproxy.phases.serve import Serve
+from smartproxy.phases.start_tls import AnswerStartTls, AskForTls
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.routing.table import RouteTable
@@ -89,6 +90,7 @@ class Machinery:
             PollerDialer(self.poller, self.deadlines) if self.poller is not None else ReactorDialer(reactor)
         )
         self.originate = Originate(ClientContexts(), self.deadlines)
+        self.ask_for_tls = AskForTls(self.deadlines)
         self._zombies = (
             ZombieSweep(plan.zombies, self.registry, self.tallies, self.time)
             if plan.zombies is not None
@@ -153,7 +155,12 @@ class Paths:
             plan.trusted, plan.accept_header, plan.header_timeout, deadlines, machinery.tallies
         )
         self._connect = Connect(
-            machinery.dialer, machinery.resolver, machinery.time, machinery.tallies, machinery.originate
+            machinery.dialer,
+            machinery.resolver,
+            machinery.time,
+            machinery.tallies,
+            machinery.originate,
+            machinery.ask_for_tls,
         )
         self._send_proxy_header = SendProxyHeader(_unique())
         self.contexts = ServerContexts(plan, former)
@@ -177,7 +184,12 @@ class Paths:
             clock=machinery.clock,
             admit=self._admit,
             read_proxy_header=self._read_proxy_header,
-            detect=Detect(patience, machinery.deadlines, needed=self.table.needs_first_bytes(address, port)),
+            detect=Detect(
+                patience,
+                machinery.deadlines,
+                needed=self.table.needs_first_bytes(address, port),
+                start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
+            ),
             route=Route(self.table),
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,

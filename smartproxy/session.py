@@ -101,7 +101,9 @@ class Path:
                 return
             linked = await self.connect(routed, partial(self.send_proxy_header, routed, side=client))
             self.timeouts.watch(record, routed.route)
-            outcome = await self.relay(record, side, linked.side, linked.address, linked.header)
+            outcome = await self.relay(
+                record, side, linked.side, linked.address, linked.header, linked.exchanged
+            )
         except Refused as refused:
             outcome = refused.reason
             self._count(refused.reason, record.client.host, refused.detail)

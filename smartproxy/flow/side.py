@@ -143,7 +143,9 @@ class Side(protocol.Protocol):
         """A FIN came while nobody waited for bytes."""
 
     def vanished(self, reason: Failure) -> None:
-        """The connection went before it was linked."""
+        """The connection went before it was linked: whoever waits for its bytes will not get them."""
+        self.ended = True
+        self._answer(Failure(Ended()))
 
     def _answer(self, result: Failure | None) -> None:
         waiting, self._waiting = self._waiting, None

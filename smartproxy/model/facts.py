@@ -57,6 +57,7 @@ class Announced(NamedTuple):
 class Detected(NamedTuple):
     """It is known what the client speaks, as far as some route needed to know.
 
+    :ivar start_tls: whether it asked for TLS first, as PostgreSQL's clients do, and was answered that there is some.
     :ivar secured: what its TLS came to, once that has ended here: then ``protocol`` and ``request`` are what is inside
         of it. The name that it asks for stays the one of its ClientHello, which the certificate was chosen by.
     """
@@ -66,6 +67,7 @@ class Detected(NamedTuple):
     hello: ClientHello | None = None
     request: RequestHead | None = None
     secured: TlsFacts | None = None
+    start_tls: bool = False
 
     @property
     def domain(self) -> str | None:

@@ -191,6 +191,13 @@ class MatchPlan:
         """Whether the first bytes must be seen before this can be answered."""
         return bool(self.domains or self.path is not None or self.methods or self.headers or self.protocol)
 
+    @property
+    def expects_tls(self) -> bool:
+        """Whether it asks for TLS, or for a name that may stand in a ClientHello."""
+        if self.protocol is not None:
+            return self.protocol == "tls"
+        return bool(self.domains) and not (self.path is not None or self.methods or self.headers)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoutePlan:
@@ -222,6 +229,11 @@ class RoutePlan:
     def needs_first_bytes(self) -> bool:
         """Whether the first bytes must be seen: to choose it, or to choose the certificate by the ClientHello."""
         return self.tls is not None or self.match.needs_first_bytes
+
+    @property
+    def expects_tls(self) -> bool:
+        """Whether it has to do with TLS: it ends it, says that it carries it, or asks for what a ClientHello tells."""
+        return self.tls is not None or self.carries_tls or self.match.expects_tls
 
 
 @dataclass(frozen=True, slots=True)

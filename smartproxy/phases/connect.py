@@ -56,21 +56,26 @@ class Begun(Protocol):
 #: Begins TLS on a connection, with the host of that name, within so many seconds.
 Originate: TypeAlias = "Callable[[Side, OriginationPlan, str, float], Awaitable[Begun]]"
 
+#: Asks the host of that name for TLS, as its clients do; how many bytes went to it and came from it.
+AskForTls: TypeAlias = "Callable[[Side, str, float], Awaitable[tuple[int, int]]]"
+
 
 class Connected:
     """A target that has been connected to.
 
     :ivar header: what it is still to be sent before the client's bytes.
+    :ivar exchanged: payload that has gone to it already, and that has come from it, in bytes.
     :ivar over: to be called when the connection is at its end.
     """
 
-    __slots__ = ("address", "header", "over", "side", "target")
+    __slots__ = ("address", "exchanged", "header", "over", "side", "target")
 
     def __init__(self, side: Side, address: Endpoint, target: TargetPlan, header: bytes) -> None:
         self.side = side
         self.address = address
         self.target = target
         self.header = header
+        self.exchanged = (0, 0)
         self.over: Callable[[], None] = _nothing
 
 
@@ -86,7 +91,7 @@ class Connect:
     """Connects to the targets of routes.
 
     :param clock: of the reactor: its ``seconds`` and, to race several addresses, its ``callLater``.
-    :param originate: begins TLS, for those that want it.
+    :param originate: begins TLS, for those that want it. :param ask_for_tls: for those that are to be asked first.
     """
 
     def __init__(
@@ -96,12 +101,14 @@ class Connect:
         clock: IReactorTime,
         tallies: Tallies,
         originate: Originate,
+        ask_for_tls: AskForTls,
     ) -> None:
         self._dialer = dialer
         self._resolver = resolver
         self._clock = clock
         self._tallies = tallies
         self._originate = originate
+        self._ask_for_tls = ask_for_tls
         self._balance: dict[RoutePlan, RoundRobin] = {}
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
@@ -156,16 +163,28 @@ class Connect:
             else:
                 side = await Race(addresses, attempt, self._clock).start()
         connected = Connected(side, side.address, target, header(target))
-        if target.tls is not None:
-            await self._encrypt(connected, target.tls, host, route.timeouts.tls_handshake)
+        if target.tls is not None or routed.detected.start_tls:
+            await self._begin_tls(connected, routed, host)
         return connected
 
-    async def _encrypt(self, connected: Connected, tls: OriginationPlan, host: str, seconds: float) -> None:
-        """Go on within TLS: the header first, for whoever reads it stands before the one that decrypts."""
-        connected.side.transport.write(connected.header)
+    async def _begin_tls(self, connected: Connected, routed: Routed, host: str) -> None:
+        """Go on to where the TLS of the target begins, if it has any.
+
+        A client that asked for TLS has been answered in the target's place. Where its TLS passes through, the
+        target still has to be asked, and its question and the answer are payload. Where it ends here, they
+        were ours; and a target with TLS of its own is asked as the client asked us.
+        """
+        tls, seconds = connected.target.tls, routed.route.timeouts.tls_handshake
+        asked, ended = routed.detected.start_tls, routed.route.tls is not None
+        connected.side.transport.write(connected.header)  # for whoever stands before the one that decrypts
         connected.header = b""
-        begun = await self._originate(connected.side, tls, host, seconds)
-        connected.side, connected.over = begun.side, begun.over
+        if asked and ended and tls is not None:
+            await self._ask_for_tls(connected.side, host, seconds)
+        if tls is not None:
+            begun = await self._originate(connected.side, tls, host, seconds)
+            connected.side, connected.over = begun.side, begun.over
+        if asked and not ended:
+            connected.exchanged = await self._ask_for_tls(connected.side, host, seconds)
 
     def _addresses(self, host: str, route: RoutePlan) -> Deferred[Sequence[str]]:
         """To dial one target takes no longer than the route allows, whatever it is that takes so long."""

@@ -2,27 +2,32 @@
 
 Where no route of a listener asks for more than ports and addresses, nobody waits for the client's first
 bytes, so that protocols in which the server speaks first work. Where one does, the bytes are looked at and
-stay where they are: the target gets them as they came.
+stay where they are: the target gets them as they came. A client that asks whether there is TLS, and waits, is
+the exception: its question is taken and answered, and what it says then is looked at.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from smartproxy.errors import Refused
 from smartproxy.flow.side import Ended, Expired, Side
 from smartproxy.model.facts import Announced, Detected, Protocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
+from smartproxy.wire.postgres import Answer, could_be_request
 from smartproxy.wire.sniff import Kind, sniff
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.deadline import Deadlines
 
 T = TypeVar("T")
+
+#: Answers a client that asks for TLS first; what it was answered, or ``None`` where it does not.
+StartTls: TypeAlias = "Callable[[Side], Awaitable[Answer | None]]"
 
 
 class Detect:
@@ -30,10 +35,14 @@ class Detect:
 
     :param needed: whether any route of the listener needs it.
     :param timeout: seconds in which enough must have come (``initialDataTimeout``); a byte extends nothing.
+    :param start_tls: where some route of the listener has to do with TLS: see :mod:`smartproxy.phases.start_tls`.
     """
 
-    def __init__(self, timeout: float, deadlines: Deadlines, *, needed: bool) -> None:
+    def __init__(
+        self, timeout: float, deadlines: Deadlines, *, needed: bool, start_tls: StartTls | None = None
+    ) -> None:
         self._needed = needed
+        self._start_tls = start_tls
         self._timeout = timeout
         self._deadlines = deadlines
 
@@ -49,7 +58,11 @@ class Detect:
         try:
             if not side.held:
                 await side.more(1)
-            return await self._look(side, announced)
+            seen = await self._look(side, announced)
+            start_tls = self._start_tls
+            if start_tls is None or seen.protocol is not Protocol.RAW or not could_be_request(side.held):
+                return seen
+            return await self._started(side, seen, start_tls)
         except Expired:
             raise Refused(RejectReason.INITIAL_DATA_TIMEOUT) from None
         finally:
@@ -74,6 +87,16 @@ class Detect:
             if isinstance(request, Done):
                 return Detected(announced, Protocol.HTTP, request=request.value)
         return Detected(announced, Protocol.RAW)
+
+    async def _started(self, side: Side, seen: Detected, start_tls: StartTls) -> Detected:
+        """What comes behind a request for TLS, if ``seen`` is one; behind a yes, only a ClientHello may."""
+        while seen.protocol is Protocol.RAW and (answer := await start_tls(side)) is not None:
+            seen = await self._look(side, seen.announced)
+            if answer is Answer.WILLING:
+                if seen.protocol is not Protocol.TLS:
+                    raise Refused(RejectReason.TLS_ERROR, "no ClientHello where one was asked for")
+                return seen._replace(start_tls=True)
+        return seen
 
 
 async def _decided(

@@ -38,12 +38,24 @@ class StartRelay:
         self._clock = clock
 
     def __call__(
-        self, record: ConnectionRecord, client: Side, upstream: Side, target: Endpoint, header: bytes
+        self,
+        record: ConnectionRecord,
+        client: Side,
+        upstream: Side,
+        target: Endpoint,
+        header: bytes,
+        exchanged: tuple[int, int] = (0, 0),
     ) -> Deferred[CloseReason]:
-        """Fires when the connection has ended, with the reason."""
+        """Fires when the connection has ended, with the reason.
+
+        :param exchanged: payload that has been handed on before, each way: it counts from now on.
+        """
         relay = self._relay(record, client, upstream)
         record.target = target
         record.state = State.RELAYING
+        if exchanged[0] or exchanged[1]:
+            record.moved_in(exchanged[0], self._clock())
+            record.moved_out(exchanged[1], self._clock())
         record.end = relay.abort
         record.gone = relay.gone
         return relay.start(header, client.take(), client.ended)

@@ -71,7 +71,10 @@ class Entry:
 
 
 class ListenerRoutes:
-    """The routes that are heard on one address and port, in order."""
+    """The routes that are heard on one address and port, in order.
+
+    :ivar starts_tls: whether first bytes are looked at, and may well become TLS.
+    """
 
     __slots__ = (
         "_by_suffix",
@@ -81,11 +84,13 @@ class ListenerRoutes:
         "_names_matter",
         "entries",
         "needs_first_bytes",
+        "starts_tls",
     )
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=_order)
         self.needs_first_bytes = any(entry.route.needs_first_bytes for entry in self.entries)
+        self.starts_tls = self.needs_first_bytes and any(entry.route.expects_tls for entry in self.entries)
         self._exact: dict[str, list[Entry]] = {}
         self._by_suffix: dict[str, list[Entry]] = {}
         self._nameless: list[Entry] = []
@@ -162,6 +167,11 @@ class RouteTable:
         """Whether some route of that listener can only be chosen when the first bytes are known."""
         routes = self._listeners.get((address, port))
         return routes is not None and routes.needs_first_bytes
+
+    def starts_tls(self, address: str, port: int) -> bool:
+        """Whether a client of that listener that asks for TLS is answered there, because some route has to do with it."""
+        routes = self._listeners.get((address, port))
+        return routes is not None and routes.starts_tls
 
     def find(self, facts: Detected) -> RoutePlan | None:
         """The route that takes the connection; ``None`` where there is none, or no such listener."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import ClientFactory, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.protocol import ClientFactory
 
 from smartproxy.flow.dial import failure_of
 from smartproxy.flow.keep_alive import Option, give
-from smartproxy.flow.side import Ended, Side
+from smartproxy.flow.side import Side
 
 if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
     from smartproxy.interfaces import IConnecting, IDialer
     from smartproxy.model.address import Endpoint
 
@@ -33,11 +34,6 @@ class Upstream(Side):
         self.transport.setTcpNoDelay(True)
         give(self.transport, self._factory.keep_alive)
         self._factory.stands(self)
-
-    def vanished(self, reason: Failure = connectionDone) -> None:
-        """It has gone while its handshake was made: whoever waits for its bytes will not get them."""
-        self.ended = True
-        self._answer(Failure(Ended()))
 
 
 class UpstreamFactory(ClientFactory):

@@ -44,6 +44,21 @@ class FactsTests(SynchronousTestCase):
         ):
             self.assertTrue(MatchPlan(ports, **asks).needs_first_bytes, asks)
 
+    def test_a_match_expects_tls_where_a_hello_can_meet_it(self):
+        for asks, expected in (
+            ({}, False),
+            ({"protocol": "tls"}, True),
+            ({"protocol": "tcp"}, False),
+            ({"domains": ("a.example",)}, True),
+            ({"domains": ("a.example",), "protocol": "tls"}, True),
+            ({"domains": ("a.example",), "protocol": "http"}, False),
+            ({"domains": ("a.example",), "path": "/"}, False),
+            ({"domains": ("a.example",), "methods": frozenset({"GET"})}, False),
+            ({"domains": ("a.example",), "headers": (("x", "y"),)}, False),
+            ({"path": "/"}, False),
+        ):
+            self.assertIs(MatchPlan((range(80, 81),), **asks).expects_tls, expected, asks)
+
 
 class AddressTests(SynchronousTestCase):
     def test_a_mapped_address_is_plain_ipv4(self):

@@ -12,7 +12,7 @@ from smartproxy.errors import DialFailed
 from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
-from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, Timeouts
+from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, TerminationPlan, Timeouts
 from smartproxy.model.tallies import Tallies
 from smartproxy.phases.connect import Connect
 from smartproxy.phases.secure import Encrypted
@@ -86,9 +86,19 @@ class ConnectTests(SynchronousTestCase):
             raise failure
         return Encrypted(Side(), lambda: self.originated.append("over"))
 
+    async def ask_for_tls(self, side, host, seconds):
+        """A target that is willing, unless it is one of ``unwilling``."""
+        self.asked_for_tls.append((side, host, seconds, len(self.originated)))
+        if host in self.unwilling:
+            raise DialFailed(RejectReason.TLS_ERROR, "it has none")
+        return 8, 1
+
     def begin(self, **names):
         self.originated, self.handshakes = [], []
-        self.connect = Connect(self.dialer, FakeResolver(**names), self.clock, self.tallies, self.originate)
+        self.asked_for_tls, self.unwilling = [], []
+        self.connect = Connect(
+            self.dialer, FakeResolver(**names), self.clock, self.tallies, self.originate, self.ask_for_tls
+        )
 
     def connecting(self, targets, **more):
         return Deferred.fromCoroutine(self.connect(routed(targets=targets, **more)))
@@ -255,6 +265,69 @@ class ConnectTests(SynchronousTestCase):
     def test_a_handshake_that_failed_with_the_last_is_a_tls_error(self):
         self.handshakes = [DialFailed(RejectReason.TLS_ERROR, "it has expired")]
         connecting = self.connecting((TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
+        self.dialer.stand("192.0.2.1")
+        self.assertIs(self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.TLS_ERROR)
+
+    # -- TLS that is asked for first -----------------------------------------------------------------
+
+    def asking(self, *targets, header=b"", **more):
+        facts = routed(targets=targets, timeouts=Timeouts(tls_handshake=3.0), **more)
+        facts = facts._replace(detected=facts.detected._replace(start_tls=True))
+        return Deferred.fromCoroutine(self.connect(facts, lambda target: header))
+
+    def test_where_the_clients_tls_passes_through_its_question_does_too(self):
+        """Behind the header; it is payload."""
+        connecting = self.asking(*to("192.0.2.1"), header=b"PROXY")
+        far = self.dialer.stand("192.0.2.1")
+        self.clock.advance(0)
+        connected = self.successResultOf(connecting)
+        self.assertEqual(self.asked_for_tls, [(connected.side, "192.0.2.1", 3.0, 0)])
+        self.assertEqual((connected.header, far.received), (b"", b"PROXY"))
+        self.assertEqual(connected.exchanged, (8, 1))
+
+    def test_where_it_ends_here_a_plain_target_is_asked_nothing(self):
+        connecting = self.asking(*to("192.0.2.1"), tls=TerminationPlan())
+        self.dialer.stand("192.0.2.1")
+        self.assertEqual(self.successResultOf(connecting).exchanged, (0, 0))
+        self.assertEqual((self.asked_for_tls, self.originated), ([], []))
+
+    def test_where_it_ends_here_and_begins_again_the_target_is_asked_before(self):
+        connecting = self.asking(
+            TargetPlan(("192.0.2.1",), 5432, tls=OriginationPlan()), tls=TerminationPlan(), header=b"PROXY"
+        )
+        far = self.dialer.stand("192.0.2.1")
+        self.clock.advance(0)
+        connected = self.successResultOf(connecting)
+        ((side, *_, originated),) = self.asked_for_tls
+        self.assertEqual((originated, len(self.originated)), (0, 1))
+        self.assertIsNot(side, connected.side)
+        self.assertEqual((connected.exchanged, connected.header, far.received), ((0, 0), b"", b"PROXY"))
+
+    def test_where_it_passes_through_another_tls_it_is_asked_within(self):
+        connecting = self.asking(TargetPlan(("192.0.2.1",), 5432, tls=OriginationPlan()))
+        self.dialer.stand("192.0.2.1")
+        connected = self.successResultOf(connecting)
+        self.assertEqual(self.asked_for_tls, [(connected.side, "192.0.2.1", 3.0, 1)])
+        self.assertEqual(connected.exchanged, (8, 1))
+
+    def test_whoever_has_not_asked_asks_nobody(self):
+        for tls in (None, OriginationPlan()):
+            self.setUp()
+            connecting = self.connecting((TargetPlan(("192.0.2.1",), 443, tls=tls),))
+            self.dialer.stand("192.0.2.1")
+            self.assertEqual(self.successResultOf(connecting).exchanged, (0, 0))
+            self.assertEqual(self.asked_for_tls, [])
+
+    def test_the_next_where_one_is_unwilling(self):
+        self.unwilling = ["192.0.2.1"]
+        connecting = self.asking(*to("192.0.2.1", "192.0.2.2"))
+        self.dialer.stand("192.0.2.1")
+        self.dialer.stand("192.0.2.2")
+        self.assertEqual(self.successResultOf(connecting).address.host, "192.0.2.2")
+
+    def test_where_all_are_unwilling_it_is_a_tls_error(self):
+        self.unwilling = ["192.0.2.1"]
+        connecting = self.asking(*to("192.0.2.1"))
         self.dialer.stand("192.0.2.1")
         self.assertIs(self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.TLS_ERROR)
 

@@ -9,11 +9,13 @@ from smartproxy.flow.side import Ended
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect
-from smartproxy.wire import client_hello, tls_record
+from smartproxy.phases.start_tls import AnswerStartTls
+from smartproxy.wire import client_hello, postgres, tls_record
 from tests.phases.made import Client, announced
 
 REQUEST = b"GET /path HTTP/1.1\r\nHost: a.example\r\n\r\n"
 HELLO = client_hello.build("a.example")
+SSL, GSSENC = map(postgres.build, postgres.Request)
 
 
 class DetectTests(SynchronousTestCase):
@@ -126,3 +128,113 @@ class DetectTests(SynchronousTestCase):
         self.client.pass_time(100)
         self.client.say(REQUEST)
         self.assertEqual(self.successResultOf(detecting).domain, "a.example")
+
+
+class StartTlsTests(SynchronousTestCase):
+    """Where some route has to do with TLS, a client may ask for it first."""
+
+    def setUp(self):
+        self.client = Client()
+
+    def detect(self, *, timeout=60.0, answers=True):
+        phase = Detect(
+            timeout, self.client.deadlines, needed=True, start_tls=AnswerStartTls() if answers else None
+        )
+        return self.client.run(phase(self.client.side, announced()))
+
+    def say(self, data):
+        self.client.say(data)
+        self.client.clock.advance(0)
+
+    def assert_refused(self, waiting, reason):
+        self.assertIs(self.failureResultOf(waiting, Refused).value.reason, reason)
+        self.assertEqual(len(self.client.deadlines), 0)
+
+    def test_the_hello_behind_the_answer_is_what_is_seen(self):
+        for questions, answers in (((SSL,), b"S"), ((GSSENC, SSL), b"NS"), ((GSSENC, GSSENC, SSL), b"NNS")):
+            for size in (len(HELLO), 1):
+                self.setUp()
+                detecting = self.detect()
+                for question in questions:
+                    self.say(question)
+                for at in range(0, len(HELLO), size):
+                    self.say(HELLO[at : at + size])
+                detected = self.successResultOf(detecting)
+                self.assertEqual((detected.protocol, detected.domain), (Protocol.TLS, "a.example"))
+                self.assertTrue(detected.start_tls)
+                self.assertEqual((self.client.side.held, self.client.far.received), (HELLO, answers))
+                self.assertEqual(len(self.client.deadlines), 0)
+
+    def test_whoever_does_not_ask_is_seen_as_ever(self):
+        cancel = bytes.fromhex("00000010 04d2162e 0000002a 01020304")
+        for said, protocol in ((HELLO, Protocol.TLS), (REQUEST, Protocol.HTTP), (cancel, Protocol.RAW)):
+            self.setUp()
+            detecting = self.detect()
+            self.say(said)
+            detected = self.successResultOf(detecting)
+            self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
+            self.assertEqual((self.client.side.held, self.client.far.received), (said, b""))
+
+    def test_where_nothing_has_to_do_with_tls_the_question_is_payload(self):
+        detecting = self.detect(answers=False)
+        self.say(SSL)
+        detected = self.successResultOf(detecting)
+        self.assertEqual((detected.protocol, detected.start_tls), (Protocol.RAW, False))
+        self.assertEqual((self.client.side.held, self.client.far.received), (SSL, b""))
+
+    def test_behind_a_no_everything_is_looked_at(self):
+        """So that nobody gets past the routes by asking for something that there is not."""
+        for said, protocol in (
+            (HELLO, Protocol.TLS),
+            (REQUEST, Protocol.HTTP),
+            (b"\x00\x00\x00\x29", Protocol.RAW),
+        ):
+            self.setUp()
+            detecting = self.detect()
+            self.say(GSSENC)
+            self.say(said)
+            detected = self.successResultOf(detecting)
+            self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
+            self.assertEqual(self.client.side.held, said)
+
+    def test_behind_a_yes_only_a_hello_is_taken(self):
+        for said in (REQUEST, SSL, b"\x00\x00\x00\x29\x00\x03", b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"):
+            self.setUp()
+            detecting = self.detect()
+            self.say(SSL)
+            self.say(said)
+            self.assert_refused(detecting, RejectReason.TLS_ERROR)
+            self.assertEqual(self.client.far.received, b"S")
+
+    def test_asking_again_and_again_goes_no_deeper(self):
+        detecting = self.detect()
+        for _ in range(2000):
+            self.say(GSSENC)
+        self.say(SSL)
+        self.say(HELLO)
+        self.assertTrue(self.successResultOf(detecting).start_tls)
+
+    def test_asking_extends_no_time(self):
+        for said in ((), (SSL,), (GSSENC, SSL), (SSL, HELLO[:50])):
+            self.setUp()
+            detecting = self.detect(timeout=5.0)
+            for each in said:
+                self.client.pass_time(1.0)
+                self.say(each)
+            self.client.pass_time(4.9 - len(said))
+            self.assertNoResult(detecting)
+            self.client.pass_time(0.3)
+            self.assert_refused(detecting, RejectReason.INITIAL_DATA_TIMEOUT)
+
+    def test_whoever_leaves_instead_of_a_hello_has_left(self):
+        detecting = self.detect()
+        self.say(SSL)
+        self.client.fin()
+        self.failureResultOf(detecting, Ended)
+        self.assertEqual(len(self.client.deadlines), 0)
+
+    def test_what_came_before_the_answer_is_refused(self):
+        detecting = self.detect()
+        self.say(SSL + HELLO)
+        self.assert_refused(detecting, RejectReason.TLS_ERROR)
+        self.assertEqual(self.client.far.received, b"")

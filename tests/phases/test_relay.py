@@ -45,6 +45,17 @@ class StartRelayTests(SynchronousTestCase):
         self.record.end(CloseReason.ADMIN)
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
+    def test_what_was_exchanged_before_is_counted_with_the_first_bytes(self):
+        (client, one), (upstream, two) = self.stream(), self.stream()
+        one.write(b"held")
+        self.pump.settle()
+        start = StartRelay(self.pump.poller, self.pool, self.pump.reactor.seconds)
+        done = start(self.record, client, upstream, TARGET, b"", (8, 1))
+        self.pump.settle()
+        self.assertEqual((two.received, self.record.bytes_received, self.record.bytes_sent), (b"held", 12, 1))
+        self.record.end(CloseReason.ADMIN)
+        self.successResultOf(done)
+
     def test_where_nothing_may_be_spliced_the_transports_relay(self):
         (client, _), (upstream, two) = self.stream(), self.stream()
         done = self.start(client, upstream, None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.facts import Protocol
+from smartproxy.model.plan import TerminationPlan
 from smartproxy.routing.matchers import specificity
 from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.security.address_set import AddressSet
@@ -113,6 +116,23 @@ class ListenerTests(SynchronousTestCase):
         self.assertFalse(self.table.needs_first_bytes("127.0.0.1", 82))
         self.assertFalse(self.table.needs_first_bytes("", 80))
         self.assertFalse(self.table.needs_first_bytes("", 9))
+
+    def test_tls_is_started_where_first_bytes_are_seen_and_some_route_has_to_do_with_it(self) -> None:
+        http_only = route("http", 1, path="/")
+        says_so = replace(route("a"), carries_tls=True)
+        for together, expected in (
+            ([route("a", protocol="tls")], True),
+            ([route("a", domains=("a.example",)), http_only], True),
+            ([replace(route("a"), tls=TerminationPlan())], True),
+            ([http_only], False),
+            ([route("a", protocol="tcp")], False),
+            ([route("a")], False),
+            ([says_so], False),  # nobody looks
+            ([says_so, http_only], True),
+        ):
+            table = RouteTable(together)
+            self.assertIs(table.starts_tls("", 443), expected, together)
+            self.assertFalse(table.starts_tls("", 444))
 
     def test_a_route_that_asks_for_an_address_of_the_client_needs_no_first_bytes(self) -> None:
         table = RouteTable(routes(a={"client_ip": AddressSet(["10.0.0.0/8"])}, b={}))

@@ -1,0 +1,79 @@
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.wire import client_hello, postgres
+from smartproxy.wire.postgres import Answer, Request
+from smartproxy.wire.verdict import Done, Malformed, NeedMore
+from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
+
+# As every driver sends them.
+SSL_REQUEST = bytes.fromhex("00000008 04d2162f")
+GSSENC_REQUEST = bytes.fromhex("00000008 04d21630")
+CANCEL_REQUEST = bytes.fromhex("00000010 04d2162e 0000002a 01020304")
+STARTUP = bytes.fromhex("00000029 00030000") + b"user\x00postgres\x00database\x00shop\x00\x00"
+
+
+class RequestTests(SynchronousTestCase):
+    def test_what_a_client_may_ask_for(self):
+        check(self, postgres.parse, SSL_REQUEST, Request.SSL)
+        check(self, postgres.parse, GSSENC_REQUEST, Request.GSSENC)
+
+    def test_what_is_built_is_what_is_sent(self):
+        self.assertEqual(postgres.build(Request.SSL), SSL_REQUEST)
+        self.assertEqual(postgres.build(Request.GSSENC), GSSENC_REQUEST)
+
+    def test_whatever_else_a_connection_begins_with_asks_for_nothing(self):
+        for data in (
+            CANCEL_REQUEST,
+            STARTUP,
+            bytes.fromhex("00000009 04d2162f"),  # a length that is not its own
+            bytes.fromhex("00000008 04d21631"),  # the next number
+            bytes.fromhex("08000000 2f16d204"),  # the other end first
+            client_hello.build("a.example"),
+            b"GET / HTTP/1.1\r\n\r\n",
+        ):
+            check_refused(self, postgres.parse, data)
+
+    def test_another_protocol_is_known_by_its_first_byte_that_differs(self):
+        for data, differs in ((STARTUP, 4), (CANCEL_REQUEST, 4), (b"\x00\x01", 2), (b"\x16\x03", 1)):
+            self.assertEqual(postgres.parse(data[: differs - 1]), NeedMore(differs))
+            self.assertIsInstance(postgres.parse(data[:differs]), Malformed)
+
+    @PROPERTY
+    @given(damaged(SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST, STARTUP))
+    def test_no_bytes_raise(self, data):
+        check_sound(self, postgres.parse, data)
+
+    @PROPERTY
+    @given(damaged(SSL_REQUEST, GSSENC_REQUEST, STARTUP))
+    def test_what_could_not_be_one_is_none(self, data):
+        for spelled in (data, bytearray(data), memoryview(data)):
+            if data and not postgres.could_be_request(spelled):
+                self.assertIsInstance(postgres.parse(spelled), Malformed)
+        for request in (SSL_REQUEST, GSSENC_REQUEST):
+            self.assertTrue(all(postgres.could_be_request(request[:cut]) for cut in range(1, 9)))
+
+    @PROPERTY
+    @given(st.sampled_from(Request), st.binary(max_size=40))
+    def test_round_trip(self, request, behind):
+        data = postgres.build(request)
+        self.assertEqual(postgres.parse(data + behind), Done(request, len(data)))
+        for cut in range(len(data)):
+            self.assertEqual(postgres.parse(data[:cut]), NeedMore(cut + 1))
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_what_a_server_may_answer(self):
+        for byte, answer in ((b"S", Answer.WILLING), (b"N", Answer.UNWILLING), (b"E", Answer.ERROR)):
+            check(self, postgres.parse_answer, byte, answer)
+            self.assertEqual(postgres.build_answer(answer), byte)
+
+    def test_whatever_else_is_no_answer(self):
+        for data in (b"s", b"\x00", b"H", b"220 ready\r\n", client_hello.build("a.example")):
+            check_refused(self, postgres.parse_answer, data)
+
+    @PROPERTY
+    @given(st.binary(max_size=40))
+    def test_no_bytes_raise(self, data):
+        check_sound(self, postgres.parse_answer, data)
