@@ -1,0 +1,209 @@
+"""PostgreSQL's own client and server around us: TLS that is asked for first, by SNI, ended here, and begun again."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+from tests.live.backends import read_header, silent
+from tests.live.case import route
+from tests.live.postgres import ByHand, cluster, program, psql
+from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.waiting import until
+
+#: What the server is called, where it has TLS itself.
+_SERVER = "db.test"
+_HAS_TLS = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
+_CHUNK = 1 << 16
+
+
+class PostgresCase(TlsCase):
+    def setUp(self):
+        super().setUp()
+        program("psql")
+        self.cluster = cluster()
+
+    def server(self, *, tls=False):
+        """A server, as a target."""
+        certificate = self.authority.certificate(_SERVER) if tls else None
+        return {"host": "127.0.0.1", "port": self.cluster.start(self, certificate=certificate)}
+
+    def psql(self, port, name, query=_HAS_TLS, **said):
+        """psql, which checks the certificate against ``name`` unless told otherwise."""
+        return psql(
+            query, **{"host": name, "port": port, "sslmode": "verify-full", "sslrootcert": self.authority.file, **said}
+        )  # fmt: skip
+
+    def assert_answers(self, done, words):
+        self.assertEqual((done.stdout.strip(), done.returncode), (words, 0), done.stderr)
+
+    def assert_fails(self, done, words):
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(words, done.stderr)
+
+    def both(self, *routes, **settings):
+        """The same proxy, once with each way to relay; and the names of its routes with their ports."""
+        ports = {}
+        asked = []
+        for acceleration in ACCELERATIONS:
+            own = {name: self.port() for name, _ in routes}
+            ports[acceleration] = own
+            made = [make(name, own[name]) for name, make in routes]
+            asked.append({"routes": made, "acceleration": acceleration, **settings})
+        return list(zip(self.proxies(*asked), ports.values(), strict=True))
+
+
+class PsqlTests(PostgresCase):
+    def test_passthrough_by_sni(self):
+        """To the route of the name, whose server is verified; no other route, and none for another name."""
+        target, other = self.server(tls=True), self.backend(silent)
+        made = [
+            {
+                "routes": [
+                    route("other", front, other, domains=["other.test"]),
+                    route("db", front, target, domains=[_SERVER]),
+                ],
+                "acceleration": acceleration,
+            }
+            for acceleration, front in zip(ACCELERATIONS, (self.port(), self.port()), strict=True)
+        ]
+        for proxy, settings in zip(self.proxies(*made), made, strict=True):
+            (front,) = settings["routes"][0]["match"]["ports"]
+            self.assert_answers(self.psql(front, _SERVER), "t|TLSv1.3")
+            self.assert_fails(self.psql(front, "third.test"), "unrecognized name")
+            self.assertEqual((other.accepted, proxy.rejected("no_route")), (0, 1))
+
+    def test_ended_here(self):
+        """Our certificate is verified, and the server, which has no TLS, sees none."""
+        target = self.server()
+        for _, ports in self.both(("one", lambda name, port: self.ending(name, port, target))):
+            self.assert_answers(self.psql(ports["one"], NAME), "f|")
+            large = self.psql(ports["one"], NAME, "select repeat('x', 3000000)")
+            self.assertEqual(len(large.stdout.strip()), 3_000_000, large.stderr)
+
+    def test_ended_here_and_begun_again(self):
+        """The server's certificate is verified by us, and its name is not the one that psql knows."""
+        target = self.server(tls=True)
+        upstream = {"ca": str(self.authority.file), "serverName": _SERVER}
+        wrong = {**upstream, "serverName": "somebody.test"}
+
+        def again(name, port):
+            return self.ending(
+                name, port, target, mode="terminate-and-reencrypt", upstream=wrong if name == "wrong" else upstream
+            )  # fmt: skip
+
+        for proxy, ports in self.both(("again", again), ("wrong", again)):
+            self.assert_answers(self.psql(ports["again"], NAME), "t|TLSv1.3")
+            self.assertNotEqual(self.psql(ports["wrong"], NAME).returncode, 0)
+            self.assertEqual(proxy.rejected("tls_error"), 1)
+            self.assertIn("is not for somebody.test", proxy.printed)
+
+    def test_a_plain_route_leaves_it_to_client_and_server(self):
+        """Whether there is TLS, and whose: each of psql's modes, as without a proxy."""
+        target, front = self.server(tls=True), self.port()
+        self.proxy(route("plain", front, target))
+        for mode, words in (("disable", "f|"), ("prefer", "t|TLSv1.3"), ("verify-full", "t|TLSv1.3")):
+            self.assert_answers(self.psql(front, _SERVER, sslmode=mode), words)
+
+    def test_a_plain_route_before_a_server_without_tls(self):
+        """It is the server that says so, also where first bytes are seen, but none of TLS are asked for."""
+        target, front, seen = self.server(), self.port(), self.port()
+        pages = route("pages", seen, self.backend(silent), path="/pages/*")
+        self.proxy(route("plain", front, target), pages, route("rest", seen, target))
+        for port in (front, seen):
+            self.assert_answers(self.psql(port, _SERVER, sslmode="prefer"), "f|")
+            self.assert_fails(self.psql(port, _SERVER, sslmode="require"), "server does not support SSL")
+
+    def test_a_server_without_tls(self):
+        """Is none for a client whose TLS passes through, and the log says why."""
+        target, front, mixed = self.server(), self.port(), self.port()
+        proxy = self.proxy(
+            route("db", front, target, domains=[_SERVER]),
+            route("plain", mixed, target, protocol="tcp"),
+            route("named", mixed, target, domains=[_SERVER]),
+        )
+        self.assert_fails(self.psql(front, _SERVER), "SSL error")
+        self.assertEqual(proxy.rejected("tls_error"), 1)
+        self.assertIn("it is asked for TLS, and has none", proxy.printed)
+        # Where plain clients have a route, one that only prefers TLS comes again without it.
+        self.assert_answers(self.psql(mixed, _SERVER, sslmode="prefer"), "f|")
+        self.assert_answers(self.psql(mixed, _SERVER, sslmode="disable"), "f|")
+
+
+class Counter:
+    """A backend that hands everything on to a server, and counts what it reads and what it writes."""
+
+    def __init__(self, target):
+        self._to = target["host"], target["port"]
+        self.announced = 0
+
+    def __call__(self, backend, sock):
+        header, _, held = read_header(sock)
+        self.announced += header is not None
+        with socket.create_connection(self._to) as server:
+            server.sendall(held)
+            counts = [len(held), 0]
+            answering = threading.Thread(target=self._carry, args=(server, sock, counts, 1))
+            answering.start()
+            self._carry(sock, server, counts, 0)
+            answering.join()
+        backend.seen.append(tuple(counts))
+
+    def _carry(self, source, sink, counts, way):
+        while data := source.recv(_CHUNK):
+            counts[way] += len(data)
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+class CountTests(PostgresCase):
+    """After a clean end, ``received`` is what the backend read, and ``sent`` what it wrote: to the byte."""
+
+    def talk(self, port, context, name, *, in_order):
+        """A session of some 300 kB."""
+        client = ByHand(self.connect(port))
+        client.start_tls(context, name)
+        client.start()
+        client.query("select repeat('x', 300000)")
+        client.query("select length('" + "y" * 20000 + "')")
+        client.end(in_order=in_order)
+        return client
+
+    def ended(self, proxy, backend, count):
+        proxy.emptied()
+        until(lambda: len(backend.seen) == count, "the backend having counted")
+        self.assertEqual(proxy.closed("normal"), count)
+        return tuple(map(sum, zip(*backend.seen, strict=True)))
+
+    def test_passthrough(self):
+        """The request for TLS and its answer are among them; a PROXY header before them is not."""
+        context = self.authority.client()
+        counter = Counter(self.server(tls=True))
+        backends = []
+
+        def named(name, port):
+            backends.append(self.backend(counter))
+            return route(name, port, backends[-1], domains=[_SERVER], action={"sendProxyProtocol": 2})
+
+        for number, (proxy, ports) in enumerate(self.both(("db", named))):
+            client = self.talk(ports["db"], context, _SERVER, in_order=False)
+            read, wrote = self.ended(proxy, backends[number], 1)
+            self.assertEqual(proxy.moved, (read, wrote))
+            self.assertGreater(read, client.said + 8)
+            self.assertGreater(wrote, client.heard + 1)
+        self.assertEqual(counter.announced, 2)
+
+    def test_ended_here(self):
+        """Neither of them is: what counts is what is inside."""
+        context = self.authority.client()
+        counter = Counter(self.server())
+        backends = []
+
+        def one(name, port):
+            backends.append(self.backend(counter))
+            return self.ending(name, port, backends[-1])
+
+        for number, (proxy, ports) in enumerate(self.both(("one", one))):
+            client = self.talk(ports["one"], context, NAME, in_order=True)
+            counts = self.ended(proxy, backends[number], 1)
+            self.assertEqual((proxy.moved, counts), ((client.said, client.heard),) * 2)
