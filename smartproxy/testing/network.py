@@ -1,7 +1,7 @@
 """A reactor without sockets: listening, connecting, names and time, all in memory.
 
-It has what a :class:`~smartproxy.SmartProxy` asks of a reactor (``IReactorTCP``, ``IReactorTime``, a name
-resolver), so the proxy in the test is the real one, with the relay that works on any transport.
+It has what a :class:`~smartproxy.SmartProxy` asks of a reactor (``IReactorTCP``, ``IReactorTime``,
+``IReactorPluggableNameResolver``), so the proxy in the test is the real one, with the relay that works on any transport.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConnector, IHostnameResolver, IListeningPort, IReactorTCP
+from twisted.internet.interfaces import (
+    IConnector,
+    IHostnameResolver,
+    IListeningPort,
+    IReactorPluggableNameResolver,
+    IReactorTCP,
+)
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -19,6 +25,7 @@ from zope.interface import implementer
 
 from smartproxy.service import SmartProxy
 from smartproxy.testing.connection import FarEnd, Nature, address, pair
+from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -139,7 +146,7 @@ class Backend(Factory):
         self.port.stopListening()
 
 
-@implementer(IReactorTCP, IHostnameResolver)
+@implementer(IReactorTCP, IReactorPluggableNameResolver, IHostnameResolver)
 class MemoryNetwork(Clock):
     """All machines, and their time.
 
@@ -155,7 +162,7 @@ class MemoryNetwork(Clock):
         self.silent: set[tuple[str, int]] = set()
         self.ports: dict[tuple[str, int], _Port] = {}
         self._next_port = _FIRST_FREE_PORT
-        self.nameResolver = self
+        self.nameResolver: Any = self
 
     # -- for a test ------------------------------------------------------------------------------------
 
@@ -264,6 +271,11 @@ class MemoryNetwork(Clock):
         factory.startedConnecting(connector)
         return connector
 
+    def installNameResolver(self, resolver: Any) -> Any:
+        """See IReactorPluggableNameResolver."""
+        before, self.nameResolver = self.nameResolver, resolver
+        return before
+
     def resolveHostName(
         self,
         resolutionReceiver: Any,
@@ -274,7 +286,7 @@ class MemoryNetwork(Clock):
     ) -> Any:
         """See IHostnameResolver."""
         resolutionReceiver.resolutionBegan(self)
-        for found in self.names.get(hostName, ()):
+        for found in self.names.get(hostName, (hostName,) if is_address(hostName) else ()):
             resolutionReceiver.addressResolved(address(found, portNumber))
         resolutionReceiver.resolutionComplete()
         return resolutionReceiver

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IReactorTCP
-from twisted.internet.protocol import ClientFactory, Factory
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IListeningPort, IReactorPluggableNameResolver, IReactorTCP
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.protocols.wire import Echo
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -42,6 +43,16 @@ class NetworkTests(SynchronousTestCase):
         self.assertTrue(verifyObject(IReactorTCP, self.network))
         port = self.network.listenTCP(0, Factory.forProtocol(Echo))
         self.assertTrue(verifyObject(IListeningPort, port))
+
+    def test_names_and_addresses_resolve_for_any_endpoint(self):
+        self.assertTrue(verifyObject(IReactorPluggableNameResolver, self.network))
+        self.network.names["echo.internal"] = ["10.0.0.5"]
+        self.network.listenTCP(7, Factory.forProtocol(Echo), interface="10.0.0.5")
+        for host in ("echo.internal", "10.0.0.5"):
+            connected = HostnameEndpoint(self.network, host, 7).connect(Factory.forProtocol(Protocol))
+            self.network.settle()
+            self.assertEqual(self.successResultOf(connected).transport.getPeer().host, "10.0.0.5")
+        self.assertIs(self.network.installNameResolver(None), self.network)
 
     def test_who_listens_can_be_connected_to(self):
         self.network.listenTCP(7, Factory.forProtocol(Echo), interface="10.0.0.5")
