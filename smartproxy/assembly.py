@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -44,6 +45,8 @@ from smartproxy.security.limits import Admission, RateLimit
 from smartproxy.security.refusals import RefusalLog
 from smartproxy.session import Path
 from smartproxy.tls.contexts import ClientContexts, ServerContexts
+from smartproxy.tls.ocsp_fetch import OcspFetch
+from smartproxy.tls.stapling import Stapling
 from smartproxy.tls.watch import CertificateWatch
 from smartproxy.upstream.resolve import Resolver
 
@@ -81,6 +84,7 @@ class Machinery:
         self.watch = CertificateWatch(
             self.time, self.tallies, reactor if IReactorFDSet.providedBy(reactor) else None
         )
+        self.stapling = Stapling(self.time, self.tallies, OcspFetch(reactor), random.random, time.time)
         self.poller: Poller | None = None
         self.pool: PipePool | None = None
         if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
@@ -109,10 +113,12 @@ class Machinery:
         self._telling.start(_TELL, now=False)
         self.metrics.startService()
         self.watch.start()
+        self.stapling.start()
 
     def stop(self) -> None:
         """Nothing lives any more."""
         self.watch.stop()
+        self.stapling.stop()
         if self._zombies is not None:
             self._zombies.stop()
         self.registry.ended.empty()
@@ -163,7 +169,7 @@ class Paths:
             machinery.ask_for_tls,
         )
         self._send_proxy_header = SendProxyHeader(_unique())
-        self.contexts = ServerContexts(plan, former)
+        self.contexts = ServerContexts(plan, former, machinery.stapling)
         self._terminate = Terminate(
             self.contexts,
             Handshakes(plan.tls.max_handshakes),

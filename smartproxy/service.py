@@ -270,6 +270,7 @@ class SmartProxy(Service):
         """These are the certificates in force."""
         self._contexts = paths.contexts
         self._machinery.watch.follow(paths.contexts, plan.tls)
+        self._machinery.stapling.follow(paths.contexts, plan.tls)
 
     def _same_rate(self, plan: ProxyPlan) -> bool:
         return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute

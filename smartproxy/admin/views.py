@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.totals import Bytes
     from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.model.shown import ShownCertificate
+    from smartproxy.model.shown import ShownCertificate, ShownStaple
     from smartproxy.model.tallies import RouteTally, Tallies
 
 #: How many clients ``metrics`` names, by connections and by bytes per second.
@@ -65,7 +65,13 @@ def certificate(shown: ShownCertificate) -> dict[str, object]:
         "notAfter": Moment(shown.expires_at, 0.0).iso(0.0),
         "fingerprint": shown.fingerprint,
         "default": shown.default,
+        "ocsp": _staple(shown.ocsp),
     }
+
+
+def _staple(shown: ShownStaple) -> dict[str, object]:
+    until = None if shown.next_update is None else Moment(shown.next_update, 0.0).iso(0.0)
+    return {"status": shown.status, "nextUpdate": until, "detail": shown.detail}
 
 
 def route(plan: RoutePlan, tally: RouteTally, moved: Bytes) -> dict[str, object]:

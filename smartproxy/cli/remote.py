@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 DEFAULT_ADMIN = "http://127.0.0.1:8404"
 _COLUMNS = ("id", "state", "route", "client", "target", "protocol", "relay", "received", "sent", "opened")
-_OF_CERTIFICATES = ("names", "expires", "kind", "", "source")
+_OF_CERTIFICATES = ("names", "expires", "kind", "", "ocsp", "source")
 #: Characters of a table that no terminal bounds, as in a pipe.
 _WIDE = 200
 
@@ -140,7 +140,21 @@ def certificates(*, url: str, token: str | None, as_json: bool) -> None:
 
 def _certificate_row(shown: dict[str, Any]) -> tuple[object, ...]:
     default = "default" if shown["default"] else ""
-    return (", ".join(shown["names"]), shown["notAfter"], shown["kind"], default, shown["source"])
+    return (
+        ", ".join(shown["names"]),
+        shown["notAfter"],
+        shown["kind"],
+        default,
+        _staple(shown["ocsp"]),
+        shown["source"],
+    )
+
+
+def _staple(ocsp: dict[str, Any]) -> str:
+    """In a cell: until when, or else why not; that there is none needs no words."""
+    status: str = ocsp["status"]
+    words = {"good": f" until {ocsp['nextUpdate']}", "none": ""}
+    return status + words.get(status, f": {ocsp['detail']}")
 
 
 def _show(shown: list[dict[str, Any]], total: int) -> None:

@@ -127,6 +127,10 @@ def _certificates(tallies: Tallies) -> Iterator[Family]:
         "smartproxy_certificate_reloads", "counter", "Certificates that were replaced on disk.", ("result",),
         [((result,), count) for result, count in tallies.certificate_reloads.items()],
     )  # fmt: skip
+    yield Family(
+        "smartproxy_ocsp_responses", "counter", "Questions to OCSP responders about certificates.", ("result",),
+        [((result,), count) for result, count in tallies.ocsp_responses.items()],
+    )  # fmt: skip
 
 
 def _handshakes(tallies: Tallies) -> Iterator[Family | Spread]:

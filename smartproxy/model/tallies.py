@@ -32,6 +32,8 @@ _RESULTS: tuple[HeaderResult, ...] = ("ok", "invalid", "missing", "timeout")
 _HANDSHAKES: tuple[tuple[HandshakeResult, str], ...] = (
     ("ok", "TLSv1.2"), ("ok", "TLSv1.3"), ("failed", "none"), ("refused", "none"), ("not_tls", "none"),
 )  # fmt: skip
+#: What came of asking about a certificate: what its responder said, a response that is not to be used, or none.
+_OCSP_RESULTS = ("good", "revoked", "unknown", "invalid", "unanswered")
 _KINDS: tuple[ZombieKind, ...] = ("full", "half", "stuck")
 
 
@@ -71,11 +73,12 @@ class Tallies:
     :ivar handshake_seconds: how long those took that succeeded.
     :ivar certificate_reloads: certificates that were replaced on disk, by result.
     :ivar certificate_expiry: seconds since the epoch, by a certificate's name.
+    :ivar ocsp_responses: questions about certificates, every result, from 0.
     """
 
     __slots__ = (
-        "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes", "proxy_headers", "rejected",
-        "resumed", "routes", "unlogged", "zombies",
+        "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes", "ocsp_responses", "proxy_headers",
+        "rejected", "resumed", "routes", "unlogged", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -91,6 +94,7 @@ class Tallies:
         self.resumed = 0
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.certificate_expiry: dict[str, float] = {}
+        self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
 
     def route(self, name: str) -> RouteTally:
         """The tally of the route called ``name``, made on first use."""

@@ -147,7 +147,8 @@ class Tls(Table):
     max_handshakes: Count = 200
     """Handshakes in progress at once."""
     ocsp_stapling: Flag = True
-    """Whether proof that a certificate is not revoked is fetched and shown with it."""
+    """Whether proof that a certificate is not revoked is fetched from its authority and shown with it. It is for
+    certificates that name a responder and have their issuer in their file."""
 
 
 #: The keys of a later feature whose own keys are not settled yet.

@@ -27,7 +27,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused
-from smartproxy.model.shown import ShownCertificate
+from smartproxy.model.shown import ShownCertificate, ShownStaple
 from smartproxy.tls import making
 from smartproxy.tls.by_name import ByName, fitting
 from smartproxy.tls.certificate import Certificate
@@ -42,11 +42,12 @@ if TYPE_CHECKING:
         RoutePlan,
         TerminationPlan,
     )
+    from smartproxy.tls.stapling import Stapling
     from smartproxy.wire.client_hello import ClientHello
 
 #: Contexts of certificates that an embedder gave, and sessions with targets: the least recently used goes.
 _KEPT: Final = 1024
-
+_NOT_STAPLED: Final = ShownStaple("none", detail="tls.ocspStapling is false")
 
 _Listed: TypeAlias = "tuple[CertificatePlan, ...]"
 _Key: TypeAlias = "tuple[TerminationPlan, CertificatePlan]"
@@ -57,10 +58,14 @@ class ServerContexts:
 
     :param plan: the configuration.
     :param former: those of the one before. What has not changed is taken over, with its sessions.
+    :param stapling: knows OCSP responses; where the configuration wants none it is not asked.
     :ivar certificates: what is shown, by what the configuration had when it was read.
     """
 
-    def __init__(self, plan: ProxyPlan, former: ServerContexts | None = None) -> None:
+    def __init__(
+        self, plan: ProxyPlan, former: ServerContexts | None = None, stapling: Stapling | None = None
+    ) -> None:
+        self._stapling = stapling if plan.tls.ocsp_stapling else None
         self._store_of = plan.tls.certificates
         self._own_of = {route.tls.certificates for route in plan.routes if route.tls is not None} - {()}
         self._default_name = plan.tls.default
@@ -70,7 +75,8 @@ class ServerContexts:
             one: known.get(one) or Certificate(one) for one in used
         }
         self._contexts: dict[_Key, SSL.Context] = {}
-        if former is not None:
+        # A context is frozen: one that staples nothing never will.
+        if former is not None and former._stapling is self._stapling:  # noqa: SLF001 - our own class
             self._contexts.update(former._contexts)  # noqa: SLF001 - our own class
         self._chosen: OrderedDict[_Key, SSL.Context] = OrderedDict()
         self._arrange()
@@ -115,6 +121,7 @@ class ServerContexts:
                 one.not_after.timestamp(),
                 one.fingerprint,
                 one in self._default,
+                _NOT_STAPLED if self._stapling is None else self._stapling.shown(one),
             )
             for one in self.certificates.values()
         )
@@ -164,7 +171,8 @@ class ServerContexts:
         key = _key(plan, certificate.plan)
         context = self._contexts.get(key)
         if context is None:
-            context = self._contexts[key] = making.server_context(plan, certificate)
+            staple = None if self._stapling is None else self._stapling.source(certificate)
+            context = self._contexts[key] = making.server_context(plan, certificate, staple)
         self._at_hand[id(plan), id(certificate)] = plan, certificate, context
         return context
 

@@ -31,8 +31,13 @@ _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 
-def server_context(plan: TerminationPlan, certificate: Certificate) -> SSL.Context:
-    """A context that ends the TLS of clients."""
+def server_context(
+    plan: TerminationPlan, certificate: Certificate, staple: Callable[[], bytes] | None = None
+) -> SSL.Context:
+    """A context that ends the TLS of clients.
+
+    :param staple: gives the OCSP response for those that ask for one, or nothing. It must not raise.
+    """
     context = _context(SSL.TLS_SERVER_METHOD, plan.min_version)
     profile = PROFILES["intermediate"]
     context.set_cipher_list((plan.ciphers or profile.ciphers).encode())
@@ -46,6 +51,8 @@ def server_context(plan: TerminationPlan, certificate: Certificate) -> SSL.Conte
         context.set_alpn_select_callback(_selecting([name.encode("latin-1") for name in plan.alpn]))
     if plan.client_auth is not None:
         _ask(context, plan.client_auth)
+    if staple is not None:
+        context.set_ocsp_server_callback(lambda *_: staple())
     return context
 
 

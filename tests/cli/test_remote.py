@@ -17,7 +17,7 @@ from twisted.web.resource import Resource
 
 from smartproxy.cli import admin_client, remote
 from smartproxy.model.plan import AdminPlan
-from smartproxy.model.shown import ShownCertificate
+from smartproxy.model.shown import ShownCertificate, ShownStaple
 from tests.admin.doubles import FakeControl, Listener
 
 
@@ -121,14 +121,29 @@ class ConnectionsTests(RemoteCase):
 class CertificatesTests(RemoteCase):
     def setUp(self):
         super().setUp()
+        self.show(ShownStaple("good", 1767323046.678, "late"))
+
+    def show(self, staple):
         self.control.shown = [
-            ShownCertificate(("a.example", "*.a.example"), "a.pem", "P256", 1767323045.678, "ab" * 32, True)
+            ShownCertificate(
+                ("a.example", "*.a.example"), "a.pem", "P256", 1767323045.678, "ab" * 32, True, staple
+            )
         ]
 
     def test_a_table_of_what_clients_are_shown(self):
         result = self.run_command("certificates")
         for text in ("a.example, *.a.example", "2026-01-02T03:04:05.678Z", "P256", "default", "a.pem"):
             self.assertIn(text, result.output)
+
+    def test_the_table_says_what_is_stapled_or_why_nothing_is(self):
+        for staple, cell in (
+            (ShownStaple("good", 1767323046.678, "late"), "good until 2026-01-02T03:04:06.678Z"),
+            (ShownStaple("none", None, "no responder"), " none "),
+            (ShownStaple("failed", None, "refused\x1b"), "failed: refused\\x1b"),
+            (ShownStaple("revoked", 1767323046.678, "key lost"), "revoked: key lost"),
+        ):
+            self.show(staple)
+            self.assertIn(cell, self.run_command("certificates").output)
 
     def test_json_has_every_key_of_the_api(self):
         [shown] = json.loads(self.run_command("certificates", "--json").output)["certificates"]
@@ -141,6 +156,7 @@ class CertificatesTests(RemoteCase):
                 "notAfter": "2026-01-02T03:04:05.678Z",
                 "fingerprint": "ab" * 32,
                 "default": True,
+                "ocsp": {"status": "good", "nextUpdate": "2026-01-02T03:04:06.678Z", "detail": "late"},
             },
         )
 

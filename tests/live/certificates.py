@@ -9,7 +9,7 @@ import ssl
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 _LIFE = dt.timedelta(days=1)
 _KEYS = {
@@ -30,16 +30,28 @@ class Authority:
         self.file = directory / "ca.pem"
         self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
 
-    def certificate(self, name, kind="ecdsa"):
-        """A file with a certificate for ``name``, and its key; ``NAME-rsa.pem`` where ``kind`` is that."""
+    def certificate(self, name, kind="ecdsa", ocsp=None):
+        """A file with a certificate for ``name``, and its key; ``NAME-rsa.pem`` where ``kind`` is that.
+
+        ``ocsp``: the URL of its responder; then the authority stands in the file, too.
+        """
         key = _KEYS[kind]()
         made = _builder(_named(name), self._name, key)
         made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        if ocsp is not None:
+            made = made.add_extension(_responder(ocsp), critical=False)
         path = self._directory / (f"{name}.pem" if kind == "ecdsa" else f"{name}-{kind}.pem")
         path.write_bytes(
             made.sign(self._key, hashes.SHA256()).public_bytes(_PEM)
-            + key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            + (self.file.read_bytes() if ocsp is not None else b"")
+            + _written(key)
         )
+        return path
+
+    def key_file(self):
+        """Its own key, for a responder that answers in its name."""
+        path = self._directory / "ca.key"
+        path.write_bytes(_written(self._key))
         return path
 
     def writing_to(self, directory):
@@ -60,6 +72,17 @@ class Authority:
 
 
 _PEM = serialization.Encoding.PEM
+
+
+def _written(key):
+    return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def _responder(url):
+    where = x509.UniformResourceIdentifier(url)
+    return x509.AuthorityInformationAccess(
+        [x509.AccessDescription(AuthorityInformationAccessOID.OCSP, where)]
+    )
 
 
 def _named(name):

@@ -127,6 +127,7 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_zombies", "counter", ("kind",)),
                 ("smartproxy_certificate_expiry_timestamp_seconds", "gauge", ()),
                 ("smartproxy_certificate_reloads", "counter", ("result",)),
+                ("smartproxy_ocsp_responses", "counter", ("result",)),
                 ("smartproxy_tls_handshakes", "counter", ("result", "version")),
                 ("smartproxy_tls_resumed", "counter", ()),
                 ("smartproxy_tls_handshake_seconds", "histogram", ("le",)),
@@ -149,6 +150,16 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(told["smartproxy_tls_resumed_total", ()], 1)
         self.assertEqual(told["smartproxy_tls_handshake_seconds_bucket", ("0.005",)], 1)
         self.assertEqual(told["smartproxy_tls_handshake_seconds_count", ()], 1)
+
+    def test_answers_of_ocsp_responders_are_counted_by_result(self):
+        control = FakeControl()
+        control.tallies.ocsp_responses["good"] += 1
+        told = scrape(control)
+        counts = {labels: value for (name, labels), value in told.items() if "ocsp" in name}
+        self.assertEqual(
+            counts,
+            {("good",): 1, ("revoked",): 0, ("unknown",): 0, ("invalid",): 0, ("unanswered",): 0},
+        )
 
     def test_bytes_move_while_a_connection_lives_and_stay_when_it_ends(self):
         control = FakeControl()

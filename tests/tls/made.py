@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from smartproxy.model.plan import CertificatePlan
 
@@ -86,8 +86,9 @@ class Authority:
         start: dt.timedelta = -DAY,
         end: dt.timedelta = 30 * DAY,
         client: bool = False,
+        ocsp: str = "",
     ) -> Leaf:
-        """For ``names``: DNS names, addresses, and ``spiffe:`` URIs."""
+        """For ``names``: DNS names, addresses, and ``spiffe:`` URIs. ``ocsp``: its responder; then the issuer is above it."""
         own = key(kind, number)
         common = common_name or (names[0] if names else "nobody")
         made = builder(named(common), self.subject, own, start, end)
@@ -97,7 +98,9 @@ class Authority:
             )
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         made = made.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        above = (self.certificate,) if self.above is not None else ()
+        if ocsp:
+            made = made.add_extension(_responder(ocsp), critical=False)
+        above = (self.certificate,) if self.above is not None or ocsp else ()
         return Leaf(made.sign(self.key, hashes.SHA256()), own, above)
 
     def crl(self, *revoked: Leaf, end: dt.timedelta = 7 * DAY) -> bytes:
@@ -129,6 +132,13 @@ def builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(NOW + start)
         .not_valid_after(NOW + end)
+    )
+
+
+def _responder(url: str) -> x509.AuthorityInformationAccess:
+    where = x509.UniformResourceIdentifier(url)
+    return x509.AuthorityInformationAccess(
+        [x509.AccessDescription(AuthorityInformationAccessOID.OCSP, where)]
     )
 
 

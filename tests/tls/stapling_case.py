@@ -1,0 +1,83 @@
+"""A stapling that a test asks and answers for: its clock, its responder, its luck, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.shown import ShownStaple
+from smartproxy.model.tallies import Tallies
+from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.contexts import ServerContexts
+from smartproxy.tls.ocsp_fetch import Unanswered
+from smartproxy.tls.stapling import EVERY, Stapling
+from tests.tls import talk
+from tests.tls.made import Authority, Leaf
+from tests.tls.responders import NOW, URL, Asked, Responder
+
+CA = Authority()
+OURS = Responder(CA)
+LEAF = CA.leaf("a.example", ocsp=URL)
+OTHER = CA.leaf("b.example", ocsp=URL)
+EPOCH = NOW.timestamp()
+DOWN = Unanswered("connection refused")
+
+
+class StaplingCase(SynchronousTestCase):
+    """One certificate that has a responder, unless a test says otherwise; chance is 0."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.slept = 0.0
+        self.luck = 0.0
+        self.asked = Asked()
+        self.tallies = Tallies()
+        self.stapling = Stapling(
+            self.clock,
+            self.tallies,
+            self.asked,
+            lambda: self.luck,
+            lambda: EPOCH + self.clock.seconds() + self.slept,
+        )
+        self.lines: list[tuple[str, str]] = []
+        globalLogPublisher.addObserver(self._line)
+        self.addCleanup(globalLogPublisher.removeObserver, self._line)
+
+    def _line(self, event: dict[str, Any]) -> None:
+        if event.get("log_namespace") == "smartproxy.tls.stapling":
+            self.lines.append((event["log_level"].name, event["log_format"].format(**event)))
+
+    def follow(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
+        self.plans = [leaf.plan(f"{number}.pem") for number, leaf in enumerate(leaves)]
+        plan = talk.proxy(talk.route(*self.plans), **tls)
+        contexts = ServerContexts(plan, None, self.stapling)
+        self.stapling.follow(contexts, plan.tls)
+        return contexts
+
+    def begin(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
+        contexts = self.follow(*(leaves or (LEAF,)), **tls)
+        self.stapling.start()
+        self.addCleanup(self.stapling.stop)
+        return contexts
+
+    def staple(self, leaf: Leaf = LEAF) -> bytes:
+        source = self.stapling.source(Certificate(leaf.plan()))
+        assert source is not None
+        return source()
+
+    def shown(self, leaf: Leaf = LEAF) -> ShownStaple:
+        return self.stapling.shown(Certificate(leaf.plan()))
+
+    def asks_after(self, step: float = EVERY) -> float:
+        """Seconds until it asks again, in steps of so many."""
+        before, began = len(self.asked.questions), self.clock.seconds()
+        while len(self.asked.questions) == before:
+            self.clock.advance(step)
+            self.assertLess(self.clock.seconds() - began, 30 * 86400)
+        return self.clock.seconds() - began
+
+    def results(self) -> dict[str, int]:
+        return {result: count for result, count in self.tallies.ocsp_responses.items() if count}

@@ -1,0 +1,122 @@
+"""What a client sees of OCSP: exactly the bytes of the response where it asks, and nothing where it does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from OpenSSL import SSL
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.tallies import Tallies
+from smartproxy.tls.contexts import ServerContexts
+from smartproxy.tls.stapling import EVERY, Stapling
+from tests.tls import talk
+from tests.tls.made import DAY, Authority, Leaf
+from tests.tls.responders import NOW, REVOKED, URL, Asked, Responder
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan import CertificatePlan, RoutePlan
+
+CA = Authority()
+OURS = Responder(CA)
+LEAF = CA.leaf("a.example", ocsp=URL)
+VERSIONS = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+
+
+class HandshakeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.asked = Asked()
+        self.stapling = Stapling(
+            self.clock, Tallies(), self.asked, lambda: 0.0, lambda: NOW.timestamp() + self.clock.seconds()
+        )
+        self.addCleanup(self.stapling.stop)
+
+    def show(self, leaf: Leaf = LEAF, former: ServerContexts | None = None, **tls: Any) -> None:
+        self.plan: CertificatePlan = leaf.plan()
+        self.route: RoutePlan = talk.route(self.plan)
+        plan = talk.proxy(self.route, **tls)
+        self.contexts = ServerContexts(plan, former, self.stapling)
+        self.stapling.follow(self.contexts, plan.tls)
+        self.stapling.start()
+
+    def seen(self, most: int = 0, *, asks: bool = True) -> bytes | None:
+        """What a client is stapled; ``None``: it was never told of anything."""
+        told: list[bytes] = []
+        context = talk.client_context(CA, most=most)
+        context.set_ocsp_client_callback(lambda _connection, data, _: told.append(data) or True)
+        connecting = talk.client(context=context)
+        if asks:
+            connecting.request_ocsp()
+        self.accepted = talk.connected(self.contexts, self.route, connecting)
+        return told[0] if told else None
+
+    def test_who_asks_gets_exactly_the_response_and_who_does_not_gets_none(self) -> None:
+        self.show()
+        der = OURS.answer(LEAF)
+        self.asked.answer(der)
+        for version in VERSIONS:
+            self.assertEqual(self.seen(version), der)
+            self.assertIsNone(self.seen(version, asks=False))
+
+    def test_while_there_is_none_the_handshake_is_made_without(self) -> None:
+        """Before an answer, where there is no responder, and when the certificate turns out to be revoked."""
+        self.show()
+        for version in VERSIONS:
+            self.assertFalse(self.seen(version))
+        self.asked.answer(OURS.answer(LEAF, REVOKED))
+        self.assertFalse(self.seen())
+        self.show(CA.leaf("a.example"))
+        self.assertFalse(self.seen())
+
+    def test_a_response_that_comes_later_is_shown_on_the_context_that_is_there(self) -> None:
+        self.show()
+        self.assertFalse(self.seen())
+        before = self.accepted.get_context()
+        self.asked.answer(OURS.answer(LEAF))
+        self.assertTrue(self.seen())
+        self.assertIs(self.accepted.get_context(), before)
+
+    def test_a_certificate_without_a_responder_has_no_callback_and_neither_has_one_that_wants_none(
+        self,
+    ) -> None:
+        made: list[Any] = []
+        self.patch(SSL.Context, "set_ocsp_server_callback", lambda *given: made.append(given))
+        self.show(CA.leaf("a.example"))
+        self.seen(asks=False)
+        self.show(ocsp_stapling=False)
+        self.seen(asks=False)
+        self.assertEqual(made, [])
+        self.show()
+        self.seen(asks=False)
+        self.assertEqual(len(made), 1)
+
+    def test_a_renewed_certificate_is_shown_without_the_old_response(self) -> None:
+        self.show()
+        self.asked.answer(OURS.answer(LEAF))
+        renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
+        self.contexts.renew({self.plan: renewed.plan()})
+        self.assertFalse(self.seen())
+        self.clock.advance(EVERY)
+        der = OURS.answer(renewed)
+        self.asked.answer(der)
+        self.assertEqual(self.seen(), der)
+
+    def test_a_reload_that_changes_nothing_keeps_the_response_and_the_context(self) -> None:
+        self.show()
+        self.asked.answer(OURS.answer(LEAF))
+        self.assertTrue(self.seen())
+        before = self.accepted.get_context()
+        self.show(former=self.contexts)
+        self.assertTrue(self.seen())
+        self.assertIs(self.accepted.get_context(), before)
+
+    def test_it_is_switched_on_and_off_by_a_reload(self) -> None:
+        self.show(ocsp_stapling=False)
+        self.assertFalse(self.seen())
+        self.show(former=self.contexts)
+        self.asked.answer(OURS.answer(LEAF))
+        self.assertTrue(self.seen())
+        self.show(former=self.contexts, ocsp_stapling=False)
+        self.assertFalse(self.seen())
