@@ -44,6 +44,16 @@ def _unacknowledged(fd: int) -> int:
         return 0  # closed under its owner, by a test of just that
 
 
+def _acknowledge(fd: int) -> None:
+    """Have the kernel send the acknowledgement that it delays: nothing else is waited for as long (tcp(7))."""
+    with contextlib.suppress(OSError):
+        sock = socket.socket(fileno=fd)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        finally:
+            sock.detach()
+
+
 class HandReactor(Clock):
     """A reactor that only remembers what it was asked to watch, and a clock."""
 
@@ -215,7 +225,10 @@ class Pump:
     def _under_way(self) -> bool:
         """Whether some kernel buffer holds what has not been acknowledged."""
         sockets = [far.sock.fileno() for far in self.far if far.sock.fileno() >= 0]
-        return any(_unacknowledged(fd) for fd in [*sockets, *self.poller._watched])
+        sockets += self.poller._watched
+        for fd in sockets:
+            _acknowledge(fd)
+        return any(_unacknowledged(fd) for fd in sockets)
 
     def _is_reset(self, sock: socket.socket) -> bool:
         return any(far.sock is sock and far.was_reset for far in self.far)
