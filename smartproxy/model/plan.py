@@ -7,7 +7,7 @@ configuration key, a default or a unit again.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -98,6 +98,11 @@ class TerminationPlan:
     alpn: tuple[str, ...] = ()
     client_auth: ClientAuthPlan | None = None
     handshake_timeout: float = 10.0
+
+    @property
+    def terms(self) -> TerminationPlan:
+        """What a client agrees to, whichever certificate it is shown, and however long it took."""
+        return replace(self, certificates=(), certificate_for=None, handshake_timeout=0.0)
 
 
 @dataclass(frozen=True, slots=True)

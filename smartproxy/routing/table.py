@@ -100,18 +100,11 @@ class ListenerRoutes:
         self._names_matter = bool(self._exact or self._by_suffix)
         self._inside: dict[RoutePlan, ListenerRoutes] | None = None
 
-    def inside(self, route: RoutePlan) -> ListenerRoutes:
-        """Those that end TLS as ``route`` does: among these a connection may still choose when its TLS has ended."""
+    def inside(self, route: RoutePlan) -> ListenerRoutes | None:
+        """Those that end TLS as ``route`` does; ``None`` where it asks for nothing within its TLS."""
         if self._inside is None:
             self._inside = _alike(self.entries)
-        return self._inside[route]
-
-    def ask_inside(self, facts: Detected) -> bool:
-        """Whether one that the connection may belong to asks for something within its TLS."""
-        filed = [self._nameless]
-        if self._names_matter and (name := facts.domain):
-            filed += self._filed_for(name)
-        return any(entry.asks_inside and entry.matches(facts) for entries in filed for entry in entries)
+        return self._inside.get(route)
 
     def find(self, facts: Detected) -> Entry | None:
         """The first entry in order that matches."""
@@ -180,12 +173,12 @@ class RouteTable:
         return None if entry is None else entry.route
 
     def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None:
-        """Who is asked when the TLS of a connection has ended as ``route`` wants; ``None``: ``route`` is the answer."""
+        """Who is asked when the TLS of a connection has ended as ``route`` wants; ``None``: ``route`` is the answer.
+
+        It is where it asks for nothing more: what its hello has not met before, a connection does not meet now.
+        """
         routes = self._by_name.get(facts.announced.accepted.listener)
-        if routes is None or not routes.ask_inside(facts):
-            return None
-        alike = routes.inside(route)
-        return alike if alike.ask_inside(facts) else None
+        return None if routes is None else routes.inside(route)
 
     def routes_on(self, name: str) -> ListenerRoutes | None:
         """The routes heard on the listener of that :func:`listener_name`, for whoever explains them."""
@@ -198,16 +191,17 @@ def _from_outside(facts: Detected) -> bool:
 
 
 def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
-    """For each route that ends TLS, those that do it in the same way."""
+    """For each route that asks for something within its TLS, those that end it on the same terms."""
     kinds: dict[TerminationPlan, list[Entry]] = {}
     for entry in entries:
         if entry.route.tls is not None:
             fresh = Entry(entry.route, entry.pattern, entry.conditions)  # its rank is another one here
-            kinds.setdefault(entry.route.tls, []).append(fresh)
+            kinds.setdefault(entry.route.tls.terms, []).append(fresh)
     return {
         entry.route: routes
         for routes in (ListenerRoutes(alike) for alike in kinds.values())
         for entry in routes.entries
+        if entry.asks_inside
     }
 
 

@@ -246,7 +246,7 @@ class ClientContexts:
 
 def _key(plan: TerminationPlan, certificate: CertificatePlan) -> _Key:
     """Options without their certificates: routes that differ in nothing else share contexts and tickets."""
-    return replace(plan, certificates=(), certificate_for=None, handshake_timeout=0.0), certificate
+    return plan.terms, certificate
 
 
 def _remember(kept: OrderedDict[Any, Any], key: Any, value: Any) -> None:

@@ -1,0 +1,108 @@
+"""Which route a connection comes to whose TLS ends here: never one whose conditions it has not met."""
+
+from __future__ import annotations
+
+from smartproxy.wire import tls_alert
+from smartproxy.wire.tls_alert import Alert
+from tests.sessions.tls_case import REQUEST, TlsTestCase
+
+
+class RouteCase(TlsTestCase):
+    """Names of one certificate, which all routes show; the second target is the one to be kept from."""
+
+    def setUp(self):
+        super().setUp()
+        self.shown = self.pem("a.example", "b.example", "m.example", "*.wild.example")
+
+    def ending(self, name, *domains, path=None, client_auth=None, number=0, **more):
+        match = {"domains": list(domains)} if domains else {}
+        if path is not None:
+            match["path"] = path
+        tls = {"mode": "terminate", "certificate": self.shown}
+        if client_auth is not None:
+            tls["clientAuth"] = client_auth
+        target = {"host": ("10.0.0.1", "10.0.0.2")[number]}
+        return self.route(name, match=match, tls=tls, target=target, **more)
+
+    def asking(self, mode="require"):
+        """For a client certificate."""
+        return {"mode": mode, "ca": self.ca}
+
+    def asked(self, name, path=b"/", host=None, **more):
+        """A client of ``name`` that has sent a request."""
+        end = self.connect(name, **more)
+        end.write(
+            REQUEST.replace(b"/api", path).replace(b"a.example", host or (name or "a.example").encode())
+        )
+        self.settle()
+        return end
+
+    def opened(self):
+        """How many connections each route was given."""
+        return {name: tally.opened for name, tally in self.proxy.tallies.routes.items() if tally.opened}
+
+
+class NameTests(RouteCase):
+    def test_case_and_final_dot_do_not_lead_past_a_route(self):
+        """Both spellings are the same name: none of them goes to the route for any name instead."""
+        self.start(
+            self.ending("open"), self.ending("guarded", "b.example", client_auth=self.asking(), number=1)
+        )
+        for name in ("b.example", "B.Example", "b.example.", "B.EXAMPLE."):
+            self.connect(name)
+        self.assertEqual(self.rejected(), {"tls_error": 4})
+        self.assertEqual(self.backend.connections, [])
+
+    def test_a_wildcard_with_client_certificates_covers_every_depth(self):
+        self.start(
+            self.ending("open"), self.ending("guarded", "*.wild.example", client_auth=self.asking(), number=1)
+        )
+        for name in ("x.wild.example", "X.Wild.example."):
+            self.connect(name)
+        self.connect("y.x.wild.example")  # no certificate is for that
+        self.assertEqual(self.rejected(), {"tls_error": 3})
+        self.assertEqual((self.backend.connections, self.other.connections), ([], []))
+
+    def test_no_name_does_not_meet_a_domain(self):
+        """Such a client comes to a route that asks for none, or nowhere."""
+        self.start(self.ending("guarded", "a.example"))
+        end = self.connect(None)
+        self.assertEqual(end.below.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
+        self.assertEqual(self.rejected(), {"no_route": 1})
+
+
+class SecondLookTests(RouteCase):
+    def test_a_route_that_asks_nothing_inside_is_not_kept_waiting_by_others(self):
+        """A server speaks first, though a wider route for the same TLS asks for a path."""
+        self.start(self.ending("mail", "m.example"), self.ending("api", path="/api*", number=1))
+        end = self.connect("m.example")
+        (far,) = self.backend.connections
+        far.write(b"220 ready")
+        self.settle()
+        self.assertEqual(end.received, b"220 ready")
+
+    def test_routes_may_show_other_certificates_and_have_another_patience(self):
+        """Whatever a client was shown, it is the same to the route that its request is for."""
+        api = self.ending("api", "a.example", path="/api*", number=1)
+        api["action"]["tls"]["certificate"] = self.pem("a.example", "z.example")
+        api["tlsHandshakeTimeout"] = "5s"
+        self.start(self.ending("web", "a.example"), api)
+        for path in (b"/", b"/api/x"):
+            self.asked("a.example", path)
+        self.assertEqual(self.opened(), {"web": 1, "api": 1})
+
+    def test_the_lists_and_limits_are_those_of_the_route_that_is_chosen_at_last(self):
+        """Whether a narrower one let the client in or not: each connection is counted once, on that route."""
+        inner = self.ending(
+            "api", "a.example", path="/api*", number=1, security={"ipAllowList": ["10.0.0.0/8"]}
+        )
+        outer = self.ending("web", "a.example", security={"maxConnections": 1})
+        self.start(inner, outer)
+        refused = self.asked("a.example", b"/api/x")
+        self.assertTrue(refused.received.startswith(b"HTTP/1.1 403 "), refused.received)
+        self.asked("a.example")
+        full = self.asked("a.example")
+        self.assertTrue(full.received.startswith(b"HTTP/1.1 503 "), full.received)
+        self.assertEqual(self.rejected(), {"ip_not_allowed": 1, "route_limit": 1})
+        self.assertEqual((self.opened(), self.proxy.registry.by_route), ({"web": 1}, {"web": 1}))
+        self.assertEqual(self.other.connections, [])
