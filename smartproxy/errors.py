@@ -60,6 +60,13 @@ class NotTls(Refused):
         super().__init__(RejectReason.TLS_ERROR, "plain bytes where TLS was due")
 
 
+class Misdirected(Refused):
+    """A request for a host whose clients are asked for another certificate than this one was."""
+
+    def __init__(self) -> None:
+        super().__init__(RejectReason.NO_ROUTE, "Host asks for other client certificates than SNI")
+
+
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls
+from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Misdirected, NotTls
 from smartproxy.flow.half_close import end_output
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
@@ -80,6 +80,8 @@ def word_for(protocol: Protocol, refused: Refused, held: bytes = b"") -> bytes:
         return tls_alert.build(refused.alert)
     if isinstance(refused, NotTls) and protocol is Protocol.HTTP:
         return http_head.build_refusal(400, "Bad Request", "This port speaks TLS: use https.\n")
+    if isinstance(refused, Misdirected):
+        return http_head.build_refusal(421, "Misdirected Request", "This connection is for another host.\n")
     reason = refused.reason
     if isinstance(refused, DialFailed) and reason is RejectReason.TLS_ERROR:
         reason = RejectReason.UPSTREAM_UNREACHABLE  # the target's TLS, of which the client knows nothing

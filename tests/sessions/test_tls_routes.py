@@ -106,3 +106,58 @@ class SecondLookTests(RouteCase):
         self.assertEqual(self.rejected(), {"ip_not_allowed": 1, "route_limit": 1})
         self.assertEqual((self.opened(), self.proxy.registry.by_route), ({"web": 1}, {"web": 1}))
         self.assertEqual(self.other.connections, [])
+
+
+class MisdirectedTests(RouteCase):
+    """F20: a request for a host whose clients must show a certificate, on a connection that was asked for none."""
+
+    def start_both(self, mode="require", **more):
+        self.start(
+            self.ending("web", "a.example", path="/*"),
+            self.ending("guarded", "b.example", client_auth=self.asking(mode), number=1),
+            **more,
+        )
+
+    def assert_misdirected(self, end):
+        self.assertTrue(end.received.startswith(b"HTTP/1.1 421 Misdirected Request\r\n"), end.received)
+        self.assertTrue(end.ended)
+        self.assertEqual((self.backend.connections, self.other.connections), ([], []))
+
+    def test_it_is_told_so_and_counted(self):
+        for mode in ("require", "request"):
+            self.start_both(mode)
+            for count, host in enumerate((b"b.example", b"B.Example", b"b.example.", b"b.example:443"), 1):
+                self.assert_misdirected(self.asked("a.example", host=host))
+                self.assertEqual(self.rejected(), {"no_route": count})
+            self.network.stop(self.proxy)
+
+    def test_so_is_a_client_that_asked_for_no_name(self):
+        self.start(
+            self.ending("web", path="/*"),
+            self.ending("guarded", "b.example", client_auth=self.asking(), number=1),
+        )
+        self.assert_misdirected(self.asked(None, host=b"b.example"))
+
+    def test_so_is_one_with_a_certificate_for_somebody_else(self):
+        """Other authorities, or other names, are other client certificates."""
+        other = self.asking() | {"match": ["CN:robot"]}
+        self.start(
+            self.ending("web", "a.example", path="/*", client_auth=self.asking()),
+            self.ending("guarded", "b.example", client_auth=other, number=1),
+        )
+        person = self.authority.leaf("person.example", client=True)
+        self.assert_misdirected(self.asked("a.example", host=b"b.example", certificate=person))
+
+    def test_a_request_for_a_host_that_asks_for_no_more_goes_on(self):
+        """The same certificates, or none: who has shown one may ask for what needs none. The name is not looked at."""
+        self.start(
+            self.ending("web", "a.example", path="/*"),
+            self.ending("same", "b.example", path="/*", number=1),
+            self.ending("strict", "m.example", path="/*", client_auth=self.asking()),
+        )
+        self.asked("a.example", host=b"b.example")
+        robot = self.authority.leaf("robot.example", client=True)
+        self.asked("m.example", host=b"b.example", certificate=robot)
+        self.asked("a.example", host=b"nobody.example")
+        self.assertEqual(self.opened(), {"web": 2, "strict": 1})
+        self.assertEqual(self.other.connections, [], "Host chooses no route where SNI did")
