@@ -13,6 +13,8 @@ from tests.live.programs import needed, run
 
 #: The name that everything here is called, where one is enough.
 NAME = "one.test"
+#: The name of a target within TLS.
+INNER = "inner.test"
 ACCELERATIONS = ("auto", "off")
 
 
@@ -51,6 +53,10 @@ class TlsCase(LiveCase):
         self.addCleanup(wrapped.close)
         return wrapped
 
+    def hello(self, name=NAME, context=None):
+        """The bytes of a ClientHello, for whoever sends them."""
+        return ByHand(None, context or self.authority.client(), name).hello()
+
     def s_client(self, port, *options, said=""):
         """``openssl s_client``, which says ``said`` and ends; what it printed is one text."""
         return run(
@@ -68,6 +74,30 @@ class TlsCase(LiveCase):
         )  # fmt: skip
 
 
+class ReEncryptingCase(TlsCase):
+    def re_encrypting(self, *backends, upstream=None, **settings):
+        """A proxy that ends TLS and begins it again, towards a target that is called ``inner.test``; and its port."""
+        port = self.port()
+        if upstream is None:
+            upstream = self.verified()
+        made = self.ending("again", port, *backends, mode="terminate-and-reencrypt", upstream=upstream)
+        return self.proxy(made, **settings), port
+
+    def verified(self, **more):
+        """A target must be ``inner.test``, by the word of our authority."""
+        return {"ca": str(self.authority.file), "serverName": INNER, **more}
+
+
+def in_order(serve):
+    """``serve``, and a close_notify behind it: without, what it said would be cut."""
+
+    def ended(backend, sock):
+        serve(backend, sock)
+        sock.unwrap()
+
+    return ended
+
+
 _NAMES = frozenset({NAME, "two.test"})
 
 
@@ -76,14 +106,20 @@ def _written(file):
 
 
 class ByHand:
-    """A client's TLS over two memories: ``send(sock, bytes)`` decides how its ciphertext goes out."""
+    """An end of TLS over two memories: ``send(sock, bytes)`` decides how its ciphertext goes out.
+
+    :param name: whom a client asks for; ``None`` is a server's end.
+    """
 
     def __init__(self, sock, context, name=NAME, send=socket.socket.sendall):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock = sock
+        if sock is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
         self._send = send
         self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._inward, self._outward, server_hostname=name)
+        self.tls = context.wrap_bio(
+            self._inward, self._outward, server_side=name is None, server_hostname=name
+        )
 
     def handshake(self):
         """All of it."""
@@ -121,7 +157,7 @@ class ByHand:
     def _flush(self):
         data = self._outward.read()
         if data:
-            self._send(self._sock, data)
+            self._send(self.sock, data)
 
     def _until_done(self, step):
         while True:
@@ -129,7 +165,7 @@ class ByHand:
                 answer = step()
             except ssl.SSLWantReadError:
                 self._flush()
-                data = self._sock.recv(1 << 16)
+                data = self.sock.recv(1 << 16)
                 if data:
                     self._inward.write(data)
                 else:

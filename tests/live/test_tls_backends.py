@@ -9,10 +9,9 @@ from tests.live.backends import echo, over_tls, page, read_to_end
 from tests.live.case import route
 from tests.live.haproxy import haproxy
 from tests.live.programs import needed
-from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase, in_order
 from tests.live.waiting import until
 
-_INNER = "inner.test"
 _NGINX = """\
 daemon off;
 pid {directory}/nginx.pid;
@@ -36,30 +35,6 @@ http {{
 """
 
 
-class ReEncryptingCase(TlsCase):
-    def re_encrypting(self, *backends, upstream=None, **settings):
-        """A proxy that ends TLS and begins it again, towards a target that is called ``inner.test``; and its port."""
-        port = self.port()
-        if upstream is None:
-            upstream = self.verified()
-        made = self.ending("again", port, *backends, mode="terminate-and-reencrypt", upstream=upstream)
-        return self.proxy(made, **settings), port
-
-    def verified(self, **more):
-        """A target must be ``inner.test``, by the word of our authority."""
-        return {"ca": str(self.authority.file), "serverName": _INNER, **more}
-
-
-def _in_order(serve):
-    """``serve``, and a close_notify behind it: without, what it said would be cut."""
-
-    def ended(backend, sock):
-        serve(backend, sock)
-        sock.unwrap()
-
-    return ended
-
-
 class StrangersTests(ReEncryptingCase):
     """Asked by curl; they answer with what they were spoken to in."""
 
@@ -71,21 +46,21 @@ class StrangersTests(ReEncryptingCase):
         until(lambda: proxy.closed("normal") == 1, "an end in order")
 
     def test_nginx(self):
-        peer, certificate = self.port(), self.authority.certificate(_INNER)
+        peer, certificate = self.port(), self.authority.certificate(INNER)
         text = _NGINX.format(directory=self.directory, port=peer, certificate=certificate)
         file = self.file("nginx.conf", text)
         self.program(needed("nginx"), "-c", file, "-p", self.directory).listens(peer)
-        self.assert_answers(peer, f"TLSv1.3 {_INNER}")
+        self.assert_answers(peer, f"TLSv1.3 {INNER}")
 
     def test_haproxy(self):
-        peer, certificate = self.port(), self.authority.certificate(_INNER)
+        peer, certificate = self.port(), self.authority.certificate(INNER)
         reply = 'http-request return status 200 content-type text/plain lf-string "%[ssl_fc_protocol] %[ssl_fc_sni]"'
         haproxy(
             self,
             peer,
             f"frontend f\n mode http\n bind 127.0.0.1:{peer} ssl crt {certificate}\n {reply}",
         )
-        self.assert_answers(peer, f"TLSv1.3 {_INNER}")
+        self.assert_answers(peer, f"TLSv1.3 {INNER}")
 
 
 class VerifiedTests(ReEncryptingCase):
@@ -102,14 +77,14 @@ class VerifiedTests(ReEncryptingCase):
             self.read(client, 1)
         until(lambda: proxy.rejected("tls_error") == 1, "it, counted")
         self.assertIn("is not for inner.test", proxy.printed)
-        _, port = self.re_encrypting(wrong, self.served(_INNER))
+        _, port = self.re_encrypting(wrong, self.served(INNER))
         for _ in range(2):
             self.assert_echoes(self.secure(port))
 
     def test_an_unknown_authority_is_not_believed(self):
         (self.directory / "other").mkdir()
         stranger = self.authority.__class__(self.directory / "other")
-        backend = self.backend(over_tls(stranger.server(_INNER), echo))
+        backend = self.backend(over_tls(stranger.server(INNER), echo))
         proxy, port = self.re_encrypting(backend)
         client = self.secure(port)
         client.sendall(b"words")
@@ -121,7 +96,7 @@ class VerifiedTests(ReEncryptingCase):
 
     def test_our_own_certificate(self):
         """A target that wants one gets it."""
-        context = self.authority.server(_INNER)
+        context = self.authority.server(INNER)
         context.load_verify_locations(self.authority.file)
         context.verify_mode = ssl.CERT_REQUIRED
 
@@ -130,13 +105,13 @@ class VerifiedTests(ReEncryptingCase):
 
         own = str(self.authority.certificate("proxy.test"))
         _, port = self.re_encrypting(
-            self.backend(over_tls(context, _in_order(serve))), upstream=self.verified(certFile=own)
+            self.backend(over_tls(context, in_order(serve))), upstream=self.verified(certFile=own)
         )
         self.assertEqual(read_to_end(self.secure(port)), b"proxy.test")
 
     def test_plain_clients_of_a_target_with_tls(self):
         """TLS towards a target of a route that ends none."""
-        backend, port = self.served(_INNER, _in_order(page("inside"))), self.port()
+        backend, port = self.served(INNER, in_order(page("inside"))), self.port()
         target = {**backend.target, "tls": self.verified()}
         self.proxy(route("plain", port, target))
         client = self.connect(port)
@@ -148,13 +123,13 @@ class EndTests(ReEncryptingCase):
     def both(self, serve):
         """One proxy after the other, with either relay, before a backend over TLS that does ``serve``."""
         for acceleration in ACCELERATIONS:
-            backend = self.backend(over_tls(self.authority.server(_INNER), serve))
+            backend = self.backend(over_tls(self.authority.server(INNER), serve))
             proxy, port = self.re_encrypting(backend, acceleration=acceleration)
             yield proxy, port
 
     def test_an_end_in_order(self):
         """close_notify there and back."""
-        for proxy, port in self.both(_in_order(echo)):
+        for proxy, port in self.both(in_order(echo)):
             client = self.secure(port)
             self.assert_echoes(client)
             client.unwrap().close()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import selectors
 import socket
-import ssl
+import threading
 import time
 
-from tests.live.backends import echo, reset
+from tests.live.backends import echo
 from tests.live.case import route
-from tests.live.terminating import ACCELERATIONS, NAME, ByHand, TlsCase
+from tests.live.terminating import ACCELERATIONS, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
@@ -71,129 +71,11 @@ class BackPressureTests(TlsCase):
                 proxy.emptied()
 
 
-class ResetTests(TlsCase):
-    """A RST of the client in every phase of its TLS: nothing is left, and gauges are at 0."""
-
-    def setUp(self):
-        super().setUp()
-        whole = ByHand(self.connect(self.backend(echo).port), self.authority.client()).hello()
-        self.hellos = {"within the hello": whole[:50], "within the handshake": whole}
-
-    def test_in_every_phase(self):
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                self.in_every_phase(acceleration)
-
-    def in_every_phase(self, acceleration):
-        idle, bulk = self.port(), self.port()
-        proxy = self.proxy(
-            self.ending("idle", idle, self.backend(echo)),
-            self.ending("bulk", bulk, self.backend(_flood)),
-            acceleration=acceleration,
-        )
-        self.reset_all(proxy, idle, self.secured)  # what is loaded late is loaded now
-        descriptors = proxy.descriptors
-        for words in self.hellos.values():
-            self.reset_all(proxy, idle, lambda port, words=words: self.said(port, words))
-        self.reset_all(proxy, idle, self.secured)
-        self.reset_all(proxy, bulk, self.flooded)
-        self.assertEqual(proxy.metrics["connections"]["byRoute"], {})
-        self.assertEqual(proxy.metrics["connections"]["byIP"], {})
-        until(lambda: proxy.descriptors <= descriptors + 1, "descriptors closed")  # one is the admin client's
-
-    def said(self, port, words):
-        sock = self.connect(port)
-        sock.sendall(words)
-        return sock
-
-    def secured(self, port):
-        client = self.secure(port)
-        self.assert_echoes(client)
-        return client
-
-    def flooded(self, port):
-        client = self.secure(port)
-        client.recv(100_000)
-        return client
-
-    def reset_all(self, proxy, port, begun):
-        opened = proxy.metrics["totals"]["connections"]
-        clients = [begun(port) for _ in range(5)]
-        until(lambda: proxy.metrics["totals"]["connections"] == opened + 5, "all accepted")
-        for each in clients:
-            reset(each)
-        proxy.emptied()
-
-
-def _flood(_backend, sock):
-    while True:
-        sock.sendall(_CHUNK)
-
-
-class HelloTests(TlsCase):
-    def shaken(self, port, send):
-        """A handshake and an exchange with everything that the client says going through ``send``."""
-        client = ByHand(self.connect(port), self.authority.client(), send=send)
-        client.handshake()
-        client.write(b"words")
-        self.assertEqual(client.read(), b"words")
-
-    def test_in_single_bytes_and_in_records_of_one_byte(self):
-        _, _, port = self.terminator(echo)
-        self.shaken(port, _in_single_bytes)
-        self.shaken(port, _FirstInRecords())
-
-    def test_rubbish_in_the_middle_of_a_handshake(self):
-        """It is answered with an alert, counted, and reaches no backend."""
-        proxy, backend, port = self.terminator(echo)
-        context = self.authority.client()
-        context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose alerts can be read until a handshake is done
-        client = self.connect(port)
-        client.sendall(ByHand(client, context).hello())
-        client.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
-        said = b""
-        with contextlib.suppress(ConnectionResetError):
-            while data := client.recv(4096):
-                said += data
-        self.assertIn(b"\x15\x03\x03\x00\x02\x02", said)  # a fatal alert (RFC 8446, 6)
-        self.assertEqual(proxy.rejected("tls_error"), 1)
-        self.assertEqual(backend.accepted, 0)
-
-    def test_rubbish_after_the_handshake(self):
-        """A record that cannot be decrypted cuts the connection, on both sides."""
-        proxy, _, port = self.terminator(echo)
-        client = self.secure(port)
-        self.assert_echoes(client)
-        socket.socket.sendall(client, b"\x17\x03\x03\x00\x40" + os.urandom(64))
-        with self.assertRaises(OSError):
-            client.recv(1)
-        proxy.emptied()
-
-
-def _in_single_bytes(sock, data):
-    for byte in data:
-        sock.sendall(bytes([byte]))
-
-
-class _FirstInRecords:
-    """Sends the first message, a ClientHello, in records of one byte, and the rest as it is."""
-
-    def __init__(self):
-        self._first = True
-
-    def __call__(self, sock, data):
-        if self._first:
-            self._first = False
-            head, message = data[:3], data[5:]
-            data = b"".join(head + b"\x00\x01" + bytes([byte]) for byte in message)
-        sock.sendall(data)
-
-
 class UnfinishedTests(TlsCase):
     """A hundred handshakes that never end, and what that means to others."""
 
     def unfinished(self, port, count):
-        hello = ByHand(self.connect(port), self.authority.client()).hello()
+        hello = self.hello()
         for _ in range(count):
             self.connect(port).sendall(hello)
 
@@ -207,6 +89,33 @@ class UnfinishedTests(TlsCase):
         self.assert_echoes(client)
         self.assertLess(time.monotonic() - began, 1.0)
         self.assertLess(proxy.rss - before, 100 * 128 * 1024)
+
+    def test_others_are_served_while_they_are_begun_again_and_again(self):
+        """F23: a hundred at a time, each left when it has cost us a signature, and another begun in its place."""
+        proxy, _, port = self.terminator(echo)
+        hello = self.hello()
+        with _Storm(port, hello, 100) as storm:
+            until(lambda: storm.begun > 300, "the storm")
+            took = []
+            for _ in range(10):
+                began = time.monotonic()
+                client = self.secure(port)
+                self.assert_echoes(client)
+                took.append(time.monotonic() - began)
+                client.close()
+            begun = storm.begun
+        self.assertLess(max(took), 2.0)
+        self.assertGreater(begun, 600)
+        proxy.emptied()
+        self.assertGreaterEqual(self.failed(proxy), begun)
+
+    def failed(self, proxy):
+        """How many handshakes came to nothing."""
+        _, text = proxy.ask("/metrics")
+        name = 'smartproxy_tls_handshakes_total{result="failed",version="none"} '
+        return sum(
+            float(line.removeprefix(name)) for line in text.decode().splitlines() if line.startswith(name)
+        )
 
     def test_they_end_at_the_deadline(self):
         """However much they hold, it is given back, and counted."""
@@ -224,6 +133,45 @@ class UnfinishedTests(TlsCase):
         self.unfinished(port, 20)
         until(lambda: proxy.rejected("tls_error") == 15, "those over the limit refused")
         self.assert_echoes(standing)
+
+
+class _Storm:
+    """So many handshakes at a time, from a thread of their own: each is left at the server's first word.
+
+    :ivar begun: how many have been answered.
+    """
+
+    def __init__(self, port, hello, width):
+        self.begun = 0
+        self._port, self._hello, self._width = port, hello, width
+        self._over = False
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over = True
+        self._thread.join()
+
+    def _run(self):
+        with selectors.DefaultSelector() as waiting:
+            for _ in range(self._width):
+                self._begin(waiting)
+            while not self._over:
+                for key, _ in waiting.select(1):
+                    waiting.unregister(key.fileobj)
+                    key.fileobj.close()
+                    self.begun += 1
+                    self._begin(waiting)
+            for key in list(waiting.get_map().values()):
+                key.fileobj.close()
+
+    def _begin(self, waiting):
+        sock = socket.create_connection(("127.0.0.1", self._port))
+        sock.sendall(self._hello)
+        waiting.register(sock, selectors.EVENT_READ)
 
 
 class PlainTests(TlsCase):
@@ -257,5 +205,15 @@ class PlainTests(TlsCase):
         """It is a stranger's protocol there, and goes on as it is."""
         port = self.port()
         self.proxy(route("plain", port, self.backend(echo)))
-        hello = ByHand(self.connect(port), self.authority.client(), NAME).hello()
+        hello = self.hello()
         self.assert_echoes(self.connect(port), hello)
+
+    def test_tls_to_a_port_that_wants_requests(self):
+        """No route takes it, and it hears so in its own words."""
+        port, backend = self.port(), self.backend(echo)
+        proxy = self.proxy(route("plain", port, backend, path="/*"))
+        done = self.curl(port)
+        self.assertEqual(done.returncode, 35, done.stdout)  # CURLE_SSL_CONNECT_ERROR
+        self.assertIn("unrecognized name", done.stderr)
+        self.assertEqual(proxy.rejected("no_route"), 1)
+        self.assertEqual(backend.accepted, 0)

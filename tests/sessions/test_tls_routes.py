@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from smartproxy.wire import tls_alert
-from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
 
 
@@ -40,35 +38,6 @@ class RouteCase(TlsTestCase):
     def opened(self):
         """How many connections each route was given."""
         return {name: tally.opened for name, tally in self.proxy.tallies.routes.items() if tally.opened}
-
-
-class NameTests(RouteCase):
-    def test_case_and_final_dot_do_not_lead_past_a_route(self):
-        """Both spellings are the same name: none of them goes to the route for any name instead."""
-        self.start(
-            self.ending("open"), self.ending("guarded", "b.example", client_auth=self.asking(), number=1)
-        )
-        for name in ("b.example", "B.Example", "b.example.", "B.EXAMPLE."):
-            self.connect(name)
-        self.assertEqual(self.rejected(), {"tls_error": 4})
-        self.assertEqual(self.backend.connections, [])
-
-    def test_a_wildcard_with_client_certificates_covers_every_depth(self):
-        self.start(
-            self.ending("open"), self.ending("guarded", "*.wild.example", client_auth=self.asking(), number=1)
-        )
-        for name in ("x.wild.example", "X.Wild.example."):
-            self.connect(name)
-        self.connect("y.x.wild.example")  # no certificate is for that
-        self.assertEqual(self.rejected(), {"tls_error": 3})
-        self.assertEqual((self.backend.connections, self.other.connections), ([], []))
-
-    def test_no_name_does_not_meet_a_domain(self):
-        """Such a client comes to a route that asks for none, or nowhere."""
-        self.start(self.ending("guarded", "a.example"))
-        end = self.connect(None)
-        self.assertEqual(end.below.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
-        self.assertEqual(self.rejected(), {"no_route": 1})
 
 
 class SecondLookTests(RouteCase):

@@ -1,0 +1,143 @@
+"""F18, F19: what a ClientHello may look like on a route whose TLS ends here, and what is no name in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+
+from OpenSSL import SSL
+
+from smartproxy.wire import client_hello
+from tests.live.backends import echo
+from tests.live.terminating import NAME, ByHand, TlsCase
+from tests.live.waiting import until
+
+#: Bytes of a hello: more than a record holds, and than any hello may have.
+_LARGE, _TOO_LARGE = 20 * 1024, 64 * 1024
+#: The longest name of a protocol in ALPN (RFC 7301, 3.1).
+_PROTOCOL = b"x" * 255
+#: What each of a flood of connections may cost while it waits.
+_A_CONNECTION = 128 * 1024
+
+
+def _in_single_bytes(sock, data):
+    for byte in data:
+        sock.sendall(bytes([byte]))
+
+
+class _FirstInRecords:
+    """Sends the first message, a ClientHello, in records of so many bytes, and the rest as it is."""
+
+    def __init__(self, size):
+        self._size = size
+        self._first = True
+
+    def __call__(self, sock, data):
+        if self._first:
+            self._first = False
+            head, message = data[:3], data[5:]
+            parts = [message[at : at + self._size] for at in range(0, len(message), self._size)]
+            data = b"".join(head + len(part).to_bytes(2, "big") + part for part in parts)
+        sock.sendall(data)
+
+
+class HelloTests(TlsCase):
+    """F18."""
+
+    def setUp(self):
+        super().setUp()
+        self.front, self.target = self.port(), self.backend(echo)
+        self.running = self.proxy(
+            self.ending("one", self.front, self.target, domains=[NAME]),
+            self.ending("two", self.front, self.target, certificates=["two.test"], domains=["two.test"]),
+        )
+
+    def shaken(self, send):
+        """A handshake and an exchange with everything that the client says going through ``send``."""
+        client = ByHand(self.connect(self.front), self.authority.client(), send=send)
+        client.handshake()
+        client.write(b"words")
+        self.assertEqual(client.read(), b"words")
+
+    def test_in_single_bytes(self):
+        self.shaken(_in_single_bytes)
+
+    def test_over_several_records_that_cut_the_name(self):
+        """Wherever it is cut: the certificate of the name is shown, as the client checks."""
+        hello = self.hello()
+        name = hello[5:].index(NAME.encode())
+        for size in (1, 7, name + 1, name + len(NAME) - 1):
+            with self.subTest(size=size):
+                self.shaken(_FirstInRecords(size))
+
+    def modern(self, *protocols):
+        """A client that offers a post-quantum key share, and these protocols."""
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.load_verify_locations(str(self.authority.file))
+        context.set_verify(SSL.VERIFY_PEER)
+        if protocols:
+            context.set_alpn_protos(list(protocols))
+        sock = self.connect(self.front)
+        sock.settimeout(None)
+        client = SSL.Connection(context, sock)
+        client.set_tlsext_host_name(NAME.encode())
+        client.set_connect_state()
+        client.do_handshake()
+        client.send(b"words")
+        self.assertEqual(client.recv(5), b"words")
+        return client
+
+    def test_a_post_quantum_key_share(self):
+        """A hello of 1.7 KB, in two segments as a rule; and that key exchange is what is agreed on."""
+        self.assertEqual(self.modern().get_group_name(), "X25519MLKEM768")
+
+    def test_over_16_kib(self):
+        """More than one record can hold is more than one record."""
+        self.modern(*[_PROTOCOL] * (_LARGE // len(_PROTOCOL)))
+
+    def test_over_64_kib_is_refused(self):
+        """What claims to be larger than any hello is not waited for, and costs next to nothing."""
+        before = self.running.rss
+        for _ in range(20):
+            client = self.connect(self.front)
+            client.sendall(client_hello.build(NAME, size=_TOO_LARGE + 1)[:0x4000])
+            self.assertEqual(client.recv(100)[:1], b"\x15")
+        self.assertEqual(self.running.rejected("tls_error"), 20)
+        self.assertLess(self.running.rss - before, 20 * _A_CONNECTION)
+        self.assertEqual(self.target.accepted, 0)
+
+    def test_large_ones_that_are_never_whole(self):
+        """All but the last byte of 100: held within bounds, and others are served."""
+        before = self.running.rss
+        whole = client_hello.build(NAME, size=_TOO_LARGE - 1024)
+        for _ in range(100):
+            self.connect(self.front).sendall(whole[:-1])
+        until(lambda: self.running.active == 100, "all of them there")
+        self.shaken(socket.socket.sendall)
+        self.assertLess(self.running.rss - before, 100 * _A_CONNECTION)
+
+    def test_rubbish_in_the_middle_of_a_handshake(self):
+        """It is answered with an alert, counted, and reaches no backend."""
+        context = self.authority.client()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose alerts can be read until a handshake is done
+        client = self.connect(self.front)
+        client.sendall(self.hello(context=context))
+        client.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while data := client.recv(4096):
+                said += data
+        self.assertIn(b"\x15\x03\x03\x00\x02\x02", said)  # a fatal alert (RFC 8446, 6)
+        self.assertEqual(self.running.rejected("tls_error"), 1)
+        self.assertEqual(self.target.accepted, 0)
+
+    def test_rubbish_after_the_handshake(self):
+        """A record that cannot be decrypted cuts the connection, on both sides."""
+        client = self.secure(self.front)
+        self.assert_echoes(client)
+        socket.socket.sendall(client, b"\x17\x03\x03\x00\x40" + os.urandom(64))
+        with self.assertRaises(OSError):
+            client.recv(1)
+        self.running.emptied()
