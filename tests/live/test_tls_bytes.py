@@ -15,7 +15,6 @@ from tests.live.waiting import until
 
 #: Bytes: no multiple of any buffer or record, and more than all buffers on the way hold together.
 _UP, _DOWN = 12 * 1024 * 1024 + 7919, 8 * 1024 * 1024 + 104729
-_CUT = 20_000
 
 
 def _sum(data):
@@ -136,38 +135,3 @@ class EndTests(TlsCase):
             self.assertEqual(backend.seen, ["reset"])
             proxy.emptied()
             until(lambda: proxy.closed("client_reset") == 1, "the cut, counted")  # noqa: B023 - this round's
-
-
-class CutWriteTests(TlsCase):
-    def test_every_write_is_cut_to_a_few_bytes(self):
-        """Both ways, also in the handshake: what is inside is the same."""
-        up, down = _content(_CUT, 4), _content(_CUT, 5)
-
-        def serve(backend, sock):
-            sending = threading.Thread(target=_in_pieces, args=(sock, down))
-            sending.start()
-            backend.seen.append(read_to_end(sock))
-            sending.join()
-
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(serve, acceleration=acceleration)
-                client = ByHand(self.connect(port), self.authority.client(), send=_in_pieces)
-                client.handshake()
-                client.write(up)
-                client.end()
-                self.assertEqual(_sum(client.read_to_end()), _sum(down))
-                proxy.emptied()
-                self.assertEqual(backend.seen, [up])
-                self.assertEqual(proxy.moved, (_CUT, _CUT))
-
-
-def _in_pieces(sock, data):
-    """Writes of 1 to 7 bytes, each a segment where the kernel is quick enough."""
-    chance = random.Random(6)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    at = 0
-    while at < len(data):
-        size = chance.randint(1, 7)
-        sock.sendall(data[at : at + size])
-        at += size
