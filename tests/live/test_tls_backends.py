@@ -8,31 +8,9 @@ import ssl
 from tests.live.backends import echo, over_tls, page, read_to_end
 from tests.live.case import route
 from tests.live.haproxy import haproxy
-from tests.live.programs import needed
+from tests.live.nginx import nginx
 from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase, in_order
 from tests.live.waiting import until
-
-_NGINX = """\
-daemon off;
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {directory};
-    proxy_temp_path {directory};
-    fastcgi_temp_path {directory};
-    uwsgi_temp_path {directory};
-    scgi_temp_path {directory};
-    server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_protocols TLSv1.2 TLSv1.3;
-        ssl_certificate {certificate};
-        ssl_certificate_key {certificate};
-        return 200 "$ssl_protocol $ssl_server_name";
-    }}
-}}
-"""
 
 
 class StrangersTests(ReEncryptingCase):
@@ -47,9 +25,15 @@ class StrangersTests(ReEncryptingCase):
 
     def test_nginx(self):
         peer, certificate = self.port(), self.authority.certificate(INNER)
-        text = _NGINX.format(directory=self.directory, port=peer, certificate=certificate)
-        file = self.file("nginx.conf", text)
-        self.program(needed("nginx"), "-c", file, "-p", self.directory).listens(peer)
+        nginx(
+            self,
+            peer,
+            f"listen 127.0.0.1:{peer} ssl",
+            "ssl_protocols TLSv1.2 TLSv1.3",
+            f"ssl_certificate {certificate}",
+            f"ssl_certificate_key {certificate}",
+            'return 200 "$ssl_protocol $ssl_server_name"',
+        )
         self.assert_answers(peer, f"TLSv1.3 {INNER}")
 
     def test_haproxy(self):

@@ -1,11 +1,10 @@
-"""TLS that ends in the proxy, as strangers speak it: curl, openssl and HAProxy as clients."""
+"""TLS that ends in the proxy, as strangers speak it: curl and openssl as clients."""
 
 from __future__ import annotations
 
 from OpenSSL import SSL
 
-from tests.live.backends import echo, page, read_to_end
-from tests.live.haproxy import haproxy
+from tests.live.backends import echo, page
 from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 
@@ -111,24 +110,3 @@ class OpensslTests(TlsCase):
             client.do_handshake()
             client.recv(1)
         self.assertIn("no renegotiation", str(seen.exception))
-
-
-class HaproxyTests(TlsCase):
-    def test_haproxy_as_a_client(self):
-        """HAProxy takes plain bytes and brings them over TLS; it ends in order, and so do we."""
-        proxy, _, ours = self.terminator(echo)
-        theirs = self.port()
-        haproxy(
-            self,
-            theirs,
-            f"listen l\n bind 127.0.0.1:{theirs}\n"
-            f" server s 127.0.0.1:{ours} ssl verify required ca-file {self.authority.file} sni str({NAME})"
-            f" verifyhost {NAME}",
-        )
-        client = self.connect(theirs)
-        self.assert_echoes(client)
-        client.shutdown(1)
-        self.assertEqual(read_to_end(client), b"")
-        proxy.emptied()
-        until(lambda: proxy.closed("normal") == 1, "an end in order")
-        self.assertEqual(proxy.moved, (5, 5))

@@ -5,30 +5,10 @@ from __future__ import annotations
 from tests.live.backends import read_to_end
 from tests.live.case import LiveCase, route
 from tests.live.haproxy import haproxy
-from tests.live.programs import needed
+from tests.live.nginx import nginx
 
 #: What HAProxy answers: client, where it had connected to, and the TLVs that it can show.
 _TOLD = "%[src] %[src_port] %[dst] %[dst_port] %[fc_pp_authority] %[fc_pp_unique_id]"
-_NGINX = """\
-daemon off;
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {directory};
-    proxy_temp_path {directory};
-    fastcgi_temp_path {directory};
-    uwsgi_temp_path {directory};
-    scgi_temp_path {directory};
-    server {{
-        listen 127.0.0.1:{port} proxy_protocol;
-        return 200 "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port";
-    }}
-}}
-"""
-
-
 _TLVS = {"version": 2, "tlvs": ["authority", "uniqueId", "crc32c"]}
 _SENDING = (1, 2, _TLVS)
 
@@ -47,10 +27,9 @@ class ToldTests(LiveCase):
                 self.assertRegex(words[5], "^[0-9a-f]{16}-[0-9a-f]+$")
 
     def test_nginx(self):
-        program = needed("nginx")
         port = self.port()
-        file = self.file("nginx.conf", _NGINX.format(directory=self.directory, port=port))
-        self.program(program, "-c", file, "-p", self.directory).listens(port)
+        told = "$proxy_protocol_addr $proxy_protocol_port $proxy_protocol_server_addr $proxy_protocol_server_port"
+        nginx(self, port, f"listen 127.0.0.1:{port} proxy_protocol", f'return 200 "{told}"')
         self.assertEqual(len(list(self.told_by(port))), 2 * len(_SENDING))
 
     def told_by(self, port):
