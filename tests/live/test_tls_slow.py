@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from tests.live.backends import page
+from tests.live.programs import needed
 from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import until
 
@@ -73,3 +75,36 @@ class SlowTests(TlsCase):
             self.assertGreater(got, 10)
             until(lambda: proxy.closed("lifetime") == 1, "its end, counted")  # noqa: B023 - this round's
             self.assertEqual(proxy.moved[1], got)
+
+
+class SlowHeadTests(TlsCase):
+    def test_a_hundred_request_heads_without_end(self):
+        """Where the route looks at what is inside, they end at ``initialDataTimeout``, and others are served meanwhile."""
+        attacker = needed("slowhttptest")
+        backend, port = self.backend(page("inside")), self.port()
+        looking = self.ending("looking", port, backend)
+        looking["match"] |= {"path": "/*", "protocol": "http"}
+        proxy = self.proxy(looking, initialDataTimeout="1s")
+        attack = self.program(
+            attacker,
+            "-H",
+            "-c",
+            "100",
+            "-r",
+            "200",
+            "-i",
+            "1",
+            "-l",
+            "10",
+            "-u",
+            f"https://127.0.0.1:{port}/",
+        )
+        until(lambda: proxy.active > 50, "the attack")
+        began = time.monotonic()
+        done = self.curl(port)
+        self.assertEqual(done.stdout, "inside", done.stderr)
+        self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual(attack.wait(), 0)
+        self.assertIn("No open connections left", attack.printed)
+        proxy.emptied()
+        self.assertEqual(proxy.rejected("initial_data_timeout"), 100)

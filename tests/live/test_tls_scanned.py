@@ -1,0 +1,64 @@
+"""What testssl.sh finds on a port with each profile: nothing that is worse than low."""
+
+from __future__ import annotations
+
+import json
+
+from tests.live.backends import page
+from tests.live.programs import needed
+from tests.live.terminating import NAME, TlsCase
+
+#: Protocols, kinds of ciphers, forward secrecy, what the server shows, and the vulnerabilities that are more than the
+#: absence of a cipher or a protocol. Renegotiation has a test of its own: here it is half a minute of waiting.
+_ASKED = {
+    "modern": ["-p", "-s", "-f", "-S", "-H"],
+    "intermediate": ["-p", "-s", "-f", "-S", "-H", "-I", "-T", "-BB", "-C", "-Z", "-W", "-L"],
+}
+_KEYS = {"modern": "ecdsa", "intermediate": "rsa"}
+_FINE = frozenset({"OK", "INFO", "LOW", "WARN"})  # a warning is about the scanner itself
+#: What is found of any certificate of a test.
+_OF_THE_TEST = {
+    "cert_expirationStatus": "it lives for a day",
+    "cert_notAfter": "it lives for a day",
+    "cert_revocation": "its authority publishes nothing",
+}
+_WITHIN = 60.0
+
+
+class ScannedTests(TlsCase):
+    def test_with_each_profile(self):
+        scanner = needed("testssl")
+        backend, ports = self.backend(page("inside")), {profile: self.port() for profile in _ASKED}
+        shown = {profile: self.authority.certificate(NAME, kind) for profile, kind in _KEYS.items()}
+        self.proxy(
+            *(
+                self.ending(profile, port, backend, certificates=[shown[profile]], profile=profile)
+                for profile, port in ports.items()
+            )
+        )
+        scans = {profile: self.scan(scanner, profile, port) for profile, port in ports.items()}
+        for profile, (running, file) in scans.items():
+            with self.subTest(profile=profile):
+                self.assertEqual(running.wait(_WITHIN), 0, running.printed)
+                found = json.loads(file.read_text())
+                self.assertEqual([each for each in found if self.is_bad(each)], [])
+                told = {each["id"]: each["finding"] for each in found}
+                self.assertTrue(told["TLS1_3"].startswith("offered"), told["TLS1_3"])
+                self.assertEqual(
+                    told["TLS1_2"].startswith("offered"), profile == "intermediate", told["TLS1_2"]
+                )
+                self.assertEqual(told["TLS1_1"], "not offered")
+                self.assertIn("heartbleed", told)
+
+    def scan(self, scanner, profile, port):
+        """The scanner, running, and where it writes what it finds."""
+        file = self.directory / f"{profile}.json"
+        running = self.program(
+            scanner, "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",
+            "--fast", "--add-ca", self.authority.file, "--jsonfile", file, *_ASKED[profile], f"https://{NAME}:{port}",
+        )  # fmt: skip
+        return running, file
+
+    def is_bad(self, finding):
+        name = finding["id"].partition(" ")[0]
+        return finding["severity"] not in _FINE and name not in _OF_THE_TEST
