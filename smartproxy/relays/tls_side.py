@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Chunks a turn and direction: at most 1 MiB before the others have their turn.
 _TURNS = 16
+#: Bytes that a side may leave unread while it has us answer: several times what the other direction leaves there, and
+#: thousands of changes of keys, each of which wants one of ours (RFC 8446, 4.6.3).
+_UNREAD = 4 * PLAIN
 
 
 class TlsSide:
@@ -135,8 +138,10 @@ class TlsSide:
             return 0
         self.inside = got == PLAIN
         self.ended = channel.ended
-        if not got:
-            self._send_output()  # what came may want an answer: a change of keys, a renegotiation
+        self._send_output()  # what came may want an answer: a change of keys, a renegotiation
+        if len(self.pending) > _UNREAD:
+            self.relay.broken(self)
+            return 0
         return got
 
     def _receive(self, into: memoryview, room: int) -> int:

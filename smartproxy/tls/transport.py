@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from smartproxy.flow.stream import Detached
 
 
+#: Bytes of answers that a peer may have for what is no payload: tens of thousands of changes of keys, each of which
+#: wants one of ours (RFC 8446, 4.6.3). Nothing else bounds what waits for a peer that asks and does not read.
+_ANSWERS = 1024 * 1024
+
+
 class Uncovered(NamedTuple):
     """What a relay of its own needs: the socket, and the channel over it."""
 
@@ -52,6 +57,7 @@ class TlsTransport:
         self._begun = False
         self._told_end = False
         self._said_end = False
+        self._answered = 0
         upper.makeConnection(self)
 
     def _begin(self) -> None:
@@ -94,16 +100,20 @@ class TlsTransport:
             self._flush()
             self._cut(Failure(ConnectionLost(str(broken))))
             return
-        self._flush()
+        self._answered += self._flush()
+        if self._answered > _ANSWERS:
+            self._cut(Failure(ConnectionLost("the peer changes its keys without end")))
+            return
         if self.channel.ended and not self._told_end and self._upper is not None:
             self._told_end = True
             self._upper.readConnectionLost()
 
-    def _flush(self) -> None:
-        """Send what the channel has to say: records, tickets, alerts."""
+    def _flush(self) -> int:
+        """Send what the channel has to say: records, tickets, alerts. How many bytes that is."""
         output = self.channel.take_output()
         if output:
             self.lower.transport.write(output)
+        return len(output)
 
     def _cut(self, why: Failure) -> None:
         upper, self._upper = self._upper, None

@@ -1,0 +1,57 @@
+"""A client that has us change our keys again and again, and reads none of our answers: they are not kept for it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+from tests.live.backends import echo
+from tests.live.key_updates import KeyChanger
+from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.waiting import until
+
+#: Bytes that the proxy may grow by, and changes that it bears with: an honest client has one in a gigabyte or hour.
+_MEMORY, _MOST = 3 << 20, 1_000_000
+
+
+class KeyUpdateTests(TlsCase):
+    def test_it_is_cut_when_it_has_gone_too_far(self):
+        for acceleration in ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                proxy, _, port = self.terminator(echo, acceleration=acceleration)
+                before = proxy.rss
+                with self.deaf_socket(port) as sock, self.assertRaises(ConnectionError):
+                    self.change(KeyChanger(sock, NAME))
+                self.assertLess(proxy.rss - before, _MEMORY)
+                until(lambda: proxy.closed("client_reset") == 1, "the cut, counted")  # noqa: B023 - this round's
+
+    def test_some_are_answered(self):
+        """A thousand, and what was said before and behind them arrives."""
+        for acceleration in ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                proxy, _, port = self.terminator(echo, acceleration=acceleration)
+                with contextlib.closing(self.connect(port)) as sock:
+                    client = KeyChanger(sock, NAME)
+                    client.say(b"before")
+                    for _ in range(1000):
+                        self.assertTrue(client.change())
+                    client.say(b" behind")
+                    self.assertEqual(client.hear(13), b"before behind")
+                    client.free()
+                proxy.emptied()
+
+    def change(self, client):
+        """As often as it goes."""
+        self.addCleanup(client.free)
+        deadline = time.monotonic() + 20
+        for _ in range(_MOST):
+            while not client.change():
+                self.assertLess(time.monotonic(), deadline)
+
+    def deaf_socket(self, port):
+        """A connection with next to no room for what comes."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect(("127.0.0.1", port))
+        return contextlib.closing(sock)
