@@ -4,7 +4,7 @@
 
     socket --recv_into--> [decrypt] --> plaintext --> [encrypt] --send--> socket
 
-One read and one write of up to 64 KiB a turn, through buffers that all channels share: nothing is allocated
+One read and one write of up to 256 KiB at a time, through buffers that all channels share: nothing is allocated
 for a chunk unless the other side does not take it, and then nobody reads until it does. What a side has
 that is not written yet is at most one turn's.
 

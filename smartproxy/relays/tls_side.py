@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from smartproxy.relays.tls import TlsRelay
 
 #: Chunks a turn and direction: at most 1 MiB before the others have their turn.
-_TURNS = 16
-#: Bytes that a side may leave unread while it has us answer: several times what the other direction leaves there, and
+_TURNS = 4
+#: Bytes that a side may leave unread while it has us answer: twice what the other direction leaves there, and
 #: thousands of changes of keys, each of which wants one of ours (RFC 8446, 4.6.3).
-_UNREAD = 4 * PLAIN
+_UNREAD = 2 * PLAIN
 
 
 class TlsSide:

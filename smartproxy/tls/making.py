@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from smartproxy.tls.certificate import Certificate
 
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+#: SSL_MODE_ENABLE_PARTIAL_WRITE of SSL_CTX_set_mode(3), which pyOpenSSL sets and has no name for.
+_PARTIAL_WRITE: Final = 0x1
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 
@@ -77,6 +79,7 @@ def _context(method: int, min_version: str) -> SSL.Context:
     context = SSL.Context(method)
     context.set_options(_OPTIONS)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for a connection that is idle
+    context.clear_mode(_PARTIAL_WRITE)  # or each call would encrypt one record and come back
     context.set_min_proto_version(_VERSIONS[min_version])
     return context
 
