@@ -172,3 +172,14 @@ def over_tls(context, serve):
             serve(backend, wrapped)
 
     return secured
+
+
+#: Bytes of a connection that may be on the way: kernel buffers of four sockets (tcp_rmem, tcp_wmem) and a pipe.
+ON_THE_WAY = 64 * 1024 * 1024
+
+
+def endless(backend, sock):
+    """A gigabyte, as fast as it is taken; how much was is left in ``seen``."""
+    backend.seen.append(0)
+    while backend.seen[-1] < 1 << 30:
+        backend.seen[-1] += sock.send(bytes(_CHUNK))

@@ -6,22 +6,13 @@ import os
 import socket
 import time
 
-from tests.live.backends import read_to_end
+from tests.live.backends import ON_THE_WAY, endless, read_to_end
 from tests.live.case import LiveCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
-#: Bytes of a connection that may be on the way: kernel buffers of four sockets (tcp_rmem, tcp_wmem) and a pipe.
-_ON_THE_WAY = 64 * 1024 * 1024
 #: Bytes that the proxy itself may grow by for it.
 _MEMORY = 4 * 1024 * 1024
-
-
-def _endless(backend, sock):
-    """A gigabyte, as fast as it is taken; how much was is left in ``seen``."""
-    backend.seen.append(0)
-    while backend.seen[-1] < 1 << 30:
-        backend.seen[-1] += sock.send(_CHUNK)
 
 
 def _deaf(backend, sock):
@@ -33,14 +24,14 @@ def _deaf(backend, sock):
 class BackPressureTests(LiveCase):
     def test_a_client_that_never_reads(self):
         """The backend is stopped after what the buffers hold."""
-        backend = self.backend(_endless)
+        backend = self.backend(endless)
         for relay, proxy, front in self.each_relay(backend):
             with self.subTest(relay=relay):
                 backend.seen.clear()
                 before = proxy.rss
                 client = self.connect(front)
                 until(lambda: backend.seen and backend.seen[-1], "the backend sending")
-                self.assertLess(settled(lambda: backend.seen[-1]), _ON_THE_WAY)
+                self.assertLess(settled(lambda: backend.seen[-1]), ON_THE_WAY)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 used = proxy.cpu
                 time.sleep(0.3)  # what is measured is the time itself
@@ -62,7 +53,7 @@ class BackPressureTests(LiveCase):
                 with self.assertRaises(TimeoutError):
                     while taken < 1 << 30:
                         taken += client.send(_CHUNK)
-                self.assertLess(taken, _ON_THE_WAY)
+                self.assertLess(taken, ON_THE_WAY)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 client.close()
                 backend.seen.append("done")

@@ -8,23 +8,14 @@ import socket
 import threading
 import time
 
-from tests.live.backends import echo
+from tests.live.backends import ON_THE_WAY, echo, endless
 from tests.live.case import route
 from tests.live.terminating import ACCELERATIONS, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
-#: Bytes of a connection that may be on the way: kernel buffers of four sockets (tcp_rmem, tcp_wmem).
-_ON_THE_WAY = 64 * 1024 * 1024
 #: Bytes that the proxy itself may grow by for it.
 _MEMORY = 4 * 1024 * 1024
-
-
-def _endless(backend, sock):
-    """A gigabyte, as fast as it is taken; how much was is left in ``seen``."""
-    backend.seen.append(0)
-    while backend.seen[-1] < 1 << 30:
-        backend.seen[-1] += sock.send(_CHUNK)
 
 
 def _deaf(backend, _sock):
@@ -37,14 +28,14 @@ class BackPressureTests(TlsCase):
         """The backend is stopped after what the buffers hold, and a client of a byte at a time changes nothing."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(_endless, acceleration=acceleration)
+                proxy, backend, port = self.terminator(endless, acceleration=acceleration)
                 client = self.secure(port)
                 before = proxy.rss
                 until(lambda: backend.seen and backend.seen[-1], "the backend sending")  # noqa: B023 - this round's
                 taken = settled(lambda: backend.seen[-1])  # noqa: B023 - this round's
                 for _ in range(20):
                     client.recv(1)
-                self.assertLess(taken, _ON_THE_WAY)
+                self.assertLess(taken, ON_THE_WAY)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 used = proxy.cpu
                 time.sleep(0.3)  # what is measured is the time itself
@@ -64,7 +55,7 @@ class BackPressureTests(TlsCase):
                 with contextlib.suppress(TimeoutError):
                     while taken < 1 << 30:
                         taken += client.send(_CHUNK)
-                self.assertLess(taken, _ON_THE_WAY)
+                self.assertLess(taken, ON_THE_WAY)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 client.close()
                 backend.seen.append("done")
