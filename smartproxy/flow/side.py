@@ -96,9 +96,10 @@ class Side(protocol.Protocol):
             self.taker.output_ended()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """The connection has gone."""
-        if self.taker is not None:
-            self.taker.lost(reason)
+        """The connection has gone. Its taker is let go: what it held must not wait for the collector of circles."""
+        taker, self.taker = self.taker, None
+        if taker is not None:
+            taker.lost(reason)
         else:
             self.vanished(reason)
 

@@ -133,7 +133,10 @@ class Connect:
             else:
                 self._tallies.route(route.name).dial_seconds.observe(self._clock.seconds() - began)
                 return connected
-        raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
+        try:
+            raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
+        finally:
+            del failed  # it holds this frame, with all that the connection has
 
     def _tell(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
         """One line a candidate and while: under load, a dead one fails a thousand times a second."""

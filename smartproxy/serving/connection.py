@@ -169,9 +169,9 @@ class ServedCoroutine(Served):
         self, record: ConnectionRecord, side: Side, clock: IReactorTime, serve: Serve, facts: Routed
     ) -> None:
         super().__init__(record, side, clock.seconds)
-        self.input = Input(self.transport, self._taken, clock)
-        self.output = Output(self.transport, self._written)
-        self._connection = Connection(self, facts, clock)
+        self.input = Input(self.transport, lambda count: record.moved_in(count, clock.seconds()), clock)
+        self.output = Output(self.transport, lambda count: record.moved_out(count, clock.seconds()))
+        self._connection: Connection | None = Connection(self, facts, clock)
         self._serve = serve
         self._running: Deferred[Any] | None = None
         self._refused: Failure | None = None
@@ -184,6 +184,7 @@ class ServedCoroutine(Served):
     def begin(self) -> None:
         """Start the coroutine."""
         self.transport.registerProducer(self.output, True)
+        assert self._connection is not None  # noqa: S101 - it has not gone before it has begun
         self._running = Deferred.fromCoroutine(self._serve(self._connection))
         self._running.addCallbacks(self._returned, self._raised)
 
@@ -216,7 +217,9 @@ class ServedCoroutine(Served):
             self.input.finished()
         else:
             self.input.ended = True
-        self._connection.gone()
+        connection, self._connection = self._connection, None  # nothing points in a circle any more
+        if connection is not None:
+            connection.gone()
         if self._running is not None and not self._closing:
             self._running.cancel()
         self.output.finish()
@@ -256,12 +259,6 @@ class ServedCoroutine(Served):
         else:
             self.end_output()
             self.transport.resumeProducing()
-
-    def _taken(self, count: int) -> None:
-        self.record.moved_in(count, self.clock())
-
-    def _written(self, count: int) -> None:
-        self.record.moved_out(count, self.clock())
 
     def _returned(self, _: object) -> None:
         """It is done with the connection."""

@@ -191,7 +191,7 @@ class TlsTransport:
 
     def detach(self) -> Uncovered:
         """Give the socket of a :class:`~smartproxy.flow.stream.Stream` away, and the channel with it."""
-        self._upper = None
+        self._upper = self.lower.taker = None
         held = self.lower.take()
         if held:
             self.channel.feed(held, len(held))

@@ -1,0 +1,131 @@
+"""What a connection held is let go when it ends, and not when the collector of circles comes by: TLS holds a lot."""
+
+from __future__ import annotations
+
+import gc
+
+from smartproxy.tls.channel import Channel
+from smartproxy.tls.transport import TlsTransport
+from tests.sessions.tls_case import REQUEST, TlsTestCase
+from tests.tls.made import Authority
+from tests.tls.talk import client
+
+_LARGE = (Channel, TlsTransport)
+
+
+class CircleTests(TlsTestCase):
+    def setUp(self):
+        super().setUp()
+        looking = self.route("looking", match={"path": "/*", "ports": 444})
+        asking = {
+            "mode": "terminate", "certificate": self.certificate, "clientAuth": {"mode": "require", "ca": self.ca},
+        }  # fmt: skip
+        onward = {
+            "mode": "terminate-and-reencrypt", "certificate": self.certificate,
+            "upstream": {"ca": self.ca, "serverName": "b.example"},
+        }  # fmt: skip
+        served = {"type": "respond", "response": {"status": 200, "body": "served"}}
+        self.start(
+            self.route(), looking, self.route("asking", match={"ports": 445}, tls=asking),
+            self.route("onward", match={"ports": 446}, tls=onward),
+            self.route("served", match={"ports": 447}, action=served),
+        )  # fmt: skip
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def open(self, port=443, name="a.example"):
+        end = self.within(self.network.connect(port), client(self.authority, name))
+        self.settle()
+        return end
+
+    def assert_let_go(self):
+        self.settle()
+        self.network.run(5)
+        self.assertEqual(self.proxy.connections, [])
+        self.assertEqual([each for each in gc.get_objects() if isinstance(each, _LARGE)], [])
+
+    def test_after_an_end_in_order(self):
+        end = self.open()
+        end.write(b"ask")
+        self.settle()
+        self.backend.connections[-1].write(b"answer")
+        self.backend.connections[-1].fin()
+        end.fin()
+        self.assert_let_go()
+
+    def test_after_a_reset(self):
+        for by_client in (True, False):
+            end = self.open()
+            end.write(b"ask")
+            self.settle()
+            (end.below if by_client else self.backend.connections[-1]).rst()
+            self.assert_let_go()
+
+    def test_after_what_is_no_tls_any_more(self):
+        end = self.open()
+        end.below.write(b"\x17\x03\x03\x00\x40" + bytes(64))
+        self.assert_let_go()
+
+    def test_after_a_look_within(self):
+        end = self.open(444)
+        end.write(REQUEST)
+        self.settle()
+        self.backend.connections[-1].fin()
+        end.fin()
+        self.assert_let_go()
+
+    def test_after_a_refusal_within(self):
+        end = self.open(444)
+        end.write(b"EHLO\r\n")
+        self.settle()
+        end.close()
+        self.assert_let_go()
+
+    def test_after_an_answer_of_our_own(self):
+        end = self.open(447)
+        end.write(REQUEST)
+        self.settle()
+        end.close()
+        self.assert_let_go()
+
+    def test_after_a_handshake_that_came_to_nothing(self):
+        for port, name in ((443, "b.example"), (445, "a.example")):
+            with self.subTest(port=port):
+                self.open(port, name).below.close()
+                self.assert_let_go()
+
+    def test_after_a_handshake_that_was_left(self):
+        for leave in ("fin", "rst"):
+            with self.subTest(leave=leave):
+                below = self.network.connect(443)
+                below.write(b"\x16\x03\x01")
+                self.settle()
+                getattr(below, leave)()
+                self.assert_let_go()
+
+    def test_after_a_target_within_tls(self):
+        end = self.open(446)
+        target = self.target("b.example")
+        end.write(b"ask")
+        self.settle()
+        target.write(b"answer")
+        target.fin()
+        end.fin()
+        self.settle()
+        target.below.close()
+        self.assert_let_go()
+
+    def test_after_a_target_that_was_somebody_else(self):
+        for leaf in (self.authority.leaf("c.example"), Authority("another").leaf("b.example")):
+            end = self.open(446)
+            self.target(leaf=leaf)
+            end.below.close()
+            self.assert_let_go()
+
+    def test_after_a_target_that_speaks_no_tls(self):
+        end = self.open(446)
+        self.backend.connections[-1].write(b"220 ready\r\n")
+        self.settle()
+        end.below.close()
+        self.assert_let_go()
