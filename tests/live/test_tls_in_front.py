@@ -90,7 +90,7 @@ class LoadTests(FrontCase):
         certain = "-CAfile", self.authority.file, "-verify", "1"
         where = "-connect", f"127.0.0.1:{self.front}"
         made = 0
-        for version, sessions in (("1_3", "new"), ("1_3", "reuse"), ("1_2", "reuse")):
+        for version, sessions in (("1_3", "new"), ("1_2", "reuse")):
             with self.subTest(version=version, sessions=sessions):
                 resumed = self.counted(self.running, "smartproxy_tls_resumed_total")
                 done = run(

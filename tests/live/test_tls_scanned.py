@@ -12,7 +12,7 @@ from tests.live.terminating import NAME, TlsCase
 #: absence of a cipher or a protocol. Renegotiation has a test of its own: here it is half a minute of waiting.
 _ASKED = {
     "modern": ["-p", "-s", "-f", "-S", "-H"],
-    "intermediate": ["-p", "-s", "-f", "-S", "-H", "-I", "-T", "-BB", "-C", "-Z", "-W", "-L"],
+    "intermediate": ["-p", "-s", "-f", "-S", "-H", "-T", "-BB", "-C", "-Z", "-W", "-L"],
 }
 _KEYS = {"modern": "ecdsa", "intermediate": "rsa"}
 _FINE = frozenset({"OK", "INFO", "LOW", "WARN"})  # a warning is about the scanner itself
