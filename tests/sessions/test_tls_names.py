@@ -7,6 +7,7 @@ import struct
 from smartproxy.wire import client_hello, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.test_tls_routes import RouteCase
+from tests.tls.talk import client_context
 
 #: server_name (RFC 6066, 3).
 _SERVER_NAME = 0
@@ -19,25 +20,32 @@ def _listed(*names):
 
 
 class NameTests(RouteCase):
+    """Beside a route for any name, whose certificate is for any name: who gets to that one has asked for another."""
+
+    def start_beside(self, *routes):
+        anyone = self.ending("open")
+        anyone["action"]["tls"]["certificate"] = "selfSigned"
+        self.start(anyone, *routes)
+
+    def ask(self, name):
+        """A client that takes whatever it is shown."""
+        return self.connect(name, context=client_context())
+
     def test_case_and_final_dot_do_not_lead_past_a_route(self):
-        """Both spellings are the same name: none of them goes to the route for any name instead."""
-        self.start(
-            self.ending("open"), self.ending("guarded", "b.example", client_auth=self.asking(), number=1)
-        )
+        self.start_beside(self.ending("guarded", "b.example", client_auth=self.asking(), number=1))
         for name in ("b.example", "B.Example", "b.example.", "B.EXAMPLE."):
-            self.connect(name)
+            self.ask(name)
         self.assertEqual(self.rejected(), {"tls_error": 4})
-        self.assertEqual(self.backend.connections, [])
+        self.assertEqual((self.backend.connections, self.other.connections), ([], []))
+        self.assertTrue(self.ask("c.example").shaken)
 
     def test_a_wildcard_with_client_certificates_covers_every_depth(self):
-        self.start(
-            self.ending("open"), self.ending("guarded", "*.wild.example", client_auth=self.asking(), number=1)
-        )
-        for name in ("x.wild.example", "X.Wild.example."):
-            self.connect(name)
-        self.connect("y.x.wild.example")  # no certificate is for that
+        self.start_beside(self.ending("guarded", "*.wild.example", client_auth=self.asking(), number=1))
+        for name in ("x.wild.example", "X.Wild.example.", "y.x.wild.example"):
+            self.ask(name)
         self.assertEqual(self.rejected(), {"tls_error": 3})
         self.assertEqual((self.backend.connections, self.other.connections), ([], []))
+        self.assertTrue(self.ask("wild.example").shaken)
 
     def test_no_name_does_not_meet_a_domain(self):
         """Such a client comes to a route that asks for none, or nowhere."""
