@@ -145,6 +145,13 @@ class TlsTransport:
             self.channel.say_end()
             self._flush()
 
+    def loseWriteConnection(self) -> None:
+        """The same for a protocol, which hears that it is done."""
+        if not self._said_end:
+            self.end_output()
+            if self._upper is not None:
+                self._upper.writeConnectionLost()
+
     def loseConnection(self) -> None:
         """End both directions, in order."""
         self.end_output()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from OpenSSL import SSL
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from zope.interface import implementer
 
 from smartproxy.admin import views
 from smartproxy.model.moment import Moment
@@ -10,6 +13,30 @@ from smartproxy.wire import proxy_tlv, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
 from tests.tls.talk import client, client_context
+
+
+@implementer(IHalfCloseableProtocol)
+class Half(Protocol):
+    """Ends its own direction at once, and hears the client to the end."""
+
+    def connectionMade(self):
+        self.factory.told = []
+        self.transport.write(b"that is all")
+        self.transport.loseWriteConnection()
+
+    def dataReceived(self, data):
+        self.factory.told.append(data)
+
+    def readConnectionLost(self):
+        self.factory.told.append("read")
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self):
+        self.factory.told.append("written")
+
+
+halves = Factory.forProtocol(Half)
+halves.noisy = False
 
 
 class TerminationTests(TlsTestCase):
@@ -151,6 +178,17 @@ class TerminationTests(TlsTestCase):
         self.assertTrue(end.received.startswith(b"HTTP/1.1 200 "), end.received)
         self.assertTrue(end.received.endswith(b"served here"))
         self.assertTrue(end.ended)
+
+    def test_a_protocol_ends_its_own_direction_with_a_close_notify(self):
+        self.start(self.route(action={"type": "handler", "handler": f"{__name__}:halves"}))
+        end = self.connect()
+        self.assertEqual((end.received, end.ended, end.below.ended), (b"that is all", True, False))
+        end.write(b"but not of mine")
+        self.settle()
+        end.fin()
+        self.settle()
+        self.assertEqual(halves.told, ["written", b"but not of mine", "read"])
+        self.assertEqual(self.proxy.connections, [])
 
     def test_certificates_are_shown_and_survive_a_change_of_routes(self):
         self.start()
