@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from smartproxy.flow.stream import Detached
     from smartproxy.relays.tls import TlsRelay
 
-#: Chunks a turn and direction: at most 1 MiB before the others have their turn.
-_TURNS = 4
+#: Chunks a turn and direction: at most 4 MiB, some 3 ms, before the others have their turn. With 1 MiB a GB costs 6 % more.
+_TURNS = 16
 #: Bytes that a side may leave unread while it has us answer: twice what the other direction leaves there, and
 #: thousands of changes of keys, each of which wants one of ours (RFC 8446, 4.6.3).
 _UNREAD = 2 * PLAIN
