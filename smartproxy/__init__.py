@@ -8,9 +8,10 @@ A map of the house, downhill::
     session         the narrator: one connection's whole path
     settings        what the configuration says, checked and compiled
     phases          the steps of the path, strangers to each other
-    relays          two ways to move bytes
+    relays          three ways to move bytes
     serving         or code of ours and yours that takes them; handlers are ready-made
     routing, upstream, connections, security, metrics
+    tls             certificates, contexts, and the channel between ciphertext and plaintext
     flow            Twisted primitives without policy
     interfaces, errors, model
     wire            bytes to values, pure

@@ -11,20 +11,19 @@ peer; the transport's facts say who has connected. The pages show both, which ma
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.protocols.wire import Echo
 from zope.interface import implementer
+
+from smartproxy.tls.certificate import Certificate, self_signed
+from smartproxy.wire import proxy_tlv
+from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -37,9 +36,10 @@ This is backend {name} of the smartproxy demo.
 
 client  {client}
 peer    {peer}
+tls     {tls}
 asked   {asked}
 
-The client is whom the proxy announced; the peer is who connected to this backend.
+The client is whom the proxy announced, and its TLS what the proxy says of it; the peer is who connected to this backend.
 """
 
 
@@ -72,6 +72,7 @@ class Page(Protocol):
             name=self._name,
             client=f"{self._client.host} port {self._client.port}",
             peer=f"{peer.host} port {peer.port}",
+            tls=_tls(transport),
             asked=ascii(asked.decode("latin-1"))[1:-1],
         ).encode()
         head = (
@@ -91,6 +92,18 @@ def _peer(transport: Any) -> Any:
     """Who has connected. A handler's transport names the client as its peer, and has the rest in its facts."""
     facts = getattr(transport, "facts", None)
     return transport.getPeer() if facts is None else facts.detected.announced.accepted.peer
+
+
+def _tls(transport: Any) -> str:
+    """What the PROXY header says of the client's TLS."""
+    facts = getattr(transport, "facts", None)
+    header = None if facts is None else facts.detected.announced.header
+    said = {} if header is None else {tlv.type: tlv.value for tlv in header.tlvs}
+    ssl = proxy_tlv.parse_ssl(said.get(proxy_tlv.PP2_TYPE_SSL, b""))
+    if isinstance(ssl, Malformed):
+        return "not told of"
+    name = said.get(proxy_tlv.PP2_TYPE_AUTHORITY, b"no name")
+    return ascii(b"%s, for %s" % (ssl.version or b"some version", name))[2:-1]
 
 
 @implementer(IProtocolFactory)
@@ -123,28 +136,12 @@ class SecurePages:
 
     @cached_property
     def _factory(self) -> TLSMemoryBIOFactory:
-        key, certificate = _self_signed(self._domain)
+        made = Certificate(self_signed([self._domain]))
+        key: Any = made.load_key()
+        leaf: Any = made.leaf
         # Without an own list, Twisted's server context ends every client that offers ALPN.
-        options = CertificateOptions(key, certificate, acceptableProtocols=[b"http/1.1"])
+        options = CertificateOptions(key, leaf, acceptableProtocols=[b"http/1.1"])
         return TLSMemoryBIOFactory(options, False, self._pages)
-
-
-def _self_signed(domain: str) -> tuple[Any, Any]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, domain)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=7))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(domain)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return key, certificate
 
 
 one = Pages("one")

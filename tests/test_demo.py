@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.testing import StringTransport
@@ -11,9 +13,14 @@ from zope.interface.verify import verifyObject
 
 from smartproxy import demo
 from smartproxy.model.address import Endpoint
+from smartproxy.settings import Settings
+from smartproxy.testing import MemoryNetwork
+from tests.tls.ends import TlsEnd
+from tests.tls.talk import client
 
 CLIENT = Endpoint("203.0.113.7", 4711)
 PEER = IPv4Address("TCP", "127.0.0.1", 40001)
+DEMO = Path(__file__).resolve().parent.parent / "tap" / "demo.yaml"
 
 
 class PageTests(SynchronousTestCase):
@@ -29,6 +36,7 @@ class PageTests(SynchronousTestCase):
         self.assertIn(b"Content-Length: %d\r\n" % len(body), head)
         self.assertIn(b"client  203.0.113.7 port 4711\n", body)
         self.assertIn(b"peer    127.0.0.1 port 40001\n", body)
+        self.assertIn(b"tls     not told of\n", body)
         self.assertIn(b"asked   GET /x HTTP/1.1\n", body)
         self.assertIn(b"backend one", body)
         self.assertTrue(self.transport.disconnecting)
@@ -68,3 +76,39 @@ class BackendTests(SynchronousTestCase):
         protocol.makeConnection(transport)
         protocol.dataReceived(b"hello")
         self.assertEqual(transport.value(), b"hello")
+
+
+class DemoTests(SynchronousTestCase):
+    """``tap/demo.yaml`` on a network in memory."""
+
+    def setUp(self) -> None:
+        settings = DEMO.read_text(encoding="utf-8") + "acceleration: off\n"
+        self.network = MemoryNetwork()
+        self.proxy = self.network.start(Settings.parse(settings, "yaml"))
+        self.addCleanup(self.network.stop, self.proxy)
+
+    def asked(self, name: str) -> TlsEnd:
+        """A client of 8443 that asks for ``name``, and for a page."""
+        below = self.network.connect(8443, client=CLIENT)
+        end = TlsEnd(below, client(None, name))
+        end.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.network.settle()
+        while end.step():
+            self.network.settle()
+        return end
+
+    def test_tls_that_ends_in_the_proxy_is_told_to_the_backend(self) -> None:
+        told = self.asked("tls.localhost").received
+        self.assertIn(b"This is backend one ", told)
+        self.assertIn(b"client  203.0.113.7 port 4711\n", told)
+        self.assertIn(b"tls     TLSv1.3, for tls.localhost\n", told)
+        (shown,) = self.proxy.certificates()
+        self.assertEqual(shown.names, ("tls.localhost",))
+
+    def test_tls_that_passes_through_ends_in_the_backend(self) -> None:
+        told = self.asked("secure.localhost").received
+        self.assertIn(b"This is backend secure ", told)
+        self.assertIn(b"tls     not told of\n", told)
+
+    def test_a_name_that_no_route_has_is_refused(self) -> None:
+        self.assertIsNotNone(self.asked("other.localhost").problem)

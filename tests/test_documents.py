@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
+from OpenSSL import SSL
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -21,15 +22,19 @@ from smartproxy import Route, Settings, SmartProxy
 from smartproxy.cli import main as command
 from smartproxy.connections.access_log import entry
 from smartproxy.connections.registry import Ended, Registry
+from smartproxy.errors import HandshakeRefused
 from smartproxy.metrics.families import Spread, families
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.moment import Moment
 from smartproxy.model.outcome import CloseReason, RejectReason
-from smartproxy.model.plan import CleanupPlan
+from smartproxy.model.plan import CleanupPlan, ProxyPlan
 from smartproxy.model.record import ConnectionRecord
 from smartproxy.model.tallies import Tallies
 from smartproxy.settings.availability import LATER
+from smartproxy.tls.contexts import ServerContexts
+from tests.documented import write_files
+from tests.tls import talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +72,32 @@ def program(page: Path, containing: str) -> dict[str, Any]:
 
 
 class ConfigurationTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        made = TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.directory = Path(made.name)
+        write_files(self.directory)
+
+    def written(self, source: str, language: str = "yaml") -> Path:
+        """A configuration, beside the files that it names."""
+        file = self.directory / f"smartproxy.{language}"
+        file.write_text(source, encoding="utf-8")
+        return file
+
+    def printed(self, arguments: str, file: Path, exit_code: int = 0) -> list[str]:
+        """What ``smartproxy`` prints of a configuration that stands in ``file``."""
+        with chdir(self.directory):
+            done = CliRunner().invoke(command, shlex.split(arguments.replace(file.name, str(file))))
+        self.assertEqual(done.exit_code, exit_code, done.output)
+        return done.output.replace(f"{self.directory}/", "").splitlines()
+
     def test_every_configuration_in_the_documentation_is_valid(self) -> None:
         told = 0
         for page in pages():
             for language, source in blocks(page, "yaml", "json", "toml"):
-                plan = Settings.parse(source, language, file=page.name).compile()
-                self.assertTrue(plan.routes)
+                settings = Settings.load(self.written(source, language))
+                self.assertTrue(settings.compile().routes, page.name)
+                self.assertEqual(settings.warnings(), [], page.name)
                 told += 1
         self.assertGreater(told, 6)
 
@@ -80,7 +105,7 @@ class ConfigurationTests(SynchronousTestCase):
         examples = sorted(TAP.glob("*.yaml"))
         self.assertIn(TAP / "demo.yaml", examples)
         for example in examples:
-            settings = Settings.load(example)
+            settings = Settings.load(self.written(text(example)))
             self.assertTrue(settings.compile().routes)
             self.assertEqual(settings.warnings(), [])
 
@@ -99,11 +124,32 @@ class ConfigurationTests(SynchronousTestCase):
         found = re.search(r"^    \$ smartproxy (explain .*)\n((?:    .*\n)+)", readme, re.MULTILINE)
         assert found is not None
         ((_, configuration),) = blocks(ROOT / "README.rst", "yaml")
-        with TemporaryDirectory() as directory:
-            file = Path(directory) / "smartproxy.yaml"
-            file.write_text(configuration, encoding="utf-8")
-            done = CliRunner().invoke(command, shlex.split(found[1].replace(file.name, str(file))))
-        self.assertEqual(done.output.splitlines(), [line[4:] for line in found[2].splitlines()])
+        printed = self.printed(found[1], self.written(configuration))
+        self.assertEqual(printed, [line[4:] for line in found[2].splitlines()])
+
+    def test_what_the_quick_start_says_of_a_certificate_is_what_the_commands_print(self) -> None:
+        page = DOCS / "quickstart.rst"
+        (configuration,) = [
+            source for _, source in blocks(page, "yaml") if "{mode: terminate, certificate: {" in source
+        ]
+        said = [line.strip() for line in text(page).splitlines()]
+        file = self.written(configuration)
+        explained = self.printed("explain smartproxy.yaml --port 8443 --sni shop.localhost", file)
+        self.assertEqual(
+            [line.strip().partition(", expires")[0] for line in explained],
+            [line.partition(", expires")[0] for line in said[said.index("route shop") :][:4]],
+        )
+        file = self.written(configuration.replace("shop.key", "other.key"))
+        (refused,) = self.printed("check smartproxy.yaml", file, 2)
+        self.assertIn(refused, said)
+
+    def test_the_example_that_ends_tls_shows_each_name_its_own_certificate(self) -> None:
+        file = self.written(text(TAP / "tls-termination.yaml"))
+        for name in ("www.example.com", "account.example.com", "machines.example.com"):
+            printed = self.printed(f"explain smartproxy.yaml --port 443 --sni {name}", file)
+            self.assertTrue(printed[-1].startswith(f"certificate: {name}"), printed)
+        asked = "explain smartproxy.yaml --port 80 --host www.example.com"
+        self.assertEqual(self.printed(asked, file)[0], "route to-https")
 
     def test_the_readme_names_what_this_version_refuses(self) -> None:
         """So that a feature that is built takes its line there away, too."""
@@ -113,10 +159,7 @@ class ConfigurationTests(SynchronousTestCase):
                 "workers": "more than one worker",
                 "routes.[].action.type": "``static``",
                 "routes.[].action.protocol": "speaking HTTP",
-                "routes.[].action.tls.mode": "``tls.mode`` other than ``passthrough``",
-                "routes.[].action.targets.[].tls": "speaking it to targets",
                 "acme": "``acme``",
-                "tls": "terminating TLS",
             }.get(later.path)
             if later.path.endswith(".algorithm"):
                 words = "other than weighted round robin"
@@ -196,6 +239,22 @@ class EmbeddingPageTests(SynchronousTestCase):
         plan = defined["settings"].compile()
         self.assertEqual([route.name for route in plan.routes], ["by-tenant", "echo"])
         self.assertIs(plan.routes[0].targets[0].hosts, defined["tenant"])
+
+    def test_a_callable_gives_the_certificate_and_who_the_client_is_decides(self) -> None:
+        defined = program(self.page, "async def certificate_of(name)")
+        settings = Settings(routes=[defined["tenants"]])
+        with TemporaryDirectory() as directory:
+            write_files(Path(directory))
+            settings.stand_in(Path(directory))
+            (route,) = settings.compile().routes
+        assert route.tls is not None
+        contexts = ServerContexts(ProxyPlan(routes=(route,)))
+        chosen = contexts.for_hello(route, talk.hello("red.apps.example"))
+        assert isinstance(chosen, Deferred)
+        self.assertIsInstance(self.successResultOf(chosen), SSL.Context)
+        refused = contexts.for_hello(route, talk.hello("blue.apps.example"))
+        assert isinstance(refused, Deferred)
+        self.failureResultOf(refused, HandshakeRefused)
 
     def test_routes_are_replaced_or_the_problem_is_told(self) -> None:
         replace = program(self.page, "async def replace(proxy, routes)")["replace"]

@@ -1,5 +1,6 @@
-"""Two ways to move bytes behind one interface, :class:`~smartproxy.interfaces.IRelay`.
+"""Three ways to move bytes behind one interface, :class:`~smartproxy.interfaces.IRelay`.
 
 ``transport`` works anywhere: each side's transport is the other's producer and consumer. ``splice`` is for
-plain sockets on Linux: the bytes stay in the kernel. Which one a connection got stands in its record.
+plain sockets on Linux: the bytes stay in the kernel. ``tls`` is for such sockets
+where one, or both, carry TLS that ends here. Which one a connection got stands in its record.
 """
