@@ -31,7 +31,7 @@ _READ_SIZE = 1 << 20
 WARM_UP = 64 << 20
 #: Processes of each contestant, which take turns. Two of the very same program differ by up to a tenth for as long as
 #: they live: by where the memory lies that their bytes go through.
-_PROCESSES = 4
+PROCESSES = 4
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
@@ -48,7 +48,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "portforward": fast,
     }
     running = {
-        key: [contestants.start(key, job, stack, directory) for _ in range(_PROCESSES)]
+        key: [contestants.start(key, job, stack, directory) for _ in range(PROCESSES)]
         for key, job in jobs.items()
     }
     for proxy in itertools.chain(*running.values()):

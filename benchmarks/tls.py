@@ -147,17 +147,21 @@ def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Pr
     backends.start("source", ((_BACKEND, secured_port),), stack, directory, certificate)
     ended = Job((_BACKEND,), port, certificate=certificate)
     again = Job((_BACKEND,), secured_port, certificate=certificate, encrypted_backend=True)
-    running = _pair(ended, ("ours", "haproxy"), stack, directory)
-    running |= _pair(again, ("ours/re-encrypt", "haproxy/re-encrypt"), stack, directory)
+    jobs = {"ours": ended, "haproxy": ended, "ours/re-encrypt": again, "haproxy/re-encrypt": again}
     made: dict[str, Probe] = {}
-    for key, proxy in running.items():
-        client = _Client(proxy, certificate)
-        bulk.check_content(key, _request(client, bulk.WARM_UP))
-        made[key] = partial(_bulk_cost, proxy, client, int(0.25 * _GB * scale))
+    for key, job in jobs.items():
+        several = []
+        for _ in range(bulk.PROCESSES):
+            proxy = contestants.start(key, job, stack, directory)
+            client = _Client(proxy, certificate)
+            bulk.check_content(key, _request(client, bulk.WARM_UP))
+            several.append((proxy, client))
+        made[key] = partial(_bulk_cost, itertools.cycle(several), int(0.25 * _GB * scale))
     return made
 
 
-def _bulk_cost(proxy: Running, client: _Client, size: int) -> float:
+def _bulk_cost(several: Iterator[tuple[Running, _Client]], size: int) -> float:
+    proxy, client = next(several)
     before = proxy.process.cpu_ns
     _discard(_request(client, size), size)
     time.sleep(_SETTLES_IN)
