@@ -15,6 +15,8 @@ _MEMORY = 4 * 1024 * 1024
 #: Seconds between two bytes. A real one takes a second, and what is measured is the same.
 _PACE = 0.02
 _INACTIVITY, _LIFETIME = 0.5, 0.8
+#: Bytes that may be on the way together: fewer than these.
+_AT_ONCE = 5
 
 
 def _flood(backend, sock):
@@ -68,13 +70,14 @@ class SlowTests(TlsCase):
             got = 0
             try:
                 while data := client.recv(16):
-                    self.assertLess(len(data), 5, "held back")
+                    self.assertLess(len(data), _AT_ONCE, "held back")
                     got += len(data)
             except OSError:
                 pass
             self.assertGreater(got, 10)
             until(lambda: proxy.closed("lifetime") == 1, "its end, counted")  # noqa: B023 - this round's
-            self.assertEqual(proxy.moved[1], got)
+            # A lifetime ends with a RST, which overtakes what has been handed to the socket, and counted, just before.
+            self.assertIn(proxy.moved[1] - got, range(_AT_ONCE))
 
 
 class SlowHeadTests(TlsCase):
