@@ -107,6 +107,8 @@ class TlsSide:
             got = self._take()
             if got:
                 other.put(got)
+            if not self.relay.over:
+                self._answer()
             if self.relay.over or self.relay.cutting is not None:
                 return
         if self.inside or self.ended:
@@ -138,11 +140,16 @@ class TlsSide:
             return 0
         self.inside = got == PLAIN
         self.ended = channel.ended
-        self._send_output()  # what came may want an answer: a change of keys, a renegotiation
+        return got
+
+    def _answer(self) -> None:
+        """Send what the channel has to say to what came: to a change of keys, a renegotiation.
+
+        Behind what was read, and not before it: to fail here is to read on, into the buffer that it stood in.
+        """
+        self._send_output()
         if len(self.pending) > _UNREAD:
             self.relay.broken(self)
-            return 0
-        return got
 
     def _receive(self, into: memoryview, room: int) -> int:
         try:

@@ -119,6 +119,18 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         world.settle()
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
 
+    def test_what_came_before_a_reset_that_an_answer_meets_is_handed_on(self):
+        """What a channel has to say goes out behind what was read: its failing must not touch that."""
+        world = self.linked()
+        world.relay.client.channel.write(b"an answer", 9)  # as to a change of keys: not sent yet
+        world.client.write(b"ask")
+        world.client.rst()
+        world.relay.client.ready(1)
+        self.assert_over(world, CloseReason.CLIENT_RESET)
+        self.assertEqual(world.upstream.received, b"ask")
+        self.assertEqual(world.record.bytes_received, 3)
+        world.assert_nothing_is_left(self)
+
     def test_a_fault_of_our_own_ends_both_sides(self):
         world = self.linked()
         world.relay.client.failed(Failure(ValueError()))
