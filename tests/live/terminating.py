@@ -7,6 +7,8 @@ import socket
 import ssl
 import subprocess
 
+from OpenSSL import SSL
+
 from tests.live.case import LiveCase, route
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
@@ -56,6 +58,18 @@ class TlsCase(LiveCase):
     def hello(self, name=NAME, context=None):
         """The bytes of a ClientHello, for whoever sends them."""
         return ByHand(None, context or self.authority.client(), name).hello()
+
+    def greeted(self, context):
+        """A client of pyOpenSSL's that an echo behind ``self.front`` has answered within the TLS."""
+        sock = self.connect(self.front)
+        sock.settimeout(None)
+        client = SSL.Connection(context, sock)
+        client.set_tlsext_host_name(NAME.encode())
+        client.set_connect_state()
+        client.do_handshake()
+        client.send(b"words")
+        self.assertEqual(client.recv(5), b"words")
+        return client
 
     def s_client(self, port, *options, said=""):
         """``openssl s_client``, which says ``said`` and ends; what it printed is one text."""

@@ -97,14 +97,7 @@ class OpensslTests(TlsCase):
         """A client of TLS 1.2 that asks for it is not given a second handshake (RFC 5246, 7.2.2)."""
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_max_proto_version(SSL.TLS1_2_VERSION)
-        sock = self.connect(self.front)
-        sock.settimeout(None)
-        client = SSL.Connection(context, sock)
-        client.set_tlsext_host_name(NAME.encode())
-        client.set_connect_state()
-        client.do_handshake()
-        client.send(b"words")
-        self.assertEqual(client.recv(5), b"words")
+        client = self.greeted(context)
         client.renegotiate()
         with self.assertRaises(SSL.Error) as seen:
             client.do_handshake()

@@ -79,15 +79,7 @@ class HelloTests(TlsCase):
         context.set_verify(SSL.VERIFY_PEER)
         if protocols:
             context.set_alpn_protos(list(protocols))
-        sock = self.connect(self.front)
-        sock.settimeout(None)
-        client = SSL.Connection(context, sock)
-        client.set_tlsext_host_name(NAME.encode())
-        client.set_connect_state()
-        client.do_handshake()
-        client.send(b"words")
-        self.assertEqual(client.recv(5), b"words")
-        return client
+        return self.greeted(context)
 
     def test_a_post_quantum_key_share(self):
         """A hello of 1.7 KB, in two segments as a rule; and that key exchange is what is agreed on."""
