@@ -15,7 +15,7 @@ from random import Random
 from time import perf_counter
 
 from smartproxy.model.address import Endpoint
-from smartproxy.model.facts import Accepted, Announced, Detected, Protocol
+from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.plan import MatchPlan, RoutePlan
 from smartproxy.routing.table import RouteTable
 from smartproxy.wire.client_hello import ClientHello
@@ -41,7 +41,7 @@ def route(number: int, domains: tuple[str, ...]) -> RoutePlan:
 def asking_for(name: str | None) -> Detected:
     peer = Endpoint("192.0.2.1", 50000)
     announced = Announced(Accepted(f":{PORT}", PORT, peer, 0.0), peer)
-    return Detected(announced, Protocol.TLS, ClientHello(server_name=name))
+    return Detected(announced, ApplicationProtocol.TLS, ClientHello(server_name=name))
 
 
 def microseconds(table: RouteTable, facts: list[Detected]) -> float:

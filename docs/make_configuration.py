@@ -109,9 +109,9 @@ GROUPS = {
 
 #: The tables, in the order in which a reader meets them.
 TABLES = (
-    "Route", "Match", "Action", "Response", "Target", "ProxyHeader", "Security", "LoadBalancing", "Defaults",
-    "ZombieDetection", "Cleanup", "Metrics", "Admin", "AccessLog",
-    "Tls", "RouteTls", "Certificate", "ClientAuth", "UpstreamTls", "Ciphers",
+    "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "LoadBalancing", "Defaults",
+    "ZombieDetection", "CleanupSettings", "MetricsSettings", "AdminSettings", "AccessLogSettings",
+    "Tls", "RouteTls", "CertificateSettings", "ClientAuth", "UpstreamTls", "Ciphers",
 )  # fmt: skip
 
 _CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -211,11 +211,15 @@ def _text(markup: str) -> str:
 
 
 def _title(name: str) -> str:
-    return _CAPITALS.sub(" ", name).replace("Tls", "TLS").replace("Proxy Header", "PROXY header")
+    return (
+        _CAPITALS.sub(" ", name.removesuffix("Settings"))
+        .replace("Tls", "TLS")
+        .replace("Proxy Header", "PROXY header")
+    )
 
 
 def _anchor(name: str) -> str:
-    return f"configuration-{_CAPITALS.sub('-', name).lower()}"
+    return f"configuration-{_CAPITALS.sub('-', name.removesuffix('Settings')).lower()}"
 
 
 def _heading(title: str, underline: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.service import SmartProxy
+    from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.settings import Route, Settings
 
@@ -37,7 +37,7 @@ _PLACES = {
     "Connection": "smartproxy.serving.connection",
     "Route": "smartproxy.settings",
     "Settings": "smartproxy.settings",
-    "SmartProxy": "smartproxy.service",
+    "SmartProxy": "smartproxy.proxy.service",
 }
 
 if not TYPE_CHECKING:  # a module that answers to every name would hide misspelt ones from a type checker

@@ -59,7 +59,7 @@ class Page(Protocol):
         if b"\r\n\r\n" in self._head:
             self._answer(self._head.partition(b"\r\n")[0])
         elif len(self._head) > _MOST:
-            self._let_go()
+            self._close()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client has gone."""
@@ -80,9 +80,9 @@ class Page(Protocol):
             f"Content-Length: {len(page)}\r\nConnection: close\r\n\r\n"
         )
         transport.write(head.encode() + page)
-        self._let_go()
+        self._close()
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         transport: Any = self.transport
         self._head = None
         transport.loseConnection()

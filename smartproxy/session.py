@@ -5,7 +5,7 @@
     accepted -> admitted -> PROXY header -> detected -> routed -> (TLS ended -> looked at again)
              -> connected -> relayed -> closed
 
-:meth:`Path.carry` is the control path: a coroutine that waits at most a few times in a connection's life. The
+:meth:`ConnectionPath.carry` is the control path: a coroutine that waits at most a few times in a connection's life. The
 bytes do not come through here: once linked, the two sides are each other's producer and consumer, or two
 descriptors and a pipe. A client that leaves cancels the coroutine; ``except`` stands in this one place.
 """
@@ -20,37 +20,37 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from smartproxy.errors import Refused
-from smartproxy.flow.keep_alive import differ, give, options
-from smartproxy.flow.side import Ended
+from smartproxy.flow.side import PeerClosed
 from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.net.keep_alive import apply_keepalive, differ, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.connections.registry import Registry
     from smartproxy.connections.timeouts import ConnectionTimeouts
+    from smartproxy.downstream.connection import Downstream
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import KeepAlive
+    from smartproxy.observe.refusal_log import RefusalLog
     from smartproxy.phases.admit import Admit
-    from smartproxy.phases.close import LetGo
-    from smartproxy.phases.connect import Connect, Connected
     from smartproxy.phases.detect import Detect
-    from smartproxy.phases.listen import Downstream
     from smartproxy.phases.look_inside import LookInside
     from smartproxy.phases.proxy_header import ReadProxyHeader
+    from smartproxy.phases.reject import RejectConnection
     from smartproxy.phases.relay import StartRelay
-    from smartproxy.phases.route import Route
-    from smartproxy.phases.secure import Terminate
-    from smartproxy.phases.send_header import SendProxyHeader
+    from smartproxy.phases.route import ChooseRoute
     from smartproxy.phases.serve import Serve
-    from smartproxy.security.refusals import RefusalLog
+    from smartproxy.phases.terminate_tls import Terminate
+    from smartproxy.upstream.connect import Connect, Connected
+    from smartproxy.upstream.proxy_header import SendProxyHeader
 
 log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class ConnectionPath:
     """The phases of one listener, in one configuration. A connection keeps the path that it began on.
 
     :ivar keep_alive: what the listener's sockets have; a route may want otherwise.
@@ -62,7 +62,7 @@ class Path:
     admit: Admit
     read_proxy_header: ReadProxyHeader
     detect: Detect
-    route: Route
+    route: ChooseRoute
     connect: Connect
     send_proxy_header: SendProxyHeader
     terminate: Terminate
@@ -70,7 +70,7 @@ class Path:
     relay: StartRelay
     serve: Serve
     timeouts: ConnectionTimeouts
-    let_go: LetGo
+    reject: RejectConnection
     keep_alive: KeepAlive
 
     async def carry(self, client: Downstream, accepted: Accepted) -> None:
@@ -107,15 +107,15 @@ class Path:
         except Refused as refused:
             outcome = refused.reason
             self._count(refused.reason, record.client.host, refused.detail)
-            self.let_go.refuse(side, record.protocol, refused)
-        except (CancelledError, Ended):
+            self.reject.refuse(side, record.protocol, refused)
+        except (CancelledError, PeerClosed):
             outcome = client.why
-            self.let_go.cut(client)
+            self.reject.cut(client)
         except Exception:
             log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
-            self.let_go.cut(client)
+            self.reject.cut(client)
             if linked is not None:
-                self.let_go.cut(linked.side)
+                self.reject.cut(linked.side)
         finally:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
@@ -130,8 +130,8 @@ class Path:
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
         if differ(wanted, self.keep_alive):
-            give(client.transport, options(wanted, self.keep_alive))
+            apply_keepalive(client.transport, options(wanted, self.keep_alive))
 
     def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
-        self.registry.tallies.reject(reason)
+        self.registry.counters.reject(reason)
         self.refusals.note(reason, client, detail)

@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import adopt
-from smartproxy.service import SmartProxy
+from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ class NetworkTestCase(SynchronousTestCase):
 
     def closed(self, route):
         self.network.run(0.3)
-        return self.proxy.tallies.route(route).closed
+        return self.proxy.counters.route(route).closed
 
     def failures(self):
         return [failure.type for failure in self.flushLoggedErrors()]

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from twisted.internet.task import Clock
 
-from smartproxy.flow.poller import Poller
+from smartproxy.net.poller import Poller
 
 #: Seconds without any event after which nothing moves: far more than loopback takes to deliver; and where
 #: bytes are under way, far more than a delayed acknowledgement takes, which may hold them up (tcp(7)).

@@ -8,9 +8,9 @@ from twisted.logger import globalLogPublisher
 from twisted.protocols.wire import Echo
 
 from smartproxy import Connection, Route
-from smartproxy.handlers import echo
 from smartproxy.model.facts import Routed
 from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.serving.ready import echo
 from tests.on_network import HOST, NetworkTestCase, a_route, served
 
 
@@ -84,7 +84,7 @@ class CallableTests(NetworkTestCase):
         self.assertTrue(bad.was_reset)
         self.assertFalse(good.gone)
         self.assertEqual(self.closed(route.name), {CloseReason.ERROR: 1})
-        self.assertEqual(self.proxy.tallies.route(route.name).active, 0)
+        self.assertEqual(self.proxy.counters.route(route.name).active, 0)
         self.assertEqual([event["route"] for event in said if "log_failure" in event], [route.name])
         self.assertEqual(self.failures(), [raised])
         return next(event["log_failure"].getErrorMessage() for event in said if "log_failure" in event)
@@ -153,7 +153,7 @@ class CallableTests(NetworkTestCase):
         self.assertEqual([client.gone for client in clients], [False] * 3)
         self.network.run(1)
         self.assertEqual([client.gone for client in clients], [True] * 3)
-        self.assertEqual(self.proxy.tallies.rejected[RejectReason.UPSTREAM_TIMEOUT], 3)
+        self.assertEqual(self.proxy.counters.rejected[RejectReason.UPSTREAM_TIMEOUT], 3)
         self.assertEqual(sorted(cancelled), ["handler", "host", "port"])
 
     def test_a_client_that_leaves_cancels_the_question(self):

@@ -20,18 +20,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy import Route, Settings, SmartProxy
 from smartproxy.cli import main as command
-from smartproxy.connections.access_log import entry
-from smartproxy.connections.registry import Ended, Registry
+from smartproxy.connections.registry import Registry
 from smartproxy.errors import HandshakeRefused
-from smartproxy.metrics.families import Spread, families
+from smartproxy.metrics.counters import Counters
+from smartproxy.metrics.families import HistogramFamily, families
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.moment import Moment
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.plan import CleanupPlan, ProxyPlan
-from smartproxy.model.record import ConnectionRecord
-from smartproxy.model.tallies import Tallies
-from smartproxy.settings.availability import LATER
+from smartproxy.model.record import ClosedConnection, ConnectionRecord
+from smartproxy.model.timestamps import Moment
+from smartproxy.observe.access_log import entry
+from smartproxy.settings.checks.availability import LATER
 from smartproxy.tls.contexts import ServerContexts
 from tests.documented import write_files
 from tests.tls import talk
@@ -180,8 +180,8 @@ class MetricsPageTests(SynchronousTestCase):
     def test_it_lists_every_metric_with_its_labels_and_no_other(self) -> None:
         suffixes = {"counter": "_total", "info": "_info"}
         exposed = set()
-        for family in families(Registry(Tallies(), CleanupPlan(), Clock()), Tallies()):
-            if isinstance(family, Spread):
+        for family in families(Registry(Counters(), CleanupPlan(), Clock()), Counters()):
+            if isinstance(family, HistogramFamily):
                 whole = any(route is None for route, _ in family.rows)
                 exposed.add((family.name if whole else f"{family.name}{{route}}", "histogram"))
             else:
@@ -192,7 +192,7 @@ class MetricsPageTests(SynchronousTestCase):
 
     def test_it_lists_every_field_of_the_access_log(self) -> None:
         accepted = Accepted(":80", 80, Endpoint("192.0.2.1", 1), 0.0)
-        ended = Ended(ConnectionRecord(1, accepted), CloseReason.NORMAL, 1.0)
+        ended = ClosedConnection(ConnectionRecord(1, accepted), CloseReason.NORMAL, 1.0)
         listed = re.search(r"^``time``, .*?\.$", self.page, re.MULTILINE | re.DOTALL)
         assert listed is not None
         self.assertEqual(re.findall(r"``(\w+)``", listed[0]), list(entry(ended, Moment(0.0, 0.0))))

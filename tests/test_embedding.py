@@ -15,8 +15,8 @@ from zope.interface.verify import verifyObject
 
 import smartproxy
 from smartproxy import Settings, SmartProxy
-from smartproxy.handlers import echo
 from smartproxy.model.record import ConnectionRecord
+from smartproxy.serving.ready import echo
 from tests.on_network import HOST, NetworkTestCase, a_route, served
 
 

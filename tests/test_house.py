@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from configparser import ConfigParser
 from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
@@ -120,13 +119,6 @@ class HouseTests(SynchronousTestCase):
         """With an ``__init__.py``, ours would hide Twisted's own, and everybody else's plugins."""
         self.assertTrue((ROOT / "twisted" / "plugins" / "smartproxy_plugin.py").exists())
         self.assertEqual(names((ROOT / "twisted").rglob("__init__.py")), [])
-
-    def test_every_phase_is_named_in_the_contract_that_keeps_phases_strangers(self) -> None:
-        setup = ConfigParser()
-        setup.read(ROOT / "setup.cfg")
-        named = setup["importlinter:contract:strangers"]["modules"].split()
-        there = {path.stem for path in (ROOT / "smartproxy" / "phases").glob("*.py")} - {"__init__"}
-        self.assertEqual({name.rpartition(".")[2] for name in named}, there)
 
     def test_every_newsfragment_is_of_a_kind_that_towncrier_knows(self) -> None:
         with (ROOT / "pyproject.toml").open("rb") as file:

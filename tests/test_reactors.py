@@ -74,7 +74,7 @@ async def main(reactor):
         await free.stopListening()
     match = [{"ports": port, "address": "127.0.0.1"} for port in ports]
     target = {"host": "127.0.0.1", "port": port_of(backend)}
-    handler = {"type": "handler", "handler": "smartproxy.handlers:echo"}
+    handler = {"type": "handler", "handler": "smartproxy.serving.ready:echo"}
     proxy = SmartProxy(
         Settings(
             acceleration=sys.argv[2],
@@ -99,9 +99,9 @@ async def main(reactor):
         assert client.received == SENT, len(client.received)
     await proxy.stopService()
     await backend.stopListening()
-    tallies = [proxy.tallies.route(name) for name in ("forward", "served")]
-    assert [(t.received, t.sent, t.active) for t in tallies] == [(len(SENT), len(SENT), 0)] * 2, tallies
-    assert all(dict(t.closed) == {"normal": 1} for t in tallies), [t.closed for t in tallies]
+    counters = [proxy.counters.route(name) for name in ("forward", "served")]
+    assert [(t.received, t.sent, t.active) for t in counters] == [(len(SENT), len(SENT), 0)] * 2, counters
+    assert all(dict(t.closed) == {"normal": 1} for t in counters), [t.closed for t in counters]
     left = [reader for reader in reactor.getReaders() if "Waker" not in type(reader).__name__]
     print(type(reactor).__name__, *relay, "left:", *left)
 

@@ -75,9 +75,9 @@ class TutorialTests(SynchronousTestCase):
         self.assertTrue(first.was_reset)
         away = hello("red.apps.example")
         self.assertEqual(away.received, tls_alert.build(tls_alert.Alert.ACCESS_DENIED))
-        tallies = door.proxy.tallies
-        self.assertEqual(tallies.route("tenants").closed, {CloseReason.ADMIN: 1})
-        refused = [tallies.rejected[reason] for reason in (RejectReason.NO_ROUTE, RejectReason.IP_BLOCKED)]
+        counters = door.proxy.counters
+        self.assertEqual(counters.route("tenants").closed, {CloseReason.ADMIN: 1})
+        refused = [counters.rejected[reason] for reason in (RejectReason.NO_ROUTE, RejectReason.IP_BLOCKED)]
         self.assertEqual(refused, [1, 1])
 
 

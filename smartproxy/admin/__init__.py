@@ -2,5 +2,5 @@
 
 ``site`` is the HTTP server, ``guard`` decides who may speak to it, ``router`` finds who answers, ``api``
 answers, and ``views`` says what is shown. All of it stands on
-:class:`~smartproxy.interfaces.IProxyControl` and knows nothing else of the running proxy.
+:class:`~smartproxy.admin.control.IProxyControl` and knows nothing else of the running proxy.
 """

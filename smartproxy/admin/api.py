@@ -19,9 +19,9 @@ from smartproxy.admin import views
 from smartproxy.admin.exchange import Reply, json_reply, refusal
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
+from smartproxy.metrics.counters import RouteTally
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.address import normalised
-from smartproxy.model.tallies import RouteTally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.admin.exchange import Asked
+    from smartproxy.admin.control import IProxyControl
+    from smartproxy.admin.exchange import AdminRequest
     from smartproxy.admin.router import Methods
-    from smartproxy.interfaces import IProxyControl
-    from smartproxy.model.moment import Moment
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.timestamps import Moment
 
 DEFAULT_LIMIT = 1000
 #: A larger ``limit`` counts as this one: an answer of 10,000 connections keeps the proxy busy for 0.1 s.
@@ -74,10 +74,10 @@ class Api:
             "/api/v1/drain": {"POST": self.drain},
         }
 
-    async def prometheus(self, asked: Asked) -> Reply:
+    async def prometheus(self, asked: AdminRequest) -> Reply:
         """All counters, as text or OpenMetrics. Connections move on while a long page is written."""
         accept = ",".join(asked.headers.getRawHeaders("Accept") or [])
-        page, content_type = exposition(self._control.registry, self._control.tallies, accept)
+        page, content_type = exposition(self._control.registry, self._control.counters, accept)
         body: list[bytes] = []
         written = 0
         for piece in page:
@@ -88,33 +88,33 @@ class Api:
                 await deferLater(self._clock, 0)
         return Reply(200, b"".join(body), content_type)
 
-    def healthy(self, _asked: Asked) -> Reply:
+    def healthy(self, _asked: AdminRequest) -> Reply:
         """200 while the process runs: whoever gets this answer has the proof."""
         return json_reply({"status": "ok"})
 
-    def ready(self, _asked: Asked) -> Reply:
+    def ready(self, _asked: AdminRequest) -> Reply:
         """200 while connections are accepted, 503 while they are not."""
         if self._control.draining:
             return json_reply({"status": "draining"}, 503)
         return json_reply({"status": "ready"})
 
-    def status(self, _asked: Asked) -> Reply:
+    def status(self, _asked: AdminRequest) -> Reply:
         """What the service says of itself."""
         return json_reply(self._control.status())
 
-    def routes(self, _asked: Asked) -> Reply:
+    def routes(self, _asked: AdminRequest) -> Reply:
         """The routes in force, in the order of the configuration, with what they have carried."""
-        tallies = self._control.tallies
-        moved = totals.by_route(self._control.registry, tallies)
+        counters = self._control.counters
+        moved = totals.by_route(self._control.registry, counters)
         shown = [
             views.route(
-                plan, tallies.routes.get(plan.name) or RouteTally(), moved.get(plan.name, totals.NOTHING)
+                plan, counters.routes.get(plan.name) or RouteTally(), moved.get(plan.name, totals.NOTHING)
             )
             for plan in self._control.plan.routes
         ]
         return json_reply({"routes": shown})
 
-    def connections(self, asked: Asked) -> Reply:
+    def connections(self, asked: AdminRequest) -> Reply:
         """Live connections, oldest first; ``total`` counts those beyond the limit, too."""
         try:
             matching = list(self._matching(asked.query))
@@ -134,22 +134,22 @@ class Api:
             if route in {None, record.route} and client in {None, record.client.host}:
                 yield record
 
-    def certificates(self, _asked: Asked) -> Reply:
+    def certificates(self, _asked: AdminRequest) -> Reply:
         """The certificates that clients are shown, those first that expire first."""
         return json_reply({"certificates": [views.certificate(one) for one in self._control.certificates()]})
 
-    def end_connection(self, asked: Asked) -> Reply:
+    def end_connection(self, asked: AdminRequest) -> Reply:
         """End one connection; 404 where there is none of that number."""
         number = _number(asked.item)
         if number is None or not self._control.end_connection(number):
             return refusal(404, "there is no such connection")
         return json_reply({"ended": number})
 
-    def metrics(self, _asked: Asked) -> Reply:
+    def metrics(self, _asked: AdminRequest) -> Reply:
         """The numbers of the process."""
-        return json_reply(views.metrics(self._control.metrics, self._control.tallies))
+        return json_reply(views.metrics(self._control.metrics, self._control.counters))
 
-    def throughput(self, asked: Asked) -> Reply:
+    def throughput(self, asked: AdminRequest) -> Reply:
         """Bytes per second: of the last second, ten and sixty, or of a ``window`` of any length."""
         measured = self._control.metrics.throughput
         if "window" not in asked.query:
@@ -161,7 +161,7 @@ class Api:
             return refusal(400, "window must be a number of seconds")
         return json_reply({"window": window, **views.rate(measured.custom(window))})
 
-    def history(self, asked: Asked) -> Reply:
+    def history(self, asked: AdminRequest) -> Reply:
         """Bytes per second in each of the last samples, oldest first."""
         try:
             seconds = _seconds(asked.query.get("seconds", str(DEFAULT_HISTORY)))
@@ -170,16 +170,16 @@ class Api:
         samples = self._control.metrics.throughput.history(seconds)
         return json_reply({"seconds": seconds, "samples": views.history(samples, self._moment())})
 
-    def drain(self, _asked: Asked) -> Reply:
+    def drain(self, _asked: AdminRequest) -> Reply:
         """Stop accepting. The answer does not wait for the last connection to end."""
         self._control.drain()
         return json_reply({"status": "draining"}, 202)
 
-    async def reload(self, _asked: Asked) -> Reply:
+    async def reload(self, _asked: AdminRequest) -> Reply:
         """Read the configuration again; the answer comes when it is in force."""
         return await self._applied(self._control.reload)
 
-    async def replace_routes(self, asked: Asked) -> Reply:
+    async def replace_routes(self, asked: AdminRequest) -> Reply:
         """Put other routes in force: a list of them, or an object with that list under ``routes``."""
         try:
             routes = _routes_in(asked.body)

@@ -1,6 +1,6 @@
 """One question to the admin API and one answer, as values: what an endpoint gets and what it gives.
 
-Endpoints are functions from :class:`Asked` to :class:`Reply`; only :mod:`smartproxy.admin.site` knows that
+Endpoints are functions from :class:`AdminRequest` to :class:`Reply`; only :mod:`smartproxy.admin.site` knows that
 HTTP is spoken by twisted.web.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 
 
-class Asked(NamedTuple):
+class AdminRequest(NamedTuple):
     """A request. ``item`` is the part of the path that stood for a ``*`` in the router's table."""
 
     method: str

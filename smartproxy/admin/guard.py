@@ -29,7 +29,7 @@ from smartproxy.errors import ConfigurationError
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
-    from smartproxy.admin.exchange import Asked, Reply
+    from smartproxy.admin.exchange import AdminRequest, Reply
     from smartproxy.model.plan import AdminPlan
 
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -48,7 +48,7 @@ class Guard:
         self._token = plan.token.encode() if plan.token else None
         self._browsers_reach_it = plan.unix is None
 
-    def refusal(self, asked: Asked) -> Reply | None:
+    def refusal(self, asked: AdminRequest) -> Reply | None:
         """``None`` for a request that may go on."""
         if self._token is not None:
             return self._without_token(asked)
@@ -56,7 +56,7 @@ class Guard:
             return _from_a_page(asked.headers)
         return None
 
-    def _without_token(self, asked: Asked) -> Reply | None:
+    def _without_token(self, asked: AdminRequest) -> Reply | None:
         if asked.path in PROBES or compare_digest(_bearer(asked.headers), self._token or b""):
             return None
         return refusal(401, "a token is required: Authorization: Bearer TOKEN", _CHALLENGE)

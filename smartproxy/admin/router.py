@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from smartproxy.admin.exchange import Asked, Reply, refusal
+from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 
 #: An endpoint answers at once, or is awaited.
 Answer: TypeAlias = Reply | Awaitable[Reply]
-Endpoint: TypeAlias = Callable[[Asked], Answer]
+Endpoint: TypeAlias = Callable[[AdminRequest], Answer]
 Methods: TypeAlias = Mapping[str, Endpoint]
 
 
@@ -30,7 +30,7 @@ class Router:
     def __init__(self, table: Mapping[str, Methods]) -> None:
         self._table = table
 
-    def answer(self, asked: Asked) -> Answer:
+    def answer(self, asked: AdminRequest) -> Answer:
         """The endpoint's answer; 404 without one; 405 with ``Allow`` where only the method is wrong."""
         methods, item = self._find(asked.path)
         if methods is None:

@@ -21,10 +21,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.admin.api import Api
-from smartproxy.admin.exchange import Asked, Reply, refusal
+from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 from smartproxy.admin.guard import Guard
 from smartproxy.admin.router import Router
-from smartproxy.model.moment import Moment
+from smartproxy.model.timestamps import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
-    from smartproxy.interfaces import IProxyControl
+    from smartproxy.admin.control import IProxyControl
     from smartproxy.model.plan import AdminPlan
 
 #: Bytes of a request's body. 10,000 routes are about as much; nginx stops at the same point by default.
@@ -142,7 +142,7 @@ class Front(Resource):
         if not left:
             _respond(request, reply)
 
-    async def _reply(self, asked: Asked) -> Reply:
+    async def _reply(self, asked: AdminRequest) -> Reply:
         try:
             answer = self._guard.refusal(asked) or self._router.answer(asked)
             return answer if isinstance(answer, Reply) else await answer
@@ -160,10 +160,10 @@ def _respond(request: Any, reply: Reply) -> None:
     request.finish()
 
 
-def _asked(request: Any) -> Asked:
+def _asked(request: Any) -> AdminRequest:
     query = {_text(name): _text(values[-1]) for name, values in request.args.items()}
     body: bytes = request.content.read()
-    return Asked(_text(request.method), _text(request.path), query, request.requestHeaders, body)
+    return AdminRequest(_text(request.method), _text(request.path), query, request.requestHeaders, body)
 
 
 def _text(raw: bytes) -> str:

@@ -1,6 +1,6 @@
 """What the admin API shows: the proxy's objects as plain values for JSON, with the contract's keys.
 
-Points in time are dates in UTC (:class:`~smartproxy.model.moment.Moment`), rates bytes per second. Clients are
+Points in time are dates in UTC (:class:`~smartproxy.model.timestamps.Moment`), rates bytes per second. Clients are
 the one set here that no configuration bounds: of them the busiest are named.
 """
 
@@ -9,21 +9,20 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.model.facts import Protocol
-from smartproxy.model.moment import Moment
-from smartproxy.model.record import agreed
+from smartproxy.model.facts import ApplicationProtocol, agreed
+from smartproxy.model.timestamps import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from smartproxy.interfaces import IMetrics
-    from smartproxy.metrics.reading import Percentiles
+    from smartproxy.metrics.api import Percentiles
+    from smartproxy.metrics.counters import Counters, RouteTally
+    from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.metrics.totals import Bytes
+    from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
     from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.model.shown import ShownCertificate, ShownStaple
-    from smartproxy.model.tallies import RouteTally, Tallies
 
 #: How many clients ``metrics`` names, by connections and by bytes per second.
 BY_IP = 100
@@ -44,7 +43,7 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
         "proxyProtocol": record.proxy_version,
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
-        "tls": record.protocol is Protocol.TLS,
+        "tls": record.protocol is ApplicationProtocol.TLS,
         "sni": record.sni,
         **agreed(record.secured),
         "keepAlive": record.keep_alive,
@@ -110,7 +109,7 @@ def _target(target: TargetPlan) -> dict[str, object]:
     }
 
 
-def metrics(shown: IMetrics, tallies: Tallies) -> dict[str, object]:
+def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:
     """The process in numbers."""
     moved = shown.totals()
     busiest = shown.connections.top_ips(BY_IP)
@@ -132,7 +131,7 @@ def metrics(shown: IMetrics, tallies: Tallies) -> dict[str, object]:
         "rejected": shown.rejected(),
         "zombies": shown.zombies(),
         "cleanup": shown.cleanup()._asdict(),
-        "proxyHeaders": _proxy_headers(tallies),
+        "proxyHeaders": _proxy_headers(counters),
         "percentiles": _percentiles(shown.percentiles()),
     }
 
@@ -163,8 +162,8 @@ def _percentiles(shown: Percentiles) -> dict[str, object]:
     return {"durationSeconds": shown.duration_seconds._asdict(), "bytes": shown.bytes._asdict()}
 
 
-def _proxy_headers(tallies: Tallies) -> dict[str, dict[str, int]]:
+def _proxy_headers(counters: Counters) -> dict[str, dict[str, int]]:
     by_version: dict[str, dict[str, int]] = {}
-    for (version, result), count in tallies.proxy_headers.items():
+    for (version, result), count in counters.proxy_headers.items():
         by_version.setdefault(version, {})[result] = count
     return by_version

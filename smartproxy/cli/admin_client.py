@@ -2,7 +2,7 @@
 
 ::
 
-    answer = await ask(reactor, Admin("unix:/run/smartproxy.sock", None), "GET", "/api/v1/connections")
+    answer = await ask(reactor, AdminClient("unix:/run/smartproxy.sock", None), "GET", "/api/v1/connections")
 
 The HTTP client is treq; a unix socket is an endpoint under its agent, and the rest does not notice.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 
 
-class Admin(NamedTuple):
+class AdminClient(NamedTuple):
     """Where the admin listener is, and what to show it."""
 
     url: str
@@ -59,7 +59,7 @@ class _Socket:
         return self._endpoint
 
 
-def make_agent(reactor: Any, admin: Admin) -> IAgent:
+def make_agent(reactor: Any, admin: AdminClient) -> IAgent:
     """The HTTP agent that reaches ``admin``."""
     agent: IAgent
     if admin.socket is None:
@@ -79,7 +79,7 @@ class UnansweredError(SmartProxyError):
 
 
 async def ask(
-    reactor: Any, admin: Admin, method: str, path: str, query: dict[str, str] | None = None
+    reactor: Any, admin: AdminClient, method: str, path: str, query: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """One question to the admin API.
 
@@ -110,7 +110,7 @@ def _why(failure: BaseException) -> str:
     return " ".join(str(failure).split()) or type(failure).__name__
 
 
-def _understood(admin: Admin, status: int, body: bytes) -> dict[str, Any]:
+def _understood(admin: AdminClient, status: int, body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):

@@ -13,7 +13,7 @@ import click
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.model.address import Endpoint, normalised
-from smartproxy.model.facts import Accepted, Announced, Detected, Protocol
+from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
@@ -35,7 +35,7 @@ _UNSEEN_REQUEST = (
 )
 
 
-class _Asked(NamedTuple):
+class _Query(NamedTuple):
     """The options that describe a request."""
 
     method: str | None
@@ -84,7 +84,7 @@ def explain(
     plan = _plan(file)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)
-    asked = _Asked(method, host, path, headers)
+    asked = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(asked) if asked.anything else None
     explanation = explained(table, _detected(table, announced, hello, request))
@@ -136,7 +136,7 @@ def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:
     return _parsed(client_hello.parse(sent), "--sni, --alpn")
 
 
-def _request(asked: _Asked) -> RequestHead:
+def _request(asked: _Query) -> RequestHead:
     return _parsed(http_head.parse(asked.bytes()), "--method, --host, --path, --header")
 
 
@@ -153,9 +153,9 @@ def _detected(
 ) -> Detected:
     """What the path would know: of a TLS client its hello, and without first bytes that they were not TLS."""
     if hello is not None:
-        return Detected(announced, Protocol.TLS, hello=hello)
+        return Detected(announced, ApplicationProtocol.TLS, hello=hello)
     if request is not None:
-        return Detected(announced, Protocol.HTTP, request=request)
+        return Detected(announced, ApplicationProtocol.HTTP, request=request)
     address, _, port = announced.accepted.listener.rpartition(":")
     looked = table.needs_first_bytes(address, int(port))
-    return Detected(announced, Protocol.RAW if looked else Protocol.UNSEEN)
+    return Detected(announced, ApplicationProtocol.RAW if looked else ApplicationProtocol.UNSEEN)

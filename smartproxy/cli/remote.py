@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 from twisted.internet import task
 
-from smartproxy.cli.admin_client import Admin, UnansweredError, ask, printable
+from smartproxy.cli.admin_client import AdminClient, UnansweredError, ask, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -81,7 +81,7 @@ def reload(url: str, token: str | None) -> None:
     """
 
     async def question(reactor: Any) -> None:
-        answer = await ask(reactor, Admin(url, token), "POST", "/api/v1/reload")
+        answer = await ask(reactor, AdminClient(url, token), "POST", "/api/v1/reload")
         click.echo(f"reloaded; routes in force: {answer.get('routes')}")
 
     speak(question)
@@ -93,7 +93,7 @@ def drain(url: str, token: str | None) -> None:
     """Have the proxy take no new connections; those that are there go on."""
 
     async def question(reactor: Any) -> None:
-        await ask(reactor, Admin(url, token), "POST", "/api/v1/drain")
+        await ask(reactor, AdminClient(url, token), "POST", "/api/v1/drain")
         click.echo("draining: no new connections are taken")
 
     speak(question)
@@ -113,7 +113,7 @@ def connections(
 
     async def question(reactor: Any) -> None:
         given = {name: value for name, value in query.items() if value is not None}
-        answer = await ask(reactor, Admin(url, token), "GET", "/api/v1/connections", given)
+        answer = await ask(reactor, AdminClient(url, token), "GET", "/api/v1/connections", given)
         if as_json:
             click.echo(json.dumps(answer, indent=2))
         else:
@@ -129,7 +129,7 @@ def certificates(*, url: str, token: str | None, as_json: bool) -> None:
     """Show the certificates that clients are shown, those first that expire first."""
 
     async def question(reactor: Any) -> None:
-        answer = await ask(reactor, Admin(url, token), "GET", "/api/v1/certificates")
+        answer = await ask(reactor, AdminClient(url, token), "GET", "/api/v1/certificates")
         if as_json:
             click.echo(json.dumps(answer, indent=2))
         else:

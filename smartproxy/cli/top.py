@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from smartproxy.cli.admin_client import Admin, UnansweredError, ask, printable
+from smartproxy.cli.admin_client import AdminClient, UnansweredError, ask, printable
 from smartproxy.cli.board import SORTS, Board, Look, look
 from smartproxy.cli.remote import admin_options, speak
 
@@ -55,7 +55,7 @@ def top(
     """  # noqa: D301 - \b is click's mark for text that it must not fill
     if as_json and not once:
         raise click.UsageError("--json goes with --once")
-    admin, board = Admin(url, token), Board(sort, only)
+    admin, board = AdminClient(url, token), Board(sort, only)
 
     async def question(reactor: Any) -> None:
         if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -66,7 +66,7 @@ def top(
     speak(question)
 
 
-async def look_at(reactor: Any, admin: Admin) -> Look:
+async def look_at(reactor: Any, admin: AdminClient) -> Look:
     """One look at the proxy.
 
     :raises UnansweredError: where there is no proxy, or no proxy that says what it should.
@@ -86,7 +86,7 @@ def _print(board: Board, now: Look, *, as_json: bool) -> None:
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE).print(board.picture(_TALL))
 
 
-class Watch:
+class TopView:
     """Looks again and again, and takes keys, until somebody has had enough.
 
     :param look: makes one look. :param draw: shows the board.
@@ -136,10 +136,10 @@ class Watch:
             self._draw()
 
 
-async def _live(reactor: Any, admin: Admin, board: Board, interval: float) -> None:
+async def _live(reactor: Any, admin: AdminClient, board: Board, interval: float) -> None:
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        watch = Watch(
+        watch = TopView(
             reactor,
             lambda: Deferred.fromCoroutine(look_at(reactor, admin)),
             board,

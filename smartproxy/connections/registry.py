@@ -7,43 +7,27 @@ Limits, gauges and totals are read from here and nowhere else, so they cannot di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
 from smartproxy.model.outcome import CloseReason, RejectReason
-from smartproxy.model.record import ConnectionRecord
+from smartproxy.model.record import ClosedConnection, ConnectionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.source import MeterSource
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
-    from smartproxy.model.record import Meter
-    from smartproxy.model.tallies import Tallies
 
 #: The route label of a client that left before a route was found for it.
 UNROUTED = ""
-
-
-class Ended(NamedTuple):
-    """One that is over: how it ended or why it was refused, and when, in monotonic seconds."""
-
-    record: ConnectionRecord
-    outcome: CloseReason | RejectReason
-    at: float
-
-
-class Meters(Protocol):
-    """Gives a record what it feeds besides itself: :class:`smartproxy.metrics.trackers.Meters`."""
-
-    def of_client(self, ip: str) -> tuple[Meter, ...]: ...
-
-    def of_route(self, fed: tuple[Meter, ...], route: str) -> tuple[Meter, ...]: ...
 
 
 class Registry:
@@ -57,11 +41,11 @@ class Registry:
     :ivar closed_received: bytes from clients, of records that have ended. :ivar closed_sent: to clients.
     """
 
-    def __init__(self, tallies: Tallies, plan: CleanupPlan, clock: IReactorTime) -> None:
-        self.tallies = tallies
-        self.ended: CleanupQueue[Ended] = CleanupQueue(self._settle, plan, clock)
-        self.told: list[Callable[[Ended], object]] = []
-        self.meters: Meters | None = None
+    def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime) -> None:
+        self.counters = counters
+        self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._settle, plan, clock)
+        self.told: list[Callable[[ClosedConnection], object]] = []
+        self.meters: MeterSource | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
         self.by_ip: dict[str, int] = {}
@@ -94,7 +78,7 @@ class Registry:
         """The route is known."""
         record.route = route
         self.by_route[route] = self.by_route.get(route, 0) + 1
-        tally = self.tallies.route(route)
+        tally = self.counters.route(route)
         tally.opened += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
@@ -109,11 +93,11 @@ class Registry:
             _drop(self.by_ip, record.client.host)
         if record.route is not None:
             _drop(self.by_route, record.route)
-            self.tallies.route(record.route).active -= 1
+            self.counters.route(record.route).active -= 1
         if isinstance(outcome, CloseReason):
             # Counted with the gauge and not with the bytes: who sees that it no longer lives sees how it ended.
-            self.tallies.route(record.route or UNROUTED).close(outcome)
-        self.ended.add(Ended(record, outcome, now))
+            self.counters.route(record.route or UNROUTED).close(outcome)
+        self.ended.add(ClosedConnection(record, outcome, now))
         if self._awaited and not self.live:
             self._tell_empty()
         return True
@@ -124,13 +108,13 @@ class Registry:
         for ended in self.ended:
             yield ended.record
 
-    def _settle(self, ended: Ended) -> None:
+    def _settle(self, ended: ClosedConnection) -> None:
         """Close the books on what has ended."""
         record, outcome, at = ended
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
         if isinstance(outcome, CloseReason):
-            tally = self.tallies.route(record.route or UNROUTED)
+            tally = self.counters.route(record.route or UNROUTED)
             tally.received += record.bytes_received
             tally.sent += record.bytes_sent
             tally.duration_seconds.observe(at - record.opened_at)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
 
 
-class Limits:
+class EffectiveTimeouts:
     """How long, in seconds, with ``inf`` for what has no end.
 
     :ivar inactivity: without a byte either way. :ivar lifetime: in all. :ivar half_close: without a byte
@@ -44,34 +44,36 @@ class Limits:
         self.half_close = half_close or inf
         self.jitter = jitter
 
-    def shortened(self, share: float) -> Limits:
+    def shortened(self, share: float) -> EffectiveTimeouts:
         """The same less ``share`` of the jitter: 0 is none of it, 1 all."""
         left = 1.0 - self.jitter * share
-        return Limits(self.inactivity * left, self.lifetime * left, self.half_close * left)
+        return EffectiveTimeouts(self.inactivity * left, self.lifetime * left, self.half_close * left)
 
 
-def limits_of(route: RoutePlan) -> Limits:
+def limits_of(route: RoutePlan) -> EffectiveTimeouts:
     """What a route's connections may do."""
     timeouts, keep_alive = route.timeouts, route.keep_alive
     treatment = keep_alive.treatment if keep_alive.enabled else Treatment.STANDARD
     if treatment is Treatment.IMMORTAL:
-        return Limits(0, 0, 0)
+        return EffectiveTimeouts(0, 0, 0)
     if treatment is Treatment.EXTENDED:
-        return Limits(
+        return EffectiveTimeouts(
             timeouts.inactivity * keep_alive.inactivity_multiplier,
             keep_alive.extended_lifetime,
             timeouts.half_close,
             timeouts.jitter,
         )
-    return Limits(timeouts.inactivity, timeouts.max_lifetime, timeouts.half_close, timeouts.jitter)
+    return EffectiveTimeouts(timeouts.inactivity, timeouts.max_lifetime, timeouts.half_close, timeouts.jitter)
 
 
-class Watch:
+class TimeoutWatch:
     """One connection, watched. It is only ever ended by the sweep, never within a caller's own call."""
 
     __slots__ = ("_deadline", "_limits", "_record", "_timeouts")
 
-    def __init__(self, timeouts: ConnectionTimeouts, record: ConnectionRecord, limits: Limits) -> None:
+    def __init__(
+        self, timeouts: ConnectionTimeouts, record: ConnectionRecord, limits: EffectiveTimeouts
+    ) -> None:
         self._timeouts = timeouts
         self._record = record
         self._limits = limits
@@ -83,11 +85,11 @@ class Watch:
         self._record.half_closed_at = self._timeouts.clock()
         self._set(self._next()[1])
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """It is watched no longer."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
-            deadline.drop()
+            deadline.cancel()
 
     def _look(self) -> None:
         """End the connection if its time has come; else look again when it would have."""
@@ -98,9 +100,9 @@ class Watch:
             self._set(left)
 
     def _set(self, left: float) -> None:
-        self.drop()
+        self.cancel()
         if left < inf:
-            self._deadline = self._timeouts.deadlines.after(max(left, 0.0), self._look)
+            self._deadline = self._timeouts.deadlines.call_later(max(left, 0.0), self._look)
 
     def _next(self) -> tuple[CloseReason, float]:
         """What would end it first, and in how many seconds."""
@@ -129,7 +131,7 @@ class ConnectionTimeouts:
         self.deadlines = deadlines
         self.clock = clock
         self._random = random
-        self._limits: dict[RoutePlan, Limits] = {}
+        self._limits: dict[RoutePlan, EffectiveTimeouts] = {}
 
     def watch(self, record: ConnectionRecord, route: RoutePlan) -> None:
         """From now on, until ``record.watch`` is dropped."""
@@ -138,4 +140,4 @@ class ConnectionTimeouts:
             limits = self._limits[route] = limits_of(route)
         if limits.jitter:
             limits = limits.shortened(self._random())
-        record.watch = Watch(self, record, limits)
+        record.watch = TimeoutWatch(self, record, limits)

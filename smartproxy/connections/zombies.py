@@ -21,7 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.outcome import CloseReason, ConnectionState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.connections.registry import Registry
+    from smartproxy.metrics.counters import Counters, ZombieKind
     from smartproxy.model.plan import ZombiePlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.model.tallies import Tallies, ZombieKind
 
 #: Seconds that a sweep looks at connections in a row before everybody else has a turn.
 _SLICE = 0.002
@@ -56,10 +56,10 @@ class ZombieSweep:
     :param clock: monotonic.
     """
 
-    def __init__(self, plan: ZombiePlan, registry: Registry, tallies: Tallies, clock: IReactorTime) -> None:
+    def __init__(self, plan: ZombiePlan, registry: Registry, counters: Counters, clock: IReactorTime) -> None:
         self._plan = plan
         self._registry = registry
-        self._tallies = tallies
+        self._counters = counters
         self._clock = clock
         self._half_since: dict[int, float] = {}
         self._under_way: Deferred[None] | None = None
@@ -133,7 +133,7 @@ class ZombieSweep:
         return "stuck" if _asks_in_vain(record) and now - record.last_activity_at >= threshold else None
 
     def _end(self, kind: ZombieKind, record: ConnectionRecord) -> None:
-        self._tallies.zombie(kind)
+        self._counters.zombie(kind)
         try:
             record.end(_REASONS[kind])
         except Exception:
@@ -170,4 +170,4 @@ def _gone(record: ConnectionRecord) -> tuple[bool, bool]:
 
 def _asks_in_vain(record: ConnectionRecord) -> bool:
     unanswered = record.bytes_received > 0 and not record.bytes_sent
-    return unanswered and record.stuck_detection and record.state is State.RELAYING
+    return unanswered and record.stuck_detection and record.state is ConnectionState.RELAYING

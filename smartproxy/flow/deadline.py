@@ -48,7 +48,7 @@ class Deadline:
         """Whether it may still happen."""
         return self._call is not None
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """It shall not happen. Dropping twice, or after it has happened, does nothing."""
         if self._call is not None:
             self._call = None
@@ -106,7 +106,7 @@ class Deadlines:
         self._slots.clear()
         self._due.clear()
 
-    def after(self, seconds: float, call: Callable[[], object]) -> Deadline:
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Deadline:
         """Call ``call()`` in ``seconds``, or up to a tick later."""
         deadline = Deadline(self._clock.seconds() + seconds, call)
         self._fresh.append(deadline)

@@ -1,8 +1,8 @@
 """One side of a proxied connection: bytes and events, held until somebody takes them.
 
 A side is the Twisted ``Protocol`` on either transport. Before the two sides are linked it holds what comes
-(:attr:`Side.held`), so that a phase can look at it without taking it away; afterwards it passes everything
-to its taker. It holds no opinion: what happens next is the narrator's.
+(:attr:`Side.buffered`), so that a phase can look at it without taking it away; afterwards it passes everything
+to its receiver. It holds no opinion: what happens next is the narrator's.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from smartproxy.model.outcome import RejectReason
 HOLD = 72 * 1024
 
 
-class Expired(Exception):
+class DeadlineExpired(Exception):
     """A side has not said enough in time."""
 
 
-class Ended(Exception):
+class PeerClosed(Exception):
     """A side has ended its direction before it said enough."""
 
 
-class Taker(Protocol):
+class Receiver(Protocol):
     """Who gets the bytes and events of a side once it has been linked."""
 
     def data_received(self, data: bytes) -> None:
@@ -51,17 +51,17 @@ class Taker(Protocol):
 class Side(protocol.Protocol):
     """Holds what comes, or passes it on.
 
-    :ivar held: what has come and nobody has taken.
+    :ivar buffered: what has come and nobody has taken.
     :ivar hold: how many bytes may be held before reading pauses; one read more may come.
     :ivar ended: whether the peer has ended its direction.
-    :ivar taker: who gets everything from now on; see :meth:`link`.
+    :ivar receiver: who gets everything from now on; see :meth:`attach`.
     """
 
     transport: Any
-    held: bytes = b""
+    buffered: bytes = b""
     ended = False
     hold = HOLD
-    taker: Taker | None = None
+    receiver: Receiver | None = None
     _paused = False
     _wanted = 0
     _waiting: Deferred[None] | None = None
@@ -70,43 +70,43 @@ class Side(protocol.Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Bytes have come."""
-        if self.taker is not None:
-            self.taker.data_received(data)
+        if self.receiver is not None:
+            self.receiver.data_received(data)
             return
-        self.held += data
-        if len(self.held) >= self.hold and not self._paused:
+        self.buffered += data
+        if len(self.buffered) >= self.hold and not self._paused:
             self._paused = True
             self.transport.pauseProducing()
-        if self._waiting is not None and len(self.held) >= self._wanted:
+        if self._waiting is not None and len(self.buffered) >= self._wanted:
             self._answer(None)
 
     def readConnectionLost(self) -> None:
         """A FIN has come."""
         self.ended = True
-        if self.taker is not None:
-            self.taker.input_ended()
+        if self.receiver is not None:
+            self.receiver.input_ended()
         elif self._waiting is not None:
-            self._answer(Failure(Ended()))
+            self._answer(Failure(PeerClosed()))
         else:
             self.left()
 
     def writeConnectionLost(self) -> None:
         """Our FIN has gone out."""
-        if self.taker is not None:
-            self.taker.output_ended()
+        if self.receiver is not None:
+            self.receiver.output_ended()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """The connection has gone. Its taker is let go: what it held must not wait for the collector of circles."""
-        taker, self.taker = self.taker, None
-        if taker is not None:
-            taker.lost(reason)
+        """The connection has gone. Its receiver is let go: what it held must not wait for the collector of circles."""
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            receiver.lost(reason)
         else:
             self.vanished(reason)
 
     # -- what a phase asks ---------------------------------------------------------------------------
 
-    def more(self, at_least: int) -> Deferred[None]:
-        """Fires when ``at_least`` bytes are held; fails with :class:`Ended` or :class:`Expired`.
+    def wait_for(self, at_least: int) -> Deferred[None]:
+        """Fires when ``at_least`` bytes are held; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
 
         It fails with :class:`~smartproxy.errors.Refused` where that is more than may be held.
         """
@@ -116,7 +116,7 @@ class Side(protocol.Protocol):
         if at_least > self.hold:
             self._answer(Failure(Refused(RejectReason.PENDING_DATA_LIMIT)))
         elif self.ended:
-            self._answer(Failure(Ended()))
+            self._answer(Failure(PeerClosed()))
         elif self._paused:
             self._paused = False
             self.transport.resumeProducing()
@@ -125,18 +125,18 @@ class Side(protocol.Protocol):
     def expire(self) -> None:
         """Whoever waits has waited long enough."""
         if self._waiting is not None:
-            self._answer(Failure(Expired()))
+            self._answer(Failure(DeadlineExpired()))
 
-    def take(self, count: int | None = None) -> bytes:
+    def consume(self, count: int | None = None) -> bytes:
         """The first ``count`` held bytes, or all of them; they are held no longer."""
         if count is None:
-            count = len(self.held)
-        taken, self.held = self.held[:count], self.held[count:]
+            count = len(self.buffered)
+        taken, self.buffered = self.buffered[:count], self.buffered[count:]
         return taken
 
-    def link(self, taker: Taker) -> None:
-        """From now on everything goes to ``taker``, but for what is held: that is for :meth:`take`."""
-        self.taker = taker
+    def attach(self, receiver: Receiver) -> None:
+        """From now on everything goes to ``receiver``, but for what is held: that is for :meth:`consume`."""
+        self.receiver = receiver
 
     # -- for a subclass --------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Side(protocol.Protocol):
     def vanished(self, reason: Failure) -> None:
         """The connection went before it was linked: whoever waits for its bytes will not get them."""
         self.ended = True
-        self._answer(Failure(Ended()))
+        self._answer(Failure(PeerClosed()))
 
     def _answer(self, result: Failure | None) -> None:
         waiting, self._waiting = self._waiting, None

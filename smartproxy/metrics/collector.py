@@ -2,7 +2,7 @@
 
 ::
 
-    prometheus_client.REGISTRY.register(Collector(proxy.registry, proxy.tallies))
+    prometheus_client.REGISTRY.register(Collector(proxy.registry, proxy.counters))
 
 The proxy's own ``/metrics`` does not need it, and does not import the library.
 """
@@ -21,30 +21,30 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector as CollectorBase
 
-from smartproxy.metrics.families import Spread, families
+from smartproxy.metrics.families import HistogramFamily, families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smartproxy.connections.registry import Registry
-    from smartproxy.metrics.families import Family
-    from smartproxy.model.tallies import Tallies
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.families import MetricFamily
+    from smartproxy.metrics.source import ConnectionSource
 
 
 class Collector(CollectorBase):
-    """Reads the registry and the tallies when it is scraped, and keeps nothing."""
+    """Reads the registry and the counters when it is scraped, and keeps nothing."""
 
-    def __init__(self, registry: Registry, tallies: Tallies) -> None:
+    def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         self._registry = registry
-        self._tallies = tallies
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         """Every family of the proxy."""
-        return map(_metric, families(self._registry, self._tallies))
+        return map(_metric, families(self._registry, self._counters))
 
 
-def _metric(family: Family | Spread) -> Metric:
-    if isinstance(family, Spread):
+def _metric(family: MetricFamily | HistogramFamily) -> Metric:
+    if isinstance(family, HistogramFamily):
         return _histograms(family)
     if family.kind == "info":
         ((values, _one),) = family.rows
@@ -56,7 +56,7 @@ def _metric(family: Family | Spread) -> Metric:
     return metric
 
 
-def _histograms(family: Spread) -> Metric:
+def _histograms(family: HistogramFamily) -> Metric:
     rows = list(family.rows)
     whole = any(route is None for route, _ in rows)
     metric = HistogramMetricFamily(family.name, family.meaning, labels=[] if whole else ["route"])

@@ -18,14 +18,14 @@ from smartproxy.metrics import totals
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from smartproxy.connections.registry import Registry
-    from smartproxy.model.histogram import Histogram
-    from smartproxy.model.tallies import RouteTally, Tallies
+    from smartproxy.metrics.counters import Counters, RouteTally
+    from smartproxy.metrics.histogram import Histogram
+    from smartproxy.metrics.source import ConnectionSource
 
 Kind: TypeAlias = Literal["counter", "gauge", "info"]
 
 
-class Family(NamedTuple):
+class MetricFamily(NamedTuple):
     """A metric that is one number for each set of labels.
 
     :ivar name: without what a sample's name has after it (``_total``, ``_info``).
@@ -39,7 +39,7 @@ class Family(NamedTuple):
     rows: Iterable[tuple[tuple[str, ...], int]]
 
 
-class Spread(NamedTuple):
+class HistogramFamily(NamedTuple):
     """A metric that is a histogram for each route. :ivar rows: the route, and its histogram; ``None``: of the whole proxy."""
 
     name: str
@@ -47,116 +47,118 @@ class Spread(NamedTuple):
     rows: Iterable[tuple[str | None, Histogram]]
 
 
-def families(registry: Registry, tallies: Tallies) -> Iterator[Family | Spread]:
+def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
     """Every metric, in the order of the documentation."""
-    routes = list(tallies.routes.items())
-    yield Family("smartproxy_build", "info", "What is running.", ("version",), [((installed_version(),), 1)])
+    routes = list(counters.routes.items())
+    yield MetricFamily(
+        "smartproxy_build", "info", "What is running.", ("version",), [((installed_version(),), 1)]
+    )
     yield from _connections(routes)
-    yield from _bytes(registry, tallies)
-    yield from _refusals(tallies)
-    yield from _cleanup(registry, tallies)
-    yield from _certificates(tallies)
-    yield from _handshakes(tallies)
+    yield from _bytes(registry, counters)
+    yield from _refusals(counters)
+    yield from _cleanup(registry, counters)
+    yield from _certificates(counters)
+    yield from _handshakes(counters)
     yield from _histograms(routes)
 
 
-def _connections(routes: list[tuple[str, RouteTally]]) -> Iterator[Family]:
-    yield Family(
+def _connections(routes: list[tuple[str, RouteTally]]) -> Iterator[MetricFamily]:
+    yield MetricFamily(
         "smartproxy_connections", "counter", "Connections that a route was chosen for.", ("route",),
         (((name,), tally.opened) for name, tally in routes),
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_connections_active", "gauge", "Those that live.", ("route",),
         (((name,), tally.active) for name, tally in routes),
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_connections_closed", "counter", "Those that have ended.", ("route", "reason"),
         (((name, why), count) for name, tally in routes for why, count in list(tally.closed.items())),
     )  # fmt: skip
 
 
-def _bytes(registry: Registry, tallies: Tallies) -> Iterator[Family]:
-    moved = totals.by_route(registry, tallies)
-    yield Family(
+def _bytes(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily]:
+    moved = totals.by_route(registry, counters)
+    yield MetricFamily(
         "smartproxy_received_bytes", "counter", "Payload from clients, handed to targets.", ("route",),
         (((name,), count.received) for name, count in moved.items()),
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_sent_bytes", "counter", "Payload from targets, handed to clients.", ("route",),
         (((name,), count.sent) for name, count in moved.items()),
     )  # fmt: skip
 
 
-def _refusals(tallies: Tallies) -> Iterator[Family]:
-    yield Family(
+def _refusals(counters: Counters) -> Iterator[MetricFamily]:
+    yield MetricFamily(
         "smartproxy_connections_rejected", "counter", "Connections refused before they had a target.",
-        ("reason",), [((why,), count) for why, count in tallies.rejected.items()],
+        ("reason",), [((why,), count) for why, count in counters.rejected.items()],
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_proxy_headers", "counter", "PROXY headers of trusted peers.",
-        ("version", "result"), list(tallies.proxy_headers.items()),
+        ("version", "result"), list(counters.proxy_headers.items()),
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_zombies", "counter", "Dead connections that a sweep found.",
-        ("kind",), [((kind,), count) for kind, count in tallies.zombies.items()],
+        ("kind",), [((kind,), count) for kind, count in counters.zombies.items()],
     )  # fmt: skip
 
 
-def _cleanup(registry: Registry, tallies: Tallies) -> Iterator[Family]:
+def _cleanup(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily]:
     queue = registry.ended
-    yield Family(
+    yield MetricFamily(
         "smartproxy_cleanup_queue_length", "gauge", "Ended connections that wait to be put away.",
         (), [((), len(queue))],
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_cleanup_batches", "counter", "Batches in which ended connections were put away.",
         (), [((), queue.batches)],
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_access_log_dropped", "counter", "Lines that the access log could not be given.",
-        (), [((), tallies.unlogged)],
+        (), [((), counters.unlogged)],
     )  # fmt: skip
 
 
-def _certificates(tallies: Tallies) -> Iterator[Family]:
-    yield Family(
+def _certificates(counters: Counters) -> Iterator[MetricFamily]:
+    yield MetricFamily(
         "smartproxy_certificate_expiry_timestamp_seconds", "gauge", "When a certificate expires.", ("name",),
-        [((name,), int(when)) for name, when in tallies.certificate_expiry.items()],
+        [((name,), int(when)) for name, when in counters.certificate_expiry.items()],
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_certificate_reloads", "counter", "Certificates that were replaced on disk.", ("result",),
-        [((result,), count) for result, count in tallies.certificate_reloads.items()],
+        [((result,), count) for result, count in counters.certificate_reloads.items()],
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_ocsp_responses", "counter", "Questions to OCSP responders about certificates.", ("result",),
-        [((result,), count) for result, count in tallies.ocsp_responses.items()],
+        [((result,), count) for result, count in counters.ocsp_responses.items()],
     )  # fmt: skip
 
 
-def _handshakes(tallies: Tallies) -> Iterator[Family | Spread]:
-    yield Family(
+def _handshakes(counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
+    yield MetricFamily(
         "smartproxy_tls_handshakes", "counter", "Handshakes with clients whose TLS ends here.",
-        ("result", "version"), list(tallies.handshakes.items()),
+        ("result", "version"), list(counters.handshakes.items()),
     )  # fmt: skip
-    yield Family(
+    yield MetricFamily(
         "smartproxy_tls_resumed",
         "counter",
         "Those that took up a former session.",
         (),
-        [((), tallies.resumed)],
+        [((), counters.resumed)],
     )
-    yield Spread(
+    yield HistogramFamily(
         "smartproxy_tls_handshake_seconds", "How long those took that succeeded.",
-        [(None, tallies.handshake_seconds)],
+        [(None, counters.handshake_seconds)],
     )  # fmt: skip
 
 
-def _histograms(routes: list[tuple[str, RouteTally]]) -> Iterator[Spread]:
-    yield Spread(
+def _histograms(routes: list[tuple[str, RouteTally]]) -> Iterator[HistogramFamily]:
+    yield HistogramFamily(
         "smartproxy_upstream_dial_seconds", "How long connecting to a target took.",
         ((name, tally.dial_seconds) for name, tally in routes if any(tally.dial_seconds.counts)),
     )  # fmt: skip
-    yield Spread(
+    yield HistogramFamily(
         "smartproxy_connection_duration_seconds", "How long ended connections lived.",
         ((name, tally.duration_seconds) for name, tally in routes if any(tally.duration_seconds.counts)),
     )  # fmt: skip

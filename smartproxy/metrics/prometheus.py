@@ -2,7 +2,7 @@
 
 ::
 
-    page, content_type = exposition(registry, tallies, accept="application/openmetrics-text")
+    page, content_type = exposition(registry, counters, accept="application/openmetrics-text")
     body = b"".join(page)
 
 Text format 0.0.4 is what every Prometheus reads; OpenMetrics 1.0 is given to whoever asks for it. They differ in
@@ -19,15 +19,15 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
-from smartproxy.metrics.families import Spread, families
+from smartproxy.metrics.families import HistogramFamily, families
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from smartproxy.connections.registry import Registry
-    from smartproxy.metrics.families import Family, Kind
-    from smartproxy.model.histogram import Histogram
-    from smartproxy.model.tallies import Tallies
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.families import Kind, MetricFamily
+    from smartproxy.metrics.histogram import Histogram
+    from smartproxy.metrics.source import ConnectionSource
 
 #: https://prometheus.io/docs/instrumenting/exposition_formats/#basic-info
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -41,7 +41,9 @@ _SUFFIX: dict[Kind, str] = {"counter": "_total", "gauge": "", "info": "_info"}
 _HERE = "\0"
 
 
-def exposition(registry: Registry, tallies: Tallies, accept: str = "") -> tuple[Iterator[bytes], str]:
+def exposition(
+    registry: ConnectionSource, counters: Counters, accept: str = ""
+) -> tuple[Iterator[bytes], str]:
     """One scrape, in pieces, and its content type.
 
     :param accept: the scraper's ``Accept`` header. A version that it asks for is not repeated: it would be of
@@ -49,13 +51,13 @@ def exposition(registry: Registry, tallies: Tallies, accept: str = "") -> tuple[
     """
     kinds = {offer.partition(";")[0].strip().lower() for offer in accept.split(",")}
     if "application/openmetrics-text" in kinds:
-        return _openmetrics(registry, tallies), OPENMETRICS
-    return _text(registry, tallies), TEXT
+        return _openmetrics(registry, counters), OPENMETRICS
+    return _text(registry, counters), TEXT
 
 
-def _text(registry: Registry, tallies: Tallies) -> Iterator[bytes]:
-    for family in families(registry, tallies):
-        if isinstance(family, Spread):
+def _text(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:
+    for family in families(registry, counters):
+        if isinstance(family, HistogramFamily):
             yield _head(family.name, "histogram", family.meaning)
         else:
             kind = "gauge" if family.kind == "info" else family.kind
@@ -63,9 +65,9 @@ def _text(registry: Registry, tallies: Tallies) -> Iterator[bytes]:
         yield from _lines(family)
 
 
-def _openmetrics(registry: Registry, tallies: Tallies) -> Iterator[bytes]:
-    for family in families(registry, tallies):
-        kind = "histogram" if isinstance(family, Spread) else family.kind
+def _openmetrics(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:
+    for family in families(registry, counters):
+        kind = "histogram" if isinstance(family, HistogramFamily) else family.kind
         yield _head(family.name, kind, family.meaning)
         yield from _lines(family)
     yield b"# EOF\n"
@@ -75,8 +77,8 @@ def _head(name: str, kind: str, meaning: str) -> bytes:
     return f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n".encode()
 
 
-def _lines(family: Family | Spread) -> Iterator[bytes]:
-    if isinstance(family, Spread):
+def _lines(family: MetricFamily | HistogramFamily) -> Iterator[bytes]:
+    if isinstance(family, HistogramFamily):
         made = (_of_histogram(family.name, route, it) for route, it in family.rows)
         return _pieces(made, _HISTOGRAMS)
     line = _line(family)
@@ -88,7 +90,7 @@ def _pieces(lines: Iterator[str], most: int) -> Iterator[bytes]:
         yield piece.encode()
 
 
-def _line(family: Family) -> Callable[[tuple[str, ...], int], str]:
+def _line(family: MetricFamily) -> Callable[[tuple[str, ...], int], str]:
     """Writes a row: a function for each number of labels, for most have one, and there may be many."""
     sample = family.name + _SUFFIX[family.kind]
     if not family.labels:

@@ -2,13 +2,13 @@
 
 ::
 
-    metrics = make_metrics(plan.metrics, registry, tallies, clock)
+    metrics = make_metrics(plan.metrics, registry, counters, clock)
     metrics.startService()
     metrics.throughput.recent().out
 
 :class:`Metrics` measures throughput: it gives the registry the meters that records feed, samples them once an interval, and
 forgets idle routes and clients. :class:`NoMetrics` (``metrics: false``) does none of that and costs nothing on
-the byte path. What is only counted, both of them tell: it is read from the registry and the tallies, which count in any case.
+the byte path. What is only counted, both of them tell: it is read from the registry and the counters, which count in any case.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from smartproxy.interfaces import IMetrics
 from smartproxy.metrics import totals
-from smartproxy.metrics.reading import (
-    Cleanup,
+from smartproxy.metrics.api import (
+    CleanupCounts,
     Connections,
+    Distributions,
     NoThroughput,
     Percentiles,
-    Spread,
     Throughput,
     Totals,
 )
+from smartproxy.metrics.interfaces import IMetrics
+from smartproxy.metrics.rates import TURN, MeterAssignment
 from smartproxy.metrics.throughput import ThroughputTracker
-from smartproxy.metrics.trackers import TURN, Meters
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.connections.registry import Registry
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.source import ConnectionSource
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import MetricsPlan
-    from smartproxy.model.tallies import Tallies
 
 log = Logger()
 
 
-class _Counts(Service):
+class _MetricsBase(Service):
     """What is counted whether or not anything is measured."""
 
-    def __init__(self, registry: Registry, tallies: Tallies) -> None:
+    def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         self._registry = registry
-        self._tallies = tallies
+        self._counters = counters
         self.connections = Connections(registry)
 
     def totals(self) -> Totals:
         return Totals(*totals.overall(self._registry), self._registry.opened)
 
     def closed(self) -> dict[CloseReason, int]:
-        return totals.closed(self._tallies)
+        return totals.closed(self._counters)
 
     def rejected(self) -> dict[RejectReason, int]:
-        return dict(self._tallies.rejected)
+        return dict(self._counters.rejected)
 
     def zombies(self) -> dict[str, int]:
-        return dict(self._tallies.zombies)
+        return dict(self._counters.zombies)
 
-    def cleanup(self) -> Cleanup:
+    def cleanup(self) -> CleanupCounts:
         queue = self._registry.ended
-        return Cleanup(len(queue), queue.batches, queue.cleaned)
+        return CleanupCounts(len(queue), queue.batches, queue.cleaned)
 
 
 @implementer(IMetrics)
-class Metrics(_Counts):
+class Metrics(_MetricsBase):
     """Counts and measures.
 
     :param registry: whose records feed the meters from now on. :param clock: monotonic.
@@ -79,11 +79,13 @@ class Metrics(_Counts):
 
     name = "metrics"
 
-    def __init__(self, plan: MetricsPlan, registry: Registry, tallies: Tallies, clock: IReactorTime) -> None:
-        super().__init__(registry, tallies)
+    def __init__(
+        self, plan: MetricsPlan, registry: ConnectionSource, counters: Counters, clock: IReactorTime
+    ) -> None:
+        super().__init__(registry, counters)
         self._tracker = ThroughputTracker(plan, clock)
-        self._meters = Meters(self._tracker.meter, clock.seconds)
-        self._spread = Spread()
+        self._meters = MeterAssignment(self._tracker.meter, clock.seconds)
+        self._spread = Distributions()
         self._turning = LoopingCall(self._turn)
         self._turning.clock = clock
         self.throughput = Throughput(self._tracker, self._meters)
@@ -112,13 +114,13 @@ class Metrics(_Counts):
 
 
 @implementer(IMetrics)
-class NoMetrics(_Counts):
+class NoMetrics(_MetricsBase):
     """Only counts."""
 
     name = "metrics"
 
-    def __init__(self, registry: Registry, tallies: Tallies) -> None:
-        super().__init__(registry, tallies)
+    def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
+        super().__init__(registry, counters)
         self.throughput = NoThroughput()
 
     def percentiles(self) -> Percentiles:
@@ -127,9 +129,9 @@ class NoMetrics(_Counts):
 
 
 def make_metrics(
-    plan: MetricsPlan | None, registry: Registry, tallies: Tallies, clock: IReactorTime
+    plan: MetricsPlan | None, registry: ConnectionSource, counters: Counters, clock: IReactorTime
 ) -> Metrics | NoMetrics:
     """What the configuration asks for."""
     if plan is None:
-        return NoMetrics(registry, tallies)
-    return Metrics(plan, registry, tallies, clock)
+        return NoMetrics(registry, counters)
+    return Metrics(plan, registry, counters, clock)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from smartproxy.model.outcome import CloseReason
 
 if TYPE_CHECKING:
-    from smartproxy.connections.registry import Registry
-    from smartproxy.model.tallies import Tallies
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.source import ConnectionSource
 
 
 class Bytes(NamedTuple):
@@ -26,7 +26,7 @@ class Bytes(NamedTuple):
 NOTHING = Bytes(0, 0)
 
 
-def overall(registry: Registry) -> Bytes:
+def overall(registry: ConnectionSource) -> Bytes:
     """All connections of the process, ended and live."""
     received, sent = registry.closed_received, registry.closed_sent
     for record in registry.unsettled():
@@ -35,10 +35,10 @@ def overall(registry: Registry) -> Bytes:
     return Bytes(received, sent)
 
 
-def by_route(registry: Registry, tallies: Tallies) -> dict[str, Bytes]:
+def by_route(registry: ConnectionSource, counters: Counters) -> dict[str, Bytes]:
     """The same by route. A connection that has no route yet has moved no bytes either."""
-    received = {name: tally.received for name, tally in tallies.routes.items()}
-    sent = {name: tally.sent for name, tally in tallies.routes.items()}
+    received = {name: tally.received for name, tally in counters.routes.items()}
+    sent = {name: tally.sent for name, tally in counters.routes.items()}
     for record in registry.unsettled():
         name = record.route
         if name is not None:
@@ -47,10 +47,10 @@ def by_route(registry: Registry, tallies: Tallies) -> dict[str, Bytes]:
     return {name: Bytes(count, sent[name]) for name, count in received.items()}
 
 
-def closed(tallies: Tallies) -> dict[CloseReason, int]:
+def closed(counters: Counters) -> dict[CloseReason, int]:
     """Ended connections of all routes, by reason: every reason, from 0."""
     total = dict.fromkeys(CloseReason, 0)
-    for tally in tallies.routes.values():
+    for tally in counters.routes.values():
         for reason, count in tally.closed.items():
             total[reason] += count
     return total

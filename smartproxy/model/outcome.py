@@ -49,7 +49,7 @@ class RejectReason(StrEnum):
     DRAINING = "draining"
 
 
-class State(StrEnum):
+class ConnectionState(StrEnum):
     """Where on the path a live connection is."""
 
     ACCEPTED = "accepted"
@@ -59,7 +59,7 @@ class State(StrEnum):
     CLOSING = "closing"
 
 
-class Relay(StrEnum):
+class RelayKind(StrEnum):
     """How the bytes of a linked connection are moved."""
 
     SPLICE = "splice"

@@ -11,40 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smartproxy.model import facts
-from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.address import Endpoint
-
-
-class TlsFacts(NamedTuple):
-    """What a handshake has come to.
-
-    :ivar version: as ``TLSv1.3``. :ivar alpn: what was negotiated.
-    :ivar client: what to call the client's certificate, if it has shown one: text that the client chose.
-    :ivar common_name: of its subject. :ivar verified: whether an authority that is named here vouches for it.
-    :ivar resumed: whether a former session was taken up.
-    """
-
-    version: str
-    cipher: str
-    alpn: str | None
-    client: str | None = None
-    common_name: str = ""
-    verified: bool = False
-    resumed: bool = False
-
-
-def agreed(secured: TlsFacts | None) -> dict[str, object]:
-    """It as the API and the access log spell it; all ``None`` where no TLS ends here."""
-    return {
-        "tlsVersion": secured and secured.version,
-        "cipher": secured and secured.cipher,
-        "alpn": secured and secured.alpn,
-        "clientCertificate": secured and secured.client,
-    }
 
 
 class Meter:
@@ -72,7 +44,7 @@ class Watched(Protocol):
     def half_closed(self) -> None:
         """One direction has ended."""
 
-    def drop(self) -> None:
+    def cancel(self) -> None:
         """The connection has ended."""
 
 
@@ -99,17 +71,17 @@ class ConnectionRecord:
 
     def __init__(self, number: int, accepted: facts.Accepted) -> None:
         self.id = number
-        self.state = State.ACCEPTED
+        self.state = ConnectionState.ACCEPTED
         self.listener = accepted.listener
         self.peer = accepted.peer
         self.client: Endpoint = accepted.peer
         self.proxy_version = 0
-        self.protocol = facts.Protocol.UNSEEN
+        self.protocol = facts.ApplicationProtocol.UNSEEN
         self.sni: str | None = None
         self.tls = False
         self.route: str | None = None
         self.target: Endpoint | None = None
-        self.relay: Relay | None = None
+        self.relay: RelayKind | None = None
         self.keep_alive = False
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -122,7 +94,7 @@ class ConnectionRecord:
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None
         self.stuck_detection = False
-        self.secured: TlsFacts | None = None
+        self.secured: facts.TlsFacts | None = None
 
     def half_closed(self) -> None:
         """One of its directions has ended."""
@@ -131,11 +103,11 @@ class ConnectionRecord:
 
     def closed(self) -> None:
         """It has ended. What looked after it is let go, so that nothing points in a circle."""
-        self.state = State.CLOSING
+        self.state = ConnectionState.CLOSING
         self.end = _not_yet
         self.gone = _nothing_gone
         if self.watch is not None:
-            self.watch.drop()
+            self.watch.cancel()
             self.watch = None
 
     def moved_in(self, count: int, now: float) -> None:
@@ -151,3 +123,11 @@ class ConnectionRecord:
         self.last_activity_at = now
         for meter in self.meters:
             meter.sent += count
+
+
+class ClosedConnection(NamedTuple):
+    """A closed connection: its record, how it ended or why it was refused, and when, in monotonic seconds."""
+
+    record: ConnectionRecord
+    outcome: CloseReason | RejectReason
+    at: float

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
-from smartproxy.model.facts import Protocol as Spoken
-from smartproxy.model.outcome import RejectReason, State
+from smartproxy.model.facts import ApplicationProtocol as Spoken
+from smartproxy.model.outcome import ConnectionState, RejectReason
 from smartproxy.model.plan import ActionKind, RoutePlan, Treatment
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
 
 
-class Limits(Protocol):
+class AdmissionLimits(Protocol):
     """What is asked: :class:`~smartproxy.security.limits.Admission`."""
 
     def accept(self) -> RejectReason | None: ...
@@ -32,7 +32,7 @@ class Limits(Protocol):
     def route(self, route: RoutePlan, ip: str) -> RejectReason | None: ...
 
 
-class Counts(Protocol):
+class AdmissionRecorder(Protocol):
     """Where it is recorded: :class:`~smartproxy.connections.registry.Registry`."""
 
     def identify(self, record: ConnectionRecord, client: Endpoint) -> None: ...
@@ -46,7 +46,9 @@ class Admit:
     :param draining: whether no new connection is wanted at all.
     """
 
-    def __init__(self, limits: Limits, counts: Counts, draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, limits: AdmissionLimits, counts: AdmissionRecorder, draining: Callable[[], bool]
+    ) -> None:
         self._limits = limits
         self._counts = counts
         self._draining = draining
@@ -68,7 +70,7 @@ class Admit:
             raise Refused(reason)
         self._counts.identify(record, announced.client)
         record.proxy_version = announced.proxy_version
-        record.state = State.DETECTING
+        record.state = ConnectionState.DETECTING
 
     def route(self, record: ConnectionRecord, routed: Routed) -> None:
         """The route is known.
@@ -85,4 +87,4 @@ class Admit:
         record.keep_alive = routed.route.keep_alive.enabled
         immortal = routed.route.keep_alive.enabled and routed.route.keep_alive.treatment is Treatment.IMMORTAL
         record.stuck_detection = routed.route.stuck_detection and not immortal
-        record.state = State.CONNECTING
+        record.state = ConnectionState.CONNECTING

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from smartproxy.errors import Refused
-from smartproxy.flow.side import Ended, Expired, Side
-from smartproxy.model.facts import Announced, Detected, Protocol
+from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
+from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
-from smartproxy.wire.postgres import Answer, could_be_request
-from smartproxy.wire.sniff import Kind, sniff
+from smartproxy.wire.postgres import EncryptionAnswer, could_be_request
+from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Answers a client that asks for TLS first; what it was answered, or ``None`` where it does not.
-StartTls: TypeAlias = "Callable[[Side], Awaitable[Answer | None]]"
+StartTls: TypeAlias = "Callable[[Side], Awaitable[EncryptionAnswer | None]]"
 
 
 class Detect:
@@ -50,50 +50,54 @@ class Detect:
         """What is known of the first bytes; they are still held.
 
         :raises Refused: where they do not come in time, or are TLS that is no TLS.
-        :raises Ended: where the client has left without a byte.
+        :raises PeerClosed: where the client has left without a byte.
         """
         if not self._needed:
             return Detected(announced)
-        due = self._deadlines.after(self._timeout, side.expire) if self._timeout else None
+        due = self._deadlines.call_later(self._timeout, side.expire) if self._timeout else None
         try:
-            if not side.held:
-                await side.more(1)
+            if not side.buffered:
+                await side.wait_for(1)
             seen = await self._look(side, announced)
             start_tls = self._start_tls
-            if start_tls is None or seen.protocol is not Protocol.RAW or not could_be_request(side.held):
+            if (
+                start_tls is None
+                or seen.protocol is not ApplicationProtocol.RAW
+                or not could_be_request(side.buffered)
+            ):
                 return seen
             return await self._started(side, seen, start_tls)
-        except Expired:
+        except DeadlineExpired:
             raise Refused(RejectReason.INITIAL_DATA_TIMEOUT) from None
         finally:
             if due is not None:
-                due.drop()
+                due.cancel()
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
-        kind = sniff(side.held)
+        kind = sniff(side.buffered)
         if isinstance(kind, NeedMore):
             kind = await _decided(side, sniff, kind)
-        if isinstance(kind, Done) and kind.value is Kind.TLS:
-            hello = client_hello.parse(side.held)
+        if isinstance(kind, Done) and kind.value is SniffedProtocol.TLS:
+            hello = client_hello.parse(side.buffered)
             if isinstance(hello, NeedMore):
                 hello = await _decided(side, client_hello.parse, hello)
             if isinstance(hello, Malformed):
                 raise Refused(RejectReason.TLS_ERROR, hello.why)
-            return Detected(announced, Protocol.TLS, hello=hello.value)
-        if isinstance(kind, Done) and kind.value is Kind.HTTP:
-            request = http_head.parse(side.held)
+            return Detected(announced, ApplicationProtocol.TLS, hello=hello.value)
+        if isinstance(kind, Done) and kind.value is SniffedProtocol.HTTP:
+            request = http_head.parse(side.buffered)
             if isinstance(request, NeedMore):
                 request = await _decided(side, http_head.parse, request)
             if isinstance(request, Done):
-                return Detected(announced, Protocol.HTTP, request=request.value)
-        return Detected(announced, Protocol.RAW)
+                return Detected(announced, ApplicationProtocol.HTTP, request=request.value)
+        return Detected(announced, ApplicationProtocol.RAW)
 
     async def _started(self, side: Side, seen: Detected, start_tls: StartTls) -> Detected:
         """What comes behind a request for TLS, if ``seen`` is one; behind a yes, only a ClientHello may."""
-        while seen.protocol is Protocol.RAW and (answer := await start_tls(side)) is not None:
+        while seen.protocol is ApplicationProtocol.RAW and (answer := await start_tls(side)) is not None:
             seen = await self._look(side, seen.announced)
-            if answer is Answer.WILLING:
-                if seen.protocol is not Protocol.TLS:
+            if answer is EncryptionAnswer.WILLING:
+                if seen.protocol is not ApplicationProtocol.TLS:
                     raise Refused(RejectReason.TLS_ERROR, "no ClientHello where one was asked for")
                 return seen._replace(start_tls=True)
         return seen
@@ -105,10 +109,10 @@ async def _decided(
     """What ``parse`` makes of the first bytes once there are enough of them."""
     while True:
         try:
-            await side.more(verdict.at_least)
-        except Ended:
+            await side.wait_for(verdict.at_least)
+        except PeerClosed:
             return Malformed("the client ended before it was clear")
-        answer = parse(side.held)
+        answer = parse(side.buffered)
         if not isinstance(answer, NeedMore):
             return answer
         verdict = answer

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.side import Side
+    from smartproxy.model.facts import TlsFacts
     from smartproxy.model.plan import RoutePlan
-    from smartproxy.model.record import TlsFacts
     from smartproxy.routing.table import ListenerRoutes
 
 
-class Table(Protocol):
+class InnerRouteFinder(Protocol):
     """What is asked: :class:`~smartproxy.routing.table.RouteTable`."""
 
     def find(self, facts: Detected) -> RoutePlan | None: ...
@@ -41,7 +41,9 @@ class LookInside:
     :param detect: looks at first bytes: :class:`~smartproxy.phases.detect.Detect`.
     """
 
-    def __init__(self, table: Table, detect: Callable[[Side, Announced], Awaitable[Detected]]) -> None:
+    def __init__(
+        self, table: InnerRouteFinder, detect: Callable[[Side, Announced], Awaitable[Detected]]
+    ) -> None:
         self._table = table
         self._detect = detect
 

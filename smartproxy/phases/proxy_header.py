@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.errors import Refused
-from smartproxy.flow.side import Ended, Expired, Side
+from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced
 from smartproxy.model.outcome import RejectReason
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from smartproxy.flow.deadline import Deadlines
-    from smartproxy.model.tallies import Tallies
+    from smartproxy.metrics.counters import Counters
     from smartproxy.wire.proxy_header import ProxyHeader
 
 
@@ -37,16 +37,16 @@ class ReadProxyHeader:
         accept: AcceptHeader,
         timeout: float,
         deadlines: Deadlines,
-        tallies: Tallies,
+        counters: Counters,
     ) -> None:
         self._trusted = trusted if accept is not AcceptHeader.NEVER else None
         self._required = accept is AcceptHeader.REQUIRE
         self._timeout = timeout
         self._deadlines = deadlines
-        self._tallies = tallies
+        self._counters = counters
 
     async def __call__(self, side: Side, accepted: Accepted) -> Announced:
-        """The client. What is left in ``side.held`` afterwards is payload.
+        """The client. What is left in ``side.buffered`` afterwards is payload.
 
         :raises Refused: for a header that is malformed, missing under ``require``, or too slow.
         """
@@ -55,43 +55,43 @@ class ReadProxyHeader:
         header = await self._header(side)
         if header is None:
             return self._direct(accepted)
-        self._tallies.proxy_header("1" if header.version == 1 else "2", "ok")
+        self._counters.proxy_header("1" if header.version == 1 else "2", "ok")
         if header.source is None:
             return Announced(accepted, accepted.peer, header)
         return Announced(accepted, Endpoint(*header.source), header)
 
     def _direct(self, accepted: Accepted) -> Announced:
-        self._tallies.proxy_header("none", "missing")
+        self._counters.proxy_header("none", "missing")
         if self._required:
             raise Refused(RejectReason.PROXY_HEADER_MISSING)
         return Announced(accepted, accepted.peer)
 
     async def _header(self, side: Side) -> ProxyHeader | None:
         """The header that ``side`` begins with, taken from it; ``None`` where it begins with none."""
-        due = self._deadlines.after(self._timeout, side.expire) if self._timeout else None
+        due = self._deadlines.call_later(self._timeout, side.expire) if self._timeout else None
         try:
             while True:
-                verdict = proxy_detect.parse(side.held)
+                verdict = proxy_detect.parse(side.buffered)
                 if isinstance(verdict, Malformed):
-                    self._tallies.proxy_header("none", "invalid")
+                    self._counters.proxy_header("none", "invalid")
                     raise Refused(RejectReason.PROXY_HEADER_INVALID, verdict.why)
                 if not isinstance(verdict, NeedMore):
-                    side.take(verdict.consumed)
+                    side.consume(verdict.consumed)
                     return verdict.value
-                await side.more(verdict.at_least)
-        except (Expired, Ended) as cut:
+                await side.wait_for(verdict.at_least)
+        except (DeadlineExpired, PeerClosed) as cut:
             self._cut_short(side, cut)
             return None
         finally:
             if due is not None:
-                due.drop()
+                due.cancel()
 
-    def _cut_short(self, side: Side, cut: Expired | Ended) -> None:
+    def _cut_short(self, side: Side, cut: DeadlineExpired | PeerClosed) -> None:
         """Nothing at all is a direct client (a server may have to speak first); a part of a header is not."""
-        if not side.held:
+        if not side.buffered:
             return
-        if isinstance(cut, Ended):
-            self._tallies.proxy_header("none", "invalid")
+        if isinstance(cut, PeerClosed):
+            self._counters.proxy_header("none", "invalid")
             raise Refused(RejectReason.PROXY_HEADER_INVALID, "ended within the header") from cut
-        self._tallies.proxy_header("none", "timeout")
+        self._counters.proxy_header("none", "timeout")
         raise Refused(RejectReason.PROXY_HEADER_TIMEOUT) from cut

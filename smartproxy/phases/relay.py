@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.flow.stream import Stream
-from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.net.stream import Stream
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.relays.transport import TransportRelay
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from smartproxy.flow.poller import Poller
     from smartproxy.flow.side import Side
-    from smartproxy.flow.stream import Detached
-    from smartproxy.interfaces import IRelay
     from smartproxy.model.address import Endpoint
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.poller import Poller
+    from smartproxy.net.stream import Detached
+    from smartproxy.relays.interfaces import IRelay
     from smartproxy.relays.pipes import PipePool
     from smartproxy.tls.channel import Channel
 
@@ -52,22 +52,22 @@ class StartRelay:
         """
         relay = self._relay(record, client, upstream)
         record.target = target
-        record.state = State.RELAYING
+        record.state = ConnectionState.RELAYING
         if exchanged[0] or exchanged[1]:
             record.moved_in(exchanged[0], self._clock())
             record.moved_out(exchanged[1], self._clock())
         record.end = relay.abort
         record.gone = relay.gone
-        return relay.start(header, client.take(), client.ended)
+        return relay.start(header, client.consume(), client.ended)
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
-        record.relay = Relay.TRANSPORT
+        record.relay = RelayKind.TRANSPORT
         if self._poller is None or self._pool is None or not (_is_ours(client) and _is_ours(upstream)):
             return TransportRelay(client, upstream, record, self._clock)
         near, far = _given(client), _given(upstream)
         if near[1] is not None or far[1] is not None:
             return TlsRelay(near, far, record, self._poller)
-        record.relay = Relay.SPLICE
+        record.relay = RelayKind.SPLICE
         return SpliceRelay(near[0], far[0], record, self._poller, self._pool)
 
 

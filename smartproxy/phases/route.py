@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import RoutePlan
 
 
-class Table(Protocol):
+class RouteFinder(Protocol):
     """What is asked: :class:`~smartproxy.routing.table.RouteTable`."""
 
     def find(self, facts: Detected) -> RoutePlan | None: ...
 
 
-class Route:
+class ChooseRoute:
     """Finds the route of a connection."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RouteFinder) -> None:
         self._find = table.find
 
     def __call__(self, detected: Detected) -> Routed:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.flow.asking import ask
-from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.flow.callables import ask
+from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
 
@@ -46,8 +46,8 @@ class Serve:
         if served is None:
             side.transport.loseConnection()
             return CloseReason.NORMAL
-        record.relay = Relay.TRANSPORT
-        record.state = State.RELAYING
+        record.relay = RelayKind.TRANSPORT
+        record.state = ConnectionState.RELAYING
         record.end = served.abort
         record.gone = served.gone
         return await served.start()

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from smartproxy.flow.liveness import socket_gone
-from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
-from smartproxy.flow.stream import Detached, reset
-from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.liveness import socket_gone
+from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
+from smartproxy.net.stream import Detached, reset
+from smartproxy.relays.interfaces import IRelay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -291,7 +291,7 @@ class SpliceRelay:
         poller.hand_over(upstream.sock.fileno(), self.upstream)
 
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """See :class:`~smartproxy.interfaces.IRelay`."""
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         client, upstream = self.client, self.upstream
         if header or held:
             upstream.pending = header + held

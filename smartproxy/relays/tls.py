@@ -25,16 +25,16 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from smartproxy.flow.liveness import socket_gone
-from smartproxy.flow.stream import reset
-from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.liveness import socket_gone
+from smartproxy.net.stream import reset
+from smartproxy.relays.interfaces import IRelay
 from smartproxy.relays.tls_side import TlsSide
 
 if TYPE_CHECKING:
-    from smartproxy.flow.poller import Poller
-    from smartproxy.flow.stream import Detached
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.poller import Poller
+    from smartproxy.net.stream import Detached
     from smartproxy.tls.channel import Channel
 
 #: linux/sockios.h: how many bytes of a TCP connection have never been sent.
@@ -74,7 +74,7 @@ class TlsRelay:
             poller.hand_over(side.sock.fileno(), side)
 
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """See :class:`~smartproxy.interfaces.IRelay`."""
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         client, upstream = self.client, self.upstream
         client.ended = ended
         upstream.greet(header, held)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from smartproxy.flow.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel, TlsFailed
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from smartproxy.flow.stream import Detached
+    from smartproxy.net.stream import Detached
     from smartproxy.relays.tls import TlsRelay
 
 #: Chunks a turn and direction: at most 4 MiB, some 3 ms, before the others have their turn. With 1 MiB a GB costs 6 % more.

@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import implementer
 
-from smartproxy.flow.half_close import BrokenOff, cut_output, end_output
-from smartproxy.flow.liveness import transport_gone
-from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.half_close import BrokenOff, cut_output, end_output
+from smartproxy.net.liveness import transport_gone
+from smartproxy.relays.interfaces import IRelay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,15 +91,15 @@ class TransportRelay:
         self.outward = _Direction(self, upstream, client, record.moved_out, CloseReason.UPSTREAM_RESET)
 
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """See :class:`~smartproxy.interfaces.IRelay`."""
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         first = header + held
         if first:
             self.inward.sink.transport.write(first)
             self.inward.count(len(held), self.clock())
         for direction in (self.inward, self.outward):
-            direction.source.link(direction)
+            direction.source.attach(direction)
             direction.sink.transport.registerProducer(direction.source.transport, True)
-        early = self.outward.source.take()
+        early = self.outward.source.consume()
         if early:
             self.outward.data_received(early)
         if ended:
@@ -141,7 +141,7 @@ class TransportRelay:
             return
         inward, outward = self.inward, self.outward
         # Nobody points in a circle any more: what has ended is freed now, not when the collector comes.
-        inward.source.taker = outward.source.taker = None
+        inward.source.receiver = outward.source.receiver = None
         del self.inward, self.outward
         self.done.callback(self.reason)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from smartproxy.model.facts import Protocol
+from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.routing import domains, paths
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: To be compared: the greater one is the more specific match. See :func:`specificity`.
 Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool]
 
-_TOLD_APART = (Protocol.TLS, Protocol.HTTP)
+_TOLD_APART = (ApplicationProtocol.TLS, ApplicationProtocol.HTTP)
 
 
 @dataclass(frozen=True, slots=True)

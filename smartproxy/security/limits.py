@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WINDOW = 60.0
 
 
-class Counts(Protocol):
+class ConnectionCounts(Protocol):
     """The live connections: all of them, by the client's address, and by the route's name."""
 
     @property
@@ -109,7 +109,7 @@ class Admission:
 
     __slots__ = ("_counts", "_max", "_max_per_ip", "_rate")
 
-    def __init__(self, plan: ProxyPlan, counts: Counts, rate: RateLimit | None) -> None:
+    def __init__(self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateLimit | None) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
         self._counts = counts

@@ -23,10 +23,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 
 from smartproxy.errors import Refused
-from smartproxy.flow.half_close import end_output
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.half_close import end_output
 from smartproxy.serving.served import Served
-from smartproxy.serving.streams import Input, Output
+from smartproxy.serving.streams import InputStream, OutputStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.model.address import Endpoint
-    from smartproxy.model.facts import Protocol, Routed
+    from smartproxy.model.facts import ApplicationProtocol, Routed
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
@@ -86,7 +86,7 @@ class Connection:
         return self.facts.detected.domain
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> ApplicationProtocol:
         """What it speaks, likewise."""
         return self.facts.detected.protocol
 
@@ -169,8 +169,8 @@ class ServedCoroutine(Served):
         self, record: ConnectionRecord, side: Side, clock: IReactorTime, serve: Serve, facts: Routed
     ) -> None:
         super().__init__(record, side, clock.seconds)
-        self.input = Input(self.transport, lambda count: record.moved_in(count, clock.seconds()), clock)
-        self.output = Output(self.transport, lambda count: record.moved_out(count, clock.seconds()))
+        self.input = InputStream(self.transport, lambda count: record.moved_in(count, clock.seconds()), clock)
+        self.output = OutputStream(self.transport, lambda count: record.moved_out(count, clock.seconds()))
         self._connection: Connection | None = Connection(self, facts, clock)
         self._serve = serve
         self._running: Deferred[Any] | None = None
@@ -229,7 +229,7 @@ class ServedCoroutine(Served):
         if self._refused is None:
             super().over(why)
             return
-        self.side.taker = None
+        self.side.receiver = None
         if not self.done.called:
             self.done.errback(self._refused)
 

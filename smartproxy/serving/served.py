@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.logger import Logger
 
-from smartproxy.flow.liveness import transport_gone
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.liveness import transport_gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +52,8 @@ class Served:
 
     def start(self) -> Deferred[CloseReason]:
         """Begin: what has come already comes first. Returns :attr:`done`."""
-        held, ended = self.side.take(), self.side.ended
-        self.side.link(self)
+        held, ended = self.side.consume(), self.side.ended
+        self.side.attach(self)
         self.attempt(self.begin)
         if held:
             self.data_received(held)
@@ -104,7 +104,7 @@ class Served:
 
     def over(self, why: Failure) -> None:
         """Close the books: :attr:`done`. Nothing points in a circle any more."""
-        self.side.taker = None
+        self.side.receiver = None
         if not self.done.called:
             clean = why.check(ConnectionDone) is not None
             self.done.callback(self._reason or (CloseReason.NORMAL if clean else CloseReason.CLIENT_RESET))

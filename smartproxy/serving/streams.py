@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _PIECE = 64 * 1024
 
 
-class Input:
+class InputStream:
     """What the client says.
 
     :param handed: told how many bytes have been taken.
@@ -87,7 +87,7 @@ class Input:
 
 
 @implementer(IPushProducer)
-class Output:
+class OutputStream:
     """What the client is told. It is the transport's producer, and so hears when there is no room.
 
     :param handed: told how many bytes have been written.

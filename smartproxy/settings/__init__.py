@@ -10,36 +10,50 @@
 the whole, ``availability`` what is not there yet. ``problems`` words all of it. ``plans`` compiles, ``schema`` describes.
 """
 
-from smartproxy.settings.base import ConnectionKeys
-from smartproxy.settings.route import (
+from smartproxy.settings.tables.base import ConnectionKeys
+from smartproxy.settings.tables.route import (
     Action,
     Defaults,
     LoadBalancing,
     Match,
-    ProxyHeader,
-    Response,
+    ProxyHeaderSettings,
+    ResponseSettings,
     Route,
     Security,
     Target,
 )
-from smartproxy.settings.tls import Certificate, Ciphers, ClientAuth, RouteTls, Tls, UpstreamTls
-from smartproxy.settings.top import AccessLog, Admin, Cleanup, Metrics, Settings, ZombieDetection
+from smartproxy.settings.tables.tls import (
+    CertificateSettings,
+    Ciphers,
+    ClientAuth,
+    RouteTls,
+    Tls,
+    UpstreamTls,
+)
+from smartproxy.settings.top import (
+    AccessLogSettings,
+    AdminSettings,
+    CleanupSettings,
+    MetricsSettings,
+    Settings,
+    ZombieDetection,
+)
 
 __all__ = [
-    "AccessLog",
+    "AccessLogSettings",
     "Action",
-    "Admin",
-    "Certificate",
+    "AdminSettings",
+    "CertificateSettings",
     "Ciphers",
-    "Cleanup",
+    "CleanupSettings",
     "ClientAuth",
     "ConnectionKeys",
     "Defaults",
     "LoadBalancing",
     "Match",
-    "Metrics",
-    "ProxyHeader",
-    "Response",
+    "MetricsSettings",
+    "ProxyHeaderSettings",
+    "ResponseSettings",
     "Route",
     "RouteTls",
     "Security",

@@ -10,10 +10,9 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smartproxy.model.plan import CertificatePlan
-from smartproxy.settings.tls import Certificate
-from smartproxy.tls import making
-from smartproxy.tls.directory import Found, read_directory
-from smartproxy.tls.reading import (
+from smartproxy.settings.tables.tls import CertificateSettings
+from smartproxy.tls import context_factory as making
+from smartproxy.tls.certificate_files import (
     BadCertificate,
     CertificateFiles,
     certificates_in,
@@ -21,12 +20,13 @@ from smartproxy.tls.reading import (
     from_pem,
     passphrase,
 )
+from smartproxy.tls.directory import Found, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path as FilePath
 
-    from smartproxy.settings.tls import UpstreamTls
+    from smartproxy.settings.tables.tls import UpstreamTls
 
 T = TypeVar("T")
 
@@ -45,12 +45,14 @@ class TlsFiles:
         """The path of a file that the configuration names."""
         return str(self._directory / name)
 
-    def certificate(self, written: Certificate | str, domains: tuple[str, ...] = ()) -> CertificatePlan:
+    def certificate(
+        self, written: CertificateSettings | str, domains: tuple[str, ...] = ()
+    ) -> CertificatePlan:
         """The certificate of a route. ``domains`` are whom a self-signed one is for.
 
         :raises BadCertificate: where it cannot be used.
         """
-        if not isinstance(written, Certificate):
+        if not isinstance(written, CertificateSettings):
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
         if written.cert is not None:
             file = None if written.passphrase_file is None else self.at(written.passphrase_file)

@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from smartproxy.errors import ConfigurationError
-from smartproxy.settings import conflicts, read_json, read_toml, read_yaml
-from smartproxy.settings.availability import unavailable
-from smartproxy.settings.marks import Document, Flaw, Path, Source
+from smartproxy.settings.checks import conflicts
+from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.problems import Problem, of_validation, refusals
+from smartproxy.settings.reading import json_reader as read_json
+from smartproxy.settings.reading import toml_reader as read_toml
+from smartproxy.settings.reading import yaml_reader as read_yaml
+from smartproxy.settings.reading.locations import Document, Flaw, KeyPath, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path as FilePath
 
-    from smartproxy.settings.route import Route
+    from smartproxy.settings.tables.route import Route
     from smartproxy.settings.top import Settings
 
 _READERS: dict[str, Callable[[str], Document]] = {
@@ -114,7 +117,7 @@ def _validated(model: type[Settings], value: Any, source: Source) -> Settings:
     return settings
 
 
-def _nothings(value: Any, path: Path) -> Iterator[Problem]:
+def _nothings(value: Any, path: KeyPath) -> Iterator[Problem]:
     """Keys with nothing behind them. Silence must not open what a list was meant to close."""
     if value is None:
         yield Problem(path, _EMPTY)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from smartproxy.settings.marks import Path, Source
+    from smartproxy.settings.reading.locations import KeyPath, Source
 
 #: Keys whose values are never repeated in a message.
 _SECRETS = frozenset({"token", "key", "cert"})
@@ -27,7 +27,7 @@ _LONGEST_QUOTE = 60
 class Problem(NamedTuple):
     """What is wrong, and where."""
 
-    path: Path
+    path: KeyPath
     message: str
     #: The key that is not known, for problems that are that.
     unknown: bool = False
@@ -45,7 +45,7 @@ def refusals(problems: Iterable[Problem], source: Source) -> list[str]:
     return [refusal(p, source) for p in sorted(problems, key=lambda p: source.line(p.path))]
 
 
-def written(path: Path) -> str:
+def written(path: KeyPath) -> str:
     """``routes[1].action.targets[0].port``."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".")
@@ -75,7 +75,7 @@ def of_validation(error: ValidationError, root: type[BaseModel]) -> Iterator[Pro
             yield Problem(path, _message(detail, path))
 
 
-def _message(detail: ErrorDetails, path: Path) -> str:
+def _message(detail: ErrorDetails, path: KeyPath) -> str:
     say = _WORDS.get(detail["type"])
     rule = say(detail.get("ctx", {})) if say else detail["msg"]
     secret = bool(path) and path[-1] in _SECRETS
@@ -106,7 +106,7 @@ def _alternatives(expected: str) -> str:
     return expected.replace("'", '"')
 
 
-def _unknown(path: Path, root: type[BaseModel]) -> str:
+def _unknown(path: KeyPath, root: type[BaseModel]) -> str:
     key = str(path[-1])
     tables = _tables_at(path[:-1], root)
     known = {name: inner for table in tables for name, inner in _keys_of(table)}
@@ -125,7 +125,7 @@ def _nearest(key: str, known: Iterable[str]) -> str | None:
     return by_lower[near[0]] if near else None
 
 
-def _tables_at(path: Path, root: type[BaseModel]) -> list[type[BaseModel]]:
+def _tables_at(path: KeyPath, root: type[BaseModel]) -> list[type[BaseModel]]:
     tables = [root]
     for key in path:
         if isinstance(key, str):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from smartproxy.settings.availability import LATER
-from smartproxy.settings.base import ConnectionKeys, Table, file_key
-from smartproxy.settings.route import Action, Defaults, Route, Shared, Target
+from smartproxy.settings.checks.availability import LATER
+from smartproxy.settings.tables.base import ConnectionKeys, Table, file_key
+from smartproxy.settings.tables.route import Action, Defaults, Route, Shared, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

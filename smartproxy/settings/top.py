@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, Tag
 
 from smartproxy.errors import ConfigurationError
-from smartproxy.settings import conflicts, loading, plans, schema
-from smartproxy.settings.base import ConnectionKeys, Table
+from smartproxy.settings import loading, schema
 from smartproxy.settings.certificates import TlsFiles
-from smartproxy.settings.kinds import (
+from smartproxy.settings.checks import conflicts
+from smartproxy.settings.compile import plans
+from smartproxy.settings.problems import refusal
+from smartproxy.settings.reading.locations import Source  # noqa: TC001 - pydantic evaluates annotations
+from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol
+from smartproxy.settings.tables.tls import Tls, Unsettled
+from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     AddressList,
     BindAddress,
@@ -35,10 +41,6 @@ from smartproxy.settings.kinds import (
     Workers,
     shaped,
 )
-from smartproxy.settings.marks import Source  # noqa: TC001 - pydantic evaluates annotations
-from smartproxy.settings.problems import refusal
-from smartproxy.settings.route import Defaults, Route, SendProxyProtocol
-from smartproxy.settings.tls import Tls, Unsettled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,7 +63,7 @@ class ZombieDetection(Table):
     """Likewise without TLS."""
 
 
-class Cleanup(Table):
+class CleanupSettings(Table):
     """How connections that have ended are put away."""
 
     batch_size: Positive = 100
@@ -70,7 +72,7 @@ class Cleanup(Table):
     """How long the first of them waits for others."""
 
 
-class Metrics(Table):
+class MetricsSettings(Table):
     """Throughput over time."""
 
     sample_interval: Interval = "1s"
@@ -79,7 +81,7 @@ class Metrics(Table):
     """How long samples are kept."""
 
 
-class Admin(Table):
+class AdminSettings(Table):
     """Where the metrics and the API are served: on a port, or on a unix socket."""
 
     address: BindAddress = "127.0.0.1"
@@ -92,7 +94,7 @@ class Admin(Table):
     """What a caller must show; required where the address is not a loopback one."""
 
 
-class AccessLog(Table):
+class AccessLogSettings(Table):
     """A line for every connection that has ended."""
 
     path: FilledText = "-"
@@ -140,16 +142,18 @@ class Settings(ConnectionKeys):
         Annotated[Flag, Tag("<flag>")] | Annotated[ZombieDetection, Tag("<table>")], FLAG_OR_TABLE
     ] = True
     """Find connections that look alive and are dead; a mapping changes when."""
-    cleanup: Cleanup = Cleanup()
+    cleanup: CleanupSettings = CleanupSettings()
     """How connections that have ended are put away."""
-    metrics: Annotated[Annotated[Flag, Tag("<flag>")] | Annotated[Metrics, Tag("<table>")], FLAG_OR_TABLE] = (
-        True
-    )
+    metrics: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[MetricsSettings, Tag("<table>")], FLAG_OR_TABLE
+    ] = True
     """Measure throughput over time; a mapping changes how."""
-    admin: Annotated[Annotated[Flag, Tag("<flag>")] | Annotated[Admin, Tag("<table>")], FLAG_OR_TABLE] = False
+    admin: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[AdminSettings, Tag("<table>")], FLAG_OR_TABLE
+    ] = False
     """Serve metrics and the API; `true` is 127.0.0.1:8404, a mapping says where."""
     access_log: Annotated[
-        Annotated[Flag, Tag("<flag>")] | Annotated[AccessLog, Tag("<table>")], FLAG_OR_TABLE
+        Annotated[Flag, Tag("<flag>")] | Annotated[AccessLogSettings, Tag("<table>")], FLAG_OR_TABLE
     ] = False
     """Write a line for every connection; `true` writes to standard output, a mapping says where and how."""
     workers: Workers = 1

@@ -23,7 +23,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.service import SmartProxy
+from smartproxy.proxy.service import SmartProxy
 from smartproxy.testing.connection import FarEnd, Nature, address, pair
 from smartproxy.wire.host import is_address
 

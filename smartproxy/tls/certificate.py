@@ -43,7 +43,7 @@ _ECDSA_SUITES: Final = frozenset(
 )
 
 
-class Kind(Enum):
+class KeyType(Enum):
     """What a key signs with, the cheapest first: signature schemes (RFC 8446, 4.2.3) that a client must offer."""
 
     P256 = frozenset({0x0403})
@@ -55,7 +55,7 @@ class Kind(Enum):
 
     def fits(self, hello: ClientHello) -> bool:
         """Whether such a client can verify what this key signs."""
-        if self is Kind.RSA:
+        if self is KeyType.RSA:
             # A client without the extension means RSA with SHA-1 (RFC 5246, 7.4.1.4.1); it gets its alert later.
             return not hello.signature_algorithms or not self.value.isdisjoint(hello.signature_algorithms)
         if self.value.isdisjoint(hello.signature_algorithms):
@@ -63,22 +63,22 @@ class Kind(Enum):
         return _TLS_1_3 in hello.versions or not _ECDSA_SUITES.isdisjoint(hello.cipher_suites)
 
 
-_CURVES: Final = {"secp256r1": Kind.P256, "secp384r1": Kind.P384, "secp521r1": Kind.P521}
+_CURVES: Final = {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384, "secp521r1": KeyType.P521}
 
 
-def kind_of(key: CertificatePublicKeyTypes) -> Kind:
+def kind_of(key: CertificatePublicKeyTypes) -> KeyType:
     """The kind of a public key.
 
     :raises ValueError: where no TLS client takes such a one.
     """
     if isinstance(key, rsa.RSAPublicKey):
-        return Kind.RSA
+        return KeyType.RSA
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
         return _CURVES[key.curve.name]
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return Kind.ED25519
+        return KeyType.ED25519
     if isinstance(key, ed448.Ed448PublicKey):
-        return Kind.ED448
+        return KeyType.ED448
     raise ValueError("has a key of a kind that TLS does not use")
 
 

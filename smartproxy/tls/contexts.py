@@ -27,10 +27,10 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused
-from smartproxy.model.shown import ShownCertificate, ShownStaple
-from smartproxy.tls import making
-from smartproxy.tls.by_name import ByName, fitting
+from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
+from smartproxy.tls import context_factory as making
 from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.name_index import ByName, fitting
 from smartproxy.wire.host import is_address
 from smartproxy.wire.tls_alert import Alert
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         RoutePlan,
         TerminationPlan,
     )
-    from smartproxy.tls.stapling import Stapling
+    from smartproxy.tls.ocsp.stapling import Stapling
     from smartproxy.wire.client_hello import ClientHello
 
 #: Contexts of certificates that an embedder gave, and sessions with targets: the least recently used goes.

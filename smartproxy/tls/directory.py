@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from smartproxy.tls.certificate import names_of
-from smartproxy.tls.reading import BadCertificate, CertificateFiles, certificates_in, contents
+from smartproxy.tls.certificate_files import BadCertificate, CertificateFiles, certificates_in, contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,14 +18,14 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.flow.half_close import BrokenOff, end_output
+from smartproxy.net.half_close import BrokenOff, end_output
 from smartproxy.tls.channel import PLAIN_VIEW, Channel, TlsFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smartproxy.flow.side import Side
-    from smartproxy.flow.stream import Detached
+    from smartproxy.net.stream import Detached
 
 
 #: Bytes of answers that a peer may have for what is no payload: tens of thousands of changes of keys, each of which
@@ -63,15 +63,15 @@ class TlsTransport:
     def _begin(self) -> None:
         """Hand up what has come already, and from now on what comes."""
         self._begun = True
-        self.lower.link(self)
-        held = self.lower.take()
+        self.lower.attach(self)
+        held = self.lower.consume()
         if held:
             self.channel.feed(held, len(held))
         self._decrypt()
         if self.lower.ended:
             self.input_ended()
 
-    # -- the taker of the lower side -------------------------------------------------------------------
+    # -- the receiver of the lower side -------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Ciphertext has come."""
@@ -197,9 +197,9 @@ class TlsTransport:
     # -- what it is ------------------------------------------------------------------------------------
 
     def detach(self) -> Uncovered:
-        """Give the socket of a :class:`~smartproxy.flow.stream.Stream` away, and the channel with it."""
-        self._upper = self.lower.taker = None
-        held = self.lower.take()
+        """Give the socket of a :class:`~smartproxy.net.stream.Stream` away, and the channel with it."""
+        self._upper = self.lower.receiver = None
+        held = self.lower.consume()
         if held:
             self.channel.feed(held, len(held))
         given = self.lower.transport.detach()

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
-from smartproxy.flow.dial import failure_of
-from smartproxy.flow.keep_alive import Option, give
 from smartproxy.flow.side import Side
+from smartproxy.net.dial import failure_of
+from smartproxy.net.keep_alive import Option, apply_keepalive
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
-    from smartproxy.interfaces import IConnecting, IDialer
     from smartproxy.model.address import Endpoint
+    from smartproxy.net.interfaces import IConnecting, IDialer
 
 
 class Upstream(Side):
@@ -32,7 +32,7 @@ class Upstream(Side):
         """It stands."""
         self.transport.pauseProducing()
         self.transport.setTcpNoDelay(True)
-        give(self.transport, self._factory.keep_alive)
+        apply_keepalive(self.transport, self._factory.keep_alive)
         self._factory.stands(self)
 
 

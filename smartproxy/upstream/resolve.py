@@ -21,9 +21,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
-from smartproxy.interfaces import IResolver
 from smartproxy.model.address import unmapped
 from smartproxy.model.outcome import RejectReason
+from smartproxy.upstream.interfaces import IResolver
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +48,7 @@ def interleaved(addresses: Sequence[str]) -> list[str]:
 
 
 @implementer(IResolutionReceiver)
-class _Question:
+class _Lookup:
     """One name, asked of the reactor's resolver."""
 
     def __init__(self, name: str) -> None:
@@ -97,7 +97,7 @@ class Resolver:
         self._known: dict[str, _Known] = {}
 
     def resolve(self, name: str) -> Deferred[Sequence[str]]:
-        """See :class:`~smartproxy.interfaces.IResolver`.
+        """See :class:`~smartproxy.upstream.interfaces.IResolver`.
 
         Nobody waits for a name that is known: a stale answer is given out while a new one is fetched.
         """
@@ -118,7 +118,7 @@ class Resolver:
     def _ask(self, name: str, known: _Known) -> None:
         known.asking = True
         known.asked_at = self._clock.seconds()
-        question = _Question(name)
+        question = _Lookup(name)
         question.answer.addTimeout(PATIENCE, self._clock)
         question.answer.addErrback(lambda _: [])
         question.answer.addCallback(self._answered, name, known)

@@ -69,7 +69,7 @@ class ClientHello(NamedTuple):
     bad_name: bool = False
 
 
-class _BrokenError(Exception):
+class _MalformedHelloError(Exception):
     """Why a hello is malformed; it never leaves this module."""
 
 
@@ -80,7 +80,7 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
         return verdict
     try:
         return Done(_hello(verdict.value), verdict.consumed)
-    except _BrokenError as broken:
+    except _MalformedHelloError as broken:
         return Malformed(str(broken))
     except (IndexError, struct.error):  # a length or a number that is not all there
         return Malformed("truncated ClientHello")
@@ -89,14 +89,14 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
 def _hello(body: bytes) -> ClientHello:
     (version,) = _U16.unpack_from(body)
     if version >> 8 != _MAJOR:
-        raise _BrokenError("not a version of TLS")
+        raise _MalformedHelloError("not a version of TLS")
     if body[_SESSION_ID_AT] > _SESSION_ID_LIMIT:
-        raise _BrokenError("session id over 32 bytes")
+        raise _MalformedHelloError("session id over 32 bytes")
     suites = _SESSION_ID_AT + 1 + body[_SESSION_ID_AT]
     methods = suites + 2 + _U16.unpack_from(body, suites)[0]
     extensions = methods + 1 + body[methods]
     if 0 not in body[methods + 1 : extensions]:
-        raise _BrokenError("compression is not optional")
+        raise _MalformedHelloError("compression is not optional")
     found = _extensions(body, extensions)
     name, bad_name = _server_name(found[SERVER_NAME]) if SERVER_NAME in found else (None, False)
     return ClientHello(
@@ -116,19 +116,19 @@ def _extensions(body: bytes, at: int) -> dict[int, bytes]:
     if at == end:
         return {}
     if at + 2 + _U16.unpack_from(body, at)[0] != end:
-        raise _BrokenError("extensions do not fill the hello")
+        raise _MalformedHelloError("extensions do not fill the hello")
     at += 2
     found: dict[int, bytes] = {}
     while at < end:
         kind, size = _U16_U16.unpack_from(body, at)
         if kind in found:
-            raise _BrokenError("duplicate extension")
+            raise _MalformedHelloError("duplicate extension")
         at += _EXTENSION_HEAD + size
         found[kind] = body[at - size : at]
     if at != end:
-        raise _BrokenError("extension longer than the hello")
+        raise _MalformedHelloError("extension longer than the hello")
     if PRE_SHARED_KEY in found and next(reversed(found)) != PRE_SHARED_KEY:
-        raise _BrokenError("pre_shared_key is not the last extension")
+        raise _MalformedHelloError("pre_shared_key is not the last extension")
     return found
 
 
@@ -137,31 +137,31 @@ def _server_name(value: bytes) -> tuple[str | None, bool]:
     listed, kind, size = struct.unpack_from(">HBH", value)
     raw = value[5:]
     if listed != len(value) - 2 or kind != _HOST_NAME or size != len(raw):
-        raise _BrokenError("server_name is not a list of one host name")
+        raise _MalformedHelloError("server_name is not a list of one host name")
     name = host_name(raw)
     if name is not None and not name[-1].isdigit():  # the last label of an address is a number
         return name, False
     if is_address(name or raw.decode("latin-1")):
         return None, True
     if name is None:
-        raise _BrokenError("server_name is not a host name")
+        raise _MalformedHelloError("server_name is not a host name")
     return name, False
 
 
 def _protocols(value: bytes) -> tuple[str, ...]:
     end = len(value)
     if _U16.unpack_from(value)[0] != end - 2:
-        raise _BrokenError("ALPN list of a wrong size")
+        raise _MalformedHelloError("ALPN list of a wrong size")
     names = []
     at = 2
     while at < end:
         size = value[at]
         at += 1 + size
         if not size:
-            raise _BrokenError("empty name in ALPN")
+            raise _MalformedHelloError("empty name in ALPN")
         names.append(value[at - size : at].decode("latin-1"))
     if at != end or not names:
-        raise _BrokenError("ALPN list of a wrong size")
+        raise _MalformedHelloError("ALPN list of a wrong size")
     return tuple(names)
 
 
@@ -169,7 +169,7 @@ def _numbers(value: bytes, width: int) -> tuple[int, ...]:
     """A list of 16-bit numbers behind its length in bytes, which is ``width`` bytes long itself."""
     size = len(value) - width
     if size <= 0 or size % 2 or int.from_bytes(value[:width], "big") != size:
-        raise _BrokenError("list of a wrong size")
+        raise _MalformedHelloError("list of a wrong size")
     return struct.unpack_from(f">{size // 2}H", value, width)
 
 

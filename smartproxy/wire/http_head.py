@@ -68,7 +68,7 @@ class RequestHead(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class _BrokenError(Exception):
+class _MalformedHeadError(Exception):
     """Why a head is malformed; it never leaves this module."""
 
     def __init__(self, why: Malformed | str) -> None:
@@ -102,7 +102,7 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
         if end < 0:
             return _unfinished(held)
         return Done(_head(held[:end]), end + 4)
-    except _BrokenError as broken:
+    except _MalformedHeadError as broken:
         return broken.verdict
 
 
@@ -112,16 +112,16 @@ def _unfinished(held: bytes) -> NeedMore:
     _refuse_bare(begun)
     line, crlf, _ = begun.partition(b"\r\n")
     if len(line) > LINE_LIMIT:
-        raise _BrokenError(LINE_TOO_LONG)
+        raise _MalformedHeadError(LINE_TOO_LONG)
     if crlf:
         _request_line(line.decode("latin-1"))
     elif not _LINE_BEGUN.match(held):
-        raise _BrokenError("not a request line")
+        raise _MalformedHeadError("not a request line")
     if begun.count(b"\r\n") > HEADERS_LIMIT + 1:
-        raise _BrokenError(TOO_MANY_HEADERS)
+        raise _MalformedHeadError(TOO_MANY_HEADERS)
     tail = next(size for size in (3, 2, 1, 0) if held.endswith(b"\r\n\r\n"[:size]))
     if len(held) + 4 - tail > HEAD_LIMIT:
-        raise _BrokenError(HEAD_TOO_LONG)
+        raise _MalformedHeadError(HEAD_TOO_LONG)
     return NeedMore(len(held) + 4 - tail)
 
 
@@ -129,10 +129,10 @@ def _head(head: bytes) -> RequestHead:
     _refuse_bare(head)
     lines = head.decode("latin-1").split("\r\n", HEADERS_LIMIT + 1)
     if len(lines[0]) > LINE_LIMIT:
-        raise _BrokenError(LINE_TOO_LONG)
+        raise _MalformedHeadError(LINE_TOO_LONG)
     method, target, version = _request_line(lines[0])
     if len(lines) > HEADERS_LIMIT + 1:
-        raise _BrokenError(TOO_MANY_HEADERS)
+        raise _MalformedHeadError(TOO_MANY_HEADERS)
     headers = tuple([_header(line) for line in lines[1:]])
     path, host = _destination(method, target, _host(headers, version))
     return RequestHead(method, target, path, host, version, headers)
@@ -142,18 +142,18 @@ def _refuse_bare(head: bytes) -> None:
     """CR and LF only together (RFC 9112, 2.2), and no other control but HTAB (RFC 9110, 5.5)."""
     lines = head.count(b"\r\n")
     if head.count(b"\n") != lines or head.count(b"\r") != lines:
-        raise _BrokenError("CR or LF alone")
+        raise _MalformedHeadError("CR or LF alone")
     if len(head.translate(None, _CONTROLS)) != len(head):
-        raise _BrokenError("control character")
+        raise _MalformedHeadError("control character")
 
 
 def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise _BrokenError("not a request line")
+        raise _MalformedHeadError("not a request line")
     version = int(match[3]), int(match[4])
     if version not in {(1, 0), (1, 1)}:
-        raise _BrokenError(OTHER_VERSION)
+        raise _MalformedHeadError(OTHER_VERSION)
     return match[1], match[2], version
 
 
@@ -161,7 +161,7 @@ def _header(line: str) -> tuple[str, str]:
     """One field. A folded line (RFC 9112, 5.2) begins with a blank, which no name does."""
     name, colon, value = line.partition(":")
     if not colon or not _NAME.fullmatch(name):
-        raise _BrokenError("not a header field")
+        raise _MalformedHeadError("not a header field")
     return name.lower(), value.strip(" \t")
 
 
@@ -169,44 +169,44 @@ def _host(headers: tuple[tuple[str, str], ...], version: tuple[int, int]) -> _Au
     """What Host says; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
     hosts = [value for name, value in headers if name == "host"]
     if len(hosts) > 1 or (not hosts and version == (1, 1)):
-        raise _BrokenError("not exactly one Host")
+        raise _MalformedHeadError("not exactly one Host")
     return _authority(hosts[0]) if hosts else None
 
 
 def _authority(text: str) -> _Authority:
     match = _AUTHORITY.fullmatch(text)
     if match is None:
-        raise _BrokenError("not a host")
+        raise _MalformedHeadError("not a host")
     literal, name, digits = match.groups()
     port = int(digits) if digits else None
     if port is not None and port > 65535:  # noqa: PLR2004 - a number that the line itself explains
-        raise _BrokenError("port over 65535")
+        raise _MalformedHeadError("port over 65535")
     if literal:
         return _Authority(_literal(literal), port)
     host = host_name(name.encode("latin-1")) if name else None
     if name and host is None:
-        raise _BrokenError("not a host")
+        raise _MalformedHeadError("not a host")
     return _Authority(host, port)
 
 
 def _literal(text: str) -> str:
     if ":" not in text:
-        raise _BrokenError("not an IPv6 address in brackets")
+        raise _MalformedHeadError("not an IPv6 address in brackets")
     try:
         return address_text(packed_address(text))
     except ValueError:
-        raise _BrokenError("not an IPv6 address in brackets") from None
+        raise _MalformedHeadError("not an IPv6 address in brackets") from None
 
 
 def _destination(method: str, target: str, host: _Authority | None) -> tuple[str, str | None]:
     """The path, and the host, of the four forms of a target (RFC 9112, 3.2)."""
     named = host.host if host else None
     if "#" in target:
-        raise _BrokenError("fragment in the target")
+        raise _MalformedHeadError("fragment in the target")
     if method == "CONNECT":
         authority = _authority(target)
         if authority.host is None or authority.port is None:
-            raise _BrokenError("CONNECT to no host and port")
+            raise _MalformedHeadError("CONNECT to no host and port")
         return "", _agreed(authority, host, authority.port)
     if target.startswith("/"):
         return target.partition("?")[0], named
@@ -214,16 +214,16 @@ def _destination(method: str, target: str, host: _Authority | None) -> tuple[str
         return target, named
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
-        raise _BrokenError("not a request target")
+        raise _MalformedHeadError("not a request target")
     return match[3] or "/", _agreed(_authority(match[2]), host, _DEFAULT_PORTS[match[1].lower()])
 
 
 def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
     """The target's host. It wins over Host (RFC 9112, 3.2.2); as a backend may not know, they must agree."""
     if target.host is None:
-        raise _BrokenError("no host in the target")
+        raise _MalformedHeadError("no host in the target")
     if host and (host.host, host.port or default) != (target.host, target.port or default):
-        raise _BrokenError("Host unlike the target")
+        raise _MalformedHeadError("Host unlike the target")
     return target.host
 
 

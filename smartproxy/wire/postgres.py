@@ -12,7 +12,7 @@ the three messages; who says what when is for :mod:`smartproxy.phases.start_tls`
 
 The sections named here are those of the PostgreSQL documentation, "Frontend/Backend Protocol". A
 CancelRequest (55.2.8) has a number of the same kind, but asks for nothing that could be answered, and so is
-no :class:`Request`; nor is a StartupMessage, whose number is a version.
+no :class:`EncryptionRequest`; nor is a StartupMessage, whose number is a version.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from typing import Final
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 
-class Request(IntEnum):
+class EncryptionRequest(IntEnum):
     """What a client asks for before it says who it is (55.7): 1234 in the upper half, never a version."""
 
     SSL = 80877103  # 1234, 5679: 55.2.10, "SSL Session Encryption"
     GSSENC = 80877104  # 1234, 5680: 55.2.11, "GSSAPI Session Encryption"
 
 
-class Answer(Enum):
+class EncryptionAnswer(Enum):
     """The one byte that answers (55.2.10, 55.2.11)."""
 
     WILLING = b"S"
@@ -41,9 +41,9 @@ class Answer(Enum):
 
 
 _MESSAGE: Final = struct.Struct(">ii")  # the length of the whole, and what it asks for
-_REQUESTS: Final = {_MESSAGE.pack(_MESSAGE.size, request): request for request in Request}
+_REQUESTS: Final = {_MESSAGE.pack(_MESSAGE.size, request): request for request in EncryptionRequest}
 _BEGIN: Final = b"\x00"  # the upper byte of any length under 16 MiB
-_ANSWERS: Final = {answer.value: answer for answer in Answer}
+_ANSWERS: Final = {answer.value: answer for answer in EncryptionAnswer}
 
 
 def could_be_request(data: bytes | bytearray | memoryview) -> bool:
@@ -51,7 +51,7 @@ def could_be_request(data: bytes | bytearray | memoryview) -> bool:
     return bytes(data[:1]) == _BEGIN
 
 
-def parse(data: bytes | bytearray | memoryview) -> Verdict[Request]:
+def parse(data: bytes | bytearray | memoryview) -> Verdict[EncryptionRequest]:
     """The request at the beginning of ``data``."""
     begin = bytes(data[: _MESSAGE.size])
     request = _REQUESTS.get(begin)
@@ -62,12 +62,12 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[Request]:
     return Malformed("neither SSLRequest nor GSSENCRequest")
 
 
-def build(request: Request) -> bytes:
+def build(request: EncryptionRequest) -> bytes:
     """The bytes that ask for it."""
     return _MESSAGE.pack(_MESSAGE.size, request)
 
 
-def parse_answer(data: bytes | bytearray | memoryview) -> Verdict[Answer]:
+def parse_answer(data: bytes | bytearray | memoryview) -> Verdict[EncryptionAnswer]:
     """The answer at the beginning of ``data``. What stands behind it came before any key was agreed on."""
     if not data:
         return NeedMore(1)
@@ -75,6 +75,6 @@ def parse_answer(data: bytes | bytearray | memoryview) -> Verdict[Answer]:
     return Malformed("neither S, N nor E") if answer is None else Done(answer, 1)
 
 
-def build_answer(answer: Answer) -> bytes:
+def build_answer(answer: EncryptionAnswer) -> bytes:
     """The byte that says it."""
     return answer.value

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 Host: TypeAlias = tuple[str, int]
 
 
-class Family(StrEnum):
+class AddressFamily(StrEnum):
     """Which kind of connection was announced: address family and transport (section 2.2)."""
 
     UNSPEC = "unspec"
@@ -49,7 +49,7 @@ class ProxyHeader(NamedTuple):
 
     version: int
     local: bool = False
-    family: Family = Family.UNSPEC
+    family: AddressFamily = AddressFamily.UNSPEC
     source: Host | None = None
     destination: Host | None = None
     tlvs: tuple[Tlv, ...] = ()

@@ -16,7 +16,7 @@ import re
 from typing import Final
 
 from smartproxy.wire.host import IPV4_SIZE, address_text, packed_address, wide_text
-from smartproxy.wire.proxy_header import Family, Host, ProxyHeader
+from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 SIGNATURE: Final = b"PROXY "
@@ -53,8 +53,8 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader]:
 
 def _announced(match: re.Match[bytes], consumed: int) -> Verdict[ProxyHeader]:
     four, source, destination, source_port, destination_port = match.groups()
-    family = Family.TCP4 if four == b"4" else Family.TCP6
-    six = family is Family.TCP6
+    family = AddressFamily.TCP4 if four == b"4" else AddressFamily.TCP6
+    six = family is AddressFamily.TCP6
     if (b":" in source) is not six or (b":" in destination) is not six:
         return Malformed("address not of the family announced")
     try:

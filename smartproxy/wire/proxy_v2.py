@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smartproxy.wire.host import IPV4_SIZE, address_text, mapped, packed_address
-from smartproxy.wire.proxy_header import Family, Host, ProxyHeader, Tlv
+from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader, Tlv
 from smartproxy.wire.proxy_tlv import (
     PP2_TYPE_CRC32C,
     PP2_TYPE_UNIQUE_ID,
@@ -47,14 +47,14 @@ _PATH_LIMIT = 108  # sizeof(sun_path)
 _LOCAL, _PROXY = 0x20, 0x21  # version 2 in the high four bits, the command in the low ones
 
 # 2.2: "the following values are expected". What is not here is reserved, and must be refused.
-_FAMILIES: dict[int, tuple[Family, struct.Struct | None]] = {
-    0x00: (Family.UNSPEC, None),
-    0x11: (Family.TCP4, _IPV4),
-    0x12: (Family.UDP4, _IPV4),
-    0x21: (Family.TCP6, _IPV6),
-    0x22: (Family.UDP6, _IPV6),
-    0x31: (Family.UNIX_STREAM, _UNIX),
-    0x32: (Family.UNIX_DGRAM, _UNIX),
+_FAMILIES: dict[int, tuple[AddressFamily, struct.Struct | None]] = {
+    0x00: (AddressFamily.UNSPEC, None),
+    0x11: (AddressFamily.TCP4, _IPV4),
+    0x12: (AddressFamily.UDP4, _IPV4),
+    0x21: (AddressFamily.TCP6, _IPV6),
+    0x22: (AddressFamily.UDP6, _IPV6),
+    0x31: (AddressFamily.UNIX_STREAM, _UNIX),
+    0x32: (AddressFamily.UNIX_DGRAM, _UNIX),
 }
 _DATAGRAM = 0x01  # added to the byte of a stream family, the byte of its datagram twin
 

@@ -18,7 +18,7 @@ from smartproxy.wire.verdict import Done, NeedMore, Verdict
 _TLS: Final = b"\x16\x03"
 
 
-class Kind(StrEnum):
+class SniffedProtocol(StrEnum):
     """What the first bytes look like."""
 
     TLS = "tls"
@@ -26,14 +26,14 @@ class Kind(StrEnum):
     RAW = "raw"
 
 
-def sniff(data: bytes | bytearray | memoryview) -> Verdict[Kind]:
+def sniff(data: bytes | bytearray | memoryview) -> Verdict[SniffedProtocol]:
     """The kind of a connection that begins with ``data``. Nothing is consumed, and nothing malformed."""
     begin = bytes(data[: len(_TLS)])
     if begin == _TLS:
-        return Done(Kind.TLS, 0)
+        return Done(SniffedProtocol.TLS, 0)
     if _TLS.startswith(begin):
         return NeedMore(len(begin) + 1)
     http = begins_request(data)
     if http is None:
         return NeedMore(len(data) + 1)
-    return Done(Kind.HTTP if http else Kind.RAW, 0)
+    return Done(SniffedProtocol.HTTP if http else SniffedProtocol.RAW, 0)

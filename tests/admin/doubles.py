@@ -10,14 +10,14 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
+from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import ConfigurationError
-from smartproxy.interfaces import IProxyControl
+from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.service import make_metrics
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.moment import Moment
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import (
     AdminPlan,
@@ -28,7 +28,7 @@ from smartproxy.model.plan import (
     RoutePlan,
     TargetPlan,
 )
-from smartproxy.model.tallies import Tallies
+from smartproxy.model.timestamps import Moment
 
 WEB = RoutePlan(
     "web",
@@ -43,11 +43,11 @@ MOMENT = Moment(1767323045.678, 100.0)
 @implementer(IProxyControl)
 class FakeControl:
     def __init__(self, *routes):
-        self.tallies = Tallies()
+        self.counters = Counters()
         self.clock = Clock()
         self.clock.advance(100.0)
-        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
-        self.metrics = make_metrics(MetricsPlan(), self.registry, self.tallies, self.clock)
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock)
+        self.metrics = make_metrics(MetricsPlan(), self.registry, self.counters, self.clock)
         self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
         self.draining = False

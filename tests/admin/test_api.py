@@ -8,11 +8,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smartproxy.interfaces import IProxyControl
+from smartproxy.admin.control import IProxyControl
 from smartproxy.model.address import Endpoint
-from smartproxy.model.facts import Protocol
-from smartproxy.model.outcome import CloseReason, RejectReason, Relay, State
-from smartproxy.model.record import TlsFacts
+from smartproxy.model.facts import ApplicationProtocol, TlsFacts
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
@@ -40,8 +39,8 @@ class ConnectionsTests(SynchronousTestCase):
     def test_a_connection_is_shown_with_every_key_of_the_contract(self):
         control = FakeControl()
         record = control.connect(at=90.0, received=11, sent=22)
-        record.state, record.relay, record.keep_alive = State.RELAYING, Relay.SPLICE, True
-        record.protocol, record.sni, record.proxy_version = Protocol.TLS, "a.example.com", 2
+        record.state, record.relay, record.keep_alive = ConnectionState.RELAYING, RelayKind.SPLICE, True
+        record.protocol, record.sni, record.proxy_version = ApplicationProtocol.TLS, "a.example.com", 2
         record.target = Endpoint("2001:db8::1", 9000)
         record.secured = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, "robot")
         self.assertEqual(
@@ -117,7 +116,7 @@ class ConnectionsTests(SynchronousTestCase):
         answer = Listener(control).ask("DELETE", "/api/v1/connections/1")
         self.assertEqual((answer.status, list(control.registry.live)), (200, [2]))
         control.settle()
-        self.assertEqual(control.tallies.routes["web"].closed, {CloseReason.ADMIN: 1})
+        self.assertEqual(control.counters.routes["web"].closed, {CloseReason.ADMIN: 1})
 
     def test_delete_of_none_is_404(self):
         for item in ("7", "x", "-1", "%31", "+1", "9" * 5000):
@@ -131,8 +130,8 @@ class MetricsTests(SynchronousTestCase):
         control.registry.close(control.connect(received=100, sent=1), CloseReason.NORMAL, 95.0)
         control.settle()
         control.connect(received=10, sent=2)
-        control.tallies.reject(RejectReason.NO_ROUTE)
-        control.tallies.proxy_header("2", "ok")
+        control.counters.reject(RejectReason.NO_ROUTE)
+        control.counters.proxy_header("2", "ok")
         shown = Listener(control).get("/api/v1/metrics").json()
         self.assertEqual(
             shown["connections"],
@@ -175,7 +174,7 @@ class MetricsTests(SynchronousTestCase):
     def test_a_long_scrape_pauses_and_is_whole(self):
         control = FakeControl()
         for number in range(5000):
-            control.tallies.route(f"route-{number}")
+            control.counters.route(f"route-{number}")
         listener = Listener(control)
         transport = listener.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertEqual(transport.value(), b"")
@@ -286,7 +285,7 @@ class RoutesTests(SynchronousTestCase):
         control = FakeControl()
         (shown,) = Listener(control).get("/api/v1/routes").json()["routes"]
         self.assertEqual(shown["connections"], {"active": 0, "total": 0})
-        self.assertEqual(control.tallies.routes, {})
+        self.assertEqual(control.counters.routes, {})
 
     def test_put_takes_a_list_or_an_object_with_one(self):
         for body in (b'[{"name": "a"}]', b'{"routes": [{"name": "a"}]}'):

@@ -16,8 +16,8 @@ from twisted.web.client import Agent, ResponseFailed
 from twisted.web.resource import Resource
 
 from smartproxy.cli import admin_client, remote
+from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
 from smartproxy.model.plan import AdminPlan
-from smartproxy.model.shown import ShownCertificate, ShownStaple
 from tests.admin.doubles import FakeControl, Listener
 
 
@@ -215,12 +215,14 @@ class NoAnswerTests(RemoteCase):
 class AgentTests(SynchronousTestCase):
     def test_a_unix_socket_is_what_is_connected_to(self):
         reactor = MemoryReactorClock()
-        admin = admin_client.Admin("unix:/run/smartproxy.sock", None)
+        admin = admin_client.AdminClient("unix:/run/smartproxy.sock", None)
         asked = Deferred.fromCoroutine(admin_client.ask(reactor, admin, "GET", "/healthz"))
         self.assertEqual(reactor.unixClients[0][0], "/run/smartproxy.sock")
         reactor.advance(admin_client.PATIENCE)
         self.failureResultOf(asked, admin_client.UnansweredError)
 
     def test_a_url_keeps_its_path_and_loses_its_last_slash(self):
-        self.assertEqual(admin_client.Admin("http://h:1/x/", None).base, "http://h:1/x")
-        self.assertIsInstance(admin_client.make_agent(Clock(), admin_client.Admin("http://h", None)), Agent)
+        self.assertEqual(admin_client.AdminClient("http://h:1/x/", None).base, "http://h:1/x")
+        self.assertIsInstance(
+            admin_client.make_agent(Clock(), admin_client.AdminClient("http://h", None)), Agent
+        )

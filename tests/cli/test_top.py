@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from smartproxy.cli.admin_client import UnansweredError
 from smartproxy.cli.board import Board, look
-from smartproxy.cli.top import Keys, Watch, top
+from smartproxy.cli.top import Keys, TopView, top
 from tests.cli.test_board import METRICS, ROUTES, STATUS
 from tests.cli.test_remote import FailingAgent, RemoteCase
 
@@ -66,7 +66,7 @@ class WatchTests(SynchronousTestCase):
         self.answer = look(STATUS, METRICS, ROUTES)
         self.looks = 0
         self.pictures = 0
-        self.watch = Watch(self.clock, self.look, self.board, self.draw)
+        self.watch = TopView(self.clock, self.look, self.board, self.draw)
         self.ended = self.watch.start(2.0)
 
     def look(self):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 
 from smartproxy.connections.registry import Registry
+from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.outcome import State
+from smartproxy.model.outcome import ConnectionState
 from smartproxy.model.plan import CleanupPlan
-from smartproxy.model.tallies import Tallies
 
 
 class House:
@@ -20,8 +20,8 @@ class House:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
-        self.tallies = Tallies()
-        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
+        self.counters = Counters()
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock)
         self.ends: list[tuple[int, object]] = []
 
     def linked(self, *, gone=(False, False), received=0, sent=0, tls=False, stuck_detection=True):
@@ -30,7 +30,7 @@ class House:
         record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), now))
         self.registry.identify(record, record.peer)
         self.registry.assign(record, "web")
-        record.state = State.RELAYING
+        record.state = ConnectionState.RELAYING
         record.tls = tls
         record.stuck_detection = stuck_detection
         record.gone = lambda: gone

@@ -6,11 +6,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import UNROUTED, Registry
+from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import CleanupPlan
-from smartproxy.model.tallies import Tallies
 
 PEER = Endpoint("198.51.100.9", 5000)
 CLIENT = Endpoint("192.0.2.1", 4000)
@@ -18,9 +18,9 @@ CLIENT = Endpoint("192.0.2.1", 4000)
 
 class RegistryTests(SynchronousTestCase):
     def setUp(self):
-        self.tallies = Tallies()
+        self.counters = Counters()
         self.clock = Clock()
-        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock)
 
     def open(self):
         return self.registry.open(Accepted(":443", 443, PEER, 10.0))
@@ -28,13 +28,15 @@ class RegistryTests(SynchronousTestCase):
     def assert_empty(self):
         registry = self.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route, registry.active), ({}, {}, {}, 0))
-        self.assertEqual({tally.active for tally in self.tallies.routes.values()} | {0}, {0})
+        self.assertEqual({tally.active for tally in self.counters.routes.values()} | {0}, {0})
 
     def test_a_new_one_has_a_number_of_its_own(self):
         records = [self.open() for _ in range(3)]
         self.assertEqual([record.id for record in records], [1, 2, 3])
         self.assertEqual((self.registry.active, self.registry.opened), (3, 3))
-        self.assertEqual((records[0].state, records[0].client, records[0].peer), (State.ACCEPTED, PEER, PEER))
+        self.assertEqual(
+            (records[0].state, records[0].client, records[0].peer), (ConnectionState.ACCEPTED, PEER, PEER)
+        )
 
     def test_numbers_are_never_given_again(self):
         self.registry.close(self.open(), None, 11.0)
@@ -66,7 +68,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertFalse(self.registry.close(record, CloseReason.ERROR, 12.0))
         self.registry.ended.empty()
         self.assertEqual((self.registry.by_ip, self.registry.by_route), ({CLIENT.host: 1}, {"web": 1}))
-        self.assertEqual(self.tallies.route("web").closed, {CloseReason.NORMAL: 1})
+        self.assertEqual(self.counters.route("web").closed, {CloseReason.NORMAL: 1})
         self.assertEqual(self.registry.closed_received, 10)
 
     def test_what_it_carried_goes_to_its_route_and_to_the_totals(self):
@@ -76,12 +78,12 @@ class RegistryTests(SynchronousTestCase):
         record.moved_out(20, 11.5)
         self.registry.close(record, CloseReason.INACTIVITY, 14.0)
         self.registry.ended.empty()
-        tally = self.tallies.route("web")
+        tally = self.counters.route("web")
         self.assertEqual((tally.received, tally.sent, tally.opened, tally.active), (10, 20, 1, 0))
         self.assertEqual((self.registry.closed_received, self.registry.closed_sent), (10, 20))
         self.assertEqual(tally.closed, {CloseReason.INACTIVITY: 1})
         self.assertEqual(tally.duration_seconds.total, 4.0)
-        self.assertEqual(record.state, State.CLOSING)
+        self.assertEqual(record.state, ConnectionState.CLOSING)
 
     def test_its_places_are_given_back_at_once_and_its_books_closed_with_the_next_batch(self):
         """Until then its bytes are in no total, and so it is still to be asked for them."""
@@ -94,7 +96,7 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual((self.registry.closed_received, list(self.registry.unsettled())), (0, [record]))
         self.clock.advance(0.1)
         self.assertEqual((self.registry.closed_received, list(self.registry.unsettled())), (10, []))
-        self.assertEqual(self.tallies.route("web").closed, {CloseReason.NORMAL: 1})
+        self.assertEqual(self.counters.route("web").closed, {CloseReason.NORMAL: 1})
 
     def test_each_byte_stands_in_one_place_only_while_a_batch_is_put_away(self):
         totals = []
@@ -114,13 +116,13 @@ class RegistryTests(SynchronousTestCase):
         record = self.open()
         self.registry.assign(record, "web")
         self.registry.close(record, None, 11.0)
-        self.assertEqual(self.tallies.route("web").closed, {})
-        self.assertEqual(sum(self.tallies.route("web").duration_seconds.counts), 0)
+        self.assertEqual(self.counters.route("web").closed, {})
+        self.assertEqual(sum(self.counters.route("web").duration_seconds.counts), 0)
 
     def test_one_that_left_before_it_had_a_route_stands_under_none(self):
         self.registry.close(self.open(), CloseReason.CLIENT_RESET, 11.0)
         self.registry.ended.empty()
-        self.assertEqual(self.tallies.route(UNROUTED).closed, {CloseReason.CLIENT_RESET: 1})
+        self.assertEqual(self.counters.route(UNROUTED).closed, {CloseReason.CLIENT_RESET: 1})
 
     def test_empty_is_told_when_the_last_has_gone(self):
         records = [self.open(), self.open()]

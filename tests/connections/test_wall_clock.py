@@ -57,7 +57,7 @@ class WallClockTests(SynchronousTestCase):
         self.deadlines.start()
         timeouts = ConnectionTimeouts(self.deadlines, clock.seconds, lambda: 0.0)
         timeouts.watch(self.record, ROUTE)
-        self.sweep = ZombieSweep(ZombiePlan(), self.house.registry, self.house.tallies, clock)
+        self.sweep = ZombieSweep(ZombiePlan(), self.house.registry, self.house.counters, clock)
         self.sweep.start()
         self.addCleanup(self.sweep.stop)
         self.addCleanup(self.deadlines.stop)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections import zombies
 from smartproxy.connections.zombies import ZombieSweep
-from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import ZombiePlan
 from tests.connections.made import House, turn
 
@@ -26,7 +26,7 @@ class ZombieTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def sweeping(self, plan):
-        sweep = ZombieSweep(plan, self.house.registry, self.house.tallies, self.clock)
+        sweep = ZombieSweep(plan, self.house.registry, self.house.counters, self.clock)
         sweep.start()
         self.addCleanup(sweep.stop)
         return sweep
@@ -40,7 +40,7 @@ class ZombieTests(SynchronousTestCase):
             self.clock.advance(1)
 
     def found(self):
-        kinds = self.house.tallies.zombies
+        kinds = self.house.counters.zombies
         return kinds["full"], kinds["half"], kinds["stuck"]
 
     def test_every_ten_seconds(self):
@@ -77,7 +77,7 @@ class ZombieTests(SynchronousTestCase):
         self.pass_time(12)
         registry = self.house.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
-        self.assertEqual(self.house.tallies.route("web").closed, {FULL: 1})
+        self.assertEqual(self.house.counters.route("web").closed, {FULL: 1})
         self.assertEqual(registry.closed_received, 5)
         self.assertFalse(registry.close(record, CloseReason.NORMAL, self.clock.seconds()))
 
@@ -194,7 +194,7 @@ class ZombieTests(SynchronousTestCase):
         self.assertEqual(self.house.ends, [])
 
     def test_one_that_is_not_linked_is_not_stuck(self):
-        self.house.linked(received=100).state = State.CONNECTING
+        self.house.linked(received=100).state = ConnectionState.CONNECTING
         self.pass_time(1000)
         self.assertEqual(self.house.ends, [])
 

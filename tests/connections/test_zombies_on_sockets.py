@@ -11,7 +11,7 @@ from smartproxy.connections.zombies import ZombieSweep
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.outcome import CloseReason, State
+from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Treatment, ZombiePlan
 from tests.connections.made import House
 from tests.relays.worlds import SocketWorld, SpliceWorld
@@ -42,14 +42,14 @@ class Relayed:
         registry.identify(self.record, self.record.peer)
         registry.assign(self.record, "web")
         timeouts.watch(self.record, route)
-        self.record.state = State.RELAYING
+        self.record.state = ConnectionState.RELAYING
         self.record.stuck_detection = route.keep_alive.treatment is not Treatment.IMMORTAL
         self.world.link()
         self.record.gone, self.record.end = self.world.relay.gone, self.world.relay.abort
         self.world.relay.done.addCallback(
             lambda _: registry.close(self.record, self.world.outcome[0], self.clock.seconds())
         )
-        sweep = ZombieSweep(ZombiePlan(), registry, self.house.tallies, self.clock)
+        sweep = ZombieSweep(ZombiePlan(), registry, self.house.counters, self.clock)
         sweep.start()
         self.addCleanup(sweep.stop)
 
@@ -67,8 +67,8 @@ class Relayed:
         """With its books closed once, for this reason, and nothing left of it."""
         self.house.registry.ended.empty()
         self.assertEqual(self.house.registry.live, {})
-        self.assertEqual(self.house.tallies.route("web").closed, {reason: 1})
-        self.assertEqual(self.house.tallies.zombies, {"full": 0, "half": 0, "stuck": 0} | zombies)
+        self.assertEqual(self.house.counters.route("web").closed, {reason: 1})
+        self.assertEqual(self.house.counters.zombies, {"full": 0, "half": 0, "stuck": 0} | zombies)
         self.assertEqual(len(self.deadlines), 0)
         self.world.assert_nothing_is_left(self)
 

@@ -17,7 +17,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.happened = []
 
     def after(self, seconds, name=None):
-        return self.deadlines.after(seconds, lambda: self.happened.append(name or seconds))
+        return self.deadlines.call_later(seconds, lambda: self.happened.append(name or seconds))
 
     def pass_time(self, seconds):
         for _ in range(round(seconds / TICK)):
@@ -28,7 +28,9 @@ class DeadlinesTests(SynchronousTestCase):
             clock, happened = Clock(), []
             deadlines = Deadlines(clock)
             deadlines.start()
-            deadlines.after(seconds, lambda happened=happened, clock=clock: happened.append(clock.seconds()))
+            deadlines.call_later(
+                seconds, lambda happened=happened, clock=clock: happened.append(clock.seconds())
+            )
             while not happened:
                 clock.advance(0.01)
                 self.assertLess(clock.seconds(), seconds + TICK + 0.02)
@@ -56,14 +58,14 @@ class DeadlinesTests(SynchronousTestCase):
     def test_a_dropped_one_never_happens(self):
         deadline = self.after(1)
         self.after(1, "other")
-        deadline.drop()
-        deadline.drop()
+        deadline.cancel()
+        deadline.cancel()
         self.pass_time(2)
         self.assertEqual(self.happened, ["other"])
-        deadline.drop()
+        deadline.cancel()
 
     def test_one_may_drop_another_that_is_due_in_the_same_sweep(self):
-        self.deadlines.after(1, lambda: second.drop())  # noqa: PLW0108 - it is set only below
+        self.deadlines.call_later(1, lambda: second.cancel())  # noqa: PLW0108 - it is set only below
         second = self.after(1, "second")
         self.pass_time(2)
         self.assertEqual(self.happened, [])
@@ -72,9 +74,9 @@ class DeadlinesTests(SynchronousTestCase):
         def again():
             self.happened.append(self.clock.seconds())
             if len(self.happened) < 3:
-                self.deadlines.after(1, again)
+                self.deadlines.call_later(1, again)
 
-        self.deadlines.after(1, again)
+        self.deadlines.call_later(1, again)
         self.pass_time(5)
         self.assertEqual(len(self.happened), 3)
 
@@ -82,7 +84,7 @@ class DeadlinesTests(SynchronousTestCase):
         def fail():
             raise ZeroDivisionError
 
-        self.deadlines.after(1, fail)
+        self.deadlines.call_later(1, fail)
         self.after(1, "behind it")
         self.after(2)
         self.pass_time(3)
@@ -92,19 +94,19 @@ class DeadlinesTests(SynchronousTestCase):
     def test_a_moment_that_nobody_waits_for_is_forgotten(self):
         later = [self.after(86400 + number) for number in range(100)]
         for deadline in later[:50]:
-            deadline.drop()
+            deadline.cancel()
         self.after(50)
         self.pass_time(1)
         self.assertEqual((len(self.deadlines._slots), len(self.deadlines._fresh)), (51, 0))
         for deadline in later[50:]:
-            deadline.drop()
+            deadline.cancel()
         self.assertEqual((len(self.deadlines._slots), len(self.deadlines)), (1, 1))
 
     def test_a_dropped_one_takes_nobody_with_it_that_was_set_for_its_moment_later(self):
         first = self.after(1, "first")
-        first.drop()
+        first.cancel()
         self.after(1, "second")
-        first.drop()
+        first.cancel()
         self.pass_time(2)
         self.assertEqual(self.happened, ["second"])
 
@@ -139,7 +141,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines.sweep()
         self.assertEqual(len(self.happened), 100)
         self.assertEqual(len(self.deadlines), 900)
-        deadlines[500].drop()
+        deadlines[500].cancel()
         turns = 1
         while len(self.deadlines):
             self.turn()
@@ -189,7 +191,7 @@ class DeadlinesTests(SynchronousTestCase):
 
     def test_stopped_by_one_of_them_the_others_do_not_happen(self):
         """A proxy's last connection may end at its deadline, and the proxy with it."""
-        self.deadlines.after(1, self.deadlines.stop)
+        self.deadlines.call_later(1, self.deadlines.stop)
         self.after(1, "behind it")
         self.after(0.5, "before")
         self.pass_time(2)
@@ -197,7 +199,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_sweep_that_a_stop_interrupts_does_not_fail(self):
-        self.deadlines.after(1, self.deadlines.stop)
+        self.deadlines.call_later(1, self.deadlines.stop)
         self.clock.rightNow = 1.0
         self.deadlines.sweep()
         self.assertEqual(len(self.deadlines), 0)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import Refused
-from smartproxy.flow.side import HOLD, Ended, Expired, Side
+from smartproxy.flow.side import HOLD, DeadlineExpired, PeerClosed, Side
 from tests.pipes import Nature, connection
 
 
@@ -58,60 +58,60 @@ class SideTests(SynchronousTestCase):
     def test_it_holds_what_comes_and_a_look_takes_nothing_away(self):
         self.say(b"one ")
         self.say(b"two")
-        self.assertEqual(self.side.held, b"one two")
-        self.assertEqual(self.side.take(4), b"one ")
-        self.assertEqual((self.side.take(), self.side.held), (b"two", b""))
+        self.assertEqual(self.side.buffered, b"one two")
+        self.assertEqual(self.side.consume(4), b"one ")
+        self.assertEqual((self.side.consume(), self.side.buffered), (b"two", b""))
 
     def test_it_holds_only_so_much(self):
         self.say(bytes(4 * HOLD))
-        self.assertGreaterEqual(len(self.side.held), HOLD)
-        self.assertLess(len(self.side.held), HOLD + 64 * 1024)
+        self.assertGreaterEqual(len(self.side.buffered), HOLD)
+        self.assertLess(len(self.side.buffered), HOLD + 64 * 1024)
         self.assertFalse(self.transport.reading)
 
     def test_it_reads_on_for_who_took_something_and_wants_more(self):
         """A PROXY header and what follows it may fill it up together."""
         self.say(bytes(4 * HOLD))
-        self.side.take(HOLD)
-        waiting = self.side.more(HOLD)
+        self.side.consume(HOLD)
+        waiting = self.side.wait_for(HOLD)
         self.clock.advance(0)
         self.successResultOf(waiting)
-        self.assertGreaterEqual(len(self.side.held), HOLD)
+        self.assertGreaterEqual(len(self.side.buffered), HOLD)
 
     def test_more_than_may_be_held_is_refused(self):
-        self.failureResultOf(self.side.more(HOLD + 1), Refused)
+        self.failureResultOf(self.side.wait_for(HOLD + 1), Refused)
 
     def test_more_waits_for_so_many_bytes(self):
-        waiting = self.side.more(3)
+        waiting = self.side.wait_for(3)
         self.say(b"12")
         self.assertNoResult(waiting)
         self.say(b"3")
         self.assertIsNone(self.successResultOf(waiting))
 
     def test_more_fails_when_the_peer_has_ended(self):
-        waiting = self.side.more(3)
+        waiting = self.side.wait_for(3)
         self.far.fin()
         self.clock.advance(0)
-        self.failureResultOf(waiting, Ended)
-        self.failureResultOf(self.side.more(3), Ended)
+        self.failureResultOf(waiting, PeerClosed)
+        self.failureResultOf(self.side.wait_for(3), PeerClosed)
 
     def test_more_fails_when_it_expires(self):
-        waiting = self.side.more(3)
+        waiting = self.side.wait_for(3)
         self.side.expire()
-        self.failureResultOf(waiting, Expired)
+        self.failureResultOf(waiting, DeadlineExpired)
         self.side.expire()
 
     def test_expiring_harms_nobody_who_does_not_wait(self):
         self.side.expire()
-        waiting = self.side.more(1)
+        waiting = self.side.wait_for(1)
         self.say(b"x")
         self.successResultOf(waiting)
 
     def test_who_waits_may_give_up(self):
-        waiting = self.side.more(3)
+        waiting = self.side.wait_for(3)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         self.say(b"123")
-        self.assertEqual(self.side.held, b"123")
+        self.assertEqual(self.side.buffered, b"123")
 
     def test_an_end_while_nobody_waits_is_for_the_subclass(self):
         self.far.fin()
@@ -125,12 +125,12 @@ class SideTests(SynchronousTestCase):
 
     def test_linked_everything_goes_to_the_taker(self):
         self.say(b"held")
-        taker = Took()
-        self.side.link(taker)
+        receiver = Took()
+        self.side.attach(receiver)
         self.say(b"passed on")
         self.far.fin()
         self.clock.advance(0)
         self.transport.loseConnection()
         self.clock.advance(0)
-        self.assertEqual(taker.told, [b"passed on", "ended", ConnectionDone])
-        self.assertEqual((self.side.take(), self.side.told), (b"held", []))
+        self.assertEqual(receiver.told, [b"passed on", "ended", ConnectionDone])
+        self.assertEqual((self.side.consume(), self.side.told), (b"held", []))

@@ -131,9 +131,9 @@ class ByHand:
 
     def start_tls(self, context, name):
         """Ask for TLS, and begin it. What was said so far is no part of what is counted."""
-        self.sock.sendall(postgres.build(postgres.Request.SSL))
+        self.sock.sendall(postgres.build(postgres.EncryptionRequest.SSL))
         answer = self.sock.recv(2)
-        assert answer == postgres.build_answer(postgres.Answer.WILLING), answer
+        assert answer == postgres.build_answer(postgres.EncryptionAnswer.WILLING), answer
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
 
     def start(self):

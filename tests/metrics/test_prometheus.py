@@ -20,7 +20,7 @@ UNFORTUNATE = 'a"b\\c\nd\x1be %s %% ü'
 
 
 def page(control, accept=""):
-    pieces, _ = exposition(control.registry, control.tallies, accept)
+    pieces, _ = exposition(control.registry, control.counters, accept)
     return b"".join(pieces).decode()
 
 
@@ -42,18 +42,18 @@ def busy():
     for route, reason in (("web", CloseReason.NORMAL), ("mail", CloseReason.CLIENT_RESET)):
         control.registry.close(control.connect(route=route, received=3, at=99.5), reason, 100.0)
     control.registry.ended.empty()
-    control.tallies.route("web").dial_seconds.observe(0.125)
-    control.tallies.route(UNFORTUNATE).dial_seconds.observe(40.0)
-    control.tallies.reject(RejectReason.NO_ROUTE)
-    control.tallies.proxy_header("2", "ok")
-    control.tallies.unlogged = 4
+    control.counters.route("web").dial_seconds.observe(0.125)
+    control.counters.route(UNFORTUNATE).dial_seconds.observe(40.0)
+    control.counters.reject(RejectReason.NO_ROUTE)
+    control.counters.proxy_header("2", "ok")
+    control.counters.unlogged = 4
     return control
 
 
 class FormatTests(SynchronousTestCase):
     def _library(self, control, writer):
         """Our metrics as the library writes them; it writes every number as a fraction."""
-        return writer.generate_latest(Collector(control.registry, control.tallies)).decode()
+        return writer.generate_latest(Collector(control.registry, control.counters)).decode()
 
     def _ours(self, control, accept=""):
         return re.sub(r" (\d+)$", r" \1.0", page(control, accept), flags=re.MULTILINE)
@@ -76,8 +76,8 @@ class FormatTests(SynchronousTestCase):
     def test_many_routes_come_in_pieces_and_none_is_lost(self):
         control = FakeControl()
         for number in range(2500):
-            control.tallies.route(f"r{number}").duration_seconds.observe(0.5)
-        pieces, _ = exposition(control.registry, control.tallies)
+            control.counters.route(f"r{number}").duration_seconds.observe(0.5)
+        pieces, _ = exposition(control.registry, control.counters)
         self.assertGreater(sum(1 for piece in pieces if len(piece) > 10_000), 25)
         seen = scrape(control)
         self.assertEqual(
@@ -88,12 +88,12 @@ class FormatTests(SynchronousTestCase):
         control = FakeControl()
         for number in range(1500):
             for reason in (CloseReason.NORMAL, CloseReason.ADMIN, CloseReason.ERROR):
-                control.tallies.route(f"r{number}").close(reason)
+                control.counters.route(f"r{number}").close(reason)
         body = b""
-        for number, piece in enumerate(exposition(control.registry, control.tallies)[0]):
+        for number, piece in enumerate(exposition(control.registry, control.counters)[0]):
             body += piece
             control.connect(route=f"new{number}")
-            for tally in control.tallies.routes.values():
+            for tally in control.counters.routes.values():
                 tally.close(list(CloseReason)[number % 13])
         self.assertGreater(number, 10)
         self.assertTrue(list(parse_text(body.decode())))
@@ -142,8 +142,8 @@ class NamesTests(SynchronousTestCase):
 
     def test_handshakes_are_counted_by_result_and_version_and_measured_without_a_label(self):
         control = FakeControl()
-        control.tallies.handshake(0.004, "TLSv1.3", resumed=True)
-        control.tallies.no_handshake("not_tls")
+        control.counters.handshake(0.004, "TLSv1.3", resumed=True)
+        control.counters.no_handshake("not_tls")
         told = scrape(control)
         self.assertEqual(told["smartproxy_tls_handshakes_total", ("ok", "TLSv1.3")], 1)
         self.assertEqual(told["smartproxy_tls_handshakes_total", ("not_tls", "none")], 1)
@@ -153,7 +153,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_answers_of_ocsp_responders_are_counted_by_result(self):
         control = FakeControl()
-        control.tallies.ocsp_responses["good"] += 1
+        control.counters.ocsp_responses["good"] += 1
         told = scrape(control)
         counts = {labels: value for (name, labels), value in told.items() if "ocsp" in name}
         self.assertEqual(
@@ -198,8 +198,8 @@ class NamesTests(SynchronousTestCase):
 
     def test_refusals_and_headers_start_at_zero_and_count(self):
         control = FakeControl()
-        control.tallies.reject(RejectReason.DRAINING)
-        control.tallies.proxy_header("1", "invalid")
+        control.counters.reject(RejectReason.DRAINING)
+        control.counters.proxy_header("1", "invalid")
         seen = scrape(control)
         self.assertEqual(seen["smartproxy_connections_rejected_total", ("draining",)], 1)
         self.assertEqual(seen["smartproxy_connections_rejected_total", ("no_route",)], 0)
@@ -208,7 +208,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_a_histogram_is_cumulative_and_appears_with_its_first_observation(self):
         control = FakeControl()
-        dial = control.tallies.route("web").dial_seconds
+        dial = control.counters.route("web").dial_seconds
         name = "smartproxy_upstream_dial_seconds"
         self.assertNotIn((f"{name}_count", ("web",)), scrape(control))
         for seconds in (0.0005, 0.02, 45.0):
@@ -231,7 +231,7 @@ class NegotiationTests(SynchronousTestCase):
     def test_strange_accept_headers_get_text_and_are_not_repeated(self):
         control = FakeControl()
         for accept in ("", "*/*", ";;;,,=", "text/plain; version=\x1b", "application/json"):
-            self.assertIn("version=0.0.4", exposition(control.registry, control.tallies, accept)[1])
+            self.assertIn("version=0.0.4", exposition(control.registry, control.counters, accept)[1])
         offer = "text/plain, Application/OpenMetrics-Text; version=9.9.9; escaping=evil"
-        content_type = exposition(control.registry, control.tallies, offer)[1]
+        content_type = exposition(control.registry, control.counters, offer)[1]
         self.assertEqual(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8")

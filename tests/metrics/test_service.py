@@ -8,14 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.connections.registry import Registry
-from smartproxy.interfaces import IMetrics
+from smartproxy.metrics.counters import Counters
+from smartproxy.metrics.interfaces import IMetrics
 from smartproxy.metrics.service import Metrics, NoMetrics, make_metrics
 from smartproxy.metrics.throughput import Rate
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.plan import CleanupPlan, MetricsPlan
-from smartproxy.model.tallies import Tallies
 
 
 class MetricsCase(SynchronousTestCase):
@@ -23,9 +23,9 @@ class MetricsCase(SynchronousTestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.tallies = Tallies()
-        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
-        self.metrics = make_metrics(self.plan, self.registry, self.tallies, self.clock)
+        self.counters = Counters()
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock)
+        self.metrics = make_metrics(self.plan, self.registry, self.counters, self.clock)
         self.metrics.startService()
 
     def connect(self, client="192.0.2.1", route="web"):
@@ -43,13 +43,13 @@ class MetricsCase(SynchronousTestCase):
 
 class BothTests(MetricsCase):
     def test_both_keep_the_interfaces(self):
-        for metrics in (self.metrics, make_metrics(None, self.registry, self.tallies, self.clock)):
+        for metrics in (self.metrics, make_metrics(None, self.registry, self.counters, self.clock)):
             verifyObject(IMetrics, metrics)
             verifyObject(IService, metrics)
 
     def test_the_configuration_chooses(self):
         self.assertIsInstance(self.metrics, Metrics)
-        self.assertIsInstance(make_metrics(None, self.registry, self.tallies, self.clock), NoMetrics)
+        self.assertIsInstance(make_metrics(None, self.registry, self.counters, self.clock), NoMetrics)
 
 
 class CountedTests(MetricsCase):
@@ -94,8 +94,8 @@ class CountedTests(MetricsCase):
 
     def test_ends_refusals_zombies_and_the_clean_up(self):
         self.close(self.connect(), CloseReason.CLIENT_RESET)
-        self.tallies.reject(RejectReason.NO_ROUTE)
-        self.tallies.zombie("half")
+        self.counters.reject(RejectReason.NO_ROUTE)
+        self.counters.zombie("half")
         self.registry.close(self.connect(), CloseReason.NORMAL, 1.0)
         self.assertEqual(self.metrics.closed()[CloseReason.CLIENT_RESET], 1)
         self.assertEqual(self.metrics.rejected()[RejectReason.NO_ROUTE], 1)

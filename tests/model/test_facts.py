@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.address import Endpoint, endpoint, is_address, normalised, unmapped
-from smartproxy.model.facts import Accepted, Announced, Detected, Protocol
-from smartproxy.model.outcome import CloseReason, RejectReason, State
+from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 from smartproxy.model.plan import MatchPlan
 from smartproxy.model.record import ConnectionRecord, Meter
 from smartproxy.wire.client_hello import ClientHello
@@ -26,8 +26,10 @@ class FactsTests(SynchronousTestCase):
     def test_the_domain_is_what_the_client_asks_for(self):
         announced = Announced(ACCEPTED, Endpoint("192.0.2.1", 1))
         self.assertIsNone(Detected(announced).domain)
-        tls = Detected(announced, Protocol.TLS, hello=ClientHello(server_name="a.example"))
-        http = Detected(announced, Protocol.HTTP, request=RequestHead("GET", "/", "/", "b.example"))
+        tls = Detected(announced, ApplicationProtocol.TLS, hello=ClientHello(server_name="a.example"))
+        http = Detected(
+            announced, ApplicationProtocol.HTTP, request=RequestHead("GET", "/", "/", "b.example")
+        )
         self.assertEqual((tls.domain, http.domain), ("a.example", "b.example"))
         self.assertEqual((tls.port, tls.client_ip), (443, "192.0.2.1"))
 
@@ -112,7 +114,8 @@ class RecordTests(SynchronousTestCase):
     def test_it_begins_as_its_peers(self):
         record = ConnectionRecord(7, ACCEPTED)
         self.assertEqual(
-            (record.id, record.client, record.listener, record.state), (7, PEER, ":443", State.ACCEPTED)
+            (record.id, record.client, record.listener, record.state),
+            (7, PEER, ":443", ConnectionState.ACCEPTED),
         )
         self.assertEqual((record.opened_at, record.last_activity_at, record.identified), (10.0, 10.0, False))
         self.assertIsNone(record.end(CloseReason.ADMIN))

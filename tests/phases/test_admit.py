@@ -7,14 +7,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import Refused
+from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
-from smartproxy.model.facts import Protocol as Spoken
+from smartproxy.model.facts import ApplicationProtocol as Spoken
 from smartproxy.model.facts import Routed
-from smartproxy.model.outcome import RejectReason, State
+from smartproxy.model.outcome import ConnectionState, RejectReason
 from smartproxy.model.plan import ActionKind, CleanupPlan, KeepAlive, ProxyPlan, Treatment
-from smartproxy.model.tallies import Tallies
 from smartproxy.phases.admit import Admit
-from smartproxy.phases.route import Route
+from smartproxy.phases.route import ChooseRoute
 from smartproxy.security.limits import Admission, RateLimit
 from smartproxy.wire.proxy_header import ProxyHeader
 from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
@@ -22,7 +22,7 @@ from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
 
 class AdmitTests(SynchronousTestCase):
     def admit(self, *, rate=0, draining=False, **plan):
-        self.registry = Registry(Tallies(), CleanupPlan(), Clock())
+        self.registry = Registry(Counters(), CleanupPlan(), Clock())
         limit = RateLimit(rate, lambda: 0.0) if rate else None
         admission = Admission(ProxyPlan((), **plan), self.registry, limit)
         return Admit(admission, self.registry, lambda: draining)
@@ -62,7 +62,9 @@ class AdmitTests(SynchronousTestCase):
         """F47: behind one proxy there are many clients."""
         admit = self.admit(max_connections_per_ip=1)
         for number in range(3):
-            self.assertEqual(self.come(admit, Endpoint(f"192.0.2.{number}", 1)).state, State.DETECTING)
+            self.assertEqual(
+                self.come(admit, Endpoint(f"192.0.2.{number}", 1)).state, ConnectionState.DETECTING
+            )
         self.assertIs(self.come(admit, Endpoint("192.0.2.2", 2)), RejectReason.IP_LIMIT)
         self.assertNotIn(PEER.host, self.registry.by_ip)
 
@@ -81,7 +83,9 @@ class AdmitTests(SynchronousTestCase):
         admit = self.admit()
         record = self.registry.open(ACCEPTED)
         admit.client(record, announced(header=ProxyHeader(2)))
-        self.assertEqual((record.proxy_version, record.client, record.state), (2, CLIENT, State.DETECTING))
+        self.assertEqual(
+            (record.proxy_version, record.client, record.state), (2, CLIENT, ConnectionState.DETECTING)
+        )
 
     def test_the_lists_of_a_route(self):
         here, elsewhere = frozenset({CLIENT.host}), frozenset({"10.0.0.1"})
@@ -115,9 +119,9 @@ class AdmitTests(SynchronousTestCase):
             record = self.come(admit)
             admit.route(record, routed(keep_alive=KeepAlive(enabled=wanted)))
             self.assertEqual(
-                (record.route, record.keep_alive, record.state), ("web", wanted, State.CONNECTING)
+                (record.route, record.keep_alive, record.state), ("web", wanted, ConnectionState.CONNECTING)
             )
-            self.assertEqual(self.registry.tallies.route("web").active, 1)
+            self.assertEqual(self.registry.counters.route("web").active, 1)
 
     def test_the_record_says_whether_it_may_be_found_to_be_stuck(self):
         """An immortal one may not, and neither may one whose route says that its protocol never answers."""
@@ -160,8 +164,8 @@ class RouteTests(SynchronousTestCase):
 
         table = Table()
         detected = routed().detected
-        self.assertEqual(Route(table)(detected), Routed(detected, table.answer))
+        self.assertEqual(ChooseRoute(table)(detected), Routed(detected, table.answer))
         table.answer = None
         with self.assertRaises(Refused) as caught:
-            Route(table)(detected)
+            ChooseRoute(table)(detected)
         self.assertIs(caught.exception.reason, RejectReason.NO_ROUTE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import Refused
-from smartproxy.flow.side import Ended
-from smartproxy.model.facts import Protocol
+from smartproxy.flow.side import PeerClosed
+from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.start_tls import AnswerStartTls
@@ -15,7 +15,7 @@ from tests.phases.made import Client, announced
 
 REQUEST = b"GET /path HTTP/1.1\r\nHost: a.example\r\n\r\n"
 HELLO = client_hello.build("a.example")
-SSL, GSSENC = map(postgres.build, postgres.Request)
+SSL, GSSENC = map(postgres.build, postgres.EncryptionRequest)
 
 
 class DetectTests(SynchronousTestCase):
@@ -32,14 +32,14 @@ class DetectTests(SynchronousTestCase):
 
     def test_where_nobody_needs_it_nobody_waits(self):
         detected = self.successResultOf(self.detect(needed=False))
-        self.assertEqual((detected.protocol, detected.domain), (Protocol.UNSEEN, None))
+        self.assertEqual((detected.protocol, detected.domain), (ApplicationProtocol.UNSEEN, None))
         self.assertEqual(len(self.client.deadlines), 0)
 
     def test_what_it_sees_stays_where_it_is(self):
         for said, protocol, domain in (
-            (HELLO, Protocol.TLS, "a.example"),
-            (REQUEST, Protocol.HTTP, "a.example"),
-            (b"SSH-2.0-x\r\n", Protocol.RAW, None),
+            (HELLO, ApplicationProtocol.TLS, "a.example"),
+            (REQUEST, ApplicationProtocol.HTTP, "a.example"),
+            (b"SSH-2.0-x\r\n", ApplicationProtocol.RAW, None),
         ):
             for together in (True, False):
                 self.setUp()
@@ -48,7 +48,7 @@ class DetectTests(SynchronousTestCase):
                     self.client.say(piece)
                 detected = self.successResultOf(detecting)
                 self.assertEqual((detected.protocol, detected.domain), (protocol, domain))
-                self.assertEqual(self.client.side.held, said)
+                self.assertEqual(self.client.side.buffered, said)
                 self.assertEqual(len(self.client.deadlines), 0)
 
     def test_a_hello_over_several_records_with_the_name_cut(self):
@@ -72,7 +72,7 @@ class DetectTests(SynchronousTestCase):
         for _ in range(40):
             self.client.say(tls_record.wrap(tls_record.HANDSHAKE, bytes(16_000)))
         self.assert_refused(detecting, RejectReason.TLS_ERROR)
-        self.assertLess(len(self.client.side.held), 200_000)
+        self.assertLess(len(self.client.side.buffered), 200_000)
 
     def test_tls_that_is_none_is_refused(self):
         detecting = self.detect()
@@ -91,17 +91,17 @@ class DetectTests(SynchronousTestCase):
             detecting = self.detect()
             self.client.say(part)
             self.client.fin()
-            self.assertIs(self.successResultOf(detecting).protocol, Protocol.RAW)
+            self.assertIs(self.successResultOf(detecting).protocol, ApplicationProtocol.RAW)
 
     def test_a_request_that_is_none_is_raw(self):
         detecting = self.detect()
         self.client.say(b"GET /\r\nbroken\r\n\r\n")
-        self.assertIs(self.successResultOf(detecting).protocol, Protocol.RAW)
+        self.assertIs(self.successResultOf(detecting).protocol, ApplicationProtocol.RAW)
 
     def test_who_leaves_without_a_byte_has_left(self):
         detecting = self.detect()
         self.client.fin()
-        self.failureResultOf(detecting, Ended)
+        self.failureResultOf(detecting, PeerClosed)
         self.assertEqual(len(self.client.deadlines), 0)
 
     def test_silence_is_refused_when_the_time_is_over(self):
@@ -160,34 +160,38 @@ class StartTlsTests(SynchronousTestCase):
                 for at in range(0, len(HELLO), size):
                     self.say(HELLO[at : at + size])
                 detected = self.successResultOf(detecting)
-                self.assertEqual((detected.protocol, detected.domain), (Protocol.TLS, "a.example"))
+                self.assertEqual((detected.protocol, detected.domain), (ApplicationProtocol.TLS, "a.example"))
                 self.assertTrue(detected.start_tls)
-                self.assertEqual((self.client.side.held, self.client.far.received), (HELLO, answers))
+                self.assertEqual((self.client.side.buffered, self.client.far.received), (HELLO, answers))
                 self.assertEqual(len(self.client.deadlines), 0)
 
     def test_whoever_does_not_ask_is_seen_as_ever(self):
         cancel = bytes.fromhex("00000010 04d2162e 0000002a 01020304")
-        for said, protocol in ((HELLO, Protocol.TLS), (REQUEST, Protocol.HTTP), (cancel, Protocol.RAW)):
+        for said, protocol in (
+            (HELLO, ApplicationProtocol.TLS),
+            (REQUEST, ApplicationProtocol.HTTP),
+            (cancel, ApplicationProtocol.RAW),
+        ):
             self.setUp()
             detecting = self.detect()
             self.say(said)
             detected = self.successResultOf(detecting)
             self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
-            self.assertEqual((self.client.side.held, self.client.far.received), (said, b""))
+            self.assertEqual((self.client.side.buffered, self.client.far.received), (said, b""))
 
     def test_where_nothing_has_to_do_with_tls_the_question_is_payload(self):
         detecting = self.detect(answers=False)
         self.say(SSL)
         detected = self.successResultOf(detecting)
-        self.assertEqual((detected.protocol, detected.start_tls), (Protocol.RAW, False))
-        self.assertEqual((self.client.side.held, self.client.far.received), (SSL, b""))
+        self.assertEqual((detected.protocol, detected.start_tls), (ApplicationProtocol.RAW, False))
+        self.assertEqual((self.client.side.buffered, self.client.far.received), (SSL, b""))
 
     def test_behind_a_no_everything_is_looked_at(self):
         """So that nobody gets past the routes by asking for something that there is not."""
         for said, protocol in (
-            (HELLO, Protocol.TLS),
-            (REQUEST, Protocol.HTTP),
-            (b"\x00\x00\x00\x29", Protocol.RAW),
+            (HELLO, ApplicationProtocol.TLS),
+            (REQUEST, ApplicationProtocol.HTTP),
+            (b"\x00\x00\x00\x29", ApplicationProtocol.RAW),
         ):
             self.setUp()
             detecting = self.detect()
@@ -195,7 +199,7 @@ class StartTlsTests(SynchronousTestCase):
             self.say(said)
             detected = self.successResultOf(detecting)
             self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
-            self.assertEqual(self.client.side.held, said)
+            self.assertEqual(self.client.side.buffered, said)
 
     def test_behind_a_yes_only_a_hello_is_taken(self):
         for said in (REQUEST, SSL, b"\x00\x00\x00\x29\x00\x03", b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"):
@@ -230,7 +234,7 @@ class StartTlsTests(SynchronousTestCase):
         detecting = self.detect()
         self.say(SSL)
         self.client.fin()
-        self.failureResultOf(detecting, Ended)
+        self.failureResultOf(detecting, PeerClosed)
         self.assertEqual(len(self.client.deadlines), 0)
 
     def test_what_came_before_the_answer_is_refused(self):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import Refused
+from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import AcceptHeader
-from smartproxy.model.tallies import Tallies
 from smartproxy.phases.proxy_header import ReadProxyHeader
 from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
 from smartproxy.wire.proxy_header import Tlv
@@ -23,15 +23,15 @@ TRUSTED = frozenset({PEER.host})
 
 class ReadProxyHeaderTests(SynchronousTestCase):
     def setUp(self):
-        self.tallies = Tallies()
+        self.counters = Counters()
         self.client = Client()
 
     def read(self, accept=AcceptHeader.DETECT, *, trusted=TRUSTED, timeout=5.0):
-        phase = ReadProxyHeader(trusted, accept, timeout, self.client.deadlines, self.tallies)
+        phase = ReadProxyHeader(trusted, accept, timeout, self.client.deadlines, self.counters)
         return self.client.run(phase(self.client.side, ACCEPTED))
 
     def counted(self):
-        return {labels: count for labels, count in self.tallies.proxy_headers.items() if count}
+        return {labels: count for labels, count in self.counters.proxy_headers.items() if count}
 
     def assert_refused(self, waiting, reason):
         self.assertIs(self.failureResultOf(waiting, Refused).value.reason, reason)
@@ -40,7 +40,7 @@ class ReadProxyHeaderTests(SynchronousTestCase):
     def assert_direct(self, waiting, held):
         announced = self.successResultOf(waiting)
         self.assertEqual((announced.client, announced.header), (PEER, None))
-        self.assertEqual(self.client.side.held, held)
+        self.assertEqual(self.client.side.buffered, held)
 
     def test_a_header_of_either_version_names_the_client(self):
         for header, version in ((V1, 1), (V2, 2)):
@@ -51,7 +51,7 @@ class ReadProxyHeaderTests(SynchronousTestCase):
             self.assertEqual((announced.client, announced.proxy_version), (Endpoint(*SOURCE), version))
             self.assertEqual(announced.header.destination, DESTINATION)
             self.assertEqual(announced.accepted.peer, PEER)
-            self.assertEqual(self.client.side.held, b"payload")
+            self.assertEqual(self.client.side.buffered, b"payload")
             self.assertEqual(self.counted(), {(str(version), "ok"): 1})
             self.assertEqual(len(self.client.deadlines), 0)
 
@@ -69,7 +69,7 @@ class ReadProxyHeaderTests(SynchronousTestCase):
                 self.assertNoResult(reading)
                 self.client.say(header[cut:] + b"x")
                 announced = self.successResultOf(reading)
-                self.assertEqual((announced.client, self.client.side.held), (Endpoint(*SOURCE), b"x"))
+                self.assertEqual((announced.client, self.client.side.buffered), (Endpoint(*SOURCE), b"x"))
         self.assertEqual(announced.header.tlvs[:2], TLVS)
 
     def test_byte_by_byte_it_is_the_same(self):
@@ -95,7 +95,7 @@ class ReadProxyHeaderTests(SynchronousTestCase):
         """F16."""
         self.client.say(V1 + proxy_v1.build(("6.6.6.6", 6), DESTINATION))
         self.assertEqual(self.successResultOf(self.read()).client, Endpoint(*SOURCE))
-        self.assertEqual(self.client.side.held, proxy_v1.build(("6.6.6.6", 6), DESTINATION))
+        self.assertEqual(self.client.side.buffered, proxy_v1.build(("6.6.6.6", 6), DESTINATION))
 
     def test_other_bytes_are_a_direct_clients(self):
         self.client.say(b"GET / HTTP/1.1\r\n")

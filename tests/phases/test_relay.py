@@ -5,9 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.flow.side import Side
-from smartproxy.flow.stream import Stream
 from smartproxy.model.address import Endpoint
-from smartproxy.model.outcome import CloseReason, Relay, State
+from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.net.stream import Stream
 from smartproxy.phases.relay import StartRelay
 from smartproxy.relays.pipes import PipePool
 from tests.phases.made import Client
@@ -40,8 +40,8 @@ class StartRelayTests(SynchronousTestCase):
         self.pump.settle()
         done = self.start(client, upstream, self.pool)
         self.pump.settle()
-        self.assertEqual((two.received, self.record.relay), (b"HEADER held", Relay.SPLICE))
-        self.assertEqual((self.record.target, self.record.state), (TARGET, State.RELAYING))
+        self.assertEqual((two.received, self.record.relay), (b"HEADER held", RelayKind.SPLICE))
+        self.assertEqual((self.record.target, self.record.state), (TARGET, ConnectionState.RELAYING))
         self.record.end(CloseReason.ADMIN)
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
@@ -60,7 +60,7 @@ class StartRelayTests(SynchronousTestCase):
         (client, _), (upstream, two) = self.stream(), self.stream()
         done = self.start(client, upstream, None)
         self.pump.settle()
-        self.assertEqual((two.received, self.record.relay), (b"HEADER ", Relay.TRANSPORT))
+        self.assertEqual((two.received, self.record.relay), (b"HEADER ", RelayKind.TRANSPORT))
         self.record.end(CloseReason.ADMIN)
         self.pump.settle()
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
@@ -71,7 +71,7 @@ class StartRelayTests(SynchronousTestCase):
         done = self.start(client.side, upstream, self.pool)
         client.say(b"hello")
         self.pump.settle()
-        self.assertEqual((two.received, self.record.relay), (b"HEADER hello", Relay.TRANSPORT))
+        self.assertEqual((two.received, self.record.relay), (b"HEADER hello", RelayKind.TRANSPORT))
         self.record.end(CloseReason.ADMIN)
         client.clock.advance(0)
         self.pump.settle()

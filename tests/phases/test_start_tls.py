@@ -6,16 +6,17 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed, HandshakeFailed
-from smartproxy.flow.side import Ended
+from smartproxy.flow.side import PeerClosed
 from smartproxy.model.outcome import RejectReason
-from smartproxy.phases.start_tls import AnswerStartTls, AskForTls
+from smartproxy.phases.start_tls import AnswerStartTls
+from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.wire import postgres
-from smartproxy.wire.postgres import Answer, Request
+from smartproxy.wire.postgres import EncryptionAnswer, EncryptionRequest
 from tests.phases.made import Client
 from tests.pipes import Nature
 
-SSL = postgres.build(Request.SSL)
-GSSENC = postgres.build(Request.GSSENC)
+SSL = postgres.build(EncryptionRequest.SSL)
+GSSENC = postgres.build(EncryptionRequest.GSSENC)
 
 
 class AnswerTests(SynchronousTestCase):
@@ -33,16 +34,16 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual(self.client.far.received, b"S")
         self.assertNoResult(answering)
         self.client.say(b"\x16")
-        self.assertIs(self.successResultOf(answering), Answer.WILLING)
-        self.assertEqual(self.client.side.held, b"\x16")
+        self.assertIs(self.successResultOf(answering), EncryptionAnswer.WILLING)
+        self.assertEqual(self.client.side.buffered, b"\x16")
 
     def test_gssapi_there_is_not(self):
         answering = self.answering(GSSENC)
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.received, b"N")
         self.client.say(SSL)
-        self.assertIs(self.successResultOf(answering), Answer.UNWILLING)
-        self.assertEqual(self.client.side.held, SSL)
+        self.assertIs(self.successResultOf(answering), EncryptionAnswer.UNWILLING)
+        self.assertEqual(self.client.side.buffered, SSL)
 
     def test_a_request_in_pieces(self):
         answering = self.answering(SSL[:1])
@@ -57,20 +58,20 @@ class AnswerTests(SynchronousTestCase):
         for said in (b"\x00\x00\x00\x10\x04\xd2\x16\x2e", b"\x00\x01", b"SSH-2.0-x\r\n"):
             self.setUp()
             self.assertIsNone(self.successResultOf(self.answering(said)))
-            self.assertEqual((self.client.side.held, self.client.far.received), (said, b""))
+            self.assertEqual((self.client.side.buffered, self.client.far.received), (said, b""))
 
     def test_an_end_within_a_request_asks_for_nothing(self):
         answering = self.answering(SSL[:5])
         self.client.fin()
         self.assertIsNone(self.successResultOf(answering))
-        self.assertEqual(self.client.side.held, SSL[:5])
+        self.assertEqual(self.client.side.buffered, SSL[:5])
 
     def test_whoever_leaves_after_the_answer_has_left(self):
         for request in (SSL, GSSENC):
             self.setUp()
             answering = self.answering(request)
             self.client.fin()
-            self.failureResultOf(answering, Ended)
+            self.failureResultOf(answering, PeerClosed)
 
     def test_bytes_in_plain_text_behind_the_request_are_refused_and_nothing_is_said(self):
         for request in (SSL, GSSENC):
@@ -88,7 +89,7 @@ class AskTests(SynchronousTestCase):
         self.target.transport.pauseProducing()
 
     def asking(self, seconds=10.0):
-        asking = self.target.run(AskForTls(self.target.deadlines)(self.target.side, "db.example", seconds))
+        asking = self.target.run(RequestTls(self.target.deadlines)(self.target.side, "db.example", seconds))
         self.target.clock.advance(0)
         return asking
 
@@ -106,7 +107,7 @@ class AskTests(SynchronousTestCase):
         self.assertEqual(self.target.far.received, SSL)
         self.target.say(b"S")
         self.assertEqual(self.successResultOf(asking), (8, 1))
-        self.assertEqual((self.target.side.held, self.target.transport.reading), (b"", False))
+        self.assertEqual((self.target.side.buffered, self.target.transport.reading), (b"", False))
         self.assertEqual(len(self.target.deadlines), 0)
 
     def test_a_target_that_is_not(self):

@@ -7,8 +7,8 @@ from random import Random
 
 from zope.interface.verify import verifyObject
 
-from smartproxy.interfaces import IRelay
 from smartproxy.model.outcome import CloseReason
+from smartproxy.relays.interfaces import IRelay
 
 MIB = 1 << 20
 
@@ -146,7 +146,7 @@ class RelayTests:
         data = noise(200_000)
         world.client.write(data)
         world.settle()
-        self.assertLess(len(world.near[0].held), 200_000, "all of it is held: nobody paused the client")
+        self.assertLess(len(world.near[0].buffered), 200_000, "all of it is held: nobody paused the client")
         world.link(b"HEADER")
         world.settle()
         self.assert_same(world.upstream.received, b"HEADER" + data)

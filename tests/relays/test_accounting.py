@@ -9,13 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin import views
 from smartproxy.connections.registry import Registry
+from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.metrics.service import make_metrics
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import CleanupPlan, MetricsPlan
-from smartproxy.model.tallies import Tallies
 from tests.pipes import Nature
 from tests.relays.worlds import MemoryWorld, SocketWorld, SpliceWorld
 
@@ -31,9 +31,9 @@ class AccountingTests:
 
     def setUp(self):
         self.clock = Clock()
-        self.tallies = Tallies()
-        self.registry = Registry(self.tallies, CleanupPlan(), self.clock)
-        self.metrics = make_metrics(MetricsPlan(), self.registry, self.tallies, self.clock)
+        self.counters = Counters()
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock)
+        self.metrics = make_metrics(MetricsPlan(), self.registry, self.counters, self.clock)
         self.metrics.startService()
 
     def carried(self, number, header=b""):
@@ -82,12 +82,12 @@ class AccountingTests:
         self.assertEqual(
             (sum(rate.in_ for rate in clients), sum(rate.out for rate in clients)), (sum(up), sum(down))
         )
-        shown = views.metrics(self.metrics, self.tallies)
+        shown = views.metrics(self.metrics, self.counters)
         self.assertEqual(
             (shown["totals"]["bytesReceived"], shown["totals"]["bytesSent"], shown["connections"]["active"]),
             (sum(up), sum(down), 0),
         )
-        scraped = b"".join(exposition(self.registry, self.tallies)[0]).decode()
+        scraped = b"".join(exposition(self.registry, self.counters)[0]).decode()
         for number in (0, 1):
             self.assertIn(
                 f'smartproxy_received_bytes_total{{route="route-{number}"}} {up[number]}\n', scraped

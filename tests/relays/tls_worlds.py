@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
-from smartproxy.phases.secure import shake_hands
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.tls.channel import Channel
+from smartproxy.tls.handshake import handshake
 from smartproxy.tls.transport import TlsTransport
 from tests.relays.worlds import MemoryWorld, SocketWorld
 from tests.tls.ends import TlsEnd
@@ -72,7 +72,7 @@ class Encrypting:
     def _within(self, lower: Side, channel: Channel, end: TlsEnd, deadlines: Deadlines) -> Side:
         self.ends.append(end)
         lower.transport.resumeProducing()
-        shaken = Deferred.fromCoroutine(shake_hands(lower, channel, deadlines, 0))
+        shaken = Deferred.fromCoroutine(handshake(lower, channel, deadlines, 0))
         done: list[object] = []
         shaken.addBoth(done.append)
         self.settle()

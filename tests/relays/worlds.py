@@ -10,10 +10,10 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from smartproxy.flow.side import Side
-from smartproxy.flow.stream import Stream
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.record import ConnectionRecord
+from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.transport import TransportRelay
@@ -45,7 +45,7 @@ class World:
     def link(self, header: bytes = b"") -> None:
         """Start the relay with what the client has said so far."""
         client = self.near[0]
-        held, ended = client.take(), client.ended
+        held, ended = client.consume(), client.ended
         self.relay = self.make(*self.near)
         self.relay.start(header, held, ended).addCallback(self.outcome.append)
 

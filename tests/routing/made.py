@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from smartproxy.model.address import Endpoint
-from smartproxy.model.facts import Accepted, Announced, Detected, Protocol
+from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.plan import MatchPlan, RoutePlan
 from smartproxy.wire.client_hello import ClientHello
 from smartproxy.wire.http_head import RequestHead
@@ -34,7 +34,7 @@ def raw(*, client: str = "192.0.2.1", port: int = 443, address: str = "") -> Det
 
 
 def tls(name: str | None = None, **where) -> Detected:
-    return raw(**where)._replace(protocol=Protocol.TLS, hello=ClientHello(server_name=name))
+    return raw(**where)._replace(protocol=ApplicationProtocol.TLS, hello=ClientHello(server_name=name))
 
 
 def http(
@@ -48,4 +48,4 @@ def http(
     head = RequestHead(
         method, path, path, host, headers=tuple((name.lower(), value) for name, value in headers)
     )
-    return raw(**where)._replace(protocol=Protocol.HTTP, request=head)
+    return raw(**where)._replace(protocol=ApplicationProtocol.HTTP, request=head)

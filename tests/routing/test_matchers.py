@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.facts import Protocol
+from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.plan import MatchPlan
 from smartproxy.routing.matchers import conditions_of, is_heard_on, patterns_of, ports_of, specificity
 from smartproxy.security.address_set import AddressSet
@@ -62,14 +62,17 @@ class ConditionTests(SynchronousTestCase):
         self.assertFalse(meets(http(headers=[("a", "1")]), headers=asks))
 
     def test_protocols_are_told_apart(self) -> None:
-        seen = {"tls": tls(), "http": http(), "tcp": raw()._replace(protocol=Protocol.RAW)}
+        seen = {"tls": tls(), "http": http(), "tcp": raw()._replace(protocol=ApplicationProtocol.RAW)}
         for wanted in seen:
             met = [name for name, facts in seen.items() if meets(facts, protocol=wanted)]
             self.assertEqual(met, [wanted])
 
     def test_a_protocol_is_told_of_in_the_words_of_the_configuration(self) -> None:
         (condition,) = conditions_of(MatchPlan(PORTS, protocol="tls"))
-        told = [condition.seen(facts) for facts in (tls(), http(), raw()._replace(protocol=Protocol.RAW))]
+        told = [
+            condition.seen(facts)
+            for facts in (tls(), http(), raw()._replace(protocol=ApplicationProtocol.RAW))
+        ]
         self.assertEqual(told, ["tls", "http", "tcp"])
 
     def test_a_domain_that_is_none_is_refused(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.facts import Protocol
+from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.plan import TerminationPlan
 from smartproxy.routing.matchers import specificity
 from smartproxy.routing.table import RouteTable, listener_name
@@ -176,7 +176,7 @@ WHERE = st.fixed_dictionaries(
     }
 )
 FACTS = st.one_of(
-    WHERE.map(lambda where: raw(**where)._replace(protocol=Protocol.RAW)),
+    WHERE.map(lambda where: raw(**where)._replace(protocol=ApplicationProtocol.RAW)),
     st.builds(lambda name, where: tls(name, **where), st.none() | NAMES, WHERE),
     st.builds(
         lambda path, host, method, headers, where: http(

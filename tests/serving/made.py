@@ -49,7 +49,7 @@ class Serving:
     def tally(self):
         """What has become of it, once its books are closed."""
         self.network.run(0.3)
-        return self.proxy.tallies.route(ROUTE)
+        return self.proxy.counters.route(ROUTE)
 
     @property
     def closed(self) -> dict[CloseReason, int]:
@@ -60,7 +60,7 @@ class Serving:
         return self.tally.received, self.tally.sent
 
     def rejected(self, reason: RejectReason) -> int:
-        return self.proxy.tallies.rejected[reason]
+        return self.proxy.counters.rejected[reason]
 
 
 class CoroutineTestCase(SynchronousTestCase):

@@ -258,4 +258,4 @@ class WholeProtocolTests(SynchronousTestCase):
         serving = Serving(self, Factory.forProtocol(OneLine), Nature(sizes=[3]))
         serving.connect(b"one\r\ntwo\r\n")
         self.assertEqual(serving.client.received, b"one\r\n")
-        self.assertEqual(serving.proxy.tallies.route(ROUTE).opened, 1)
+        self.assertEqual(serving.proxy.counters.route(ROUTE).opened, 1)

@@ -20,7 +20,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from smartproxy.flow.deadline import TICK
-from smartproxy.service import SmartProxy
+from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 from tests.pipes import Nature, connection
 
@@ -149,15 +149,15 @@ class House:
         return record
 
     def closed(self, route="web"):
-        return {str(reason): count for reason, count in self.proxy.tallies.route(route).closed.items()}
+        return {str(reason): count for reason, count in self.proxy.counters.route(route).closed.items()}
 
     def rejected(self):
-        return {str(reason): count for reason, count in self.proxy.tallies.rejected.items() if count}
+        return {str(reason): count for reason, count in self.proxy.counters.rejected.items() if count}
 
     def assert_empty(self) -> None:
         """Nothing lives, nothing is counted as living, and no transport is open."""
         registry = self.proxy.registry
         self.case.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
-        self.case.assertEqual({tally.active for tally in self.proxy.tallies.routes.values()} | {0}, {0})
+        self.case.assertEqual({tally.active for tally in self.proxy.counters.routes.values()} | {0}, {0})
         self.case.assertEqual([transport for transport in self.ends if transport.connected], [])
         self.case.assertEqual([transport for transport in self.ends if transport.producer], [])

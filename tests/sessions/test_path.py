@@ -6,9 +6,9 @@ from twisted.internet import error
 from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.outcome import CloseReason, Relay, State
-from smartproxy.phases.close import LINGER
-from smartproxy.phases.listen import SILENT_FIN
+from smartproxy.downstream.connection import SILENT_FIN
+from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.phases.reject import LINGER
 from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.pipes import Nature
@@ -46,20 +46,22 @@ class WholePathTests(SynchronousTestCase):
         house = House(self, **LONG | {"sendProxyProtocol": 2})
         client = house.client(OUTER)
         record = house.record
-        self.assertEqual((record.state, record.client.host), (State.ACCEPTED, OUTER))
+        self.assertEqual((record.state, record.client.host), (ConnectionState.ACCEPTED, OUTER))
         client.write(HEADER[:20])
         house.settle()
         client.write(HEADER[20:] + HELLO[:100])
         house.settle()
-        self.assertEqual((record.state, tuple(record.client)), (State.DETECTING, SOURCE))
+        self.assertEqual((record.state, tuple(record.client)), (ConnectionState.DETECTING, SOURCE))
         self.assertEqual(house.reactor.tcpClients, [])
         client.write(HELLO[100:])
         house.settle()
-        self.assertEqual((record.state, record.route, record.sni), (State.CONNECTING, "web", "a.example"))
+        self.assertEqual(
+            (record.state, record.route, record.sni), (ConnectionState.CONNECTING, "web", "a.example")
+        )
         self.assertEqual(house.dialled(), "10.0.0.1:9000")
         backend = house.backend()
-        self.assertEqual((record.state, str(record.target)), (State.RELAYING, "10.0.0.1:9000"))
-        self.assertEqual((record.relay, record.proxy_version), (Relay.TRANSPORT, 2))
+        self.assertEqual((record.state, str(record.target)), (ConnectionState.RELAYING, "10.0.0.1:9000"))
+        self.assertEqual((record.relay, record.proxy_version), (RelayKind.TRANSPORT, 2))
         self.assertEqual(backend.received, proxy_v2.build(SOURCE, DESTINATION) + HELLO)
         backend.write(b"answer")
         house.settle()
@@ -177,7 +179,7 @@ class WaysOutTests(SynchronousTestCase):
                 self.assertEqual(sum(house.rejected().values()) + sum(self.all_closed(house).values()), 1)
 
     def all_closed(self, house):
-        return {name: sum(tally.closed.values()) for name, tally in house.proxy.tallies.routes.items()}
+        return {name: sum(tally.closed.values()) for name, tally in house.proxy.counters.routes.items()}
 
     def test_ended_by_the_administrator(self):
         for name, house, client, backend in self.phases():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from OpenSSL import SSL
 
 from smartproxy.wire import client_hello, postgres, proxy_v1, tls_alert
-from smartproxy.wire.postgres import Request
+from smartproxy.wire.postgres import EncryptionRequest
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
 from tests.tls.talk import client
 
-SSL_REQUEST, GSSENC_REQUEST = map(postgres.build, Request)
+SSL_REQUEST, GSSENC_REQUEST = map(postgres.build, EncryptionRequest)
 CANCEL_REQUEST = bytes.fromhex("00000010 04d2162e 0000002a 01020304")
 STARTUP = bytes.fromhex("00000017 00030000") + b"user\x00postgres\x00\x00"
 HELLO = client_hello.build("a.example")

@@ -8,7 +8,7 @@ from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from smartproxy.admin import views
-from smartproxy.model.moment import Moment
+from smartproxy.model.timestamps import Moment
 from smartproxy.wire import proxy_tlv, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
@@ -65,7 +65,7 @@ class TerminationTests(TlsTestCase):
         )
         self.assertTrue(shown["cipher"].startswith("TLS_"))
         self.assertEqual(self.handshakes(), {("ok", "TLSv1.3"): 1})
-        self.assertEqual(sum(self.proxy.tallies.handshake_seconds.counts), 1)
+        self.assertEqual(sum(self.proxy.counters.handshake_seconds.counts), 1)
 
     def test_the_hello_is_seen_where_the_route_asks_for_a_port_only(self):
         self.start()
@@ -82,7 +82,7 @@ class TerminationTests(TlsTestCase):
         second.set_session(first.connection.get_session())
         self.within(self.network.connect(443), second)
         self.settle()
-        self.assertEqual(self.proxy.tallies.resumed, 1)
+        self.assertEqual(self.proxy.counters.resumed, 1)
         self.assertTrue(self.ends[-1].resumed)
 
     def test_a_name_without_a_certificate_is_refused_by_its_alert_alone(self):
@@ -223,7 +223,7 @@ class SecondLookTests(TlsTestCase):
             end.write(REQUEST.replace(b"/api", path))
             self.settle()
             self.assertTrue(backend.connections[-1].received.startswith(b"GET " + path + b" "))
-        totals = [self.proxy.tallies.route(name).opened for name in ("api", "web")]
+        totals = [self.proxy.counters.route(name).opened for name in ("api", "web")]
         self.assertEqual(totals, [1, 1])
 
     def test_what_no_route_wants_is_told_within_the_tls(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smartproxy.tls.ocsp_fetch import PATIENCE
+from smartproxy.tls.ocsp.fetch import PATIENCE
 from tests.sessions.tls_case import TlsTestCase
 from tests.tls.responders import Responder
 from tests.tls.talk import client, client_context

@@ -37,7 +37,7 @@ class RouteCase(TlsTestCase):
 
     def opened(self):
         """How many connections each route was given."""
-        return {name: tally.opened for name, tally in self.proxy.tallies.routes.items() if tally.opened}
+        return {name: tally.opened for name, tally in self.proxy.counters.routes.items() if tally.opened}
 
 
 class SecondLookTests(RouteCase):

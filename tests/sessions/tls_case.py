@@ -87,7 +87,7 @@ class TlsTestCase(SynchronousTestCase):
         return end
 
     def rejected(self):
-        return {str(reason): count for reason, count in self.proxy.tallies.rejected.items() if count}
+        return {str(reason): count for reason, count in self.proxy.counters.rejected.items() if count}
 
     def handshakes(self):
-        return {key: count for key, count in self.proxy.tallies.handshakes.items() if count}
+        return {key: count for key, count in self.proxy.counters.handshakes.items() if count}

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.settings import Action, Admin, Match, Route, Settings, Target
+from smartproxy.settings import Action, AdminSettings, Match, Route, Settings, Target
 
 
 def settings(match: Match, **more: Any) -> Settings:
@@ -15,7 +15,9 @@ def settings(match: Match, **more: Any) -> Settings:
 
 class AdminTests(SynchronousTestCase):
     def collide(self, route: str, admin: str) -> bool:
-        made = settings(Match(ports="8400-8410", address=route), admin=Admin(address=admin, token="t"))
+        made = settings(
+            Match(ports="8400-8410", address=route), admin=AdminSettings(address=admin, token="t")
+        )
         problems = made.check()
         self.assertIn(problems, ([], ['admin.port: is a port of route "a" (got 8404)']))
         return bool(problems)
@@ -36,7 +38,7 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(problems, ['admin: is a port of route "a" (got 8404)'])
 
     def test_a_unix_socket_meets_no_port(self) -> None:
-        self.assertEqual(settings(Match(ports=8404), admin=Admin(unix="/run/x")).check(), [])
+        self.assertEqual(settings(Match(ports=8404), admin=AdminSettings(unix="/run/x")).check(), [])
 
     def test_a_route_that_is_not_enabled_has_no_port(self) -> None:
         off = Route(name="off", enabled=False, match=Match(ports=8404), action=Action(type="block"))
@@ -45,7 +47,7 @@ class AdminTests(SynchronousTestCase):
 
     def test_a_token_is_required_off_loopback(self) -> None:
         def problems(**admin: Any) -> list[str]:
-            return settings(Match(ports=80), admin=Admin(**admin)).check()
+            return settings(Match(ports=80), admin=AdminSettings(**admin)).check()
 
         for address in ("127.0.0.1", "127.8.8.8", "::1"):
             self.assertEqual(problems(address=address), [])

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.settings import read_json, read_toml, read_yaml
-from smartproxy.settings.marks import Flaw, Mark
+from smartproxy.settings.reading import json_reader as read_json
+from smartproxy.settings.reading import toml_reader as read_toml
+from smartproxy.settings.reading import yaml_reader as read_yaml
+from smartproxy.settings.reading.locations import Flaw, Mark
 from tests.settings.spellings import as_toml
 
 _KEYS = st.text("abcXYZ_0", min_size=1, max_size=4)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.settings import Settings, units
+from smartproxy.settings import Settings
+from smartproxy.settings.tables import units
 from tests.settings.spellings import route
 
 if TYPE_CHECKING:

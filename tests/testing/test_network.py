@@ -135,10 +135,10 @@ class NetworkTests(SynchronousTestCase):
         backend.close()
         self.network.connect(80)
         self.network.run(1)
-        self.assertEqual(sum(proxy.tallies.rejected.values()), 1)
+        self.assertEqual(sum(proxy.counters.rejected.values()), 1)
         self.assertEqual(
-            proxy.tallies.rejected[RejectReason.UPSTREAM_REFUSED]
-            + proxy.tallies.rejected[RejectReason.UPSTREAM_UNREACHABLE],
+            proxy.counters.rejected[RejectReason.UPSTREAM_REFUSED]
+            + proxy.counters.rejected[RejectReason.UPSTREAM_UNREACHABLE],
             1,
         )
         self.network.result(proxy.stopService())

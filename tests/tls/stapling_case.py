@@ -8,12 +8,12 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.shown import ShownStaple
-from smartproxy.model.tallies import Tallies
+from smartproxy.metrics.counters import Counters
+from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.ocsp_fetch import Unanswered
-from smartproxy.tls.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.fetch import Unanswered
+from smartproxy.tls.ocsp.stapling import EVERY, Stapling
 from tests.tls import talk
 from tests.tls.made import Authority, Leaf
 from tests.tls.responders import NOW, URL, Asked, Responder
@@ -34,10 +34,10 @@ class StaplingCase(SynchronousTestCase):
         self.slept = 0.0
         self.luck = 0.0
         self.asked = Asked()
-        self.tallies = Tallies()
+        self.counters = Counters()
         self.stapling = Stapling(
             self.clock,
-            self.tallies,
+            self.counters,
             self.asked,
             lambda: self.luck,
             lambda: EPOCH + self.clock.seconds() + self.slept,
@@ -47,7 +47,7 @@ class StaplingCase(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self._line)
 
     def _line(self, event: dict[str, Any]) -> None:
-        if event.get("log_namespace") == "smartproxy.tls.stapling":
+        if event.get("log_namespace") == "smartproxy.tls.ocsp.stapling":
             self.lines.append((event["log_level"].name, event["log_format"].format(**event)))
 
     def follow(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
@@ -80,4 +80,4 @@ class StaplingCase(SynchronousTestCase):
         return self.clock.seconds() - began
 
     def results(self) -> dict[str, int]:
-        return {result: count for result, count in self.tallies.ocsp_responses.items() if count}
+        return {result: count for result, count in self.counters.ocsp_responses.items() if count}

@@ -11,7 +11,7 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.tls.ocsp import BadResponse, Request, Response, Unaskable, read, request_for
+from smartproxy.tls.ocsp.messages import BadResponse, OcspRequest, OcspResponse, Unaskable, read, request_for
 from tests.tls.made import DAY, Authority, Leaf, builder, key, named
 from tests.tls.responders import HOUR, NOW, REVOKED, UNKNOWN, URL, Responder, delegate
 
@@ -83,7 +83,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class ReadCase(SynchronousTestCase):
-    def refused(self, der: bytes, now: float = EPOCH, request: Request = REQUEST) -> str:
+    def refused(self, der: bytes, now: float = EPOCH, request: OcspRequest = REQUEST) -> str:
         with self.assertRaises(BadResponse) as caught:
             read(der, request, now)
         return str(caught.exception)
@@ -94,7 +94,7 @@ class ContentTests(ReadCase):
         der = OURS.answer(LEAF)
         hours = HOUR.total_seconds()
         self.assertEqual(
-            read(der, REQUEST, EPOCH), Response(der, "good", EPOCH - hours, EPOCH + 7 * hours, "")
+            read(der, REQUEST, EPOCH), OcspResponse(der, "good", EPOCH - hours, EPOCH + 7 * hours, "")
         )
 
     def test_revoked_says_when_and_why(self) -> None:

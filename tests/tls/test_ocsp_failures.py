@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from smartproxy.model.shown import ShownStaple
-from smartproxy.tls.stapling import EVERY, FIRST_RETRY, LAST_RETRY
+from smartproxy.model.certificate_status import ShownStaple
+from smartproxy.tls.ocsp.stapling import EVERY, FIRST_RETRY, LAST_RETRY
 from tests.tls.responders import HOUR, REVOKED, UNKNOWN, URL
 from tests.tls.stapling_case import CA, DOWN, LEAF, OTHER, OURS, StaplingCase
 

@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from smartproxy.testing import MemoryNetwork
-from smartproxy.tls.ocsp_fetch import MOST, PATIENCE, OcspFetch, Unanswered
+from smartproxy.tls.ocsp.fetch import MOST, PATIENCE, OcspFetch, Unanswered
 from tests.tls.responders import URL
 
 

@@ -8,9 +8,9 @@ from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.tallies import Tallies
+from smartproxy.metrics.counters import Counters
 from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.stapling import EVERY, Stapling
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
 from tests.tls.responders import NOW, REVOKED, URL, Asked, Responder
@@ -29,7 +29,7 @@ class HandshakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.asked = Asked()
         self.stapling = Stapling(
-            self.clock, Tallies(), self.asked, lambda: 0.0, lambda: NOW.timestamp() + self.clock.seconds()
+            self.clock, Counters(), self.asked, lambda: 0.0, lambda: NOW.timestamp() + self.clock.seconds()
         )
         self.addCleanup(self.stapling.stop)
 

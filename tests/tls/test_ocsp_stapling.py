@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from cryptography.x509 import ocsp
 
-from smartproxy.model.shown import ShownStaple
+from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.stapling import AT_ONCE, EVERY, JITTER, LATEST, NEW, SOONEST
+from smartproxy.tls.ocsp.stapling import AT_ONCE, EVERY, JITTER, LATEST, NEW, SOONEST
 from tests.tls.made import DAY, Leaf
 from tests.tls.responders import HOUR, REVOKED, URL
 from tests.tls.stapling_case import CA, DOWN, EPOCH, LEAF, OTHER, OURS, StaplingCase

@@ -15,9 +15,9 @@ from smartproxy.errors import HandshakeFailed
 from smartproxy.flow.clock import adopt, clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
-from smartproxy.phases.secure import shake_hands
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.contexts import ServerContexts
+from smartproxy.tls.handshake import handshake
 from tests.connections.test_wall_clock import HOUR, WallReactor
 from tests.tls import talk
 from tests.tls.made import Authority
@@ -48,9 +48,7 @@ class HandshakeTests(SynchronousTestCase):
         accepting.set_accept_state()
         self.side, self.sent = Side(), StringTransport()
         self.side.makeConnection(self.sent)
-        self.handshake = Deferred.fromCoroutine(
-            shake_hands(self.side, Channel(accepting), deadlines, TIMEOUT)
-        )
+        self.handshake = Deferred.fromCoroutine(handshake(self.side, Channel(accepting), deadlines, TIMEOUT))
         self.step()
         self.assertNoResult(self.handshake)
 

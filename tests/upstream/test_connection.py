@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed
 from smartproxy.flow.deadline import Deadlines
-from smartproxy.flow.dial import PollerDialer
-from smartproxy.flow.keep_alive import options
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, Probes
+from smartproxy.net.dial import PollerDialer
+from smartproxy.net.keep_alive import options
 from smartproxy.upstream.connection import UpstreamFactory
 from tests.pipes import connection
 from tests.pumps import Pump

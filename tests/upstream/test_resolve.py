@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DialFailed
-from smartproxy.interfaces import IResolver
 from smartproxy.upstream import resolve
+from smartproxy.upstream.interfaces import IResolver
 from smartproxy.upstream.resolve import FRESH, PATIENCE, Resolver, interleaved
 
 

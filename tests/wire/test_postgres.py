@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import client_hello, postgres
-from smartproxy.wire.postgres import Answer, Request
+from smartproxy.wire.postgres import EncryptionAnswer, EncryptionRequest
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
 
@@ -16,12 +16,12 @@ STARTUP = bytes.fromhex("00000029 00030000") + b"user\x00postgres\x00database\x0
 
 class RequestTests(SynchronousTestCase):
     def test_what_a_client_may_ask_for(self):
-        check(self, postgres.parse, SSL_REQUEST, Request.SSL)
-        check(self, postgres.parse, GSSENC_REQUEST, Request.GSSENC)
+        check(self, postgres.parse, SSL_REQUEST, EncryptionRequest.SSL)
+        check(self, postgres.parse, GSSENC_REQUEST, EncryptionRequest.GSSENC)
 
     def test_what_is_built_is_what_is_sent(self):
-        self.assertEqual(postgres.build(Request.SSL), SSL_REQUEST)
-        self.assertEqual(postgres.build(Request.GSSENC), GSSENC_REQUEST)
+        self.assertEqual(postgres.build(EncryptionRequest.SSL), SSL_REQUEST)
+        self.assertEqual(postgres.build(EncryptionRequest.GSSENC), GSSENC_REQUEST)
 
     def test_whatever_else_a_connection_begins_with_asks_for_nothing(self):
         for data in (
@@ -55,7 +55,7 @@ class RequestTests(SynchronousTestCase):
             self.assertTrue(all(postgres.could_be_request(request[:cut]) for cut in range(1, 9)))
 
     @PROPERTY
-    @given(st.sampled_from(Request), st.binary(max_size=40))
+    @given(st.sampled_from(EncryptionRequest), st.binary(max_size=40))
     def test_round_trip(self, request, behind):
         data = postgres.build(request)
         self.assertEqual(postgres.parse(data + behind), Done(request, len(data)))
@@ -65,7 +65,11 @@ class RequestTests(SynchronousTestCase):
 
 class AnswerTests(SynchronousTestCase):
     def test_what_a_server_may_answer(self):
-        for byte, answer in ((b"S", Answer.WILLING), (b"N", Answer.UNWILLING), (b"E", Answer.ERROR)):
+        for byte, answer in (
+            (b"S", EncryptionAnswer.WILLING),
+            (b"N", EncryptionAnswer.UNWILLING),
+            (b"E", EncryptionAnswer.ERROR),
+        ):
             check(self, postgres.parse_answer, byte, answer)
             self.assertEqual(postgres.build_answer(answer), byte)
 

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import proxy_v1
-from smartproxy.wire.proxy_header import Family, ProxyHeader
+from smartproxy.wire.proxy_header import AddressFamily, ProxyHeader
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
 
@@ -18,15 +18,15 @@ def parse(data):
 
 class ParseTests(SynchronousTestCase):
     def test_tcp4(self):
-        header = ProxyHeader(1, False, Family.TCP4, ("192.0.2.1", 56324), ("198.51.100.2", 443))
+        header = ProxyHeader(1, False, AddressFamily.TCP4, ("192.0.2.1", 56324), ("198.51.100.2", 443))
         check(self, parse, b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n", header)
 
     def test_tcp6_is_spelled_in_one_way(self):
-        header = ProxyHeader(1, False, Family.TCP6, ("2001:db8::1", 0), ("::1", 65535))
+        header = ProxyHeader(1, False, AddressFamily.TCP6, ("2001:db8::1", 0), ("::1", 65535))
         check(self, parse, b"PROXY TCP6 2001:DB8:0:0:0:0:0:1 ::1 0 65535\r\n", header)
 
     def test_a_mapped_address_is_plain_ipv4(self):
-        header = ProxyHeader(1, False, Family.TCP6, ("192.0.2.1", 1), ("198.51.100.2", 2))
+        header = ProxyHeader(1, False, AddressFamily.TCP6, ("192.0.2.1", 1), ("198.51.100.2", 2))
         check(self, parse, b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 1 2\r\n", header)
 
     def test_unknown_announces_nobody_whatever_stands_behind_it(self):

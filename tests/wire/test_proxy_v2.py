@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import proxy_v2
-from smartproxy.wire.proxy_header import Family, ProxyHeader, Tlv
+from smartproxy.wire.proxy_header import AddressFamily, ProxyHeader, Tlv
 from smartproxy.wire.proxy_tlv import crc32c
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
@@ -29,25 +29,25 @@ def raw(command, family, block, *, length=None):
 class ParseTests(SynchronousTestCase):
     def test_as_haproxy_sends_it(self):
         data = bytes.fromhex("0d0a0d0a000d0a515549540a 21 11 000c ac130001 ac130003 a652 0050")
-        header = ProxyHeader(2, False, Family.TCP4, ("172.19.0.1", 42578), ("172.19.0.3", 80))
+        header = ProxyHeader(2, False, AddressFamily.TCP4, ("172.19.0.1", 42578), ("172.19.0.3", 80))
         check(self, parse, data, header)
 
     def test_every_ip_family(self):
         block = bytes.fromhex("20010db8000000000000000000000001 00000000000000000000000000000001 0050 ffff")
         six = ("2001:db8::1", 80), ("::1", 65535)
-        check(self, parse, raw(0x21, 0x11, IPV4), ProxyHeader(2, False, Family.TCP4, CLIENT, SERVER))
-        check(self, parse, raw(0x21, 0x12, IPV4), ProxyHeader(2, False, Family.UDP4, CLIENT, SERVER))
-        check(self, parse, raw(0x21, 0x21, block), ProxyHeader(2, False, Family.TCP6, *six))
-        check(self, parse, raw(0x21, 0x22, block), ProxyHeader(2, False, Family.UDP6, *six))
+        check(self, parse, raw(0x21, 0x11, IPV4), ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER))
+        check(self, parse, raw(0x21, 0x12, IPV4), ProxyHeader(2, False, AddressFamily.UDP4, CLIENT, SERVER))
+        check(self, parse, raw(0x21, 0x21, block), ProxyHeader(2, False, AddressFamily.TCP6, *six))
+        check(self, parse, raw(0x21, 0x22, block), ProxyHeader(2, False, AddressFamily.UDP6, *six))
 
     def test_unix_sockets_have_paths_and_no_addresses(self):
         block = b"/run/a.sock".ljust(108, b"\x00") + b"\x00abstract".ljust(108, b"\x00")
-        for code, family in [(0x31, Family.UNIX_STREAM), (0x32, Family.UNIX_DGRAM)]:
+        for code, family in [(0x31, AddressFamily.UNIX_STREAM), (0x32, AddressFamily.UNIX_DGRAM)]:
             header = ProxyHeader(2, False, family, None, None, (), b"/run/a.sock", b"\x00abstract")
             check(self, parse, raw(0x21, code, block), header)
 
     def test_unspec_announces_nobody_but_may_carry_tlvs(self):
-        header = ProxyHeader(2, False, Family.UNSPEC, None, None, (Tlv(5, b"id"),))
+        header = ProxyHeader(2, False, AddressFamily.UNSPEC, None, None, (Tlv(5, b"id"),))
         check(self, parse, raw(0x21, 0x00, b"\x05\x00\x02id"), header)
 
     def test_local_discards_whatever_comes_with_it(self):
@@ -60,12 +60,12 @@ class ParseTests(SynchronousTestCase):
     def test_a_mapped_address_is_plain_ipv4(self):
         wide = bytes(10) + b"\xff\xff"
         data = raw(0x21, 0x21, wide + IPV4[:4] + wide + IPV4[4:8] + IPV4[8:])
-        check(self, parse, data, ProxyHeader(2, False, Family.TCP6, CLIENT, SERVER))
+        check(self, parse, data, ProxyHeader(2, False, AddressFamily.TCP6, CLIENT, SERVER))
 
     def test_tlvs_are_kept_byte_for_byte_in_their_order(self):
         tlvs = (Tlv(0xE4, b"a\x00b"), Tlv(4, b""), Tlv(1, b"h2"), Tlv(0xE4, b"a\x00b"), Tlv(2, b"\xff" * 300))
         data = proxy_v2.build(CLIENT, SERVER, tlvs=tlvs)
-        check(self, parse, data, ProxyHeader(2, False, Family.TCP4, CLIENT, SERVER, tlvs))
+        check(self, parse, data, ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER, tlvs))
 
     def test_a_second_header_is_payload(self):
         data = raw(0x21, 0x11, IPV4)
@@ -79,7 +79,7 @@ class ParseTests(SynchronousTestCase):
         full = (Tlv(0xE0, bytes(4096 - 12 - 3)),)
         data = proxy_v2.build(CLIENT, SERVER, tlvs=full)
         self.assertEqual(
-            parse(data), Done(ProxyHeader(2, False, Family.TCP4, CLIENT, SERVER, full), 16 + 4096)
+            parse(data), Done(ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER, full), 16 + 4096)
         )
         self.assertIsInstance(parse(raw(0x21, 0x11, b"", length=4097)), Malformed)
 
@@ -132,7 +132,7 @@ class ChecksumTests(SynchronousTestCase):
 
     def test_the_right_one_is_accepted_and_kept(self):
         tlvs = (Tlv(3, bytes.fromhex("20ec9549")),)
-        check(self, parse, self.SUMMED, ProxyHeader(2, False, Family.TCP4, CLIENT, SERVER, tlvs))
+        check(self, parse, self.SUMMED, ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER, tlvs))
 
     def test_build_writes_it(self):
         self.assertEqual(proxy_v2.build(CLIENT, SERVER, crc32c=True), self.SUMMED)
@@ -175,9 +175,9 @@ class BuildTests(SynchronousTestCase):
         self.assertEqual(proxy_v2.build(CLIENT, None, datagram=True), raw(0x21, 0x00, b""))
 
     def test_datagrams(self):
-        self.assertIs(parse(proxy_v2.build(CLIENT, SERVER, datagram=True)).value.family, Family.UDP4)
-        self.assertIs(parse(proxy_v2.build(*SIX, datagram=True)).value.family, Family.UDP6)
-        self.assertIs(parse(proxy_v2.build(b"a", b"b", datagram=True)).value.family, Family.UNIX_DGRAM)
+        self.assertIs(parse(proxy_v2.build(CLIENT, SERVER, datagram=True)).value.family, AddressFamily.UDP4)
+        self.assertIs(parse(proxy_v2.build(*SIX, datagram=True)).value.family, AddressFamily.UDP6)
+        self.assertIs(parse(proxy_v2.build(b"a", b"b", datagram=True)).value.family, AddressFamily.UNIX_DGRAM)
 
     def test_unix_paths(self):
         header = parse(proxy_v2.build(b"/run/a", b"x" * 108)).value

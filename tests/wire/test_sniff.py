@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import client_hello
-from smartproxy.wire.sniff import Kind, sniff
+from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, NeedMore
 from tests.wire.ways import PROPERTY
 
@@ -26,22 +26,22 @@ class SniffTests(SynchronousTestCase):
 
     def test_each_kind_is_known_as_soon_as_it_can_be(self):
         for data, kind, count in [
-            (HELLO, Kind.TLS, 2),
-            (b"\x16\x02", Kind.RAW, 2),
-            (b"\x17\x03", Kind.RAW, 1),
-            (b"GET / HTTP/1.1\r\n", Kind.HTTP, 4),
-            (b"OPTIONS * HTTP/1.1\r\n", Kind.HTTP, 8),
-            (b"PROPFIND /x HTTP/1.1\r\n", Kind.HTTP, 10),
-            (b"BASELINE-CONTROL /x HTTP/1.1\r\n", Kind.HTTP, 18),
-            (b"get / HTTP/1.1\r\n", Kind.RAW, 1),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Kind.RAW, 5),
-            (b"SSH-2.0-OpenSSH_9.2\r\n", Kind.RAW, 5),
-            (b"EHLO a.example\r\n", Kind.RAW, 6),
-            (b"QUIT\r\n", Kind.RAW, 5),
-            (b"PROXY TCP4 ", Kind.RAW, 7),
-            (b"A" * 40, Kind.RAW, 17),
-            (b"\x80\x2e\x01\x03\x01", Kind.RAW, 1),
-            (b"*1\r\n$4\r\nPING\r\n", Kind.RAW, 1),
+            (HELLO, SniffedProtocol.TLS, 2),
+            (b"\x16\x02", SniffedProtocol.RAW, 2),
+            (b"\x17\x03", SniffedProtocol.RAW, 1),
+            (b"GET / HTTP/1.1\r\n", SniffedProtocol.HTTP, 4),
+            (b"OPTIONS * HTTP/1.1\r\n", SniffedProtocol.HTTP, 8),
+            (b"PROPFIND /x HTTP/1.1\r\n", SniffedProtocol.HTTP, 10),
+            (b"BASELINE-CONTROL /x HTTP/1.1\r\n", SniffedProtocol.HTTP, 18),
+            (b"get / HTTP/1.1\r\n", SniffedProtocol.RAW, 1),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", SniffedProtocol.RAW, 5),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", SniffedProtocol.RAW, 5),
+            (b"EHLO a.example\r\n", SniffedProtocol.RAW, 6),
+            (b"QUIT\r\n", SniffedProtocol.RAW, 5),
+            (b"PROXY TCP4 ", SniffedProtocol.RAW, 7),
+            (b"A" * 40, SniffedProtocol.RAW, 17),
+            (b"\x80\x2e\x01\x03\x01", SniffedProtocol.RAW, 1),
+            (b"*1\r\n$4\r\nPING\r\n", SniffedProtocol.RAW, 1),
         ]:
             self.assertEqual(self.decided(data), (kind, count), data)
 

@@ -1,0 +1,76 @@
+"""What metrics read of the live connections, and what they offer them in return.
+
+:class:`~smartproxy.connections.registry.Registry` satisfies :class:`ConnectionSource`; the protocols are here so that
+metrics depend on nothing above them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from smartproxy.model.record import ClosedConnection, ConnectionRecord, Meter
+
+
+class MeterSource(Protocol):
+    """Gives a record the meters it feeds besides itself: :class:`~smartproxy.metrics.rates.MeterAssignment`."""
+
+    def of_client(self, ip: str) -> tuple[Meter, ...]: ...
+
+    def of_route(self, fed: tuple[Meter, ...], route: str) -> tuple[Meter, ...]: ...
+
+
+class CleanupProgress(Protocol):
+    """The cleanup queue: its length, the batches run and the connections cleaned so far."""
+
+    @property
+    def batches(self) -> int: ...
+
+    @property
+    def cleaned(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
+class ConnectionSource(Protocol):
+    """Live connections, and the totals of closed ones.
+
+    :ivar meters: what records feed besides themselves; ``None`` where nothing is measured.
+    :ivar told: called with each closed connection when it is cleaned up.
+    """
+
+    meters: MeterSource | None
+    told: list[Callable[[ClosedConnection], object]]
+
+    @property
+    def active(self) -> int:
+        """Live connections."""
+
+    @property
+    def opened(self) -> int:
+        """Connections accepted since the process started."""
+
+    @property
+    def by_ip(self) -> Mapping[str, int]:
+        """Live connections by client address."""
+
+    @property
+    def by_route(self) -> Mapping[str, int]:
+        """Live connections by route name."""
+
+    @property
+    def closed_received(self) -> int:
+        """Bytes received from clients by connections that are closed and cleaned up."""
+
+    @property
+    def closed_sent(self) -> int:
+        """Bytes sent to clients by connections that are closed and cleaned up."""
+
+    @property
+    def ended(self) -> CleanupProgress:
+        """Closed connections not cleaned up yet."""
+
+    def unsettled(self) -> Iterable[ConnectionRecord]:
+        """Records whose bytes are not in the totals yet."""

@@ -1,0 +1,157 @@
+"""Connecting: to one address, in one try, over the poller or over the reactor.
+
+Both dialers speak Twisted: a ``ClientFactory`` is asked for a protocol when the connection stands, and told
+of the failure when it does not. :func:`failure_of` gives that failure its place in the closed set.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import error
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from smartproxy.errors import DialFailed
+from smartproxy.model.outcome import RejectReason
+from smartproxy.net.interfaces import IConnecting, IDialer
+from smartproxy.net.poller import BROKEN, READABLE, Poller
+from smartproxy.net.port import highest_descriptor
+from smartproxy.net.stream import Stream
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTCP
+    from twisted.internet.protocol import ClientFactory
+
+    from smartproxy.flow.deadline import Deadline, Deadlines
+    from smartproxy.model.address import Endpoint
+
+#: Seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
+_FOR_EVER = 86400.0
+_REASONS = {
+    errno.ECONNREFUSED: RejectReason.UPSTREAM_REFUSED,
+    errno.ECONNRESET: RejectReason.UPSTREAM_REFUSED,
+    errno.ETIMEDOUT: RejectReason.UPSTREAM_TIMEOUT,
+}
+
+
+def _failure(code: int, to: Endpoint) -> DialFailed:
+    reason = _REASONS.get(code, RejectReason.UPSTREAM_UNREACHABLE)
+    return DialFailed(reason, f"{to}: {os.strerror(code)}")
+
+
+def failure_of(why: Failure, to: Endpoint) -> DialFailed:
+    """What a failed connection to ``to`` is called, whoever dialled."""
+    if isinstance(why.value, DialFailed):
+        return why.value
+    if why.check(error.TimeoutError, error.TCPTimedOutError):
+        return _failure(errno.ETIMEDOUT, to)
+    if why.check(error.ConnectionRefusedError):
+        return _failure(errno.ECONNREFUSED, to)
+    code = getattr(why.value, "osError", None)
+    return _failure(code if isinstance(code, int) else errno.EHOSTUNREACH, to)
+
+
+@implementer(IConnecting)
+class _Attempt:
+    """A socket of ours that is connecting."""
+
+    __slots__ = ("_deadline", "_factory", "_poller", "_sock", "_to")
+
+    def __init__(self, poller: Poller, sock: socket.socket, to: Endpoint, factory: Any) -> None:
+        self._poller = poller
+        self._sock = sock
+        self._to = to
+        self._factory = factory
+        self._deadline: Deadline | None = None
+
+    def begin(self, timeout: float, deadlines: Deadlines) -> None:
+        code = self._sock.connect_ex(self._to)
+        if code not in (0, errno.EINPROGRESS):
+            self._sock.close()
+            self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
+            return
+        self._poller.add(self._sock.fileno(), self)
+        if timeout:
+            self._deadline = deadlines.call_later(timeout, self._timed_out)
+
+    def ready(self, events: int) -> None:
+        if events & BROKEN:
+            self._fail(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            return
+        self._drop_deadline()
+        protocol: Any = self._factory.buildProtocol(self._to)
+        stream = Stream(self._sock, self._poller, protocol, seen=events)
+        protocol.makeConnection(stream)
+        if events & READABLE:  # a server that speaks first: this event will not come again
+            stream.ready(READABLE)
+
+    def failed(self, why: Failure) -> None:
+        self._forget()
+        self._factory.clientConnectionFailed(self, why)
+
+    def stopConnecting(self) -> None:
+        self._forget()
+        self._factory.clientConnectionFailed(self, Failure(error.UserError()))
+
+    def _timed_out(self) -> None:
+        self._fail(errno.ETIMEDOUT)
+
+    def _fail(self, code: int) -> None:
+        self._forget()
+        self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
+
+    def _forget(self) -> None:
+        self._drop_deadline()
+        self._poller.close(self._sock, self)
+
+    def _drop_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+
+@implementer(IDialer)
+class PollerDialer:
+    """Dials with sockets of our own, which live on the poller."""
+
+    def __init__(self, poller: Poller, deadlines: Deadlines) -> None:
+        self._poller = poller
+        self._deadlines = deadlines
+        self._highest = highest_descriptor(2)
+
+    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> Any:
+        """See :class:`~smartproxy.net.interfaces.IDialer`."""
+        family = socket.AF_INET6 if ":" in to.host else socket.AF_INET
+        try:
+            sock = self._socket(family)
+        except OSError as short:
+            told: Any = factory
+            told.clientConnectionFailed(None, Failure(_failure(short.errno or 0, to)))
+            return None
+        attempt = _Attempt(self._poller, sock, to, factory)
+        attempt.begin(timeout, self._deadlines)
+        return attempt
+
+    def _socket(self, family: int) -> socket.socket:
+        """:raises OSError: where descriptors are short: the last ones are for the admin listener and the log."""
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        if sock.fileno() >= self._highest:
+            sock.close()
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return sock
+
+
+@implementer(IDialer)
+class ReactorDialer:
+    """Dials through the reactor: on any platform, and in memory."""
+
+    def __init__(self, reactor: IReactorTCP) -> None:
+        self._reactor = reactor
+
+    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> Any:
+        """See :class:`~smartproxy.net.interfaces.IDialer`."""
+        return self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER)

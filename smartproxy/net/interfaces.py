@@ -1,0 +1,34 @@
+"""How a connection to one address is made, over the poller or over the reactor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zope.interface import Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import ClientFactory
+
+    from smartproxy.model.address import Endpoint
+
+
+# ruff: noqa: N805 - an interface has no self
+
+
+class IConnecting(Interface):
+    """An attempt to connect, under way."""
+
+    def stopConnecting() -> None:
+        """Give it up. The factory is told of the failure, as Twisted's connectors do."""
+
+
+class IDialer(Interface):
+    """Connects to one address, once: over the poller, or over the reactor."""
+
+    def dial(to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
+        """Connect to ``to`` within ``timeout`` seconds (0: the kernel's own limit).
+
+        Ends in ``factory.buildProtocol`` and the protocol's ``connectionMade``, or in
+        ``factory.clientConnectionFailed(connecting, failure)``; perhaps before this returns, and then what it
+        returns may be None.
+        """

@@ -1,0 +1,172 @@
+"""Accepting: a listening socket whose connections live on the poller.
+
+It is Twisted's ``Port`` in all but two things: what comes in becomes a
+:class:`~smartproxy.net.stream.Stream`, and when the process runs short of descriptors it stops accepting
+for a while instead of taking connections and throwing them away. The kernel's queue holds the clients
+meanwhile, and the descriptors that are left serve what runs already: dialling, the admin listener, logs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import address, interfaces, tcp
+from twisted.logger import Logger
+
+from smartproxy.model.address import Endpoint, endpoint
+from smartproxy.net.keep_alive import apply_keepalive_to_socket, options
+from smartproxy.net.stream import Stream
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan import KeepAlive
+    from smartproxy.net.poller import Poller
+
+#: Pending connections in the kernel; it cuts this to net.core.somaxconn (4096 since Linux 5.4).
+BACKLOG = 4096
+#: Accepted a turn, so that a burst does not hold up the connections that are there.
+_ACCEPTS_A_TURN = 64
+#: Seconds without accepting when descriptors are short, and seconds in which that is logged once.
+_PAUSE, _TELL = 0.1, 5.0
+#: Descriptors that accepting leaves alone: a sixteenth of what there are, from 16 to 256.
+_RESERVE_SHARE, _RESERVE_MIN, _RESERVE_MAX = 16, 16, 256
+#: Errors that belong to the connection, not to the listener (accept(2)): the next one may be taken.
+_GONE_ALREADY = frozenset(
+    {
+        errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ENETDOWN, errno.ENOPROTOOPT,
+        errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT,
+    }
+)  # fmt: skip
+
+log = Logger()
+
+
+def highest_descriptor(part: int = 1) -> int:
+    """The descriptor number above which accepting pauses. The kernel always gives the lowest free one.
+
+    :param part: leave alone only one ``part``-th of the reserve: dialling may go further than accepting.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    reserve = min(max(limit // _RESERVE_SHARE, _RESERVE_MIN), _RESERVE_MAX)
+    return limit - reserve // part
+
+
+class PollerPort(tcp.Port):
+    """Listens at ``(interface, port)``; ``::`` takes IPv4 too. ``factory`` gets an ``Endpoint`` as address.
+
+    :param keep_alive: what every connection shall have that it accepts: the kernel copies the options.
+    :param shares: whether another address of the same port is listened on, too (SO_REUSEPORT): next to
+        ``::``, the kernel allows a single address only so, and prefers it.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        factory: interfaces.IProtocolFactory,
+        interface: str,
+        reactor: Any,
+        poller: Poller,
+        *,
+        keep_alive: KeepAlive,
+        shares: bool,
+    ) -> None:
+        super().__init__(port, factory, BACKLOG, interface, reactor)
+        self._poller = poller
+        self._keep_alive = keep_alive
+        self._shares = shares
+        self._highest = highest_descriptor()
+        self._resume: interfaces.IDelayedCall | None = None
+        self._tell_at = 0.0
+
+    def createInternetSocket(self) -> socket.socket:
+        """Options set here are inherited by each accepted socket, and so cost nothing a connection."""
+        listening: socket.socket = super().createInternetSocket()
+        if listening.family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if self._shares:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        apply_keepalive_to_socket(listening, options(self._keep_alive))
+        return listening
+
+    def set_keep_alive(self, keep_alive: KeepAlive) -> None:
+        """What it accepts from now on shall have this."""
+        apply_keepalive_to_socket(self.socket, options(keep_alive, self._keep_alive))
+        self._keep_alive = keep_alive
+
+    def doRead(self) -> None:
+        """Connections wait: take some of them."""
+        for _ in range(_ACCEPTS_A_TURN):
+            if self.disconnecting or not self.connected:
+                return  # a connection that came in has stopped the listener
+            try:
+                sock, peer = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as failed:
+                if failed.errno in _GONE_ALREADY:
+                    continue
+                # Short of descriptors or memory. Anything else is waited out, too: raising costs the listener.
+                self._pause(str(failed))
+                return
+            self._accepted(sock, endpoint(peer))
+            if sock.fileno() >= self._highest:
+                self._pause(f"{sock.fileno()} descriptors are open")
+                return
+
+    def _accepted(self, sock: socket.socket, peer: Endpoint) -> None:
+        sock.setblocking(False)
+        factory: Any = self.factory  # a Port's reactor and factory are typed as less than they are
+        try:
+            protocol = factory.buildProtocol(peer)
+            if protocol is None:
+                sock.close()
+                return
+            protocol.makeConnection(Stream(sock, self._poller, protocol))
+        except Exception:
+            log.failure("{port} could not begin a connection", port=self)
+            self._poller.close(sock, self)
+            sock.close()  # where it was not watched yet
+
+    def _pause(self, why: str) -> None:
+        """Watching the socket on would only spin: it stays readable."""
+        reactor: Any = self.reactor
+        now = reactor.seconds()
+        if now >= self._tell_at:
+            self._tell_at = now + _TELL
+            log.warn("{port} accepts nothing until descriptors are free: {why}", port=self, why=why)
+        self.stopReading()
+        self._resume = reactor.callLater(_PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        reactor: Any = self.reactor
+        if self._has_room():
+            self._resume = None
+            self.startReading()
+        else:
+            self._resume = reactor.callLater(_PAUSE, self._go_on)
+
+    def _has_room(self) -> bool:
+        """Whether the next descriptor is not one of the reserve. To accept one to see would eat that up."""
+        try:
+            following = os.dup(self.socket.fileno())
+        except OSError:
+            return False
+        os.close(following)
+        return following < self._highest
+
+    def connectionLost(self, reason: Any) -> None:
+        """The listener has been stopped."""
+        if self._resume is not None:
+            self._resume.cancel()
+            self._resume = None
+        super().connectionLost(reason)
+
+
+def listening_at(port: Any) -> Endpoint:
+    """Where a port listens: the number is the kernel's choice where 0 was asked for."""
+    host: address.IPv4Address | address.IPv6Address = port.getHost()
+    return Endpoint(host.host, host.port)

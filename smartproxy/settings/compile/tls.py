@@ -1,0 +1,100 @@
+"""TLS, compiled: what a route does with its clients' and with its targets', and the store of certificates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.model.plan import (
+    ClientAuthPlan,
+    OriginationPlan,
+    TerminationPlan,
+    TlsPlan,
+)
+from smartproxy.routing.domains import normalised as one_domain
+from smartproxy.settings.tables.base import inherited
+from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
+from smartproxy.tls.profiles import PROFILES, Profile
+
+if TYPE_CHECKING:
+    from smartproxy.settings.certificates import TlsFiles
+    from smartproxy.settings.tables.route import Route, Target
+    from smartproxy.settings.tables.tls import ClientAuth, RouteTls
+    from smartproxy.settings.top import Settings
+
+
+def tls_plan(settings: Settings, files: TlsFiles) -> TlsPlan:
+    """The TLS of the whole proxy."""
+    tls = settings.tls
+    return TlsPlan(
+        certificates=() if tls.certificates is None else files.directory(tls.certificates).certificates,
+        directory=None if tls.certificates is None else files.at(tls.certificates),
+        default=one_domain(tls.default) if tls.default else None,
+        max_handshakes=tls.max_handshakes,
+        ocsp_stapling=tls.ocsp_stapling,
+    )
+
+
+def termination(
+    settings: Settings, route: Route, files: TlsFiles, handshake_timeout: float
+) -> TerminationPlan | None:
+    """How the TLS of a route's clients is ended, if it is."""
+    tls = route.action.tls
+    if tls.mode == "passthrough":
+        return None
+    domains = tuple(dict.fromkeys(one_domain(domain) for domain in route.match.domains))
+    written = tls.certificate
+    listed = (
+        written if isinstance(written, list) else [] if written is None or callable(written) else [written]
+    )
+    profile = profile_of(tls, settings)
+    return TerminationPlan(
+        certificates=tuple(files.certificate(one, domains) for one in listed),
+        certificate_for=written if callable(written) else None,
+        ciphers=profile.ciphers,
+        ciphersuites=profile.ciphersuites,
+        own_order=profile.own_order,
+        min_version=profile.min_version,
+        alpn=tuple(tls.alpn),
+        client_auth=_client_auth(tls.client_auth, files),
+        handshake_timeout=handshake_timeout,
+    )
+
+
+def profile_of(tls: RouteTls, settings: Settings) -> Profile:
+    """What a route negotiates: its own words, or else those of the whole proxy; the stricter of the two versions."""
+    written = inherited("profile", tls, settings.tls)
+    least = inherited("min_version", tls, settings.tls)
+    if isinstance(written, Ciphers):
+        return Profile(written.ciphers, written.ciphersuites, least, own_order=True)
+    profile = PROFILES[written]
+    return profile._replace(min_version=max(profile.min_version, least))
+
+
+def origination(route: Route, target: Target, files: TlsFiles) -> OriginationPlan | None:
+    """TLS towards a target, if there is any: what the target says, or else what its route re-encrypts with."""
+    written = inherited("tls", target)
+    if "tls" not in target.model_fields_set and route.action.tls.mode == "terminate-and-reencrypt":
+        written = route.action.tls.upstream or True
+    if written is False:
+        return None
+    upstream = written if isinstance(written, UpstreamTls) else UpstreamTls()
+    return OriginationPlan(
+        ca=None if upstream.ca == "system" else files.authorities(upstream.ca),
+        server_name=upstream.server_name,
+        verify=upstream.verify,
+        certificate=files.own_certificate(upstream),
+        alpn=tuple(upstream.alpn),
+        min_version=upstream.min_version,
+    )
+
+
+def _client_auth(written: ClientAuth | None, files: TlsFiles) -> ClientAuthPlan | None:
+    if written is None or written.mode == "none":
+        return None
+    ca = b"" if written.ca is None else files.authorities(written.ca)
+    return ClientAuthPlan(
+        required=written.mode == "require",
+        ca=ca,
+        crl=b"" if written.crl is None else files.revocations(written.crl, ca),
+        match=tuple(written.match),
+    )

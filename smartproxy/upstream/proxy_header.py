@@ -1,0 +1,107 @@
+"""Telling the target who its client is: the PROXY header that goes before the client's bytes.
+
+A TLV that is named in the configuration is sent where its value is known: from the header that a trusted
+proxy has sent us, so that a chain of proxies tells one story, else from what we have seen ourselves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire.proxy_header import Tlv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from smartproxy.flow.side import Side
+    from smartproxy.model.facts import Detected, Routed, TlsFacts
+    from smartproxy.model.plan import SendHeader, TargetPlan
+
+#: The configuration's names, in the order in which the TLVs are sent.
+_NAMED = {
+    "alpn": proxy_tlv.PP2_TYPE_ALPN,
+    "authority": proxy_tlv.PP2_TYPE_AUTHORITY,
+    "uniqueId": proxy_tlv.PP2_TYPE_UNIQUE_ID,
+    "ssl": proxy_tlv.PP2_TYPE_SSL,
+}
+#: What the value says of a certificate that nobody was asked to verify (X509_V_ERR_UNSPECIFIED).
+_NOT_VERIFIED = 1
+#: What belongs to one header only, and is never passed on.
+_OWN = frozenset({proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
+
+
+class SendProxyHeader:
+    """Builds headers.
+
+    :param unique: makes an identifier that no other connection has, where one is asked for.
+    """
+
+    def __init__(self, unique: Callable[[], bytes]) -> None:
+        self._unique = unique
+
+    def __call__(self, routed: Routed, target: TargetPlan, side: Side) -> bytes:
+        """The bytes for ``target``; none where it wants no header."""
+        sending = target.send_header or routed.route.send_header
+        if sending is None:
+            return b""
+        announced = routed.detected.announced
+        client, local = announced.client, self._destination(routed.detected, side)
+        if sending.version == 1:
+            return proxy_v1.build(client, local)
+        tlvs = tuple(self._tlvs(sending, routed.detected))
+        return proxy_v2.build(client, local, tlvs=tlvs, crc32c="crc32c" in sending.tlvs)
+
+    def _destination(self, detected: Detected, side: Side) -> Endpoint:
+        """Where the client had connected to: as announced, else our own end of its connection."""
+        header = detected.announced.header
+        if header is not None and header.destination is not None:
+            return Endpoint(*header.destination)
+        host = side.transport.getHost()
+        return Endpoint(unmapped(host.host), host.port)
+
+    def _tlvs(self, sending: SendHeader, detected: Detected) -> Iterator[Tlv]:
+        header = detected.announced.header
+        received = header.tlvs if header is not None else ()
+        named = {kind: name for name, kind in _NAMED.items() if name in sending.tlvs}
+        for kind, name in named.items():
+            value = next((tlv.value for tlv in received if tlv.type == kind), None) or self._own(
+                name, detected
+            )
+            if value is not None:
+                yield Tlv(kind, value)
+        if "passThrough" in sending.tlvs:
+            yield from (tlv for tlv in received if tlv.type not in named and tlv.type not in _OWN)
+
+    def _own(self, name: str, detected: Detected) -> bytes | None:
+        """What we know ourselves. Within TLS that passes through, what was negotiated is not ours to know."""
+        secured = detected.secured
+        if name == "ssl" and secured is not None:
+            return _ssl(secured)
+        if name == "alpn" and secured is not None and secured.alpn is not None:
+            return secured.alpn.encode("latin-1")
+        if name == "authority" and detected.domain is not None:
+            return detected.domain.encode()
+        if name == "uniqueId":
+            return self._unique()
+        return None
+
+
+def _ssl(secured: TlsFacts) -> bytes:
+    """What our own handshake with the client came to (2.2.7.6)."""
+    client = proxy_tlv.SslClient.SSL
+    shown = secured.client is not None
+    if shown:
+        client |= proxy_tlv.SslClient.CERT_SESS
+        if not secured.resumed:
+            client |= proxy_tlv.SslClient.CERT_CONN
+    return proxy_tlv.build_ssl(
+        proxy_tlv.SslInfo(
+            client,
+            0 if secured.verified or not shown else _NOT_VERIFIED,
+            version=secured.version.encode("ascii"),
+            cn=secured.common_name.encode() or None,
+            cipher=secured.cipher.encode("ascii"),
+        )
+    )

@@ -1,0 +1,37 @@
+"""A histogram of durations."""
+
+from __future__ import annotations
+
+from math import inf
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, Histogram
+
+
+class HistogramTests(SynchronousTestCase):
+    def test_a_new_one_has_counted_nothing(self):
+        histogram = Histogram((1.0, 2.0))
+        self.assertEqual(histogram.cumulative(), [(1.0, 0), (2.0, 0), (inf, 0)])
+        self.assertEqual(histogram.total, 0.0)
+
+    def test_a_bound_belongs_to_its_own_bucket(self):
+        histogram = Histogram((1.0, 2.0))
+        for seconds in (0.0, 1.0, 1.5, 2.0, 99.0):
+            histogram.observe(seconds)
+        self.assertEqual(histogram.cumulative(), [(1.0, 2), (2.0, 4), (inf, 5)])
+        self.assertEqual(histogram.total, 103.5)
+
+    def test_the_bounds_in_use_ascend(self):
+        for bounds in (DIAL_BOUNDS, DURATION_BOUNDS):
+            self.assertEqual(list(bounds), sorted(set(bounds)))
+
+    @given(st.lists(st.floats(0, 1e6)))
+    def test_a_bucket_holds_what_is_at_or_below_its_bound(self, seen):
+        histogram = Histogram(DURATION_BOUNDS)
+        for seconds in seen:
+            histogram.observe(seconds)
+        for bound, count in histogram.cumulative():
+            self.assertEqual(count, sum(seconds <= bound for seconds in seen))

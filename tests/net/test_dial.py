@@ -1,0 +1,274 @@
+"""Connecting to one address, over the poller and over the reactor."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from twisted.internet import error
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.errors import DialFailed
+from smartproxy.flow.deadline import Deadlines
+from smartproxy.model.address import Endpoint
+from smartproxy.model.outcome import RejectReason
+from smartproxy.net import dial as dial_module
+from smartproxy.net.dial import PollerDialer, ReactorDialer, failure_of
+from smartproxy.net.interfaces import IConnecting, IDialer
+from smartproxy.net.stream import Stream
+from tests.pipes import connection
+from tests.pumps import Pump, open_descriptors
+
+#: Documentation addresses (RFC 5737): nobody is there.
+NOWHERE = Endpoint("192.0.2.1", 9)
+
+
+class Wanted(ClientFactory):
+    """Notes what becomes of an attempt."""
+
+    noisy = False
+
+    def __init__(self, protocol=Protocol):
+        self.protocol = protocol
+        self.built = []
+        self.reasons = []
+
+    def buildProtocol(self, address):
+        self.built.append(self.protocol())
+        return self.built[-1]
+
+    def clientConnectionFailed(self, connector, reason):
+        self.reasons.append(failure_of(reason, NOWHERE).reason)
+
+
+class DialerTests:
+    """What both dialers do; a case says how the world answers."""
+
+    def test_keeps_the_interface(self):
+        verifyObject(IDialer, self.dialer)
+
+    def test_a_connection_that_stands_has_its_protocol(self):
+        factory = Wanted()
+        self.dialer.dial(self.listening(), factory, 30)
+        self.answer(factory)
+        self.assertTrue(factory.built[0].connected)
+        self.assertEqual(factory.reasons, [])
+
+    def test_refused(self):
+        factory = Wanted()
+        self.dialer.dial(self.refusing(), factory, 30)
+        self.refuse(factory)
+        self.assertEqual((factory.reasons, factory.built), ([RejectReason.UPSTREAM_REFUSED], []))
+
+    def test_nobody_answers_in_time(self):
+        factory = Wanted()
+        self.dialer.dial(self.silent(), factory, 30)
+        self.pass_time(factory, 29.0)
+        self.assertEqual(factory.reasons, [])
+        self.pass_time(factory, 1.2)
+        self.assertEqual((factory.reasons, factory.built), ([RejectReason.UPSTREAM_TIMEOUT], []))
+
+    def test_given_up(self):
+        factory = Wanted()
+        connecting = self.dialer.dial(self.silent(), factory, 30)
+        connecting.stopConnecting()
+        self.assert_given_up(factory)
+        self.pass_time(factory, 40)
+        self.assertEqual(factory.built, [])
+
+
+class PollerDialerTests(DialerTests, SynchronousTestCase):
+    def setUp(self):
+        self.before = open_descriptors()
+        self.pump = Pump(self)
+        self.deadlines = Deadlines(self.pump.reactor)
+        self.dialer = PollerDialer(self.pump.poller, self.deadlines)
+        self.servers = []
+
+    def server(self):
+        server = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(server.close)
+        self.servers.append(server)
+        return server
+
+    def listening(self):
+        return Endpoint(*self.server().getsockname())
+
+    def refusing(self):
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            return Endpoint(*nobody.getsockname())
+
+    def silent(self):
+        """F8: the kernel's queue is full, and a SYN is not answered."""
+        server = self.server()
+        for _ in range(8):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+            self.addCleanup(filler.close)
+        return Endpoint(*server.getsockname())
+
+    def answer(self, factory):
+        self.pump.until(lambda: factory.built)
+
+    def refuse(self, factory):
+        self.pump.until(lambda: factory.reasons)
+
+    def pass_time(self, factory, seconds):
+        self.pump.reactor.advance(seconds)
+        self.deadlines.sweep()
+        self.pump.turn()
+
+    def assert_given_up(self, factory):
+        self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
+        self.assertEqual(len(factory.reasons), 1)
+
+    def test_an_attempt_can_be_given_up(self):
+        verifyObject(IConnecting, self.dialer.dial(self.silent(), Wanted(), 0))
+
+    def test_what_stands_is_a_stream_and_has_no_deadline(self):
+        factory = Wanted()
+        self.dialer.dial(self.listening(), factory, 30)
+        self.assertEqual(len(self.deadlines), 1)
+        self.answer(factory)
+        self.assertIsInstance(factory.built[0].transport, Stream)
+        self.assertEqual(len(self.deadlines), 0)
+
+    def test_what_failed_has_no_deadline_and_no_socket(self):
+        factory = Wanted()
+        self.dialer.dial(self.refusing(), factory, 30)
+        self.refuse(factory)
+        self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
+        self.pump.close()
+        self.assertEqual(open_descriptors(), self.before)
+
+    def test_without_a_timeout_there_is_no_deadline(self):
+        self.dialer.dial(self.silent(), Wanted(), 0)
+        self.assertEqual(len(self.deadlines), 0)
+
+    def test_a_server_that_speaks_first_and_ends_is_heard(self):
+        """All of it may be there with the event that says that the connection stands."""
+        heard = []
+
+        class Hears(Protocol):
+            def dataReceived(self, data):
+                heard.append(data)
+
+            def connectionLost(self, reason):
+                heard.append(reason.type)
+
+        factory = Wanted(Hears)
+        self.dialer.dial(self.listening(), factory, 30)
+        server, _ = self.servers[0].accept()
+        server.send(b"220")
+        server.close()
+        self.pump.settle()
+        self.assertEqual(heard, [b"220", error.ConnectionDone])
+
+    def test_accepted_and_reset_at_once_is_refused(self):
+        """F9: nothing was sent yet, so the next target may have a try."""
+        factory = Wanted()
+        self.dialer.dial(self.listening(), factory, 30)
+        server, _ = self.servers[0].accept()
+        self.pump.keep(server).rst()
+        self.pump.until(lambda: factory.reasons or factory.built)
+        self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_REFUSED])
+
+    def test_unreachable_at_once(self):
+        """A connect that the kernel refuses to begin: IPv6 to an address that IPv4 lives in."""
+        factory = Wanted()
+        self.patch(socket.socket, "connect_ex", lambda *_: errno.ENETUNREACH)
+        self.dialer.dial(NOWHERE, factory, 30)
+        self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
+        self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
+
+    def test_no_descriptor_left(self):
+        def refuse(*_):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        factory = Wanted()
+        self.patch(dial_module.socket, "socket", refuse)
+        self.assertIsNone(self.dialer.dial(NOWHERE, factory, 30))
+        self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
+
+    def test_a_protocol_that_fails_is_told_and_the_socket_is_closed(self):
+        class Fails(Protocol):
+            lost = 0
+
+            def connectionMade(self):
+                raise ZeroDivisionError
+
+            def connectionLost(self, reason):
+                self.lost += 1
+
+        factory = Wanted(Fails)
+        self.dialer.dial(self.listening(), factory, 30)
+        self.answer(factory)
+        self.assertEqual((factory.built[0].lost, len(self.pump.poller)), (1, 0))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_ipv6(self):
+        server = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        self.addCleanup(server.close)
+        factory = Wanted()
+        self.dialer.dial(Endpoint(*server.getsockname()[:2]), factory, 30)
+        self.answer(factory)
+        self.assertEqual(factory.built[0].transport.getPeer().host, "::1")
+
+
+class ReactorDialerTests(DialerTests, SynchronousTestCase):
+    def setUp(self):
+        self.reactor = MemoryReactorClock()
+        self.dialer = ReactorDialer(self.reactor)
+        self.due = None
+
+    def listening(self):
+        return NOWHERE
+
+    refusing = silent = listening
+
+    def answer(self, factory):
+        transport, _ = connection(self.reactor)
+        transport.carry(factory.buildProtocol(transport.getPeer()))
+
+    def refuse(self, factory):
+        factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
+
+    def pass_time(self, factory, seconds):
+        """The reactor's own connector keeps the time that it was told."""
+        _, _, _, timeout, _ = self.reactor.tcpClients[-1]
+        self.reactor.advance(seconds)
+        if self.reactor.seconds() >= timeout and not self.reactor.connectors[-1].stoppedConnecting:
+            factory.clientConnectionFailed(None, Failure(error.TimeoutError()))
+
+    def assert_given_up(self, factory):
+        self.assertTrue(self.reactor.connectors[-1].stoppedConnecting)
+
+    def test_no_timeout_is_not_the_timeout_0_of_the_reactor(self):
+        self.dialer.dial(NOWHERE, Wanted(), 0)
+        self.assertGreater(self.reactor.tcpClients[0][3], 3600)
+
+
+class FailureTests(SynchronousTestCase):
+    def test_every_failure_has_its_place(self):
+        for exception, reason in (
+            (error.ConnectionRefusedError(), RejectReason.UPSTREAM_REFUSED),
+            (error.TimeoutError(), RejectReason.UPSTREAM_TIMEOUT),
+            (error.TCPTimedOutError(), RejectReason.UPSTREAM_TIMEOUT),
+            (error.NoRouteError(osError=errno.EHOSTUNREACH), RejectReason.UPSTREAM_UNREACHABLE),
+            (error.ConnectError(osError=errno.ECONNRESET), RejectReason.UPSTREAM_REFUSED),
+            (error.UserError(), RejectReason.UPSTREAM_UNREACHABLE),
+            (ValueError("never heard of"), RejectReason.UPSTREAM_UNREACHABLE),
+        ):
+            failed = failure_of(Failure(exception), NOWHERE)
+            self.assertEqual((type(failed), failed.reason), (DialFailed, reason), exception)
+            self.assertIn("192.0.2.1:9", failed.detail)
+
+    def test_what_has_its_place_keeps_it(self):
+        known = DialFailed(RejectReason.UPSTREAM_TIMEOUT, "known")
+        self.assertIs(failure_of(Failure(known), NOWHERE), known)

@@ -1,0 +1,339 @@
+"""Readiness of many sockets, told once a change."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.net import poller as poller_module
+from smartproxy.net.poller import READABLE, WRITABLE, Poller
+from tests.pumps import HandReactor
+
+
+class Owner:
+    """Notes its events, and does then what it was told to do."""
+
+    def __init__(self, then=lambda events: None):
+        self.events = []
+        self.failures = []
+        self.then = then
+
+    def ready(self, events):
+        self.events.append(events)
+        self.then(events)
+
+    def failed(self, why):
+        self.failures.append(why.type)
+
+
+class PollerTests(SynchronousTestCase):
+    def setUp(self):
+        self.reactor = HandReactor()
+        self.poller = Poller(self.reactor, self.reactor.seconds)
+        self.poller.start()
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        if not self.poller._epoll.closed:
+            self.poller.stop()
+
+    def pair(self, owner):
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        near.setblocking(False)
+        self.poller.add(near.fileno(), owner)
+        return near, far
+
+    def connected_at(self, number, owner):
+        """A connection of ``owner`` that has got a number which was somebody else's."""
+        near, far = socket.socketpair()
+        self.addCleanup(far.close)
+        if near.fileno() != number:
+            os.dup2(near.fileno(), number)
+            near.close()
+        there = socket.socket(fileno=number) if near.fileno() < 0 else near
+        self.addCleanup(there.close)
+        there.setblocking(False)
+        self.poller.add(number, owner)
+        return there, far
+
+    def quietened(self, *owners):
+        """The first event, that it can be written to, is behind them."""
+        self.poller.doRead()
+        for owner in owners:
+            owner.events.clear()
+
+    def test_keeps_twisteds_interface(self):
+        verifyObject(IReadDescriptor, self.poller)
+        self.assertEqual(self.poller.logPrefix(), "poller")
+
+    def test_it_is_one_reader_of_the_reactor(self):
+        self.assertEqual(self.reactor.readers, {self.poller})
+        self.poller.stop()
+        self.assertEqual(self.reactor.readers, set())
+        self.assertEqual(self.poller.fileno(), -1)
+
+    def test_a_change_is_told_once(self):
+        owner = Owner()
+        _, far = self.pair(owner)
+        self.quietened(owner)
+        far.send(b"x")
+        self.poller.doRead()
+        self.assertEqual(len(owner.events), 1)
+        self.assertTrue(owner.events[0] & READABLE)
+        self.poller.doRead()
+        self.assertEqual(len(owner.events), 1)
+
+    def test_rearmed_it_is_told_again(self):
+        owner = Owner()
+        near, far = self.pair(owner)
+        self.quietened(owner)
+        far.send(b"x")
+        self.poller.doRead()
+        self.poller.rearm(near.fileno())
+        self.poller.doRead()
+        self.assertEqual(len(owner.events), 2)
+        self.assertTrue(owner.events[1] & READABLE)
+
+    def test_handed_over_it_is_told_to_the_new_owner(self):
+        old, new = Owner(), Owner()
+        near, far = self.pair(old)
+        self.quietened(old)
+        self.poller.hand_over(near.fileno(), new)
+        far.send(b"x")
+        self.poller.doRead()
+        self.assertEqual((old.events, len(new.events)), ([], 1))
+
+    def test_the_time_is_that_of_the_batch(self):
+        seen = []
+        owner = Owner(lambda _: seen.append(self.poller.now))
+        self.pair(owner)
+        self.reactor.advance(42)
+        self.poller.doRead()
+        self.assertEqual(seen, [42])
+
+    def test_closed_outside_of_a_batch_it_is_closed_at_once_and_once(self):
+        owner = Owner()
+        near, _ = self.pair(owner)
+        self.poller.close(near, owner)
+        self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
+        self.poller.close(near, owner)
+
+    def test_closed_under_us_it_is_forgotten_and_nobody_else_is_closed_with_it(self):
+        """Whoever has the number by now keeps both: his connection and his events."""
+        for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
+            owner, fresh = Owner(), Owner()
+            near, _ = self.pair(owner)
+            number = near.fileno()
+            close(near)
+            other, far = self.connected_at(number, fresh)
+            self.poller.close(near, owner)
+            far.sendall(b"x")
+            self.poller.doRead()
+            self.assertTrue(fresh.events)
+            self.assertEqual((other.fileno(), other.recv(10)), (number, b"x"))
+            self.poller.close(other, fresh)
+            self.assertEqual(len(self.poller), 0)
+
+    def test_closed_under_us_and_its_number_free_it_leaves_nothing(self):
+        for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
+            owner = Owner()
+            near, _ = self.pair(owner)
+            close(near)
+            self.poller.close(near, owner)
+            self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
+
+    def test_an_event_of_a_socket_that_this_batch_has_closed_is_told_to_nobody(self):
+        """And its number is given to nobody before the batch is over: the event would be taken for theirs."""
+        fresh = Owner()
+        made = []
+
+        def close_both(_):
+            self.poller.close(one, first)
+            self.poller.close(two, second)
+            made.append(self.pair(fresh)[0])
+
+        first, second = Owner(close_both), Owner(close_both)
+        one, _ = self.pair(first)
+        two, _ = self.pair(second)
+        numbers = {one.fileno(), two.fileno()}
+        self.poller.doRead()
+        self.assertEqual(len(first.events) + len(second.events), 1)
+        self.assertEqual(fresh.events, [])
+        self.assertNotIn(made[0].fileno(), numbers)
+        self.assertEqual((one.fileno(), two.fileno()), (-1, -1))
+        self.poller.doRead()
+        self.assertEqual(len(fresh.events), 1)
+
+    def test_an_owner_that_raises_is_told_and_the_others_have_their_events(self):
+        def fail(_):
+            raise ZeroDivisionError
+
+        owners = [Owner(), Owner(fail), Owner()]
+        for owner in owners:
+            self.pair(owner)
+        self.poller.doRead()
+        self.assertEqual([len(owner.events) for owner in owners], [1, 1, 1])
+        self.assertEqual([owner.failures for owner in owners], [[], [ZeroDivisionError], []])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_whom_it_was_handed_over_to_is_told_of_the_failure(self):
+        heir = Owner()
+
+        def hand_over(_):
+            self.poller.hand_over(near.fileno(), heir)
+            raise ZeroDivisionError
+
+        owner = Owner(hand_over)
+        near, _ = self.pair(owner)
+        self.poller.doRead()
+        self.assertEqual((owner.failures, heir.failures), ([], [ZeroDivisionError]))
+        self.flushLoggedErrors(ZeroDivisionError)
+
+    def test_an_owner_that_raises_after_closing_is_only_logged(self):
+        def close(_):
+            self.poller.close(near, owner)
+            raise ZeroDivisionError
+
+        owner = Owner(close)
+        near, _ = self.pair(owner)
+        self.poller.doRead()
+        self.assertEqual((owner.failures, near.fileno()), ([], -1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_an_owner_that_cannot_even_let_go_harms_nobody(self):
+        class Hopeless(Owner):
+            def failed(self, why):
+                raise KeyError
+
+        def fail(_):
+            raise ZeroDivisionError
+
+        hopeless, other = Hopeless(fail), Owner()
+        self.pair(hopeless)
+        self.pair(other)
+        self.poller.doRead()
+        self.assertEqual(len(other.events), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, KeyError)), 2)
+        self.stop()
+        self.assertEqual(other.failures, [ConnectionAborted])
+        self.flushLoggedErrors(KeyError)
+
+    def test_a_batch_is_bounded_and_the_rest_has_its_turn(self):
+        self.patch(poller_module, "_BATCH", 2)
+        owners = [Owner() for _ in range(5)]
+        for owner in owners:
+            self.pair(owner)
+        for told in (2, 4, 5):
+            self.poller.doRead()
+            self.assertEqual(sum(len(owner.events) for owner in owners), told)
+        self.assertEqual({len(owner.events) for owner in owners}, {1})
+
+    def crowd(self, count):
+        """So many whose peer has ended, and then one to whom something has been said."""
+        self.patch(poller_module, "_BATCH", 10)
+        self.patch(poller_module, "_ENDS_A_TURN", 4)
+        self.told = []
+        ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
+        ends = [self.pair(owner) for owner in ending]
+        living = Owner(lambda _: self.told.append("living"))
+        _, far = self.pair(living)
+        while self.told[-1:] != ["living"]:
+            self.poller.doRead()
+        self.told.clear()
+        for _, end in ends:
+            end.close()
+        far.send(b"x")
+        return ending, ends
+
+    def test_in_a_crowd_the_living_come_first_and_ends_a_few_at_a_time(self):
+        self.crowd(35)
+        self.poller.doRead()
+        self.assertEqual(self.told, ["living", 0, 1, 2, 3])
+        for turn in range(2, 9):
+            self.turn()
+            self.assertEqual(len(self.told), 1 + 4 * turn)
+        self.turn()
+        self.assertEqual(self.told, ["living", *range(35)])
+        self.assertEqual(self.reactor.calls, [])
+
+    def turn(self):
+        """The reactor's next turn, and not the turns after it, as ``Clock.advance`` is."""
+        call = self.reactor.calls.pop(0)
+        call.called = True
+        call.func()
+
+    def test_a_batch_that_is_no_crowd_is_told_in_its_order(self):
+        self.crowd(8)
+        self.poller.doRead()
+        self.assertEqual(self.told, [*range(8), "living"])
+
+    def test_an_end_that_was_put_off_is_not_told_to_who_has_closed_meanwhile_or_has_the_number_then(self):
+        ending, ends = self.crowd(20)
+        self.poller.doRead()
+        free = {ends[number][0].fileno() for number in (10, 11)}
+        for number in (10, 11):
+            self.poller.close(ends[number][0], ending[number])
+        fresh = Owner()
+        pair = [self.pair(fresh)[0] for _ in range(20)]
+        self.assertTrue(free & {near.fileno() for near in pair})
+        while self.reactor.calls:
+            self.turn()
+        self.assertEqual(self.told, ["living", *(number for number in range(20) if number not in {10, 11})])
+        self.assertTrue(all(not events & READABLE for events in fresh.events))
+
+    def test_stopped_while_ends_are_put_off_nothing_is_left_in_the_reactor(self):
+        self.crowd(20)
+        self.poller.doRead()
+        self.poller.stop()
+        self.assertEqual(self.reactor.calls, [])
+
+    def test_soon_is_never_now(self):
+        called = []
+        self.poller.soon(called.append, 1)
+        self.assertEqual(called, [])
+        self.reactor.advance(0)
+        self.assertEqual(called, [1])
+
+    def test_stopped_every_owner_is_told(self):
+        owners = [Owner(), Owner()]
+        for owner in owners:
+            self.pair(owner)
+        self.poller.stop()
+        self.assertEqual([owner.failures for owner in owners], [[ConnectionAborted]] * 2)
+
+    def test_stopped_an_owner_that_another_has_closed_meanwhile_is_not_told(self):
+        class Closes(Owner):
+            def failed(self, why):
+                super().failed(why)
+                for sock, owner in zip(pair, owners, strict=True):
+                    poller.close(sock, owner)
+
+        poller = self.poller
+        owners = [Closes(), Closes()]
+        pair = [self.pair(owner)[0] for owner in owners]
+        poller.stop()
+        self.assertEqual([owner.failures for owner in owners], [[ConnectionAborted], []])
+
+    def test_a_peers_end_is_an_event_though_nobody_reads(self):
+        owner = Owner()
+        _, far = self.pair(owner)
+        self.quietened(owner)
+        far.shutdown(socket.SHUT_WR)
+        self.poller.doRead()
+        self.assertTrue(owner.events[0] & READABLE)
+        self.assertTrue(owner.events[0] & WRITABLE)
+
+    def test_the_clock_is_the_one_it_was_given(self):
+        clock = Clock()
+        clock.advance(7)
+        other = Poller(self.reactor, clock.seconds)
+        self.addCleanup(other._epoll.close)
+        self.assertEqual(other.now, 7)

@@ -1,0 +1,134 @@
+"""One line for each connection that is over, whatever its client wrote."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.connections.registry import Registry
+from smartproxy.metrics.counters import Counters
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import Accepted, ApplicationProtocol
+from smartproxy.model.outcome import CloseReason, RejectReason, RelayKind
+from smartproxy.model.plan import AccessLogPlan, CleanupPlan
+from smartproxy.model.timestamps import Moment
+from smartproxy.observe.access_log import AccessLog, as_text
+
+#: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
+MOMENT = Moment(1767323045.678, 100.0)
+RUDE = 'a\r\nb\x00\x1b[2J"\\=\x7f\x85\u202e d'
+
+
+class AccessLogCase(SynchronousTestCase):
+    format = "json"
+
+    def setUp(self):
+        self.path = Path(self.mktemp())
+        self.counters = Counters()
+        self.registry = Registry(self.counters, CleanupPlan(), Clock())
+        self.log = AccessLog(
+            AccessLogPlan(str(self.path), self.format), self.counters, Clock().seconds, lambda: MOMENT
+        )
+        self.log.open()
+        self.addCleanup(self.log.close)
+        self.registry.told.append(self.log.put_away)
+
+    def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com"):
+        """The lines after a connection of 12.5 seconds."""
+        record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), 87.5))
+        self.registry.identify(record, Endpoint("192.0.2.1", 4000))
+        self.registry.assign(record, "web")
+        record.target, record.protocol = Endpoint("2001:db8::1", 9000), ApplicationProtocol.TLS
+        record.sni, record.relay = sni, RelayKind.SPLICE
+        record.moved_in(11, 88.0)
+        record.moved_out(22, 88.0)
+        return self.closed(record, outcome)
+
+    def refused(self):
+        """The lines after a client that came and was refused at once."""
+        record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), 99.75))
+        return self.closed(record, RejectReason.IP_LIMIT)
+
+    def closed(self, record, outcome):
+        self.registry.close(record, outcome, 100.0)
+        self.registry.ended.empty()
+        return self.path.read_bytes().decode("ascii").split("\n")[:-1]
+
+
+class JsonTests(AccessLogCase):
+    def test_a_connection_with_every_field(self):
+        (line,) = self.ended()
+        self.assertEqual(
+            json.loads(line),
+            {
+                "time": "2026-01-02T03:04:05.678Z",
+                "id": 1,
+                "listener": ":443",
+                "route": "web",
+                "clientIp": "192.0.2.1",
+                "clientPort": 4000,
+                "peerIp": "198.51.100.9",
+                "target": "[2001:db8::1]:9000",
+                "protocol": "tls",
+                "sni": "a.example.com",
+                "tlsVersion": None,
+                "cipher": None,
+                "alpn": None,
+                "clientCertificate": None,
+                "durationSeconds": 12.5,
+                "bytesReceived": 11,
+                "bytesSent": 22,
+                "outcome": "normal",
+                "relay": "splice",
+            },
+        )
+
+    def test_a_refused_one_has_a_line_too(self):
+        (line,) = self.refused()
+        told = json.loads(line)
+        self.assertEqual((told["outcome"], told["durationSeconds"]), ("ip_limit", 0.25))
+        self.assertEqual([told[key] for key in ("route", "target", "sni", "relay")], [None] * 4)
+
+    def test_whatever_a_client_wrote_is_one_line_of_ascii_and_can_be_read_back(self):
+        (line,) = self.ended(sni=RUDE)
+        self.assertTrue(line.isprintable())
+        self.assertEqual(json.loads(line)["sni"], RUDE)
+
+    def test_a_line_that_cannot_be_written_is_counted_and_the_books_are_closed_all_the_same(self):
+        self.log.close()
+        self.log._file._looked_at = 0.0
+        self.ended()
+        self.assertEqual(self.counters.unlogged, 1)
+        self.assertEqual(self.registry.ended.failed, 0)
+        self.assertEqual(self.counters.routes["web"].closed, {CloseReason.NORMAL: 1})
+
+
+class TextTests(AccessLogCase):
+    format = "text"
+
+    def test_a_connection_with_every_field(self):
+        self.assertEqual(
+            self.ended()[0],
+            "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
+            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com "
+            "tlsVersion=- cipher=- alpn=- clientCertificate=- "
+            "durationSeconds=12.5 bytesReceived=11 bytesSent=22 outcome=normal relay=splice",
+        )
+
+    def test_what_is_not_known_is_a_dash(self):
+        (line,) = self.refused()
+        self.assertIn(" route=- ", line)
+        self.assertTrue(line.endswith(" outcome=ip_limit relay=-"))
+
+    def test_whatever_a_client_wrote_is_one_line_of_ascii(self):
+        (line,) = self.ended(sni=RUDE)
+        self.assertTrue(line.isprintable())
+        self.assertIn('sni="a\\r\\nb\\u0000\\u001b[2J', line)
+
+    def test_no_value_can_be_taken_for_another_field(self):
+        self.assertEqual(
+            as_text({"a": "x outcome=normal", "b": "-", "c": ""}), 'a="x outcome=normal" b="-" c=""'
+        )

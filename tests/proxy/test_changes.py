@@ -1,0 +1,146 @@
+"""Changing a proxy while it runs: all of a change or nothing, and what becomes of connections."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet import error, reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.protocols.wire import Echo
+from twisted.trial.unittest import TestCase
+
+from smartproxy import Route, Settings, SmartProxy
+from smartproxy.errors import ConfigurationError
+from smartproxy.model.outcome import CloseReason
+from smartproxy.serving.ready import echo
+from tests.on_network import NetworkTestCase, a_route, served
+
+
+class UpdateTests(NetworkTestCase):
+    """``await proxy.update_routes([...])``: atomic; unchanged routes keep their connections."""
+
+    def test_ports_open_and_close(self):
+        self.start(a_route("a", 80), a_route("b", 81))
+        self.update(a_route("b", 81), a_route("c", 82))
+        self.assertRaises(error.ConnectionRefusedError, self.network.connect, 80)
+        for port in (81, 82):
+            self.connect(port)
+        self.assertEqual([record.route for record in self.proxy.connections], ["b", "c"])
+        self.assertEqual(sorted(port for _, port in self.proxy.addresses()), [81, 82])
+
+    def test_an_unchanged_route_and_a_changed_one_keep_their_connections(self):
+        other = self.network.backend("10.0.0.6", 9000)
+        self.start(a_route("same", 80), a_route("changed", 81), graceful_shutdown_timeout="1s")
+        clients = [self.connect(port) for port in (80, 81)]
+        self.update(a_route("same", 80), a_route("changed", 81, host="10.0.0.6"))
+        self.network.run(5)
+        for client in clients:
+            client.write(b"still here")
+        self.network.settle()
+        self.assertEqual([end.received for end in self.backend.connections], [b"still here"] * 2)
+        self.connect(81, b"new")
+        self.assertEqual(other.connections[0].received, b"new")
+
+    def test_a_removed_routes_connections_have_the_graceful_shutdown_timeout(self):
+        self.start(a_route("stays", 80), a_route("goes", 81), graceful_shutdown_timeout="10s")
+        stays, goes = self.connect(80), self.connect(81)
+        self.update(a_route("stays", 80))
+        goes.write(b"going on")
+        self.network.run(9)
+        self.assertEqual(self.backend.connections[1].received, b"going on")
+        self.assertFalse(goes.gone)
+        self.network.run(2)
+        self.assertTrue(goes.was_reset)
+        self.assertFalse(stays.gone)
+        self.assertEqual(self.closed("goes"), {CloseReason.ROUTE_REMOVED: 1})
+        self.assertEqual(self.closed("stays"), {})
+
+    def test_a_removed_routes_connection_may_end_by_itself(self):
+        self.start(a_route("stays", 80), a_route("goes", 81), graceful_shutdown_timeout="10s")
+        goes = self.connect(81)
+        self.update(a_route("stays", 80))
+        goes.fin()
+        self.backend.connections[0].fin()
+        self.network.run(20)
+        self.assertEqual(self.closed("goes"), {CloseReason.NORMAL: 1})
+
+    def test_handlers_of_a_removed_route_are_ended_too(self):
+        self.start(a_route(), served(echo), graceful_shutdown_timeout="10s")
+        client = self.connect(7)
+        self.update(a_route())
+        self.network.run(11)
+        self.assertTrue(client.was_reset)
+        self.assertEqual(self.closed("served"), {CloseReason.ROUTE_REMOVED: 1})
+
+    def refused(self, routes, raised, said):
+        self.start(a_route("web", 80), a_route("other", 81))
+        client = self.connect(80)
+        before = (self.proxy.plan, self.proxy.addresses())
+        problem = self.failureResultOf(self.proxy.update_routes(routes), raised).value
+        self.assertIn(said, str(problem))
+        self.assertEqual((self.proxy.plan, self.proxy.addresses()), before)
+        self.network.run(60)
+        client.write(b"hello")
+        self.connect(81, b"hello")
+        self.assertEqual([end.received for end in self.backend.connections], [b"hello"] * 2)
+
+    def test_a_bad_route_changes_nothing(self):
+        self.refused([a_route("new", 82), a_route("new", 83)], ConfigurationError, "earlier route")
+
+    def test_a_port_that_cannot_be_had_changes_nothing(self):
+        self.network.listenTCP(90, Factory.forProtocol(Echo))
+        self.network.listenTCP(90, Factory.forProtocol(Echo), interface="::")
+        self.refused([a_route("new", 82), a_route("taken", 90)], error.CannotListenError, "90")
+        self.assertRaises(error.ConnectionRefusedError, self.network.connect, 82)
+
+    def test_one_change_waits_for_the_one_before(self):
+        self.start(a_route("a", 80))
+        closing = Deferred()
+        port = self.network.listening("127.0.0.1", 80)
+        stop = port.stopListening
+        port.stopListening = lambda: stop().addCallback(lambda _: closing)
+        first = self.proxy.update_routes([a_route("b", 81)])
+        second = self.proxy.update_routes([a_route("c", 82)])
+        self.assertEqual([route.name for route in self.proxy.plan.routes], ["b"])
+        self.assertNoResult(first)
+        closing.callback(None)
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual([route.name for route in self.proxy.plan.routes], ["c"])
+        self.assertEqual([port for _, port in self.proxy.addresses()], [82])
+
+    def test_a_change_that_fails_lets_the_next_one_in(self):
+        self.start(a_route("a", 80))
+        self.failureResultOf(self.proxy.update_routes([]), ConfigurationError)
+        self.update(a_route("b", 81))
+        self.connect(81)
+
+
+class ReloadTests(TestCase):
+    """A file is read again in a thread."""
+
+    def test_the_reactor_goes_on_while_a_file_is_read(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        match = {"ports": port, "address": "127.0.0.1"}
+        settings = Settings(routes=[Route(name="a", match=match, action={"type": "block"})])
+        changed = settings.with_routes([Route(name="b", match=match, action={"type": "block"})])
+        turned = []
+
+        class Slow(Settings):
+            def again(self):
+                reactor.callFromThread(turned.append, None)
+                while not turned:  # only a reactor that goes on ends this
+                    pass
+                return changed
+
+        proxy = SmartProxy(Slow(routes=settings.routes), reactor)
+        proxy.startService()
+
+        def check(_):
+            self.assertEqual([route.name for route in proxy.plan.routes], ["b"])
+            return proxy.stopService()
+
+        return proxy.reload().addCallback(check)

@@ -1,0 +1,320 @@
+"""SmartProxy, the service: its life, its changes, and what can be seen of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.error import CannotListenError
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from smartproxy.admin.control import IProxyControl
+from smartproxy.errors import ConfigurationError
+from smartproxy.model.outcome import CloseReason
+from smartproxy.proxy.service import SmartProxy
+from smartproxy.settings import Settings
+from tests.sessions.house import House, HouseReactor, route, settings
+
+TWO = [route("web"), route("mail", port=2525, hosts="10.0.0.25")]
+
+
+class LifeTests(SynchronousTestCase):
+    def test_keeps_the_interfaces(self):
+        house = House(self)
+        verifyObject(IService, house.proxy)
+        verifyObject(IProxyControl, house.proxy)
+
+    def test_ports_are_bound_before_privileges_are_dropped(self):
+        reactor = HouseReactor()
+        proxy = SmartProxy(settings(), reactor)
+        proxy.privilegedStartService()
+        self.assertEqual(reactor.listening(), {8080})
+        self.assertFalse(proxy.running)
+        proxy.startService()
+        self.assertEqual(len(reactor.ports), 1)
+        stopped = proxy.stopService()
+        reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertFalse(proxy.running)
+
+    def test_it_lives_in_an_application(self):
+        house = House(self)
+        application = MultiService()
+        house.proxy.setServiceParent(application)
+        self.assertIs(application.getServiceNamed("smartproxy"), house.proxy)
+
+    def test_a_port_that_is_taken_is_told_and_none_is_bound(self):
+        reactor = HouseReactor()
+        reactor.taken = {8081}
+        proxy = SmartProxy(settings(routes=[route(), route("b", port=8081)]), reactor)
+        self.assertRaises(CannotListenError, proxy.privilegedStartService)
+        reactor.advance(0)
+        self.assertEqual(reactor.listening(), set())
+        self.successResultOf(proxy.stopService())
+
+    def test_stopped_with_nobody_there_it_stops_at_once_and_its_ports_are_closed(self):
+        house = House(self)
+        stopped = house.proxy.stopService()
+        self.assertNoResult(stopped)
+        house.reactor.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(house.reactor.listening(), set())
+
+    def test_stopped_it_waits_for_those_that_live(self):
+        house = House(self)
+        client = house.client()
+        backend = house.backend()
+        stopped = house.proxy.stopService()
+        house.pass_time(10)
+        self.assertNoResult(stopped)
+        self.assertEqual(house.proxy.status()["state"], "draining")
+        client.write(b"last words")
+        client.fin()
+        house.settle()
+        backend.fin()
+        house.settle()
+        self.successResultOf(stopped)
+        self.assertEqual((backend.received, house.closed()), (b"last words", {"normal": 1}))
+
+    def test_stopped_it_ends_what_outlives_the_grace(self):
+        house = House(self, gracefulShutdownTimeout="2s")
+        client = house.client()
+        house.backend()
+        dialling = house.client("192.0.2.2")
+        stopped = house.proxy.stopService()
+        house.pass_time(1.9)
+        self.assertNoResult(stopped)
+        house.pass_time(0.2)
+        self.successResultOf(stopped)
+        self.assertEqual((client.was_reset, dialling.was_reset), (True, True))
+        self.assertEqual(house.closed(), {"shutdown": 2})
+        house.assert_empty()
+
+    def test_stopped_without_grace_it_ends_all_at_once(self):
+        house = House(self, gracefulShutdownTimeout=0)
+        house.client()
+        house.backend()
+        stopped = house.proxy.stopService()
+        house.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(house.closed(), {"shutdown": 1})
+
+    def test_draining_takes_no_new_ones_and_leaves_the_others(self):
+        house = House(self)
+        client = house.client()
+        backend = house.backend()
+        listener = house.reactor.ports[0]
+        house.proxy.drain()
+        house.proxy.drain()
+        # One that had been accepted before the socket was closed.
+        self.assertIsNone(listener.factory.buildProtocol(listener.getHost()))
+        self.assertEqual(house.rejected(), {"draining": 1})
+        house.settle()
+        self.assertEqual(house.reactor.listening(), set())
+        client.write(b"goes on")
+        house.settle()
+        self.assertEqual(backend.received, b"goes on")
+
+
+class ChangeTests(SynchronousTestCase):
+    def change(self, house, routes):
+        changed = house.proxy.update_routes(routes)
+        house.settle()
+        return changed
+
+    def names(self, house):
+        return [plan.name for plan in house.proxy.plan.routes]
+
+    def test_new_routes_are_for_new_connections(self):
+        house = House(self)
+        old = house.client()
+        old_backend = house.backend()
+        self.successResultOf(self.change(house, [route("new", hosts="10.0.0.2")]))
+        house.client("192.0.2.2")
+        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+        old.write(b"goes on")
+        house.settle()
+        self.assertEqual(old_backend.received, b"goes on")
+        self.assertEqual({record.route for record in house.proxy.connections}, {"web", "new"})
+        self.assertEqual(len(house.reactor.ports), 1)
+
+    def test_one_that_is_on_its_way_goes_on_as_it_began(self):
+        house = House(self, routes=[route(match={"domains": ["a.example"]})])
+        client = house.client()
+        self.successResultOf(self.change(house, [route("new", hosts="10.0.0.2")]))
+        client.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        house.settle()
+        self.assertEqual((house.dialled(), house.record.route), ("10.0.0.1:9000", "web"))
+
+    def test_ports_come_and_go(self):
+        house = House(self)
+        self.successResultOf(self.change(house, TWO))
+        self.assertEqual(house.reactor.listening(), {8080, 2525})
+        self.assertEqual(set(house.proxy.addresses()), {("", 8080), ("", 2525)})
+        self.successResultOf(self.change(house, TWO[1:]))
+        self.assertEqual(house.reactor.listening(), {2525})
+        house.client(port=2525)
+        self.assertEqual(house.dialled(), "10.0.0.25:9000")
+
+    def test_a_bad_change_changes_nothing(self):
+        house = House(self)
+        before = house.proxy.plan
+        for bad in (
+            [route("a"), route("a", port=81)],
+            [{"name": "b"}],
+            [route(port=70000)],
+            [route(match={"nonsense": 1})],
+        ):
+            changed = self.change(house, bad)
+            self.assertTrue(self.failureResultOf(changed, ConfigurationError).value.problems)
+            self.assertIs(house.proxy.plan, before)
+        house.client()
+        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+        self.assertEqual(house.reactor.listening(), {8080})
+
+    def test_a_change_whose_port_is_taken_changes_nothing(self):
+        house = House(self)
+        before = house.proxy.plan
+        house.reactor.taken = {2525}
+        others = [route("other", port=1000), route("web", hosts="10.0.0.9"), route("mail", port=2525)]
+        self.failureResultOf(self.change(house, others), CannotListenError)
+        self.assertIs(house.proxy.plan, before)
+        self.assertEqual(house.reactor.listening(), {8080})
+        house.client()
+        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+
+    def test_of_two_changes_the_later_one_is_in_force(self):
+        """The first has a port to close, which takes a while; the second does not wait for it."""
+        house = House(self, routes=TWO)
+        first = house.proxy.update_routes([route("first")])
+        second = house.proxy.update_routes([route("second", hosts="10.0.0.2")])
+        house.settle()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual(self.names(house), ["second"])
+        house.client()
+        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+
+    def test_the_admin_may_spell_routes_as_in_a_file(self):
+        house = House(self)
+        replaced = house.proxy.replace_routes([route("new")])
+        house.settle()
+        self.successResultOf(replaced)
+        self.assertEqual(self.names(house), ["new"])
+
+    def test_before_it_runs_a_change_is_for_later(self):
+        reactor = HouseReactor()
+        proxy = SmartProxy(settings(), reactor)
+        self.successResultOf(proxy.update_routes([route("later", port=81)]))
+        self.assertEqual(reactor.listening(), set())
+        proxy.startService()
+        self.assertEqual(reactor.listening(), {81})
+        stopped = proxy.stopService()
+        reactor.advance(0)
+        self.successResultOf(stopped)
+
+    def test_while_draining_a_change_opens_nothing(self):
+        house = House(self)
+        house.proxy.drain()
+        house.settle()
+        self.successResultOf(self.change(house, TWO))
+        self.assertEqual(house.reactor.listening(), set())
+
+
+class ReloadTests(SynchronousTestCase):
+    def house(self, text):
+        self.path = Path(self.mktemp() + ".yaml")
+        self.write(text)
+        return House(self, Settings.load(self.path))
+
+    def write(self, text):
+        self.path.write_text("acceleration: 'off'\n" + text)
+
+    def reload(self, house, text):
+        self.write(text)
+        reloaded = house.proxy.reload()
+        house.settle()
+        return reloaded
+
+    def test_what_the_file_says_now(self):
+        house = self.house(_YAML)
+        self.successResultOf(self.reload(house, _YAML.replace("10.0.0.1", "10.0.0.2")))
+        house.client()
+        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+
+    def test_a_broken_file_changes_nothing(self):
+        """F34."""
+        house = self.house(_YAML)
+        problem = self.failureResultOf(self.reload(house, _YAML + "nonsense: 1\n"), ConfigurationError)
+        self.assertIn(".yaml:", str(problem.value))
+        house.client()
+        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+
+    def test_limits_are_changed_too(self):
+        house = self.house(_YAML + "maxConnections: 1\n")
+        house.client()
+        self.assertIsNone(house.client())
+        self.successResultOf(self.reload(house, _YAML + "maxConnections: 2\n"))
+        self.assertIsNotNone(house.client())
+        self.assertIsNone(house.client())
+
+    def refusals(self, house, count):
+        before = house.rejected().get("rate_limit", 0)
+        for _ in range(count):
+            house.client()
+        return house.rejected().get("rate_limit", 0) - before
+
+    def test_an_unchanged_rate_forgives_nobody(self):
+        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(house, 3), 0)
+        self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 3\n"))
+        self.assertEqual(self.refusals(house, 2), 2)
+
+    def test_another_rate_is_in_force_at_once(self):
+        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(house, 4), 1)
+        self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 5\n"))
+        self.assertEqual(self.refusals(house, 6), 1)
+
+    def test_a_rate_that_is_no_more_is_no_more(self):
+        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(house, 4), 1)
+        self.successResultOf(self.reload(house, _YAML))
+        self.assertEqual(self.refusals(house, 20), 0)
+
+    def test_what_came_from_no_file_cannot_be_read_again(self):
+        house = House(self)
+        self.failureResultOf(house.proxy.reload(), ConfigurationError)
+
+
+class SeenTests(SynchronousTestCase):
+    def test_facts_for_a_person(self):
+        house = House(self, routes=TWO)
+        house.client()
+        house.pass_time(2)
+        status = house.proxy.status()
+        self.assertEqual(status["uptimeSeconds"], 2)
+        self.assertEqual(
+            {key: status[key] for key in ("state", "routes", "connections", "acceleration")},
+            {"state": "running", "routes": 2, "connections": 1, "acceleration": "off"},
+        )
+        self.assertEqual(status["listeners"], ["0.0.0.0:2525", "0.0.0.0:8080"])
+
+    def test_its_live_connections(self):
+        house = House(self)
+        house.client()
+        (record,) = house.proxy.connections
+        self.assertEqual((record.listener, record.route), (":8080", "web"))
+        self.assertFalse(house.proxy.end_connection(99))
+        record.end(CloseReason.ADMIN)
+        house.settle()
+        self.assertEqual(house.proxy.connections, [])
+
+
+_YAML = """
+routes:
+  - name: web
+    match: {ports: [8080]}
+    action: {type: forward, targets: [{host: 10.0.0.1, port: 9000}]}
+"""

@@ -1,0 +1,241 @@
+"""What the path gets: seconds, bytes, sets, and what a route leaves out said for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.plan import (
+    AcceptHeader,
+    AccessLogPlan,
+    ActionKind,
+    AdminPlan,
+    CleanupPlan,
+    KeepAlive,
+    MetricsPlan,
+    Probes,
+    ProxyPlan,
+    RoutePlan,
+    SendHeader,
+    Timeouts,
+    Treatment,
+    ZombiePlan,
+)
+from smartproxy.phases.serve import serves
+from smartproxy.settings import Settings
+from tests.settings.spellings import as_json, folder, route
+
+A_FACTORY = Factory()
+
+
+def plan(*routes: dict[str, Any], **top: Any) -> ProxyPlan:
+    return Settings.parse(as_json({**top, "routes": list(routes) or [route()]}), "json").compile()
+
+
+def only_route(made: ProxyPlan) -> RoutePlan:
+    [one] = made.routes
+    return one
+
+
+class DefaultTests(SynchronousTestCase):
+    def test_the_defaults_of_the_keys_are_those_of_the_plan(self) -> None:
+        made = plan()
+        usual = ProxyPlan(routes=made.routes)
+        self.assertEqual(made, usual)
+        bare = RoutePlan("web", 0, made.routes[0].match, targets=made.routes[0].targets)
+        for name in RoutePlan.__slots__:
+            self.assertEqual(getattr(made.routes[0], name), getattr(bare, name), name)
+
+    def test_a_mapping_without_keys_is_the_same_as_on(self) -> None:
+        made = plan(zombieDetection={}, metrics={}, cleanup={}, admin={}, accessLog={})
+        on = plan(zombieDetection=True, metrics=True, admin=True, accessLog=True)
+        for one in (made, on):
+            self.assertEqual(
+                (one.zombies, one.metrics, one.cleanup), (ZombiePlan(), MetricsPlan(), CleanupPlan())
+            )
+            self.assertEqual((one.admin, one.access_log), (AdminPlan(), AccessLogPlan()))
+
+    def test_off_is_nothing(self) -> None:
+        made = plan(zombieDetection=False, metrics=False, admin=False, accessLog=False, acceleration="off")
+        self.assertEqual((made.zombies, made.metrics, made.admin, made.access_log), (None, None, None, None))
+        self.assertEqual(made.acceleration, False)
+
+
+class ValueTests(SynchronousTestCase):
+    def test_top_level_keys_become_numbers(self) -> None:
+        made = plan(
+            proxyHeaderTimeout="2s", gracefulShutdownTimeout=500, maxPendingDataSize="64KiB", maxConnections=7,
+            maxConnectionsPerIP=8, connectionRateLimitPerMinute=9, keepAlive=False, halfCloseTimeout="1m",
+            zombieDetection={"interval": "1s", "halfGraceTls": 2000, "halfGracePlain": 3000, "stuckTls": 4000,
+                             "stuckPlain": 5000},
+            cleanup={"batchSize": 5, "delay": "1s"}, metrics={"sampleInterval": "2s", "retention": "1m"},
+        )  # fmt: skip
+        self.assertEqual(
+            (made.header_timeout, made.graceful_shutdown, made.max_pending_data), (2.0, 0.5, 65536)
+        )
+        self.assertEqual((made.max_connections, made.max_connections_per_ip), (7, 8))
+        self.assertEqual((made.connection_rate_per_minute, made.keep_alive), (9, False))
+        self.assertEqual(made.timeouts, Timeouts(half_close=60.0))
+        self.assertEqual(made.zombies, ZombiePlan(1.0, 2.0, 3.0, 4.0, 5.0))
+        self.assertEqual((made.cleanup, made.metrics), (CleanupPlan(5, 1.0), MetricsPlan(2.0, 60.0)))
+
+    def test_trusted_peers_are_a_set(self) -> None:
+        trusted = plan(proxyIPs=["10.0.0.0/8", "::ffff:192.0.2.1", "2001:db8::1-2001:db8::9"]).trusted
+        assert trusted is not None
+        asked = ["10.9.9.9", "192.0.2.1", "::ffff:192.0.2.1", "2001:db8::5", "192.0.2.2", "2001:db8::a"]
+        self.assertEqual([address in trusted for address in asked], [True] * 4 + [False] * 2)
+
+    def test_accepting_a_header_has_three_ways(self) -> None:
+        ways = [plan(acceptProxyProtocol=written).accept_header for written in (True, False, "require")]
+        self.assertEqual(ways, [AcceptHeader.DETECT, AcceptHeader.NEVER, AcceptHeader.REQUIRE])
+
+    def test_a_match_has_one_spelling_for_everything(self) -> None:
+        match = {
+            "domains": ["Example.COM.", "*.Example.com", "example.com"], "address": "::ffff:10.0.0.1",
+            "clientIp": ["10.0.0.0/8"], "path": "/a", "methods": ["GET"], "headers": {"X-A": "1"}, "protocol": "http",
+        }  # fmt: skip
+        made = only_route(plan(route(ports=[443, "8000-8010"], match=match))).match
+        self.assertEqual(made.ports, (range(443, 444), range(8000, 8011)))
+        self.assertEqual((made.domains, made.address), (("example.com", "*.example.com"), "10.0.0.1"))
+        self.assertEqual((made.path, made.methods, made.headers), ("/a", frozenset({"GET"}), (("X-A", "1"),)))
+        self.assertEqual(made.protocol, "http")
+        assert made.client_ip is not None
+        self.assertIn("10.1.1.1", made.client_ip)
+
+    def test_targets(self) -> None:
+        targets = [{"host": ["a", "b"], "port": "preserve", "weight": 3}, {"host": "::1", "port": 5}]
+        one, two = only_route(plan(route(action={"targets": targets}))).targets
+        self.assertEqual((one.hosts, one.port, one.weight), (("a", "b"), None, 3))
+        self.assertEqual((two.hosts, two.port, two.weight), (("::1",), 5, 1))
+
+    def test_a_disabled_route_is_not_there_and_leaves_a_gap(self) -> None:
+        made = plan(route("off", enabled=False), route("on", 81))
+        self.assertEqual([(one.name, one.index) for one in made.routes], [("on", 1)])
+
+    def test_a_handler_is_what_its_text_names(self) -> None:
+        for text, kind in [("json:dumps", "function"), ("tests.settings.test_compile:A_FACTORY", "Factory")]:
+            made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
+            self.assertEqual((made.kind, type(made.handler).__name__), (ActionKind.HANDLER, kind))
+
+    def test_what_is_answered_here_is_made_into_a_handler(self) -> None:
+        def made(**action: Any) -> RoutePlan:
+            return only_route(plan(route(action={"targets": [], **action})))
+
+        for action, kind in [
+            ({"type": "redirect", "to": "https://{host}{path}"}, ActionKind.REDIRECT),
+            ({"type": "respond", "response": {"body": "closed"}}, ActionKind.RESPOND),
+            ({"type": "respond", "response": {"base64": "AAE="}}, ActionKind.RESPOND),
+            ({"type": "respond", "response": {"status": 204}}, ActionKind.RESPOND),
+            ({"type": "block", "mode": "reset"}, ActionKind.BLOCK),
+            ({"type": "block", "mode": "tarpit"}, ActionKind.BLOCK),
+        ]:
+            route_ = made(**action)
+            self.assertEqual((route_.kind, serves(route_.handler)), (kind, True), action)
+        self.assertIsNone(made(type="block").handler)
+
+    def test_paths_are_relative_to_the_file(self) -> None:
+        here = folder(self)
+        value = {"accessLog": {"path": "access.log"}, "admin": {"unix": "/run/admin"}, "routes": [route()]}
+        (here / "x.json").write_text(as_json(value))
+        made = Settings.load(here / "x.json")
+        for compiled in (made.compile(), made.with_routes(made.routes).compile()):
+            assert compiled.access_log is not None
+            assert compiled.admin is not None
+            self.assertEqual(compiled.access_log.path, str(here / "access.log"))
+            self.assertEqual(compiled.admin.unix, "/run/admin")
+
+
+class InheritanceTests(SynchronousTestCase):
+    def test_a_route_then_the_defaults_then_the_top_level(self) -> None:
+        made = plan(
+            route("a", 80, inactivityTimeout="1s"),
+            route("b", 81),
+            inactivityTimeout="3s",
+            halfCloseTimeout="4s",
+            defaults={"inactivityTimeout": "2s", "keepAliveTreatment": "immortal"},
+        )
+        self.assertEqual([one.timeouts.inactivity for one in made.routes], [1.0, 2.0])
+        self.assertEqual([one.timeouts.half_close for one in made.routes], [4.0, 4.0])
+        self.assertEqual([one.keep_alive.treatment for one in made.routes], [Treatment.IMMORTAL] * 2)
+        self.assertEqual(made.timeouts.inactivity, 3.0)
+
+    def test_the_probes_of_listeners_and_of_routes(self) -> None:
+        """In whole seconds, as the kernel counts: the rest of one is a whole one. 0 leaves it to the system."""
+        made = plan(
+            route("a", 80, keepAliveInitialDelay="1500ms", keepAliveCount=3),
+            route("b", 81, keepAliveInterval=0),
+            keepAliveInterval="20s",
+        )
+        self.assertEqual(made.probes, Probes(60, 20, 9))
+        self.assertEqual([one.keep_alive.probes for one in made.routes], [Probes(2, 20, 3), Probes(60, 0, 9)])
+
+    def test_jitter_is_off_unless_wanted(self) -> None:
+        made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))
+        self.assertEqual([one.timeouts.jitter for one in made.routes], [0.0, 0.25])
+
+    def test_a_route_that_says_so_carries_tls(self) -> None:
+        action = {"targets": [{"host": "192.0.2.1", "port": 1}]}
+        made = plan(
+            route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
+        )
+        self.assertEqual([one.carries_tls for one in made.routes], [False, True])
+
+    def test_to_write_a_default_is_not_to_be_silent(self) -> None:
+        made = plan(
+            route(keepAliveTreatment="extended", keepAlive=True),
+            keepAlive=False,
+            keepAliveTreatment="standard",
+        )
+        self.assertEqual(only_route(made).keep_alive, KeepAlive(enabled=True, treatment=Treatment.EXTENDED))
+
+    def test_security_is_inherited_key_by_key(self) -> None:
+        defaults = {"security": {"ipBlockList": ["192.0.2.1"], "maxConnections": 5}}
+        made = plan(
+            route("a", 80, security={"maxConnections": 0}),
+            route("b", 81, security={"ipBlockList": []}),
+            defaults=defaults,
+        )
+        self.assertEqual([one.max_connections for one in made.routes], [0, 5])
+        self.assertIsNone(made.routes[1].block)
+        self.assertIsNone(made.routes[0].allow)
+        assert made.routes[0].block is not None
+        self.assertIn("192.0.2.1", made.routes[0].block)
+
+    def test_routes_share_the_set_of_a_list_that_they_inherit(self) -> None:
+        defaults = {"security": {"ipBlockList": ["192.0.2.1"]}}
+        made = plan(route("a", 80), route("b", 81), defaults=defaults)
+        self.assertIs(made.routes[0].block, made.routes[1].block)
+
+    def test_the_header_that_a_target_is_sent(self) -> None:
+        targets = [{"host": "h", "port": n} for n in range(1, 5)]
+        for target, written in zip(
+            targets[1:], (False, 2, {"version": 2, "tlvs": ["alpn", "crc32c"]}), strict=True
+        ):
+            target["sendProxyProtocol"] = written
+        made = only_route(
+            plan(route(action={"targets": targets, "sendProxyProtocol": 1}), sendProxyProtocol=2)
+        )
+        headers = [target.send_header for target in made.targets]
+        self.assertEqual(headers, [SendHeader(1), None, SendHeader(2), SendHeader(2, ("alpn", "crc32c"))])
+        self.assertIsNone(made.send_header, "or a target that says false would get the route's")
+
+    def test_on_is_version_1(self) -> None:
+        self.assertEqual(only_route(plan(sendProxyProtocol=True)).targets[0].send_header, SendHeader(1))
+        made = plan(sendProxyProtocol=True, defaults={"sendProxyProtocol": {}})
+        self.assertEqual(only_route(made).targets[0].send_header, SendHeader(2))
+
+
+class SummaryTests(SynchronousTestCase):
+    def test_it_names_the_routes_and_ports_that_are_enabled(self) -> None:
+        value = {
+            "routes": [
+                route("a", [443, "8000-8010"]),
+                route("b", 80),
+                route("c", 8011),
+                route("d", 1, enabled=False),
+            ]
+        }
+        settings = Settings.parse(as_json(value), "json")
+        self.assertEqual(settings.summary(), "ok (3 routes, ports 80, 443, 8000-8011)")

@@ -1,0 +1,140 @@
+"""Telling the target who its client is."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.address import Endpoint
+from smartproxy.model.facts import ApplicationProtocol
+from smartproxy.model.plan import SendHeader, TargetPlan
+from smartproxy.upstream.proxy_header import SendProxyHeader
+from smartproxy.wire import proxy_detect, proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire.client_hello import ClientHello
+from smartproxy.wire.http_head import RequestHead
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
+from smartproxy.wire.verdict import Done
+from tests.phases.made import CLIENT, Client, routed
+
+OURS = ("203.0.113.5", 443)
+ANNOUNCED = ("203.0.113.77", 8443)
+RECEIVED = ProxyHeader(
+    2,
+    source=tuple(CLIENT),
+    destination=ANNOUNCED,
+    tlvs=(
+        Tlv(proxy_tlv.PP2_TYPE_CRC32C, b"\x01\x02\x03\x04"),
+        Tlv(proxy_tlv.PP2_TYPE_ALPN, b"h2"),
+        Tlv(proxy_tlv.PP2_TYPE_AUTHORITY, b"outer.example"),
+        Tlv(proxy_tlv.PP2_TYPE_UNIQUE_ID, b"theirs"),
+        Tlv(proxy_tlv.PP2_TYPE_SSL, b"\x01\x00\x00\x00\x00"),
+        Tlv(proxy_tlv.PP2_TYPE_NOOP, b"\x00\x00"),
+        Tlv(0xE5, bytes(range(256))),
+    ),
+)
+
+
+class SendProxyHeaderTests(SynchronousTestCase):
+    def build(self, sending=None, *, target=None, hello=None, request=None, **more):
+        phase = SendProxyHeader(lambda: b"ours-1")
+        facts = routed(send_header=sending, **more)
+        if hello is not None:
+            facts = facts._replace(
+                detected=facts.detected._replace(
+                    protocol=ApplicationProtocol.TLS, hello=ClientHello(server_name=hello)
+                )
+            )
+        if request is not None:
+            head = RequestHead("GET", "/", "/", request)
+            facts = facts._replace(
+                detected=facts.detected._replace(protocol=ApplicationProtocol.HTTP, request=head)
+            )
+        plan = TargetPlan(("192.0.2.9",), 80, send_header=target)
+        return phase(facts, plan, Client(near=OURS).side)
+
+    def sent(self, *names, **more):
+        built = self.build(SendHeader(2, names), **more)
+        verdict = proxy_v2.parse(built)
+        self.assertIsInstance(verdict, Done)
+        self.assertEqual(verdict.consumed, len(built))
+        return verdict.value
+
+    def tlvs(self, *names, **more):
+        return [tuple(tlv) for tlv in self.sent(*names, **more).tlvs]
+
+    def test_nobody_who_does_not_ask_for_one_gets_one(self):
+        self.assertEqual(self.build(), b"")
+
+    def test_version_1(self):
+        self.assertEqual(self.build(SendHeader(1)), b"PROXY TCP4 192.0.2.1 203.0.113.5 4000 443\r\n")
+
+    def test_version_2(self):
+        header = self.sent()
+        self.assertEqual((header.source, header.destination, header.tlvs), (tuple(CLIENT), OURS, ()))
+
+    def test_a_client_of_another_family_than_our_end(self):
+        client = Endpoint("2001:db8::7", 4000)
+        line = self.build(SendHeader(1), client=client)
+        self.assertTrue(line.startswith(b"PROXY TCP6 2001:db8::7 "), line)
+        self.assertEqual(self.sent(client=client).source, tuple(client))
+
+    def test_the_target_decides_before_the_route(self):
+        self.assertTrue(self.build(SendHeader(2), target=SendHeader(1)).startswith(proxy_v1.SIGNATURE))
+        self.assertTrue(self.build(None, target=SendHeader(1)).startswith(proxy_v1.SIGNATURE))
+
+    def test_where_the_client_had_connected_to_is_passed_on(self):
+        """F47: in a chain, the inner proxy announces what the outer one did."""
+        header = self.sent(header=RECEIVED)
+        self.assertEqual((header.source, header.destination), (tuple(CLIENT), ANNOUNCED))
+
+    def test_a_header_that_announced_nobody_has_no_destination_to_pass_on(self):
+        self.assertEqual(self.sent(header=ProxyHeader(2, local=True)).destination, OURS)
+
+    def test_no_tlv_that_is_not_asked_for(self):
+        self.assertEqual(self.tlvs(header=RECEIVED, hello="a.example"), [])
+
+    def test_authority_is_what_the_client_asks_for(self):
+        name = (proxy_tlv.PP2_TYPE_AUTHORITY, b"a.example")
+        self.assertEqual(self.tlvs("authority", hello="a.example"), [name])
+        self.assertEqual(self.tlvs("authority", request="a.example"), [name])
+        self.assertEqual(self.tlvs("authority"), [])
+
+    def test_what_a_trusted_proxy_has_told_goes_before_what_we_see(self):
+        self.assertEqual(
+            self.tlvs("authority", "alpn", "ssl", "uniqueId", header=RECEIVED, hello="a.example"),
+            [
+                (proxy_tlv.PP2_TYPE_ALPN, b"h2"),
+                (proxy_tlv.PP2_TYPE_AUTHORITY, b"outer.example"),
+                (proxy_tlv.PP2_TYPE_UNIQUE_ID, b"theirs"),
+                (proxy_tlv.PP2_TYPE_SSL, b"\x01\x00\x00\x00\x00"),
+            ],
+        )
+
+    def test_what_nobody_has_told_and_we_cannot_see_is_left_out(self):
+        self.assertEqual(self.tlvs("alpn", "ssl", hello="a.example"), [])
+
+    def test_unique_id_is_ours_where_there_is_none(self):
+        self.assertEqual(self.tlvs("uniqueId"), [(proxy_tlv.PP2_TYPE_UNIQUE_ID, b"ours-1")])
+
+    def test_crc32c_is_right_and_our_own(self):
+        built = self.build(SendHeader(2, ("crc32c", "passThrough")), header=RECEIVED)
+        self.assertIsInstance(proxy_detect.parse(built), Done)
+        broken = built[:-1] + bytes([built[-1] ^ 1])
+        self.assertNotIsInstance(proxy_detect.parse(broken), Done)
+
+    def test_pass_through_sends_the_others_on_byte_for_byte(self):
+        self.assertEqual(
+            self.tlvs("passThrough", header=RECEIVED),
+            [
+                tuple(tlv)
+                for tlv in RECEIVED.tlvs
+                if tlv.type not in (proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP)
+            ],
+        )
+
+    def test_pass_through_sends_nothing_twice(self):
+        kinds = [kind for kind, _ in self.tlvs("uniqueId", "passThrough", header=RECEIVED)]
+        self.assertEqual(len(kinds), len(set(kinds)))
+        self.assertIn(0xE5, kinds)
+
+    def test_pass_through_of_nothing(self):
+        self.assertEqual(self.tlvs("passThrough"), [])
