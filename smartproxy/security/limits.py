@@ -41,27 +41,26 @@ class ConnectionCounts(Protocol):
     def by_route(self) -> Mapping[str, int]: ...
 
 
-class RateLimit:
-    """At most so many connections of one client in any 60 seconds, wherever the 60 seconds begin.
+class RateWindows:
+    """When each client last connected, to hold it to so many connections in any 60 seconds, wherever they begin.
 
-    Exact: it keeps the moments of the admitted connections, eight bytes each. A window of two counters would be
-    smaller, and let through nearly twice the limit across its boundary. A refused attempt is not recorded, so
-    a client that hammers gets its limit and no less.
+    Exact: it keeps the times of admitted connections, eight bytes each. Two counters per client would be smaller, but
+    let through nearly twice the limit across their boundary. A refused attempt is not recorded, so a client that keeps
+    trying gets its limit and no less.
 
-    Clients stand in two generations, and every 60 seconds the older one is dropped whole: nobody in it has come
-    for a window. So the memory is that of two minutes of admitted connections however many clients
-    there ever were, and no sweep looks at each.
+    Clients are kept in two generations, and every 60 seconds the older one is discarded whole: none of its clients has
+    connected for a window. So memory is that of two minutes of admitted connections, however many clients there have
+    been, and nothing visits each client.
 
-    :param limit_per_minute: at least 1.
+    It holds no limit, only what happened, and lives as long as the proxy: a reload does not forgive a client, whether it
+    changes the limit or not.
+
     :param clock: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_earlier", "_limit", "_recent", "_turns_at")
+    __slots__ = ("_clock", "_earlier", "_recent", "_turns_at")
 
-    def __init__(self, limit_per_minute: int, clock: Callable[[], float]) -> None:
-        if limit_per_minute < 1:
-            raise ValueError(f"a rate limit must be at least 1 (got {limit_per_minute})")
-        self._limit = limit_per_minute
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._recent: dict[str, array[float]] = {}
         self._earlier: dict[str, array[float]] = {}
@@ -71,23 +70,29 @@ class RateLimit:
         """How many clients are remembered."""
         return len(self._recent) + len(self._earlier)
 
-    def allow(self, ip: str) -> bool:
-        """Whether ``ip`` may connect now; if so, the connection is recorded."""
+    def allow(self, ip: str, limit: int) -> bool:
+        """Whether ``ip`` may connect now; if so, the connection is recorded.
+
+        :param limit: connections in any 60 seconds, at least 1.
+        """
         now = self._clock()
         if now >= self._turns_at:
             self._turn(now)
-        moments = self._recent.get(ip)
-        if moments is None:
-            moments = self._recent[ip] = self._earlier.pop(ip) if ip in self._earlier else array("d")
-        if len(moments) >= self._limit:
-            del moments[: bisect_right(moments, now - WINDOW)]
-            if len(moments) >= self._limit:
+        times = self._recent.get(ip)
+        if times is None:
+            times = self._recent[ip] = self._earlier.pop(ip) if ip in self._earlier else array("d")
+        if len(times) >= limit:
+            del times[: bisect_right(times, now - WINDOW)]
+            if len(times) >= limit:
                 return False
-        moments.append(now)
+        times.append(now)
         return True
 
     def prune(self) -> None:
-        """Forget who has not come for a window. ``allow`` does so by itself; this is for when nobody comes."""
+        """Forget clients that have not connected for a window. A comparison of two numbers where there are none.
+
+        :meth:`allow` does the same; this is for the time in which nobody connects.
+        """
         now = self._clock()
         if now >= self._turns_at:
             self._turn(now)
@@ -103,15 +108,15 @@ class Admission:
     """Every limit and list of a configuration, each asked where its answer is known.
 
     :param counts: the live connections, without the one that is asked about.
-    :param rate: ``None`` where ``connectionRateLimitPerMinute`` is not set. It outlives a reload, so that a
-        new configuration does not forgive anyone.
+    :param rate: when each client connected. It outlives this configuration.
     """
 
-    __slots__ = ("_counts", "_max", "_max_per_ip", "_rate")
+    __slots__ = ("_counts", "_max", "_max_per_ip", "_per_minute", "_rate")
 
-    def __init__(self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateLimit | None) -> None:
+    def __init__(self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
+        self._per_minute = plan.connection_rate_per_minute
         self._counts = counts
         self._rate = rate
 
@@ -123,7 +128,7 @@ class Admission:
 
     def client(self, ip: str) -> RejectReason | None:
         """Why this client is refused. It counts towards the rate even where the limit per IP then refuses it."""
-        if self._rate is not None and not self._rate.allow(ip):
+        if self._per_minute and not self._rate.allow(ip, self._per_minute):
             return RejectReason.RATE_LIMIT
         if self._max_per_ip and self._counts.by_ip.get(ip, 0) >= self._max_per_ip:
             return RejectReason.IP_LIMIT

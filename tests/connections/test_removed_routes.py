@@ -74,7 +74,7 @@ class RemovedRoutesTests(SynchronousTestCase):
         self.connect()
         self.update(self.stays)
         self.network.run(20)
-        self.assertEqual(len(self.proxy._machinery.deadlines), 0)
+        self.assertEqual(len(self.proxy._runtime.clocks.deadlines), 0)
 
     def test_each_is_ended_by_itself_so_that_many_do_not_hold_up_the_others(self):
         clients = [self.connect() for _ in range(20)]

@@ -42,6 +42,16 @@ class UpdateTests(NetworkTestCase):
         self.connect(81, b"new")
         self.assertEqual(other.connections[0].received, b"new")
 
+    def test_turns_among_targets_go_on_across_updates(self):
+        """One connection after each of four updates: each target gets two of them, not the first one all."""
+        other = self.network.backend("10.0.0.6", 9000)
+        web = a_route("web", 80, host=["10.0.0.5", "10.0.0.6"])
+        self.start(web)
+        for number in range(4):
+            self.update(web, a_route(f"other-{number}", 81))
+            self.connect(80)
+        self.assertEqual((len(self.backend.connections), len(other.connections)), (2, 2))
+
     def test_a_removed_routes_connections_have_the_graceful_shutdown_timeout(self):
         self.start(a_route("stays", 80), a_route("goes", 81), graceful_shutdown_timeout="10s")
         stays, goes = self.connect(80), self.connect(81)

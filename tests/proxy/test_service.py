@@ -271,11 +271,11 @@ class ReloadTests(SynchronousTestCase):
         self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 3\n"))
         self.assertEqual(self.refusals(house, 2), 2)
 
-    def test_another_rate_is_in_force_at_once(self):
+    def test_a_changed_rate_applies_at_once_and_forgives_nobody(self):
         house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
         self.assertEqual(self.refusals(house, 4), 1)
         self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 5\n"))
-        self.assertEqual(self.refusals(house, 6), 1)
+        self.assertEqual(self.refusals(house, 6), 4)
 
     def test_a_rate_that_is_no_more_is_no_more(self):
         house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")

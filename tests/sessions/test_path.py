@@ -281,7 +281,7 @@ class WaysOutTests(SynchronousTestCase):
         self.assertEqual(house.rejected(), {"upstream_refused": 10_000})
         self.assertEqual(house.proxy.registry.opened, 10_000)
         house.pass_time(LINGER + 0.2)
-        self.assertEqual(len(house.proxy._machinery.deadlines), 0)
+        self.assertEqual(len(house.proxy._runtime.clocks.deadlines), 0)
 
     def test_a_callable_that_raises_is_logged_and_counted(self):
         target = {"host": "10.0.0.1", "port": 9000}
