@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from smartproxy.errors import ConfigurationError
-from smartproxy.flow.clock import adopt
+from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 
@@ -99,7 +99,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
 
     told: Any = reactor
-    adopt(told)
+    use_monotonic_time(told)
     proxy = TwistdProxy(options["settings"])
     told.callWhenRunning(_heed_signals, told, proxy)
     return proxy

@@ -1,7 +1,6 @@
-"""Asking an embedder's callable: what it answers with, now or later, or that it does not.
+"""Calling an embedder's callable and waiting for its answer.
 
-It may return a value, an awaitable or a Deferred; an asyncio future is one, too. What it raises is for
-whoever asked.
+It may return a value, an awaitable (an asyncio future, too) or a Deferred. Exceptions propagate to the caller.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ if TYPE_CHECKING:
 
 
 async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> Any:
-    """What ``choice`` answers for a connection of these facts.
+    """The answer of ``choice`` for a connection with these facts.
 
-    :param what: the key that it stands at, for messages.
-    :param seconds: how long it may take (``connectionTimeout``); 0 is for ever.
-    :raises DialFailed: when it has taken longer; it is cancelled then.
+    :param what: the configuration key of the callable, for messages.
+    :param seconds: the time it may take (``connectionTimeout``); 0 is no limit.
+    :raises DialFailed: when it takes longer; it is cancelled then.
     """
     answer = choice(facts)
     if isfuture(answer):

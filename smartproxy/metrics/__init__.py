@@ -1,5 +1,5 @@
-"""What the counters add up to, and how Prometheus reads it.
+"""What is counted and measured, and how Prometheus reads it.
 
-Counting itself happens elsewhere: bytes in the :class:`~smartproxy.model.record.ConnectionRecord`, the rest
-in the :class:`~smartproxy.metrics.counters.Counters`. This room only reads, and only when somebody asks.
+Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord`, everything else in the
+:class:`~smartproxy.metrics.counters.Counters`, by whoever causes it. The rest of this package reads them, on request.
 """

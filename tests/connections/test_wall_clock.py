@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
 from smartproxy.connections.zombies import ZombieSweep
-from smartproxy.flow.clock import adopt, clock_of
+from smartproxy.flow.clock import clock_of, use_monotonic_time
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Timeouts, ZombiePlan
@@ -89,7 +89,7 @@ class WallClockTests(SynchronousTestCase):
 
     def test_back_where_the_process_is_ours(self):
         """A reactor that has been moved to the monotonic clock wakes up as if nothing had happened."""
-        adopt(self.reactor)
+        use_monotonic_time(self.reactor)
         self.begin()
         self.pass_time(30)
         self.wall -= HOUR
@@ -97,7 +97,7 @@ class WallClockTests(SynchronousTestCase):
         self.assertEqual(self.house.reasons(), [CloseReason.ZOMBIE_STUCK])
 
     def test_what_has_ended_is_put_away_all_the_same(self):
-        adopt(self.reactor)
+        use_monotonic_time(self.reactor)
         self.begin()
         self.house.registry.close(self.record, CloseReason.NORMAL, self.monotonic)
         self.wall -= HOUR
