@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from asyncio import isfuture
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import Choice
 
 
-async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> Any:
+async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> object:
     """The answer of ``choice`` for a connection with these facts.
 
     :param what: the configuration key of the callable, for messages.
@@ -47,5 +47,5 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     return await answer
 
 
-async def _awaited(answer: Awaitable[Any]) -> Any:
+async def _awaited(answer: Awaitable[object]) -> object:
     return await answer

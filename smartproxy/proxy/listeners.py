@@ -7,7 +7,7 @@ listeners switch to the new configuration and unused ports are closed.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
@@ -18,10 +18,15 @@ from smartproxy.routing.table import listener_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeAlias
+
+    from twisted.internet.interfaces import IListeningPort
 
     from smartproxy.model.address import Endpoint
     from smartproxy.proxy.assembly import Paths
     from smartproxy.proxy.runtime import Runtime
+
+    _Listener: TypeAlias = tuple[IListeningPort, DownstreamFactory]
 
 #: Address and port as configured; the address ``""`` is every address.
 Place = tuple[str, int]
@@ -36,16 +41,16 @@ class Listeners:
     def __init__(self, runtime: Runtime, *, max_pending: int) -> None:
         self._runtime = runtime
         self._hold = min(HOLD, max_pending) if max_pending else HOLD
-        self._open: dict[Place, tuple[Any, DownstreamFactory]] = {}
+        self._open: dict[Place, _Listener] = {}
 
-    def apply(self, paths: Paths) -> Deferred[Any]:
+    def apply(self, paths: Paths) -> Deferred[None]:
         """Listen where ``paths`` has routes, and nowhere else. Fires when unused ports are closed.
 
         :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
         wanted = paths.table.listeners()
         changed = {place: paths.path(*place) for place in wanted & self._open.keys()}
-        fresh: dict[Place, tuple[Any, DownstreamFactory]] = {}
+        fresh: dict[Place, _Listener] = {}
         try:
             for place in sorted(wanted - self._open.keys()):
                 fresh[place] = self._listen(place, paths, wanted)
@@ -62,7 +67,7 @@ class Listeners:
         self._open.update(fresh)
         return _closed(unused)
 
-    def close(self) -> Deferred[Any]:
+    def close(self) -> Deferred[None]:
         """Close every listening socket. Fires when all are closed."""
         ports = [port for port, _ in self._open.values()]
         self._open.clear()
@@ -72,7 +77,7 @@ class Listeners:
         """The bound addresses: for port 0 the kernel has chosen a number."""
         return {place: listening_at(port) for place, (port, _) in self._open.items()}
 
-    def _listen(self, place: Place, paths: Paths, wanted: Iterable[Place]) -> tuple[Any, DownstreamFactory]:
+    def _listen(self, place: Place, paths: Paths, wanted: Iterable[Place]) -> _Listener:
         address, number = place
         path = paths.path(address, number)
         runtime = self._runtime
@@ -122,5 +127,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _closed(ports: Iterable[Any]) -> Deferred[Any]:
-    return DeferredList([maybeDeferred(port.stopListening) for port in ports])
+def _closed(ports: Iterable[IListeningPort]) -> Deferred[None]:
+    """Close ``ports``. Fires when all are closed."""
+    closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+    return closing.addCallback(lambda _: None)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -33,6 +33,8 @@ from smartproxy.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from twisted.internet.interfaces import IListeningPort
 
     from smartproxy.connections.registry import Registry
     from smartproxy.flow.threads import Call
@@ -70,8 +72,8 @@ class SmartProxy(Service):
         self._configuration = ConfigurationInForce(
             settings, plan, self._runtime, self._listeners, lambda: self.draining
         )
-        self._listeners_closed: Deferred[Any] = succeed(None)
-        self._admin: Any = None
+        self._listeners_closed: Deferred[None] = succeed(None)
+        self._admin: IListeningPort | None = None
         self._bound = False
 
     # -- life cycle ----------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ class SmartProxy(Service):
         await emptied
         await self._listeners_closed
         if self._admin is not None:
-            await self._admin.stopListening()
+            await maybeDeferred(self._admin.stopListening)
         self._runtime.stop()
         self._bound = False
         super().stopService()
@@ -243,11 +245,13 @@ class SmartProxy(Service):
             "connections": self.registry.active,
         }
 
-    def _listen_for_admin(self, plan: AdminPlan) -> Any:
+    def _listen_for_admin(self, plan: AdminPlan) -> IListeningPort:
         site = make_admin_site(self, plan, self._reactor)
         if plan.unix is not None:
-            return self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
-        return self._reactor.listenTCP(plan.port, site, interface=plan.address)
+            port: IListeningPort = self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
+        else:
+            port = self._reactor.listenTCP(plan.port, site, interface=plan.address)
+        return port
 
 
 def _timed_out(_: object, timeout: float) -> None:

@@ -28,7 +28,7 @@ async def chosen_host(choice: Choice, routed: Routed, clock: IReactorTime) -> st
     :raises ValueError: where the answer is neither.
     :raises DialFailed: where there is none in time.
     """
-    answer: object = await ask("host", choice, routed, routed.route.timeouts.connection, clock)
+    answer = await ask("host", choice, routed, routed.route.timeouts.connection, clock)
     if isinstance(answer, str) and (is_address(answer) or host_name(answer.encode("utf-8", "replace"))):
         return answer
     raise ValueError(_unusable("host", "a host name or an IP address", answer, routed.route))
@@ -40,7 +40,7 @@ async def chosen_port(choice: Choice, routed: Routed, clock: IReactorTime) -> in
     :raises ValueError: where the answer is no port.
     :raises DialFailed: where there is none in time.
     """
-    answer: object = await ask("port", choice, routed, routed.route.timeouts.connection, clock)
+    answer = await ask("port", choice, routed, routed.route.timeouts.connection, clock)
     if answer == "preserve":
         return None
     if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= _HIGHEST_PORT:
