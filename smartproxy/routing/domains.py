@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING
 
 import idna
 
+from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_label
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-#: The longest name in text form (RFC 1035, 2.3.4: 255 octets on the wire), and the longest label.
-_LONGEST_NAME = 253
-_LONGEST_LABEL = 63
 
 
 def normalised(pattern: str) -> str:
@@ -37,8 +35,8 @@ def normalised(pattern: str) -> str:
     except ValueError as problem:
         raise ValueError(f"{pattern!r} is not a domain: {problem}") from None
     name = ".".join(labels)
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"{pattern!r} is not a domain: it is longer than {_LONGEST_NAME} characters")
+    if len(name) > NAME_LIMIT:
+        raise ValueError(f"{pattern!r} is not a domain: it is longer than {NAME_LIMIT} characters")
     return wildcard + name
 
 
@@ -52,9 +50,9 @@ def _label(label: str) -> str:
             label = idna.encode(label, uts46=True).decode("ascii")
         except idna.IDNAError as problem:
             raise ValueError(str(problem)) from None
-    if len(label) > _LONGEST_LABEL:
-        raise ValueError(f"a label is longer than {_LONGEST_LABEL} characters")
-    if not all(character.isalnum() or character in "-_" for character in label):
+    if len(label) > LABEL_LIMIT:
+        raise ValueError(f"a label is longer than {LABEL_LIMIT} characters")
+    if not is_label(label):
         raise ValueError("a label is letters, digits, - and _")
     return label.lower()
 

@@ -11,7 +11,7 @@ from itertools import cycle
 from math import gcd
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import is_address
+from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,13 +14,13 @@ from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
 from smartproxy.flow.callables import ask
-from smartproxy.model.address import Endpoint, is_address, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
-from smartproxy.wire.host import host_name
+from smartproxy.wire.host import host_name, is_address, unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from smartproxy.wire.host import IPV4_SIZE, address_text, packed_address, wide_text
+from smartproxy.wire.host import IPV4_SIZE, address_text, ipv6_text, packed_address
 from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
@@ -93,5 +93,5 @@ def build(source: Host | None, destination: Host | None) -> bytes:
         raise ValueError("port not in 0..65535")
     client, server = packed_address(source[0]), packed_address(destination[0])
     four = len(client) == len(server) == IPV4_SIZE
-    spell, family = (address_text, "TCP4") if four else (wide_text, "TCP6")
+    spell, family = (address_text, "TCP4") if four else (ipv6_text, "TCP6")
     return f"PROXY {family} {spell(client)} {spell(server)} {ports[0]} {ports[1]}\r\n".encode("ascii")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from smartproxy.wire.host import IPV4_SIZE, address_text, mapped, packed_address
+from smartproxy.wire.host import IPV4_SIZE, address_text, pack_as_ipv6, packed_address
 from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader, Tlv
 from smartproxy.wire.proxy_tlv import (
     PP2_TYPE_CRC32C,
@@ -190,7 +190,7 @@ def _addresses(source: Address, destination: Address) -> tuple[int, bytes]:
     try:
         if len(client) == len(server) == IPV4_SIZE:
             return 0x11, _IPV4.pack(client, server, source[1], destination[1])
-        return 0x21, _IPV6.pack(mapped(client), mapped(server), source[1], destination[1])
+        return 0x21, _IPV6.pack(pack_as_ipv6(client), pack_as_ipv6(server), source[1], destination[1])
     except struct.error:
         raise ValueError("port not in 0..65535") from None
 

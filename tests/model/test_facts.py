@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.address import Endpoint, endpoint, is_address, normalised, unmapped
+from smartproxy.model.address import Endpoint, endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 from smartproxy.model.plan import MatchPlan
@@ -67,37 +67,10 @@ class AddressTests(SynchronousTestCase):
         self.assertEqual(endpoint(("::ffff:192.0.2.1", 80, 0, 0)), Endpoint("192.0.2.1", 80))
         self.assertEqual(endpoint(("192.0.2.1", 80)), Endpoint("192.0.2.1", 80))
 
-    def test_a_zone_belongs_to_this_host_and_not_to_the_address(self):
-        self.assertEqual(unmapped("fe80::1%eth0"), "fe80::1")
-        self.assertEqual(unmapped("::ffff:1:2"), "::ffff:1:2")
-
     def test_an_end_is_written_as_in_a_url(self):
         self.assertEqual(
             (str(Endpoint("::1", 80)), str(Endpoint("192.0.2.1", 80))), ("[::1]:80", "192.0.2.1:80")
         )
-
-    def test_what_somebody_wrote_has_one_spelling(self):
-        for written, one in (
-            ("2001:DB8:0::1", "2001:db8::1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("::ffff:c000:201", "192.0.2.1"),
-            ("192.0.2.1", "192.0.2.1"),
-        ):
-            self.assertEqual(normalised(written), one)
-        for nothing in ("a.example", "192.0.2.256", ""):
-            self.assertRaises(ValueError, normalised, nothing)
-
-    def test_names_are_no_addresses(self):
-        for host, answer in (
-            ("192.0.2.1", True),
-            ("::1", True),
-            ("a.example", False),
-            ("192.0.2", False),
-            ("a:b", False),
-            ("", False),
-            ("192.0.2.1\0", False),
-        ):
-            self.assertIs(is_address(host), answer, host)
 
 
 class RecordTests(SynchronousTestCase):

@@ -9,7 +9,6 @@ from base64 import b64decode
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.model.address import normalised as one_address
 from smartproxy.model.plan import (
     AcceptHeader,
     AccessLogPlan,
@@ -37,6 +36,7 @@ from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import base, references, units
 from smartproxy.settings.tables.base import inherited
+from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,7 +165,7 @@ def match_plan(match: Match) -> MatchPlan:
     written = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in written),
-        address=one_address(match.address) if match.address else "",
+        address=normalise_address(match.address) if match.address else "",
         domains=tuple(dict.fromkeys(one_domain(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         path=match.path,
