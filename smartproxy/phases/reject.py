@@ -15,7 +15,7 @@ from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.half_close import end_output
 from smartproxy.tls.transport import TlsTransport
-from smartproxy.wire import http_head, tls_alert
+from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
 
@@ -37,12 +37,12 @@ _ALERTS = {
     RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
 }
 _STATUSES = {
-    RejectReason.NO_ROUTE: (404, "Not Found"),
-    RejectReason.IP_BLOCKED: (403, "Forbidden"),
-    RejectReason.IP_NOT_ALLOWED: (403, "Forbidden"),
-    RejectReason.UPSTREAM_REFUSED: (502, "Bad Gateway"),
-    RejectReason.UPSTREAM_UNREACHABLE: (502, "Bad Gateway"),
-    RejectReason.UPSTREAM_TIMEOUT: (504, "Gateway Timeout"),
+    RejectReason.NO_ROUTE: 404,
+    RejectReason.IP_BLOCKED: 403,
+    RejectReason.IP_NOT_ALLOWED: 403,
+    RejectReason.UPSTREAM_REFUSED: 502,
+    RejectReason.UPSTREAM_UNREACHABLE: 502,
+    RejectReason.UPSTREAM_TIMEOUT: 504,
 }
 
 
@@ -63,12 +63,12 @@ def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: byte
     if protocol is ApplicationProtocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is ApplicationProtocol.HTTP:
-        return http_head.build_refusal(*_STATUSES.get(reason, (503, "Service Unavailable")))
+        return http_response.build_text(_STATUSES.get(reason, 503))
     if reason in _BY_FIRST_BYTES and http_head.begins_request(held):
         head = http_head.parse(held)
         if isinstance(head, Malformed):
-            return http_head.refusal_of(head)
-        return http_head.build_refusal(408, "Request Timeout")
+            return http_head.build_refusal(head)
+        return http_response.build_text(408)
     return b""
 
 
@@ -79,9 +79,9 @@ def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: byte
     if isinstance(refused, HandshakeRefused):
         return tls_alert.build(refused.alert)
     if isinstance(refused, NotTls) and protocol is ApplicationProtocol.HTTP:
-        return http_head.build_refusal(400, "Bad Request", "This port speaks TLS: use https.\n")
+        return http_response.build_text(400, "This port speaks TLS: use https.\n")
     if isinstance(refused, Misdirected):
-        return http_head.build_refusal(421, "Misdirected Request", "This connection is for another host.\n")
+        return http_response.build_text(421, "This connection is for another host.\n")
     reason = refused.reason
     if isinstance(refused, DialFailed) and reason is RejectReason.TLS_ERROR:
         reason = RejectReason.UPSTREAM_UNREACHABLE  # the target's TLS, of which the client knows nothing

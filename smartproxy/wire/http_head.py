@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from smartproxy.wire import http_response
 from smartproxy.wire.host import address_text, host_name, packed_address
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
@@ -28,10 +29,10 @@ TOO_MANY_HEADERS: Final = Malformed("over 100 header fields")
 OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
 
 _STATUS: Final = {
-    LINE_TOO_LONG: (414, "URI Too Long"),
-    HEAD_TOO_LONG: (431, "Request Header Fields Too Large"),
-    TOO_MANY_HEADERS: (431, "Request Header Fields Too Large"),
-    OTHER_VERSION: (505, "HTTP Version Not Supported"),
+    LINE_TOO_LONG: 414,
+    HEAD_TOO_LONG: 431,
+    TOO_MANY_HEADERS: 431,
+    OTHER_VERSION: 505,
 }
 
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
@@ -87,11 +88,6 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
     if _BEGINS.match(begin):
         return True
     return None if _MAY_BEGIN.match(begin) else False
-
-
-def could_be_http(data: bytes | bytearray | memoryview) -> bool:
-    """Whether ``data`` looks like the beginning of a request, or may still become one."""
-    return begins_request(data) is not False
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
@@ -227,19 +223,6 @@ def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
     return target.host
 
 
-def build_refusal(status: int, reason: str, body: str = "") -> bytes:
-    """A whole response after which the connection is closed; ``body`` is plain text."""
-    content = body.encode()
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(content)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + content
-
-
-def refusal_of(why: Malformed) -> bytes:
+def build_refusal(why: Malformed) -> bytes:
     """The response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
-    status, reason = _STATUS.get(why, (400, "Bad Request"))
-    return build_refusal(status, reason, f"{why.why}\n")
+    return http_response.build_text(_STATUS.get(why, 400), f"{why.why}\n")

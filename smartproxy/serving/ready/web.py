@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from smartproxy.wire import http_head
+from smartproxy.wire import http_head, http_response
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 #: RFC 9110, 15.4: those that say where else.
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: RFC 9110, 6.4.1: those that never have a body, and say nothing of its length.
-BODILESS = frozenset({204, 304})
 
 _FIELD = re.compile(r"\{(host|path|query)\}")
 #: The authority is written out or is the host asked for, and has ended before anything else of the client's; or
@@ -37,7 +34,6 @@ _TEMPLATE = re.compile(
     r"|/(?![/\\{]))"
     r"(?:[!-z|~]|\{(?:host|path|query)\})*"
 )
-_LATE = (408, "Request Timeout")
 #: RFC 3986, 3.3 and 3.4: what may stand in a path and a query as it is; % is an escape that is there already.
 _SAFE = "/?:@!$&'()*+,;=-._~%"
 
@@ -60,9 +56,9 @@ def http_redirect(to: str, status: int = 308) -> Serve:
         if request is None:
             return
         if request.host is None and "{host}" in to:
-            await connection.write(http_head.build_refusal(400, "Bad Request", "Host is missing\n"))
+            await connection.write(http_response.build_text(400, "Host is missing\n"))
             return
-        await connection.write(_response(status, b"", {"Location": location(to, request)}))
+        await connection.write(http_response.build(status, headers={"Location": location(to, request)}))
 
     return serve
 
@@ -73,11 +69,11 @@ def http_respond(body: bytes, status: int = 200, headers: Mapping[str, str] | No
     :param headers: besides Content-Length and Connection, which are ours.
     :raises ValueError: for a status that has no body, with one.
     """
-    if body and status in BODILESS:
-        raise ValueError(f"{status} has no body")
-    kind = {} if status in BODILESS else {"Content-Type": "text/plain; charset=utf-8"}
-    said = kind | dict(headers or {})
-    whole, without_body = _response(status, body, said), _response(status, body, said, bare=True)
+    default = {} if status in http_response.BODILESS else http_response.PLAIN_TEXT
+    whole, without_body = (
+        http_response.build(status, body, {**default, **(headers or {})}, to_head=to_head)
+        for to_head in (False, True)
+    )
 
     async def serve(connection: Connection) -> None:
         request = await _request(connection)
@@ -116,7 +112,7 @@ async def _request(connection: Connection) -> RequestHead | None:
     while True:
         verdict: Verdict[RequestHead] = http_head.parse(held)
         if isinstance(verdict, Malformed):
-            await connection.write(http_head.refusal_of(verdict))
+            await connection.write(http_head.build_refusal(verdict))
             return None
         if not isinstance(verdict, NeedMore):
             return verdict.value
@@ -127,20 +123,10 @@ async def _request(connection: Connection) -> RequestHead | None:
                     return None
                 held += data
         except TimeoutError:
-            await connection.write(http_head.build_refusal(*_LATE))
+            await connection.write(http_response.build_text(408))
             return None
 
 
 def _left(connection: Connection, due: float) -> float | None:
     """Seconds; a byte does not make them more."""
     return None if due == math.inf else due - connection.seconds()
-
-
-def _response(status: int, body: bytes, headers: Mapping[str, str], *, bare: bool = False) -> bytes:
-    """A whole response after which the connection is closed; without its body for HEAD (RFC 9110, 9.3.2)."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if status not in BODILESS:
-        lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
-    return head if bare else head + body

@@ -31,12 +31,12 @@ from smartproxy.routing.domains import normalised as one_domain
 from smartproxy.routing.explain import written
 from smartproxy.security.address_set import AddressSet
 from smartproxy.serving.ready import block, http_redirect, http_respond, respond
-from smartproxy.serving.ready.web import BODILESS
 from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import base, references, units
 from smartproxy.settings.tables.base import inherited
 from smartproxy.wire.host import normalise_address
+from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from pathlib import Path

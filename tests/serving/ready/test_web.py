@@ -170,3 +170,10 @@ class RespondTests(WebTestCase):
         client = self.serve(None, action={"type": "respond", "response": {"status": 204}}).connect(request())
         self.assertEqual(client.received, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         self.assertRaises(ValueError, http_respond, b"body", 204)
+
+    def test_an_unregistered_status_is_sent_as_it_is(self):
+        """The configuration allows any status from 200 to 599."""
+        client = self.serve(
+            None, action={"type": "respond", "response": {"status": 520, "body": "x"}}
+        ).connect(request())
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 520 \r\n"))
