@@ -25,6 +25,7 @@ from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 from smartproxy.admin.guard import Guard
 from smartproxy.admin.router import Router
 from smartproxy.model.timestamps import Moment
+from smartproxy.net.half_close import LINGER
 from smartproxy.wire import http_response
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a request's body. 10,000 routes are about as much; nginx stops at the same point by default.
 MAX_BODY = 1024 * 1024
-#: Seconds in which whoever sent too much may read why, before the connection is cut.
-LINGER = 2.0
 #: Seconds without a byte of a request.
 IDLE = 60.0
 

@@ -8,10 +8,15 @@ its own, which says close_notify.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
+
+#: Seconds that a client has to read why it was refused, before the connection is reset. Until then its bytes are
+#: read and discarded: closing a socket with unread bytes sends RST, which can overtake the answer (RFC 9112, 9.6).
+#: HAProxy gives a client none, nginx (lingering_time) up to 30.
+LINGER: Final = 2.0
 
 
 class BrokenOff(ConnectionLost):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Misdirected, NotTls
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.net.half_close import end_output
+from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.tls.transport import TlsTransport
 from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from smartproxy.errors import Refused
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
-
-#: Seconds that a refused client has to read its answer and close. HAProxy gives it none, nginx
-#: (lingering_time) up to 30.
-LINGER = 2.0
 
 _ALERTS = {
     RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,

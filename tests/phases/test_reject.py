@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.phases.reject import LINGER, RejectConnection, refusal_response, response_for
+from smartproxy.net.half_close import LINGER
+from smartproxy.phases.reject import RejectConnection, refusal_response, response_for
 from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
