@@ -16,7 +16,8 @@ A map of the house, downhill::
     interfaces, errors, model
     wire            bytes to values, pure
 
-A name is imported when it is first asked for: a command that only reads a configuration needs no Twisted.
+A name is imported when it is first asked for: a command that only reads a
+configuration loads nothing of Twisted but its exceptions.
 """
 
 from __future__ import annotations

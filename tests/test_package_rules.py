@@ -1,13 +1,16 @@
-"""Rules about packages that a program can check: ``wire`` is pure.
+"""Rules about packages that a program can check: ``wire`` is pure, and every exception class is in one tree.
 
-The check is also run over code that breaks its rule, because a check that cannot fail protects nothing.
+Each check is also run over code that breaks its rule, because a check that cannot fail protects nothing.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
+import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copy, copytree, ignore_patterns
@@ -15,6 +18,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
+
+import smartproxy
+from smartproxy import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,3 +139,57 @@ class ImportContractTests(SynchronousTestCase):
         self.assertIn("1 kept, 0 broken", self.lint())
         said = self.lint(added="\nfrom twisted.internet import defer\n")
         self.assertIn("smartproxy.wire.verdict -> twisted", said)
+
+
+def exceptions() -> set[type[BaseException]]:
+    """Every exception class that is defined in the package, nested ones included."""
+    for module in pkgutil.walk_packages(smartproxy.__path__, "smartproxy."):
+        import_module(module.name)
+    return {each for each in _below(BaseException) if f"{each.__module__}.".startswith("smartproxy.")}
+
+
+def _below(base: type[BaseException]) -> Iterator[type[BaseException]]:
+    for each in base.__subclasses__():
+        yield each
+        yield from _below(each)
+
+
+def strays(classes: set[type[BaseException]]) -> list[str]:
+    """The exception classes outside of the tree, but for those that never leave a parser of ``wire``."""
+    return sorted(
+        f"{each.__module__}.{each.__qualname__}"
+        for each in classes
+        if each.__module__ != errors.__name__
+        and not (each.__module__.startswith(f"{WIRE}.") and each.__name__.startswith("_"))
+    )
+
+
+class ExceptionTreeTests(SynchronousTestCase):
+    def test_every_exception_class_is_defined_in_errors(self) -> None:
+        """So that whoever wants to know what can go wrong reads one module."""
+        found = exceptions()
+        self.assertIn(errors.PeerClosed, found)
+        self.assertEqual(strays(found), [])
+
+    def test_errors_is_one_tree(self) -> None:
+        for each in exceptions():
+            if each.__module__ == errors.__name__:
+                self.assertTrue(issubclass(each, errors.SmartProxyError), each)
+
+    def test_the_head_of_errors_lists_every_class(self) -> None:
+        listed = errors.__doc__ or ""
+        for each in exceptions():
+            if each.__module__ == errors.__name__:
+                self.assertRegex(listed, rf"\b{each.__name__}\b")
+
+    def test_a_class_outside_of_the_tree_is_found(self) -> None:
+        self.addCleanup(gc.collect)  # __subclasses__ forgets a class when it has been collected
+        for module, name, expected in [
+            ("smartproxy.net.port", "Stray", ["smartproxy.net.port.Stray"]),
+            ("smartproxy.net.port", "_Stray", ["smartproxy.net.port._Stray"]),
+            ("smartproxy.wire.host", "Stray", ["smartproxy.wire.host.Stray"]),
+            ("smartproxy.wire.host", "_Stray", []),
+        ]:
+            made = type(name, (ValueError,), {"__module__": module})
+            self.assertIn(made, exceptions())
+            self.assertEqual(strays({made}), expected)
