@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import struct
 from enum import IntFlag
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire.proxy_header import Tlv
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 # Section 2.2.7, and 2.2.7.6 for those inside of an SSL value.
 PP2_TYPE_ALPN: Final = 0x01
@@ -33,24 +32,6 @@ PP2_TYPE_NETNS: Final = 0x30
 
 #: Longest value of ``PP2_TYPE_UNIQUE_ID`` in bytes (2.2.7.5).
 UNIQUE_ID_LIMIT: Final = 128
-
-#: What to call a type in a log line; one that is not here has no name.
-NAMES: Mapping[int, str] = MappingProxyType(
-    {
-        PP2_TYPE_ALPN: "alpn",
-        PP2_TYPE_AUTHORITY: "authority",
-        PP2_TYPE_CRC32C: "crc32c",
-        PP2_TYPE_NOOP: "noop",
-        PP2_TYPE_UNIQUE_ID: "uniqueId",
-        PP2_TYPE_SSL: "ssl",
-        PP2_SUBTYPE_SSL_VERSION: "sslVersion",
-        PP2_SUBTYPE_SSL_CN: "sslCn",
-        PP2_SUBTYPE_SSL_CIPHER: "sslCipher",
-        PP2_SUBTYPE_SSL_SIG_ALG: "sslSigAlg",
-        PP2_SUBTYPE_SSL_KEY_ALG: "sslKeyAlg",
-        PP2_TYPE_NETNS: "netns",
-    }
-)
 
 _HEAD = struct.Struct(">BH")  # type, length: also how a TLV in a TLV begins
 _SSL = struct.Struct(">BI")  # client, verify
