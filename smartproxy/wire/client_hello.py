@@ -145,9 +145,8 @@ def _server_name(value: bytes) -> tuple[str | None, bool]:
     if listed != len(value) - 2 or kind != _HOST_NAME or size != len(raw):
         raise _MalformedHelloError("server_name is not a list of one host name")
     name = host_name(raw)
-    if (
-        name is not None and not name[-1].isdigit()
-    ):  # an IPv4 address ends in a digit: most names need no second test
+    # An IPv4 address ends in a digit, most names do not, and so need not be parsed as an address.
+    if name is not None and not name[-1].isdigit():
         return name, False
     if is_address(name or raw.decode("latin-1")):
         return None, True
