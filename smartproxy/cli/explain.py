@@ -130,7 +130,7 @@ def _announced(table: RouteTable, address: str | None, port: int, client_ip: str
 
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:
     try:
-        name = sni if sni is None or sni.isascii() else domains.normalised(sni)
+        name = sni if sni is None or sni.isascii() else domains.normalise_pattern(sni)
         sent = client_hello.build(name, alpn)
     except (ValueError, OverflowError) as problem:
         raise click.UsageError(f"--sni, --alpn: {problem}") from None

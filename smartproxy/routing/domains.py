@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def normalised(pattern: str) -> str:
+def normalise_pattern(pattern: str) -> str:
     """The one spelling of a domain pattern that somebody wrote by hand.
 
     :raises ValueError: where it is none; the message quotes it.

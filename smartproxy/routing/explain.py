@@ -57,7 +57,7 @@ def explain(table: RouteTable, facts: Detected) -> Explanation:
     routes = table.routes_on(name)
     if routes is None:
         where = name if facts.port in table.ports else f"port {facts.port}"
-        ports = written(table.ports) or "none"
+        ports = format_ports(table.ports) or "none"
         return Explanation(None, (f"nothing listens on {where}; the ports that are listened on: {ports}",))
     found = routes.find(facts)
     earlier = tuple(_earlier(routes, found, facts))
@@ -67,7 +67,7 @@ def explain(table: RouteTable, facts: Detected) -> Explanation:
     return Explanation(found.route, (f"on {name}", *(met or ["it asks for nothing else"])), earlier)
 
 
-def written(ports: Iterable[int]) -> str:
+def format_ports(ports: Iterable[int]) -> str:
     """Ascending ports as a person writes them: ``80, 443, 8000-8010``."""
     runs: list[list[int]] = []
     for port in ports:

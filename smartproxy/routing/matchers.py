@@ -60,7 +60,7 @@ def patterns_of(match: MatchPlan) -> tuple[str, ...]:
 
     :raises ValueError: where one is none.
     """
-    return tuple(dict.fromkeys(domains.normalised(pattern) for pattern in match.domains))
+    return tuple(dict.fromkeys(domains.normalise_pattern(pattern) for pattern in match.domains))
 
 
 def ports_of(match: MatchPlan) -> Iterator[int]:

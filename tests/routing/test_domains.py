@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.routing.domains import DomainSet, normalised, parents, specificity
+from smartproxy.routing.domains import DomainSet, normalise_pattern, parents, specificity
 
 
 class DomainSetTests(SynchronousTestCase):
@@ -61,18 +61,18 @@ class DomainSetTests(SynchronousTestCase):
 
 class SpellingTests(SynchronousTestCase):
     def test_case_and_final_dot_do_not_matter(self) -> None:
-        self.assertEqual(normalised("WWW.Example.COM."), "www.example.com")
-        self.assertEqual(normalised("*.Example.com"), "*.example.com")
-        self.assertEqual(normalised("*"), "*")
+        self.assertEqual(normalise_pattern("WWW.Example.COM."), "www.example.com")
+        self.assertEqual(normalise_pattern("*.Example.com"), "*.example.com")
+        self.assertEqual(normalise_pattern("*"), "*")
 
     def test_unicode_becomes_a_labels_and_a_labels_stay(self) -> None:
-        self.assertEqual(normalised("Bücher.example"), "xn--bcher-kva.example")
-        self.assertEqual(normalised("*.straße.example"), "*.xn--strae-oqa.example")
-        self.assertEqual(normalised("XN--bcher-kva.example"), "xn--bcher-kva.example")
+        self.assertEqual(normalise_pattern("Bücher.example"), "xn--bcher-kva.example")
+        self.assertEqual(normalise_pattern("*.straße.example"), "*.xn--strae-oqa.example")
+        self.assertEqual(normalise_pattern("XN--bcher-kva.example"), "xn--bcher-kva.example")
 
     def test_underscores_and_single_labels_are_names(self) -> None:
-        self.assertEqual(normalised("_acme.localhost"), "_acme.localhost")
-        self.assertEqual(normalised("localhost"), "localhost")
+        self.assertEqual(normalise_pattern("_acme.localhost"), "_acme.localhost")
+        self.assertEqual(normalise_pattern("localhost"), "localhost")
 
     def test_what_is_no_domain_is_refused_and_quoted(self) -> None:
         for pattern, why in {
@@ -89,10 +89,10 @@ class SpellingTests(SynchronousTestCase):
             ".".join(["a" * 60] * 5): "longer than 253",
             "\u200b.com": "",
         }.items():
-            problem = str(self.assertRaises(ValueError, normalised, pattern))
+            problem = str(self.assertRaises(ValueError, normalise_pattern, pattern))
             self.assertIn(repr(pattern), problem)
             self.assertIn(why, problem)
 
     def test_it_is_the_same_when_done_twice(self) -> None:
         for pattern in ("Bücher.example.", "*.A.example", "*"):
-            self.assertEqual(normalised(normalised(pattern)), normalised(pattern))
+            self.assertEqual(normalise_pattern(normalise_pattern(pattern)), normalise_pattern(pattern))

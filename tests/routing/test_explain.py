@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.routing.explain import explain, written
+from smartproxy.routing.explain import explain, format_ports
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.address_set import AddressSet
 from tests.routing.made import http, raw, route, routes, tls
@@ -112,5 +112,5 @@ class ExplainTests(SynchronousTestCase):
 
 class WrittenTests(SynchronousTestCase):
     def test_runs_of_ports_become_ranges(self) -> None:
-        self.assertEqual(written([1, 2, 3, 5, 7, 8]), "1-3, 5, 7-8")
-        self.assertEqual(written([]), "")
+        self.assertEqual(format_ports([1, 2, 3, 5, 7, 8]), "1-3, 5, 7-8")
+        self.assertEqual(format_ports([]), "")

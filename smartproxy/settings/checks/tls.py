@@ -10,7 +10,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.routing.domains import normalised as one_domain
+from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.problems import Problem, got
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, Ciphers, UpstreamTls
@@ -86,7 +86,7 @@ def _store(settings: Settings, files: TlsFiles) -> Iterator[Problem]:
 def _default(settings: Settings, written: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "default")
     try:
-        name = one_domain(written)
+        name = normalise_pattern(written)
     except ValueError as problem:
         yield Problem(path, f"must be a name like example.com: {problem}")
         return

@@ -27,8 +27,8 @@ from smartproxy.model.plan import (
     Treatment,
     ZombiePlan,
 )
-from smartproxy.routing.domains import normalised as one_domain
-from smartproxy.routing.explain import written
+from smartproxy.routing.domains import normalise_pattern
+from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
 from smartproxy.serving.ready import block, http_redirect, http_respond, respond
 from smartproxy.settings.certificates import TlsFiles
@@ -91,7 +91,7 @@ def summary(settings: Settings) -> str:
     """``2 routes, ports 80, 443, 8000-8010``: of the routes that are enabled."""
     enabled = [match_plan(route.match) for route in settings.routes if route.enabled]
     ports = sorted({port for match in enabled for ports in match.ports for port in ports})
-    return f"{len(enabled)} routes, ports {written(ports)}"
+    return f"{len(enabled)} routes, ports {format_ports(ports)}"
 
 
 _ACCEPT: dict[object, AcceptHeader] = {
@@ -166,7 +166,7 @@ def match_plan(match: Match) -> MatchPlan:
     return MatchPlan(
         ports=tuple(units.ports(port) for port in written),
         address=normalise_address(match.address) if match.address else "",
-        domains=tuple(dict.fromkeys(one_domain(domain) for domain in match.domains)),
+        domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         path=match.path,
         methods=frozenset(match.methods),

@@ -130,7 +130,7 @@ def _is_host(text: str) -> bool:
 
 def _is_domain(text: str) -> bool:
     try:
-        domains.normalised(text)
+        domains.normalise_pattern(text)
     except ValueError:
         return False
     return True
