@@ -1,13 +1,13 @@
-"""Domain patterns: ``example.com``, ``*.example.com`` and ``*``, against the name of an SNI or a Host.
+"""Domain patterns: ``example.com``, ``*.example.com`` and ``*``, matched against SNI or Host.
 
-- An exact pattern is that name and no other.
-- ``*.example.com`` is every name with one label or more before ``.example.com``; never ``example.com`` itself.
-  (A certificate's wildcard, RFC 6125, 6.4.3, stands for exactly one; a route's is for any depth.)
-- ``*`` is any name, but there has to be one: a connection without SNI or Host does not match.
+- An exact pattern matches that name only.
+- ``*.example.com`` matches every name with one or more labels before ``.example.com``, but not ``example.com``.
+  (The wildcard of a certificate, RFC 6125, 6.4.3, stands for exactly one label.)
+- ``*`` matches any name; a connection without SNI or Host has none and does not match.
 
 Names are compared in lower case and without a final dot, as A-labels (RFC 5890). A pattern may be written in
-Unicode and is encoded with UTS 46, as browsers do. What arrives on the wire is compared as it is:
-:attr:`smartproxy.model.facts.Detected.domain` is lower case without a final dot already.
+Unicode and is encoded with UTS 46, as browsers do. Received names are compared unchanged:
+:attr:`smartproxy.model.facts.Detected.domain` is in lower case and without a final dot already.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def normalise_pattern(pattern: str) -> str:
-    """The one spelling of a domain pattern that somebody wrote by hand.
+    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels.
 
-    :raises ValueError: where it is none; the message quotes it.
+    :raises ValueError: where it is not a domain pattern; the message quotes it.
     """
     if pattern == "*":
         return pattern
@@ -41,8 +41,9 @@ def normalise_pattern(pattern: str) -> str:
 
 
 def _label(label: str) -> str:
+    """One label, normalised."""
     if "*" in label:
-        raise ValueError("a * stands alone or as the first label, as in *.example.com")
+        raise ValueError("* must be the whole pattern or its first label, as in *.example.com")
     if not label:
         raise ValueError("it has an empty label")
     if not label.isascii():
@@ -53,12 +54,12 @@ def _label(label: str) -> str:
     if len(label) > LABEL_LIMIT:
         raise ValueError(f"a label is longer than {LABEL_LIMIT} characters")
     if not is_label(label):
-        raise ValueError("a label is letters, digits, - and _")
+        raise ValueError("a label may contain letters, digits, - and _ only")
     return label.lower()
 
 
 def parents(name: str) -> Iterator[str]:
-    """Every domain that ``name`` lies below, the nearest first: what a wildcard may have stood for."""
+    """Every parent domain of ``name``, the nearest first: those whose wildcard matches it."""
     at = name.find(".")
     while at > 0:
         yield name[at + 1 :]
@@ -66,9 +67,9 @@ def parents(name: str) -> Iterator[str]:
 
 
 class DomainSet:
-    """Which of a route's domain patterns a name meets.
+    """The domain patterns of a route.
 
-    :param patterns: normalised ones.
+    :param patterns: normalised, see :func:`normalise_pattern`.
     """
 
     __slots__ = ("_any", "_below", "_exact")
@@ -80,7 +81,7 @@ class DomainSet:
         self._exact = patterns
 
     def best(self, name: str | None) -> str | None:
-        """The most specific pattern that ``name`` meets, if any."""
+        """The most specific pattern that matches ``name``; ``None`` where none does."""
         if not name:
             return None
         if name in self._exact:
@@ -92,7 +93,7 @@ class DomainSet:
 
 
 def specificity(pattern: str | None) -> tuple[int, int]:
-    """How narrow a pattern is, to be compared: exact, then the longer wildcard, ``*``, no pattern at all."""
+    """A sort key, greater for the more specific pattern: exact, then the longer wildcard, ``*``, no pattern."""
     if pattern is None:
         return (0, 0)
     if pattern == "*":

@@ -31,7 +31,7 @@ class ExplainTests(SynchronousTestCase):
         )
 
     def test_a_route_that_asks_for_nothing_says_so(self) -> None:
-        expected = ["route rest", "  on :443", "  it asks for nothing else"]
+        expected = ["route rest", "  on :443", "  it has no other conditions"]
         self.assertEqual(lines(RouteTable(routes(rest={})), raw()), expected)
 
     def test_each_earlier_route_says_what_it_missed(self) -> None:
@@ -49,7 +49,7 @@ class ExplainTests(SynchronousTestCase):
             [
                 "route rest",
                 "  on :443",
-                "  it asks for nothing else",
+                "  it has no other conditions",
                 "not office: client address: wants 10.0.0.0/8, has 192.0.2.1",
                 "not api: domain: wants api.example, has www.example",
                 "not staging: header X-Env: wants staging, has none",
@@ -64,7 +64,7 @@ class ExplainTests(SynchronousTestCase):
         table = RouteTable(routes(wide={"domains": ("a.example", "*.org")}, narrow={"domains": ("*.b.org",)}))
         self.assertEqual(
             lines(table, tls("x.b.org"))[-1],
-            "not wide: matches too, but not by a.example, and its other domains are less specific",
+            "not wide: also matches, but not by a.example, and its other domains are less specific",
         )
 
     def test_no_route_tells_of_all(self) -> None:
@@ -85,14 +85,14 @@ class ExplainTests(SynchronousTestCase):
         )
         self.assertEqual(
             lines(table, raw(port=9)),
-            ["no route", "  nothing listens on port 9; the ports that are listened on: 80, 443, 8000-8010"],
+            ["no route", "  no listener on port 9; the listening ports are: 80, 443, 8000-8010"],
         )
         self.assertTrue(lines(RouteTable([]), raw())[1].endswith(": none"))
 
     def test_an_address_that_nobody_listens_on_is_named(self) -> None:
         table = RouteTable(routes(a={"address": "::1"}))
         told = lines(table, raw(address="127.0.0.1"))[1]
-        self.assertIn("nothing listens on 127.0.0.1:443;", told)
+        self.assertIn("no listener on 127.0.0.1:443;", told)
 
     def test_what_a_client_sent_stays_on_its_line(self) -> None:
         table = RouteTable(routes(a={"path": "/a"}))
