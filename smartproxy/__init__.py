@@ -8,7 +8,8 @@
     proxy.setServiceParent(application)
 
 The names exported here, and those of :mod:`smartproxy.testing`, are public; every other module is private and may change
-in any release. A name is imported when it is first used: a program that only reads a configuration loads no Twisted.
+in any release. A name is imported when it is first used: a program that only reads a configuration loads nothing of
+Twisted but its exceptions.
 """
 
 from __future__ import annotations

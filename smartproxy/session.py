@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import PeerClosed, Refused
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, differ, options
 

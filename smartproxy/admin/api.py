@@ -21,7 +21,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteTally
 from smartproxy.metrics.prometheus import exposition
-from smartproxy.model.address import normalised
+from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -129,7 +129,7 @@ class Api:
 
     def _matching(self, query: dict[str, str]) -> Iterator[ConnectionRecord]:
         route = query.get("route")
-        client = normalised(query["clientIp"]) if "clientIp" in query else None
+        client = normalise_address(query["clientIp"]) if "clientIp" in query else None
         for record in self._control.registry.live.values():
             if route in {None, record.route} and client in {None, record.client.host}:
                 yield record

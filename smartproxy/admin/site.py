@@ -25,6 +25,8 @@ from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 from smartproxy.admin.guard import Guard
 from smartproxy.admin.router import Router
 from smartproxy.model.timestamps import Moment
+from smartproxy.net.half_close import LINGER
+from smartproxy.wire import http_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a request's body. 10,000 routes are about as much; nginx stops at the same point by default.
 MAX_BODY = 1024 * 1024
-#: Seconds in which whoever sent too much may read why, before the connection is cut.
-LINGER = 2.0
 #: Seconds without a byte of a request.
 IDLE = 60.0
 
@@ -94,21 +94,11 @@ class BoundedRequest(Request):
         reply = refusal(413, f"a body has at most {MAX_BODY} bytes")
         channel: Any = self.channel
         transport = channel.transport
-        transport.write(_head(reply) + reply.body)
+        headers = {"Content-Type": reply.content_type, **_ALWAYS}
+        transport.write(http_response.build(reply.status, reply.body, headers))
         self.requestHeaders.removeHeader(b"Expect")  # or twisted.web would still ask for the body
         transport.loseWriteConnection()
         self._cut = channel.site.reactor.callLater(LINGER, transport.abortConnection)
-
-
-def _head(reply: Reply) -> bytes:
-    lines = [
-        f"HTTP/1.1 {reply.status} Content Too Large",
-        f"Content-Type: {reply.content_type}",
-        f"Content-Length: {len(reply.body)}",
-        "Connection: close",
-        *(f"{name}: {value}" for name, value in _ALWAYS.items()),
-    ]
-    return "\r\n".join((*lines, "", "")).encode("ascii")
 
 
 class Front(Resource):

@@ -21,7 +21,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from smartproxy.errors import SmartProxyError
+from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
     from twisted.web.client import URI
@@ -70,20 +70,12 @@ def make_agent(reactor: Any, admin: AdminClient) -> IAgent:
     return agent
 
 
-class UnansweredError(SmartProxyError):
-    """There was no answer that the command could use. The message is one line for the terminal."""
-
-    def __init__(self, why: str, exit_code: int = 1) -> None:
-        super().__init__(why)
-        self.exit_code = exit_code
-
-
 async def ask(
     reactor: Any, admin: AdminClient, method: str, path: str, query: dict[str, str] | None = None
 ) -> dict[str, Any]:
     """One question to the admin API.
 
-    :raises UnansweredError: where there is no proxy, it does not let us in, or it refuses.
+    :raises AdminRequestFailed: where there is no proxy, it does not let us in, or it refuses.
     """
     headers = Headers({} if admin.token is None else {"Authorization": [f"Bearer {admin.token}"]})
     client = HTTPClient(make_agent(reactor, admin))
@@ -97,9 +89,11 @@ async def ask(
     try:
         status, body = await Deferred.fromCoroutine(exchange()).addTimeout(PATIENCE, reactor)
     except defer.TimeoutError as failure:
-        raise UnansweredError(f"no answer from {admin.url} within {PATIENCE:g} s") from failure
+        raise AdminRequestFailed(f"no answer from {admin.url} within {PATIENCE:g} s") from failure
     except Exception as failure:
-        raise UnansweredError(f"cannot reach the admin listener at {admin.url}: {_why(failure)}") from failure
+        raise AdminRequestFailed(
+            f"cannot reach the admin listener at {admin.url}: {_why(failure)}"
+        ) from failure
     return _understood(admin, status, body)
 
 
@@ -116,11 +110,13 @@ def _understood(admin: AdminClient, status: int, body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise UnansweredError(f"{admin.url} answered {status}, but not as an admin listener would")
+        raise AdminRequestFailed(f"{admin.url} answered {status}, but not as an admin listener would")
     if status == 422:  # noqa: PLR2004 - a status code of HTTP
-        raise UnansweredError("\n".join(printable(line) for line in answer.get("problems", [])), exit_code=2)
+        raise AdminRequestFailed(
+            "\n".join(printable(line) for line in answer.get("problems", [])), exit_code=2
+        )
     if status >= 400:  # noqa: PLR2004 - a status code of HTTP
-        raise UnansweredError(f"{admin.url} refused: {printable(answer.get('error', status))}")
+        raise AdminRequestFailed(f"{admin.url} refused: {printable(answer.get('error', status))}")
     return answer
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from smartproxy.errors import ConfigurationError
-from smartproxy.model.address import Endpoint, normalised
+from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
@@ -20,6 +20,7 @@ from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.settings import Settings
 from smartproxy.tls.contexts import ServerContexts
 from smartproxy.wire import client_hello, http_head
+from smartproxy.wire.host import normalise_address
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _announced(table: RouteTable, address: str | None, port: int, client_ip: str
         # The listener for every address sorts first; where there is none, any of the port's is as good.
         address = min((at for at, number in table.listeners() if number == port), default="")
     try:
-        client = Endpoint(normalised(client_ip) if client_ip is not None else "", 0)
+        client = Endpoint(normalise_address(client_ip) if client_ip is not None else "", 0)
     except ValueError:
         raise click.BadParameter(f"{client_ip!r} is not an IP address", param_hint="--client-ip") from None
     return Announced(Accepted(listener_name(address, port), port, client, 0.0), client)
@@ -129,7 +130,7 @@ def _announced(table: RouteTable, address: str | None, port: int, client_ip: str
 
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:
     try:
-        name = sni if sni is None or sni.isascii() else domains.normalised(sni)
+        name = sni if sni is None or sni.isascii() else domains.normalise_pattern(sni)
         sent = client_hello.build(name, alpn)
     except (ValueError, OverflowError) as problem:
         raise click.UsageError(f"--sni, --alpn: {problem}") from None

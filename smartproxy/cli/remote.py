@@ -23,7 +23,8 @@ from rich.table import Table
 from rich.text import Text
 from twisted.internet import task
 
-from smartproxy.cli.admin_client import AdminClient, UnansweredError, ask, printable
+from smartproxy.cli.admin_client import AdminClient, ask, printable
+from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -43,7 +44,7 @@ def speak(question: Callable[[Any], Coroutine[Any, Any, None]]) -> NoReturn:
     async def main(reactor: Any) -> None:
         try:
             await question(reactor)
-        except UnansweredError as unanswered:
+        except AdminRequestFailed as unanswered:
             click.echo(unanswered, err=True)
             raise SystemExit(unanswered.exit_code) from None
 

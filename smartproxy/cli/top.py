@@ -20,9 +20,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from smartproxy.cli.admin_client import AdminClient, UnansweredError, ask, printable
+from smartproxy.cli.admin_client import AdminClient, ask, printable
 from smartproxy.cli.board import SORTS, Board, Look, look
 from smartproxy.cli.remote import admin_options, speak
+from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +70,13 @@ def top(
 async def look_at(reactor: Any, admin: AdminClient) -> Look:
     """One look at the proxy.
 
-    :raises UnansweredError: where there is no proxy, or no proxy that says what it should.
+    :raises AdminRequestFailed: where there is no proxy, or no proxy that says what it should.
     """
     answers = [await ask(reactor, admin, "GET", f"/api/v1/{it}") for it in ("status", "metrics", "routes")]
     try:
         return look(*answers)
     except (KeyError, TypeError, AttributeError) as missing:
-        raise UnansweredError(f"{admin.url} is not a proxy of this version: {missing}") from missing
+        raise AdminRequestFailed(f"{admin.url} is not a proxy of this version: {missing}") from missing
 
 
 def _print(board: Board, now: Look, *, as_json: bool) -> None:
@@ -128,7 +129,7 @@ class TopView:
         return self._look().addCallbacks(self._board.seen, self._missed).addCallback(lambda _: self._shown())
 
     def _missed(self, why: Any) -> None:
-        why.trap(UnansweredError)
+        why.trap(AdminRequestFailed)
         self._board.missed(printable(why.value))
 
     def _shown(self) -> None:

@@ -16,11 +16,12 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 
 from smartproxy.flow.side import Side
-from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, options
 from smartproxy.net.liveness import transport_gone
+from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure

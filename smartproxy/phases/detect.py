@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
 
 T = TypeVar("T")
 

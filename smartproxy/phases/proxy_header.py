@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced
 from smartproxy.model.outcome import RejectReason
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
     from smartproxy.metrics.counters import Counters
     from smartproxy.wire.proxy_header import ProxyHeader
 

@@ -9,17 +9,11 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from smartproxy.errors import InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.settings.tables.tls import CertificateSettings
 from smartproxy.tls import context_factory as making
-from smartproxy.tls.certificate_files import (
-    BadCertificate,
-    CertificateFiles,
-    certificates_in,
-    contents,
-    from_pem,
-    passphrase,
-)
+from smartproxy.tls.certificate_files import CertificateFiles, certificates_in, contents, from_pem, passphrase
 from smartproxy.tls.directory import Found, read_directory
 
 if TYPE_CHECKING:
@@ -50,7 +44,7 @@ class TlsFiles:
     ) -> CertificatePlan:
         """The certificate of a route. ``domains`` are whom a self-signed one is for.
 
-        :raises BadCertificate: where it cannot be used.
+        :raises InvalidCertificate: where it cannot be used.
         """
         if not isinstance(written, CertificateSettings):
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
@@ -63,28 +57,28 @@ class TlsFiles:
     def own_certificate(self, upstream: UpstreamTls) -> CertificatePlan | None:
         """The certificate that a target is shown.
 
-        :raises BadCertificate: where it cannot be used.
+        :raises InvalidCertificate: where it cannot be used.
         """
         return None if upstream.cert_file is None else self._from_files(upstream)
 
     def authorities(self, name: str) -> bytes:
         """A PEM file of authorities, found to hold some.
 
-        :raises BadCertificate: where it does not.
+        :raises InvalidCertificate: where it does not.
         """
         return self._once(("ca", name), lambda: self._authorities(self.at(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
         """A PEM file of revocation lists, found to be in force, and to hold one of each of those authorities.
 
-        :raises BadCertificate: where they are not.
+        :raises InvalidCertificate: where they are not.
         """
         return self._once(("crl", name, ca), lambda: self._revocations(self.at(name), ca))
 
     def directory(self, name: str) -> Found:
         """Every pair that stands in a directory.
 
-        :raises BadCertificate: where it cannot be read.
+        :raises InvalidCertificate: where it cannot be read.
         """
         return self._once(("directory", name), lambda: read_directory(self.at(name)))
 
@@ -101,10 +95,10 @@ class TlsFiles:
         if key not in self._read:
             try:
                 self._read[key] = read()
-            except BadCertificate as problem:
+            except InvalidCertificate as problem:
                 self._read[key] = problem
-        known: T | BadCertificate = self._read[key]
-        if isinstance(known, BadCertificate):
+        known: T | InvalidCertificate = self._read[key]
+        if isinstance(known, InvalidCertificate):
             raise known
         return known
 
@@ -120,15 +114,15 @@ class TlsFiles:
         try:
             lists = making.revocation_lists(pem)
         except ValueError:
-            raise BadCertificate(f"{file}: holds no revocation list in PEM, or a malformed one") from None
+            raise InvalidCertificate(f"{file}: holds no revocation list in PEM, or a malformed one") from None
         for authority in certificates_in(ca):
             if all(one.issuer != authority.subject for one in lists):
                 # Nobody whom this one has vouched for could be let in.
-                raise BadCertificate(
+                raise InvalidCertificate(
                     f"{file}: holds no list of {authority.subject.rfc4514_string()}, which is in ca"
                 )
         for one in lists:
             until = one.next_update_utc
             if until is not None and until < dt.datetime.now(dt.UTC):
-                raise BadCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
+                raise InvalidCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
         return pem

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.problems import Problem, of_validation, refusals
 from smartproxy.settings.reading import json_reader as read_json
 from smartproxy.settings.reading import toml_reader as read_toml
 from smartproxy.settings.reading import yaml_reader as read_yaml
-from smartproxy.settings.reading.locations import Document, Flaw, KeyPath, Source
+from smartproxy.settings.reading.locations import Document, KeyPath, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -64,7 +64,7 @@ def parse(model: type[Settings], text: str, format_: str, file: str) -> Settings
     with uncollected():
         try:
             document = _READERS[format_](text)
-        except Flaw as flaw:
+        except ConfigurationSyntaxError as flaw:
             raise ConfigurationError([f"{file}:{flaw.line}: {flaw.message}"]) from None
         return _validated(model, document.value, Source(file, document.marks))
 

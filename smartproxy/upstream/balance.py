@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import is_address
+from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

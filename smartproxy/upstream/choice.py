@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.flow.callables import ask
-from smartproxy.model.address import is_address
-from smartproxy.wire.host import host_name
+from smartproxy.wire.host import host_name, is_address
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime

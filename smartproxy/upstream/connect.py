@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
-from smartproxy.model.address import Endpoint, is_address, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
+from smartproxy.wire.host import is_address, unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire.host import unmapped
 from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
-from smartproxy.model.address import unmapped
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.interfaces import IResolver
+from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

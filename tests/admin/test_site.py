@@ -7,7 +7,8 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.admin.site import LINGER, MAX_BODY
+from smartproxy.admin.site import MAX_BODY
+from smartproxy.net.half_close import LINGER
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 

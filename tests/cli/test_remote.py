@@ -219,7 +219,7 @@ class AgentTests(SynchronousTestCase):
         asked = Deferred.fromCoroutine(admin_client.ask(reactor, admin, "GET", "/healthz"))
         self.assertEqual(reactor.unixClients[0][0], "/run/smartproxy.sock")
         reactor.advance(admin_client.PATIENCE)
-        self.failureResultOf(asked, admin_client.UnansweredError)
+        self.failureResultOf(asked, admin_client.AdminRequestFailed)
 
     def test_a_url_keeps_its_path_and_loses_its_last_slash(self):
         self.assertEqual(admin_client.AdminClient("http://h:1/x/", None).base, "http://h:1/x")

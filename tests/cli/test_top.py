@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smartproxy.cli.admin_client import UnansweredError
 from smartproxy.cli.board import Board, look
 from smartproxy.cli.top import Keys, TopView, top
+from smartproxy.errors import AdminRequestFailed
 from tests.cli.test_board import METRICS, ROUTES, STATUS
 from tests.cli.test_remote import FailingAgent, RemoteCase
 
@@ -95,7 +95,7 @@ class WatchTests(SynchronousTestCase):
         self.watch.pressed("q")
 
     def test_a_proxy_that_goes_away_is_asked_again_and_may_come_back(self):
-        there, self.answer = self.answer, UnansweredError("nobody is \x1b there")
+        there, self.answer = self.answer, AdminRequestFailed("nobody is \x1b there")
         self.clock.advance(2.0)
         self.assertEqual(self.board._missing, "nobody is \\x1b there")
         self.clock.advance(2.0)

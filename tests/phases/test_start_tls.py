@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import DialFailed, HandshakeFailed
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import DialFailed, HandshakeFailed, PeerClosed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.upstream.request_tls import RequestTls

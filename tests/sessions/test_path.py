@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
-from smartproxy.phases.reject import LINGER
+from smartproxy.net.half_close import LINGER
 from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.pipes import Nature

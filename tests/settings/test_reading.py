@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import ConfigurationSyntaxError
 from smartproxy.settings.reading import json_reader as read_json
 from smartproxy.settings.reading import toml_reader as read_toml
 from smartproxy.settings.reading import yaml_reader as read_yaml
-from smartproxy.settings.reading.locations import Flaw, Mark
+from smartproxy.settings.reading.locations import Mark
 from tests.settings.spellings import as_toml
 
 _KEYS = st.text("abcXYZ_0", min_size=1, max_size=4)
@@ -34,7 +35,7 @@ def lines_of(mark: Mark) -> Any:
 def flaw_of(reader: Any, text: str) -> tuple[int, str]:
     try:
         reader.read(text)
-    except Flaw as flaw:
+    except ConfigurationSyntaxError as flaw:
         return flaw.line, flaw.message
     raise AssertionError(f"taken: {text!r}")
 

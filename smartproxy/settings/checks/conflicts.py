@@ -8,7 +8,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from smartproxy.serving.ready.web import BODILESS
 from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.checks import tls as tls_conflicts
 from smartproxy.settings.checks.availability import unavailable
@@ -17,6 +16,7 @@ from smartproxy.settings.problems import Problem, got
 from smartproxy.settings.tables import references, units
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.route import ProxyHeaderSettings, Route
+from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 from OpenSSL import SSL
 
-from smartproxy.routing.domains import normalised as one_domain
+from smartproxy.errors import InvalidCertificate
+from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.problems import Problem, got
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, Ciphers, UpstreamTls
 from smartproxy.tls.certificate import names_of
-from smartproxy.tls.certificate_files import BadCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +62,7 @@ def _store_doubts(name: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "certificates")
     try:
         certificates = files.directory(name).certificates
-    except BadCertificate:
+    except InvalidCertificate:
         return  # a problem, and told as one
     for plan in certificates:
         yield from _ending(plan, path)
@@ -75,7 +75,7 @@ def _store(settings: Settings, files: TlsFiles) -> Iterator[Problem]:
     if tls.certificates is not None:
         try:
             found = files.directory(tls.certificates)
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             yield Problem(("tls", "certificates"), str(problem))
             return
         yield from (Problem(("tls", "certificates"), problem) for problem in found.problems)
@@ -86,7 +86,7 @@ def _store(settings: Settings, files: TlsFiles) -> Iterator[Problem]:
 def _default(settings: Settings, written: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "default")
     try:
-        name = one_domain(written)
+        name = normalise_pattern(written)
     except ValueError as problem:
         yield Problem(path, f"must be a name like example.com: {problem}")
         return
@@ -103,7 +103,7 @@ def _all(settings: Settings, files: TlsFiles) -> Iterator[CertificatePlan]:
         for _, one in _certificates(route.action.tls, ()) if route.enabled else ():
             try:
                 yield files.certificate(one, tuple(route.match.domains))
-            except BadCertificate:
+            except InvalidCertificate:
                 continue  # told at its own place
 
 
@@ -240,7 +240,7 @@ def _unread(read: Callable[[], object], path: KeyPath) -> Iterator[Problem]:
     """Why it cannot be used, if it cannot, at the key that it is about."""
     try:
         read()
-    except BadCertificate as problem:
+    except InvalidCertificate as problem:
         yield Problem((*path, file_key(problem.part)) if problem.part else path, str(problem))
 
 
@@ -253,7 +253,7 @@ def _soon(read: Callable[[], CertificatePlan], path: KeyPath) -> Iterator[Proble
     """Whether it will expire before long, where it can be read at all."""
     try:
         plan = read()
-    except BadCertificate:
+    except InvalidCertificate:
         return
     yield from _ending(plan, path)
 

@@ -9,7 +9,6 @@ from base64 import b64decode
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.model.address import normalised as one_address
 from smartproxy.model.plan import (
     AcceptHeader,
     AccessLogPlan,
@@ -28,15 +27,16 @@ from smartproxy.model.plan import (
     Treatment,
     ZombiePlan,
 )
-from smartproxy.routing.domains import normalised as one_domain
-from smartproxy.routing.explain import written
+from smartproxy.routing.domains import normalise_pattern
+from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
 from smartproxy.serving.ready import block, http_redirect, http_respond, respond
-from smartproxy.serving.ready.web import BODILESS
 from smartproxy.settings.certificates import TlsFiles
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import base, references, units
 from smartproxy.settings.tables.base import inherited
+from smartproxy.wire.host import normalise_address
+from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ def summary(settings: Settings) -> str:
     """``2 routes, ports 80, 443, 8000-8010``: of the routes that are enabled."""
     enabled = [match_plan(route.match) for route in settings.routes if route.enabled]
     ports = sorted({port for match in enabled for ports in match.ports for port in ports})
-    return f"{len(enabled)} routes, ports {written(ports)}"
+    return f"{len(enabled)} routes, ports {format_ports(ports)}"
 
 
 _ACCEPT: dict[object, AcceptHeader] = {
@@ -165,8 +165,8 @@ def match_plan(match: Match) -> MatchPlan:
     written = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in written),
-        address=one_address(match.address) if match.address else "",
-        domains=tuple(dict.fromkeys(one_domain(domain) for domain in match.domains)),
+        address=normalise_address(match.address) if match.address else "",
+        domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         path=match.path,
         methods=frozenset(match.methods),

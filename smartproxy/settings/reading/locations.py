@@ -43,15 +43,6 @@ class Mark:
         return here.line
 
 
-class Flaw(Exception):
-    """A text is not what its ending says it is."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-        self.message = message
-
-
 class Document(NamedTuple):
     """What a reader made of a text. ``marks`` is asked for only where there is a problem to place."""
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from smartproxy.settings.reading.locations import Document, Flaw, Mark
+from smartproxy.errors import ConfigurationSyntaxError
+from smartproxy.settings.reading.locations import Document, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,16 +44,16 @@ class _Node(NamedTuple):
 def read(text: str) -> Document:
     """The value of a YAML text.
 
-    :raises Flaw: where it is no YAML, or more than a configuration needs.
+    :raises ConfigurationSyntaxError: where it is no YAML, or more than a configuration needs.
     """
     try:
         composed = _Composer(text).document()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         what = problem.problem or problem.context or "no YAML"
-        raise Flaw(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
+        raise ConfigurationSyntaxError(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
     except yaml.YAMLError as problem:
-        raise Flaw(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
+        raise ConfigurationSyntaxError(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
     return Document(composed.value, lambda: composed.mark)
 
 
@@ -73,17 +74,17 @@ class _Composer:
         next(self._events)  # the end of the document
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise Flaw(_line(after), "there is a second document; a configuration is one")
+            raise ConfigurationSyntaxError(_line(after), "there is a second document; a configuration is one")
         return node
 
     def _node(self, event: Any) -> _Node:
         if isinstance(event, yaml.AliasEvent):
             return self._spend(event, self._aliased(event))
         if event.tag is not None and (event.tag != _TEXT_TAG or not isinstance(event, yaml.ScalarEvent)):
-            raise Flaw(_line(event), f"tags are not taken here (got {event.tag})")
+            raise ConfigurationSyntaxError(_line(event), f"tags are not taken here (got {event.tag})")
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise Flaw(_line(event), f"nested deeper than {_DEEPEST} levels")
+            raise ConfigurationSyntaxError(_line(event), f"nested deeper than {_DEEPEST} levels")
         node = self._spend(event, self._composed(event))
         self._depth -= 1
         if event.anchor is not None:
@@ -98,12 +99,14 @@ class _Composer:
     def _aliased(self, event: Any) -> _Node:
         node = self._anchors.get(event.anchor)
         if node is None:
-            raise Flaw(_line(event), f"*{event.anchor} stands for nothing that is complete before it")
+            raise ConfigurationSyntaxError(
+                _line(event), f"*{event.anchor} stands for nothing that is complete before it"
+            )
         return node
 
     def _spend(self, event: Any, node: _Node) -> _Node:
         if node.size > self._budget:
-            raise Flaw(_line(event), "its aliases stand for too many values")
+            raise ConfigurationSyntaxError(_line(event), "its aliases stand for too many values")
         return node
 
     def _list(self, event: Any) -> _Node:
@@ -129,7 +132,9 @@ class _Composer:
                 continue
             if key in table:
                 first = mark.children[key].line
-                raise Flaw(_line(item), f'the key "{key}" stands here twice, first in line {first}')
+                raise ConfigurationSyntaxError(
+                    _line(item), f'the key "{key}" stands here twice, first in line {first}'
+                )
             table[key] = node.value
             mark.children[key] = _placed(node.mark, _line(item))
         for source in merged:
@@ -152,7 +157,7 @@ def _mergeable(node: _Node, line: int) -> list[_Node]:
         return [node]
     if isinstance(node.value, list) and all(isinstance(value, dict) for value in node.value):
         return [_Node(value, node.mark.children[i], 1) for i, value in enumerate(node.value)]
-    raise Flaw(line, "<< takes a mapping, or a list of them")
+    raise ConfigurationSyntaxError(line, "<< takes a mapping, or a list of them")
 
 
 def _merge(table: dict[str, Any], mark: Mark, source: _Node) -> None:
@@ -164,7 +169,7 @@ def _merge(table: dict[str, Any], mark: Mark, source: _Node) -> None:
 
 def _key(event: Any) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise Flaw(_line(event), "a key must be a plain text")
+        raise ConfigurationSyntaxError(_line(event), "a key must be a plain text")
     return str(event.value)
 
 

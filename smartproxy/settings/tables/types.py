@@ -12,7 +12,6 @@ import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from inspect import isclass
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, Strict, Tag
@@ -24,14 +23,11 @@ from smartproxy.security.address_set import networks_of
 from smartproxy.serving.ready.web import is_template
 from smartproxy.settings.tables import units
 from smartproxy.tls.identity import checked_pattern
+from smartproxy.wire.host import NAME_LIMIT, host_name, is_address
 
 #: RFC 9110, 5.6.2: a token, which names headers and methods.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
-#: RFC 1035, 2.3.4: labels of at most 63 octets, 253 in all; underscores occur in real names.
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
-_LONGEST_HOST = 254
 _LONGEST_NAME = 200
 #: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of Linux's net/tcp.h: seconds, and probes.
 _LONGEST_PROBE_DELAY = 32767
@@ -120,26 +116,21 @@ def _is_entry(text: str) -> bool:
     return True
 
 
-def is_address(text: str) -> bool:
-    """Whether ``text`` is one IP address, without a zone."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
-
-
 def _is_host(text: str) -> bool:
     if is_address(text):
         return True
-    last = text.rstrip(".").rpartition(".")[2]
-    # No top level domain is a number (RFC 3696, 2): 10.0.0.300 is a slip, not a name.
-    return len(text) < _LONGEST_HOST and bool(_HOST.fullmatch(text)) and not last.isdigit()
+    name = host_name(text.encode("utf-8", "replace"))
+    if name is None or len(text) > NAME_LIMIT:
+        return False
+    # Stricter than for names that arrive: these two are more likely typing errors than names.
+    # No top level domain is a number (RFC 3696, 2), as in 10.0.0.300; no label begins or ends with a hyphen.
+    labels = name.split(".")
+    return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
 def _is_domain(text: str) -> bool:
     try:
-        domains.normalised(text)
+        domains.normalise_pattern(text)
     except ValueError:
         return False
     return True
