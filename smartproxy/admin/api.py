@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
-from smartproxy.admin.exchange import Reply, json_reply, refusal
+from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteTally
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.admin.control import IProxyControl
-    from smartproxy.admin.exchange import AdminRequest
+    from smartproxy.admin.request import AdminRequest
     from smartproxy.admin.router import Methods
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.model.timestamps import Moment

@@ -23,13 +23,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from smartproxy.admin.exchange import refusal
+from smartproxy.admin.request import refusal
 from smartproxy.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
-    from smartproxy.admin.exchange import AdminRequest, Reply
+    from smartproxy.admin.request import AdminRequest, Reply
     from smartproxy.model.plan import AdminPlan
 
 PROBES = frozenset({"/healthz", "/readyz"})

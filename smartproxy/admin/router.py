@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from smartproxy.admin.exchange import AdminRequest, Reply, refusal
+from smartproxy.admin.request import AdminRequest, Reply, refusal
 
 #: An endpoint answers at once, or is awaited.
 Answer: TypeAlias = Reply | Awaitable[Reply]

@@ -21,8 +21,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.admin.api import Api
-from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 from smartproxy.admin.guard import Guard
+from smartproxy.admin.request import AdminRequest, Reply, refusal
 from smartproxy.admin.router import Router
 from smartproxy.model.timestamps import Moment
 
