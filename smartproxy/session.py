@@ -84,14 +84,15 @@ class ConnectionPath:
             announced = await self.read_proxy_header(client, accepted)
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
-            record.protocol, record.sni = detected.protocol, detected.domain
+            record.protocol = detected.protocol
+            record.note_names(detected)
             routed = self.route(detected)
             again = self.look_inside.is_due(routed)
             if not again:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
-                routed = await self.look_inside(side, routed, record.secured)
+                routed = await self.look_inside(side, routed, record)
             if again:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)

@@ -45,6 +45,7 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
         "protocol": record.protocol,
         "tls": record.protocol is ApplicationProtocol.TLS,
         "sni": record.sni,
+        "host": record.host,
         **agreed(record.secured),
         "keepAlive": record.keep_alive,
         "bytesReceived": record.bytes_received,

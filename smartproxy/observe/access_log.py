@@ -79,6 +79,7 @@ def entry(ended: ClosedConnection, moment: Moment) -> dict[str, object]:
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "sni": record.sni,
+        "host": record.host,
         **agreed(record.secured),
         "durationSeconds": round(ended.at - record.opened_at, 6),
         "bytesReceived": record.bytes_received,

@@ -41,7 +41,7 @@ class ConnectionsTests(SynchronousTestCase):
         record = control.connect(at=90.0, received=11, sent=22)
         record.state, record.relay, record.keep_alive = ConnectionState.RELAYING, RelayKind.SPLICE, True
         record.protocol, record.sni, record.proxy_version = ApplicationProtocol.TLS, "a.example.com", 2
-        record.target = Endpoint("2001:db8::1", 9000)
+        record.target, record.host = Endpoint("2001:db8::1", 9000), "b.example.com"
         record.secured = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, "robot")
         self.assertEqual(
             Listener(control).get("/api/v1/connections").json(),
@@ -61,6 +61,7 @@ class ConnectionsTests(SynchronousTestCase):
                         "protocol": "tls",
                         "tls": True,
                         "sni": "a.example.com",
+                        "host": "b.example.com",
                         "tlsVersion": "TLSv1.3",
                         "cipher": "TLS_AES_128_GCM_SHA256",
                         "alpn": None,
@@ -80,7 +81,7 @@ class ConnectionsTests(SynchronousTestCase):
         control = FakeControl()
         control.connect(route=None)
         shown = Listener(control).get("/api/v1/connections").json()["connections"][0]
-        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni")], [None] * 4)
+        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni", "host")], [None] * 5)
 
     def _ids(self, query):
         control = FakeControl()

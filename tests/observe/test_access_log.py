@@ -42,7 +42,7 @@ class AccessLogCase(SynchronousTestCase):
         self.registry.identify(record, Endpoint("192.0.2.1", 4000))
         self.registry.assign(record, "web")
         record.target, record.protocol = Endpoint("2001:db8::1", 9000), ApplicationProtocol.TLS
-        record.sni, record.relay = sni, RelayKind.SPLICE
+        record.sni, record.host, record.relay = sni, "b.example.com", RelayKind.SPLICE
         record.moved_in(11, 88.0)
         record.moved_out(22, 88.0)
         return self.closed(record, outcome)
@@ -74,6 +74,7 @@ class JsonTests(AccessLogCase):
                 "target": "[2001:db8::1]:9000",
                 "protocol": "tls",
                 "sni": "a.example.com",
+                "host": "b.example.com",
                 "tlsVersion": None,
                 "cipher": None,
                 "alpn": None,
@@ -90,7 +91,7 @@ class JsonTests(AccessLogCase):
         (line,) = self.refused()
         told = json.loads(line)
         self.assertEqual((told["outcome"], told["durationSeconds"]), ("ip_limit", 0.25))
-        self.assertEqual([told[key] for key in ("route", "target", "sni", "relay")], [None] * 4)
+        self.assertEqual([told[key] for key in ("route", "target", "sni", "host", "relay")], [None] * 5)
 
     def test_whatever_a_client_wrote_is_one_line_of_ascii_and_can_be_read_back(self):
         (line,) = self.ended(sni=RUDE)
@@ -113,7 +114,7 @@ class TextTests(AccessLogCase):
         self.assertEqual(
             self.ended()[0],
             "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
-            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com "
+            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com host=b.example.com "
             "tlsVersion=- cipher=- alpn=- clientCertificate=- "
             "durationSeconds=12.5 bytesReceived=11 bytesSent=22 outcome=normal relay=splice",
         )
