@@ -116,10 +116,12 @@ def _heed_signals(reactor: Any, proxy: SmartProxy) -> None:
 
 
 def _reload(proxy: SmartProxy) -> None:
-    log.info("SIGHUP: reading the configuration again")
+    log.info("SIGHUP: reloading the configuration")
     proxy.reload().addCallbacks(
-        lambda _: log.info("the new configuration is in force"),
-        lambda why: log.error("the old configuration goes on: {why}", why=why.getErrorMessage()),
+        lambda _: log.info("configuration reloaded"),
+        lambda why: log.error(
+            "reload failed, the current configuration stays in force: {why}", why=why.getErrorMessage()
+        ),
     )
 
 

@@ -54,7 +54,7 @@ class RemovedRoutes:
         live = self._registry.live.values()
         left = [record for record in live if record.route in gone]
         if left:
-            log.info("{count} connections of removed routes are ended", count=len(left))
+            log.info("closing {count} connections of removed routes", count=len(left))
         for record in left:
             # One deadline each: they are worked off in slices, so that nobody else waits for all of them.
             self._deadlines.call_later(0.0, partial(_end, record))

@@ -150,7 +150,7 @@ class ZombieSweep:
             f"{kind} {record.id} of {record.client} on {record.route}" for kind, record in every[:_NAMED]
         )
         log.warn(
-            "zombies: {full} full (a fault of ours), {half} half, {stuck} stuck: {named}{more}",
+            "zombies: {full} full (a bug in smartproxy), {half} half, {stuck} stuck: {named}{more}",
             full=len(found["full"]),
             half=len(found["half"]),
             stuck=len(found["stuck"]),

@@ -77,7 +77,11 @@ class LogFile:
         try:
             self.open()
         except OSError as why:
-            log.warn("access log {path} cannot be opened again: {why}", path=self._path, why=why)
+            log.warn(
+                "access log {path} cannot be reopened, the old file is still used: {why}",
+                path=self._path,
+                why=why,
+            )
 
     def close(self) -> None:
         """It is over; what is added from now on is lost."""
@@ -136,6 +140,6 @@ class LogFile:
 def _check_takes(ready: select.poll, line: bytes) -> None:
     """:raises BlockingIOError: where writing ``line`` to a pipe or a terminal would wait (pipe(7), PIPE_BUF)."""
     if not ready.poll(0):
-        raise BlockingIOError("nobody reads it")
+        raise BlockingIOError("its reader does not keep up")
     if len(line) >= select.PIPE_BUF:
         raise BlockingIOError("a line is longer than a pipe takes at once")

@@ -68,7 +68,7 @@ class ZombieTests(SynchronousTestCase):
         self.pass_time(11)
         self.assertEqual(self.house.ends, [(record.id, FULL)])
         self.assertEqual((self.house.registry.active, self.found()), (0, (1, 0, 0)))
-        self.assertIn("1 full (a fault of ours)", self.line())
+        self.assertIn("1 full (a bug in smartproxy)", self.line())
 
     def test_full_is_cleaned_although_whoever_should_do_it_has_not_noticed(self):
         """Its books are closed, its places given back, its reason counted once."""
@@ -216,7 +216,7 @@ class ZombieTests(SynchronousTestCase):
         self.assertEqual(self.warnings, [])
         self.pass_time(7)
         line = self.line()
-        self.assertTrue(line.startswith("zombies: 1 full (a fault of ours), 3 half, 4 stuck: "), line)
+        self.assertTrue(line.startswith("zombies: 1 full (a bug in smartproxy), 3 half, 4 stuck: "), line)
         self.assertEqual(line.count(" of 192.0.2.1:5000 on web"), 5)
         self.assertIn(f": full {full.id} of", line)
         self.assertTrue(line.endswith(", ..."), line)

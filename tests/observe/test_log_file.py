@@ -172,7 +172,7 @@ class PipeTests(LogFileCase):
         for _ in range(200):
             file.add("x" * 1000)
         self.assertGreater(len(self.lost), 100)
-        self.assertIn("nobody reads", self.said.events[0]["why"])
+        self.assertIn("its reader does not keep up", self.said.events[0]["why"])
         held = os.read(reading, 1 << 20)
         self.assertEqual(set(held.splitlines()), {b"x" * 1000})
         file.add("again")
