@@ -1,4 +1,4 @@
-"""A configuration file on the command line: read, or refused as all commands refuse it."""
+"""Load the configuration file that a command is given."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import click
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Settings
 
-#: The exit code of wrong usage, and of a configuration that is not valid.
+#: The exit code for wrong usage and for an invalid configuration.
 INVALID = 2
 
 
 def read(file: str) -> Settings:
-    """The settings in ``file``. Where they are not valid, one line a problem goes to standard error.
+    """Return the settings in ``file``; print one line per problem on standard error if it is invalid.
 
-    :raises click.exceptions.Exit: with code 2, where they are not valid.
+    :raises click.exceptions.Exit: with code 2 if it is invalid.
     """
     try:
         return Settings.load(file)

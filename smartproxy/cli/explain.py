@@ -56,7 +56,7 @@ class _Query(NamedTuple):
         return "\r\n".join([line, *headers, "", ""]).encode("utf-8", "surrogateescape")
 
 
-@click.command("explain")
+@click.command("explain", short_help="Show which route takes a connection, and why.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--port", type=click.IntRange(1, 65535), required=True, help="Where the connection comes in.")
 @click.option("--address", help="The address that it comes in on, where routes are bound to some.")
@@ -80,7 +80,11 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
 ) -> None:
-    """Tell which route of FILE takes a connection, why, and why each earlier one does not."""
+    """Show which route of FILE takes a connection, why, and why each earlier one does not.
+
+    The options describe the connection: a TLS client with --sni or --alpn, an HTTP request with the request options,
+    a client that sends neither without them. Nothing is started.
+    """
     plan = _plan(file)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)

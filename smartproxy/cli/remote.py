@@ -72,7 +72,7 @@ def admin_options(command: Callable[P, None]) -> Callable[P, None]:
     return url(token(command))
 
 
-@click.command()
+@click.command(short_help="Reload the configuration of a running proxy.")
 @admin_options
 def reload(url: str, token: str | None) -> None:
     """Have the proxy read its configuration again.
@@ -87,7 +87,7 @@ def reload(url: str, token: str | None) -> None:
     speak(question)
 
 
-@click.command()
+@click.command(short_help="Stop accepting connections; open ones continue.")
 @admin_options
 def drain(url: str, token: str | None) -> None:
     """Have the proxy take no new connections; those that are there go on."""
@@ -99,7 +99,7 @@ def drain(url: str, token: str | None) -> None:
     speak(question)
 
 
-@click.command()
+@click.command(short_help="List the live connections.")
 @admin_options
 @click.option("--route", help="Only connections of this route.")
 @click.option("--client-ip", help="Only connections of this client.")
@@ -122,7 +122,7 @@ def connections(
     speak(question)
 
 
-@click.command()
+@click.command(short_help="List the certificates that clients are shown.")
 @admin_options
 @click.option("--json", "as_json", is_flag=True, help="Print what the admin API says, as JSON.")
 def certificates(*, url: str, token: str | None, as_json: bool) -> None:

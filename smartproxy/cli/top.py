@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _TALL, _WIDE = 1000, 120
 
 
-@click.command()
+@click.command(short_help="Show routes, clients and throughput, live.")
 @admin_options
 @click.option(
     "--interval",

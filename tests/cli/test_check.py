@@ -70,6 +70,15 @@ class GroupTests(SynchronousTestCase):
             own = CliRunner().invoke(main, [command, "--help"])
             self.assertEqual((own.exit_code, "Usage:" in own.stdout), (0, True), command)
 
+    def test_no_line_of_help_is_cut(self) -> None:
+        """click cuts the first sentence of a docstring to the width of the list; a ``short_help`` it wraps."""
+        for width in (60, 80, 120):
+            for arguments in ([], ["check"], ["explain"], ["reload"], ["connections"], ["top"]):
+                shown = CliRunner().invoke(main, [*arguments, "--help"], terminal_width=width).stdout
+                _usage, *lines = shown.splitlines()
+                cut = [line for line in lines if line.rstrip().endswith("...")]
+                self.assertEqual(cut, [], (width, arguments))
+
     def test_a_command_is_imported_only_when_it_is_asked_for(self) -> None:
         script = (
             "import sys, smartproxy.cli; print([m for m in sys.modules if m.startswith('smartproxy.cli.')])"
