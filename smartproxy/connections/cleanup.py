@@ -31,15 +31,15 @@ log = Logger()
 
 
 class CleanupQueue(Generic[T]):
-    """Items on their way to ``put_away``, each of which gets there once.
+    """Items on their way to ``process``, each of which gets there once.
 
     :param clock: for the delay.
     :ivar batches: how many have run. :ivar cleaned: items that were put away. :ivar failed: those that raised.
     :ivar longest: seconds that the longest batch took.
     """
 
-    def __init__(self, put_away: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
-        self._put_away = put_away
+    def __init__(self, process: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
+        self._process = process
         self._size = plan.batch_size
         self._delay = plan.delay
         self._waiting: deque[T] = deque()
@@ -91,15 +91,15 @@ class CleanupQueue(Generic[T]):
         began = self._clock.seconds()
         try:
             for _ in range(min(self._size, len(self._waiting))):
-                self._put_away_one(self._waiting.popleft())
+                self._process_one(self._waiting.popleft())
         finally:
             self._in_batch = False
             self.longest = max(self.longest, self._clock.seconds() - began)
             self._see_to_the_rest()
 
-    def _put_away_one(self, item: T) -> None:
+    def _process_one(self, item: T) -> None:
         try:
-            self._put_away(item)
+            self._process(item)
         except Exception:
             self.failed += 1
             log.failure("{item!r} could not be put away", item=item)

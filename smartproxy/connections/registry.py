@@ -43,8 +43,8 @@ class Registry:
 
     def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime) -> None:
         self.counters = counters
-        self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._settle, plan, clock)
-        self.told: list[Callable[[ClosedConnection], object]] = []
+        self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._add_to_totals, plan, clock)
+        self.on_closed: list[Callable[[ClosedConnection], object]] = []
         self.meters: MeterSource | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
@@ -90,16 +90,16 @@ class Registry:
             return False
         record.closed()
         if record.identified:
-            _drop(self.by_ip, record.client.host)
+            _decrement(self.by_ip, record.client.host)
         if record.route is not None:
-            _drop(self.by_route, record.route)
+            _decrement(self.by_route, record.route)
             self.counters.route(record.route).active -= 1
         if isinstance(outcome, CloseReason):
             # Counted with the gauge and not with the bytes: who sees that it no longer lives sees how it ended.
             self.counters.route(record.route or UNROUTED).close(outcome)
         self.ended.add(ClosedConnection(record, outcome, now))
         if self._awaited and not self.live:
-            self._tell_empty()
+            self._notify_empty()
         return True
 
     def unsettled(self) -> Iterator[ConnectionRecord]:
@@ -108,7 +108,7 @@ class Registry:
         for ended in self.ended:
             yield ended.record
 
-    def _settle(self, ended: ClosedConnection) -> None:
+    def _add_to_totals(self, ended: ClosedConnection) -> None:
         """Close the books on what has ended."""
         record, outcome, at = ended
         self.closed_received += record.bytes_received
@@ -118,8 +118,8 @@ class Registry:
             tally.received += record.bytes_received
             tally.sent += record.bytes_sent
             tally.duration_seconds.observe(at - record.opened_at)
-        for told in self.told:
-            told(ended)
+        for notify in self.on_closed:
+            notify(ended)
 
     def emptied(self) -> Deferred[None]:
         """Fires when no connection lives; at once where none does."""
@@ -130,14 +130,14 @@ class Registry:
             waiting.callback(None)
         return waiting
 
-    def _tell_empty(self) -> None:
+    def _notify_empty(self) -> None:
         awaited, self._awaited = self._awaited, []
         for waiting in awaited:
             if not waiting.called:
                 waiting.callback(None)
 
 
-def _drop(counts: dict[str, int], key: str) -> None:
+def _decrement(counts: dict[str, int], key: str) -> None:
     """One less; nothing is kept for a key that has none, or a million clients would leave a million zeros."""
     left = counts[key] - 1
     if left:

@@ -125,7 +125,7 @@ class Distributions:
         self.durations = Sketch()
         self.sizes = Sketch()
 
-    def put_away(self, ended: ClosedConnection) -> None:
+    def add(self, ended: ClosedConnection) -> None:
         """One is over. Those that were refused are not counted: the histogram of durations has none of them either."""
         record = ended.record
         if isinstance(ended.outcome, CloseReason):

@@ -85,13 +85,13 @@ class Metrics(_MetricsBase):
         super().__init__(registry, counters)
         self._tracker = ThroughputTracker(plan, clock)
         self._meters = MeterAssignment(self._tracker.meter, clock.seconds)
-        self._spread = Distributions()
+        self._distributions = Distributions()
         self._turning = LoopingCall(self._turn)
         self._turning.clock = clock
         self.throughput = Throughput(self._tracker, self._meters)
-        self.percentiles = self._spread.percentiles
+        self.percentiles = self._distributions.percentiles
         registry.meters = self._meters
-        registry.told.append(self._spread.put_away)
+        registry.on_closed.append(self._distributions.add)
 
     def startService(self) -> None:
         """Sample, and forget who is idle, from now on."""

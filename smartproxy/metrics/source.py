@@ -38,11 +38,11 @@ class ConnectionSource(Protocol):
     """Live connections, and the totals of closed ones.
 
     :ivar meters: what records feed besides themselves; ``None`` where nothing is measured.
-    :ivar told: called with each closed connection when it is cleaned up.
+    :ivar on_closed: called with each closed connection when it is cleaned up.
     """
 
     meters: MeterSource | None
-    told: list[Callable[[ClosedConnection], object]]
+    on_closed: list[Callable[[ClosedConnection], object]]
 
     @property
     def active(self) -> int:

@@ -57,7 +57,7 @@ class AccessLog:
         self.reopen = self._file.reopen
         self.close = self._file.close
 
-    def put_away(self, ended: ClosedConnection) -> None:
+    def write(self, ended: ClosedConnection) -> None:
         """One is over."""
         self._file.add(self._written(entry(ended, self._moment())))
 

@@ -79,7 +79,7 @@ class Machinery:
             AccessLog(plan.access_log, self.counters, self.clock) if plan.access_log is not None else None
         )
         if self.access_log is not None:
-            self.registry.told.append(self.access_log.put_away)
+            self.registry.on_closed.append(self.access_log.write)
         self.deadlines = Deadlines(self.time)
         self.refusals = RefusalLog(self.clock)
         self.resolver = Resolver(reactor, self.time)

@@ -21,9 +21,9 @@ class CleanupTests(SynchronousTestCase):
         self.put = []
         self.added = []
         self.then = lambda item: None
-        self.queue = CleanupQueue(self.put_away, CleanupPlan(size, delay), self.clock)
+        self.queue = CleanupQueue(self.process, CleanupPlan(size, delay), self.clock)
 
-    def put_away(self, item):
+    def process(self, item):
         self.put.append(item)
         self.then(item)
 

@@ -105,7 +105,7 @@ class RegistryTests(SynchronousTestCase):
             unsettled = sum(record.bytes_received for record in self.registry.unsettled())
             totals.append(self.registry.closed_received + unsettled)
 
-        self.registry.told.append(add_up)
+        self.registry.on_closed.append(add_up)
         for _ in range(100):
             record = self.open()
             record.moved_in(1, 10.5)

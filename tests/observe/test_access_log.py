@@ -34,7 +34,7 @@ class AccessLogCase(SynchronousTestCase):
         )
         self.log.open()
         self.addCleanup(self.log.close)
-        self.registry.told.append(self.log.put_away)
+        self.registry.on_closed.append(self.log.write)
 
     def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com"):
         """The lines after a connection of 12.5 seconds."""

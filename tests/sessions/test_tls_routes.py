@@ -83,7 +83,7 @@ class SecondLookTests(RouteCase):
             self.ending("guarded", "b.example", client_auth=self.asking(), number=1),
         )
         closed = []
-        self.proxy.registry.told.append(closed.append)
+        self.proxy.registry.on_closed.append(closed.append)
         self.asked("a.example", host=b"other.example")
         (record,) = self.proxy.connections
         self.assertEqual((record.sni, record.host), ("a.example", "other.example"))
