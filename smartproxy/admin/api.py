@@ -19,7 +19,7 @@ from smartproxy.admin import views
 from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
-from smartproxy.metrics.counters import RouteTally
+from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.address import normalised
 
@@ -108,7 +108,7 @@ class Api:
         moved = totals.by_route(self._control.registry, counters)
         shown = [
             views.route(
-                plan, counters.routes.get(plan.name) or RouteTally(), moved.get(plan.name, totals.NOTHING)
+                plan, counters.routes.get(plan.name) or RouteCounters(), moved.get(plan.name, totals.NO_BYTES)
             )
             for plan in self._control.plan.routes
         ]

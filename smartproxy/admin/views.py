@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smartproxy.metrics.api import Percentiles
-    from smartproxy.metrics.counters import Counters, RouteTally
+    from smartproxy.metrics.counters import Counters, RouteCounters
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.metrics.totals import Bytes
@@ -74,7 +74,7 @@ def _staple(shown: ShownStaple) -> dict[str, object]:
     return {"status": shown.status, "nextUpdate": until, "detail": shown.detail}
 
 
-def route(plan: RoutePlan, tally: RouteTally, moved: Bytes) -> dict[str, object]:
+def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, object]:
     """One route: what it asks for, where it leads, what it has carried."""
     return {
         "name": plan.name,
@@ -82,7 +82,7 @@ def route(plan: RoutePlan, tally: RouteTally, moved: Bytes) -> dict[str, object]
         "match": _match(plan.match),
         "action": {"type": plan.kind, "targets": [_target(target) for target in plan.targets]},
         "maxConnections": plan.max_connections,
-        "connections": {"active": tally.active, "total": tally.opened},
+        "connections": {"active": counted.active, "total": counted.opened},
         "bytesReceived": moved.received,
         "bytesSent": moved.sent,
     }

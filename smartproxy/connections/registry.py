@@ -78,11 +78,11 @@ class Registry:
         """The route is known."""
         record.route = route
         self.by_route[route] = self.by_route.get(route, 0) + 1
-        tally = self.counters.route(route)
-        tally.opened += 1
+        of_route = self.counters.route(route)
+        of_route.opened += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
-        tally.active += 1
+        of_route.active += 1
 
     def close(self, record: ConnectionRecord, outcome: CloseReason | RejectReason, now: float) -> bool:
         """The connection has ended, or was refused. Whether it had not been closed before."""
@@ -114,10 +114,10 @@ class Registry:
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
         if isinstance(outcome, CloseReason):
-            tally = self.counters.route(record.route or UNROUTED)
-            tally.received += record.bytes_received
-            tally.sent += record.bytes_sent
-            tally.duration_seconds.observe(at - record.opened_at)
+            of_route = self.counters.route(record.route or UNROUTED)
+            of_route.received += record.bytes_received
+            of_route.sent += record.bytes_sent
+            of_route.duration_seconds.observe(at - record.opened_at)
         for notify in self.on_closed:
             notify(ended)
 

@@ -62,7 +62,7 @@ class AccessLog:
         self._file.add(self._written(entry(ended, self._moment())))
 
     def _note_lost(self) -> None:
-        self._counters.unlogged += 1
+        self._counters.access_log_dropped += 1
 
 
 def entry(ended: ClosedConnection, moment: Moment) -> dict[str, object]:

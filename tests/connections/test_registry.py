@@ -28,7 +28,7 @@ class RegistryTests(SynchronousTestCase):
     def assert_empty(self):
         registry = self.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route, registry.active), ({}, {}, {}, 0))
-        self.assertEqual({tally.active for tally in self.counters.routes.values()} | {0}, {0})
+        self.assertEqual({of_route.active for of_route in self.counters.routes.values()} | {0}, {0})
 
     def test_a_new_one_has_a_number_of_its_own(self):
         records = [self.open() for _ in range(3)]
@@ -78,11 +78,11 @@ class RegistryTests(SynchronousTestCase):
         record.moved_out(20, 11.5)
         self.registry.close(record, CloseReason.INACTIVITY, 14.0)
         self.registry.ended.empty()
-        tally = self.counters.route("web")
-        self.assertEqual((tally.received, tally.sent, tally.opened, tally.active), (10, 20, 1, 0))
+        of_route = self.counters.route("web")
+        self.assertEqual((of_route.received, of_route.sent, of_route.opened, of_route.active), (10, 20, 1, 0))
         self.assertEqual((self.registry.closed_received, self.registry.closed_sent), (10, 20))
-        self.assertEqual(tally.closed, {CloseReason.INACTIVITY: 1})
-        self.assertEqual(tally.duration_seconds.total, 4.0)
+        self.assertEqual(of_route.closed, {CloseReason.INACTIVITY: 1})
+        self.assertEqual(of_route.duration_seconds.total, 4.0)
         self.assertEqual(record.state, ConnectionState.CLOSING)
 
     def test_its_places_are_given_back_at_once_and_its_books_closed_with_the_next_batch(self):

@@ -102,7 +102,7 @@ class JsonTests(AccessLogCase):
         self.log.close()
         self.log._file._looked_at = 0.0
         self.ended()
-        self.assertEqual(self.counters.unlogged, 1)
+        self.assertEqual(self.counters.access_log_dropped, 1)
         self.assertEqual(self.registry.ended.failed, 0)
         self.assertEqual(self.counters.routes["web"].closed, {CloseReason.NORMAL: 1})
 
