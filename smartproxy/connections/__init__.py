@@ -1,1 +1,1 @@
-"""What looks after connections while they live: the registry, where each is opened and closed once."""
+"""Live connections: their registry, timeouts, the search for dead ones, and the clean-up of closed ones."""
