@@ -65,7 +65,7 @@ class ReloadAndDrainTests(RemoteCase):
     def test_reload_says_how_many_routes_are_in_force(self):
         result = self.run_command("reload")
         self.assertEqual((result.exit_code, result.output), (0, "reloaded; routes in force: 1\n"))
-        self.assertEqual(self.control.asked, ["reload"])
+        self.assertEqual(self.control.changes, ["reload"])
 
     def test_reload_of_an_invalid_configuration_prints_its_problems_and_exits_2(self):
         self.control.problems = ["a.yaml:3: routes[0]: no \x1b name", "a.yaml:4: more"]
