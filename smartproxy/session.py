@@ -88,14 +88,15 @@ class ConnectionPath:
             announced = await self.read_proxy_header(client, accepted)
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
-            record.protocol, record.sni = detected.protocol, detected.domain
+            record.protocol = detected.protocol
+            record.note_names(detected)
             routed = self.route(detected)
             may_change = self.look_inside.is_due(routed)
             if not may_change:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
-                routed = await self.look_inside(side, routed, record.secured)
+                routed = await self.look_inside(side, routed, record)
             if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)

@@ -1,5 +1,5 @@
-"""What is counted and measured, and how Prometheus reads it.
+"""Metrics: counters, rates, percentiles, and their export to Prometheus and Python.
 
-Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord`, everything else in the
-:class:`~smartproxy.metrics.counters.Counters`, by whoever causes it. The rest of this package reads them, on request.
+Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord`, events in the
+:class:`~smartproxy.metrics.counters.Counters`. Everything else here is computed from them when it is read.
 """

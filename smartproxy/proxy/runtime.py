@@ -80,7 +80,7 @@ class Accounting:
             AccessLog(plan.access_log, self.counters, clocks.seconds) if plan.access_log is not None else None
         )
         if self.access_log is not None:
-            self.registry.told.append(self.access_log.put_away)
+            self.registry.on_closed.append(self.access_log.write)
         self._zombies = (
             ZombieSweep(plan.zombies, self.registry, self.counters, clocks.time)
             if plan.zombies is not None

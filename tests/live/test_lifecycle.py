@@ -187,7 +187,7 @@ class ZombieTests(LiveCase):
         until(lambda: proxy.closed("zombie_half") == 1, "its books closed")
         self.assertEqual(proxy.active, 0)
         self.assertIn(
-            "zombies: 0 full (a fault of ours), 1 half, 0 stuck: half 1 of 127.0.0.1:", proxy.printed
+            "zombies: 0 full (a bug in smartproxy), 1 half, 0 stuck: half 1 of 127.0.0.1:", proxy.printed
         )
 
     def test_a_backend_killed_behind_a_paused_splice(self):
