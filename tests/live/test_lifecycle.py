@@ -13,6 +13,7 @@ import time
 from tests.live.backends import echo, read_to_end, silent
 from tests.live.case import LiveCase, route
 from tests.live.programs import needed, run
+from tests.live.tls_end import TlsEnd
 from tests.live.waiting import settled, until
 
 #: Sends without end to each who connects, and reads nothing: killed, it leaves unread bytes, which is a RST.
@@ -47,12 +48,7 @@ def _flood(_backend, sock):
 
 def _hello():
     """A real ClientHello."""
-    out = ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname="live.test")
-    try:
-        client.do_handshake()
-    except ssl.SSLWantReadError:
-        return out.read()
+    return TlsEnd(None, ssl.create_default_context(), "live.test").hello()
 
 
 def _age(began):
