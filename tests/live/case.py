@@ -13,8 +13,9 @@ import unittest
 from pathlib import Path
 
 from tests.live.backends import Backend
-from tests.live.programs import Program, free_ports
+from tests.live.programs import Program
 from tests.live.proxy import Proxy
+from tests.ports import free_ports
 
 #: Seconds a blocking call of a test may take.
 TIMEOUT = 10.0

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from unittest import SkipTest
@@ -29,40 +27,16 @@ def needed(name):
     return path
 
 
-def free_ports(count):
-    """Ports that nobody has, on any address.
-
-    They are given back before they are used. So they are taken from below those that the kernel gives to
-    outgoing connections (ip_local_port_range, 32768 and up), and each run of tests begins at another place.
-    """
-    found = []
-    while len(found) < count:
-        port = next(_candidates)
-        with socket.socket(socket.AF_INET6) as wide, socket.socket() as narrow:
-            try:
-                wide.bind(("::", port))
-                wide.close()
-                narrow.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
-
-
-def _below_the_ephemeral():
-    lowest, highest = 11000, 32000
-    start = random.Random(os.getpid()).randrange(lowest, highest)
-    while True:
-        yield from range(start, highest)
-        start = lowest
-
-
-_candidates = _below_the_ephemeral()
-
-
 def environment():
-    """For a Python program that must find this package, and is started too often to be compiled each time."""
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """For a Python program that must find this package, and is started too often to be compiled each time.
+
+    Coverage is not measured in it: tracing would double the CPU time, and several tests are about just that.
+    """
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("COV")
+    }
     return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 

@@ -7,8 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from tests.live.programs import Program, environment, free_ports
+from tests.live.programs import Program, environment
 from tests.live.waiting import until
+from tests.ports import free_ports
 
 
 def twistd():
