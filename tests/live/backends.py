@@ -10,7 +10,7 @@ import threading
 from smartproxy.wire import proxy_detect
 from smartproxy.wire.verdict import Done, NeedMore
 
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 _CHUNK = 256 * 1024
 
 

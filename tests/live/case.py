@@ -17,8 +17,8 @@ from tests.live.programs import Program
 from tests.live.proxy import Proxy
 from tests.ports import free_ports
 
-#: Seconds a blocking call of a test may take.
-TIMEOUT = 10.0
+#: Seconds a blocking call of a test may take, also on a busy machine.
+TIMEOUT = 30.0
 
 
 class LiveCase(unittest.TestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -53,18 +54,28 @@ def _listened_on():
     return {int(each[1].rpartition(":")[2], 16) for each in fields if each[3] == "0A"}
 
 
+def tied(*command):
+    """``command``, sent SIGTERM by the kernel if the thread that starts it ends without stopping it (prctl(2)).
+
+    A test that fails stops its programs in its cleanups. This is for a test process that is killed.
+    """
+    tying = shutil.which("setpriv")
+    return [*([tying, "--pdeathsig", "TERM", "--"] if tying else []), *map(str, command)]
+
+
 class Program:
-    """One running program. What it prints is in :attr:`log`."""
+    """One running program, in a process group of its own. What it prints is in :attr:`log`."""
 
     def __init__(self, command, log, **options):
         self.name = Path(str(command[0])).name
         self.log = log
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                [str(part) for part in command],
+                tied(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
                 **options,
             )
         self.pid = self._child.pid
@@ -116,11 +127,11 @@ class Program:
         return self._child.wait(within)
 
     def stop(self):
-        """End it, by its own means or not; its exit code."""
+        """End it, by its own means or not, with all that it has started; its exit code."""
         if self._child.poll() is None:
             self._child.terminate()
-        try:
-            return self._child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            return self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(PATIENCE)
+        with contextlib.suppress(ProcessLookupError):  # none is left, as it should be
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._child.wait()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.live.programs import Program, environment
-from tests.live.waiting import until
+from tests.live.waiting import PATIENCE, until
 from tests.ports import free_ports
 
 
@@ -46,7 +46,7 @@ class Proxy(Program):
 
     def ask(self, path, method="GET"):
         """Status and body of a request to the admin listener."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE)
         try:
             connection.request(method, path)
             response = connection.getresponse()
