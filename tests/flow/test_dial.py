@@ -20,7 +20,7 @@ from smartproxy.flow.stream import Stream
 from smartproxy.interfaces import IConnecting, IDialer
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
-from tests.pipes import connection
+from smartproxy.testing import connection
 from tests.ports import free_ports
 from tests.pumps import Pump, open_descriptors
 

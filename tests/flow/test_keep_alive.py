@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.flow import keep_alive as keep_alive_module
 from smartproxy.flow.keep_alive import differ, give, give_socket, options
 from smartproxy.model.plan import KeepAlive, Probes
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 OFF = KeepAlive(enabled=False)
 SYSTEM = Probes(0, 0, 0)

@@ -8,10 +8,10 @@ from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Not
 from smartproxy.model.facts import Protocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.close import LINGER, LetGo, last_word, word_for
+from smartproxy.testing import Nature
 from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
-from tests.pipes import Nature
 
 
 class LastWordTests(SynchronousTestCase):

@@ -16,8 +16,8 @@ from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, Termin
 from smartproxy.model.tallies import Tallies
 from smartproxy.phases.connect import Connect
 from smartproxy.phases.secure import Encrypted
+from smartproxy.testing import connection
 from tests.phases.made import routed
-from tests.pipes import connection
 
 
 class FakeDialer:

@@ -13,7 +13,7 @@ from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.listen import SILENT_FIN, DownstreamFactory
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 
 class ListenTests(SynchronousTestCase):

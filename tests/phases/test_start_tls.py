@@ -9,10 +9,10 @@ from smartproxy.errors import DialFailed, HandshakeFailed
 from smartproxy.flow.side import Ended
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.start_tls import AnswerStartTls, AskForTls
+from smartproxy.testing import Nature
 from smartproxy.wire import postgres
 from smartproxy.wire.postgres import Answer, Request
 from tests.phases.made import Client
-from tests.pipes import Nature
 
 SSL = postgres.build(Request.SSL)
 GSSENC = postgres.build(Request.GSSENC)

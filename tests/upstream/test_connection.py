@@ -17,8 +17,8 @@ from smartproxy.flow.keep_alive import options
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, Probes
+from smartproxy.testing import connection
 from smartproxy.upstream.connection import UpstreamFactory
-from tests.pipes import connection
 from tests.pumps import Pump
 
 TO = Endpoint("192.0.2.1", 80)
