@@ -128,7 +128,7 @@ class TimeoutTests(LiveCase):
         with self.assertRaises((ConnectionError, AssertionError)):
             while _age(began) < 5:
                 self.assert_echoes(client)
-                time.sleep(0.02)
+                time.sleep(0.02)  # the pace of this client: the lifetime passes in real time
         self.assertGreaterEqual(_age(began), 0.5)
         self.closed_for(proxy, "lifetime")
 
@@ -149,7 +149,7 @@ class TimeoutTests(LiveCase):
                 began = time.monotonic()
                 while proxy.active and _age(began) < PATIENCE:
                     client.recv(1)
-                    time.sleep(0.05)
+                    time.sleep(0.05)  # the pace of this client
                 self.closed_for(proxy, "inactivity")
                 self.assertLess(proxy.rss - before, 4 * 1024 * 1024)
                 until(lambda: not backend._open, "the backend released")  # noqa: B023 - this round's
