@@ -63,6 +63,7 @@ class LiveCase(unittest.TestCase):
         return proxy
 
     def _left_clean(self, proxy):
+        proxy.report()
         proxy.stop()
         self.assertNotIn("Traceback", proxy.printed)
         self.assertNotIn("Unhandled", proxy.printed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
@@ -32,6 +33,13 @@ class Proxy(Program):
         command = [*before, *twistd(), "-n", "--pidfile=", *options, "smartproxy", "--config", self.file]
         log = directory / f"proxy-{self.admin_port}.log"
         super().__init__(command, log, env=environment(), cwd=directory)
+
+    def report(self):
+        """Print its log and live connections, which pytest shows only of a test that has failed."""
+        print(self.printed)
+        if self.ended is None:
+            with contextlib.suppress(OSError, AssertionError, ValueError, http.client.HTTPException):
+                print(json.dumps(self.connections, indent=1))
 
     def ready(self):
         """Wait until it accepts connections."""
