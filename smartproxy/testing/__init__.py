@@ -20,7 +20,8 @@ half-close and reset, and can split and delay what is written.
 
 from __future__ import annotations
 
-from smartproxy.testing.connection import FarEnd, MemoryTransport, Nature, connection
+from smartproxy.testing.connection import FarEnd, MemoryTransport, connection
+from smartproxy.testing.nature import Nature
 from smartproxy.testing.network import Backend, MemoryNetwork
 
 __all__ = ["Backend", "FarEnd", "MemoryNetwork", "MemoryTransport", "Nature", "connection"]

@@ -16,8 +16,6 @@ within the call that caused it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -32,8 +30,10 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
+from smartproxy.testing.nature import Nature
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from twisted.internet.interfaces import IProducer, IReactorTime
 
@@ -56,34 +56,6 @@ class CarriedProtocol(Protocol):
     def dataReceived(self, data: bytes) -> object: ...
 
     def connectionLost(self, reason: Failure) -> object: ...
-
-
-@dataclass
-class Nature:
-    """The properties of a connection.
-
-    :ivar window: bytes that can be sent without being read.
-    :ivar sizes: sizes of the pieces that writes are split into, chosen at random; empty: not split.
-    :ivar delays: seconds that a piece takes to arrive, chosen at random.
-    :ivar late: deliver one more piece after ``pauseProducing``, as TLS does with data that it has already decrypted.
-    :ivar half_closes: ``False`` is TLS: the end of one direction ends both.
-    :ivar random: chooses sizes and delays; the same seed in every run.
-    """
-
-    window: int = 64 * 1024
-    sizes: Sequence[int] = ()
-    delays: Sequence[float] = (0.0,)
-    late: bool = False
-    half_closes: bool = True
-    random: Random = field(default_factory=lambda: Random(7))  # noqa: S311 - a test must be reproducible
-
-    def size(self) -> int:
-        """Return the size of the next piece."""
-        return self.random.choice(self.sizes) if self.sizes else self.window
-
-    def delay(self) -> float:
-        """Return the delay of the next piece in seconds."""
-        return self.random.choice(self.delays)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)

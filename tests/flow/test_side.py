@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.flow.side import HOLD, Side
-from tests.pipes import Nature, connection
+from smartproxy.testing import Nature, connection
 
 
 class Took:

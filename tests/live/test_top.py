@@ -12,7 +12,7 @@ import termios
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
-from tests.live.programs import environment
+from tests.live.programs import environment, tied
 from tests.live.waiting import PATIENCE, until
 
 
@@ -33,7 +33,11 @@ class TopTests(LiveCase):
             url,
         ]
         running = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, env={**environment(), "TERM": "xterm"}
+            tied(*command),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**environment(), "TERM": "xterm"},
         )
         os.close(terminal)
         os.set_blocking(keyboard, False)

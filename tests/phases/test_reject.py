@@ -9,10 +9,10 @@ from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.half_close import LINGER
 from smartproxy.phases.reject import RejectConnection, refusal_response, response_for
+from smartproxy.testing import Nature
 from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
-from tests.pipes import Nature
 
 
 class ResponseTests(SynchronousTestCase):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from twisted.internet import error, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -15,6 +13,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.model.outcome import CloseReason
 from smartproxy.serving.ready import echo
 from tests.on_network import NetworkTestCase, a_route, served
+from tests.ports import free_ports
 
 
 class UpdateTests(NetworkTestCase):
@@ -131,9 +130,7 @@ class ReloadTests(TestCase):
     """A file is read again in a thread."""
 
     def test_the_reactor_goes_on_while_a_file_is_read(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         match = {"ports": port, "address": "127.0.0.1"}
         settings = Settings(routes=[Route(name="a", match=match, action={"type": "block"})])
         changed = settings.with_routes([Route(name="b", match=match, action={"type": "block"})])

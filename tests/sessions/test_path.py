@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.net.half_close import LINGER
+from smartproxy.testing import Nature
 from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
-from tests.pipes import Nature
 from tests.sessions.house import House, route
 
 OUTER = "198.51.100.9"
@@ -52,7 +52,7 @@ class WholePathTests(SynchronousTestCase):
         client.write(HEADER[20:] + HELLO[:100])
         house.settle()
         self.assertEqual((record.state, tuple(record.client)), (ConnectionState.DETECTING, SOURCE))
-        self.assertEqual(house.reactor.tcpClients, [])
+        self.assertEqual(house.network.dials, [])
         client.write(HELLO[100:])
         house.settle()
         self.assertEqual(
@@ -168,7 +168,7 @@ class WaysOutTests(SynchronousTestCase):
                 self.assertEqual(house.closed(label), {"client_reset": 1})
                 self.assertEqual(house.rejected(), {})
                 if name == "connecting":
-                    self.assertTrue(house.reactor.connectors[-1].stoppedConnecting)
+                    self.assertTrue(house.network.dials[-1].stopped)
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
@@ -182,7 +182,7 @@ class WaysOutTests(SynchronousTestCase):
                     self.assertTrue(backend.ended)
                     backend.fin()
                 elif name == "connecting":
-                    self.assertFalse(house.reactor.connectors[-1].stoppedConnecting)
+                    self.assertFalse(house.network.dials[-1].stopped)
                     late = house.backend()
                     self.assertEqual((late.received, late.ended), (HELLO, True))
                     late.fin()
@@ -339,13 +339,11 @@ class RefusalTests(SynchronousTestCase):
             client = self.refused(house, REQUEST, ip)
             self.assertTrue(client.received.startswith(b"HTTP/1.1 403 "))
         self.assertEqual(house.rejected(), {"ip_blocked": 1, "ip_not_allowed": 1})
-        self.assertEqual(house.reactor.tcpClients, [])
+        self.assertEqual(house.network.dials, [])
 
     def test_too_many(self):
         house = House(self, maxConnections=2)
-        self.assertIsNotNone(house.client())
-        self.assertIsNotNone(house.client())
-        self.assertIsNone(house.client())
+        self.assertEqual([house.client().ended for _ in range(3)], [False, False, True])
         self.assertEqual(house.rejected(), {"global_limit": 1})
 
     def test_a_header_that_is_required(self):
@@ -399,7 +397,7 @@ class HandlerTests(SynchronousTestCase):
         client = house.client()
         client.write(b"hello")
         house.settle()
-        self.assertEqual((client.received, house.reactor.tcpClients), (b"HELLO", []))
+        self.assertEqual((client.received, house.network.dials), (b"HELLO", []))
         self.assertEqual((house.record.bytes_received, house.record.bytes_sent), (5, 5))
         house.proxy.end_connection(house.record.id)
         house.settle()

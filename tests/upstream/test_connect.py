@@ -14,11 +14,11 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, TerminationPlan, Timeouts
+from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.originate_tls import Encrypted
 from smartproxy.upstream.turns import Turns
 from tests.phases.made import routed
-from tests.pipes import connection
 
 
 class FakeDialer:
