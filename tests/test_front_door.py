@@ -82,6 +82,20 @@ class DocumentTests(SynchronousTestCase):
             for path in re.findall(r"``((?:docs|tests|smartproxy|newsfragments)/[\w./-]*)``", text(document)):
                 self.assertTrue((ROOT / path).exists(), f"{document}: {path}")
 
+    def test_make_targets_named_in_documents_exist_with_their_help(self) -> None:
+        """``make help`` prints a target only if a comment explains it."""
+        explained = set(re.findall(r"^([a-z]+):.* ## ", text("Makefile"), re.MULTILINE))
+        named = {
+            (path.name, target)
+            for path in (*ROOT.glob("*.rst"), *(ROOT / "docs").glob("*.rst"))
+            for target in re.findall(
+                r"(?:``|^    )make ([a-z]+)", path.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        }
+        self.assertEqual({pair for pair in named if pair[1] not in explained}, set())
+        loop = {"help", "unit", "format", "lint", "test", "docs", "lowest", "bench"}
+        self.assertEqual(loop - {target for page, target in named if page == "CONTRIBUTING.rst"}, set())
+
     def test_the_readme_states_the_ratios_of_its_table(self) -> None:
         """A new benchmark run changes the table; the sentences above it must follow."""
         prose, _, table = text("README.rst").partition(".. benchmark-table-begin")
