@@ -66,6 +66,27 @@ peers: ## Install the programs that tests and benchmarks use, where that is allo
 clean: ## Remove everything that was built here
 	rm -rf $(VENV) build dist docs/_build _trial_temp* .coverage*
 
+# -- lower bounds: on the oldest Python, the oldest version of each direct dependency -----------------------
+
+.PHONY: lowest
+LOWEST := $(VENV)-lowest
+LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
+# Twisted before 26.10 leaves a delayed call of its own TLS transport, which a backend of the demo uses, behind.
+NOT_WITH_LOWEST := tests/test_demo.py::DemoTests::test_tls_that_passes_through_ends_in_the_backend
+
+lowest: $(LOWEST)/.installed ## The fast loop with the oldest dependencies that setup.cfg allows
+	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not live and not installing" \
+		--deselect $(NOT_WITH_LOWEST)
+	@$(STEP) "pytest-twisted, lowest versions" $(LOWEST)/bin/python -m pytest \
+		-o addopts="--strict-markers --strict-config -ra" tests/embedded
+
+$(LOWEST)/.installed: setup.cfg pyproject.toml .ci/lowest.py
+	$(LOWEST_PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest.py test >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--constraint $(LOWEST)/constraints.txt --editable '.[test]'
+	@touch $@
+
 # -- the environment: made once, and again when what it is made from changes -------------------------------
 
 EXTRAS_demo :=

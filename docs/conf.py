@@ -3,7 +3,7 @@
 from importlib.metadata import version as installed
 
 project = "smartproxy"
-author = "the smartproxy developers"
+author = "smartproxy maintainers"
 copyright = "2026, the smartproxy developers"
 version = release = installed("smartproxy")
 html_theme = "furo"
