@@ -21,6 +21,7 @@ from smartproxy._version import __version__
 
 if TYPE_CHECKING:
     from smartproxy.errors import ConfigurationError, Refused, SmartProxyError
+    from smartproxy.flow.clock import use_monotonic_time
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import ApplicationProtocol, Routed
     from smartproxy.model.outcome import CloseReason, RejectReason
@@ -60,10 +61,12 @@ __all__ = [
     "http_respond",
     "respond",
     "self_signed",
+    "use_monotonic_time",
 ]
 
 _MODULES = {
     "smartproxy.errors": ("ConfigurationError", "Refused", "SmartProxyError"),
+    "smartproxy.flow.clock": ("use_monotonic_time",),
     "smartproxy.model.address": ("Endpoint",),
     "smartproxy.model.facts": ("ApplicationProtocol", "Routed"),
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
