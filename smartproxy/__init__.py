@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.errors import ConfigurationError, Refused, SmartProxyError
+    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
     from smartproxy.flow.clock import use_monotonic_time
+    from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import ApplicationProtocol, Routed
     from smartproxy.model.outcome import CloseReason, RejectReason
+    from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
@@ -36,13 +38,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Action",
     "ApplicationProtocol",
+    "CertificatePlan",
     "CloseReason",
     "ConfigurationError",
     "Connection",
     "ConnectionRecord",
     "Defaults",
     "Endpoint",
+    "InvalidCertificate",
     "Match",
+    "PrometheusCollector",
     "Refused",
     "RejectReason",
     "Route",
@@ -65,11 +70,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "smartproxy.errors": ("ConfigurationError", "Refused", "SmartProxyError"),
+    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
     "smartproxy.flow.clock": ("use_monotonic_time",),
+    "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint",),
     "smartproxy.model.facts": ("ApplicationProtocol", "Routed"),
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
+    "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
