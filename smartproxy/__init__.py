@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.ready import block, discard, echo, http_redirect, http_respond, respond
-    from smartproxy.settings import Action, Defaults, Match, Route, Security, Settings, Target
+    from smartproxy.settings import (
+        Action,
+        ClientAuth,
+        Defaults,
+        Match,
+        Route,
+        RouteTls,
+        Security,
+        Settings,
+        Target,
+        Tls,
+        UpstreamTls,
+    )
     from smartproxy.tls.certificate import self_signed
     from smartproxy.tls.certificate_files import from_pem
 
@@ -39,6 +51,7 @@ __all__ = [
     "Action",
     "ApplicationProtocol",
     "CertificatePlan",
+    "ClientAuth",
     "CloseReason",
     "ConfigurationError",
     "Connection",
@@ -51,12 +64,15 @@ __all__ = [
     "Refused",
     "RejectReason",
     "Route",
+    "RouteTls",
     "Routed",
     "Security",
     "Settings",
     "SmartProxy",
     "SmartProxyError",
     "Target",
+    "Tls",
+    "UpstreamTls",
     "__version__",
     "block",
     "discard",
@@ -81,7 +97,19 @@ _MODULES = {
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.ready": ("block", "discard", "echo", "http_redirect", "http_respond", "respond"),
-    "smartproxy.settings": ("Action", "Defaults", "Match", "Route", "Security", "Settings", "Target"),
+    "smartproxy.settings": (
+        "Action",
+        "ClientAuth",
+        "Defaults",
+        "Match",
+        "Route",
+        "RouteTls",
+        "Security",
+        "Settings",
+        "Target",
+        "Tls",
+        "UpstreamTls",
+    ),
     "smartproxy.tls.certificate": ("self_signed",),
     "smartproxy.tls.certificate_files": ("from_pem",),
 }
