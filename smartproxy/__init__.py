@@ -20,37 +20,59 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.errors import ConfigurationError, Refused, SmartProxyError
+    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
+    from smartproxy.flow.clock import use_monotonic_time
+    from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import ApplicationProtocol, Routed
     from smartproxy.model.outcome import CloseReason, RejectReason
+    from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.ready import block, discard, echo, http_redirect, http_respond, respond
-    from smartproxy.settings import Action, Defaults, Match, Route, Security, Settings, Target
+    from smartproxy.settings import (
+        Action,
+        ClientAuth,
+        Defaults,
+        Match,
+        Route,
+        RouteTls,
+        Security,
+        Settings,
+        Target,
+        Tls,
+        UpstreamTls,
+    )
     from smartproxy.tls.certificate import self_signed
     from smartproxy.tls.certificate_files import from_pem
 
 __all__ = [
     "Action",
     "ApplicationProtocol",
+    "CertificatePlan",
+    "ClientAuth",
     "CloseReason",
     "ConfigurationError",
     "Connection",
     "ConnectionRecord",
     "Defaults",
     "Endpoint",
+    "InvalidCertificate",
     "Match",
+    "PrometheusCollector",
     "Refused",
     "RejectReason",
     "Route",
+    "RouteTls",
     "Routed",
     "Security",
     "Settings",
     "SmartProxy",
     "SmartProxyError",
     "Target",
+    "Tls",
+    "UpstreamTls",
     "__version__",
     "block",
     "discard",
@@ -60,18 +82,34 @@ __all__ = [
     "http_respond",
     "respond",
     "self_signed",
+    "use_monotonic_time",
 ]
 
 _MODULES = {
-    "smartproxy.errors": ("ConfigurationError", "Refused", "SmartProxyError"),
+    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
+    "smartproxy.flow.clock": ("use_monotonic_time",),
+    "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint",),
     "smartproxy.model.facts": ("ApplicationProtocol", "Routed"),
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
+    "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.ready": ("block", "discard", "echo", "http_redirect", "http_respond", "respond"),
-    "smartproxy.settings": ("Action", "Defaults", "Match", "Route", "Security", "Settings", "Target"),
+    "smartproxy.settings": (
+        "Action",
+        "ClientAuth",
+        "Defaults",
+        "Match",
+        "Route",
+        "RouteTls",
+        "Security",
+        "Settings",
+        "Target",
+        "Tls",
+        "UpstreamTls",
+    ),
     "smartproxy.tls.certificate": ("self_signed",),
     "smartproxy.tls.certificate_files": ("from_pem",),
 }

@@ -51,6 +51,10 @@ def clock_of(reactor: Any) -> IReactorTime:
 
 
 def use_monotonic_time(reactor: Any) -> None:
-    """Let the whole reactor run on the monotonic clock, unless a delayed call was already set by the wall clock."""
+    """Let the whole reactor measure time by the monotonic clock, as ``twistd smartproxy`` does.
+
+    Call it before anything is scheduled: it has no effect once there is a delayed call, or on a reactor that does not
+    measure by ``time.time``. Without it, setting the wall clock back delays the reactor's delayed calls.
+    """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic

@@ -2,7 +2,7 @@
 
 ::
 
-    prometheus_client.REGISTRY.register(Collector(proxy.registry, proxy.counters))
+    prometheus_client.REGISTRY.register(PrometheusCollector(proxy.registry, proxy.counters))
 
 ``/metrics`` of the admin listener does not use this module and does not import the library.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.source import ConnectionSource
 
 
-class Collector(CollectorBase):
+class PrometheusCollector(CollectorBase):
     """Reads the registry and the counters when prometheus-client collects."""
 
     def __init__(self, registry: ConnectionSource, counters: Counters) -> None:

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.metrics.collector import Collector
+from smartproxy.metrics.collector import PrometheusCollector
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason, RejectReason
 from tests.admin.doubles import FakeControl
@@ -53,7 +53,7 @@ def busy():
 class FormatTests(SynchronousTestCase):
     def _library(self, control, writer):
         """The metrics as prometheus-client writes them; it writes every number with a decimal point."""
-        return writer.generate_latest(Collector(control.registry, control.counters)).decode()
+        return writer.generate_latest(PrometheusCollector(control.registry, control.counters)).decode()
 
     def _ours(self, control, accept=""):
         return re.sub(r" (\d+)$", r" \1.0", page(control, accept), flags=re.MULTILINE)
