@@ -1,0 +1,90 @@
+"""The states of a half: the whole table."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.flow.states import IllegalTransition
+from smartproxy.net.stream import Detached
+from smartproxy.relays.splice import SpliceHalf
+from smartproxy.relays.states import READING, WRITING, Event, Reading, Writing
+
+OPEN = (Reading.OPEN, Writing.OPEN)
+CLOSED = (Reading.CLOSED, Writing.CLOSED)
+
+
+def reachable():
+    """Every pair of states that events can lead to, by the tables alone."""
+    known, fresh = {OPEN}, [OPEN]
+    while fresh:
+        reading, writing = fresh.pop()
+        for event in Event:
+            if event in READING[reading] and event in WRITING[writing]:
+                after = READING[reading][event], WRITING[writing][event]
+                if after not in known:
+                    known.add(after)
+                    fresh.append(after)
+    return known
+
+
+class TableTests(SynchronousTestCase):
+    def setUp(self):
+        sock, _ = pair = socket.socketpair()
+        for each in pair:
+            self.addCleanup(each.close)
+        self.half = SpliceHalf(None, Detached(sock, readable=False, unsent=b""), lambda count, now: None)
+
+    def test_every_state_has_a_row(self):
+        self.assertEqual((set(READING), set(WRITING)), (set(Reading), set(Writing)))
+
+    def test_every_event_in_every_state_is_followed_or_raises(self):
+        """An event is legal where both tables have it; one that is not must leave both states as they were."""
+        for reading, writing, event in itertools.product(Reading, Writing, Event):
+            self.half.reading, self.half.writing = reading, writing
+            if event in READING[reading] and event in WRITING[writing]:
+                self.half.change(event)
+                wanted = READING[reading][event], WRITING[writing][event]
+            else:
+                self.assertRaises(IllegalTransition, self.half.change, event)
+                wanted = reading, writing
+            self.assertEqual((self.half.reading, self.half.writing), wanted)
+
+    def test_the_states_that_a_half_can_come_to(self):
+        """By hand, against the tables: what is not here must not be thought of anywhere in the relays."""
+        self.assertEqual(
+            reachable(),
+            {
+                OPEN,
+                (Reading.ENDED, Writing.OPEN),
+                (Reading.OPEN, Writing.FINISHED),
+                (Reading.ENDED, Writing.FINISHED),
+                (Reading.OPEN, Writing.FAILED),
+                (Reading.DRAINING, Writing.FAILED),
+                (Reading.ENDED, Writing.FAILED),
+                (Reading.CLOSED, Writing.CUTTING),
+                CLOSED,
+            },
+        )
+
+    def test_every_state_can_be_closed_and_nothing_follows(self):
+        for reading, writing in itertools.product(Reading, Writing):
+            self.half.reading, self.half.writing = reading, writing
+            self.half.change(Event.CLOSED)
+            self.assertEqual((self.half.reading, self.half.writing), CLOSED)
+        for event in set(Event) - {Event.CLOSED}:
+            self.assertRaises(IllegalTransition, self.half.change, event)
+
+    def test_each_end_comes_once(self):
+        for event in (
+            Event.INPUT_ENDED,
+            Event.OUTPUT_ENDED,
+            Event.WRITE_RESET,
+            Event.WRITE_FAILED,
+            Event.PEER_CUT,
+        ):
+            self.half.reading, self.half.writing = OPEN
+            self.half.change(event)
+            self.assertRaises(IllegalTransition, self.half.change, event)
