@@ -1,16 +1,22 @@
-"""The states of a half: the whole table."""
+"""The states of a half: the whole table, and that nothing of an ended relay is left to the garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import itertools
 import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.flow.states import IllegalTransition
+from smartproxy.model.outcome import CloseReason
 from smartproxy.net.stream import Detached
+from smartproxy.relays.half import Half
 from smartproxy.relays.splice import SpliceHalf
 from smartproxy.relays.states import READING, WRITING, Event, Reading, Writing
+from tests.relays.relaying import noise
+from tests.relays.tls_worlds import TlsRelayWorld
+from tests.relays.worlds import SpliceWorld
 
 OPEN = (Reading.OPEN, Writing.OPEN)
 CLOSED = (Reading.CLOSED, Writing.CLOSED)
@@ -88,3 +94,58 @@ class TableTests(SynchronousTestCase):
             self.half.reading, self.half.writing = OPEN
             self.half.change(event)
             self.assertRaises(IllegalTransition, self.half.change, event)
+
+
+class FreedTests(SynchronousTestCase):
+    """With 10,000 connections a second, what only the garbage collector frees is a pause of the whole proxy."""
+
+    def setUp(self):
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.before = self.halves()
+
+    def halves(self):
+        return sum(isinstance(each, Half) for each in gc.get_objects())
+
+    def assert_freed(self, world, reason):
+        world.settle()
+        self.assertEqual(world.outcome, [reason])
+        world.relay = None
+        self.assertEqual(self.halves(), self.before)
+
+    def linked(self, kind, **nature):
+        world = kind(self, **nature)
+        world.link()
+        world.settle()
+        self.assertEqual(self.halves(), self.before + 2)
+        return world
+
+    def test_a_relay_that_ended_in_order_is_freed_at_once(self):
+        for kind in (SpliceWorld, TlsRelayWorld):
+            world = self.linked(kind)
+            world.client.fin()
+            world.upstream.fin()
+            self.assert_freed(world, CloseReason.NORMAL)
+
+    def test_a_relay_that_was_reset_is_freed_at_once(self):
+        for kind in (SpliceWorld, TlsRelayWorld):
+            world = self.linked(kind)
+            world.upstream.rst()
+            self.assert_freed(world, CloseReason.UPSTREAM_RESET)
+
+    def test_a_relay_that_was_cut_is_freed_at_once(self):
+        world = self.linked(TlsRelayWorld)
+        world.client.below.fin()
+        self.assert_freed(world, CloseReason.CLIENT_RESET)
+
+    def test_a_relay_that_is_aborted_while_it_is_cut_is_freed_at_once(self):
+        world = self.linked(TlsRelayWorld, buffers=16 * 1024)
+        world.upstream.reading = False
+        world.client.write(noise(48 * 1024))
+        world.settle()
+        world.client.below.fin()
+        world.settle()
+        self.assertEqual(world.relay.upstream.writing, Writing.CUTTING)
+        world.relay.abort(CloseReason.ADMIN)
+        self.assert_freed(world, CloseReason.ADMIN)
