@@ -28,7 +28,7 @@ from smartproxy.net.liveness import socket_gone
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import Detached, reset
 from smartproxy.relays.interfaces import IRelay
-from smartproxy.relays.states import READING, WRITING, Event, Reading, Writing
+from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # Bound here for the byte path: an attribute of an enum class is looked up by Python code before 3.12 (80 ns).
 _READING, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
 _WRITING, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
-_INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = Event.INPUT_ENDED, Event.OUTPUT_ENDED
+_INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = HalfEvent.INPUT_ENDED, HalfEvent.OUTPUT_ENDED
 
 
 class Half(ABC):
@@ -79,7 +79,7 @@ class Half(ABC):
         self.pending = given.unsent
         self.waiting = len(given.unsent)
 
-    def change(self, event: Event) -> None:
+    def change(self, event: HalfEvent) -> None:
         """Go over into the states that follow on ``event``.
 
         :raises IllegalTransition: where it is not allowed in one of the two states.
@@ -201,7 +201,7 @@ class Half(ABC):
             return
         self.forget()
         was_reset = why.errno != errno.EPIPE
-        self.change(Event.WRITE_RESET if was_reset else Event.WRITE_FAILED)
+        self.change(HalfEvent.WRITE_RESET if was_reset else HalfEvent.WRITE_FAILED)
         self.readable = True
         self.pump()
         if was_reset:
@@ -266,7 +266,7 @@ class SocketRelay:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         client, upstream = self.client, self.upstream
         if ended:
-            client.change(Event.INPUT_ENDED)
+            client.change(HalfEvent.INPUT_ENDED)
         upstream.greet(header, held)
         # What was received before the halves were handed over is no event any more. Each step may end the relay.
         for half, other in ((client, upstream), (upstream, client)):
@@ -310,7 +310,7 @@ class SocketRelay:
             half.reading, half.writing = (
                 _INPUT_CLOSED,
                 _OUTPUT_CLOSED,
-            )  # Event.CLOSED, which every state allows
+            )  # HalfEvent.CLOSED, which every state allows
             half.forget()
             self.poller.close(half.sock, half)
         # With the circle of references broken, what has ended is freed now and not by the garbage collector.

@@ -47,7 +47,7 @@ class Writing(State):
     CLOSED = auto()
 
 
-class Event(State):
+class HalfEvent(State):
     """What ends a half, or a part of it."""
 
     INPUT_ENDED = auto()  # the socket's peer has ended its direction in order
@@ -60,55 +60,55 @@ class Event(State):
 
 
 #: What becomes of the reading state. An event that is missing is a bug: it raises IllegalTransition.
-READING: Table[Reading, Event] = {
+READING: Table[Reading, HalfEvent] = {
     Reading.OPEN: {
-        Event.INPUT_ENDED: Reading.ENDED,
-        Event.INPUT_CUT: Reading.CLOSED,
-        Event.OUTPUT_ENDED: Reading.OPEN,
-        Event.PEER_CUT: Reading.CLOSED,  # nothing that it says now has anywhere to go
-        Event.WRITE_FAILED: Reading.OPEN,  # its FIN is still to be read, behind its last bytes
-        Event.WRITE_RESET: Reading.DRAINING,
-        Event.CLOSED: Reading.CLOSED,
+        HalfEvent.INPUT_ENDED: Reading.ENDED,
+        HalfEvent.INPUT_CUT: Reading.CLOSED,
+        HalfEvent.OUTPUT_ENDED: Reading.OPEN,
+        HalfEvent.PEER_CUT: Reading.CLOSED,  # nothing that it says now has anywhere to go
+        HalfEvent.WRITE_FAILED: Reading.OPEN,  # its FIN is still to be read, behind its last bytes
+        HalfEvent.WRITE_RESET: Reading.DRAINING,
+        HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.DRAINING: {
-        Event.INPUT_ENDED: Reading.ENDED,  # only by a close_notify: a FIN cannot be told from the RST any more
-        Event.CLOSED: Reading.CLOSED,
+        HalfEvent.INPUT_ENDED: Reading.ENDED,  # only by a close_notify: a FIN cannot be told from the RST any more
+        HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.ENDED: {
-        Event.OUTPUT_ENDED: Reading.ENDED,
-        Event.PEER_CUT: Reading.CLOSED,
-        Event.CLOSED: Reading.CLOSED,
+        HalfEvent.OUTPUT_ENDED: Reading.ENDED,
+        HalfEvent.PEER_CUT: Reading.CLOSED,
+        HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.CLOSED: {
-        Event.CLOSED: Reading.CLOSED,  # after a cut
+        HalfEvent.CLOSED: Reading.CLOSED,  # after a cut
     },
 }
 
 #: What becomes of the writing state, by the same events: one is legal where both tables have it.
-WRITING: Table[Writing, Event] = {
+WRITING: Table[Writing, HalfEvent] = {
     Writing.OPEN: {
-        Event.INPUT_ENDED: Writing.OPEN,
-        Event.INPUT_CUT: Writing.CLOSED,
-        Event.OUTPUT_ENDED: Writing.FINISHED,
-        Event.PEER_CUT: Writing.CUTTING,
-        Event.WRITE_FAILED: Writing.FAILED,
-        Event.WRITE_RESET: Writing.FAILED,
-        Event.CLOSED: Writing.CLOSED,
+        HalfEvent.INPUT_ENDED: Writing.OPEN,
+        HalfEvent.INPUT_CUT: Writing.CLOSED,
+        HalfEvent.OUTPUT_ENDED: Writing.FINISHED,
+        HalfEvent.PEER_CUT: Writing.CUTTING,
+        HalfEvent.WRITE_FAILED: Writing.FAILED,
+        HalfEvent.WRITE_RESET: Writing.FAILED,
+        HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.FAILED: {
-        Event.INPUT_ENDED: Writing.FAILED,
-        Event.INPUT_CUT: Writing.CLOSED,
-        Event.CLOSED: Writing.CLOSED,
+        HalfEvent.INPUT_ENDED: Writing.FAILED,
+        HalfEvent.INPUT_CUT: Writing.CLOSED,
+        HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.FINISHED: {
-        Event.INPUT_ENDED: Writing.FINISHED,
-        Event.INPUT_CUT: Writing.CLOSED,
-        Event.CLOSED: Writing.CLOSED,
+        HalfEvent.INPUT_ENDED: Writing.FINISHED,
+        HalfEvent.INPUT_CUT: Writing.CLOSED,
+        HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.CUTTING: {
-        Event.CLOSED: Writing.CLOSED,
+        HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.CLOSED: {
-        Event.CLOSED: Writing.CLOSED,  # after a cut
+        HalfEvent.CLOSED: Writing.CLOSED,  # after a cut
     },
 }

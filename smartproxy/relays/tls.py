@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, ClassVar
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.stream import reset
 from smartproxy.relays.half import Half, SocketRelay
-from smartproxy.relays.states import Event, Reading, Writing
+from smartproxy.relays.states import HalfEvent, Reading, Writing
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel, TlsFailed
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class TlsHalf(Half):
             return 0
         self.buffered = got == PLAIN  # a full buffer may have left something behind
         if channel.ended:
-            self.change(Event.INPUT_ENDED)
+            self.change(HalfEvent.INPUT_ENDED)
         return got
 
     def _answer(self) -> None:
@@ -190,8 +190,8 @@ class TlsHalf(Half):
         """
         relay, other = self.relay, self.peer
         relay.reason = CloseReason.NORMAL if self.writing is _FINISHED else relay.blame(self)
-        self.change(Event.INPUT_CUT)
-        other.change(Event.PEER_CUT)
+        self.change(HalfEvent.INPUT_CUT)
+        other.change(HalfEvent.PEER_CUT)
         relay.record.half_closed()
         other.cut_off(is_lost=False)
 

@@ -13,7 +13,7 @@ from smartproxy.model.outcome import CloseReason
 from smartproxy.net.stream import Detached
 from smartproxy.relays.half import Half
 from smartproxy.relays.splice import SpliceHalf
-from smartproxy.relays.states import READING, WRITING, Event, Reading, Writing
+from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 from tests.relays.relaying import noise
 from tests.relays.tls_worlds import TlsRelayWorld
 from tests.relays.worlds import SpliceWorld
@@ -27,7 +27,7 @@ def reachable():
     known, fresh = {OPEN}, [OPEN]
     while fresh:
         reading, writing = fresh.pop()
-        for event in Event:
+        for event in HalfEvent:
             if event in READING[reading] and event in WRITING[writing]:
                 after = READING[reading][event], WRITING[writing][event]
                 if after not in known:
@@ -48,7 +48,7 @@ class TableTests(SynchronousTestCase):
 
     def test_every_event_in_every_state_is_followed_or_raises(self):
         """An event is legal where both tables have it; one that is not must leave both states as they were."""
-        for reading, writing, event in itertools.product(Reading, Writing, Event):
+        for reading, writing, event in itertools.product(Reading, Writing, HalfEvent):
             self.half.reading, self.half.writing = reading, writing
             if event in READING[reading] and event in WRITING[writing]:
                 self.half.change(event)
@@ -78,18 +78,18 @@ class TableTests(SynchronousTestCase):
     def test_every_state_can_be_closed_and_nothing_follows(self):
         for reading, writing in itertools.product(Reading, Writing):
             self.half.reading, self.half.writing = reading, writing
-            self.half.change(Event.CLOSED)
+            self.half.change(HalfEvent.CLOSED)
             self.assertEqual((self.half.reading, self.half.writing), CLOSED)
-        for event in set(Event) - {Event.CLOSED}:
+        for event in set(HalfEvent) - {HalfEvent.CLOSED}:
             self.assertRaises(IllegalTransition, self.half.change, event)
 
     def test_each_end_comes_once(self):
         for event in (
-            Event.INPUT_ENDED,
-            Event.OUTPUT_ENDED,
-            Event.WRITE_RESET,
-            Event.WRITE_FAILED,
-            Event.PEER_CUT,
+            HalfEvent.INPUT_ENDED,
+            HalfEvent.OUTPUT_ENDED,
+            HalfEvent.WRITE_RESET,
+            HalfEvent.WRITE_FAILED,
+            HalfEvent.PEER_CUT,
         ):
             self.half.reading, self.half.writing = OPEN
             self.half.change(event)
