@@ -95,7 +95,7 @@ class TimeoutWatch:
         """End the connection if its time has come; else look again when it would have."""
         reason, left = self._next()
         if left <= 0:
-            self._record.end(reason)
+            self._record.owner.abort(reason)
         else:
             self._set(left)
 

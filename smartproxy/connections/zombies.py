@@ -135,7 +135,7 @@ class ZombieSweep:
     def _end(self, kind: ZombieKind, record: ConnectionRecord) -> None:
         self._counters.zombie(kind)
         try:
-            record.end(_REASONS[kind])
+            record.owner.abort(_REASONS[kind])
         except Exception:
             log.failure("zombie {id} could not be ended", id=record.id)
         if kind == "full":
@@ -162,7 +162,7 @@ class ZombieSweep:
 def _gone(record: ConnectionRecord) -> tuple[bool, bool]:
     """Which of its sockets are gone. Where nobody can even say so any more, both are."""
     try:
-        return record.gone()
+        return record.owner.gone()
     except Exception:
         log.failure("connection {id} does not know its own sockets", id=record.id)
         return True, True

@@ -61,14 +61,14 @@ class Downstream(Side):
 
     def vanished(self, reason: Failure = connectionDone) -> None:
         """It has gone before it was linked: whatever is under way for it stops."""
-        self.end(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
+        self.abort(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
 
     def left(self) -> None:
         """It has ended its direction while its target is being dialled."""
         if not self.buffered:
             self._factory.deadlines.call_later(SILENT_FIN, self._give_up)
 
-    def end(self, reason: CloseReason) -> None:
+    def abort(self, reason: CloseReason) -> None:
         """Stop whatever is under way for it."""
         self.why = reason
         if self._carried is not None:
@@ -79,8 +79,8 @@ class Downstream(Side):
         return transport_gone(self.transport), False
 
     def _give_up(self) -> None:
-        if self.receiver is None and self.transport is not None:  # neither linked nor given to a splice relay
-            self.end(CloseReason.NORMAL)
+        if self.receiver is None and not self.is_detached:  # nor has a relay taken the socket
+            self.abort(CloseReason.NORMAL)
 
 
 class DownstreamFactory(ServerFactory):

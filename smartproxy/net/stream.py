@@ -15,7 +15,7 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.flow.states import following
+from smartproxy.net.detach import Detached
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
 from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEvent, StreamInput, StreamOutput
 
@@ -51,15 +52,6 @@ _OPEN, _FINISHING, _FINISHED, _CLOSING, _ABORTING, _CLOSED = StreamOutput
 _NO_PRODUCER, _PUSHING, _HELD_BACK, _PULLED = ProducerState
 
 
-class Detached(NamedTuple):
-    """A socket that has been given away, and what its transport knew of it."""
-
-    sock: socket.socket
-    readable: bool
-    unsent: bytes
-    fin_seen: bool = False
-
-
 def reset(sock: socket.socket) -> None:
     """Let closing ``sock`` send a RST and forget what was not sent yet (SO_LINGER of 0, socket(7))."""
     with contextlib.suppress(OSError):  # one that is closed already has nobody to tell
@@ -78,6 +70,8 @@ class Stream:
         "_broken", "_fin_seen", "_input", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
         "_readable", "_sock",
     )  # fmt: skip
+
+    can_detach: ClassVar[bool] = True
 
     def __init__(self, sock: socket.socket, poller: Poller, protocol: IProtocol, *, seen: int = 0) -> None:
         self._sock = sock

@@ -14,7 +14,7 @@ from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Mis
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.half_close import end_output
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import channel_of
 from smartproxy.wire import http_head, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
@@ -120,7 +120,7 @@ class RejectConnection:
 
     def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused) -> None:
         """Say so where the protocol has words for it, and close. Where TLS has ended here, what is inside of it counts."""
-        if isinstance(side.transport, TlsTransport):
+        if channel_of(side.transport) is not None:
             protocol = _inside(side)
         word = refusal_response(protocol, refused, side.buffered)
         told = bool(word) or (isinstance(refused, HandshakeFailed) and refused.told)
@@ -138,9 +138,8 @@ class RejectConnection:
         side.transport.resumeProducing()
 
     def cut(self, side: Side) -> None:
-        """Close now, with a reset; a side whose socket is a relay's, or gone, has nothing to close."""
-        if side.transport is not None:
-            side.transport.abortConnection()
+        """Close now, with a reset. A side that was detached has nothing to close."""
+        side.transport.abortConnection()
 
 
 def _inside(side: Side) -> ApplicationProtocol:

@@ -133,7 +133,7 @@ class SmartProxy(Service):
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
         for record in list(self.registry.live.values()):
-            record.end(CloseReason.SHUTDOWN)
+            record.owner.abort(CloseReason.SHUTDOWN)
         await emptied
         await self._closed
         if self._admin is not None:
@@ -244,7 +244,7 @@ class SmartProxy(Service):
         record = self.registry.live.get(number)
         if record is None:
             return False
-        record.end(CloseReason.ADMIN)
+        record.owner.abort(CloseReason.ADMIN)
         return True
 
     def status(self) -> dict[str, object]:

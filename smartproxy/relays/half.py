@@ -26,7 +26,7 @@ from smartproxy.flow.states import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import socket_gone
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
-from smartproxy.net.stream import Detached, reset
+from smartproxy.net.stream import reset
 from smartproxy.relays.interfaces import IRelay
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.detach import Detached
 
 # Bound here for the byte path: an attribute of an enum class is looked up by Python code before 3.12 (80 ns).
 _READING, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading

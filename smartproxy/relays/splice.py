@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.detach import Detached
     from smartproxy.net.poller import Poller
-    from smartproxy.net.stream import Detached
     from smartproxy.relays.pipes import Pipe, PipePool
 
 #: Bytes of a read that is copied. The buffer is reused: a new object of this size would be mapped and

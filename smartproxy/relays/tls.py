@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.detach import Detached
     from smartproxy.net.poller import Poller
-    from smartproxy.net.stream import Detached
 
 #: Bytes of answers that may wait for a half that does not read them: twice what the other direction leaves unread, and
 #: thousands of KeyUpdates, each of which asks for one of ours (RFC 8446, 4.6.3).

@@ -12,7 +12,7 @@ close_notify is the end of its direction, as a FIN is without TLS; a FIN that co
 from __future__ import annotations
 
 from enum import auto
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.flow.states import State, following
+from smartproxy.net.detach import can_detach
 from smartproxy.net.half_close import BrokenOff, end_output
 from smartproxy.tls.channel import PLAIN_VIEW, Channel, TlsFailed
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.flow.states import Table
-    from smartproxy.net.stream import Detached
+    from smartproxy.net.detach import Detached
 
 
 #: Bytes of answers that a peer may have for what is no payload: tens of thousands of changes of keys, each of which
@@ -78,13 +79,6 @@ OUTPUT: Table[TlsOutput, TlsEvent] = {
 # Bound here for the byte path, as in smartproxy.net.stream.
 _HELD, _INPUT_OPEN, _INPUT_ENDED, _INPUT_CLOSED = TlsInput
 _OPEN, _ENDED, _CLOSED = TlsOutput
-
-
-class Uncovered(NamedTuple):
-    """What a relay of its own needs: the socket, and the channel over it."""
-
-    given: Detached
-    channel: Channel
 
 
 @implementer(ISSLTransport, IConsumer, IPushProducer)
@@ -249,16 +243,22 @@ class TlsTransport:
 
     # -- what it is ------------------------------------------------------------------------------------
 
-    def detach(self) -> Uncovered:
-        """Give the socket of a :class:`~smartproxy.net.stream.Stream` away, and the channel with it."""
+    @property
+    def can_detach(self) -> bool:
+        """Whether the connection below is over a socket that can be detached."""
+        return can_detach(self.lower.transport)
+
+    def detach(self) -> Detached:
+        """Detach the socket of the connection below. The channel goes on with it: see :func:`channel_of`."""
         self._release()
         self.lower.receiver = None
         held = self.lower.consume()
         if held:
             self.channel.feed(held, len(held))
-        given = self.lower.transport.detach()
-        self.lower.transport = None
-        return Uncovered(given, self.channel)
+        transport = self.lower.detach()
+        if not can_detach(transport):
+            raise TypeError(f"{transport!r} has no socket that can be detached")
+        return transport.detach()
 
     def getPeerCertificate(self) -> Any:
         """The peer's certificate, or ``None``."""
@@ -267,3 +267,9 @@ class TlsTransport:
     def __getattr__(self, name: str) -> Any:
         """Addresses and socket options are the connection's own."""
         return getattr(self.lower.transport, name)
+
+
+def channel_of(transport: object) -> Channel | None:
+    """The TLS that ``transport`` terminates; ``None`` where it carries plain bytes, or TLS that is passed through."""
+    channel: Channel | None = getattr(transport, "channel", None)
+    return channel

@@ -73,7 +73,7 @@ class ZombieTests(SynchronousTestCase):
     def test_full_is_cleaned_although_whoever_should_do_it_has_not_noticed(self):
         """Its books are closed, its places given back, its reason counted once."""
         record = self.house.linked(gone=(True, True), received=5)
-        record.end = lambda reason: None
+        record.owner.abort = lambda reason: None
         self.pass_time(12)
         registry = self.house.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
@@ -96,7 +96,7 @@ class ZombieTests(SynchronousTestCase):
         def gone():
             raise ZeroDivisionError
 
-        record.gone = gone
+        record.owner.gone = gone
         self.pass_time(12)
         self.assertEqual(sorted(self.house.ends), [(record.id, FULL), (other.id, FULL)])
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
@@ -107,7 +107,7 @@ class ZombieTests(SynchronousTestCase):
         def end(_):
             raise ZeroDivisionError
 
-        record.end = end
+        record.owner.abort = end
         self.pass_time(12)
         self.assertEqual((self.house.ends, self.house.registry.active), ([(other.id, FULL)], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -131,7 +131,7 @@ class ZombieTests(SynchronousTestCase):
     def test_the_grace_begins_when_the_socket_goes(self):
         record = self.house.linked(received=1, sent=1)
         self.pass_time(1000)
-        record.gone = lambda: (False, True)
+        record.owner.gone = lambda: (False, True)
         self.pass_time(29)
         self.assertEqual(self.house.ends, [])
         self.pass_time(21)
@@ -247,7 +247,7 @@ class ZombieTests(SynchronousTestCase):
                 self.clock.rightNow += zombies._SLICE / 10
                 return record.id % 10 == 0, False
 
-            record.gone = gone
+            record.owner.gone = gone
 
         for _ in range(100):
             looking(self.house.linked())
@@ -272,7 +272,7 @@ class ZombieTests(SynchronousTestCase):
             return False, False
 
         for record in records:
-            record.gone = lambda record=record: gone(record)
+            record.owner.gone = lambda record=record: gone(record)
         done = self.sweep.sweep()
         self.house.registry.close(records[1], CloseReason.NORMAL, self.clock.seconds())
         while not done.called:

@@ -211,7 +211,7 @@ class LetGoTests(SynchronousTestCase):
 
     def test_a_side_whose_socket_is_a_relays_has_nothing_to_cut(self):
         client = Client()
-        client.side.transport = None
+        client.side.detach()
         RejectConnection(client.deadlines).cut(client.side)
         client.clock.advance(0)
         self.assertFalse(client.far.was_reset)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.flow.states import IllegalTransition
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.stream import Detached
+from smartproxy.net.detach import Detached
 from smartproxy.relays.half import Half
 from smartproxy.relays.splice import SpliceHalf
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
