@@ -150,7 +150,7 @@ class ZombieSweep:
         # Counted first: a close that fails must not hide the zombie.
         self._counters.zombie(kind)
         try:
-            record.end(_REASONS[kind])
+            record.owner.abort(_REASONS[kind])
         except Exception:
             log.failure("closing zombie {id} failed", id=record.id)
         if kind == "full":
@@ -178,7 +178,7 @@ class ZombieSweep:
 def _sockets_gone(record: ConnectionRecord) -> tuple[bool, bool]:
     """Return whether the client's and the target's socket are gone; both, if asking them raises."""
     try:
-        return record.gone()
+        return record.owner.gone()
     except Exception:
         log.failure("checking the sockets of connection {id} failed", id=record.id)
         return True, True

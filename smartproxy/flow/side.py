@@ -39,6 +39,64 @@ class Receiver(Protocol):
         """The connection has gone altogether."""
 
 
+class SideTransport(Protocol):
+    """What is asked of a side's transport: of Twisted's ITCPTransport, IConsumer and IPushProducer."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def getHost(self) -> Any: ...
+
+
+class DetachedTransport:
+    """In the place of a transport that was detached: there is nothing to write to, and nothing to close."""
+
+    connected = False
+
+    def write(self, data: bytes) -> None:
+        """The connection belongs to another owner."""
+
+    def loseConnection(self) -> None:
+        """Likewise."""
+
+    def abortConnection(self) -> None:
+        """Likewise."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Likewise."""
+
+    def unregisterProducer(self) -> None:
+        """Likewise."""
+
+    def pauseProducing(self) -> None:
+        """Likewise."""
+
+    def resumeProducing(self) -> None:
+        """Likewise."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Likewise."""
+
+    def getHost(self) -> Any:
+        """None: it is not known here any more."""
+
+
+DETACHED = DetachedTransport()
+
+
 @implementer(IHalfCloseableProtocol)
 class Side(protocol.Protocol):
     """Holds what comes, or passes it on.
@@ -49,7 +107,7 @@ class Side(protocol.Protocol):
     :ivar receiver: who gets everything from now on; see :meth:`attach`.
     """
 
-    transport: Any
+    transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
     buffered: bytes = b""
     ended = False
     hold = HOLD
@@ -129,6 +187,16 @@ class Side(protocol.Protocol):
     def attach(self, receiver: Receiver) -> None:
         """From now on everything goes to ``receiver``, but for what is held: that is for :meth:`consume`."""
         self.receiver = receiver
+
+    def detach(self) -> SideTransport:
+        """Give the transport to the caller: this side neither writes to it nor closes it from now on."""
+        transport, self.transport = self.transport, DETACHED
+        return transport
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the transport belongs to another owner."""
+        return self.transport is DETACHED
 
     # -- for a subclass --------------------------------------------------------------------------------
 

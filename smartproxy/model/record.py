@@ -14,8 +14,6 @@ from smartproxy.model import facts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smartproxy.model.address import Endpoint
 
 
@@ -29,13 +27,28 @@ class Meter:
         self.sent = 0
 
 
-def _not_yet(reason: CloseReason) -> None:
-    """A record whose connection has not been made yet cannot be ended."""
+class Owner(Protocol):
+    """What holds the sockets of a connection: the client's protocol first, then a relay or what serves it."""
+
+    def abort(self, reason: CloseReason) -> None:
+        """End the connection now, with a reset. The first reason counts."""
+
+    def gone(self) -> tuple[bool, bool]:
+        """Whether the client's and the upstream's socket are gone, as the kernel says."""
 
 
-def _nothing_gone() -> tuple[bool, bool]:
-    """Nor can its sockets be gone."""
-    return False, False
+class NoOwner:
+    """The owner of a record whose connection is not made yet, or has ended: there is nothing to end."""
+
+    def abort(self, reason: CloseReason) -> None:
+        """Do nothing."""
+
+    def gone(self) -> tuple[bool, bool]:
+        """No socket, so none that is gone."""
+        return False, False
+
+
+NO_OWNER = NoOwner()
 
 
 class Watched(Protocol):
@@ -51,9 +64,9 @@ class Watched(Protocol):
 class ConnectionRecord:
     """What is true of one live connection now.
 
-    :ivar end: ends the connection, from outside of it, for the given reason.
-    :ivar gone: asks the kernel whether the client's and the upstream's socket are gone.
-    :ivar watch: holds its timeouts, from when it is linked. :ivar half_closed_at: when the first direction ended.
+    :ivar owner: the object that holds the connection's sockets and can end it.
+    :ivar watch: its timeouts, once it is relayed or served.
+    :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
     :ivar secured: what was agreed on with the client, where its TLS ends here.
@@ -62,12 +75,13 @@ class ConnectionRecord:
     :ivar identified: whether the client is known; before, ``client`` is the peer.
     :ivar bytes_received: payload from the client, handed to the upstream side.
     :ivar bytes_sent: payload from the upstream side, handed to the client.
-    :ivar opened_at: monotonic seconds. :ivar last_activity_at: likewise, of the last byte either way.
+    :ivar opened_at: monotonic seconds.
+    :ivar last_activity_at: likewise, of the last byte either way.
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "host", "id", "identified",
-        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "peer", "protocol",
+        "bytes_received", "bytes_sent", "client", "half_closed_at", "host", "id", "identified",
+        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
         "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -92,8 +106,7 @@ class ConnectionRecord:
         self.last_activity_at = accepted.at
         self.meters: tuple[Meter, ...] = ()
         self.identified = False
-        self.end: Callable[[CloseReason], object] = _not_yet
-        self.gone: Callable[[], tuple[bool, bool]] = _nothing_gone
+        self.owner: Owner = NO_OWNER
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None
         self.stuck_detection = False
@@ -112,10 +125,9 @@ class ConnectionRecord:
             self.watch.half_closed()
 
     def closed(self) -> None:
-        """It has ended. What looked after it is let go, so that nothing points in a circle."""
+        """It has ended. Its owner and its timeouts are released, so that no circle of references is left."""
         self.state = ConnectionState.CLOSING
-        self.end = _not_yet
-        self.gone = _nothing_gone
+        self.owner = NO_OWNER
         if self.watch is not None:
             self.watch.cancel()
             self.watch = None

@@ -13,7 +13,7 @@ from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Mis
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.half_close import LINGER, end_output
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import channel_of
 from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
@@ -125,7 +125,7 @@ class RejectConnection:
 
         Where TLS is terminated here, the protocol is that of the decrypted bytes.
         """
-        if isinstance(side.transport, TlsTransport):
+        if channel_of(side.transport) is not None:
             protocol = _inside(side)
         response = refusal_response(protocol, refused, side.buffered)
         answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.told)
@@ -142,9 +142,8 @@ class RejectConnection:
             side.transport.loseConnection()
 
     def cut(self, side: Side) -> None:
-        """Reset the connection. A side whose socket was handed to a relay, or is closed, has no transport any more."""
-        if side.transport is not None:
-            side.transport.abortConnection()
+        """Reset the connection. A side that was detached has no socket to reset."""
+        side.transport.abortConnection()
 
 
 def _inside(side: Side) -> ApplicationProtocol:

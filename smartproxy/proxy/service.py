@@ -126,7 +126,7 @@ class SmartProxy(Service):
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
         for record in list(self.registry.live.values()):
-            record.end(CloseReason.SHUTDOWN)
+            record.owner.abort(CloseReason.SHUTDOWN)
         await emptied
         await self._listeners_closed
         if self._admin is not None:
@@ -228,7 +228,7 @@ class SmartProxy(Service):
         record = self.registry.live.get(number)
         if record is None:
             return False
-        record.end(CloseReason.ADMIN)
+        record.owner.abort(CloseReason.ADMIN)
         return True
 
     def status(self) -> dict[str, object]:

@@ -11,7 +11,8 @@ close_notify is the end of its direction, as a FIN is without TLS; a FIN that co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from enum import auto
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
@@ -19,6 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import ConnectionTruncated, TlsError
+from smartproxy.flow.states import State, following
+from smartproxy.net.detach import can_detach
 from smartproxy.net.half_close import end_output
 from smartproxy.tls.channel import PLAIN_VIEW, Channel
 
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smartproxy.flow.side import Side
-    from smartproxy.net.stream import Detached
+    from smartproxy.flow.states import Table
+    from smartproxy.net.detach import Detached
 
 
 #: Bytes of answers that a peer may have for what is no payload: tens of thousands of changes of keys, each of which
@@ -34,11 +38,48 @@ if TYPE_CHECKING:
 _ANSWERS = 1024 * 1024
 
 
-class Uncovered(NamedTuple):
-    """What a relay of its own needs: the socket, and the channel over it."""
+class TlsInput(State):
+    """What becomes of the peer's direction."""
 
-    given: Detached
-    channel: Channel
+    HELD = auto()  # nothing is decrypted; the lower side buffers what is received
+    OPEN = auto()
+    ENDED = auto()  # a close_notify was received, and the upper side was told
+    CLOSED = auto()  # the upper side was told of the loss, or the channel was detached
+
+
+class TlsOutput(State):
+    """What becomes of our direction."""
+
+    OPEN = auto()
+    ENDED = auto()  # our close_notify was sent, or the end without one was asked for
+    CLOSED = auto()
+
+
+class TlsEvent(State):
+    """What changes how far TLS is open."""
+
+    RESUMED = auto()  # the upper side wants plaintext, for the first time
+    CLOSE_NOTIFY = auto()
+    END_ASKED = auto()  # in order or as a cut
+    LOST = auto()  # the connection is lost, its TLS failed, or it was detached
+
+
+#: An event that is missing indicates a bug: it raises IllegalTransition. The two directions are independent.
+INPUT: Table[TlsInput, TlsEvent] = {
+    TlsInput.HELD: {TlsEvent.RESUMED: TlsInput.OPEN, TlsEvent.LOST: TlsInput.CLOSED},
+    TlsInput.OPEN: {TlsEvent.CLOSE_NOTIFY: TlsInput.ENDED, TlsEvent.LOST: TlsInput.CLOSED},
+    TlsInput.ENDED: {TlsEvent.LOST: TlsInput.CLOSED},
+    TlsInput.CLOSED: {TlsEvent.LOST: TlsInput.CLOSED},
+}
+OUTPUT: Table[TlsOutput, TlsEvent] = {
+    TlsOutput.OPEN: {TlsEvent.END_ASKED: TlsOutput.ENDED, TlsEvent.LOST: TlsOutput.CLOSED},
+    TlsOutput.ENDED: {TlsEvent.LOST: TlsOutput.CLOSED},
+    TlsOutput.CLOSED: {TlsEvent.LOST: TlsOutput.CLOSED},
+}
+
+# Bound here for the byte path, as in smartproxy.net.stream.
+_HELD, _INPUT_OPEN, _INPUT_ENDED, _INPUT_CLOSED = TlsInput
+_OPEN, _ENDED, _CLOSED = TlsOutput
 
 
 @implementer(ISSLTransport, IConsumer, IPushProducer)
@@ -55,15 +96,14 @@ class TlsTransport:
         self.channel = channel
         self.lower = lower
         self._upper: Side | None = upper
-        self._begun = False
-        self._told_end = False
-        self._said_end = False
+        self._input = _HELD
+        self._output = _OPEN
         self._answered = 0
         upper.makeConnection(self)
 
     def _begin(self) -> None:
         """Hand up what has come already, and from now on what comes."""
-        self._begun = True
+        self._input = following(INPUT, self._input, TlsEvent.RESUMED)
         self.lower.attach(self)
         held = self.lower.consume()
         if held:
@@ -81,7 +121,7 @@ class TlsTransport:
 
     def input_ended(self) -> None:
         """A FIN has come. Without a close_notify before it, what was to come is missing."""
-        if not self._told_end:
+        if self._input is _INPUT_OPEN:
             self._cut(Failure(ConnectionTruncated("the peer ended TLS without saying so")))
 
     def output_ended(self) -> None:
@@ -89,9 +129,15 @@ class TlsTransport:
 
     def lost(self, why: Failure) -> None:
         """The connection has gone."""
-        upper, self._upper = self._upper, None
+        upper = self._release()
         if upper is not None:
             upper.connectionLost(why)
+
+    def _release(self) -> Side | None:
+        """Close both directions. Returns the upper side, which is to be told, the first time."""
+        self._input, self._output = _INPUT_CLOSED, _CLOSED  # TlsEvent.LOST, in every state
+        upper, self._upper = self._upper, None
+        return upper
 
     def _decrypt(self) -> None:
         try:
@@ -105,8 +151,8 @@ class TlsTransport:
         if self._answered > _ANSWERS:
             self._cut(Failure(ConnectionLost("the peer changes its keys without end")))
             return
-        if self.channel.ended and not self._told_end and self._upper is not None:
-            self._told_end = True
+        if self.channel.ended and self._input is _INPUT_OPEN and self._upper is not None:
+            self._input = following(INPUT, self._input, TlsEvent.CLOSE_NOTIFY)
             self._upper.readConnectionLost()
 
     def _flush(self) -> int:
@@ -117,7 +163,7 @@ class TlsTransport:
         return len(output)
 
     def _cut(self, why: Failure) -> None:
-        upper, self._upper = self._upper, None
+        upper = self._release()
         self.lower.transport.abortConnection()
         if upper is not None:
             upper.connectionLost(why)
@@ -126,7 +172,7 @@ class TlsTransport:
 
     def write(self, data: bytes) -> None:
         """Encrypt and send ``data``."""
-        if self._said_end or self._upper is None or not data:
+        if self._output is not _OPEN or not data:
             return
         try:
             self.channel.write(data, len(data))
@@ -141,14 +187,14 @@ class TlsTransport:
 
     def end_output(self) -> None:
         """End our direction with a close_notify. The peer may go on, and its end is awaited."""
-        if not self._said_end and self._upper is not None:
-            self._said_end = True
+        if self._output is _OPEN:
+            self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
             self.channel.say_end()
             self._flush()
 
     def loseWriteConnection(self) -> None:
         """The same for a protocol, which hears that it is done."""
-        if not self._said_end:
+        if self._output is _OPEN:
             self.end_output()
             if self._upper is not None:
                 self._upper.writeConnectionLost()
@@ -156,13 +202,14 @@ class TlsTransport:
     def loseConnection(self) -> None:
         """End both directions, in order."""
         self.end_output()
-        if self._told_end:
+        if self._input is _INPUT_ENDED:
             end_output(self.lower.transport)
         self.lower.transport.loseConnection()
 
     def cut_output(self) -> None:
         """End both directions behind what was written, without a close_notify: as something that broke off."""
-        self._said_end = True
+        if self._output is _OPEN:
+            self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
         self.lower.transport.unregisterProducer()
         self.lower.transport.loseConnection()
 
@@ -186,9 +233,9 @@ class TlsTransport:
 
     def resumeProducing(self) -> None:
         """Read on."""
-        if not self._begun:
+        if self._input is _HELD:
             self._begin()
-        if self._upper is not None:
+        if self._input is not _INPUT_CLOSED:
             self.lower.transport.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -197,15 +244,22 @@ class TlsTransport:
 
     # -- what it is ------------------------------------------------------------------------------------
 
-    def detach(self) -> Uncovered:
-        """Give the socket of a :class:`~smartproxy.net.stream.Stream` away, and the channel with it."""
-        self._upper = self.lower.receiver = None
+    @property
+    def can_detach(self) -> bool:
+        """Whether the connection below is over a socket that can be detached."""
+        return can_detach(self.lower.transport)
+
+    def detach(self) -> Detached:
+        """Detach the socket of the connection below. The channel goes on with it: see :func:`channel_of`."""
+        self._release()
+        self.lower.receiver = None
         held = self.lower.consume()
         if held:
             self.channel.feed(held, len(held))
-        given = self.lower.transport.detach()
-        self.lower.transport = None
-        return Uncovered(given, self.channel)
+        transport = self.lower.detach()
+        if not can_detach(transport):
+            raise TypeError(f"{transport!r} has no socket that can be detached")
+        return transport.detach()
 
     def getPeerCertificate(self) -> Any:
         """The peer's certificate, or ``None``."""
@@ -214,3 +268,9 @@ class TlsTransport:
     def __getattr__(self, name: str) -> Any:
         """Addresses and socket options are the connection's own."""
         return getattr(self.lower.transport, name)
+
+
+def channel_of(transport: object) -> Channel | None:
+    """The TLS that ``transport`` terminates; ``None`` where it carries plain bytes, or TLS that is passed through."""
+    channel: Channel | None = getattr(transport, "channel", None)
+    return channel

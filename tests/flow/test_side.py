@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
-from smartproxy.flow.side import HOLD, Side
+from smartproxy.flow.side import DETACHED, HOLD, Side
+from smartproxy.net.liveness import transport_gone
 from smartproxy.testing import Nature, connection
 
 
@@ -134,3 +135,27 @@ class SideTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(receiver.told, [b"passed on", "ended", ConnectionDone])
         self.assertEqual((self.side.consume(), self.side.told), (b"held", []))
+
+    # -- detaching -----------------------------------------------------------------------------------
+
+    def test_a_detached_side_neither_writes_nor_closes(self):
+        """A relay has the socket then, and whatever still holds the side must not touch it."""
+        self.assertFalse(self.side.is_detached)
+        self.assertIs(self.side.detach(), self.transport)
+        self.assertTrue(self.side.is_detached)
+        for call in (
+            self.side.transport.abortConnection,
+            self.side.transport.loseConnection,
+            self.side.transport.resumeProducing,
+            self.side.transport.pauseProducing,
+            self.side.transport.unregisterProducer,
+        ):
+            call()
+        self.side.transport.write(b"late")
+        self.clock.advance(1)
+        self.assertEqual((self.far.received, self.far.was_reset, self.far.ended), (b"", False, False))
+
+    def test_the_socket_of_a_detached_side_is_gone_for_it(self):
+        self.side.detach()
+        self.assertIs(self.side.transport, DETACHED)
+        self.assertTrue(transport_gone(self.side.transport))

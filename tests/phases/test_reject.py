@@ -212,7 +212,7 @@ class LetGoTests(SynchronousTestCase):
 
     def test_a_side_without_a_transport_is_not_cut(self):
         client = Client()
-        client.side.transport = None
+        client.side.detach()
         RejectConnection(client.deadlines).cut(client.side)
         client.clock.advance(0)
         self.assertFalse(client.far.was_reset)

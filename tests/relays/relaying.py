@@ -339,6 +339,17 @@ class RelayTests:
         world.upstream.rst()
         self.assert_over(world, CloseReason.UPSTREAM_RESET)
 
+    def test_first_bytes_for_an_upstream_that_was_reset_end_the_relay(self):
+        """The first write of the relay fails, before anything else has been moved."""
+        world = self.world()
+        world.client.write(b"ask")
+        world.settle()
+        world.upstream.rst()
+        world.link(b"HEADER")
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assertTrue(world.client.was_reset)
+        world.assert_nothing_is_left(self)
+
     # -- ending --------------------------------------------------------------------------------------
 
     def test_abort_resets_both_sides_for_the_reason_given(self):

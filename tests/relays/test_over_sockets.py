@@ -86,7 +86,9 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
 
     def test_what_is_in_the_pipe_when_the_turn_is_over_is_not_kept_back(self):
         """The socket is empty, so no event would come for it: found with the last of eight reads in the pipe."""
-        self.patch(splice, "_TURNS", 2)  # one read that finds out that it is bulk, one into the pipe
+        self.patch(
+            splice.SpliceHalf, "TURNS", 2
+        )  # one read that finds out that it is bulk, one into the pipe
         world = self.linked()
         answer = noise(splice._COPY + 60_000)
         world.upstream.write(answer)

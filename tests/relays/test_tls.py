@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
-from smartproxy.relays import tls_side
+from smartproxy.relays import tls
 from smartproxy.testing import Nature
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
@@ -112,7 +112,7 @@ class WithinTls(OverSockets):
 class TlsRelayTests(WithinTls, SynchronousTestCase):
     def test_an_end_that_came_with_the_last_bytes_of_a_turn_is_not_kept_back(self):
         """Both have come out of the socket already, so no event would come for the end."""
-        self.patch(tls_side, "_TURNS", 1)
+        self.patch(tls.TlsHalf, "TURNS", 1)
         world = self.linked()
         world.client.connection.send(b"all there is")
         world.client.fin()

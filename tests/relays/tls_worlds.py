@@ -13,7 +13,7 @@ from smartproxy.flow.side import Side
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.handshake import handshake
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import TlsTransport, channel_of
 from tests.relays.worlds import MemoryWorld, SocketWorld
 from tests.tls.ends import TlsEnd
 from tests.tls.made import Authority
@@ -103,10 +103,8 @@ class TlsRelayWorld(TlsSocketWorld):
         return TlsRelay(self._given(client), self._given(upstream), self.record, self.pump.poller)
 
     def _given(self, side: Side) -> Any:
-        transport, side.transport = side.transport, None
-        if isinstance(transport, TlsTransport):
-            return transport.detach()
-        return transport.detach(), None
+        transport = side.detach()
+        return transport.detach(), channel_of(transport)
 
 
 class TlsMemoryWorld(Encrypting, MemoryWorld):

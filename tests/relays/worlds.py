@@ -119,6 +119,5 @@ class SpliceWorld(SocketWorld):
 
     def make(self, client: Side, upstream: Side) -> Any:
         self.pool = self.pool or PipePool()
-        given = client.transport.detach(), upstream.transport.detach()
-        client.transport = upstream.transport = None
+        given = client.detach().detach(), upstream.detach().detach()
         return SpliceRelay(*given, self.record, self.pump.poller, self.pool)
