@@ -82,8 +82,8 @@ def explain(
 ) -> None:
     """Show which route of FILE takes a connection, why, and why each earlier one does not.
 
-    The options describe the connection: a TLS client with --sni or --alpn, an HTTP request with the request options,
-    a client that sends neither without them. Nothing is started.
+    The options describe the connection: --sni and --alpn a TLS client; --method, --host, --path and --header an HTTP
+    request; without any of them, the client speaks neither. Nothing is started.
     """
     plan = configuration.compiled(file)
     table = RouteTable(plan.routes)
