@@ -92,12 +92,9 @@ def steps() -> list[str]:
     return [name for name in dict.fromkeys(own) if name not in NO_STEPS]
 
 
-def test_modules() -> Iterator[Path]:
+def modules_of_tests() -> Iterator[Path]:
     for path in (ROOT / "tests").rglob("test_*.py"):
         yield path.relative_to(ROOT / "tests")
-
-
-test_modules.__test__ = False  # type: ignore[attr-defined]
 
 
 class ArchitecturePageTests(SynchronousTestCase):
@@ -158,13 +155,13 @@ class ArchitecturePageTests(SynchronousTestCase):
         directories = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
         self.assertEqual(directories - WHOLE, packages)
 
-    def test_a_test_named_after_a_module_is_in_its_packages_directory(self) -> None:
+    def test_a_test_named_after_a_module_is_in_its_package(self) -> None:
         packages: dict[str, set[str]] = {}
         for path in PACKAGE.glob("*/**/*.py"):
             packages.setdefault(path.stem, set()).add(path.relative_to(PACKAGE).parts[0])
         misplaced = [
             str(test)
-            for test in test_modules()
+            for test in modules_of_tests()
             if len(test.parts) > 1 and test.parts[0] not in WHOLE
             and test.parts[0] not in packages.get(test.stem.removeprefix("test_"), {test.parts[0]})
         ]  # fmt: skip
