@@ -18,7 +18,7 @@ from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.settings import Settings
-from smartproxy.tls.contexts import ServerContexts
+from smartproxy.tls.store import ConfiguredCertificates
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.verdict import Malformed, NeedMore
 
@@ -109,7 +109,7 @@ def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> s
     """Which certificate such a client would be shown."""
     if tls.certificate_for is not None:
         return "certificate: chosen by a callable when it is asked for"
-    shown = ServerContexts(plan).certificate_for(tls, hello)
+    shown = ConfiguredCertificates(plan).find(tls, hello)
     if shown is None:
         return "certificate: none for this name; refused with unrecognized_name"
     names = ", ".join(shown.names) or "no name"

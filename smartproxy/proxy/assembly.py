@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -36,16 +35,13 @@ from smartproxy.phases.relay import StartRelay
 from smartproxy.phases.route import ChooseRoute
 from smartproxy.phases.serve import Serve
 from smartproxy.phases.start_tls import AnswerStartTls
-from smartproxy.phases.terminate_tls import Handshakes, Terminate
+from smartproxy.phases.terminate_tls import Terminate
+from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission, RateLimit
 from smartproxy.session import ConnectionPath
-from smartproxy.tls.contexts import ClientContexts, ServerContexts
-from smartproxy.tls.ocsp.fetch import OcspFetch
-from smartproxy.tls.ocsp.stapling import Stapling
-from smartproxy.tls.watcher import CertificateWatch
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.proxy_header import SendProxyHeader
@@ -83,10 +79,7 @@ class Machinery:
         self.deadlines = Deadlines(self.time)
         self.refusals = RefusalLog(self.clock)
         self.resolver = Resolver(reactor, self.time)
-        self.watch = CertificateWatch(
-            self.time, self.counters, reactor if IReactorFDSet.providedBy(reactor) else None
-        )
-        self.stapling = Stapling(self.time, self.counters, OcspFetch(reactor), random.random, time.time)
+        self.tls = TlsState(plan, reactor, self.time, self.counters)
         self.poller: Poller | None = None
         self.pool: PipePool | None = None
         if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
@@ -95,7 +88,7 @@ class Machinery:
         self.dialer: IDialer = (
             PollerDialer(self.poller, self.deadlines) if self.poller is not None else ReactorDialer(reactor)
         )
-        self.originate = Originate(ClientContexts(), self.deadlines)
+        self.originate = Originate(self.tls.targets, self.deadlines)
         self.ask_for_tls = RequestTls(self.deadlines)
         self._zombies = (
             ZombieSweep(plan.zombies, self.registry, self.counters, self.time)
@@ -114,13 +107,11 @@ class Machinery:
             self._zombies.start()
         self._telling.start(_TELL, now=False)
         self.metrics.startService()
-        self.watch.start()
-        self.stapling.start()
+        self.tls.start()
 
     def stop(self) -> None:
         """Nothing lives any more."""
-        self.watch.stop()
-        self.stapling.stop()
+        self.tls.stop()
         if self._zombies is not None:
             self._zombies.stop()
         self.registry.ended.empty()
@@ -141,8 +132,8 @@ class Paths:
     """The paths of one configuration, one a listener.
 
     :param rate: who has connected how often: it outlives configurations.
-    :param former: the contexts of the configuration before: those of what has not changed are taken over.
-    :ivar contexts: what clients are shown. :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
+    :ivar contexts: for TLS with clients.
+    :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
     """
 
     def __init__(
@@ -151,7 +142,6 @@ class Paths:
         machinery: Machinery,
         rate: RateLimit | None,
         draining: Callable[[], bool],
-        former: ServerContexts | None = None,
     ) -> None:
         self._plan = plan
         self._machinery = machinery
@@ -171,10 +161,10 @@ class Paths:
             machinery.ask_for_tls,
         )
         self._send_proxy_header = SendProxyHeader(_unique())
-        self.contexts = ServerContexts(plan, former, machinery.stapling)
+        self.contexts = machinery.tls.prepare(plan)
         self._terminate = Terminate(
             self.contexts,
-            Handshakes(plan.tls.max_handshakes),
+            machinery.tls.handshakes,
             machinery.deadlines,
             machinery.clock,
             machinery.counters,

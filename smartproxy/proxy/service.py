@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import AdminPlan, ProxyPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.settings import Route, Settings
-    from smartproxy.tls.contexts import ServerContexts
 
 log = Logger()
 
@@ -78,7 +77,6 @@ class SmartProxy(Service):
         )
         self._closed: Deferred[Any] = succeed(None)
         self._admin: Any = None
-        self._contexts: ServerContexts | None = None
         self._bound = False
 
     # -- life ----------------------------------------------------------------------------------------
@@ -93,7 +91,7 @@ class SmartProxy(Service):
             return
         paths = self._paths(self.plan, self._rate)
         self._listeners.apply(paths)
-        self._follow(paths, self.plan)
+        self._machinery.tls.apply(paths.contexts, self.plan)
         try:
             self._open_log()
             if self.plan.admin is not None:
@@ -196,7 +194,7 @@ class SmartProxy(Service):
             closing = None
             if self._bound and not self.draining:
                 closing = self._listeners.apply(paths)
-                self._follow(paths, plan)
+                self._machinery.tls.apply(paths.contexts, plan)
             removed = self._names() - {route.name for route in plan.routes}
             self._settings, self.plan, self._rate = settings, plan, rate
             self._removed.remove(removed, plan.graceful_shutdown)
@@ -237,7 +235,7 @@ class SmartProxy(Service):
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates that clients are shown, those first that expire first."""
-        return [] if self._contexts is None else self._contexts.shown()
+        return self._machinery.tls.certificates()
 
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where there is none of that number."""
@@ -264,13 +262,7 @@ class SmartProxy(Service):
     # -- parts ---------------------------------------------------------------------------------------
 
     def _paths(self, plan: ProxyPlan, rate: RateLimit | None) -> Paths:
-        return Paths(plan, self._machinery, rate, lambda: self.draining, self._contexts)
-
-    def _follow(self, paths: Paths, plan: ProxyPlan) -> None:
-        """These are the certificates in force."""
-        self._contexts = paths.contexts
-        self._machinery.watch.follow(paths.contexts, plan.tls)
-        self._machinery.stapling.follow(paths.contexts, plan.tls)
+        return Paths(plan, self._machinery, rate, lambda: self.draining)
 
     def _same_rate(self, plan: ProxyPlan) -> bool:
         return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.wire.client_hello import ClientHello
 
 
-class ByName:
+class NameIndex:
     """An index of certificates, made once.
 
     :ivar first: the first of the configuration, with the others that carry its name: for clients that ask for none.
@@ -37,8 +37,8 @@ class ByName:
         exact = names.get(name, ())
         wild = names.get("*." + name.partition(".")[2], ())
         return (
-            fitting(exact, hello)
-            or fitting(wild, hello)
+            first_usable(exact, hello)
+            or first_usable(wild, hello)
             or next(iter(exact or wild), None)  # it ends in an alert that says which
             or next(iter(self._any), None)
         )
@@ -48,7 +48,7 @@ class ByName:
         return self._names.get(name, [])
 
 
-def fitting(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
+def first_usable(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
     """The first whose key such a client can use."""
     return next((one for one in certificates if one.kind.fits(hello)), None)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import CertificatePlan, TlsPlan
-    from smartproxy.tls.contexts import ServerContexts
+    from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two looks: at most so late is a change where nothing tells of it.
 EVERY: Final = 10.0
@@ -51,12 +51,14 @@ class CertificateWatch:
     :param reactor: where the system's notices come in; ``None`` does without them.
     """
 
-    def __init__(self, clock: IReactorTime, counters: Counters, reactor: Any = None) -> None:
+    def __init__(
+        self, store: CertificateStore, clock: IReactorTime, counters: Counters, reactor: Any = None
+    ) -> None:
+        self._store = store
         self._clock = clock
         self._counters = counters
-        self._contexts: ServerContexts | None = None
         self._directory: str | None = None
-        self._store: tuple[CertificatePlan, ...] = ()
+        self._shared: tuple[CertificatePlan, ...] = ()
         self._current: dict[CertificatePlan, CertificatePlan] = {}
         self._taken: dict[str, object] = {}
         self._seen: dict[str, object] = {}
@@ -66,11 +68,10 @@ class CertificateWatch:
         self._looking.clock = clock
         self._notices = Notices(reactor, self._noticed) if reactor is not None else None
 
-    def follow(self, contexts: ServerContexts, plan: TlsPlan) -> None:
+    def configure(self, plan: TlsPlan) -> None:
         """From now on, look after these. They are what the files hold now."""
-        self._contexts = contexts
-        self._directory, self._store = plan.directory, plan.certificates
-        own = (configured for configured in contexts.certificates if configured not in plan.certificates)
+        self._directory, self._shared = plan.directory, plan.certificates
+        own = (configured for configured in self._store.entries if configured not in plan.certificates)
         self._current = {configured: configured for configured in own if configured.reread is not None}
         self._told.clear()
         self._taken = self._seen = self._state()
@@ -112,9 +113,6 @@ class CertificateWatch:
             self._again = self._clock.callLater(REST, self.look)
 
     def _take(self, changed: set[str]) -> None:
-        contexts = self._contexts
-        if contexts is None:
-            return
         renewed = {}
         for configured, current in self._current.items():
             if not changed.isdisjoint(current.files):
@@ -123,9 +121,9 @@ class CertificateWatch:
                     renewed[configured] = found
         if renewed:
             self._current.update(renewed)
-            contexts.renew(renewed)
+            self._store.renew(renewed)
         if self._directory is not None and any(self._is_stored(file) for file in changed):
-            self._restock(contexts, self._directory)
+            self._restock(self._directory)
         self._tell_expiries()
         self._watch_files()
 
@@ -140,7 +138,7 @@ class CertificateWatch:
         log.info("certificate renewed: {source}", source=found.source)
         return found
 
-    def _restock(self, contexts: ServerContexts, directory: str) -> None:
+    def _restock(self, directory: str) -> None:
         try:
             found = read_directory(directory)
         except BadCertificate as problem:
@@ -148,10 +146,10 @@ class CertificateWatch:
             return
         kept = self._still_needed(found.certificates) if found.problems else ()
         self._bad(found.problems)
-        store = (*found.certificates, *kept)
-        if store != self._store:
-            self._store = store
-            contexts.restock(store)
+        shared = (*found.certificates, *kept)
+        if shared != self._shared:
+            self._shared = shared
+            self._store.replace_shared(shared)
             self._count("ok")
             log.info("certificates read again: {directory}", directory=directory)
 
@@ -160,7 +158,7 @@ class CertificateWatch:
         good = {file for plan in found for file in plan.files}
         return tuple(
             plan
-            for plan in self._store
+            for plan in self._shared
             if good.isdisjoint(plan.files) and all(Path(file).exists() for file in plan.files)
         )
 
@@ -179,7 +177,7 @@ class CertificateWatch:
 
     def _tell_expiries(self) -> None:
         told: dict[str, float] = {}
-        for certificate in self._contexts.certificates.values() if self._contexts is not None else ():
+        for certificate in self._store.certificates:
             until = certificate.not_after.timestamp()
             told[certificate.name] = min(until, told.get(certificate.name, until))
         self._counters.certificate_expiry = told

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.ocsp.fetch import Unanswered
 from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.store import CertificateStore
 from tests.tls import talk
 from tests.tls.made import Authority, Leaf
 from tests.tls.responders import NOW, URL, Asked, Responder
@@ -35,7 +35,9 @@ class StaplingCase(SynchronousTestCase):
         self.luck = 0.0
         self.asked = Asked()
         self.counters = Counters()
+        self.store = CertificateStore()
         self.stapling = Stapling(
+            self.store,
             self.clock,
             self.counters,
             self.asked,
@@ -50,18 +52,16 @@ class StaplingCase(SynchronousTestCase):
         if event.get("log_namespace") == "smartproxy.tls.ocsp.stapling":
             self.lines.append((event["log_level"].name, event["log_format"].format(**event)))
 
-    def follow(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
+    def follow(self, *leaves: Leaf, **tls: Any) -> None:
         self.plans = [leaf.plan(f"{number}.pem") for number, leaf in enumerate(leaves)]
         plan = talk.proxy(talk.route(*self.plans), **tls)
-        contexts = ServerContexts(plan, None, self.stapling)
-        self.stapling.follow(contexts, plan.tls)
-        return contexts
+        self.store.apply(self.store.prepare(plan))
+        self.stapling.configure(plan.tls)
 
-    def begin(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
-        contexts = self.follow(*(leaves or (LEAF,)), **tls)
+    def begin(self, *leaves: Leaf, **tls: Any) -> None:
+        self.follow(*(leaves or (LEAF,)), **tls)
         self.stapling.start()
         self.addCleanup(self.stapling.stop)
-        return contexts
 
     def staple(self, leaf: Leaf = LEAF) -> bytes:
         source = self.stapling.source(Certificate(leaf.plan()))

@@ -10,11 +10,12 @@ from OpenSSL._util import lib
 from OpenSSL.crypto import X509
 
 from smartproxy.model.plan import MatchPlan, ProxyPlan, RoutePlan, TerminationPlan, TlsPlan
+from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
+from smartproxy.tls.store import CertificateStore, ConfiguredCertificates
 from smartproxy.wire import client_hello
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import CertificatePlan
-    from smartproxy.tls.contexts import ServerContexts
     from tests.tls.made import Authority, Leaf
 
 
@@ -26,6 +27,30 @@ def route(*certificates: CertificatePlan, name: str = "web", **options: Any) -> 
 
 def proxy(*routes: RoutePlan, **tls: Any) -> ProxyPlan:
     return ProxyPlan(routes, tls=TlsPlan(**tls))
+
+
+def contexts(plan: ProxyPlan) -> ServerContexts:
+    """The contexts of a configuration that is never reloaded."""
+    return ServerContexts(plan, ConfiguredCertificates(plan), ServerContextCache())
+
+
+class InForce:
+    """A store, and the contexts of the configuration in force, as a proxy keeps them over reloads."""
+
+    def __init__(self, plan: ProxyPlan | None = None) -> None:
+        self.store = CertificateStore()
+        self.cache = ServerContextCache()
+        self.store.on_change.append(self._drop_unused)
+        if plan is not None:
+            self.reload(plan)
+
+    def reload(self, plan: ProxyPlan) -> ServerContexts:
+        self.contexts = ServerContexts(plan, self.store.prepare(plan), self.cache)
+        self.store.apply(self.contexts.certificates)
+        return self.contexts
+
+    def _drop_unused(self) -> None:
+        self.contexts.drop_unused()
 
 
 def hello(name: str | None = "a.example", alpn: tuple[str, ...] = (), **more: Any) -> Any:

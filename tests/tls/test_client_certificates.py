@@ -9,7 +9,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.plan import ClientAuthPlan
 from smartproxy.tls.channel import TlsFailed
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.identity import checked_pattern, identity_of, matches, peer_identity
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
@@ -26,7 +25,7 @@ class AskedTests(SynchronousTestCase):
         auth = ClientAuthPlan(**{"required": True, "ca": CA.pem, **asked})
         to = talk.route(SERVER, client_auth=auth)
         connecting = talk.client(CA, certificate=shown, most=most)
-        return talk.connected(ServerContexts(talk.proxy(to)), to, connecting)
+        return talk.connected(talk.contexts(talk.proxy(to)), to, connecting)
 
     def refused(self, shown: Leaf | None, **asked: Any) -> str:
         """Why it is not let in, in both versions."""
@@ -88,7 +87,7 @@ class AskedTests(SynchronousTestCase):
     def test_the_client_is_told_whose_signatures_count(self) -> None:
         to = talk.route(SERVER, client_auth=ClientAuthPlan(required=False, ca=CA.pem + STRANGER.pem))
         connecting = talk.client(CA, most=SSL.TLS1_2_VERSION)
-        talk.connected(ServerContexts(talk.proxy(to)), to, connecting)
+        talk.connected(talk.contexts(talk.proxy(to)), to, connecting)
         told = [name.rfc4514_string() for name in connecting.get_client_ca_list(as_cryptography=True)]
         self.assertEqual(told, ["CN=test authority", "CN=stranger"])
 

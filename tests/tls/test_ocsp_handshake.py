@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.server_contexts import ServerContextCache
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
 from tests.tls.responders import NOW, REVOKED, URL, Asked, Responder
@@ -28,17 +28,24 @@ class HandshakeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asked = Asked()
+        self.in_force = talk.InForce()
         self.stapling = Stapling(
-            self.clock, Counters(), self.asked, lambda: 0.0, lambda: NOW.timestamp() + self.clock.seconds()
+            self.in_force.store,
+            self.clock,
+            Counters(),
+            self.asked,
+            lambda: 0.0,
+            lambda: NOW.timestamp() + self.clock.seconds(),
         )
+        self.in_force.cache = ServerContextCache(self.stapling.source)
         self.addCleanup(self.stapling.stop)
 
-    def show(self, leaf: Leaf = LEAF, former: ServerContexts | None = None, **tls: Any) -> None:
+    def show(self, leaf: Leaf = LEAF, **tls: Any) -> None:
         self.plan: CertificatePlan = leaf.plan()
         self.route: RoutePlan = talk.route(self.plan)
         plan = talk.proxy(self.route, **tls)
-        self.contexts = ServerContexts(plan, former, self.stapling)
-        self.stapling.follow(self.contexts, plan.tls)
+        self.in_force.reload(plan)
+        self.stapling.configure(plan.tls)
         self.stapling.start()
 
     def seen(self, most: int = 0, *, asks: bool = True) -> bytes | None:
@@ -49,7 +56,7 @@ class HandshakeTests(SynchronousTestCase):
         connecting = talk.client(context=context)
         if asks:
             connecting.request_ocsp()
-        self.accepted = talk.connected(self.contexts, self.route, connecting)
+        self.accepted = talk.connected(self.in_force.contexts, self.route, connecting)
         return told[0] if told else None
 
     def test_who_asks_gets_exactly_the_response_and_who_does_not_gets_none(self) -> None:
@@ -96,7 +103,7 @@ class HandshakeTests(SynchronousTestCase):
         self.show()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.contexts.renew({self.plan: renewed.plan()})
+        self.in_force.store.renew({self.plan: renewed.plan()})
         self.assertFalse(self.seen())
         self.clock.advance(EVERY)
         der = OURS.answer(renewed)
@@ -108,15 +115,15 @@ class HandshakeTests(SynchronousTestCase):
         self.asked.answer(OURS.answer(LEAF))
         self.assertTrue(self.seen())
         before = self.accepted.get_context()
-        self.show(former=self.contexts)
+        self.show()
         self.assertTrue(self.seen())
         self.assertIs(self.accepted.get_context(), before)
 
     def test_it_is_switched_on_and_off_by_a_reload(self) -> None:
         self.show(ocsp_stapling=False)
         self.assertFalse(self.seen())
-        self.show(former=self.contexts)
+        self.show()
         self.asked.answer(OURS.answer(LEAF))
         self.assertTrue(self.seen())
-        self.show(former=self.contexts, ocsp_stapling=False)
+        self.show(ocsp_stapling=False)
         self.assertFalse(self.seen())

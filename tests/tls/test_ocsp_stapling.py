@@ -8,7 +8,6 @@ from cryptography.x509 import ocsp
 
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.ocsp.stapling import AT_ONCE, EVERY, JITTER, LATEST, NEW, SOONEST
 from tests.tls.made import DAY, Leaf
 from tests.tls.responders import HOUR, REVOKED, URL
@@ -47,9 +46,9 @@ class AskingTests(StaplingCase):
             self.assertIn(why, self.shown(leaf).detail)
 
     def test_nothing_is_asked_where_the_configuration_wants_none(self) -> None:
-        contexts = self.begin(ocsp_stapling=False)
+        self.begin(ocsp_stapling=False)
         self.assertEqual(self.asked.questions, [])
-        [shown] = contexts.shown()
+        [shown] = self.store.statuses(self.stapling.shown)
         self.assertEqual(shown.ocsp, ShownStaple("none", None, "tls.ocspStapling is false"))
 
     def test_a_responder_is_asked_little_at_a_time(self) -> None:
@@ -153,16 +152,16 @@ class RenewalTests(StaplingCase):
 class ReplacedTests(StaplingCase):
     """Certificates that are renewed on disk, that come and that go."""
 
-    def renew(self, contexts: ServerContexts, leaf: Leaf) -> CertificatePlan:
+    def renew(self, leaf: Leaf) -> CertificatePlan:
         plan = leaf.plan("0.pem")
-        contexts.renew({self.plans[0]: plan})
+        self.store.renew({self.plans[0]: plan})
         return plan
 
     def test_a_renewed_one_never_has_the_response_of_the_one_before(self) -> None:
-        contexts = self.begin()
+        self.begin()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.renew(contexts, renewed)
+        self.renew(renewed)
         self.assertEqual(self.staple(renewed), b"")
         self.clock.advance(EVERY)
         self.assertEqual(len(self.asked.questions), 2)
@@ -171,9 +170,9 @@ class ReplacedTests(StaplingCase):
         self.assertEqual(self.staple(renewed), der)
 
     def test_an_answer_that_comes_too_late_for_a_certificate_is_not_waited_for(self) -> None:
-        contexts = self.begin()
+        self.begin()
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.renew(contexts, renewed)
+        self.renew(renewed)
         self.clock.advance(EVERY)
         self.assertEqual((self.asked.cancelled, len(self.asked.waiting)), (1, 1))
         self.assertEqual((self.results(), self.lines), ({}, []))

@@ -16,7 +16,6 @@ from smartproxy.flow.clock import adopt, clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
 from smartproxy.tls.channel import Channel
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.handshake import handshake
 from tests.connections.test_wall_clock import HOUR, WallReactor
 from tests.tls import talk
@@ -43,7 +42,7 @@ class HandshakeTests(SynchronousTestCase):
         self.addCleanup(deadlines.stop)
         to = talk.route(CA.leaf("a.example").plan())
         self.client = talk.client(CA)
-        context = ServerContexts(talk.proxy(to)).for_hello(to, talk.hello())
+        context = talk.contexts(talk.proxy(to)).for_hello(to, talk.hello())
         accepting = SSL.Connection(context, None)
         accepting.set_accept_state()
         self.side, self.sent = Side(), StringTransport()

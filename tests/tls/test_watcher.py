@@ -17,7 +17,6 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
 from smartproxy.tls.certificate_files import CertificateFiles
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.directory import read_directory
 from smartproxy.tls.inotify import Notices
 from smartproxy.tls.watcher import EVERY, REST, CertificateWatch
@@ -39,7 +38,8 @@ class WatchCase(SynchronousTestCase):
         self.folder = Path(made.name)
         self.clock = Clock()
         self.counters = Counters()
-        self.watch = CertificateWatch(self.clock, self.counters)
+        self.in_force = talk.InForce()
+        self.watch = CertificateWatch(self.in_force.store, self.clock, self.counters)
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self._line)
         self.addCleanup(globalLogPublisher.removeObserver, self._line)
@@ -56,13 +56,12 @@ class WatchCase(SynchronousTestCase):
         beside.replace(path)
         return str(path)
 
-    def begin(self, to: RoutePlan, **tls: Any) -> ServerContexts:
+    def begin(self, to: RoutePlan, **tls: Any) -> None:
         plan = talk.proxy(to, **tls)
-        contexts = ServerContexts(plan)
-        self.watch.follow(contexts, plan.tls)
+        self.in_force.reload(plan)
+        self.watch.configure(plan.tls)
         self.watch.start()
         self.addCleanup(self.watch.stop)
-        return contexts
 
     def rest(self) -> None:
         """A look, and all the rest that a change needs."""
@@ -81,14 +80,14 @@ class PairTests(WatchCase):
         self.pair(OLD)
         files = CertificateFiles(str(self.folder / "a.pem"), str(self.folder / "a.key"))
         self.route = talk.route(files.read())
-        self.contexts = self.begin(self.route)
+        self.begin(self.route)
 
     def pair(self, leaf: Leaf) -> None:
         self.write("a.pem", leaf.pem)
         self.write("a.key", leaf.key_pem)
 
     def shown(self) -> Any:
-        return self.contexts.certificate_for(self.route.tls, talk.hello()).leaf
+        return self.in_force.contexts.certificates.find(self.route.tls, talk.hello()).leaf
 
     def test_a_new_pair_is_shown_when_it_has_come_to_rest(self) -> None:
         self.pair(NEW)
@@ -162,11 +161,11 @@ class PairTests(WatchCase):
     def test_after_a_reload_the_new_ones_are_looked_after(self) -> None:
         other = talk.route(CertificateFiles(self.write("b.pem", OLD.pem + OLD.key_pem)).read())
         plan = talk.proxy(other)
-        contexts = ServerContexts(plan, self.contexts)
-        self.watch.follow(contexts, plan.tls)
+        contexts = self.in_force.reload(plan)
+        self.watch.configure(plan.tls)
         self.write("b.pem", NEW.pem + NEW.key_pem)
         self.rest()
-        self.assertEqual(contexts.certificate_for(other.tls, talk.hello()).leaf, NEW.certificate)
+        self.assertEqual(contexts.certificates.find(other.tls, talk.hello()).leaf, NEW.certificate)
 
     def test_it_leaves_nothing_behind(self) -> None:
         self.pair(NEW)
@@ -181,10 +180,10 @@ class DirectoryTests(WatchCase):
         self.write("a.pem", OLD.pem + OLD.key_pem)
         self.route = talk.route()
         stored = read_directory(str(self.folder)).certificates
-        self.contexts = self.begin(self.route, certificates=stored, directory=str(self.folder))
+        self.begin(self.route, certificates=stored, directory=str(self.folder))
 
     def shown(self, name: str) -> Any:
-        found = self.contexts.certificate_for(self.route.tls, talk.hello(name))
+        found = self.in_force.contexts.certificates.find(self.route.tls, talk.hello(name))
         return None if found is None else found.leaf
 
     def test_what_comes_is_shown_and_what_goes_is_not(self) -> None:

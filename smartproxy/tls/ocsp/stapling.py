@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.ocsp.messages import BadResponse, Status, read
 from smartproxy.tls.ocsp.stapled import Stapled
 
@@ -38,11 +39,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.metrics.counters import Counters
-    from smartproxy.model.certificate_status import ShownStaple
     from smartproxy.model.plan import TlsPlan
     from smartproxy.tls.certificate import Certificate
-    from smartproxy.tls.contexts import ServerContexts
     from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse
+    from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two looks.
 EVERY: Final = 1.0
@@ -59,6 +59,8 @@ JITTER: Final = 0.1
 FIRST_RETRY: Final = 30.0
 LAST_RETRY: Final = 3600.0
 
+_NOT_STAPLED: Final = ShownStaple("none", detail="tls.ocspStapling is false")
+
 log = Logger()
 
 
@@ -72,26 +74,28 @@ class Stapling:
 
     def __init__(
         self,
+        store: CertificateStore,
         clock: IReactorTime,
         counters: Counters,
         fetch: Callable[[str, bytes], Deferred[bytes]],
         chance: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
+        self._store = store
         self._clock = clock
         self._counters = counters
         self._fetch = fetch
         self._chance = chance
         self._wall = wall
-        self._contexts: ServerContexts | None = None
+        self._enabled = False
         self._of: dict[str, Stapled] = {}
         self._asked: Counter[str] = Counter()
         self._looking = LoopingCall(self.look)
         self._looking.clock = clock
 
-    def follow(self, contexts: ServerContexts, plan: TlsPlan) -> None:
-        """From now on, look after these."""
-        self._contexts = contexts if plan.ocsp_stapling else None
+    def configure(self, plan: TlsPlan) -> None:
+        """Follow the store as ``plan`` says, from now on."""
+        self._enabled = plan.ocsp_stapling
         if self._looking.running:
             self.look()
 
@@ -122,7 +126,7 @@ class Stapling:
 
     def shown(self, certificate: Certificate) -> ShownStaple:
         """What a person is told about the response for ``certificate``."""
-        return self._stapled(certificate).shown(self._wall())
+        return self._stapled(certificate).shown(self._wall()) if self._enabled else _NOT_STAPLED
 
     def _stapled(self, certificate: Certificate) -> Stapled:
         found = self._of.get(certificate.fingerprint)
@@ -145,7 +149,7 @@ class Stapling:
                 self._ask(one, one.request)
 
     def _take_stock(self) -> None:
-        shown = self._contexts.certificates.values() if self._contexts is not None else ()
+        shown = self._store.certificates if self._enabled else ()
         new: list[Certificate] = []
         kept = {}
         for certificate in shown:

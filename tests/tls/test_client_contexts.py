@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from dataclasses import replace
 from typing import Any
 
 from OpenSSL import SSL
@@ -9,9 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import HandshakeFailed
 from smartproxy.model.plan import ClientAuthPlan, OriginationPlan
+from smartproxy.tls import client_contexts
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.channel import TlsFailed
-from smartproxy.tls.contexts import ClientContexts, ServerContexts
+from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.identity import peer_identity
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
@@ -19,6 +23,7 @@ from tests.tls.made import DAY, Authority, Leaf
 CA = Authority()
 STRANGER = Authority("stranger")
 TARGET = CA.leaf("a.example", "192.0.2.1")
+PLAIN = OriginationPlan(ca=CA.pem)
 
 
 class TargetTests(SynchronousTestCase):
@@ -30,7 +35,7 @@ class TargetTests(SynchronousTestCase):
     ) -> SSL.Connection:
         """Our end, when hands were shaken and the target verified."""
         name = Certificate(leaf.plan()).names[0]
-        servers = ServerContexts(talk.proxy(certificates=(leaf.plan(),), default=name))
+        servers = talk.contexts(talk.proxy(certificates=(leaf.plan(),), default=name))
         tls = OriginationPlan(**{"ca": CA.pem, **options})
         connecting = self.clients.connection(tls, host)
         talk.connected(servers, to or talk.route(), connecting)
@@ -87,26 +92,46 @@ class TargetTests(SynchronousTestCase):
         ours = CA.leaf("proxy", client=True)
         tls = OriginationPlan(ca=CA.pem, certificate=ours.plan())
         connecting = self.clients.connection(tls, "a.example")
-        accepting = talk.connected(ServerContexts(talk.proxy(to)), to, connecting)
+        accepting = talk.connected(talk.contexts(talk.proxy(to)), to, connecting)
         self.assertEqual(peer_identity(accepting).common_name, "proxy")
 
 
 class SessionTests(SynchronousTestCase):
-    def test_a_session_is_taken_up_by_the_next_connection_to_the_same_name_only(self) -> None:
-        clients, to = ClientContexts(), talk.route(CA.leaf("*.hosts.example").plan())
-        servers, tls = ServerContexts(talk.proxy(to)), OriginationPlan(ca=CA.pem)
+    def setUp(self) -> None:
+        self.clients = ClientContexts()
+        self.to = talk.route(CA.leaf("*.hosts.example").plan())
+        self.servers = talk.contexts(talk.proxy(self.to))
 
-        def connect(host: str) -> bool:
-            connecting = clients.connection(tls, host)
-            talk.connected(servers, to, connecting)
-            clients.verify(connecting, tls, host)
-            clients.keep(connecting, tls, host)
-            return talk.resumed(connecting)
+    def connect(self, name: str, tls: OriginationPlan = PLAIN) -> bool:
+        """Whether a connection that is kept afterwards has resumed a session."""
+        host = f"{name}.hosts.example"
+        connecting = self.clients.connection(tls, host)
+        talk.connected(self.servers, self.to, connecting)
+        self.clients.verify(connecting, tls, host)
+        self.clients.keep(connecting, tls, host)
+        return talk.resumed(connecting)
 
-        self.assertEqual(
-            [
-                connect(host)
-                for host in ("a.hosts.example", "a.hosts.example", "b.hosts.example", "a.hosts.example")
-            ],
-            [False, True, False, True],
-        )
+    def test_session_is_resumed_by_the_next_connection_to_its_name(self) -> None:
+        self.assertEqual([self.connect(name) for name in "aaba"], [False, True, False, True])
+
+    def test_least_recently_stored_session_is_evicted(self) -> None:
+        """A target's host may come from a callable, so that there is no end of names."""
+        self.patch(client_contexts, "_MAX_SESSIONS", 2)
+        self.assertEqual([self.connect(name) for name in "abac"], [False, False, True, False])
+        self.assertEqual([self.connect(name) for name in "ab"], [True, False])
+
+    def test_session_of_options_in_force_is_kept(self) -> None:
+        """With another name in place of the host, too: it is not part of a context."""
+        self.connect("a")
+        self.clients.retain([replace(PLAIN, server_name="other.example")])
+        self.assertTrue(self.connect("a"))
+
+    def test_sessions_and_contexts_out_of_use_are_freed(self) -> None:
+        other = replace(PLAIN, min_version="1.3")
+        context = weakref.ref(self.clients.connection(other, "a.hosts.example").get_context())
+        self.connect("a", other)
+        self.connect("a")
+        self.clients.retain([PLAIN])
+        gc.collect()
+        self.assertIsNone(context())
+        self.assertEqual((self.connect("a"), self.connect("a", other)), (True, False))
