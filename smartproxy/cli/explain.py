@@ -113,7 +113,7 @@ def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> s
     if shown is None:
         return "certificate: none for this name; refused with unrecognized_name"
     names = ", ".join(shown.names) or "no name"
-    return f"certificate: {names} ({shown.plan.source}, {shown.kind.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"certificate: {names} ({shown.plan.source}, {shown.key_type.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
 
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:

@@ -81,7 +81,7 @@ class TlsState:
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force for the admin API, the first to expire first."""
-        return self._store.statuses(self._stapling.shown)
+        return self._store.statuses(self._stapling.status)
 
     def _drop_unused(self) -> None:
         if self._in_force is not None:

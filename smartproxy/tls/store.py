@@ -158,7 +158,7 @@ class CertificateStore:
             ShownCertificate(
                 one.names,
                 one.plan.source,
-                one.kind.name,
+                one.key_type.name,
                 one.not_after.timestamp(),
                 one.fingerprint,
                 self._in_force.is_default(one),

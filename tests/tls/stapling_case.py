@@ -12,7 +12,7 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.ocsp.fetch import Unanswered
-from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
 from smartproxy.tls.store import CertificateStore
 from tests.tls import talk
 from tests.tls.made import Authority, Leaf
@@ -68,10 +68,10 @@ class StaplingCase(SynchronousTestCase):
         assert source is not None
         return source()
 
-    def shown(self, leaf: Leaf = LEAF) -> ShownStaple:
-        return self.stapling.shown(Certificate(leaf.plan()))
+    def status(self, leaf: Leaf = LEAF) -> ShownStaple:
+        return self.stapling.status(Certificate(leaf.plan()))
 
-    def asks_after(self, step: float = EVERY) -> float:
+    def asks_after(self, step: float = SWEEP_INTERVAL) -> float:
         """Seconds until it asks again, in steps of so many."""
         before, began = len(self.asked.questions), self.clock.seconds()
         while len(self.asked.questions) == before:

@@ -69,7 +69,7 @@ class TargetTests(SynchronousTestCase):
 
     def test_who_is_vouched_for_by_a_stranger_is_refused_with_the_reason(self) -> None:
         why = self.assertRaises(TlsFailed, self.connect, leaf=STRANGER.leaf("a.example"))
-        self.assertEqual(str(why), "certificate of the target: its issuer is not known")
+        self.assertEqual(str(why), "certificate of the target: its issuer is unknown")
         why = self.assertRaises(TlsFailed, self.connect, leaf=CA.leaf("a.example", start=-9 * DAY, end=-DAY))
         self.assertEqual(str(why), "certificate of the target: it has expired")
 

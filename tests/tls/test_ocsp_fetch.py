@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from smartproxy.testing import MemoryNetwork
-from smartproxy.tls.ocsp.fetch import MOST, PATIENCE, OcspFetch, Unanswered
+from smartproxy.tls.ocsp.fetch import MAX_SIZE, TIMEOUT, OcspFetch, Unanswered
 from tests.tls.responders import URL
 
 
@@ -74,18 +74,18 @@ class FetchTests(SynchronousTestCase):
             self.assertEqual(len(responder.asked), 1)
 
     def test_as_much_as_may_come_and_one_byte_more(self) -> None:
-        whole = b"a" * MOST
+        whole = b"a" * MAX_SIZE
         self.assertEqual(self.successResultOf(self.ask(RequestTraversalAgent(Answers(whole)))), whole)
         why = self.refused(RequestTraversalAgent(Answers(whole + b"a")))
-        self.assertEqual(why, f"answered with more than {MOST} bytes")
+        self.assertEqual(why, f"answered with more than {MAX_SIZE} bytes")
 
     def test_nothing_comes_in_time(self) -> None:
         asked = self.ask(RequestTraversalAgent(Answers(NOT_DONE_YET)))
-        self.clock.advance(PATIENCE - 0.1)
+        self.clock.advance(TIMEOUT - 0.1)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
         self.assertEqual(
-            str(self.failureResultOf(asked, Unanswered).value), f"no answer within {PATIENCE:g} s"
+            str(self.failureResultOf(asked, Unanswered).value), f"no answer within {TIMEOUT:g} s"
         )
 
     def test_no_connection_and_no_url(self) -> None:
@@ -132,13 +132,13 @@ class OnTheWireTests(SynchronousTestCase):
         self.failureResultOf(self.asked, Unanswered)
 
     def test_one_that_does_not_end_is_cut_off_when_it_is_too_much(self) -> None:
-        self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MOST, b"a")
+        self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MAX_SIZE, b"a")
         self.assertIn("more than", str(self.failureResultOf(self.asked, Unanswered).value))
         self.assertTrue(self.end.ended or self.end.was_reset)
 
     def test_time_that_runs_out_in_the_middle_ends_the_connection(self) -> None:
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
-        self.network.run(PATIENCE + 1)
+        self.network.run(TIMEOUT + 1)
         self.assertIn("no answer within", str(self.failureResultOf(self.asked, Unanswered).value))
         self.assertTrue(self.end.ended or self.end.was_reset)
         self.assertEqual(self.network.getDelayedCalls(), [])

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
-from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
 from smartproxy.tls.server_contexts import ServerContextCache
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
@@ -105,7 +105,7 @@ class HandshakeTests(SynchronousTestCase):
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
         self.in_force.store.renew({self.plan: renewed.plan()})
         self.assertFalse(self.seen())
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         der = OURS.answer(renewed)
         self.asked.answer(der)
         self.assertEqual(self.seen(), der)

@@ -8,7 +8,14 @@ from cryptography.x509 import ocsp
 
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.ocsp.stapling import AT_ONCE, EVERY, JITTER, LATEST, NEW, SOONEST
+from smartproxy.tls.ocsp.stapling import (
+    JITTER,
+    MAX_CONCURRENT,
+    MAX_NEW,
+    MAX_REFRESH,
+    MIN_REFRESH,
+    SWEEP_INTERVAL,
+)
 from tests.tls.made import DAY, Leaf
 from tests.tls.responders import HOUR, REVOKED, URL
 from tests.tls.stapling_case import CA, DOWN, EPOCH, LEAF, OTHER, OURS, StaplingCase
@@ -24,16 +31,16 @@ class AskingTests(StaplingCase):
         self.assertEqual(url, URL)
         serial = ocsp.load_der_ocsp_request(question).serial_number
         self.assertEqual(serial, LEAF.certificate.serial_number)
-        self.assertEqual((self.staple(), self.shown().status), (b"", "none"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "none"))
         der = OURS.answer(LEAF)
         self.asked.answer(der)
         self.assertEqual(self.staple(), der)
-        self.assertEqual(self.shown(), ShownStaple("good", EPOCH + 7 * 3600.0))
+        self.assertEqual(self.status(), ShownStaple("good", EPOCH + 7 * 3600.0))
         self.assertEqual((self.results(), self.lines), ({"good": 1}, []))
 
     def test_while_one_question_is_under_way_there_is_no_second(self) -> None:
         self.begin()
-        self.clock.pump([EVERY] * 5)
+        self.clock.pump([SWEEP_INTERVAL] * 5)
         self.assertEqual(len(self.asked.questions), 1)
 
     def test_what_has_no_responder_or_no_issuer_is_never_asked_about(self) -> None:
@@ -42,30 +49,30 @@ class AskingTests(StaplingCase):
         self.assertEqual(self.asked.questions, [])
         for leaf, why in ((plain, "names no responder"), (alone, "issuer is not in the file")):
             self.assertIsNone(self.stapling.source(Certificate(leaf.plan())))
-            self.assertEqual(self.shown(leaf).status, "none")
-            self.assertIn(why, self.shown(leaf).detail)
+            self.assertEqual(self.status(leaf).status, "none")
+            self.assertIn(why, self.status(leaf).detail)
 
     def test_nothing_is_asked_where_the_configuration_wants_none(self) -> None:
         self.begin(ocsp_stapling=False)
         self.assertEqual(self.asked.questions, [])
-        [shown] = self.store.statuses(self.stapling.shown)
+        [shown] = self.store.statuses(self.stapling.status)
         self.assertEqual(shown.ocsp, ShownStaple("none", None, "tls.ocspStapling is false"))
 
     def test_a_responder_is_asked_little_at_a_time(self) -> None:
-        leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(AT_ONCE + 2)]
+        leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(MAX_CONCURRENT + 2)]
         elsewhere = CA.leaf("elsewhere.example", ocsp="http://other.example/")
         self.begin(*leaves, elsewhere)
         urls = [url for url, _ in self.asked.questions]
-        self.assertEqual((urls.count(URL), len(urls)), (AT_ONCE, AT_ONCE + 1))
+        self.assertEqual((urls.count(URL), len(urls)), (MAX_CONCURRENT, MAX_CONCURRENT + 1))
         self.asked.answer(DOWN, urls.index(URL))
-        self.clock.advance(EVERY)
-        self.assertEqual(len(self.asked.questions), AT_ONCE + 2)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), MAX_CONCURRENT + 2)
 
     def test_very_many_certificates_are_taken_note_of_in_slices(self) -> None:
-        self.begin(*(CA.leaf(f"{number}.example", ocsp=f"{URL}{number}") for number in range(NEW + 1)))
-        self.assertEqual(len(self.asked.questions), NEW)
-        self.clock.advance(EVERY)
-        self.assertEqual(len(self.asked.questions), NEW + 1)
+        self.begin(*(CA.leaf(f"{number}.example", ocsp=f"{URL}{number}") for number in range(MAX_NEW + 1)))
+        self.assertEqual(len(self.asked.questions), MAX_NEW)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), MAX_NEW + 1)
 
     def test_stopped_it_gives_up_what_it_asks_and_leaves_nothing_behind(self) -> None:
         self.begin()
@@ -95,7 +102,10 @@ class RenewalTests(StaplingCase):
 
     def test_no_less_than_a_minute_and_no_more_than_a_day(self) -> None:
         # Half of a minute and a half is less than a minute; half of 90 days is more than a day.
-        for end, wait, step in ((HOUR / 40, SOONEST, EVERY), (90 * DAY, LATEST, SOONEST)):
+        for end, wait, step in (
+            (HOUR / 40, MIN_REFRESH, SWEEP_INTERVAL),
+            (90 * DAY, MAX_REFRESH, MIN_REFRESH),
+        ):
             self.asked.at_once = OURS.answer(LEAF, end=end)
             self.begin()
             self.asked.at_once = None
@@ -108,17 +118,17 @@ class RenewalTests(StaplingCase):
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.asked.at_once = DOWN
         self.clock.pump([60.0] * 59)
-        self.assertEqual(self.shown().status, "good")
-        self.assertEqual(self.shown().detail, f"{URL}: connection refused")
+        self.assertEqual(self.status().status, "good")
+        self.assertEqual(self.status().detail, f"{URL}: connection refused")
         self.assertTrue(self.staple())
         self.clock.advance(60.0)
-        self.assertEqual((self.staple(), self.shown().status), (b"", "failed"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "failed"))
         self.clock.pump([60.0] * 600)
         self.assertEqual(
             self.lines,
             [
-                ("warn", f"OCSP responder {URL} gives no answer: connection refused"),
-                ("warn", f"nothing is stapled to a.example any more: {URL}: connection refused"),
+                ("warn", f"OCSP responder {URL} did not answer: connection refused"),
+                ("warn", f"OCSP response for a.example dropped: {URL}: connection refused"),
             ],
         )
         self.asked.at_once = OURS.answer(LEAF, end=90 * DAY)
@@ -127,7 +137,7 @@ class RenewalTests(StaplingCase):
             self.lines[2:],
             [
                 ("info", f"OCSP responder {URL} answers again"),
-                ("info", "OCSP response for a.example: in order again"),
+                ("info", "OCSP response for a.example is valid again"),
             ],
         )
         self.asks_after(3600.0)
@@ -138,7 +148,7 @@ class RenewalTests(StaplingCase):
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.slept = 3600.0
         self.assertEqual(self.staple(), b"")
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), 2)
 
     def test_an_older_answer_does_not_replace_a_newer_one(self) -> None:
@@ -146,7 +156,7 @@ class RenewalTests(StaplingCase):
         self.asked.answer(OURS.answer(LEAF, REVOKED, start=-HOUR))
         self.asks_after()
         self.asked.answer(OURS.answer(LEAF, start=-2 * HOUR, end=24 * HOUR))
-        self.assertEqual((self.staple(), self.shown().status), (b"", "revoked"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "revoked"))
 
 
 class ReplacedTests(StaplingCase):
@@ -163,7 +173,7 @@ class ReplacedTests(StaplingCase):
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
         self.renew(renewed)
         self.assertEqual(self.staple(renewed), b"")
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), 2)
         der = OURS.answer(renewed)
         self.asked.answer(der)
@@ -173,7 +183,7 @@ class ReplacedTests(StaplingCase):
         self.begin()
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
         self.renew(renewed)
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual((self.asked.cancelled, len(self.asked.waiting)), (1, 1))
         self.assertEqual((self.results(), self.lines), ({}, []))
 

@@ -18,8 +18,8 @@ from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
 from smartproxy.tls.certificate_files import CertificateFiles
 from smartproxy.tls.directory import read_directory
-from smartproxy.tls.inotify import Notices
-from smartproxy.tls.watcher import EVERY, REST, CertificateWatch
+from smartproxy.tls.inotify import DirectoryNotifications
+from smartproxy.tls.watcher import POLL_INTERVAL, SETTLE_TIME, CertificateWatch
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf, key, key_pem
 
@@ -65,9 +65,9 @@ class WatchCase(SynchronousTestCase):
 
     def rest(self) -> None:
         """A look, and all the rest that a change needs."""
-        self.clock.advance(EVERY)
-        self.clock.advance(REST)
-        self.clock.advance(REST)
+        self.clock.advance(POLL_INTERVAL)
+        self.clock.advance(SETTLE_TIME)
+        self.clock.advance(SETTLE_TIME)
 
     def reloads(self) -> tuple[int, int]:
         counted = self.counters.certificate_reloads
@@ -91,20 +91,20 @@ class PairTests(WatchCase):
 
     def test_a_new_pair_is_shown_when_it_has_come_to_rest(self) -> None:
         self.pair(NEW)
-        self.clock.advance(EVERY)
+        self.clock.advance(POLL_INTERVAL)
         self.assertEqual(self.shown(), OLD.certificate)
-        self.clock.advance(REST)
+        self.clock.advance(SETTLE_TIME)
         self.assertEqual(self.shown(), NEW.certificate)
         self.assertEqual(self.reloads(), (1, 0))
         self.assertEqual(len(self.lines), 1)
 
     def test_between_certificate_and_key_nothing_is_taken_and_nothing_is_said(self) -> None:
         self.write("a.pem", NEW.pem)
-        self.clock.advance(EVERY)
+        self.clock.advance(POLL_INTERVAL)
         self.write("a.key", NEW.key_pem)
-        self.clock.advance(REST)
+        self.clock.advance(SETTLE_TIME)
         self.assertEqual(self.shown(), OLD.certificate)
-        self.clock.advance(REST)
+        self.clock.advance(SETTLE_TIME)
         self.assertEqual(self.shown(), NEW.certificate)
         self.assertEqual(self.reloads(), (1, 0))
 
@@ -117,7 +117,7 @@ class PairTests(WatchCase):
         self.assertEqual(self.shown(), OLD.certificate)
         self.assertEqual(self.reloads(), (0, 2))
         [line] = self.lines
-        self.assertIn("does not fit the certificate", line)
+        self.assertIn("does not match the certificate", line)
         self.pair(NEW)
         self.rest()
         self.assertEqual(self.shown(), NEW.certificate)
@@ -169,7 +169,7 @@ class PairTests(WatchCase):
 
     def test_it_leaves_nothing_behind(self) -> None:
         self.pair(NEW)
-        self.clock.advance(EVERY)
+        self.clock.advance(POLL_INTERVAL)
         self.watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -220,7 +220,7 @@ class NoticeTests(TestCase):
         made = TemporaryDirectory()
         self.addCleanup(made.cleanup)
         told: Deferred[None] = Deferred()
-        notices = Notices(reactor, lambda: None if told.called else told.callback(None))
+        notices = DirectoryNotifications(reactor, lambda: None if told.called else told.callback(None))
         self.addCleanup(notices.stop)
         notices.watch({made.name})
         (Path(made.name) / "a.pem").write_bytes(b"x")
@@ -229,7 +229,7 @@ class NoticeTests(TestCase):
     def test_a_directory_that_is_not_there_does_no_harm(self) -> None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
 
-        notices = Notices(reactor, self.fail)
+        notices = DirectoryNotifications(reactor, self.fail)
         notices.watch({"/no/such/directory"})
         notices.stop()
 
