@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class _DecryptedSide(Side):
-    """The plaintext side of a client's connection. It shares the record of the encrypted side."""
+    """The plaintext side of a client's connection. Its end, before a relay takes over, is that of the encrypted side."""
 
     def __init__(self, encrypted: Side) -> None:
         self._encrypted = encrypted
