@@ -18,7 +18,7 @@ class ReloadTests(TlsTestCase):
         """A route that has nothing to do with the others."""
         return self.route("another", match={"ports": 444, **match}, tls={"mode": "passthrough"})
 
-    def test_handshakes_begun_before_a_reload_count_against_the_limit(self):
+    def test_handshakes_begun_before_a_reload_count_to_the_limit(self):
         """A reload in a flood must not let the same number in again."""
         self.start(self.route(), tlsHandshakeTimeout="2s", tls={"maxHandshakes": 2})
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""A stapling that a test asks and answers for: its clock, its responder, its luck, and what it says."""
+"""A Stapling for tests, with its clock, responder, random numbers and log lines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DOWN = Unanswered("connection refused")
 
 
 class StaplingCase(SynchronousTestCase):
-    """One certificate that has a responder, unless a test says otherwise; chance is 0."""
+    """One certificate with a responder unless a test gives others; random numbers are 0."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -72,7 +72,7 @@ class StaplingCase(SynchronousTestCase):
         return self.stapling.status(Certificate(leaf.plan()))
 
     def asks_after(self, step: float = SWEEP_INTERVAL) -> float:
-        """Seconds until it asks again, in steps of so many."""
+        """Seconds until the next request, in steps of ``step``."""
         before, began = len(self.asked.questions), self.clock.seconds()
         while len(self.asked.questions) == before:
             self.clock.advance(step)

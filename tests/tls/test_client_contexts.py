@@ -1,4 +1,4 @@
-"""TLS towards a target: whom we believe it is, and what we ask for."""
+"""TLS to a target: the check of its identity, what is offered to it, and which sessions are kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TargetTests(SynchronousTestCase):
     def connect(
         self, host: str = "a.example", leaf: Leaf = TARGET, to: Any = None, **options: Any
     ) -> SSL.Connection:
-        """Our end, when hands were shaken and the target verified."""
+        """The connection, after its handshake and the check of the target's name."""
         name = Certificate(leaf.plan()).names[0]
         servers = talk.contexts(talk.proxy(certificates=(leaf.plan(),), default=name))
         tls = OriginationPlan(**{"ca": CA.pem, **options})
@@ -42,52 +42,52 @@ class TargetTests(SynchronousTestCase):
         self.clients.verify(connecting, tls, host)
         return connecting
 
-    def test_who_it_should_be(self) -> None:
+    def test_target_with_its_own_name_is_accepted(self) -> None:
         self.assertEqual(self.connect().get_servername(), b"a.example")
 
-    def test_an_address_is_verified_and_not_sent_as_a_name(self) -> None:
+    def test_address_is_verified_and_not_sent_as_server_name(self) -> None:
         self.assertIsNone(self.connect("192.0.2.1").get_servername())
         why = self.assertRaises(HandshakeFailed, self.connect, "192.0.2.2")
         self.assertEqual(why.detail, "certificate of the target: is not for 192.0.2.2")
 
-    def test_the_name_of_another_is_refused(self) -> None:
+    def test_certificate_for_another_name_is_refused(self) -> None:
         made = CA.leaf("b.example")
         why = self.assertRaises(HandshakeFailed, self.connect, leaf=made)
         self.assertEqual(why.detail, "certificate of the target: is not for a.example")
 
-    def test_a_certificate_without_names_is_refused(self) -> None:
+    def test_certificate_without_subject_alt_name_is_refused(self) -> None:
         self.assertRaises(HandshakeFailed, self.connect, leaf=CA.leaf(common_name="a.example"))
 
-    def test_server_name_is_asked_for_and_verified_in_place_of_the_host(self) -> None:
+    def test_server_name_is_sent_and_verified_instead_of_the_host(self) -> None:
         self.assertEqual(self.connect("10.0.0.1", server_name="a.example").get_servername(), b"a.example")
 
-    def test_a_name_in_unicode_is_asked_for_as_it_is_on_the_wire(self) -> None:
+    def test_unicode_name_is_sent_and_verified_as_a_labels(self) -> None:
         made = CA.leaf("xn--bcher-kva.example")
         self.assertEqual(
             self.connect("b\u00fccher.example.", leaf=made).get_servername(), b"xn--bcher-kva.example"
         )
 
-    def test_who_is_vouched_for_by_a_stranger_is_refused_with_the_reason(self) -> None:
+    def test_certificate_that_does_not_verify_fails_with_the_reason(self) -> None:
         why = self.assertRaises(TlsFailed, self.connect, leaf=STRANGER.leaf("a.example"))
         self.assertEqual(str(why), "certificate of the target: its issuer is unknown")
         why = self.assertRaises(TlsFailed, self.connect, leaf=CA.leaf("a.example", start=-9 * DAY, end=-DAY))
         self.assertEqual(str(why), "certificate of the target: it has expired")
 
-    def test_without_verification_anyone_will_do(self) -> None:
+    def test_any_certificate_is_accepted_without_verification(self) -> None:
         self.connect("other.test", leaf=STRANGER.leaf("a.example"), verify=False,
                      server_name="a.example")  # fmt: skip
 
-    def test_the_systems_store_does_not_know_our_authority(self) -> None:
+    def test_private_authority_is_not_in_the_system_store(self) -> None:
         self.assertRaises(TlsFailed, self.connect, ca=None)
 
-    def test_alpn_and_version_are_asked_for(self) -> None:
+    def test_alpn_and_minimum_version_are_negotiated(self) -> None:
         to = talk.route(alpn=("http/1.1",))
         self.assertEqual(
             self.connect(to=to, alpn=("h2", "http/1.1")).get_alpn_proto_negotiated(), b"http/1.1"
         )
         self.assertEqual(self.connect(min_version="1.3").get_protocol_version_name(), "TLSv1.3")
 
-    def test_our_own_certificate_is_shown(self) -> None:
+    def test_own_certificate_is_sent_to_a_target_that_asks(self) -> None:
         to = talk.route(TARGET.plan(), client_auth=ClientAuthPlan(required=True, ca=CA.pem))
         ours = CA.leaf("proxy", client=True)
         tls = OriginationPlan(ca=CA.pem, certificate=ours.plan())
@@ -99,14 +99,14 @@ class TargetTests(SynchronousTestCase):
 class SessionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clients = ClientContexts()
-        self.to = talk.route(CA.leaf("*.hosts.example").plan())
-        self.servers = talk.contexts(talk.proxy(self.to))
+        self.route = talk.route(CA.leaf("*.hosts.example").plan())
+        self.servers = talk.contexts(talk.proxy(self.route))
 
     def connect(self, name: str, tls: OriginationPlan = PLAIN) -> bool:
         """Whether a connection that is kept afterwards has resumed a session."""
         host = f"{name}.hosts.example"
         connecting = self.clients.connection(tls, host)
-        talk.connected(self.servers, self.to, connecting)
+        talk.connected(self.servers, self.route, connecting)
         self.clients.verify(connecting, tls, host)
         self.clients.keep(connecting, tls, host)
         return talk.resumed(connecting)

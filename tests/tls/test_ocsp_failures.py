@@ -1,4 +1,4 @@
-"""Responders that fail, and certificates that are revoked: what is shown then, what is said, and when it is tried again."""
+"""Failing responders and revoked certificates: what is stapled and logged then, and when requests are retried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.tls.stapling_case import CA, DOWN, LEAF, OTHER, OURS, StaplingCase
 
 
 class FailureTests(StaplingCase):
-    def test_intervals_double_up_to_an_hour(self) -> None:
+    def test_retry_intervals_double_up_to_an_hour(self) -> None:
         self.luck = 1.0
         self.asked.at_once = DOWN
         self.begin()
@@ -18,12 +18,12 @@ class FailureTests(StaplingCase):
         self.assertEqual(waits[-2:], [MAX_RETRY, MAX_RETRY])
         self.assertEqual(self.results(), {"unanswered": 11})
 
-    def test_half_of_an_interval_is_chance(self) -> None:
+    def test_half_of_a_retry_interval_is_random(self) -> None:
         self.asked.at_once = DOWN
         self.begin()
         self.assertEqual(self.asks_after(), FIRST_RETRY / 2)
 
-    def test_after_an_answer_it_begins_again_with_the_first(self) -> None:
+    def test_first_interval_applies_again_after_a_response(self) -> None:
         self.luck = 1.0
         self.asked.at_once = DOWN
         self.begin()
@@ -35,7 +35,7 @@ class FailureTests(StaplingCase):
         self.asks_after()
         self.assertEqual(self.asks_after(), FIRST_RETRY)
 
-    def test_a_responder_that_is_down_is_told_of_once_for_all_its_certificates(self) -> None:
+    def test_responder_that_is_down_is_logged_once(self) -> None:
         leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(9)]
         self.asked.at_once = DOWN
         self.begin(*leaves)
@@ -48,7 +48,7 @@ class FailureTests(StaplingCase):
         self.assertEqual(self.lines.count(("info", f"OCSP responder {URL} answers again")), 1)
         self.assertEqual([line for _, line in self.lines if "did not answer" in line], [self.lines[0][1]])
 
-    def test_a_response_that_is_not_to_be_used_is_told_once_and_when_it_is_over(self) -> None:
+    def test_unusable_response_is_logged_once_and_so_is_its_end(self) -> None:
         wrong = OURS.answer(OTHER)
         self.asked.at_once = wrong
         self.begin()
@@ -72,8 +72,8 @@ class FailureTests(StaplingCase):
         self.asks_after(60.0)
         self.assertEqual(self.lines[2:], self.lines[:1])
 
-    def test_a_failure_leaves_the_good_one_that_is_there(self) -> None:
-        """Whatever it is: none, garbage, one that has expired, or a responder that has forgotten."""
+    def test_failure_keeps_the_good_response(self) -> None:
+        """Whether there is no response, or garbage, an expired one or the status *unknown*."""
         for answer in (DOWN, b"garbage", OURS.answer(LEAF, end=-HOUR / 2), OURS.answer(LEAF, UNKNOWN)):
             self.begin()
             good = OURS.answer(LEAF)
@@ -85,7 +85,7 @@ class FailureTests(StaplingCase):
             self.stapling.stop()
             self.setUp()
 
-    def test_unknown_is_a_failure(self) -> None:
+    def test_status_unknown_is_a_failure(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, UNKNOWN))
         self.assertEqual((self.staple(), self.status().status), (b"", "failed"))
@@ -94,7 +94,7 @@ class FailureTests(StaplingCase):
 
 
 class RevokedTests(StaplingCase):
-    def test_it_is_told_loudly_and_once_and_the_good_one_is_dropped(self) -> None:
+    def test_revocation_is_logged_once_and_replaces_the_response(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF))
         self.asks_after()
@@ -108,15 +108,15 @@ class RevokedTests(StaplingCase):
         self.assertIn("CERTIFICATE a.example IS REVOKED, replace it: revoked on", line)
         self.assertEqual(self.results(), {"good": 1, "revoked": 2})
 
-    def test_it_stays_revoked_while_nobody_says_otherwise(self) -> None:
+    def test_status_stays_revoked_after_the_response_expired(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, REVOKED, end=HOUR))
         self.asked.at_once = DOWN
         self.clock.pump([600.0] * 12)
         self.assertEqual(self.status().status, "revoked")
 
-    def test_a_hold_can_be_lifted(self) -> None:
-        """CertificateHold is the one revocation that is not for ever (RFC 5280, 5.3.1)."""
+    def test_good_response_ends_a_revocation(self) -> None:
+        """certificateHold is the only revocation that can be lifted (RFC 5280, 5.3.1)."""
         self.begin()
         self.asked.answer(OURS.answer(LEAF, REVOKED))
         self.asks_after()

@@ -1,4 +1,4 @@
-"""When responders are asked, what is kept of their answers and for how long."""
+"""When OCSP requests are sent, and which responses are kept for how long."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import CertificatePlan
 
 
-class AskingTests(StaplingCase):
-    def test_it_asks_at_once_and_staples_the_answer_byte_for_byte(self) -> None:
+class RequestTests(StaplingCase):
+    def test_response_is_requested_at_start_and_stapled_as_it_is(self) -> None:
         self.begin()
         [(url, question)] = self.asked.questions
         self.assertEqual(url, URL)
@@ -38,12 +38,12 @@ class AskingTests(StaplingCase):
         self.assertEqual(self.status(), ShownStaple("good", EPOCH + 7 * 3600.0))
         self.assertEqual((self.results(), self.lines), ({"good": 1}, []))
 
-    def test_while_one_question_is_under_way_there_is_no_second(self) -> None:
+    def test_no_second_request_while_one_is_under_way(self) -> None:
         self.begin()
         self.clock.pump([SWEEP_INTERVAL] * 5)
         self.assertEqual(len(self.asked.questions), 1)
 
-    def test_what_has_no_responder_or_no_issuer_is_never_asked_about(self) -> None:
+    def test_no_request_without_a_responder_or_the_issuer(self) -> None:
         plain, alone = CA.leaf("a.example"), Leaf(LEAF.certificate, LEAF.key)
         self.begin(plain, alone)
         self.assertEqual(self.asked.questions, [])
@@ -52,13 +52,13 @@ class AskingTests(StaplingCase):
             self.assertEqual(self.status(leaf).status, "none")
             self.assertIn(why, self.status(leaf).detail)
 
-    def test_nothing_is_asked_where_the_configuration_wants_none(self) -> None:
+    def test_no_request_if_stapling_is_disabled(self) -> None:
         self.begin(ocsp_stapling=False)
         self.assertEqual(self.asked.questions, [])
         [shown] = self.store.statuses(self.stapling.status)
         self.assertEqual(shown.ocsp, ShownStaple("none", None, "tls.ocspStapling is false"))
 
-    def test_a_responder_is_asked_little_at_a_time(self) -> None:
+    def test_concurrent_requests_to_one_responder_are_limited(self) -> None:
         leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(MAX_CONCURRENT + 2)]
         elsewhere = CA.leaf("elsewhere.example", ocsp="http://other.example/")
         self.begin(*leaves, elsewhere)
@@ -68,13 +68,13 @@ class AskingTests(StaplingCase):
         self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), MAX_CONCURRENT + 2)
 
-    def test_very_many_certificates_are_taken_note_of_in_slices(self) -> None:
+    def test_many_new_certificates_are_noted_in_several_sweeps(self) -> None:
         self.begin(*(CA.leaf(f"{number}.example", ocsp=f"{URL}{number}") for number in range(MAX_NEW + 1)))
         self.assertEqual(len(self.asked.questions), MAX_NEW)
         self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), MAX_NEW + 1)
 
-    def test_stopped_it_gives_up_what_it_asks_and_leaves_nothing_behind(self) -> None:
+    def test_stop_cancels_requests_and_leaves_no_delayed_call(self) -> None:
         self.begin()
         self.stapling.stop()
         self.assertEqual((self.asked.cancelled, self.clock.getDelayedCalls()), (1, []))
@@ -83,8 +83,8 @@ class AskingTests(StaplingCase):
         self.assertEqual(len(self.asked.questions), 2)
 
 
-class RenewalTests(StaplingCase):
-    def test_at_half_of_what_is_left(self) -> None:
+class RefreshTests(StaplingCase):
+    def test_response_is_refreshed_after_half_of_its_validity(self) -> None:
         self.begin()
         first, second = OURS.answer(LEAF, end=8 * HOUR), OURS.answer(LEAF, start=4 * HOUR, end=16 * HOUR)
         self.asked.answer(first)
@@ -94,13 +94,13 @@ class RenewalTests(StaplingCase):
         self.assertEqual(self.staple(), second)
         self.assertEqual(self.asks_after(), 6 * 3600)
 
-    def test_chance_makes_it_earlier_and_never_later(self) -> None:
+    def test_jitter_makes_a_refresh_earlier_and_never_later(self) -> None:
         self.luck = 1.0
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=10 * HOUR))
         self.assertEqual(self.asks_after(), 5 * 3600 * (1 - JITTER))
 
-    def test_no_less_than_a_minute_and_no_more_than_a_day(self) -> None:
+    def test_refresh_interval_is_at_least_a_minute_at_most_a_day(self) -> None:
         # Half of a minute and a half is less than a minute; half of 90 days is more than a day.
         for end, wait, step in (
             (HOUR / 40, MIN_REFRESH, SWEEP_INTERVAL),
@@ -113,7 +113,7 @@ class RenewalTests(StaplingCase):
             self.stapling.stop()
             self.setUp()
 
-    def test_one_that_has_ended_is_not_stapled_any_more_and_that_is_told_once(self) -> None:
+    def test_expired_response_is_dropped_and_that_is_logged_once(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.asked.at_once = DOWN
@@ -143,7 +143,7 @@ class RenewalTests(StaplingCase):
         self.asks_after(3600.0)
         self.assertEqual(len(self.lines), 4)
 
-    def test_a_machine_that_has_slept_shows_nothing_that_has_ended_and_asks_at_once(self) -> None:
+    def test_after_a_suspend_an_expired_response_is_not_stapled(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.slept = 3600.0
@@ -151,7 +151,7 @@ class RenewalTests(StaplingCase):
         self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), 2)
 
-    def test_an_older_answer_does_not_replace_a_newer_one(self) -> None:
+    def test_older_response_does_not_replace_a_newer_one(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, REVOKED, start=-HOUR))
         self.asks_after()
@@ -160,14 +160,14 @@ class RenewalTests(StaplingCase):
 
 
 class ReplacedTests(StaplingCase):
-    """Certificates that are renewed on disk, that come and that go."""
+    """Certificates that are renewed on disk, added and removed."""
 
     def renew(self, leaf: Leaf) -> CertificatePlan:
         plan = leaf.plan("0.pem")
         self.store.renew({self.plans[0]: plan})
         return plan
 
-    def test_a_renewed_one_never_has_the_response_of_the_one_before(self) -> None:
+    def test_renewed_certificate_does_not_get_the_former_response(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
@@ -179,7 +179,7 @@ class ReplacedTests(StaplingCase):
         self.asked.answer(der)
         self.assertEqual(self.staple(renewed), der)
 
-    def test_an_answer_that_comes_too_late_for_a_certificate_is_not_waited_for(self) -> None:
+    def test_request_for_a_replaced_certificate_is_cancelled(self) -> None:
         self.begin()
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
         self.renew(renewed)
@@ -187,7 +187,7 @@ class ReplacedTests(StaplingCase):
         self.assertEqual((self.asked.cancelled, len(self.asked.waiting)), (1, 1))
         self.assertEqual((self.results(), self.lines), ({}, []))
 
-    def test_after_a_reload_what_is_still_shown_keeps_its_response(self) -> None:
+    def test_response_is_kept_over_a_reload(self) -> None:
         self.begin(LEAF)
         der = OURS.answer(LEAF)
         self.asked.answer(der)
@@ -197,13 +197,13 @@ class ReplacedTests(StaplingCase):
         serial = ocsp.load_der_ocsp_request(question).serial_number
         self.assertEqual(serial, OTHER.certificate.serial_number)
 
-    def test_what_is_shown_no_more_is_forgotten(self) -> None:
+    def test_response_of_a_removed_certificate_is_dropped(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF))
         self.follow(OTHER)
         self.assertEqual(self.staple(), b"")
 
-    def test_switched_off_by_a_reload_it_staples_nothing_on_a_context_that_was_made_before(self) -> None:
+    def test_context_staples_nothing_after_stapling_is_disabled(self) -> None:
         self.begin()
         source = self.stapling.source(Certificate(LEAF.plan()))
         assert source is not None

@@ -211,7 +211,7 @@ class RetentionTests(SynchronousTestCase):
         del accepted
         self.assertTrue(self.freed(former))
 
-    def test_context_made_for_a_former_configuration_is_freed_in_turn(self) -> None:
+    def test_context_made_for_a_former_configuration_is_freed_too(self) -> None:
         """A connection accepted before a reload may send its ClientHello after it."""
         former = self.in_force.contexts
         self.in_force.reload(talk.proxy(self.kept))

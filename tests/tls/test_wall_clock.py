@@ -1,4 +1,4 @@
-"""F39: the wall clock jumps an hour, either way, and no handshake times out for it."""
+"""Deadlines of handshakes while the wall clock jumps by an hour, in either direction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HandshakeTests(SynchronousTestCase):
         self.reactor = WallReactor()
 
     def begin(self) -> None:
-        """A client has sent its hello, and got its answer."""
+        """Start a handshake: the client has sent its ClientHello and received the answer."""
         deadlines = Deadlines(clock_of(self.reactor))
         deadlines.start()
         self.addCleanup(deadlines.stop)
@@ -52,7 +52,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertNoResult(self.handshake)
 
     def step(self) -> None:
-        """The client's turn."""
+        """Let the client process what it has received, and answer."""
         if came := self.sent.value():
             self.sent.clear()
             self.client.bio_write(came)
@@ -71,7 +71,7 @@ class HandshakeTests(SynchronousTestCase):
         self.wall += hours * HOUR
         self.pass_time(0.2)
 
-    def assert_goes_on(self, jumps: Callable[[], None]) -> None:
+    def assert_completes(self, jumps: Callable[[], None]) -> None:
         self.begin()
         self.pass_time(TIMEOUT - 2)
         jumps()
@@ -79,7 +79,7 @@ class HandshakeTests(SynchronousTestCase):
         self.step()
         self.successResultOf(self.handshake)
 
-    def assert_ends_in_time(self, jumps: Callable[[], None]) -> None:
+    def assert_times_out_on_time(self, jumps: Callable[[], None]) -> None:
         self.begin()
         jumps()
         self.pass_time(TIMEOUT - 1)
@@ -88,12 +88,12 @@ class HandshakeTests(SynchronousTestCase):
         why = self.failureResultOf(self.handshake, HandshakeFailed).value
         self.assertEqual(why.detail, "the handshake took too long")
 
-    def test_forward(self) -> None:
-        self.assert_goes_on(lambda: self.jump(1))
-        self.assert_ends_in_time(lambda: self.jump(1))
+    def test_jump_forward_changes_no_deadline(self) -> None:
+        self.assert_completes(lambda: self.jump(1))
+        self.assert_times_out_on_time(lambda: self.jump(1))
 
-    def test_back_where_the_process_is_ours(self) -> None:
-        """A reactor that has been moved to the monotonic clock wakes up as if nothing had happened."""
+    def test_jump_back_changes_no_deadline_on_an_adopted_reactor(self) -> None:
+        """twistd's reactor is moved to the monotonic clock, and so is not affected."""
         adopt(self.reactor)
-        self.assert_goes_on(lambda: self.jump(-1))
-        self.assert_ends_in_time(lambda: self.jump(-1))
+        self.assert_completes(lambda: self.jump(-1))
+        self.assert_times_out_on_time(lambda: self.jump(-1))
