@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two sweeps.
 SWEEP_INTERVAL: Final = 1.0
-#: New certificates in one sweep. Each takes 0.2 ms, so that thousands at once would stop the event loop.
+#: New certificates in one sweep. Each takes 0.2 ms, so thousands at once would block the event loop.
 MAX_NEW: Final = 50
 #: Concurrent requests to one responder.
 MAX_CONCURRENT: Final = 4
@@ -152,6 +152,7 @@ class Stapling:
                 self._send(one, one.request)
 
     def _update_states(self) -> None:
+        # Compared on each sweep instead of on changes of the store, which spreads new certificates over sweeps.
         shown = self._store.certificates if self._enabled else ()
         new: list[Certificate] = []
         kept = {}
@@ -225,6 +226,7 @@ class Stapling:
 
     def _failed(self, one: Stapled, result: str, why: str) -> None:
         self._counters.ocsp_responses[result] += 1
+        # 2 ** 10 exceeds MAX_RETRY already; the bound keeps the power small after years of failures.
         longest = min(FIRST_RETRY * 2 ** min(one.failures, 10), MAX_RETRY)
         one.failures += 1
         one.problem = why
@@ -240,10 +242,9 @@ class Stapling:
             _log_revocation(one.name, response)
         elif has_failed:
             log.info("OCSP response for {name} is valid again", name=one.name)
-        half = (response.until - self._wall()) / 2
-        one.due = self._clock.seconds() + min(max(half, MIN_REFRESH), MAX_REFRESH) * (
-            1 - JITTER * self._chance()
-        )
+        # Half of the validity is left for retries, should the responder fail when the refresh is due.
+        wait = min(max((response.until - self._wall()) / 2, MIN_REFRESH), MAX_REFRESH)
+        one.due = self._clock.seconds() + wait * (1 - JITTER * self._chance())
 
 
 def _log_revocation(name: str, response: OcspResponse) -> None:
