@@ -32,7 +32,6 @@ from smartproxy.model.record import ClosedConnection, ConnectionRecord
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import entry
 from smartproxy.settings.checks.availability import LATER
-from smartproxy.tls.contexts import ServerContexts
 from tests.documented import write_files
 from tests.tls import talk
 
@@ -248,7 +247,7 @@ class EmbeddingPageTests(SynchronousTestCase):
             settings.stand_in(Path(directory))
             (route,) = settings.compile().routes
         assert route.tls is not None
-        contexts = ServerContexts(ProxyPlan(routes=(route,)))
+        contexts = talk.contexts(ProxyPlan(routes=(route,)))
         chosen = contexts.for_hello(route, talk.hello("red.apps.example"))
         assert isinstance(chosen, Deferred)
         self.assertIsInstance(self.successResultOf(chosen), SSL.Context)

@@ -220,8 +220,7 @@ class SmartProxy(Service):
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
-        contexts = self._configuration.contexts
-        return [] if contexts is None else contexts.shown()
+        return self._runtime.tls.certificates()
 
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""
