@@ -92,6 +92,18 @@ def steps() -> list[str]:
     return [name for name in dict.fromkeys(own) if name not in NO_STEPS]
 
 
+def imports(module: str, name: str = "") -> dict[str, list[int]]:
+    """The modules that import ``module``, or ``name`` from it, each with the columns of these imports."""
+    found: dict[str, list[int]] = {}
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module != module:
+                continue
+            if not name or name in {alias.name for alias in node.names}:
+                found.setdefault(path.relative_to(PACKAGE).as_posix(), []).append(node.col_offset)
+    return found
+
+
 def modules_of_tests() -> Iterator[Path]:
     for path in (ROOT / "tests").rglob("test_*.py"):
         yield path.relative_to(ROOT / "tests")
@@ -149,6 +161,15 @@ class ArchitecturePageTests(SynchronousTestCase):
     def test_steps_are_in_the_order_of_the_calls_in_carry(self) -> None:
         listed = ARCHITECTURE.partition(".. phases-begin")[2].partition(".. phases-end")[0]
         self.assertEqual(re.findall(r"^\d+\. ``([\w.]+)``", listed, re.MULTILINE), steps())
+
+    def test_only_the_channel_uses_the_bindings_beneath_pyopenssl(self) -> None:
+        self.assertEqual(set(imports("OpenSSL._util")), {"tls/channel.py"})
+
+    def test_no_module_imports_the_reactor_at_module_level(self) -> None:
+        """Importing it installs a reactor. The two modules that the page names do so inside of a function."""
+        found = imports("twisted.internet", "reactor")
+        self.assertEqual(set(found), {"proxy/service.py", "tap.py"})
+        self.assertNotIn(0, [column for columns in found.values() for column in columns])
 
     def test_tests_have_one_directory_per_package(self) -> None:
         packages = {name for name in layers() if (PACKAGE / name).is_dir()}
