@@ -154,8 +154,8 @@ class ZombieSweep:
         except Exception:
             log.failure("closing zombie {id} failed", id=record.id)
         if kind == "full":
-            # end() closes the record through the events of its sockets, and a full zombie has missed them. close() does
-            # nothing if end() has closed it after all.
+            # abort() closes the record through the events of its sockets, and a full zombie has missed them. close() does
+            # nothing if abort() has closed it after all.
             self._registry.close(record, CloseReason.ZOMBIE_FULL, self._clock.seconds())
 
     def _log(self, found: dict[ZombieKind, list[ConnectionRecord]]) -> None:
