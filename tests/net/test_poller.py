@@ -239,7 +239,7 @@ class PollerTests(SynchronousTestCase):
     def crowd(self, count):
         """So many whose peer has ended, and then one to whom something has been said."""
         self.patch(poller_module, "_BATCH", 10)
-        self.patch(poller_module, "_ENDS_A_TURN", 4)
+        self.patch(poller_module, "_ENDS_A_BATCH", 4)
         self.told = []
         ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
         ends = [self.pair(owner) for owner in ending]
