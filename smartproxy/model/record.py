@@ -1,9 +1,8 @@
-"""The one thing that changes while bytes flow: a connection's record.
+"""The record of a connection: the only thing that changes while bytes flow.
 
-It is the first layer of the metrics: the totals of all connections are the sums of their records, and
-come from nowhere else. The one call on the byte path is :meth:`ConnectionRecord.moved_in` or
-:meth:`~ConnectionRecord.moved_out`, made when bytes have been handed to the other side, never when they
-were stored; it feeds the meters (throughput, route, client) in the same breath.
+It is the first layer of the metrics: totals are the sums of the records, and have no other source. The only call on the
+byte path is :meth:`ConnectionRecord.moved_in` or :meth:`~ConnectionRecord.moved_out`, made when bytes were handed to the
+other side, never when they were buffered; the same call feeds the meters (throughput, route, client).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Meter:
-    """Bytes that went by since somebody last looked. Monotonic; a reader keeps his own last value."""
+    """Counts bytes. The counters only increase; a reader keeps the last value that it has seen."""
 
     __slots__ = ("received", "sent")
 
@@ -28,13 +27,13 @@ class Meter:
 
 
 class Owner(Protocol):
-    """What holds the sockets of a connection: the client's protocol first, then a relay or what serves it."""
+    """Holds the sockets of a connection: the client's protocol first, then a relay or the code that serves it."""
 
     def abort(self, reason: CloseReason) -> None:
-        """End the connection now, with a reset. The first reason counts."""
+        """End the connection now. The first reason counts."""
 
     def gone(self) -> tuple[bool, bool]:
-        """Whether the client's and the upstream's socket are gone, as the kernel says."""
+        """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
 
 
 class NoOwner:
@@ -44,7 +43,7 @@ class NoOwner:
         """Do nothing."""
 
     def gone(self) -> tuple[bool, bool]:
-        """No socket, so none that is gone."""
+        """Neither: there is no socket."""
         return False, False
 
 
@@ -52,27 +51,27 @@ NO_OWNER = NoOwner()
 
 
 class Watched(Protocol):
-    """What holds a connection's timeouts."""
+    """Holds the timeouts of a connection."""
 
     def half_closed(self) -> None:
-        """One direction has ended."""
+        """Apply the timeout of half-closed connections: a direction has ended."""
 
     def cancel(self) -> None:
-        """The connection has ended."""
+        """Stop: the connection has ended."""
 
 
 class ConnectionRecord:
-    """What is true of one live connection now.
+    """The current state of one live connection.
 
-    :ivar owner: the object that holds the connection's sockets and can end it.
-    :ivar watch: its timeouts, once it is relayed or served.
+    :ivar owner: holds the connection's sockets, and can end it.
+    :ivar watch: holds its timeouts, once it is linked.
     :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
-    :ivar secured: what was agreed on with the client, where its TLS ends here.
-    :ivar tls: whether it carries TLS, as its first bytes or its route say.
-    :ivar stuck_detection: whether it is a zombie when it gets no answer.
-    :ivar identified: whether the client is known; before, ``client`` is the peer.
+    :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
+    :ivar tls: whether it carries TLS, according to its first bytes or its route.
+    :ivar stuck_detection: whether it is closed as stuck when it gets no answer.
+    :ivar identified: whether the client is known; until then ``client`` is the peer.
     :ivar bytes_received: payload from the client, handed to the upstream side.
     :ivar bytes_sent: payload from the upstream side, handed to the client.
     :ivar opened_at: monotonic seconds.
@@ -120,12 +119,12 @@ class ConnectionRecord:
             self.host = detected.request.host
 
     def half_closed(self) -> None:
-        """One of its directions has ended."""
+        """Tell the timeouts that a direction has ended."""
         if self.watch is not None:
             self.watch.half_closed()
 
     def closed(self) -> None:
-        """It has ended. Its owner and its timeouts are released, so that no circle of references is left."""
+        """Release the owner and the timeouts, so that no circle of references is left: the connection has ended."""
         self.state = ConnectionState.CLOSING
         self.owner = NO_OWNER
         if self.watch is not None:
@@ -133,14 +132,14 @@ class ConnectionRecord:
             self.watch = None
 
     def moved_in(self, count: int, now: float) -> None:
-        """``count`` bytes of the client have been handed to the upstream side."""
+        """Count bytes of the client that were handed to the upstream side."""
         self.bytes_received += count
         self.last_activity_at = now
         for meter in self.meters:
             meter.received += count
 
     def moved_out(self, count: int, now: float) -> None:
-        """``count`` bytes of the upstream side have been handed to the client."""
+        """Count bytes of the upstream side that were handed to the client."""
         self.bytes_sent += count
         self.last_activity_at = now
         for meter in self.meters:
@@ -148,7 +147,11 @@ class ConnectionRecord:
 
 
 class ClosedConnection(NamedTuple):
-    """A closed connection: its record, how it ended or why it was refused, and when, in monotonic seconds."""
+    """A closed connection.
+
+    :ivar outcome: how it ended, or why it was refused.
+    :ivar at: when, in monotonic seconds.
+    """
 
     record: ConnectionRecord
     outcome: CloseReason | RejectReason

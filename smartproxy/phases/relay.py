@@ -1,4 +1,4 @@
-"""Linking the two sides: which relay, and off."""
+"""Linking the two sides: choose a relay, and start it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class StartRelay:
-    """Splices where both sides are sockets of the poller's, else relays between transports.
+    """Relays between sockets if both sides have one of the poller's, else between transports.
 
-    :param pool: of pipes; ``None`` where nothing may be spliced.
+    :param poller: ``None`` if there is none on this system.
+    :param pool: of pipes; ``None`` if the configuration turns acceleration off.
     """
 
     def __init__(self, poller: Poller | None, pool: PipePool | None, clock: Callable[[], float]) -> None:
@@ -44,9 +45,9 @@ class StartRelay:
         header: bytes,
         exchanged: tuple[int, int] = (0, 0),
     ) -> Deferred[CloseReason]:
-        """Fires when the connection has ended, with the reason.
+        """Start the relay. The Deferred fires with the reason when the connection has ended.
 
-        :param exchanged: payload that has been handed on before, each way: it counts from now on.
+        :param exchanged: payload bytes that were handed on before the link, each way; they are counted here.
         """
         relay = self._relay(record, client, upstream)
         record.target = target
@@ -62,6 +63,7 @@ class StartRelay:
         if self._poller is None or self._pool is None or not (can_detach(near) and can_detach(far)):
             record.relay = RelayKind.TRANSPORT
             return TransportRelay(client, upstream, record, self._clock)
+        # The relay owns both sockets from here on. The sides keep nothing that could write to them or close them.
         client.detach()
         upstream.detach()
         one, other = channel_of(near), channel_of(far)

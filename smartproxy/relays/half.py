@@ -9,7 +9,10 @@ more to give or the other does not take: back-pressure is that nobody reads.
 
 ``readable``, ``writable`` and ``fin_seen`` are no states. They are what the kernel last reported of the socket, which
 has to be remembered because it is watched edge-triggered (epoll(7)), and they change with the chunks. The states
-change at ends only, and between two ends they cost the byte path a comparison by identity.
+change only when a direction ends. In between they cost the byte path a comparison by identity, and no look-up.
+
+Every call that writes may end the relay, because a failed write resets both sides. So each step that follows one looks
+at the states again; :meth:`SocketRelay.end` leaves both halves CLOSED and empty for that.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
     from smartproxy.net.detach import Detached
 
 # Bound here for the byte path: an attribute of an enum class is looked up by Python code before 3.12 (80 ns).
-_READING, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
-_WRITING, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
+_INPUT_OPEN, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
+_OUTPUT_OPEN, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
 _INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = HalfEvent.INPUT_ENDED, HalfEvent.OUTPUT_ENDED
 
 
@@ -71,8 +74,8 @@ class Half(ABC):
         self.relay = relay
         self.sock = given.sock
         self.count = count
-        self.reading = _READING
-        self.writing = _WRITING
+        self.reading = _INPUT_OPEN
+        self.writing = _OUTPUT_OPEN
         self.readable = given.readable
         self.fin_seen = given.fin_seen
         self.writable = True
@@ -81,9 +84,9 @@ class Half(ABC):
         self.waiting = len(given.unsent)
 
     def change(self, event: HalfEvent) -> None:
-        """Go over into the states that follow on ``event``.
+        """Apply the transitions of ``event`` to both states.
 
-        :raises IllegalTransition: where it is not allowed in one of the two states.
+        :raises IllegalTransition: if one of the two states does not allow it.
         """
         try:
             self.reading, self.writing = READING[self.reading][event], WRITING[self.writing][event]
@@ -93,20 +96,22 @@ class Half(ABC):
     # -- events of the poller ------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
-        """The socket has changed. Each step may end the relay, so each looks whether it has."""
+        """Handle the poller's events of the socket."""
         if self.reading is _INPUT_CLOSED:
+            # After a cut nothing is read. The half that is being cut off still writes; the other only waits.
             if self.writing is _CUTTING:
                 self.writable = True
                 self.cut_off(is_lost=bool(events & BROKEN))
             return
         if events & WRITABLE and not self.writable:
             self.writable = True
-            self.peer.pump()  # it writes what waits for this half first
+            self.peer.pump()  # the peer's input goes here: this flushes what waits, then reads on
         if events & READABLE and self.reading is not _INPUT_CLOSED:
             self.readable = True
             if events & FIN_SEEN:
                 self.fin_seen = True
             self.pump()
+        # Last, because bytes that were received before the reset can still be read.
         if events & BROKEN:
             self.relay.broken(self)
 
@@ -121,22 +126,23 @@ class Half(ABC):
         other = self.peer
         turns = self.TURNS
         while True:
-            # Nothing is read before the peer has taken all that was: that is the back-pressure. Its next
-            # event for writing comes back here.
+            # Back-pressure: nothing is read until the peer has taken all that was read before. Its next event
+            # for writing resumes here.
             if other.waiting and not other.flush():
                 return
-            if self.reading is not _READING and self.reading is not _DRAINING:
+            # Only now, with all of it written, may the end of this input follow.
+            if self.reading is not _INPUT_OPEN and self.reading is not _DRAINING:
                 if self.reading is _INPUT_ENDED:
                     other.finish()
                 return
-            if other.writing is not _WRITING or not (self.readable or self.buffered):
+            if other.writing is not _OUTPUT_OPEN or not (self.readable or self.buffered):
                 return
             if not turns:
                 break
             turns -= 1
             self.move(other)
-        # There is more, but other connections come first. The socket has been reported already, so it has to be
-        # registered anew to be reported again; of what is buffered here it knows nothing.
+        # There is more, but other connections are served first. Edge-triggered, the kernel reports the socket
+        # again only after it was armed again; for bytes that are buffered in this process it has no event at all.
         if self.buffered:
             self.relay.poller.soon(self._go_on)
         else:
@@ -151,7 +157,8 @@ class Half(ABC):
         """Read one chunk, and write it to ``other``."""
 
     def input_ended(self) -> None:
-        """The socket has no more bytes, and no error: a FIN. After a reset it looks the same, and is none."""
+        """Handle a read of 0 bytes: a FIN, or the end of what was received before a reset."""
+        # A write has consumed the error of the reset (SO_ERROR is reported once), so the read reports an end.
         if self.reading is _DRAINING:
             self.relay.broken(self)
         else:
@@ -161,6 +168,8 @@ class Half(ABC):
 
     def write(self, data: memoryview | bytes) -> int:
         """Write ``data`` to this half; what the socket does not take waits. Returns how many bytes it took."""
+        # Behind what waits, to keep the order. Only answers of a TLS channel come here while something waits:
+        # payload is not read then.
         if self.waiting or not self.writable:
             self.pending += data
             self.waiting = len(self.pending)
@@ -174,7 +183,7 @@ class Half(ABC):
             return 0
         if sent < len(data):
             self.writable = False
-            self.pending = bytes(data[sent:])  # a copy: the buffer that it is in is used for every connection
+            self.pending = bytes(data[sent:])  # copied: every connection uses the same buffer
             self.waiting = len(self.pending)
         return sent
 
@@ -193,11 +202,12 @@ class Half(ABC):
     def write_failed(self, why: OSError) -> None:
         """Nothing more can be written to this half. What it sent before is still delivered.
 
-        A server that refuses a long upload answers, closes, and has its kernel reset the rest of the upload; the
-        answer is then in our socket, behind which the error stands. The kernel says EPIPE instead of ECONNRESET
-        where a FIN came before the RST: then what is in the socket is all that the server had to say.
+        A server that refuses a long upload sends its answer and closes, and its kernel resets the rest of the
+        upload. The answer is then still in our receive buffer. The kernel reports EPIPE instead of ECONNRESET if a
+        FIN came before the RST: then the receive buffer has all that the server sent.
         """
-        if self.reading is not _READING or self.writing is not _WRITING:
+        # Without an open input there is nothing left to deliver; without an open output this is a second failure.
+        if self.reading is not _INPUT_OPEN or self.writing is not _OUTPUT_OPEN:
             self.relay.broken(self)
             return
         self.forget()
@@ -205,37 +215,39 @@ class Half(ABC):
         self.change(HalfEvent.WRITE_RESET if was_reset else HalfEvent.WRITE_FAILED)
         self.readable = True
         self.pump()
+        # What the peer did not take at once is dropped: the reset must be passed on, and nothing reports it again.
         if was_reset:
-            self.relay.broken(self)  # where the peer does not take all of it at once, the rest is lost
+            self.relay.broken(self)
 
     def finish(self) -> None:
         """The peer's input has ended and all of it is written: end this half's output, too."""
-        first = self.writing is _WRITING
+        first = self.writing is _OUTPUT_OPEN
         if first:
             self.change(_OUTPUT_ENDED_EVENT)
-            self.forget()  # nothing waits; a pipe that was borrowed for it may still be here
+            self.forget()  # nothing waits, but a borrowed pipe may still be held
             self.send_end()
             if self.writing is _OUTPUT_CLOSED:
                 return
-        if self.peer.writing is not _WRITING and not self.waiting and not self.peer.waiting:
+        # With TLS the close_notify itself may have to wait, so the end of both outputs is not yet the last byte.
+        if self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
             self.relay.complete()
         elif first:
             self.relay.record.half_closed()
 
     def send_end(self) -> None:
-        """Send a FIN; the last one is sent by closing the socket."""
-        if self.peer.writing is _WRITING:
+        """Send a FIN. If both outputs have ended, closing the socket sends it."""
+        if self.peer.writing is _OUTPUT_OPEN:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 self.relay.broken(self)
 
     def cut_off(self, *, is_lost: bool) -> None:
-        """Its peer was cut: send what waits, then close without an end in order; at once where the socket is lost."""
-        raise NotImplementedError  # without TLS every FIN is an end in order
+        """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket is lost."""
+        raise NotImplementedError  # without TLS there is no cut: every FIN is an orderly end
 
     def forget(self) -> None:
-        """Drop what waits, and give back what was borrowed for it."""
+        """Drop what waits, and return what was borrowed for it."""
         self.pending = b""
         self.waiting = 0
 
@@ -269,7 +281,7 @@ class SocketRelay:
         if ended:
             client.change(HalfEvent.INPUT_ENDED)
         upstream.greet(header, held)
-        # What was received before the halves were handed over is no event any more. Each step may end the relay.
+        # There will be no event for bytes that were reported before the sockets came here.
         for half, other in ((client, upstream), (upstream, client)):
             if half.reading is not _INPUT_CLOSED and (
                 half.readable or half.buffered or other.waiting or ended
@@ -285,35 +297,33 @@ class SocketRelay:
             self.end(reason)
 
     def gone(self) -> tuple[bool, bool]:
-        """Whether the kernel has the client's and the upstream's connection no longer."""
+        """Whether the client's and the upstream's connection no longer exist in the kernel."""
         if self.done.called:
             return True, True
         return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
 
     def broken(self, half: Half) -> None:
-        """A half was reset, or its TLS failed: so is the other."""
+        """Reset the other half: ``half`` was reset, or its TLS failed."""
         if not self.done.called:
             reset(half.peer.sock)
             self.end(self.blame(half))
 
     def blame(self, half: Half) -> CloseReason:
-        """The reason of an end that ``half`` has caused."""
+        """The close reason of an end that ``half`` caused."""
         return CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
 
     def complete(self) -> None:
-        """Both directions have ended in order."""
+        """Close the relay: both directions have ended in order."""
         self.end(CloseReason.NORMAL)
 
     def end(self, reason: CloseReason) -> None:
         """Close both sockets, once."""
         client, upstream = self.client, self.upstream
         for half in (client, upstream):
-            half.reading, half.writing = (
-                _INPUT_CLOSED,
-                _OUTPUT_CLOSED,
-            )  # HalfEvent.CLOSED, which every state allows
+            # HalfEvent.CLOSED without the look-up: every state allows it.
+            half.reading, half.writing = _INPUT_CLOSED, _OUTPUT_CLOSED
             half.forget()
             self.poller.close(half.sock, half)
-        # With the circle of references broken, what has ended is freed now and not by the garbage collector.
+        # Without these circles, the halves are freed now and not by the garbage collector.
         del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)

@@ -1,7 +1,7 @@
 """The states of one half of a relayed connection, as two tables that all relays over sockets share.
 
-Each half ends twice: its input, when its socket has nothing more to give, and its output, when it has been sent all that
-it will be sent. These are all ways in which that can happen; CLOSED can follow on every state::
+Each half ends twice: its input, when nothing more will be received from it, and its output, when nothing more will be
+sent to it. These are all ways in which that happens; from every state the event CLOSED leads to CLOSED::
 
     reading   OPEN --INPUT_ENDED--------------> ENDED
                 |                                 ^
@@ -13,8 +13,8 @@ it will be sent. These are all ways in which that can happen; CLOSED can follow 
                 |--PEER_CUT-------------------> CUTTING
                 `--INPUT_CUT------------------> CLOSED
 
-The relay as a whole is over in order when the output of both halves has ended and nothing waits to be written, and
-otherwise with the first half that is broken: :class:`~smartproxy.relays.half.SocketRelay`.
+A relay ends in order when the outputs of both halves have ended and nothing waits to be written, and out of order with
+the first half that is reset: :class:`~smartproxy.relays.half.SocketRelay`.
 """
 
 from __future__ import annotations
@@ -29,49 +29,49 @@ if TYPE_CHECKING:
 
 
 class Reading(State):
-    """What a half's socket still has to give."""
+    """What is still received from a half."""
 
     OPEN = auto()
-    DRAINING = auto()  # it was reset; the bytes that the kernel received before are still read
-    ENDED = auto()  # in order: with a FIN, or a close_notify where it carries TLS
-    CLOSED = auto()  # it is not read any more
+    DRAINING = auto()  # it was reset; bytes that the kernel received before that are still read
+    ENDED = auto()  # in order: by a FIN, or by a close_notify if it carries TLS
+    CLOSED = auto()  # nothing more is read
 
 
 class Writing(State):
-    """What a half is still to be sent."""
+    """What is still sent to a half."""
 
     OPEN = auto()
-    FAILED = auto()  # a write failed: nothing can be sent to it
-    FINISHED = auto()  # it has been sent its end; bytes before that may still wait
-    CUTTING = auto()  # its peer was cut off: what waits is sent, then it is closed without an end in order
+    FAILED = auto()  # a write failed: nothing more can be sent
+    FINISHED = auto()  # the end was sent, or waits behind the last bytes
+    CUTTING = auto()  # its peer was cut: what waits is sent, then it is closed without an orderly end
     CLOSED = auto()
 
 
 class HalfEvent(State):
-    """What ends a half, or a part of it."""
+    """What ends one direction of a half, or both."""
 
-    INPUT_ENDED = auto()  # the socket's peer has ended its direction in order
-    INPUT_CUT = auto()  # it has sent a FIN where a close_notify was due
-    OUTPUT_ENDED = auto()  # the peer's end is passed on to this half
+    INPUT_ENDED = auto()  # a FIN, or a close_notify, was received
+    INPUT_CUT = auto()  # a FIN was received where a close_notify was due
+    OUTPUT_ENDED = auto()  # the end of the peer's input is passed on
     PEER_CUT = auto()  # the peer's input was cut
-    WRITE_FAILED = auto()  # a write met a RST that came behind a FIN (EPIPE)
+    WRITE_FAILED = auto()  # a write met a RST that followed a FIN (EPIPE)
     WRITE_RESET = auto()  # a write met a RST
     CLOSED = auto()  # both sockets of the relay are closed
 
 
-#: What becomes of the reading state. An event that is missing is a bug: it raises IllegalTransition.
+#: The reading state that follows. A missing event indicates a bug: it raises IllegalTransition.
 READING: Table[Reading, HalfEvent] = {
     Reading.OPEN: {
         HalfEvent.INPUT_ENDED: Reading.ENDED,
         HalfEvent.INPUT_CUT: Reading.CLOSED,
         HalfEvent.OUTPUT_ENDED: Reading.OPEN,
-        HalfEvent.PEER_CUT: Reading.CLOSED,  # nothing that it says now has anywhere to go
-        HalfEvent.WRITE_FAILED: Reading.OPEN,  # its FIN is still to be read, behind its last bytes
+        HalfEvent.PEER_CUT: Reading.CLOSED,  # what it would send now cannot be delivered
+        HalfEvent.WRITE_FAILED: Reading.OPEN,  # its last bytes and its FIN are still to be read
         HalfEvent.WRITE_RESET: Reading.DRAINING,
         HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.DRAINING: {
-        HalfEvent.INPUT_ENDED: Reading.ENDED,  # only by a close_notify: a FIN cannot be told from the RST any more
+        HalfEvent.INPUT_ENDED: Reading.ENDED,  # by a close_notify only: a FIN cannot be told from the RST
         HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.ENDED: {
@@ -84,7 +84,7 @@ READING: Table[Reading, HalfEvent] = {
     },
 }
 
-#: What becomes of the writing state, by the same events: one is legal where both tables have it.
+#: The writing state that follows, for the same events. An event is legal if both tables have it.
 WRITING: Table[Writing, HalfEvent] = {
     Writing.OPEN: {
         HalfEvent.INPUT_ENDED: Writing.OPEN,

@@ -1,12 +1,11 @@
-"""TLS as a transport: above it a side that knows only plaintext, below it one that carries the ciphertext.
+"""TLS as a transport: the *upper* side has plaintext, the *lower* side carries the ciphertext.
 
-It stands wherever a transport does: under a phase that looks at what came out of the encryption, under a
-handler, under the relay between transports. When both ends of a connection turn out to be sockets of our
-own, the relay takes the channel and the socket out of it (:meth:`TlsTransport.detach`) and moves the bytes
-itself.
+It is used wherever a transport is: by a phase that inspects decrypted bytes, by a handler, by the relay between
+transports. If both connections are over sockets of the poller, the relay takes the channel and the socket
+(:meth:`TlsTransport.detach`, :func:`channel_of`) and moves the bytes itself.
 
-Closing is in order: what was written goes out, then our close_notify, then the FIN. The peer's
-close_notify is the end of its direction, as a FIN is without TLS; a FIN that comes without it is a cut.
+An orderly close sends what was written, then our close_notify, then the FIN. The peer's close_notify ends its direction,
+as a FIN does without TLS; a FIN without it is a cut (RFC 8446, 6.1).
 """
 
 from __future__ import annotations
@@ -33,32 +32,32 @@ if TYPE_CHECKING:
     from smartproxy.net.detach import Detached
 
 
-#: Bytes of answers that a peer may have for what is no payload: tens of thousands of changes of keys, each of which
-#: wants one of ours (RFC 8446, 4.6.3). Nothing else bounds what waits for a peer that asks and does not read.
+#: Bytes that a peer may have us answer to messages without payload: tens of thousands of KeyUpdates, each of which asks
+#: for one of ours (RFC 8446, 4.6.3). Nothing else limits what waits for a peer that sends them and does not read.
 _ANSWERS = 1024 * 1024
 
 
 class TlsInput(State):
-    """What becomes of the peer's direction."""
+    """What is received from the peer."""
 
-    HELD = auto()  # nothing is decrypted; the lower side buffers what is received
+    HELD = auto()  # nothing is decrypted yet; the lower side buffers what is received
     OPEN = auto()
     ENDED = auto()  # a close_notify was received, and the upper side was told
     CLOSED = auto()  # the upper side was told of the loss, or the channel was detached
 
 
 class TlsOutput(State):
-    """What becomes of our direction."""
+    """What is sent to the peer."""
 
     OPEN = auto()
-    ENDED = auto()  # our close_notify was sent, or the end without one was asked for
+    ENDED = auto()  # our close_notify was sent, or a cut was asked for
     CLOSED = auto()
 
 
 class TlsEvent(State):
     """What changes how far TLS is open."""
 
-    RESUMED = auto()  # the upper side wants plaintext, for the first time
+    RESUMED = auto()  # the upper side reads for the first time
     CLOSE_NOTIFY = auto()
     END_ASKED = auto()  # in order or as a cut
     LOST = auto()  # the connection is lost, its TLS failed, or it was detached
@@ -84,10 +83,10 @@ _OPEN, _ENDED, _CLOSED = TlsOutput
 
 @implementer(ISSLTransport, IConsumer, IPushProducer)
 class TlsTransport:
-    """``channel`` between ``lower``, whose connection carries it, and ``upper``, whose transport it is.
+    """``channel`` over the connection of ``lower``, as the transport of ``upper``.
 
-    The handshake has been made. ``lower`` may hold ciphertext that came behind it. It begins paused: until
-    somebody resumes it nothing is decrypted, and the lower side goes on holding what comes.
+    The handshake is complete. ``lower`` may have buffered ciphertext behind it. The transport starts paused: until it is
+    resumed, nothing is decrypted, and the lower side buffers what is received.
     """
 
     disconnecting = False
@@ -102,7 +101,7 @@ class TlsTransport:
         upper.makeConnection(self)
 
     def _begin(self) -> None:
-        """Hand up what has come already, and from now on what comes."""
+        """Decrypt what is buffered, and from now on what is received."""
         self._input = following(INPUT, self._input, TlsEvent.RESUMED)
         self.lower.attach(self)
         held = self.lower.consume()
@@ -115,26 +114,26 @@ class TlsTransport:
     # -- the receiver of the lower side -------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Ciphertext has come."""
+        """Decrypt received ciphertext."""
         self.channel.feed(data, len(data))
         self._decrypt()
 
     def input_ended(self) -> None:
-        """A FIN has come. Without a close_notify before it, what was to come is missing."""
+        """Handle a FIN. Without a close_notify before it, data may be missing."""
         if self._input is _INPUT_OPEN:
             self._cut(Failure(ConnectionTruncated("the peer ended TLS without saying so")))
 
     def output_ended(self) -> None:
-        """Our FIN has gone out, behind our close_notify: the upper side has heard of its end already."""
+        """Do nothing: our close_notify came before our FIN, and the upper side was told then."""
 
     def lost(self, why: Failure) -> None:
-        """The connection has gone."""
+        """Tell the upper side that the connection is lost."""
         upper = self._release()
         if upper is not None:
             upper.connectionLost(why)
 
     def _release(self) -> Side | None:
-        """Close both directions. Returns the upper side, which is to be told, the first time."""
+        """Close both directions. Returns the upper side, the first time: it has to be told."""
         self._input, self._output = _INPUT_CLOSED, _CLOSED  # TlsEvent.LOST, in every state
         upper, self._upper = self._upper, None
         return upper
@@ -144,9 +143,10 @@ class TlsTransport:
             while self._upper is not None and (got := self.channel.read()):
                 self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
         except TlsError as broken:
-            self._flush()
+            self._flush()  # the alert that says why
             self._cut(Failure(ConnectionLost(str(broken))))
             return
+        # What the channel sends now is no payload: nothing was written to it in between.
         self._answered += self._flush()
         if self._answered > _ANSWERS:
             self._cut(Failure(ConnectionLost("the peer changes its keys without end")))
@@ -156,7 +156,7 @@ class TlsTransport:
             self._upper.readConnectionLost()
 
     def _flush(self) -> int:
-        """Send what the channel has to say: records, tickets, alerts. How many bytes that is."""
+        """Send the records that the channel has made: data, tickets, alerts. Returns how many bytes."""
         output = self.channel.take_output()
         if output:
             self.lower.transport.write(output)
@@ -182,67 +182,68 @@ class TlsTransport:
             self._flush()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Encrypt and send all of them."""
+        """Encrypt and send all of ``data``."""
         self.write(b"".join(data))
 
     def end_output(self) -> None:
-        """End our direction with a close_notify. The peer may go on, and its end is awaited."""
+        """End our direction with a close_notify. The peer may still send, until it ends its own."""
         if self._output is _OPEN:
             self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
             self.channel.say_end()
             self._flush()
 
     def loseWriteConnection(self) -> None:
-        """The same for a protocol, which hears that it is done."""
+        """End our direction, and tell the protocol, as ``IHalfCloseableProtocol`` wants it."""
         if self._output is _OPEN:
             self.end_output()
             if self._upper is not None:
                 self._upper.writeConnectionLost()
 
     def loseConnection(self) -> None:
-        """End both directions, in order."""
+        """Close the connection in order."""
         self.end_output()
+        # The peer has ended, too, so our FIN can follow at once; else the lower transport's close sends it.
         if self._input is _INPUT_ENDED:
             end_output(self.lower.transport)
         self.lower.transport.loseConnection()
 
     def cut_output(self) -> None:
-        """End both directions behind what was written, without a close_notify: as something that broke off."""
+        """Close behind what was written, without a close_notify: the peer sees that data is missing."""
         if self._output is _OPEN:
             self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
         self.lower.transport.unregisterProducer()
         self.lower.transport.loseConnection()
 
     def abortConnection(self) -> None:
-        """End both directions now, with a RST."""
+        """Close the connection now, with a RST."""
         self.lower.transport.abortConnection()
 
     # -- flow control: the lower transport's, in both directions ----------------------------------------
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """``producer`` is paused while too much ciphertext waits to be sent."""
+        """Pause ``producer`` while too much ciphertext waits to be sent."""
         self.lower.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Nobody is to be paused any more."""
+        """Forget the producer."""
         self.lower.transport.unregisterProducer()
 
     def pauseProducing(self) -> None:
-        """Read no more. What has been decrypted already still comes."""
+        """Stop reading. What was decrypted already is still delivered."""
         self.lower.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
-        """Read on."""
+        """Start or go on reading."""
         if self._input is _HELD:
             self._begin()
         if self._input is not _INPUT_CLOSED:
             self.lower.transport.resumeProducing()
 
     def stopProducing(self) -> None:
-        """A consumer of ours has gone."""
+        """Close the connection: its consumer is lost."""
         self.loseConnection()
 
-    # -- what it is ------------------------------------------------------------------------------------
+    # -- the socket and the peer ------------------------------------------------------------------------------------
 
     @property
     def can_detach(self) -> bool:
@@ -266,7 +267,7 @@ class TlsTransport:
         return self.channel.connection.get_peer_certificate(as_cryptography=True)
 
     def __getattr__(self, name: str) -> Any:
-        """Addresses and socket options are the connection's own."""
+        """Addresses and socket options are those of the connection below."""
         return getattr(self.lower.transport, name)
 
 

@@ -1,4 +1,4 @@
-"""Which transports can give their socket away, and what comes with it."""
+"""Which transports can have their socket detached, and what is known of it then."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DetachTests(StreamCase):
             self.assertFalse(can_detach(other))
 
     def test_a_detached_socket_comes_with_what_its_stream_knew(self):
-        """Unsent bytes would be lost, and no event comes again for bytes that were reported already."""
+        """Unsent bytes must not be lost, and the kernel does not report received bytes a second time."""
         stream, heard, far = self.stream(buffers=16384)
         stream.pauseProducing()
         far.reading = False

@@ -1,4 +1,4 @@
-"""The states of a stream: the whole table, and a stream that is asked for anything at any time."""
+"""The states of a stream: the whole table, and a stream whose methods are called in any order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TableTests(StreamCase):
             self.assertIs(OUTPUT[state][StreamEvent.LOST], StreamOutput.CLOSED)
 
     def test_no_event_leads_back(self):
-        """The end that was asked for becomes harder, never softer: the order of the members is that order."""
+        """An end that was asked for is never taken back: the members are in the order of how final they are."""
         for table in (INPUT, OUTPUT):
             for state, row in table.items():
                 for after in row.values():
@@ -42,7 +42,7 @@ class TableTests(StreamCase):
 
 
 class AnythingTests(StreamCase):
-    """Twisted's users may call any method at any time, from within any callback too."""
+    """Users of Twisted may call any method of a transport at any time."""
 
     def actions(self, stream, far, random):
         def produce():

@@ -58,8 +58,8 @@ class TableTests(SynchronousTestCase):
                 wanted = reading, writing
             self.assertEqual((self.half.reading, self.half.writing), wanted)
 
-    def test_the_states_that_a_half_can_come_to(self):
-        """By hand, against the tables: what is not here must not be thought of anywhere in the relays."""
+    def test_the_reachable_states_are_these(self):
+        """Written out by hand, against the tables: the relays need no code for any other pair."""
         self.assertEqual(
             reachable(),
             {
@@ -83,7 +83,7 @@ class TableTests(SynchronousTestCase):
         for event in set(HalfEvent) - {HalfEvent.CLOSED}:
             self.assertRaises(IllegalTransition, self.half.change, event)
 
-    def test_each_end_comes_once(self):
+    def test_no_event_that_ends_something_is_allowed_twice(self):
         for event in (
             HalfEvent.INPUT_ENDED,
             HalfEvent.OUTPUT_ENDED,
@@ -139,7 +139,7 @@ class FreedTests(SynchronousTestCase):
         world.client.below.fin()
         self.assert_freed(world, CloseReason.CLIENT_RESET)
 
-    def test_a_relay_that_is_aborted_while_it_is_cut_is_freed_at_once(self):
+    def test_a_relay_aborted_during_a_cut_is_freed_at_once(self):
         world = self.linked(TlsRelayWorld, buffers=16 * 1024)
         world.upstream.reading = False
         world.client.write(noise(48 * 1024))
