@@ -18,10 +18,11 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
-    `-- AdminRequestFailed             a command got no usable answer from the admin API
+    |-- AdminRequestFailed             a command got no usable answer from the admin API
+    `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
 Some have a second base, so that code which knows nothing of smartproxy handles them as what they are: a
-``ValueError``, or Twisted's ``ConnectionLost``. ``wire`` raises nothing but ``ValueError``: its parsers return a
+``ValueError``, a ``RuntimeError``, or Twisted's ``ConnectionLost``. ``wire`` raises nothing but ``ValueError``: its parsers return a
 :data:`~smartproxy.wire.verdict.Verdict`.
 """
 
@@ -169,3 +170,7 @@ class AdminRequestFailed(SmartProxyError):
     def __init__(self, why: str, exit_code: int = 1) -> None:
         super().__init__(why)
         self.exit_code = exit_code
+
+
+class IllegalTransition(SmartProxyError, RuntimeError):
+    """An event that a state does not allow. This indicates a bug in smartproxy."""

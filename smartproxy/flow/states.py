@@ -17,6 +17,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from smartproxy.errors import IllegalTransition
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,10 +26,6 @@ S = TypeVar("S", bound="State")
 E = TypeVar("E", bound="State")
 #: For each state the events that are legal in it, each with the state that follows.
 Table: TypeAlias = "Mapping[S, Mapping[E, S]]"
-
-
-class IllegalTransition(RuntimeError):
-    """An event that a state does not allow. This indicates a bug in smartproxy."""
 
 
 class State(Enum):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from smartproxy.flow.states import IllegalTransition
+from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import socket_gone
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller

@@ -6,7 +6,8 @@ from enum import auto
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.flow.states import IllegalTransition, State, Table, following
+from smartproxy.errors import IllegalTransition
+from smartproxy.flow.states import State, Table, following
 
 
 class Lamp(State):

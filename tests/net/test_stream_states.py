@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from random import Random
 
-from smartproxy.flow.states import IllegalTransition, following
+from smartproxy.errors import IllegalTransition
+from smartproxy.flow.states import following
 from smartproxy.net.stream_states import INPUT, OUTPUT, StreamEvent, StreamInput, StreamOutput
 from tests.net.streams import HalfHeard, StreamCase
 from tests.net.test_stream_producers import Producer

@@ -8,7 +8,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.flow.states import IllegalTransition
+from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.detach import Detached
 from smartproxy.relays.half import Half

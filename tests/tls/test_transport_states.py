@@ -6,7 +6,8 @@ import itertools
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.flow.states import IllegalTransition, following
+from smartproxy.errors import IllegalTransition
+from smartproxy.flow.states import following
 from smartproxy.tls.transport import INPUT, OUTPUT, TlsEvent, TlsInput, TlsOutput
 from tests.relays.tls_worlds import TlsMemoryWorld
 
