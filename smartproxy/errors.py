@@ -58,12 +58,12 @@ class Refused(SmartProxyError):
 class HandshakeFailed(Refused):
     """A TLS handshake with the client failed.
 
-    :ivar told: whether the client has been sent an alert, and so needs time to read it.
+    :ivar alert_sent: whether the client has been sent an alert, and so needs time to read it.
     """
 
-    def __init__(self, detail: str, *, told: bool = True) -> None:
+    def __init__(self, detail: str, *, alert_sent: bool = True) -> None:
         super().__init__(RejectReason.TLS_ERROR, detail)
-        self.told = told
+        self.alert_sent = alert_sent
 
 
 class HandshakeRefused(Refused):
