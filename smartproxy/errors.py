@@ -19,10 +19,11 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
-    `-- AdminRequestFailed             a command got no usable answer from the admin API
+    |-- AdminRequestFailed             a command got no usable answer from the admin API
+    `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
 Some have a second base, so that code which knows nothing of smartproxy handles them as what they are: a
-``ValueError``, or Twisted's ``ConnectionLost``. ``wire`` raises nothing but ``ValueError``: its parsers return a
+``ValueError``, a ``RuntimeError``, or Twisted's ``ConnectionLost``. ``wire`` raises nothing but ``ValueError``: its parsers return a
 :data:`~smartproxy.wire.verdict.Verdict`.
 """
 
@@ -58,12 +59,12 @@ class Refused(SmartProxyError):
 class HandshakeFailed(Refused):
     """A TLS handshake with the client failed.
 
-    :ivar told: whether the client has been sent an alert, and so needs time to read it.
+    :ivar alert_sent: whether the client has been sent an alert, and so needs time to read it.
     """
 
-    def __init__(self, detail: str, *, told: bool = True) -> None:
+    def __init__(self, detail: str, *, alert_sent: bool = True) -> None:
         super().__init__(RejectReason.TLS_ERROR, detail)
-        self.told = told
+        self.alert_sent = alert_sent
 
 
 class HandshakeRefused(Refused):

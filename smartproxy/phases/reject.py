@@ -129,7 +129,7 @@ class RejectConnection:
         if channel_of(side.transport) is not None:
             protocol = _inside(side)
         response = refusal_response(protocol, refused, side.buffered)
-        answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.told)
+        answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.alert_sent)
         if not answered and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
             self.cut(side)
             return

@@ -46,7 +46,7 @@ class AnswerStartTls:
             return None
         side.consume(request.consumed)
         if side.buffered:
-            raise HandshakeFailed("plaintext bytes after a request for encryption", told=False)
+            raise HandshakeFailed("plaintext bytes after a request for encryption", alert_sent=False)
         answer = _ANSWERS[request.value]
         side.transport.write(postgres.build_answer(answer))
         await side.wait_for(1)

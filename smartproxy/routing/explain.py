@@ -81,12 +81,12 @@ def format_ports(ports: Iterable[int]) -> str:
 
 def _earlier(routes: ListenerRoutes, found: Entry | None, facts: Detected) -> Iterator[Passed]:
     # A route with several domains has several entries; it is listed once, at its first.
-    told = {found.route} if found is not None else set()
+    listed = {found.route} if found is not None else set()
     for entry in routes.entries:
         if entry is found:
             return
-        if entry.route not in told:
-            told.add(entry.route)
+        if entry.route not in listed:
+            listed.add(entry.route)
             yield Passed(entry.route, _why_not(entry, facts))
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    build_text(404)                                       # refused, without a word more
+    build_text(404)                                       # a refusal with an empty body
     build(308, headers={"Location": "https://a.example/"})
     build(200, page, {"Content-Type": "text/html"}, to_head=request.method == "HEAD")
 

@@ -2,7 +2,7 @@
 
 ::
 
-    client:  00 00 00 08  04 d2 16 2f     SSLRequest: its own length, and a number that is no version
+    client:  00 00 00 08  04 d2 16 2f     SSLRequest: its own length, and a code that is not a version
     server:  S                            send your ClientHello; N: no TLS here; E...: an error
     client:  16 03 01 ...
 

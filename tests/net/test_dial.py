@@ -84,6 +84,7 @@ class DialerTests:
 
 class PollerDialerTests(DialerTests, SynchronousTestCase):
     def setUp(self):
+        free_ports(1)  # the first call in a process opens the socket that reserves its block of ports
         self.before = open_descriptors()
         self.pump = Pump(self)
         self.deadlines = Deadlines(self.pump.reactor)

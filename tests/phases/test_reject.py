@@ -156,7 +156,7 @@ class LetGoTests(SynchronousTestCase):
 
     def test_a_handshake_that_timed_out_is_closed_at_once(self):
         self.client = Client()
-        failed = HandshakeFailed("the handshake took too long", told=False)
+        failed = HandshakeFailed("the handshake took too long", alert_sent=False)
         RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.TLS, failed)
         self.client.clock.advance(0)
         self.assert_gone()

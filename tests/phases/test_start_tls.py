@@ -77,5 +77,5 @@ class AnswerTests(SynchronousTestCase):
                 self.setUp()
                 refused = self.failureResultOf(self.answering(request + behind), HandshakeFailed).value
                 self.client.clock.advance(0)
-                self.assertEqual((refused.reason, refused.told), (RejectReason.TLS_ERROR, False))
+                self.assertEqual((refused.reason, refused.alert_sent), (RejectReason.TLS_ERROR, False))
                 self.assertEqual(self.client.far.received, b"")
