@@ -43,7 +43,7 @@ class SendProxyHeader:
 
     def __call__(self, routed: Routed, target: TargetPlan, side: Side) -> bytes:
         """The bytes for ``target``; none where it wants no header."""
-        sending = target.send_header or routed.route.send_header
+        sending = target.send_header
         if sending is None:
             return b""
         announced = routed.detected.announced

@@ -219,7 +219,6 @@ class InheritanceTests(SynchronousTestCase):
         )
         headers = [target.send_header for target in made.targets]
         self.assertEqual(headers, [SendHeader(1), None, SendHeader(2), SendHeader(2, ("alpn", "crc32c"))])
-        self.assertIsNone(made.send_header, "or a target that says false would get the route's")
 
     def test_on_is_version_1(self) -> None:
         self.assertEqual(only_route(plan(sendProxyProtocol=True)).targets[0].send_header, SendHeader(1))
