@@ -243,9 +243,8 @@ class EmbeddingPageTests(SynchronousTestCase):
     def test_a_callable_gives_the_certificate_and_who_the_client_is_decides(self) -> None:
         defined = program(self.page, "async def certificate_of(name)")
         settings = Settings(routes=[defined["tenants"]])
-        with TemporaryDirectory() as directory:
+        with TemporaryDirectory() as directory, chdir(directory):
             write_files(Path(directory))
-            settings.stand_in(Path(directory))
             (route,) = settings.compile().routes
         assert route.tls is not None
         contexts = ServerContexts(ProxyPlan(routes=(route,)))

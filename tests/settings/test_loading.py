@@ -40,7 +40,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(match={"clientIp": ["10.0.0.300"]})]}, "routes[0].match.clientIp[0]", "300",
      'must be an IP address, a CIDR or a range a-b (got "10.0.0.300")'),
     ({"routes": [route(match={"address": "eth0"})]}, "routes[0].match.address", "address",
-     'must be an IP address, or "" for every one (got "eth0")'),
+     'must be an IP address, or "" for every address (got "eth0")'),
     ({"routes": [route(action={"targets": [{"host": "h:80", "port": 1}]})]}, "routes[0].action.targets[0].host",
      "h:80", 'must be a host name or an IP address, without a port (got "h:80")'),
     ({"routes": [route(action={"targets": [{"host": ["h", "10.0.0.300"], "port": 1}]})]},
@@ -52,20 +52,20 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(enabled="yes")]}, "routes[0].enabled", "enabled", 'must be true or false (got "yes")'),
     ({"routes": [route(priority="high")]}, "routes[0].priority", "priority", 'must be a whole number (got "high")'),
     ({"routes": [route(name="")]}, "routes[0].name", "name",
-     'must be a printable text of 1 to 200 characters (got "")'),
+     'must be a printable string of 1 to 200 characters (got "")'),
     ({"routes": "none"}, "routes", "routes", 'must be a list (got "none")'),
-    ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping of keys (got 3)"),
+    ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping (got 3)"),
     ({"routes": [route()], "inactivityTimeout": "4 hours"}, "inactivityTimeout", "inactivity",
-     'must be a number of milliseconds, or a text with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
+     'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
     ({"routes": [route()], "maxPendingDataSize": "10MB"}, "maxPendingDataSize", "maxPending",
-     'must be a number of bytes, or a text with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
+     'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
     ({"routes": [route()], "maxConnections": -1}, "maxConnections", "maxConn", "must be at least 0 (got -1)"),
     ({"routes": [route()], "keepAliveInactivityMultiplier": 0.5}, "keepAliveInactivityMultiplier", "Multiplier",
      "must be at least 1 (got 0.5)"),
     ({"routes": [route()], "keepAliveInterval": "500ms"}, "keepAliveInterval", "Interval",
-     'must be 1s to 32767s, or 0 for what the system does (got "500ms")'),
+     'must be 1s to 32767s, or 0 for the default of the system (got "500ms")'),
     ({"routes": [route()], "keepAliveInitialDelay": "10h"}, "keepAliveInitialDelay", "InitialDelay",
-     'must be 1s to 32767s, or 0 for what the system does (got "10h")'),
+     'must be 1s to 32767s, or 0 for the default of the system (got "10h")'),
     ({"routes": [route()], "keepAliveCount": 128}, "keepAliveCount", "Count", "must be at most 127 (got 128)"),
     ({"routes": [route()], "timeoutJitter": 1.5}, "timeoutJitter", "Jitter", "must be at most 1 (got 1.5)"),
     ({"routes": [route()], "acceptProxyProtocol": "maybe"}, "acceptProxyProtocol", "accept",
@@ -75,13 +75,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route()], "sendProxyProtocol": {"version": 2, "tlvs": ["sni"]}}, "sendProxyProtocol.tlvs[0]",
      '- sni|"sni"', 'must be "authority", "alpn", "ssl", "uniqueId", "crc32c" or "passThrough" (got "sni")'),
     ({"routes": [route()], "zombieDetection": "on"}, "zombieDetection", "zombie",
-     'must be true, false or a mapping of keys (got "on")'),
+     'must be true, false or a mapping (got "on")'),
     ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
      "must be longer than 0 (got 0)"),
     ({"routes": [route()], "workers": 0}, "workers", "workers",
      'must be a number of processes from 1, or "auto" (got 0)'),
     ({"routes": [route()], "admin": {"port": 8404, "token": 5}}, "admin.token", "token",
-     "must be a text that is not empty"),
+     "must be a string that is not empty"),
     # keys
     ({"routes": [route()], "maxConections": 5}, "maxConections", "maxConections",
      'unknown key; did you mean "maxConnections"?'),
@@ -96,7 +96,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(), route("web", 81)]}, "routes[1].name", "name", 'is the name of an earlier route (got "web")'),
     ({"routes": [route(enabled=False)]}, "routes", "routes", "has no route that is enabled"),
     ({"routes": [route(), route("late", 80)]}, "routes[1].match", "match",
-     'is never reached: "web" goes first and takes all of it'),
+     'is never reached: every connection that it matches goes to "web"'),
     ({"routes": [route(action={"targets": []})]}, "routes[0].action.targets", "targets",
      'is required for type "forward"'),
     ({"routes": [route(action={"type": "handler", "targets": []})]}, "routes[0].action.handler", "action|type",
@@ -109,13 +109,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "routes[0].action.handler", "handler\\W+no",
      "cannot be imported: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
     ({"routes": [route(action={"type": "handler", "targets": [], "handler": "os:sep"})]}, "routes[0].action.handler",
-     "os:sep", 'names nothing that a connection can be given to: neither a callable nor a factory (got "os:sep")'),
+     "os:sep", 'is not a handler: neither a callable nor a protocol factory (got "os:sep")'),
     ({"routes": [route(match={"protocol": "tls", "path": "/x"})]}, "routes[0].match.path", "path",
-     'is never there where protocol is "tls"'),
+     'can never match where protocol is "tls"'),
     ({"routes": [route(ports="8000-9000")], "admin": {"port": 8404}}, "admin.port", r"port\W+8404",
      'is a port of route "web" (got 8404)'),
     ({"routes": [route()], "admin": {"address": "0.0.0.0"}}, "admin.token", "admin",
-     'is required where the address is not a loopback one (got "0.0.0.0")'),
+     'is required where the address is not a loopback address (got "0.0.0.0")'),
     ({"routes": [route()], "admin": {"unix": "/run/x", "port": 1}}, "admin.port", r"port\W+1$",
      "has no meaning beside unix"),
     ({"routes": [route()], "sendProxyProtocol": {"version": 1, "tlvs": ["alpn"]}}, "sendProxyProtocol.tlvs", "tlvs",
@@ -154,7 +154,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(action={"type": "handler", "targets": [],
                                "handler": "twisted.internet.protocol:ServerFactory"})]},
      "routes[0].action.handler", "ServerFactory",
-     'names a class of factories; name one that has been made (got "twisted.internet.protocol:ServerFactory")'),
+     'is a protocol factory class; name an instance of it (got "twisted.internet.protocol:ServerFactory")'),
     # what comes later
     ({"routes": [route(action={"type": "static", "targets": []})]}, "routes[0].action.type", "type",
      '"static" is not available in this version'),
@@ -184,7 +184,8 @@ class ProblemTests(SynchronousTestCase):
                 told = problems_of(text, spelling)
                 place = re.fullmatch(r"proxy:(\d+): (.*)", told[0], re.DOTALL)
                 assert place is not None, told
-                self.assertEqual((told[1:], place[2]), ([], f"{path}: {message}"), spelling)
+                expected = f"{path}: {message}"
+                self.assertEqual((told[1:], place[2]), ([], expected), spelling)
                 self.assertRegex(text.split("\n")[int(place[1]) - 1], row, f"{spelling}: {path}")
 
     def test_a_key_without_a_value_is_refused(self) -> None:
@@ -206,7 +207,7 @@ class ProblemTests(SynchronousTestCase):
                 "workers: 2 is not available in this version",
                 'admin.port: is a port of route "a" (got 80)',
                 'routes[1].match.ports: must be a port 1..65535, or a range like "8000-8010" (got 70000)',
-                'routes[2].match: is never reached: "a" goes first and takes all of it',
+                'routes[2].match: is never reached: every connection that it matches goes to "a"',
                 'routes[3].name: is the name of an earlier route (got "b")',
                 'routes[3].action.type: "static" is not available in this version',
                 "zzz: unknown key",
@@ -215,7 +216,7 @@ class ProblemTests(SynchronousTestCase):
 
     def test_a_secret_is_not_repeated(self) -> None:
         told = problems_of(as_json({"routes": [route()], "admin": {"token": ["hunter2"]}}), "json")
-        self.assertEqual(told, ["proxy:19: admin.token: must be a text that is not empty"])
+        self.assertEqual(told, ["proxy:19: admin.token: must be a string that is not empty"])
 
     def test_what_is_quoted_is_short_and_on_one_line(self) -> None:
         told = problems_of(as_json({"routes": [route("a" * 300), route("b\n\x1b\x7f\u2028", 81)]}), "json")
@@ -260,7 +261,7 @@ class FileTests(SynchronousTestCase):
         path = self.write("x.yaml", b"# nothing\n")
         self.assertEqual(self.refused(path), [f"{path}: is empty"])
         path = self.write("x.yaml", b"- 1\n")
-        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping of keys (got a list)"])
+        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping (got a list)"])
         path = self.write("x.toml", b"a = \n")
         self.assertEqual(self.refused(path), [f"{path}:1: not valid TOML: Invalid value"])
 
@@ -344,7 +345,7 @@ class PythonTests(SynchronousTestCase):
         self.assertEqual(
             Settings.parse(as_json(value), "json", "f").warnings(),
             [
-                'f:2: acceptProxyProtocol: is "require", but proxyIPs is empty: nobody is asked for a header',
+                'f:2: acceptProxyProtocol: is "require", but proxyIPs is empty: no client is asked for a header',
                 "f:19: routes[0].security.maxConnections: is above maxConnections of the whole proxy, 10 (got 20)",
             ],
         )

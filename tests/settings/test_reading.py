@@ -97,9 +97,7 @@ class YamlTests(SynchronousTestCase):
         self.assertEqual(self.value("{80: a, true: b}"), {"80": "a", "true": "b"})
 
     def test_a_key_that_stands_twice_is_refused_in_its_line(self) -> None:
-        self.assertEqual(
-            flaw_of(read_yaml, "a: 1\nb: 2\na: 3\n"), (3, 'the key "a" stands here twice, first in line 1')
-        )
+        self.assertEqual(flaw_of(read_yaml, "a: 1\nb: 2\na: 3\n"), (3, 'duplicate key "a", first in line 1'))
 
     def test_a_tag_is_refused(self) -> None:
         self.assertEqual(flaw_of(read_yaml, "a:\n  !!python/name:os.system x\n")[0], 2)
@@ -116,13 +114,13 @@ class YamlTests(SynchronousTestCase):
 
     def test_what_is_merged_must_be_a_mapping(self) -> None:
         self.assertEqual(
-            flaw_of(read_yaml, "a: &a 1\nb:\n  <<: *a\n"), (3, "<< takes a mapping, or a list of them")
+            flaw_of(read_yaml, "a: &a 1\nb:\n  <<: *a\n"), (3, "<< must be a mapping, or a list of mappings")
         )
 
     def test_aliases_that_multiply_are_bounded(self) -> None:
         rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
         rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
-        self.assertEqual(flaw_of(read_yaml, "\n".join(rows)), (4, "its aliases stand for too many values"))
+        self.assertEqual(flaw_of(read_yaml, "\n".join(rows)), (4, "has too many values through aliases"))
 
     def test_an_alias_within_its_own_anchor_is_refused(self) -> None:
         self.assertEqual(flaw_of(read_yaml, "a: &a [*a]")[0], 1)
@@ -150,7 +148,7 @@ class YamlTests(SynchronousTestCase):
 class JsonTests(SynchronousTestCase):
     def test_a_key_that_stands_twice_is_refused_in_its_line(self) -> None:
         text = '{\n"a": {"x": 1},\n"b": 2,\n"a": 3}'
-        self.assertEqual(flaw_of(read_json, text), (4, 'the key "a" stands here twice, first in line 2'))
+        self.assertEqual(flaw_of(read_json, text), (4, 'duplicate key "a", first in line 2'))
 
     def test_what_is_no_json_is_told_with_line_and_column(self) -> None:
         expected = (2, "not valid JSON: Expecting ':' delimiter (column 6)")

@@ -14,8 +14,9 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing.table import RouteTable
 from smartproxy.settings import Action, Match, Route, Settings
-from smartproxy.settings.checks.shadowing import unreached
+from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.compile.plans import proxy_plan
+from smartproxy.settings.compile.references import References
 from smartproxy.wire.http_head import RequestHead
 
 
@@ -26,7 +27,7 @@ def route(name: str, priority: int = 0, **match: Any) -> Route:
 
 
 def found(*routes: Route) -> dict[str, tuple[str, ...]]:
-    return {routes[one.place].name: one.takers for one in unreached(enumerate(routes))}
+    return {routes[one.place].name: one.covering for one in unreachable(enumerate(routes))}
 
 
 class UnreachedTests(SynchronousTestCase):
@@ -92,7 +93,7 @@ class UnreachedTests(SynchronousTestCase):
         for kind in kinds:
             made = Settings(routes=[route(f"r{i}", **kind(i)) for i in range(4_000)])
             before = process_time()
-            self.assertEqual(list(unreached(enumerate(made.routes))), [])
+            self.assertEqual(list(unreachable(enumerate(made.routes))), [])
             self.assertLess(process_time() - before, 5)
 
 
@@ -137,11 +138,11 @@ class TruthTests(SynchronousTestCase):
     @given(st.lists(st.tuples(st.integers(0, 1), _MATCHES), min_size=2, max_size=4))
     def test_no_connection_is_ever_routed_to_a_route_that_is_called_unreached(self, drawn: Any) -> None:
         routes = [route(f"r{i}", priority, **match) for i, (priority, match) in enumerate(drawn)]
-        called = {routes[one.place].name for one in unreached(enumerate(routes))}
+        called = {routes[one.place].name for one in unreachable(enumerate(routes))}
         if not called:
             return
         reachable = [one for one in routes if one.name not in called]
         self.assertNotEqual(reachable, [], "the first in the order is always reached")
-        table = RouteTable(proxy_plan(Settings(routes=routes), Path()).routes)
+        table = RouteTable(proxy_plan(Settings(routes=routes), References(Path())).routes)
         reached = {plan.name for facts in self.connections if (plan := table.find(facts)) is not None}
         self.assertEqual(called & reached, set())

@@ -279,14 +279,14 @@ class DirectoryTests(FileCase):
     def test_an_empty_one_is_a_warning(self) -> None:
         (self.folder / "certs").mkdir()
         [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
-        self.assertIn('tls.certificates: holds no certificate (got "certs")', warning)
+        self.assertIn('tls.certificates: contains no certificate (got "certs")', warning)
 
     def test_the_default_must_be_carried_by_one_of_them(self) -> None:
         self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
         self.assertEqual(self.store(default="A.example").default, "a.example")
         self.assertEqual(
             self.refused({"mode": "terminate"}, tls={"certificates": "certs", "default": "b.example"}),
-            ['tls.default: is carried by no certificate (got "b.example")'],
+            ['tls.default: is in no certificate (got "b.example")'],
         )
 
 
@@ -308,11 +308,11 @@ class OptionTests(FileCase):
         self.assertEqual((made.ciphers, made.own_order), ("ECDHE-ECDSA-AES256-GCM-SHA384", True))
         self.assertEqual(
             self.refused_certificate(FILES, profile={"ciphers": "NONE-OF-THIS"}),
-            ['profile.ciphers: has none that OpenSSL knows (got "NONE-OF-THIS")'],
+            ['profile.ciphers: has no cipher that OpenSSL knows (got "NONE-OF-THIS")'],
         )
         self.assertEqual(
             self.refused_certificate(FILES, profile={"ciphersuites": "x"}),
-            ['profile.ciphersuites: has none that OpenSSL knows (got "x")'],
+            ['profile.ciphersuites: has no cipher that OpenSSL knows (got "x")'],
         )
 
     def test_modern_is_tls_1_3(self) -> None:
@@ -340,8 +340,8 @@ class OptionTests(FileCase):
             ({"mode": "require"}, 'clientAuth.ca: is required for mode "require"'),
             ({"mode": "request", "match": ["CN:x"]}, "clientAuth.match: has no meaning without ca"),
             ({"mode": "require", "ca": "a.key"}, "clientAuth.ca: a.key: holds no certificate in PEM"),
-            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: holds no revocation"),
-            ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: holds no list of CN=test"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: contains no valid revocation list"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: contains no revocation list of CN=test"),
             ({"mode": "require", "ca": "ca.pem", "crl": "old.pem"}, "clientAuth.crl: old.pem: expired on "),
             ({"mode": "require", "ca": "ca.pem", "match": ["robot"]}, "clientAuth.match[0]: must be a kind and"),
         ):  # fmt: skip

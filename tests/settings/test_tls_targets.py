@@ -40,7 +40,7 @@ class UpstreamTests(_FileCase):
         targets = [{"host": "h", "port": 1, "tls": {"verify": False}}]
         [warning] = self.load(targets=targets).warnings()
         self.assertIn(
-            "routes[0].action.targets[0].tls.verify: is false: whoever answers is taken for the target",
+            "routes[0].action.targets[0].tls.verify: is false: any server that answers is accepted as the target",
             warning,
         )
 

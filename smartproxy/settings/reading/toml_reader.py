@@ -1,7 +1,7 @@
-"""TOML 1.0. The standard library reads the value, and refuses a key that stands twice.
+"""Reads TOML 1.0. The standard library parses the value, and refuses duplicate keys.
 
-Where a line is needed, one more pass over the tokens follows the headers of tables, the dotted keys and what
-stands in brackets; it may be simple, because the text is known to be valid by then.
+When a message needs a line, a second pass over the tokens follows the headers of tables, dotted keys, arrays and inline
+tables; it can be simple, because the text is known to be valid by then.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def read(text: str) -> Document:
-    """The value of a TOML text.
+    """Parse a TOML text.
 
-    :raises Flaw: where it is no TOML.
+    :raises Flaw: where it is not TOML.
     """
     try:
         value = tomllib.loads(text)
@@ -46,11 +46,13 @@ def _flaw(message: str, text: str) -> Flaw:
 
 
 def marks(text: str) -> Mark:
-    """The lines of a TOML text that is known to be valid."""
+    """The lines of a valid TOML text."""
     return _TomlScanner(text).document()
 
 
 class _TomlScanner:
+    """Follows the tokens of a valid text. ``_lexeme`` is the current one, empty at the end, and ``_line`` its line."""
+
     def __init__(self, text: str) -> None:
         self._tokens = _lines_and_tokens(text)
         self._root = Mark(1)
@@ -68,7 +70,7 @@ class _TomlScanner:
         return self._root
 
     def _header(self) -> Mark:
-        """``[a.b]`` or ``[[a.b]]``; each step into a list of tables means its last one."""
+        """``[a.b]`` or ``[[a.b]]``. A name of a list of tables on the way means the last table of it."""
         line = self._line
         self._step()
         new_item = self._lexeme == "["
@@ -114,7 +116,7 @@ class _TomlScanner:
             self._scalar()
 
     def _scalar(self) -> None:
-        """A number with a point, or a date with a blank, is more than one token."""
+        """A number with a point and a date with a blank are more than one token."""
         while self._lexeme and self._lexeme not in {"\n", ",", "]", "}"}:
             self._step()
 

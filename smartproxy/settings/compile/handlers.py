@@ -1,0 +1,68 @@
+"""What serves the connections of a route in this process: its handler, or one made from the keys of its action."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from importlib import import_module
+from inspect import isclass
+from typing import TYPE_CHECKING
+
+from smartproxy.serving.ready import block, http_redirect, http_respond, respond
+from smartproxy.serving.ready.web import BODILESS
+from smartproxy.settings.tables.rules import is_handler
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan import Handler
+    from smartproxy.serving.connection import Serve
+    from smartproxy.settings.tables.route import Action, ResponseSettings
+
+
+class Handlers:
+    """The handlers that one configuration names, each imported once."""
+
+    def __init__(self) -> None:
+        self._resolved: dict[str, Handler] = {}
+
+    def resolve(self, reference: str | Handler) -> Handler:
+        """The handler that ``package.module:callable`` names, or the handler itself.
+
+        :raises ValueError: where it cannot be imported, or is not a handler.
+        """
+        if not isinstance(reference, str):
+            return reference
+        if reference not in self._resolved:
+            self._resolved[reference] = self._import(reference)
+        return self._resolved[reference]
+
+    def _import(self, reference: str) -> Handler:
+        module, _, names = reference.partition(":")
+        try:
+            found: object = import_module(module)
+            for name in names.split("."):
+                found = getattr(found, name)
+        except Exception as problem:  # importing runs the module, which may raise anything
+            raise ValueError(f"cannot be imported: {type(problem).__name__}: {problem}") from None
+        if isclass(found) and hasattr(found, "buildProtocol"):
+            raise ValueError("is a protocol factory class; name an instance of it")
+        if not is_handler(found):
+            raise ValueError("is not a handler: neither a callable nor a protocol factory")
+        return found
+
+
+def handler_of(action: Action, handlers: Handlers) -> Handler | None:
+    """What serves the connections of ``action`` in this process; ``None`` where they are forwarded, or closed at once."""
+    if action.handler is not None:
+        return handlers.resolve(action.handler)
+    if action.to is not None:
+        return http_redirect(action.to, action.status)
+    if action.response is not None:
+        return _responder(action.response)
+    return block(action.mode) if action.mode != "close" else None
+
+
+def _responder(response: ResponseSettings) -> Serve:
+    body = b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()
+    if response.status is None:
+        return respond(body)
+    headers = {} if response.status in BODILESS else {"Content-Type": response.content_type}
+    return http_respond(body, response.status, headers)
