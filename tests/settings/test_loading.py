@@ -107,7 +107,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "targets", "has no target with a weight above 0"),
     ({"routes": [route(action={"type": "handler", "targets": [], "handler": "no.such:thing"})]},
      "routes[0].action.handler", "handler\\W+no",
-     "cannot be imported: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
+     "cannot be imported from {cwd} or sys.path: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
     ({"routes": [route(action={"type": "handler", "targets": [], "handler": "os:sep"})]}, "routes[0].action.handler",
      "os:sep", 'is not a handler: neither a callable nor a protocol factory (got "os:sep")'),
     ({"routes": [route(match={"protocol": "tls", "path": "/x"})]}, "routes[0].match.path", "path",
@@ -184,7 +184,7 @@ class ProblemTests(SynchronousTestCase):
                 told = problems_of(text, spelling)
                 place = re.fullmatch(r"proxy:(\d+): (.*)", told[0], re.DOTALL)
                 assert place is not None, told
-                expected = f"{path}: {message}"
+                expected = f"{path}: {message}".replace("{cwd}", str(Path.cwd()))
                 self.assertEqual((told[1:], place[2]), ([], expected), spelling)
                 self.assertRegex(text.split("\n")[int(place[1]) - 1], row, f"{spelling}: {path}")
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from importlib import import_module
 from inspect import isclass
 from typing import TYPE_CHECKING
 
 from smartproxy.serving.ready import block, http_redirect, http_respond, respond
 from smartproxy.serving.ready.web import BODILESS
+from smartproxy.settings.compile.handler_modules import import_module_beside
 from smartproxy.settings.tables.rules import is_handler
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
     from smartproxy.model.plan import Handler
     from smartproxy.serving.connection import Serve
     from smartproxy.settings.tables.route import Action, ResponseSettings
 
 
 class Handlers:
-    """The handlers that one configuration names, each imported once."""
+    """The handlers that one configuration names; each module is imported once.
 
-    def __init__(self) -> None:
-        self._resolved: dict[str, Handler] = {}
+    :param directory: where their modules are looked for first.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._modules: dict[str, ModuleType] = {}
 
     def resolve(self, reference: str | Handler) -> Handler:
         """The handler that ``package.module:callable`` names, or the handler itself.
@@ -30,23 +37,25 @@ class Handlers:
         """
         if not isinstance(reference, str):
             return reference
-        if reference not in self._resolved:
-            self._resolved[reference] = self._import(reference)
-        return self._resolved[reference]
-
-    def _import(self, reference: str) -> Handler:
         module, _, names = reference.partition(":")
         try:
-            found: object = import_module(module)
+            found: object = self._module(module)
             for name in names.split("."):
                 found = getattr(found, name)
         except Exception as problem:  # importing runs the module, which may raise anything
-            raise ValueError(f"cannot be imported: {type(problem).__name__}: {problem}") from None
+            why = f"{type(problem).__name__}: {problem}"
+            raise ValueError(f"cannot be imported from {self._directory} or sys.path: {why}") from None
         if isclass(found) and hasattr(found, "buildProtocol"):
             raise ValueError("is a protocol factory class; name an instance of it")
         if not is_handler(found):
             raise ValueError("is not a handler: neither a callable nor a protocol factory")
         return found
+
+    def _module(self, name: str) -> ModuleType:
+        # Thousands of routes may have handlers of one module, and an import looks at all modules of the process.
+        if name not in self._modules:
+            self._modules[name] = import_module_beside(self._directory, name)
+        return self._modules[name]
 
 
 def handler_of(action: Action, handlers: Handlers) -> Handler | None:

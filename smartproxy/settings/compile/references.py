@@ -23,7 +23,7 @@ class References:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self.tls = TlsFiles(directory)
-        self.handlers = Handlers()
+        self.handlers = Handlers(directory)
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""

@@ -139,7 +139,8 @@ class Action(Table):
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
     handler: HandlerReference | None = None
-    """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection."""
+    """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection. Its module is looked for
+    beside the configuration file first, and then on `sys.path`."""
     to: RedirectTo | None = None
     """For `redirect`: a URL, in which `{host}`, `{path}` and `{query}` are those of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
