@@ -7,6 +7,7 @@ import shlex
 from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from shutil import copy
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,8 @@ class ConfigurationTests(SynchronousTestCase):
     def test_every_example_in_tap_is_valid_and_nothing_in_it_is_doubtful(self) -> None:
         examples = sorted(TAP.glob("*.yaml"))
         self.assertIn(TAP / "demo.yaml", examples)
+        for module in TAP.glob("*.py"):
+            copy(module, self.directory)  # handlers are found beside the configuration
         for example in examples:
             settings = Settings.load(self.written(text(example)))
             self.assertTrue(settings.compile().routes)

@@ -143,6 +143,10 @@ class DirectoryTests(HandlerCase):
         here = self.directory(json="raise AssertionError", smartproxy="raise AssertionError")
         self.assertEqual(self.handlers(here, "json:dumps", "smartproxy.serving.ready:echo")[1], echo)
 
+    def test_lazily_imported_name_is_found(self) -> None:
+        """``smartproxy`` imports its public names when they are first asked for."""
+        self.assertEqual(self.handlers(self.directory(), "smartproxy:Settings"), [Settings])
+
     def test_settings_made_in_python_use_the_working_directory(self) -> None:
         action = Action(type="handler", handler=f"{NAME}:handle")
         settings = Settings(routes=[Route(name="a", match=Match(ports=80), action=action)])
