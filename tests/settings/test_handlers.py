@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.errors import ConfigurationError
 from smartproxy.serving.ready import echo
 from smartproxy.settings import Action, Match, Route, Settings
-from tests.settings.spellings import as_json, folder, route
+from tests.settings.formats import as_json, folder, route
 
 if TYPE_CHECKING:
     from types import ModuleType
