@@ -1,4 +1,4 @@
-"""What the path gets: seconds, bytes, sets, and what a route leaves out said for it."""
+"""Compilation: values become seconds, bytes and sets, and keys that are left out are inherited."""
 
 from __future__ import annotations
 
