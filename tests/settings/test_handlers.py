@@ -122,6 +122,16 @@ class DirectoryTests(HandlerCase):
                 files = {f"{top}__web": returns(text)} | ({f"{top}____init__": ""} if regular else {})
                 self.assertEqual(self.answer(self.directory(**files), f"{top}.web:handle"), text)
 
+    def test_installed_modules_are_shared_by_all_directories(self) -> None:
+        """Also where they are installed below the directory of a configuration, as in a venv of its project."""
+        source = f"import {NAME}_installed\nhandle = {NAME}_installed.handle\n"
+        one, two = self.directory(**{NAME: source}), self.directory(**{NAME: source})
+        (one / "venv").mkdir()
+        (one / "venv" / f"{NAME}_installed.py").write_text("def handle(_): pass\n", encoding="utf-8")
+        sys.path.append(str(one / "venv"))
+        made = [self.handlers(place, f"{NAME}:handle") for place in (one, two)]
+        self.assertEqual(made[0], made[1])
+
     def test_a_module_is_imported_once(self) -> None:
         """A second look at the same file must not start what the module starts a second time."""
         here = self.directory(

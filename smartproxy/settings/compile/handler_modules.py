@@ -69,7 +69,7 @@ def _own_modules(directory: Path) -> Iterator[None]:
         yield
     finally:
         for name, module in sys.modules.copy().items():
-            is_new = name not in before and _is_inside(directory, module)
+            is_new = name not in before and _is_from(directory, name, module)
             if is_new and (name in hidden or not is_ordinary):
                 own[name] = module
         _put_back(hidden, own)
@@ -89,16 +89,19 @@ def _hides(directory: Path, name: str, module: ModuleType) -> bool:
     if any(other.get(name) is module for place, other in _imported.items() if place != directory):
         return True
     top = _top(name)
-    return top not in _PROTECTED and _has(directory, top) and not _is_inside(directory, module)
+    return top not in _PROTECTED and _has(directory, top) and not _is_from(directory, name, module)
 
 
 def _has(directory: Path, top: str) -> bool:
     return (directory / f"{top}.py").is_file() or (directory / top / "__init__.py").is_file()
 
 
-def _is_inside(directory: Path, module: ModuleType) -> bool:
+def _is_from(directory: Path, name: str, module: ModuleType) -> bool:
+    """Whether ``module`` is a module of ``directory``, or in a package of it; not merely somewhere below, as in a venv."""
+    package = directory / _top(name)
     places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
-    return any(place is not None and Path(place).resolve().is_relative_to(directory) for place in places)
+    found = [Path(place).resolve() for place in places if place is not None]
+    return any(place.parent == directory or place.is_relative_to(package) for place in found)
 
 
 def _top(name: str) -> str:
