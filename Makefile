@@ -8,40 +8,84 @@ VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
 
-.NOTPARALLEL:
-.PHONY: demo test bench lint docs peers clean
+# Tests run in as many processes as there are CPUs: JOBS=1 changes that.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# A process that has nothing left to do takes tests from another one: how long they take differs by three magnitudes.
+PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
 
-demo: $(VENV)/.for-demo
+.NOTPARALLEL:
+.PHONY: help demo test unit bench lint format docs peers clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name about; do \
+		printf '  make %-8s %s\n' "$$name" "$$about"; done
+
+demo: $(VENV)/.for-demo ## Run the demonstration until Ctrl-C
 	@cat tap/demo.txt
 	@exec $(BIN)/twistd -n --pidfile= smartproxy --config tap/demo.yaml
 
-test: peers lint docs $(VENV)/.for-check
-	@$(STEP) "trial" $(BIN)/trial --reporter=text --temp-directory=_trial_temp tests
+# What each runner is for. pytest runs every test and measures coverage. trial runs the tests on its TestCase once more,
+# because its own runner is the reference for clean reactors and lost errors. tests/live and test_packaging.py block on
+# other processes and never run a reactor, so trial has nothing to add there. tests/embedded is what an embedder writes
+# with pytest-twisted, which keeps the reactor running and so needs a process of its own.
+TRIAL := $(filter-out tests/live/ tests/embedded/,$(dir $(wildcard tests/*/__init__.py))) \
+	$(filter-out tests/test_packaging.py,$(wildcard tests/test_*.py))
+
+test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 	@$(BIN)/coverage erase
-	@$(STEP) "pytest" $(BIN)/coverage run -m pytest
+	@$(STEP) "pytest" $(BIN)/coverage run -m pytest $(PARALLEL)
 	@$(STEP) "pytest-twisted" $(BIN)/coverage run -m pytest -o addopts="--strict-markers --strict-config -ra" tests/embedded
 	@$(BIN)/coverage combine --quiet
 	@$(STEP) "coverage" $(BIN)/coverage report
+	@$(STEP) "trial" $(BIN)/trial --reporter=text --jobs=$(JOBS) --temp-directory=_trial_temp $(TRIAL)
 
-bench: peers $(VENV)/.for-demo
+unit: $(VENV)/.for-check ## The fast loop: every test that needs no other program, in parallel
+	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m "not live and not installing"
+
+bench: peers $(VENV)/.for-demo ## Compare with haproxy and plain Twisted, about ten minutes
 	@exec $(BIN)/python -m benchmarks
 
-lint: $(VENV)/.for-check
+lint: $(VENV)/.for-check ## ruff, mypy and the import contracts
 	@$(STEP) "ruff check" $(BIN)/ruff check .
 	@$(STEP) "ruff format" $(BIN)/ruff format --check .
 	@$(STEP) "mypy" $(BIN)/mypy
 	@$(STEP) "import-linter" $(BIN)/lint-imports
 
-docs: $(VENV)/.for-check
+format: $(VENV)/.for-check ## Format the code and fix what ruff can fix
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.for-check ## Build the documentation
 	@$(STEP) "sphinx" $(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-# Programs that the tests and benchmarks meet: without them, those tests are skipped and say so.
-peers:
+# Without these programs, the tests that need them are skipped and say so.
+peers: ## Install the programs that tests and benchmarks use, where that is allowed
 	@.ci/peers
 
-clean:
+clean: ## Remove everything that was built here
 	rm -rf $(VENV) build dist docs/_build _trial_temp* .coverage*
+
+# -- lower bounds: on the oldest Python, the oldest version of each direct dependency -----------------------
+
+.PHONY: lowest
+LOWEST := $(VENV)-lowest
+LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
+# Twisted before 26.10 leaves a delayed call of its own TLS transport, which a backend of the demo uses, behind.
+NOT_WITH_LOWEST := tests/test_demo.py::DemoTests::test_tls_that_passes_through_ends_in_the_backend
+
+lowest: $(LOWEST)/.installed ## The fast loop with the oldest dependencies that setup.cfg allows
+	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not live and not installing" \
+		--deselect $(NOT_WITH_LOWEST)
+	@$(STEP) "pytest-twisted, lowest versions" $(LOWEST)/bin/python -m pytest \
+		-o addopts="--strict-markers --strict-config -ra" tests/embedded
+
+$(LOWEST)/.installed: setup.cfg pyproject.toml .ci/lowest.py
+	$(LOWEST_PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python .ci/lowest.py test >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check --no-input install --quiet \
+		--constraint $(LOWEST)/constraints.txt --editable '.[test]'
+	@touch $@
 
 # -- the environment: made once, and again when what it is made from changes -------------------------------
 

@@ -3,9 +3,16 @@
 from importlib.metadata import version as installed
 
 project = "smartproxy"
-author = "the smartproxy developers"
+author = "smartproxy maintainers"
 copyright = "2026, the smartproxy developers"
 version = release = installed("smartproxy")
+extensions = ["sphinx.ext.autodoc"]
+autodoc_member_order = "bysource"
+# Annotations name private modules; docstrings give units and meaning.
+autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+# Docstrings of settings mark keys with single backticks: configuration.rst is rendered from them as well.
+default_role = "code"
 html_theme = "furo"
 html_title = f"smartproxy {release}"
 exclude_patterns = ["_build"]

@@ -1,22 +1,15 @@
-"""smartproxy: a TCP/TLS/HTTP proxy, and a Twisted framework to build proxies with.
+"""smartproxy: a TCP and TLS proxy, and a Twisted framework to build proxies with.
 
-A map of the house, downhill::
+::
 
-    cli, tap        what a person types; testing is what a test does
-    service         SmartProxy, the IService; assembly and listeners are its hands
-    admin           metrics and the API over HTTP
-    session         the narrator: one connection's whole path
-    settings        what the configuration says, checked and compiled
-    phases          the steps of the path, strangers to each other
-    relays          three ways to move bytes
-    serving         or code of ours and yours that takes them; handlers are ready-made
-    routing, upstream, connections, security, metrics
-    tls             certificates, contexts, and the channel between ciphertext and plaintext
-    flow            Twisted primitives without policy
-    interfaces, errors, model
-    wire            bytes to values, pure
+    from smartproxy import Settings, SmartProxy
 
-A name is imported when it is first asked for: a command that only reads a configuration needs no Twisted.
+    proxy = SmartProxy(Settings.load("smartproxy.yaml"))
+    proxy.setServiceParent(application)
+
+The names exported here, and those of :mod:`smartproxy.testing`, are public; every other module is private and may change
+in any release. A name is imported when it is first used: a program that only reads a configuration loads nothing of
+Twisted but its exceptions.
 """
 
 from __future__ import annotations
@@ -27,20 +20,102 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
+    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
+    from smartproxy.flow.clock import use_monotonic_time
+    from smartproxy.metrics.collector import PrometheusCollector
+    from smartproxy.model.address import Endpoint
+    from smartproxy.model.facts import ApplicationProtocol, Routed
+    from smartproxy.model.outcome import CloseReason, RejectReason
+    from smartproxy.model.plan import CertificatePlan
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
-    from smartproxy.settings import Route, Settings
+    from smartproxy.serving.ready import block, discard, echo, http_redirect, http_respond, respond
+    from smartproxy.settings import (
+        Action,
+        ClientAuth,
+        Defaults,
+        Match,
+        Route,
+        RouteTls,
+        Security,
+        Settings,
+        Target,
+        Tls,
+        UpstreamTls,
+    )
+    from smartproxy.tls.certificate import self_signed
+    from smartproxy.tls.certificate_files import from_pem
 
-__all__ = ["Connection", "Route", "Settings", "SmartProxy", "__version__"]
+__all__ = [
+    "Action",
+    "ApplicationProtocol",
+    "CertificatePlan",
+    "ClientAuth",
+    "CloseReason",
+    "ConfigurationError",
+    "Connection",
+    "ConnectionRecord",
+    "Defaults",
+    "Endpoint",
+    "InvalidCertificate",
+    "Match",
+    "PrometheusCollector",
+    "Refused",
+    "RejectReason",
+    "Route",
+    "RouteTls",
+    "Routed",
+    "Security",
+    "Settings",
+    "SmartProxy",
+    "SmartProxyError",
+    "Target",
+    "Tls",
+    "UpstreamTls",
+    "__version__",
+    "block",
+    "discard",
+    "echo",
+    "from_pem",
+    "http_redirect",
+    "http_respond",
+    "respond",
+    "self_signed",
+    "use_monotonic_time",
+]
 
-_PLACES = {
-    "Connection": "smartproxy.serving.connection",
-    "Route": "smartproxy.settings",
-    "Settings": "smartproxy.settings",
-    "SmartProxy": "smartproxy.proxy.service",
+_MODULES = {
+    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
+    "smartproxy.flow.clock": ("use_monotonic_time",),
+    "smartproxy.metrics.collector": ("PrometheusCollector",),
+    "smartproxy.model.address": ("Endpoint",),
+    "smartproxy.model.facts": ("ApplicationProtocol", "Routed"),
+    "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
+    "smartproxy.model.plan": ("CertificatePlan",),
+    "smartproxy.model.record": ("ConnectionRecord",),
+    "smartproxy.proxy.service": ("SmartProxy",),
+    "smartproxy.serving.connection": ("Connection",),
+    "smartproxy.serving.ready": ("block", "discard", "echo", "http_redirect", "http_respond", "respond"),
+    "smartproxy.settings": (
+        "Action",
+        "ClientAuth",
+        "Defaults",
+        "Match",
+        "Route",
+        "RouteTls",
+        "Security",
+        "Settings",
+        "Target",
+        "Tls",
+        "UpstreamTls",
+    ),
+    "smartproxy.tls.certificate": ("self_signed",),
+    "smartproxy.tls.certificate_files": ("from_pem",),
 }
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
 
-if not TYPE_CHECKING:  # a module that answers to every name would hide misspelt ones from a type checker
+if not TYPE_CHECKING:  # a module that answers to every name would hide misspelled ones from a type checker
 
     def __getattr__(name: str) -> object:
         if name not in _PLACES:

@@ -1,12 +1,35 @@
-"""One closed tree of everything that smartproxy raises on purpose.
+"""Every exception class of smartproxy, in one tree.
 
-Every refusal of a connection carries the :class:`~smartproxy.model.outcome.RejectReason` that it is
-counted under, so that no caller has to translate.
+::
+
+    SmartProxyError
+    |-- Refused                        a connection is refused; carries the RejectReason that it is counted under
+    |   |-- HandshakeFailed            TLS could not be negotiated
+    |   |-- HandshakeRefused           TLS is refused before it is started
+    |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
+    |   |-- Misdirected                Host and SNI require different client certificates
+    |   `-- DialFailed                 no target could be connected to
+    |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
+    |-- ConnectionTruncated            a TLS peer closed without close_notify
+    |-- TlsError                       the peer violated TLS, or ended it with an alert
+    |-- ConfigurationError             the problems of a configuration
+    |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
+    |-- InvalidCertificate             a certificate, key or revocation list cannot be used
+    |-- OcspRequestImpossible          a certificate cannot be asked about
+    |-- OcspResponderUnavailable       a responder has not answered
+    |-- InvalidOcspResponse            an OCSP response cannot be used
+    `-- AdminRequestFailed             a command got no usable answer from the admin API
+
+Some have a second base, so that code which knows nothing of smartproxy handles them as what they are: a
+``ValueError``, or Twisted's ``ConnectionLost``. ``wire`` raises nothing but ``ValueError``: its parsers return a
+:data:`~smartproxy.wire.verdict.Verdict`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from twisted.internet.error import ConnectionLost
 
 from smartproxy.model.outcome import RejectReason
 
@@ -15,14 +38,14 @@ if TYPE_CHECKING:
 
 
 class SmartProxyError(Exception):
-    """The root. Nothing raises it itself."""
+    """Base class of all; never raised itself."""
 
 
 class Refused(SmartProxyError):
-    """A connection is not taken any further.
+    """A connection is refused.
 
     :ivar reason: the label that it is counted under.
-    :ivar detail: for the log: one line, plain ASCII, nothing that a client could have written.
+    :ivar detail: for the log: one line of plain ASCII that contains nothing a client has sent.
     """
 
     def __init__(self, reason: RejectReason, detail: str = "") -> None:
@@ -32,9 +55,9 @@ class Refused(SmartProxyError):
 
 
 class HandshakeFailed(Refused):
-    """TLS could not be agreed on.
+    """A TLS handshake with the client failed.
 
-    :ivar told: whether the peer has been sent an alert that it should have the time to read.
+    :ivar told: whether the client has been sent an alert, and so needs time to read it.
     """
 
     def __init__(self, detail: str, *, told: bool = True) -> None:
@@ -43,9 +66,9 @@ class HandshakeFailed(Refused):
 
 
 class HandshakeRefused(Refused):
-    """A client's TLS is refused before any of it has been spoken.
+    """A client's TLS is refused before the handshake is started.
 
-    :ivar alert: what the client is still to be told.
+    :ivar alert: the alert to send to the client.
     """
 
     def __init__(self, detail: str, alert: Alert) -> None:
@@ -54,14 +77,14 @@ class HandshakeRefused(Refused):
 
 
 class NotTls(Refused):
-    """A client speaks something else on a route whose TLS ends here."""
+    """A client sent something other than a ClientHello on a TLS-terminating route."""
 
     def __init__(self) -> None:
         super().__init__(RejectReason.TLS_ERROR, "plain bytes where TLS was due")
 
 
 class Misdirected(Refused):
-    """A request for a host whose clients are asked for another certificate than this one was."""
+    """A request for a host that requires other client certificates than the name in the ClientHello did (421)."""
 
     def __init__(self) -> None:
         super().__init__(RejectReason.NO_ROUTE, "Host asks for other client certificates than SNI")
@@ -69,6 +92,25 @@ class Misdirected(Refused):
 
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
+
+
+class PeerClosed(SmartProxyError):
+    """A peer ended its direction before it had sent enough."""
+
+
+class DeadlineExpired(SmartProxyError):
+    """A peer did not send enough in time."""
+
+
+class ConnectionTruncated(SmartProxyError, ConnectionLost):
+    """A peer closed without the end that its protocol requires: what was received may be incomplete.
+
+    In TLS that end is a close_notify (RFC 8446, 6.1).
+    """
+
+
+class TlsError(SmartProxyError):
+    """The peer violated TLS, or ended it with an alert. The text is OpenSSL's, for a log."""
 
 
 class ConfigurationError(SmartProxyError):
@@ -80,3 +122,50 @@ class ConfigurationError(SmartProxyError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class ConfigurationSyntaxError(SmartProxyError):
+    """A configuration file cannot be parsed.
+
+    :ivar line: where, counted from 1.
+    :ivar message: what is wrong there.
+    """
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+        self.message = message
+
+
+class InvalidCertificate(SmartProxyError, ValueError):
+    """A certificate or a key cannot be used. The text says why, and begins with the file where there is one.
+
+    :ivar part: the field of :class:`~smartproxy.tls.certificate_files.CertificateFiles` that is wrong, or empty.
+    """
+
+    def __init__(self, why: str, part: str = "") -> None:
+        super().__init__(why)
+        self.part = part
+
+
+class OcspRequestImpossible(SmartProxyError, ValueError):
+    """A certificate names no OCSP responder, or its issuer is not known. The text says which."""
+
+
+class OcspResponderUnavailable(SmartProxyError):
+    """An OCSP responder gave no answer. The text says why, in one line."""
+
+
+class InvalidOcspResponse(SmartProxyError, ValueError):
+    """An OCSP response cannot be used. The text says why, as the end of a sentence that begins with "the response"."""
+
+
+class AdminRequestFailed(SmartProxyError):
+    """A command got no usable answer from the admin API. The message is one line for the terminal.
+
+    :ivar exit_code: of the command.
+    """
+
+    def __init__(self, why: str, exit_code: int = 1) -> None:
+        super().__init__(why)
+        self.exit_code = exit_code

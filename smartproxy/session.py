@@ -1,13 +1,17 @@
-"""The narrator: one connection's whole path, top to bottom.
+"""The control path: one connection from accept to close, top to bottom.
 
 ::
 
-    accepted -> admitted -> PROXY header -> detected -> routed -> (TLS ended -> looked at again)
-             -> connected -> relayed -> closed
+    accepted -> PROXY header read -> client admitted -> first bytes detected -> route chosen -> route admitted
+             -> TLS terminated -> looked inside -> target connected -> relayed, or served in this process -> closed
 
-:meth:`ConnectionPath.carry` is the control path: a coroutine that waits at most a few times in a connection's life. The
-bytes do not come through here: once linked, the two sides are each other's producer and consumer, or two
-descriptors and a pipe. A client that leaves cancels the coroutine; ``except`` stands in this one place.
+Where a look inside TLS may choose another route, the route is admitted after it.
+
+:meth:`ConnectionPath.carry` is a coroutine that waits at most a few times in a connection's life; a phase that has
+nothing to wait for costs no Deferred. Bytes do not come through here: once connected, the two sides are each other's
+producer and consumer, or two descriptors and a pipe.
+
+A client disconnect cancels the coroutine. Refusals, disconnects and failures of every phase are handled here.
 """
 
 from __future__ import annotations
@@ -19,8 +23,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import PeerClosed, Refused
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, differ, options
 
@@ -51,9 +54,10 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPath:
-    """The phases of one listener, in one configuration. A connection keeps the path that it began on.
+    """The phases of one listener, in one configuration. A connection keeps the path that it was accepted with.
 
-    :ivar keep_alive: what the listener's sockets have; a route may want otherwise.
+    :ivar clock: monotonic seconds.
+    :ivar keep_alive: TCP keep-alive of the listener's connections; a route may want another.
     """
 
     registry: Registry
@@ -74,7 +78,7 @@ class ConnectionPath:
     keep_alive: KeepAlive
 
     async def carry(self, client: Downstream, accepted: Accepted) -> None:
-        """Take one connection from its socket to its end."""
+        """Take one connection from its accept to its close."""
         record = self.registry.open(accepted)
         record.end, record.gone = client.end, client.gone
         outcome: CloseReason | RejectReason = CloseReason.ERROR
@@ -84,15 +88,16 @@ class ConnectionPath:
             announced = await self.read_proxy_header(client, accepted)
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
-            record.protocol, record.sni = detected.protocol, detected.domain
+            record.protocol = detected.protocol
+            record.note_names(detected)
             routed = self.route(detected)
-            again = self.look_inside.is_due(routed)
-            if not again:
+            may_change = self.look_inside.is_due(routed)
+            if not may_change:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
-                routed = await self.look_inside(side, routed, record.secured)
-            if again:
+                routed = await self.look_inside(side, routed, record)
+            if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
             if routed.route.handler is not None:
@@ -119,16 +124,17 @@ class ConnectionPath:
         finally:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
-                linked.over()
+                linked.on_closed()
 
     def unwanted(self, peer: str) -> RejectReason | None:
-        """Why a socket that has just come in from ``peer`` is not even begun, if it is not."""
+        """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""
         reason = self.admit.accept()
         if reason is not None:
             self._count(reason, peer)
         return reason
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
+        """Apply the route's TCP keep-alive where it differs from the listener's."""
         if differ(wanted, self.keep_alive):
             apply_keepalive(client.transport, options(wanted, self.keep_alive))
 

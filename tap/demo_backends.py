@@ -23,7 +23,7 @@ from twisted.protocols.wire import Echo
 from zope.interface import implementer
 
 from smartproxy.tls.certificate import Certificate, self_signed
-from smartproxy.wire import proxy_tlv
+from smartproxy.wire import http_response, proxy_tlv
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
@@ -76,12 +76,8 @@ class Page(Protocol):
             peer=f"{peer.host} port {peer.port}",
             tls=_tls(transport),
             request=ascii(request_line.decode("latin-1"))[1:-1],
-        ).encode()
-        head = (
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            f"Content-Length: {len(page)}\r\nConnection: close\r\n\r\n"
         )
-        transport.write(head.encode() + page)
+        transport.write(http_response.build_text(200, page))
         self._close()
 
     def _close(self) -> None:

@@ -1,6 +1,6 @@
-"""A proxy inside of a Twisted application, beside a service of its own: ``twistd -ny tap/smartproxy.tac``.
+"""A proxy in a Twisted application, beside another service: ``twistd -ny tap/smartproxy.tac``.
 
-Connections to 127.0.0.1:8080 go to whichever backend the application says at that moment.
+A callable of the application selects the backend for each connection to 127.0.0.1:8080.
 """
 
 from itertools import cycle
@@ -12,7 +12,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.wire import Echo
 
-from smartproxy import Route, Settings, SmartProxy
+from smartproxy import Action, Match, Route, Routed, Settings, SmartProxy, Target
 
 PORTS = (9101, 9102)
 
@@ -25,8 +25,8 @@ for port in PORTS:
 turns = cycle(PORTS)
 
 
-def next_port(routed):
-    """The port for one connection. ``routed`` has all that is known of it; here nothing of that matters."""
+def next_port(routed: Routed) -> int:
+    """The port for one connection. ``routed`` has the facts of the connection, which are not needed here."""
     return next(turns)
 
 
@@ -35,8 +35,8 @@ settings = Settings(
     routes=[
         Route(
             name="echo",
-            match={"ports": 8080, "address": "127.0.0.1"},
-            action={"targets": [{"host": "127.0.0.1", "port": next_port}]},
+            match=Match(ports=8080, address="127.0.0.1"),
+            action=Action(targets=[Target(host="127.0.0.1", port=next_port)]),
         ),
     ],
 )

@@ -226,7 +226,7 @@ class EmbeddingPageTests(SynchronousTestCase):
 
     def test_the_program_listens_and_stops_with_the_reactor(self) -> None:
         reactor = MemoryReactorClock()
-        defined = program(self.page, "async def main(reactor)")
+        defined = program(self.page, "async def main(")
         defined["CONFIGURATION"] += IN_MEMORY
         running = Deferred.fromCoroutine(defined["main"](reactor))
         self.assertEqual([server[0] for server in reactor.tcpServers], [8080])
@@ -238,13 +238,13 @@ class EmbeddingPageTests(SynchronousTestCase):
         running.cancel()
 
     def test_a_callable_chooses_the_host(self) -> None:
-        defined = program(self.page, "def tenant(routed)")
+        defined = program(self.page, "def tenant(")
         plan = defined["settings"].compile()
         self.assertEqual([route.name for route in plan.routes], ["by-tenant", "echo"])
         self.assertIs(plan.routes[0].targets[0].hosts, defined["tenant"])
 
     def test_a_callable_gives_the_certificate_and_who_the_client_is_decides(self) -> None:
-        defined = program(self.page, "async def certificate_of(name)")
+        defined = program(self.page, "async def certificate_of(")
         settings = Settings(routes=[defined["tenants"]])
         with TemporaryDirectory() as directory, chdir(directory):
             write_files(Path(directory))
@@ -259,7 +259,7 @@ class EmbeddingPageTests(SynchronousTestCase):
         self.failureResultOf(refused, HandshakeRefused)
 
     def test_routes_are_replaced_or_the_problem_is_told(self) -> None:
-        replace = program(self.page, "async def replace(proxy, routes)")["replace"]
+        replace = program(self.page, "async def replace(")["replace"]
         settings = Settings.parse(
             "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: 127.0.0.1, port: 81}]}}]\n"
             + IN_MEMORY,

@@ -11,14 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import venv
 import zipfile
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
+
+pytestmark = pytest.mark.installing
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = (
@@ -66,7 +68,7 @@ class Installed:
         packages = run(
             self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=self.elsewhere
         )
-        dependencies = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+        dependencies = [entry for entry in sys.path if Path(entry).name == "site-packages"]
         (Path(packages.strip()) / "dependencies.pth").write_text("\n".join(dependencies))
 
     def python_says(self, code: str) -> str:

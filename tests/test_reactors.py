@@ -8,6 +8,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Real sockets over loopback: an echo behind a proxy, half-closed at the end, and a coroutine that serves.
@@ -60,20 +62,12 @@ class Client(protocol.Protocol):
         self.ended.callback(None)
 
 
-def port_of(listening):
-    return listening.getHost().port
-
-
 async def main(reactor):
     factory = protocol.Factory.forProtocol(Ends)
     backend = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    ports = []
-    for _ in range(2):
-        free = reactor.listenTCP(0, factory, interface="127.0.0.1")
-        ports.append(port_of(free))
-        await free.stopListening()
+    ports = [int(port) for port in sys.argv[3:]]
     match = [{"ports": port, "address": "127.0.0.1"} for port in ports]
-    target = {"host": "127.0.0.1", "port": port_of(backend)}
+    target = {"host": "127.0.0.1", "port": backend.getHost().port}
     handler = {"type": "handler", "handler": "smartproxy.serving.ready:echo"}
     proxy = SmartProxy(
         Settings(
@@ -113,7 +107,7 @@ task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 class ReactorTests(SynchronousTestCase):
     def run_on(self, reactor, acceleration):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", PROGRAM, reactor, acceleration],
+            [sys.executable, "-W", "error", "-c", PROGRAM, reactor, acceleration, *map(str, free_ports(2))],
             capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
         )  # fmt: skip
         self.assertEqual((done.returncode, done.stderr), (0, ""))

@@ -1,8 +1,8 @@
-"""The endpoints: what ``/metrics``, the health checks and ``/api/v1`` answer, and what they do.
+"""The endpoints: ``/metrics``, the health checks and ``/api/v1``.
 
-Every list is an object with the list under its own name, so that a later key breaks no reader. Nothing here
-waits but a change of configuration; an invalid one comes back as 422 with all of its problems, one line
-each, exactly as ``smartproxy check`` prints them.
+A list is returned as an object with the list under a key, so that keys can be added later. All endpoints reply at once,
+except ``/metrics`` and those that change the configuration. An invalid configuration is 422 with all of its problems, one
+line each, exactly as ``smartproxy check`` prints them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import json
 import re
 from itertools import islice
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
-from smartproxy.admin.exchange import Reply, json_reply, refusal
+from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
-from smartproxy.metrics.counters import RouteTally
+from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.prometheus import exposition
-from smartproxy.model.address import normalised
+from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.admin.control import IProxyControl
-    from smartproxy.admin.exchange import AdminRequest
+    from smartproxy.admin.request import AdminRequest
     from smartproxy.admin.router import Methods
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.model.timestamps import Moment
 
 DEFAULT_LIMIT = 1000
-#: A larger ``limit`` counts as this one: an answer of 10,000 connections keeps the proxy busy for 0.1 s.
-MOST_AT_ONCE = 10_000
-#: Bytes of a scrape that are written before others may run: two or three milliseconds.
-_IN_A_ROW = 256 * 1024
-#: Seconds of ``throughput/history`` where nobody asks for another number.
+#: Largest ``limit``; a larger one is reduced to it. A reply with 10,000 connections blocks the event loop for 0.1 s.
+MAX_LIMIT = 10_000
+#: Bytes of a scrape that are written before the event loop runs again: two to three milliseconds.
+_SLICE_BYTES = 256 * 1024
+#: Default seconds of ``throughput/history``.
 DEFAULT_HISTORY = 3600.0
 
 
 class Api:
-    """The endpoints over one proxy.
+    """The endpoints of one proxy.
 
-    :param moment: both clocks at once, asked at every look at live connections.
-    :param clock: to let others run.
+    :param moment: monotonic and wall clock read together, to convert record times to dates.
+    :param clock: to return to the event loop during a long scrape.
     """
 
     def __init__(self, control: IProxyControl, moment: Callable[[], Moment], clock: IReactorTime) -> None:
@@ -57,7 +57,7 @@ class Api:
         self._clock = clock
 
     def table(self) -> dict[str, Methods]:
-        """Every path, for the router."""
+        """The table of paths for the router."""
         return {
             "/metrics": {"GET": self.prometheus},
             "/healthz": {"GET": self.healthy},
@@ -74,115 +74,115 @@ class Api:
             "/api/v1/drain": {"POST": self.drain},
         }
 
-    async def prometheus(self, asked: AdminRequest) -> Reply:
-        """All counters, as text or OpenMetrics. Connections move on while a long page is written."""
-        accept = ",".join(asked.headers.getRawHeaders("Accept") or [])
+    async def prometheus(self, request: AdminRequest) -> Reply:
+        """All metrics, as text or OpenMetrics. A long page is written over several event loop iterations."""
+        accept = ",".join(request.headers.getRawHeaders("Accept") or [])
         page, content_type = exposition(self._control.registry, self._control.counters, accept)
         body: list[bytes] = []
         written = 0
         for piece in page:
             body.append(piece)
             written += len(piece)
-            if written > _IN_A_ROW:
+            if written > _SLICE_BYTES:
                 written = 0
                 await deferLater(self._clock, 0)
         return Reply(200, b"".join(body), content_type)
 
-    def healthy(self, _asked: AdminRequest) -> Reply:
-        """200 while the process runs: whoever gets this answer has the proof."""
+    def healthy(self, _request: AdminRequest) -> Reply:
+        """200 while the process runs."""
         return json_reply({"status": "ok"})
 
-    def ready(self, _asked: AdminRequest) -> Reply:
-        """200 while connections are accepted, 503 while they are not."""
+    def ready(self, _request: AdminRequest) -> Reply:
+        """200 while connections are accepted, 503 while the proxy drains."""
         if self._control.draining:
             return json_reply({"status": "draining"}, 503)
         return json_reply({"status": "ready"})
 
-    def status(self, _asked: AdminRequest) -> Reply:
-        """What the service says of itself."""
+    def status(self, _request: AdminRequest) -> Reply:
+        """Facts about the process."""
         return json_reply(self._control.status())
 
-    def routes(self, _asked: AdminRequest) -> Reply:
-        """The routes in force, in the order of the configuration, with what they have carried."""
+    def routes(self, _request: AdminRequest) -> Reply:
+        """The current routes in the order of the configuration, with their counters."""
         counters = self._control.counters
         moved = totals.by_route(self._control.registry, counters)
         shown = [
             views.route(
-                plan, counters.routes.get(plan.name) or RouteTally(), moved.get(plan.name, totals.NOTHING)
+                plan, counters.routes.get(plan.name) or RouteCounters(), moved.get(plan.name, totals.NO_BYTES)
             )
             for plan in self._control.plan.routes
         ]
         return json_reply({"routes": shown})
 
-    def connections(self, asked: AdminRequest) -> Reply:
-        """Live connections, oldest first; ``total`` counts those beyond the limit, too."""
+    def connections(self, request: AdminRequest) -> Reply:
+        """Live connections, oldest first; ``total`` includes those beyond the limit."""
         try:
-            matching = list(self._matching(asked.query))
-            limit = int(asked.query.get("limit", DEFAULT_LIMIT))
+            matching = list(self._matching(request.query))
+            limit = int(request.query.get("limit", DEFAULT_LIMIT))
         except ValueError:
             return refusal(400, "limit must be a number, and clientIp an IP address")
         if limit < 0:
             return refusal(400, "limit must be 0 or more")
         moment = self._moment()
-        shown = [views.connection(record, moment) for record in islice(matching, min(limit, MOST_AT_ONCE))]
+        shown = [views.connection(record, moment) for record in islice(matching, min(limit, MAX_LIMIT))]
         return json_reply({"connections": shown, "total": len(matching)})
 
     def _matching(self, query: dict[str, str]) -> Iterator[ConnectionRecord]:
         route = query.get("route")
-        client = normalised(query["clientIp"]) if "clientIp" in query else None
+        client = normalise_address(query["clientIp"]) if "clientIp" in query else None
         for record in self._control.registry.live.values():
             if route in {None, record.route} and client in {None, record.client.host}:
                 yield record
 
-    def certificates(self, _asked: AdminRequest) -> Reply:
-        """The certificates that clients are shown, those first that expire first."""
+    def certificates(self, _request: AdminRequest) -> Reply:
+        """The certificates that clients are shown, in the order of their expiry."""
         return json_reply({"certificates": [views.certificate(one) for one in self._control.certificates()]})
 
-    def end_connection(self, asked: AdminRequest) -> Reply:
-        """End one connection; 404 where there is none of that number."""
-        number = _number(asked.item)
+    def end_connection(self, request: AdminRequest) -> Reply:
+        """Close one connection; 404 if there is none with that number."""
+        number = _number(request.item)
         if number is None or not self._control.end_connection(number):
             return refusal(404, "there is no such connection")
         return json_reply({"ended": number})
 
-    def metrics(self, _asked: AdminRequest) -> Reply:
-        """The numbers of the process."""
+    def metrics(self, _request: AdminRequest) -> Reply:
+        """The metrics as JSON."""
         return json_reply(views.metrics(self._control.metrics, self._control.counters))
 
-    def throughput(self, asked: AdminRequest) -> Reply:
-        """Bytes per second: of the last second, ten and sixty, or of a ``window`` of any length."""
+    def throughput(self, request: AdminRequest) -> Reply:
+        """Bytes per second: of the last 1, 10 and 60 seconds, or of a ``window`` in seconds."""
         measured = self._control.metrics.throughput
-        if "window" not in asked.query:
+        if "window" not in request.query:
             named = {"instant": measured.instant, "recent": measured.recent, "average": measured.average}
             return json_reply({name: views.rate(read()) for name, read in named.items()})
         try:
-            window = _seconds(asked.query["window"])
+            window = _seconds(request.query["window"])
         except ValueError:
             return refusal(400, "window must be a number of seconds")
         return json_reply({"window": window, **views.rate(measured.custom(window))})
 
-    def history(self, asked: AdminRequest) -> Reply:
-        """Bytes per second in each of the last samples, oldest first."""
+    def history(self, request: AdminRequest) -> Reply:
+        """Bytes per second of each sample in the last ``seconds``, oldest first."""
         try:
-            seconds = _seconds(asked.query.get("seconds", str(DEFAULT_HISTORY)))
+            seconds = _seconds(request.query.get("seconds", str(DEFAULT_HISTORY)))
         except ValueError:
             return refusal(400, "seconds must be a number")
         samples = self._control.metrics.throughput.history(seconds)
         return json_reply({"seconds": seconds, "samples": views.history(samples, self._moment())})
 
-    def drain(self, _asked: AdminRequest) -> Reply:
-        """Stop accepting. The answer does not wait for the last connection to end."""
+    def drain(self, _request: AdminRequest) -> Reply:
+        """Stop accepting connections. The reply does not wait for the live ones to close."""
         self._control.drain()
         return json_reply({"status": "draining"}, 202)
 
-    async def reload(self, _asked: AdminRequest) -> Reply:
-        """Read the configuration again; the answer comes when it is in force."""
+    async def reload(self, _request: AdminRequest) -> Reply:
+        """Reload the configuration; the reply is sent when it is in force."""
         return await self._applied(self._control.reload)
 
-    async def replace_routes(self, asked: AdminRequest) -> Reply:
-        """Put other routes in force: a list of them, or an object with that list under ``routes``."""
+    async def replace_routes(self, request: AdminRequest) -> Reply:
+        """Replace all routes. The body is a list of routes, or an object with that list under ``routes``."""
         try:
-            routes = _routes_in(asked.body)
+            routes = _routes_in(request.body)
         except (ValueError, RecursionError):
             return refusal(400, "the body must be JSON: a list of routes")
         return await self._applied(lambda: self._control.replace_routes(routes))
@@ -196,7 +196,10 @@ class Api:
 
 
 def _seconds(written: str) -> float:
-    """:raises ValueError: for what is not a number above 0."""
+    """Parse a number of seconds.
+
+    :raises ValueError: if it is not a finite number above 0.
+    """
     seconds = float(written)
     if not isfinite(seconds) or seconds <= 0:
         raise ValueError(written)
@@ -204,13 +207,17 @@ def _seconds(written: str) -> float:
 
 
 def _number(item: str) -> int | None:
-    """The number of a connection, spelt as we spell it: ``int`` would take more than that."""
+    """Parse the number of a connection; ``None`` if it is not spelt exactly as in replies (``int`` accepts more)."""
     return int(item) if re.fullmatch("[1-9][0-9]{0,18}", item) else None
 
 
 def _routes_in(body: bytes) -> list[dict[str, object]]:
-    """:raises ValueError: for anything but a list of objects. :raises RecursionError: for a deep one."""
-    given: Any = json.loads(body)
+    """Parse the body of ``PUT routes``.
+
+    :raises ValueError: if it is not a list of objects.
+    :raises RecursionError: if it is nested too deeply.
+    """
+    given: object = json.loads(body)
     routes = given.get("routes") if isinstance(given, dict) else given
     if not isinstance(routes, list) or not all(isinstance(route, dict) for route in routes):
         raise ValueError("not a list of routes")

@@ -1,4 +1,4 @@
-"""What the admin listener asks of a running proxy."""
+"""The interface through which the admin listener reaches the running proxy."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 
 class IProxyControl(Interface):
-    """What the admin listener may see of a running proxy, and may ask of it.
+    """What the admin listener can read and change of a running proxy.
 
-    The service keeps it; a test double keeps it too, so that the admin API is tested without a reactor.
+    :class:`~smartproxy.SmartProxy` implements it, and so does a test double: the admin API is tested without a reactor.
     """
 
     registry = Attribute("the :class:`~smartproxy.connections.registry.Registry` of live connections")
     counters = Attribute("the :class:`~smartproxy.metrics.counters.Counters` of the process")
-    metrics: IMetrics = Attribute("what is counted and measured")
-    plan = Attribute("the :class:`~smartproxy.model.plan.ProxyPlan` in force; another one after a reload")
-    draining = Attribute("``True`` from the moment in which no new connection is taken any more")
+    metrics: IMetrics = Attribute("the metrics of the process")
+    plan = Attribute("the :class:`~smartproxy.model.plan.ProxyPlan` in force; a reload replaces it")
+    draining = Attribute("``True`` once no new connections are accepted")
 
     def status() -> dict[str, object]:
-        """Facts about the process for a person: plain values that JSON can carry."""
+        """Facts about the process, as values that JSON can represent."""
 
     def reload() -> Deferred[None]:
         """Read the configuration again and put it in force.
 
-        :return: fires when it is. Fails with :class:`~smartproxy.errors.ConfigurationError` where the
-            configuration is not valid, and then the old one goes on.
+        :return: fires when the new configuration is in force. Fails with
+            :class:`~smartproxy.errors.ConfigurationError` if it is invalid; then the current one stays in force.
         """
 
     def replace_routes(routes: list[dict[str, object]]) -> Deferred[None]:
-        """Put these routes in force in place of all others, spelt as in the configuration.
+        """Replace all routes with ``routes``, spelt as in the configuration.
 
         :return: as :meth:`reload`.
         """
 
     def drain() -> None:
-        """Take no new connections; those that are there go on to their own end. Repeating it is harmless."""
+        """Stop accepting connections; live ones continue. A second call does nothing."""
 
     def certificates() -> Sequence[ShownCertificate]:
-        """The certificates that clients are shown, those first that expire first."""
+        """The certificates that clients are shown, in the order of their expiry."""
 
     def end_connection(number: int) -> bool:
-        """End one connection with the reason ``admin``. ``False`` where there is none of that number."""
+        """Close one connection with the reason ``admin``; ``False`` if there is none with that number."""

@@ -1,19 +1,18 @@
-"""Who may speak to the admin listener.
+"""Authorises requests to the admin listener.
 
-With a token, whoever presents it: ``Authorization: Bearer TOKEN`` (RFC 6750, 2.1), compared in constant
-time. Off loopback there is no listener without one.
+With a token configured, a request needs ``Authorization: Bearer TOKEN`` (RFC 6750, 2.1); the comparison takes constant
+time. A listener that is not on loopback must have a token.
 
-Without a token, whoever can reach the listener: it is on loopback, or a unix socket that the file system
-guards. Reaching loopback is also within the power of any web page that is open in a browser on this machine,
-in two ways, and both are closed here:
+Without a token, everyone who can reach the listener is authorised: it is on loopback, or a unix socket with the permissions
+of the file system. But a web page in a browser on the same machine can reach loopback, too, in two ways. Both are refused:
 
-* DNS rebinding: the page's own name is made to point at 127.0.0.1, and the browser takes our answers for the
-  page's own. Such a request carries the page's name in ``Host``, which is none of ours.
-* Cross-site requests: a form may POST to http://127.0.0.1:8404 without asking. Such a request carries an
-  ``Origin`` (RFC 6454, 7) other than the ``Host`` that it goes to.
+* DNS rebinding: the page's own host name is made to resolve to 127.0.0.1, and the browser treats the replies as those of
+  the page's origin. Such a request has the host name of the page in ``Host``.
+* Cross-site requests: a form may POST to http://127.0.0.1:8404 without a preflight. Such a request has an ``Origin``
+  (RFC 6454, 7) that differs from its ``Host``.
 
-A page cannot know the token, so a request that carries it needs neither test: a scraper may use any name
-that leads here. Health and readiness tell nothing and are asked by load balancers: they need no token.
+A page cannot know the token, so a request with the token skips both checks: a scraper may use any name of the listener.
+The health checks reveal nothing and are used by load balancers, so they need no token.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from smartproxy.admin.exchange import refusal
+from smartproxy.admin.request import refusal
 from smartproxy.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
 
-    from smartproxy.admin.exchange import AdminRequest, Reply
+    from smartproxy.admin.request import AdminRequest, Reply
     from smartproxy.model.plan import AdminPlan
 
 PROBES = frozenset({"/healthz", "/readyz"})
@@ -37,9 +36,9 @@ _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="smartproxy admin"'),)
 
 
 class Guard:
-    """Admits a request, or says why not.
+    """Authorises a request, or gives the reply that refuses it.
 
-    :raises ConfigurationError: for a listener that others could reach and that has no token.
+    :raises ConfigurationError: if the listener is not on loopback and has no token.
     """
 
     def __init__(self, plan: AdminPlan) -> None:
@@ -48,16 +47,16 @@ class Guard:
         self._token = plan.token.encode() if plan.token else None
         self._browsers_reach_it = plan.unix is None
 
-    def refusal(self, asked: AdminRequest) -> Reply | None:
-        """``None`` for a request that may go on."""
+    def refusal(self, request: AdminRequest) -> Reply | None:
+        """Return the reply that refuses ``request``; ``None`` if it is authorised."""
         if self._token is not None:
-            return self._without_token(asked)
+            return self._check_token(request)
         if self._browsers_reach_it:
-            return _from_a_page(asked.headers)
+            return _check_origin(request.headers)
         return None
 
-    def _without_token(self, asked: AdminRequest) -> Reply | None:
-        if asked.path in PROBES or compare_digest(_bearer(asked.headers), self._token or b""):
+    def _check_token(self, request: AdminRequest) -> Reply | None:
+        if request.path in PROBES or compare_digest(_bearer(request.headers), self._token or b""):
             return None
         return refusal(401, "a token is required: Authorization: Bearer TOKEN", _CHALLENGE)
 
@@ -68,14 +67,14 @@ def _bearer(headers: Headers) -> bytes:
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 
-def _from_a_page(headers: Headers) -> Reply | None:
-    """A refusal, where the request may come from a web page. Only browsers must send ``Host`` truthfully."""
+def _check_origin(headers: Headers) -> Reply | None:
+    """Refuse a request that may come from a web page. A page cannot set ``Host`` and ``Origin``; the browser does."""
     hosts = headers.getRawHeaders(b"Host") or []
     if not all(_is_loopback(_host_of(f"//{_text(host)}")) for host in hosts):
         return refusal(403, "Host is not a name of this listener")
     origins = headers.getRawHeaders(b"Origin") or []
     if any(_text(origin).partition("://")[2] != _text(host) for origin in origins for host in hosts):
-        return refusal(403, "requests of other sites are not taken")
+        return refusal(403, "cross-site requests are refused")
     return None
 
 

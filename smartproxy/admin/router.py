@@ -1,14 +1,14 @@
-"""Which endpoint answers: a table of paths, each with its methods.
+"""Finds the endpoint of a request in a table of paths and methods.
 
 ::
 
     Router({
         "/healthz": {"GET": api.health},
-        "/api/v1/connections/*": {"DELETE": api.end_connection},     # the * is asked.item
+        "/api/v1/connections/*": {"DELETE": api.end_connection},     # the segment at * is request.item
     })
 
-A ``*`` stands for the last segment and nothing else does; an API of a dozen paths needs no more. HEAD is
-answered wherever GET is (RFC 9110, 9.3.2), and twisted.web drops the body.
+Only the last segment of a path can be ``*``; an API of a dozen paths needs no more. HEAD is answered wherever GET is
+(RFC 9110, 9.3.2); twisted.web drops the body.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
-from smartproxy.admin.exchange import AdminRequest, Reply, refusal
+from smartproxy.admin.request import AdminRequest, Reply, refusal
 
-#: An endpoint answers at once, or is awaited.
+#: What an endpoint returns: its reply, or an awaitable of it.
 Answer: TypeAlias = Reply | Awaitable[Reply]
 Endpoint: TypeAlias = Callable[[AdminRequest], Answer]
 Methods: TypeAlias = Mapping[str, Endpoint]
 
 
 class Router:
-    """Finds the endpoint for a request and asks it."""
+    """Finds the endpoint of a request and calls it."""
 
     def __init__(self, table: Mapping[str, Methods]) -> None:
         self._table = table
 
-    def answer(self, asked: AdminRequest) -> Answer:
-        """The endpoint's answer; 404 without one; 405 with ``Allow`` where only the method is wrong."""
-        methods, item = self._find(asked.path)
+    def answer(self, request: AdminRequest) -> Answer:
+        """Return the endpoint's reply; 404 for an unknown path; 405 with ``Allow`` for another method."""
+        methods, item = self._find(request.path)
         if methods is None:
             return refusal(404, "there is nothing at this path")
-        endpoint = methods.get("GET" if asked.method == "HEAD" else asked.method)
+        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             return refusal(405, "this path does not take that method", (("Allow", _allowed(methods)),))
-        return endpoint(asked._replace(item=item))
+        return endpoint(request._replace(item=item))
 
     def _find(self, path: str) -> tuple[Methods | None, str]:
         exact = self._table.get(path)

@@ -5,9 +5,8 @@
     site = make_admin_site(control, plan.admin, reactor)
     reactor.listenTCP(plan.admin.port, site, interface=plan.admin.address)
 
-It differs from a plain :class:`~twisted.web.server.Site` where that would serve strangers too well: bodies
-are bounded while they arrive, forms are not parsed, no error shows a traceback, and no line is logged for a
-scrape; what changes the proxy is logged.
+It is stricter than a plain :class:`~twisted.web.server.Site`: the size of a body is bounded while it arrives, forms are not
+parsed, and no error shows a traceback. Reads are not logged, so that scrapes do not fill the log; changes are.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.admin.api import Api
-from smartproxy.admin.exchange import AdminRequest, Reply, refusal
 from smartproxy.admin.guard import Guard
+from smartproxy.admin.request import AdminRequest, Reply, refusal
 from smartproxy.admin.router import Router
 from smartproxy.model.timestamps import Moment
+from smartproxy.net.half_close import LINGER
+from smartproxy.wire import http_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,84 +36,75 @@ if TYPE_CHECKING:
     from smartproxy.admin.control import IProxyControl
     from smartproxy.model.plan import AdminPlan
 
-#: Bytes of a request's body. 10,000 routes are about as much; nginx stops at the same point by default.
+#: Largest body of a request in bytes: about 10,000 routes. nginx has the same default.
 MAX_BODY = 1024 * 1024
-#: Seconds in which whoever sent too much may read why, before the connection is cut.
-LINGER = 2.0
-#: Seconds without a byte of a request.
+#: Seconds after which a connection without a request is closed.
 IDLE = 60.0
 
 _ALWAYS = {"Server": "smartproxy", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_READING = frozenset({"GET", "HEAD"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class BoundedRequest(Request):
-    """A request whose body is refused as soon as it is, or says that it will be, too long.
+    """A request whose body is refused as soon as its length, announced or received, exceeds :data:`MAX_BODY`.
 
-    The answer goes out at once, followed by the end of our side. What still arrives is dropped for a moment
-    rather than left unread: closing a socket with unread bytes makes the kernel send RST, and a client that
-    gets one may lose the answer (RFC 9112, 9.6).
+    The reply is sent at once, and then a FIN. Bytes that still arrive are read and dropped for :data:`LINGER`: closing a
+    socket with unread bytes makes the kernel send RST, and a client that gets a RST may lose the reply (RFC 9112, 9.6).
     """
 
     content: BytesIO
-    _taken = 0
-    _cut: IDelayedCall | None = None
+    _received = 0
+    _abort: IDelayedCall | None = None
 
     def gotLength(self, length: int | None) -> None:
-        """All headers are there; ``None`` is a chunked body. It is held in memory, never in a file."""
+        """All headers have been received; ``length`` is ``None`` for a chunked body.
+
+        twisted.web would store a long body in a temporary file; this one is bounded, and stays in memory.
+        """
         self.content = BytesIO()
         if length is not None and length > MAX_BODY:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Part of the body has come."""
-        self._taken += len(data)
-        if self._cut is not None:
+        """A part of the body has been received."""
+        self._received += len(data)
+        if self._abort is not None:
             return
-        if self._taken > MAX_BODY:
+        if self._received > MAX_BODY:
             self._refuse_body()
         else:
             self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All of it is there. Without its content type, twisted.web takes no body for a form to parse."""
+        """The request is complete. Without a content type, twisted.web does not parse the body as a form."""
         self.requestHeaders.removeHeader(b"Content-Type")
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Answer, unless that has been done."""
-        if self._cut is None:
+        """Render the reply, unless the body has been refused."""
+        if self._abort is None:
             super().process()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client has left."""
-        if self._cut is not None and self._cut.active():
-            self._cut.cancel()
+        """The client has closed the connection."""
+        if self._abort is not None and self._abort.active():
+            self._abort.cancel()
         super().connectionLost(reason)
 
     def _refuse_body(self) -> None:
         reply = refusal(413, f"a body has at most {MAX_BODY} bytes")
+        # Twisted does not declare that the transport can half-close and abort, nor the site that it sets on a channel.
         channel: Any = self.channel
         transport = channel.transport
-        transport.write(_head(reply) + reply.body)
-        self.requestHeaders.removeHeader(b"Expect")  # or twisted.web would still ask for the body
+        headers = {"Content-Type": reply.content_type, **_ALWAYS}
+        transport.write(http_response.build(reply.status, reply.body, headers))
+        self.requestHeaders.removeHeader(b"Expect")  # or twisted.web would still send 100 Continue
         transport.loseWriteConnection()
-        self._cut = channel.site.reactor.callLater(LINGER, transport.abortConnection)
-
-
-def _head(reply: Reply) -> bytes:
-    lines = [
-        f"HTTP/1.1 {reply.status} Content Too Large",
-        f"Content-Type: {reply.content_type}",
-        f"Content-Length: {len(reply.body)}",
-        "Connection: close",
-        *(f"{name}: {value}" for name, value in _ALWAYS.items()),
-    ]
-    return "\r\n".join((*lines, "", "")).encode("ascii")
+        self._abort = channel.site.reactor.callLater(LINGER, transport.abortConnection)
 
 
 class Front(Resource):
-    """The only resource: it turns a request into a question, and the answer into a response."""
+    """The only resource: converts between the requests of twisted.web and :class:`AdminRequest`."""
 
     isLeaf = True
     _log = Logger()
@@ -122,47 +114,48 @@ class Front(Resource):
         self._guard = guard
         self._router = router
 
-    def render(self, request: Any) -> int:
-        """Answer now, or when the endpoint has done what it was asked."""
+    def render(self, request: BoundedRequest) -> int:
+        """Send the reply when the endpoint returns it."""
         Deferred.fromCoroutine(self._serve(request))
         return NOT_DONE_YET
 
-    async def _serve(self, request: Any) -> None:
-        left: list[object] = []
-        request.notifyFinish().addBoth(left.append)
-        asked = _asked(request)
-        reply = await self._reply(asked)
-        if asked.method not in _READING:
+    async def _serve(self, http_request: BoundedRequest) -> None:
+        finished: list[object] = []
+        http_request.notifyFinish().addBoth(finished.append)
+        request = _converted(http_request)
+        reply = await self._reply(request)
+        if request.method not in _SAFE_METHODS:
             self._log.info(
                 "admin: {method!r} {path!r}: {status}",
-                method=asked.method,
-                path=asked.path,
+                method=request.method,
+                path=request.path,
                 status=reply.status,
             )
-        if not left:
-            _respond(request, reply)
+        # The client may have closed the connection while the endpoint was running.
+        if not finished:
+            _send(http_request, reply)
 
-    async def _reply(self, asked: AdminRequest) -> Reply:
+    async def _reply(self, request: AdminRequest) -> Reply:
         try:
-            answer = self._guard.refusal(asked) or self._router.answer(asked)
+            answer = self._guard.refusal(request) or self._router.answer(request)
             return answer if isinstance(answer, Reply) else await answer
         except Exception:
-            self._log.failure("admin: {method!r} {path!r} failed", method=asked.method, path=asked.path)
-            return refusal(500, "this should not have happened; the log has more")
+            self._log.failure("admin: {method!r} {path!r} failed", method=request.method, path=request.path)
+            return refusal(500, "internal error; see the log")
 
 
-def _respond(request: Any, reply: Reply) -> None:
-    request.setResponseCode(reply.status)
+def _send(http_request: BoundedRequest, reply: Reply) -> None:
+    http_request.setResponseCode(reply.status)
     headers = {**_ALWAYS, "Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
     for name, value in (*headers.items(), *reply.headers):
-        request.setHeader(name, value)
-    request.write(reply.body)
-    request.finish()
+        http_request.setHeader(name, value)
+    http_request.write(reply.body)
+    http_request.finish()
 
 
-def _asked(request: Any) -> AdminRequest:
+def _converted(request: BoundedRequest) -> AdminRequest:
     query = {_text(name): _text(values[-1]) for name, values in request.args.items()}
-    body: bytes = request.content.read()
+    body = request.content.read()
     return AdminRequest(_text(request.method), _text(request.path), query, request.requestHeaders, body)
 
 
@@ -171,15 +164,15 @@ def _text(raw: bytes) -> str:
 
 
 class AdminSite(Site):
-    """A site that keeps no access log, and so has nothing to start either."""
+    """A site without an access log."""
 
     requestFactory = BoundedRequest
 
     def startFactory(self) -> None:
-        """Twisted would open its log here, and wake up every second to know the date for it."""
+        """Do not open a log: twisted.web would also start a timer that formats the date every second."""
 
-    def log(self, request: Any) -> None:
-        """Nothing: see :meth:`Front.render` for what is logged."""
+    def log(self, request: object) -> None:
+        """Do nothing; :class:`Front` logs what changes the proxy."""
 
 
 def make_admin_site(
@@ -188,11 +181,11 @@ def make_admin_site(
     clock: IReactorTime,
     moment: Callable[[], Moment] = Moment.now,
 ) -> Site:
-    """The factory for the admin listener, on TCP or on a unix socket.
+    """Create the factory of the admin listener, for TCP or a unix socket.
 
-    :param clock: for the timeouts of HTTP connections, and to let others run while a long page is written.
-    :param moment: both clocks at once; its monotonic one must be that of the connection records.
-    :raises ConfigurationError: for an address off loopback and no token.
+    :param clock: for the timeouts of HTTP connections, and to return to the event loop during a long scrape.
+    :param moment: monotonic and wall clock read together; the monotonic one must be that of the connection records.
+    :raises ConfigurationError: if the address is not loopback and there is no token.
     """
     front = Front(Guard(plan), Router(Api(control, moment, clock).table()))
     return AdminSite(front, timeout=IDLE, reactor=clock)

@@ -1,13 +1,13 @@
-"""What the admin API shows: the proxy's objects as plain values for JSON, with the contract's keys.
+"""Converts the proxy's objects to the JSON values of the admin API.
 
-Points in time are dates in UTC (:class:`~smartproxy.model.timestamps.Moment`), rates bytes per second. Clients are
-the one set here that no configuration bounds: of them the busiest are named.
+Times are dates in UTC (:class:`~smartproxy.model.timestamps.Moment`), rates are bytes per second. The configuration bounds
+the number of routes but not that of clients, so only the busiest clients are listed.
 """
 
 from __future__ import annotations
 
 from heapq import nlargest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smartproxy.model.facts import ApplicationProtocol, agreed
 from smartproxy.model.timestamps import Moment
@@ -15,8 +15,8 @@ from smartproxy.model.timestamps import Moment
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from smartproxy.metrics.api import Percentiles
-    from smartproxy.metrics.counters import Counters, RouteTally
+    from smartproxy.metrics.api import NoThroughput, Percentiles, Throughput
+    from smartproxy.metrics.counters import Counters, RouteCounters
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.metrics.totals import Bytes
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
 
-#: How many clients ``metrics`` names, by connections and by bytes per second.
+#: Number of clients in ``metrics``, by connections and by bytes per second.
 BY_IP = 100
-#: How many of them ``topIPs`` ranks.
+#: Number of clients in ``topIPs``.
 TOP_IPS = 10
 
 
 def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
-    """One live connection."""
+    """A live connection."""
     return {
         "id": record.id,
         "state": record.state,
@@ -45,6 +45,7 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
         "protocol": record.protocol,
         "tls": record.protocol is ApplicationProtocol.TLS,
         "sni": record.sni,
+        "host": record.host,
         **agreed(record.secured),
         "keepAlive": record.keep_alive,
         "bytesReceived": record.bytes_received,
@@ -56,7 +57,7 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
 
 
 def certificate(shown: ShownCertificate) -> dict[str, object]:
-    """One certificate that clients are shown."""
+    """A certificate that clients are shown."""
     return {
         "names": list(shown.names),
         "source": shown.source,
@@ -73,15 +74,15 @@ def _staple(shown: ShownStaple) -> dict[str, object]:
     return {"status": shown.status, "nextUpdate": until, "detail": shown.detail}
 
 
-def route(plan: RoutePlan, tally: RouteTally, moved: Bytes) -> dict[str, object]:
-    """One route: what it asks for, where it leads, what it has carried."""
+def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, object]:
+    """A route: its match, its action and its counters."""
     return {
         "name": plan.name,
         "priority": plan.priority,
         "match": _match(plan.match),
         "action": {"type": plan.kind, "targets": [_target(target) for target in plan.targets]},
         "maxConnections": plan.max_connections,
-        "connections": {"active": tally.active, "total": tally.opened},
+        "connections": {"active": counted.active, "total": counted.opened},
         "bytesReceived": moved.received,
         "bytesSent": moved.sent,
     }
@@ -100,17 +101,16 @@ def _match(match: MatchPlan) -> dict[str, object]:
 
 
 def _target(target: TargetPlan) -> dict[str, object]:
-    hosts: Any = target.hosts
-    port: Any = "preserve" if target.port is None else target.port
+    port = "preserve" if target.port is None else target.port
     return {
-        "host": "callable" if callable(hosts) else list(hosts),
+        "host": list(target.hosts) if isinstance(target.hosts, tuple) else "callable",
         "port": "callable" if callable(port) else port,
         "weight": target.weight,
     }
 
 
 def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:
-    """The process in numbers."""
+    """The metrics of the process."""
     moved = shown.totals()
     busiest = shown.connections.top_ips(BY_IP)
     return {
@@ -137,13 +137,12 @@ def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:
 
 
 def rate(measured: Rate) -> dict[str, float]:
-    """Bytes per second, to the tenth of a byte."""
+    """A rate in bytes per second, rounded to a tenth."""
     return {"in": round(measured.in_, 1), "out": round(measured.out, 1)}
 
 
-def _throughput(shown: Any) -> dict[str, object]:
-    clients: dict[str, Rate] = shown.by_ip()
-    fastest = nlargest(BY_IP, clients.items(), key=lambda client: sum(client[1]))
+def _throughput(shown: Throughput | NoThroughput) -> dict[str, object]:
+    fastest = nlargest(BY_IP, shown.by_ip().items(), key=lambda client: sum(client[1]))
     return {
         "instant": rate(shown.instant()),
         "recent": rate(shown.recent()),
@@ -154,7 +153,7 @@ def _throughput(shown: Any) -> dict[str, object]:
 
 
 def history(samples: Iterable[Sample], moment: Moment) -> list[dict[str, object]]:
-    """A rate for each sample, oldest first."""
+    """The rate of each sample, oldest first."""
     return [{"at": moment.iso(sample.at), **rate(sample.rate)} for sample in samples]
 
 

@@ -1,9 +1,10 @@
-"""``smartproxy``: what is done with a configuration, or with a running proxy, from a shell.
+"""The command ``smartproxy``: works on a configuration file, or on a running proxy through its admin API.
 
-A command lives in its own module and is imported when it is asked for, so that the others do not pay for it. To add one,
-name it in :data:`_COMMANDS`.
+A command is imported when it is run, so that ``smartproxy check`` does not wait for Twisted and treq. To add one, write
+its module and name it in :data:`_COMMANDS`. Give it a ``short_help`` that is a whole phrase: click would cut the first
+sentence of its docstring to the width of the list in ``smartproxy --help``.
 
-Exit codes: 0 done, 2 wrong usage or an invalid configuration, 3 a port could not be bound, 1 anything else.
+Exit codes: 0 success, 2 wrong usage or an invalid configuration, 3 a port could not be bound, 1 anything else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from importlib import import_module
 
 import click
 
-#: Each command, and where it stands.
+#: Command name to ``module:function``, in the order of ``--help``.
 _COMMANDS = {
     "check": "smartproxy.cli.check:check",
     "explain": "smartproxy.cli.explain:explain",
@@ -26,7 +27,7 @@ _COMMANDS = {
 
 
 class _Lazy(click.Group):
-    """A group whose commands are imported when they are run, or listed."""
+    """A group that imports a command when it is run or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -42,7 +43,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="smartproxy")
 def main() -> None:
-    """Check and explain a configuration of smartproxy, and ask a running one.
+    """Check and explain a configuration, and control a running proxy.
 
-    The server itself is started with: twistd smartproxy --config FILE
+    To start the proxy: twistd smartproxy --config FILE
     """

@@ -1,12 +1,12 @@
-"""What ``smartproxy top`` shows: the numbers of one look, how they are sorted and filtered, and the picture of it.
+"""The screen of ``smartproxy top``: its values, sorting and filtering, and how it is drawn.
 
-A :class:`Board` knows no terminal, no clock and no HTTP: it is given answers of the admin API and keys, and gives
+A :class:`Board` does not depend on a terminal, a clock or HTTP. Its input is snapshots of the admin API and keys, its output
 something that rich can print.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -16,35 +16,57 @@ from rich.text import Text
 
 from smartproxy.cli.admin_client import printable
 
-#: The key that sorts by a column, and the column.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.cli.admin_client import JsonObject
+
+#: The keys that sort, and the column that each sorts by.
 SORTS = {"n": "name", "a": "active", "t": "total", "i": "in", "o": "out"}
-#: Clients that are named, and lines of the picture that are not routes when they are.
+#: Number of clients shown, and number of lines that are not routes.
 _CLIENTS = 5
 _OTHER_LINES = _CLIENTS + 14
 _ENTER, _ESCAPE, _ERASE = "\r\n", "\x1b", "\x7f\b"
 
 
-class Look(NamedTuple):
-    """One look at a proxy, as ``--json`` prints it and the board shows it."""
+#: Bytes per second in each direction, and the rows of the two tables. (``in`` is a keyword, so these are not classes.)
+InOutRate = TypedDict("InOutRate", {"in": float, "out": float})
+RouteRow = TypedDict("RouteRow", {"name": str, "active": int, "total": int | None, "in": float, "out": float})
+ClientRow = TypedDict("ClientRow", {"ip": str, "active": int, "in": float, "out": float})
+
+
+#: The number of a row in each column but the name.
+_SORT_NUMBERS: dict[str, Callable[[RouteRow], float]] = {
+    "active": lambda row: row["active"],
+    "total": lambda row: row["total"] or 0,
+    "in": lambda row: row["in"],
+    "out": lambda row: row["out"],
+}
+
+
+class Snapshot(NamedTuple):
+    """The state of a proxy, as ``--json`` prints it and the board shows it."""
 
     state: str
     connections: dict[str, int]
-    throughput: dict[str, dict[str, float]]
+    throughput: dict[str, InOutRate]
     zombies: dict[str, int]
     rejected: dict[str, int]
     cleanup: dict[str, int]
-    routes: list[dict[str, Any]]
-    clients: list[dict[str, Any]]
+    routes: list[RouteRow]
+    clients: list[ClientRow]
 
 
-def look(status: dict[str, Any], metrics: dict[str, Any], routes: dict[str, Any]) -> Look:
-    """From what the admin API says of its ``status``, ``metrics`` and ``routes``.
+def snapshot(status: JsonObject, metrics: JsonObject, routes: JsonObject) -> Snapshot:
+    """Create a snapshot from the replies of the admin API to ``status``, ``metrics`` and ``routes``.
 
-    A route that has been removed is shown for as long as it has connections.
+    A removed route is included as long as it has connections.
+
+    :raises KeyError: if a key is missing, as in the replies of another version; also TypeError and AttributeError.
     """
     active, rates = metrics["connections"]["byRoute"], metrics["throughput"]["byRoute"]
     known = {route["name"]: route["connections"]["total"] for route in routes["routes"]}
-    return Look(
+    return Snapshot(
         state=status.get("state", ""),
         connections={key: metrics["connections"][key] for key in ("active", "total")},
         throughput={key: metrics["throughput"][key] for key in ("instant", "recent", "average")},
@@ -66,91 +88,93 @@ def look(status: dict[str, Any], metrics: dict[str, Any], routes: dict[str, Any]
     )
 
 
-def _rate(rates: dict[str, dict[str, float]], key: str) -> dict[str, float]:
+def _rate(rates: dict[str, InOutRate], key: str) -> InOutRate:
     return rates.get(key, {"in": 0.0, "out": 0.0})
 
 
 class Board:
-    """What is shown, and what keys do to it.
+    """The screen and its state: order, filter, and the last snapshot.
 
-    :param sort: a column of :data:`SORTS`. :param only: what the names of the routes shown have in them.
-    :ivar done: whether somebody has had enough.
+    :param sort: a column of :data:`SORTS`.
+    :param only: show only routes whose names contain this.
+    :ivar has_quit: whether the user has pressed ``q``.
     """
 
     def __init__(self, sort: str = "active", only: str = "") -> None:
         self._sort = sort
-        self._backwards = False
-        self._only = only
+        self._reversed = False
+        self._filter = only
         self._typing: str | None = None
-        self._seen: Look | None = None
-        self._missing = ""
-        self.done = False
+        self._snapshot: Snapshot | None = None
+        self._failure = ""
+        self.has_quit = False
 
-    def seen(self, now: Look) -> None:
-        """The proxy has answered."""
-        self._seen, self._missing = now, ""
+    def update(self, now: Snapshot) -> None:
+        """Show a new snapshot."""
+        self._snapshot, self._failure = now, ""
 
-    def missed(self, why: str) -> None:
-        """It has not. What was seen last stays."""
-        self._missing = why
+    def fail(self, why: str) -> None:
+        """Show why there is no new snapshot, above the last one."""
+        self._failure = why
 
-    def pressed(self, key: str) -> None:
-        """A key: one character."""
+    def press(self, key: str) -> None:
+        """Handle a key: one character."""
         if self._typing is not None:
-            self._typed(self._typing, key)
+            self._edit_filter(self._typing, key)
         elif key == "q":
-            self.done = True
+            self.has_quit = True
         elif key == "r":
-            self._backwards = not self._backwards
+            self._reversed = not self._reversed
         elif key == "/":
             self._typing = ""
         elif key in SORTS:
-            self._sort, self._backwards = SORTS[key], False
+            self._sort, self._reversed = SORTS[key], False
 
-    def _typed(self, so_far: str, key: str) -> None:
-        """A key while what to filter by is typed: it takes effect at once."""
+    def _edit_filter(self, so_far: str, key: str) -> None:
+        """Handle a key while the filter is typed. Every key takes effect at once."""
         if key in _ENTER:
             self._typing = None
         elif key == _ESCAPE:
-            self._typing, self._only = None, ""
+            self._typing, self._filter = None, ""
         else:
             so_far = so_far[:-1] if key in _ERASE else so_far + key if key.isprintable() else so_far
-            self._typing = self._only = so_far
+            self._typing = self._filter = so_far
 
-    def chosen(self, now: Look) -> list[dict[str, Any]]:
-        """The routes to show: numbers from the largest, names from A."""
-        routes = [route for route in now.routes if self._only.lower() in route["name"].lower()]
+    def visible_routes(self, now: Snapshot) -> list[RouteRow]:
+        """The routes that match the filter, in order: numbers descending, names ascending."""
+        routes = [route for route in now.routes if self._filter.lower() in route["name"].lower()]
         routes.sort(key=lambda route: route["name"])
         if self._sort != "name":
-            routes.sort(key=lambda route: -(route[self._sort] or 0))
-        return routes[::-1] if self._backwards else routes
+            # Stable: routes with equal numbers stay in the order of their names.
+            routes.sort(key=_SORT_NUMBERS[self._sort], reverse=True)
+        return routes[::-1] if self._reversed else routes
 
-    def picture(self, height: int) -> RenderableType:
-        """Something to print on so many lines."""
-        if self._seen is None:
-            return Text(self._missing or "asking ...")
-        lines = [Text(self._missing + "; trying again", style="bold red")] if self._missing else []
-        routes = self.chosen(self._seen)
+    def render(self, height: int) -> RenderableType:
+        """Return the screen, for a terminal of ``height`` lines."""
+        if self._snapshot is None:
+            return Text(self._failure or "connecting ...")
+        lines = [Text(self._failure + "; retrying", style="bold red")] if self._failure else []
+        routes = self.visible_routes(self._snapshot)
         return Group(
             *lines,
-            _headline(self._seen),
-            _of_routes(
-                routes, max(1, height - _OTHER_LINES), f"{self._sort}{' backwards' * self._backwards}"
+            _headline(self._snapshot),
+            _route_table(
+                routes, max(1, height - _OTHER_LINES), f"{self._sort}{' reversed' * self._reversed}"
             ),
-            _troubles(self._seen),
-            _of_clients(self._seen.clients[:_CLIENTS]),
-            self._last_line(),
+            _problem_line(self._snapshot),
+            _client_table(self._snapshot.clients[:_CLIENTS]),
+            self._help_line(),
         )
 
-    def _last_line(self) -> Text:
+    def _help_line(self) -> Text:
         if self._typing is not None:
             return Text(f"filter: {self._typing}_   (Enter: keep, Esc: none)", style="reverse")
         sorts = "  ".join(f"{key} {column}" for key, column in SORTS.items())
-        only = f" [{printable(self._only)}]" if self._only else ""
-        return Text(f"sort: {sorts}  r backwards   / filter{only}   q quit", style="dim")
+        only = f" [{printable(self._filter)}]" if self._filter else ""
+        return Text(f"sort: {sorts}  r reverse   / filter{only}   q quit", style="dim")
 
 
-def _headline(now: Look) -> Text:
+def _headline(now: Snapshot) -> Text:
     recent = now.throughput["recent"]
     return Text(
         f"smartproxy {printable(now.state)}: {now.connections['active']} active of {now.connections['total']}, "
@@ -159,7 +183,7 @@ def _headline(now: Look) -> Text:
     )
 
 
-def _of_routes(routes: list[dict[str, Any]], most: int, order: str) -> Table:
+def _route_table(routes: list[RouteRow], most: int, order: str) -> Table:
     more = f", {len(routes) - most} more" if len(routes) > most else ""
     table = Table(box=SIMPLE_HEAD, caption=f"{len(routes)} routes by {order}{more}", caption_justify="left")
     table.add_column("route", overflow="ellipsis", no_wrap=True, ratio=1)
@@ -176,7 +200,7 @@ def _of_routes(routes: list[dict[str, Any]], most: int, order: str) -> Table:
     return table
 
 
-def _of_clients(clients: list[dict[str, Any]]) -> Table:
+def _client_table(clients: list[ClientRow]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("client", no_wrap=True)
     for heading in ("active", "in", "out"):
@@ -187,11 +211,11 @@ def _of_clients(clients: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _troubles(now: Look) -> Text:
+def _problem_line(now: Snapshot) -> Text:
     zombies = ", ".join(f"{count} {kind}" for kind, count in now.zombies.items())
     most = sorted(now.rejected.items(), key=lambda each: -each[1])[:4]
     refused = ", ".join(f"{count} {printable(reason)}" for reason, count in most) or "none"
-    return Text(f"zombies: {zombies}   refused: {refused}   to clean up: {now.cleanup['queued']}")
+    return Text(f"zombies: {zombies}   refused: {refused}   waiting for clean-up: {now.cleanup['queued']}")
 
 
 def _per_second(count: float) -> str:

@@ -1,4 +1,4 @@
-"""``smartproxy check FILE``: is this configuration valid?"""
+"""``smartproxy check FILE``: validate a configuration."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import click
 from smartproxy.cli import configuration
 
 
-@click.command()
+@click.command(short_help="Validate a configuration file.")
 @click.argument("file", type=click.Path())
 def check(file: str) -> None:
     """Validate the configuration in FILE (.yaml, .yml, .json or .toml).
 
     \b
-    Prints FILE: ok (N routes, ports ...), or one line a problem on standard error:
+    Prints FILE: ok (N routes, ports ...), or one line per problem on standard error:
     FILE:LINE: routes[1].action.targets[0].port: must be 1..65535 or "preserve" (got 70000)
 
-    What is allowed and hardly meant is a warning on standard error. Nothing is started, and handlers are
-    imported. The exit code is 0 for a valid configuration and 2 for any other.
-    """  # noqa: D301 - \b is click's mark for text that it must not fill
+    Valid settings that look like mistakes are printed as warnings on standard error. Nothing is started, but
+    handlers are imported. The exit code is 0 for a valid configuration and 2 for an invalid one.
+    """  # noqa: D301 - \b tells click not to rewrap the next paragraph
     settings = configuration.read(file)
-    for doubt in settings.warnings():
-        click.echo(f"warning: {doubt}", err=True)
+    for warning in settings.warnings():
+        click.echo(f"warning: {warning}", err=True)
     click.echo(settings.summary())

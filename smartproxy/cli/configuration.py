@@ -1,24 +1,45 @@
-"""A configuration file on the command line: read, or refused as all commands refuse it."""
+"""Load the configuration file that a command is given."""
 
 from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Settings
 
-#: The exit code of wrong usage, and of a configuration that is not valid.
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from smartproxy.model.plan import ProxyPlan
+
+#: The exit code for wrong usage and for an invalid configuration.
 INVALID = 2
 
 
-def read(file: str) -> Settings:
-    """The settings in ``file``. Where they are not valid, one line a problem goes to standard error.
+def read(file: str | Path) -> Settings:
+    """Return the settings in ``file``; print one line per problem on standard error if it is invalid.
 
-    :raises click.exceptions.Exit: with code 2, where they are not valid.
+    :raises click.exceptions.Exit: with code 2 if it is invalid.
     """
-    try:
+    with _problems_printed():
         return Settings.load(file)
-    except ConfigurationError as error:
-        for problem in error.problems:
+
+
+def compiled(file: str | Path) -> ProxyPlan:
+    """Return the compiled configuration in ``file``; otherwise as :func:`read`."""
+    with _problems_printed():
+        return Settings.load(file).compile()
+
+
+@contextmanager
+def _problems_printed() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as invalid:
+        for problem in invalid.problems:
             click.echo(problem, err=True)
         raise click.exceptions.Exit(INVALID) from None

@@ -1,7 +1,7 @@
-"""``smartproxy explain``: which route would take such a connection, and why. Nothing is started.
+"""``smartproxy explain``: shows which route takes a connection, and why. Nothing is started.
 
-The options are made into the bytes that a client would send, and these are parsed as the path parses them. So
-a name, a host or a path means here what it means there, in every corner.
+The options are converted to the bytes that a client would send, and these are parsed by the parsers of the proxy. So a
+name, a host or a path is normalised, accepted and refused exactly as in the running proxy.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from smartproxy.errors import ConfigurationError
-from smartproxy.model.address import Endpoint, normalised
+from smartproxy.cli import configuration
+from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
-from smartproxy.settings import Settings
 from smartproxy.tls.contexts import ServerContexts
 from smartproxy.wire import client_hello, http_head
+from smartproxy.wire.host import normalise_address
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_UNSEEN_REQUEST = (
+_REQUEST_NOT_USED = (
     "note: inside TLS a request is not seen; --method, --host, --path and --header were not used"
 )
 
@@ -44,29 +44,29 @@ class _Query(NamedTuple):
     headers: tuple[str, ...]
 
     @property
-    def anything(self) -> bool:
-        """Whether any of them was given."""
+    def is_given(self) -> bool:
+        """Whether any of the options was given."""
         return bool(self.headers) or any(option is not None for option in self[:3])
 
     def bytes(self) -> bytes:
-        """The head that a client would send; without any host, one of HTTP/1.0, where none is due."""
+        """The request head that a client would send; HTTP/1.0 without a Host, because HTTP/1.1 requires one."""
         headers = [*([f"Host: {self.host}"] if self.host is not None else []), *self.headers]
         named = any(header.lower().startswith("host:") for header in headers)
         line = f"{self.method or 'GET'} {self.path or '/'} HTTP/1.{int(named)}"
         return "\r\n".join([line, *headers, "", ""]).encode("utf-8", "surrogateescape")
 
 
-@click.command("explain")
+@click.command("explain", short_help="Show which route takes a connection, and why.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(1, 65535), required=True, help="Where the connection comes in.")
-@click.option("--address", help="The address that it comes in on, where routes are bound to some.")
-@click.option("--sni", help="The server name of a TLS client.")
-@click.option("--alpn", multiple=True, help="A protocol that a TLS client offers; may be repeated.")
-@click.option("--method", help="The method of a request.  [default: GET]")
-@click.option("--host", help="The Host of a request.")
-@click.option("--path", help="The path of a request.  [default: /]")
-@click.option("--header", "headers", multiple=True, metavar="'K: V'", help="A header; may be repeated.")
-@click.option("--client-ip", metavar="IP", help="The address of the client.")
+@click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port of the connection.")
+@click.option("--address", help="Local address, if routes are bound to addresses.")
+@click.option("--sni", help="Server name of a TLS client.")
+@click.option("--alpn", multiple=True, help="Protocol that a TLS client offers; repeatable.")
+@click.option("--method", help="Method of a request.  [default: GET]")
+@click.option("--host", help="Host of a request.")
+@click.option("--path", help="Path of a request.  [default: /]")
+@click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
+@click.option("--client-ip", metavar="IP", help="Address of the client.")
 def explain(
     *,
     file: Path,
@@ -80,35 +80,30 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
 ) -> None:
-    """Tell which route of FILE takes a connection, why, and why each earlier one does not."""
-    plan = _plan(file)
+    """Show which route of FILE takes a connection, why, and why each earlier one does not.
+
+    The options describe the connection: a TLS client with --sni or --alpn, an HTTP request with the request options,
+    a client that sends neither without them. Nothing is started.
+    """
+    plan = configuration.compiled(file)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)
-    asked = _Query(method, host, path, headers)
+    query = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
-    request = _request(asked) if asked.anything else None
+    request = _request(query) if query.is_given else None
     explanation = explained(table, _detected(table, announced, hello, request))
     for line in explanation.lines():
         click.echo(line)
     if hello is not None and explanation.route is not None and explanation.route.tls is not None:
         click.echo(_certificate(plan, explanation.route.tls, hello))
     if hello is not None and request is not None:
-        click.echo(_UNSEEN_REQUEST)
-
-
-def _plan(file: Path) -> ProxyPlan:
-    try:
-        return Settings.load(file).compile()
-    except ConfigurationError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        raise SystemExit(2) from None
+        click.echo(_REQUEST_NOT_USED)
 
 
 def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> str:
-    """Which certificate such a client would be shown."""
+    """The line about the certificate that the client would get."""
     if tls.certificate_for is not None:
-        return "certificate: chosen by a callable when it is asked for"
+        return "certificate: chosen by a callable for each handshake"
     shown = ServerContexts(plan).certificate_for(tls, hello)
     if shown is None:
         return "certificate: none for this name; refused with unrecognized_name"
@@ -118,10 +113,10 @@ def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> s
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:
     if address is None:
-        # The listener for every address sorts first; where there is none, any of the port's is as good.
+        # "" (every address) sorts first; if the port has no such listener, take its first one.
         address = min((at for at, number in table.listeners() if number == port), default="")
     try:
-        client = Endpoint(normalised(client_ip) if client_ip is not None else "", 0)
+        client = Endpoint(normalise_address(client_ip) if client_ip is not None else "", 0)
     except ValueError:
         raise click.BadParameter(f"{client_ip!r} is not an IP address", param_hint="--client-ip") from None
     return Announced(Accepted(listener_name(address, port), port, client, 0.0), client)
@@ -129,15 +124,15 @@ def _announced(table: RouteTable, address: str | None, port: int, client_ip: str
 
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:
     try:
-        name = sni if sni is None or sni.isascii() else domains.normalised(sni)
+        name = sni if sni is None or sni.isascii() else domains.normalise_pattern(sni)
         sent = client_hello.build(name, alpn)
     except (ValueError, OverflowError) as problem:
         raise click.UsageError(f"--sni, --alpn: {problem}") from None
     return _parsed(client_hello.parse(sent), "--sni, --alpn")
 
 
-def _request(asked: _Query) -> RequestHead:
-    return _parsed(http_head.parse(asked.bytes()), "--method, --host, --path, --header")
+def _request(query: _Query) -> RequestHead:
+    return _parsed(http_head.parse(query.bytes()), "--method, --host, --path, --header")
 
 
 def _parsed(verdict: Verdict[T], options: str) -> T:
@@ -151,11 +146,14 @@ def _parsed(verdict: Verdict[T], options: str) -> T:
 def _detected(
     table: RouteTable, announced: Announced, hello: ClientHello | None, request: RequestHead | None
 ) -> Detected:
-    """What the path would know: of a TLS client its hello, and without first bytes that they were not TLS."""
+    """The facts that detection would produce from these first bytes.
+
+    Without any, the client sends something that is neither TLS nor HTTP, where a route of the port needs first bytes at all.
+    """
     if hello is not None:
         return Detected(announced, ApplicationProtocol.TLS, hello=hello)
     if request is not None:
         return Detected(announced, ApplicationProtocol.HTTP, request=request)
     address, _, port = announced.accepted.listener.rpartition(":")
-    looked = table.needs_first_bytes(address, int(port))
-    return Detected(announced, ApplicationProtocol.RAW if looked else ApplicationProtocol.UNSEEN)
+    inspected = table.needs_first_bytes(address, int(port))
+    return Detected(announced, ApplicationProtocol.RAW if inspected else ApplicationProtocol.UNSEEN)

@@ -9,11 +9,11 @@ import click
 from smartproxy.settings import Settings
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of the configuration.")
 def schema() -> None:
     """Print the JSON Schema (2020-12) of the configuration.
 
-    It describes all three spellings, YAML, JSON and TOML. Editors complete and check with it: in VS Code, for example,
-    save it to a file and name that under yaml.schemas.
+    It is valid for YAML, JSON and TOML files. Editors use it for completion and checks: for VS Code, save it to a file
+    and name the file in the setting yaml.schemas.
     """
     click.echo(json.dumps(Settings.json_schema(), indent=2, ensure_ascii=False))

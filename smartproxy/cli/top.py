@@ -1,7 +1,8 @@
 """``smartproxy top``: routes, connections and throughput of a running proxy, live in the terminal.
 
-The admin API is asked once in a while, and every answer or key press draws the picture anew, in the size that the
-terminal then has. A proxy that goes away is waited for. Without a terminal, or with ``--once``, one look is printed.
+The admin API is polled every ``--interval``, and every reply or key draws the screen again, in the current size of the
+terminal. A proxy that does not reply is polled until it does. Without a terminal, or with ``--once``, one snapshot is
+printed.
 """
 
 from __future__ import annotations
@@ -20,192 +21,228 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from smartproxy.cli.admin_client import AdminClient, UnansweredError, ask, printable
-from smartproxy.cli.board import SORTS, Board, Look, look
-from smartproxy.cli.remote import admin_options, speak
+from smartproxy.cli.admin_client import AdminClient, call, printable
+from smartproxy.cli.board import SORTS, Board, Snapshot, snapshot
+from smartproxy.cli.remote import admin_options, run
+from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Lines of a picture that no terminal bounds, and their length.
-_TALL, _WIDE = 1000, 120
+    from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+    from twisted.python.failure import Failure
+
+    from smartproxy.cli.admin_client import ICommandReactor
+
+#: Lines of the output, and their length, when standard output is not a terminal.
+_PIPE_HEIGHT, _PIPE_WIDTH = 1000, 120
 
 
-@click.command()
+@click.command(short_help="Show routes, clients and throughput, live.")
 @admin_options
 @click.option(
     "--interval",
     type=click.FloatRange(0.1, 3600),
     default=1.0,
     show_default=True,
-    help="Seconds between looks.",
+    help="Seconds between two requests.",
 )
-@click.option("--sort", type=click.Choice(list(SORTS.values())), default="active", show_default=True)
-@click.option("--filter", "only", default="", help="Only routes that have this in their name.")
-@click.option("--once", is_flag=True, help="Look once, print it, and end.")
-@click.option("--json", "as_json", is_flag=True, help="With --once: print it as JSON.")
+@click.option(
+    "--sort",
+    type=click.Choice(list(SORTS.values())),
+    default="active",
+    show_default=True,
+    help="Column to sort by.",
+)
+@click.option("--filter", "only", default="", help="Show only routes whose names contain this.")
+@click.option("--once", is_flag=True, help="Print one snapshot and exit.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: print the snapshot as JSON.")
 def top(
     *, url: str, token: str | None, interval: float, sort: str, only: str, once: bool, as_json: bool
 ) -> None:
-    """Show what a running proxy does, live.
+    """Show routes, clients and throughput of a running proxy, live.
 
     \b
-    Keys: n a t i o sort by name, active, total, in, out; r turns the order round;
+    Keys: n a t i o sort by name, active, total, in, out; r reverses the order;
     / filters by name; q quits.
-    """  # noqa: D301 - \b is click's mark for text that it must not fill
+    """  # noqa: D301 - \b tells click not to rewrap the next paragraph
     if as_json and not once:
-        raise click.UsageError("--json goes with --once")
+        raise click.UsageError("--json requires --once")
     admin, board = AdminClient(url, token), Board(sort, only)
 
-    async def question(reactor: Any) -> None:
+    async def show(reactor: ICommandReactor) -> None:
         if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _print(board, await look_at(reactor, admin), as_json=as_json)
+            _print(board, await fetch_snapshot(reactor, admin), as_json=as_json)
         else:
-            await _live(reactor, admin, board, interval)
+            await _show_live(reactor, admin, board, interval)
 
-    speak(question)
+    run(show)
 
 
-async def look_at(reactor: Any, admin: AdminClient) -> Look:
-    """One look at the proxy.
+async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient) -> Snapshot:
+    """Request the state of the proxy.
 
-    :raises UnansweredError: where there is no proxy, or no proxy that says what it should.
+    :raises AdminRequestFailed: if there is no proxy, or one of another version.
     """
-    answers = [await ask(reactor, admin, "GET", f"/api/v1/{it}") for it in ("status", "metrics", "routes")]
+    paths = ("status", "metrics", "routes")
+    replies = [await call(reactor, admin, "GET", f"/api/v1/{path}") for path in paths]
     try:
-        return look(*answers)
+        return snapshot(*replies)
     except (KeyError, TypeError, AttributeError) as missing:
-        raise UnansweredError(f"{admin.url} is not a proxy of this version: {missing}") from missing
+        raise AdminRequestFailed(f"{admin.url} is not a proxy of this version: {missing}") from missing
 
 
-def _print(board: Board, now: Look, *, as_json: bool) -> None:
+def _print(board: Board, now: Snapshot, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({**now._asdict(), "routes": board.chosen(now)}, indent=2))
+        click.echo(json.dumps({**now._asdict(), "routes": board.visible_routes(now)}, indent=2))
         return
-    board.seen(now)
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE).print(board.picture(_TALL))
+    board.update(now)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(
+        board.render(_PIPE_HEIGHT)
+    )
 
 
 class TopView:
-    """Looks again and again, and takes keys, until somebody has had enough.
+    """Polls the proxy and handles keys until the user quits.
 
-    :param look: makes one look. :param draw: shows the board.
+    :param fetch: returns the next snapshot.
+    :param draw: draws the board.
     """
 
     def __init__(
-        self, clock: Any, look: Callable[[], Deferred[Look]], board: Board, draw: Callable[[], object]
+        self,
+        clock: IReactorTime,
+        fetch: Callable[[], Deferred[Snapshot]],
+        board: Board,
+        draw: Callable[[], object],
     ) -> None:
-        self._look = look
+        self._fetch = fetch
         self._board = board
         self._draw = draw
         self._ended: Deferred[None] = Deferred()
-        self._looking = LoopingCall(self._again)
-        self._looking.clock = clock
+        self._polling = LoopingCall(self._poll)
+        self._polling.clock = clock
 
     def start(self, interval: float) -> Deferred[None]:
-        """Begin. Fires when somebody has had enough; fails where the picture cannot be drawn."""
+        """Start polling.
+
+        :return: fires when the user quits; fails if drawing raises.
+        """
         self._draw()
-        self._looking.start(interval).addErrback(self.end)
+        self._polling.start(interval).addErrback(self.end)
         return self._ended
 
-    def pressed(self, keys: str) -> None:
-        """Some keys, in order."""
+    def press(self, keys: str) -> None:
+        """Handle keys in order."""
         for key in keys:
-            self._board.pressed(key)
-        if self._board.done:
+            self._board.press(key)
+        if self._board.has_quit:
             self.end()
         else:
             self._draw()
 
-    def end(self, result: Any = None) -> None:
-        """Somebody has had enough. :param result: or a failure."""
-        if self._looking.running:
-            self._looking.stop()
-        if not self._ended.called:
-            self._ended.callback(result)
+    def end(self, failure: Failure | None = None) -> None:
+        """Stop polling; ``failure`` is passed on. A second call does nothing."""
+        if self._polling.running:
+            self._polling.stop()
+        if self._ended.called:
+            return
+        if failure is None:
+            self._ended.callback(None)
+        else:
+            self._ended.errback(failure)
 
-    def _again(self) -> Deferred[None]:
-        return self._look().addCallbacks(self._board.seen, self._missed).addCallback(lambda _: self._shown())
+    def _poll(self) -> Deferred[None]:
+        fetched = self._fetch().addCallbacks(self._board.update, self._fail)
+        return fetched.addCallback(lambda _: self._draw_unless_ended())
 
-    def _missed(self, why: Any) -> None:
-        why.trap(UnansweredError)
-        self._board.missed(printable(why.value))
+    def _fail(self, why: Failure) -> None:
+        why.trap(AdminRequestFailed)
+        self._board.fail(printable(why.value))
 
-    def _shown(self) -> None:
+    def _draw_unless_ended(self) -> None:
         if not self._ended.called:
             self._draw()
 
 
-async def _live(reactor: Any, admin: AdminClient, board: Board, interval: float) -> None:
+async def _show_live(reactor: ICommandReactor, admin: AdminClient, board: Board, interval: float) -> None:
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        watch = TopView(
+        view = TopView(
             reactor,
-            lambda: Deferred.fromCoroutine(look_at(reactor, admin)),
+            lambda: Deferred.fromCoroutine(fetch_snapshot(reactor, admin)),
             board,
-            lambda: live.update(board.picture(console.size.height), refresh=True),
+            lambda: live.update(board.render(console.size.height), refresh=True),
         )
-        # The window's new size: as a key that does nothing.
-        signal.signal(signal.SIGWINCH, lambda _number, _frame: reactor.callFromThread(watch.pressed, ""))
-        keys = Keys(reactor, sys.stdin.fileno(), watch.pressed, watch.end)
+        # A changed window size draws the screen again: no keys, but the same path.
+        signal.signal(signal.SIGWINCH, lambda _number, _frame: reactor.callFromThread(view.press, ""))
+        keys = Keys(reactor, sys.stdin.fileno(), view.press, view.end)
         keys.start()
         try:
-            await watch.start(interval)
+            await view.start(interval)
         finally:
             keys.stop()
 
 
 @implementer(IReadDescriptor)
 class Keys:
-    """Tells of keys as they are pressed, one by one, without a line's end, and not shown.
+    """Reads keys from a terminal one by one, without echo and without waiting for Enter.
 
-    Standard input is read when it has something and is left blocking: it is the same terminal as standard output.
+    Standard input stays in blocking mode, because it is the same open terminal as standard output, which must block. It is
+    read only when the reactor reports it as readable.
+
+    :param on_keys: called with the keys that were pressed.
+    :param on_closed: called when the terminal is closed.
     """
 
     def __init__(
-        self, reactor: Any, terminal: int, pressed: Callable[[str], None], gone: Callable[[], None]
+        self,
+        reactor: IReactorFDSet,
+        terminal: int,
+        on_keys: Callable[[str], None],
+        on_closed: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._terminal = terminal
-        self._pressed = pressed
-        self._gone = gone
-        self._before: list[Any] = []
+        self._on_keys = on_keys
+        self._on_closed = on_closed
+        self._attributes_before: list[Any] = []
 
     def start(self) -> None:
-        """Listen to the keyboard."""
+        """Turn off line mode and echo, and start reading."""
         import termios  # noqa: PLC0415 - other systems have none, and the other commands run there
         import tty  # noqa: PLC0415 - likewise
 
-        self._before = termios.tcgetattr(self._terminal)
+        self._attributes_before = termios.tcgetattr(self._terminal)
         tty.setcbreak(self._terminal)
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Stop reading, and restore the mode of the terminal."""
         import termios  # noqa: PLC0415 - as above
 
         self._reactor.removeReader(self)
-        termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._before)
+        termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._attributes_before)
 
     def fileno(self) -> int:
-        """Of the terminal."""
+        """The descriptor of the terminal."""
         return self._terminal
 
     def doRead(self) -> None:
-        """There are keys, or the terminal has gone."""
+        """The terminal is readable: pass on the keys, or report that it was closed."""
         try:
             read = os.read(self._terminal, 1024)
         except OSError:
             read = b""
         if read:
-            self._pressed(read.decode("utf-8", "ignore"))
+            self._on_keys(read.decode("utf-8", "ignore"))
         else:
-            self._gone()
+            self._on_closed()
 
-    def connectionLost(self, reason: Any) -> None:
-        """Nobody is left to press keys."""
-        self._gone()
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has lost the terminal."""
+        self._on_closed()
 
     def logPrefix(self) -> str:
-        """For the reactor's logs."""
+        """The prefix of the reactor's log lines."""
         return "keys"

@@ -1,1 +1,1 @@
-"""What looks after connections while they live: the registry, where each is opened and closed once."""
+"""Live connections: the registry that opens and closes each once, timeouts, zombie detection, cleanup."""

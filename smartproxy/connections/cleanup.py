@@ -1,13 +1,12 @@
-"""What has ended is put away in batches: at once when a batch is full, else a moment after its first.
+"""Processes closed connections in batches.
 
-When ten thousand connections are lost together, closing their books one by one as they fall would take the
-time of those that live. So a connection that ends gives back its place in the limits at once, and the rest
-(totals, histograms, the access log) waits here: a hundred at most are done in a row, and a hundred
-milliseconds are the longest that one waits.
+When ten thousand connections are lost at once, their accounting must not delay the live ones. So a closed connection
+releases its place in the limits immediately, and the rest (totals, histograms, the access log) waits in this queue. A batch
+of 100 runs as soon as it is full, a smaller one 100 ms after its first item.
 
-What is added while a batch runs is kept for the next, in order; where that is a whole batch again, it has the
-reactor's next turn, so that who lives has his turn in between. One that cannot be put away is logged and counted,
-and stops nobody behind it.
+Items that are added while a batch runs wait for the next one, in order. If they fill a batch, it runs in the next event
+loop iteration, so that live connections are served between batches. An item whose processing fails is logged and counted,
+and does not stop those behind it.
 """
 
 from __future__ import annotations
@@ -31,15 +30,18 @@ log = Logger()
 
 
 class CleanupQueue(Generic[T]):
-    """Items on their way to ``put_away``, each of which gets there once.
+    """A queue whose items are passed to ``process`` in batches, each exactly once.
 
+    :param process: called with each item.
     :param clock: for the delay.
-    :ivar batches: how many have run. :ivar cleaned: items that were put away. :ivar failed: those that raised.
-    :ivar longest: seconds that the longest batch took.
+    :ivar batches: number of batches run.
+    :ivar cleaned: number of items processed.
+    :ivar failed: number of items whose processing raised.
+    :ivar longest: duration of the longest batch in seconds.
     """
 
-    def __init__(self, put_away: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
-        self._put_away = put_away
+    def __init__(self, process: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
+        self._process = process
         self._size = plan.batch_size
         self._delay = plan.delay
         self._waiting: deque[T] = deque()
@@ -57,68 +59,69 @@ class CleanupQueue(Generic[T]):
         return len(self._waiting)
 
     def __iter__(self) -> Iterator[T]:
-        """What waits, in order; the rest of a batch that runs comes first."""
+        """The waiting items in order; during a batch, the rest of that batch comes first."""
         return iter(self._waiting)
 
     def add(self, item: T) -> None:
-        """``item`` has ended."""
+        """Add an item; runs a batch at once if this one fills it."""
         self._waiting.append(item)
         if self._in_batch or self._next is not None:
-            return  # the batch looks for itself what to do about it
+            return  # _schedule_rest decides when the current batch ends, or the next one is scheduled already
         if len(self._waiting) >= self._size:
-            self._pause()
+            self._cancel_all()
             self._run()
         elif not self._due.running:
             self._due.start(self._delay, now=False)
 
     def empty(self) -> None:
-        """Put everything away now: there will be no later."""
+        """Process everything now, because the proxy stops."""
         while self._waiting and not self._in_batch:
             self._run()
-        self._pause()
+        self._cancel_all()
 
     def _tick(self) -> None:
-        """The delay is over."""
+        """The delay has passed."""
         self._run()
         if not self._waiting or self._next is not None:
             self._due.stop()
 
     def _run(self) -> None:
-        """One batch: what waits when it begins, and as much as fits. What is left is for the next."""
-        self._forget_next()
+        """Run one batch of the items that wait when it begins. Later items are left for the next."""
+        self._cancel_next()
         self._in_batch = True
         self.batches += 1
         began = self._clock.seconds()
         try:
             for _ in range(min(self._size, len(self._waiting))):
-                self._put_away_one(self._waiting.popleft())
+                self._process_one(self._waiting.popleft())
         finally:
+            # Also after a KeyboardInterrupt in process: the remaining items are still processed.
             self._in_batch = False
             self.longest = max(self.longest, self._clock.seconds() - began)
-            self._see_to_the_rest()
+            self._schedule_rest()
 
-    def _put_away_one(self, item: T) -> None:
+    def _process_one(self, item: T) -> None:
         try:
-            self._put_away(item)
+            self._process(item)
         except Exception:
             self.failed += 1
-            log.failure("{item!r} could not be put away", item=item)
+            log.failure("clean-up of {item!r} failed", item=item)
         else:
             self.cleaned += 1
 
-    def _see_to_the_rest(self) -> None:
-        """A whole batch has its turn next; fewer have the delay."""
+    def _schedule_rest(self) -> None:
+        """Schedule the rest: a full batch in the next event loop iteration, a smaller one after the delay."""
         if len(self._waiting) >= self._size:
             self._next = self._clock.callLater(0, self._run)
         elif self._waiting and not self._due.running:
             self._due.start(self._delay, now=False)
 
-    def _pause(self) -> None:
+    def _cancel_all(self) -> None:
         if self._due.running:
             self._due.stop()
-        self._forget_next()
+        self._cancel_next()
 
-    def _forget_next(self) -> None:
+    def _cancel_next(self) -> None:
         following, self._next = self._next, None
         if following is not None and following.active():
             following.cancel()

@@ -1,8 +1,8 @@
-"""All live connections, and the one place where a connection is opened and closed.
+"""All live connections. Every connection is opened and closed here, and nowhere else.
 
-Limits, gauges and totals are read from here and nowhere else, so they cannot disagree. A record is
-*opened* when its socket is accepted, *identified* when its client is known, *assigned* when its route is;
-:meth:`Registry.close` takes back whichever of these had happened, on every way out, once.
+Limits, gauges and totals are read from the registry alone, so they cannot disagree. A record is *opened* when its socket is
+accepted, *identified* when its client is known and *assigned* when its route is known. :meth:`Registry.close` undoes
+those of the three steps that were done, exactly once, whichever way the connection ended.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
 
-#: The route label of a client that left before a route was found for it.
+#: The route label of a connection that was closed before it had a route.
 UNROUTED = ""
 
 
@@ -34,17 +34,21 @@ class Registry:
     """Live connections by number, by client and by route.
 
     :param clock: monotonic; for the delay of the clean-up.
-    :ivar ended: what has ended and is not in the totals yet. :ivar told: called for each that is put away.
-    :ivar meters: what records feed; ``None`` where nothing is measured.
-    :ivar live: number to record. :ivar opened: how many there have ever been.
-    :ivar by_ip: live connections of each client address that has any. :ivar by_route: of each route.
-    :ivar closed_received: bytes from clients, of records that have ended. :ivar closed_sent: to clients.
+    :ivar ended: closed connections that are not in the totals yet.
+    :ivar on_closed: called with each closed connection when it is cleaned up.
+    :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
+    :ivar live: live records by number.
+    :ivar opened: connections accepted since the process started.
+    :ivar by_ip: number of live connections by client address; no address has 0.
+    :ivar by_route: number of live connections by route name; no route has 0.
+    :ivar closed_received: bytes received from clients, of cleaned-up connections.
+    :ivar closed_sent: bytes sent to clients, of cleaned-up connections.
     """
 
     def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime) -> None:
         self.counters = counters
-        self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._settle, plan, clock)
-        self.told: list[Callable[[ClosedConnection], object]] = []
+        self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._add_to_totals, plan, clock)
+        self.on_closed: list[Callable[[ClosedConnection], object]] = []
         self.meters: MeterSource | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
@@ -56,18 +60,18 @@ class Registry:
 
     @property
     def active(self) -> int:
-        """How many connections live now."""
+        """Number of live connections."""
         return len(self.live)
 
     def open(self, accepted: Accepted) -> ConnectionRecord:
-        """A socket has been accepted."""
+        """Create the record of an accepted socket."""
         self.opened += 1
         record = ConnectionRecord(self.opened, accepted)
         self.live[record.id] = record
         return record
 
     def identify(self, record: ConnectionRecord, client: Endpoint) -> None:
-        """The client is known."""
+        """Set the client of a record, and count the connection for it."""
         record.client = client
         record.identified = True
         self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
@@ -75,54 +79,59 @@ class Registry:
             record.meters = self.meters.of_client(client.host)
 
     def assign(self, record: ConnectionRecord, route: str) -> None:
-        """The route is known."""
+        """Set the route of a record, and count the connection for it."""
         record.route = route
         self.by_route[route] = self.by_route.get(route, 0) + 1
-        tally = self.counters.route(route)
-        tally.opened += 1
+        of_route = self.counters.route(route)
+        of_route.opened += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
-        tally.active += 1
+        of_route.active += 1
 
     def close(self, record: ConnectionRecord, outcome: CloseReason | RejectReason, now: float) -> bool:
-        """The connection has ended, or was refused. Whether it had not been closed before."""
+        """Close a record.
+
+        :param outcome: why it was closed or refused.
+        :param now: monotonic seconds.
+        :return: ``False`` if it was closed before; then nothing is done.
+        """
         if self.live.pop(record.id, None) is None:
             return False
         record.closed()
         if record.identified:
-            _drop(self.by_ip, record.client.host)
+            _decrement(self.by_ip, record.client.host)
         if record.route is not None:
-            _drop(self.by_route, record.route)
+            _decrement(self.by_route, record.route)
             self.counters.route(record.route).active -= 1
         if isinstance(outcome, CloseReason):
-            # Counted with the gauge and not with the bytes: who sees that it no longer lives sees how it ended.
+            # Counted together with the gauge, not at clean-up: a reader that sees it inactive also sees its reason.
             self.counters.route(record.route or UNROUTED).close(outcome)
         self.ended.add(ClosedConnection(record, outcome, now))
         if self._awaited and not self.live:
-            self._tell_empty()
+            self._notify_empty()
         return True
 
     def unsettled(self) -> Iterator[ConnectionRecord]:
-        """Every record whose bytes are not in the totals yet: the live ones, and those that wait to be put away."""
+        """The records whose bytes are not in the totals yet: live ones, and closed ones that wait for clean-up."""
         yield from self.live.values()
         for ended in self.ended:
             yield ended.record
 
-    def _settle(self, ended: ClosedConnection) -> None:
-        """Close the books on what has ended."""
+    def _add_to_totals(self, ended: ClosedConnection) -> None:
+        """Add a closed connection's bytes and duration to the totals, and notify the callbacks."""
         record, outcome, at = ended
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
         if isinstance(outcome, CloseReason):
-            tally = self.counters.route(record.route or UNROUTED)
-            tally.received += record.bytes_received
-            tally.sent += record.bytes_sent
-            tally.duration_seconds.observe(at - record.opened_at)
-        for told in self.told:
-            told(ended)
+            of_route = self.counters.route(record.route or UNROUTED)
+            of_route.received += record.bytes_received
+            of_route.sent += record.bytes_sent
+            of_route.duration_seconds.observe(at - record.opened_at)
+        for notify in self.on_closed:
+            notify(ended)
 
     def emptied(self) -> Deferred[None]:
-        """Fires when no connection lives; at once where none does."""
+        """Return a Deferred that fires when there is no live connection, at once if there is none now."""
         waiting: Deferred[None] = Deferred()
         if self.live:
             self._awaited.append(waiting)
@@ -130,15 +139,15 @@ class Registry:
             waiting.callback(None)
         return waiting
 
-    def _tell_empty(self) -> None:
+    def _notify_empty(self) -> None:
         awaited, self._awaited = self._awaited, []
         for waiting in awaited:
             if not waiting.called:
                 waiting.callback(None)
 
 
-def _drop(counts: dict[str, int], key: str) -> None:
-    """One less; nothing is kept for a key that has none, or a million clients would leave a million zeros."""
+def _decrement(counts: dict[str, int], key: str) -> None:
+    """Subtract one, and delete a key that reaches 0: else a million clients would leave a million keys."""
     left = counts[key] - 1
     if left:
         counts[key] = left

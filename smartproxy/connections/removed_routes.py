@@ -1,7 +1,6 @@
-"""Connections of routes that are no longer in the configuration: they go on for a while, and then end.
+"""Closes the connections of removed routes, ``gracefulShutdownTimeout`` after the reload that removed them.
 
-A route is the same route as long as it has its name, whatever else a change made of it. One that is back
-before its connections' time was up has never been away.
+Routes are identified by name. A route that a later reload adds again before that time keeps its connections.
 """
 
 from __future__ import annotations
@@ -20,16 +19,18 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.model.record import ConnectionRecord
 
-#: Seconds between two looks for those that were on their way to a route before it was removed, and not there yet.
-_AGAIN = 1.0
+#: Seconds between two checks for connections accepted before the removal that may still be assigned to the removed route:
+#: a connection keeps the configuration that it was accepted with.
+_CHECK_INTERVAL = 1.0
 
 log = Logger()
 
 
 class RemovedRoutes:
-    """Ends what is left of removed routes.
+    """Closes the connections of removed routes.
 
-    :param clock: monotonic seconds. :param present: names of the routes that are there now.
+    :param clock: monotonic seconds.
+    :param present: returns the names of the routes in the current configuration.
     """
 
     def __init__(
@@ -45,21 +46,22 @@ class RemovedRoutes:
         self._present = present
 
     def remove(self, names: Collection[str], seconds: float) -> None:
-        """These have been removed just now; their connections have so many seconds."""
+        """Schedule the end of the connections of the routes ``names``, in ``seconds``."""
         if names and self._registry.live:
             self._deadlines.call_later(seconds, partial(self._end, frozenset(names), self._clock()))
 
     def _end(self, names: frozenset[str], removed_at: float) -> None:
-        gone = names.difference(self._present())
+        removed = names.difference(self._present())
         live = self._registry.live.values()
-        left = [record for record in live if record.route in gone]
-        if left:
-            log.info("{count} connections of removed routes are ended", count=len(left))
-        for record in left:
-            # One deadline each: they are worked off in slices, so that nobody else waits for all of them.
+        remaining = [record for record in live if record.route in removed]
+        if remaining:
+            log.info("closing {count} connections of removed routes", count=len(remaining))
+        for record in remaining:
+            # One deadline per connection: deadlines run in slices, so that closing thousands does not block the reactor.
             self._deadlines.call_later(0.0, partial(_end, record))
-        if gone and any(record.route is None and record.opened_at <= removed_at for record in live):
-            self._deadlines.call_later(_AGAIN, partial(self._end, gone, removed_at))
+        # A connection without a route yet may be assigned to a removed one: check again.
+        if removed and any(record.route is None and record.opened_at <= removed_at for record in live):
+            self._deadlines.call_later(_CHECK_INTERVAL, partial(self._end, removed, removed_at))
 
 
 def _end(record: ConnectionRecord) -> None:

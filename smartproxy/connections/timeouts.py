@@ -1,16 +1,14 @@
-"""How long a linked connection may live and be silent: its inactivity, its lifetime, its half-close.
+"""Timeouts of relayed connections: inactivity, lifetime and half-close.
 
-A connection has one deadline, for the moment at which it would have to end if nothing moved until then.
-When that comes, bytes may have moved: then the next such moment is worked out, and that is all. A byte costs
-nothing here but the time stamp that it leaves in the record anyway, and a sweep's work grows with what
-is due, not with what lives.
+A connection has one deadline: the time at which it has to be closed if no further byte moves. When the deadline fires and
+bytes have moved since, it is set again from the time of the last byte. So a byte costs nothing here: the record has its
+time stamp anyway. The work of a sweep grows with the number of due deadlines, not with that of live connections.
 
-A connection with TCP keep-alive is a keep-alive connection, and how it is treated is the configuration's
-choice: *standard*, as any other; *extended*, its inactivity multiplied and a longer life; *immortal*, ended by
-no timeout at all.
+``keepAliveTreatment`` selects the timeouts of a connection with TCP keep-alive: *standard*, the normal ones; *extended*,
+inactivity multiplied and a longer lifetime; *immortal*, none.
 
-With ``timeoutJitter`` each connection gets its own share of these times, so that thousands which were opened
-together do not all end together. Times only become shorter by it: what is configured stays the most.
+With ``timeoutJitter`` the timeouts of each connection are shortened by a random share, so that thousands of connections
+that were opened together are not closed together. They are never longer than configured.
 """
 
 from __future__ import annotations
@@ -30,10 +28,12 @@ if TYPE_CHECKING:
 
 
 class EffectiveTimeouts:
-    """How long, in seconds, with ``inf`` for what has no end.
+    """The timeouts of a route's connections in seconds; ``inf`` is no timeout.
 
-    :ivar inactivity: without a byte either way. :ivar lifetime: in all. :ivar half_close: without a byte
-        since one direction has ended. :ivar jitter: by which share of these a connection may end early, 0 to 1.
+    :ivar inactivity: without a byte in either direction.
+    :ivar lifetime: since the socket was accepted.
+    :ivar half_close: without a byte, after one direction has ended.
+    :ivar jitter: largest share, 0 to 1, by which they are shortened at random.
     """
 
     __slots__ = ("half_close", "inactivity", "jitter", "lifetime")
@@ -45,13 +45,13 @@ class EffectiveTimeouts:
         self.jitter = jitter
 
     def shortened(self, share: float) -> EffectiveTimeouts:
-        """The same less ``share`` of the jitter: 0 is none of it, 1 all."""
+        """Return timeouts shortened by ``share`` (0 to 1) of the jitter."""
         left = 1.0 - self.jitter * share
         return EffectiveTimeouts(self.inactivity * left, self.lifetime * left, self.half_close * left)
 
 
-def limits_of(route: RoutePlan) -> EffectiveTimeouts:
-    """What a route's connections may do."""
+def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
+    """Return the timeouts of a route, by its keep-alive treatment."""
     timeouts, keep_alive = route.timeouts, route.keep_alive
     treatment = keep_alive.treatment if keep_alive.enabled else Treatment.STANDARD
     if treatment is Treatment.IMMORTAL:
@@ -67,7 +67,7 @@ def limits_of(route: RoutePlan) -> EffectiveTimeouts:
 
 
 class TimeoutWatch:
-    """One connection, watched. It is only ever ended by the sweep, never within a caller's own call."""
+    """The deadline of one connection. Only a deadline closes it, never a call into this class."""
 
     __slots__ = ("_deadline", "_limits", "_record", "_timeouts")
 
@@ -81,18 +81,18 @@ class TimeoutWatch:
         self._set(self._next()[1])
 
     def half_closed(self) -> None:
-        """One direction has ended: a shorter limit holds from now on."""
+        """One direction has ended: the half-close timeout applies from now on."""
         self._record.half_closed_at = self._timeouts.clock()
         self._set(self._next()[1])
 
     def cancel(self) -> None:
-        """It is watched no longer."""
+        """Stop watching the connection."""
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
             deadline.cancel()
 
-    def _look(self) -> None:
-        """End the connection if its time has come; else look again when it would have."""
+    def _check(self) -> None:
+        """Close the connection if a timeout has passed; else set the deadline again."""
         reason, left = self._next()
         if left <= 0:
             self._record.end(reason)
@@ -102,10 +102,10 @@ class TimeoutWatch:
     def _set(self, left: float) -> None:
         self.cancel()
         if left < inf:
-            self._deadline = self._timeouts.deadlines.call_later(max(left, 0.0), self._look)
+            self._deadline = self._timeouts.deadlines.call_later(max(left, 0.0), self._check)
 
     def _next(self) -> tuple[CloseReason, float]:
-        """What would end it first, and in how many seconds."""
+        """Return the timeout that passes first, and in how many seconds."""
         record, limits = self._record, self._limits
         now = self._timeouts.clock()
         silent = now - record.last_activity_at
@@ -114,6 +114,7 @@ class TimeoutWatch:
         if lifetime < left:
             reason, left = CloseReason.LIFETIME, lifetime
         if record.half_closed_at is not None:
+            # Counted from the later of the half-close and the last byte.
             half_close = limits.half_close - min(silent, now - record.half_closed_at)
             if half_close < left:
                 reason, left = CloseReason.HALF_CLOSE_TIMEOUT, half_close
@@ -121,10 +122,10 @@ class TimeoutWatch:
 
 
 class ConnectionTimeouts:
-    """Watches linked connections. One serves one configuration, whose routes it knows.
+    """Creates the timeouts of connections. There is one per configuration: it caches the timeouts of its routes.
 
     :param clock: monotonic seconds.
-    :param random: numbers from 0 to 1, for the jitter.
+    :param random: returns numbers from 0 to 1, for the jitter.
     """
 
     def __init__(self, deadlines: Deadlines, clock: Callable[[], float], random: Callable[[], float]) -> None:
@@ -134,10 +135,10 @@ class ConnectionTimeouts:
         self._limits: dict[RoutePlan, EffectiveTimeouts] = {}
 
     def watch(self, record: ConnectionRecord, route: RoutePlan) -> None:
-        """From now on, until ``record.watch`` is dropped."""
+        """Watch ``record`` from now on; its ``watch`` is cancelled when the record is closed."""
         limits = self._limits.get(route)
         if limits is None:
-            limits = self._limits[route] = limits_of(route)
+            limits = self._limits[route] = effective_timeouts(route)
         if limits.jitter:
             limits = limits.shortened(self._random())
         record.watch = TimeoutWatch(self, record, limits)

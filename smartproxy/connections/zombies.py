@@ -1,16 +1,20 @@
-"""Connections that look alive and are dead, found by looking at each every ten seconds.
+"""Finds dead connections ("zombies"): ones that no event will ever close.
 
-- *full*: both sockets are gone and the record is still there. That is a fault of ours, caught: cleaned up, and
-  logged as what it is. It is looked at twice, a second apart, because what the kernel has just ended may be
-  an event that still waits for its turn.
-- *half*: one socket is gone and the other is not, and for longer than a grace nothing has moved: what it had
-  said before may still be on its way. A relay that is not reading a side because the other does not take cannot
-  notice a reset there.
-- *stuck*: the client has sent something and never got an answer, and nothing has moved for long. An upload
-  that flows is not stuck. Routes for protocols that never answer say ``stuckDetection: false``.
+A sweep checks every connection each ``zombieDetection.interval`` (10 s), and closes three kinds:
 
-An immortal connection is ended as full or half, never as stuck. The sweep asks the kernel about two
-sockets a connection, a microsecond each, and goes in slices so that nobody waits for it.
+- *full*: both sockets are gone but the record is still live. This indicates a bug in smartproxy. It is checked twice, a
+  second apart: right after a mass reset the kernel has already ended sockets whose events have not been dispatched yet.
+- *half*: one socket is gone, the other is not, and no byte has moved for a grace period; until then, data that the ended
+  side sent earlier may still be on its way. It happens when a side is not being read because the other side does not take
+  more: a relay without the poller then gets no event for a reset.
+- *stuck*: the client has sent data, no reply was ever sent to it, and no byte has moved for a long time. An upload in
+  progress is not stuck. A route whose protocol never replies (syslog) sets ``stuckDetection: false``.
+
+Grace and threshold are 5 minutes for a connection with TLS, and 30 s and 60 s for others. With ``keepAliveTreatment:
+immortal`` a connection can be full or half, but not stuck.
+
+The check asks the kernel about two sockets per connection, about a microsecond each. The sweep runs in slices of 2 ms, so that
+it does not delay live connections.
 """
 
 from __future__ import annotations
@@ -33,12 +37,11 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ZombiePlan
     from smartproxy.model.record import ConnectionRecord
 
-#: Seconds that a sweep looks at connections in a row before everybody else has a turn.
+#: Longest time in seconds that a sweep blocks the event loop: about a thousand checks.
 _SLICE = 0.002
-#: Seconds after which one whose sockets are both gone is looked at again: thousands of events have had their
-#: turn by then.
+#: Seconds before a connection that seems to be full is checked again. Thousands of pending events are dispatched by then.
 _SECOND_LOOK = 1.0
-#: How many finds a sweep's log line names.
+#: Number of zombies that the log line of a sweep names.
 _NAMED = 5
 
 log = Logger()
@@ -51,7 +54,7 @@ _REASONS: dict[ZombieKind, CloseReason] = {
 
 
 class ZombieSweep:
-    """Looks at every connection, again and again.
+    """Checks all live connections periodically, and closes the dead ones.
 
     :param clock: monotonic.
     """
@@ -61,53 +64,61 @@ class ZombieSweep:
         self._registry = registry
         self._counters = counters
         self._clock = clock
+        #: When a sweep first found one socket of a connection gone, by connection number.
         self._half_since: dict[int, float] = {}
-        self._under_way: Deferred[None] | None = None
+        self._current: Deferred[None] | None = None
         self._looping = LoopingCall(self.sweep)
         self._looping.clock = clock
 
     def start(self) -> None:
-        """Begin."""
+        """Start the periodic sweeps."""
         self._looping.start(self._plan.interval, now=False).addErrback(
-            lambda why: log.failure("zombies are no longer looked for", failure=why)
+            lambda why: log.failure("the search for zombies has stopped", failure=why)
         )
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop the sweeps; a sweep in progress is cancelled."""
         if self._looping.running:
             self._looping.stop()
-        if self._under_way is not None:
-            self._under_way.cancel()
+        if self._current is not None:
+            self._current.cancel()
 
     def sweep(self) -> Deferred[None]:
-        """Look at all that live now. Fires when it is done; the next one waits for it."""
-        self._under_way = Deferred.fromCoroutine(self._sweep())
-        return self._under_way
+        """Check all connections that are live now.
+
+        :return: fires when the sweep is done. ``LoopingCall`` starts the next one only after that, so sweeps never overlap.
+        """
+        self._current = Deferred.fromCoroutine(self._sweep())
+        return self._current
 
     async def _sweep(self) -> None:
         found: dict[ZombieKind, list[ConnectionRecord]] = {"full": [], "half": [], "stuck": []}
         seem_full: list[int] = []
         try:
-            async for record, kind in self._looked_at(self._registry.live):
+            async for record, kind in self._find(self._registry.live):
                 if kind == "full":
                     seem_full.append(record.id)
                 else:
                     found[kind].append(record)
                     self._end(kind, record)
+            # Second check of those that seem full. By now the event of a reset has been dispatched and has closed its
+            # connection in the normal way: it is no longer in the registry, and is skipped.
             if seem_full:
                 await deferLater(self._clock, _SECOND_LOOK)
-            async for record, kind in self._looked_at(seem_full):
+            async for record, kind in self._find(seem_full):
                 found[kind].append(record)
                 self._end(kind, record)
         except CancelledError:
-            return  # the proxy stops
+            return  # stop() was called
+        # Drop the times of connections that have been closed since, or the table would grow for ever.
         live = self._registry.live
         self._half_since = {number: at for number, at in self._half_since.items() if number in live}
-        self._tell(found)
+        self._log(found)
 
-    async def _looked_at(self, numbers: Iterable[int]) -> AsyncIterator[tuple[ConnectionRecord, ZombieKind]]:
-        """The zombies among those of ``numbers`` that live, slice by slice."""
+    async def _find(self, numbers: Iterable[int]) -> AsyncIterator[tuple[ConnectionRecord, ZombieKind]]:
+        """Yield the zombies among the connections ``numbers``, and return to the event loop after every slice."""
         pause_at = self._clock.seconds() + _SLICE
+        # A copy, and a look-up per number: connections are opened and closed while this is suspended between slices.
         for number in list(numbers):
             now = self._clock.seconds()
             if now >= pause_at:
@@ -120,54 +131,60 @@ class ZombieSweep:
                 yield record, kind
 
     def _kind(self, record: ConnectionRecord, now: float) -> ZombieKind | None:
-        """Which kind of zombie it is, if it is one."""
-        client, upstream = _gone(record)
+        """Return the kind of zombie that ``record`` is; ``None`` if it is not one."""
+        client, upstream = _sockets_gone(record)
         if client and upstream:
             return "full"
         if client or upstream:
+            # The grace begins when the socket was found gone or with the last byte, whichever is later: data that the
+            # ended side sent before may still be on its way to the other.
             since = max(self._half_since.setdefault(record.id, now), record.last_activity_at)
             grace = self._plan.half_grace_tls if record.tls else self._plan.half_grace_plain
             return "half" if now - since >= grace else None
+        # Both sockets exist: forget an earlier finding.
         self._half_since.pop(record.id, None)
         threshold = self._plan.stuck_tls if record.tls else self._plan.stuck_plain
-        return "stuck" if _asks_in_vain(record) and now - record.last_activity_at >= threshold else None
+        return "stuck" if _is_unanswered(record) and now - record.last_activity_at >= threshold else None
 
     def _end(self, kind: ZombieKind, record: ConnectionRecord) -> None:
+        # Counted first: a close that fails must not hide the zombie.
         self._counters.zombie(kind)
         try:
             record.end(_REASONS[kind])
         except Exception:
-            log.failure("zombie {id} could not be ended", id=record.id)
+            log.failure("closing zombie {id} failed", id=record.id)
         if kind == "full":
-            # Whoever should have closed its books has not noticed, and may never.
+            # end() closes the record through the events of its sockets, and a full zombie has missed them. close() does
+            # nothing if end() has closed it after all.
             self._registry.close(record, CloseReason.ZOMBIE_FULL, self._clock.seconds())
 
-    def _tell(self, found: dict[ZombieKind, list[ConnectionRecord]]) -> None:
-        every = [(kind, record) for kind, records in found.items() for record in records]
-        if not every:
+    def _log(self, found: dict[ZombieKind, list[ConnectionRecord]]) -> None:
+        all_found = [(kind, record) for kind, records in found.items() for record in records]
+        if not all_found:
             return
         named = ", ".join(
-            f"{kind} {record.id} of {record.client} on {record.route}" for kind, record in every[:_NAMED]
+            f"{kind} {record.id} of {record.client} on {record.route}" for kind, record in all_found[:_NAMED]
         )
         log.warn(
-            "zombies: {full} full (a fault of ours), {half} half, {stuck} stuck: {named}{more}",
+            "zombies: {full} full (a bug in smartproxy), {half} half, {stuck} stuck: {named}{more}",
             full=len(found["full"]),
             half=len(found["half"]),
             stuck=len(found["stuck"]),
             named=named,
-            more=", ..." if len(every) > _NAMED else "",
+            more=", ..." if len(all_found) > _NAMED else "",
         )
 
 
-def _gone(record: ConnectionRecord) -> tuple[bool, bool]:
-    """Which of its sockets are gone. Where nobody can even say so any more, both are."""
+def _sockets_gone(record: ConnectionRecord) -> tuple[bool, bool]:
+    """Return whether the client's and the target's socket are gone; both, if asking them raises."""
     try:
         return record.gone()
     except Exception:
-        log.failure("connection {id} does not know its own sockets", id=record.id)
+        log.failure("checking the sockets of connection {id} failed", id=record.id)
         return True, True
 
 
-def _asks_in_vain(record: ConnectionRecord) -> bool:
+def _is_unanswered(record: ConnectionRecord) -> bool:
+    """Whether the client of a relayed connection has sent data and was never sent a reply."""
     unanswered = record.bytes_received > 0 and not record.bytes_sent
     return unanswered and record.stuck_detection and record.state is ConnectionState.RELAYING

@@ -1,0 +1,1 @@
+"""The client's connection: Twisted's pair of ServerFactory and Protocol."""

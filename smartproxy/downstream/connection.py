@@ -1,8 +1,8 @@
-"""Listening: Twisted's pair of factory and protocol for the client's side.
+"""Twisted's pair of factory and protocol for accepted connections.
 
-The factory is PROXY-aware in the sense that matters: the address that it is given is the peer's, and who
-the client is stands open until the narrator has found out. It holds what all connections of one listener
-share; everything that happens to a connection is begun by ``carry``.
+The factory is PROXY-aware: the address it is given is only the peer's, and the client is unknown until the control path
+has read a PROXY header or found that there is none. It holds what the connections of one listener share; ``carry``
+starts the control path of each connection (:mod:`smartproxy.session`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 
 from smartproxy.flow.side import Side
-from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, options
 from smartproxy.net.liveness import transport_gone
+from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -28,20 +29,20 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.model.plan import KeepAlive
 
-#: Seconds that a client which has ended its direction without a word may still wait for its target. It may
-#: be a client that only listens (``nc host 13 </dev/null``), but more often it is a scanner that has gone.
+#: Seconds for which a client that sent a FIN and no data is kept while its target is dialed. It may be one that only
+#: reads (``nc host 13 </dev/null``), but more often it is a port scanner that has already disconnected.
 SILENT_FIN = 1.0
 
 log = Logger()
 
-#: What happens to a connection, from beginning to end.
+#: The control path of a connection.
 Carry = Callable[["Downstream", Accepted], Coroutine[Deferred[Any], Any, None]]
 
 
 class Downstream(Side):
     """A client's connection.
 
-    :ivar why: what the connection came to while nobody was relaying it.
+    :ivar why: the close reason where the connection ends before it is relayed.
     """
 
     why = CloseReason.NORMAL
@@ -53,29 +54,29 @@ class Downstream(Side):
         self.hold = factory.hold
 
     def connectionMade(self) -> None:
-        """A client is here: carry it."""
+        """Start the control path."""
         if not self._factory.inherits:
             self.transport.setTcpNoDelay(True)
             apply_keepalive(self.transport, options(self._factory.keep_alive))
         self._carried = Deferred.fromCoroutine(self._factory.carry(self, self.accepted))
 
     def vanished(self, reason: Failure = connectionDone) -> None:
-        """It has gone before it was linked: whatever is under way for it stops."""
+        """The client disconnected before it was relayed: cancel the control path."""
         self.end(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
 
     def left(self) -> None:
-        """It has ended its direction while its target is being dialled."""
+        """The client sent a FIN while its target is being dialed."""
         if not self.buffered:
             self._factory.deadlines.call_later(SILENT_FIN, self._give_up)
 
     def end(self, reason: CloseReason) -> None:
-        """Stop whatever is under way for it."""
+        """Cancel the control path; the connection ends with ``reason``."""
         self.why = reason
         if self._carried is not None:
             self._carried.cancel()
 
     def gone(self) -> tuple[bool, bool]:
-        """Before it is linked there is one socket only, and nothing else that could be gone."""
+        """Whether the client's socket is closed; there is no upstream socket yet."""
         return transport_gone(self.transport), False
 
     def _give_up(self) -> None:
@@ -88,11 +89,11 @@ class DownstreamFactory(ServerFactory):
 
     :param name: of the listener, ``address:port`` as the configuration has it.
     :param port: its number.
-    :param carry: what to do with a connection. A reload puts another in its place; connections that live
-        go on as they began.
-    :param hold: bytes of a client that may be held before its target is there.
-    :param keep_alive: what its connections shall have; those of a port that :attr:`inherits` have it already.
-    :param refuse: why the next connection is not even begun, if it is not. It counts and logs what it refuses.
+    :param carry: starts the control path of a connection. A reload replaces it; live connections keep theirs.
+    :param hold: bytes of a client that may be buffered before its target is connected.
+    :param keep_alive: TCP keep-alive of its connections; where the port :attr:`inherits`, they have it already.
+    :param refuse: the reason to close a connection at once, or ``None``. It counts and logs what it refuses.
+    :ivar inherits: whether accepted sockets have inherited their options from the listening socket.
     """
 
     noisy = False
@@ -120,7 +121,7 @@ class DownstreamFactory(ServerFactory):
         self._clock = clock
 
     def buildProtocol(self, addr: Any) -> Downstream | None:
-        """A socket has come in, from ``addr``; it has ``host`` and ``port``, as Twisted's addresses have."""
+        """A connection was accepted from ``addr``, which has ``host`` and ``port``."""
         peer = Endpoint(unmapped(addr.host), addr.port)
         if self.refuse(peer.host) is not None:
             return None

@@ -1,6 +1,5 @@
-"""Twisted primitives without policy: sockets, readiness, deadlines. Nothing here knows what a proxy is.
+"""Twisted primitives without policy: sides, deadlines, clocks, callables and threads.
 
-``poller`` is an epoll set within the reactor; ``stream`` a TCP transport on it; ``port`` accepts for it and
-``dial`` connects for it. ``deadline`` is the coarse clock. Where there is no epoll, Twisted's own transports
-stand in the same places.
+``side`` is the protocol on either transport of a proxied connection, ``deadline`` the coarse clock, ``callables`` calls
+an embedder's code, ``threads`` moves slow calls off the event loop. Sockets and readiness are in :mod:`smartproxy.net`.
 """

@@ -1,14 +1,13 @@
-"""Asking an embedder's callable: what it answers with, now or later, or that it does not.
+"""Calling an embedder's callable and waiting for its answer.
 
-It may return a value, an awaitable or a Deferred; an asyncio future is one, too. What it raises is for
-whoever asked.
+It may return a value, an awaitable (an asyncio future, too) or a Deferred. Exceptions propagate to the caller.
 """
 
 from __future__ import annotations
 
 from asyncio import isfuture
 from inspect import isawaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
@@ -24,12 +23,12 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import Choice
 
 
-async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> Any:
-    """What ``choice`` answers for a connection of these facts.
+async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> object:
+    """The answer of ``choice`` for a connection with these facts.
 
-    :param what: the key that it stands at, for messages.
-    :param seconds: how long it may take (``connectionTimeout``); 0 is for ever.
-    :raises DialFailed: when it has taken longer; it is cancelled then.
+    :param what: the configuration key of the callable, for messages.
+    :param seconds: the time it may take (``connectionTimeout``); 0 is no limit.
+    :raises DialFailed: when it takes longer; it is cancelled then.
     """
     answer = choice(facts)
     if isfuture(answer):
@@ -48,5 +47,5 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     return await answer
 
 
-async def _awaited(answer: Awaitable[Any]) -> Any:
+async def _awaited(answer: Awaitable[object]) -> object:
     return await answer

@@ -1,9 +1,9 @@
 """Monotonic time, whatever the reactor's own clock is.
 
-Twisted's reactors read the wall clock, but for asyncio's. When somebody sets that an hour forward, every
-timeout measured by it is due at once. So all of a proxy's times are measured by the monotonic clock, and
-the reactor is only asked to wake us up. A wall clock that is set *back* also delays the reactor's
-wake-ups; where the process is ours (``twistd smartproxy``), :func:`adopt` takes that away, too.
+Twisted's reactors, except asyncio's, read the wall clock. When that is set an hour forward, every timeout measured by
+it is due at once. So a proxy measures all times by the monotonic clock and uses the reactor's only to be called later.
+A wall clock that is set *back* also delays the reactor's delayed calls; where the process is ours (``twistd
+smartproxy``), :func:`use_monotonic_time` prevents that, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @implementer(IReactorTime)
 class Monotonic:
-    """A reactor's ``callLater``, with seconds that only go forward."""
+    """A reactor's ``callLater`` with monotonic seconds."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
@@ -45,12 +45,16 @@ class Monotonic:
 
 
 def clock_of(reactor: Any) -> IReactorTime:
-    """A clock that no setting of the wall clock can touch; a test's own clock as it is."""
+    """A clock that does not depend on the wall clock; the clock of a test is returned unchanged."""
     clock: IReactorTime = Monotonic(reactor) if reactor.seconds is time.time else reactor
     return clock
 
 
-def adopt(reactor: Any) -> None:
-    """Let the whole reactor run on the monotonic clock, if nothing has been timed by the other one yet."""
+def use_monotonic_time(reactor: Any) -> None:
+    """Let the whole reactor measure time by the monotonic clock, as ``twistd smartproxy`` does.
+
+    Call it before anything is scheduled: it has no effect once there is a delayed call, or on a reactor that does not
+    measure by ``time.time``. Without it, setting the wall clock back delays the reactor's delayed calls.
+    """
     if reactor.seconds is time.time and not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic

@@ -15,20 +15,12 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.errors import Refused
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.outcome import RejectReason
 
 #: Held bytes above which reading pauses until somebody takes them. It is the most that a phase asks to see
 #: (a ClientHello of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
 HOLD = 72 * 1024
-
-
-class DeadlineExpired(Exception):
-    """A side has not said enough in time."""
-
-
-class PeerClosed(Exception):
-    """A side has ended its direction before it said enough."""
 
 
 class Receiver(Protocol):

@@ -1,4 +1,4 @@
-"""Calling what takes long: in a thread of the reactor's, or here where there is none."""
+"""Calling slow functions: in a thread of the reactor, or directly where it has none."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ T = TypeVar("T")
 
 
 class Call(Protocol):
-    """A way to call."""
+    """Calls a function, here or in a thread."""
 
     def __call__(self, call: Callable[[], T], /) -> Deferred[T]:
-        """Fires with what ``call`` returns, or fails with what it raises."""
+        """Fires with the result of ``call``, or fails with its exception."""
 
 
 def call_here(call: Callable[[], T], /) -> Deferred[T]:
-    """At once."""
+    """Call ``call`` now, in this thread."""
     return execute(call)
 
 
 def thread_of(reactor: Any) -> Call:
-    """In one of the reactor's threads, while it goes on; at once where it has none, as in a test."""
+    """A :class:`Call` that uses the reactor's thread pool; :func:`call_here` where it has none, as in a test."""
     if not IReactorThreads.providedBy(reactor):
         return call_here
 

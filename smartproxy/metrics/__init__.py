@@ -1,5 +1,5 @@
-"""What the counters add up to, and how Prometheus reads it.
+"""Metrics: counters, rates, percentiles, and their export to Prometheus and Python.
 
-Counting itself happens elsewhere: bytes in the :class:`~smartproxy.model.record.ConnectionRecord`, the rest
-in the :class:`~smartproxy.metrics.counters.Counters`. This room only reads, and only when somebody asks.
+Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord`, events in the
+:class:`~smartproxy.metrics.counters.Counters`. Everything else here is computed from them when it is read.
 """

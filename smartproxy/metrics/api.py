@@ -1,6 +1,6 @@
-"""What an embedder reads: ``proxy.metrics.connections`` and ``proxy.metrics.throughput``.
+"""The Python API of the metrics: ``proxy.metrics.connections`` and ``proxy.metrics.throughput``.
 
-Plain looks at the registry, the meters and the sampler. Each answer is a copy of one moment, and may be kept.
+They read the registry, the meters and the throughput samples. Every result is a copy that later events do not change.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.metrics.sketch import Sketch
-from smartproxy.metrics.throughput import STILL
+from smartproxy.metrics.throughput import ZERO_RATE
 from smartproxy.model.outcome import CloseReason
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from smartproxy.metrics.throughput import Rate, Sample, ThroughputTracker
     from smartproxy.model.record import ClosedConnection
 
-#: How many clients ``top_ips`` names.
+#: Default number of clients in ``top_ips``.
 TOP_IPS = 10
 
 
 class Totals(NamedTuple):
-    """Since the process began: payload bytes from and to clients, and connections accepted."""
+    """Since the process started: payload bytes received from and sent to clients, and accepted connections."""
 
     bytes_received: int
     bytes_sent: int
@@ -32,7 +32,7 @@ class Totals(NamedTuple):
 
 
 class CleanupCounts(NamedTuple):
-    """Ended connections that wait to be put away, batches that have run, and connections put away."""
+    """Closed connections that wait for clean-up, batches run so far, and connections cleaned up so far."""
 
     queued: int
     batches: int
@@ -40,7 +40,7 @@ class CleanupCounts(NamedTuple):
 
 
 class Quantiles(NamedTuple):
-    """The median and its kin, within 1 %; ``None`` before there is anything to tell them from."""
+    """Quantiles within 1 % of the true value; ``None`` before the first value."""
 
     p50: float | None = None
     p95: float | None = None
@@ -48,41 +48,45 @@ class Quantiles(NamedTuple):
 
 
 class Percentiles(NamedTuple):
-    """Of connections that have ended and were not refused: seconds from accept to end, and bytes of both directions."""
+    """Of closed connections that were not refused: seconds from accept to close, and bytes of both directions together."""
 
     duration_seconds: Quantiles = Quantiles()
     bytes: Quantiles = Quantiles()
 
 
 class Connections:
-    """Connections, counted."""
+    """Counts of connections."""
 
     def __init__(self, registry: ConnectionSource) -> None:
         self._registry = registry
 
     def active(self) -> int:
-        """How many live now."""
+        """Live connections."""
         return self._registry.active
 
     def total(self) -> int:
-        """How many there have ever been."""
+        """Connections accepted since the process started."""
         return self._registry.opened
 
     def by_route(self) -> dict[str, int]:
-        """Live ones of each route that has any."""
+        """Live connections by route name; routes without any are left out."""
         return dict(self._registry.by_route)
 
     def by_ip(self) -> dict[str, int]:
-        """Live ones of each client that has any."""
+        """Live connections by client address."""
         return dict(self._registry.by_ip)
 
     def top_ips(self, most: int = TOP_IPS) -> list[tuple[str, int]]:
-        """The clients with most live connections, most first."""
+        """The clients with the most live connections, in descending order."""
         return nlargest(most, self._registry.by_ip.items(), key=itemgetter(1))
 
 
 class Throughput:
-    """Payload bytes per second."""
+    """Payload bytes per second: of the whole proxy, by route and by client.
+
+    The methods are those of the tracker and the meters, without a wrapper in between:
+    :class:`~smartproxy.metrics.throughput.ThroughputTracker` and :meth:`RateMeters.rates`.
+    """
 
     def __init__(self, tracker: ThroughputTracker, meters: MeterAssignment) -> None:
         self.instant = tracker.instant
@@ -95,45 +99,45 @@ class Throughput:
 
 
 class NoThroughput:
-    """The same where nothing is measured (``metrics: false``): nothing moves."""
+    """Has the methods of :class:`Throughput` where nothing is measured (``metrics: false``): every rate is 0."""
 
     def instant(self) -> Rate:
-        """Unknown."""
-        return STILL
+        """A rate of 0."""
+        return ZERO_RATE
 
     recent = average = instant
 
     def custom(self, seconds: float) -> Rate:
-        """Unknown."""
-        return STILL
+        """A rate of 0."""
+        return ZERO_RATE
 
     def history(self, seconds: float) -> list[Sample]:
-        """There is none."""
+        """No samples."""
         return []
 
     def by_route(self) -> dict[str, Rate]:
-        """Unknown."""
+        """No rates."""
         return {}
 
     by_ip = by_route
 
 
 class Distributions:
-    """How long connections last and how much they carry."""
+    """Distributions of the duration and the size of closed connections."""
 
     def __init__(self) -> None:
         self.durations = Sketch()
         self.sizes = Sketch()
 
-    def put_away(self, ended: ClosedConnection) -> None:
-        """One is over. Those that were refused are not counted: the histogram of durations has none of them either."""
+    def add(self, ended: ClosedConnection) -> None:
+        """Add a closed connection. Refused ones are left out, as in the histogram of durations."""
         record = ended.record
         if isinstance(ended.outcome, CloseReason):
             self.durations.add(ended.at - record.opened_at)
             self.sizes.add(record.bytes_received + record.bytes_sent)
 
     def percentiles(self) -> Percentiles:
-        """Of all so far."""
+        """The percentiles of all connections added so far."""
         return Percentiles(_quantiles(self.durations), _quantiles(self.sizes))
 
 

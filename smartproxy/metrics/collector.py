@@ -1,10 +1,10 @@
-"""The metrics for a program that has a prometheus-client registry of its own, with a proxy embedded.
+"""Exports the metrics to the prometheus-client registry of a program that embeds the proxy.
 
 ::
 
-    prometheus_client.REGISTRY.register(Collector(proxy.registry, proxy.counters))
+    prometheus_client.REGISTRY.register(PrometheusCollector(proxy.registry, proxy.counters))
 
-The proxy's own ``/metrics`` does not need it, and does not import the library.
+``/metrics`` of the admin listener does not use this module and does not import the library.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from smartproxy.metrics.source import ConnectionSource
 
 
-class Collector(CollectorBase):
-    """Reads the registry and the counters when it is scraped, and keeps nothing."""
+class PrometheusCollector(CollectorBase):
+    """Reads the registry and the counters when prometheus-client collects."""
 
     def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         self._registry = registry
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        """Every family of the proxy."""
+        """Every metric family of the proxy."""
         return map(_metric, families(self._registry, self._counters))
 
 

@@ -1,14 +1,15 @@
-"""What has happened so far, counted: by route, by reason of refusal, by PROXY header.
+"""Event counters of the process: by route, by reject reason, by PROXY header, by TLS handshake.
 
-One :class:`Counters` lives as long as the process and survives every reload, so that a counter never goes
-backwards. Its counters are plain integers in slots: 55 ns an increment, where a labelled counter of
-prometheus-client takes 1.5 microseconds. :mod:`smartproxy.metrics.prometheus` reads them when it is asked.
+One :class:`Counters` lives as long as the process and survives every reload, so that no counter is ever reset.
+The counters are plain integers in slots: 55 ns per increment, where a labelled counter of prometheus-client takes
+1.5 microseconds. :mod:`smartproxy.metrics.prometheus` reads them when Prometheus scrapes.
 
-A label is a route's name, which the configuration gave, or a member of a closed set. Nothing that a client
-wrote is ever a key here, so the number of series is bounded by the configuration.
+A label is a route name, which comes from the configuration, or a member of a closed set. No key is ever derived from
+what a client sent, so the configuration bounds the number of series.
 
-Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord` and nowhere else. A route's
-``received`` and ``sent`` take them over when the record ends; its totals are these plus its live records'.
+Bytes are counted in the :class:`~smartproxy.model.record.ConnectionRecord` and nowhere else. They are added to
+``received`` and ``sent`` of the route after the connection is closed; the totals of a route are these plus the bytes of
+its live connections.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from typing import Literal, TypeAlias
 from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
 from smartproxy.model.outcome import CloseReason, RejectReason
 
-#: Which PROXY protocol a trusted peer spoke; ``none`` where it could not be told or there was no header.
+#: Version of a trusted peer's PROXY header; ``none`` without a header, or if it was too short to tell.
 HeaderVersion: TypeAlias = Literal["1", "2", "none"]
-#: What became of a PROXY header that a trusted peer sent or owed.
+#: Result of reading a PROXY header of a trusted peer. ``missing``: a header is required and there was none.
 HeaderResult: TypeAlias = Literal["ok", "invalid", "missing", "timeout"]
-#: What a sweep found a dead connection to be.
+#: Kinds of dead connections: see :mod:`smartproxy.connections.zombies`.
 ZombieKind: TypeAlias = Literal["full", "half", "stuck"]
-#: How a client's handshake ended: ``refused`` before it began, ``not_tls`` where the client spoke something else.
+#: Result of a TLS handshake with a client: ``refused`` before it began, ``not_tls`` if the client sent no ClientHello.
 HandshakeResult: TypeAlias = Literal["ok", "failed", "refused", "not_tls"]
 
 _VERSIONS: tuple[HeaderVersion, ...] = ("1", "2", "none")
@@ -32,19 +33,21 @@ _RESULTS: tuple[HeaderResult, ...] = ("ok", "invalid", "missing", "timeout")
 _HANDSHAKES: tuple[tuple[HandshakeResult, str], ...] = (
     ("ok", "TLSv1.2"), ("ok", "TLSv1.3"), ("failed", "none"), ("refused", "none"), ("not_tls", "none"),
 )  # fmt: skip
-#: What came of asking about a certificate: what its responder said, a response that is not to be used, or none.
+#: Results of an OCSP request: the status in the response, a response that failed its checks, or no response.
 _OCSP_RESULTS = ("good", "revoked", "unknown", "invalid", "unanswered")
 _KINDS: tuple[ZombieKind, ...] = ("full", "half", "stuck")
 
 
-class RouteTally:
-    """What one route has carried.
+class RouteCounters:
+    """Counters of one route.
 
-    :ivar opened: connections that it was ever chosen for. :ivar active: those of them that still live.
-    :ivar received: bytes from clients, of ended connections. :ivar sent: bytes to clients, likewise.
-    :ivar closed: ended connections by reason; a reason that never occurred is not in it.
-    :ivar dial_seconds: how long connecting to its targets took.
-    :ivar duration_seconds: how long its ended connections had lived.
+    :ivar opened: connections that the route was chosen for.
+    :ivar active: those of them that are live.
+    :ivar received: bytes received from clients, of closed connections.
+    :ivar sent: bytes sent to clients, of closed connections.
+    :ivar closed: closed connections by reason; a reason that never occurred is not in it.
+    :ivar dial_seconds: time to connect to a target, all attempts of a connection together.
+    :ivar duration_seconds: lifetime of closed connections.
     """
 
     __slots__ = ("active", "closed", "dial_seconds", "duration_seconds", "opened", "received", "sent")
@@ -59,36 +62,39 @@ class RouteTally:
         self.duration_seconds = Histogram(DURATION_BOUNDS)
 
     def close(self, reason: CloseReason) -> None:
-        """One of its connections has ended. Its bytes, age and place are for whoever keeps the record."""
+        """Count a closed connection. The registry adds its bytes and duration."""
         self.closed[reason] = self.closed.get(reason, 0) + 1
 
 
 class Counters:
-    """All counters that are not a connection's own.
+    """All counters of the process. Closed sets start with every member at 0.
 
-    :ivar routes: by route name; a route that has been removed keeps its tally.
-    :ivar rejected: every reason, from 0. :ivar proxy_headers: every (version, result), from 0.
-    :ivar zombies: every kind, from 0. :ivar unlogged: lines that the access log could not be given.
-    :ivar handshakes: of clients, every (result, version), from 0. :ivar resumed: those that took up a session.
-    :ivar handshake_seconds: how long those took that succeeded.
-    :ivar certificate_reloads: certificates that were replaced on disk, by result.
-    :ivar certificate_expiry: seconds since the epoch, by a certificate's name.
-    :ivar ocsp_responses: questions about certificates, every result, from 0.
+    :ivar routes: by route name; a removed route keeps its counters.
+    :ivar rejected: refused connections by reason.
+    :ivar proxy_headers: PROXY headers of trusted peers by (version, result).
+    :ivar zombies: dead connections by kind.
+    :ivar access_log_dropped: lines that could not be written to the access log.
+    :ivar handshakes: TLS handshakes with clients by (result, version).
+    :ivar resumed: successful handshakes that resumed a session.
+    :ivar handshake_seconds: duration of successful handshakes.
+    :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
+    :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
+    :ivar ocsp_responses: OCSP requests by result.
     """
 
     __slots__ = (
-        "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes", "ocsp_responses", "proxy_headers",
-        "rejected", "resumed", "routes", "unlogged", "zombies",
+        "access_log_dropped", "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes",
+        "ocsp_responses", "proxy_headers", "rejected", "resumed", "routes", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.routes: dict[str, RouteTally] = {}
+        self.routes: dict[str, RouteCounters] = {}
         self.rejected = dict.fromkeys(RejectReason, 0)
         self.proxy_headers: dict[tuple[str, str], int] = {
             (version, result): 0 for version in _VERSIONS for result in _RESULTS
         }
         self.zombies: dict[str, int] = dict.fromkeys(_KINDS, 0)
-        self.unlogged = 0
+        self.access_log_dropped = 0
         self.handshakes: dict[tuple[str, str], int] = dict.fromkeys(_HANDSHAKES, 0)
         self.handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self.resumed = 0
@@ -96,34 +102,34 @@ class Counters:
         self.certificate_expiry: dict[str, float] = {}
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
 
-    def route(self, name: str) -> RouteTally:
-        """The tally of the route called ``name``, made on first use."""
-        tally = self.routes.get(name)
-        if tally is None:
-            tally = self.routes[name] = RouteTally()
-        return tally
+    def route(self, name: str) -> RouteCounters:
+        """Return the counters of the route ``name``; they are created on first use."""
+        of_route = self.routes.get(name)
+        if of_route is None:
+            of_route = self.routes[name] = RouteCounters()
+        return of_route
 
     def reject(self, reason: RejectReason) -> None:
-        """A connection was refused."""
+        """Count a refused connection."""
         self.rejected[reason] += 1
 
     def proxy_header(self, version: HeaderVersion, result: HeaderResult) -> None:
-        """A trusted peer's PROXY header was read, or was not there.
+        """Count the PROXY header of a trusted peer, or its absence.
 
-        :raises KeyError: for a label outside the closed sets, so that none can come from a client.
+        :raises KeyError: for a label outside of the closed sets, so that no client can add a series.
         """
         self.proxy_headers[version, result] += 1
 
     def handshake(self, seconds: float, version: str, *, resumed: bool) -> None:
-        """A client's handshake has succeeded."""
+        """Count a successful handshake with a client."""
         self.handshakes["ok", version] += 1
         self.handshake_seconds.observe(seconds)
         self.resumed += resumed
 
     def no_handshake(self, result: HandshakeResult) -> None:
-        """There was none, or it failed."""
+        """Count a handshake that failed or was refused."""
         self.handshakes[result, "none"] += 1
 
     def zombie(self, kind: ZombieKind) -> None:
-        """A sweep has found a dead connection."""
+        """Count a dead connection."""
         self.zombies[kind] += 1

@@ -1,10 +1,11 @@
-"""Every metric that Prometheus can read, by name: what it is called, what it means, where its numbers are.
+"""The metric families for Prometheus: name, type, help text, labels and values of each.
 
-:func:`families` is the only list of them. :mod:`smartproxy.metrics.prometheus` writes it as text, and
-:mod:`smartproxy.metrics.collector` hands it to a program's own prometheus-client registry.
+:func:`families` is the only list of them. :mod:`smartproxy.metrics.prometheus` writes them as text, and
+:mod:`smartproxy.metrics.collector` passes them to the prometheus-client registry of an embedding program.
 
-A label is a route's name, which the configuration gave, or a member of a closed set: nothing that a client wrote. A route's
-histograms appear with its first observation, so that ten thousand idle routes stay ten thousand short lines.
+A label value is a route name, which comes from the configuration, or a member of a closed set; never text that a client
+sent. The histograms of a route appear with its first observation, so that ten thousand idle routes stay ten thousand lines
+instead of thirty times as many.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from smartproxy.metrics import totals
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from smartproxy.metrics.counters import Counters, RouteTally
+    from smartproxy.metrics.counters import Counters, RouteCounters
     from smartproxy.metrics.histogram import Histogram
     from smartproxy.metrics.source import ConnectionSource
 
@@ -26,10 +27,11 @@ Kind: TypeAlias = Literal["counter", "gauge", "info"]
 
 
 class MetricFamily(NamedTuple):
-    """A metric that is one number for each set of labels.
+    """A metric with one number per set of label values.
 
-    :ivar name: without what a sample's name has after it (``_total``, ``_info``).
-    :ivar rows: the values of the labels, and the number. To be read once, with pauses or without.
+    :ivar name: without the suffix of its samples (``_total``, ``_info``).
+    :ivar meaning: the HELP text.
+    :ivar rows: label values and number. Can be read once; a reader may pause in between.
     """
 
     name: str
@@ -40,7 +42,10 @@ class MetricFamily(NamedTuple):
 
 
 class HistogramFamily(NamedTuple):
-    """A metric that is a histogram for each route. :ivar rows: the route, and its histogram; ``None``: of the whole proxy."""
+    """A metric with a histogram per route, or one of the whole proxy.
+
+    :ivar rows: route name and histogram; the name is ``None`` for the whole proxy.
+    """
 
     name: str
     meaning: str
@@ -48,7 +53,7 @@ class HistogramFamily(NamedTuple):
 
 
 def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
-    """Every metric, in the order of the documentation."""
+    """Every metric family."""
     routes = list(counters.routes.items())
     yield MetricFamily(
         "smartproxy_build", "info", "What is running.", ("version",), [((installed_version(),), 1)]
@@ -62,18 +67,18 @@ def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield from _histograms(routes)
 
 
-def _connections(routes: list[tuple[str, RouteTally]]) -> Iterator[MetricFamily]:
+def _connections(routes: list[tuple[str, RouteCounters]]) -> Iterator[MetricFamily]:
     yield MetricFamily(
         "smartproxy_connections", "counter", "Connections that a route was chosen for.", ("route",),
-        (((name,), tally.opened) for name, tally in routes),
+        (((name,), counted.opened) for name, counted in routes),
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_connections_active", "gauge", "Those that live.", ("route",),
-        (((name,), tally.active) for name, tally in routes),
+        (((name,), counted.active) for name, counted in routes),
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_connections_closed", "counter", "Those that have ended.", ("route", "reason"),
-        (((name, why), count) for name, tally in routes for why, count in list(tally.closed.items())),
+        (((name, why), count) for name, counted in routes for why, count in list(counted.closed.items())),
     )  # fmt: skip
 
 
@@ -116,7 +121,7 @@ def _cleanup(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_access_log_dropped", "counter", "Lines that the access log could not be given.",
-        (), [((), counters.unlogged)],
+        (), [((), counters.access_log_dropped)],
     )  # fmt: skip
 
 
@@ -153,20 +158,20 @@ def _handshakes(counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
     )  # fmt: skip
 
 
-def _histograms(routes: list[tuple[str, RouteTally]]) -> Iterator[HistogramFamily]:
+def _histograms(routes: list[tuple[str, RouteCounters]]) -> Iterator[HistogramFamily]:
     yield HistogramFamily(
         "smartproxy_upstream_dial_seconds", "How long connecting to a target took.",
-        ((name, tally.dial_seconds) for name, tally in routes if any(tally.dial_seconds.counts)),
+        ((name, counted.dial_seconds) for name, counted in routes if any(counted.dial_seconds.counts)),
     )  # fmt: skip
     yield HistogramFamily(
         "smartproxy_connection_duration_seconds", "How long ended connections lived.",
-        ((name, tally.duration_seconds) for name, tally in routes if any(tally.duration_seconds.counts)),
+        ((name, counted.duration_seconds) for name, counted in routes if any(counted.duration_seconds.counts)),
     )  # fmt: skip
 
 
 @cache
 def installed_version() -> str:
-    """The version of the installed package; ``unknown`` in a checkout that was never installed."""
+    """The version of the installed package; ``unknown`` if it runs from a checkout."""
     try:
         return version("smartproxy")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What can be read of a proxy's metrics."""
+"""The interface of ``proxy.metrics``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class IMetrics(Interface):
-    """What a proxy counts and measures, as ``proxy.metrics``. Everything told is a copy of one moment."""
+    """The metrics of a proxy, as ``proxy.metrics``. Every result is a copy that later events do not change."""
 
     connections = Attribute(
         """``active()``, ``total()``, ``by_route()``, ``by_ip()`` and ``top_ips(n)``: see
@@ -24,19 +24,19 @@ class IMetrics(Interface):
     )
 
     def totals() -> Totals:
-        """Bytes and connections since the process began: from the records only, live and ended."""
+        """Bytes and connections since the process started, summed over the records of live and closed connections."""
 
     def closed() -> dict[CloseReason, int]:
-        """Ended connections by reason: every reason, from 0."""
+        """Closed connections by reason; every reason is in it."""
 
     def rejected() -> dict[RejectReason, int]:
-        """Refused connections by reason: every reason, from 0."""
+        """Refused connections by reason; every reason is in it."""
 
     def zombies() -> dict[str, int]:
-        """Dead connections that a sweep found, by kind."""
+        """Dead connections found by the sweep, by kind."""
 
     def cleanup() -> CleanupCounts:
-        """The queue of what has ended."""
+        """State of the queue of closed connections."""
 
     def percentiles() -> Percentiles:
-        """How long ended connections lived, and how much they carried."""
+        """Percentiles of the duration and the size of closed connections."""

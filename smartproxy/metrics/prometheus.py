@@ -1,16 +1,16 @@
-"""The metrics as text, in the two formats that Prometheus reads.
+"""Writes the metrics as text, in the two formats that Prometheus reads.
 
 ::
 
     page, content_type = exposition(registry, counters, accept="application/openmetrics-text")
     body = b"".join(page)
 
-Text format 0.0.4 is what every Prometheus reads; OpenMetrics 1.0 is given to whoever asks for it. They differ in
-whether a counter's name has its ``_total`` in its own description, and in the last line.
+Every Prometheus reads text format 0.0.4; a scraper gets OpenMetrics 1.0 if its ``Accept`` header names it. The formats
+differ in the name of a counter in its HELP and TYPE lines (with or without ``_total``) and in the last line.
 
-prometheus-client makes an object of every sample and takes half a second for ten thousand routes, in which no
-connection moves. This writes lines, a few hundred at a time, and whoever serves them may let others run between:
-the whole of such a page takes a tenth of that. Tests hold it against prometheus-client, both its parsers and its writers.
+prometheus-client creates an object per sample and takes half a second for ten thousand routes, during which the reactor is
+blocked. This module writes the lines directly, in pieces of about half a millisecond between which the caller can return to
+the event loop, and takes a tenth of the time in total. Tests compare it with the parsers and writers of prometheus-client.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 #: OpenMetrics 1.0, "Overall Structure".
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-#: Rows in one piece, and histograms, of which each is some sixteen lines: about half a millisecond.
+#: Rows in one piece, and histograms, which have about sixteen lines each: about half a millisecond.
 _ROWS, _HISTOGRAMS = 1000, 100
 _SUFFIX: dict[Kind, str] = {"counter": "_total", "gauge": "", "info": "_info"}
-#: Stands in a template where the route's name goes. A name of the configuration has no NUL.
+#: Placeholder of the route name in a template. The configuration allows no NUL in a name.
 _HERE = "\0"
 
 
 def exposition(
     registry: ConnectionSource, counters: Counters, accept: str = ""
 ) -> tuple[Iterator[bytes], str]:
-    """One scrape, in pieces, and its content type.
+    """Return the page of one scrape in pieces, and its content type.
 
-    :param accept: the scraper's ``Accept`` header. A version that it asks for is not repeated: it would be of
-        the client's invention.
+    :param accept: the ``Accept`` header of the scraper. The version in it is ignored: the content type names the version
+        that is written.
     """
     kinds = {offer.partition(";")[0].strip().lower() for offer in accept.split(",")}
     if "application/openmetrics-text" in kinds:
@@ -91,7 +91,7 @@ def _pieces(lines: Iterator[str], most: int) -> Iterator[bytes]:
 
 
 def _line(family: MetricFamily) -> Callable[[tuple[str, ...], int], str]:
-    """Writes a row: a function for each number of labels, for most have one, and there may be many."""
+    """Return a function that writes a row. The common case of one label is a separate one, because it is the fastest."""
     sample = family.name + _SUFFIX[family.kind]
     if not family.labels:
         return lambda _values, number: f"{sample} {number}\n"
@@ -108,10 +108,11 @@ def _line(family: MetricFamily) -> Callable[[tuple[str, ...], int], str]:
 
 
 def _of_histogram(name: str, route: str | None, histogram: Histogram) -> str:
-    """A line for each bucket, one for their number and one for their sum."""
+    """The lines of one histogram: every bucket, the count and the sum."""
     counts = list(accumulate(histogram.counts))
     lines = _template(name, histogram.bounds, labelled=route is not None)
     if route is not None:
+        # The name goes through the % operator below with the rest of the template.
         lines = lines.replace(_HERE, _escaped(route).replace("%", "%%"))
     return lines % (*counts, counts[-1], histogram.total)
 
@@ -124,7 +125,7 @@ def _template(name: str, bounds: tuple[float, ...], *, labelled: bool) -> str:
 
 
 def _escaped(value: str) -> str:
-    """A label's value as both formats want it: the backslash, the quote and the end of a line."""
+    """A label value with backslash, quote and newline escaped, as both formats require."""
     if "\\" in value or '"' in value or "\n" in value:
         return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
     return value

@@ -1,11 +1,11 @@
-"""How fast bytes go by, for each route and each client: the third layer of the metrics.
+"""Rates by route and by client: the third layer of the metrics.
 
-A :class:`Tracker` is a meter that a record feeds, with two time stamps: a rate is what has gone by since the older one.
-Every five seconds the newer becomes the older, so a rate is of the last five to ten seconds.
+A :class:`RateMeter` is a meter with two stored states. Every five seconds the newer state replaces the older one, and a
+rate is measured from the older: over the last five to ten seconds.
 
-Clients are the one set of keys that no configuration bounds. A tracker that no live connection feeds and that
-has been silent for a minute is dropped; and there are at most 10,000 of clients. Those that come when all are
-taken share one, :data:`OTHER`, so that a million addresses in an hour leave nothing behind.
+The number of routes is bounded by the configuration, that of clients is not. So the meter of a client or route is dropped
+after a minute without bytes, if it has no live connection; and at most 10,000 clients have a meter of their own. Further
+clients share one, :data:`OTHER`: a million addresses in an hour do not use memory for ever.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from smartproxy.model.record import Meter
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-#: Seconds between two time stamps.
-TURN = 5.0
-#: Seconds of silence after which a tracker without live connections is dropped.
+#: Seconds between two stored states of a meter.
+STAMP_INTERVAL = 5.0
+#: Seconds without a byte after which a meter without live connections is dropped.
 IDLE = 60.0
-#: Clients that have a tracker of their own.
+#: Most clients with a meter of their own.
 MOST_CLIENTS = 10_000
-#: All others. It is no address, so it is nobody's.
+#: Key of the meter that all other clients share. Not a valid address, so it cannot collide with a client's.
 OTHER = "other"
-#: A shorter time counts as this one, in seconds: a client's first packet is no flood.
+#: Seconds over which a rate is measured at least: else the first packet of a new client would show as a very high rate.
 _SHORTEST = 1.0
 
 
-class Tracker(Meter):
-    """What one route or one client moves.
+class RateMeter(Meter):
+    """The bytes of one route or one client, and their rate.
 
-    :ivar moved_at: when it was last seen to have moved, to within :data:`TURN`.
+    :ivar moved_at: monotonic time of the last byte, to within :data:`STAMP_INTERVAL`.
     """
 
     __slots__ = ("_newer", "_older", "moved_at")
@@ -43,72 +43,73 @@ class Tracker(Meter):
         self._older = self._newer = (now, 0, 0)
         self.moved_at = now
 
-    def turn(self, now: float) -> None:
-        """Another :data:`TURN` has passed."""
+    def rotate(self, now: float) -> None:
+        """Store the current state and discard the older of the two; called every :data:`STAMP_INTERVAL`."""
         stamp = (now, self.received, self.sent)
         if stamp[1:] != self._newer[1:]:
             self.moved_at = now
         self._older, self._newer = self._newer, stamp
 
     def rate(self, now: float) -> Rate:
-        """Of the last five to ten seconds, or of all of them where there are fewer."""
+        """The rate since the older state: over five to ten seconds, or since the meter was created."""
         since, received, sent = self._older
         seconds = max(now - since, _SHORTEST)
         return Rate((self.received - received) / seconds, (self.sent - sent) / seconds)
 
 
 class RateMeters:
-    """One tracker a key, and one for all keys that found no place.
+    """One meter per key, and a shared one for keys beyond ``most``.
 
-    :param clock: monotonic seconds. :param most: keys; ``None`` where they are bounded already.
+    :param clock: monotonic seconds.
+    :param most: largest number of keys; ``None`` if something else bounds it.
     """
 
     def __init__(self, clock: Callable[[], float], most: int | None = None) -> None:
         self._clock = clock
         self._most = most
-        self._kept: dict[str, Tracker] = {}
-        self._rest = Tracker(clock())
+        self._meters: dict[str, RateMeter] = {}
+        self._shared = RateMeter(clock())
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._meters)
 
-    def of(self, key: str) -> Tracker:
-        """The tracker that ``key``'s bytes are told to."""
-        tracker = self._kept.get(key)
-        if tracker is None:
-            if len(self._kept) == self._most:
-                return self._rest
-            tracker = self._kept[key] = Tracker(self._clock())
-        return tracker
+    def of(self, key: str) -> RateMeter:
+        """Return the meter for the bytes of ``key``; it is created on first use."""
+        meter = self._meters.get(key)
+        if meter is None:
+            if len(self._meters) == self._most:
+                return self._shared
+            meter = self._meters[key] = RateMeter(self._clock())
+        return meter
 
-    def turn(self, live: Container[str]) -> None:
-        """Another :data:`TURN` has passed. Forget who is idle.
+    def rotate(self, live: Container[str]) -> None:
+        """Rotate every meter and drop the idle ones; called every :data:`STAMP_INTERVAL`.
 
         :param live: the keys that have live connections.
         """
         now = self._clock()
-        self._rest.turn(now)
+        self._shared.rotate(now)
         idle = []
-        for key, tracker in self._kept.items():
-            tracker.turn(now)
-            if now - tracker.moved_at >= IDLE and key not in live:
+        for key, meter in self._meters.items():
+            meter.rotate(now)
+            if now - meter.moved_at >= IDLE and key not in live:
                 idle.append(key)
         for key in idle:
-            del self._kept[key]
+            del self._meters[key]
 
     def rates(self) -> dict[str, Rate]:
-        """Of every key that has a tracker; of the rest as :data:`OTHER`, if it has ever moved anything."""
+        """The rate of every key with a meter, and of the shared meter as :data:`OTHER` if it ever counted a byte."""
         now = self._clock()
-        rates = {key: tracker.rate(now) for key, tracker in self._kept.items()}
-        if self._rest.received or self._rest.sent:
-            rates[OTHER] = self._rest.rate(now)
+        rates = {key: meter.rate(now) for key, meter in self._meters.items()}
+        if self._shared.received or self._shared.sent:
+            rates[OTHER] = self._shared.rate(now)
         return rates
 
 
 class MeterAssignment:
-    """What a record feeds besides itself: the whole proxy's meter, its client's and its route's.
+    """Selects the meters of a record: those of the proxy, its client and its route.
 
-    :param total: the whole proxy's.
+    :param total: the meter of the whole proxy.
     """
 
     def __init__(self, total: Meter, clock: Callable[[], float]) -> None:
@@ -117,9 +118,9 @@ class MeterAssignment:
         self.routes = RateMeters(clock)
 
     def of_client(self, ip: str) -> tuple[Meter, ...]:
-        """For a record whose client is known."""
+        """The meters of a record whose client is known."""
         return (self.total, self.clients.of(ip))
 
     def of_route(self, fed: tuple[Meter, ...], route: str) -> tuple[Meter, ...]:
-        """For a record that feeds these already, and whose route is known now."""
+        """The meters of a record that has the meters ``fed``, and whose route has just become known."""
         return (*fed, self.routes.of(route))

@@ -1,4 +1,4 @@
-"""The metrics as an IService: what :attr:`SmartProxy.metrics <smartproxy.SmartProxy>` is.
+"""The metrics as an IService: :attr:`SmartProxy.metrics <smartproxy.SmartProxy>`.
 
 ::
 
@@ -6,9 +6,9 @@
     metrics.startService()
     metrics.throughput.recent().out
 
-:class:`Metrics` measures throughput: it gives the registry the meters that records feed, samples them once an interval, and
-forgets idle routes and clients. :class:`NoMetrics` (``metrics: false``) does none of that and costs nothing on
-the byte path. What is only counted, both of them tell: it is read from the registry and the counters, which count in any case.
+:class:`Metrics` measures throughput: it gives the registry the meters for the records, samples them once per interval,
+and drops the meters of idle routes and clients. :class:`NoMetrics` (``metrics: false``) does none of that and costs nothing
+on the byte path. Both give the counts: the registry and the counters keep them in any case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from smartproxy.metrics.api import (
     Totals,
 )
 from smartproxy.metrics.interfaces import IMetrics
-from smartproxy.metrics.rates import TURN, MeterAssignment
+from smartproxy.metrics.rates import STAMP_INTERVAL, MeterAssignment
 from smartproxy.metrics.throughput import ThroughputTracker
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ log = Logger()
 
 
 class _MetricsBase(Service):
-    """What is counted whether or not anything is measured."""
+    """The counts, which are kept whether or not throughput is measured."""
 
     def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         self._registry = registry
@@ -72,9 +72,10 @@ class _MetricsBase(Service):
 
 @implementer(IMetrics)
 class Metrics(_MetricsBase):
-    """Counts and measures.
+    """Counts, and measures throughput and distributions.
 
-    :param registry: whose records feed the meters from now on. :param clock: monotonic.
+    :param registry: its records add to the meters from now on.
+    :param clock: monotonic.
     """
 
     name = "metrics"
@@ -85,37 +86,37 @@ class Metrics(_MetricsBase):
         super().__init__(registry, counters)
         self._tracker = ThroughputTracker(plan, clock)
         self._meters = MeterAssignment(self._tracker.meter, clock.seconds)
-        self._spread = Distributions()
-        self._turning = LoopingCall(self._turn)
-        self._turning.clock = clock
+        self._distributions = Distributions()
+        self._rotating = LoopingCall(self._rotate)
+        self._rotating.clock = clock
         self.throughput = Throughput(self._tracker, self._meters)
-        self.percentiles = self._spread.percentiles
+        self.percentiles = self._distributions.percentiles
         registry.meters = self._meters
-        registry.told.append(self._spread.put_away)
+        registry.on_closed.append(self._distributions.add)
 
     def startService(self) -> None:
-        """Sample, and forget who is idle, from now on."""
+        """Start sampling, and dropping idle meters."""
         super().startService()
         self._tracker.start()
-        self._turning.start(TURN, now=False).addErrback(
-            lambda why: log.failure("idle clients are no longer forgotten", failure=why)
+        self._rotating.start(STAMP_INTERVAL, now=False).addErrback(
+            lambda why: log.failure("meters of idle clients are no longer dropped", failure=why)
         )
 
     def stopService(self) -> None:
-        """Stop both. What is known can still be read."""
+        """Stop both. The results so far can still be read."""
         self._tracker.stop()
-        if self._turning.running:
-            self._turning.stop()
+        if self._rotating.running:
+            self._rotating.stop()
         super().stopService()
 
-    def _turn(self) -> None:
-        self._meters.clients.turn(self._registry.by_ip)
-        self._meters.routes.turn(self._registry.by_route)
+    def _rotate(self) -> None:
+        self._meters.clients.rotate(self._registry.by_ip)
+        self._meters.routes.rotate(self._registry.by_route)
 
 
 @implementer(IMetrics)
 class NoMetrics(_MetricsBase):
-    """Only counts."""
+    """Counts, and measures nothing."""
 
     name = "metrics"
 
@@ -124,14 +125,14 @@ class NoMetrics(_MetricsBase):
         self.throughput = NoThroughput()
 
     def percentiles(self) -> Percentiles:
-        """Unknown."""
+        """No values."""
         return Percentiles()
 
 
 def make_metrics(
     plan: MetricsPlan | None, registry: ConnectionSource, counters: Counters, clock: IReactorTime
 ) -> Metrics | NoMetrics:
-    """What the configuration asks for."""
+    """The metrics that the configuration asks for; ``None`` is ``metrics: false``."""
     if plan is None:
         return NoMetrics(registry, counters)
     return Metrics(plan, registry, counters, clock)

@@ -6,28 +6,29 @@
     sizes.add(1500)
     sizes.quantile(0.95)     # within 1 % of the true one
 
-The bucket of a value is the rounded-up logarithm of it to a base just above 1, and all values in it are told as one that is
-at most 1 % from either of its ends. This is the DDSketch of Masson, Rim and Lee ("DDSketch: a fast and fully-mergeable
-quantile sketch with relative-error guarantees", VLDB 2019), without its collapsing: our values are seconds and
-bytes, from a microsecond to 2**63 bytes, and between these lie 2,900 buckets at the most. Adding costs half a microsecond.
+The bucket of a value is its logarithm to a base just above 1, rounded up. All values of a bucket are reported as one
+value that is at most 1 % from either end of the bucket. This is the DDSketch of Masson, Rim and Lee ("DDSketch: a fast
+and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019), without collapsing of buckets: values are
+seconds and bytes, between a microsecond and 2**63 bytes, and that range has at most 2,900 buckets. Adding a value takes
+half a microsecond.
 """
 
 from __future__ import annotations
 
 from math import ceil, log
 
-#: How far a quantile may be from the true one, relative to that.
+#: Largest relative error of a quantile.
 ERROR = 0.01
 _RATIO = (1 + ERROR) / (1 - ERROR)
 _PER_E = 1 / log(_RATIO)
-#: What is smaller is told as 0, and what is larger as this: a microsecond, and 2**63 bytes.
+#: A smaller value counts as 0, a larger one as ``LARGEST``: a microsecond, and 2**63 bytes.
 SMALLEST, LARGEST = 1e-6, 2.0**63
 
 
 class Sketch:
-    """How often there was about such a value.
+    """Approximate distribution of the values added.
 
-    :ivar count: values in all.
+    :ivar count: number of values.
     """
 
     __slots__ = ("_buckets", "_zeros", "count")
@@ -38,11 +39,11 @@ class Sketch:
         self.count = 0
 
     def __len__(self) -> int:
-        """How many buckets are in use."""
+        """Number of buckets in use."""
         return len(self._buckets)
 
     def add(self, value: float) -> None:
-        """There was ``value``, which is 0 or more."""
+        """Add ``value``, which must not be negative."""
         self.count += 1
         if value < SMALLEST:
             self._zeros += 1
@@ -51,7 +52,7 @@ class Sketch:
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
     def quantile(self, part: float) -> float | None:
-        """The value that ``part`` of all values (0.5 is the median) do not exceed; ``None`` of no values."""
+        """The value that a share ``part`` of all values does not exceed (0.5: the median); ``None`` without values."""
         if not self.count:
             return None
         rank = part * (self.count - 1)
@@ -62,4 +63,5 @@ class Sketch:
             seen += self._buckets[bucket]
             if rank < seen:
                 break
+        # The value with the same relative distance to both ends of the bucket, RATIO**(bucket - 1) and RATIO**bucket.
         return 2 * _RATIO**bucket / (_RATIO + 1)

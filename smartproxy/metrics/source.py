@@ -1,4 +1,4 @@
-"""What metrics read of the live connections, and what they offer them in return.
+"""What metrics read of the live connections, and what they provide for them.
 
 :class:`~smartproxy.connections.registry.Registry` satisfies :class:`ConnectionSource`; the protocols are here so that
 metrics depend on nothing above them.
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MeterSource(Protocol):
-    """Gives a record the meters it feeds besides itself: :class:`~smartproxy.metrics.rates.MeterAssignment`."""
+    """Selects the meters that a record adds its bytes to: :class:`~smartproxy.metrics.rates.MeterAssignment`."""
 
     def of_client(self, ip: str) -> tuple[Meter, ...]: ...
 
@@ -37,12 +37,12 @@ class CleanupProgress(Protocol):
 class ConnectionSource(Protocol):
     """Live connections, and the totals of closed ones.
 
-    :ivar meters: what records feed besides themselves; ``None`` where nothing is measured.
-    :ivar told: called with each closed connection when it is cleaned up.
+    :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
+    :ivar on_closed: called with each closed connection when it is cleaned up.
     """
 
     meters: MeterSource | None
-    told: list[Callable[[ClosedConnection], object]]
+    on_closed: list[Callable[[ClosedConnection], object]]
 
     @property
     def active(self) -> int:

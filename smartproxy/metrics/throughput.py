@@ -1,17 +1,17 @@
-"""How fast bytes go by, all connections together: the second layer of the metrics.
+"""Throughput of all connections together: the second layer of the metrics.
 
 ::
 
     tracker = ThroughputTracker(MetricsPlan(), clock)
     tracker.start()
-    tracker.meter.received += 1000       # the records do that
+    tracker.meter.received += 1000       # done by the connection records
     tracker.instant()                    # of the last second: Rate(in_=1000.0, out=0.0)
     tracker.history(3600)                # a rate for each sample of the last hour
 
-The meter only ever grows. Once a sample interval its state is put into a ring, with the moment at which that
-really happened, and a rate is the difference of two such states divided by the seconds between them. So a sample that
-came late, or not at all, bends no rate; a window longer than what is known is the mean of what is
-known; and neither the age nor the number of connections is in it anywhere.
+The meter is monotonic. Once per sample interval its state is stored in a ring, together with the time at which it was
+really read. A rate is the difference of two states divided by the time between them. So a sample that is late or missing
+does not distort a rate, and a window that reaches back before the first sample is the mean since then. The age and the
+number of connections have no influence.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import MetricsPlan
 
-#: Seconds of the windows that have names.
+#: Windows with a name, in seconds.
 INSTANT, RECENT, AVERAGE = 1.0, 10.0, 60.0
 
 log = Logger()
@@ -45,19 +45,22 @@ class Rate(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What went by in the interval that ended ``at`` (monotonic seconds)."""
+    """The rate over one sample interval.
+
+    :ivar at: end of the interval, in monotonic seconds.
+    """
 
     at: float
     rate: Rate
 
 
-STILL = Rate(0.0, 0.0)
+ZERO_RATE = Rate(0.0, 0.0)
 
 
 class Ring:
-    """States of a meter, oldest first; a new one takes the place of the oldest when ``most`` are there.
+    """Ring buffer of meter states in the order of time. Once ``most`` are stored, a new one overwrites the oldest.
 
-    24 bytes each: an hour of seconds is 84 KiB.
+    A state takes 24 bytes in three arrays: an hour of samples, one per second, is 84 KiB.
     """
 
     def __init__(self, most: int) -> None:
@@ -71,7 +74,7 @@ class Ring:
         return len(self._at)
 
     def add(self, at: float, meter: Meter) -> None:
-        """The meter's state at ``at``, which is later than all before."""
+        """Store the state of ``meter`` at the time ``at``, which must not be before the previous one."""
         if len(self._at) < self._most:
             self._at.append(at)
             self._received.append(meter.received)
@@ -82,19 +85,19 @@ class Ring:
         self._oldest = (place + 1) % self._most
 
     def at(self, index: int) -> float:
-        """When the state of that index was; 0 is the oldest."""
+        """The time of the state at ``index``; 0 is the oldest."""
         return self._at[self._place(index)]
 
     def last_by(self, moment: float) -> int:
-        """The index of the last state that is not after ``moment``; of the oldest, where all are."""
+        """The index of the last state that is not after ``moment``; 0 if all of them are."""
         return max(0, bisect_right(range(len(self)), moment, key=self.at) - 1)
 
     def rate(self, first: int, last: int) -> Rate:
-        """Between the states of two indices; nothing between a state and itself."""
+        """The rate between the states at two indices; 0 between a state and itself."""
         old, new = self._place(first), self._place(last)
         seconds = self._at[new] - self._at[old]
         if seconds <= 0:
-            return STILL
+            return ZERO_RATE
         return Rate(
             (self._received[new] - self._received[old]) / seconds,
             (self._sent[new] - self._sent[old]) / seconds,
@@ -105,55 +108,56 @@ class Ring:
 
 
 class ThroughputTracker:
-    """Samples one meter, and tells its rates.
+    """Samples one meter, and computes rates from the samples.
 
-    :param clock: monotonic. :ivar meter: what every record feeds.
+    :param clock: monotonic.
+    :ivar meter: every connection record adds its bytes to it.
     """
 
     def __init__(self, plan: MetricsPlan, clock: IReactorTime) -> None:
         self.meter = Meter()
         self._clock = clock
         self._interval = plan.sample_interval
-        # One more state than intervals between them.
+        # N intervals lie between N + 1 states.
         self._ring = Ring(max(1, ceil(plan.retention / plan.sample_interval)) + 1)
         self._ring.add(clock.seconds(), self.meter)
         self._sampling = LoopingCall(self.sample)
         self._sampling.clock = clock
 
     def start(self) -> None:
-        """Take samples from now on."""
+        """Start taking samples."""
         self._sampling.start(self._interval, now=False).addErrback(
             lambda why: log.failure("throughput is no longer sampled", failure=why)
         )
 
     def stop(self) -> None:
-        """Take no more. What is known stays known."""
+        """Stop taking samples. Those already taken can still be read."""
         if self._sampling.running:
             self._sampling.stop()
 
     def sample(self) -> None:
-        """Keep what the meter shows now."""
+        """Store the current state of the meter."""
         self._ring.add(self._clock.seconds(), self.meter)
 
     def instant(self) -> Rate:
-        """Of the last second."""
+        """The rate of the last second."""
         return self.custom(INSTANT)
 
     def recent(self) -> Rate:
-        """Of the last 10 seconds."""
+        """The rate of the last 10 seconds."""
         return self.custom(RECENT)
 
     def average(self) -> Rate:
-        """Of the last 60 seconds."""
+        """The rate of the last 60 seconds."""
         return self.custom(AVERAGE)
 
     def custom(self, seconds: float) -> Rate:
-        """Of the last ``seconds``, up to the last sample; one interval at least, what is retained at most."""
+        """The rate of the last ``seconds``, up to the last sample: of one interval at least, of all samples at most."""
         newest = len(self._ring) - 1
         return self._ring.rate(min(self._since(seconds), max(0, newest - 1)), newest)
 
     def history(self, seconds: float) -> list[Sample]:
-        """The rate of each interval in the last ``seconds``, oldest first."""
+        """The rate of each sample interval in the last ``seconds``, oldest first."""
         first = self._since(seconds)
         return [
             Sample(self._ring.at(index), self._ring.rate(index - 1, index))
@@ -161,6 +165,7 @@ class ThroughputTracker:
         ]
 
     def _since(self, seconds: float) -> int:
-        """The state with which a window of so many seconds begins: the nearest one, for no sample is on time."""
+        """The index of the state at which a window of ``seconds`` begins."""
         begin = self._ring.at(len(self._ring) - 1) - seconds
+        # Samples are never exactly on time: half an interval of tolerance selects the nearest state instead of the one before.
         return self._ring.last_by(begin + self._interval / 2)

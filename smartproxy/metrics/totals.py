@@ -1,8 +1,8 @@
-"""Totals: what has ended, plus what is live, taken in one look.
+"""Totals: the bytes of closed connections plus those of live ones.
 
-A connection's bytes stand in its record until it has ended and been put away, and then in the registry's and
-its route's tally. A total is the sum of the two, so that it moves while a long transfer runs and still counts each
-byte once. One pass over 10,000 records takes about two milliseconds.
+The bytes of a connection are in its record until it is closed and cleaned up, and after that in the registry and in the
+counters of its route. A total is the sum of both: it grows while a long transfer runs, and counts each byte once. A pass
+over 10,000 records takes about two milliseconds.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Bytes(NamedTuple):
     sent: int
 
 
-NOTHING = Bytes(0, 0)
+NO_BYTES = Bytes(0, 0)
 
 
 def overall(registry: ConnectionSource) -> Bytes:
-    """All connections of the process, ended and live."""
+    """Bytes of all connections since the process started."""
     received, sent = registry.closed_received, registry.closed_sent
     for record in registry.unsettled():
         received += record.bytes_received
@@ -36,9 +36,9 @@ def overall(registry: ConnectionSource) -> Bytes:
 
 
 def by_route(registry: ConnectionSource, counters: Counters) -> dict[str, Bytes]:
-    """The same by route. A connection that has no route yet has moved no bytes either."""
-    received = {name: tally.received for name, tally in counters.routes.items()}
-    sent = {name: tally.sent for name, tally in counters.routes.items()}
+    """Bytes by route name. A connection without a route has not moved any."""
+    received = {name: counted.received for name, counted in counters.routes.items()}
+    sent = {name: counted.sent for name, counted in counters.routes.items()}
     for record in registry.unsettled():
         name = record.route
         if name is not None:
@@ -48,9 +48,9 @@ def by_route(registry: ConnectionSource, counters: Counters) -> dict[str, Bytes]
 
 
 def closed(counters: Counters) -> dict[CloseReason, int]:
-    """Ended connections of all routes, by reason: every reason, from 0."""
+    """Closed connections of all routes by reason; every reason is in it."""
     total = dict.fromkeys(CloseReason, 0)
-    for tally in counters.routes.values():
-        for reason, count in tally.closed.items():
+    for counted in counters.routes.values():
+        for reason, count in counted.closed.items():
             total[reason] += count
     return total

@@ -1,5 +1,5 @@
-"""What is known, and of which type: facts that grow along the path, and what the path was told to do.
+"""What is known of a connection and what the configuration says, as types.
 
-``facts`` are immutable, each holding the one before. ``record`` is the one mutable thing. ``outcome`` is
-the closed set of ways in which a connection can end. ``plan`` is the configuration, compiled.
+``facts`` are immutable, each holding the one before. ``record`` is the one object that changes while bytes flow.
+``outcome`` is the closed set of ways in which a connection can end. ``plan`` is the configuration, compiled.
 """

@@ -1,11 +1,11 @@
-"""What is known of a connection, growing along its path: each fact holds the one before.
+"""The facts known of a connection, one type for each step of its path; each holds the one before.
 
 ::
 
     Accepted -> Announced -> Detected -> Routed
 
-Nobody writes to an earlier fact; a later phase makes the next one. They are named tuples: immutable and
-slotted like a frozen dataclass, at half of the time to make one (0.4 against 0.8 microseconds).
+An earlier fact is never changed; a later phase builds the next one. They are named tuples: immutable and slotted like
+a frozen dataclass, but built in half of the time (0.4 against 0.8 microseconds).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ApplicationProtocol(StrEnum):
-    """What the first bytes turned out to be; ``UNSEEN`` where nobody had to look."""
+    """The protocol of a client's first bytes; ``UNSEEN`` where no route required to read them."""
 
     UNSEEN = "tcp"
     RAW = "raw"
@@ -31,12 +31,15 @@ class ApplicationProtocol(StrEnum):
 
 
 class TlsFacts(NamedTuple):
-    """What a handshake has come to.
+    """The result of a TLS handshake with a client.
 
-    :ivar version: as ``TLSv1.3``. :ivar alpn: what was negotiated.
-    :ivar client: what to call the client's certificate, if it has shown one: text that the client chose.
-    :ivar common_name: of its subject. :ivar verified: whether an authority that is named here vouches for it.
-    :ivar resumed: whether a former session was taken up.
+    :ivar version: like ``TLSv1.3``.
+    :ivar cipher: OpenSSL's name of the cipher.
+    :ivar alpn: the protocol that was negotiated, if any.
+    :ivar client: a name from the client's certificate, if it presented one: text that the client chose.
+    :ivar common_name: that of the certificate's subject.
+    :ivar verified: whether the certificate was verified against a configured authority.
+    :ivar resumed: whether an earlier session was resumed.
     """
 
     version: str
@@ -49,7 +52,13 @@ class TlsFacts(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """A socket has come in. ``listener`` is the name of where, ``port`` its number."""
+    """A socket was accepted.
+
+    :ivar listener: the name of the listener, ``ADDRESS:PORT``.
+    :ivar port: the port of the listener.
+    :ivar peer: the other end of the socket.
+    :ivar at: when, in seconds of the monotonic clock.
+    """
 
     listener: str
     port: int
@@ -58,7 +67,12 @@ class Accepted(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """It is known who the client is: the peer itself, or whom a trusted peer announced."""
+    """The client is known: the peer itself, or the one that a trusted peer announced.
+
+    :ivar accepted: the fact before.
+    :ivar client: its address.
+    :ivar header: the PROXY header, if there was one.
+    """
 
     accepted: Accepted
     client: Endpoint
@@ -71,11 +85,15 @@ class Announced(NamedTuple):
 
 
 class Detected(NamedTuple):
-    """It is known what the client speaks, as far as some route needed to know.
+    """The protocol of the client is known, as far as the routes of the listener require it.
 
-    :ivar start_tls: whether it asked for TLS first, as PostgreSQL's clients do, and was answered that there is some.
-    :ivar secured: what its TLS came to, once that has ended here: then ``protocol`` and ``request`` are what is inside
-        of it. The name that it asks for stays the one of its ClientHello, which the certificate was chosen by.
+    :ivar announced: the fact before.
+    :ivar protocol: that of the first bytes; of the decrypted ones where ``secured`` is set.
+    :ivar hello: the ClientHello, if there was one.
+    :ivar request: the head of an HTTP request; the decrypted one where ``secured`` is set.
+    :ivar secured: the result of the handshake where TLS is terminated here. ``domain`` stays the name of the
+        ClientHello, by which the certificate was chosen.
+    :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
     """
 
     announced: Announced
@@ -87,14 +105,14 @@ class Detected(NamedTuple):
 
     @property
     def domain(self) -> str | None:
-        """The name that the client asks for, by SNI or Host: lower case, without port or final dot."""
+        """The name that the client asks for, from SNI or else Host: lower case, without port or final dot."""
         if self.hello is not None:
             return self.hello.server_name
         return self.request.host if self.request is not None else None
 
     @property
     def port(self) -> int:
-        """The port on which the connection came in."""
+        """The port on which the connection was accepted."""
         return self.announced.accepted.port
 
     @property
@@ -104,14 +122,18 @@ class Detected(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """It is known which route takes the connection."""
+    """The route is known.
+
+    :ivar detected: the fact before.
+    :ivar route: the route.
+    """
 
     detected: Detected
     route: RoutePlan
 
 
 def agreed(secured: TlsFacts | None) -> dict[str, object]:
-    """It as the API and the access log spell it; all ``None`` where no TLS ends here."""
+    """The negotiated parameters under the keys of the API and the access log; all ``None`` without termination."""
     return {
         "tlsVersion": secured and secured.version,
         "cipher": secured and secured.cipher,

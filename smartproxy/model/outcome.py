@@ -1,7 +1,7 @@
-"""How a connection can end: two closed sets, used as metric labels and in logs.
+"""The outcomes of a connection: two closed sets, used as metric labels and in logs.
 
-A connection that was linked to its target ends with a :class:`CloseReason`. One that never got there was
-rejected, with a :class:`RejectReason`. The values are the labels of the metrics, word for word.
+A connection that was established to its target ends with a :class:`CloseReason`; one that was refused before has
+a :class:`RejectReason`. The values are the labels of the metrics and part of the public interface.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class CloseReason(StrEnum):
-    """Why a connection that had been linked came to its end."""
+    """Why an established connection was closed."""
 
     NORMAL = "normal"
     CLIENT_RESET = "client_reset"
@@ -28,7 +28,7 @@ class CloseReason(StrEnum):
 
 
 class RejectReason(StrEnum):
-    """Why a connection was refused before it was linked."""
+    """Why a connection was refused before it was established to a target."""
 
     IP_BLOCKED = "ip_blocked"
     IP_NOT_ALLOWED = "ip_not_allowed"
@@ -50,7 +50,7 @@ class RejectReason(StrEnum):
 
 
 class ConnectionState(StrEnum):
-    """Where on the path a live connection is."""
+    """The step of the control path that a live connection has reached."""
 
     ACCEPTED = "accepted"
     DETECTING = "detecting"
@@ -60,7 +60,7 @@ class ConnectionState(StrEnum):
 
 
 class RelayKind(StrEnum):
-    """How the bytes of a linked connection are moved."""
+    """How the bytes of an established connection are moved: by the kernel, or by Twisted transports."""
 
     SPLICE = "splice"
     TRANSPORT = "transport"

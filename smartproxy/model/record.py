@@ -54,6 +54,8 @@ class ConnectionRecord:
     :ivar end: ends the connection, from outside of it, for the given reason.
     :ivar gone: asks the kernel whether the client's and the upstream's socket are gone.
     :ivar watch: holds its timeouts, from when it is linked. :ivar half_closed_at: when the first direction ended.
+    :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
+    :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
     :ivar secured: what was agreed on with the client, where its TLS ends here.
     :ivar tls: whether it carries TLS, as its first bytes or its route say.
     :ivar stuck_detection: whether it is a zombie when it gets no answer.
@@ -64,7 +66,7 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "id", "identified",
+        "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "host", "id", "identified",
         "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "peer", "protocol",
         "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
@@ -78,6 +80,7 @@ class ConnectionRecord:
         self.proxy_version = 0
         self.protocol = facts.ApplicationProtocol.UNSEEN
         self.sni: str | None = None
+        self.host: str | None = None
         self.tls = False
         self.route: str | None = None
         self.target: Endpoint | None = None
@@ -95,6 +98,13 @@ class ConnectionRecord:
         self.half_closed_at: float | None = None
         self.stuck_detection = False
         self.secured: facts.TlsFacts | None = None
+
+    def note_names(self, detected: facts.Detected) -> None:
+        """Store the server name and the Host that ``detected`` has."""
+        if detected.hello is not None:
+            self.sni = detected.hello.server_name
+        if detected.request is not None:
+            self.host = detected.request.host
 
     def half_closed(self) -> None:
         """One of its directions has ended."""

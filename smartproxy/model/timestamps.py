@@ -1,7 +1,7 @@
-"""Monotonic seconds, told as dates when somebody reads them.
+"""Monotonic seconds and wall clock time, and the translation between them.
 
-The proxy only knows monotonic seconds, which no jump of the wall clock can touch. A :class:`Moment` holds both
-clocks at once and translates: ISO 8601 in UTC with milliseconds (``2026-01-02T03:04:05.678Z``).
+The proxy uses monotonic seconds only, which do not depend on the wall clock. A :class:`Moment` holds both clocks and
+translates for people: ISO 8601 in UTC with milliseconds (``2026-01-02T03:04:05.678Z``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Moment(NamedTuple):
         return cls(time.time(), time.monotonic())
 
     def iso(self, monotonic: float) -> str:
-        """When ``monotonic`` was, in UTC."""
+        """The time ``monotonic`` in UTC, as ISO 8601."""
         seconds, milliseconds = divmod(
             round((self.wall - self.monotonic + monotonic) * 1_000_000) // 1000, 1000
         )
@@ -32,5 +32,5 @@ class Moment(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _to_the_second(since_epoch: int) -> str:
-    """Kept, because an access log names the same second again and again: 3 microseconds less for each line."""
+    """Cached: an access log repeats the same second. Saves 3 microseconds a line."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_epoch))

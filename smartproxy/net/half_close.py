@@ -8,14 +8,14 @@ its own, which says close_notify.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
 
-
-class BrokenOff(ConnectionLost):
-    """A peer has closed without the end that its protocol has: what it has said may not be the whole."""
+#: Seconds that a client has to read why it was refused, before the connection is reset. Until then its bytes are
+#: read and discarded: closing a socket with unread bytes sends RST, which can overtake the answer (RFC 9112, 9.6).
+#: HAProxy gives a client none, nginx (lingering_time) up to 30.
+LINGER: Final = 2.0
 
 
 def can_half_close(transport: Any) -> bool:

@@ -1,17 +1,17 @@
-"""The access log: one line for every connection that has ended, or was refused.
+"""The access log: one line for every closed or refused connection.
 
 ::
 
     {"time": "2026-01-02T03:04:05.678Z", "id": 17, "listener": ":443", "route": "web", "clientIp": ...}
     time=2026-01-02T03:04:05.678Z id=17 listener=:443 route=web clientIp=192.0.2.1 ... outcome=normal relay=splice
 
-A line is written when the connection is put away, so a hundred thousand that are lost at once are written in
-batches. ``time`` is when it ended. What is not known is ``null``, or ``-`` in text. ``outcome`` is the reason of the end or of
-the refusal, as in the metrics. Sockets that are turned away as they come in, by ``maxConnections`` or while the
-proxy drains, have no line; they are counted.
+A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
+batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. ``outcome`` is the close
+or reject reason, as in the metrics. Sockets that are closed right after accept, because of ``maxConnections`` or
+while the proxy drains, have no line; the metrics count them.
 
-A client chooses its server name. In either format everything but printable ASCII is escaped, so an entry is one
-line and a terminal that shows it is safe; in text, what has a space, a quote or an equals sign stands in quotes.
+A client chooses its server name and its Host. Both formats escape everything but printable ASCII, so an entry is always
+one line and safe to print on a terminal. In text, a value with a space, a quote or an equals sign is quoted.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import AccessLogPlan
     from smartproxy.model.record import ClosedConnection
 
-#: The escapes of JSON, which text shares.
+#: Escapes a string as JSON does; the text format uses the same escapes.
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _TO_QUOTE = frozenset(' "=\\')
 
 
 class AccessLog:
-    """Writes the lines.
+    """Writes one line per closed connection.
 
-    :param clock: monotonic seconds. :param counters: where lines are counted that could not be written.
-    :param moment: both clocks at once, for the dates.
+    :param counters: counts the lines that could not be written.
+    :param clock: monotonic seconds.
+    :param moment: monotonic and wall clock read together, to convert record times to dates.
     """
 
     def __init__(
@@ -51,25 +52,25 @@ class AccessLog:
     ) -> None:
         self._counters = counters
         self._moment = moment
-        self._written: Callable[[dict[str, object]], str] = _encode if plan.format == "json" else as_text
-        self._file = LogFile(plan.path, clock, self._note_lost)
+        self._format: Callable[[dict[str, object]], str] = _encode if plan.format == "json" else as_text
+        self._file = LogFile(plan.path, clock, self._count_dropped)
         self.open = self._file.open
         self.reopen = self._file.reopen
         self.close = self._file.close
 
-    def put_away(self, ended: ClosedConnection) -> None:
-        """One is over."""
-        self._file.add(self._written(entry(ended, self._moment())))
+    def write(self, closed: ClosedConnection) -> None:
+        """Write the line of a closed connection."""
+        self._file.add(self._format(entry(closed, self._moment())))
 
-    def _note_lost(self) -> None:
-        self._counters.unlogged += 1
+    def _count_dropped(self) -> None:
+        self._counters.access_log_dropped += 1
 
 
-def entry(ended: ClosedConnection, moment: Moment) -> dict[str, object]:
-    """What is told of a connection."""
-    record = ended.record
+def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
+    """The fields of a line, in their order."""
+    record = closed.record
     return {
-        "time": moment.iso(ended.at),
+        "time": moment.iso(closed.at),
         "id": record.id,
         "listener": record.listener,
         "route": record.route,
@@ -79,17 +80,18 @@ def entry(ended: ClosedConnection, moment: Moment) -> dict[str, object]:
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "sni": record.sni,
+        "host": record.host,
         **agreed(record.secured),
-        "durationSeconds": round(ended.at - record.opened_at, 6),
+        "durationSeconds": round(closed.at - record.opened_at, 6),
         "bytesReceived": record.bytes_received,
         "bytesSent": record.bytes_sent,
-        "outcome": ended.outcome,
+        "outcome": closed.outcome,
         "relay": record.relay,
     }
 
 
 def as_text(values: dict[str, object]) -> str:
-    """``key=value``, separated by spaces."""
+    """Format as ``key=value`` pairs, separated by spaces."""
     return " ".join([f"{key}={_text(value)}" for key, value in values.items()])
 
 
@@ -98,6 +100,7 @@ def _text(value: object) -> str:
         return "-"
     if not isinstance(value, str):
         return str(value)
+    # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.
     quoted = _encode(value)
     bare = quoted[1:-1]
     return bare if bare and bare != "-" and _TO_QUOTE.isdisjoint(bare) else quoted

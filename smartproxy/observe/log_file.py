@@ -1,18 +1,18 @@
-"""A file that lines are added to, and that can never stop or slow down those who add them.
+"""An append-only log file that never blocks its writer and never raises in it.
 
 ::
 
-    file = LogFile("/var/log/smartproxy/access.log", clock, note_lost=count)
+    file = LogFile("/var/log/smartproxy/access.log", clock, on_dropped=count)
     file.open()
-    file.add("a line")      # never raises, never waits
-    file.reopen()           # after the file has been moved away
+    file.add("a line")      # never raises, never blocks
+    file.reopen()           # after log rotation has renamed the file
 
-One line is one write with O_APPEND, so a reader never sees half of one and several processes may share the file. A write
-that would have to wait (a pipe that nobody reads) is not made. What could not be written is counted, and told
-once in five seconds: a full disk is news once, not a thousand times a second.
+A line is one write with O_APPEND, so a reader never sees a partial line and several processes may share the file. A write
+that would block (to a pipe whose reader does not keep up) is skipped. Dropped lines are counted, and reported once per five
+seconds: a full disk must not flood the other log.
 
-A file that has been removed is made anew when that is noticed, within five seconds; one that has been moved away is
-written on until :meth:`LogFile.reopen`, as log rotation wants it (``newsyslog``, ``logrotate`` without copytruncate).
+A removed file is created again within five seconds. A renamed file is still written to until :meth:`LogFile.reopen`, as
+log rotation expects (``newsyslog``, ``logrotate`` without copytruncate).
 """
 
 from __future__ import annotations
@@ -27,115 +27,125 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Means standard output, as a path.
+#: The path that means standard output.
 STDOUT = "-"
-#: Seconds between two lines about what was lost, and between two looks whether the file is still there.
+#: Seconds between two reports of dropped lines, and between two checks whether the file still exists.
 INTERVAL = 5.0
-#: Readable by its group, as the logs of Debian are: the addresses of clients stand in it.
+#: Not world-readable, because the log has the addresses of clients; readable by its group, as Debian's logs are.
 _MODE = 0o640
-#: O_NONBLOCK for the sake of a FIFO: without a reader, opening it would wait for one.
+#: O_NONBLOCK, because opening a FIFO without a reader would block.
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 
 log = Logger()
 
 
 class LogFile:
-    """Lines, added to ``path``.
+    """Appends lines to ``path``.
 
-    :param path: of a file, a FIFO or a device; :data:`STDOUT` is the process's standard output.
+    :param path: of a file, a FIFO or a device; :data:`STDOUT` is standard output.
     :param clock: monotonic seconds.
-    :param note_lost: called for each line that could not be written.
+    :param on_dropped: called for each line that could not be written.
     """
 
-    def __init__(self, path: str, clock: Callable[[], float], note_lost: Callable[[], object]) -> None:
+    def __init__(self, path: str, clock: Callable[[], float], on_dropped: Callable[[], object]) -> None:
         self._path = path
         self._clock = clock
-        self._note_lost = note_lost
+        self._on_dropped = on_dropped
         self._fd = -1
-        self._ready: select.poll | None = None
+        self._poll: select.poll | None = None
         self._torn = False
-        self._untold = 0
+        self._unreported = 0
         self._why = ""
-        self._told_at = self._looked_at = clock() - INTERVAL
+        self._reported_at = self._checked_at = clock() - INTERVAL
 
     def open(self) -> None:
-        """Begin.
+        """Open the file; also replaces a file that is already open.
 
-        :raises OSError: where it cannot be opened.
+        :raises OSError: if it cannot be opened; a file that was open stays open.
         """
         fd = os.dup(1) if self._path == STDOUT else os.open(self._path, _FLAGS, _MODE)
         self.close()
         self._fd = fd
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            # Standard output may be a pipe that others share: making it non-blocking would do so for them,
-            # too. So it is asked each time.
-            self._ready = select.poll()
-            self._ready.register(fd, select.POLLOUT)
+            # O_NONBLOCK belongs to the open file description, which other processes may share with our standard
+            # output. So it is not set; poll before each write instead.
+            self._poll = select.poll()
+            self._poll.register(fd, select.POLLOUT)
 
     def reopen(self) -> None:
-        """Go on in the file that has the path now. Where there can be none, the old one goes on."""
+        """Open the file that has the path now. If that fails, log a warning and continue with the old file."""
         try:
             self.open()
         except OSError as why:
-            log.warn("access log {path} cannot be opened again: {why}", path=self._path, why=why)
+            log.warn(
+                "access log {path} cannot be reopened, the old file is still used: {why}",
+                path=self._path,
+                why=why,
+            )
 
     def close(self) -> None:
-        """It is over; what is added from now on is lost."""
-        fd, self._fd, self._ready = self._fd, -1, None
+        """Close the file. Lines added later are dropped."""
+        fd, self._fd, self._poll = self._fd, -1, None
         if fd >= 0:
             os.close(fd)
-        if self._untold:
-            self._tell()
+        if self._unreported:
+            self._report()
 
     def add(self, line: str) -> None:
-        """One line, without its end."""
+        """Write a line. ``line`` has no newline."""
         now = self._clock()
-        if now - self._looked_at >= INTERVAL:
-            self._looked_at = now
-            self._see_whether_it_is_there()
+        if now - self._checked_at >= INTERVAL:
+            self._checked_at = now
+            self._reopen_if_removed()
         try:
             self._write(line.encode() + b"\n")
         except OSError as why:
-            self._note_lost()
-            self._untold += 1
+            self._on_dropped()
+            self._unreported += 1
             self._why = str(why)
-        if self._untold and now - self._told_at >= INTERVAL:
-            self._told_at = now
-            self._tell()
+        if self._unreported and now - self._reported_at >= INTERVAL:
+            self._reported_at = now
+            self._report()
 
     def _write(self, line: bytes) -> None:
-        if self._ready is not None:
-            _check_takes(self._ready, line)
+        if self._poll is not None:
+            _check_writable(self._poll, line)
         if self._torn:
+            # End the partial line that a full disk has left, so that this one starts on a line of its own.
             line = b"\n" + line
         written = os.write(self._fd, line)
         self._torn = written < len(line)
         if self._torn:
             raise OSError("only a part of a line could be written")
 
-    def _see_whether_it_is_there(self) -> None:
+    def _reopen_if_removed(self) -> None:
         if self._path == STDOUT:
             return
         try:
-            there = os.fstat(self._fd).st_nlink > 0
+            exists = os.fstat(self._fd).st_nlink > 0
         except OSError:
-            there = False
-        if not there:
+            exists = False
+        if not exists:
             self.reopen()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         log.warn(
             "access log {path}: {lost} lines were lost: {why}",
             path=self._path,
-            lost=self._untold,
+            lost=self._unreported,
             why=self._why,
         )
-        self._untold = 0
+        self._unreported = 0
 
 
-def _check_takes(ready: select.poll, line: bytes) -> None:
-    """:raises BlockingIOError: where writing ``line`` to a pipe or a terminal would wait (pipe(7), PIPE_BUF)."""
-    if not ready.poll(0):
-        raise BlockingIOError("nobody reads it")
+def _check_writable(poll: select.poll, line: bytes) -> None:
+    """Raise if writing ``line`` to a pipe or a terminal could block.
+
+    A pipe that poll reports as writable takes at least PIPE_BUF bytes without blocking (pipe(7)).
+
+    :raises BlockingIOError: if it could block.
+    """
+    if not poll.poll(0):
+        raise BlockingIOError("its reader does not keep up")
     if len(line) >= select.PIPE_BUF:
-        raise BlockingIOError("a line is longer than a pipe takes at once")
+        raise BlockingIOError("a line is longer than an atomic write to a pipe (PIPE_BUF)")

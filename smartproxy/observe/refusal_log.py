@@ -1,16 +1,16 @@
-"""A log of refusals that cannot be flooded: one line for each reason and five seconds.
+"""A rate-limited log of refused connections: at most one line per reason and five seconds.
 
-The first refusal of a reason that was quiet is logged at once, so that somebody who watches sees it. Those
-that follow are counted, and told in one line when five seconds have passed::
+The first refusal of a reason is logged at once, so that an operator who watches the log sees it. Those that follow are
+counted, and logged in one line after five seconds::
 
     refused 1 connection: ip_blocked (198.51.100.7)
     refused 4711 connections in 5.0 s: ip_blocked (198.51.100.7, 203.0.113.9, 203.0.113.10, ...)
     refused 2 connections in 5.0 s: upstream_refused (198.51.100.7): 10.0.0.1:80: Connection refused
 
-What stands behind the addresses is the last one's detail, where it had one.
+The text after the addresses is the last detail given, if any.
 
-The owner runs :meth:`RefusalLog.flush` in a ``LoopingCall``, every second or so, and once more with
-``everything`` when it stops. The exact numbers are in the metrics; this is for eyes.
+The owner calls :meth:`RefusalLog.flush` about once per second in a ``LoopingCall``, and with ``everything`` when it
+stops. The metrics have the exact numbers; this log is for people.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from smartproxy.model.outcome import RejectReason
 
-#: Seconds in which one reason gets one line.
+#: Seconds between two lines of one reason.
 INTERVAL: Final = 5.0
 
-#: How many addresses a line names, and how long each may be: INET6_ADDRSTRLEN without its NUL (RFC 3493).
+#: Number of addresses in a line, and the length of each at most: INET6_ADDRSTRLEN without its NUL (RFC 3493).
 _EXAMPLES: Final = 3
 _LONGEST: Final = 45
-#: Most characters of a detail.
+#: Characters of a detail at most.
 _LONGEST_DETAIL: Final = 200
 
 
-class _Unsaid:
-    """Refusals of one reason that no line has told yet."""
+class _PendingRefusals:
+    """Refusals of one reason that have not been logged yet."""
 
     __slots__ = ("count", "detail", "examples", "more", "since")
 
@@ -61,62 +61,62 @@ class _Unsaid:
 
 
 class RefusalLog:
-    """Tells of refused connections, in bounded lines and boundedly many of them.
+    """Logs refused connections in a bounded number of lines of bounded length.
 
     :param clock: monotonic seconds.
-    :param log: where to; the module's own logger unless told.
+    :param log: the logger to use; default: this module's.
     """
 
     def __init__(self, clock: Callable[[], float], log: Logger | None = None) -> None:
         self._clock = clock
         self._log = log or Logger()
-        self._unsaid: dict[RejectReason, _Unsaid] = {}
+        self._pending: dict[RejectReason, _PendingRefusals] = {}
 
     def note(self, reason: RejectReason, ip: str, detail: str = "") -> None:
-        """A connection of ``ip`` has been refused; ``detail`` says more than the reason."""
+        """Log or count a refused connection of ``ip``; ``detail`` is more specific than the reason."""
         now = self._clock()
-        unsaid = self._unsaid.get(reason)
-        if unsaid is None:
-            self._unsaid[reason] = _Unsaid(now)
+        pending = self._pending.get(reason)
+        if pending is None:
+            self._pending[reason] = _PendingRefusals(now)
             self._log.warn(
                 "refused 1 connection: {reason} ({ip}){detail}",
                 reason=reason.value,
                 ip=_printable(ip),
-                detail=_behind(detail),
+                detail=_suffix(detail),
             )
             return
-        unsaid.add(ip, detail)
-        if now - unsaid.since >= INTERVAL:
-            self._tell(reason, unsaid, now)
+        pending.add(ip, detail)
+        if now - pending.since >= INTERVAL:
+            self._log_pending(reason, pending, now)
 
     def flush(self, *, everything: bool = False) -> None:
-        """Log what has been waiting for five seconds; with ``everything``, all that waits."""
+        """Log the refusals that have been pending for five seconds; with ``everything``, all of them."""
         now = self._clock()
-        for reason, unsaid in list(self._unsaid.items()):
-            if everything or now - unsaid.since >= INTERVAL:
-                self._tell(reason, unsaid, now)
+        for reason, pending in list(self._pending.items()):
+            if everything or now - pending.since >= INTERVAL:
+                self._log_pending(reason, pending, now)
 
-    def _tell(self, reason: RejectReason, unsaid: _Unsaid, now: float) -> None:
-        if not unsaid.count:
-            # Quiet for a whole interval: the next one is news again.
-            del self._unsaid[reason]
+    def _log_pending(self, reason: RejectReason, pending: _PendingRefusals, now: float) -> None:
+        if not pending.count:
+            # None for a whole interval: log the next one at once again.
+            del self._pending[reason]
             return
-        self._unsaid[reason] = _Unsaid(now)
+        self._pending[reason] = _PendingRefusals(now)
         self._log.warn(
             "refused {count} connection{s} in {seconds:.1f} s: {reason} ({examples}){detail}",
-            count=unsaid.count,
-            s="" if unsaid.count == 1 else "s",
-            seconds=now - unsaid.since,
+            count=pending.count,
+            s="" if pending.count == 1 else "s",
+            seconds=now - pending.since,
             reason=reason.value,
-            examples=str(unsaid),
-            detail=_behind(unsaid.detail),
+            examples=str(pending),
+            detail=_suffix(pending.detail),
         )
 
 
 def _printable(text: str, longest: int = _LONGEST) -> str:
-    """Cut and escaped: an address needs neither, but a log must not depend on its being one."""
+    """Truncate and escape. An address needs neither, but the log must be safe even if this is not one."""
     return ascii(text[:longest])[1:-1]
 
 
-def _behind(detail: str) -> str:
+def _suffix(detail: str) -> str:
     return f": {_printable(detail, _LONGEST_DETAIL)}" if detail else ""

@@ -1,6 +1,6 @@
-"""The steps of a connection's path. They do not know each other; ``session`` alone knows their order.
+"""The steps of a connection's path. They do not import each other; only ``session`` knows their order.
 
-Each is an object made by ``service`` with everything that it needs, and called with the facts so far. A
-step that needs to wait is ``async``; one that finds a reason to go no further raises
+Each is an object made by :mod:`smartproxy.proxy.assembly` with what it needs, and called with the facts known so far. A
+phase that may have to wait is ``async``; one that finds a reason to refuse the connection raises
 :class:`~smartproxy.errors.Refused`.
 """

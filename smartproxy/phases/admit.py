@@ -1,8 +1,7 @@
-"""May this client come in, and on this route? Asked of the limits, and recorded in the same step.
+"""Admission of a connection by limits and lists, and its record in the registry, in one step.
 
-Between the question and the record nothing else runs, so a burst cannot overshoot a limit. The address is
-the announced one wherever a trusted peer has announced one: behind another proxy, limits are on the real
-client.
+Nothing else runs between the check and the record, so a burst cannot exceed a limit. Behind a trusted proxy the
+announced address counts, so limits apply to the real client.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AdmissionLimits(Protocol):
-    """What is asked: :class:`~smartproxy.security.limits.Admission`."""
+    """Limits and lists: :class:`~smartproxy.security.limits.Admission`."""
 
     def accept(self) -> RejectReason | None: ...
 
@@ -33,7 +32,7 @@ class AdmissionLimits(Protocol):
 
 
 class AdmissionRecorder(Protocol):
-    """Where it is recorded: :class:`~smartproxy.connections.registry.Registry`."""
+    """Records admitted connections: :class:`~smartproxy.connections.registry.Registry`."""
 
     def identify(self, record: ConnectionRecord, client: Endpoint) -> None: ...
 
@@ -41,9 +40,9 @@ class AdmissionRecorder(Protocol):
 
 
 class Admit:
-    """Asks, and records.
+    """Checks limits and records admitted connections.
 
-    :param draining: whether no new connection is wanted at all.
+    :param draining: whether new connections are refused.
     """
 
     def __init__(
@@ -54,13 +53,13 @@ class Admit:
         self._draining = draining
 
     def accept(self) -> RejectReason | None:
-        """Why a socket that has just come in is not wanted, if it is not."""
+        """Why a connection just accepted is refused; ``None``: it is not."""
         if self._draining():
             return RejectReason.DRAINING
         return self._limits.accept()
 
     def client(self, record: ConnectionRecord, announced: Announced) -> None:
-        """The client is known.
+        """Admit the client.
 
         :raises Refused: for the rate or number of its connections.
         """
@@ -73,7 +72,7 @@ class Admit:
         record.state = ConnectionState.DETECTING
 
     def route(self, record: ConnectionRecord, routed: Routed) -> None:
-        """The route is known.
+        """Admit the connection to its route.
 
         :raises Refused: by the route's lists or for the number of its connections.
         """

@@ -1,17 +1,16 @@
-"""What does the client speak, and whom does it ask for? Looked at only where some route needs to know.
+"""Detection of the client's protocol, and of the name it asks for, where some route needs them.
 
-Where no route of a listener asks for more than ports and addresses, nobody waits for the client's first
-bytes, so that protocols in which the server speaks first work. Where one does, the bytes are looked at and
-stay where they are: the target gets them as they came. A client that asks whether there is TLS, and waits, is
-the exception: its question is taken and answered, and what it says then is looked at.
+Where the routes of a listener match by ports and addresses only, nothing waits for the client's first bytes, so that
+protocols in which the server speaks first work. Else the first bytes are parsed and stay buffered: the target gets them
+as they were received. A client that first asks whether TLS is available (PostgreSQL) is the exception: its request is
+consumed and answered, and what it sends then is parsed.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
@@ -23,19 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
 
 T = TypeVar("T")
 
-#: Answers a client that asks for TLS first; what it was answered, or ``None`` where it does not.
+#: Answers a client that asks for TLS first. Gives the answer, or ``None`` where the client does not ask.
 StartTls: TypeAlias = "Callable[[Side], Awaitable[EncryptionAnswer | None]]"
 
 
 class Detect:
-    """Looks at the first bytes.
+    """Detects the protocol of a connection.
 
-    :param needed: whether any route of the listener needs it.
-    :param timeout: seconds in which enough must have come (``initialDataTimeout``); a byte extends nothing.
-    :param start_tls: where some route of the listener has to do with TLS: see :mod:`smartproxy.phases.start_tls`.
+    :param timeout: seconds in which enough bytes must be received (``initialDataTimeout``). A byte does not extend it.
+    :param needed: whether some route of the listener needs the first bytes.
+    :param start_tls: where some route of the listener expects TLS: see :mod:`smartproxy.phases.start_tls`.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Detect:
         self._deadlines = deadlines
 
     async def __call__(self, side: Side, announced: Announced) -> Detected:
-        """What is known of the first bytes; they are still held.
+        """The facts with protocol and name; the first bytes stay buffered.
 
-        :raises Refused: where they do not come in time, or are TLS that is no TLS.
-        :raises PeerClosed: where the client has left without a byte.
+        :raises Refused: where they are not received in time, or are a malformed ClientHello.
+        :raises PeerClosed: where the client disconnected before the first byte.
         """
         if not self._needed:
             return Detected(announced)
@@ -93,12 +93,12 @@ class Detect:
         return Detected(announced, ApplicationProtocol.RAW)
 
     async def _started(self, side: Side, seen: Detected, start_tls: StartTls) -> Detected:
-        """What comes behind a request for TLS, if ``seen`` is one; behind a yes, only a ClientHello may."""
+        """What follows a request for TLS, if ``seen`` is one. After a positive answer only a ClientHello may follow."""
         while seen.protocol is ApplicationProtocol.RAW and (answer := await start_tls(side)) is not None:
             seen = await self._look(side, seen.announced)
             if answer is EncryptionAnswer.WILLING:
                 if seen.protocol is not ApplicationProtocol.TLS:
-                    raise Refused(RejectReason.TLS_ERROR, "no ClientHello where one was asked for")
+                    raise Refused(RejectReason.TLS_ERROR, "not a ClientHello after the request for TLS")
                 return seen._replace(start_tls=True)
         return seen
 
@@ -106,12 +106,12 @@ class Detect:
 async def _decided(
     side: Side, parse: Callable[[bytes], Verdict[T]], verdict: NeedMore
 ) -> Done[T] | Malformed:
-    """What ``parse`` makes of the first bytes once there are enough of them."""
+    """The verdict of ``parse`` on the first bytes, once enough are received."""
     while True:
         try:
             await side.wait_for(verdict.at_least)
         except PeerClosed:
-            return Malformed("the client ended before it was clear")
+            return Malformed("the client sent a FIN within its first bytes")
         answer = parse(side.buffered)
         if not isinstance(answer, NeedMore):
             return answer

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.side import Side
-    from smartproxy.model.facts import TlsFacts
     from smartproxy.model.plan import RoutePlan
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.routing.table import ListenerRoutes
 
 
@@ -51,20 +51,22 @@ class LookInside:
         """Whether ``routed`` is not the last word on the route."""
         return routed.route.tls is not None and self._routes(routed) is not None
 
-    async def __call__(self, side: Side, routed: Routed, secured: TlsFacts) -> Routed:
+    async def __call__(self, side: Side, routed: Routed, record: ConnectionRecord) -> Routed:
         """The route, of those that end TLS alike; the bytes looked at are still held.
 
+        :param record: gets the request's Host, also where the request is refused.
         :raises Refused: where there is none, the bytes do not come in time, or are for a host with other certificates.
         """
         routes = self._routes(routed)
-        detected = routed.detected._replace(secured=secured)
+        detected = routed.detected._replace(secured=record.secured)
         if routes is None:
             return Routed(detected, routed.route)
         side.transport.resumeProducing()
         seen = await self._detect(side, detected.announced)
-        if seen.request is not None and seen.request.host not in (None, detected.domain):
-            self._allow(routed, seen.request.host)
         detected = detected._replace(protocol=seen.protocol, request=seen.request)
+        record.note_names(detected)
+        if record.host not in (None, detected.domain):
+            self._allow(routed, record.host)
         entry = routes.find(detected)
         if entry is None:
             raise Refused(RejectReason.NO_ROUTE)

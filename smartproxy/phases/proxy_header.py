@@ -1,15 +1,14 @@
-"""Who is the client? The peer itself, or whom a trusted peer announces in a PROXY header.
+"""Identification of the client: the peer itself, or the client that a trusted peer announces in a PROXY header.
 
-From anyone who is not in ``proxyIPs`` a header is payload, always: the address in it is never looked at. So
-is a second header behind the first.
+From a peer outside of ``proxyIPs`` a header is payload, always: the address in it is never read. A second header behind
+the first is payload, too.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import DeadlineExpired, PeerClosed, Side
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced
 from smartproxy.model.outcome import RejectReason
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
     from smartproxy.metrics.counters import Counters
     from smartproxy.wire.proxy_header import ProxyHeader
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class ReadProxyHeader:
     """Reads the header of trusted peers.
 
-    :param trusted: whose headers count. :param timeout: seconds in which a header must be complete.
+    :param trusted: the peers whose headers are read.
+    :param timeout: seconds in which a header must be complete.
     """
 
     def __init__(
@@ -46,9 +47,9 @@ class ReadProxyHeader:
         self._counters = counters
 
     async def __call__(self, side: Side, accepted: Accepted) -> Announced:
-        """The client. What is left in ``side.buffered`` afterwards is payload.
+        """The facts with the client. What stays in ``side.buffered`` is payload.
 
-        :raises Refused: for a header that is malformed, missing under ``require``, or too slow.
+        :raises Refused: for a header that is malformed, incomplete in time, or missing where it is required.
         """
         if self._trusted is None or accepted.peer.host not in self._trusted:
             return Announced(accepted, accepted.peer)
@@ -67,7 +68,7 @@ class ReadProxyHeader:
         return Announced(accepted, accepted.peer)
 
     async def _header(self, side: Side) -> ProxyHeader | None:
-        """The header that ``side`` begins with, taken from it; ``None`` where it begins with none."""
+        """The header at the start of ``side``, consumed; ``None`` where there is none."""
         due = self._deadlines.call_later(self._timeout, side.expire) if self._timeout else None
         try:
             while True:
@@ -87,11 +88,11 @@ class ReadProxyHeader:
                 due.cancel()
 
     def _cut_short(self, side: Side, cut: DeadlineExpired | PeerClosed) -> None:
-        """Nothing at all is a direct client (a server may have to speak first); a part of a header is not."""
+        """A peer that sent nothing is a direct client (the server may have to speak first); part of a header is refused."""
         if not side.buffered:
             return
         if isinstance(cut, PeerClosed):
             self._counters.proxy_header("none", "invalid")
-            raise Refused(RejectReason.PROXY_HEADER_INVALID, "ended within the header") from cut
+            raise Refused(RejectReason.PROXY_HEADER_INVALID, "the peer sent a FIN within the header") from cut
         self._counters.proxy_header("none", "timeout")
         raise Refused(RejectReason.PROXY_HEADER_TIMEOUT) from cut

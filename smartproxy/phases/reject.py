@@ -1,9 +1,8 @@
-"""Letting a connection go that was not taken: with an answer in its own language, and in order.
+"""Refusing a connection: an answer in the protocol of the client, then an orderly close.
 
-A connection that was relayed has ended both its directions already. One that is refused gets a last word
-where its protocol has one: an alert in TLS, a response in HTTP. Then: unregister, lose, linger, abort. To
-linger is to read on and throw away until the client has closed too, because closing a socket with unread
-bytes sends a RST, which would overtake the last word.
+A refused client gets a TLS alert or an HTTP response if its protocol is known. Then the connection is closed in this
+order: send the answer, send a FIN, linger, abort. To linger is to read and discard until the client has closed, too:
+closing a socket with unread bytes makes the kernel send RST, which can overtake the answer (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Misdirected, NotTls
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.net.half_close import end_output
+from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.tls.transport import TlsTransport
-from smartproxy.wire import http_head, tls_alert
+from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
 
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
 
-#: Seconds that a refused client has to read its answer and close. HAProxy gives it none, nginx
-#: (lingering_time) up to 30.
-LINGER = 2.0
-
 _ALERTS = {
     RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,
     RejectReason.TLS_ERROR: tls_alert.Alert.DECODE_ERROR,
@@ -37,115 +32,124 @@ _ALERTS = {
     RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
 }
 _STATUSES = {
-    RejectReason.NO_ROUTE: (404, "Not Found"),
-    RejectReason.IP_BLOCKED: (403, "Forbidden"),
-    RejectReason.IP_NOT_ALLOWED: (403, "Forbidden"),
-    RejectReason.UPSTREAM_REFUSED: (502, "Bad Gateway"),
-    RejectReason.UPSTREAM_UNREACHABLE: (502, "Bad Gateway"),
-    RejectReason.UPSTREAM_TIMEOUT: (504, "Gateway Timeout"),
+    RejectReason.NO_ROUTE: 404,
+    RejectReason.IP_BLOCKED: 403,
+    RejectReason.IP_NOT_ALLOWED: 403,
+    RejectReason.UPSTREAM_REFUSED: 502,
+    RejectReason.UPSTREAM_UNREACHABLE: 502,
+    RejectReason.UPSTREAM_TIMEOUT: 504,
 }
 
 
-#: Refused for its target's sake. Where the protocol has no word for that, a FIN would be taken for an empty
-#: answer; a RST is what the client would have got from the target.
+#: The target could not be reached. Where the client's protocol has no answer for that, a FIN would look like an empty
+#: reply of the target; a RST is what the client would have got without a proxy.
 _UPSTREAM = frozenset(
     {RejectReason.UPSTREAM_REFUSED, RejectReason.UPSTREAM_UNREACHABLE, RejectReason.UPSTREAM_TIMEOUT}
 )
-#: Refused for what its first bytes are, or are not yet: only then do these say what to answer.
+#: Refused because of the first bytes, or because they are incomplete: only then do they decide on the answer.
 _BY_FIRST_BYTES = frozenset({RejectReason.NO_ROUTE, RejectReason.INITIAL_DATA_TIMEOUT})
 
 
 def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: bytes = b"") -> bytes:
-    """What a client that speaks ``protocol`` is told; a hello that is none was TLS before it was anything.
+    """The answer to a client of ``protocol`` that is refused for ``reason``; empty where there is none.
 
-    ``held``: its first bytes. They may be a request that nobody could make out, or half of one.
+    :param held: its first bytes, which may be a malformed or an incomplete request.
     """
+    # A malformed ClientHello leaves ``protocol`` undetected, but its reason is that of TLS.
     if protocol is ApplicationProtocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is ApplicationProtocol.HTTP:
-        return http_head.build_refusal(*_STATUSES.get(reason, (503, "Service Unavailable")))
+        return http_response.build_text(_STATUSES.get(reason, 503))
     if reason in _BY_FIRST_BYTES and http_head.begins_request(held):
         head = http_head.parse(held)
         if isinstance(head, Malformed):
-            return http_head.refusal_of(head)
-        return http_head.build_refusal(408, "Request Timeout")
+            return http_head.build_refusal(head)
+        return http_response.build_text(408)
     return b""
 
 
 def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: bytes = b"") -> bytes:
-    """The last word to a client that speaks ``protocol``, where the refusal itself may know a better one."""
+    """The answer to a client of ``protocol`` that is refused by ``refused``, which may require a special one.
+
+    :param held: as for :func:`response_for`.
+    """
     if isinstance(refused, HandshakeFailed):
-        return b""  # OpenSSL has said it
+        return b""  # OpenSSL has sent its alert
     if isinstance(refused, HandshakeRefused):
         return tls_alert.build(refused.alert)
     if isinstance(refused, NotTls) and protocol is ApplicationProtocol.HTTP:
-        return http_head.build_refusal(400, "Bad Request", "This port speaks TLS: use https.\n")
+        return http_response.build_text(400, "This port speaks TLS: use https.\n")
     if isinstance(refused, Misdirected):
-        return http_head.build_refusal(421, "Misdirected Request", "This connection is for another host.\n")
+        return http_response.build_text(421, "This connection is for another host.\n")
     reason = refused.reason
     if isinstance(refused, DialFailed) and reason is RejectReason.TLS_ERROR:
-        reason = RejectReason.UPSTREAM_UNREACHABLE  # the target's TLS, of which the client knows nothing
+        reason = RejectReason.UPSTREAM_UNREACHABLE  # it was the target's TLS, not the client's
     return response_for(protocol, reason, held)
 
 
 class _Lingering:
-    """Reads and throws away, until the client has gone or its time is up."""
+    """Reads and discards until the client closes, for at most ``LINGER`` seconds."""
 
     def __init__(self, side: Side, deadlines: Deadlines) -> None:
         self._side = side
         self._deadline: Deadline | None = deadlines.call_later(LINGER, side.transport.abortConnection)
 
     def data_received(self, data: bytes) -> None:
-        """Too late."""
+        """Discard bytes that were sent before the client read its answer."""
 
     def input_ended(self) -> None:
-        """It has closed, too."""
+        """The client has closed, too: nothing can be lost any more."""
         self._side.transport.loseConnection()
 
     def output_ended(self) -> None:
-        """The last word has been said. What is left is the client's to do."""
+        """The answer and our FIN were sent; the client's FIN is awaited."""
 
     def lost(self, why: Failure) -> None:
-        """It has gone."""
+        """The connection is closed."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
 
 class RejectConnection:
-    """Closes what was refused."""
+    """Answers and closes refused connections.
+
+    :param deadlines: limit how long a client may take to read its answer.
+    """
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
 
     def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused) -> None:
-        """Say so where the protocol has words for it, and close. Where TLS has ended here, what is inside of it counts."""
+        """Send the answer of ``protocol`` if it has one, and close.
+
+        Where TLS is terminated here, the protocol is that of the decrypted bytes.
+        """
         if isinstance(side.transport, TlsTransport):
             protocol = _inside(side)
-        word = refusal_response(protocol, refused, side.buffered)
-        told = bool(word) or (isinstance(refused, HandshakeFailed) and refused.told)
-        if not told and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
+        response = refusal_response(protocol, refused, side.buffered)
+        answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.told)
+        if not answered and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
             self.cut(side)
             return
-        if not told or side.ended:
-            side.transport.write(word)
-            side.attach(_Lingering(side, self._deadlines))
-            side.transport.loseConnection()
-            return
-        side.transport.write(word)
+        side.transport.write(response)
         side.attach(_Lingering(side, self._deadlines))
-        end_output(side.transport)
-        side.transport.resumeProducing()
+        if answered and not side.ended:
+            # A FIN behind the answer, and read on: see the head of this module.
+            end_output(side.transport)
+            side.transport.resumeProducing()
+        else:
+            side.transport.loseConnection()
 
     def cut(self, side: Side) -> None:
-        """Close now, with a reset; a side whose socket is a relay's, or gone, has nothing to close."""
+        """Reset the connection. A side whose socket was handed to a relay, or is closed, has no transport any more."""
         if side.transport is not None:
             side.transport.abortConnection()
 
 
 def _inside(side: Side) -> ApplicationProtocol:
-    """What is spoken within the TLS, as far as it has come."""
-    side.transport.resumeProducing()
+    """The protocol of the decrypted bytes, as far as they were received."""
+    side.transport.resumeProducing()  # a paused one may hold decrypted bytes
     kind = sniff(side.buffered)
     return (
         ApplicationProtocol.HTTP

@@ -1,4 +1,4 @@
-"""Which route takes the connection? The table's answer, and nothing of its own."""
+"""Choosing the route of a connection, by the route table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 class RouteFinder(Protocol):
-    """What is asked: :class:`~smartproxy.routing.table.RouteTable`."""
+    """Finds routes: :class:`~smartproxy.routing.table.RouteTable`."""
 
     def find(self, facts: Detected) -> RoutePlan | None: ...
 
 
 class ChooseRoute:
-    """Finds the route of a connection."""
+    """Chooses the route of a connection."""
 
     def __init__(self, table: RouteFinder) -> None:
         self._find = table.find
 
     def __call__(self, detected: Detected) -> Routed:
-        """The route.
+        """The facts with the route.
 
-        :raises Refused: where there is none.
+        :raises Refused: where no route matches.
         """
         route = self._find(detected)
         if route is None:

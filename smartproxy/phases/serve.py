@@ -1,8 +1,8 @@
-"""Serving a connection in this process: what stands behind the route, and giving it the connection.
+"""Serving a connection in this process by the handler of its route.
 
-Three kinds of things may stand there: a Twisted protocol factory, a coroutine function that is given a
-:class:`~smartproxy.serving.connection.Connection`, and any other callable, which is given the facts and
-answers with one of the first two.
+A handler is a Twisted protocol factory, a coroutine function that is given a
+:class:`~smartproxy.serving.connection.Connection`, or any other callable: that is given the facts and returns one of the
+first two.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Serve:
-    """Gives connections to the handlers of routes.
+    """Passes connections to the handlers of their routes.
 
     :param clock: monotonic.
     """
@@ -35,16 +35,14 @@ class Serve:
         self._clock = clock
 
     async def __call__(self, record: ConnectionRecord, side: Side, routed: Routed) -> CloseReason:
-        """The reason with which the connection has ended.
+        """Serve the connection to its end, and return the close reason.
 
-        :raises Refused: where the handler does not want it.
+        :raises Refused: where the handler refuses the client.
         """
-        handler = routed.route.handler
+        handler: object = routed.route.handler
         if not serves(handler):
             timeout = routed.route.timeouts.connection
-            choice = cast(
-                "Choice", handler
-            )  # what serves nothing itself is a callable that chooses a handler
+            choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
             handler = await ask("handler", choice, routed, timeout, self._clock)
         served = self._served(handler, record, side, routed)
         if served is None:
@@ -57,7 +55,7 @@ class Serve:
         return await served.start()
 
     def _served(self, handler: Any, record: ConnectionRecord, side: Side, routed: Routed) -> Served | None:
-        """The connection and what serves it; ``None`` where a factory does not want it."""
+        """The connection with its handler; ``None`` where a factory's ``buildProtocol`` returns none."""
         if not serves(handler):
             raise TypeError(
                 f"the handler callable of route {routed.route.name!a} gave {type(handler).__name__}: "
@@ -72,7 +70,7 @@ class Serve:
 
 
 def serves(handler: Any) -> bool:
-    """Whether a connection can be given to it as it is; any other callable has to be asked first."""
+    """Whether ``handler`` can serve a connection itself; any other callable must be called for one that can."""
     if hasattr(handler, "buildProtocol"):
         return True
     return iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - it is asked what it is, not whether it is there

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import HandshakeFailed
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import HandshakeFailed, PeerClosed
 from smartproxy.wire import postgres
 from smartproxy.wire.postgres import EncryptionAnswer, EncryptionRequest
 from smartproxy.wire.verdict import Done, Malformed

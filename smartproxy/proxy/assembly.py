@@ -1,7 +1,8 @@
-"""From a plan to running objects: what one proxy is made of, and the path of each of its listeners.
+"""From a compiled configuration to the :class:`~smartproxy.session.ConnectionPath` of each of its listeners.
 
-This and ``service`` are the only modules that know classes rather than interfaces. :class:`Machinery` lives
-as long as the proxy; a :class:`~smartproxy.session.ConnectionPath` as long as its configuration.
+Paths live as long as their configuration and hold no state of their own: what must outlive a reload is in
+:mod:`smartproxy.proxy.runtime`. Together with :mod:`~smartproxy.proxy.service` these are the modules that know which
+classes a proxy is made of.
 """
 
 from __future__ import annotations
@@ -9,24 +10,10 @@ from __future__ import annotations
 import itertools
 import os
 import random
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IReactorFDSet
-from twisted.internet.task import LoopingCall
-
-from smartproxy.connections.registry import Registry
 from smartproxy.connections.timeouts import ConnectionTimeouts
-from smartproxy.connections.zombies import ZombieSweep
-from smartproxy.flow.clock import clock_of
-from smartproxy.flow.deadline import Deadlines
-from smartproxy.metrics.counters import Counters
-from smartproxy.metrics.service import make_metrics
 from smartproxy.model.plan import KeepAlive
-from smartproxy.net.dial import PollerDialer, ReactorDialer
-from smartproxy.net.poller import Poller
-from smartproxy.observe.access_log import AccessLog
-from smartproxy.observe.refusal_log import RefusalLog
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.look_inside import LookInside
@@ -37,164 +24,68 @@ from smartproxy.phases.route import ChooseRoute
 from smartproxy.phases.serve import Serve
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.phases.terminate_tls import Handshakes, Terminate
-from smartproxy.relays import splice
-from smartproxy.relays.pipes import PipePool
 from smartproxy.routing.table import RouteTable
-from smartproxy.security.limits import Admission, RateLimit
+from smartproxy.security.limits import Admission
 from smartproxy.session import ConnectionPath
-from smartproxy.tls.contexts import ClientContexts, ServerContexts
-from smartproxy.tls.ocsp.fetch import OcspFetch
-from smartproxy.tls.ocsp.stapling import Stapling
-from smartproxy.tls.watcher import CertificateWatch
+from smartproxy.tls.contexts import ServerContexts
 from smartproxy.upstream.connect import Connect
-from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.proxy_header import SendProxyHeader
-from smartproxy.upstream.request_tls import RequestTls
-from smartproxy.upstream.resolve import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.plan import ProxyPlan
-    from smartproxy.net.interfaces import IDialer
-
-#: Seconds between two looks at refusals that no log line has told yet.
-_TELL = 1.0
-
-
-class Machinery:
-    """What a proxy needs for as long as it runs, whatever its routes become.
-
-    Sockets of our own and splice are used where the plan allows it, and system and reactor can.
-    """
-
-    def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
-        self.reactor = reactor
-        self.time = clock_of(reactor)
-        self.clock: Callable[[], float] = self.time.seconds
-        self.counters = Counters()
-        self.registry = Registry(self.counters, plan.cleanup, self.time)
-        self.metrics = make_metrics(plan.metrics, self.registry, self.counters, self.time)
-        self.access_log = (
-            AccessLog(plan.access_log, self.counters, self.clock) if plan.access_log is not None else None
-        )
-        if self.access_log is not None:
-            self.registry.told.append(self.access_log.put_away)
-        self.deadlines = Deadlines(self.time)
-        self.refusals = RefusalLog(self.clock)
-        self.resolver = Resolver(reactor, self.time)
-        self.watch = CertificateWatch(
-            self.time, self.counters, reactor if IReactorFDSet.providedBy(reactor) else None
-        )
-        self.stapling = Stapling(self.time, self.counters, OcspFetch(reactor), random.random, time.time)
-        self.poller: Poller | None = None
-        self.pool: PipePool | None = None
-        if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
-            self.poller = Poller(reactor, self.clock)
-            self.pool = PipePool()
-        self.dialer: IDialer = (
-            PollerDialer(self.poller, self.deadlines) if self.poller is not None else ReactorDialer(reactor)
-        )
-        self.originate = Originate(ClientContexts(), self.deadlines)
-        self.ask_for_tls = RequestTls(self.deadlines)
-        self._zombies = (
-            ZombieSweep(plan.zombies, self.registry, self.counters, self.time)
-            if plan.zombies is not None
-            else None
-        )
-        self._telling = LoopingCall(self.refusals.flush)
-        self._telling.clock = self.time
-
-    def start(self) -> None:
-        """Begin to watch sockets and clocks."""
-        if self.poller is not None:
-            self.poller.start()
-        self.deadlines.start()
-        if self._zombies is not None:
-            self._zombies.start()
-        self._telling.start(_TELL, now=False)
-        self.metrics.startService()
-        self.watch.start()
-        self.stapling.start()
-
-    def stop(self) -> None:
-        """Nothing lives any more."""
-        self.watch.stop()
-        self.stapling.stop()
-        if self._zombies is not None:
-            self._zombies.stop()
-        self.registry.ended.empty()
-        self.metrics.stopService()
-        if self.access_log is not None:
-            self.access_log.close()
-        if self.poller is not None:
-            self.poller.stop()
-        if self.pool is not None:
-            self.pool.close()
-        self.deadlines.stop()
-        if self._telling.running:
-            self._telling.stop()
-        self.refusals.flush(everything=True)
+    from smartproxy.proxy.runtime import Runtime
 
 
 class Paths:
-    """The paths of one configuration, one a listener.
+    """The paths of one configuration, one for each listener.
 
-    :param rate: who has connected how often: it outlives configurations.
-    :param former: the contexts of the configuration before: those of what has not changed are taken over.
-    :ivar contexts: what clients are shown. :ivar keep_alive: what clients' connections have, where their route does not want otherwise.
+    :param draining: whether new connections are refused.
+    :param former: the contexts of the previous configuration: those of what has not changed are taken over.
+    :ivar contexts: TLS contexts for clients.
+    :ivar keep_alive: TCP keep-alive of clients' connections, where their route does not differ.
     """
 
     def __init__(
         self,
         plan: ProxyPlan,
-        machinery: Machinery,
-        rate: RateLimit | None,
+        runtime: Runtime,
         draining: Callable[[], bool],
         former: ServerContexts | None = None,
     ) -> None:
         self._plan = plan
-        self._machinery = machinery
+        self._runtime = runtime
         self.table = RouteTable(plan.routes)
         self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
-        registry, deadlines = machinery.registry, machinery.deadlines
-        self._admit = Admit(Admission(plan, registry, rate), registry, draining)
+        accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
+        registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds
+        self._admit = Admit(Admission(plan, registry, runtime.rate), registry, draining)
         self._read_proxy_header = ReadProxyHeader(
-            plan.trusted, plan.accept_header, plan.header_timeout, deadlines, machinery.counters
+            plan.trusted, plan.accept_header, plan.header_timeout, deadlines, counters
         )
-        self._connect = Connect(
-            machinery.dialer,
-            machinery.resolver,
-            machinery.time,
-            machinery.counters,
-            machinery.originate,
-            machinery.ask_for_tls,
-        )
+        self._connect = _connect(runtime)
         self._send_proxy_header = SendProxyHeader(_unique())
-        self.contexts = ServerContexts(plan, former, machinery.stapling)
+        self.contexts = ServerContexts(plan, former, runtime.certificates.stapling)
         self._terminate = Terminate(
-            self.contexts,
-            Handshakes(plan.tls.max_handshakes),
-            machinery.deadlines,
-            machinery.clock,
-            machinery.counters,
+            self.contexts, Handshakes(plan.tls.max_handshakes), deadlines, seconds, counters
         )
-        self._relay = StartRelay(machinery.poller, machinery.pool, machinery.clock)
-        self._timeouts = ConnectionTimeouts(deadlines, machinery.clock, random.random)
+        self._relay = StartRelay(runtime.sockets.poller, runtime.sockets.pipes, seconds)
+        self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:
-        """The path of what comes in at ``(address, port)``."""
-        machinery = self._machinery
-        patience = self._first_data_timeout(address, port)
+        """The path of connections accepted at ``(address, port)``."""
+        clocks, accounting = self._runtime.clocks, self._runtime.accounting
+        timeout = self._first_data_timeout(address, port)
         return ConnectionPath(
-            registry=machinery.registry,
-            refusals=machinery.refusals,
-            clock=machinery.clock,
+            registry=accounting.registry,
+            refusals=accounting.refusals,
+            clock=clocks.seconds,
             admit=self._admit,
             read_proxy_header=self._read_proxy_header,
             detect=Detect(
-                patience,
-                machinery.deadlines,
+                timeout,
+                clocks.deadlines,
                 needed=self.table.needs_first_bytes(address, port),
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
             ),
@@ -202,28 +93,41 @@ class Paths:
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,
-            look_inside=LookInside(self.table, Detect(patience, machinery.deadlines, needed=True)),
+            look_inside=LookInside(self.table, Detect(timeout, clocks.deadlines, needed=True)),
             relay=self._relay,
-            serve=Serve(machinery.time),
+            serve=Serve(clocks.time),
             timeouts=self._timeouts,
-            reject=RejectConnection(machinery.deadlines),
+            reject=RejectConnection(clocks.deadlines),
             keep_alive=self.keep_alive,
         )
 
     def _first_data_timeout(self, address: str, port: int) -> float:
-        """Seconds for the first bytes: before they are known no route is, so the most patient one decides."""
-        asking = [
+        """Seconds for the first bytes. The route is not known before them, so the longest timeout of all applies."""
+        timeouts = [
             route.timeouts.initial_data
             for route in self._plan.routes
             if route.needs_first_bytes
             and any(port in ports for ports in route.match.ports)
             and route.match.address in ("", address)
         ]
-        return 0.0 if 0.0 in asking else max(asking, default=self._plan.timeouts.initial_data)
+        return 0.0 if 0.0 in timeouts else max(timeouts, default=self._plan.timeouts.initial_data)
+
+
+def _connect(runtime: Runtime) -> Connect:
+    targets = runtime.targets
+    return Connect(
+        runtime.sockets.dialer,
+        targets.resolver,
+        runtime.clocks.time,
+        runtime.accounting.counters,
+        targets.originate,
+        targets.request_tls,
+        targets.turns,
+    )
 
 
 def _unique() -> Callable[[], bytes]:
-    """Identifiers that no other connection of any proxy has: random once, then counted."""
+    """Makes identifiers that no other connection of any proxy has: a random prefix and a counter."""
     start = os.urandom(8).hex()
     numbers = itertools.count(1)
 

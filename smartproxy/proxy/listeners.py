@@ -1,13 +1,13 @@
-"""The listening sockets of a proxy: one for each (address, port), shared by the routes that are heard there.
+"""The listening sockets of a proxy: one for each (address, port), shared by the routes that match there.
 
-A change of configuration is carried out in an order that can be given up: first the new ports are opened;
-only when all of them stand are the paths of the others exchanged and those closed that nobody wants.
+A change of configuration can fail without effect: new ports are bound first. After every bind has succeeded, existing
+listeners switch to the new configuration and unused ports are closed.
 """
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
@@ -18,33 +18,39 @@ from smartproxy.routing.table import listener_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeAlias
+
+    from twisted.internet.interfaces import IListeningPort
 
     from smartproxy.model.address import Endpoint
-    from smartproxy.proxy.assembly import Machinery, Paths
+    from smartproxy.proxy.assembly import Paths
+    from smartproxy.proxy.runtime import Runtime
 
-#: What is asked for in a configuration: ``""`` is every address.
+    _Listener: TypeAlias = tuple[IListeningPort, DownstreamFactory]
+
+#: Address and port as configured; the address ``""`` is every address.
 Place = tuple[str, int]
 
 
 class Listeners:
     """All listening sockets.
 
-    :param max_pending: bytes of a client that may be held while its target is dialled.
+    :param max_pending: bytes of a client that may be buffered while its target is dialed.
     """
 
-    def __init__(self, machinery: Machinery, *, max_pending: int) -> None:
-        self._machinery = machinery
+    def __init__(self, runtime: Runtime, *, max_pending: int) -> None:
+        self._runtime = runtime
         self._hold = min(HOLD, max_pending) if max_pending else HOLD
-        self._open: dict[Place, tuple[Any, DownstreamFactory]] = {}
+        self._open: dict[Place, _Listener] = {}
 
-    def apply(self, paths: Paths) -> Deferred[Any]:
-        """Listen where ``paths`` has routes, and nowhere else. Fires when what was closed is closed.
+    def apply(self, paths: Paths) -> Deferred[None]:
+        """Listen where ``paths`` has routes, and nowhere else. Fires when unused ports are closed.
 
-        :raises CannotListenError: where a port cannot be had; then nothing has changed.
+        :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
         wanted = paths.table.listeners()
         changed = {place: paths.path(*place) for place in wanted & self._open.keys()}
-        fresh: dict[Place, tuple[Any, DownstreamFactory]] = {}
+        fresh: dict[Place, _Listener] = {}
         try:
             for place in sorted(wanted - self._open.keys()):
                 fresh[place] = self._listen(place, paths, wanted)
@@ -57,36 +63,36 @@ class Listeners:
             factory.keep_alive = path.keep_alive
             if isinstance(port, PollerPort):
                 port.set_keep_alive(path.keep_alive)
-        gone = [self._open.pop(place)[0] for place in self._open.keys() - wanted]
+        unused = [self._open.pop(place)[0] for place in self._open.keys() - wanted]
         self._open.update(fresh)
-        return _closed(gone)
+        return _closed(unused)
 
-    def close(self) -> Deferred[Any]:
-        """Listen nowhere. Fires when all are closed."""
+    def close(self) -> Deferred[None]:
+        """Close every listening socket. Fires when all are closed."""
         ports = [port for port, _ in self._open.values()]
         self._open.clear()
         return _closed(ports)
 
     def addresses(self) -> dict[Place, Endpoint]:
-        """Where the sockets really are: a port of 0 has been given a number by the kernel."""
+        """The bound addresses: for port 0 the kernel has chosen a number."""
         return {place: listening_at(port) for place, (port, _) in self._open.items()}
 
-    def _listen(self, place: Place, paths: Paths, wanted: Iterable[Place]) -> tuple[Any, DownstreamFactory]:
+    def _listen(self, place: Place, paths: Paths, wanted: Iterable[Place]) -> _Listener:
         address, number = place
         path = paths.path(address, number)
-        machinery = self._machinery
+        runtime = self._runtime
         factory = DownstreamFactory(
             listener_name(address, number),
             number,
             path.carry,
             path.unwanted,
-            machinery.deadlines,
-            machinery.clock,
+            runtime.clocks.deadlines,
+            runtime.clocks.seconds,
             keep_alive=path.keep_alive,
             hold=self._hold,
         )
-        if machinery.poller is None:
-            port = machinery.reactor.listenTCP(number, factory, BACKLOG, _interface(address))
+        if runtime.sockets.poller is None:
+            port = runtime.reactor.listenTCP(number, factory, BACKLOG, _interface(address))
             return port, factory
         factory.inherits = True
         shares = sum(other == number for _, other in wanted) > 1
@@ -94,8 +100,8 @@ class Listeners:
             number,
             factory,
             _interface(address),
-            machinery.reactor,
-            machinery.poller,
+            runtime.reactor,
+            runtime.sockets.poller,
             keep_alive=path.keep_alive,
             shares=shares,
         )
@@ -104,7 +110,7 @@ class Listeners:
 
 
 def _interface(address: str) -> str:
-    """What to bind: every address is ``::``, which takes IPv4 too, where the system has IPv6."""
+    """The address to bind. Every address is ``::``, which accepts IPv4 too, where the system has IPv6."""
     if address:
         return address
     return "::" if _has_ipv6() else "0.0.0.0"
@@ -121,5 +127,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _closed(ports: Iterable[Any]) -> Deferred[Any]:
-    return DeferredList([maybeDeferred(port.stopListening) for port in ports])
+def _closed(ports: Iterable[IListeningPort]) -> Deferred[None]:
+    """Close ``ports``. Fires when all are closed."""
+    closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+    return closing.addCallback(lambda _: None)

@@ -5,9 +5,8 @@
     proxy = SmartProxy(Settings.load("smartproxy.yaml"))
     proxy.setServiceParent(application)
 
-Ports are bound in ``privilegedStartService``, so that a proxy on port 443 can then run as nobody (``twistd
--u``). Stopping drains: no new connections, and those that live have ``gracefulShutdownTimeout`` to come to
-their own end.
+Ports are bound in ``privilegedStartService``, so that a proxy on port 443 can then run as nobody (``twistd -u``).
+Stopping drains: new connections are refused, and live ones have ``gracefulShutdownTimeout`` to end by themselves.
 """
 
 from __future__ import annotations
@@ -18,23 +17,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
-from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_of
 from smartproxy.model.outcome import CloseReason
-from smartproxy.proxy.assembly import Machinery, Paths
 from smartproxy.proxy.listeners import Listeners
-from smartproxy.security.limits import RateLimit
+from smartproxy.proxy.reload import ConfigurationInForce
+from smartproxy.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from twisted.internet.interfaces import IListeningPort
 
     from smartproxy.connections.registry import Registry
     from smartproxy.flow.threads import Call
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import AdminPlan, ProxyPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.settings import Route, Settings
-    from smartproxy.tls.contexts import ServerContexts
 
 log = Logger()
 
@@ -54,9 +53,9 @@ log = Logger()
 class SmartProxy(Service):
     """A proxy.
 
-    :param settings: a configuration that has been found valid.
-    :param reactor: the installed one unless told.
-    :ivar plan: the configuration in force, compiled. :ivar draining: whether new connections are refused.
+    :param settings: a configuration that was found valid.
+    :param reactor: the installed one unless given.
+    :ivar draining: whether new connections are refused.
     """
 
     name = "smartproxy"
@@ -65,35 +64,29 @@ class SmartProxy(Service):
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         self._reactor = reactor
-        self._settings = settings
-        self.plan: ProxyPlan = settings.compile()
         self.draining = False
-        self._machinery = Machinery(self.plan, reactor)
-        self._started_at = self._machinery.clock()
-        self._rate = self._rate_of(self.plan)
-        self._listeners = Listeners(self._machinery, max_pending=self.plan.max_pending_data)
-        self._changing = DeferredLock()
-        self._removed = RemovedRoutes(
-            self.registry, self._machinery.deadlines, self._machinery.clock, self._names
+        plan = settings.compile()
+        self._runtime = Runtime(plan, reactor)
+        self._started_at = self._runtime.clocks.seconds()
+        self._listeners = Listeners(self._runtime, max_pending=plan.max_pending_data)
+        self._configuration = ConfigurationInForce(
+            settings, plan, self._runtime, self._listeners, lambda: self.draining
         )
-        self._closed: Deferred[Any] = succeed(None)
-        self._admin: Any = None
-        self._contexts: ServerContexts | None = None
+        self._listeners_closed: Deferred[None] = succeed(None)
+        self._admin: IListeningPort | None = None
         self._bound = False
 
-    # -- life ----------------------------------------------------------------------------------------
+    # -- life cycle ----------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
         """Open the access log and bind every port.
 
         :raises ConfigurationError: where the log cannot be opened.
-        :raises CannotListenError: where a port cannot be had; then none is bound.
+        :raises CannotListenError: where a port cannot be bound; then none is.
         """
         if self._bound:
             return
-        paths = self._paths(self.plan, self._rate)
-        self._listeners.apply(paths)
-        self._follow(paths, self.plan)
+        self._configuration.listen()
         try:
             self._open_log()
             if self.plan.admin is not None:
@@ -107,7 +100,7 @@ class SmartProxy(Service):
         """Begin to carry connections."""
         self.privilegedStartService()
         super().startService()
-        self._machinery.start()
+        self._runtime.start()
         log.info(
             "smartproxy {version} listens on {ports}",
             version=__version__,
@@ -115,7 +108,7 @@ class SmartProxy(Service):
         )
 
     def stopService(self) -> Deferred[None]:
-        """Drain, then end what is left. Fires when nothing lives any more."""
+        """Drain, then end the connections that are left. Fires when none is open and nothing runs."""
         if not self._bound:
             return succeed(None)
         return Deferred.fromCoroutine(self._stop())
@@ -135,112 +128,103 @@ class SmartProxy(Service):
         for record in list(self.registry.live.values()):
             record.end(CloseReason.SHUTDOWN)
         await emptied
-        await self._closed
+        await self._listeners_closed
         if self._admin is not None:
-            await self._admin.stopListening()
-        self._machinery.stop()
+            await maybeDeferred(self._admin.stopListening)
+        self._runtime.stop()
         self._bound = False
         super().stopService()
 
     def _open_log(self) -> None:
-        if self._machinery.access_log is None:
+        access_log = self._runtime.accounting.access_log
+        if access_log is None:
             return
         try:
-            self._machinery.access_log.open()
+            access_log.open()
         except OSError as why:
             raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
 
     def reopen_logs(self) -> None:
-        """Go on in the access log that has the configured path now: the old one has been moved away."""
-        if self._machinery.access_log is not None:
-            self._machinery.access_log.reopen()
+        """Close the access log and open the file at the configured path: the old one has been renamed."""
+        access_log = self._runtime.accounting.access_log
+        if access_log is not None:
+            access_log.reopen()
 
     def drain(self) -> None:
-        """Take no new connections; those that live go on. Repeating it is harmless."""
+        """Refuse new connections; live ones go on. Repeating it changes nothing."""
         if not self.draining:
             self.draining = True
-            self._closed = self._listeners.close()
+            self._listeners_closed = self._listeners.close()
             log.info("draining: no new connections")
 
     # -- changes -------------------------------------------------------------------------------------
 
     def update_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Deferred[None]:
-        """Put these routes in force in place of all others, at once or not at all.
+        """Replace all routes by these, as a whole or not at all.
 
-        Ports open and close as they ask for. Connections that live go on as they began; those of a route whose name
-        is gone have ``gracefulShutdownTimeout`` left, and then end with the reason ``route_removed``.
+        Ports open and close as they ask for. Live connections go on as they began; those of a route whose name is no
+        longer configured end after ``gracefulShutdownTimeout`` with the reason ``route_removed``.
 
         :return: fires when it is done; fails with :class:`~smartproxy.errors.ConfigurationError` or
             ``CannotListenError``, and then nothing has changed.
         """
-        return Deferred.fromCoroutine(self._change(partial(self._with_routes, list(routes)), call_here))
+        return self._change(partial(self._with_routes, list(routes)), call_here)
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
-        """As :meth:`update_routes`, for routes as they stand in a file; a long list is read in a thread."""
-        make = partial(self._with_routes, routes)
-        return Deferred.fromCoroutine(self._change(make, thread_of(self._reactor)))
+        """As :meth:`update_routes`, for routes as written in a file; they are checked in a thread."""
+        return self._change(partial(self._with_routes, routes), thread_of(self._reactor))
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`.
 
-        It is read in a thread, so that a big one stops nobody.
+        It is read in a thread, so that a large file does not block the event loop.
         """
-        return Deferred.fromCoroutine(self._change(self._settings.again, thread_of(self._reactor)))
+        return self._change(self._configuration.settings.again, thread_of(self._reactor))
 
-    async def _change(self, make: Callable[[], Settings], call: Call) -> None:
-        """One after the other: each begins with what the one before has left."""
-        async with self._changing:
-            settings, plan = await call(lambda: _compiled(make()))
-            rate = self._rate if self._same_rate(plan) else self._rate_of(plan)
-            paths = await call(lambda: self._paths(plan, rate))
-            closing = None
-            if self._bound and not self.draining:
-                closing = self._listeners.apply(paths)
-                self._follow(paths, plan)
-            removed = self._names() - {route.name for route in plan.routes}
-            self._settings, self.plan, self._rate = settings, plan, rate
-            self._removed.remove(removed, plan.graceful_shutdown)
-            if closing is not None:
-                await closing
+    def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._configuration.change(make, call, listening=self._bound))
 
     def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
-        return self._settings.with_routes(routes)
+        return self._configuration.settings.with_routes(routes)
 
-    def _names(self) -> set[str]:
-        return {route.name for route in self.plan.routes}
+    # -- what can be read ----------------------------------------------------------------------------
 
-    # -- what can be seen ----------------------------------------------------------------------------
+    @property
+    def plan(self) -> ProxyPlan:
+        """The configuration in force, compiled."""
+        return self._configuration.plan
 
     @property
     def registry(self) -> Registry:
-        """All live connections, and their totals."""
-        return self._machinery.registry
+        """Live connections, and the totals of closed ones."""
+        return self._runtime.accounting.registry
 
     @property
     def metrics(self) -> Metrics | NoMetrics:
         """What is counted and measured: an IMetrics, and an IService that starts and stops with the proxy."""
-        return self._machinery.metrics
+        return self._runtime.accounting.metrics
 
     @property
     def counters(self) -> Counters:
-        """Everything else that is counted."""
-        return self._machinery.counters
+        """Everything that is counted besides connections and bytes."""
+        return self._runtime.accounting.counters
 
     @property
     def connections(self) -> list[ConnectionRecord]:
-        """The live connections' records."""
+        """The records of live connections."""
         return list(self.registry.live.values())
 
     def addresses(self) -> dict[tuple[str, int], Endpoint]:
-        """Where it listens, by what the configuration asked for."""
+        """The addresses it listens on, by what the configuration asked for."""
         return self._listeners.addresses()
 
     def certificates(self) -> list[ShownCertificate]:
-        """The certificates that clients are shown, those first that expire first."""
-        return [] if self._contexts is None else self._contexts.shown()
+        """The certificates in force, the one that expires first at the head."""
+        contexts = self._configuration.contexts
+        return [] if contexts is None else contexts.shown()
 
     def end_connection(self, number: int) -> bool:
-        """End one connection with the reason ``admin``. ``False`` where there is none of that number."""
+        """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""
         record = self.registry.live.get(number)
         if record is None:
             return False
@@ -248,47 +232,26 @@ class SmartProxy(Service):
         return True
 
     def status(self) -> dict[str, object]:
-        """Facts about the process for a person: plain values that JSON can carry."""
+        """Facts about the process: plain values that JSON can carry."""
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "uptimeSeconds": round(self._machinery.clock() - self._started_at, 3),
+            "uptimeSeconds": round(self._runtime.clocks.seconds() - self._started_at, 3),
             "state": "draining" if self.draining else "running",
             "reactor": type(self._reactor).__name__,
-            "acceleration": "splice" if self._machinery.pool is not None else "off",
+            "acceleration": "splice" if self._runtime.sockets.pipes is not None else "off",
             "listeners": sorted(str(place) for place in self._listeners.addresses().values()),
             "routes": len(self.plan.routes),
             "connections": self.registry.active,
         }
 
-    # -- parts ---------------------------------------------------------------------------------------
-
-    def _paths(self, plan: ProxyPlan, rate: RateLimit | None) -> Paths:
-        return Paths(plan, self._machinery, rate, lambda: self.draining, self._contexts)
-
-    def _follow(self, paths: Paths, plan: ProxyPlan) -> None:
-        """These are the certificates in force."""
-        self._contexts = paths.contexts
-        self._machinery.watch.follow(paths.contexts, plan.tls)
-        self._machinery.stapling.follow(paths.contexts, plan.tls)
-
-    def _same_rate(self, plan: ProxyPlan) -> bool:
-        return plan.connection_rate_per_minute == self.plan.connection_rate_per_minute
-
-    def _rate_of(self, plan: ProxyPlan) -> RateLimit | None:
-        if not plan.connection_rate_per_minute:
-            return None
-        return RateLimit(plan.connection_rate_per_minute, self._machinery.clock)
-
-    def _listen_for_admin(self, plan: AdminPlan) -> Any:
+    def _listen_for_admin(self, plan: AdminPlan) -> IListeningPort:
         site = make_admin_site(self, plan, self._reactor)
         if plan.unix is not None:
-            return self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
-        return self._reactor.listenTCP(plan.port, site, interface=plan.address)
-
-
-def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan]:
-    return settings, settings.compile()
+            port: IListeningPort = self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
+        else:
+            port = self._reactor.listenTCP(plan.port, site, interface=plan.address)
+        return port
 
 
 def _timed_out(_: object, timeout: float) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from smartproxy.errors import TlsError
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE
-from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel, TlsFailed
+from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,7 +135,7 @@ class TlsSide:
             channel.feed_shared(came)
         try:
             got = channel.read()
-        except TlsFailed:
+        except TlsError:
             self._send_output()  # the alert that says why
             self.relay.broken(self)
             return 0
@@ -182,7 +183,7 @@ class TlsSide:
         else:
             try:
                 self.channel.write_shared(got)
-            except TlsFailed:
+            except TlsError:
                 self.relay.broken(self)
                 return
             self._send_output()

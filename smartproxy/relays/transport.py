@@ -13,8 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import implementer
 
+from smartproxy.errors import ConnectionTruncated
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.half_close import BrokenOff, cut_output, end_output
+from smartproxy.net.half_close import cut_output, end_output
 from smartproxy.net.liveness import transport_gone
 from smartproxy.relays.interfaces import IRelay
 
@@ -158,7 +159,7 @@ class TransportRelay:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
-        if why.check(BrokenOff):
+        if why.check(ConnectionTruncated):
             self.record.half_closed()
             cut_output(other.source.transport)
         else:

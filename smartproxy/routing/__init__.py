@@ -1,5 +1,5 @@
-"""Which route takes a connection: pure functions on facts, the same ones for the path and for ``explain``.
+"""Selection of the route for a connection: pure functions on its facts, used by the control path and by ``explain``.
 
-``domains`` and ``paths`` are the two kinds of pattern, ``matchers`` is what one route asks, ``table`` finds the
-route, ``explain`` says why.
+``domains`` and ``paths`` are the two kinds of pattern, ``matchers`` turns a route's ``match`` into conditions,
+``table`` finds the route, and ``explain`` gives the reasons.
 """

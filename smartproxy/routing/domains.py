@@ -1,13 +1,13 @@
-"""Domain patterns: ``example.com``, ``*.example.com`` and ``*``, against the name of an SNI or a Host.
+"""Domain patterns: ``example.com``, ``*.example.com`` and ``*``, matched against SNI or Host.
 
-- An exact pattern is that name and no other.
-- ``*.example.com`` is every name with one label or more before ``.example.com``; never ``example.com`` itself.
-  (A certificate's wildcard, RFC 6125, 6.4.3, stands for exactly one; a route's is for any depth.)
-- ``*`` is any name, but there has to be one: a connection without SNI or Host does not match.
+- An exact pattern matches that name only.
+- ``*.example.com`` matches every name with one or more labels before ``.example.com``, but not ``example.com``.
+  (The wildcard of a certificate, RFC 6125, 6.4.3, stands for exactly one label.)
+- ``*`` matches any name; a connection without SNI or Host has none and does not match.
 
 Names are compared in lower case and without a final dot, as A-labels (RFC 5890). A pattern may be written in
-Unicode and is encoded with UTS 46, as browsers do. What arrives on the wire is compared as it is:
-:attr:`smartproxy.model.facts.Detected.domain` is lower case without a final dot already.
+Unicode and is encoded with UTS 46, as browsers do. Received names are compared unchanged:
+:attr:`smartproxy.model.facts.Detected.domain` is in lower case and without a final dot already.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING
 
 import idna
 
+from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_label
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: The longest name in text form (RFC 1035, 2.3.4: 255 octets on the wire), and the longest label.
-_LONGEST_NAME = 253
-_LONGEST_LABEL = 63
 
+def normalise_pattern(pattern: str) -> str:
+    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels.
 
-def normalised(pattern: str) -> str:
-    """The one spelling of a domain pattern that somebody wrote by hand.
-
-    :raises ValueError: where it is none; the message quotes it.
+    :raises ValueError: where it is not a domain pattern; the message quotes it.
     """
     if pattern == "*":
         return pattern
@@ -37,14 +35,15 @@ def normalised(pattern: str) -> str:
     except ValueError as problem:
         raise ValueError(f"{pattern!r} is not a domain: {problem}") from None
     name = ".".join(labels)
-    if len(name) > _LONGEST_NAME:
-        raise ValueError(f"{pattern!r} is not a domain: it is longer than {_LONGEST_NAME} characters")
+    if len(name) > NAME_LIMIT:
+        raise ValueError(f"{pattern!r} is not a domain: it is longer than {NAME_LIMIT} characters")
     return wildcard + name
 
 
 def _label(label: str) -> str:
+    """One label, normalised."""
     if "*" in label:
-        raise ValueError("a * stands alone or as the first label, as in *.example.com")
+        raise ValueError("* must be the whole pattern or its first label, as in *.example.com")
     if not label:
         raise ValueError("it has an empty label")
     if not label.isascii():
@@ -52,15 +51,15 @@ def _label(label: str) -> str:
             label = idna.encode(label, uts46=True).decode("ascii")
         except idna.IDNAError as problem:
             raise ValueError(str(problem)) from None
-    if len(label) > _LONGEST_LABEL:
-        raise ValueError(f"a label is longer than {_LONGEST_LABEL} characters")
-    if not all(character.isalnum() or character in "-_" for character in label):
-        raise ValueError("a label is letters, digits, - and _")
+    if len(label) > LABEL_LIMIT:
+        raise ValueError(f"a label is longer than {LABEL_LIMIT} characters")
+    if not is_label(label):
+        raise ValueError("a label may contain letters, digits, - and _ only")
     return label.lower()
 
 
 def parents(name: str) -> Iterator[str]:
-    """Every domain that ``name`` lies below, the nearest first: what a wildcard may have stood for."""
+    """Every parent domain of ``name``, the nearest first: those whose wildcard matches it."""
     at = name.find(".")
     while at > 0:
         yield name[at + 1 :]
@@ -68,9 +67,9 @@ def parents(name: str) -> Iterator[str]:
 
 
 class DomainSet:
-    """Which of a route's domain patterns a name meets.
+    """The domain patterns of a route.
 
-    :param patterns: normalised ones.
+    :param patterns: normalised, see :func:`normalise_pattern`.
     """
 
     __slots__ = ("_any", "_below", "_exact")
@@ -82,7 +81,7 @@ class DomainSet:
         self._exact = patterns
 
     def best(self, name: str | None) -> str | None:
-        """The most specific pattern that ``name`` meets, if any."""
+        """The most specific pattern that matches ``name``; ``None`` where none does."""
         if not name:
             return None
         if name in self._exact:
@@ -94,7 +93,7 @@ class DomainSet:
 
 
 def specificity(pattern: str | None) -> tuple[int, int]:
-    """How narrow a pattern is, to be compared: exact, then the longer wildcard, ``*``, no pattern at all."""
+    """A sort key, greater for the more specific pattern: exact, then the longer wildcard, ``*``, no pattern."""
     if pattern is None:
         return (0, 0)
     if pattern == "*":

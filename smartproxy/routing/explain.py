@@ -1,6 +1,6 @@
-"""Why a connection is taken by the route that takes it, and not by one that stands before.
+"""The reasons why a connection is given to a route, and not to one that comes earlier in the order.
 
-``explain`` reads the same entries in the same order as the path does, and asks the same conditions::
+``explain`` reads the same entries in the same order as ``RouteTable.find``, and checks the same conditions::
 
     route web
       on :443
@@ -8,7 +8,7 @@
     not api: domain: wants api.example.com, has www.example.com
     not office: client address: wants 10.0.0.0/8, has 192.0.2.1
 
-What stands after the route that matched was never asked, and is not told of.
+Routes behind the one that matched are not checked, and not listed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Passed(NamedTuple):
-    """A route that stands earlier in the order, and why it did not take the connection."""
+    """A route earlier in the order, and why it did not match."""
 
     route: RoutePlan
     because: str
@@ -34,10 +34,11 @@ class Passed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What ``find`` answered, and why.
+    """The result of ``find``, and its reasons.
 
-    :ivar because: of the route that was found, or of there being none: one line each.
-    :ivar earlier: the routes before it in their order; all of the listener's where none was found.
+    :ivar route: the route that matched; ``None`` where none did.
+    :ivar because: why it matched, or why none did: one line each.
+    :ivar earlier: the routes before it in their order; all routes of the listener where none matched.
     """
 
     route: RoutePlan | None
@@ -45,30 +46,30 @@ class Explanation:
     earlier: tuple[Passed, ...] = ()
 
     def lines(self) -> Iterator[str]:
-        """It, as text. The first line is ``route NAME`` or ``no route``."""
+        """The explanation as text. The first line is ``route NAME`` or ``no route``."""
         yield "no route" if self.route is None else f"route {self.route.name}"
         yield from (f"  {line}" for line in self.because)
         yield from (f"not {passed.route.name}: {passed.because}" for passed in self.earlier)
 
 
 def explain(table: RouteTable, facts: Detected) -> Explanation:
-    """Why ``table.find(facts)`` answers what it does."""
+    """Explain the result of ``table.find(facts)``."""
     name = facts.announced.accepted.listener
     routes = table.routes_on(name)
     if routes is None:
         where = name if facts.port in table.ports else f"port {facts.port}"
-        ports = written(table.ports) or "none"
-        return Explanation(None, (f"nothing listens on {where}; the ports that are listened on: {ports}",))
+        ports = format_ports(table.ports) or "none"
+        return Explanation(None, (f"no listener on {where}; the listening ports are: {ports}",))
     found = routes.find(facts)
     earlier = tuple(_earlier(routes, found, facts))
     if found is None:
         return Explanation(None, (f"no route on {name} matches",), earlier)
     met = [_compared(condition, facts) for condition in found.asked(facts)]
-    return Explanation(found.route, (f"on {name}", *(met or ["it asks for nothing else"])), earlier)
+    return Explanation(found.route, (f"on {name}", *(met or ["it has no other conditions"])), earlier)
 
 
-def written(ports: Iterable[int]) -> str:
-    """Ascending ports as a person writes them: ``80, 443, 8000-8010``."""
+def format_ports(ports: Iterable[int]) -> str:
+    """Ascending ports as text, with ranges: ``80, 443, 8000-8010``."""
     runs: list[list[int]] = []
     for port in ports:
         if runs and runs[-1][1] == port - 1:
@@ -79,6 +80,7 @@ def written(ports: Iterable[int]) -> str:
 
 
 def _earlier(routes: ListenerRoutes, found: Entry | None, facts: Detected) -> Iterator[Passed]:
+    # A route with several domains has several entries; it is listed once, at its first.
     told = {found.route} if found is not None else set()
     for entry in routes.entries:
         if entry is found:
@@ -92,8 +94,8 @@ def _why_not(entry: Entry, facts: Detected) -> str:
     for condition in entry.asked(facts):
         if not condition.is_met(facts):
             return _compared(condition, facts)
-    # It stands here for its narrowest domain, but matched, if at all, by a wider one that stands further down.
-    return f"matches too, but not by {entry.pattern}, and its other domains are less specific"
+    # The entry is here for a narrow domain of the route; the connection matches a wider one, whose entry comes later.
+    return f"also matches, but not by {entry.pattern}, and its other domains are less specific"
 
 
 def _compared(condition: Condition, facts: Detected) -> str:

@@ -1,14 +1,15 @@
-"""What one route asks of a connection, as a list of conditions that are met or not.
+"""The conditions of one route: what its ``match`` requires of a connection.
 
-A condition is a value with a question in it, so that the path asks it and ``explain`` also says what
-it wanted and what it saw. There is no second way to match: both read the same list.
+A condition holds its predicate, and for ``explain`` also what it wants and how to show what the connection has. So
+the control path and ``explain`` cannot disagree: both evaluate the same list.
 
-The port and the address of the listener are not among them: :class:`~smartproxy.routing.table.RouteTable`
-has an index for each listener, and a route is in it or not (:func:`ports_of`, :func:`is_heard_on`).
+The port and the address of the listener are not conditions: :class:`~smartproxy.routing.table.RouteTable` has an
+index for each listener, which contains a route or does not (:func:`ports_of`, :func:`is_heard_on`).
 
-What the protocol names mean: ``tls`` is a ClientHello, ``http`` a request in plain text, and ``tcp`` is bytes that
-are neither; of a route that ends TLS, ``http`` and ``tcp`` are what is inside. A route that takes whatever comes leaves ``protocol`` out; only then can its backend speak
-first, because to know that something is *not* TLS the proxy has to see it.
+The protocol names: ``tls`` is a ClientHello, ``http`` a plain-text request, and ``tcp`` bytes that are neither; on a
+route that terminates TLS, ``http`` and ``tcp`` are the decrypted content. A route for any protocol leaves
+``protocol`` out. Only then may its backend send first, because the proxy must see bytes of the client to know that
+they are *not* TLS.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import MatchPlan
 
-#: To be compared: the greater one is the more specific match. See :func:`specificity`.
+#: Sort key: the greater one is the more specific match. See :func:`specificity`.
 Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool]
 
 _TOLD_APART = (ApplicationProtocol.TLS, ApplicationProtocol.HTTP)
@@ -33,11 +34,13 @@ _TOLD_APART = (ApplicationProtocol.TLS, ApplicationProtocol.HTTP)
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One thing that a route asks.
+    """One requirement of a route.
 
-    :ivar subject: what it is about, :ivar wanted: what it asks for; both for people.
-    :ivar is_met: the question. :ivar seen: what the connection has instead; escaped, ``none`` for nothing.
-    :ivar inside: whether a route that ends TLS asks it of what is inside, which a ClientHello does not tell.
+    :ivar subject: the property of a connection, for ``explain``.
+    :ivar wanted: the values that meet the condition, for ``explain``.
+    :ivar is_met: the predicate.
+    :ivar seen: the value that the connection has: escaped, on one line; ``none`` where it has none.
+    :ivar inside: whether a route that terminates TLS checks it on the decrypted content, and not on the ClientHello.
     """
 
     subject: str
@@ -48,41 +51,44 @@ class Condition:
 
 
 def conditions_of(match: MatchPlan) -> tuple[Condition, ...]:
-    """What ``match`` asks of a connection on one of its listeners; nothing for what it leaves out.
+    """The conditions of ``match``, for a connection on one of its listeners.
 
-    :raises ValueError: where a domain pattern is none.
+    :raises ValueError: where a domain pattern is invalid.
     """
     return tuple(_conditions(match))
 
 
 def patterns_of(match: MatchPlan) -> tuple[str, ...]:
-    """The domain patterns of a route, normalised, each once.
+    """The domain patterns of a route, normalised, without duplicates.
 
-    :raises ValueError: where one is none.
+    :raises ValueError: where one is invalid.
     """
-    return tuple(dict.fromkeys(domains.normalised(pattern) for pattern in match.domains))
+    return tuple(dict.fromkeys(domains.normalise_pattern(pattern) for pattern in match.domains))
 
 
 def ports_of(match: MatchPlan) -> Iterator[int]:
-    """The ports on which a route listens; one twice where its ranges overlap."""
+    """The ports on which a route listens. Where its ranges overlap, a port occurs more than once."""
     for ports in match.ports:
         yield from ports
 
 
 def is_heard_on(match: MatchPlan, address: str) -> bool:
-    """Whether a route sees what came in on this address's listener: a route without an address sees all."""
+    """Whether a route gets connections of the listener on ``address``: one without an address gets those of all."""
     return match.address in ("", address)
 
 
 def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
-    """How specific a match is, where ``pattern`` is the one of the route's domains that was met.
+    """How specific a match is, where ``pattern`` is the one of the route's domains that matched.
 
-    In this order, the first difference decides:
+    The first difference in this order decides:
 
-    1. the domain: an exact name, then a wildcard, the longer the better, then ``*``, then none;
-    2. the path: an exact one, then a pattern, the one with more literal characters first, then none;
-    3. a client address is asked for; 4. the number of headers; 5. methods are; 6. a protocol is;
-    7. the route is bound to an address.
+    1. the domain: an exact name, then the longer wildcard, then ``*``, then none;
+    2. the path: an exact one, then the pattern with more literal characters, then none;
+    3. whether there is a condition on the client address;
+    4. the number of header conditions;
+    5. whether there is a condition on the method;
+    6. whether there is a condition on the protocol;
+    7. whether the route is bound to an address.
     """
     return (
         domains.specificity(pattern),
@@ -130,7 +136,7 @@ def _protocol(protocol: str) -> Condition:
 
 
 def _spoken(facts: Detected) -> str:
-    """The configuration's word for what the client speaks."""
+    """The client's protocol, as the configuration names it."""
     return facts.protocol.value if facts.protocol in _TOLD_APART else "tcp"
 
 
@@ -177,9 +183,9 @@ def _header(name: str, value: str) -> Condition:
 
 
 def _values(facts: Detected, lower: str) -> list[str]:
-    """The values of every field of that name: a condition asks whether one of them is the wanted one.
+    """The values of every field of that name. A condition is met where one of them is the wanted one.
 
-    A :class:`~smartproxy.wire.http_head.RequestHead` has its names in lower case.
+    :param lower: in lower case, as the names of a :class:`~smartproxy.wire.http_head.RequestHead` are.
     """
     if facts.request is None:
         return []
@@ -187,11 +193,12 @@ def _values(facts: Detected, lower: str) -> list[str]:
 
 
 def _listed(values: list[str] | tuple[str, ...]) -> str:
+    """The first few values, for one line."""
     few = 5
     more = f" and {len(values) - few} more" if len(values) > few else ""
     return " or ".join(values[:few]) + more
 
 
 def _shown(value: str | None) -> str:
-    """What a client sent, on one line."""
+    """Text of a client, escaped to one line of ASCII."""
     return ascii(value)[1:-1] if value else "none"

@@ -1,13 +1,13 @@
 """Path patterns: ``/login``, ``/api/*`` and ``/users/:id``, anchored at both ends.
 
-``*`` is anything, also nothing and also slashes. ``:name`` is one segment, not an empty one, where a segment
-begins; the rest of the segment may follow it, as in ``/:id.json``. Everything else is itself. The path is
-compared as it came: without its query, percent-encodings not decoded, ``..`` not resolved, case told apart.
-A backend that resolves them is to be protected by its own rules, not by a route's path.
+``*`` matches any characters, slashes included, or none. ``:name`` at the beginning of a segment matches one or more
+characters up to the next slash; literal text may follow it, as in ``/:id.json``. Every other character matches
+itself. The path is matched as received: without its query, case-sensitive, percent-encodings not decoded, ``..`` not
+resolved. A backend that resolves them must be protected by its own rules, not by the path of a route.
 
-The path is the client's, so the time to compare must not be his to choose. Between two ``*`` the first
-place that fits is as good as any other, since what follows may begin anywhere behind it. Each such piece is an atomic
-group, which is never tried a second time: the time is that of reading the path, once for each piece.
+The client chooses the path, and must not be able to choose the time that matching takes. Between two ``*`` the
+leftmost match is as good as any other, since what follows may begin anywhere behind it. So each such piece becomes an
+atomic group, which is never matched a second time, and the time is linear: the path is read once for each piece.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _PARAMETER = re.compile(r"(?<=/):[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_exact(pattern: str) -> bool:
-    """Whether the pattern is one path and no other."""
+    """Whether the pattern matches one path only."""
     return "*" not in pattern and _PARAMETER.search(pattern) is None
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """The question whether a path meets ``pattern``."""
+    """A function that says whether a path matches ``pattern``."""
     if is_exact(pattern):
         return pattern.__eq__
     fullmatch = re.compile(_expression(pattern), re.DOTALL).fullmatch
@@ -36,6 +36,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
 
 
 def _expression(pattern: str) -> str:
+    """The regular expression for a pattern; several ``*`` in a row are one."""
     first, *rest = (_piece(piece) for piece in re.split(r"\*+", pattern))
     if not rest:
         return first
@@ -44,12 +45,12 @@ def _expression(pattern: str) -> str:
 
 
 def _piece(text: str) -> str:
-    # As few characters as will do: an atomic group must end at the first place where it can.
+    # As few characters as possible: an atomic group must end at the first place where it can.
     return "[^/]+?".join(re.escape(literal) for literal in _PARAMETER.split(text))
 
 
 def specificity(pattern: str | None) -> tuple[int, int]:
-    """How narrow a pattern is, to be compared: exact, then the one with more literal characters, none."""
+    """A sort key, greater for the more specific pattern: exact, then more literal characters, then no pattern."""
     if pattern is None:
         return (0, 0)
     if is_exact(pattern):

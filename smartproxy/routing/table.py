@@ -1,14 +1,14 @@
-"""Which route takes a connection, in a time that does not grow with the number of routes that name a domain.
+"""The route table: finds the route for a connection, in a time independent of the number of routes for other domains.
 
-The order in which routes are asked: higher ``priority`` first, then the more specific match
-(:func:`~smartproxy.routing.matchers.specificity`), then the order in the file. The first whose conditions are all
-met takes the connection.
+Routes are checked in this order: higher ``priority`` first, then the more specific match
+(:func:`~smartproxy.routing.matchers.specificity`), then the order in the file. The first one whose conditions are
+all met gets the connection.
 
-How specific a route matches depends on which of its domains was met, so a route has one entry in the order
-for each of its domain patterns, or a single one without any. The entries of a listener are numbered by
-that order and filed by pattern: a look-up for exact names, one for wildcards that is asked once a
-label of the name, and a list of those that ask for no domain. A connection is held against the few entries
-filed under its own name, in their order, and what 10,000 routes for other names cost it is nothing.
+How specific a route is depends on which of its domains matched. So a route has one entry in the order for each of its
+domain patterns, or a single one if it has none. The entries of a listener are numbered in that order (``rank``) and
+indexed by pattern: a dict of exact names, a dict of wildcards that is asked once for each parent domain, and a list of
+entries without a domain. A connection is checked against the entries of its own name only, and the match with the
+lowest rank wins: a look-up among 10,000 routes takes the same time as among 10.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 
 
 class Entry:
-    """A route under one of its domain patterns.
+    """A route with one of its domain patterns.
 
-    :ivar rank: its place in the order of its listener.
-    :ivar outside: of the conditions, those that a ClientHello can meet: all, but where TLS ends here.
+    :ivar route: the route.
+    :ivar pattern: the domain pattern; ``None`` for a route without domains.
+    :ivar conditions: all conditions of the route.
+    :ivar rank: position in the order of its listener.
+    :ivar outside: the conditions that can be checked on the ClientHello: all, unless the route terminates TLS.
     """
 
     __slots__ = ("_asked_outside", "_questions", "conditions", "outside", "pattern", "rank", "route")
@@ -54,15 +57,15 @@ class Entry:
 
     @property
     def asks_inside(self) -> bool:
-        """Whether it asks for something that is only seen when its TLS has ended."""
+        """Whether it has conditions on the decrypted content."""
         return len(self.outside) < len(self.conditions)
 
     def asked(self, facts: Detected) -> tuple[Condition, ...]:
-        """What is asked of ``facts``, as far as the connection is now."""
+        """The conditions that can be checked on ``facts``."""
         return self.outside if _from_outside(facts) else self.conditions
 
     def matches(self, facts: Detected) -> bool:
-        """Whether all that the route asks is met, by whichever of its patterns."""
+        """Whether all conditions are met. The condition on the domain is met by any pattern of the route."""
         questions = self._asked_outside if _from_outside(facts) else self._questions
         for is_met in questions:  # noqa: SIM110 - all() makes a generator, which doubles the time
             if not is_met(facts):
@@ -71,9 +74,11 @@ class Entry:
 
 
 class ListenerRoutes:
-    """The routes that are heard on one address and port, in order.
+    """The routes of one listener, in order.
 
-    :ivar starts_tls: whether first bytes are looked at, and may well become TLS.
+    :ivar entries: in the order in which they are checked.
+    :ivar needs_first_bytes: whether some route can be chosen only when the client's first bytes are known.
+    :ivar starts_tls: whether first bytes are read, and some route expects TLS in them.
     """
 
     __slots__ = (
@@ -101,7 +106,7 @@ class ListenerRoutes:
         self._inside: dict[RoutePlan, ListenerRoutes] | None = None
 
     def inside(self, route: RoutePlan) -> ListenerRoutes | None:
-        """Those that end TLS as ``route`` does; ``None`` where it asks for nothing within its TLS."""
+        """Routes that terminate TLS as ``route`` does; ``None`` where it has no conditions on the decrypted content."""
         if self._inside is None:
             self._inside = _alike(self.entries)
         return self._inside.get(route)
@@ -115,7 +120,7 @@ class ListenerRoutes:
         return best
 
     def _filed_under(self, pattern: str | None) -> list[Entry]:
-        # A lone * is filed with those that ask for no name: its condition still wants one.
+        # "*" is indexed with the entries without a domain; its condition still requires a name.
         if pattern is None or pattern == "*":
             return self._nameless
         if pattern.startswith("*."):
@@ -132,15 +137,16 @@ class ListenerRoutes:
 
 
 class RouteTable:
-    """All routes of a configuration. It never changes: a reload makes another.
+    """All routes of a configuration. Immutable: a reload builds another one.
 
-    :raises ValueError: where a route's domain pattern is none.
+    :raises ValueError: where a domain pattern of a route is invalid.
     """
 
     def __init__(self, routes: Sequence[RoutePlan]) -> None:
         self._listeners: dict[tuple[str, int], ListenerRoutes] = {}
         self._by_name: dict[str, ListenerRoutes] = {}
         conditions = {route: conditions_of(route.match) for route in routes}
+        # Listeners with the same routes share one index: a route on a range of 10,000 ports needs one.
         shared: dict[tuple[RoutePlan, ...], ListenerRoutes] = {}
         for (address, port), heard in _heard(routes):
             if heard not in shared:
@@ -149,53 +155,57 @@ class RouteTable:
 
     @property
     def ports(self) -> list[int]:
-        """The ports that some route listens on, ascending."""
+        """The ports of all listeners, ascending."""
         return sorted({port for _, port in self._listeners})
 
     def listeners(self) -> set[tuple[str, int]]:
-        """The addresses (``""``: every one) and ports to listen on."""
+        """The addresses (``""``: all) and ports to listen on."""
         return set(self._listeners)
 
     def needs_first_bytes(self, address: str, port: int) -> bool:
-        """Whether some route of that listener can only be chosen when the first bytes are known."""
+        """Whether some route of that listener can be chosen only when the client's first bytes are known."""
         routes = self._listeners.get((address, port))
         return routes is not None and routes.needs_first_bytes
 
     def starts_tls(self, address: str, port: int) -> bool:
-        """Whether a client of that listener that asks for TLS is answered there, because some route has to do with it."""
+        """Whether PostgreSQL's request for TLS is answered on that listener, because some route there expects TLS."""
         routes = self._listeners.get((address, port))
         return routes is not None and routes.starts_tls
 
     def find(self, facts: Detected) -> RoutePlan | None:
-        """The route that takes the connection; ``None`` where there is none, or no such listener."""
+        """The route for a connection; ``None`` where no route matches, or there is no such listener."""
         routes = self._by_name.get(facts.announced.accepted.listener)
         entry = None if routes is None else routes.find(facts)
         return None if entry is None else entry.route
 
     def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None:
-        """Who is asked when the TLS of a connection has ended as ``route`` wants; ``None``: ``route`` is the answer.
+        """The routes to choose from again after the TLS of a connection was terminated for ``route``.
 
-        It is where it asks for nothing more: what its hello has not met before, a connection does not meet now.
+        ``None`` where ``route`` keeps the connection, because it has no conditions on the decrypted content: routes
+        before it that did not match the ClientHello cannot match now either.
         """
         routes = self._by_name.get(facts.announced.accepted.listener)
         return None if routes is None else routes.inside(route)
 
     def routes_on(self, name: str) -> ListenerRoutes | None:
-        """The routes heard on the listener of that :func:`listener_name`, for whoever explains them."""
+        """The routes of the listener with that :func:`listener_name`, for ``explain``."""
         return self._by_name.get(name)
 
 
 def _from_outside(facts: Detected) -> bool:
-    """Whether a ClientHello is all that is known of what the client says."""
+    """Whether only the ClientHello is known yet, and not the decrypted content."""
     return facts.hello is not None and facts.secured is None
 
 
 def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
-    """For each route that asks for something within its TLS, those that end it on the same terms."""
+    """For each route with conditions on the decrypted content, the routes that terminate TLS on the same terms.
+
+    The choice is made again among these only, because the handshake was made on the terms of the first choice.
+    """
     kinds: dict[TerminationPlan, list[Entry]] = {}
     for entry in entries:
         if entry.route.tls is not None:
-            fresh = Entry(entry.route, entry.pattern, entry.conditions)  # its rank is another one here
+            fresh = Entry(entry.route, entry.pattern, entry.conditions)  # it has another rank here
             kinds.setdefault(entry.route.tls.terms, []).append(fresh)
     return {
         entry.route: routes
@@ -206,12 +216,12 @@ def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
 
 
 def listener_name(address: str, port: int) -> str:
-    """What :attr:`smartproxy.model.facts.Accepted.listener` says of a listener: no brackets around IPv6."""
+    """The name of a listener, as in :attr:`smartproxy.model.facts.Accepted.listener`: no brackets around IPv6."""
     return f"{address}:{port}"
 
 
 def _heard(routes: Sequence[RoutePlan]) -> Iterator[tuple[tuple[str, int], tuple[RoutePlan, ...]]]:
-    """Each listener, with the routes that see what comes in on it."""
+    """Each listener, with the routes that get its connections."""
     by_port: dict[int, dict[RoutePlan, None]] = {}
     for route in routes:
         for port in ports_of(route.match):
@@ -230,13 +240,13 @@ def _entries(
 
 
 def _order(entry: Entry) -> tuple[int, tuple[int, ...], int]:
-    """Ascending: negated, since the greater priority and specificity come first."""
+    """An ascending sort key; negated, since greater priority and specificity come first."""
     domain, path, *flags = specificity(entry.route.match, entry.pattern)
     return (-entry.route.priority, tuple(-part for part in (*domain, *path, *flags)), entry.route.index)
 
 
 def _first(entries: Iterable[Entry], facts: Detected, best: Entry | None) -> Entry | None:
-    """The first that matches, or ``best`` where that stands before it in the order."""
+    """The first entry that matches, or ``best`` where that has a lower rank."""
     for entry in entries:
         if best is not None and entry.rank > best.rank:
             return best

@@ -1,1 +1,1 @@
-"""Who may come in, and how many: address sets, limits, and a log of refusals that cannot be flooded."""
+"""Admission control: address sets, and limits on the number and rate of connections."""

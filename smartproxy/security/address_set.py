@@ -1,20 +1,20 @@
-"""Sets of IP addresses, asked once or twice for every connection::
+"""Sets of IP addresses, checked once or twice for every connection::
 
     office = AddressSet(["192.0.2.0/24", "198.51.100.7", "2001:db8::10-2001:db8::1f"])
     "192.0.2.1" in office               # True
     "::ffff:192.0.2.1" in office        # True: the same address, RFC 4291, 2.5.5.2
 
-A set holds integers, one table for each prefix length that occurs, so that a question costs one shift and
-one look-up a length and not one a network: about a microsecond in 50,000 networks. A range is taken
-apart into networks when the set is made. A single host also stands in a set of its text, which answers without
-parsing; a question in another spelling finds it in the tables.
+Networks are stored as integers, one table for each prefix length that occurs. So a check costs one shift and one
+look-up for each prefix length, and not for each network: about a microsecond with 50,000 networks. A range is split
+into networks when the set is built. Single hosts are also stored as text, so that most checks of them need no
+parsing; an address in another spelling is found in the tables.
 
-Decided here, where a reader may doubt:
+Edge cases:
 
-- ``10.1.2.3/8`` is ``10.0.0.0/8``: host bits are masked away, as haproxy does.
-- ``::ffff:10.0.0.0/104`` is ``10.0.0.0/8``, but ``::/0`` is every IPv6 address and no IPv4 one. Who blocks
-  ``::/0`` means IPv6.
-- An entry with a zone (``fe80::1%eth0``) is refused; the zone of a question is dropped.
+- ``10.1.2.3/8`` is ``10.0.0.0/8``: host bits are masked, as HAProxy does.
+- ``::ffff:10.0.0.0/104`` is ``10.0.0.0/8``, but ``::/0`` contains every IPv6 address and no IPv4 one, because
+  whoever blocks ``::/0`` means IPv6.
+- An entry with a zone (``fe80::1%eth0``) is refused; the zone of a checked address is ignored.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from ipaddress import (
     ip_network,
     summarize_address_range,
 )
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, TypeAlias
+
+from smartproxy.wire.host import IPV4_SIZE, packed_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,17 +41,16 @@ Network: TypeAlias = IPv4Network | IPv6Network
 #: For each prefix length that occurs: how far to shift an address, and the prefixes of that length.
 Tables: TypeAlias = tuple[tuple[int, frozenset[int]], ...]
 
-_MAPPED = b"\x00" * 10 + b"\xff\xff"
-_MAPPED_LENGTH = 96
+_MAPPED_LENGTH = 96  # bits before the IPv4 address in a mapped one
 
-#: How many networks the text of a set names.
+#: Most networks that the text of a set lists.
 _SHOWN = 5
 
 
 class AddressSet:
     """An immutable set of IP addresses.
 
-    :param entries: IPs, CIDRs and ``a-b`` ranges (both ends included), v4 and v6. Blanks around are ignored.
+    :param entries: IPs, CIDRs and ``a-b`` ranges (both ends included), v4 and v6. Surrounding blanks are ignored.
     :raises ValueError: where an entry is none of these; the message quotes it.
     """
 
@@ -62,27 +62,28 @@ class AddressSet:
         self._hosts = frozenset(
             str(network.network_address) for network in networks if network.prefixlen == network.max_prefixlen
         )
-        self._v4 = _tables(network for network in networks if network.version == 4)  # noqa: PLR2004 - a number that the line itself explains
-        self._v6 = _tables(network for network in networks if network.version == 6)  # noqa: PLR2004 - a number that the line itself explains
+        self._v4 = _tables(network for network in networks if isinstance(network, IPv4Network))
+        self._v6 = _tables(network for network in networks if isinstance(network, IPv6Network))
 
     def __contains__(self, address: object) -> bool:
-        """Whether the address lies in the set. What is no IP address lies in none."""
+        """Whether the address is in the set. False for anything that is not an IP address."""
         if not isinstance(address, str):
             return False
         if address in self._hosts:
             return True
-        packed = _packed(address)
-        if packed is None:
+        try:
+            packed = packed_address(address)
+        except ValueError:
             return False
         number = int.from_bytes(packed)
-        tables = self._v4 if len(packed) == 4 else self._v6  # noqa: PLR2004 - a number that the line itself explains
+        tables = self._v4 if len(packed) == IPV4_SIZE else self._v6
         for shift, prefixes in tables:  # noqa: SIM110 - all() makes a generator, which doubles the time
             if number >> shift in prefixes:
                 return True
         return False
 
     def __len__(self) -> int:
-        """How many distinct networks it came to, hosts included and ranges taken apart."""
+        """The number of distinct networks, with single hosts, and with ranges split into networks."""
         return len(self._networks)
 
     def __eq__(self, other: object) -> bool:
@@ -92,7 +93,7 @@ class AddressSet:
         return hash(self._networks)
 
     def __str__(self) -> str:
-        """The first few networks, for people."""
+        """The first few networks, and the number of the others."""
         ordered = sorted(self._networks, key=lambda network: (network.version, int(network.network_address)))
         more = f" and {len(self) - _SHOWN} more" if len(self) > _SHOWN else ""
         return ", ".join(map(_written, ordered[:_SHOWN])) + more
@@ -106,7 +107,7 @@ def _written(network: Network) -> str:
 
 
 def networks_of(entry: str) -> Iterator[Network]:
-    """The networks that one entry of a list stands for; IPv4-mapped ones as the IPv4 that they mean.
+    """The networks of one entry of a list; IPv4-mapped ones as IPv4.
 
     :raises ValueError: as :class:`AddressSet` does.
     """
@@ -122,9 +123,9 @@ def networks_of(entry: str) -> Iterator[Network]:
 def _range(first: str, last: str) -> Iterator[Network]:
     low, high = _address(first), _address(last)
     if low.version != high.version:
-        raise ValueError("its ends are of different families")
+        raise ValueError("both ends must be of the same family")
     if int(low) > int(high):
-        raise ValueError("it ends before it begins")
+        raise ValueError("the end must not be below the beginning")
     return summarize_address_range(low, high)
 
 
@@ -149,31 +150,22 @@ def _address(text: str) -> Address:
 
 def _refuse_zone(text: str) -> None:
     if "%" in text:
-        raise ValueError("a zone says nothing about who is there")
+        raise ValueError("an address with a zone is not allowed")
 
 
 def _unmapped(network: Network) -> Network:
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
     if mapped is None:
         return network
-    # Its last mapped bit is set, so the prefix is as long as theirs at least.
+    # ipv4_mapped requires the 16 bits before the IPv4 address to be set; in a network address with its host bits
+    # masked they are only where the prefix has at least 96 bits.
     return IPv4Network((mapped, network.prefixlen - _MAPPED_LENGTH))
 
 
 def _tables(networks: Iterable[Network]) -> Tables:
+    """One table for each prefix length, the longest prefix first."""
     by_shift: dict[int, set[int]] = {}
     for network in networks:
         shift = network.max_prefixlen - network.prefixlen
         by_shift.setdefault(shift, set()).add(int(network.network_address) >> shift)
     return tuple((shift, frozenset(by_shift[shift])) for shift in sorted(by_shift))
-
-
-def _packed(address: str) -> bytes | None:
-    """4 octets or 16, and ``None`` for what is no address. ``inet_pton``: a fifth of ``ipaddress``'s time."""
-    try:
-        if ":" not in address:
-            return inet_pton(AF_INET, address)
-        packed = inet_pton(AF_INET6, address.partition("%")[0])
-    except (OSError, ValueError):  # ValueError: a NUL, or a character that has no bytes
-        return None
-    return packed[12:] if packed.startswith(_MAPPED) else packed

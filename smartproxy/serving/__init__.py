@@ -1,1 +1,1 @@
-"""Code in this process that stands where a target would: a connection given to a protocol, or to a coroutine."""
+"""Routes served by code of this process instead of a target: by a Twisted protocol, or by a coroutine."""

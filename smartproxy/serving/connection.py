@@ -6,13 +6,13 @@
         while data := await connection.read():
             await connection.write(data.upper())
 
-When the coroutine returns, the connection is closed, in order: what was written goes out, then the end of our
-direction, and the client has ``halfCloseTimeout`` to read it and close, too. When it raises, the connection is
-reset and the failure logged with its route. When the client resets the connection, or the proxy ends it (a
-timeout, a shutdown, somebody in the admin API), the coroutine is cancelled: ``CancelledError`` comes out of
-whatever it waits for, and its ``finally`` blocks run.
+When the coroutine returns, the connection is closed in order: pending data is sent, then a FIN, and the client has
+``halfCloseTimeout`` to read it and close, too. When the coroutine raises, the connection is reset and the failure is
+logged with the route. When the client resets the connection, or the proxy ends it (a timeout, a shutdown, a request to
+the admin API), the coroutine is cancelled: its current ``await`` raises ``CancelledError``, and its ``finally`` blocks
+run.
 
-It may await Deferreds and other coroutines; an asyncio future goes through ``Deferred.fromFuture``.
+It may await Deferreds and coroutines; an asyncio future must be wrapped by ``Deferred.fromFuture``.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
 
-    #: What serves connections as a coroutine.
+    #: A coroutine function that serves a connection.
     Serve: TypeAlias = Callable[["Connection"], Coroutine[Any, Any, object]]
 
 
 class Connection:
-    """A client's connection, for the code that serves it.
+    """A client's connection, for the coroutine that serves it.
 
-    :ivar facts: all that is known of it; the properties below are what is asked most.
+    :ivar facts: everything known of it; the properties below give what is needed most.
     """
 
     def __init__(self, served: ServedCoroutine, facts: Routed, clock: IReactorTime) -> None:
@@ -62,17 +62,17 @@ class Connection:
 
     @property
     def client(self) -> Endpoint:
-        """The client, as announced where a trusted proxy has announced one."""
+        """The client: as announced by a trusted proxy, else the peer."""
         return self.facts.detected.announced.client
 
     @property
     def peer(self) -> Endpoint:
-        """Who has really connected: the client, or the proxy before us."""
+        """The peer of the TCP connection: the client, or the proxy in front of this one."""
         return self.facts.detected.announced.accepted.peer
 
     @property
     def port(self) -> int:
-        """The port on which it came in."""
+        """The local port it was accepted on."""
         return self.facts.detected.port
 
     @property
@@ -82,17 +82,17 @@ class Connection:
 
     @property
     def sni(self) -> str | None:
-        """The name that the client asks for, by SNI or Host, where some route had to know."""
+        """The server name from SNI or Host; ``None`` where no route needed the first bytes."""
         return self.facts.detected.domain
 
     @property
     def protocol(self) -> ApplicationProtocol:
-        """What it speaks, likewise."""
+        """The detected protocol, likewise."""
         return self.facts.detected.protocol
 
     @property
     def request(self) -> RequestHead | None:
-        """The head of its HTTP request, likewise. It is still to be read."""
+        """The head of its HTTP request, likewise. :meth:`read` returns it again."""
         return self.facts.detected.request
 
     @property
@@ -103,22 +103,22 @@ class Connection:
     # -- bytes -----------------------------------------------------------------------------------------
 
     async def read(self, n: int = -1, *, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - Twisted has no scope of asyncio's
-        """At least one byte and at most ``n`` (-1: what has come); ``b""`` when the client has ended its direction.
+        """At least one byte and at most ``n`` (-1: all that is buffered); ``b""`` after the client's FIN.
 
         :param timeout: seconds.
-        :raises TimeoutError: when nothing has come by then. What comes later can still be read.
+        :raises TimeoutError: when nothing was received by then. Later data can still be read.
         """
         return await self._served.input.read(n, timeout)
 
     async def write(self, data: bytes) -> None:
-        """Send ``data``. Returns when there is room for more.
+        """Send ``data``. Returns when more can be written without exceeding the send buffer.
 
-        :raises twisted.internet.error.ConnectionClosed: after :meth:`end` or :meth:`close`, or when it has gone.
+        :raises twisted.internet.error.ConnectionClosed: after :meth:`end` or :meth:`close`, or when the connection is lost.
         """
         await self._served.output.write(data)
 
     async def wait(self, seconds: float) -> None:
-        """Do nothing for so long, on the proxy's clock; not so long where the connection ends before."""
+        """Sleep for ``seconds`` of the proxy's clock, or until the connection ends."""
         asleep: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
         call = self._clock.callLater(seconds, asleep.callback, None)
         await asleep
@@ -132,14 +132,14 @@ class Connection:
     # -- ends ------------------------------------------------------------------------------------------
 
     def end(self) -> None:
-        """End our direction once everything is written (a FIN); the client's goes on.
+        """Send a FIN after pending data; the client may go on sending.
 
-        Where it is within TLS both end.
+        With TLS on a transport of Twisted's both directions end.
         """
         self._served.end_output()
 
     def close(self) -> Deferred[None]:
-        """Close in order. Whoever wants to may wait until the connection has gone."""
+        """Close after pending data is sent. The Deferred fires when the connection is closed."""
         self._served.close()
         over: Deferred[None] = Deferred()
         if self._served.gone_already:
@@ -149,11 +149,11 @@ class Connection:
         return over
 
     def abort(self) -> None:
-        """Close now, with a reset; what was written may be lost."""
+        """Close now with a RST; pending data may be lost."""
         self._served.abort(CloseReason.UPSTREAM_RESET)
 
     def gone(self) -> None:
-        """It has gone: whoever waits for that goes on."""
+        """The connection is closed: fire the Deferreds that :meth:`close` returned."""
         over, self._leaving = self._leaving, []
         for waiting in over:
             waiting.callback(None)
@@ -162,7 +162,7 @@ class Connection:
 class ServedCoroutine(Served):
     """A connection that a coroutine serves.
 
-    :ivar gone_already: whether there is a socket no more.
+    :ivar gone_already: whether the socket is closed.
     """
 
     def __init__(
@@ -184,24 +184,24 @@ class ServedCoroutine(Served):
     def begin(self) -> None:
         """Start the coroutine."""
         self.transport.registerProducer(self.output, True)
-        assert self._connection is not None  # noqa: S101 - it has not gone before it has begun
+        assert self._connection is not None  # noqa: S101 - it is only cleared when the connection closes
         self._running = Deferred.fromCoroutine(self._serve(self._connection))
         self._running.addCallbacks(self._returned, self._raised)
 
     def data_received(self, data: bytes) -> None:
-        """For whoever reads."""
+        """Buffer received bytes for the reader."""
         if not self.deaf:
             self.input.arrived(data)
 
     def input_ended(self) -> None:
-        """The client has ended its direction."""
+        """The client has sent a FIN."""
         self.record.half_closed()
         self.input.finished()
         if self._closing:
             self.transport.loseConnection()
 
     def lost(self, why: Failure) -> None:
-        """The connection has gone. When both have ended it in order, the coroutine may go on to its own end."""
+        """The connection is closed. After an orderly close by both sides the coroutine may run to its own end."""
         orderly = self.output.closed and why.check(ConnectionDone) is not None
         if orderly and self._running is not None and not self._closing:
             self._left = why
@@ -210,14 +210,14 @@ class ServedCoroutine(Served):
             super().lost(why)
 
     def closed(self, why: Failure) -> None:
-        """Wake or cancel the coroutine."""
+        """Wake a reader after an orderly close, and cancel the coroutine."""
         self.gone_already = True
         self.output.closed = True
         if why.check(ConnectionDone):
             self.input.finished()
         else:
             self.input.ended = True
-        connection, self._connection = self._connection, None  # nothing points in a circle any more
+        connection, self._connection = self._connection, None  # break the reference cycle
         if connection is not None:
             connection.gone()
         if self._running is not None and not self._closing:
@@ -225,7 +225,7 @@ class ServedCoroutine(Served):
         self.output.finish()
 
     def over(self, why: Failure) -> None:
-        """The last of it: one that was refused is counted as such, whatever became of its socket."""
+        """Fire :attr:`done`. A connection that the handler refused is counted as refused, however its socket closed."""
         if self._refused is None:
             super().over(why)
             return
@@ -241,14 +241,14 @@ class ServedCoroutine(Served):
     # -- from the coroutine ----------------------------------------------------------------------------
 
     def end_output(self) -> None:
-        """No more is written."""
+        """Send a FIN after pending data."""
         if not self.output.closed:
             self.output.finish()
             end_output(self.transport)
             self.record.half_closed()
 
     def close(self) -> None:
-        """Nothing is written or read any more; the client may read what was written, and close."""
+        """Stop reading and writing; the client may read pending data and close."""
         if self._closing:
             return
         self._closing = self.deaf = True
@@ -261,14 +261,14 @@ class ServedCoroutine(Served):
             self.transport.resumeProducing()
 
     def _returned(self, _: object) -> None:
-        """It is done with the connection."""
+        """The coroutine has returned."""
         self._running = None
         self._give_up()
         if not self.gone_already:
             self.close()
 
     def _raised(self, why: Failure) -> None:
-        """It has raised; when it had to, because the connection has gone, that is no failure."""
+        """The coroutine has raised. A CancelledError or ConnectionClosed of a closed connection is no failure."""
         self._running = None
         moved = self.record.bytes_received or self.record.bytes_sent
         if why.check(Refused) and not moved and not self.done.called:
@@ -278,14 +278,14 @@ class ServedCoroutine(Served):
             self._give_up()
 
     def _refuse(self, why: Failure) -> None:
-        """The client's side goes back to whoever lets go of it; one that was reset has to go first."""
+        """The handler has refused the client: return its side to the control path, which answers and closes it."""
         self._refused = why
         if not self.gone_already and self._reason is None:
             self.transport.unregisterProducer()
             self.over(why)
 
     def _give_up(self) -> None:
-        """It waits for nobody any more."""
+        """Finish an orderly close that waited for the coroutine."""
         left, self._left = self._left, None
         if left is not None:
             super().lost(left)

@@ -1,8 +1,8 @@
-"""A connection given to a Twisted protocol, as a listening port would give it.
+"""A connection served by a Twisted protocol, as if a listening port had accepted it.
 
-The protocol gets a transport that counts, and that knows who the client is where a trusted proxy has announced
-one: ``getPeer`` is the client and ``getHost`` where it had connected to, as with Twisted's own PROXY endpoint.
-Everything else is the client's own transport: producers, half-close, socket options.
+The protocol gets a transport that counts bytes and knows the announced client: ``getPeer`` is the client and ``getHost``
+the address it connected to, as with Twisted's own PROXY endpoint. Producers, half-close and socket options are those of
+the client's transport.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class CountedTransport:
     """A client's transport, as a protocol sees it.
 
-    :ivar facts: all that is known of the connection.
+    :ivar facts: everything known of the connection.
     """
 
     def __init__(self, served: ServedProtocol, facts: Routed) -> None:
@@ -40,16 +40,16 @@ class CountedTransport:
         self._producing = False
 
     def __getattr__(self, name: str) -> Any:
-        """The real transport's; by this way zope finds its interfaces, too (twisted.web asks for IPushProducer)."""
+        """Everything else is the real transport's, its zope interfaces too (twisted.web needs IPushProducer)."""
         return getattr(self._real, name)
 
     @property
     def disconnecting(self) -> bool:
-        """Whether it is about to close; LineReceiver asks before each line."""
+        """Whether it is closing; LineReceiver reads this before each line."""
         return self._leaving or bool(self._real.disconnecting)
 
     def write(self, data: bytes) -> None:
-        """To the client. After an end of our direction it goes nowhere, as with any transport."""
+        """Send ``data`` to the client. Ignored after the end of our direction, as by any transport."""
         served = self._served
         if self._finished or (self._leaving and not self._producing) or served.done.called:
             return
@@ -57,44 +57,44 @@ class CountedTransport:
         served.record.moved_out(len(data), served.clock())
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """All of them."""
+        """Send all of them."""
         self.write(b"".join(data))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As the real one's; until it is unregistered the connection does not close."""
+        """Register at the real transport; the connection does not close before the producer is unregistered."""
         self._producing = True
         self._real.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
-        """Nothing more comes from the producer; now it may close."""
+        """The producer has finished: a close that waited for it happens now."""
         self._producing = False
         self._real.unregisterProducer()
         if self._leaving:
             self._real.loseConnection()
 
     def loseConnection(self) -> None:
-        """Close, once everything is written and no producer has more."""
+        """Close after pending data is sent and the producer is unregistered."""
         self._leaving = True
         self._served.deaf = True
         if not self._producing:
             self._real.loseConnection()
 
     def loseWriteConnection(self) -> None:
-        """End our direction; the client's goes on."""
+        """Send a FIN after pending data; the client may go on sending."""
         self._finished = True
         self._real.loseWriteConnection()
         self._served.record.half_closed()
 
     def abortConnection(self) -> None:
-        """Reset it. That is what a backend's reset would have been."""
+        """Reset the connection; counted like a reset by a target."""
         self._served.abort(CloseReason.UPSTREAM_RESET)
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """The client, as announced where somebody trusted has announced it."""
+        """The client: as announced by a trusted proxy, else the peer."""
         return address_of(*self.facts.detected.announced.client)
 
     def getHost(self) -> Any:
-        """Where the client had connected to, likewise."""
+        """The address that the client connected to, likewise."""
         header = self.facts.detected.announced.header
         if header is None or header.destination is None:
             return self._real.getHost()
@@ -102,7 +102,7 @@ class CountedTransport:
 
 
 def address_of(host: str, port: int) -> IPv4Address | IPv6Address:
-    """Twisted's address of an end."""
+    """``host`` and ``port`` as an address of Twisted's."""
     return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
 
 
@@ -122,17 +122,17 @@ class ServedProtocol(Served):
         self._facts = facts
 
     def begin(self) -> None:
-        """As a port does when it has accepted."""
+        """Connect the protocol to its transport."""
         self._protocol.makeConnection(CountedTransport(self, self._facts))
 
     def data_received(self, data: bytes) -> None:
-        """Hand it over."""
+        """Count the bytes and deliver them."""
         if not self.deaf:
             self.record.moved_in(len(data), self.clock())
             self.attempt(self._protocol.dataReceived, data)
 
     def input_ended(self) -> None:
-        """A protocol that knows half-closed connections goes on; any other has been closed."""
+        """The client's FIN: a protocol that supports half-close goes on, the connection of any other is closed."""
         if not self.deaf and IHalfCloseableProtocol.providedBy(self._protocol):
             self.record.half_closed()
             self.attempt(self._protocol.readConnectionLost)
@@ -140,11 +140,11 @@ class ServedProtocol(Served):
             self.transport.loseConnection()
 
     def output_ended(self) -> None:
-        """Its own FIN has gone out."""
+        """Our FIN has been sent."""
         if IHalfCloseableProtocol.providedBy(self._protocol):
             self.attempt(self._protocol.writeConnectionLost)
 
     def closed(self, why: Failure) -> None:
-        """The last that it hears."""
+        """Report the closed connection to the protocol."""
         protocol, self._protocol = self._protocol, None
         protocol.connectionLost(why)

@@ -1,7 +1,7 @@
-"""The two directions of a connection, for code that waits: bytes to read, and room to write.
+"""The two directions of a connection for coroutines: reading and writing with back-pressure.
 
-Neither holds more than a read's worth. Reading pauses while what has come is not taken, so that the client's
-own window fills; writing waits while the transport has more than it can send.
+Neither buffers more than one read. Reading from the socket pauses while received bytes are not consumed, so that the
+client's send window fills; writing waits while the transport's send buffer is full.
 """
 
 from __future__ import annotations
@@ -18,66 +18,66 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-#: Bytes written in one go: what Twisted's transports hold before they ask their producer to pause.
+#: Bytes written at once: what Twisted's transports buffer before they pause their producer.
 _PIECE = 64 * 1024
 
 
 class InputStream:
-    """What the client says.
+    """Bytes from the client.
 
-    :param handed: told how many bytes have been taken.
-    :ivar ended: nothing more will come.
+    :param handed: called with the number of bytes consumed.
+    :ivar ended: whether the client's FIN was received.
     """
 
     def __init__(self, transport: Any, handed: Callable[[int], object], clock: IReactorTime) -> None:
         self._transport = transport
         self._handed = handed
         self._clock = clock
-        self._held = bytearray()
+        self._buffered = bytearray()
         self._paused = False
         self._waiting: Deferred[None] | None = None
         self.ended = False
 
     def arrived(self, data: bytes) -> None:
-        """Something has come. Unless somebody waits for it, nothing more is wanted before it is taken."""
-        self._held += data
+        """Buffer received bytes. Without a waiting reader the socket is not read again before they are consumed."""
+        self._buffered += data
         if self._waiting is not None:
-            self._tell()
+            self._wake()
         elif not self._paused:
             self._paused = True
             self._transport.pauseProducing()
 
     def finished(self) -> None:
-        """That was all."""
+        """Nothing more will be received."""
         self.ended = True
-        self._tell()
+        self._wake()
 
     async def read(self, most: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - Twisted has no scope of asyncio's
         """See :meth:`~smartproxy.serving.connection.Connection.read`."""
         if self._waiting is not None:
-            raise RuntimeError("somebody is reading already")
-        if most and not self._held and not self.ended:
-            await self._more(timeout)
-        return self._take(len(self._held) if most < 0 else most)
+            raise RuntimeError("read() is called while another read() waits")
+        if most and not self._buffered and not self.ended:
+            await self._wait_for_data(timeout)
+        return self._consume(len(self._buffered) if most < 0 else most)
 
-    def _more(self, timeout: float | None) -> Deferred[None]:
+    def _wait_for_data(self, timeout: float | None) -> Deferred[None]:
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting = waiting
         if timeout is not None:
             waiting.addTimeout(max(timeout, 0.0), self._clock, _too_late)
         return waiting
 
-    def _take(self, most: int) -> bytes:
-        taken = bytes(self._held[:most])
-        del self._held[:most]
+    def _consume(self, most: int) -> bytes:
+        taken = bytes(self._buffered[:most])
+        del self._buffered[:most]
         if taken:
             self._handed(len(taken))
-        if self._paused and not self._held:
+        if self._paused and not self._buffered:
             self._paused = False
             self._transport.resumeProducing()
         return taken
 
-    def _tell(self) -> None:
+    def _wake(self) -> None:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
@@ -88,10 +88,10 @@ class InputStream:
 
 @implementer(IPushProducer)
 class OutputStream:
-    """What the client is told. It is the transport's producer, and so hears when there is no room.
+    """Bytes to the client. As the transport's producer it is paused while the send buffer is full.
 
-    :param handed: told how many bytes have been written.
-    :ivar closed: nothing more can be written.
+    :param handed: called with the number of bytes written.
+    :ivar closed: whether nothing more can be written.
     """
 
     def __init__(self, transport: Any, handed: Callable[[int], object]) -> None:
@@ -104,39 +104,39 @@ class OutputStream:
     async def write(self, data: bytes) -> None:
         """See :meth:`~smartproxy.serving.connection.Connection.write`."""
         for start in range(0, len(data), _PIECE):
-            await self._room()
+            await self._wait_for_room()
             piece = bytes(data[start : start + _PIECE])
             self._transport.write(piece)
             self._handed(len(piece))
-        await self._room()
+        await self._wait_for_room()
 
-    async def _room(self) -> None:
+    async def _wait_for_room(self) -> None:
         if self._full and not self.closed:
             waiting: Deferred[None] = Deferred(self._waiting.remove)
             self._waiting.append(waiting)
             await waiting
         if self.closed:
-            raise ConnectionClosed("there is nobody to write to any more")
+            raise ConnectionClosed("the connection is closed for writing")
 
     def finish(self) -> None:
-        """Nothing more is to be written."""
+        """Refuse further writes, and wake those that wait."""
         self.closed = True
         self.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """There is no room."""
+        """The send buffer is full."""
         self._full = True
 
     def resumeProducing(self) -> None:
-        """There is room again."""
+        """The send buffer has room again."""
         self._full = False
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.callback(None)
 
     def stopProducing(self) -> None:
-        """The transport has gone; the connection is told of it by itself."""
+        """The transport is closed; the connection handles it in ``connectionLost``."""
 
 
 def _too_late(_: object, seconds: float) -> None:
-    raise TimeoutError(f"nothing has come for {seconds} s")
+    raise TimeoutError(f"nothing was received for {seconds} s")

@@ -1,4 +1,4 @@
-"""A proxy without sockets: what our own tests of the whole path use, for yours.
+"""Test a proxy without sockets, on an in-memory network. The tests of smartproxy use it, too.
 
 ::
 
@@ -13,14 +13,15 @@
 
     network.stop(proxy)
 
-Nothing here waits: time passes when :meth:`MemoryNetwork.run` says so, and everything happens in the same order each
-time. The connections behave like TCP (:mod:`smartproxy.testing.connection`): they push back, half-close, reset, cut
-and delay.
+No test waits: time advances only in :meth:`MemoryNetwork.run` and :meth:`MemoryNetwork.result`, and events have the same
+order in every run. The connections behave like TCP (:mod:`smartproxy.testing.connection`): they have backpressure,
+half-close and reset, and can split and delay what is written.
 """
 
 from __future__ import annotations
 
-from smartproxy.testing.connection import FarEnd, MemoryTransport, Nature, connection
+from smartproxy.testing.connection import FarEnd, MemoryTransport, connection
+from smartproxy.testing.nature import Nature
 from smartproxy.testing.network import Backend, MemoryNetwork
 
 __all__ = ["Backend", "FarEnd", "MemoryNetwork", "MemoryTransport", "Nature", "connection"]

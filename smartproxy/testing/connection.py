@@ -1,24 +1,22 @@
-"""An in-memory connection that behaves: it pushes back, half-closes, resets, cuts and delays.
+"""An in-memory connection that behaves like TCP: backpressure, half-close, reset, splitting, delay.
 
 ::
 
     clock = Clock()
     near, far = connection(clock, Nature(window=1000, sizes=range(1, 8)))
-    near.carry(protocol)        # a Twisted protocol at the near end
-    far.write(b"hello")         # the far end is the test's: see FarEnd
+    near.carry(protocol)        # a Twisted protocol on the near end
+    far.write(b"hello")         # the far end belongs to the test: see FarEnd
     clock.advance(1)
 
-What ``StringTransport`` and ``iosim`` leave out is here what it is about. Each direction has a *window*, the bytes that
-have been sent and not read: while nobody reads it fills up, then the writer's buffer does, and then the writer's
-producer is paused. A FIN comes after the data; a RST comes at once and takes all data with it. Everything that
-moves moves in a later turn of the clock, never within somebody's own call.
+It has what ``StringTransport`` and ``iosim`` leave out. Each direction has a *window* of bytes that are sent but not read:
+without a reader it fills up, then the writer's buffer fills up, and then the writer's producer is paused. A FIN arrives
+after the data; a RST arrives at once and discards all data. Every delivery happens in a later call of the clock, never
+within the call that caused it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -32,64 +30,52 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
+from smartproxy.testing.nature import Nature
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IProducer, IReactorTime
 
-#: Bytes written and not taken above which a producer is paused, as in Twisted.
+#: Unsent bytes above which a producer is paused, as in Twisted.
 HIGH_WATER = 64 * 1024
 
 Address = IPv4Address | IPv6Address
 
 
 def address(host: str, port: int) -> Address:
-    """Twisted's address of an end."""
+    """Return the Twisted address of ``(host, port)``."""
     return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
 
 
-@dataclass
-class Nature:
-    """What a connection is like.
+class CarriedProtocol(Protocol):
+    """The part of Twisted's ``IProtocol`` that a transport uses."""
 
-    :ivar window: bytes on the way before somebody has to read. :ivar sizes: of the pieces that writes are cut
-        into, chosen at random; empty: not cut. :ivar delays: seconds that a piece takes, likewise.
-    :ivar late: deliver one more piece after a pause, as TLS does, which has decrypted it already.
-    :ivar half_closes: ``False`` is TLS: the end of one direction is the end of both.
-    """
+    def makeConnection(self, transport: Any) -> object: ...
 
-    window: int = 64 * 1024
-    sizes: Sequence[int] = ()
-    delays: Sequence[float] = (0.0,)
-    late: bool = False
-    half_closes: bool = True
-    random: Random = field(default_factory=lambda: Random(7))  # noqa: S311 - the same each time is what a test wants
+    def dataReceived(self, data: bytes) -> object: ...
 
-    def size(self) -> int:
-        """Of the next piece."""
-        return self.random.choice(self.sizes) if self.sizes else self.window
-
-    def delay(self) -> float:
-        """Of the next piece, in seconds."""
-        return self.random.choice(self.delays)
+    def connectionLost(self, reason: Failure) -> object: ...
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class MemoryTransport:
-    """One end.
+    """The transport of one end.
 
-    :ivar out: written, not sent. :ivar arrived: sent by the other end, not read.
-    :ivar most: the most bytes that ever waited in :attr:`out`.
+    :ivar protocol: what :meth:`carry` has attached.
+    :ivar out: bytes written but not sent.
+    :ivar arrived: bytes sent by the other end but not read.
+    :ivar most: the largest length that :attr:`out` ever had.
     :ivar options: TCP_NODELAY and SO_KEEPALIVE as they were set.
     """
 
     peer: MemoryTransport
+    protocol: CarriedProtocol
 
     def __init__(self, clock: IReactorTime, nature: Nature, address: Address) -> None:
         self.nature = nature
         self.address = address
-        self.protocol: Any = None
-        self.producer: Any = None
+        self.producer: IPushProducer | None = None
         self.out = bytearray()
         self.arrived = bytearray()
         self.most = 0
@@ -109,15 +95,15 @@ class MemoryTransport:
         if not nature.half_closes:
             directlyProvides(self, ISSLTransport)
 
-    def carry(self, protocol: Any) -> None:
-        """Put ``protocol`` on this end."""
+    def carry(self, protocol: CarriedProtocol) -> None:
+        """Attach ``protocol`` to this end."""
         self.protocol = protocol
         protocol.makeConnection(self)
 
     # -- writing -------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send it, as the window allows."""
+        """Send ``data`` as far as the window allows, and buffer the rest."""
         if not isinstance(data, bytes):
             raise TypeError(f"a transport takes bytes, not {type(data).__name__}")
         if not self.connected or self.aborting or self._finishing or not data:
@@ -132,25 +118,25 @@ class MemoryTransport:
         self._soon(self._send)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """All of them."""
+        """Send all of ``data``."""
         self.write(b"".join(data))
 
     def loseWriteConnection(self) -> None:
-        """A FIN, after the data."""
+        """Send a FIN after the data."""
         if not self.nature.half_closes:
             raise RuntimeError("on TLS this would cut the encryption off (twisted#5341)")
         self._finishing = True
         self._soon(self._send)
 
     def loseConnection(self) -> None:
-        """Close, after the data."""
+        """Close the connection after the data has been sent."""
         if self.connected and not self.disconnecting:
             self.disconnecting = True
             self.reading = False
             self._soon(self._send)
 
     def abortConnection(self) -> None:
-        """A RST, now."""
+        """Send a RST now, and discard all data."""
         if self.connected and not self.aborting:
             self.aborting = True
             self.reading = False
@@ -165,6 +151,7 @@ class MemoryTransport:
         self._clock.callLater(delay, call)
 
     def _send(self) -> None:
+        # One piece is under way at a time, so that pieces with different delays cannot overtake each other.
         if self._sending or not self.connected or self.aborting:
             return
         room = self.nature.window - len(self.peer.arrived)
@@ -188,6 +175,7 @@ class MemoryTransport:
             if self._paused_producer:
                 self._paused_producer = False
                 self.producer.resumeProducing()
+            # As in Twisted, a registered producer delays the FIN until it unregisters.
             return
         if self._finishing and not self._fin_sent:
             self._send_fin()
@@ -205,14 +193,14 @@ class MemoryTransport:
     # -- reading -------------------------------------------------------------------------------------
 
     def deliver(self, *, late: bool = False) -> None:
-        """Give the protocol what has arrived, if it wants it."""
+        """Pass the arrived bytes and then the FIN to the protocol, unless it has paused reading."""
         if not self.connected or not (self.reading or late):
             return
         if self.arrived:
             data = bytes(self.arrived)
             self.arrived.clear()
             self._tell(data)
-            self.peer._soon(self.peer._send)  # noqa: SLF001 - the other end of the same thing
+            self.peer._soon(self.peer._send)  # noqa: SLF001 - the other end of the same connection
         if self._fin_arrived and not self._fin_told and self.reading and self.connected:
             self._fin_told = True
             if self.nature.half_closes and IHalfCloseableProtocol.providedBy(self.protocol):
@@ -221,7 +209,7 @@ class MemoryTransport:
                 self.lost(ConnectionDone())
 
     def _tell(self, data: bytes) -> None:
-        """A protocol that raises loses its connection, as with Twisted's own transports."""
+        """Call ``dataReceived``. If it raises, the connection is lost, as with the transports of Twisted."""
         try:
             self.protocol.dataReceived(data)
         except Exception as raised:
@@ -229,12 +217,12 @@ class MemoryTransport:
             self.lost(raised)
 
     def fin_arrives(self) -> None:
-        """The other end has ended its direction."""
+        """The other end has sent a FIN."""
         self._fin_arrived = True
         self._soon(self.deliver)
 
     def lost(self, why: Exception) -> None:
-        """The end, once."""
+        """Report the loss of the connection to the protocol, once."""
         if not self.connected:
             return
         self.connected = False
@@ -245,37 +233,38 @@ class MemoryTransport:
         self.protocol.connectionLost(Failure(why))
 
     def pauseProducing(self) -> None:
-        """Do not read."""
+        """Stop reading."""
         self.reading = False
         if self.nature.late:
             self._soon(lambda: self.deliver(late=True))
 
     def resumeProducing(self) -> None:
-        """Read."""
+        """Continue reading."""
         if self.connected and not self.disconnecting:
             self.reading = True
             self._soon(self.deliver)
 
     def stopProducing(self) -> None:
-        """A consumer has gone."""
+        """The consumer of this transport has been closed: close the connection."""
         self.loseConnection()
 
     # -- producers -----------------------------------------------------------------------------------
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """One that is paused while too much waits; or, not streaming, one that is asked when nothing does."""
+    def registerProducer(self, producer: IProducer, streaming: bool) -> None:
+        """Register a push producer (``streaming``), paused while too much is unsent, or a pull producer."""
         if self.producer is not None:
-            raise RuntimeError("one is registered already")
+            raise RuntimeError("a producer is registered already")
         if not self.connected:
             producer.stopProducing()
             return
-        self.producer = producer
+        # A pull producer has no pauseProducing, which is not called for it.
+        self.producer = cast("IPushProducer", producer)
         self._pulls = self._paused_producer = not streaming
         if not streaming:
             self._soon(self._send)
 
     def unregisterProducer(self) -> None:
-        """There is none any more."""
+        """Remove the producer, and continue closing if that was pending."""
         self.producer = None
         self._pulls = self._paused_producer = False
         self._soon(self._send)
@@ -283,36 +272,38 @@ class MemoryTransport:
     # -- the rest of ITCPTransport -------------------------------------------------------------------
 
     def getHost(self) -> Address:
-        """Our end."""
+        """The address of this end."""
         return self.address
 
     def getPeer(self) -> Address:
-        """The other end."""
+        """The address of the other end."""
         return self.peer.address
 
     def getTcpNoDelay(self) -> bool:
-        """As it was set."""
+        """The option as it was set."""
         return self.options.get("nodelay", False)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Noted in :attr:`options`."""
+        """Store the option in :attr:`options`."""
         self.options["nodelay"] = bool(enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """As it was set."""
+        """The option as it was set."""
         return self.options.get("keepalive", False)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Noted in :attr:`options`."""
+        """Store the option in :attr:`options`."""
         self.options["keepalive"] = bool(enabled)
 
 
 @implementer(IHalfCloseableProtocol)
 class FarEnd:
-    """What the test holds of an end: it notes everything, and reads unless told not to.
+    """The test's end of a connection: records everything, and reads unless :attr:`reading` is set to ``False``.
 
-    :ivar received: all that has come. :ivar ended: whether a FIN has. :ivar was_reset: whether a RST has.
-    :ivar gone: whether the connection is no more.
+    :ivar received: all bytes received.
+    :ivar ended: whether a FIN was received.
+    :ivar was_reset: whether a RST was received.
+    :ivar gone: whether the connection is closed.
     """
 
     def __init__(self, transport: MemoryTransport | None = None) -> None:
@@ -324,17 +315,17 @@ class FarEnd:
             transport.carry(self)
 
     def makeConnection(self, transport: MemoryTransport) -> None:
-        """It stands."""
+        """The connection is established."""
         self.transport = transport
 
     @property
     def waiting(self) -> int:
-        """Bytes written that nobody has read yet and no window has room for."""
+        """Bytes written that are not sent yet, because the window is full."""
         return len(self.transport.out)
 
     @property
     def reading(self) -> bool:
-        """Whether it reads; set it to have it stop, or go on."""
+        """Whether this end reads; can be set."""
         return self.transport.reading
 
     @reading.setter
@@ -345,37 +336,37 @@ class FarEnd:
             self.transport.reading = False
 
     def write(self, data: bytes) -> None:
-        """Say something."""
+        """Send ``data``."""
         self.transport.write(data)
 
     def fin(self) -> None:
-        """End this direction."""
+        """Send a FIN."""
         if self.transport.nature.half_closes:
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
 
     def rst(self) -> None:
-        """Reset the connection."""
+        """Send a RST."""
         self.transport.abortConnection()
 
     def close(self) -> None:
-        """Close, as a program does that ends."""
+        """Close the connection, as a program does when it ends."""
         self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Something has come."""
+        """Data was received."""
         self.received += data
 
     def readConnectionLost(self) -> None:
-        """A FIN has come."""
+        """A FIN was received."""
         self.ended = True
 
     def writeConnectionLost(self) -> None:
-        """Our FIN has gone out."""
+        """The FIN of this end was sent."""
 
     def connectionLost(self, reason: Failure) -> None:
-        """It is no more."""
+        """The connection is closed."""
         self.gone = True
         self.ended = self.ended or reason.check(ConnectionDone) is not None
         self.was_reset = reason.check(ConnectionLost) is not None
@@ -384,7 +375,7 @@ class FarEnd:
 def pair(
     clock: IReactorTime, nature: Nature, near: Address, far: Address
 ) -> tuple[MemoryTransport, MemoryTransport]:
-    """Both ends of a connection, nobody's yet."""
+    """Create both ends of a connection, without protocols."""
     here, there = MemoryTransport(clock, nature, near), MemoryTransport(clock, nature, far)
     here.peer, there.peer = there, here
     return here, there
@@ -393,6 +384,6 @@ def pair(
 def connection(
     clock: IReactorTime, nature: Nature | None = None, *, near: tuple[str, int] = ("127.0.0.1", 443)
 ) -> tuple[MemoryTransport, FarEnd]:
-    """A connection: the near end, for a protocol, and the far one, for the test."""
+    """Create a connection: the near end for the protocol under test, and the far end for the test."""
     here, there = pair(clock, nature or Nature(), address(*near), address("192.0.2.1", 50000))
     return here, FarEnd(there)

@@ -1,62 +1,69 @@
-"""A reactor without sockets: listening, connecting, names and time, all in memory.
+"""An in-memory reactor: listening, connecting, name resolution and time, without sockets.
 
-It has what a :class:`~smartproxy.SmartProxy` asks of a reactor (``IReactorTCP``, ``IReactorTime``,
-``IReactorPluggableNameResolver``), so the proxy in the test is the real one, with the relay that works on any transport.
+It implements what a :class:`~smartproxy.SmartProxy` needs of a reactor (``IReactorTCP``, ``IReactorTime``,
+``IReactorPluggableNameResolver``). So the proxy under test is the real one, with the relay for any transport.
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IConnector,
     IHostnameResolver,
+    IHostResolution,
     IListeningPort,
     IReactorPluggableNameResolver,
     IReactorTCP,
 )
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import ServerFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.proxy.service import SmartProxy
-from smartproxy.testing.connection import FarEnd, Nature, address, pair
+from smartproxy.testing.connection import FarEnd, address, pair
+from smartproxy.testing.nature import Nature
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
-    from smartproxy.settings import Settings
-    from smartproxy.testing.connection import Address
+    from twisted.internet.interfaces import IAddress, IResolutionReceiver
+    from twisted.internet.protocol import ClientFactory, Protocol
 
-#: Seconds in one step of time: no timer of the proxy is shorter.
+    from smartproxy.settings import Settings
+    from smartproxy.testing.connection import Address, CarriedProtocol, MemoryTransport
+
+T = TypeVar("T")
+
+#: Seconds per step of time; no timer of the proxy is shorter.
 _STEP = 0.05
-#: Seconds that are only a rounding error.
+#: A shorter time in seconds is a rounding error.
 _NOTHING = 1e-9
-#: Turns after which something keeps itself busy for ever.
+#: Iterations after which :meth:`MemoryNetwork.settle` assumes an endless loop.
 _TURNS = 100_000
-#: What listening on every address is called.
+#: Interfaces that mean every local address.
 _EVERY = ("", "0.0.0.0", "::")
 _FIRST_FREE_PORT = 49152
 
 
 @implementer(IListeningPort)
 class _Port:
-    """Somebody listens."""
+    """A listening port."""
 
-    def __init__(self, network: MemoryNetwork, place: tuple[str, int], factory: Any) -> None:
+    def __init__(self, network: MemoryNetwork, place: tuple[str, int], factory: ServerFactory) -> None:
         self.network = network
         self.place = place
         self.factory = factory
 
     def startListening(self) -> None:
-        """From now on.
+        """Start listening.
 
-        :raises CannotListenError: where somebody does already.
+        :raises CannotListenError: if the address and port are in use.
         """
         if self.place in self.network.ports:
             raise error.CannotListenError(self.place[0], self.place[1], OSError("Address already in use"))
@@ -64,21 +71,23 @@ class _Port:
         self.factory.doStart()
 
     def stopListening(self) -> Deferred[None]:
-        """No longer; the connections that stand go on."""
+        """Stop listening; established connections stay open."""
         if self.network.ports.pop(self.place, None) is not None:
             self.factory.doStop()
         return succeed(None)
 
     def getHost(self) -> Address:
-        """Where."""
-        return address(self.place[0] or "0.0.0.0", self.place[1])  # what getHost says of every address
+        """The address listened on; 0.0.0.0 for every address, as with Twisted's ports."""
+        return address(self.place[0] or "0.0.0.0", self.place[1])
 
 
 @implementer(IConnector)
 class _Connector:
-    """Somebody connects."""
+    """An attempt to connect."""
 
-    def __init__(self, network: MemoryNetwork, to: tuple[str, int], factory: Any, timeout: float) -> None:
+    def __init__(
+        self, network: MemoryNetwork, to: tuple[str, int], factory: ClientFactory[Any], timeout: float
+    ) -> None:
         self.to = to
         self._network = network
         self._factory = factory
@@ -95,7 +104,7 @@ class _Connector:
             return
         here, there = self._network.pair(("127.0.0.1", self._network.free_port()), self.to)
         accepted = port.factory.buildProtocol(here.address)
-        here.carry(self._factory.buildProtocol(there.address))
+        here.carry(cast("CarriedProtocol", self._factory.buildProtocol(there.address)))
         if accepted is None:
             there.carry(FarEnd())
             there.loseConnection()
@@ -106,53 +115,67 @@ class _Connector:
         self._factory.clientConnectionFailed(self, Failure(why))
 
     def stopConnecting(self) -> None:
-        """Give it up."""
+        """Cancel the attempt."""
         self._call.cancel()
         self._fail(error.UserError())
 
     def disconnect(self) -> None:
-        """Likewise."""
+        """Cancel the attempt."""
         self.stopConnecting()
 
     def connect(self) -> NoReturn:
-        """Nobody connects twice here."""
-        raise NotImplementedError("a connection that was given up is not tried again")
+        """Not supported: the proxy does not reuse a connector."""
+        raise NotImplementedError("a connector cannot be used twice")
 
     def getDestination(self) -> Address:
-        """Where to."""
+        """The address that is connected to."""
         return address(*self.to)
 
 
-class Backend(Factory):
-    """Something to proxy to, played by the test.
+@implementer(IHostResolution)
+class _Resolution:
+    """A name resolution that is complete as soon as it begins."""
 
-    :ivar connections: what has been connected, as the test's ends, in order.
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cancel(self) -> NoReturn:
+        """Not supported: there is nothing to cancel."""
+        raise NotImplementedError("the resolution is complete")
+
+
+class Backend(ServerFactory):
+    """A target that the test controls.
+
+    :ivar connections: the accepted connections in order, as the test's ends.
     """
 
     noisy = False
 
     def __init__(self) -> None:
         self.connections: list[FarEnd] = []
-        self.port: Any = None
+        self.port: IListeningPort | None = None
 
-    def buildProtocol(self, addr: Any) -> Any:
-        """One more connection."""
-        made = FarEnd()
-        self.connections.append(made)
-        return made
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Accept a connection."""
+        end = FarEnd()
+        self.connections.append(end)
+        # An end has the methods that a transport calls, but not the rest of Twisted's class.
+        return cast("Protocol", end)
 
     def close(self) -> None:
-        """Listen no more: who connects now is refused."""
-        self.port.stopListening()
+        """Stop listening: further connections are refused."""
+        if self.port is not None:
+            self.port.stopListening()
 
 
 @implementer(IReactorTCP, IReactorPluggableNameResolver, IHostnameResolver)
 class MemoryNetwork(Clock):
-    """All machines, and their time.
+    """A network of all hosts of a test, and its clock.
 
-    :param nature: of all connections that are made from now on; it can be set again at any time.
-    :ivar names: what names resolve to: ``network.names["db.internal"] = ["10.0.0.7"]``.
-    :ivar silent: ``(host, port)`` that never answer, as behind a firewall that drops.
+    :param nature: the properties of new connections; can be set at any time.
+    :ivar names: addresses by host name: ``network.names["db.internal"] = ["10.0.0.7"]``.
+    :ivar silent: pairs ``(host, port)`` that never reply, as behind a firewall that drops packets.
     """
 
     def __init__(self, nature: Nature | None = None) -> None:
@@ -162,22 +185,22 @@ class MemoryNetwork(Clock):
         self.silent: set[tuple[str, int]] = set()
         self.ports: dict[tuple[str, int], _Port] = {}
         self._next_port = _FIRST_FREE_PORT
-        self.nameResolver: Any = self
+        self.nameResolver: IHostnameResolver = self
 
     # -- for a test ------------------------------------------------------------------------------------
 
     def start(self, settings: Settings) -> SmartProxy:
-        """A proxy that runs on this network."""
+        """Start a proxy on this network."""
         proxy = SmartProxy(settings, self)
         proxy.startService()
         return proxy
 
     def stop(self, proxy: SmartProxy) -> None:
-        """Stop it, and wait for what it waits for."""
+        """Stop a proxy, and advance the clock until it has stopped."""
         self.result(proxy.stopService())
 
     def backend(self, host: str, port: int) -> Backend:
-        """Something that listens there. A Twisted factory listens with :meth:`listenTCP`."""
+        """Listen on ``(host, port)``. For a Twisted factory, use :meth:`listenTCP`."""
         made = Backend()
         made.port = self.listenTCP(port, made, interface=host)
         return made
@@ -185,9 +208,9 @@ class MemoryNetwork(Clock):
     def connect(
         self, port: int, host: str = "127.0.0.1", *, client: tuple[str, int] = ("192.0.2.1", 50000)
     ) -> FarEnd:
-        """A client from ``client`` that connects to ``(host, port)``.
+        """Connect from ``client`` to ``(host, port)``, and return the client's end.
 
-        :raises twisted.internet.error.ConnectionRefusedError: where nobody listens.
+        :raises twisted.internet.error.ConnectionRefusedError: if nothing listens there.
         """
         listening = self.listening(host, port)
         if listening is None:
@@ -203,90 +226,105 @@ class MemoryNetwork(Clock):
         return end
 
     def settle(self) -> None:
-        """Until nothing moves any more without time going by."""
+        """Run all calls that are due, until none is left for the current time."""
         for _ in range(_TURNS):
             if not self.calls or self.calls[0].getTime() > self.seconds():
                 return
             self.advance(0)
-        raise AssertionError("it never comes to rest")
+        raise AssertionError(f"there are still due calls after {_TURNS} iterations")
 
     def run(self, seconds: float) -> None:
-        """Let so much time go by, in small steps."""
+        """Advance the clock by ``seconds`` in small steps, and settle after each."""
         end = self.seconds() + seconds
         self.settle()
         while (left := end - self.seconds()) > _NOTHING:
             self.advance(min(left, _STEP))
             self.settle()
 
-    def result(self, awaited: Deferred[Any] | Coroutine[Any, Any, Any], within: float = 3600.0) -> Any:
-        """What it comes to, or what it raises, in at most so many seconds of this network's time."""
+    def result(self, awaited: Deferred[T] | Coroutine[Deferred[Any], Any, T], within: float = 3600.0) -> T:
+        """Advance the clock until ``awaited`` has a result, and return or raise it.
+
+        :raises AssertionError: if it has none ``within`` so many seconds of the network's time.
+        """
         waiting = awaited if isinstance(awaited, Deferred) else Deferred.fromCoroutine(awaited)
-        outcome: list[Any] = []
+        outcome: list[T | Failure] = []
         waiting.addBoth(outcome.append)
         end = self.seconds() + within
         self.settle()
         while not outcome:
             if self.seconds() >= end:
-                raise AssertionError(f"nothing came of it in {within} s")
+                raise AssertionError(f"no result within {within} s")
             self.run(_STEP)
-        if isinstance(outcome[0], Failure):
-            outcome[0].raiseException()
-        return outcome[0]
+        (result,) = outcome
+        if isinstance(result, Failure):
+            result.raiseException()
+        return result
 
-    # -- for what connects them ------------------------------------------------------------------------
+    # -- for connectors --------------------------------------------------------------------------------
 
     def reached(self, host: str, port: int) -> _Port | None:
-        """Who is reached from here: every address of this machine is not that of another one."""
+        """The port that the proxy's host reaches at an address.
+
+        A port on every address is reached through loopback only: another address belongs to another host.
+        """
         if ip_address(host).is_loopback:
             return self.listening(host, port)
         return self.ports.get((host, port))
 
     def listening(self, host: str, port: int) -> _Port | None:
-        """Who listens there, on this address or on every one."""
+        """The port that listens on ``host`` or on every address."""
         found = (self.ports.get((interface, port)) for interface in (host, *_EVERY))
         return next((one for one in found if one is not None), None)
 
-    def pair(self, near: tuple[str, int], far: tuple[str, int]) -> Any:
-        """Both ends of a new connection."""
+    def pair(self, near: tuple[str, int], far: tuple[str, int]) -> tuple[MemoryTransport, MemoryTransport]:
+        """Create both ends of a connection."""
         return pair(self, self.nature, address(*near), address(*far))
 
     def free_port(self) -> int:
-        """One that nobody had before."""
+        """Return a port number that was not used before."""
         self._next_port += 1
         return self._next_port
 
     # -- the reactor -----------------------------------------------------------------------------------
 
-    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+    def listenTCP(
+        self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
         """See IReactorTCP."""
         made = _Port(self, (interface, port or self.free_port()), factory)
         made.startListening()
         return made
 
     def connectTCP(
-        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
-    ) -> Any:
-        """See IReactorTCP. ``host`` is an address; the proxy resolves names itself."""
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[Any],
+        timeout: float = 30,
+        bindAddress: tuple[str, int] | None = None,
+    ) -> IConnector:
+        """See IReactorTCP. ``host`` must be an address; the proxy resolves names before."""
         connector = _Connector(self, (host, port), factory, timeout)
         factory.startedConnecting(connector)
         return connector
 
-    def installNameResolver(self, resolver: Any) -> Any:
+    def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         """See IReactorPluggableNameResolver."""
         before, self.nameResolver = self.nameResolver, resolver
         return before
 
     def resolveHostName(
         self,
-        resolutionReceiver: Any,
+        resolutionReceiver: IResolutionReceiver,
         hostName: str,
         portNumber: int = 0,
-        addressTypes: Any = None,
+        addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
-    ) -> Any:
-        """See IHostnameResolver."""
-        resolutionReceiver.resolutionBegan(self)
+    ) -> IHostResolution:
+        """See IHostnameResolver. Resolution is immediate."""
+        resolution = _Resolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
         for found in self.names.get(hostName, (hostName,) if is_address(hostName) else ()):
             resolutionReceiver.addressResolved(address(found, portNumber))
         resolutionReceiver.resolutionComplete()
-        return resolutionReceiver
+        return resolution

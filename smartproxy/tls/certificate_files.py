@@ -2,7 +2,7 @@
 
 ::
 
-    plan = CertificateFiles(cert_file="a.pem", key_file="a.key").read()     # BadCertificate says what and where
+    plan = CertificateFiles(cert_file="a.pem", key_file="a.key").read()     # InvalidCertificate says what and where
     plan = from_pem(chain, key)                                              # of text that somebody has already
 
 What is read is found valid here, once: the key fits, the time is right, nothing is weaker than a client would
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from smartproxy.errors import InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import kind_of
 
@@ -33,17 +34,6 @@ _PEM: Final = serialization.Encoding.PEM
 _LEAST_RSA: Final = 2048
 #: Likewise 7.1.3.2: nobody believes a signature over one of these.
 _BROKEN: Final = (hashes.MD5, hashes.SHA1)
-
-
-class BadCertificate(ValueError):
-    """A certificate or a key cannot be used. The text says why, and begins with the file where there is one.
-
-    :ivar part: what is wrong of :class:`CertificateFiles`: the name of its field, or empty.
-    """
-
-    def __init__(self, why: str, part: str = "") -> None:
-        super().__init__(why)
-        self.part = part
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,7 @@ class CertificateFiles:
     def read(self) -> CertificatePlan:
         """What they hold now.
 
-        :raises BadCertificate: where that cannot be used.
+        :raises InvalidCertificate: where that cannot be used.
         """
         secret = passphrase(self.passphrase_file, self.passphrase_env)
         if self.pkcs12_file is not None:
@@ -82,7 +72,7 @@ class CertificateFiles:
 def from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> CertificatePlan:
     """A certificate with its chain, leaf first, and its key, as PEM texts.
 
-    :raises BadCertificate: where they cannot be used.
+    :raises InvalidCertificate: where they cannot be used.
     """
     return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key", None)
 
@@ -90,12 +80,12 @@ def from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> Certifica
 def passphrase(file: str | None, variable: str | None) -> bytes | None:
     """The passphrase of a key, if one was named. One final end of line is none of it.
 
-    :raises BadCertificate: where it is not there.
+    :raises InvalidCertificate: where it is not there.
     """
     if variable is not None:
         said = os.environ.get(variable)
         if said is None:
-            raise BadCertificate("is not set in the environment", "passphrase_env")
+            raise InvalidCertificate("is not set in the environment", "passphrase_env")
         return said.encode()
     if file is None:
         return None
@@ -105,18 +95,18 @@ def passphrase(file: str | None, variable: str | None) -> bytes | None:
 def contents(file: str, part: str = "") -> bytes:
     """All of a file.
 
-    :raises BadCertificate: where it cannot be read.
+    :raises InvalidCertificate: where it cannot be read.
     """
     try:
         return Path(file).read_bytes()
     except OSError as problem:
-        raise BadCertificate(f"{file}: cannot be read: {problem.strerror or problem}", part) from None
+        raise InvalidCertificate(f"{file}: cannot be read: {problem.strerror or problem}", part) from None
 
 
 def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Certificate]:
     """All certificates of a PEM text, at least one.
 
-    :raises BadCertificate: where there is none, or one is malformed.
+    :raises InvalidCertificate: where there is none, or one is malformed.
     """
     try:
         found = x509.load_pem_x509_certificates(pem)
@@ -126,7 +116,9 @@ def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Cer
     except x509.ExtensionNotFound:
         pass
     except ValueError:
-        raise BadCertificate(f"{_at(file)}holds no certificate in PEM, or a malformed one", part) from None
+        raise InvalidCertificate(
+            f"{_at(file)}holds no certificate in PEM, or a malformed one", part
+        ) from None
     return found
 
 
@@ -143,13 +135,13 @@ def expiry(certificate: x509.Certificate, now: dt.datetime | None = None) -> str
 def _pkcs12(file: str, secret: bytes | None) -> tuple[list[x509.Certificate], Any]:
     try:
         held = pkcs12.load_pkcs12(contents(file, "pkcs12_file"), secret)
-    except BadCertificate:
+    except InvalidCertificate:
         raise
     except ValueError:
         how = "its passphrase is another, or it" if secret else "it has a passphrase, or"
-        raise BadCertificate(f"{file}: cannot be opened: {how} is no PKCS#12", "pkcs12_file") from None
+        raise InvalidCertificate(f"{file}: cannot be opened: {how} is no PKCS#12", "pkcs12_file") from None
     if held.cert is None or held.key is None:
-        raise BadCertificate(f"{file}: must hold a certificate and its key", "pkcs12_file")
+        raise InvalidCertificate(f"{file}: must hold a certificate and its key", "pkcs12_file")
     return [held.cert.certificate, *(one.certificate for one in held.additional_certs)], held.key
 
 
@@ -165,7 +157,7 @@ def _key(pem: bytes, secret: bytes | None, file: str, part: str) -> Any:
         why = "cannot be decrypted with this passphrase" if secret else "holds no private key in PEM"
     except Exception as problem:  # a key of a kind that cryptography does not know
         why = f"holds a key that cannot be used: {type(problem).__name__}"
-    raise BadCertificate(f"{_at(file)}{why}", part) from None
+    raise InvalidCertificate(f"{_at(file)}{why}", part) from None
 
 
 def _plan(
@@ -174,12 +166,12 @@ def _plan(
     """The plan of what was read, once it has been found valid. ``part``: where the key came from."""
     leaf, above = chain[0], "cert_file" if part == "key_file" else part
     if _spki(key.public_key()) != _spki(leaf.public_key()):
-        raise BadCertificate(_misfit(chain, key, file), part)
+        raise InvalidCertificate(_misfit(chain, key, file), part)
     for certificate in chain:
         why = expiry(certificate) or _weakness(certificate)
         if why:
             which = "" if certificate is leaf else f"its chain: {certificate.subject.rfc4514_string()} "
-            raise BadCertificate(f"{_at(file)}{which}{why}", above)
+            raise InvalidCertificate(f"{_at(file)}{which}{why}", above)
     return CertificatePlan(
         source=file or "inline",
         chain=b"".join(certificate.public_bytes(_PEM) for certificate in chain),

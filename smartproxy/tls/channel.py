@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
+from smartproxy.errors import TlsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -39,10 +41,6 @@ _cipher_at = ffi.from_buffer(_cipher)
 #: The shared buffers, to receive into and to send from. What is in them is gone with the next call.
 PLAIN_VIEW = memoryview(_plain)
 CIPHER_VIEW = memoryview(_cipher)
-
-
-class TlsFailed(Exception):
-    """The peer has broken TLS, or ended it with an alert. The text is OpenSSL's, for a log."""
 
 
 class Channel:
@@ -72,7 +70,7 @@ class Channel:
     def handshake(self) -> bool:
         """Go as far as can be gone. Whether it is done.
 
-        :raises TlsFailed: where it cannot succeed. There may be an alert in the output.
+        :raises TlsError: where it cannot succeed. There may be an alert in the output.
         """
         result = lib.SSL_do_handshake(self._ssl)
         if result == 1:
@@ -83,8 +81,8 @@ class Channel:
         try:
             inside._raise_ssl_error(self._ssl, result)  # noqa: SLF001 - what a callback has raised, it kept
         except SSL.Error as failed:
-            raise TlsFailed(_told(failed)) from failed
-        raise TlsFailed("the handshake stands still")
+            raise TlsError(_told(failed)) from failed
+        raise TlsError("the handshake stands still")
 
     @property
     def resumed(self) -> bool:
@@ -114,7 +112,7 @@ class Channel:
     def read(self) -> int:
         """Decrypt into :data:`PLAIN_VIEW`; how many bytes. Fewer than :data:`PLAIN`: there are no more yet, or never will be.
 
-        :raises TlsFailed: where what came is no TLS.
+        :raises TlsError: where what came is no TLS.
         """
         got = 0
         while got < PLAIN:
@@ -160,7 +158,7 @@ class Channel:
             result = lib.SSL_write(self._ssl, at + written, count - written)
             if result <= 0:
                 self._check(result)
-                raise TlsFailed("the connection takes no more")
+                raise TlsError("the connection takes no more")
             written += result
 
     def _check(self, result: int) -> None:
@@ -169,7 +167,7 @@ class Channel:
         if code == lib.SSL_ERROR_ZERO_RETURN:
             self.ended = True
         elif code not in (lib.SSL_ERROR_WANT_READ, lib.SSL_ERROR_WANT_WRITE):
-            raise TlsFailed(_queued())
+            raise TlsError(_queued())
 
 
 #: The names of versions and ciphers, by what OpenSSL has for them: a few, and each is the same for ever.

@@ -17,7 +17,7 @@ from cryptography import x509
 from OpenSSL import SSL
 from OpenSSL.crypto import X509, X509StoreFlags
 
-from smartproxy.tls.channel import TlsFailed
+from smartproxy.errors import TlsError
 from smartproxy.tls.identity import identity_of, matches
 from smartproxy.tls.profiles import PROFILES
 
@@ -138,9 +138,9 @@ def _reporting(whose: str, patterns: tuple[str, ...] = ()) -> Callable[..., bool
 
     def verified(_connection: Any, shown: X509, error: int, depth: int, ok: int) -> bool:
         if not ok:
-            raise TlsFailed(f"{whose}: {_WORDS.get(error, f'verification failed with X509_V_ERR {error}')}")
+            raise TlsError(f"{whose}: {_WORDS.get(error, f'verification failed with X509_V_ERR {error}')}")
         if depth == 0 and not matches(identity_of(shown.to_cryptography(), verified=True), patterns):
-            raise TlsFailed(f"{whose}: carries none of the names wanted")
+            raise TlsError(f"{whose}: carries none of the names wanted")
         return True
 
     return verified

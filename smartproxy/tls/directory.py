@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from smartproxy.errors import InvalidCertificate
 from smartproxy.tls.certificate import names_of
-from smartproxy.tls.certificate_files import BadCertificate, CertificateFiles, certificates_in, contents
+from smartproxy.tls.certificate_files import CertificateFiles, certificates_in, contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,23 +48,23 @@ class _Chain:
 def read_directory(directory: str) -> Found:
     """Every pair in ``directory`` and below it, in the order of their names.
 
-    :raises BadCertificate: where the directory itself cannot be read.
+    :raises InvalidCertificate: where the directory itself cannot be read.
     """
     chains: dict[_Place, _Chain] = {}
     keys: dict[bytes, str] = {}
     problems: list[str] = []
     if not Path(directory).is_dir():
-        raise BadCertificate(f"{directory}: is not a directory")
+        raise InvalidCertificate(f"{directory}: is not a directory")
     for file in files_in(directory):
         try:
             _sort(file, contents(file), chains, keys)
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             problems.append(str(problem))
     certificates: list[CertificatePlan] = []
     for (public, _), chain in chains.items():
         try:
             certificates.extend(_paired(chain, keys.get(public)))
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             problems.append(str(problem))
     return Found(tuple(certificates), tuple(problems))
 
@@ -99,7 +100,7 @@ def _paired(chain: _Chain, key_file: str | None) -> Iterator[CertificatePlan]:
     if key_file is not None:
         yield CertificateFiles(chain.file, None if key_file == chain.file else key_file).read()
     elif not _is_authority(chain.certificates[0]):
-        raise BadCertificate(f"{chain.file}: there is no key for it")
+        raise InvalidCertificate(f"{chain.file}: there is no key for it")
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
@@ -116,7 +117,7 @@ def _key(file: str, text: bytes) -> Any:
         why = "is encrypted; name it and its passphrase in the certificate of a route"
     except Exception:  # malformed, or of a kind that cryptography does not know
         why = "holds a private key that cannot be used"
-    raise BadCertificate(f"{file}: {why}")
+    raise InvalidCertificate(f"{file}: {why}")
 
 
 def _public(key: Any) -> bytes:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import HandshakeFailed
-from smartproxy.flow.side import DeadlineExpired, PeerClosed
-from smartproxy.tls.channel import TlsFailed
+from smartproxy.errors import DeadlineExpired, HandshakeFailed, PeerClosed, TlsError
 
 if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
@@ -35,7 +33,7 @@ async def handshake(side: Side, channel: Channel, deadlines: Deadlines, seconds:
             if done:
                 return
             await side.wait_for(1)
-    except TlsFailed as failed:
+    except TlsError as failed:
         side.transport.write(channel.take_output())
         raise HandshakeFailed(str(failed)) from failed
     except DeadlineExpired:

@@ -18,8 +18,9 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.net.half_close import BrokenOff, end_output
-from smartproxy.tls.channel import PLAIN_VIEW, Channel, TlsFailed
+from smartproxy.errors import ConnectionTruncated, TlsError
+from smartproxy.net.half_close import end_output
+from smartproxy.tls.channel import PLAIN_VIEW, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +82,7 @@ class TlsTransport:
     def input_ended(self) -> None:
         """A FIN has come. Without a close_notify before it, what was to come is missing."""
         if not self._told_end:
-            self._cut(Failure(BrokenOff("the peer ended TLS without saying so")))
+            self._cut(Failure(ConnectionTruncated("the peer ended TLS without saying so")))
 
     def output_ended(self) -> None:
         """Our FIN has gone out, behind our close_notify: the upper side has heard of its end already."""
@@ -96,7 +97,7 @@ class TlsTransport:
         try:
             while self._upper is not None and (got := self.channel.read()):
                 self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
-        except TlsFailed as broken:
+        except TlsError as broken:
             self._flush()
             self._cut(Failure(ConnectionLost(str(broken))))
             return
@@ -129,7 +130,7 @@ class TlsTransport:
             return
         try:
             self.channel.write(data, len(data))
-        except TlsFailed as broken:
+        except TlsError as broken:
             self._cut(Failure(ConnectionLost(str(broken))))
         else:
             self._flush()

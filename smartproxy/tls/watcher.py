@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from smartproxy.tls.certificate_files import BadCertificate
+from smartproxy.errors import InvalidCertificate
 from smartproxy.tls.directory import files_in, read_directory
 from smartproxy.tls.inotify import Notices
 
@@ -133,7 +133,7 @@ class CertificateWatch:
         assert current.reread is not None  # noqa: S101 - only such ones are looked after
         try:
             found = current.reread()
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             self._bad([str(problem)])
             return None
         self._count("ok")
@@ -143,7 +143,7 @@ class CertificateWatch:
     def _restock(self, contexts: ServerContexts, directory: str) -> None:
         try:
             found = read_directory(directory)
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             self._bad([str(problem)])
             return
         kept = self._still_needed(found.certificates) if found.problems else ()

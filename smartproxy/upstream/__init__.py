@@ -1,1 +1,1 @@
-"""Where connections go: which target, which address, and the connection to it."""
+"""Connections to targets: which target, which address, the connection to it, its TLS and its PROXY header."""

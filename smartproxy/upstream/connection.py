@@ -1,4 +1,4 @@
-"""The upstream side: Twisted's pair of factory and protocol for one connection to a target."""
+"""Twisted's pair of factory and protocol for one connection to a target."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Upstream(Side):
-    """A connection to a target. What comes before it is linked is held.
+    """A connection to a target. Bytes received before a receiver is attached are buffered.
 
-    :ivar address: what it is connected to.
+    :ivar address: the target's address.
     """
 
     def __init__(self, factory: UpstreamFactory) -> None:
@@ -29,17 +29,17 @@ class Upstream(Side):
         self.address = factory.to
 
     def connectionMade(self) -> None:
-        """It stands."""
+        """The connection is established: pause it until the relay starts."""
         self.transport.pauseProducing()
         self.transport.setTcpNoDelay(True)
         apply_keepalive(self.transport, self._factory.keep_alive)
-        self._factory.stands(self)
+        self._factory.connected(self)
 
 
 class UpstreamFactory(ClientFactory):
-    """One attempt.
+    """One attempt to connect.
 
-    :param keep_alive: whether the kernel shall probe a silent target, and how, as options of its socket.
+    :param keep_alive: TCP keep-alive, as options of its socket.
     """
 
     noisy = False
@@ -51,43 +51,43 @@ class UpstreamFactory(ClientFactory):
         self._connecting: IConnecting | None = None
 
     def dial(self, dialer: IDialer, timeout: float) -> Deferred[Upstream]:
-        """Begin.
+        """Begin to connect.
 
-        :return: fires with the connection, paused; or fails with a :class:`~smartproxy.errors.DialFailed`.
-            Cancelling it gives the attempt up.
+        :return: fires with the connection, paused; fails with a :class:`~smartproxy.errors.DialFailed`. Cancelling
+            it cancels the attempt.
         """
-        linked = self._waiting = Deferred(self._cancelled)
+        connected = self._waiting = Deferred(self._cancelled)
         connecting = dialer.dial(self.to, self, timeout)
-        if self._waiting is not None:  # it has not come to an end already
+        if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
-        return linked
+        return connected
 
     def buildProtocol(self, addr: Any) -> Upstream:
-        """The connection stands."""
+        """The connection is being established: make its protocol."""
         return Upstream(self)
 
-    def stands(self, upstream: Upstream) -> None:
-        """``upstream`` has been connected."""
-        waiting = self._over()
+    def connected(self, upstream: Upstream) -> None:
+        """``upstream`` is connected."""
+        waiting = self._finish()
         if waiting is None:
             upstream.transport.abortConnection()
         else:
             waiting.callback(upstream)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        """The connection does not stand."""
-        waiting = self._over()
+        """The attempt has failed."""
+        waiting = self._finish()
         if waiting is not None:
             waiting.errback(failure_of(reason, self.to))
 
     def _cancelled(self, _: Deferred[Upstream]) -> None:
         connecting = self._connecting
-        self._over()
+        self._finish()
         if connecting is not None:
             connecting.stopConnecting()
 
-    def _over(self) -> Deferred[Upstream] | None:
-        """Who waits for it, if somebody still does; nobody from now on."""
+    def _finish(self) -> Deferred[Upstream] | None:
+        """The Deferred that still waits for the attempt, if any; it is cleared."""
         waiting, self._waiting = self._waiting, None
         self._connecting = None
         return waiting

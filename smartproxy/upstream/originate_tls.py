@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class Encrypted(NamedTuple):
-    """A side within TLS towards a target. ``over`` is to be called when its connection is at its end."""
+    """A side within TLS towards a target. ``on_closed`` is to be called when its connection has ended."""
 
     side: Side
-    over: Callable[[], None]
+    on_closed: Callable[[], None]
 
 
 class Origins(Protocol):

@@ -1,15 +1,16 @@
-"""Telling the target who its client is: the PROXY header that goes before the client's bytes.
+"""The PROXY header for a target, which announces the client and precedes its bytes.
 
-A TLV that is named in the configuration is sent where its value is known: from the header that a trusted
-proxy has sent us, so that a chain of proxies tells one story, else from what we have seen ourselves.
+A TLV that is named in the configuration is sent where its value is known: from the header that a trusted proxy has sent,
+so that a chain of proxies announces the same values, else from this connection.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import Endpoint, unmapped
+from smartproxy.model.address import Endpoint
 from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire.host import unmapped
 from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
@@ -26,23 +27,23 @@ _NAMED = {
     "uniqueId": proxy_tlv.PP2_TYPE_UNIQUE_ID,
     "ssl": proxy_tlv.PP2_TYPE_SSL,
 }
-#: What the value says of a certificate that nobody was asked to verify (X509_V_ERR_UNSPECIFIED).
+#: The verify result of a certificate that was not verified (X509_V_ERR_UNSPECIFIED).
 _NOT_VERIFIED = 1
-#: What belongs to one header only, and is never passed on.
+#: TLVs that belong to one header only and are never passed on.
 _OWN = frozenset({proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
 
 
 class SendProxyHeader:
     """Builds headers.
 
-    :param unique: makes an identifier that no other connection has, where one is asked for.
+    :param unique: makes an identifier that no other connection has, for ``uniqueId``.
     """
 
     def __init__(self, unique: Callable[[], bytes]) -> None:
         self._unique = unique
 
     def __call__(self, routed: Routed, target: TargetPlan, side: Side) -> bytes:
-        """The bytes for ``target``; none where it wants no header."""
+        """The header for ``target``; empty where it gets none."""
         sending = target.send_header
         if sending is None:
             return b""
@@ -54,7 +55,7 @@ class SendProxyHeader:
         return proxy_v2.build(client, local, tlvs=tlvs, crc32c="crc32c" in sending.tlvs)
 
     def _destination(self, detected: Detected, side: Side) -> Endpoint:
-        """Where the client had connected to: as announced, else our own end of its connection."""
+        """The address that the client connected to: as announced, else the local end of its connection."""
         header = detected.announced.header
         if header is not None and header.destination is not None:
             return Endpoint(*header.destination)
@@ -75,7 +76,7 @@ class SendProxyHeader:
             yield from (tlv for tlv in received if tlv.type not in named and tlv.type not in _OWN)
 
     def _own(self, name: str, detected: Detected) -> bytes | None:
-        """What we know ourselves. Within TLS that passes through, what was negotiated is not ours to know."""
+        """The value for this connection. In passthrough the negotiated ALPN and TLS parameters are unknown here."""
         secured = detected.secured
         if name == "ssl" and secured is not None:
             return _ssl(secured)
@@ -89,7 +90,7 @@ class SendProxyHeader:
 
 
 def _ssl(secured: TlsFacts) -> bytes:
-    """What our own handshake with the client came to (2.2.7.6)."""
+    """The result of the client's TLS handshake with this proxy (PROXY protocol, 2.2.7.6)."""
     client = proxy_tlv.SslClient.SSL
     shown = secured.client is not None
     if shown:

@@ -1,7 +1,7 @@
-"""Several addresses of one host, raced: happy eyeballs (RFC 8305, section 5).
+"""Several addresses of one host, raced: Happy Eyeballs (RFC 8305, section 5).
 
-The next address is tried when the one before has failed, or has not answered for 250 ms; the first that
-stands wins, and the others are given up. So a dead address costs a quarter of a second, not a timeout.
+The next address is tried when the previous one has failed, or has not answered for 250 ms. The first connection wins,
+and the other attempts are cancelled. So a dead address costs a quarter of a second, not a timeout.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ class Race:
     """Attempts at ``addresses``, which must not be empty.
 
     :param attempt: begins to connect to one address.
-    :ivar won: fires with the first connection; fails as the last attempt did. Cancelling gives up all.
+    :ivar won: fires with the first connection; fails as the last attempt did. Cancelling it cancels all attempts.
     """
 
     def __init__(
         self, addresses: Sequence[str], attempt: Callable[[str], Deferred[Upstream]], clock: IReactorTime
     ) -> None:
-        self._left = list(addresses)
+        self._remaining = list(addresses)
         self._attempt = attempt
         self._clock = clock
         self._running: list[Deferred[Upstream]] = []
         self._timer: IDelayedCall | None = None
-        self.won: Deferred[Upstream] = Deferred(lambda _: self._give_up())
+        self.won: Deferred[Upstream] = Deferred(lambda _: self._cancel_all())
 
     def start(self) -> Deferred[Upstream]:
-        """Off; :attr:`won`."""
+        """Start the first attempt. Returns :attr:`won`."""
         self._next()
         return self.won
 
     def _next(self) -> None:
         self._stop_timer()
-        running = self._attempt(self._left.pop(0))
+        running = self._attempt(self._remaining.pop(0))
         self._running.append(running)
-        if self._left:
+        if self._remaining:
             self._timer = self._clock.callLater(HEAD_START, self._next)
-        running.addCallbacks(self._stood, self._fell, callbackArgs=(running,), errbackArgs=(running,))
+        running.addCallbacks(self._connected, self._failed, callbackArgs=(running,), errbackArgs=(running,))
 
-    def _stood(self, upstream: Upstream, winner: Deferred[Upstream]) -> None:
+    def _connected(self, upstream: Upstream, winner: Deferred[Upstream]) -> None:
         self._running.remove(winner)
-        self._give_up()
+        self._cancel_all()
         self.won.callback(upstream)
 
-    def _fell(self, why: Failure, loser: Deferred[Upstream]) -> None:
+    def _failed(self, why: Failure, loser: Deferred[Upstream]) -> None:
         if loser not in self._running:
-            return  # given up: somebody else has won
+            return  # cancelled: another attempt has won
         self._running.remove(loser)
-        if self._left:
+        if self._remaining:
             self._next()
         elif not self._running:
             self.won.errback(why)
 
-    def _give_up(self) -> None:
+    def _cancel_all(self) -> None:
         self._stop_timer()
-        self._left.clear()
+        self._remaining.clear()
         running, self._running = self._running, []
         for attempt in running:
             attempt.cancel()

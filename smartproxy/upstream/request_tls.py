@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import DialFailed
-from smartproxy.flow.side import DeadlineExpired, PeerClosed
+from smartproxy.errors import DeadlineExpired, DialFailed, PeerClosed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import postgres
 from smartproxy.wire.postgres import EncryptionAnswer, EncryptionRequest

@@ -1,8 +1,8 @@
-"""Names to addresses: both families, without blocking, and the last good answer when there is no new one.
+"""Name resolution: both address families, without blocking, and the last good answer when a new one fails.
 
-A name is asked for again when its answer is older than :data:`FRESH`, so that a change in the DNS is seen
-without a restart; connections that want it meanwhile share one question. When the answer is a failure, the
-last good one is used on, however old: a backend that was there is a better guess than a refusal.
+A name is resolved again when its answer is older than :data:`FRESH`, so a change in the DNS is seen without a restart;
+connections that need the name meanwhile share one query. When the query fails, the last good answer is kept, however
+old: an address that worked is a better guess than a refusal.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
-from smartproxy.model.address import unmapped
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.interfaces import IResolver
+from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Seconds that an answer is used without asking again. getaddrinfo does not tell a record's own TTL.
+#: Seconds for which an answer is used without a new query. getaddrinfo does not report a record's TTL.
 FRESH = 10.0
-#: Seconds that an answer may take. The system's own limit may be as long as 5 s a server and try.
+#: Seconds that a query may take. The system's own limit may be 5 s for each server and try.
 PATIENCE = 10.0
-#: Names kept. Hosts of the configuration are few; those that a callable makes up are not.
+#: Names cached. Hosts of the configuration are few; those that callables return need not be.
 _MOST = 1000
 
 log = Logger()
 
 
 def interleaved(addresses: Sequence[str]) -> list[str]:
-    """One of each family in turn, beginning with the resolver's first choice (RFC 8305, section 4)."""
+    """Addresses of both families in turn, beginning with the resolver's first choice (RFC 8305, section 4)."""
     first = [host for host in addresses if (":" in host) == (":" in addresses[0])]
     second = [host for host in addresses if host not in first]
     mixed = [host for pair in zip(first, second, strict=False) for host in pair]
@@ -49,7 +49,7 @@ def interleaved(addresses: Sequence[str]) -> list[str]:
 
 @implementer(IResolutionReceiver)
 class _Lookup:
-    """One name, asked of the reactor's resolver."""
+    """One query to the reactor's resolver."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,23 +57,23 @@ class _Lookup:
         self._found: list[str] = []
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
-        """Asked."""
+        """The query has started."""
 
     def addressResolved(self, address: Any) -> None:
-        """One address; there may be more."""
+        """Collect one address; more may follow."""
         if isinstance(address, IPv4Address | IPv6Address):
             host = unmapped(address.host)
             if host not in self._found:
                 self._found.append(host)
 
     def resolutionComplete(self) -> None:
-        """That was all."""
+        """Fire with every address collected."""
         if not self.answer.called:
             self.answer.callback(self._found)
 
 
 class _Known:
-    """What is known of a name."""
+    """The last answer for a name, and who waits for the next one."""
 
     __slots__ = ("addresses", "asked_at", "asking", "waiting")
 
@@ -86,7 +86,7 @@ class _Known:
 
 @implementer(IResolver)
 class Resolver:
-    """Asks the reactor's name resolver, and remembers.
+    """Resolves names with the reactor's resolver, and caches the answers.
 
     :param clock: monotonic.
     """
@@ -99,7 +99,7 @@ class Resolver:
     def resolve(self, name: str) -> Deferred[Sequence[str]]:
         """See :class:`~smartproxy.upstream.interfaces.IResolver`.
 
-        Nobody waits for a name that is known: a stale answer is given out while a new one is fetched.
+        A known name never waits: a stale answer is returned while a new one is fetched.
         """
         known = self._known.get(name)
         if known is None:
@@ -122,10 +122,12 @@ class Resolver:
         question.answer.addTimeout(PATIENCE, self._clock)
         question.answer.addErrback(lambda _: [])
         question.answer.addCallback(self._answered, name, known)
-        question.answer.addErrback(lambda why: log.failure("resolving failed", failure=why))
+        question.answer.addErrback(
+            lambda why: log.failure("name resolution failed in its own code", failure=why)
+        )
         try:
             self._reactor.nameResolver.resolveHostName(question, name)
-        except ValueError:  # no name at all (IDNA); a callable may make one up
+        except ValueError:  # not a valid name (IDNA); a callable may return anything
             question.resolutionComplete()
 
     def _answered(self, found: list[str], name: str, known: _Known) -> None:
@@ -135,11 +137,11 @@ class Resolver:
         else:
             known.asked_at = float("-inf") if not known.addresses else known.asked_at
             log.warn(
-                "{name} has no address now; {use}",
+                "{name} has no address now: {use}",
                 name=name,
-                use=f"using the last known, {known.addresses}"
+                use=f"the last known addresses are used, {known.addresses}"
                 if known.addresses
-                else "nothing is known of it",
+                else "none is known",
             )
         waiting, known.waiting = known.waiting, []
         for one in waiting:
@@ -149,7 +151,7 @@ class Resolver:
                 one.errback(_no_address(name))
 
     def _make_room(self) -> None:
-        """Forget the name that was added first: a dict is in the order of adding."""
+        """Evict the name that was added first: a dict keeps insertion order."""
         if len(self._known) >= _MOST:
             oldest = next((name for name, known in self._known.items() if not known.asking), None)
             if oldest is not None:

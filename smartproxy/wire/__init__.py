@@ -1,7 +1,6 @@
-"""Bytes to values and back, and nothing else: no clock, no socket, no log, no Twisted.
+"""Wire formats: parsers and builders without I/O (sans-IO). No clock, no socket, no log, no Twisted.
 
 Each module holds one format, its parser beside its builder, so that the round trip is one test.
-A parser is a function of all the bytes that have come so far. It answers with a
-:data:`~smartproxy.wire.verdict.Verdict`, never raises on bad input, and is bounded: past its limit the
-answer is ``Malformed``, never ``NeedMore``.
+A parser is a function of all bytes received so far. It returns a :data:`~smartproxy.wire.verdict.Verdict`, never
+raises on malformed input, and is bounded: above its limit it returns ``Malformed``, never ``NeedMore``.
 """

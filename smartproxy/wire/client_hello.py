@@ -1,13 +1,13 @@
-"""The first message of a TLS client (RFC 8446, 4.1.2; RFC 5246, 7.4.1.2), read without answering it.
+"""ClientHello, the first message of a TLS client (RFC 8446, 4.1.2; RFC 5246, 7.4.1.2), parsed without consuming it.
 
-Routing by name, choosing a certificate and refusing all happen on these values; the bytes themselves go on
-untouched. The parser must never see another name than the TLS behind it will. So it takes only what every
-implementation reads the same way: lengths that add up exactly, each extension once, one name, and that name
-a host name. With anything else in its place (a NUL, 256 bytes, a letter outside of ASCII that somebody may
-fold into one inside) the hello is malformed and goes nowhere, not even to a route that asks for no name.
+Its values decide on the route, the certificate and refusals; the bytes themselves are forwarded unchanged. The
+parser must never see another name than the TLS implementation behind the proxy does. So it accepts only what every
+implementation reads the same way: lengths that add up exactly, each extension once, and one name, which must be
+a host name. With anything else in its place (a NUL, 256 bytes, a letter outside of ASCII that case folding may map
+into it) the hello is malformed and refused, even where no route asks for a name.
 
-An IP address in place of a name is the one exception. RFC 6066, 3 forbids it, some clients send it, and no
-one can take it for a name: such a hello has no ``server_name``, and ``bad_name`` says why.
+The one exception is an IP address in place of a name. RFC 6066, 3 forbids it, but some clients send it, and no
+implementation confuses it with a name: such a hello has no ``server_name``, and ``bad_name`` is true.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from smartproxy.wire.verdict import Done, Malformed, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The most bytes that a hello may take, with its record headers. OpenSSL stops at 128 KiB and Go at 64;
-#: one with post-quantum keys has about 1.7 KiB.
+#: Longest hello in bytes, with its record headers. OpenSSL accepts 128 KiB and Go 64; one with post-quantum keys
+#: has about 1.7 KiB.
 LIMIT: Final = 64 * 1024
 
 _CLIENT_HELLO: Final = 1
@@ -51,13 +51,15 @@ _U16_U16 = struct.Struct(">HH")
 
 
 class ClientHello(NamedTuple):
-    """What a client asks for. Numbers are as offered, GREASE values (RFC 8701) among them.
+    """What a client offers. Numbers are as received, GREASE values (RFC 8701) included.
 
-    :ivar server_name: lower case, without a final dot.
-    :ivar alpn: the protocols offered; a byte is a character of the same number.
-    :ivar versions: in the client's order; where it has no list, the one version that it names.
-    :ivar offers_ticket: whether it wants to resume a session, by a ticket or a pre-shared key.
-    :ivar bad_name: the name was an IP address, and was dropped.
+    :ivar server_name: the SNI in lower case, without a final dot.
+    :ivar alpn: the protocols offered, decoded as Latin-1.
+    :ivar versions: in the client's order; without the extension, the one version of the fixed field.
+    :ivar offers_ticket: whether the client tries to resume a session, by a ticket or a pre-shared key.
+    :ivar cipher_suites: in the client's order.
+    :ivar signature_algorithms: in the client's order.
+    :ivar bad_name: whether the SNI was an IP address, and was dropped.
     """
 
     server_name: str | None = None
@@ -70,11 +72,11 @@ class ClientHello(NamedTuple):
 
 
 class _MalformedHelloError(Exception):
-    """Why a hello is malformed; it never leaves this module."""
+    """Why a hello is malformed. Caught by :func:`parse`, and never raised to its callers."""
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
-    """The hello at the beginning of ``data``. ``consumed`` counts the records that it came in, whole."""
+    """Parse the hello at the beginning of ``data``. ``consumed`` is the length of its records."""
     verdict = tls_record.handshake_message(data, _CLIENT_HELLO, LIMIT)
     if not isinstance(verdict, Done):
         return verdict
@@ -82,19 +84,22 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
         return Done(_hello(verdict.value), verdict.consumed)
     except _MalformedHelloError as broken:
         return Malformed(str(broken))
-    except (IndexError, struct.error):  # a length or a number that is not all there
+    except (IndexError, struct.error):  # a length points behind the end
         return Malformed("truncated ClientHello")
 
 
 def _hello(body: bytes) -> ClientHello:
+    """Parse the body of the message: version, random, session id, cipher suites, compression methods, extensions."""
     (version,) = _U16.unpack_from(body)
     if version >> 8 != _MAJOR:
         raise _MalformedHelloError("not a version of TLS")
     if body[_SESSION_ID_AT] > _SESSION_ID_LIMIT:
         raise _MalformedHelloError("session id over 32 bytes")
+    # Each of these begins behind the one before, whose length its first one or two bytes give.
     suites = _SESSION_ID_AT + 1 + body[_SESSION_ID_AT]
     methods = suites + 2 + _U16.unpack_from(body, suites)[0]
     extensions = methods + 1 + body[methods]
+    # Every client must offer the null method (RFC 5246, 7.4.1.2), and in TLS 1.3 no other (RFC 8446, 4.1.2).
     if 0 not in body[methods + 1 : extensions]:
         raise _MalformedHelloError("compression is not optional")
     found = _extensions(body, extensions)
@@ -111,7 +116,7 @@ def _hello(body: bytes) -> ClientHello:
 
 
 def _extensions(body: bytes, at: int) -> dict[int, bytes]:
-    """All extensions by their type, in their order. A hello may end without any (RFC 5246, 7.4.1.2)."""
+    """All extensions by type, in the order received. A hello may end without any (RFC 5246, 7.4.1.2)."""
     end = len(body)
     if at == end:
         return {}
@@ -127,19 +132,21 @@ def _extensions(body: bytes, at: int) -> dict[int, bytes]:
         found[kind] = body[at - size : at]
     if at != end:
         raise _MalformedHelloError("extension longer than the hello")
+    # Its binders authenticate all bytes before them, so it must be last (RFC 8446, 4.2.11).
     if PRE_SHARED_KEY in found and next(reversed(found)) != PRE_SHARED_KEY:
         raise _MalformedHelloError("pre_shared_key is not the last extension")
     return found
 
 
 def _server_name(value: bytes) -> tuple[str | None, bool]:
-    """The one name of the list, and whether what stands there is an address instead."""
+    """The one name of the list, or ``None`` and whether it is an address instead."""
     listed, kind, size = struct.unpack_from(">HBH", value)
     raw = value[5:]
     if listed != len(value) - 2 or kind != _HOST_NAME or size != len(raw):
         raise _MalformedHelloError("server_name is not a list of one host name")
     name = host_name(raw)
-    if name is not None and not name[-1].isdigit():  # the last label of an address is a number
+    # An IPv4 address ends in a digit, most names do not, and so need not be parsed as an address.
+    if name is not None and not name[-1].isdigit():
         return name, False
     if is_address(name or raw.decode("latin-1")):
         return None, True
@@ -149,6 +156,7 @@ def _server_name(value: bytes) -> tuple[str | None, bool]:
 
 
 def _protocols(value: bytes) -> tuple[str, ...]:
+    """The names of an ALPN list (RFC 7301, 3.1), each behind its length in one byte."""
     end = len(value)
     if _U16.unpack_from(value)[0] != end - 2:
         raise _MalformedHelloError("ALPN list of a wrong size")
@@ -166,7 +174,7 @@ def _protocols(value: bytes) -> tuple[str, ...]:
 
 
 def _numbers(value: bytes, width: int) -> tuple[int, ...]:
-    """A list of 16-bit numbers behind its length in bytes, which is ``width`` bytes long itself."""
+    """A list of 16-bit numbers behind its size in bytes, a field of ``width`` bytes."""
     size = len(value) - width
     if size <= 0 or size % 2 or int.from_bytes(value[:width], "big") != size:
         raise _MalformedHelloError("list of a wrong size")
@@ -186,17 +194,17 @@ def build(
     size: int = 0,
     record_size: int = tls_record.RECORD_LIMIT,
 ) -> bytes:
-    """A hello as a client of today would send it, but with zeros for its randomness and keys.
+    """Build a hello like those of current clients, but with zeros for its random and keys.
 
-    It is enough for any server to choose a route or a certificate by, and not to finish a handshake.
+    A server can choose a route or a certificate by it, but not complete a handshake.
 
-    :param server_name: bytes are written as they are, whatever they are; ``None`` leaves the extension out.
-    :param ticket: ``b""`` asks for one, ``None`` does not.
-    :param post_quantum: adds a key share of X25519MLKEM768, which makes a hello of about 1.7 KiB.
-    :param extensions: more of them, type and value, to stand last.
-    :param size: pads the message to at least so many bytes (RFC 7685), record headers not counted.
-    :param record_size: the most payload of one record.
-    :raises OverflowError: where something is longer than the field of its length can say.
+    :param server_name: bytes are written unchanged, even if invalid; ``None`` leaves the extension out.
+    :param ticket: ``b""`` asks for a session ticket, ``None`` does not.
+    :param post_quantum: add a key share of X25519MLKEM768, which makes a hello of about 1.7 KiB.
+    :param extensions: further extensions, type and value, appended in this order.
+    :param size: pad the message to at least so many bytes (RFC 7685), record headers not counted.
+    :param record_size: most payload bytes of one record.
+    :raises OverflowError: where a value is longer than its length field allows.
     """
     parts = _own_extensions(
         server_name,
@@ -215,6 +223,7 @@ def build(
             _sized(b"\x00", 1),  # no compression
         ]
     )
+    # What remains to ``size`` behind the padding's own head, the message's head and the length of the extensions.
     missing = size - sum(map(len, (fixed, parts, given))) - 2 * _EXTENSION_HEAD - 2
     if missing > -_EXTENSION_HEAD:
         parts += _extension(PADDING, bytes(max(missing, 0)))
@@ -232,6 +241,7 @@ def _own_extensions(
     ticket: bytes | None,
     post_quantum: bool,
 ) -> bytes:
+    """The extensions that :func:`build` writes itself."""
     groups = [(0x11EC, bytes(1216)), (0x001D, bytes(32))] if post_quantum else [(0x001D, bytes(32))]
     shares = b"".join(_U16.pack(group) + _sized(key, 2) for group, key in groups)
     given = [

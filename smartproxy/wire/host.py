@@ -1,27 +1,40 @@
-"""Hosts as formats spell them: IP addresses, packed and as text, and names of the DNS.
+"""IP addresses, packed and as text, and host names: the only parser and spelling of each in the package.
 
-One address has one spelling behind this module: that of ``inet_ntop``, with an IPv4-mapped IPv6 address
-(RFC 4291, 2.5.5.2) as plain IPv4. ``inet_pton`` is strict where it matters (four octets, no leading
-zeros, no zone) and costs 2 microseconds less than ``ipaddress``.
+Every address is spelled as ``inet_ntop`` spells it, and an IPv4-mapped IPv6 address (RFC 4291, 2.5.5.2) as
+plain IPv4, so that a limit, a list or a log line never sees two spellings of one client.
+
+``inet_pton`` reads the text: it is strict where it matters (four octets, no leading zeros, no zone) and takes
+a fifth of the time of ``ipaddress``, which counts because addresses are parsed for every connection.
 """
 
 from __future__ import annotations
 
 import re
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from typing import Final
 
 #: Bytes of a packed IPv4 address; an IPv6 one has 16.
-IPV4_SIZE = 4
+IPV4_SIZE: Final = 4
 
-_MAPPED = b"\x00" * 10 + b"\xff\xff"
+#: Longest label in characters (RFC 1035, 2.3.4).
+LABEL_LIMIT: Final = 63
 
-# Letters, digits, hyphens (RFC 1123, 2.1), and the underscore that real names have. A label is at most 63
-# bytes and a name at most 255 (RFC 1035, 2.3.4); one final dot is the root's.
-_NAME = re.compile(rb"(?=.{1,255}\Z)([A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*)\.?")
+#: Longest name of the DNS in text form. RFC 1035, 2.3.4 allows 255 octets on the wire, two of which the text does
+#: not have: the length of the first label and the empty label of the root.
+NAME_LIMIT: Final = 253
+
+_MAPPED: Final = b"\x00" * 10 + b"\xff\xff"
+_MAPPED_TEXT: Final = "::ffff:"
+
+# Letters, digits, hyphens (RFC 1123, 2.1), and the underscore that real names have.
+_LABEL = rb"[A-Za-z0-9_-]{1,63}"
+_ONE_LABEL = re.compile(_LABEL)
+# What arrives may have 255 bytes with its final dot, as in OpenSSL (TLSEXT_MAXLEN_host_name).
+_NAME = re.compile(rb"(?=.{1,255}\Z)(" + _LABEL + rb"(?:\." + _LABEL + rb")*)\.?")
 
 
 def address_text(packed: bytes) -> str:
-    """The one spelling of an address of 4 or 16 bytes."""
+    """The normalised text of an address of 4 or 16 bytes."""
     if len(packed) == IPV4_SIZE:
         return inet_ntop(AF_INET, packed)
     if packed.startswith(_MAPPED):
@@ -29,22 +42,22 @@ def address_text(packed: bytes) -> str:
     return inet_ntop(AF_INET6, packed)
 
 
-def mapped(packed: bytes) -> bytes:
-    """``packed`` as 16 bytes, an IPv4 address in its mapped form, where a format has room for one family."""
+def pack_as_ipv6(packed: bytes) -> bytes:
+    """``packed`` as 16 bytes, an IPv4 address in its mapped form, for formats with room for one family only."""
     return packed if len(packed) > IPV4_SIZE else _MAPPED + packed
 
 
-def wide_text(packed: bytes) -> str:
+def ipv6_text(packed: bytes) -> str:
     """An address as IPv6 text, an IPv4 one in its mapped form."""
-    return inet_ntop(AF_INET6, mapped(packed))
+    return inet_ntop(AF_INET6, pack_as_ipv6(packed))
 
 
 def packed_address(text: str) -> bytes:
     """The 4 or 16 bytes of an address, an IPv4-mapped one in 4.
 
-    A zone (``%eth0``) is left out: no format here can carry one.
+    A zone (``%eth0``) is dropped: no format here can carry one, and it means nothing on another host.
 
-    :raises ValueError: where ``text`` is no IP address.
+    :raises ValueError: where ``text`` is not an IP address.
     """
     try:
         if ":" not in text:
@@ -64,10 +77,36 @@ def is_address(text: str) -> bool:
     return "%" not in text
 
 
-def host_name(raw: bytes) -> str | None:
-    """The name in lower case and without its final dot; ``None`` where ``raw`` is no host name.
+def normalise_address(text: str) -> str:
+    """The normalised text of an address in any spelling, without its zone.
 
-    An IPv4 address passes: where that matters, ask :func:`is_address` too.
+    :raises ValueError: where ``text`` is not an IP address.
+    """
+    return address_text(packed_address(text))
+
+
+def unmapped(host: str) -> str:
+    """``192.0.2.1`` for ``::ffff:192.0.2.1``; every other address unchanged, without its zone.
+
+    For addresses that the kernel has spelled (``accept``, ``getaddrinfo``): parsing them again, as
+    :func:`normalise_address` does, would cost every connection time for nothing.
+    """
+    if ":" not in host:
+        return host
+    if host.startswith(_MAPPED_TEXT) and "." in host:
+        return host[len(_MAPPED_TEXT) :]
+    return host.partition("%")[0]
+
+
+def host_name(raw: bytes) -> str | None:
+    """The name in lower case and without its final dot; ``None`` where ``raw`` is not a host name.
+
+    An IPv4 address passes as a name: where that matters, check :func:`is_address` too.
     """
     match = _NAME.fullmatch(raw)
     return match[1].decode("ascii").lower() if match else None
+
+
+def is_label(text: str) -> bool:
+    """Whether ``text`` is one label of a host name."""
+    return text.isascii() and _ONE_LABEL.fullmatch(text.encode()) is not None

@@ -1,8 +1,9 @@
-"""The head of a first HTTP/1 request (RFC 9112), as far as routing by it goes, and how to refuse one.
+"""The head of an HTTP/1 request (RFC 9112), parsed as far as routing needs it, and the refusal of a malformed one.
 
-What a route decides on and what the backend will read must be the same request. So nothing is mended here:
-a line ends in CRLF, a name touches its colon, there is one Host, and where a target names a host, too, it is
-that one. Everything else is malformed.
+The request that a route is chosen by must be the request that the backend reads, or a client can smuggle one past
+the rules of a route. So nothing is corrected here: a line ends in CRLF, a name is followed by its colon without
+whitespace, there is one Host, and where the target also names a host, both are the same. Everything else is
+malformed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from smartproxy.wire import http_response
 from smartproxy.wire.host import address_text, host_name, packed_address
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
@@ -28,10 +30,10 @@ TOO_MANY_HEADERS: Final = Malformed("over 100 header fields")
 OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
 
 _STATUS: Final = {
-    LINE_TOO_LONG: (414, "URI Too Long"),
-    HEAD_TOO_LONG: (431, "Request Header Fields Too Large"),
-    TOO_MANY_HEADERS: (431, "Request Header Fields Too Large"),
-    OTHER_VERSION: (505, "HTTP Version Not Supported"),
+    LINE_TOO_LONG: 414,
+    HEAD_TOO_LONG: 431,
+    TOO_MANY_HEADERS: 431,
+    OTHER_VERSION: 505,
 }
 
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
@@ -40,11 +42,13 @@ _LINE = re.compile(rf"({_TCHAR}{{1,32}}) ([!-~]+) HTTP/([0-9])\.([0-9])")
 _LINE_BEGUN = re.compile(rf"\Z|{_TCHAR}{{1,32}}(?:\Z| (?:\Z|[!-~]))".encode())
 _ABSOLUTE = re.compile(r"(https?)://([^/?]+)([^?]*)(?:\?.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::([0-9]{0,5}))?")
-_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])  # all but HTAB, LF and CR, which lines settle
+_CONTROLS = bytes(
+    [*range(9), 11, 12, *range(14, 32), 127]
+)  # all but HTAB, and LF and CR, which are checked apart
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# What somebody means who begins so. The methods of RFC 9110, 9 and RFC 5789 are known by their names;
-# another word in capitals must be followed by a path, as "EHLO example" is not HTTP.
+# What counts as the beginning of a request. The methods of RFC 9110, 9 and RFC 5789 are recognised by name;
+# another word in capitals must be followed by a path, because "EHLO example" (SMTP) is not HTTP.
 _BEGINS = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) |[A-Z][A-Z-]{0,15} /")
 _MAY_BEGIN = re.compile(rb"(?:[A-Z][A-Z-]{0,15} ?)?\Z")
 _LONGEST_BEGIN = 18
@@ -53,11 +57,12 @@ _LONGEST_BEGIN = 18
 class RequestHead(NamedTuple):
     """One request, without its body.
 
+    :ivar method: as received; methods are case-sensitive.
     :ivar target: as received.
-    :ivar path: of the target, without its query, as received; ``*`` and empty for ``OPTIONS *`` and CONNECT.
-    :ivar host: who is asked for, by the target or else by Host: lower case, without port, final dot or
-        brackets.
-    :ivar headers: in their order, names in lower case; a byte of a value is a character of the same number.
+    :ivar path: of the target, as received, without its query; ``*`` for ``OPTIONS *``, empty for CONNECT.
+    :ivar host: the host of the target or else of Host: lower case, without port, final dot or brackets.
+    :ivar version: major and minor.
+    :ivar headers: in the order received, names in lower case, values decoded as Latin-1.
     """
 
     method: str
@@ -69,7 +74,7 @@ class RequestHead(NamedTuple):
 
 
 class _MalformedHeadError(Exception):
-    """Why a head is malformed; it never leaves this module."""
+    """Why a head is malformed. Caught by :func:`parse`, and never raised to its callers."""
 
     def __init__(self, why: Malformed | str) -> None:
         super().__init__(why)
@@ -77,25 +82,22 @@ class _MalformedHeadError(Exception):
 
 
 class _Authority(NamedTuple):
+    """A host and a port, each ``None`` where it is empty."""
+
     host: str | None
     port: int | None
 
 
 def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
-    """Whether ``data`` looks like the beginning of a request; ``None`` while it may still become one."""
+    """Whether ``data`` looks like the beginning of a request; ``None`` while more bytes are needed to decide."""
     begin = bytes(data[:_LONGEST_BEGIN])
     if _BEGINS.match(begin):
         return True
     return None if _MAY_BEGIN.match(begin) else False
 
 
-def could_be_http(data: bytes | bytearray | memoryview) -> bool:
-    """Whether ``data`` looks like the beginning of a request, or may still become one."""
-    return begins_request(data) is not False
-
-
 def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
-    """The head at the beginning of ``data``. ``consumed`` ends with its blank line."""
+    """Parse the head at the beginning of ``data``. ``consumed`` includes its blank line."""
     held = bytes(data[:HEAD_LIMIT])
     end = held.find(b"\r\n\r\n")
     try:
@@ -107,7 +109,11 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
 
 
 def _unfinished(held: bytes) -> NeedMore:
-    """No blank line has come: whether one still can. Only what is cheap is looked at, as bytes may trickle."""
+    """The verdict on a head without its blank line.
+
+    A client may send one byte at a time, so only cheap checks are made here, and header fields are parsed once, when
+    the head is complete.
+    """
     begun = held.removesuffix(b"\r")
     _refuse_bare(begun)
     line, crlf, _ = begun.partition(b"\r\n")
@@ -119,6 +125,7 @@ def _unfinished(held: bytes) -> NeedMore:
         raise _MalformedHeadError("not a request line")
     if begun.count(b"\r\n") > HEADERS_LIMIT + 1:
         raise _MalformedHeadError(TOO_MANY_HEADERS)
+    # The part of the blank line that is there already: NeedMore is exact, and no head over the limit is waited for.
     tail = next(size for size in (3, 2, 1, 0) if held.endswith(b"\r\n\r\n"[:size]))
     if len(held) + 4 - tail > HEAD_LIMIT:
         raise _MalformedHeadError(HEAD_TOO_LONG)
@@ -126,6 +133,7 @@ def _unfinished(held: bytes) -> NeedMore:
 
 
 def _head(head: bytes) -> RequestHead:
+    """Parse a complete head, without its blank line."""
     _refuse_bare(head)
     lines = head.decode("latin-1").split("\r\n", HEADERS_LIMIT + 1)
     if len(lines[0]) > LINE_LIMIT:
@@ -139,7 +147,7 @@ def _head(head: bytes) -> RequestHead:
 
 
 def _refuse_bare(head: bytes) -> None:
-    """CR and LF only together (RFC 9112, 2.2), and no other control but HTAB (RFC 9110, 5.5)."""
+    """Refuse CR or LF without the other (RFC 9112, 2.2), and controls other than HTAB (RFC 9110, 5.5)."""
     lines = head.count(b"\r\n")
     if head.count(b"\n") != lines or head.count(b"\r") != lines:
         raise _MalformedHeadError("CR or LF alone")
@@ -148,6 +156,7 @@ def _refuse_bare(head: bytes) -> None:
 
 
 def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
+    """Method, target and version."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise _MalformedHeadError("not a request line")
@@ -158,7 +167,7 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
 
 
 def _header(line: str) -> tuple[str, str]:
-    """One field. A folded line (RFC 9112, 5.2) begins with a blank, which no name does."""
+    """Name and value of one field. A folded line (RFC 9112, 5.2) begins with a blank, and so has no valid name."""
     name, colon, value = line.partition(":")
     if not colon or not _NAME.fullmatch(name):
         raise _MalformedHeadError("not a header field")
@@ -166,7 +175,7 @@ def _header(line: str) -> tuple[str, str]:
 
 
 def _host(headers: tuple[tuple[str, str], ...], version: tuple[int, int]) -> _Authority | None:
-    """What Host says; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
+    """Host, parsed; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
     hosts = [value for name, value in headers if name == "host"]
     if len(hosts) > 1 or (not hosts and version == (1, 1)):
         raise _MalformedHeadError("not exactly one Host")
@@ -174,6 +183,7 @@ def _host(headers: tuple[tuple[str, str], ...], version: tuple[int, int]) -> _Au
 
 
 def _authority(text: str) -> _Authority:
+    """Parse a host with an optional port (RFC 3986, 3.2); the host may be empty."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         raise _MalformedHeadError("not a host")
@@ -190,6 +200,7 @@ def _authority(text: str) -> _Authority:
 
 
 def _literal(text: str) -> str:
+    """The IPv6 address within brackets, normalised."""
     if ":" not in text:
         raise _MalformedHeadError("not an IPv6 address in brackets")
     try:
@@ -199,7 +210,7 @@ def _literal(text: str) -> str:
 
 
 def _destination(method: str, target: str, host: _Authority | None) -> tuple[str, str | None]:
-    """The path, and the host, of the four forms of a target (RFC 9112, 3.2)."""
+    """Path and host, by the four forms of a target (RFC 9112, 3.2)."""
     named = host.host if host else None
     if "#" in target:
         raise _MalformedHeadError("fragment in the target")
@@ -219,7 +230,7 @@ def _destination(method: str, target: str, host: _Authority | None) -> tuple[str
 
 
 def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
-    """The target's host. It wins over Host (RFC 9112, 3.2.2); as a backend may not know, they must agree."""
+    """The target's host. It overrides Host (RFC 9112, 3.2.2); not every backend does so, hence both must be equal."""
     if target.host is None:
         raise _MalformedHeadError("no host in the target")
     if host and (host.host, host.port or default) != (target.host, target.port or default):
@@ -227,19 +238,6 @@ def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
     return target.host
 
 
-def build_refusal(status: int, reason: str, body: str = "") -> bytes:
-    """A whole response after which the connection is closed; ``body`` is plain text."""
-    content = body.encode()
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(content)}\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + content
-
-
-def refusal_of(why: Malformed) -> bytes:
+def build_refusal(why: Malformed) -> bytes:
     """The response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
-    status, reason = _STATUS.get(why, (400, "Bad Request"))
-    return build_refusal(status, reason, f"{why.why}\n")
+    return http_response.build_text(_STATUS.get(why, 400), f"{why.why}\n")

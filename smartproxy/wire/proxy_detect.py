@@ -1,8 +1,8 @@
 """Whether a connection begins with a PROXY header, and with which version (section 2.2, at its end).
 
-The signatures were chosen so that no usual protocol can begin with them, so a few bytes decide. What is not
-a header is an answer, not an error: ``Done(None, 0)``, and the bytes are payload. Whether a header is to be
-looked for at all is the caller's: from a peer that is not trusted it is payload, too.
+The signatures were chosen so that no usual protocol can begin with them, so a few bytes decide. No header is not
+an error: the verdict is ``Done(None, 0)``, and the bytes are payload. The caller decides whether to look for
+a header at all: from an untrusted peer a header is payload, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LONGEST: Final = max(len(proxy_v1.SIGNATURE), len(proxy_v2.SIGNATURE))
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader | None]:
-    """The header at the beginning of ``data``; ``Done(None, 0)`` as soon as there is certainly none."""
+    """Parse the header at the beginning of ``data``; ``Done(None, 0)`` as soon as there certainly is none."""
     begin = bytes(data[:_LONGEST])
     if begin.startswith(proxy_v2.SIGNATURE):
         return proxy_v2.parse(data)

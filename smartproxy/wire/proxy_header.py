@@ -1,10 +1,10 @@
-"""What a PROXY header says, whichever version said it.
+"""The content of a PROXY header, the same for both versions.
 
-The two versions have a module each for their bytes, :mod:`~smartproxy.wire.proxy_v1` and
-:mod:`~smartproxy.wire.proxy_v2`; :mod:`~smartproxy.wire.proxy_detect` tells them apart. All three speak in
-these values, so that nobody behind them asks which it was.
+Each version has a module for its bytes, :mod:`~smartproxy.wire.proxy_v1` and :mod:`~smartproxy.wire.proxy_v2`;
+:mod:`~smartproxy.wire.proxy_detect` finds out which one was sent. All three use these values, so that no later code
+depends on the version.
 
-The specification is HAProxy's ``doc/proxy-protocol.txt``; sections named in these modules are its.
+The specification is HAProxy's ``doc/proxy-protocol.txt``; section numbers in these modules refer to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Host: TypeAlias = tuple[str, int]
 
 
 class AddressFamily(StrEnum):
-    """Which kind of connection was announced: address family and transport (section 2.2)."""
+    """Address family and transport of the announced connection (section 2.2)."""
 
     UNSPEC = "unspec"
     TCP4 = "tcp4"
@@ -29,7 +29,7 @@ class AddressFamily(StrEnum):
 
 
 class Tlv(NamedTuple):
-    """One type-length-value of a version 2 header, its value byte for byte as it came (section 2.2.7)."""
+    """One type-length-value of a version 2 header, its value as received (section 2.2.7)."""
 
     type: int
     value: bytes
@@ -39,12 +39,14 @@ class ProxyHeader(NamedTuple):
     """One header.
 
     :ivar version: 1 or 2.
-    :ivar local: the sender speaks for itself (LOCAL, a health check): the peer is the client.
-    :ivar family: as the wire said, so ``TCP6`` stays where a mapped address became plain IPv4.
-    :ivar source: the client, and :ivar destination: where it had connected to. Both are ``None`` where
-        nothing usable is announced: LOCAL, UNKNOWN, UNSPEC and unix sockets. An IPv6 host is in the
-        spelling of ``inet_ntop``; an IPv4-mapped one is plain IPv4.
-    :ivar source_path: and :ivar destination_path: of the unix families, without their filling of NULs.
+    :ivar local: the sender connected on its own behalf (LOCAL, as for a health check): the peer is the client.
+    :ivar family: as received, so ``TCP6`` also where both addresses were IPv4-mapped.
+    :ivar source: the client. ``None`` where no IP address is announced: LOCAL, UNKNOWN, UNSPEC and unix sockets.
+        The host is normalised as in :mod:`smartproxy.wire.host`.
+    :ivar destination: the address that the client connected to; ``None`` as for ``source``.
+    :ivar tlvs: in the order received; none in version 1.
+    :ivar source_path: of the unix families, without trailing NULs.
+    :ivar destination_path: of the unix families, without trailing NULs.
     """
 
     version: int

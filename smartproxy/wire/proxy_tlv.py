@@ -1,6 +1,6 @@
-"""What a version 2 PROXY header carries behind its addresses: types, the SSL value, and CRC32c.
+"""TLVs of a version 2 PROXY header: their types, the value of the SSL type, and CRC32c.
 
-The header's own parser keeps each TLV byte for byte; this module is asked only for what somebody reads.
+The header's parser keeps the value of each TLV as received; only what is needed is parsed, by this module.
 Section numbers are those of HAProxy's ``doc/proxy-protocol.txt``.
 """
 
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import struct
 from enum import IntFlag
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire.proxy_header import Tlv
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-# Section 2.2.7, and 2.2.7.6 for those inside of an SSL value.
+# Section 2.2.7; the SUBTYPEs occur within the value of an SSL TLV (2.2.7.6).
 PP2_TYPE_ALPN: Final = 0x01
 PP2_TYPE_AUTHORITY: Final = 0x02
 PP2_TYPE_CRC32C: Final = 0x03
@@ -34,25 +33,7 @@ PP2_TYPE_NETNS: Final = 0x30
 #: Longest value of ``PP2_TYPE_UNIQUE_ID`` in bytes (2.2.7.5).
 UNIQUE_ID_LIMIT: Final = 128
 
-#: What to call a type in a log line; one that is not here has no name.
-NAMES: Mapping[int, str] = MappingProxyType(
-    {
-        PP2_TYPE_ALPN: "alpn",
-        PP2_TYPE_AUTHORITY: "authority",
-        PP2_TYPE_CRC32C: "crc32c",
-        PP2_TYPE_NOOP: "noop",
-        PP2_TYPE_UNIQUE_ID: "uniqueId",
-        PP2_TYPE_SSL: "ssl",
-        PP2_SUBTYPE_SSL_VERSION: "sslVersion",
-        PP2_SUBTYPE_SSL_CN: "sslCn",
-        PP2_SUBTYPE_SSL_CIPHER: "sslCipher",
-        PP2_SUBTYPE_SSL_SIG_ALG: "sslSigAlg",
-        PP2_SUBTYPE_SSL_KEY_ALG: "sslKeyAlg",
-        PP2_TYPE_NETNS: "netns",
-    }
-)
-
-_HEAD = struct.Struct(">BH")  # type, length: also how a TLV in a TLV begins
+_HEAD = struct.Struct(">BH")  # type, length; the same for a TLV within a TLV
 _SSL = struct.Struct(">BI")  # client, verify
 _SSL_FIELDS = {  # in the order in which HAProxy writes them
     PP2_SUBTYPE_SSL_VERSION: "version",
@@ -64,7 +45,7 @@ _SSL_FIELDS = {  # in the order in which HAProxy writes them
 
 
 class SslClient(IntFlag):
-    """The bits of ``client`` (2.2.7.6). Bits without a meaning yet are kept."""
+    """The bits of ``client`` (2.2.7.6). Unassigned bits are kept."""
 
     SSL = 0x01
     CERT_CONN = 0x02
@@ -74,10 +55,15 @@ class SslClient(IntFlag):
 class SslInfo(NamedTuple):
     """The value of a ``PP2_TYPE_SSL``.
 
-    :ivar client: whether the client came over TLS, and whether it showed a certificate on this connection
+    :ivar client: whether the client connected over TLS, and whether it presented a certificate on this connection
         or on an earlier one of its session.
-    :ivar verify: 0 where a certificate was shown and verified, else the TLS library's error number.
-    :ivar others: sub-TLVs of types that are not known here, in their order.
+    :ivar verify: 0 where a certificate was presented and verified, else the TLS library's error number.
+    :ivar version: as text, like ``TLSv1.3``.
+    :ivar cn: common name of the client certificate's subject, in UTF-8.
+    :ivar cipher: name of the cipher.
+    :ivar sig_alg: algorithm that the server's certificate is signed with.
+    :ivar key_alg: algorithm of the server certificate's key.
+    :ivar others: sub-TLVs of unknown types, in the order received.
     """
 
     client: SslClient
@@ -91,7 +77,7 @@ class SslInfo(NamedTuple):
 
 
 def parse_tlvs(data: bytes) -> tuple[Tlv, ...] | Malformed:
-    """All TLVs of ``data``, which must be nothing but whole ones."""
+    """Parse ``data``, which must consist of complete TLVs."""
     found = []
     at, end = 0, len(data)
     while at < end:
@@ -107,7 +93,7 @@ def parse_tlvs(data: bytes) -> tuple[Tlv, ...] | Malformed:
 
 
 def build_tlvs(tlvs: Iterable[Tlv]) -> bytes:
-    """The bytes of ``tlvs``, in their order.
+    """Build the bytes of ``tlvs``, in this order.
 
     :raises ValueError: where a type is over 255 or a value over 65535 bytes.
     """
@@ -118,7 +104,7 @@ def build_tlvs(tlvs: Iterable[Tlv]) -> bytes:
 
 
 def parse_ssl(value: bytes) -> SslInfo | Malformed:
-    """The SSL TLV's value. A sub-TLV that is known and comes twice is malformed."""
+    """Parse the value of an SSL TLV. A sub-TLV of a known type must not occur twice."""
     if len(value) < _SSL.size:
         return Malformed("truncated SSL TLV")
     client, verify = _SSL.unpack_from(value)
@@ -134,7 +120,7 @@ def parse_ssl(value: bytes) -> SslInfo | Malformed:
 
 
 def build_ssl(info: SslInfo) -> bytes:
-    """The value of an SSL TLV.
+    """Build the value of an SSL TLV.
 
     :raises ValueError: where a number or a value does not fit in its field.
     """
@@ -148,6 +134,7 @@ def build_ssl(info: SslInfo) -> bytes:
 
 
 def _castagnoli_table() -> tuple[int, ...]:
+    """The remainder for each byte. 0x82F63B78 is the polynomial 0x1EDC6F41 with its bits reversed (RFC 3720, 12.1)."""
     table = []
     for remainder in range(256):
         for _ in range(8):

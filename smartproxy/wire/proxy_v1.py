@@ -6,8 +6,8 @@ r"""PROXY protocol version 1: one line of text before the first byte of payload 
     PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\n
     PROXY UNKNOWN\r\n
 
-The parser is as strict as the specification, and refuses as soon as it is certain: a lenient reader of
-"who is the client" is a way around every list and limit.
+The parser is as strict as the specification, and refuses as soon as no valid line is possible: whoever can make
+a lenient parser read another client address bypasses every list and limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from smartproxy.wire.host import IPV4_SIZE, address_text, packed_address, wide_text
+from smartproxy.wire.host import IPV4_SIZE, address_text, ipv6_text, packed_address
 from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
@@ -28,7 +28,7 @@ _NOTHING_KNOWN: Final = b"PROXY UNKNOWN\r\n"
 _KEYWORDS: Final = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN")
 _BEGUN = re.compile(rb"PROXY (?:TCP[46] [0-9A-Fa-f:. ]*|UNKNOWN(?: [^\r\n]*)?)\r?")
 
-# What stands in an address is left to inet_pton; that it is one is asked of it below.
+# Only the characters of an address are checked here; inet_pton decides below whether it is one.
 _PORT = rb"(0|[1-9][0-9]{0,4})"
 _ADDRESS = rb"([0-9A-Fa-f:.]+)"
 _LINE = re.compile(rb"PROXY TCP([46]) " + b" ".join([_ADDRESS, _ADDRESS, _PORT, _PORT]))
@@ -37,7 +37,7 @@ _HIGHEST_PORT = 65535
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader]:
-    """The header at the beginning of ``data``."""
+    """Parse the header at the beginning of ``data``."""
     held = bytes(data[:LIMIT])
     end = held.find(b"\r\n")
     if end < 0:
@@ -52,6 +52,7 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader]:
 
 
 def _announced(match: re.Match[bytes], consumed: int) -> Verdict[ProxyHeader]:
+    """The header of a TCP4 or TCP6 line, whose addresses and ports are still to be checked."""
     four, source, destination, source_port, destination_port = match.groups()
     family = AddressFamily.TCP4 if four == b"4" else AddressFamily.TCP6
     six = family is AddressFamily.TCP6
@@ -70,7 +71,7 @@ def _announced(match: re.Match[bytes], consumed: int) -> Verdict[ProxyHeader]:
 
 
 def _unfinished(held: bytes) -> NeedMore | Malformed:
-    """No CRLF has come: whether one still can, behind what has come so far."""
+    """The verdict on a line without its CRLF: whether these bytes can still become a valid line."""
     if len(held) >= LIMIT - 1 and not (len(held) == LIMIT - 1 and held.endswith(b"\r")):
         return Malformed("no CRLF in the first 107 bytes")
     if not _BEGUN.fullmatch(held) and not any(word.startswith(held) for word in _KEYWORDS):
@@ -80,11 +81,11 @@ def _unfinished(held: bytes) -> NeedMore | Malformed:
 
 
 def build(source: Host | None, destination: Host | None) -> bytes:
-    """The line that announces ``source``; where either end is not known, ``PROXY UNKNOWN``.
+    """Build the line that announces ``source``; ``PROXY UNKNOWN`` where either end is ``None``.
 
-    An IPv4 end beside an IPv6 one is mapped into IPv6, as the line has room for one family only.
+    Of an IPv4 and an IPv6 address the IPv4 one is mapped into IPv6, since a line names one family.
 
-    :raises ValueError: where a host is no IP address or a port is not in 0..65535.
+    :raises ValueError: where a host is not an IP address or a port is not in 0..65535.
     """
     if source is None or destination is None:
         return _NOTHING_KNOWN
@@ -93,5 +94,5 @@ def build(source: Host | None, destination: Host | None) -> bytes:
         raise ValueError("port not in 0..65535")
     client, server = packed_address(source[0]), packed_address(destination[0])
     four = len(client) == len(server) == IPV4_SIZE
-    spell, family = (address_text, "TCP4") if four else (wide_text, "TCP6")
+    spell, family = (address_text, "TCP4") if four else (ipv6_text, "TCP6")
     return f"PROXY {family} {spell(client)} {spell(server)} {ports[0]} {ports[1]}\r\n".encode("ascii")

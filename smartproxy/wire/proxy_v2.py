@@ -5,8 +5,8 @@ r"""PROXY protocol version 2: a binary header before the first byte of payload (
     \r\n\r\n\0\r\nQUIT\n   version|command   family|transport   length   addresses   TLVs
     12 bytes               1                 1                  2        0, 12, 36 or 216
 
-``length`` counts what follows it, so a header that is not understood can be skipped. CRC32c is checked where
-it is there (2.2.7.3), and written for one header only: a received checksum is never sent on.
+``length`` counts the bytes behind it, so a receiver can skip addresses and TLVs that it does not know. A CRC32c is
+checked where there is one (2.2.7.3). It covers one header only, so a received checksum is never forwarded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from smartproxy.wire.host import IPV4_SIZE, address_text, mapped, packed_address
+from smartproxy.wire.host import IPV4_SIZE, address_text, pack_as_ipv6, packed_address
 from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader, Tlv
 from smartproxy.wire.proxy_tlv import (
     PP2_TYPE_CRC32C,
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 
-#: Most bytes behind the length field that are taken. The format allows 65535; two addresses and all
-#: standard TLVs at their usual sizes stay below 1 KiB.
+#: Highest value of the length field that is accepted. The format allows 65535; two addresses and all standard TLVs
+#: of usual sizes stay below 1 KiB.
 LIMIT: Final = 4096
 
-#: One end: host and port, or the path of a unix socket, or not known.
+#: One end: host and port, the path of a unix socket, or unknown.
 Address: TypeAlias = Host | bytes | None
 
 _FIXED = struct.Struct(">12sBBH")
@@ -46,7 +46,7 @@ _PATH_LIMIT = 108  # sizeof(sun_path)
 
 _LOCAL, _PROXY = 0x20, 0x21  # version 2 in the high four bits, the command in the low ones
 
-# 2.2: "the following values are expected". What is not here is reserved, and must be refused.
+# 2.2: "the following values are expected". All others are reserved, and must be refused.
 _FAMILIES: dict[int, tuple[AddressFamily, struct.Struct | None]] = {
     0x00: (AddressFamily.UNSPEC, None),
     0x11: (AddressFamily.TCP4, _IPV4),
@@ -56,14 +56,14 @@ _FAMILIES: dict[int, tuple[AddressFamily, struct.Struct | None]] = {
     0x31: (AddressFamily.UNIX_STREAM, _UNIX),
     0x32: (AddressFamily.UNIX_DGRAM, _UNIX),
 }
-_DATAGRAM = 0x01  # added to the byte of a stream family, the byte of its datagram twin
+_DATAGRAM = 0x01  # added to the code of a stream family, gives that of the datagram family
 
 _CRC_SIZE = 4
 _TLV_HEAD = 3
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader]:
-    """The header at the beginning of ``data``."""
+    """Parse the header at the beginning of ``data``."""
     held = bytes(data[: _FIXED.size + LIMIT])
     if len(held) < _FIXED.size:
         return _unfinished(held)
@@ -74,13 +74,13 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader]:
     total = _FIXED.size + length
     if len(held) < total:
         return NeedMore(total)
-    if command == _LOCAL:  # 2.2: take the peer for the client, and discard all the rest, family and all
+    if command == _LOCAL:  # 2.2: the peer itself is the client; family, addresses and TLVs must be ignored
         return Done(ProxyHeader(2, local=True), total)
     return _announced(held[:total], family)
 
 
 def _unfinished(held: bytes) -> NeedMore | Malformed:
-    """Less than the fixed part has come: whether it can still become one."""
+    """The verdict on fewer bytes than the fixed part: whether they can still become a valid one."""
     if not SIGNATURE.startswith(held[: len(SIGNATURE)]):
         return Malformed("not the PROXY v2 signature")
     given = held[len(SIGNATURE) :]
@@ -90,7 +90,7 @@ def _unfinished(held: bytes) -> NeedMore | Malformed:
 
 
 def _refused(signature: bytes, command: int, family: int, length: int) -> str:
-    """Why the fixed part cannot stand; empty where it can."""
+    """Why the fixed part is malformed; empty where it is valid."""
     if signature != SIGNATURE:
         return "not the PROXY v2 signature"
     if command not in (_LOCAL, _PROXY):
@@ -106,6 +106,7 @@ def _refused(signature: bytes, command: int, family: int, length: int) -> str:
 
 
 def _announced(header: bytes, code: int) -> Verdict[ProxyHeader]:
+    """Parse the addresses and TLVs of a complete header."""
     family, addresses = _FAMILIES[code]
     begin = _FIXED.size + (addresses.size if addresses else 0)
     tlvs = _checked(header, begin) if len(header) > begin else ()
@@ -122,7 +123,7 @@ def _announced(header: bytes, code: int) -> Verdict[ProxyHeader]:
 
 
 def _checked(header: bytes, begin: int) -> tuple[Tlv, ...] | Malformed:
-    """The TLVs from ``begin`` to the end, with their own rules kept and the checksum right."""
+    """The TLVs from ``begin`` to the end, if the unique id is not too long and the checksum is right."""
     tlvs = parse_tlvs(header[begin:])
     if isinstance(tlvs, Malformed):
         return tlvs
@@ -141,7 +142,7 @@ def _checked(header: bytes, begin: int) -> tuple[Tlv, ...] | Malformed:
 
 
 def _adds_up(header: bytes, at: int) -> bool:
-    """2.2.7.3: the sum is over the whole header with its own field as zeros."""
+    """Whether the checksum at ``at`` is right: it is computed over the header with zeros in its own field (2.2.7.3)."""
     zeroed = header[:at] + bytes(_CRC_SIZE) + header[at + _CRC_SIZE :]
     return crc32c(zeroed) == int.from_bytes(header[at : at + _CRC_SIZE], "big")
 
@@ -155,16 +156,16 @@ def build(
     crc32c: bool = False,
     datagram: bool = False,
 ) -> bytes:
-    """The header that announces ``source``.
+    """Build the header that announces ``source``.
 
-    Where either end is not known the family is UNSPEC; an IPv4 end beside an IPv6 one is mapped into IPv6.
-    A CRC32c among ``tlvs`` belongs to another header and is left out.
+    The family is UNSPEC where either end is ``None``. Of an IPv4 and an IPv6 address the IPv4 one is mapped into IPv6.
+    A CRC32c in ``tlvs`` is of another header and is left out.
 
-    :param local: the sender speaks for itself; no address is written.
-    :param crc32c: whether to end with a checksum of this header.
+    :param local: announce that the sender connected on its own behalf; no address is written.
+    :param crc32c: append a checksum of this header.
     :param datagram: announce UDP, or a unix datagram socket, instead of a stream.
-    :raises ValueError: where a host is no IP address, the two ends are not of one kind, or something does
-        not fit in its field. The field of the length ends at 65535 bytes, not at the receiver's ``LIMIT``.
+    :raises ValueError: where a host is not an IP address, only one end is a unix socket, or a value does not fit in
+        its field. The length field allows 65535 bytes here, not only the ``LIMIT`` of :func:`parse`.
     """
     family, addresses = (0x00, b"") if local else _addresses(source, destination)
     kept = [tlv for tlv in tlvs if tlv.type != PP2_TYPE_CRC32C]
@@ -181,7 +182,7 @@ def build(
 
 
 def _addresses(source: Address, destination: Address) -> tuple[int, bytes]:
-    """The byte of the family, as a stream, and the address block."""
+    """The code of the stream family, and the address block."""
     if source is None or destination is None:
         return 0x00, b""
     if isinstance(source, bytes) or isinstance(destination, bytes):
@@ -190,12 +191,13 @@ def _addresses(source: Address, destination: Address) -> tuple[int, bytes]:
     try:
         if len(client) == len(server) == IPV4_SIZE:
             return 0x11, _IPV4.pack(client, server, source[1], destination[1])
-        return 0x21, _IPV6.pack(mapped(client), mapped(server), source[1], destination[1])
+        return 0x21, _IPV6.pack(pack_as_ipv6(client), pack_as_ipv6(server), source[1], destination[1])
     except struct.error:
         raise ValueError("port not in 0..65535") from None
 
 
 def _paths(source: Host | bytes, destination: Host | bytes) -> bytes:
+    """The address block of two unix sockets."""
     if not isinstance(source, bytes) or not isinstance(destination, bytes):
         raise ValueError("a unix socket beside an IP address")  # noqa: TRY004 - a value of the wrong family, not of the wrong type
     if max(len(source), len(destination)) > _PATH_LIMIT:
@@ -204,5 +206,5 @@ def _paths(source: Host | bytes, destination: Host | bytes) -> bytes:
 
 
 def _summed(header: bytes) -> bytes:
-    """``header``, whose last four bytes are zeros, with its checksum in their place."""
+    """``header`` with its checksum written into its last four bytes, which are zeros before."""
     return header[:-_CRC_SIZE] + crc32c(header).to_bytes(_CRC_SIZE, "big")

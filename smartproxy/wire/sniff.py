@@ -1,9 +1,8 @@
-"""What a client speaks, by the first bytes that it sends: TLS, HTTP/1, or something else.
+"""Protocol detection by the first bytes that a client sends: TLS, HTTP/1, or something else.
 
-A guess that has to be good enough to choose a parser by; the parser then decides. It asks for as few bytes
-as it can, because a client of an unknown protocol may send two and wait. What stands no chance to become
-TLS or HTTP/1 is ``RAW`` at once, and that includes the preface of HTTP/2 (``PRI * HTTP/2.0``), which must
-not be answered in HTTP/1.
+The result only selects the parser, which then decides. It requires as few bytes as possible, because a client of
+an unknown protocol may send two bytes and wait. Bytes that can no longer become TLS or HTTP/1 are ``RAW`` at once.
+This includes the preface of HTTP/2 (``PRI * HTTP/2.0``), which must not be answered in HTTP/1.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _TLS: Final = b"\x16\x03"
 
 
 class SniffedProtocol(StrEnum):
-    """What the first bytes look like."""
+    """The protocol that the first bytes look like."""
 
     TLS = "tls"
     HTTP = "http"
@@ -27,7 +26,7 @@ class SniffedProtocol(StrEnum):
 
 
 def sniff(data: bytes | bytearray | memoryview) -> Verdict[SniffedProtocol]:
-    """The kind of a connection that begins with ``data``. Nothing is consumed, and nothing malformed."""
+    """Detect the protocol of a connection that begins with ``data``. Consumes nothing; nothing is malformed."""
     begin = bytes(data[: len(_TLS)])
     if begin == _TLS:
         return Done(SniffedProtocol.TLS, 0)

@@ -1,7 +1,7 @@
-"""TLS alerts (RFC 8446, 6): how a proxy says no to a client that has just sent its hello.
+"""Unencrypted TLS alerts (RFC 8446, 6), with which a proxy refuses a client that has sent its ClientHello.
 
-Before any key is agreed on an alert is seven plain bytes, and every TLS client shows it to its user as what
-it is, where a closed connection would look like a fault of the network.
+Before keys are negotiated an alert is seven plain bytes. TLS clients report it by name, while a connection that is
+just closed looks like a network failure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 
 class Level(IntEnum):
-    """How bad it is. Since TLS 1.3 only the description counts."""
+    """Severity. Since TLS 1.3 it is ignored, and the description alone counts (RFC 8446, 6)."""
 
     WARNING = 1
     FATAL = 2
@@ -64,14 +64,14 @@ _SIZE = 2  # level, description
 
 
 def build(description: Alert, level: Level | None = None) -> bytes:
-    """The record to send. ``level`` is what it must be: a warning for ``close_notify``, else fatal."""
+    """Build the record. ``level`` defaults to that of RFC 8446, 6: warning for ``close_notify``, else fatal."""
     if level is None:
         level = Level.WARNING if description is Alert.CLOSE_NOTIFY else Level.FATAL
     return tls_record.wrap(tls_record.ALERT, bytes([level, description]))
 
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[AlertMessage]:
-    """The alert at the beginning of ``data``, one record for it alone and not encrypted."""
+    """Parse the alert at the beginning of ``data``: unencrypted, and alone in its record."""
     held = bytes(data[: _HEAD + _SIZE])
     if not bytes([tls_record.ALERT, 3]).startswith(held[:2]):
         return Malformed("not a TLS alert record")

@@ -1,9 +1,9 @@
-"""The record layer of TLS (RFC 8446, 5.1; the same in RFC 5246, 6.2.1), before anything is encrypted.
+"""The record layer of TLS (RFC 8446, 5.1; the same in RFC 5246, 6.2.1), as long as nothing is encrypted.
 
-A handshake message may begin and end anywhere in a run of records. :func:`handshake_message` puts one
-together again, :func:`wrap` takes it apart. A peer that cuts its message into very small records makes its
-reader walk over all of them again with every ``NeedMore``; two things keep that cheap: the answer counts in
-every byte that is certainly still to come, and the number of records is limited.
+A handshake message may be fragmented over any number of records. :func:`handshake_message` reassembles one,
+:func:`wrap` fragments it. A peer that uses very small records makes the parser walk over all of them again after
+every ``NeedMore``. Two things bound that cost: ``NeedMore`` counts every byte that is certainly still missing, and
+the number of records is limited.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 ALERT: Final = 21
 HANDSHAKE: Final = 22
 
-#: The most plaintext that a record may carry, in bytes.
+#: Most plaintext of one record, in bytes.
 RECORD_LIMIT: Final = 2**14
 
-#: The most records that one message may be spread over. A ClientHello in records of one byte each still
-#: passes at its usual size; nobody but a tester sends one so.
+#: Most records of one message. A ClientHello of usual size in records of one byte each still passes; only test
+#: tools send such records.
 RECORDS_LIMIT: Final = 1024
 
-#: What a record says of its version before one is negotiated: TLS 1.0 in a first hello, else TLS 1.2.
+#: Version field of a record before a version is negotiated: TLS 1.0 for a first ClientHello, else TLS 1.2.
 FIRST_VERSION: Final = 0x0301
 LATER_VERSION: Final = 0x0303
 
@@ -32,16 +32,16 @@ _MESSAGE_HEAD = 4  # type, length (3)
 
 
 def handshake_message(data: bytes | bytearray | memoryview, kind: int, limit: int) -> Verdict[bytes]:
-    """The body of the first handshake message, which must be of type ``kind`` and end with its record.
+    """The body of the first handshake message, which must be of type ``kind`` and end together with a record.
 
-    ``consumed`` counts whole records. What comes before a change of keys may not share its last record with
-    what comes behind it (RFC 8446, 5.1), and behind a first hello they change.
+    ``consumed`` is the length of those records. Handshake messages must not span key changes (RFC 8446, 5.1), and
+    keys change after a ClientHello, so no second message may begin in its last record.
 
-    :param limit: the most bytes that the records may take, with their headers.
+    :param limit: most bytes of the records, with their headers.
     """
     held = bytes(data[:limit])
     if held[:2] == _BEGIN and held[_RECORD_HEAD : _RECORD_HEAD + 1] == kind.to_bytes(1, "big"):
-        # Nearly every message is all of one record: three slices instead of a walk.
+        # Nearly every message is one record: three slices instead of a loop.
         end = _RECORD_HEAD + int.from_bytes(held[3:_RECORD_HEAD], "big")
         size = int.from_bytes(held[_RECORD_HEAD + 1 : _RECORD_HEAD + _MESSAGE_HEAD], "big")
         if len(held) >= end == _RECORD_HEAD + _MESSAGE_HEAD + size <= _RECORD_HEAD + RECORD_LIMIT:
@@ -50,13 +50,15 @@ def handshake_message(data: bytes | bytearray | memoryview, kind: int, limit: in
 
 
 def _reassembled(held: bytes, kind: int, limit: int) -> Verdict[bytes]:  # noqa: PLR0911 - one return for each thing that a record can be
-    """The same for a message in several records, or one that is not all there."""
+    """The same for a message that is fragmented or incomplete."""
     message = bytearray()
+    # Where the next record begins; payload bytes by the record headers so far; size of the message, once known.
     at, promised, size = 0, 0, _MESSAGE_HEAD
     for _ in range(RECORDS_LIMIT):
         if not _BEGIN.startswith(held[at : at + 2]):
             return Malformed("not a TLS handshake record")
         if len(held) < at + _RECORD_HEAD:
+            # Once the size is known, the rest of the message is certainly still to come, not only this header.
             known = size > _MESSAGE_HEAD
             return _wait(at + (_on_the_wire(size - promised) if known else _RECORD_HEAD), limit)
         length = int.from_bytes(held[at + 3 : at + _RECORD_HEAD], "big")
@@ -79,7 +81,7 @@ def _reassembled(held: bytes, kind: int, limit: int) -> Verdict[bytes]:  # noqa:
 
 
 def _on_the_wire(payload: int) -> int:
-    """The bytes that ``payload`` more bytes of a message take at least, in records of their own."""
+    """The least bytes that ``payload`` more bytes of a message take, with the headers of their records."""
     if payload <= 0:
         return 0
     records = -(-payload // RECORD_LIMIT)
@@ -91,7 +93,7 @@ def _wait(at_least: int, limit: int) -> NeedMore | Malformed:
 
 
 def wrap(content: int, payload: bytes, *, version: int = LATER_VERSION, size: int = RECORD_LIMIT) -> bytes:
-    """``payload`` in records of type ``content``, each of at most ``size`` bytes."""
+    """Build records of type ``content`` with ``payload``, at most ``size`` bytes of it in each."""
     head = bytes([content]) + version.to_bytes(2, "big")
     cuts = [payload[at : at + size] for at in range(0, len(payload), size)]
     return b"".join(head + len(cut).to_bytes(2, "big") + cut for cut in cuts)

@@ -1,13 +1,13 @@
-"""What a parser says of the bytes that it was shown.
+"""The result of a parser: done, more bytes needed, or malformed.
 
-Three answers, and a caller must treat all three::
+A caller must handle all three::
 
     match proxy_v1.parse(held):
         case Done(header, consumed): ...
-        case NeedMore(at_least): ...    # wait until len(held) >= at_least, then ask again
-        case Malformed(why): ...        # more bytes cannot mend it
+        case NeedMore(at_least): ...    # wait until len(held) >= at_least, then parse again
+        case Malformed(why): ...        # no further byte can make it valid
 
-They are named tuples rather than exceptions: "not yet" is the ordinary answer to bytes that trickle in.
+They are named tuples and not exceptions, because ``NeedMore`` is the normal result while bytes arrive in pieces.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Done(NamedTuple, Generic[T_co]):
-    """The value is complete; it took the first ``consumed`` bytes."""
+    """A complete value, parsed from the first ``consumed`` bytes."""
 
     value: T_co
     consumed: int
 
 
 class NeedMore(NamedTuple):
-    """Nothing is wrong yet. Asking again is useless below ``at_least`` bytes in total."""
+    """Valid so far. To parse again is useless with fewer than ``at_least`` bytes in total."""
 
     at_least: int
 
 
 class Malformed(NamedTuple):
-    """No further byte can make this right. ``why`` is for a log line: plain ASCII, no client bytes."""
+    """No further byte can make this valid. ``why`` is for a log line: plain ASCII that contains no received bytes."""
 
     why: str
 

@@ -1,4 +1,4 @@
-"""A proxy to administer that is nothing but its counters, and a way to speak HTTP to its listener."""
+"""Doubles for the admin tests: a proxy control with real counters, and an HTTP client of the real site."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FakeControl:
         self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
         self.draining = False
-        self.asked = []
+        self.changes = []
         self.problems = []
         self.pending = None
         self.shown = []
@@ -60,11 +60,11 @@ class FakeControl:
         return {"version": "1.2.3", "draining": self.draining}
 
     def reload(self):
-        self.asked.append("reload")
+        self.changes.append("reload")
         return self._changed()
 
     def replace_routes(self, routes):
-        self.asked.append(routes)
+        self.changes.append(routes)
         return self._changed()
 
     def _changed(self) -> Deferred[None]:
@@ -83,11 +83,11 @@ class FakeControl:
         return record is not None and self.registry.close(record, CloseReason.ADMIN, 100.0)
 
     def settle(self):
-        """What has ended is put away, as it would be a moment later."""
+        """Run the clean-up of closed connections now."""
         self.registry.ended.empty()
 
     def connect(self, client="192.0.2.1", route="web", at=90.0, received=0, sent=0):
-        """A live connection, as the path would have made it."""
+        """Add a live connection, with the calls that the control path makes."""
         record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), at))
         self.registry.identify(record, Endpoint(client, 4000))
         if route is not None:
@@ -107,7 +107,7 @@ class Answer(NamedTuple):
 
 
 class HalfClosable(StringTransport):
-    """StringTransport that notes what a listener does to a client that sends too much."""
+    """A StringTransport that records a half-close and an abort."""
 
     half_closed = aborted = False
 
@@ -119,7 +119,7 @@ class HalfClosable(StringTransport):
 
 
 class Listener:
-    """The real site, one connection each time."""
+    """The real site, with a new connection per request."""
 
     def __init__(self, control=None, plan=None):
         self.control = control or FakeControl()

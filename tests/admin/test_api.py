@@ -1,4 +1,4 @@
-"""The endpoints, asked over HTTP as a client would."""
+"""The endpoints, requested over HTTP."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class HealthTests(SynchronousTestCase):
-    def test_the_double_keeps_the_interface(self):
+    def test_double_implements_iproxycontrol(self):
         self.assertTrue(verifyObject(IProxyControl, FakeControl()))
 
-    def test_healthy_and_ready_while_it_accepts(self):
+    def test_healthy_and_ready_while_accepting(self):
         listener = Listener()
         self.assertEqual(listener.get("/healthz").status, 200)
         self.assertEqual(listener.get("/readyz").status, 200)
 
-    def test_drain_makes_it_unready_but_not_unhealthy(self):
+    def test_draining_proxy_is_healthy_but_not_ready(self):
         listener = Listener()
         answer = listener.ask("POST", "/api/v1/drain")
         self.assertEqual((answer.status, answer.json()), (202, {"status": "draining"}))
         self.assertEqual(listener.get("/readyz").status, 503)
         self.assertEqual(listener.get("/healthz").status, 200)
 
-    def test_status_is_what_the_service_says(self):
+    def test_status_comes_from_the_control(self):
         self.assertEqual(Listener().get("/api/v1/status").json(), {"version": "1.2.3", "draining": False})
 
 
 class ConnectionsTests(SynchronousTestCase):
-    def test_a_connection_is_shown_with_every_key_of_the_contract(self):
+    def test_connection_has_every_documented_key(self):
         control = FakeControl()
         record = control.connect(at=90.0, received=11, sent=22)
         record.state, record.relay, record.keep_alive = ConnectionState.RELAYING, RelayKind.SPLICE, True
         record.protocol, record.sni, record.proxy_version = ApplicationProtocol.TLS, "a.example.com", 2
-        record.target = Endpoint("2001:db8::1", 9000)
+        record.target, record.host = Endpoint("2001:db8::1", 9000), "b.example.com"
         record.secured = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, "robot")
         self.assertEqual(
             Listener(control).get("/api/v1/connections").json(),
@@ -61,6 +61,7 @@ class ConnectionsTests(SynchronousTestCase):
                         "protocol": "tls",
                         "tls": True,
                         "sni": "a.example.com",
+                        "host": "b.example.com",
                         "tlsVersion": "TLSv1.3",
                         "cipher": "TLS_AES_128_GCM_SHA256",
                         "alpn": None,
@@ -76,11 +77,11 @@ class ConnectionsTests(SynchronousTestCase):
             },
         )
 
-    def test_a_connection_without_a_route_yet_shows_null(self):
+    def test_unknown_values_of_a_connection_are_null(self):
         control = FakeControl()
         control.connect(route=None)
         shown = Listener(control).get("/api/v1/connections").json()["connections"][0]
-        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni")], [None] * 4)
+        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni", "host")], [None] * 5)
 
     def _ids(self, query):
         control = FakeControl()
@@ -93,23 +94,23 @@ class ConnectionsTests(SynchronousTestCase):
     def test_filter_by_route(self):
         self.assertEqual(self._ids("?route=web"), ([1, 2], 2))
 
-    def test_filter_by_client_in_any_spelling(self):
+    def test_filter_by_client_accepts_any_spelling(self):
         self.assertEqual(self._ids("?clientIp=2001:DB8:0::1"), ([3], 1))
         self.assertEqual(self._ids("?clientIp=::ffff:192.0.2.2"), ([2], 1))
 
-    def test_both_filters_hold_together(self):
+    def test_filters_are_combined_with_and(self):
         self.assertEqual(self._ids("?route=mail&clientIp=192.0.2.1"), ([], 0))
 
-    def test_limit_cuts_the_list_and_not_the_total(self):
+    def test_limit_truncates_the_list_but_not_the_total(self):
         self.assertEqual(self._ids("?limit=2"), ([1, 2], 3))
         self.assertEqual(self._ids("?limit=0"), ([], 3))
 
-    def test_a_limit_or_an_address_that_is_none_is_refused(self):
+    def test_invalid_limit_or_address_is_400(self):
         for query in ("limit=x", "limit=-1", "clientIp=nonsense", "limit=" + "9" * 5000):
             with self.subTest(query[:20]):
                 self.assertEqual(Listener().get("/api/v1/connections?" + query).status, 400)
 
-    def test_delete_ends_one_connection(self):
+    def test_delete_closes_one_connection(self):
         control = FakeControl()
         control.connect()
         control.connect()
@@ -118,14 +119,14 @@ class ConnectionsTests(SynchronousTestCase):
         control.settle()
         self.assertEqual(control.counters.routes["web"].closed, {CloseReason.ADMIN: 1})
 
-    def test_delete_of_none_is_404(self):
+    def test_delete_of_an_unknown_connection_is_404(self):
         for item in ("7", "x", "-1", "%31", "+1", "9" * 5000):
             with self.subTest(item):
                 self.assertEqual(Listener().ask("DELETE", f"/api/v1/connections/{item}").status, 404)
 
 
 class MetricsTests(SynchronousTestCase):
-    def test_numbers_are_those_of_ended_and_live_connections(self):
+    def test_metrics_count_live_and_closed_connections(self):
         control = FakeControl()
         control.registry.close(control.connect(received=100, sent=1), CloseReason.NORMAL, 95.0)
         control.settle()
@@ -149,7 +150,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(shown["proxyHeaders"]["2"], {"ok": 1, "invalid": 0, "missing": 0, "timeout": 0})
         self.assertEqual(shown["zombies"], {"full": 0, "half": 0, "stuck": 0})
 
-    def test_what_waits_to_be_put_away_is_in_the_totals_and_in_the_queue(self):
+    def test_connection_waiting_for_clean_up_is_in_the_totals(self):
         control = FakeControl()
         control.registry.close(control.connect(received=100), CloseReason.NORMAL, 95.0)
         shown = Listener(control).get("/api/v1/metrics").json()
@@ -160,7 +161,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(shown["cleanup"], {"queued": 0, "batches": 1, "cleaned": 1})
         self.assertEqual(shown["totals"]["bytesReceived"], 100)
 
-    def test_percentiles_are_null_before_anything_has_ended_and_near_the_truth_after(self):
+    def test_percentiles_are_null_before_the_first_close(self):
         control = FakeControl()
         none = {"p50": None, "p95": None, "p99": None}
         shown = Listener(control).get("/api/v1/metrics").json()["percentiles"]
@@ -171,7 +172,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertApproximates(shown["durationSeconds"]["p95"], 5.0, 0.05)
         self.assertApproximates(shown["bytes"]["p50"], 1000, 10)
 
-    def test_a_long_scrape_pauses_and_is_whole(self):
+    def test_long_scrape_yields_to_the_event_loop_and_is_complete(self):
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")
@@ -183,7 +184,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(int(answer.headers["Content-Length"]), len(answer.body))
         self.assertEqual(answer.body.count(b"smartproxy_connections_total{"), 5000)
 
-    def test_clients_are_bounded_and_the_busiest_are_kept(self):
+    def test_only_the_clients_with_most_connections_are_listed(self):
         control = FakeControl()
         for number in range(150):
             control.connect(f"10.0.0.{number}")
@@ -192,7 +193,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual((len(shown["byIP"]), len(shown["topIPs"])), (100, 10))
         self.assertEqual(shown["topIPs"][0], {"ip": "10.0.0.149", "connections": 2})
 
-    def test_prometheus_text_by_default_and_openmetrics_when_asked(self):
+    def test_metrics_are_text_or_openmetrics_by_accept(self):
         text = Listener().get("/metrics")
         self.assertTrue(text.headers["Content-Type"].startswith("text/plain; version=0.0.4"))
         self.assertIn(b'smartproxy_connections_rejected_total{reason="no_route"} 0\n', text.body)
@@ -205,7 +206,7 @@ class MetricsTests(SynchronousTestCase):
 
 class ThroughputTests(SynchronousTestCase):
     def setUp(self):
-        """1000 bytes per second in, 500 out, for ten seconds."""
+        """A connection that receives 1000 bytes per second and sends 500, for ten seconds."""
         self.control = FakeControl()
         record = self.control.connect("192.0.2.7")
         for _ in range(10):
@@ -214,7 +215,7 @@ class ThroughputTests(SynchronousTestCase):
             self.control.clock.advance(1.0)
         self.listener = Listener(self.control)
 
-    def test_metrics_tell_it_over_all_by_route_and_by_client(self):
+    def test_throughput_is_total_by_route_and_by_client(self):
         both = {"in": 1000.0, "out": 500.0}
         self.assertEqual(
             self.listener.get("/api/v1/metrics").json()["throughput"],
@@ -227,7 +228,7 @@ class ThroughputTests(SynchronousTestCase):
             },
         )
 
-    def test_the_windows_that_have_names_and_one_of_any_length(self):
+    def test_throughput_of_named_windows_and_of_any_window(self):
         self.control.clock.advance(1.0)
         shown = self.listener.get("/api/v1/throughput").json()
         self.assertEqual(shown["instant"], {"in": 0.0, "out": 0.0})
@@ -235,7 +236,7 @@ class ThroughputTests(SynchronousTestCase):
         shown = self.listener.get("/api/v1/throughput?window=4").json()
         self.assertEqual(shown, {"window": 4.0, "in": 750.0, "out": 375.0})
 
-    def test_history_has_a_rate_for_each_second(self):
+    def test_history_has_a_rate_per_sample(self):
         self.control.clock.advance(1.0)
         shown = self.listener.get("/api/v1/throughput/history?seconds=2").json()
         self.assertEqual(
@@ -247,13 +248,13 @@ class ThroughputTests(SynchronousTestCase):
         )
         self.assertEqual(len(self.listener.get("/api/v1/throughput/history").json()["samples"]), 11)
 
-    def test_a_window_that_is_no_time_is_refused(self):
+    def test_invalid_window_is_400(self):
         for written in ("x", "0", "-1", "nan", "inf", ""):
             with self.subTest(written):
                 for path in ("throughput?window=", "throughput/history?seconds="):
                     self.assertEqual(self.listener.get(f"/api/v1/{path}{written}").status, 400)
 
-    def test_only_the_busiest_clients_are_named(self):
+    def test_only_the_clients_with_highest_rates_are_listed(self):
         for number in range(150):
             self.control.connect(f"10.0.0.{number}", received=number)
         shown = self.listener.get("/api/v1/metrics").json()["throughput"]["byIP"]
@@ -262,7 +263,7 @@ class ThroughputTests(SynchronousTestCase):
 
 
 class RoutesTests(SynchronousTestCase):
-    def test_a_route_is_shown_with_what_it_asks_and_has_carried(self):
+    def test_route_has_its_match_action_and_counters(self):
         control = FakeControl()
         control.connect(received=5, sent=6)
         (shown,) = Listener(control).get("/api/v1/routes").json()["routes"]
@@ -281,28 +282,28 @@ class RoutesTests(SynchronousTestCase):
         self.assertEqual(shown["connections"], {"active": 1, "total": 1})
         self.assertEqual((shown["bytesReceived"], shown["bytesSent"]), (5, 6))
 
-    def test_a_route_that_was_never_used_shows_zeros_and_makes_no_counter(self):
+    def test_unused_route_has_zeros_and_creates_no_counters(self):
         control = FakeControl()
         (shown,) = Listener(control).get("/api/v1/routes").json()["routes"]
         self.assertEqual(shown["connections"], {"active": 0, "total": 0})
         self.assertEqual(control.counters.routes, {})
 
-    def test_put_takes_a_list_or_an_object_with_one(self):
+    def test_put_routes_takes_a_list_or_an_object(self):
         for body in (b'[{"name": "a"}]', b'{"routes": [{"name": "a"}]}'):
             control = FakeControl()
             answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
-            self.assertEqual((answer.status, control.asked), (200, [[{"name": "a"}]]))
+            self.assertEqual((answer.status, control.changes), (200, [[{"name": "a"}]]))
 
-    def test_put_of_anything_else_is_400_and_changes_nothing(self):
+    def test_put_of_another_body_is_400_and_changes_nothing(self):
         for body in (b"{", b"3", b'{"routes": 3}', b"[3]", b"\xff", b'{"route": []}', b""):
             with self.subTest(body):
                 control = FakeControl()
                 answer = Listener(control).ask("PUT", "/api/v1/routes", body=body)
-                self.assertEqual((answer.status, control.asked), (400, []))
+                self.assertEqual((answer.status, control.changes), (400, []))
 
 
 class ReloadTests(SynchronousTestCase):
-    def test_the_answer_waits_until_the_configuration_is_in_force(self):
+    def test_reload_replies_when_the_configuration_is_in_force(self):
         control = FakeControl()
         control.pending = Deferred()
         listener = Listener(control)
@@ -311,13 +312,13 @@ class ReloadTests(SynchronousTestCase):
         control.pending.callback(None)
         self.assertIn(b"200 OK", transport.value())
 
-    def test_every_problem_of_an_invalid_configuration_comes_back(self):
+    def test_invalid_configuration_is_422_with_every_problem(self):
         control = FakeControl()
         control.problems = ["a.yaml:3: routes[0].name: is required", "a.yaml:9: nonsense"]
         answer = Listener(control).ask("POST", "/api/v1/reload")
         self.assertEqual((answer.status, answer.json()["problems"]), (422, control.problems))
 
-    def test_a_client_that_leaves_does_not_stop_the_reload_and_gets_nothing(self):
+    def test_client_disconnect_does_not_cancel_a_reload(self):
         control = FakeControl()
         control.pending = Deferred()
         listener = Listener(control)

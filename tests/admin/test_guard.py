@@ -1,4 +1,4 @@
-"""F43: strangers, and web pages that reach for the listener through a browser on this machine."""
+"""Authorisation: tokens, DNS rebinding and cross-site requests from a browser on the same machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class TokenTests(SynchronousTestCase):
     def _status(self, path, *headers, method="GET"):
         return self.listener.ask(method, path, *headers, host="proxy.internal:8404").status
 
-    def test_without_a_token_nothing_is_answered_not_even_whether_a_path_exists(self):
+    def test_request_without_token_is_401_on_every_path(self):
+        """Not even whether a path exists is revealed."""
         for path in PATHS:
             self.assertEqual(self._status(path), 401)
         answer = self.listener.get("/metrics")
         self.assertTrue(answer.headers["WWW-Authenticate"].startswith("Bearer"))
 
-    def test_a_wrong_token_is_refused(self):
+    def test_wrong_token_is_401(self):
         for given in (
             "wrong",
             "Bearer",
@@ -37,23 +38,23 @@ class TokenTests(SynchronousTestCase):
             with self.subTest(given):
                 self.assertEqual(self._status("/metrics", f"Authorization: {given}"), 401)
 
-    def test_the_right_token_is_taken_whatever_name_leads_here(self):
+    def test_right_token_is_accepted_with_any_host_name(self):
         self.assertEqual(self._status("/metrics", "Authorization: Bearer s3cret"), 200)
         self.assertEqual(self._status("/metrics", "authorization: bearer  s3cret"), 200)
 
-    def test_a_refused_drain_does_not_drain(self):
+    def test_unauthorised_drain_changes_nothing(self):
         self.assertEqual(self._status("/api/v1/drain", method="POST"), 401)
         self.assertFalse(self.listener.control.draining)
 
-    def test_probes_of_a_load_balancer_need_none(self):
+    def test_health_checks_need_no_token(self):
         self.assertEqual([self._status("/healthz"), self._status("/readyz")], [200, 200])
         self.assertEqual(self._status("/healthz/../metrics"), 401)
 
-    def test_a_token_that_is_configured_is_required_on_loopback_and_unix_sockets_too(self):
+    def test_token_is_required_on_loopback_and_unix_socket_too(self):
         for plan in (AdminPlan(token="x"), AdminPlan(unix="/run/admin", token="x")):
             self.assertEqual(Listener(plan=plan).get("/metrics").status, 401)
 
-    def test_off_loopback_there_is_no_listener_without_one(self):
+    def test_listener_off_loopback_without_token_is_an_error(self):
         for address in ("", "0.0.0.0", "::", "192.0.2.1", "proxy.internal"):
             for token in (None, ""):
                 with self.subTest(address), self.assertRaises(ConfigurationError):
@@ -61,9 +62,9 @@ class TokenTests(SynchronousTestCase):
 
 
 class BrowserTests(SynchronousTestCase):
-    """No token: the listener is on loopback."""
+    """A listener on loopback without a token."""
 
-    def test_every_way_to_write_loopback_is_known(self):
+    def test_every_spelling_of_loopback_is_accepted(self):
         for host in (
             "127.0.0.1:8404",
             "localhost",
@@ -76,27 +77,28 @@ class BrowserTests(SynchronousTestCase):
             with self.subTest(host):
                 self.assertEqual(Listener().get("/healthz", host=host).status, 200)
 
-    def test_a_name_that_somebody_made_point_here_is_refused(self):
+    def test_host_that_is_not_loopback_is_403(self):
         hosts = ("evil.example", "evil.example:8404", "127.0.0.1.evil.example", "localhost.evil.example",
                  "192.0.2.1", "0.0.0.0:8404", "[::", "127.0.0.1@evil.example", "2130706433")  # fmt: skip
         for host in hosts:
             with self.subTest(host):
                 self.assertEqual(Listener().get("/api/v1/status", host=host).status, 403)
 
-    def test_a_second_host_does_not_hide_behind_the_first(self):
+    def test_second_host_header_is_checked_too(self):
         self.assertIn(Listener().get("/metrics", "Host: evil.example").status, {400, 403})
 
-    def test_a_form_of_another_site_is_refused_and_does_nothing(self):
+    def test_cross_site_post_is_403_and_changes_nothing(self):
         for origin in ("http://evil.example", "null", "http://127.0.0.1:3000", "https://127.0.0.1", ""):
             with self.subTest(origin):
                 control = FakeControl()
                 answer = Listener(control).ask("POST", "/api/v1/drain", f"Origin: {origin}")
                 self.assertEqual((answer.status, control.draining), (403, False))
 
-    def test_a_page_of_this_listener_is_not_another_site(self):
+    def test_same_origin_post_is_accepted(self):
         answer = Listener().ask("POST", "/api/v1/drain", "Origin: http://127.0.0.1:8404")
         self.assertEqual(answer.status, 202)
 
-    def test_a_unix_socket_is_out_of_a_browsers_reach(self):
+    def test_unix_socket_accepts_any_host(self):
+        """A browser cannot reach it."""
         listener = Listener(plan=AdminPlan(unix="/run/admin.sock"))
         self.assertEqual(listener.get("/metrics", host="admin").status, 200)

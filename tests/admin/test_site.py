@@ -1,4 +1,4 @@
-"""The HTTP server of the admin listener: what is not there, what is too large, what goes wrong."""
+"""The HTTP server of the admin listener: routing, body limits, errors, escaping."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.admin.site import LINGER, MAX_BODY
+from smartproxy.admin.site import MAX_BODY
+from smartproxy.net.half_close import LINGER
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class RoutingTests(SynchronousTestCase):
-    def test_an_unknown_path_is_404_in_json(self):
+    def test_unknown_path_is_404_in_json(self):
         for path in ("/", "/api/v1", "/api/v1/nothing", "/healthz/", "/healthz/1", "/../metrics", "//"):
             with self.subTest(path):
                 answer = Listener().get(path)
                 self.assertEqual((answer.status, list(answer.json())), (404, ["error"]))
 
-    def test_a_wrong_method_is_405_and_says_which_are_right(self):
+    def test_wrong_method_is_405_with_allow(self):
         answer = Listener().ask("DELETE", "/api/v1/routes")
         self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD, PUT"))
         self.assertEqual(Listener().get("/api/v1/reload").headers["Allow"], "POST")
@@ -27,7 +28,8 @@ class RoutingTests(SynchronousTestCase):
         answer = Listener().ask("HEAD", "/healthz")
         self.assertEqual((answer.status, answer.headers["Content-Length"], answer.body), (200, "17", b""))
 
-    def test_answers_are_not_kept_or_guessed_at(self):
+    def test_replies_are_not_cached_or_sniffed(self):
+        """``Cache-Control: no-store`` and ``X-Content-Type-Options: nosniff``."""
         headers = Listener().get("/healthz").headers
         self.assertEqual(headers["Content-Type"], "application/json")
         self.assertEqual(
@@ -39,7 +41,7 @@ class RoutingTests(SynchronousTestCase):
         transport = listener.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
         self.assertEqual(transport.value().count(b"200 OK"), 2)
 
-    def test_a_broken_endpoint_is_500_without_its_reason_and_the_log_has_it(self):
+    def test_failing_endpoint_is_500_and_only_the_log_says_why(self):
         control = FakeControl()
         control.status = lambda: {"secret": object()}
         answer = Listener(control).get("/api/v1/status")
@@ -47,7 +49,7 @@ class RoutingTests(SynchronousTestCase):
         self.assertNotIn(b"object", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
-    def test_an_idle_client_is_let_go(self):
+    def test_idle_client_is_disconnected(self):
         listener = Listener()
         transport = listener.connect()
         listener.clock.advance(59)
@@ -55,14 +57,14 @@ class RoutingTests(SynchronousTestCase):
         listener.clock.advance(2)
         self.assertTrue(transport.disconnecting)
 
-    def test_starting_and_stopping_leaves_no_timer(self):
+    def test_started_site_has_no_timer(self):
         listener = Listener()
         self.assertEqual(listener.clock.getDelayedCalls(), [])
         listener.site.doStop()
 
 
 class BodyTests(SynchronousTestCase):
-    """F43: a body of 100 MB, and a deep one."""
+    """Bodies that are too long or nested too deeply must not use memory or raise."""
 
     HEAD = b"PUT /api/v1/routes HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -71,15 +73,15 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual((answer.status, answer.headers["Connection"]), (413, "close"))
         self.assertEqual(len(answer.body), int(answer.headers["Content-Length"]))
         self.assertTrue(transport.half_closed)
-        self.assertEqual(listener.control.asked, [])
+        self.assertEqual(listener.control.changes, [])
 
-    def test_an_announced_length_is_refused_before_the_first_byte(self):
+    def test_announced_length_is_refused_before_the_body(self):
         listener = Listener()
         transport = listener.send(self.HEAD + b"Content-Length: 104857600\r\nExpect: 100-continue\r\n\r\n")
         self._refused(listener, transport)
         self.assertNotIn(b"100 Continue", transport.value())
 
-    def test_a_chunked_body_is_refused_where_it_gets_too_long(self):
+    def test_chunked_body_is_refused_when_it_exceeds_the_limit(self):
         listener = Listener()
         transport = listener.send(self.HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
@@ -89,7 +91,7 @@ class BodyTests(SynchronousTestCase):
         listener.channel.dataReceived(chunk)
         self._refused(listener, transport)
 
-    def test_what_still_comes_is_dropped_and_then_the_connection_is_cut(self):
+    def test_rest_of_a_refused_body_is_dropped_then_aborted(self):
         listener = Listener()
         transport = listener.send(self.HEAD + b"Content-Length: 2000000\r\n\r\n")
         listener.channel.dataReceived(bytes(2_000_000))
@@ -99,29 +101,29 @@ class BodyTests(SynchronousTestCase):
         listener.clock.advance(0.2)
         self.assertTrue(transport.aborted)
 
-    def test_a_client_that_leaves_first_needs_no_cut(self):
+    def test_client_disconnect_cancels_the_abort(self):
         listener = Listener()
         transport = listener.send(self.HEAD + b"Content-Length: 2000000\r\n\r\n")
         listener.channel.connectionLost(Failure(ConnectionDone()))
         self.assertEqual(listener.clock.getDelayedCalls(), [])
         self.assertFalse(transport.aborted)
 
-    def test_a_body_of_exactly_the_limit_is_read(self):
+    def test_body_of_exactly_the_limit_is_accepted(self):
         body = b"[" + b" " * (MAX_BODY - 2) + b"]"
         listener = Listener()
         self.assertEqual(listener.ask("PUT", "/api/v1/routes", body=body).status, 200)
-        self.assertEqual(listener.control.asked, [[]])
+        self.assertEqual(listener.control.changes, [[]])
 
-    def test_json_deeper_than_the_stack_is_refused(self):
+    def test_json_nested_beyond_the_stack_is_400(self):
         for body in (b"[" * 100_000, b'{"a":' * 100_000):
             self.assertEqual(Listener().ask("PUT", "/api/v1/routes", body=body).status, 400)
 
-    def test_a_number_too_long_to_convert_is_refused(self):
+    def test_json_number_too_long_to_convert_is_400(self):
         self.assertEqual(
             Listener().ask("PUT", "/api/v1/routes", body=b"[" + b"9" * 10_000 + b"]").status, 400
         )
 
-    def test_a_form_is_not_parsed(self):
+    def test_form_is_not_parsed(self):
         listener = Listener()
         form = "Content-Type: multipart/form-data; boundary=x"
         answer = listener.ask("POST", "/api/v1/drain", form, body=b"--broken")
@@ -129,9 +131,9 @@ class BodyTests(SynchronousTestCase):
 
 
 class EscapingTests(SynchronousTestCase):
-    """F32: nothing that a client wrote leaves as anything but printable ASCII."""
+    """Text that a client sent is returned and logged as printable ASCII only."""
 
-    def test_a_name_with_control_characters_is_escaped(self):
+    def test_server_name_with_control_characters_is_escaped(self):
         wild = 'a\r\nb\x00\x1b[31m\x7f\x9b\xe9\N{RIGHT-TO-LEFT OVERRIDE}\ud800"\\'
         control = FakeControl()
         control.connect().sni = wild
@@ -145,7 +147,7 @@ class EscapingTests(SynchronousTestCase):
         control.connect(route=None).sni = 'x"} 1\nevil_metric 1'
         self.assertEqual(Listener(control).get("/metrics").body, before)
 
-    def test_a_path_in_the_log_stays_one_line(self):
+    def test_path_in_the_log_is_one_printable_line(self):
         with capturedLogs() as events:
             Listener().ask("POST", "/x\x1b[31m\N{NO-BREAK SPACE}")
         lines = [formatEvent(event) for event in events]

@@ -1,4 +1,4 @@
-"""What ``smartproxy top`` shows of answers, and what keys change."""
+"""The screen of ``smartproxy top``: snapshots, sorting, filtering, drawing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.cli.board import Board, look
+from smartproxy.cli.board import Board, snapshot
 
 RATE = {"in": 0.0, "out": 0.0}
 STATUS = {"state": "running"}
@@ -41,44 +41,44 @@ ROUTES = {
 
 class BoardCase(SynchronousTestCase):
     def setUp(self):
-        self.now = look(STATUS, METRICS, ROUTES)
+        self.now = snapshot(STATUS, METRICS, ROUTES)
         self.board = Board()
-        self.board.seen(self.now)
+        self.board.update(self.now)
 
     def press(self, keys):
         for key in keys:
-            self.board.pressed(key)
+            self.board.press(key)
 
     def names(self):
-        return [route["name"] for route in self.board.chosen(self.now)]
+        return [route["name"] for route in self.board.visible_routes(self.now)]
 
     def printed(self, height=100, width=100):
         console = Console(file=io.StringIO(), width=width, height=height)
-        console.print(self.board.picture(height))
+        console.print(self.board.render(height))
         return console.file.getvalue()
 
 
-class LookTests(BoardCase):
-    def test_every_route_is_there_and_one_that_was_removed_while_it_has_connections(self):
+class SnapshotTests(BoardCase):
+    def test_removed_route_is_shown_while_it_has_connections(self):
         self.assertEqual(
             {route["name"]: (route["active"], route["total"]) for route in self.now.routes},
             {"web": (3, 12), "mail": (5, 8), "idle": (0, 0), "old": (1, None)},
         )
 
-    def test_rates_of_routes_and_clients_are_beside_their_connections(self):
+    def test_routes_and_clients_have_their_rates(self):
         rates = {route["name"]: (route["in"], route["out"]) for route in self.now.routes}
         self.assertEqual((rates["web"], rates["idle"]), ((1500.0, 10.0), (0.0, 0.0)))
         self.assertEqual(self.now.clients, [{"ip": "192.0.2.1", "active": 9, "in": 77.0, "out": 0.0}])
 
-    def test_only_refusals_that_happened_are_told(self):
+    def test_reject_reasons_with_zero_are_left_out(self):
         self.assertEqual(self.now.rejected, {"no_route": 4})
 
 
 class SortingTests(BoardCase):
-    def test_the_busiest_comes_first(self):
+    def test_routes_are_sorted_by_active_connections_by_default(self):
         self.assertEqual(self.names(), ["mail", "web", "old", "idle"])
 
-    def test_a_key_for_each_column(self):
+    def test_each_column_has_a_sort_key(self):
         for key, wanted in (
             ("n", ["idle", "mail", "old", "web"]),
             ("t", ["web", "mail", "idle", "old"]),
@@ -89,7 +89,7 @@ class SortingTests(BoardCase):
             self.press(key)
             self.assertEqual(self.names(), wanted, key)
 
-    def test_r_turns_the_order_round_and_back(self):
+    def test_r_reverses_the_order(self):
         self.press("r")
         self.assertEqual(self.names(), ["idle", "old", "web", "mail"])
         self.press("r")
@@ -97,7 +97,7 @@ class SortingTests(BoardCase):
 
 
 class FilterTests(BoardCase):
-    def test_it_takes_effect_while_it_is_typed(self):
+    def test_filter_takes_effect_while_typed(self):
         self.press("/l")
         self.assertEqual(self.names(), ["mail", "old", "idle"])
         self.press("D")
@@ -105,23 +105,23 @@ class FilterTests(BoardCase):
         self.press("\x7f")
         self.assertEqual(self.names(), ["mail", "old", "idle"])
 
-    def test_letters_that_are_keys_are_letters_while_it_is_typed(self):
+    def test_command_keys_are_text_while_the_filter_is_typed(self):
         self.press("/qanr")
-        self.assertEqual((self.board.done, self.names()), (False, []))
+        self.assertEqual((self.board.has_quit, self.names()), (False, []))
 
-    def test_enter_keeps_it_and_escape_drops_it(self):
+    def test_enter_keeps_the_filter_and_escape_clears_it(self):
         self.press("/web\rn")
         self.assertEqual(self.names(), ["web"])
         self.press("/mail\x1bn")
         self.assertEqual(len(self.names()), 4)
 
-    def test_control_characters_are_not_taken(self):
+    def test_control_characters_are_ignored_in_the_filter(self):
         self.press("/w\x00\x01eb")
         self.assertEqual(self.names(), ["web"])
 
 
-class PictureTests(BoardCase):
-    def test_routes_clients_zombies_refusals_and_the_queue_are_in_it(self):
+class RenderTests(BoardCase):
+    def test_screen_has_routes_clients_zombies_refusals_and_queue(self):
         printed = self.printed()
         for part in (
             "9 active of 40",
@@ -129,42 +129,42 @@ class PictureTests(BoardCase):
             "out 2.5 MB/s",
             "zombies: 0 full, 2 half, 7 stuck",
             "refused: 4 no_route",
-            "to clean up: 6",
+            "waiting for clean-up: 6",
             "192.0.2.1",
             "77 bytes/s",
             "2.0 MB/s",
         ):
             self.assertIn(part, printed)
 
-    def test_before_the_first_answer_it_says_so(self):
+    def test_screen_without_a_snapshot_says_connecting_or_why_not(self):
         self.board = Board()
-        self.assertIn("asking", self.printed())
-        self.board.missed("nobody is there")
-        self.assertIn("nobody is there", self.printed())
+        self.assertIn("connecting", self.printed())
+        self.board.fail("no proxy")
+        self.assertIn("no proxy", self.printed())
 
-    def test_when_the_proxy_has_gone_the_last_numbers_stay_until_it_is_back(self):
-        self.board.missed("nobody is there")
-        self.assertIn("nobody is there; trying again", self.printed())
+    def test_last_snapshot_stays_while_the_proxy_does_not_reply(self):
+        self.board.fail("no proxy")
+        self.assertIn("no proxy; retrying", self.printed())
         self.assertIn("9 active of 40", self.printed())
-        self.board.seen(self.now)
-        self.assertNotIn("nobody", self.printed())
+        self.board.update(self.now)
+        self.assertNotIn("no proxy", self.printed())
 
-    def test_a_thousand_routes_fit_on_the_terminal(self):
+    def test_thousand_routes_fit_on_the_terminal(self):
         routes = {"routes": [{"name": f"r{n}", "connections": {"total": n}} for n in range(1000)]}
-        self.now = look(STATUS, METRICS, routes)
-        self.board.seen(self.now)
+        self.now = snapshot(STATUS, METRICS, routes)
+        self.board.update(self.now)
         for height in (24, 60):
             printed = self.printed(height)
             self.assertLessEqual(len(printed.splitlines()), height)
             self.assertIn("q quit", printed)
             self.assertIn("more", printed)
 
-    def test_a_small_terminal_breaks_nothing(self):
+    def test_tiny_terminal_does_not_raise(self):
         self.assertTrue(self.printed(height=1, width=20))
 
-    def test_nothing_that_is_shown_moves_the_cursor(self):
+    def test_control_characters_are_escaped_on_the_screen(self):
         routes = {"routes": [{"name": "a\x1b[2Jb [bold]c", "connections": {"total": 1}}]}
-        self.board.seen(look({"state": "\x1b[1m"}, METRICS, routes))
+        self.board.update(snapshot({"state": "\x1b[1m"}, METRICS, routes))
         printed = self.printed()
         self.assertNotIn("\x1b", printed)
         self.assertIn("a\\x1b[2Jb [bold]c", printed)

@@ -1,4 +1,4 @@
-"""``smartproxy check`` and the group that it belongs to."""
+"""``smartproxy check``, and the command group."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class CheckTests(SynchronousTestCase):
         result = CliRunner().invoke(main, ["check", str(file)])
         return result.exit_code, result.stdout, result.stderr, str(file)
 
-    def test_a_valid_file_is_ok_with_its_routes_and_ports(self) -> None:
+    def test_valid_file_prints_its_routes_and_ports(self) -> None:
         code, out, err, file = self.run_on(VALID)
         self.assertEqual((code, out, err), (0, f"{file}: ok (2 routes, ports 80, 443, 8000-8010)\n", ""))
 
-    def test_an_invalid_file_is_one_line_a_problem_on_standard_error(self) -> None:
+    def test_invalid_file_prints_one_line_per_problem_and_exits_2(self) -> None:
         code, out, err, file = self.run_on(
             VALID.replace("port: 1", "port: 70000").replace("type: block", "tipe: block")
         )
@@ -46,23 +46,23 @@ class CheckTests(SynchronousTestCase):
             ],
         )
 
-    def test_a_doubt_is_a_warning_and_the_file_is_ok(self) -> None:
+    def test_likely_mistake_is_a_warning_and_the_file_is_ok(self) -> None:
         code, out, err, file = self.run_on("acceptProxyProtocol: require\n" + VALID)
         self.assertEqual((code, out.partition(" (")[0]), (0, f"{file}: ok"))
         self.assertTrue(err.startswith(f"warning: {file}:1: acceptProxyProtocol: "), err)
 
-    def test_a_file_that_is_not_there_is_one_line(self) -> None:
+    def test_missing_file_is_one_line_and_exit_code_2(self) -> None:
         result = CliRunner().invoke(main, ["check", "/nowhere/x.yaml"])
         self.assertEqual(result.exit_code, 2)
         self.assertEqual(result.stderr, "/nowhere/x.yaml: cannot be read: No such file or directory\n")
 
 
 class GroupTests(SynchronousTestCase):
-    def test_wrong_usage_is_2(self) -> None:
+    def test_wrong_usage_exits_2(self) -> None:
         for arguments in (["check"], ["chekc"], ["check", "--strict", "x.yaml"]):
             self.assertEqual(CliRunner().invoke(main, arguments).exit_code, 2, arguments)
 
-    def test_help_tells_of_every_command(self) -> None:
+    def test_help_lists_every_command(self) -> None:
         result = CliRunner().invoke(main, ["--help"])
         self.assertEqual(result.exit_code, 0)
         for command in ("check", "explain", "schema", "reload", "drain", "connections"):
@@ -70,7 +70,17 @@ class GroupTests(SynchronousTestCase):
             own = CliRunner().invoke(main, [command, "--help"])
             self.assertEqual((own.exit_code, "Usage:" in own.stdout), (0, True), command)
 
-    def test_a_command_is_imported_only_when_it_is_asked_for(self) -> None:
+    def test_no_line_of_help_is_cut(self) -> None:
+        """click cuts the first sentence of a docstring to the width of the list; a ``short_help`` it wraps."""
+        for width in (60, 80, 120):
+            for arguments in ([], ["check"], ["explain"], ["reload"], ["connections"], ["top"]):
+                shown = CliRunner().invoke(main, [*arguments, "--help"], terminal_width=width).stdout
+                _usage, *lines = shown.splitlines()
+                cut = [line for line in lines if line.rstrip().endswith("...")]
+                self.assertEqual(cut, [], (width, arguments))
+
+    def test_command_is_imported_only_when_it_is_run(self) -> None:
+        """``smartproxy check`` must not wait for the import of Twisted and treq."""
         script = (
             "import sys, smartproxy.cli; print([m for m in sys.modules if m.startswith('smartproxy.cli.')])"
         )

@@ -1,4 +1,4 @@
-"""``smartproxy explain`` from outside: what it prints, and what it exits with."""
+"""``smartproxy explain``: its output and exit codes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertEqual(result.stdout, "")
         return result.stderr
 
-    def test_first_the_route_then_why_then_why_not_the_earlier_ones(self) -> None:
+    def test_prints_the_route_then_why_then_why_not_earlier_ones(self) -> None:
         self.assertEqual(
             self.lines("--sni", "WWW.example.com"),
             [
@@ -65,53 +65,53 @@ class ExplainCommandTests(SynchronousTestCase):
             ],
         )
 
-    def test_a_request_is_matched_by_all_that_it_says(self) -> None:
+    def test_request_is_matched_by_host_path_header_and_method(self) -> None:
         request = ["--host", "www.example.com:443", "--path", "/api/x?y=*", "--header", "x-env: staging"]
         self.assertEqual(self.lines(*request, "--method", "POST")[0], "route api")
         self.assertEqual(self.lines(*request)[0], "route www")
 
-    def test_a_host_may_come_as_a_header(self) -> None:
+    def test_host_can_be_given_as_a_header(self) -> None:
         self.assertEqual(self.lines("--header", "Host: www.example.com")[0], "route www")
 
-    def test_a_request_without_a_host_has_no_domain(self) -> None:
-        told = self.lines("--path", "/")
-        self.assertEqual(told[0], "route rest")
-        self.assertTrue(told[-1].endswith("has none"), told)
+    def test_request_without_a_host_has_no_domain(self) -> None:
+        printed = self.lines("--path", "/")
+        self.assertEqual(printed[0], "route rest")
+        self.assertTrue(printed[-1].endswith("has none"), printed)
 
-    def test_a_client_address_in_any_spelling(self) -> None:
+    def test_client_address_is_accepted_in_any_spelling(self) -> None:
         self.assertEqual(self.lines("--client-ip", "::ffff:10.0.0.1")[0], "route office")
         self.assertEqual(self.lines("--client-ip", "192.0.2.1")[0], "route rest")
 
     def test_alpn_alone_is_a_tls_client_without_a_name(self) -> None:
-        told = self.lines("--alpn", "h2", "--alpn", "http/1.1", "--client-ip", "10.0.0.1")
-        self.assertEqual(told[0], "route rest")
-        self.assertIn("not office: protocol: wants tcp, has tls", told)
+        printed = self.lines("--alpn", "h2", "--alpn", "http/1.1", "--client-ip", "10.0.0.1")
+        self.assertEqual(printed[0], "route rest")
+        self.assertIn("not office: protocol: wants tcp, has tls", printed)
 
-    def test_a_name_in_unicode_is_what_a_client_would_send(self) -> None:
+    def test_unicode_name_is_converted_to_its_ascii_form(self) -> None:
         self.assertEqual(self.lines("--sni", "b\u00fccher.example")[0], "route www")
 
-    def test_an_address_as_server_name_is_no_name(self) -> None:
+    def test_address_as_server_name_is_ignored(self) -> None:
         self.assertEqual(self.lines("--sni", "192.0.2.1")[0], "route rest")
 
-    def test_a_request_inside_tls_is_not_used_and_that_is_said(self) -> None:
-        told = self.lines("--sni", "www.example.com", "--path", "/api/x")
-        self.assertEqual(told[0], "route www")
-        self.assertTrue(told[-1].startswith("note: inside TLS"), told)
+    def test_request_inside_tls_is_not_used_and_a_note_says_so(self) -> None:
+        printed = self.lines("--sni", "www.example.com", "--path", "/api/x")
+        self.assertEqual(printed[0], "route www")
+        self.assertTrue(printed[-1].startswith("note: inside TLS"), printed)
 
-    def test_a_port_outside_of_all_routes_names_those_that_listen(self) -> None:
+    def test_unused_port_prints_the_ports_in_use(self) -> None:
         result = self.run_with("--port", "9")
         self.assertEqual(result.exit_code, 0)
         first, second = result.stdout.splitlines()
         self.assertEqual(first, "no route")
         self.assertTrue(second.endswith("443, 8000-8002, 9443"), second)
 
-    def test_the_only_address_of_a_port_need_not_be_named(self) -> None:
+    def test_address_is_optional_if_the_port_has_only_one(self) -> None:
         for where in ([], ["--address", "127.0.0.1"]):
             result = self.run_with("--port", "9443", *where)
             self.assertEqual(result.stdout.splitlines()[:2], ["route local", "  on 127.0.0.1:9443"])
         self.assertTrue(self.run_with("--port", "9443", "--address", "::1").stdout.startswith("no route\n"))
 
-    def test_what_no_client_could_send_is_wrong_usage(self) -> None:
+    def test_options_that_no_client_could_send_are_wrong_usage(self) -> None:
         for arguments, why in {
             ("--client-ip", "10.0.0"): "not an IP address",
             ("--path", "api"): "not a request target",
@@ -125,21 +125,21 @@ class ExplainCommandTests(SynchronousTestCase):
         }.items():
             self.assertIn(why, self.refused("--port", "443", *arguments))
 
-    def test_a_port_is_needed_and_in_range(self) -> None:
+    def test_port_is_required_and_in_range(self) -> None:
         self.assertIn("--port", self.refused())
         self.assertIn("65535", self.refused("--port", "65536"))
 
-    def test_an_invalid_configuration_is_told_line_by_line(self) -> None:
+    def test_invalid_configuration_prints_its_problems(self) -> None:
         self.file.write_text("routes:\n  - name: a\n    match: {ports: 70000}\n", encoding="utf-8")
         self.assertIn(f"{self.file}:3: routes[0].match.ports", self.refused("--port", "443"))
 
-    def test_a_file_that_is_not_there(self) -> None:
+    def test_missing_file_is_reported(self) -> None:
         self.file.unlink()
         self.assertIn(str(self.file), self.refused("--port", "443"))
 
 
 class CertificateTests(SynchronousTestCase):
-    """What a client of a route that ends TLS would be shown."""
+    """The certificate that a client of a TLS-terminating route gets."""
 
     def setUp(self) -> None:
         directory = TemporaryDirectory()
@@ -157,18 +157,18 @@ class CertificateTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0, result.output)
         return result.stdout.splitlines()[-1]
 
-    def test_its_names_file_kind_and_expiry(self) -> None:
+    def test_certificate_line_has_names_file_kind_and_expiry(self) -> None:
         self.assertEqual(
             self.last("--sni", "a.example"),
             f"certificate: a.example ({self.folder}/a.pem, P256), expires {self.until}",
         )
 
-    def test_none_for_the_name(self) -> None:
+    def test_no_certificate_for_the_name_is_reported(self) -> None:
         self.assertEqual(
             self.last("--sni", "b.example"),
             "certificate: none for this name; refused with unrecognized_name",
         )
 
-    def test_nothing_is_said_without_a_client_hello_or_in_passthrough(self) -> None:
+    def test_no_certificate_line_without_tls_or_in_passthrough(self) -> None:
         self.assertNotIn("certificate", self.last())
         self.assertNotIn("certificate", self.last("--sni", "a.example", tls="{mode: passthrough}"))

@@ -1,4 +1,4 @@
-"""``reload``, ``drain`` and ``connections``, against the real admin API over an agent in memory."""
+"""The remote commands against the real admin API, over an in-memory HTTP agent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FailingAgent:
 
 
 class RemoteCase(SynchronousTestCase):
-    """Runs a command without a reactor: what it waits for must be there at once, or come with the clock."""
+    """Runs a command with a ``Clock`` in place of the reactor."""
 
     def setUp(self):
         self.control = FakeControl()
@@ -50,7 +50,7 @@ class RemoteCase(SynchronousTestCase):
     def react(self, main):
         ended = []
         Deferred.fromCoroutine(main(self.clock)).addBoth(ended.append)
-        self.clock.advance(admin_client.PATIENCE)
+        self.clock.advance(admin_client.TIMEOUT)
         (result,) = ended
         raise result.value if isinstance(result, Failure) else SystemExit(0)
 
@@ -62,57 +62,57 @@ class RemoteCase(SynchronousTestCase):
 
 
 class ReloadAndDrainTests(RemoteCase):
-    def test_reload_says_how_many_routes_are_in_force(self):
+    def test_reload_prints_the_number_of_routes(self):
         result = self.run_command("reload")
         self.assertEqual((result.exit_code, result.output), (0, "reloaded; routes in force: 1\n"))
-        self.assertEqual(self.control.asked, ["reload"])
+        self.assertEqual(self.control.changes, ["reload"])
 
-    def test_reload_of_an_invalid_configuration_prints_its_problems_and_exits_2(self):
+    def test_reload_of_an_invalid_configuration_exits_2(self):
         self.control.problems = ["a.yaml:3: routes[0]: no \x1b name", "a.yaml:4: more"]
         result = self.run_command("reload")
         self.assertEqual(result.exit_code, 2)
         self.assertEqual(result.stderr, "a.yaml:3: routes[0]: no \\x1b name\na.yaml:4: more\n")
 
-    def test_drain(self):
+    def test_drain_stops_accepting_and_says_so(self):
         result = self.run_command("drain")
         self.assertEqual((result.exit_code, self.control.draining), (0, True))
         self.assertTrue(result.output.startswith("draining"))
 
 
 class ConnectionsTests(RemoteCase):
-    def test_a_table_of_what_lives(self):
+    def test_connections_prints_a_table(self):
         self.control.connect("2001:db8::1", received=1234, sent=5)
         result = self.run_command("connections")
         self.assertEqual(result.exit_code, 0)
         for text in ("2001:db8::1]:4000", "web", "1234", "2026-01-02T03:03:55.678Z", "client"):
             self.assertIn(text, result.output)
 
-    def test_filters_reach_the_proxy(self):
+    def test_filters_are_sent_to_the_proxy(self):
         self.control.connect("192.0.2.1", "web")
         self.control.connect("192.0.2.2", "web")
         self.control.connect("192.0.2.1", "mail")
         result = self.run_command("connections", "--json", "--route", "web", "--client-ip", "192.0.2.2")
         self.assertEqual([shown["id"] for shown in json.loads(result.output)["connections"]], [2])
 
-    def test_a_list_that_was_cut_says_so(self):
+    def test_truncated_list_has_a_caption(self):
         self.control.connect()
         self.control.connect()
         self.assertIn("1 of 2", self.run_command("connections", "--limit", "1").output)
         self.assertNotIn(" of ", self.run_command("connections").output)
 
-    def test_a_name_that_a_client_chose_moves_no_cursor_and_is_no_markup(self):
+    def test_control_characters_and_markup_are_escaped_in_a_table(self):
         self.control.connect(route="\x1b]0;owned\x07[red]\x9b\N{RIGHT-TO-LEFT OVERRIDE}")
         output = self.run_command("connections").output
         self.assertIn(r"\x1b]0;owned\x07[red]\x9b\u202e", output)
         self.assertNotRegex(output, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 
-    def test_json_is_ascii(self):
+    def test_json_is_ascii_without_control_characters(self):
         self.control.connect().sni = "\x1b\x7f\xe9"
         result = self.run_command("connections", "--json")
         self.assertTrue(result.output.isascii())
         self.assertNotRegex(result.output, "[\x00-\x09\x0b-\x1f]")
 
-    def test_a_filter_that_the_proxy_refuses_exits_1_with_its_reason(self):
+    def test_filter_that_the_proxy_refuses_exits_1_with_the_reason(self):
         result = self.run_command("connections", "--client-ip", "nonsense")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("clientIp an IP address", result.stderr)
@@ -130,12 +130,12 @@ class CertificatesTests(RemoteCase):
             )
         ]
 
-    def test_a_table_of_what_clients_are_shown(self):
+    def test_certificates_prints_a_table(self):
         result = self.run_command("certificates")
         for text in ("a.example, *.a.example", "2026-01-02T03:04:05.678Z", "P256", "default", "a.pem"):
             self.assertIn(text, result.output)
 
-    def test_the_table_says_what_is_stapled_or_why_nothing_is(self):
+    def test_table_has_the_ocsp_status_or_why_there_is_none(self):
         for staple, cell in (
             (ShownStaple("good", 1767323046.678, "late"), "good until 2026-01-02T03:04:06.678Z"),
             (ShownStaple("none", None, "no responder"), " none "),
@@ -145,7 +145,7 @@ class CertificatesTests(RemoteCase):
             self.show(staple)
             self.assertIn(cell, self.run_command("certificates").output)
 
-    def test_json_has_every_key_of_the_api(self):
+    def test_certificates_json_has_every_key_of_the_api(self):
         [shown] = json.loads(self.run_command("certificates", "--json").output)["certificates"]
         self.assertEqual(
             shown,
@@ -166,13 +166,13 @@ class TokenTests(RemoteCase):
         super().setUp()
         self.use(RequestTraversalAgent(Listener(self.control, AdminPlan(token="s3cret")).site.resource))
 
-    def test_without_it_one_line_says_so(self):
+    def test_missing_token_is_one_line_and_exit_code_1(self):
         result = self.run_command("drain")
         self.assertEqual((result.exit_code, self.control.draining), (1, False))
         self.assertEqual(result.stderr.count("\n"), 1)
         self.assertIn("http://127.0.0.1:8404 refused: a token is required", result.stderr)
 
-    def test_it_comes_from_the_option_or_the_environment(self):
+    def test_token_comes_from_the_option_or_the_environment(self):
         self.assertEqual(self.run_command("drain", "--token", "s3cret").exit_code, 0)
         self.assertEqual(self.run_command("drain", env={"SMARTPROXY_TOKEN": "s3cret"}).exit_code, 0)
         self.assertEqual(self.run_command("drain", env={"SMARTPROXY_TOKEN": "wrong"}).exit_code, 1)
@@ -184,19 +184,19 @@ class NoAnswerTests(RemoteCase):
         self.assertEqual((result.exit_code, result.stdout, result.stderr.count("\n")), (1, "", 1))
         self.assertIn(text, result.stderr)
 
-    def test_nobody_listens(self):
+    def test_refused_connection_is_reported(self):
         self.use(FailingAgent(error.ConnectionRefusedError("no")))
-        self._fails("cannot reach the admin listener at http://127.0.0.1:8404: Connection was refused")
+        self._fails("cannot connect to the admin listener at http://127.0.0.1:8404: Connection was refused")
 
-    def test_the_other_side_hangs_up(self):
+    def test_reason_of_a_failed_response_is_reported(self):
         self.use(FailingAgent(ResponseFailed([Failure(error.ConnectionRefusedError())])))
         self._fails("Connection was refused")
 
-    def test_no_answer_comes(self):
+    def test_timeout_is_reported(self):
         self.use(SlowAgent())
-        self._fails("no answer from http://127.0.0.1:8404 within 30 s")
+        self._fails("no reply from http://127.0.0.1:8404 within 30 s")
 
-    def test_something_else_answers(self):
+    def test_reply_of_another_server_is_reported(self):
         class Page(Resource):
             isLeaf = True
 
@@ -204,24 +204,24 @@ class NoAnswerTests(RemoteCase):
                 return b"<html>welcome</html>"
 
         self.use(RequestTraversalAgent(Page()))
-        self._fails("answered 200, but not as an admin listener would")
+        self._fails("answered 200, but is not an admin listener of smartproxy")
 
-    def test_an_address_that_is_none_is_wrong_usage(self):
+    def test_invalid_admin_address_is_wrong_usage(self):
         for address in ("localhost:8404", "ftp://x", "http://", "unix:", "unix:relative"):
             with self.subTest(address):
                 self.assertEqual(self.run_command("drain", "--admin", address).exit_code, 2)
 
 
 class AgentTests(SynchronousTestCase):
-    def test_a_unix_socket_is_what_is_connected_to(self):
+    def test_unix_address_connects_to_the_socket(self):
         reactor = MemoryReactorClock()
         admin = admin_client.AdminClient("unix:/run/smartproxy.sock", None)
-        asked = Deferred.fromCoroutine(admin_client.ask(reactor, admin, "GET", "/healthz"))
+        called = Deferred.fromCoroutine(admin_client.call(reactor, admin, "GET", "/healthz"))
         self.assertEqual(reactor.unixClients[0][0], "/run/smartproxy.sock")
-        reactor.advance(admin_client.PATIENCE)
-        self.failureResultOf(asked, admin_client.UnansweredError)
+        reactor.advance(admin_client.TIMEOUT)
+        self.failureResultOf(called, admin_client.AdminRequestFailed)
 
-    def test_a_url_keeps_its_path_and_loses_its_last_slash(self):
+    def test_url_keeps_its_path_without_the_last_slash(self):
         self.assertEqual(admin_client.AdminClient("http://h:1/x/", None).base, "http://h:1/x")
         self.assertIsInstance(
             admin_client.make_agent(Clock(), admin_client.AdminClient("http://h", None)), Agent

@@ -1,4 +1,4 @@
-"""``smartproxy schema``: what it prints is JSON Schema, and the one that the settings have."""
+"""``smartproxy schema`` prints the JSON Schema of the settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smartproxy.settings import Settings
 
 
 class SchemaCommandTests(SynchronousTestCase):
-    def test_it_prints_the_schema_of_the_settings(self) -> None:
+    def test_schema_prints_the_schema_of_the_settings(self) -> None:
         result = CliRunner().invoke(main, ["schema"])
         self.assertEqual(result.exit_code, 0)
         self.assertEqual(json.loads(result.stdout), Settings.json_schema())

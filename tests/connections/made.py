@@ -1,4 +1,4 @@
-"""A registry with connections in it whose sockets are only said to be there."""
+"""A registry and records for tests, whose sockets are callables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from smartproxy.model.outcome import ConnectionState
 from smartproxy.model.plan import CleanupPlan
 
 
-class House:
-    """Everything that looks after connections, and a clock.
+class RegistryFixture:
+    """A registry, its counters and a clock.
 
-    :ivar ends: number and reason of each that was told to end.
+    :ivar ends: number and reason of every connection whose ``end`` was called.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -24,8 +24,11 @@ class House:
         self.registry = Registry(self.counters, CleanupPlan(), self.clock)
         self.ends: list[tuple[int, object]] = []
 
-    def linked(self, *, gone=(False, False), received=0, sent=0, tls=False, stuck_detection=True):
-        """A connection that is relayed."""
+    def relayed(self, *, gone=(False, False), received=0, sent=0, tls=False, stuck_detection=True):
+        """Add a relayed connection.
+
+        :param gone: what its ``gone`` returns: whether the client's and the target's socket are gone.
+        """
         now = self.clock.seconds()
         record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), now))
         self.registry.identify(record, record.peer)
@@ -46,12 +49,12 @@ class House:
         self.registry.close(record, reason, self.clock.seconds())
 
     def reasons(self):
-        """Why each has ended."""
+        """The reasons of :attr:`ends`."""
         return [reason for _, reason in self.ends]
 
 
 def turn(clock):
-    """The reactor's next turn, and not the turns after it, as ``Clock.advance`` is."""
+    """Run one event loop iteration. ``Clock.advance(0)`` would also run the calls that are scheduled during it."""
     now = clock.seconds()
     due = [call for call in clock.calls if call.getTime() <= now]
     for call in due:

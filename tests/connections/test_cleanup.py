@@ -1,4 +1,4 @@
-"""What has ended is put away in batches."""
+"""The clean-up queue: batches, delays, failures."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class CleanupTests(SynchronousTestCase):
         self.put = []
         self.added = []
         self.then = lambda item: None
-        self.queue = CleanupQueue(self.put_away, CleanupPlan(size, delay), self.clock)
+        self.queue = CleanupQueue(self.process, CleanupPlan(size, delay), self.clock)
 
-    def put_away(self, item):
+    def process(self, item):
         self.put.append(item)
         self.then(item)
 
@@ -35,7 +35,7 @@ class CleanupTests(SynchronousTestCase):
     def counts(self):
         return self.queue.batches, self.queue.cleaned, self.queue.failed, len(self.queue)
 
-    def test_a_full_batch_at_once(self):
+    def test_full_batch_runs_at_once(self):
         self.add(*range(99))
         self.assertEqual(self.put, [])
         self.add(99)
@@ -43,7 +43,7 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(self.counts(), (1, 100, 0, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_few_after_100_ms(self):
+    def test_partial_batch_runs_after_the_delay(self):
         self.add(1)
         self.clock.advance(0.05)
         self.add(2)
@@ -52,8 +52,8 @@ class CleanupTests(SynchronousTestCase):
         self.clock.advance(0.001)
         self.assertEqual((self.put, self.counts()), ([1, 2], (1, 2, 0, 0)))
 
-    def test_the_100_ms_are_counted_from_the_first_that_waits(self):
-        """Not from one that a full batch has taken away already."""
+    def test_delay_starts_with_the_first_waiting_item(self):
+        """An item that a full batch has already processed does not count."""
         self.add(0)
         self.clock.advance(0.05)
         self.add(*range(1, 100))
@@ -65,21 +65,21 @@ class CleanupTests(SynchronousTestCase):
         self.clock.advance(0.001)
         self.assertEqual(len(self.put), 101)
 
-    def test_with_nothing_to_do_it_asks_for_nothing(self):
+    def test_empty_queue_has_no_timer(self):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.add(1)
         self.clock.advance(10)
         self.assertEqual((self.clock.getDelayedCalls(), self.queue.batches), ([], 1))
 
-    def test_size_and_delay_are_the_configurations(self):
+    def test_batch_size_and_delay_come_from_the_plan(self):
         self.begin(3, 7.0)
         self.add(1, 2, 3, 4)
         self.assertEqual(self.put, [1, 2, 3])
         self.clock.advance(7)
         self.assertEqual(self.put, [1, 2, 3, 4])
 
-    def test_what_is_added_while_a_batch_runs_is_for_the_next(self):
-        """F49: in order, none lost, none twice."""
+    def test_items_added_during_a_batch_wait_for_the_next(self):
+        """In order, each exactly once."""
 
         def then(item):
             if item < 100:
@@ -94,7 +94,7 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(self.put, [*range(100), *range(1000, 1100)])
         self.assertEqual(self.counts(), (2, 200, 0, 0))
 
-    def test_a_few_added_while_a_batch_runs_wait_for_others(self):
+    def test_few_items_added_during_a_batch_wait_for_the_delay(self):
         self.then = lambda item: self.add("late") if item == 50 else None
         self.add(*range(100))
         self.clock.advance(0.099)
@@ -102,7 +102,8 @@ class CleanupTests(SynchronousTestCase):
         self.clock.advance(0.001)
         self.assertEqual(self.put[100:], ["late"])
 
-    def test_between_two_full_batches_the_others_have_their_turn(self):
+    def test_event_loop_runs_between_two_full_batches(self):
+        """Live connections must be served while thousands of closed ones are processed."""
         self.then = lambda item: self.add(*range(1000, 1350)) if item == 99 else None
         self.add(*range(100))
         seen = []
@@ -112,7 +113,8 @@ class CleanupTests(SynchronousTestCase):
         self.clock.advance(0.1)
         self.assertEqual(len(self.put), 450)
 
-    def test_what_waits_can_be_seen_in_order_while_a_batch_runs(self):
+    def test_waiting_items_can_be_iterated_during_a_batch(self):
+        """The totals include them."""
         seen = []
         self.then = lambda item: seen.append(list(self.queue))
         self.begin(3)
@@ -120,7 +122,7 @@ class CleanupTests(SynchronousTestCase):
         self.add(1, 2, 3)
         self.assertEqual(seen, [[2, 3], [3], []])
 
-    def test_how_long_the_longest_took_is_known(self):
+    def test_duration_of_the_longest_batch_is_recorded(self):
         def then(item):
             self.clock.rightNow += 0.001 if item < 100 else 0.0001
 
@@ -128,7 +130,7 @@ class CleanupTests(SynchronousTestCase):
         self.add(*range(200))
         self.assertEqual((self.queue.batches, round(self.queue.longest, 6)), (2, 0.1))
 
-    def test_one_that_raises_is_logged_and_counted_and_stops_nobody(self):
+    def test_item_that_raises_is_logged_counted_and_skipped(self):
         def then(item):
             if item == 5:
                 raise ZeroDivisionError
@@ -139,8 +141,8 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(self.counts(), (1, 99, 1, 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_interrupted_it_goes_on_with_the_rest(self):
-        """What is no Exception is not ours to keep: a signal that ends the process, for one."""
+    def test_interrupted_batch_leaves_the_rest_in_the_queue(self):
+        """A BaseException is not caught: a signal that ends the process, for one."""
 
         def then(item):
             if item == 5:
@@ -151,7 +153,7 @@ class CleanupTests(SynchronousTestCase):
         self.queue.empty()
         self.assertEqual(self.put, list(range(100)))
 
-    def test_emptied_it_puts_everything_away_now(self):
+    def test_empty_processes_everything_at_once(self):
         self.then = lambda item: self.add(100 + item) if item < 3 else None
         self.add(0, 1, 2)
         self.queue.empty()
@@ -164,7 +166,7 @@ class CleanupTests(SynchronousTestCase):
         st.sets(st.integers(0, 60)),
         st.sets(st.integers(0, 60)),
     )
-    def test_none_is_lost_and_none_twice_whatever_comes_when(self, size, bursts, breeding, raising):
+    def test_every_item_is_processed_once_in_any_schedule(self, size, bursts, breeding, raising):
         self.begin(size)
         names = iter(range(100_000))
 

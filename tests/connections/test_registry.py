@@ -1,4 +1,4 @@
-"""The one place where a connection is opened and closed."""
+"""The registry: opening, closing and counting connections."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class RegistryTests(SynchronousTestCase):
     def assert_empty(self):
         registry = self.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route, registry.active), ({}, {}, {}, 0))
-        self.assertEqual({tally.active for tally in self.counters.routes.values()} | {0}, {0})
+        self.assertEqual({of_route.active for of_route in self.counters.routes.values()} | {0}, {0})
 
-    def test_a_new_one_has_a_number_of_its_own(self):
+    def test_new_record_gets_the_next_number(self):
         records = [self.open() for _ in range(3)]
         self.assertEqual([record.id for record in records], [1, 2, 3])
         self.assertEqual((self.registry.active, self.registry.opened), (3, 3))
@@ -38,17 +38,17 @@ class RegistryTests(SynchronousTestCase):
             (records[0].state, records[0].client, records[0].peer), (ConnectionState.ACCEPTED, PEER, PEER)
         )
 
-    def test_numbers_are_never_given_again(self):
+    def test_number_is_not_reused(self):
         self.registry.close(self.open(), None, 11.0)
         self.assertEqual(self.open().id, 2)
 
-    def test_the_announced_client_is_what_counts(self):
+    def test_identify_counts_the_announced_client(self):
         record = self.open()
         self.registry.identify(record, CLIENT)
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
         self.assertEqual((record.client, record.peer, record.identified), (CLIENT, PEER, True))
 
-    def test_it_takes_back_whatever_had_happened(self):
+    def test_close_undoes_the_steps_that_were_done(self):
         for steps in range(3):
             record = self.open()
             if steps > 0:
@@ -58,7 +58,7 @@ class RegistryTests(SynchronousTestCase):
             self.assertTrue(self.registry.close(record, CloseReason.NORMAL, 11.0))
             self.assert_empty()
 
-    def test_a_connection_is_closed_once(self):
+    def test_second_close_does_nothing(self):
         record, other = self.open(), self.open()
         for each in (record, other):
             self.registry.identify(each, CLIENT)
@@ -71,22 +71,22 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual(self.counters.route("web").closed, {CloseReason.NORMAL: 1})
         self.assertEqual(self.registry.closed_received, 10)
 
-    def test_what_it_carried_goes_to_its_route_and_to_the_totals(self):
+    def test_closed_bytes_go_to_the_route_and_the_totals(self):
         record = self.open()
         self.registry.assign(record, "web")
         record.moved_in(10, 10.5)
         record.moved_out(20, 11.5)
         self.registry.close(record, CloseReason.INACTIVITY, 14.0)
         self.registry.ended.empty()
-        tally = self.counters.route("web")
-        self.assertEqual((tally.received, tally.sent, tally.opened, tally.active), (10, 20, 1, 0))
+        of_route = self.counters.route("web")
+        self.assertEqual((of_route.received, of_route.sent, of_route.opened, of_route.active), (10, 20, 1, 0))
         self.assertEqual((self.registry.closed_received, self.registry.closed_sent), (10, 20))
-        self.assertEqual(tally.closed, {CloseReason.INACTIVITY: 1})
-        self.assertEqual(tally.duration_seconds.total, 4.0)
+        self.assertEqual(of_route.closed, {CloseReason.INACTIVITY: 1})
+        self.assertEqual(of_route.duration_seconds.total, 4.0)
         self.assertEqual(record.state, ConnectionState.CLOSING)
 
-    def test_its_places_are_given_back_at_once_and_its_books_closed_with_the_next_batch(self):
-        """Until then its bytes are in no total, and so it is still to be asked for them."""
+    def test_limits_are_released_at_once_and_bytes_with_the_batch(self):
+        """Until then its bytes are in no total, so the record is still listed as unsettled."""
         record = self.open()
         self.registry.identify(record, CLIENT)
         self.registry.assign(record, "web")
@@ -98,33 +98,34 @@ class RegistryTests(SynchronousTestCase):
         self.assertEqual((self.registry.closed_received, list(self.registry.unsettled())), (10, []))
         self.assertEqual(self.counters.route("web").closed, {CloseReason.NORMAL: 1})
 
-    def test_each_byte_stands_in_one_place_only_while_a_batch_is_put_away(self):
+    def test_total_is_constant_while_a_batch_runs(self):
+        """A byte is in the record or in the totals, never in both."""
         totals = []
 
         def add_up(_):
             unsettled = sum(record.bytes_received for record in self.registry.unsettled())
             totals.append(self.registry.closed_received + unsettled)
 
-        self.registry.told.append(add_up)
+        self.registry.on_closed.append(add_up)
         for _ in range(100):
             record = self.open()
             record.moved_in(1, 10.5)
             self.registry.close(record, CloseReason.NORMAL, 11.0)
         self.assertEqual(totals, [100] * 100)
 
-    def test_a_refused_one_has_no_close_reason(self):
+    def test_refused_connection_has_no_close_reason_or_duration(self):
         record = self.open()
         self.registry.assign(record, "web")
         self.registry.close(record, None, 11.0)
         self.assertEqual(self.counters.route("web").closed, {})
         self.assertEqual(sum(self.counters.route("web").duration_seconds.counts), 0)
 
-    def test_one_that_left_before_it_had_a_route_stands_under_none(self):
+    def test_connection_without_a_route_is_counted_as_unrouted(self):
         self.registry.close(self.open(), CloseReason.CLIENT_RESET, 11.0)
         self.registry.ended.empty()
         self.assertEqual(self.counters.route(UNROUTED).closed, {CloseReason.CLIENT_RESET: 1})
 
-    def test_empty_is_told_when_the_last_has_gone(self):
+    def test_emptied_fires_with_the_last_close(self):
         records = [self.open(), self.open()]
         waiting = [self.registry.emptied(), self.registry.emptied()]
         self.registry.close(records[0], None, 11.0)
@@ -133,10 +134,10 @@ class RegistryTests(SynchronousTestCase):
         for each in waiting:
             self.successResultOf(each)
 
-    def test_empty_is_told_at_once_where_nobody_lives(self):
+    def test_emptied_fires_at_once_without_connections(self):
         self.successResultOf(self.registry.emptied())
 
-    def test_who_no_longer_waits_does_not_keep_the_others_waiting(self):
+    def test_cancelled_waiter_does_not_block_the_others(self):
         record = self.open()
         impatient, patient = self.registry.emptied(), self.registry.emptied()
         impatient.addErrback(lambda _: None)

@@ -1,4 +1,4 @@
-"""Connections of removed routes: how long they have, and who is left alone."""
+"""Connections of removed routes are closed after the grace, and no others."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def route(name, ports, **match):
 class RemovedRoutesTests(SynchronousTestCase):
     def setUp(self):
         self.network = MemoryNetwork()
-        self.stays = route("stays", 80)
-        self.goes = route("goes", 81, domains=["a.example"])
+        self.kept = route("kept", 80)
+        self.removed = route("removed", 81, domains=["a.example"])
         self.proxy = self.network.start(
             Settings(
-                routes=[self.stays, self.goes],
+                routes=[self.kept, self.removed],
                 acceleration="off",
                 graceful_shutdown_timeout="10s",
                 initial_data_timeout="60s",
@@ -41,57 +41,59 @@ class RemovedRoutesTests(SynchronousTestCase):
         self.network.settle()
         return client
 
-    def test_a_route_that_is_back_in_time_has_never_been_away(self):
+    def test_route_added_again_in_time_keeps_its_connections(self):
         client = self.connect()
-        self.update(self.stays)
+        self.update(self.kept)
         self.network.run(5)
-        self.update(self.stays, self.goes)
+        self.update(self.kept, self.removed)
         self.network.run(30)
         self.assertFalse(client.gone)
 
-    def test_one_that_is_removed_again_has_its_time_again(self):
+    def test_route_removed_again_gets_the_whole_grace_again(self):
         client = self.connect()
-        self.update(self.stays)
+        self.update(self.kept)
         self.network.run(5)
-        self.update(self.stays, self.goes)
+        self.update(self.kept, self.removed)
         self.network.run(8)
-        self.update(self.stays)
+        self.update(self.kept)
         self.network.run(9)
         self.assertFalse(client.gone)
         self.network.run(2)
         self.assertTrue(client.was_reset)
 
-    def test_who_was_on_the_way_to_it_does_not_stay_either(self):
+    def test_connection_routed_after_the_removal_is_closed(self):
+        """It keeps the configuration that it was accepted with, so it can still get the removed route."""
         client = self.connect(b"GET /")
-        self.update(self.stays)
+        self.update(self.kept)
         self.network.run(20)
         client.write(b" HTTP/1.1\r\nHost: a.example\r\n\r\n")
         self.network.run(2)
         self.assertTrue(client.was_reset)
-        self.assertEqual(self.proxy.counters.route("goes").closed, {CloseReason.ROUTE_REMOVED: 1})
+        self.assertEqual(self.proxy.counters.route("removed").closed, {CloseReason.ROUTE_REMOVED: 1})
 
-    def test_when_nobody_can_come_any_more_nobody_is_looked_for(self):
+    def test_no_deadline_is_left_once_all_are_closed(self):
         self.connect()
-        self.update(self.stays)
+        self.update(self.kept)
         self.network.run(20)
-        self.assertEqual(len(self.proxy._machinery.deadlines), 0)
+        self.assertEqual(len(self.proxy._runtime.clocks.deadlines), 0)
 
-    def test_each_is_ended_by_itself_so_that_many_do_not_hold_up_the_others(self):
+    def test_each_connection_is_closed_by_its_own_deadline(self):
+        """Deadlines run in slices: closing thousands at once would block the reactor."""
         clients = [self.connect() for _ in range(20)]
-        set_ = []
+        scheduled = []
 
         class Deadlines:
             def call_later(self, seconds, call):
-                set_.append((seconds, call))
+                scheduled.append((seconds, call))
 
-        removed = RemovedRoutes(self.proxy.registry, Deadlines(), self.network.seconds, lambda: {"stays"})
-        removed.remove({"goes"}, 10.0)
-        ((seconds, due),) = set_
+        removed = RemovedRoutes(self.proxy.registry, Deadlines(), self.network.seconds, lambda: {"kept"})
+        removed.remove({"removed"}, 10.0)
+        ((seconds, due),) = scheduled
         due()
         self.network.settle()
         self.assertEqual((seconds, [client.gone for client in clients]), (10.0, [False] * 20))
-        self.assertEqual([seconds for seconds, _ in set_[1:]], [0.0] * 20)
-        for _, end in set_[1:]:
+        self.assertEqual([seconds for seconds, _ in scheduled[1:]], [0.0] * 20)
+        for _, end in scheduled[1:]:
             end()
         self.network.settle()
         self.assertEqual([client.was_reset for client in clients], [True] * 20)

@@ -1,4 +1,4 @@
-"""How long a linked connection may live and be silent."""
+"""Timeouts of relayed connections: inactivity, lifetime, half-close, treatments, jitter."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def a_route(keep_alive=PLAIN, **timeouts) -> RoutePlan:
 
 
 class Live:
-    """One connection that is watched."""
+    """A watched connection, and when and why it was closed."""
 
     def __init__(self, case, route) -> None:
         self.clock = case.clock
@@ -56,14 +56,14 @@ class TimeoutsTests(SynchronousTestCase):
         return Live(self, a_route(keep_alive, **timeouts))
 
     def pass_time(self, seconds):
-        """In steps that are small where something may be due."""
+        """Advance the clock in at most 2000 steps, and sweep the deadlines after each."""
         until = self.clock.seconds() + seconds
         while self.clock.seconds() < until:
             self.clock.advance(min(max(seconds / 2000, TICK), until - self.clock.seconds()))
             self.deadlines.sweep()
 
     def assert_ends(self, live, reason, after, late=LATE):
-        """``live`` lives for ``after`` seconds from now, and then ends for ``reason``."""
+        """``live`` is closed for ``reason``, ``after`` seconds from now and not earlier."""
         began = self.clock.seconds()
         self.pass_time(after - TICK)
         self.assertIsNone(live.reason)
@@ -72,18 +72,18 @@ class TimeoutsTests(SynchronousTestCase):
         self.assertGreaterEqual(live.ended_at, began + after - 1e-6)
         self.assertEqual(len(self.deadlines), 0)
 
-    def test_silence_ends_it(self):
+    def test_silent_connection_is_closed_for_inactivity(self):
         self.assert_ends(self.live(inactivity=60), CloseReason.INACTIVITY, 60)
 
-    def test_a_byte_either_way_begins_the_silence_anew(self):
+    def test_byte_in_either_direction_restarts_inactivity(self):
         for move in ("moved_in", "moved_out"):
             live = self.live(inactivity=60)
             self.pass_time(50)
             getattr(live.record, move)(1, self.clock.seconds())
             self.assert_ends(live, CloseReason.INACTIVITY, 60)
 
-    def test_bytes_cost_no_deadline(self):
-        """However many come: it is one, and stays the same one until it is due."""
+    def test_bytes_do_not_create_deadlines(self):
+        """However many bytes move: the deadline stays the same until it is due."""
         live = self.live(inactivity=60)
         for _ in range(50):
             self.pass_time(1)
@@ -91,7 +91,7 @@ class TimeoutsTests(SynchronousTestCase):
             self.assertEqual(len(self.deadlines), 1)
         self.assertIsNone(live.reason)
 
-    def test_the_longest_life_ends_it_though_bytes_flow(self):
+    def test_lifetime_closes_an_active_connection(self):
         live = self.live(inactivity=60, max_lifetime=300)
         for _ in range(29):
             self.pass_time(10)
@@ -100,7 +100,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.pass_time(10 + LATE)
         self.assertEqual(live.reason, CloseReason.LIFETIME)
 
-    def test_life_begins_with_the_socket_not_with_the_link(self):
+    def test_lifetime_counts_from_accept(self):
         """Dialling took 40 of its 60 seconds."""
         record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
         ends = []
@@ -112,8 +112,8 @@ class TimeoutsTests(SynchronousTestCase):
         self.pass_time(1 + LATE)
         self.assertEqual(ends, [CloseReason.LIFETIME])
 
-    def test_one_whose_time_has_come_already_is_ended_by_the_sweep_and_never_within_the_call(self):
-        """There is still a coroutine under way when a connection begins to be watched."""
+    def test_overdue_timeout_fires_in_the_sweep_and_not_in_watch(self):
+        """The connection's coroutine is still running when ``watch`` is called."""
         record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
         ends = []
         record.end = ends.append
@@ -124,28 +124,28 @@ class TimeoutsTests(SynchronousTestCase):
         self.pass_time(TICK)
         self.assertEqual(ends, [CloseReason.LIFETIME])
 
-    def test_zero_is_never(self):
+    def test_zero_means_no_timeout(self):
         live = self.live(inactivity=0, max_lifetime=0, half_close=0)
         live.record.half_closed()
         self.assertEqual(len(self.deadlines), 0)
         self.pass_time(400 * DAY)
         self.assertIsNone(live.reason)
 
-    def test_half_closed_and_silent(self):
-        """F6."""
+    def test_half_closed_and_silent_is_closed_after_its_timeout(self):
+        """A client that ends its direction must not hold a connection for hours."""
         live = self.live(inactivity=4 * HOUR, half_close=60)
         self.pass_time(30)
         live.record.half_closed()
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
-    def test_half_closed_after_a_long_silence_it_still_has_its_time(self):
+    def test_half_close_timeout_counts_from_the_half_close(self):
         live = self.live(inactivity=4 * HOUR, half_close=60)
         self.pass_time(3 * HOUR)
         live.record.half_closed()
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
-    def test_half_closed_and_still_flowing_it_lives(self):
-        """F5: a long answer to somebody who has said his last."""
+    def test_half_closed_with_traffic_stays_open(self):
+        """A long reply to a client that has sent its FIN."""
         live = self.live(half_close=60)
         live.record.half_closed()
         for _ in range(100):
@@ -154,7 +154,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.assertIsNone(live.reason)
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
-    def test_one_that_has_ended_leaves_no_deadline(self):
+    def test_closed_connection_has_no_deadline(self):
         live = self.live(inactivity=60)
         live.record.half_closed()
         live.record.closed()
@@ -169,56 +169,56 @@ class TimeoutsTests(SynchronousTestCase):
         self.assert_ends(self.live(standard, inactivity=60), CloseReason.INACTIVITY, 60)
         self.assert_ends(self.live(standard, inactivity=0, max_lifetime=60), CloseReason.LIFETIME, 60)
 
-    def test_extended_has_its_inactivity_multiplied_by_six(self):
+    def test_extended_multiplies_inactivity_by_six(self):
         self.assert_ends(self.live(KeepAlive(), inactivity=60), CloseReason.INACTIVITY, 360)
 
-    def test_extended_has_the_multiplier_that_is_configured(self):
+    def test_extended_uses_the_configured_multiplier(self):
         self.assert_ends(
             self.live(KeepAlive(inactivity_multiplier=2.5), inactivity=60), CloseReason.INACTIVITY, 150
         )
 
-    def test_extended_may_live_for_seven_days(self):
+    def test_extended_has_a_lifetime_of_seven_days(self):
         live = self.live(KeepAlive(), max_lifetime=60, inactivity=0)
         self.assert_ends(live, CloseReason.LIFETIME, 7 * DAY, late=700)
 
-    def test_extended_has_the_same_patience_with_half_closed_ones(self):
+    def test_extended_does_not_change_the_half_close_timeout(self):
         live = self.live(KeepAlive(), half_close=60)
         live.record.half_closed()
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
-    def test_immortal_is_ended_by_no_timeout(self):
+    def test_immortal_has_no_timeout(self):
         live = self.live(KeepAlive(treatment=Treatment.IMMORTAL), inactivity=1, max_lifetime=1, half_close=1)
         live.record.half_closed()
         self.assertEqual(len(self.deadlines), 0)
         self.pass_time(400 * DAY)
         self.assertIsNone(live.reason)
 
-    def test_without_keep_alive_there_is_no_treatment(self):
-        """Only a connection that has it is a keep-alive connection."""
+    def test_without_keep_alive_the_treatment_is_ignored(self):
+        """Only a connection with TCP keep-alive is a keep-alive connection."""
         for treatment in Treatment:
             live = self.live(KeepAlive(enabled=False, treatment=treatment), inactivity=60)
             self.assert_ends(live, CloseReason.INACTIVITY, 60)
 
     # -- jitter --------------------------------------------------------------------------------------
 
-    def test_without_jitter_all_end_together(self):
+    def test_without_jitter_the_timeout_is_exact(self):
         self.randomness = 0.9
         self.assert_ends(self.live(inactivity=60), CloseReason.INACTIVITY, 60)
 
-    def test_with_jitter_each_ends_early_by_its_own_share(self):
+    def test_jitter_shortens_by_a_random_share(self):
         for drawn, left in ((0.0, 60), (0.5, 54), (0.999, 48.012)):
             self.randomness = drawn
             live = self.live(inactivity=60, jitter=0.2)
             self.assert_ends(live, CloseReason.INACTIVITY, left)
 
-    def test_jitter_is_for_every_timeout_of_a_connection(self):
+    def test_jitter_applies_to_lifetime_and_half_close(self):
         self.randomness = 0.5
         self.assert_ends(self.live(max_lifetime=60, jitter=1.0), CloseReason.LIFETIME, 30)
         live = self.live(half_close=60, jitter=1.0)
         live.record.half_closed()
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 30)
 
-    def test_jitter_spreads_thousands_that_were_opened_together(self):
+    def test_jitter_spreads_connections_opened_together(self):
         numbers = iter(number / 1000 for number in range(1000))
         timeouts = ConnectionTimeouts(self.deadlines, self.clock.seconds, lambda: next(numbers))
         route = a_route(inactivity=100, jitter=0.5)
@@ -231,8 +231,8 @@ class TimeoutsTests(SynchronousTestCase):
         self.pass_time(26)
         self.assertEqual({live.reason for live in lives}, {CloseReason.INACTIVITY})
 
-    def test_a_route_of_its_own_configuration(self):
-        """Per route: two that live side by side each have their own limits."""
+    def test_each_route_has_its_own_timeouts(self):
+        """Two connections of two routes, side by side."""
         short, long = self.live(inactivity=60), self.live(inactivity=120)
         self.pass_time(60 + LATE)
         self.assertEqual((short.reason, long.reason), (CloseReason.INACTIVITY, None))

@@ -1,4 +1,4 @@
-"""F39: the wall clock jumps an hour, either way, and nothing times out for it."""
+"""A jump of the wall clock by an hour, in either direction, fires no timeout and no sweep."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
 from smartproxy.connections.zombies import ZombieSweep
-from smartproxy.flow.clock import adopt, clock_of
+from smartproxy.flow.clock import clock_of, use_monotonic_time
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Timeouts, ZombiePlan
-from tests.connections.made import House
+from tests.connections.made import RegistryFixture
 
 ROUTE = RoutePlan(
     "web",
@@ -26,14 +26,14 @@ HOUR = 3600.0
 
 
 class WallReactor(Clock):
-    """A reactor that is woken up by the wall clock, as Twisted's own are."""
+    """A reactor whose timers use the wall clock, as those of Twisted do."""
 
     def __init__(self):
         super().__init__()
         self.seconds = time.time
 
     def run(self):
-        """Call what the reactor's clock says is due, once each."""
+        """Run the calls that are due by the reactor's clock, once each."""
         due = [call for call in self.calls if call.getTime() <= self.seconds()]
         for call in due:
             self.calls.remove(call)
@@ -49,15 +49,15 @@ class WallClockTests(SynchronousTestCase):
         self.reactor = WallReactor()
 
     def begin(self):
-        """One connection, about to be asked whether it is stuck, silent or at the end of its first data."""
+        """Start timeouts and zombie sweeps with one relayed connection that has had no reply."""
         clock = clock_of(self.reactor)
-        self.house = House(clock)
-        self.record = self.house.linked(received=1)
+        self.fixture = RegistryFixture(clock)
+        self.record = self.fixture.relayed(received=1)
         self.deadlines = Deadlines(clock)
         self.deadlines.start()
         timeouts = ConnectionTimeouts(self.deadlines, clock.seconds, lambda: 0.0)
         timeouts.watch(self.record, ROUTE)
-        self.sweep = ZombieSweep(ZombiePlan(), self.house.registry, self.house.counters, clock)
+        self.sweep = ZombieSweep(ZombiePlan(), self.fixture.registry, self.fixture.counters, clock)
         self.sweep.start()
         self.addCleanup(self.sweep.stop)
         self.addCleanup(self.deadlines.stop)
@@ -68,38 +68,38 @@ class WallClockTests(SynchronousTestCase):
             self.monotonic += 0.1
             self.reactor.run()
 
-    def test_forward(self):
+    def test_jump_forward_fires_nothing_early(self):
         self.begin()
         self.pass_time(30)
         self.wall += HOUR
         self.pass_time(25)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
         self.pass_time(20)
-        self.assertEqual(self.house.reasons(), [CloseReason.ZOMBIE_STUCK])
+        self.assertEqual(self.fixture.reasons(), [CloseReason.ZOMBIE_STUCK])
 
-    def test_forward_again_and_again(self):
+    def test_repeated_jumps_forward_fire_nothing_early(self):
         self.begin()
         self.record.stuck_detection = False
         for _ in range(9):
             self.pass_time(100)
             self.wall += HOUR
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
         self.pass_time(101)
-        self.assertEqual(self.house.reasons(), [CloseReason.INACTIVITY])
+        self.assertEqual(self.fixture.reasons(), [CloseReason.INACTIVITY])
 
-    def test_back_where_the_process_is_ours(self):
-        """A reactor that has been moved to the monotonic clock wakes up as if nothing had happened."""
-        adopt(self.reactor)
+    def test_jump_back_delays_nothing_on_a_monotonic_reactor(self):
+        """``use_monotonic_time`` moves the reactor of the process to the monotonic clock."""
+        use_monotonic_time(self.reactor)
         self.begin()
         self.pass_time(30)
         self.wall -= HOUR
         self.pass_time(45)
-        self.assertEqual(self.house.reasons(), [CloseReason.ZOMBIE_STUCK])
+        self.assertEqual(self.fixture.reasons(), [CloseReason.ZOMBIE_STUCK])
 
-    def test_what_has_ended_is_put_away_all_the_same(self):
-        adopt(self.reactor)
+    def test_jump_back_does_not_delay_the_clean_up(self):
+        use_monotonic_time(self.reactor)
         self.begin()
-        self.house.registry.close(self.record, CloseReason.NORMAL, self.monotonic)
+        self.fixture.registry.close(self.record, CloseReason.NORMAL, self.monotonic)
         self.wall -= HOUR
         self.pass_time(0.2)
-        self.assertEqual(self.house.registry.ended.cleaned, 1)
+        self.assertEqual(self.fixture.registry.ended.cleaned, 1)

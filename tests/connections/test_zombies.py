@@ -1,4 +1,4 @@
-"""Connections that look alive and are dead."""
+"""The zombie sweep: full, half and stuck connections, slices, log line."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from smartproxy.connections import zombies
 from smartproxy.connections.zombies import ZombieSweep
 from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import ZombiePlan
-from tests.connections.made import House, turn
+from tests.connections.made import RegistryFixture, turn
 
 FULL, HALF, STUCK = CloseReason.ZOMBIE_FULL, CloseReason.ZOMBIE_HALF, CloseReason.ZOMBIE_STUCK
 
 
 class ZombieTests(SynchronousTestCase):
     def setUp(self):
-        self.house = House()
-        self.clock = self.house.clock
+        self.fixture = RegistryFixture()
+        self.clock = self.fixture.clock
         self.sweep = self.sweeping(ZombiePlan())
         self.warnings = []
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def sweeping(self, plan):
-        sweep = ZombieSweep(plan, self.house.registry, self.house.counters, self.clock)
+        sweep = ZombieSweep(plan, self.fixture.registry, self.fixture.counters, self.clock)
         sweep.start()
         self.addCleanup(sweep.stop)
         return sweep
@@ -40,163 +40,163 @@ class ZombieTests(SynchronousTestCase):
             self.clock.advance(1)
 
     def found(self):
-        kinds = self.house.counters.zombies
+        kinds = self.fixture.counters.zombies
         return kinds["full"], kinds["half"], kinds["stuck"]
 
-    def test_every_ten_seconds(self):
-        self.house.linked(gone=(True, True))
+    def test_sweep_runs_every_ten_seconds(self):
+        self.fixture.relayed(gone=(True, True))
         self.pass_time(9)
         self.assertEqual(self.found(), (0, 0, 0))
         self.pass_time(2)
         self.assertEqual(self.found(), (1, 0, 0))
-        self.house.linked(gone=(True, True))
+        self.fixture.relayed(gone=(True, True))
         self.pass_time(8)
         self.assertEqual(self.found(), (1, 0, 0))
         self.pass_time(4)
         self.assertEqual(self.found(), (2, 0, 0))
 
-    def test_one_that_lives_is_left_alone(self):
-        self.house.linked(received=1, sent=1)
-        self.house.linked()
+    def test_live_connection_is_not_a_zombie(self):
+        self.fixture.relayed(received=1, sent=1)
+        self.fixture.relayed()
         self.pass_time(3600)
-        self.assertEqual((self.house.ends, self.found(), self.warnings), ([], (0, 0, 0), []))
+        self.assertEqual((self.fixture.ends, self.found(), self.warnings), ([], (0, 0, 0), []))
 
     # -- full ----------------------------------------------------------------------------------------
 
-    def test_full_is_cleaned_counted_and_said_to_be_a_fault_of_ours(self):
-        record = self.house.linked(gone=(True, True))
+    def test_full_is_closed_counted_and_logged_as_a_bug(self):
+        record = self.fixture.relayed(gone=(True, True))
         self.pass_time(11)
-        self.assertEqual(self.house.ends, [(record.id, FULL)])
-        self.assertEqual((self.house.registry.active, self.found()), (0, (1, 0, 0)))
-        self.assertIn("1 full (a fault of ours)", self.line())
+        self.assertEqual(self.fixture.ends, [(record.id, FULL)])
+        self.assertEqual((self.fixture.registry.active, self.found()), (0, (1, 0, 0)))
+        self.assertIn("1 full (a bug in smartproxy)", self.line())
 
-    def test_full_is_cleaned_although_whoever_should_do_it_has_not_noticed(self):
-        """Its books are closed, its places given back, its reason counted once."""
-        record = self.house.linked(gone=(True, True), received=5)
+    def test_full_is_removed_even_if_end_does_nothing(self):
+        """The registry closes it: its places are released and its reason is counted once."""
+        record = self.fixture.relayed(gone=(True, True), received=5)
         record.end = lambda reason: None
         self.pass_time(12)
-        registry = self.house.registry
+        registry = self.fixture.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
-        self.assertEqual(self.house.counters.route("web").closed, {FULL: 1})
+        self.assertEqual(self.fixture.counters.route("web").closed, {FULL: 1})
         self.assertEqual(registry.closed_received, 5)
         self.assertFalse(registry.close(record, CloseReason.NORMAL, self.clock.seconds()))
 
-    def test_what_the_kernel_has_just_ended_and_the_event_still_says_is_no_zombie(self):
-        """Thousands are reset at once, and the sweep comes before the last of their events."""
-        record = self.house.linked(gone=(True, True))
+    def test_socket_with_a_pending_event_is_not_full(self):
+        """Thousands are reset at once, and the sweep runs before the last of their events."""
+        record = self.fixture.relayed(gone=(True, True))
         self.pass_time(10)
-        self.house.registry.close(record, CloseReason.CLIENT_RESET, self.clock.seconds())
+        self.fixture.registry.close(record, CloseReason.CLIENT_RESET, self.clock.seconds())
         self.pass_time(20)
-        self.assertEqual((self.found(), self.house.ends), ((0, 0, 0), []))
+        self.assertEqual((self.found(), self.fixture.ends), ((0, 0, 0), []))
 
-    def test_one_that_does_not_even_know_its_sockets_is_full(self):
-        """And harms no sweep."""
-        record, other = self.house.linked(), self.house.linked(gone=(True, True))
+    def test_failing_socket_check_counts_as_full(self):
+        """And does not stop the sweep."""
+        record, other = self.fixture.relayed(), self.fixture.relayed(gone=(True, True))
 
         def gone():
             raise ZeroDivisionError
 
         record.gone = gone
         self.pass_time(12)
-        self.assertEqual(sorted(self.house.ends), [(record.id, FULL), (other.id, FULL)])
+        self.assertEqual(sorted(self.fixture.ends), [(record.id, FULL), (other.id, FULL)])
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
 
-    def test_one_that_cannot_be_ended_harms_no_other(self):
-        record, other = self.house.linked(gone=(True, True)), self.house.linked(gone=(True, True))
+    def test_failing_end_does_not_stop_the_sweep(self):
+        record, other = self.fixture.relayed(gone=(True, True)), self.fixture.relayed(gone=(True, True))
 
         def end(_):
             raise ZeroDivisionError
 
         record.end = end
         self.pass_time(12)
-        self.assertEqual((self.house.ends, self.house.registry.active), ([(other.id, FULL)], 0))
+        self.assertEqual((self.fixture.ends, self.fixture.registry.active), ([(other.id, FULL)], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.pass_time(60)
         self.assertEqual(self.found(), (2, 0, 0))
 
     # -- half ----------------------------------------------------------------------------------------
 
-    def test_half_after_its_grace(self):
-        """30 s plain, 5 min with TLS, whichever side it is."""
+    def test_half_is_closed_after_its_grace(self):
+        """30 s without TLS, 5 min with TLS, whichever socket is gone."""
         for tls, grace in ((False, 30), (True, 300)):
             for gone in ((True, False), (False, True)):
-                record = self.house.linked(gone=gone, tls=tls, received=1, sent=1)
+                record = self.fixture.relayed(gone=gone, tls=tls, received=1, sent=1)
                 self.pass_time(grace)
-                self.assertEqual(self.house.ends, [])
+                self.assertEqual(self.fixture.ends, [])
                 self.pass_time(20)
-                self.assertEqual(self.house.ends, [(record.id, HALF)])
-                self.house.ends.clear()
+                self.assertEqual(self.fixture.ends, [(record.id, HALF)])
+                self.fixture.ends.clear()
         self.assertEqual(self.found(), (0, 4, 0))
 
-    def test_the_grace_begins_when_the_socket_goes(self):
-        record = self.house.linked(received=1, sent=1)
+    def test_grace_begins_when_the_socket_is_found_gone(self):
+        record = self.fixture.relayed(received=1, sent=1)
         self.pass_time(1000)
         record.gone = lambda: (False, True)
         self.pass_time(29)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
         self.pass_time(21)
-        self.assertEqual(self.house.reasons(), [HALF])
+        self.assertEqual(self.fixture.reasons(), [HALF])
 
-    def test_what_it_had_said_before_may_still_be_on_its_way(self):
-        """F5: the grace is one in which nothing moves."""
-        record = self.house.linked(gone=(False, True), sent=1)
+    def test_half_with_traffic_is_not_closed(self):
+        """Data that the ended side sent before may still be on its way to a slow reader."""
+        record = self.fixture.relayed(gone=(False, True), sent=1)
         for _ in range(20):
             self.pass_time(25)
             record.moved_out(1, self.clock.seconds())
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
         self.pass_time(41)
-        self.assertEqual(self.house.reasons(), [HALF])
+        self.assertEqual(self.fixture.reasons(), [HALF])
 
-    def test_what_is_noted_of_a_connection_goes_with_it(self):
-        record = self.house.linked(gone=(True, False))
+    def test_closed_connection_is_removed_from_the_half_table(self):
+        record = self.fixture.relayed(gone=(True, False))
         self.pass_time(10)
         self.assertEqual(list(self.sweep._half_since), [record.id])
-        self.house.registry.close(record, CloseReason.NORMAL, self.clock.seconds())
+        self.fixture.registry.close(record, CloseReason.NORMAL, self.clock.seconds())
         self.pass_time(10)
         self.assertEqual(self.sweep._half_since, {})
 
     # -- stuck ---------------------------------------------------------------------------------------
 
-    def test_stuck_after_its_threshold(self):
-        """60 s plain, 5 min with TLS."""
+    def test_stuck_is_closed_after_its_threshold(self):
+        """60 s without TLS, 5 min with TLS."""
         for tls, threshold in ((False, 60), (True, 300)):
-            record = self.house.linked(received=100, tls=tls)
+            record = self.fixture.relayed(received=100, tls=tls)
             self.pass_time(threshold - 1)
-            self.assertEqual(self.house.ends, [])
+            self.assertEqual(self.fixture.ends, [])
             self.pass_time(12)
-            self.assertEqual(self.house.ends, [(record.id, STUCK)])
-            self.house.ends.clear()
+            self.assertEqual(self.fixture.ends, [(record.id, STUCK)])
+            self.fixture.ends.clear()
         self.assertEqual(self.found(), (0, 0, 2))
 
-    def test_an_upload_that_flows_is_not_stuck(self):
-        record = self.house.linked(received=100)
+    def test_upload_in_progress_is_not_stuck(self):
+        record = self.fixture.relayed(received=100)
         for _ in range(20):
             self.pass_time(50)
             record.moved_in(100, self.clock.seconds())
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
 
-    def test_one_that_has_had_an_answer_is_not_stuck(self):
-        record = self.house.linked(received=100, sent=1)
+    def test_connection_with_a_reply_is_not_stuck(self):
+        record = self.fixture.relayed(received=100, sent=1)
         self.pass_time(1000)
         record.moved_in(100, self.clock.seconds())
         self.pass_time(1000)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
 
-    def test_one_that_has_said_nothing_is_not_stuck(self):
-        self.house.linked()
+    def test_connection_without_client_data_is_not_stuck(self):
+        self.fixture.relayed()
         self.pass_time(1000)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
 
-    def test_a_route_may_say_that_its_protocol_never_answers(self):
-        """``stuckDetection: false``, for syslog."""
-        self.house.linked(received=100, stuck_detection=False)
+    def test_stuck_detection_can_be_turned_off(self):
+        """``stuckDetection: false``, for protocols that never reply, such as syslog."""
+        self.fixture.relayed(received=100, stuck_detection=False)
         self.pass_time(1000)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
 
-    def test_one_that_is_not_linked_is_not_stuck(self):
-        self.house.linked(received=100).state = ConnectionState.CONNECTING
+    def test_connection_that_is_not_relayed_is_not_stuck(self):
+        self.fixture.relayed(received=100).state = ConnectionState.CONNECTING
         self.pass_time(1000)
-        self.assertEqual(self.house.ends, [])
+        self.assertEqual(self.fixture.ends, [])
 
     # -- the sweep -----------------------------------------------------------------------------------
 
@@ -204,24 +204,24 @@ class ZombieTests(SynchronousTestCase):
         (event,) = self.warnings
         return event["log_format"].format(**event)
 
-    def test_one_line_a_sweep_tells_how_many_and_names_five(self):
-        """The full first: they are for whoever maintains this."""
+    def test_sweep_logs_one_line_that_names_five(self):
+        """Full ones come first: they indicate a bug."""
         self.sweep._plan = ZombiePlan(half_grace_plain=50)
         for _ in range(3):
-            self.house.linked(gone=(True, False))
+            self.fixture.relayed(gone=(True, False))
         for _ in range(4):
-            self.house.linked(received=1)
+            self.fixture.relayed(received=1)
         self.pass_time(55)
-        full = self.house.linked(gone=(True, True))
+        full = self.fixture.relayed(gone=(True, True))
         self.assertEqual(self.warnings, [])
         self.pass_time(7)
         line = self.line()
-        self.assertTrue(line.startswith("zombies: 1 full (a fault of ours), 3 half, 4 stuck: "), line)
+        self.assertTrue(line.startswith("zombies: 1 full (a bug in smartproxy), 3 half, 4 stuck: "), line)
         self.assertEqual(line.count(" of 192.0.2.1:5000 on web"), 5)
         self.assertIn(f": full {full.id} of", line)
         self.assertTrue(line.endswith(", ..."), line)
 
-    def test_its_limits_are_the_configurations(self):
+    def test_grace_and_thresholds_come_from_the_plan(self):
         self.sweep.stop()
         self.sweeping(ZombiePlan(1, 20, 10, 40, 30))
         for gone, received, tls, at in (
@@ -230,58 +230,58 @@ class ZombieTests(SynchronousTestCase):
             ((False, False), 1, True, 40),
             ((False, False), 1, False, 30),
         ):
-            self.house.linked(gone=gone, received=received, tls=tls)
+            self.fixture.relayed(gone=gone, received=received, tls=tls)
             self.pass_time(at - 1)
-            self.assertEqual(self.house.ends, [])
+            self.assertEqual(self.fixture.ends, [])
             self.pass_time(3)
-            self.assertEqual(len(self.house.ends), 1)
-            self.house.ends.clear()
+            self.assertEqual(len(self.fixture.ends), 1)
+            self.fixture.ends.clear()
 
-    def test_a_sweep_goes_in_slices(self):
-        """Here a connection takes a tenth of a slice to look at, and ten of a hundred are dead."""
-        looked_at = []
+    def test_sweep_returns_to_the_event_loop_after_each_slice(self):
+        """A check takes a tenth of a slice here, and ten of a hundred connections are dead."""
+        checked = []
 
         def looking(record):
             def gone():
-                looked_at.append(record.id)
+                checked.append(record.id)
                 self.clock.rightNow += zombies._SLICE / 10
                 return record.id % 10 == 0, False
 
             record.gone = gone
 
         for _ in range(100):
-            looking(self.house.linked())
+            looking(self.fixture.relayed())
         self.sweep._plan = ZombiePlan(half_grace_plain=0)
         done = self.sweep.sweep()
-        turns = [len(looked_at)]
+        turns = [len(checked)]
         while not done.called:
             turn(self.clock)
-            turns.append(len(looked_at))
+            turns.append(len(checked))
         self.assertEqual(turns[-1], 100)
         self.assertGreaterEqual(len(turns), 10)
         self.assertLessEqual(max(after - before for before, after in itertools.pairwise([0, *turns])), 11)
         self.assertEqual(self.found(), (0, 10, 0))
 
-    def test_one_that_ends_while_others_have_their_turn_is_not_looked_at(self):
-        records = [self.house.linked() for _ in range(3)]
-        looked_at = []
+    def test_connection_closed_between_slices_is_not_checked(self):
+        records = [self.fixture.relayed() for _ in range(3)]
+        checked = []
 
         def gone(record):
-            looked_at.append(record.id)
+            checked.append(record.id)
             self.clock.rightNow += 1
             return False, False
 
         for record in records:
             record.gone = lambda record=record: gone(record)
         done = self.sweep.sweep()
-        self.house.registry.close(records[1], CloseReason.NORMAL, self.clock.seconds())
+        self.fixture.registry.close(records[1], CloseReason.NORMAL, self.clock.seconds())
         while not done.called:
             turn(self.clock)
-        self.assertEqual(looked_at, [records[0].id, records[2].id])
+        self.assertEqual(checked, [records[0].id, records[2].id])
 
-    def test_stopped_in_the_middle_nothing_is_left(self):
-        self.house.linked(gone=(True, True))
+    def test_stop_during_a_sweep_leaves_no_timer(self):
+        self.fixture.relayed(gone=(True, True))
         self.clock.advance(10)
         self.sweep.stop()
         self.pass_time(100)
-        self.assertEqual((self.house.ends, self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((self.fixture.ends, self.clock.getDelayedCalls()), ([], []))

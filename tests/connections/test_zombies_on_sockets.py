@@ -1,4 +1,4 @@
-"""Each kind of zombie, on real sockets over loopback, relayed in either way."""
+"""Each kind of zombie on real loopback sockets, with both relays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Treatment, ZombiePlan
-from tests.connections.made import House
+from tests.connections.made import RegistryFixture
 from tests.relays.worlds import SocketWorld, SpliceWorld
 
 IMMORTAL = RoutePlan(
@@ -23,19 +23,19 @@ STANDARD = RoutePlan("web", 0, MatchPlan((range(443, 444),)), keep_alive=KeepAli
 
 
 class Relayed:
-    """What the tests of both relays have in common."""
+    """Tests that run with both relays."""
 
     def begin(self, route=STANDARD, world=None):
-        """A linked connection, looked after by all that looks after one."""
+        """Relay a connection, with timeouts and zombie sweeps running."""
         self.world = world or self.make_world()
         self.pump, self.clock = self.world.pump, self.world.pump.reactor
         self.sockets = [side.transport.getHandle() for side in self.world.near]
-        self.house = House(self.clock)
+        self.fixture = RegistryFixture(self.clock)
         self.deadlines = Deadlines(self.clock)
         self.deadlines.start()
         self.addCleanup(self.deadlines.stop)
         timeouts = ConnectionTimeouts(self.deadlines, self.clock.seconds, lambda: 0.0)
-        registry = self.house.registry
+        registry = self.fixture.registry
         self.record = self.world.record = registry.open(
             Accepted(":443", 443, Endpoint("192.0.2.1", 5000), self.clock.seconds())
         )
@@ -49,7 +49,7 @@ class Relayed:
         self.world.relay.done.addCallback(
             lambda _: registry.close(self.record, self.world.outcome[0], self.clock.seconds())
         )
-        sweep = ZombieSweep(ZombiePlan(), registry, self.house.counters, self.clock)
+        sweep = ZombieSweep(ZombiePlan(), registry, self.fixture.counters, self.clock)
         sweep.start()
         self.addCleanup(sweep.stop)
 
@@ -61,20 +61,20 @@ class Relayed:
                 self.pump.turn()
 
     def assert_lives(self):
-        self.assertEqual((self.house.registry.active, self.world.outcome), (1, []))
+        self.assertEqual((self.fixture.registry.active, self.world.outcome), (1, []))
 
     def assert_ended(self, reason, **zombies):
-        """With its books closed once, for this reason, and nothing left of it."""
-        self.house.registry.ended.empty()
-        self.assertEqual(self.house.registry.live, {})
-        self.assertEqual(self.house.counters.route("web").closed, {reason: 1})
-        self.assertEqual(self.house.counters.zombies, {"full": 0, "half": 0, "stuck": 0} | zombies)
+        """The connection was closed once, for ``reason``, and nothing of it is left."""
+        self.fixture.registry.ended.empty()
+        self.assertEqual(self.fixture.registry.live, {})
+        self.assertEqual(self.fixture.counters.route("web").closed, {reason: 1})
+        self.assertEqual(self.fixture.counters.zombies, {"full": 0, "half": 0, "stuck": 0} | zombies)
         self.assertEqual(len(self.deadlines), 0)
         self.world.assert_nothing_is_left(self)
 
     # -- full ----------------------------------------------------------------------------------------
 
-    def test_both_sockets_closed_under_us(self):
+    def test_both_sockets_closed_elsewhere_is_full(self):
         for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
             self.begin()
             for sock in self.sockets:
@@ -84,8 +84,8 @@ class Relayed:
             self.pass_time(3)
             self.assert_ended(CloseReason.ZOMBIE_FULL, full=1)
 
-    def test_closed_under_us_and_their_numbers_given_to_others(self):
-        """The others have the numbers by now: they keep their connections, and their events."""
+    def test_reused_descriptor_numbers_are_not_confused(self):
+        """Other connections have the numbers by now: they must keep their sockets and events."""
         self.begin()
         numbers = [sock.fileno() for sock in self.sockets]
         for sock in self.sockets:
@@ -95,14 +95,14 @@ class Relayed:
         self.assertTrue(set(numbers) & taken)
         for near, _ in others:
             self.pump.poller.add(near.fileno(), self)
-        self.told = []
+        self.events = []
         self.pass_time(12)
-        self.told.clear()
+        self.events.clear()
         for near, far in others:
             far.write(b"still here")
             self.pump.settle()
             self.assertEqual(near.recv(100), b"still here")
-        self.assertEqual(len(self.told), 2)
+        self.assertEqual(len(self.events), 2)
         for near, _ in others:
             self.pump.poller.close(near, self)
             near.close()
@@ -111,11 +111,11 @@ class Relayed:
         self.assert_ended(CloseReason.ZOMBIE_FULL, full=1)
 
     def ready(self, events):
-        self.told.append(events)
+        self.events.append(events)
 
     # -- half ----------------------------------------------------------------------------------------
 
-    def test_one_socket_closed_under_us(self):
+    def test_one_socket_closed_elsewhere_is_half(self):
         for which, far in ((0, "upstream"), (1, "client")):
             self.begin()
             self.sockets[which].close()
@@ -125,13 +125,13 @@ class Relayed:
             self.assertTrue(getattr(self.world, far).was_reset)
             self.assert_ended(CloseReason.ZOMBIE_HALF, half=1)
 
-    def test_an_immortal_one_is_found_as_half(self):
+    def test_immortal_connection_can_be_half(self):
         self.begin(IMMORTAL)
         self.sockets[1].close()
         self.pass_time(41)
         self.assert_ended(CloseReason.ZOMBIE_HALF, half=1)
 
-    def test_a_fin_is_no_socket_gone(self):
+    def test_socket_with_a_fin_is_not_gone(self):
         """Half-closed connections have a timeout of their own."""
         self.begin(IMMORTAL)
         self.world.client.fin()
@@ -143,8 +143,8 @@ class Relayed:
         self.pass_time(1)
         self.assert_ended(CloseReason.NORMAL)
 
-    def test_half_closed_and_silent_it_goes_by_its_own_timeout(self):
-        """F6: no zombie, and long before anybody speaks of inactivity."""
+    def test_half_closed_and_silent_is_closed_by_its_timeout(self):
+        """Not a zombie, and long before the inactivity timeout."""
         self.begin()
         self.world.upstream.fin()
         self.pass_time(58)
@@ -155,7 +155,7 @@ class Relayed:
 
     # -- stuck ---------------------------------------------------------------------------------------
 
-    def test_a_mute_backend(self):
+    def test_silent_backend_is_stuck(self):
         self.begin()
         self.world.client.write(b"hello?")
         self.pass_time(59)
@@ -165,7 +165,7 @@ class Relayed:
         self.assertTrue(self.world.upstream.was_reset)
         self.assert_ended(CloseReason.ZOMBIE_STUCK, stuck=1)
 
-    def test_an_upload_that_flows_is_not_stuck(self):
+    def test_upload_in_progress_is_not_stuck(self):
         self.begin()
         for _ in range(10):
             self.world.client.write(b"more")
@@ -178,8 +178,8 @@ class Relayed:
 
     # -- what is none ----------------------------------------------------------------------------------
 
-    def test_a_reset_is_noticed_though_nobody_reads(self):
-        """It never becomes a zombie: the poller tells of it."""
+    def test_reset_is_noticed_while_reading_is_paused(self):
+        """The poller reports it, so it never becomes a zombie."""
         self.begin(world=self.make_world(buffers=8192))
         self.world.client.reading = False
         self.world.upstream.write(bytes(1_000_000))
@@ -201,8 +201,8 @@ class SpliceZombieTests(Relayed, SynchronousTestCase):
     def make_world(self, **options):
         return SpliceWorld(self, **options)
 
-    def test_a_long_answer_to_who_has_said_his_last_and_reads_slowly_is_delivered_whole(self):
-        """F5: the backend's socket is closed for good long before that, and nobody takes it for a zombie."""
+    def test_slow_reader_gets_the_whole_reply_after_its_fin(self):
+        """The backend has closed its socket long before, and the connection must not be taken for a zombie."""
         self.begin(world=self.make_world(buffers=16384))
         client, upstream = self.world.client, self.world.upstream
         client.reading = False
@@ -220,7 +220,7 @@ class SpliceZombieTests(Relayed, SynchronousTestCase):
         self.assert_ended(CloseReason.NORMAL)
 
     def some_of(self, far):
-        """How much the far end has just read of what had arrived there."""
+        """Read what has arrived at the far end, and return the number of bytes."""
         try:
             return len(far.sock.recv(65536))
         except BlockingIOError:

@@ -13,7 +13,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.plan import KeepAlive
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 
 class ListenTests(SynchronousTestCase):

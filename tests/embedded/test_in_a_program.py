@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 
 from smartproxy import Settings, SmartProxy
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,19 +53,12 @@ async def backend() -> AsyncIterator[int]:
     await port.stopListening()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def proxy_to(backend: int, **keys: Any) -> SmartProxy:
     settings = Settings(
         routes=[
             {
                 "name": "echo",
-                "match": {"ports": [free_port()], "address": "127.0.0.1"},
+                "match": {"ports": free_ports(1), "address": "127.0.0.1"},
                 "action": {"targets": [{"host": "127.0.0.1", "port": backend}]},
             }
         ],

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smartproxy.flow.clock import Monotonic, adopt, clock_of
+from smartproxy.flow.clock import Monotonic, clock_of, use_monotonic_time
 
 
 class WallClock(Clock):
@@ -46,17 +46,17 @@ class ClockTests(SynchronousTestCase):
 
     def test_a_reactor_that_has_timed_nothing_yet_can_be_moved_as_a_whole(self):
         reactor = WallClock()
-        adopt(reactor)
+        use_monotonic_time(reactor)
         self.assertIs(reactor.seconds, time.monotonic)
 
     def test_a_reactor_that_has_timed_something_is_left_alone(self):
         reactor = WallClock()
         reactor.callLater(1, int)
-        adopt(reactor)
+        use_monotonic_time(reactor)
         self.assertIs(reactor.seconds, time.time)
 
     def test_a_clock_that_is_none_of_the_wall_is_left_alone(self):
         clock = Clock()
         before = clock.seconds
-        adopt(clock)
+        use_monotonic_time(clock)
         self.assertEqual(clock.seconds, before)

@@ -9,9 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import HOLD, DeadlineExpired, PeerClosed, Side
-from tests.pipes import Nature, connection
+from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.flow.side import HOLD, Side
+from smartproxy.testing import Nature, connection
 
 
 class Took:

@@ -10,7 +10,7 @@ import threading
 from smartproxy.wire import proxy_detect
 from smartproxy.wire.verdict import Done, NeedMore
 
-_PATIENCE = 20.0
+_PATIENCE = 30.0
 _CHUNK = 256 * 1024
 
 
@@ -98,6 +98,11 @@ class Backend:
             self._open.discard(sock)
             sock.close()
 
+    def replace(self, sock, other):
+        """``other`` owns the descriptor of ``sock`` from now on, and is what :meth:`close` shuts down."""
+        self._open.discard(sock)
+        self._open.add(other)
+
     def close(self):
         """End everything that it has open."""
         with contextlib.suppress(OSError):
@@ -106,7 +111,8 @@ class Backend:
         self._listening.close()
         for sock in list(self._open):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # The plain one also for TLS: that of an SSLSocket takes its state from the thread that uses it.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(_PATIENCE)
 
@@ -167,9 +173,14 @@ def over_tls(context, serve):
     """``serve`` behind TLS."""
 
     def secured(backend, sock):
-        sock.settimeout(_PATIENCE)
-        with context.wrap_socket(sock, server_side=True) as wrapped:
-            serve(backend, wrapped)
+        with context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False) as wrapped:
+            backend.replace(sock, wrapped)  # wrapping has taken the descriptor from ``sock``
+            wrapped.settimeout(_PATIENCE)
+            try:
+                wrapped.do_handshake()
+                serve(backend, wrapped)
+            finally:
+                backend.replace(wrapped, sock)
 
     return secured
 

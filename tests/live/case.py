@@ -13,11 +13,12 @@ import unittest
 from pathlib import Path
 
 from tests.live.backends import Backend
-from tests.live.programs import Program, free_ports
+from tests.live.programs import Program
 from tests.live.proxy import Proxy
+from tests.ports import free_ports
 
-#: Seconds a blocking call of a test may take.
-TIMEOUT = 10.0
+#: Seconds a blocking call of a test may take, also on a busy machine.
+TIMEOUT = 30.0
 
 
 class LiveCase(unittest.TestCase):
@@ -62,6 +63,7 @@ class LiveCase(unittest.TestCase):
         return proxy
 
     def _left_clean(self, proxy):
+        proxy.report()
         proxy.stop()
         self.assertNotIn("Traceback", proxy.printed)
         self.assertNotIn("Unhandled", proxy.printed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 
-from tests.live.programs import free_ports
+from tests.ports import free_ports
 
 #: A queue of 0 takes one connection; the SYNs of the others are dropped. More for good measure.
 _FILLING = 4

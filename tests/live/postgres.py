@@ -119,7 +119,7 @@ def psql(query, **said):
     return run(program("psql"), "-XAtw", "-c", query, words, env={"PATH": os.defpath, "HOME": "/nonexistent"})
 
 
-class ByHand:
+class CountedClient:
     """A client that speaks just enough of protocol 3.0 (PostgreSQL documentation, 55.7) to be counted.
 
     :ivar sock: the connection. :ivar said: and :ivar heard: how many bytes, as they are once nothing encrypts them.

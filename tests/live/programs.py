@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 from unittest import SkipTest
@@ -29,40 +28,16 @@ def needed(name):
     return path
 
 
-def free_ports(count):
-    """Ports that nobody has, on any address.
-
-    They are given back before they are used. So they are taken from below those that the kernel gives to
-    outgoing connections (ip_local_port_range, 32768 and up), and each run of tests begins at another place.
-    """
-    found = []
-    while len(found) < count:
-        port = next(_candidates)
-        with socket.socket(socket.AF_INET6) as wide, socket.socket() as narrow:
-            try:
-                wide.bind(("::", port))
-                wide.close()
-                narrow.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-        found.append(port)
-    return found
-
-
-def _below_the_ephemeral():
-    lowest, highest = 11000, 32000
-    start = random.Random(os.getpid()).randrange(lowest, highest)
-    while True:
-        yield from range(start, highest)
-        start = lowest
-
-
-_candidates = _below_the_ephemeral()
-
-
 def environment():
-    """For a Python program that must find this package, and is started too often to be compiled each time."""
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    """For a Python program that must find this package, and is started too often to be compiled each time.
+
+    Coverage is not measured in it: tracing would double the CPU time, and several tests are about just that.
+    """
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("COV")
+    }
     return {**ours, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
@@ -79,18 +54,28 @@ def _listened_on():
     return {int(each[1].rpartition(":")[2], 16) for each in fields if each[3] == "0A"}
 
 
+def tied(*command):
+    """``command``, sent SIGTERM by the kernel if the thread that starts it ends without stopping it (prctl(2)).
+
+    A test that fails stops its programs in its cleanups. This is for a test process that is killed.
+    """
+    tying = shutil.which("setpriv")
+    return [*([tying, "--pdeathsig", "TERM", "--"] if tying else []), *map(str, command)]
+
+
 class Program:
-    """One running program. What it prints is in :attr:`log`."""
+    """One running program, in a process group of its own. What it prints is in :attr:`log`."""
 
     def __init__(self, command, log, **options):
         self.name = Path(str(command[0])).name
         self.log = log
         with log.open("wb") as output:
             self._child = subprocess.Popen(
-                [str(part) for part in command],
+                tied(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
                 **options,
             )
         self.pid = self._child.pid
@@ -142,11 +127,11 @@ class Program:
         return self._child.wait(within)
 
     def stop(self):
-        """End it, by its own means or not; its exit code."""
+        """End it, by its own means or not, with all that it has started; its exit code."""
         if self._child.poll() is None:
             self._child.terminate()
-        try:
-            return self._child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            return self._child.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(PATIENCE)
+        with contextlib.suppress(ProcessLookupError):  # none is left, as it should be
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._child.wait()

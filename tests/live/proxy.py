@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import sys
 from pathlib import Path
 
-from tests.live.programs import Program, environment, free_ports
-from tests.live.waiting import until
+from tests.live.programs import Program, environment
+from tests.live.waiting import PATIENCE, until
+from tests.ports import free_ports
 
 
 def twistd():
@@ -32,6 +34,13 @@ class Proxy(Program):
         log = directory / f"proxy-{self.admin_port}.log"
         super().__init__(command, log, env=environment(), cwd=directory)
 
+    def report(self):
+        """Print its log and live connections, which pytest shows only of a test that has failed."""
+        print(self.printed)
+        if self.ended is None:
+            with contextlib.suppress(OSError, AssertionError, ValueError, http.client.HTTPException):
+                print(json.dumps(self.connections, indent=1))
+
     def ready(self):
         """Wait until it accepts connections."""
         until(self._is_ready, "the proxy being ready")
@@ -45,7 +54,7 @@ class Proxy(Program):
 
     def ask(self, path, method="GET"):
         """Status and body of a request to the admin listener."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE)
         try:
             connection.request(method, path)
             response = connection.getresponse()

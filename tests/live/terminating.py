@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import ssl
 import subprocess
 
 from OpenSSL import SSL
@@ -12,6 +9,7 @@ from OpenSSL import SSL
 from tests.live.case import LiveCase, route
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
+from tests.live.tls_end import TlsEnd
 
 #: The name that everything here is called, where one is enough.
 NAME = "one.test"
@@ -55,9 +53,15 @@ class TlsCase(LiveCase):
         self.addCleanup(wrapped.close)
         return wrapped
 
+    def tls_end(self, port, name=NAME, context=None, **options):
+        """A client after its handshake that one thread can have send and receive at the same time."""
+        end = TlsEnd(self.connect(port), context or self.authority.client(), name, **options)
+        end.handshake()
+        return end
+
     def hello(self, name=NAME, context=None):
-        """The bytes of a ClientHello, for whoever sends them."""
-        return ByHand(None, context or self.authority.client(), name).hello()
+        """The bytes of a ClientHello."""
+        return TlsEnd(None, context or self.authority.client(), name).hello()
 
     def greeted(self, context):
         """A client of pyOpenSSL's that an echo behind ``self.front`` has answered within the TLS."""
@@ -117,73 +121,3 @@ _NAMES = frozenset({NAME, "two.test"})
 
 def _written(file):
     return {"certFile": str(file)}
-
-
-class ByHand:
-    """An end of TLS over two memories: ``send(sock, bytes)`` decides how its ciphertext goes out.
-
-    :param name: whom a client asks for; ``None`` is a server's end.
-    """
-
-    def __init__(self, sock, context, name=NAME, send=socket.socket.sendall):
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = sock
-        self._send = send
-        self._inward, self._outward = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(
-            self._inward, self._outward, server_side=name is None, server_hostname=name
-        )
-
-    def handshake(self):
-        """All of it."""
-        self._until_done(self.tls.do_handshake)
-
-    def hello(self):
-        """The bytes of the ClientHello; nothing is sent."""
-        try:
-            self.tls.do_handshake()
-        except ssl.SSLWantReadError:
-            return self._outward.read()
-        raise AssertionError("a handshake without an answer")
-
-    def write(self, data):
-        """Encrypt and send."""
-        self._until_done(lambda: self.tls.write(data))
-
-    def read(self):
-        """What comes next; ``b""`` at a close_notify, and only there."""
-        try:
-            return self._until_done(lambda: self.tls.read(1 << 16))
-        except ssl.SSLZeroReturnError:
-            return b""
-
-    def read_to_end(self):
-        """All up to the close_notify."""
-        return b"".join(iter(self.read, b""))
-
-    def end(self):
-        """Say close_notify, and wait for nothing."""
-        with contextlib.suppress(ssl.SSLWantReadError):
-            self.tls.unwrap()
-        self._flush()
-
-    def _flush(self):
-        data = self._outward.read()
-        if data:
-            self._send(self.sock, data)
-
-    def _until_done(self, step):
-        while True:
-            try:
-                answer = step()
-            except ssl.SSLWantReadError:
-                self._flush()
-                data = self.sock.recv(1 << 16)
-                if data:
-                    self._inward.write(data)
-                else:
-                    self._inward.write_eof()
-            else:
-                self._flush()
-                return answer

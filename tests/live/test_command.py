@@ -105,11 +105,13 @@ class HangUpTests(LiveCase):
         settings["routes"].append(route("two", second, backend))
         proxy.file.write_text(json.dumps(settings))
         proxy.signal(signal.SIGHUP)
-        until(lambda: "the new configuration is in force" in proxy.printed, "the reload")
+        until(lambda: "configuration reloaded" in proxy.printed, "the reload")
         self.assert_echoes(self.connect(second))
         proxy.file.write_text("{")
         proxy.signal(signal.SIGHUP)
-        until(lambda: "the old configuration goes on" in proxy.printed, "the refusal")
+        until(
+            lambda: "reload failed, the current configuration stays in force" in proxy.printed, "the refusal"
+        )
         self.assert_echoes(self.connect(second))
         self.assert_echoes(client)
 

@@ -11,6 +11,7 @@ import threading
 from tests.live.backends import over_tls, page, read_to_end
 from tests.live.case import LiveCase, route
 from tests.live.certificates import Authority
+from tests.live.tls_end import TlsEnd
 from tests.live.waiting import until
 
 _BYTES = 40_000
@@ -71,25 +72,10 @@ class CutHelloTests(LiveCase):
 
     def handshake(self, name, send):
         """TLS over a connection on which everything that we say goes through ``send``."""
-        client = self.connect(self.front)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = self.authority.client().wrap_bio(inward, outward, server_hostname=name)
-
-        def until_done(step):
-            while True:
-                try:
-                    answer = step()
-                except ssl.SSLWantReadError:
-                    send(client, outward.read())
-                    inward.write(client.recv(65536))
-                else:
-                    send(client, outward.read())
-                    return answer
-
-        until_done(tls.do_handshake)
-        until_done(lambda: tls.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n"))
-        return until_done(lambda: tls.read(65536))
+        client = TlsEnd(self.connect(self.front), self.authority.client(), name, send=send)
+        client.handshake()
+        client.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
+        return client.read()
 
     def test_in_single_bytes_and_over_many_records(self):
         """Each byte in a segment, or in a TLS record, of its own: the name is cut, too, and found all the same."""

@@ -5,34 +5,34 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 
 from tests.live.backends import echo
-from tests.live.case import LiveCase, route
+from tests.live.case import TIMEOUT, LiveCase, route
 from tests.live.waiting import until
 
-_MANY = 2000
+_MANY, _AT_ONCE = 2000, 50
 FLOODER = "127.0.0.66"
 
 
 class FloodTests(LiveCase):
     def flood(self, port, many=_MANY):
         """Connections of one address, as fast as they come, each closed when the proxy has closed it."""
-        for _ in range(many // 50):
-            clients = [socket.create_connection(("127.0.0.1", port), 10, (FLOODER, 0)) for _ in range(50)]
+        for _ in range(many // _AT_ONCE):
+            clients = [
+                socket.create_connection(("127.0.0.1", port), TIMEOUT, (FLOODER, 0)) for _ in range(_AT_ONCE)
+            ]
             for each in clients:
                 with contextlib.suppress(ConnectionResetError):
                     each.recv(1)
                 each.close()
 
-    def slowest_echo(self, sock, flooding):
-        """How long an echo took at most while ``flooding`` lives."""
-        slowest = 0.0
+    def echoes(self, sock, flooding):
+        """How many echoes came back while ``flooding`` lived."""
+        count = 0
         while flooding.is_alive():
-            began = time.monotonic()
             self.assert_echoes(sock)
-            slowest = max(slowest, time.monotonic() - began)
-        return slowest
+            count += 1
+        return count
 
     def flooded(self, reason, **limits):
         front = self.port()
@@ -43,10 +43,11 @@ class FloodTests(LiveCase):
         self.assert_echoes(client)
         flooding = threading.Thread(target=self.flood, args=(front,))
         flooding.start()
-        slowest = self.slowest_echo(client, flooding)
+        echoes = self.echoes(client, flooding)
         flooding.join()
         self.assertEqual(proxy.rejected(reason), _MANY)
-        self.assertLess(slowest, 1.0)
+        # Counted and not timed: on a busy machine all of it takes longer, but the others still have their turn.
+        self.assertGreater(echoes, _MANY // _AT_ONCE // 2)
         self.assert_echoes(client)
         return proxy
 

@@ -14,7 +14,7 @@ from tests.live.programs import needed, run
 #: when the connection is linked would end it.
 _QUIET = 2.0
 _SHORT = dict.fromkeys(
-    ("initialDataTimeout", "proxyHeaderTimeout", "connectionTimeout", "tlsHandshakeTimeout"), "500ms"
+    ("initialDataTimeout", "proxyHeaderTimeout", "connectionTimeout", "tlsHandshakeTimeout"), "1500ms"
 )
 
 

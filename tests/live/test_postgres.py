@@ -7,7 +7,7 @@ import threading
 
 from tests.live.backends import read_header, silent
 from tests.live.case import route
-from tests.live.postgres import ByHand, cluster, program, psql
+from tests.live.postgres import CountedClient, cluster, program, psql
 from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import until
 
@@ -161,7 +161,7 @@ class CountTests(PostgresCase):
 
     def talk(self, port, context, name, *, in_order):
         """A session of some 300 kB."""
-        client = ByHand(self.connect(port))
+        client = CountedClient(self.connect(port))
         client.start_tls(context, name)
         client.start()
         client.query("select repeat('x', 300000)")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from tests.live.backends import banner, echo, reset
+import contextlib
+import os
+
+from tests.live.backends import banner, echo, read_to_end, reset
 from tests.live.case import LiveCase, route
 from tests.live.dead_ends import blackhole
 from tests.live.waiting import until
 
+#: Resets of one kind in a test.
+_EACH = 20
 _PHASES = {
     "before a byte": b"",
     "within a PROXY header": b"PROXY TCP4 192.0",
@@ -74,17 +79,58 @@ class ClientResetTests(LiveCase):
 
 
 class BackendResetTests(LiveCase):
+    """The transport relay is only as good as Twisted's epoll reactor here, and that has a race with the kernel.
+
+    On a RST the kernel sets the socket's state to closed first and its shutdown flags a moment later (tcp_done() in
+    net/ipv4/tcp.c). An epoll_wait() on another CPU may run in between and then returns EPOLLHUP without EPOLLIN, for
+    which Twisted reports ConnectionDone: the reset looks like a FIN and is forwarded as one. About 3 % of resets are
+    reported so on two CPUs, none where the proxy and the program that resets share one, since the kernel does both
+    steps in a softirq, which no process interrupts. So that resets are forwarded is asserted for the transport relay
+    on one CPU, which leaves only faults of our own. Across CPUs it is not asserted; what holds even then has its own
+    test. The splice relay asks the socket itself and has to forward every reset.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.cpu = {min(os.sched_getaffinity(0))}
+
+    def on_one_cpu(self, serve):
+        """``serve`` on the one CPU; the affinity is that of its thread (sched_setaffinity(2))."""
+
+        def pinned(backend, sock):
+            os.sched_setaffinity(0, self.cpu)
+            serve(backend, sock)
+
+        return pinned
+
+    def is_cut(self, front):
+        """Whether a client whose backend resets sees a RST, and not a clean end."""
+        try:
+            with contextlib.closing(self.connect(front)) as client:  # which may see it already
+                client.sendall(b"words")
+                read_to_end(client)
+        except ConnectionError:
+            return True
+        return False
+
     def test_it_is_passed_on_as_a_reset(self):
         """After accepting, and after a word: the client hears no clean end."""
         for serve in (_reset_at_once, _reset_after_a_byte):
-            for relay, proxy, front in self.each_relay(self.backend(serve)):
+            for relay, proxy, front in self.each_relay(self.backend(self.on_one_cpu(serve))):
                 with self.subTest(relay=relay, serve=serve.__name__):
-                    client = self.connect(front)
-                    with self.assertRaises(ConnectionResetError):
-                        client.sendall(b"words")
-                        while client.recv(100):
-                            pass
-                    proxy.emptied()
-                    # The RST may come so early that connecting itself has failed.
-                    cut = proxy.closed("upstream_reset") + proxy.rejected("upstream_refused")
-                    self.assertEqual(cut, 1)
+                    if relay == "transport":
+                        os.sched_setaffinity(proxy.pid, self.cpu)
+                    for count in range(1, _EACH + 1):
+                        self.assertTrue(self.is_cut(front))
+                        proxy.emptied()
+                        # The RST may come so early that connecting itself has failed.
+                        cut = proxy.closed("upstream_reset") + proxy.rejected("upstream_refused")
+                        self.assertEqual(cut, count)
+
+    def test_on_several_cpus_it_is_counted_as_it_was_passed_on(self):
+        """The transport relay may take a reset for an end there; then both the client and the counters see that."""
+        front = self.port()
+        proxy = self.proxy(route("all", front, self.backend(_reset_after_a_byte)), acceleration="off")
+        cut = sum(self.is_cut(front) for _ in range(_EACH))
+        proxy.emptied()
+        self.assertEqual((proxy.closed("upstream_reset"), proxy.closed("normal")), (cut, _EACH - cut))

@@ -24,7 +24,7 @@ def _steady(_backend, sock):
 class ShutdownTests(LiveCase):
     def test_transfers_under_way_finish(self):
         """Under load, both relays: each client gets all of it, and the exit comes when the last one has."""
-        for relay, proxy, front in self.each_relay(self.backend(_steady), gracefulShutdownTimeout="20s"):
+        for relay, proxy, front in self.each_relay(self.backend(_steady), gracefulShutdownTimeout="60s"):
             with self.subTest(relay=relay):
                 clients = [self.connect(front) for _ in range(10)]
                 until(lambda: proxy.moved[1] > 0, "transfers under way")  # noqa: B023 - waited for here
@@ -33,7 +33,7 @@ class ShutdownTests(LiveCase):
                 for each in reading:
                     each.start()
                 proxy.signal()
-                self.assertEqual(proxy.wait(15), 0)
+                self.assertEqual(proxy.wait(), 0)
                 for each in reading:
                     each.join()
                 self.assertEqual(list(got.values()), [_SIZE] * len(clients))
@@ -45,7 +45,7 @@ class ShutdownTests(LiveCase):
     def test_nobody_new_comes_in(self):
         """The port is closed at once, though connections live on; readiness says so."""
         front = self.port()
-        proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="20s")
+        proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="60s")
         client = self.connect(front)
         self.assert_echoes(client)
         proxy.signal()
@@ -72,7 +72,7 @@ class ShutdownTests(LiveCase):
         proxy.signal()
         self.assertEqual(proxy.wait(), 0)
         self.assertGreaterEqual(time.monotonic() - began, 0.4)
-        self.assertLess(time.monotonic() - began, 3)
+        self.assertLess(time.monotonic() - began, 10)
         with self.assertRaises(ConnectionResetError):
             client.recv(1)
         self.assert_gone(waiting)
@@ -82,12 +82,12 @@ class ShutdownTests(LiveCase):
         began = time.monotonic()
         proxy.signal()
         self.assertEqual(proxy.wait(), 0)
-        self.assertLess(time.monotonic() - began, 3)
+        self.assertLess(time.monotonic() - began, 10)
 
     def test_a_second_signal_changes_nothing(self):
         """Who is impatient does not cut anybody off."""
         front = self.port()
-        proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="20s")
+        proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="60s")
         client = self.connect(front)
         self.assert_echoes(client)
         proxy.signal()
@@ -101,7 +101,7 @@ class ShutdownTests(LiveCase):
         """What a client has sent before the signal and after it."""
         front = self.port()
         backend = self.backend(collect)
-        proxy = self.proxy(route("up", front, backend), gracefulShutdownTimeout="20s")
+        proxy = self.proxy(route("up", front, backend), gracefulShutdownTimeout="60s")
         client = self.connect(front)
         words = os.urandom(1 << 20)
         client.sendall(words)

@@ -31,7 +31,7 @@ class SilenceTests(LiveCase):
         proxy = self.proxy(
             route("named", front, self.backend(page("served")), domains=["live.test"]),
             route("plain", other, self.backend(echo)),
-            initialDataTimeout="1500ms",
+            initialDataTimeout="4s",
         )
         before = proxy.rss
         began = time.monotonic()
@@ -40,10 +40,10 @@ class SilenceTests(LiveCase):
         self.assertLess(proxy.rss - before, _SILENT * _EACH)
         self.assert_served(front)
         self.assert_echoes(self.connect(other))
-        self.assertLess(time.monotonic() - began, 1.5, "too slow a machine: they have been let go meanwhile")
+        self.assertLess(time.monotonic() - began, 4.0, "too slow a machine: they have been let go meanwhile")
         self.assertEqual(proxy.rejected("initial_data_timeout"), 0)
         until(lambda: proxy.rejected("initial_data_timeout") == _SILENT, "all of them let go")
-        self.assertGreaterEqual(time.monotonic() - began, 1.4)
+        self.assertGreaterEqual(time.monotonic() - began, 3.9)
         for each in silent:
             self.assert_gone(each)
         until(lambda: proxy.metrics["connections"]["byIP"].get("127.0.0.1", 0) <= 1, "their places free")
@@ -73,7 +73,7 @@ class SilenceTests(LiveCase):
         ended = self.trickle([*slow.values(), request])
         for at in ended:
             self.assertGreaterEqual(at - began, 0.75)
-            self.assertLess(at - began, 2.5)
+            self.assertLess(at - began, 3.5)  # with all of its bytes, the shortest would take 3.8 s
         self.assertEqual(proxy.rejected("proxy_header_timeout"), 1)
         self.assertEqual(proxy.rejected("initial_data_timeout"), 2)
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 
 from tests.live.backends import echo, read_to_end, reset
-from tests.live.terminating import ACCELERATIONS, ByHand, TlsCase
+from tests.live.terminating import ACCELERATIONS, TlsCase
 from tests.live.waiting import until
 
 #: Bytes: no multiple of any buffer or record, and more than all buffers on the way hold together.
@@ -40,12 +40,9 @@ class ExactTests(TlsCase):
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, backend, port = self.terminator(serve, acceleration=acceleration)
-                client = self.secure(port)
-                sending = threading.Thread(target=client.sendall, args=(up,))
-                sending.start()
-                got = read_to_end(client)  # which fails where it ends without a close_notify
-                sending.join()
-                client.close()
+                client = self.tls_end(port)
+                got = client.exchange(up)  # which fails where it ends without a close_notify
+                client.sock.close()
                 proxy.emptied()
                 self.assertEqual(backend.seen, [(_UP, _sum(up))])
                 self.assertEqual((len(got), _sum(got)), (_DOWN, _sum(down)))
@@ -91,8 +88,7 @@ class EndTests(TlsCase):
             sock.sendall(answer)
 
         for proxy, _, port in self.both(serve):
-            client = ByHand(self.connect(port), self.authority.client())
-            client.handshake()
+            client = self.tls_end(port)
             client.write(b"question")
             client.end()
             self.assertEqual(_sum(client.read_to_end()), _sum(answer))

@@ -9,7 +9,8 @@ import threading
 import time
 
 from tests.live.backends import read_to_end
-from tests.live.terminating import ACCELERATIONS, INNER, ByHand, ReEncryptingCase
+from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase
+from tests.live.tls_end import TlsEnd
 
 _BYTES = 20_000
 _UP, _DOWN = (random.Random(seed).randbytes(_BYTES) for seed in (4, 5))
@@ -55,7 +56,7 @@ class CutWriteTests(ReEncryptingCase):
         context = self.authority.server(INNER)
 
         def serve(backend, sock):
-            end = ByHand(sock, context, None, send=_Pieces(2))
+            end = TlsEnd(sock, context, None, send=_Pieces(2))
             end.handshake()
             end.write(_DOWN)
             backend.seen.append(end.read_to_end())
@@ -68,8 +69,7 @@ class CutWriteTests(ReEncryptingCase):
                 self.assert_same(proxy, backend, port)
 
     def assert_same(self, proxy, backend, port):
-        client = ByHand(self.connect(port), self.authority.client(), send=_Pieces(3))
-        client.handshake()
+        client = self.tls_end(port, send=_Pieces(3))
         client.write(_UP)
         client.end()
         self.assertEqual(_sum(client.read_to_end()), _sum(_DOWN))

@@ -11,7 +11,7 @@ from OpenSSL import SSL
 
 from smartproxy.wire import client_hello
 from tests.live.backends import echo
-from tests.live.terminating import NAME, ByHand, TlsCase
+from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 
 #: Bytes of a hello: more than a record holds, and than any hello may have.
@@ -56,8 +56,7 @@ class HelloTests(TlsCase):
 
     def shaken(self, send):
         """A handshake and an exchange with everything that the client says going through ``send``."""
-        client = ByHand(self.connect(self.front), self.authority.client(), send=send)
-        client.handshake()
+        client = self.tls_end(self.front, send=send)
         client.write(b"words")
         self.assertEqual(client.read(), b"words")
 

@@ -9,7 +9,8 @@ import ssl
 import threading
 
 from tests.live.backends import echo, over_tls, reset
-from tests.live.terminating import ACCELERATIONS, INNER, ByHand, ReEncryptingCase
+from tests.live.terminating import ACCELERATIONS, INNER, NAME, ReEncryptingCase
+from tests.live.tls_end import TlsEnd
 from tests.live.waiting import settled, until
 
 _FIRST, _THEN, _CLIENTS = 200, 900, 4
@@ -106,7 +107,7 @@ class MixedTests(ReEncryptingCase):
             yield sock
 
     def exchange(self, sock, words, context=None):
-        end = ByHand(sock, context or self.fine)
+        end = TlsEnd(sock, context or self.fine, NAME)
         end.handshake()
         end.write(words)
         return end

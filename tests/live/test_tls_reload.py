@@ -10,6 +10,8 @@ from tests.live.waiting import until
 
 
 class ReplacedTests(TlsCase):
+    """Each change takes a second or two: the proxy waits until the files have not changed for a second."""
+
     def setUp(self):
         super().setUp()
         self.file = self.authority.certificate(NAME)

@@ -7,7 +7,7 @@ import ssl
 
 from tests.live.backends import echo, over_tls, read_to_end, reset, silent
 from tests.live.dead_ends import blackhole
-from tests.live.terminating import ACCELERATIONS, INNER, ByHand, ReEncryptingCase
+from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase
 from tests.live.waiting import until
 
 #: The beginning of a ServerHello in a record that says it is longer.
@@ -113,8 +113,7 @@ class ClientResetTests(ResetCase):
         return client
 
     def half_closed(self, port):
-        client = ByHand(self.connect(port), self.authority.client())
-        client.handshake()
+        client = self.tls_end(port)
         client.end()
         return client.sock
 

@@ -22,7 +22,7 @@ _OF_THE_TEST = {
     "cert_notAfter": "it lives for a day",
     "cert_revocation": "its authority publishes nothing",
 }
-_WITHIN = 60.0
+_WITHIN = 240.0
 
 
 class ScannedTests(TlsCase):

@@ -12,7 +12,7 @@ import termios
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
-from tests.live.programs import environment
+from tests.live.programs import environment, tied
 from tests.live.waiting import PATIENCE, until
 
 
@@ -33,7 +33,11 @@ class TopTests(LiveCase):
             url,
         ]
         running = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, env={**environment(), "TERM": "xterm"}
+            tied(*command),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**environment(), "TERM": "xterm"},
         )
         os.close(terminal)
         os.set_blocking(keyboard, False)
@@ -69,7 +73,7 @@ class TopTests(LiveCase):
         self.resize(keyboard, 30, 60)
         self.shows(keyboard, b"[nothing]")
         proxy.stop()
-        self.shows(keyboard, b"trying again")
+        self.shows(keyboard, b"retrying")
         self.assertIsNone(top.poll())
         os.write(keyboard, b"q")
         self.assertEqual(top.wait(PATIENCE), 0)

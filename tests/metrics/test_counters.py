@@ -1,4 +1,4 @@
-"""The process's counters: closed sets, and one tally a route."""
+"""The process's counters: closed sets of labels, and one RouteCounters per route."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 
-class TalliesTests(SynchronousTestCase):
-    def test_a_route_has_one_tally_for_ever(self):
+class CountersTests(SynchronousTestCase):
+    def test_same_route_gives_the_same_counters(self):
         counters = Counters()
         self.assertIs(counters.route("web"), counters.route("web"))
         self.assertIsNot(counters.route("web"), counters.route("mail"))
 
-    def test_every_reason_to_reject_stands_at_zero_from_the_start(self):
+    def test_every_reject_reason_starts_at_zero(self):
         self.assertEqual(Counters().rejected, dict.fromkeys(RejectReason, 0))
 
     def test_rejections_are_counted_by_reason(self):
@@ -32,7 +32,7 @@ class TalliesTests(SynchronousTestCase):
         self.assertEqual(counters.proxy_headers["none", "timeout"], 1)
         self.assertEqual(sum(counters.proxy_headers.values()), 2)
 
-    def test_a_label_outside_the_closed_sets_is_refused(self):
+    def test_label_outside_of_the_closed_sets_raises_key_error(self):
         counters = Counters()
         for labels in (("3", "ok"), ("1", "whatever a client sent")):
             with self.assertRaises(KeyError):
@@ -47,16 +47,16 @@ class TalliesTests(SynchronousTestCase):
         self.assertEqual(counters.zombies, {"full": 0, "half": 1, "stuck": 0})
 
 
-class RouteTallyTests(SynchronousTestCase):
-    def test_a_close_reason_appears_with_its_first_time(self):
-        tally = Counters().route("web")
-        self.assertEqual(tally.closed, {})
-        tally.close(CloseReason.NORMAL)
-        tally.close(CloseReason.NORMAL)
-        tally.close(CloseReason.ERROR)
-        self.assertEqual(tally.closed, {CloseReason.NORMAL: 2, CloseReason.ERROR: 1})
+class RouteCountersTests(SynchronousTestCase):
+    def test_close_reason_appears_when_it_first_occurs(self):
+        of_route = Counters().route("web")
+        self.assertEqual(of_route.closed, {})
+        of_route.close(CloseReason.NORMAL)
+        of_route.close(CloseReason.NORMAL)
+        of_route.close(CloseReason.ERROR)
+        self.assertEqual(of_route.closed, {CloseReason.NORMAL: 2, CloseReason.ERROR: 1})
 
-    def test_two_tallies_share_nothing(self):
+    def test_counters_of_two_routes_are_independent(self):
         counters = Counters()
         counters.route("a").close(CloseReason.NORMAL)
         counters.route("a").dial_seconds.observe(1)

@@ -1,4 +1,4 @@
-"""A histogram of durations."""
+"""Histograms of durations: buckets and bounds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, Histogram
 
 
 class HistogramTests(SynchronousTestCase):
-    def test_a_new_one_has_counted_nothing(self):
+    def test_new_histogram_is_empty(self):
         histogram = Histogram((1.0, 2.0))
         self.assertEqual(histogram.cumulative(), [(1.0, 0), (2.0, 0), (inf, 0)])
         self.assertEqual(histogram.total, 0.0)
 
-    def test_a_bound_belongs_to_its_own_bucket(self):
+    def test_value_equal_to_a_bound_counts_in_its_bucket(self):
         histogram = Histogram((1.0, 2.0))
         for seconds in (0.0, 1.0, 1.5, 2.0, 99.0):
             histogram.observe(seconds)
         self.assertEqual(histogram.cumulative(), [(1.0, 2), (2.0, 4), (inf, 5)])
         self.assertEqual(histogram.total, 103.5)
 
-    def test_the_bounds_in_use_ascend(self):
+    def test_bounds_in_use_are_ascending(self):
         for bounds in (DIAL_BOUNDS, DURATION_BOUNDS):
             self.assertEqual(list(bounds), sorted(set(bounds)))
 
     @given(st.lists(st.floats(0, 1e6)))
-    def test_a_bucket_holds_what_is_at_or_below_its_bound(self, seen):
+    def test_bucket_counts_values_at_or_below_its_bound(self, seen):
         histogram = Histogram(DURATION_BOUNDS)
         for seconds in seen:
             histogram.observe(seconds)

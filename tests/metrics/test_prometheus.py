@@ -1,4 +1,4 @@
-"""What a scraper reads, read back with the client library's own parsers and held against its own writers."""
+"""The exposition formats, compared with the parsers and writers of prometheus-client."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.metrics.collector import Collector
+from smartproxy.metrics.collector import PrometheusCollector
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason, RejectReason
 from tests.admin.doubles import FakeControl
 
 OPENMETRICS = "application/openmetrics-text"
-UNFORTUNATE = 'a"b\\c\nd\x1be %s %% ü'
+HOSTILE_NAME = 'a"b\\c\nd\x1be %s %% ü'
 
 
 def page(control, accept=""):
@@ -25,7 +25,7 @@ def page(control, accept=""):
 
 
 def scrape(control, accept=""):
-    """Every sample: its name and the values of its labels, in the order of their names, to its value."""
+    """Every sample: name and label values, in the order of the label names, to its value."""
     parse = parse_openmetrics if accept else parse_text
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
@@ -35,45 +35,45 @@ def scrape(control, accept=""):
 
 
 def busy():
-    """A proxy with some of everything."""
+    """A proxy with a value in every kind of metric."""
     control = FakeControl()
     control.connect(received=7, sent=8)
-    control.connect(route=UNFORTUNATE, received=1)
+    control.connect(route=HOSTILE_NAME, received=1)
     for route, reason in (("web", CloseReason.NORMAL), ("mail", CloseReason.CLIENT_RESET)):
         control.registry.close(control.connect(route=route, received=3, at=99.5), reason, 100.0)
     control.registry.ended.empty()
     control.counters.route("web").dial_seconds.observe(0.125)
-    control.counters.route(UNFORTUNATE).dial_seconds.observe(40.0)
+    control.counters.route(HOSTILE_NAME).dial_seconds.observe(40.0)
     control.counters.reject(RejectReason.NO_ROUTE)
     control.counters.proxy_header("2", "ok")
-    control.counters.unlogged = 4
+    control.counters.access_log_dropped = 4
     return control
 
 
 class FormatTests(SynchronousTestCase):
     def _library(self, control, writer):
-        """Our metrics as the library writes them; it writes every number as a fraction."""
-        return writer.generate_latest(Collector(control.registry, control.counters)).decode()
+        """The metrics as prometheus-client writes them; it writes every number with a decimal point."""
+        return writer.generate_latest(PrometheusCollector(control.registry, control.counters)).decode()
 
     def _ours(self, control, accept=""):
         return re.sub(r" (\d+)$", r" \1.0", page(control, accept), flags=re.MULTILINE)
 
-    def test_text_is_what_the_library_writes_line_by_line(self):
+    def test_text_equals_the_output_of_prometheus_client(self):
         control = busy()
         self.assertEqual(self._ours(control).splitlines(), self._library(control, library_text).splitlines())
 
-    def test_openmetrics_is_what_the_library_writes_line_by_line(self):
+    def test_openmetrics_equals_the_output_of_prometheus_client(self):
         control = busy()
         self.assertEqual(
             self._ours(control, OPENMETRICS).splitlines(),
             self._library(control, library_openmetrics).splitlines(),
         )
 
-    def test_both_formats_say_the_same(self):
+    def test_both_formats_have_the_same_samples(self):
         control = busy()
         self.assertEqual(scrape(control), scrape(control, OPENMETRICS))
 
-    def test_many_routes_come_in_pieces_and_none_is_lost(self):
+    def test_many_routes_are_written_in_pieces_without_loss(self):
         control = FakeControl()
         for number in range(2500):
             control.counters.route(f"r{number}").duration_seconds.observe(0.5)
@@ -84,7 +84,7 @@ class FormatTests(SynchronousTestCase):
             sum(seen["smartproxy_connection_duration_seconds_count", (f"r{n}",)] for n in range(2500)), 2500
         )
 
-    def test_routes_and_reasons_may_come_while_a_scrape_pauses(self):
+    def test_routes_and_reasons_may_appear_during_a_scrape(self):
         control = FakeControl()
         for number in range(1500):
             for reason in (CloseReason.NORMAL, CloseReason.ADMIN, CloseReason.ERROR):
@@ -93,8 +93,8 @@ class FormatTests(SynchronousTestCase):
         for number, piece in enumerate(exposition(control.registry, control.counters)[0]):
             body += piece
             control.connect(route=f"new{number}")
-            for tally in control.counters.routes.values():
-                tally.close(list(CloseReason)[number % 13])
+            for of_route in control.counters.routes.values():
+                of_route.close(list(CloseReason)[number % 13])
         self.assertGreater(number, 10)
         self.assertTrue(list(parse_text(body.decode())))
 
@@ -105,7 +105,7 @@ class FormatTests(SynchronousTestCase):
 
 
 class NamesTests(SynchronousTestCase):
-    def test_names_and_labels_are_those_of_the_contract(self):
+    def test_names_types_and_labels_are_the_documented_ones(self):
         families = {
             (
                 family.name,
@@ -140,28 +140,28 @@ class NamesTests(SynchronousTestCase):
             },
         )
 
-    def test_handshakes_are_counted_by_result_and_version_and_measured_without_a_label(self):
+    def test_handshakes_have_counters_and_a_histogram(self):
         control = FakeControl()
         control.counters.handshake(0.004, "TLSv1.3", resumed=True)
         control.counters.no_handshake("not_tls")
-        told = scrape(control)
-        self.assertEqual(told["smartproxy_tls_handshakes_total", ("ok", "TLSv1.3")], 1)
-        self.assertEqual(told["smartproxy_tls_handshakes_total", ("not_tls", "none")], 1)
-        self.assertEqual(told["smartproxy_tls_resumed_total", ()], 1)
-        self.assertEqual(told["smartproxy_tls_handshake_seconds_bucket", ("0.005",)], 1)
-        self.assertEqual(told["smartproxy_tls_handshake_seconds_count", ()], 1)
+        seen = scrape(control)
+        self.assertEqual(seen["smartproxy_tls_handshakes_total", ("ok", "TLSv1.3")], 1)
+        self.assertEqual(seen["smartproxy_tls_handshakes_total", ("not_tls", "none")], 1)
+        self.assertEqual(seen["smartproxy_tls_resumed_total", ()], 1)
+        self.assertEqual(seen["smartproxy_tls_handshake_seconds_bucket", ("0.005",)], 1)
+        self.assertEqual(seen["smartproxy_tls_handshake_seconds_count", ()], 1)
 
-    def test_answers_of_ocsp_responders_are_counted_by_result(self):
+    def test_ocsp_responses_are_counted_by_result(self):
         control = FakeControl()
         control.counters.ocsp_responses["good"] += 1
-        told = scrape(control)
-        counts = {labels: value for (name, labels), value in told.items() if "ocsp" in name}
+        seen = scrape(control)
+        counts = {labels: value for (name, labels), value in seen.items() if "ocsp" in name}
         self.assertEqual(
             counts,
             {("good",): 1, ("revoked",): 0, ("unknown",): 0, ("invalid",): 0, ("unanswered",): 0},
         )
 
-    def test_bytes_move_while_a_connection_lives_and_stay_when_it_ends(self):
+    def test_bytes_count_while_live_and_stay_after_close(self):
         control = FakeControl()
         record = control.connect(received=7, sent=8)
         key = ("smartproxy_received_bytes_total", ("web",))
@@ -174,7 +174,7 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(scrape(control)[key], 10)
         self.assertEqual(scrape(control)["smartproxy_sent_bytes_total", ("web",)], 8)
 
-    def test_a_connection_is_counted_once_at_its_start_and_once_at_its_end(self):
+    def test_connection_is_counted_once_opened_and_once_closed(self):
         control = FakeControl()
         record = control.connect()
         control.connect()
@@ -186,7 +186,7 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(seen["smartproxy_connections_closed_total", ("inactivity", "web")], 1)
         self.assertNotIn(("smartproxy_connections_closed_total", ("normal", "web")), seen)
 
-    def test_the_clean_up_queue_is_seen_before_and_after_a_batch(self):
+    def test_cleanup_queue_is_shown_before_and_after_a_batch(self):
         control = FakeControl()
         control.registry.close(control.connect(), CloseReason.NORMAL, 99.0)
         length, batches = ("smartproxy_cleanup_queue_length", ()), ("smartproxy_cleanup_batches_total", ())
@@ -196,7 +196,7 @@ class NamesTests(SynchronousTestCase):
         seen = scrape(control)
         self.assertEqual((seen[length], seen[batches]), (0, 1))
 
-    def test_refusals_and_headers_start_at_zero_and_count(self):
+    def test_rejections_and_headers_start_at_zero(self):
         control = FakeControl()
         control.counters.reject(RejectReason.DRAINING)
         control.counters.proxy_header("1", "invalid")
@@ -206,7 +206,7 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(seen["smartproxy_proxy_headers_total", ("invalid", "1")], 1)
         self.assertEqual(seen["smartproxy_zombies_total", ("stuck",)], 0)
 
-    def test_a_histogram_is_cumulative_and_appears_with_its_first_observation(self):
+    def test_histogram_appears_with_its_first_observation(self):
         control = FakeControl()
         dial = control.counters.route("web").dial_seconds
         name = "smartproxy_upstream_dial_seconds"
@@ -220,15 +220,15 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(counts, [1, 1, 2, 2, 3])
         self.assertEqual((seen[f"{name}_count", ("web",)], seen[f"{name}_sum", ("web",)]), (3, 45.0205))
 
-    def test_a_route_with_an_unfortunate_name_breaks_no_line(self):
+    def test_hostile_route_name_is_escaped(self):
         for accept in ("", OPENMETRICS):
             seen = scrape(busy(), accept)
-            self.assertEqual(seen["smartproxy_connections_total", (UNFORTUNATE,)], 1)
-            self.assertEqual(seen["smartproxy_upstream_dial_seconds_count", (UNFORTUNATE,)], 1)
+            self.assertEqual(seen["smartproxy_connections_total", (HOSTILE_NAME,)], 1)
+            self.assertEqual(seen["smartproxy_upstream_dial_seconds_count", (HOSTILE_NAME,)], 1)
 
 
 class NegotiationTests(SynchronousTestCase):
-    def test_strange_accept_headers_get_text_and_are_not_repeated(self):
+    def test_unknown_accept_header_gets_text_and_is_not_echoed(self):
         control = FakeControl()
         for accept in ("", "*/*", ";;;,,=", "text/plain; version=\x1b", "application/json"):
             self.assertIn("version=0.0.4", exposition(control.registry, control.counters, accept)[1])

@@ -1,4 +1,4 @@
-"""Who moves how much: rates by route and by client, and no memory of those who have gone."""
+"""Rates by route and by client, and the bound on their memory."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import sys
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.metrics.rates import IDLE, MOST_CLIENTS, OTHER, TURN, MeterAssignment, RateMeters
+from smartproxy.metrics.rates import IDLE, MOST_CLIENTS, OTHER, STAMP_INTERVAL, MeterAssignment, RateMeters
 from smartproxy.metrics.throughput import Rate
 from smartproxy.model.record import Meter
 
 
-class TrackersCase(SynchronousTestCase):
+class RateMetersCase(SynchronousTestCase):
     most = None
 
     def setUp(self):
@@ -20,80 +20,81 @@ class TrackersCase(SynchronousTestCase):
         self.clock.advance(1000.0)
         self.rate_meters = RateMeters(self.clock.seconds, self.most)
 
-    def turn(self, *live, times=1):
+    def rotate(self, *live, times=1):
         for _ in range(times):
-            self.clock.advance(TURN)
-            self.rate_meters.turn(set(live))
+            self.clock.advance(STAMP_INTERVAL)
+            self.rate_meters.rotate(set(live))
 
 
-class RateTests(TrackersCase):
-    def test_a_key_has_one_tracker(self):
+class RateTests(RateMetersCase):
+    def test_same_key_gives_the_same_meter(self):
         self.assertIs(self.rate_meters.of("a"), self.rate_meters.of("a"))
         self.assertIsNot(self.rate_meters.of("a"), self.rate_meters.of("b"))
 
-    def test_a_rate_is_of_the_last_five_to_ten_seconds(self):
-        tracker = self.rate_meters.of("a")
+    def test_rate_covers_the_last_five_to_ten_seconds(self):
+        meter = self.rate_meters.of("a")
         for _ in range(60):
-            tracker.received += 100
-            tracker.sent += 10
-            self.turn()
+            meter.received += 100
+            meter.sent += 10
+            self.rotate()
         self.assertEqual(self.rate_meters.rates(), {"a": Rate(20.0, 2.0)})
-        tracker.received += 900
+        meter.received += 900
         self.clock.advance(4.0)
         self.assertEqual(self.rate_meters.rates()["a"].in_, (100 + 900) / 9)
 
-    def test_a_steady_stream_has_one_rate_whatever_its_age(self):
-        tracker = self.rate_meters.of("a")
+    def test_steady_stream_has_a_constant_rate(self):
+        meter = self.rate_meters.of("a")
         rates = set()
         for _ in range(100):
-            tracker.received += 500
-            self.turn()
+            meter.received += 500
+            self.rotate()
             rates.add(self.rate_meters.rates()["a"])
         self.assertEqual(rates, {Rate(100.0, 0.0)})
 
-    def test_it_falls_to_nothing_in_ten_seconds(self):
+    def test_rate_is_zero_after_ten_silent_seconds(self):
         self.rate_meters.of("a").received += 500
-        self.turn("a", times=3)
+        self.rotate("a", times=3)
         self.assertEqual(self.rate_meters.rates(), {"a": Rate(0.0, 0.0)})
 
-    def test_the_first_bytes_are_no_flood(self):
+    def test_first_bytes_are_averaged_over_a_second(self):
+        """Else the first packet of a new client would show as a very high rate."""
         self.rate_meters.of("a").received += 500
         self.assertEqual(self.rate_meters.rates()["a"], Rate(500.0, 0.0))
         self.clock.advance(0.001)
         self.assertEqual(self.rate_meters.rates()["a"], Rate(500.0, 0.0))
 
 
-class ForgettingTests(TrackersCase):
-    def test_idle_for_a_minute_without_a_connection_is_forgotten(self):
+class ForgettingTests(RateMetersCase):
+    def test_idle_meter_without_connection_is_dropped_after_a_minute(self):
         self.rate_meters.of("a").received += 1
-        self.turn(times=int(IDLE / TURN))
+        self.rotate(times=int(IDLE / STAMP_INTERVAL))
         self.assertEqual(len(self.rate_meters), 1)
-        self.turn()
+        self.rotate()
         self.assertEqual(len(self.rate_meters), 0)
 
-    def test_one_with_a_connection_is_kept_however_silent(self):
-        tracker = self.rate_meters.of("a")
-        self.turn("a", times=1000)
-        self.assertIs(self.rate_meters.of("a"), tracker)
+    def test_idle_meter_with_a_live_connection_is_kept(self):
+        meter = self.rate_meters.of("a")
+        self.rotate("a", times=1000)
+        self.assertIs(self.rate_meters.of("a"), meter)
 
-    def test_one_that_moves_is_kept(self):
-        """Its connection has just been closed; what it moved is still of the last minute."""
-        tracker = self.rate_meters.of("a")
+    def test_active_meter_without_connection_is_kept(self):
+        """Its connection has just been closed, but its bytes still count for the last minute."""
+        meter = self.rate_meters.of("a")
         for _ in range(100):
-            tracker.sent += 1
-            self.turn()
+            meter.sent += 1
+            self.rotate()
         self.assertEqual(len(self.rate_meters), 1)
 
 
-class BoundTests(TrackersCase):
+class BoundTests(RateMetersCase):
     most = 2
 
-    def test_those_for_whom_there_is_no_place_share_one(self):
+    def test_keys_beyond_the_bound_share_one_meter(self):
         self.assertIsNot(self.rate_meters.of("a"), self.rate_meters.of("b"))
         self.assertIs(self.rate_meters.of("c"), self.rate_meters.of("d"))
         self.assertEqual(len(self.rate_meters), 2)
 
-    def test_the_shared_one_shows_when_it_has_moved(self):
+    def test_shared_meter_is_listed_once_it_has_counted_bytes(self):
         for key in "abcd":
             self.rate_meters.of(key)
         self.assertNotIn(OTHER, self.rate_meters.rates())
@@ -101,17 +102,17 @@ class BoundTests(TrackersCase):
         self.rate_meters.of("d").received += 20
         self.assertEqual(self.rate_meters.rates()[OTHER], Rate(30.0, 0.0))
 
-    def test_a_place_that_becomes_free_is_given_away(self):
+    def test_place_of_a_dropped_meter_is_reused(self):
         for key in "abc":
             self.rate_meters.of(key)
-        self.turn("a", times=13)
+        self.rotate("a", times=13)
         self.assertEqual(
             (len(self.rate_meters), self.rate_meters.of("c") is self.rate_meters.of("d")), (1, False)
         )
 
 
 class MetersTests(SynchronousTestCase):
-    def test_a_record_feeds_all_three(self):
+    def test_record_adds_to_total_client_and_route(self):
         clock, total = Clock(), Meter()
         meters = MeterAssignment(total, clock.seconds)
         fed = meters.of_route(meters.of_client("192.0.2.1"), "web")
@@ -121,8 +122,8 @@ class MetersTests(SynchronousTestCase):
         self.assertEqual(meters.clients.rates(), {"192.0.2.1": Rate(5.0, 0.0)})
         self.assertEqual(meters.routes.rates(), {"web": Rate(5.0, 0.0)})
 
-    def test_a_flood_of_clients_is_bounded_and_leaves_nothing_behind(self):
-        """Fifty thousand addresses, each seen once, within a second; and a minute later."""
+    def test_flood_of_clients_uses_bounded_memory(self):
+        """Fifty thousand addresses, each seen once within a second, and no meter left a minute later."""
         clock = Clock()
         meters = MeterAssignment(Meter(), clock.seconds)
         sizes = []
@@ -130,11 +131,11 @@ class MetersTests(SynchronousTestCase):
             for meter in meters.of_client(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"):
                 meter.received += 1
             if number % 10_000 == 0:
-                sizes.append(sys.getsizeof(meters.clients._kept))
+                sizes.append(sys.getsizeof(meters.clients._meters))
         self.assertEqual(len(meters.clients), MOST_CLIENTS)
         self.assertEqual(meters.clients.rates()[OTHER].in_, 40_000)
-        self.assertEqual(len(set(sizes[1:])), 1, "the table has grown on")
+        self.assertEqual(len(set(sizes[1:])), 1, "the table kept growing")
         for _ in range(14):
-            clock.advance(TURN)
-            meters.clients.turn(())
+            clock.advance(STAMP_INTERVAL)
+            meters.clients.rotate(())
         self.assertEqual(len(meters.clients), 0)

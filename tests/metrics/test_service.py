@@ -1,4 +1,4 @@
-"""``proxy.metrics``: counted by the records alone, measured by the meters that they feed."""
+"""``proxy.metrics``: its counts, rates, totals and percentiles."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class MetricsCase(SynchronousTestCase):
 
 
 class BothTests(MetricsCase):
-    def test_both_keep_the_interfaces(self):
+    def test_both_implement_imetrics_and_iservice(self):
         for metrics in (self.metrics, make_metrics(None, self.registry, self.counters, self.clock)):
             verifyObject(IMetrics, metrics)
             verifyObject(IService, metrics)
 
-    def test_the_configuration_chooses(self):
+    def test_no_plan_gives_no_metrics(self):
         self.assertIsInstance(self.metrics, Metrics)
         self.assertIsInstance(make_metrics(None, self.registry, self.counters, self.clock), NoMetrics)
 
 
 class CountedTests(MetricsCase):
-    def test_connections_by_route_by_client_and_in_all(self):
+    def test_connections_are_counted_by_route_and_by_client(self):
         self.connect("192.0.2.1", "web")
         self.connect("192.0.2.2", "web")
         self.connect("192.0.2.2", "mail")
@@ -64,7 +64,7 @@ class CountedTests(MetricsCase):
         self.assertEqual(connections.by_ip(), {"192.0.2.1": 1, "192.0.2.2": 2})
         self.assertEqual(connections.top_ips(1), [("192.0.2.2", 2)])
 
-    def test_what_is_told_is_a_copy(self):
+    def test_results_are_copies(self):
         self.connect()
         self.metrics.connections.by_ip().clear()
         self.metrics.connections.by_route().clear()
@@ -75,16 +75,16 @@ class CountedTests(MetricsCase):
         self.assertEqual(len(self.metrics.rejected()), len(RejectReason))
         self.assertEqual(len(self.metrics.zombies()), 3)
 
-    def test_totals_are_of_the_records_live_waiting_and_put_away(self):
-        put_away, waiting, live = (self.connect() for _ in range(3))
-        for record, count in ((put_away, 1), (waiting, 10), (live, 100)):
+    def test_totals_include_live_waiting_and_cleaned_up_records(self):
+        cleaned, waiting, live = (self.connect() for _ in range(3))
+        for record, count in ((cleaned, 1), (waiting, 10), (live, 100)):
             record.moved_in(count, 0.0)
             record.moved_out(2 * count, 0.0)
-        self.close(put_away)
+        self.close(cleaned)
         self.registry.close(waiting, CloseReason.NORMAL, 1.0)
         self.assertEqual(self.metrics.totals(), (111, 222, 3))
 
-    def test_what_is_no_longer_active_is_closed_at_once_and_once(self):
+    def test_closed_connection_is_counted_at_once_and_only_once(self):
         record = self.connect()
         self.registry.close(record, CloseReason.ADMIN, 1.0)
         self.assertEqual(self.metrics.connections.active(), 0)
@@ -92,7 +92,7 @@ class CountedTests(MetricsCase):
         self.registry.ended.empty()
         self.assertEqual(self.metrics.closed()[CloseReason.ADMIN], 1)
 
-    def test_ends_refusals_zombies_and_the_clean_up(self):
+    def test_closed_rejected_zombies_and_cleanup_are_counted(self):
         self.close(self.connect(), CloseReason.CLIENT_RESET)
         self.counters.reject(RejectReason.NO_ROUTE)
         self.counters.zombie("half")
@@ -104,7 +104,7 @@ class CountedTests(MetricsCase):
 
 
 class MeasuredTests(MetricsCase):
-    def test_one_call_feeds_record_total_route_and_client_once_a_byte(self):
+    def test_one_call_counts_for_record_total_route_and_client(self):
         record = self.connect()
         record.moved_in(1000, 0.0)
         record.moved_out(10, 0.0)
@@ -115,15 +115,15 @@ class MeasuredTests(MetricsCase):
         self.assertEqual(throughput.by_route(), {"web": rate})
         self.assertEqual(throughput.by_ip(), {"192.0.2.1": rate})
 
-    def test_two_connections_of_one_client_add_up(self):
+    def test_rates_of_connections_of_one_client_add_up(self):
         self.connect(route="web").moved_in(100, 0.0)
         self.connect(route="mail").moved_in(50, 0.0)
         self.clock.advance(1.0)
         self.assertEqual(self.metrics.throughput.by_ip()["192.0.2.1"].in_, 150.0)
         self.assertEqual(self.metrics.throughput.by_route()["mail"].in_, 50.0)
 
-    def test_the_end_of_a_connection_moves_nothing(self):
-        """What it has carried was told while it ran: a rate does not jump when its books are closed."""
+    def test_closing_a_connection_does_not_change_a_rate(self):
+        """Its bytes were counted while it ran; adding them to the totals must not count them again."""
         record = self.connect()
         record.moved_in(1000, 0.0)
         self.clock.pump([1.0] * 10)
@@ -132,14 +132,14 @@ class MeasuredTests(MetricsCase):
         self.assertEqual(self.metrics.throughput.instant(), Rate(0.0, 0.0))
         self.assertEqual(self.metrics.totals().bytes_received, 1000)
 
-    def test_who_has_gone_is_forgotten(self):
+    def test_idle_client_and_route_are_dropped(self):
         self.close(self.connect("192.0.2.1", "web"))
         self.connect("192.0.2.2", "mail")
         self.clock.pump([1.0] * 70)
         self.assertEqual(list(self.metrics.throughput.by_ip()), ["192.0.2.2"])
         self.assertEqual(list(self.metrics.throughput.by_route()), ["mail"])
 
-    def test_percentiles_are_of_ended_connections_and_not_of_refused_ones(self):
+    def test_percentiles_leave_refused_connections_out(self):
         for seconds in range(1, 101):
             record = self.connect()
             record.moved_in(seconds * 600, 0.0)
@@ -147,13 +147,13 @@ class MeasuredTests(MetricsCase):
             self.registry.close(record, CloseReason.NORMAL, record.opened_at + seconds)
         self.registry.close(self.connect(), RejectReason.UPSTREAM_TIMEOUT, 1e6)
         self.registry.ended.empty()
-        told = self.metrics.percentiles()
-        for quantile, wanted in zip(told.duration_seconds, (50, 95, 99), strict=True):
+        found = self.metrics.percentiles()
+        for quantile, wanted in zip(found.duration_seconds, (50, 95, 99), strict=True):
             self.assertApproximates(quantile, wanted, wanted * 0.011)
-        for quantile, wanted in zip(told.bytes, (50_000, 95_000, 99_000), strict=True):
+        for quantile, wanted in zip(found.bytes, (50_000, 95_000, 99_000), strict=True):
             self.assertApproximates(quantile, wanted, wanted * 0.011)
 
-    def test_it_starts_and_stops_and_leaves_no_timer(self):
+    def test_stopped_service_leaves_no_timer_and_restarts(self):
         self.metrics.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.metrics.startService()
@@ -165,19 +165,19 @@ class MeasuredTests(MetricsCase):
 class UnmeasuredTests(MetricsCase):
     plan = None
 
-    def test_records_feed_nothing_and_no_timer_runs(self):
+    def test_without_metrics_no_meter_and_no_timer(self):
         self.assertEqual(self.connect().meters, ())
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_what_is_counted_is_counted_all_the_same(self):
+    def test_without_metrics_counts_are_kept(self):
         self.connect().moved_in(7, 0.0)
         self.assertEqual(self.metrics.totals(), (7, 0, 1))
         self.assertEqual(self.metrics.connections.active(), 1)
 
-    def test_nothing_is_measured(self):
+    def test_without_metrics_rates_are_zero(self):
         self.close(self.connect())
-        throughput, still = self.metrics.throughput, Rate(0.0, 0.0)
-        self.assertEqual((throughput.instant(), throughput.recent(), throughput.average()), (still,) * 3)
-        self.assertEqual((throughput.custom(5), throughput.history(5)), (still, []))
+        throughput, zero = self.metrics.throughput, Rate(0.0, 0.0)
+        self.assertEqual((throughput.instant(), throughput.recent(), throughput.average()), (zero,) * 3)
+        self.assertEqual((throughput.custom(5), throughput.history(5)), (zero, []))
         self.assertEqual((throughput.by_route(), throughput.by_ip()), ({}, {}))
         self.assertEqual(self.metrics.percentiles(), ((None,) * 3,) * 2)

@@ -1,4 +1,4 @@
-"""Quantiles within one per cent, in memory that does not grow with what is counted."""
+"""Quantiles within one per cent, in bounded memory."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def of(*values):
 
 
 class SketchTests(SynchronousTestCase):
-    def test_of_nothing_there_is_no_quantile(self):
+    def test_empty_sketch_has_no_quantile(self):
         self.assertIsNone(Sketch().quantile(0.5))
 
-    def test_nothing_but_zeros(self):
+    def test_quantile_of_zeros_is_zero(self):
         self.assertEqual(of(0, 0, 0).quantile(0.99), 0.0)
 
-    def test_zeros_count(self):
+    def test_zeros_count_as_values(self):
         sketch = of(*[0] * 90, *[1000] * 10)
         self.assertEqual((sketch.quantile(0.5), sketch.count), (0.0, 100))
         self.assertApproximates(sketch.quantile(0.95), 1000, 10)
 
     @given(st.lists(st.floats(SMALLEST, LARGEST), min_size=1, max_size=200))
-    def test_every_quantile_is_within_one_per_cent_of_the_true_one(self, values):
+    def test_quantile_is_within_one_per_cent_of_the_true_value(self, values):
         sketch = of(*values)
         for part in QUANTILES:
             true = sorted(values)[int(part * (len(values) - 1))]
             self.assertLessEqual(abs(sketch.quantile(part) - true), true * ERROR * 1.0001)
 
     @given(st.integers(0, 2**80))
-    def test_whatever_comes_takes_one_of_a_bounded_number_of_buckets(self, value):
+    def test_any_value_falls_into_a_bounded_set_of_buckets(self, value):
         sketch = of(0.0, SMALLEST, LARGEST)
         low, high = min(sketch._buckets), max(sketch._buckets)
         sketch.add(value)
@@ -46,7 +46,7 @@ class SketchTests(SynchronousTestCase):
         self.assertGreaterEqual(min(sketch._buckets), low)
         self.assertLess(high - low, 2900)
 
-    def test_a_hundred_thousand_values_take_no_more_room_than_their_spread(self):
+    def test_number_of_buckets_depends_on_the_range_of_values(self):
         sketch = of(*range(100_000))
         self.assertLess(len(sketch), 600)
         self.assertEqual(sketch.count, 100_000)

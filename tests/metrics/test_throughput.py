@@ -1,4 +1,4 @@
-"""Rates are differences of what has been, divided by the time that has really passed."""
+"""Throughput: rates over windows, from samples of one meter."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ThroughputCase(SynchronousTestCase):
         self.addCleanup(self.tracker.stop)
 
     def carry(self, *counts):
-        """So many bytes in, and twice as many out, in each of the next seconds."""
+        """In each of the next seconds, receive ``count`` bytes and send twice as many."""
         for count in counts:
             self.tracker.meter.received += count
             self.tracker.meter.sent += 2 * count
@@ -29,47 +29,47 @@ class ThroughputCase(SynchronousTestCase):
 
 
 class WindowTests(ThroughputCase):
-    def test_nothing_is_known_at_first_and_nothing_moves(self):
+    def test_rates_are_zero_before_the_first_sample(self):
         for rate in (self.tracker.instant(), self.tracker.recent(), self.tracker.average()):
             self.assertEqual(rate, Rate(0.0, 0.0))
         self.assertEqual(self.tracker.history(3600), [])
 
-    def test_instant_is_the_last_second_recent_the_last_ten_average_the_last_sixty(self):
+    def test_named_windows_are_1_10_and_60_seconds(self):
         self.carry(*[600] * 50, *[100] * 9, 40)
         self.assertEqual(self.tracker.instant(), Rate(40.0, 80.0))
         self.assertEqual(self.tracker.recent(), Rate(94.0, 188.0))
         self.assertEqual(self.tracker.average().in_, (600 * 50 + 100 * 9 + 40) / 60)
 
-    def test_a_window_of_any_length(self):
+    def test_window_of_any_length(self):
         self.carry(1, 2, 3, 4, 5)
         self.assertEqual(self.tracker.custom(3).in_, 4.0)
         self.assertEqual(self.tracker.custom(2.4).in_, 4.5)
 
-    def test_a_window_longer_than_what_is_known_is_the_mean_of_what_is_known(self):
+    def test_window_before_the_start_is_the_mean_since_then(self):
         self.carry(10, 20)
         self.assertEqual(self.tracker.average().in_, 15.0)
         self.assertEqual(self.tracker.custom(1e9).in_, 15.0)
 
-    def test_a_steady_stream_has_one_rate_whatever_its_age(self):
+    def test_steady_stream_has_a_constant_rate(self):
         rates = []
         for _ in range(200):
             self.carry(500)
             rates.append((self.tracker.instant(), self.tracker.recent(), self.tracker.average()))
         self.assertEqual(set(rates), {(Rate(500.0, 1000.0),) * 3})
 
-    def test_it_falls_to_nothing_when_nothing_moves(self):
+    def test_rate_is_zero_after_a_silent_window(self):
         self.carry(1000, *[0] * 10)
         self.assertEqual(self.tracker.recent(), Rate(0.0, 0.0))
 
-    def test_a_sample_that_comes_late_bends_no_rate(self):
-        """The reactor was busy for four seconds: what moved in them is divided by four, not by one."""
+    def test_late_sample_does_not_distort_a_rate(self):
+        """The reactor was blocked for four seconds: the bytes of that time are divided by four, not by one."""
         self.carry(100)
         self.tracker.meter.received += 4000
         self.clock.advance(4.0)
         self.assertEqual(self.tracker.instant().in_, 1000.0)
         self.assertEqual(self.tracker.custom(5).in_, 820.0)
 
-    def test_samples_that_are_never_quite_on_time_do_not_change_the_window(self):
+    def test_jitter_of_samples_does_not_change_the_window(self):
         ring_times = self.tracker._ring._at
         self.carry(*range(1, 21))
         for index in range(len(ring_times)):
@@ -81,7 +81,7 @@ class WindowTests(ThroughputCase):
 class CoarseTests(ThroughputCase):
     plan = MetricsPlan(sample_interval=10.0)
 
-    def test_a_window_shorter_than_an_interval_is_the_last_interval(self):
+    def test_window_shorter_than_an_interval_is_the_last_interval(self):
         self.carry(*[600] * 10, *[100] * 10)
         self.assertEqual(self.tracker.instant().in_, 100.0)
         self.assertEqual(self.tracker.custom(0.1).in_, 100.0)
@@ -91,19 +91,19 @@ class CoarseTests(ThroughputCase):
 class HistoryTests(ThroughputCase):
     plan = MetricsPlan(sample_interval=1.0, retention=5.0)
 
-    def test_each_sample_has_its_own_time_and_rate(self):
+    def test_history_has_time_and_rate_of_each_sample(self):
         self.carry(7, 8, 9)
         samples = self.tracker.history(2)
         self.assertEqual([sample.at for sample in samples], [1002.0, 1003.0])
         self.assertEqual([sample.rate for sample in samples], [Rate(8.0, 16.0), Rate(9.0, 18.0)])
 
-    def test_the_ring_keeps_what_is_to_be_retained_and_no_more(self):
+    def test_ring_keeps_the_retention_and_no_more(self):
         self.carry(*range(1, 101))
         self.assertEqual([sample.rate.in_ for sample in self.tracker.history(3600)], [96, 97, 98, 99, 100])
         self.assertEqual(len(self.tracker._ring), 6)
         self.assertEqual(self.tracker.average().in_, 98.0)
 
-    def test_what_is_known_can_be_read_after_the_end(self):
+    def test_rates_can_be_read_after_stop(self):
         self.carry(5)
         self.tracker.stop()
         self.tracker.stop()
@@ -112,7 +112,7 @@ class HistoryTests(ThroughputCase):
 
 
 class RingTests(SynchronousTestCase):
-    def test_the_nearest_state_is_found_wherever_the_ring_begins(self):
+    def test_nearest_state_is_found_wherever_the_ring_begins(self):
         for written in range(1, 12):
             ring, meter = Ring(4), Meter()
             for at in range(written):
@@ -122,7 +122,7 @@ class RingTests(SynchronousTestCase):
                 wanted = max([at for at in kept if at <= moment], default=kept[0])
                 self.assertEqual(ring.at(ring.last_by(moment)), wanted)
 
-    def test_an_hour_of_seconds_is_small(self):
+    def test_hour_of_samples_takes_84_kib(self):
         ring, meter = Ring(3601), Meter()
         for at in range(10_000):
             ring.add(float(at), meter)

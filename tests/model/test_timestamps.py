@@ -1,4 +1,4 @@
-"""Monotonic seconds as dates."""
+"""Times of the monotonic clock, formatted as dates."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ from smartproxy.net import dial as dial_module
 from smartproxy.net.dial import PollerDialer, ReactorDialer, failure_of
 from smartproxy.net.interfaces import IConnecting, IDialer
 from smartproxy.net.stream import Stream
-from tests.pipes import connection
+from smartproxy.testing import connection
+from tests.ports import free_ports
 from tests.pumps import Pump, open_descriptors
 
 #: Documentation addresses (RFC 5737): nobody is there.
@@ -99,9 +100,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         return Endpoint(*self.server().getsockname())
 
     def refusing(self):
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            return Endpoint(*nobody.getsockname())
+        return Endpoint("127.0.0.1", *free_ports(1))
 
     def silent(self):
         """F8: the kernel's queue is full, and a SYN is not answered."""

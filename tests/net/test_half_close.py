@@ -9,7 +9,7 @@ from zope.interface import implementer
 
 from smartproxy.flow.side import Side
 from smartproxy.net.half_close import can_half_close, end_output
-from tests.pipes import Nature, connection
+from smartproxy.testing import Nature, connection
 
 
 @implementer(IHalfCloseableDescriptor)

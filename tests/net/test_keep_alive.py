@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.net import keep_alive as keep_alive_module
 from smartproxy.net.keep_alive import apply_keepalive, apply_keepalive_to_socket, differ, options
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 OFF = KeepAlive(enabled=False)
 SYSTEM = Probes(0, 0, 0)

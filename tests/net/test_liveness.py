@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.net.liveness import socket_gone, transport_gone
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 
 class LivenessTests(SynchronousTestCase):

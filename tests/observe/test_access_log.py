@@ -1,4 +1,4 @@
-"""One line for each connection that is over, whatever its client wrote."""
+"""The access log: its fields, its formats and its escaping."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smartproxy.observe.access_log import AccessLog, as_text
 
 #: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
 MOMENT = Moment(1767323045.678, 100.0)
-RUDE = 'a\r\nb\x00\x1b[2J"\\=\x7f\x85\u202e d'
+HOSTILE = 'a\r\nb\x00\x1b[2J"\\=\x7f\x85\u202e d'
 
 
 class AccessLogCase(SynchronousTestCase):
@@ -34,21 +34,21 @@ class AccessLogCase(SynchronousTestCase):
         )
         self.log.open()
         self.addCleanup(self.log.close)
-        self.registry.told.append(self.log.put_away)
+        self.registry.on_closed.append(self.log.write)
 
     def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com"):
-        """The lines after a connection of 12.5 seconds."""
+        """Close a connection of 12.5 seconds and return the lines of the log."""
         record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), 87.5))
         self.registry.identify(record, Endpoint("192.0.2.1", 4000))
         self.registry.assign(record, "web")
         record.target, record.protocol = Endpoint("2001:db8::1", 9000), ApplicationProtocol.TLS
-        record.sni, record.relay = sni, RelayKind.SPLICE
+        record.sni, record.host, record.relay = sni, "b.example.com", RelayKind.SPLICE
         record.moved_in(11, 88.0)
         record.moved_out(22, 88.0)
         return self.closed(record, outcome)
 
     def refused(self):
-        """The lines after a client that came and was refused at once."""
+        """Refuse a connection and return the lines of the log."""
         record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), 99.75))
         return self.closed(record, RejectReason.IP_LIMIT)
 
@@ -59,7 +59,7 @@ class AccessLogCase(SynchronousTestCase):
 
 
 class JsonTests(AccessLogCase):
-    def test_a_connection_with_every_field(self):
+    def test_json_line_has_every_field(self):
         (line,) = self.ended()
         self.assertEqual(
             json.loads(line),
@@ -74,6 +74,7 @@ class JsonTests(AccessLogCase):
                 "target": "[2001:db8::1]:9000",
                 "protocol": "tls",
                 "sni": "a.example.com",
+                "host": "b.example.com",
                 "tlsVersion": None,
                 "cipher": None,
                 "alpn": None,
@@ -86,22 +87,23 @@ class JsonTests(AccessLogCase):
             },
         )
 
-    def test_a_refused_one_has_a_line_too(self):
+    def test_refused_connection_has_a_line(self):
         (line,) = self.refused()
-        told = json.loads(line)
-        self.assertEqual((told["outcome"], told["durationSeconds"]), ("ip_limit", 0.25))
-        self.assertEqual([told[key] for key in ("route", "target", "sni", "relay")], [None] * 4)
+        logged = json.loads(line)
+        self.assertEqual((logged["outcome"], logged["durationSeconds"]), ("ip_limit", 0.25))
+        self.assertEqual([logged[key] for key in ("route", "target", "sni", "host", "relay")], [None] * 5)
 
-    def test_whatever_a_client_wrote_is_one_line_of_ascii_and_can_be_read_back(self):
-        (line,) = self.ended(sni=RUDE)
+    def test_json_escapes_a_hostile_server_name_reversibly(self):
+        (line,) = self.ended(sni=HOSTILE)
         self.assertTrue(line.isprintable())
-        self.assertEqual(json.loads(line)["sni"], RUDE)
+        self.assertEqual(json.loads(line)["sni"], HOSTILE)
 
-    def test_a_line_that_cannot_be_written_is_counted_and_the_books_are_closed_all_the_same(self):
+    def test_failed_write_is_counted_and_totals_are_still_updated(self):
+        """A full disk must not stop the accounting."""
         self.log.close()
-        self.log._file._looked_at = 0.0
+        self.log._file._checked_at = 0.0
         self.ended()
-        self.assertEqual(self.counters.unlogged, 1)
+        self.assertEqual(self.counters.access_log_dropped, 1)
         self.assertEqual(self.registry.ended.failed, 0)
         self.assertEqual(self.counters.routes["web"].closed, {CloseReason.NORMAL: 1})
 
@@ -109,26 +111,26 @@ class JsonTests(AccessLogCase):
 class TextTests(AccessLogCase):
     format = "text"
 
-    def test_a_connection_with_every_field(self):
+    def test_text_line_has_every_field(self):
         self.assertEqual(
             self.ended()[0],
             "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
-            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com "
+            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com host=b.example.com "
             "tlsVersion=- cipher=- alpn=- clientCertificate=- "
             "durationSeconds=12.5 bytesReceived=11 bytesSent=22 outcome=normal relay=splice",
         )
 
-    def test_what_is_not_known_is_a_dash(self):
+    def test_unknown_value_is_a_dash(self):
         (line,) = self.refused()
         self.assertIn(" route=- ", line)
         self.assertTrue(line.endswith(" outcome=ip_limit relay=-"))
 
-    def test_whatever_a_client_wrote_is_one_line_of_ascii(self):
-        (line,) = self.ended(sni=RUDE)
+    def test_text_escapes_a_hostile_server_name(self):
+        (line,) = self.ended(sni=HOSTILE)
         self.assertTrue(line.isprintable())
         self.assertIn('sni="a\\r\\nb\\u0000\\u001b[2J', line)
 
-    def test_no_value_can_be_taken_for_another_field(self):
+    def test_value_cannot_be_taken_for_another_field(self):
         self.assertEqual(
             as_text({"a": "x outcome=normal", "b": "-", "c": ""}), 'a="x outcome=normal" b="-" c=""'
         )

@@ -1,4 +1,4 @@
-"""A log that takes lines as long as it can, says when it could not, and never stops anybody."""
+"""The append-only log file: rotation, full disks, pipes without a reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smartproxy.observe.log_file import INTERVAL, STDOUT, LogFile
 
 
 class FullDisk:
-    """``os.write`` of a disk that has so many bytes left."""
+    """``os.write`` on a disk with ``left`` bytes of free space."""
 
     def __init__(self, left):
         self.left = left
@@ -28,8 +28,8 @@ class FullDisk:
         return self._write(fd, taken)
 
 
-class Said:
-    """A logger that keeps its events."""
+class FakeLogger:
+    """A logger that stores its events."""
 
     def __init__(self):
         self.events = []
@@ -42,8 +42,8 @@ class LogFileCase(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.lost = []
-        self.said = Said()
-        self.patch(log_file, "log", self.said)
+        self.logger = FakeLogger()
+        self.patch(log_file, "log", self.logger)
         self.path = Path(self.mktemp())
 
     def opened(self, path=None):
@@ -57,7 +57,7 @@ class LogFileCase(SynchronousTestCase):
 
 
 class AddingTests(LogFileCase):
-    def test_what_was_there_stays_and_every_line_is_there_at_once(self):
+    def test_lines_are_appended_without_buffering(self):
         self.path.write_text("old\n")
         file = self.opened()
         file.add("one")
@@ -65,24 +65,25 @@ class AddingTests(LogFileCase):
         file.add("two")
         self.assertEqual(self.lines(), ["old", "one", "two"])
 
-    def test_a_new_file_is_not_for_everybody(self):
+    def test_new_file_is_not_world_readable(self):
+        """It has the addresses of clients."""
         self.opened()
         self.assertEqual(self.path.stat().st_mode & 0o007, 0)
 
-    def test_one_that_cannot_be_opened_at_first_is_an_error(self):
+    def test_open_raises_if_the_file_cannot_be_opened(self):
         with self.assertRaises(OSError):
             self.opened(self.path / "below" / "nothing")
 
-    def test_what_is_added_after_the_end_is_lost_and_counted(self):
+    def test_line_after_close_is_dropped_and_counted(self):
         file = self.opened("/dev/null")
         file.close()
-        file._looked_at = self.clock.seconds()
+        file._checked_at = self.clock.seconds()
         file.add("late")
         self.assertEqual(len(self.lost), 1)
 
 
 class RotationTests(LogFileCase):
-    def test_one_that_was_moved_away_is_written_on_until_it_is_reopened(self):
+    def test_renamed_file_is_written_until_reopen(self):
         file, moved = self.opened(), Path(self.mktemp())
         file.add("one")
         self.path.rename(moved)
@@ -91,7 +92,7 @@ class RotationTests(LogFileCase):
         file.add("three")
         self.assertEqual((self.lines(moved), self.lines()), (["one", "two"], ["three"]))
 
-    def test_one_that_was_removed_is_made_anew_within_five_seconds(self):
+    def test_removed_file_is_created_again_within_five_seconds(self):
         file = self.opened()
         file.add("one")
         self.path.unlink()
@@ -99,7 +100,7 @@ class RotationTests(LogFileCase):
         file.add("two")
         self.assertEqual(self.lines(), ["two"])
 
-    def test_where_there_can_be_no_new_one_the_old_goes_on(self):
+    def test_failed_reopen_keeps_the_old_file(self):
         directory = Path(self.mktemp())
         directory.mkdir()
         file = self.opened(directory / "log")
@@ -107,9 +108,9 @@ class RotationTests(LogFileCase):
         file.reopen()
         file.add("still here")
         self.assertEqual(self.lines(moved / "log"), ["still here"])
-        self.assertEqual((len(self.lost), len(self.said.events)), (0, 1))
+        self.assertEqual((len(self.lost), len(self.logger.events)), (0, 1))
 
-    def test_no_descriptor_is_left_behind(self):
+    def test_reopen_leaks_no_descriptor(self):
         file = self.opened()
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(10):
@@ -118,18 +119,18 @@ class RotationTests(LogFileCase):
 
 
 class FailureTests(LogFileCase):
-    def test_a_full_disk_is_counted_for_every_line_and_told_once_in_five_seconds(self):
+    def test_full_disk_counts_every_line_and_warns_per_interval(self):
         file = self.opened()
         self.patch(log_file.os, "write", FullDisk(0))
         for _ in range(100):
             file.add("line")
-        self.assertEqual((len(self.lost), len(self.said.events)), (100, 1))
+        self.assertEqual((len(self.lost), len(self.logger.events)), (100, 1))
         self.clock.advance(INTERVAL)
         file.add("line")
-        self.assertEqual([event["lost"] for event in self.said.events], [1, 100])
-        self.assertIn("No space left", self.said.events[1]["why"])
+        self.assertEqual([event["lost"] for event in self.logger.events], [1, 100])
+        self.assertIn("No space left", self.logger.events[1]["why"])
 
-    def test_what_was_lost_is_told_when_lines_go_through_again_or_at_the_end(self):
+    def test_dropped_lines_are_reported_on_recovery_and_on_close(self):
         file, disk = self.opened(), FullDisk(0)
         self.patch(log_file.os, "write", disk)
         for _ in range(3):
@@ -137,13 +138,13 @@ class FailureTests(LogFileCase):
         disk.left = 1000
         self.clock.advance(INTERVAL)
         file.add("line")
-        self.assertEqual([event["lost"] for event in self.said.events], [1, 2])
+        self.assertEqual([event["lost"] for event in self.logger.events], [1, 2])
         disk.left = 0
         file.add("line")
         file.close()
-        self.assertEqual([event["lost"] for event in self.said.events], [1, 2, 1])
+        self.assertEqual([event["lost"] for event in self.logger.events], [1, 2, 1])
 
-    def test_half_a_line_does_not_spoil_the_next(self):
+    def test_line_after_a_partial_write_starts_on_its_own_line(self):
         file, disk = self.opened(), FullDisk(6)
         self.patch(log_file.os, "write", disk)
         file.add("one")
@@ -161,36 +162,37 @@ class PipeTests(LogFileCase):
         self.patch(log_file.os, "dup", lambda _stdout: writing)
         return reading
 
-    def test_standard_output_gets_lines(self):
+    def test_dash_writes_to_standard_output(self):
         reading = self.pipe()
         self.opened(STDOUT).add("one")
         self.assertEqual(os.read(reading, 100), b"one\n")
 
-    def test_a_pipe_that_nobody_reads_never_blocks_and_goes_on_when_it_is_read(self):
+    def test_full_pipe_drops_lines_and_recovers_when_read(self):
         reading = self.pipe()
         file = self.opened(STDOUT)
         for _ in range(200):
             file.add("x" * 1000)
         self.assertGreater(len(self.lost), 100)
-        self.assertIn("nobody reads", self.said.events[0]["why"])
+        self.assertIn("its reader does not keep up", self.logger.events[0]["why"])
         held = os.read(reading, 1 << 20)
         self.assertEqual(set(held.splitlines()), {b"x" * 1000})
         file.add("again")
         self.assertEqual(os.read(reading, 100), b"again\n")
 
-    def test_a_line_that_a_pipe_may_take_in_parts_is_not_given_to_it(self):
+    def test_line_longer_than_pipe_buf_is_dropped(self):
+        """A pipe could take a part of it and block for the rest."""
         self.pipe()
         self.opened(STDOUT).add("x" * 5000)
         self.assertEqual(len(self.lost), 1)
 
-    def test_a_pipe_whose_reader_has_gone(self):
+    def test_closed_pipe_drops_the_line(self):
         reading, writing = os.pipe()
         os.close(reading)
         self.patch(log_file.os, "dup", lambda _stdout: writing)
         self.opened(STDOUT).add("line")
         self.assertEqual(len(self.lost), 1)
 
-    def test_a_fifo_without_a_reader_is_no_reason_to_wait(self):
+    def test_fifo_without_a_reader_does_not_block_open(self):
         os.mkfifo(self.path)
         with self.assertRaises(OSError):
             self.opened()

@@ -1,4 +1,4 @@
-"""The log of refusals: at once when it is news, and one line for five seconds when it is a flood."""
+"""The log of refusals: the first at once, then one line per reason and five seconds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class RefusalLogTests(SynchronousTestCase):
         self.events.clear()
         return lines
 
-    def test_the_first_refusal_is_told_at_once(self) -> None:
+    def test_first_refusal_is_logged_at_once(self) -> None:
         self.log.note(BLOCKED, "192.0.2.1")
         self.assertEqual(self.events[0]["log_level"], LogLevel.warn)
         self.assertEqual(self.lines(), ["refused 1 connection: ip_blocked (192.0.2.1)"])
 
-    def test_a_detail_stands_behind_the_addresses(self) -> None:
-        """The first one's at once, and of those that follow the last that had one; escaped and cut."""
+    def test_detail_follows_the_addresses(self) -> None:
+        """The detail of the first refusal at once; of those that follow the last one given, escaped and truncated."""
         self.log.note(BLOCKED, "192.0.2.1", "10.0.0.1:80: refused")
         self.assertEqual(self.lines(), ["refused 1 connection: ip_blocked (192.0.2.1): 10.0.0.1:80: refused"])
         for detail in ("first", "last\n" + "x" * 1000, ""):
@@ -39,7 +39,7 @@ class RefusalLogTests(SynchronousTestCase):
         (line,) = self.lines()
         self.assertTrue(line.endswith("(192.0.2.1): last\\n" + "x" * 195), line)
 
-    def test_those_that_follow_wait_for_five_seconds_and_come_in_one_line(self) -> None:
+    def test_further_refusals_are_one_line_after_five_seconds(self) -> None:
         for _ in range(1001):
             self.log.note(BLOCKED, "192.0.2.1")
         self.lines()
@@ -50,14 +50,14 @@ class RefusalLogTests(SynchronousTestCase):
         self.log.flush()
         self.assertEqual(self.lines(), ["refused 1000 connections in 5.0 s: ip_blocked (192.0.2.1)"])
 
-    def test_a_flood_of_a_minute_is_a_line_for_each_five_seconds(self) -> None:
+    def test_flood_is_one_line_per_five_seconds(self) -> None:
         for _ in range(600):
             self.log.note(BLOCKED, "192.0.2.1")
             self.clock.advance(0.1)
             self.log.flush()
         self.assertLessEqual(len(self.lines()), 1 + 60 / INTERVAL)
 
-    def test_no_refusal_is_lost_or_told_twice(self) -> None:
+    def test_every_refusal_is_logged_exactly_once(self) -> None:
         for number in range(217):
             self.log.note(BLOCKED, "192.0.2.1")
             self.clock.advance(0.4)
@@ -66,14 +66,14 @@ class RefusalLogTests(SynchronousTestCase):
         self.log.flush(everything=True)
         self.assertEqual(sum(event.get("count", 1) for event in self.events), 217)
 
-    def test_a_late_flush_does_not_hold_the_line_back(self) -> None:
+    def test_late_flush_does_not_delay_the_line(self) -> None:
         self.log.note(BLOCKED, "192.0.2.1")
         self.lines()
         self.clock.advance(INTERVAL)
         self.log.note(BLOCKED, "192.0.2.1")
         self.assertEqual(self.lines(), ["refused 1 connection in 5.0 s: ip_blocked (192.0.2.1)"])
 
-    def test_a_reason_that_was_quiet_is_news_again(self) -> None:
+    def test_reason_is_logged_at_once_again_after_an_interval(self) -> None:
         self.log.note(BLOCKED, "192.0.2.1")
         self.clock.advance(INTERVAL)
         self.log.flush()
@@ -81,12 +81,12 @@ class RefusalLogTests(SynchronousTestCase):
         self.log.note(BLOCKED, "192.0.2.2")
         self.assertEqual(self.lines(), ["refused 1 connection: ip_blocked (192.0.2.2)"])
 
-    def test_reasons_do_not_hide_each_other(self) -> None:
+    def test_reasons_are_limited_independently(self) -> None:
         self.log.note(BLOCKED, "192.0.2.1")
         self.log.note(LIMIT, "192.0.2.1")
         self.assertEqual(len(self.lines()), 2)
 
-    def test_the_end_flushes_what_has_not_waited_long_enough(self) -> None:
+    def test_flush_of_everything_logs_pending_refusals(self) -> None:
         self.log.note(BLOCKED, "192.0.2.1")
         self.log.note(BLOCKED, "192.0.2.2")
         self.lines()
@@ -94,7 +94,7 @@ class RefusalLogTests(SynchronousTestCase):
         self.log.flush(everything=True)
         self.assertEqual(self.lines(), ["refused 1 connection in 1.0 s: ip_blocked (192.0.2.2)"])
 
-    def test_a_line_names_three_addresses_and_says_that_there_are_more(self) -> None:
+    def test_line_names_three_addresses_and_an_ellipsis(self) -> None:
         for number in range(1, 10):
             self.log.note(BLOCKED, f"192.0.2.{number}")
         self.lines()
@@ -102,7 +102,7 @@ class RefusalLogTests(SynchronousTestCase):
         (line,) = self.lines()
         self.assertTrue(line.endswith("(192.0.2.2, 192.0.2.3, 192.0.2.4, ...)"), line)
 
-    def test_what_stands_where_an_address_should_is_cut_and_escaped(self) -> None:
+    def test_invalid_address_is_truncated_and_escaped(self) -> None:
         self.log.note(BLOCKED, "\r\nforged: \x1b[31m{reason}\0é" + "x" * 1000)
         (line,) = self.lines()
         self.assertLess(len(line), 300)

@@ -10,7 +10,7 @@ from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, Detected, Routed
 from smartproxy.model.plan import MatchPlan, RoutePlan
-from tests.pipes import connection
+from smartproxy.testing import connection
 
 PEER = Endpoint("198.51.100.9", 5000)
 CLIENT = Endpoint("192.0.2.1", 4000)

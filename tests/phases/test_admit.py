@@ -15,16 +15,15 @@ from smartproxy.model.outcome import ConnectionState, RejectReason
 from smartproxy.model.plan import ActionKind, CleanupPlan, KeepAlive, ProxyPlan, Treatment
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.route import ChooseRoute
-from smartproxy.security.limits import Admission, RateLimit
+from smartproxy.security.limits import Admission, RateWindows
 from smartproxy.wire.proxy_header import ProxyHeader
 from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
 
 
 class AdmitTests(SynchronousTestCase):
-    def admit(self, *, rate=0, draining=False, **plan):
+    def admit(self, *, draining=False, **plan):
         self.registry = Registry(Counters(), CleanupPlan(), Clock())
-        limit = RateLimit(rate, lambda: 0.0) if rate else None
-        admission = Admission(ProxyPlan((), **plan), self.registry, limit)
+        admission = Admission(ProxyPlan((), **plan), self.registry, RateWindows(lambda: 0.0))
         return Admit(admission, self.registry, lambda: draining)
 
     def come(self, admit, client=CLIENT):
@@ -44,7 +43,7 @@ class AdmitTests(SynchronousTestCase):
         for limits, reason in (
             ({"max_connections": 3}, RejectReason.GLOBAL_LIMIT),
             ({"max_connections_per_ip": 3}, RejectReason.IP_LIMIT),
-            ({"rate": 3}, RejectReason.RATE_LIMIT),
+            ({"connection_rate_per_minute": 3}, RejectReason.RATE_LIMIT),
         ):
             admit = self.admit(**limits)
             came = [self.come(admit) for _ in range(10)]
@@ -69,7 +68,7 @@ class AdmitTests(SynchronousTestCase):
         self.assertNotIn(PEER.host, self.registry.by_ip)
 
     def test_a_refused_client_is_named_though_it_is_not_counted(self):
-        admit = self.admit(rate=1)
+        admit = self.admit(connection_rate_per_minute=1)
         self.come(admit)
         record = self.registry.open(ACCEPTED)
         self.assertRaises(Refused, admit.client, record, announced())

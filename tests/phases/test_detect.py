@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import Refused
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import PeerClosed, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect

@@ -1,4 +1,4 @@
-"""Letting a connection go that was not taken."""
+"""Refused connections: what each client is answered, and how the connection is closed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.phases.reject import LINGER, RejectConnection, refusal_response, response_for
+from smartproxy.net.half_close import LINGER
+from smartproxy.phases.reject import RejectConnection, refusal_response, response_for
+from smartproxy.testing import Nature
 from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
-from tests.pipes import Nature
 
 
-class LastWordTests(SynchronousTestCase):
-    def test_tls_is_told_in_tls(self):
+class ResponseTests(SynchronousTestCase):
+    def test_a_tls_client_gets_an_alert(self):
         for reason, alert in (
             (RejectReason.NO_ROUTE, Alert.UNRECOGNIZED_NAME),
             (RejectReason.IP_BLOCKED, Alert.ACCESS_DENIED),
@@ -24,13 +25,13 @@ class LastWordTests(SynchronousTestCase):
         ):
             self.assertEqual(response_for(ApplicationProtocol.TLS, reason), tls_alert.build(alert))
 
-    def test_a_hello_that_was_none_is_told_in_tls(self):
+    def test_a_malformed_hello_gets_an_alert(self):
         self.assertEqual(
             response_for(ApplicationProtocol.UNSEEN, RejectReason.TLS_ERROR),
             tls_alert.build(Alert.DECODE_ERROR),
         )
 
-    def test_http_is_told_in_http(self):
+    def test_an_http_client_gets_a_response(self):
         for reason, status in (
             (RejectReason.NO_ROUTE, b"404"),
             (RejectReason.IP_NOT_ALLOWED, b"403"),
@@ -38,56 +39,56 @@ class LastWordTests(SynchronousTestCase):
             (RejectReason.UPSTREAM_TIMEOUT, b"504"),
             (RejectReason.ROUTE_LIMIT, b"503"),
         ):
-            word = response_for(ApplicationProtocol.HTTP, reason)
-            self.assertTrue(word.startswith(b"HTTP/1.1 " + status + b" "), word)
-            self.assertIn(b"\r\n\r\n", word)
+            response = response_for(ApplicationProtocol.HTTP, reason)
+            self.assertTrue(response.startswith(b"HTTP/1.1 " + status + b" "), response)
+            self.assertIn(b"\r\n\r\n", response)
 
-    def test_a_request_that_nobody_can_make_out_is_told_what_is_wrong_with_it(self):
+    def test_a_malformed_request_gets_the_reason_in_a_400(self):
         for held, status in (
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
             (b"GET / HTTP/3.7\r\n\r\n", b"505"),
             (b"GET /" + b"a" * 9000, b"414"),
         ):
-            word = response_for(ApplicationProtocol.RAW, RejectReason.NO_ROUTE, held)
-            self.assertTrue(word.startswith(b"HTTP/1.1 " + status + b" "), word)
+            response = response_for(ApplicationProtocol.RAW, RejectReason.NO_ROUTE, held)
+            self.assertTrue(response.startswith(b"HTTP/1.1 " + status + b" "), response)
 
-    def test_half_a_request_that_takes_too_long_is_told_so(self):
-        word = response_for(
+    def test_an_incomplete_request_gets_a_408_on_timeout(self):
+        response = response_for(
             ApplicationProtocol.UNSEEN, RejectReason.INITIAL_DATA_TIMEOUT, b"GET / HTTP/1.1\r\nHo"
         )
-        self.assertTrue(word.startswith(b"HTTP/1.1 408 "), word)
+        self.assertTrue(response.startswith(b"HTTP/1.1 408 "), response)
 
-    def test_bytes_that_only_resemble_a_request_are_no_reason_to_answer_another_refusal(self):
+    def test_other_refusals_ignore_the_first_bytes(self):
         self.assertEqual(
             response_for(ApplicationProtocol.UNSEEN, RejectReason.UPSTREAM_REFUSED, b"GET key\r\n"), b""
         )
 
-    def test_others_are_told_nothing(self):
+    def test_other_protocols_get_no_answer(self):
         for protocol in (ApplicationProtocol.RAW, ApplicationProtocol.UNSEEN):
             for reason in set(RejectReason) - {RejectReason.TLS_ERROR}:
                 self.assertEqual(response_for(protocol, reason), b"")
 
-    def test_a_certificate_that_is_not_there_is_told_by_its_own_alert(self):
+    def test_a_refused_handshake_gets_its_own_alert(self):
         refused = HandshakeRefused("no certificate", Alert.UNRECOGNIZED_NAME)
         self.assertEqual(
             refusal_response(ApplicationProtocol.TLS, refused), tls_alert.build(Alert.UNRECOGNIZED_NAME)
         )
 
-    def test_a_handshake_that_failed_has_been_told_of(self):
+    def test_a_failed_handshake_gets_no_second_alert(self):
         """A second alert, in plain text behind the first, would be garbage."""
         self.assertEqual(refusal_response(ApplicationProtocol.TLS, HandshakeFailed("no shared cipher")), b"")
 
-    def test_plain_http_where_tls_was_due_is_told_so_in_words(self):
-        word = refusal_response(ApplicationProtocol.HTTP, NotTls())
-        self.assertTrue(word.startswith(b"HTTP/1.1 400 "), word)
-        self.assertIn(b"speaks TLS", word)
+    def test_plain_http_on_a_tls_route_gets_an_explanation(self):
+        response = refusal_response(ApplicationProtocol.HTTP, NotTls())
+        self.assertTrue(response.startswith(b"HTTP/1.1 400 "), response)
+        self.assertIn(b"speaks TLS", response)
 
-    def test_other_plain_bytes_where_tls_was_due_get_an_alert(self):
+    def test_other_plain_bytes_on_a_tls_route_get_an_alert(self):
         self.assertEqual(
             refusal_response(ApplicationProtocol.RAW, NotTls()), tls_alert.build(Alert.DECODE_ERROR)
         )
 
-    def test_the_tls_of_a_target_is_not_the_clients(self):
+    def test_a_tls_failure_of_the_target_is_answered_as_unreachable(self):
         failed = DialFailed(RejectReason.TLS_ERROR, "certificate of the target: it has expired")
         self.assertEqual(refusal_response(ApplicationProtocol.RAW, failed), b"")
         self.assertEqual(
@@ -108,21 +109,21 @@ class LetGoTests(SynchronousTestCase):
         self.assertFalse(self.client.transport.connected)
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_who_has_no_words_is_closed_at_once(self):
+    def test_without_an_answer_the_connection_is_closed_at_once(self):
         self.refuse(ApplicationProtocol.RAW)
         self.assertEqual((self.client.far.received, self.client.far.ended), (b"", True))
         self.assertFalse(self.client.far.was_reset)
         self.assert_gone()
 
-    def test_a_target_that_failed_is_a_cut_where_there_is_no_word_for_it(self):
-        """A FIN would be taken for an empty answer."""
+    def test_without_an_answer_a_failed_target_is_a_reset(self):
+        """A FIN would look like an empty reply of the target."""
         self.client = Client(nature=Nature())
         refused = DialFailed(RejectReason.UPSTREAM_REFUSED)
         RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.UNSEEN, refused)
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.was_reset)
 
-    def test_the_word_is_said_and_the_end_of_it_is_heard(self):
+    def test_the_answer_is_followed_by_a_fin(self):
         for protocol, word in (
             (ApplicationProtocol.HTTP, b"HTTP/1.1 404 "),
             (ApplicationProtocol.TLS, tls_alert.build(Alert.UNRECOGNIZED_NAME)),
@@ -135,13 +136,13 @@ class LetGoTests(SynchronousTestCase):
             self.assertFalse(self.client.far.was_reset)
             self.assert_gone()
 
-    def test_what_the_client_still_says_is_read_and_thrown_away(self):
-        """Unread, it would send a RST, which takes the word back."""
+    def test_bytes_behind_the_refused_ones_are_discarded(self):
+        """Left unread, they would make the kernel send RST, which can overtake the answer."""
         self.refuse()
         self.client.say(bytes(500_000))
         self.assertEqual((self.client.far.waiting, self.client.side.buffered), (0, b""))
 
-    def test_an_alert_that_was_sent_before_is_given_the_time_to_be_read(self):
+    def test_after_an_alert_of_openssl_the_connection_lingers(self):
         self.client = Client()
         failed = HandshakeFailed("no shared cipher")
         RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.TLS, failed)
@@ -151,14 +152,14 @@ class LetGoTests(SynchronousTestCase):
         self.client.fin()
         self.assert_gone()
 
-    def test_a_handshake_that_took_too_long_is_closed_at_once(self):
+    def test_a_handshake_that_timed_out_is_closed_at_once(self):
         self.client = Client()
         failed = HandshakeFailed("the handshake took too long", told=False)
         RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.TLS, failed)
         self.client.clock.advance(0)
         self.assert_gone()
 
-    def test_a_client_that_was_paused_is_read_again(self):
+    def test_a_paused_client_is_resumed(self):
         self.client = Client()
         self.client.say(bytes(200_000))
         self.assertFalse(self.client.transport.reading)
@@ -168,7 +169,7 @@ class LetGoTests(SynchronousTestCase):
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.waiting, 0)
 
-    def test_who_does_not_close_is_cut_when_the_time_is_over(self):
+    def test_a_client_that_does_not_close_is_reset_after_linger(self):
         self.refuse()
         for _ in range(10):
             self.client.say(b"and another thing")
@@ -178,7 +179,7 @@ class LetGoTests(SynchronousTestCase):
         self.assertTrue(self.client.far.was_reset)
         self.assert_gone()
 
-    def test_who_does_not_even_read_the_word_is_cut(self):
+    def test_a_client_that_does_not_read_is_reset_after_linger(self):
         self.client = Client(nature=Nature(window=1))
         self.client.far.reading = False
         RejectConnection(self.client.deadlines).refuse(
@@ -187,7 +188,7 @@ class LetGoTests(SynchronousTestCase):
         self.client.pass_time(LINGER + 0.2)
         self.assert_gone()
 
-    def test_who_has_ended_gets_the_word_and_the_end(self):
+    def test_a_half_closed_client_gets_the_answer_and_a_close(self):
         self.client = Client()
         self.client.fin()
         RejectConnection(self.client.deadlines).refuse(
@@ -198,18 +199,18 @@ class LetGoTests(SynchronousTestCase):
         self.assertTrue(self.client.far.ended)
         self.assert_gone()
 
-    def test_where_there_is_no_half_close_the_word_is_said_and_that_is_all(self):
+    def test_without_half_close_the_answer_is_sent_and_closed(self):
         self.refuse(half_closes=False)
         self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
         self.assert_gone()
 
-    def test_cut_is_a_reset(self):
+    def test_cut_resets_the_connection(self):
         client = Client()
         RejectConnection(client.deadlines).cut(client.side)
         client.clock.advance(0)
         self.assertTrue(client.far.was_reset)
 
-    def test_a_side_whose_socket_is_a_relays_has_nothing_to_cut(self):
+    def test_a_side_without_a_transport_is_not_cut(self):
         client = Client()
         client.side.transport = None
         RejectConnection(client.deadlines).cut(client.side)

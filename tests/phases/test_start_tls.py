@@ -5,15 +5,14 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import DialFailed, HandshakeFailed
-from smartproxy.flow.side import PeerClosed
+from smartproxy.errors import DialFailed, HandshakeFailed, PeerClosed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.start_tls import AnswerStartTls
+from smartproxy.testing import Nature
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.wire import postgres
 from smartproxy.wire.postgres import EncryptionAnswer, EncryptionRequest
 from tests.phases.made import Client
-from tests.pipes import Nature
 
 SSL = postgres.build(EncryptionRequest.SSL)
 GSSENC = postgres.build(EncryptionRequest.GSSENC)

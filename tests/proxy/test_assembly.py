@@ -6,7 +6,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.net.dial import PollerDialer, ReactorDialer
-from smartproxy.proxy.assembly import Machinery, Paths
+from smartproxy.proxy.assembly import Paths
+from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
 from tests.sessions.house import route, settings
 
@@ -15,41 +16,41 @@ def a_plan(accelerated):
     return settings(acceleration="auto" if accelerated else "off").compile()
 
 
-class MachineryTests(SynchronousTestCase):
-    def machinery(self, reactor=None, *, accelerated=True):
-        machinery = Machinery(a_plan(accelerated), reactor or MemoryReactorClock())
-        if machinery.poller is not None:
-            self.addCleanup(machinery.poller.stop)
-        return machinery
+class RuntimeTests(SynchronousTestCase):
+    def runtime(self, reactor=None, *, accelerated=True):
+        runtime = Runtime(a_plan(accelerated), reactor or MemoryReactorClock())
+        if runtime.sockets.poller is not None:
+            self.addCleanup(runtime.sockets.poller.stop)
+        return runtime
 
     def test_accelerated_it_has_sockets_of_its_own(self):
-        machinery = self.machinery()
-        self.assertIsNotNone(machinery.poller)
-        self.assertIsNotNone(machinery.pool)
-        self.assertIsInstance(machinery.dialer, PollerDialer)
+        runtime = self.runtime()
+        self.assertIsNotNone(runtime.sockets.poller)
+        self.assertIsNotNone(runtime.sockets.pipes)
+        self.assertIsInstance(runtime.sockets.dialer, PollerDialer)
 
     def test_where_it_is_off_or_cannot_be_it_has_the_reactors(self):
         self.patch(splice, "supported", lambda: self.supported)
         for self.supported, accelerated in ((True, False), (False, True)):
-            machinery = self.machinery(accelerated=accelerated)
-            self.assertEqual((machinery.poller, machinery.pool), (None, None))
-            self.assertIsInstance(machinery.dialer, ReactorDialer)
+            runtime = self.runtime(accelerated=accelerated)
+            self.assertEqual((runtime.sockets.poller, runtime.sockets.pipes), (None, None))
+            self.assertIsInstance(runtime.sockets.dialer, ReactorDialer)
 
     def test_stopped_it_leaves_nothing(self):
         reactor = MemoryReactorClock()
-        machinery = Machinery(a_plan(True), reactor)
-        machinery.start()
+        runtime = Runtime(a_plan(True), reactor)
+        runtime.start()
         self.assertTrue(reactor.getDelayedCalls())
-        self.assertEqual(reactor.readers, {machinery.poller})
-        machinery.stop()
+        self.assertEqual(reactor.readers, {runtime.sockets.poller})
+        runtime.stop()
         self.assertEqual((reactor.getDelayedCalls(), reactor.readers), ([], set()))
 
 
 class PathsTests(SynchronousTestCase):
     def detect(self, *routes, port=8080):
-        machinery = Machinery(a_plan(False), MemoryReactorClock())
+        runtime = Runtime(a_plan(False), MemoryReactorClock())
         plan = settings(routes=list(routes), initialDataTimeout="45s").compile()
-        return Paths(plan, machinery, None, lambda: False).path("", port).detect
+        return Paths(plan, runtime, lambda: False).path("", port).detect
 
     def test_first_bytes_are_looked_at_only_where_a_route_of_the_listener_needs_them(self):
         named = route("named", match={"domains": ["a.example"]})
@@ -70,11 +71,11 @@ class PathsTests(SynchronousTestCase):
         self.assertEqual(self.detect(first, second)._timeout, 0.0)
 
     def test_identifiers_are_never_the_same(self):
-        machinery = Machinery(a_plan(False), MemoryReactorClock())
+        runtime = Runtime(a_plan(False), MemoryReactorClock())
         plan = settings().compile()
         made = set()
         for _ in range(2):
-            unique = Paths(plan, machinery, None, lambda: False).path("", 8080).send_proxy_header._unique
+            unique = Paths(plan, runtime, lambda: False).path("", 8080).send_proxy_header._unique
             made |= {unique() for _ in range(100)}
         self.assertEqual(len(made), 200)
         self.assertLessEqual(max(map(len, made)), 128)  # PP2_TYPE_UNIQUE_ID, section 2.2.4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 from twisted.internet import error, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -15,6 +13,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.model.outcome import CloseReason
 from smartproxy.serving.ready import echo
 from tests.on_network import NetworkTestCase, a_route, served
+from tests.ports import free_ports
 
 
 class UpdateTests(NetworkTestCase):
@@ -41,6 +40,16 @@ class UpdateTests(NetworkTestCase):
         self.assertEqual([end.received for end in self.backend.connections], [b"still here"] * 2)
         self.connect(81, b"new")
         self.assertEqual(other.connections[0].received, b"new")
+
+    def test_turns_among_targets_go_on_across_updates(self):
+        """One connection after each of four updates: each target gets two of them, not the first one all."""
+        other = self.network.backend("10.0.0.6", 9000)
+        web = a_route("web", 80, host=["10.0.0.5", "10.0.0.6"])
+        self.start(web)
+        for number in range(4):
+            self.update(web, a_route(f"other-{number}", 81))
+            self.connect(80)
+        self.assertEqual((len(self.backend.connections), len(other.connections)), (2, 2))
 
     def test_a_removed_routes_connections_have_the_graceful_shutdown_timeout(self):
         self.start(a_route("stays", 80), a_route("goes", 81), graceful_shutdown_timeout="10s")
@@ -121,9 +130,7 @@ class ReloadTests(TestCase):
     """A file is read again in a thread."""
 
     def test_the_reactor_goes_on_while_a_file_is_read(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         match = {"ports": port, "address": "127.0.0.1"}
         settings = Settings(routes=[Route(name="a", match=match, action={"type": "block"})])
         changed = settings.with_routes([Route(name="b", match=match, action={"type": "block"})])

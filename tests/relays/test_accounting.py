@@ -16,7 +16,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import CleanupPlan, MetricsPlan
-from tests.pipes import Nature
+from smartproxy.testing import Nature
 from tests.relays.worlds import MemoryWorld, SocketWorld, SpliceWorld
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
-from tests.pipes import Nature
+from smartproxy.testing import Nature
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.worlds import MemoryWorld
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
 from smartproxy.relays import tls_side
-from tests.pipes import Nature
+from smartproxy.testing import Nature
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld

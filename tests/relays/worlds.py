@@ -17,7 +17,7 @@ from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.transport import TransportRelay
-from tests.pipes import Nature, connection
+from smartproxy.testing import Nature, connection
 from tests.pumps import Pump, open_descriptors
 
 

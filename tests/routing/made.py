@@ -1,4 +1,4 @@
-"""Routes and facts for tests, of which one says only what matters to it."""
+"""Builders of routes and facts for tests: a test gives only the values that matter to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Domain patterns: what each kind meets, how they are written, and which is the narrower."""
+"""Domain patterns: which names each kind matches, how they are normalised, and which is more specific."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.routing.domains import DomainSet, normalised, parents, specificity
+from smartproxy.routing.domains import DomainSet, normalise_pattern, parents, specificity
 
 
 class DomainSetTests(SynchronousTestCase):
     def met(self, pattern: str, name: str | None) -> bool:
         return DomainSet([pattern]).best(name) is not None
 
-    def test_an_exact_pattern_is_that_name_only(self) -> None:
+    def test_an_exact_pattern_matches_that_name_only(self) -> None:
         self.assertTrue(self.met("example.com", "example.com"))
         for other in ("www.example.com", "example.com.evil.example", "xexample.com", "com", "", None):
             self.assertFalse(self.met("example.com", other))
 
-    def test_a_wildcard_is_one_label_or_more_and_never_none(self) -> None:
+    def test_a_wildcard_matches_one_label_or_more_but_not_none(self) -> None:
         self.assertTrue(self.met("*.example.com", "a.example.com"))
         self.assertTrue(self.met("*.example.com", "c.b.a.example.com"))
         for other in (
@@ -32,7 +32,7 @@ class DomainSetTests(SynchronousTestCase):
         ):
             self.assertFalse(self.met("*.example.com", other))
 
-    def test_a_star_is_any_name_but_not_none(self) -> None:
+    def test_a_star_matches_any_name_but_not_a_missing_one(self) -> None:
         self.assertTrue(self.met("*", "localhost"))
         self.assertTrue(self.met("*", "a.b.c"))
         self.assertFalse(self.met("*", None))
@@ -42,7 +42,7 @@ class DomainSetTests(SynchronousTestCase):
         self.assertFalse(self.met("example.com", "example.com\0.evil.example"))
         self.assertFalse(self.met("*.example.com", "a.example.com\0"))
 
-    def test_the_narrowest_pattern_is_the_best(self) -> None:
+    def test_the_most_specific_pattern_is_the_best(self) -> None:
         names = DomainSet(["*", "*.example.com", "*.a.example.com", "x.a.example.com"])
         self.assertEqual(names.best("x.a.example.com"), "x.a.example.com")
         self.assertEqual(names.best("y.a.example.com"), "*.a.example.com")
@@ -54,45 +54,45 @@ class DomainSetTests(SynchronousTestCase):
         self.assertEqual(sorted(ordered, key=specificity, reverse=True), ordered)
 
     @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=5))
-    def test_parents_are_all_the_proper_suffixes_of_labels(self, labels) -> None:
+    def test_parents_are_all_proper_suffixes_of_labels(self, labels) -> None:
         expected = [".".join(labels[start:]) for start in range(1, len(labels))]
         self.assertEqual(list(parents(".".join(labels))), expected)
 
 
 class SpellingTests(SynchronousTestCase):
     def test_case_and_final_dot_do_not_matter(self) -> None:
-        self.assertEqual(normalised("WWW.Example.COM."), "www.example.com")
-        self.assertEqual(normalised("*.Example.com"), "*.example.com")
-        self.assertEqual(normalised("*"), "*")
+        self.assertEqual(normalise_pattern("WWW.Example.COM."), "www.example.com")
+        self.assertEqual(normalise_pattern("*.Example.com"), "*.example.com")
+        self.assertEqual(normalise_pattern("*"), "*")
 
-    def test_unicode_becomes_a_labels_and_a_labels_stay(self) -> None:
-        self.assertEqual(normalised("Bücher.example"), "xn--bcher-kva.example")
-        self.assertEqual(normalised("*.straße.example"), "*.xn--strae-oqa.example")
-        self.assertEqual(normalised("XN--bcher-kva.example"), "xn--bcher-kva.example")
+    def test_unicode_is_encoded_and_a_labels_are_kept(self) -> None:
+        self.assertEqual(normalise_pattern("Bücher.example"), "xn--bcher-kva.example")
+        self.assertEqual(normalise_pattern("*.straße.example"), "*.xn--strae-oqa.example")
+        self.assertEqual(normalise_pattern("XN--bcher-kva.example"), "xn--bcher-kva.example")
 
-    def test_underscores_and_single_labels_are_names(self) -> None:
-        self.assertEqual(normalised("_acme.localhost"), "_acme.localhost")
-        self.assertEqual(normalised("localhost"), "localhost")
+    def test_underscores_and_single_labels_are_accepted(self) -> None:
+        self.assertEqual(normalise_pattern("_acme.localhost"), "_acme.localhost")
+        self.assertEqual(normalise_pattern("localhost"), "localhost")
 
-    def test_what_is_no_domain_is_refused_and_quoted(self) -> None:
+    def test_an_invalid_pattern_is_refused_and_quoted(self) -> None:
         for pattern, why in {
             "": "empty label",
             ".": "empty label",
             "*.": "empty label",
             "a..b": "empty label",
-            "www.*.com": "a * stands alone",
-            "*a.com": "a * stands alone",
-            "*.*.com": "a * stands alone",
+            "www.*.com": "* must be the whole pattern",
+            "*a.com": "* must be the whole pattern",
+            "*.*.com": "* must be the whole pattern",
             "a b.com": "letters, digits",
             "a.com:443": "letters, digits",
             "a" * 64 + ".com": "longer than 63",
             ".".join(["a" * 60] * 5): "longer than 253",
             "\u200b.com": "",
         }.items():
-            problem = str(self.assertRaises(ValueError, normalised, pattern))
+            problem = str(self.assertRaises(ValueError, normalise_pattern, pattern))
             self.assertIn(repr(pattern), problem)
             self.assertIn(why, problem)
 
-    def test_it_is_the_same_when_done_twice(self) -> None:
+    def test_normalising_twice_changes_nothing(self) -> None:
         for pattern in ("Bücher.example.", "*.A.example", "*"):
-            self.assertEqual(normalised(normalised(pattern)), normalised(pattern))
+            self.assertEqual(normalise_pattern(normalise_pattern(pattern)), normalise_pattern(pattern))

@@ -1,4 +1,4 @@
-"""What a route asks: each condition alone, and what it says of itself."""
+"""The conditions of a route: what each matches, and what it shows in an explanation."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ def meets(facts, **asks) -> bool:
 
 
 class ConditionTests(SynchronousTestCase):
-    def test_what_is_left_out_is_not_asked(self) -> None:
+    def test_a_match_without_keys_has_no_conditions(self) -> None:
         self.assertEqual(conditions_of(MatchPlan(PORTS)), ())
 
-    def test_domain_by_server_name_or_host(self) -> None:
+    def test_a_domain_is_matched_by_sni_or_host(self) -> None:
         for facts in (tls("www.example.com"), http(host="www.example.com")):
             self.assertTrue(meets(facts, domains=("example.com", "*.Example.com")))
             self.assertFalse(meets(facts, domains=("example.com",)))
 
-    def test_a_connection_without_a_name_meets_no_domain(self) -> None:
+    def test_a_connection_without_a_name_matches_no_domain(self) -> None:
         for facts in (raw(), tls(None), http(host=None)):
             self.assertFalse(meets(facts, domains=("*",)))
 
-    def test_client_address(self) -> None:
+    def test_a_client_address_is_matched_by_a_set(self) -> None:
         office = AddressSet(["10.0.0.0/8"])
         self.assertTrue(meets(raw(client="10.1.2.3"), client_ip=office))
         self.assertFalse(meets(raw(client="192.0.2.1"), client_ip=office))
 
-    def test_path_method_and_headers_want_a_request(self) -> None:
+    def test_path_method_and_headers_require_a_request(self) -> None:
         for facts in (raw(), tls("a.example")):
             self.assertFalse(meets(facts, path="*"))
             self.assertFalse(meets(facts, methods=frozenset({"GET"})))
             self.assertFalse(meets(facts, headers=(("X-Env", "staging"),)))
 
-    def test_path(self) -> None:
+    def test_a_path_is_matched_by_its_pattern(self) -> None:
         self.assertTrue(meets(http("/api/x"), path="/api/*"))
         self.assertFalse(meets(http("/ap/x"), path="/api/*"))
 
-    def test_method_is_one_of_them(self) -> None:
+    def test_a_method_is_matched_by_one_of_several(self) -> None:
         methods = frozenset({"GET", "HEAD"})
         self.assertTrue(meets(http(method="HEAD"), methods=methods))
         self.assertFalse(meets(http(method="POST"), methods=methods))
         self.assertFalse(meets(http(method="get"), methods=methods), "RFC 9110, 9.1: case-sensitive")
 
-    def test_header_name_in_any_case_and_value_exactly(self) -> None:
+    def test_a_header_name_matches_in_any_case_its_value_exactly(self) -> None:
         asks = (("X-Env", "staging"),)
         self.assertTrue(meets(http(headers=[("x-env", "staging")]), headers=asks))
         self.assertTrue(meets(http(headers=[("X-ENV", "live"), ("X-ENV", "staging")]), headers=asks))
         self.assertFalse(meets(http(headers=[("X-Env", "Staging")]), headers=asks))
         self.assertFalse(meets(http(headers=[("X-Env", "staging2")]), headers=asks))
 
-    def test_all_headers_have_to_be_there(self) -> None:
+    def test_all_headers_must_match(self) -> None:
         asks = (("A", "1"), ("B", "2"))
         self.assertTrue(meets(http(headers=[("b", "2"), ("a", "1")]), headers=asks))
         self.assertFalse(meets(http(headers=[("a", "1")]), headers=asks))
 
-    def test_protocols_are_told_apart(self) -> None:
+    def test_a_protocol_matches_its_own_first_bytes_only(self) -> None:
         seen = {"tls": tls(), "http": http(), "tcp": raw()._replace(protocol=ApplicationProtocol.RAW)}
         for wanted in seen:
             met = [name for name, facts in seen.items() if meets(facts, protocol=wanted)]
             self.assertEqual(met, [wanted])
 
-    def test_a_protocol_is_told_of_in_the_words_of_the_configuration(self) -> None:
+    def test_a_protocol_is_shown_as_the_configuration_names_it(self) -> None:
         (condition,) = conditions_of(MatchPlan(PORTS, protocol="tls"))
         told = [
             condition.seen(facts)
@@ -75,17 +75,17 @@ class ConditionTests(SynchronousTestCase):
         ]
         self.assertEqual(told, ["tls", "http", "tcp"])
 
-    def test_a_domain_that_is_none_is_refused(self) -> None:
+    def test_an_invalid_domain_is_refused(self) -> None:
         self.assertRaises(ValueError, conditions_of, MatchPlan(PORTS, domains=("a.*.com",)))
 
-    def test_what_a_client_sent_is_shown_on_one_line(self) -> None:
+    def test_text_of_a_client_is_shown_on_one_line(self) -> None:
         hostile = http("/\r\n\x1b[0m\0é", host="a\nb", method="G\nT", headers=[("X", "\n")])
         asks = MatchPlan(PORTS, domains=("*",), path="/", methods=frozenset({"GET"}), headers=(("X", "1"),))
         for condition in conditions_of(asks):
             shown = condition.seen(hostile)
             self.assertTrue(shown.isprintable() and shown.isascii(), shown)
 
-    def test_many_wanted_values_are_cut_short(self) -> None:
+    def test_many_wanted_values_are_abbreviated(self) -> None:
         names = tuple(f"h{number}.example" for number in range(9))
         (condition,) = conditions_of(MatchPlan(PORTS, domains=names))
         self.assertEqual(condition.wanted.count(" or "), 4)
@@ -93,25 +93,25 @@ class ConditionTests(SynchronousTestCase):
 
 
 class ListenerTests(SynchronousTestCase):
-    def test_ports_of_every_range(self) -> None:
+    def test_ports_of_all_ranges_are_listed(self) -> None:
         self.assertEqual(
             list(ports_of(MatchPlan((range(80, 81), range(8000, 8003))))), [80, 8000, 8001, 8002]
         )
 
-    def test_a_route_without_an_address_is_heard_on_all(self) -> None:
+    def test_a_route_without_an_address_is_on_all_listeners(self) -> None:
         self.assertTrue(is_heard_on(MatchPlan(PORTS), "127.0.0.1"))
         self.assertTrue(is_heard_on(MatchPlan(PORTS), ""))
         self.assertTrue(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), "127.0.0.1"))
         self.assertFalse(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), ""))
         self.assertFalse(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), "::1"))
 
-    def test_patterns_are_normalised_and_each_once(self) -> None:
+    def test_patterns_are_normalised_and_deduplicated(self) -> None:
         match = MatchPlan(PORTS, domains=("A.example", "a.example.", "*"))
         self.assertEqual(patterns_of(match), ("a.example", "*"))
 
 
 class SpecificityTests(SynchronousTestCase):
-    def test_the_documented_order_first_difference_decides(self) -> None:
+    def test_the_first_difference_in_specificity_decides(self) -> None:
         everything = {
             "path": "/x/*",
             "client_ip": AddressSet(["::/0"]),

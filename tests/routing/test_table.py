@@ -1,4 +1,4 @@
-"""The route table: its order, its listeners, and that its index answers as asking every route would."""
+"""The route table: its order, its listeners, and that its index finds what checking every route would find."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def found(table: RouteTable, facts) -> str | None:
 
 
 class OrderTests(SynchronousTestCase):
-    def test_the_order_in_the_file_decides_between_equals(self) -> None:
+    def test_between_equal_routes_the_order_in_the_file_decides(self) -> None:
         self.assertEqual(found(RouteTable(routes(first={}, second={})), raw()), "first")
 
-    def test_the_order_in_the_file_is_the_index_and_not_the_place_in_the_list(self) -> None:
+    def test_the_order_in_the_file_is_the_index_of_the_plan(self) -> None:
         first, second = routes(first={}, second={})
         self.assertEqual(found(RouteTable([second, first]), raw()), "first")
 
-    def test_the_more_specific_match_goes_before_the_order(self) -> None:
+    def test_the_more_specific_match_wins_over_the_order(self) -> None:
         table = RouteTable(
             routes(
                 rest={},
@@ -48,11 +48,11 @@ class OrderTests(SynchronousTestCase):
         }.items():
             self.assertEqual(found(table, tls(name)), expected)
 
-    def test_priority_goes_before_specificity(self) -> None:
+    def test_priority_wins_over_specificity(self) -> None:
         table = RouteTable(routes(exact={"domains": ("a.example",)}, rest={"priority": 1}))
         self.assertEqual(found(table, tls("a.example")), "rest")
 
-    def test_a_route_is_as_specific_as_the_domain_that_was_met(self) -> None:
+    def test_a_route_is_as_specific_as_the_domain_that_matched(self) -> None:
         table = RouteTable(
             routes(both={"domains": ("a.example", "*.org")}, wild={"domains": ("*.example", "*.b.org")})
         )
@@ -60,7 +60,7 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(found(table, tls("x.b.org")), "wild")
         self.assertEqual(found(table, tls("x.c.org")), "both")
 
-    def test_the_next_in_order_takes_what_the_first_does_not_match(self) -> None:
+    def test_the_next_route_gets_what_the_first_does_not_match(self) -> None:
         table = RouteTable(
             routes(
                 rest={},
@@ -74,11 +74,11 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual(found(table, http("/", host="a.example")), "site")
         self.assertEqual(found(table, http("/", host="b.org")), "rest")
 
-    def test_nothing_matches_where_nothing_fits(self) -> None:
+    def test_without_a_match_there_is_no_route(self) -> None:
         table = RouteTable(routes(a={"domains": ("a.example",)}, b={"protocol": "tls"}))
         self.assertIsNone(table.find(http(host="b.example")))
 
-    def test_patterns_in_another_spelling_are_the_same(self) -> None:
+    def test_patterns_are_matched_in_any_spelling(self) -> None:
         table = RouteTable(routes(a={"domains": ("Bücher.EXAMPLE.",)}))
         self.assertEqual(found(table, tls("xn--bcher-kva.example")), "a")
 
@@ -93,31 +93,31 @@ class ListenerTests(SynchronousTestCase):
             )
         )
 
-    def test_listeners_are_an_address_and_a_port_each_once(self) -> None:
+    def test_listeners_are_unique_addresses_and_ports(self) -> None:
         expected = {("", 80), ("", 81), ("127.0.0.1", 81), ("127.0.0.1", 82), ("::1", 82)}
         self.assertEqual(self.table.listeners(), expected)
         self.assertEqual(self.table.ports, [80, 81, 82])
 
-    def test_a_route_with_an_address_sees_only_its_own_listener(self) -> None:
+    def test_a_route_with_an_address_is_on_its_listener_only(self) -> None:
         self.assertEqual(found(self.table, raw(port=81, address="127.0.0.1")), "loopback")
         self.assertEqual(found(self.table, raw(port=81)), "everywhere")
 
-    def test_a_route_without_an_address_sees_all_listeners_of_its_port(self) -> None:
+    def test_a_route_without_an_address_is_on_all_of_its_port(self) -> None:
         table = RouteTable(routes(rest={}, tls={"address": "::1", "protocol": "tls"}))
         self.assertEqual(found(table, raw(address="::1")), "rest")
         self.assertEqual(found(table, tls(address="::1")), "tls")
 
-    def test_a_listener_that_there_is_not_finds_nothing(self) -> None:
+    def test_an_unknown_listener_has_no_route(self) -> None:
         self.assertIsNone(self.table.find(raw(port=83)))
         self.assertIsNone(self.table.find(raw(port=80, address="127.0.0.1")))
 
-    def test_first_bytes_are_needed_where_some_route_of_the_listener_asks(self) -> None:
+    def test_first_bytes_are_needed_if_a_route_of_the_listener_does(self) -> None:
         self.assertTrue(self.table.needs_first_bytes("::1", 82))
         self.assertFalse(self.table.needs_first_bytes("127.0.0.1", 82))
         self.assertFalse(self.table.needs_first_bytes("", 80))
         self.assertFalse(self.table.needs_first_bytes("", 9))
 
-    def test_tls_is_started_where_first_bytes_are_seen_and_some_route_has_to_do_with_it(self) -> None:
+    def test_tls_is_started_where_a_route_expects_it(self) -> None:
         http_only = route("http", 1, path="/")
         says_so = replace(route("a"), carries_tls=True)
         for together, expected in (
@@ -134,17 +134,17 @@ class ListenerTests(SynchronousTestCase):
             self.assertIs(table.starts_tls("", 443), expected, together)
             self.assertFalse(table.starts_tls("", 444))
 
-    def test_a_route_that_asks_for_an_address_of_the_client_needs_no_first_bytes(self) -> None:
+    def test_a_client_address_needs_no_first_bytes(self) -> None:
         table = RouteTable(routes(a={"client_ip": AddressSet(["10.0.0.0/8"])}, b={}))
         self.assertFalse(table.needs_first_bytes("", 443))
         self.assertEqual(found(table, raw(client="10.0.0.1")), "a")
         self.assertEqual(found(table, raw()), "b")
 
-    def test_an_empty_table_listens_nowhere(self) -> None:
+    def test_an_empty_table_has_no_listeners(self) -> None:
         table = RouteTable([])
         self.assertEqual((table.listeners(), table.ports, table.find(raw())), (set(), [], None))
 
-    def test_ten_thousand_ports_of_the_same_routes_are_held_once(self) -> None:
+    def test_ports_with_the_same_routes_share_one_index(self) -> None:
         table = RouteTable([route("range", ports=(range(1, 10_001),))])
         held = {id(table.routes_on(listener_name("", port))) for port in range(1, 10_001)}
         self.assertEqual(len(held), 1)
@@ -192,7 +192,7 @@ FACTS = st.one_of(
 
 
 def naive(listed, facts):
-    """Every route asked in turn, with none of the code that the table uses to match."""
+    """A reference implementation: every route checked in turn, without the code that the table uses to match."""
     taken = [
         (route.priority, specificity(route.match, pattern), -route.index, route)
         for route in listed
@@ -244,7 +244,7 @@ def is_listened_on(listed, facts) -> bool:
 class ReferenceTests(SynchronousTestCase):
     @settings(max_examples=400, deadline=None)
     @given(st.lists(ASKS, max_size=8), FACTS)
-    def test_the_index_answers_as_asking_every_route_would(self, asked, facts) -> None:
+    def test_the_index_finds_what_checking_every_route_finds(self, asked, facts) -> None:
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
         expected = naive(listed, facts) if is_listened_on(listed, facts) else None
         self.assertIs(RouteTable(listed).find(facts), expected)

@@ -1,4 +1,4 @@
-"""Limits: exact in any window, bounded in memory, and each asked where its answer is known."""
+"""Limits: exact in any window, bounded in memory, and each checked as soon as its facts are known."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import MatchPlan, ProxyPlan, RoutePlan
 from smartproxy.security.address_set import AddressSet
-from smartproxy.security.limits import WINDOW, Admission, RateLimit
+from smartproxy.security.limits import WINDOW, Admission, RateWindows
 
 
 @dataclass
 class Live:
-    """Counts as the registry of connections keeps them."""
+    """Counts like those of the registry of connections."""
 
     active: int = 0
     by_ip: dict[str, int] = field(default_factory=dict)
@@ -28,41 +28,45 @@ def a_route(**given) -> RoutePlan:
     return RoutePlan("web", 0, MatchPlan((range(80, 81),)), **given)
 
 
-class RateLimitTests(SynchronousTestCase):
+class RateWindowsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
 
-    def test_the_limit_is_allowed_and_one_more_is_not(self) -> None:
-        rate = RateLimit(3, self.clock.seconds)
-        self.assertEqual([rate.allow("192.0.2.1") for _ in range(5)], [True, True, True, False, False])
+    def test_connections_over_the_limit_are_refused(self) -> None:
+        rate = RateWindows(self.clock.seconds)
+        self.assertEqual([rate.allow("192.0.2.1", 3) for _ in range(5)], [True, True, True, False, False])
 
-    def test_clients_do_not_share_a_limit(self) -> None:
-        rate = RateLimit(1, self.clock.seconds)
-        self.assertTrue(rate.allow("192.0.2.1"))
-        self.assertTrue(rate.allow("192.0.2.2"))
-        self.assertFalse(rate.allow("192.0.2.1"))
+    def test_each_client_has_its_own_limit(self) -> None:
+        rate = RateWindows(self.clock.seconds)
+        self.assertTrue(rate.allow("192.0.2.1", 1))
+        self.assertTrue(rate.allow("192.0.2.2", 1))
+        self.assertFalse(rate.allow("192.0.2.1", 1))
 
-    def test_the_window_slides_instead_of_starting_anew_each_minute(self) -> None:
-        rate = RateLimit(2, self.clock.seconds)
+    def test_the_window_slides(self) -> None:
+        rate = RateWindows(self.clock.seconds)
         self.clock.advance(59)
-        self.assertTrue(rate.allow("192.0.2.1"))
+        self.assertTrue(rate.allow("192.0.2.1", 2))
         self.clock.advance(2)
-        self.assertTrue(rate.allow("192.0.2.1"))
+        self.assertTrue(rate.allow("192.0.2.1", 2))
         self.clock.advance(57)
-        self.assertFalse(rate.allow("192.0.2.1"), "two stand in the last 60 seconds")
+        self.assertFalse(rate.allow("192.0.2.1", 2), "two stand in the last 60 seconds")
         self.clock.advance(1)
-        self.assertTrue(rate.allow("192.0.2.1"), "the first is exactly 60 seconds old")
+        self.assertTrue(rate.allow("192.0.2.1", 2), "the first is exactly 60 seconds old")
 
-    def test_refused_attempts_are_not_held_against_the_client(self) -> None:
-        rate = RateLimit(1, self.clock.seconds)
+    def test_refused_attempts_do_not_count(self) -> None:
+        rate = RateWindows(self.clock.seconds)
         allowed = 0
         for _ in range(300):
-            allowed += rate.allow("192.0.2.1")
+            allowed += rate.allow("192.0.2.1", 1)
             self.clock.advance(1)
         self.assertEqual(allowed, 5)
 
-    def test_a_limit_below_one_is_refused(self) -> None:
-        self.assertRaises(ValueError, RateLimit, 0, self.clock.seconds)
+    def test_a_changed_limit_applies_to_recorded_connections(self) -> None:
+        """A reload that changes the limit resets no client."""
+        rate = RateWindows(self.clock.seconds)
+        self.assertEqual([rate.allow("192.0.2.1", 2) for _ in range(3)], [True, True, False])
+        self.assertEqual([rate.allow("192.0.2.1", 3) for _ in range(2)], [True, False])
+        self.assertFalse(rate.allow("192.0.2.1", 1))
 
     @given(
         st.integers(1, 4),
@@ -71,30 +75,30 @@ class RateLimitTests(SynchronousTestCase):
             max_size=60,
         ),
     )
-    def test_it_decides_as_keeping_everything_would(self, limit, attempts) -> None:
+    def test_it_decides_as_a_full_record_of_connections_would(self, limit, attempts) -> None:
         clock = Clock()
-        rate = RateLimit(limit, clock.seconds)
+        rate = RateWindows(clock.seconds)
         admitted: list[tuple[str, float]] = []
         for client, wait in attempts:
             clock.advance(wait)
             now = clock.seconds()
             expected = sum(who == client and at > now - WINDOW for who, at in admitted) < limit
-            self.assertEqual(rate.allow(client), expected)
+            self.assertEqual(rate.allow(client, limit), expected)
             if expected:
                 admitted.append((client, now))
 
-    def test_memory_is_that_of_two_minutes_however_many_clients_there_were(self) -> None:
-        rate = RateLimit(5, self.clock.seconds)
+    def test_memory_is_bounded_by_two_minutes_of_connections(self) -> None:
+        rate = RateWindows(self.clock.seconds)
         most = 0
         for number in range(20_000):
-            rate.allow(f"2001:db8::{number:x}")
+            rate.allow(f"2001:db8::{number:x}", 5)
             self.clock.advance(0.1)
             most = max(most, len(rate))
         self.assertLessEqual(most, 2 * 600 + 2)
 
-    def test_prune_forgets_when_nobody_comes(self) -> None:
-        rate = RateLimit(5, self.clock.seconds)
-        rate.allow("192.0.2.1")
+    def test_prune_discards_clients_after_two_windows(self) -> None:
+        rate = RateWindows(self.clock.seconds)
+        rate.allow("192.0.2.1", 5)
         rate.prune()
         self.assertEqual(len(rate), 1)
         self.clock.advance(WINDOW)
@@ -104,9 +108,9 @@ class RateLimitTests(SynchronousTestCase):
         rate.prune()
         self.assertEqual(len(rate), 0)
 
-    def test_prune_after_a_long_silence_forgets_at_once(self) -> None:
-        rate = RateLimit(5, self.clock.seconds)
-        rate.allow("192.0.2.1")
+    def test_prune_after_two_idle_windows_discards_all(self) -> None:
+        rate = RateWindows(self.clock.seconds)
+        rate.allow("192.0.2.1", 5)
         self.clock.advance(3 * WINDOW)
         rate.prune()
         self.assertEqual(len(rate), 0)
@@ -118,10 +122,9 @@ class AdmissionTests(SynchronousTestCase):
         self.live = Live()
 
     def admission(self, **limits) -> Admission:
-        rate = RateLimit(limits.pop("rate"), self.clock.seconds) if "rate" in limits else None
-        return Admission(ProxyPlan((), **limits), self.live, rate)
+        return Admission(ProxyPlan((), **limits), self.live, RateWindows(self.clock.seconds))
 
-    def test_nothing_set_refuses_nobody(self) -> None:
+    def test_without_limits_every_connection_is_admitted(self) -> None:
         self.live.active = 10**6
         self.live.by_ip["192.0.2.1"] = 10**6
         self.live.by_route["web"] = 10**6
@@ -130,26 +133,26 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIsNone(admission.client("192.0.2.1"))
         self.assertIsNone(admission.route(a_route(), "192.0.2.1"))
 
-    def test_the_global_limit_is_how_many_may_live_at_once(self) -> None:
+    def test_the_global_limit_counts_live_connections(self) -> None:
         admission = self.admission(max_connections=2)
         self.live.active = 1
         self.assertIsNone(admission.accept())
         self.live.active = 2
         self.assertIs(admission.accept(), RejectReason.GLOBAL_LIMIT)
 
-    def test_the_limit_per_ip_is_of_that_client_alone(self) -> None:
+    def test_the_limit_per_ip_counts_that_client_only(self) -> None:
         admission = self.admission(max_connections_per_ip=1)
         self.live.by_ip["192.0.2.1"] = 1
         self.assertIs(admission.client("192.0.2.1"), RejectReason.IP_LIMIT)
         self.assertIsNone(admission.client("192.0.2.2"))
 
-    def test_the_rate_is_asked_before_the_limit_per_ip(self) -> None:
-        admission = self.admission(max_connections_per_ip=1, rate=1)
+    def test_the_rate_is_checked_before_the_limit_per_ip(self) -> None:
+        admission = self.admission(max_connections_per_ip=1, connection_rate_per_minute=1)
         self.live.by_ip["192.0.2.1"] = 1
         self.assertIs(admission.client("192.0.2.1"), RejectReason.IP_LIMIT)
         self.assertIs(admission.client("192.0.2.1"), RejectReason.RATE_LIMIT)
 
-    def test_a_route_limit_is_of_that_route_alone(self) -> None:
+    def test_a_route_limit_counts_that_route_only(self) -> None:
         admission = self.admission()
         self.live.by_route = {"web": 3, "mail": 9}
         self.assertIs(admission.route(a_route(max_connections=3), "192.0.2.1"), RejectReason.ROUTE_LIMIT)
@@ -162,10 +165,10 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIsNone(admission.route(route, "10.0.0.2"))
         self.assertIs(admission.route(route, "11.0.0.1"), RejectReason.IP_NOT_ALLOWED)
 
-    def test_lists_are_asked_before_the_route_limit(self) -> None:
+    def test_lists_are_checked_before_the_route_limit(self) -> None:
         route = a_route(block=AddressSet(["10.0.0.1"]), max_connections=1)
         self.live.by_route["web"] = 1
         self.assertIs(self.admission().route(route, "10.0.0.1"), RejectReason.IP_BLOCKED)
 
-    def test_an_empty_allow_list_is_everyone(self) -> None:
+    def test_an_empty_allow_list_admits_everyone(self) -> None:
         self.assertIsNone(self.admission().route(a_route(allow=AddressSet([])), "192.0.2.1"))

@@ -12,17 +12,30 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.interfaces import IConnector, IListeningPort
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from smartproxy.flow.deadline import TICK
-from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
-from tests.pipes import Nature, connection
+from smartproxy.testing import FarEnd, MemoryNetwork, MemoryTransport, Nature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from smartproxy.testing import Backend
+
+#: The interface that a proxy listens on for every address.
+_EVERY = "::"
 
 
 def route(name="web", *, port=8080, hosts="10.0.0.1", match=None, **more):
@@ -37,44 +50,72 @@ def settings(**configuration) -> Settings:
     return Settings.parse(json.dumps(said), "json")
 
 
-class MemoryPort:
-    """A listening socket. It closes a little later, as real ones do."""
+@implementer(IConnector)
+class HeldDial:
+    """A connection attempt of the proxy that is pending until the test answers it.
 
-    def __init__(self, reactor, port, factory):
-        self.reactor = reactor
-        self.port = port
-        self.factory = factory
-        self.listening = True
+    :ivar to: host and port.
+    :ivar stopped: whether the proxy has given it up.
+    """
 
-    def getHost(self):
-        return IPv4Address("TCP", "0.0.0.0", self.port)
+    def __init__(self, to: tuple[str, int], factory: Any, connect: Callable[[], object]) -> None:
+        self.to = to
+        self.stopped = False
+        self.connect = connect
+        self._factory = factory
 
-    def stopListening(self):
-        closed = Deferred()
-        self.reactor.callLater(0, self._close, closed)
-        return closed
+    def getDestination(self) -> IPv4Address:
+        return IPv4Address("TCP", *self.to)
 
-    def _close(self, closed):
-        self.listening = False
-        closed.callback(None)
+    def fail(self, exception: Exception) -> None:
+        self._factory.clientConnectionFailed(self, Failure(exception))
+
+    def stopConnecting(self) -> None:
+        self.stopped = True
+        self.fail(error.UserError())
+
+    def disconnect(self) -> None:
+        self.stopConnecting()
 
 
-class HouseReactor(MemoryReactorClock):
-    """Listens in memory; ports can be taken by somebody else."""
+class LatePort(proxyForInterface(IListeningPort)):  # type: ignore[misc]  # made at run time
+    """Closes in a later event loop iteration, as the port of a real reactor does."""
 
-    def __init__(self):
+    network: HeldNetwork
+
+    def stopListening(self) -> Deferred[None]:
+        return deferLater(self.network, 0, self.original.stopListening)
+
+
+class HeldNetwork(MemoryNetwork):
+    """A network on which nothing is connected before the test says so.
+
+    :ivar dials: the connection attempts so far, in order.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.ports = []
-        self.taken = set()
+        self.dials: list[HeldDial] = []
+        self._occupied: set[int] = set()
+
+    def occupy(self, port: int) -> None:
+        """Another program listens on ``port``, on every address."""
+        self.listenTCP(port, Factory(), interface=_EVERY)
+        self._occupied.add(port)
 
     def listenTCP(self, port, factory, backlog=50, interface=""):
-        if port in self.taken:
-            raise error.CannotListenError(interface, port, OSError("taken"))
-        self.ports.append(MemoryPort(self, port, factory))
-        return self.ports[-1]
+        late = LatePort(super().listenTCP(port, factory, backlog, interface))
+        late.network = self
+        return late
 
-    def listening(self):
-        return {port.port for port in self.ports if port.listening}
+    def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):
+        connect = partial(super().connectTCP, host, port, factory, timeout, bindAddress)
+        self.dials.append(HeldDial((host, port), factory, connect))
+        return self.dials[-1]
+
+    def listening_on(self) -> set[int]:
+        """The ports of the proxy: it listens on every address."""
+        return {port for interface, port in self.ports if interface == _EVERY} - self._occupied
 
 
 class House:
@@ -82,64 +123,58 @@ class House:
 
     def __init__(self, case, said: Settings | None = None, **configuration) -> None:
         self.case = case
-        self.reactor = HouseReactor()
-        self.proxy = SmartProxy(said or settings(**configuration), self.reactor)
-        self.proxy.startService()
-        self.ends = []
+        self.network = HeldNetwork()
+        self.proxy = self.network.start(said or settings(**configuration))
+        self.backends: dict[tuple[str, int], Backend] = {}
+        self.ends: list[MemoryTransport] = []
         case.addCleanup(self.stop)
 
     # -- the world -----------------------------------------------------------------------------------
 
-    def client(self, ip="192.0.2.1", *, port=8080, nature=None):
-        """Somebody connects; ``None`` if he is not even begun with."""
-        listening = next(
-            each for each in reversed(self.reactor.ports) if each.port == port and each.listening
-        )
-        protocol = listening.factory.buildProtocol(IPv4Address("TCP", ip, 50000))
-        if protocol is None:
-            return None
-        transport, far = connection(self.reactor, nature or Nature(), near=("203.0.113.5", port))
-        self.ends.append(transport)
-        transport.carry(protocol)
+    def client(self, ip="192.0.2.1", *, port=8080, nature=None) -> FarEnd:
+        """A client connects. One that is refused at once has :attr:`FarEnd.ended`."""
+        self.network.nature = nature or Nature()
+        far = self.network.connect(port, "203.0.113.5", client=(ip, 50000))
+        self.network.nature = Nature()
+        return self._connected(far)
+
+    def _connected(self, far: FarEnd) -> FarEnd:
+        self.ends.append(far.transport.peer)
         self.settle()
         return far
 
     def dialled(self):
         """Where to, the last time."""
-        host, port, *_ = self.reactor.tcpClients[-1]
+        host, port = self.network.dials[-1].to
         return f"{host}:{port}"
 
-    def backend(self):
+    def backend(self) -> FarEnd:
         """The backend that is being dialled answers."""
-        factory = self.reactor.tcpClients[-1][2]
-        transport, far = connection(self.reactor)
-        self.ends.append(transport)
-        transport.carry(factory.buildProtocol(None))
+        dial = self.network.dials[-1]
+        if dial.to not in self.backends:
+            self.backends[dial.to] = self.network.backend(*dial.to)
+        dial.connect()
         self.settle()
-        return far
+        return self._connected(self.backends[dial.to].connections[-1])
 
     def backend_fails(self, exception=None) -> None:
-        factory = self.reactor.tcpClients[-1][2]
-        factory.clientConnectionFailed(None, Failure(exception or error.ConnectionRefusedError()))
+        self.network.dials[-1].fail(exception or error.ConnectionRefusedError())
         self.settle()
 
     def settle(self) -> None:
         """Until nothing moves that does not wait for time to pass."""
-        now = self.reactor.seconds()
-        while any(call.getTime() <= now for call in self.reactor.getDelayedCalls()):
-            self.reactor.advance(0)
+        self.network.settle()
 
     def pass_time(self, seconds) -> None:
-        for _ in range(round(seconds / TICK)):
-            self.reactor.advance(TICK)
+        self.network.run(seconds)
 
     def stop(self) -> None:
         stopped = self.proxy.stopService()
         self.settle()
         self.pass_time(40)
         self.case.successResultOf(stopped)
-        self.case.assertEqual(self.reactor.getDelayedCalls(), [])
-        self.case.assertEqual(self.reactor.listening(), set())
+        self.case.assertEqual(self.network.getDelayedCalls(), [])
+        self.case.assertEqual(self.network.listening_on(), set())
 
     # -- what came of it -----------------------------------------------------------------------------
 

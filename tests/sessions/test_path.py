@@ -8,10 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
-from smartproxy.phases.reject import LINGER
+from smartproxy.net.half_close import LINGER
 from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
-from tests.pipes import Nature
 from tests.sessions.house import House, route
 
 OUTER = "198.51.100.9"
@@ -52,7 +51,7 @@ class WholePathTests(SynchronousTestCase):
         client.write(HEADER[20:] + HELLO[:100])
         house.settle()
         self.assertEqual((record.state, tuple(record.client)), (ConnectionState.DETECTING, SOURCE))
-        self.assertEqual(house.reactor.tcpClients, [])
+        self.assertEqual(house.network.dials, [])
         client.write(HELLO[100:])
         house.settle()
         self.assertEqual(
@@ -77,6 +76,19 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.closed(), {"normal": 1})
         self.assertEqual(house.proxy.metrics.totals(), (len(HELLO) + 4, 12, 1))
         self.assertEqual(house.rejected(), {})
+
+    def test_record_of_plain_http_has_host_and_no_sni(self):
+        """``sni`` is the ClientHello's alone: a reader of the access log must be able to tell the two apart."""
+        house = House(self, **LONG)
+        house.client().write(REQUEST)
+        house.settle()
+        self.assertEqual((house.record.host, house.record.sni), ("a.example", None))
+
+    def test_record_of_passed_through_tls_has_sni_and_no_host(self):
+        house = House(self, **LONG)
+        house.client().write(HELLO)
+        house.settle()
+        self.assertEqual((house.record.host, house.record.sni), (None, "a.example"))
 
     def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):
         house = House(self)
@@ -155,7 +167,7 @@ class WaysOutTests(SynchronousTestCase):
                 self.assertEqual(house.closed(label), {"client_reset": 1})
                 self.assertEqual(house.rejected(), {})
                 if name == "connecting":
-                    self.assertTrue(house.reactor.connectors[-1].stoppedConnecting)
+                    self.assertTrue(house.network.dials[-1].stopped)
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
@@ -169,7 +181,7 @@ class WaysOutTests(SynchronousTestCase):
                     self.assertTrue(backend.ended)
                     backend.fin()
                 elif name == "connecting":
-                    self.assertFalse(house.reactor.connectors[-1].stoppedConnecting)
+                    self.assertFalse(house.network.dials[-1].stopped)
                     late = house.backend()
                     self.assertEqual((late.received, late.ended), (HELLO, True))
                     late.fin()
@@ -281,7 +293,7 @@ class WaysOutTests(SynchronousTestCase):
         self.assertEqual(house.rejected(), {"upstream_refused": 10_000})
         self.assertEqual(house.proxy.registry.opened, 10_000)
         house.pass_time(LINGER + 0.2)
-        self.assertEqual(len(house.proxy._machinery.deadlines), 0)
+        self.assertEqual(len(house.proxy._runtime.clocks.deadlines), 0)
 
     def test_a_callable_that_raises_is_logged_and_counted(self):
         target = {"host": "10.0.0.1", "port": 9000}
@@ -295,87 +307,6 @@ class WaysOutTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
-class RefusalTests(SynchronousTestCase):
-    def refused(self, house, said=b"", ip="192.0.2.1"):
-        client = house.client(ip)
-        client.write(said)
-        house.settle()
-        client.fin()
-        house.settle()
-        house.assert_empty()
-        return client
-
-    def test_nobody_has_this_name(self):
-        house = House(self, **LONG)
-        other = self.refused(house, client_hello.build("b.example"))
-        self.assertEqual(other.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
-        http = self.refused(house, REQUEST.replace(b"a.example", b"b.example"))
-        self.assertTrue(http.received.startswith(b"HTTP/1.1 404 "))
-        self.assertEqual(house.rejected(), {"no_route": 2})
-
-    def test_tls_that_is_none(self):
-        house = House(self, **LONG)
-        client = self.refused(house, b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
-        self.assertEqual(client.received, tls_alert.build(Alert.DECODE_ERROR))
-        self.assertEqual(house.rejected(), {"tls_error": 1})
-
-    def test_the_lists(self):
-        lists = {"ipBlockList": ["192.0.2.66"], "ipAllowList": ["192.0.2.0/24"]}
-        house = House(self, routes=[route(match={"domains": ["a.example"]}, security=lists)])
-        for ip in ("192.0.2.66", "10.0.0.1"):
-            client = self.refused(house, REQUEST, ip)
-            self.assertTrue(client.received.startswith(b"HTTP/1.1 403 "))
-        self.assertEqual(house.rejected(), {"ip_blocked": 1, "ip_not_allowed": 1})
-        self.assertEqual(house.reactor.tcpClients, [])
-
-    def test_too_many(self):
-        house = House(self, maxConnections=2)
-        self.assertIsNotNone(house.client())
-        self.assertIsNotNone(house.client())
-        self.assertIsNone(house.client())
-        self.assertEqual(house.rejected(), {"global_limit": 1})
-
-    def test_a_header_that_is_required(self):
-        """F15."""
-        house = House(self, proxyIPs=[OUTER], acceptProxyProtocol="require")
-        self.refused(house, b"hello", OUTER)
-        self.assertEqual(house.rejected(), {"proxy_header_missing": 1})
-
-    def test_a_header_of_a_stranger_is_payload(self):
-        """F14."""
-        house = House(self, proxyIPs=[OUTER])
-        client = house.client("192.0.2.1")
-        client.write(HEADER)
-        house.settle()
-        backend = house.backend()
-        self.assertEqual(backend.received, HEADER)
-        self.assertEqual(house.record.client.host, "192.0.2.1")
-
-    def test_silent_ones_are_closed_and_the_others_are_served(self):
-        """F1."""
-        house = House(self, **LONG)
-        silent = [house.client(f"10.0.{n >> 8}.{n & 255}") for n in range(500)]
-        served = house.client()
-        served.write(HELLO)
-        house.settle()
-        backend = house.backend()
-        house.pass_time(60.3)
-        self.assertTrue(all(client.ended for client in silent))
-        self.assertEqual(house.rejected(), {"initial_data_timeout": 500})
-        backend.write(b"still here")
-        house.settle()
-        self.assertEqual(served.received, b"still here")
-
-    def test_one_that_does_not_read_its_refusal_is_cut(self):
-        house = House(self, **LONG)
-        client = house.client(nature=Nature(window=4096))
-        client.write(REQUEST.replace(b"a.example", b"b.example"))
-        house.settle()
-        house.pass_time(LINGER + 0.2)
-        self.assertTrue(client.was_reset)
-        house.assert_empty()
-
-
 class HandlerTests(SynchronousTestCase):
     def house(self, handler):
         action = {"type": "handler", "handler": f"tests.sessions.test_path:{handler}"}
@@ -386,7 +317,7 @@ class HandlerTests(SynchronousTestCase):
         client = house.client()
         client.write(b"hello")
         house.settle()
-        self.assertEqual((client.received, house.reactor.tcpClients), (b"HELLO", []))
+        self.assertEqual((client.received, house.network.dials), (b"HELLO", []))
         self.assertEqual((house.record.bytes_received, house.record.bytes_sent), (5, 5))
         house.proxy.end_connection(house.record.id)
         house.settle()

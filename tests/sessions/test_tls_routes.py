@@ -76,6 +76,28 @@ class SecondLookTests(RouteCase):
         self.assertEqual((self.opened(), self.proxy.registry.by_route), ({"web": 1}, {"web": 1}))
         self.assertEqual(self.other.connections, [])
 
+    def test_record_has_sni_and_the_host_inside_of_terminated_tls(self):
+        """The two may differ, and a reader of the access log needs both. A refused request is logged with its Host, too."""
+        self.start(
+            self.ending("web", "a.example", path="/*"),
+            self.ending("guarded", "b.example", client_auth=self.asking(), number=1),
+        )
+        closed = []
+        self.proxy.registry.on_closed.append(closed.append)
+        self.asked("a.example", host=b"other.example")
+        (record,) = self.proxy.connections
+        self.assertEqual((record.sni, record.host), ("a.example", "other.example"))
+        self.asked("a.example", host=b"b.example")
+        self.network.run(1)
+        ((refused, outcome, _),) = closed
+        self.assertEqual((outcome, refused.sni, refused.host), ("no_route", "a.example", "b.example"))
+
+    def test_record_has_no_host_where_no_route_looks_inside(self):
+        self.start(self.ending("web", "a.example"))
+        self.asked("a.example")
+        (record,) = self.proxy.connections
+        self.assertEqual((record.sni, record.host), ("a.example", None))
+
 
 class MisdirectedTests(RouteCase):
     """F20: a request for a host whose clients must show a certificate, on a connection that was asked for none."""

@@ -155,7 +155,7 @@ class DirectoryTests(HandlerCase):
 
     def test_lazily_imported_name_is_found(self) -> None:
         """``smartproxy`` imports its public names when they are first asked for."""
-        self.assertEqual(self.handlers(self.directory(), "smartproxy:Settings"), [Settings])
+        self.assertEqual(self.handlers(self.directory(), "smartproxy:echo"), [echo])
 
     def test_settings_made_in_python_use_the_working_directory(self) -> None:
         action = Action(type="handler", handler=f"{NAME}:handle")

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import ConfigurationSyntaxError
 from smartproxy.settings.reading import json_reader as read_json
 from smartproxy.settings.reading import toml_reader as read_toml
 from smartproxy.settings.reading import yaml_reader as read_yaml
-from smartproxy.settings.reading.locations import Flaw, Mark
+from smartproxy.settings.reading.locations import Mark
 from tests.settings.formats import as_toml
 
 _KEYS = st.text("abcXYZ_0", min_size=1, max_size=4)
@@ -31,11 +32,11 @@ def lines_of(mark: Mark) -> Any:
     return (mark.line, {key: lines_of(child) for key, child in mark.children.items()})
 
 
-def flaw_of(reader: Any, text: str) -> tuple[int, str]:
+def error_of(reader: Any, text: str) -> tuple[int, str]:
     try:
         reader.read(text)
-    except Flaw as flaw:
-        return flaw.line, flaw.message
+    except ConfigurationSyntaxError as error:
+        return error.line, error.message
     raise AssertionError(f"accepted: {text!r}")
 
 
@@ -95,10 +96,10 @@ class YamlTests(SynchronousTestCase):
         self.assertEqual(self.value("{80: a, true: b}"), {"80": "a", "true": "b"})
 
     def test_duplicate_key_is_refused_with_its_line(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "a: 1\nb: 2\na: 3\n"), (3, 'duplicate key "a", first in line 1'))
+        self.assertEqual(error_of(read_yaml, "a: 1\nb: 2\na: 3\n"), (3, 'duplicate key "a", first in line 1'))
 
     def test_tag_is_refused(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "a:\n  !!python/name:os.system x\n")[0], 2)
+        self.assertEqual(error_of(read_yaml, "a:\n  !!python/name:os.system x\n")[0], 2)
         self.assertEqual(self.value("!!str 5"), "5")
 
     def test_alias_has_the_value_of_its_anchor(self) -> None:
@@ -112,32 +113,32 @@ class YamlTests(SynchronousTestCase):
 
     def test_merge_of_a_scalar_is_refused(self) -> None:
         self.assertEqual(
-            flaw_of(read_yaml, "a: &a 1\nb:\n  <<: *a\n"), (3, "<< must be a mapping, or a list of mappings")
+            error_of(read_yaml, "a: &a 1\nb:\n  <<: *a\n"), (3, "<< must be a mapping, or a list of mappings")
         )
 
     def test_exponential_aliases_are_refused(self) -> None:
         rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
         rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
-        self.assertEqual(flaw_of(read_yaml, "\n".join(rows)), (4, "has too many values through aliases"))
+        self.assertEqual(error_of(read_yaml, "\n".join(rows)), (4, "has too many values through aliases"))
 
     def test_alias_inside_its_anchor_is_refused(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "a: &a [*a]")[0], 1)
+        self.assertEqual(error_of(read_yaml, "a: &a [*a]")[0], 1)
 
     def test_depth_is_limited(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "[" * 100 + "]" * 100), (1, "nested deeper than 64 levels"))
+        self.assertEqual(error_of(read_yaml, "[" * 100 + "]" * 100), (1, "nested deeper than 64 levels"))
 
     def test_depth_beyond_the_parser_is_reported_too(self) -> None:
-        line, message = flaw_of(read_yaml, "[" * 5000 + "]" * 5000)
+        line, message = error_of(read_yaml, "[" * 5000 + "]" * 5000)
         self.assertEqual(line, 1)
         self.assertRegex(message, "nest")
 
     def test_second_document_is_refused(self) -> None:
-        self.assertEqual(flaw_of(read_yaml, "a: 1\n---\nb: 2\n")[0], 2)
+        self.assertEqual(error_of(read_yaml, "a: 1\n---\nb: 2\n")[0], 2)
 
     def test_invalid_yaml_is_reported_with_its_line(self) -> None:
-        line, message = flaw_of(read_yaml, "a: 1\nb: [1, 2\nc: 3\n")
+        line, message = error_of(read_yaml, "a: 1\nb: [1, 2\nc: 3\n")
         self.assertEqual((line, message.partition(":")[0]), (3, "not valid YAML"))
-        self.assertEqual(flaw_of(read_yaml, "a: \0")[0], 1)
+        self.assertEqual(error_of(read_yaml, "a: \0")[0], 1)
 
     def test_empty_text_is_none(self) -> None:
         self.assertEqual([self.value(text) for text in ("", "# only this\n", "---\n")], [None, None, None])
@@ -146,15 +147,15 @@ class YamlTests(SynchronousTestCase):
 class JsonTests(SynchronousTestCase):
     def test_duplicate_key_is_refused_with_its_line(self) -> None:
         text = '{\n"a": {"x": 1},\n"b": 2,\n"a": 3}'
-        self.assertEqual(flaw_of(read_json, text), (4, 'duplicate key "a", first in line 2'))
+        self.assertEqual(error_of(read_json, text), (4, 'duplicate key "a", first in line 2'))
 
     def test_invalid_json_is_reported_with_line_and_column(self) -> None:
         expected = (2, "not valid JSON: Expecting ':' delimiter (column 6)")
-        self.assertEqual(flaw_of(read_json, '{"a": 1,\n "b" 2}'), expected)
+        self.assertEqual(error_of(read_json, '{"a": 1,\n "b" 2}'), expected)
 
     def test_comments_and_infinity_are_invalid_json(self) -> None:
         for text in ("{} // no", '{"a": NaN}', '{"a": Infinity}', "{'a': 1}", "[" * 200_000):
-            self.assertEqual(flaw_of(read_json, text)[1].partition(":")[0], "not valid JSON")
+            self.assertEqual(error_of(read_json, text)[1].partition(":")[0], "not valid JSON")
 
     def test_brackets_in_strings_do_not_shift_lines(self) -> None:
         text = '{"a": "}]{[,:\\" \\\\",\n\t"b\\n": {\n"c":\n[1,\n2]}}'
@@ -188,6 +189,6 @@ class TomlTests(SynchronousTestCase):
         self.assertEqual(self.find(text, *paths), [2, 4, 6, 9, 14, 15])
 
     def test_invalid_toml_is_reported_with_its_line(self) -> None:
-        self.assertEqual(flaw_of(read_toml, "a = 1\nb = \n")[0], 2)
-        self.assertEqual(flaw_of(read_toml, "a = 1\na = 2\n")[0], 2)
-        self.assertEqual(flaw_of(read_toml, "a = 1\nb = [1,\n")[0], 2)
+        self.assertEqual(error_of(read_toml, "a = 1\nb = \n")[0], 2)
+        self.assertEqual(error_of(read_toml, "a = 1\na = 2\n")[0], 2)
+        self.assertEqual(error_of(read_toml, "a = 1\nb = [1,\n")[0], 2)

@@ -19,12 +19,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.protocols.wire import Echo
 
-from smartproxy import Connection, Route, Settings
-from smartproxy.model.facts import Routed
-from smartproxy.model.plan import CertificatePlan
-from smartproxy.serving.ready import echo
-from smartproxy.settings import Action, AdminSettings, CertificateSettings, Match, ProxyHeaderSettings
-from smartproxy.settings import ResponseSettings, RouteTls, Security, Target, UpstreamTls
+from smartproxy import Action, CertificatePlan, Connection, Match, Route, Routed, RouteTls, Security, Settings, Target
+from smartproxy import UpstreamTls, echo
+from smartproxy.settings import AdminSettings, CertificateSettings, ProxyHeaderSettings, ResponseSettings
 
 
 def host(routed: Routed) -> str:

@@ -1,4 +1,4 @@
-"""Connections in memory behave as TCP does, and as Twisted's transports promise."""
+"""In-memory connections behave like TCP, and follow the interfaces of Twisted's transports."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from zope.interface.verify import verifyObject
 from smartproxy.testing import Nature, connection
 
 
-class Notes(Protocol):
+class RecordingProtocol(Protocol):
     def __init__(self):
-        self.told = []
+        self.events = []
 
     def dataReceived(self, data):
-        self.told.append(data)
+        self.events.append(data)
 
     def connectionLost(self, reason):
-        self.told.append(reason.type)
+        self.events.append(reason.type)
 
 
 class Producer:
     def __init__(self):
-        self.told = []
+        self.events = []
 
     def pauseProducing(self):
-        self.told.append("pause")
+        self.events.append("pause")
 
     def resumeProducing(self):
-        self.told.append("resume")
+        self.events.append("resume")
 
     def stopProducing(self):
-        self.told.append("stop")
+        self.events.append("stop")
 
 
 class ConnectionTests(SynchronousTestCase):
     def make(self, nature=None, protocol=None):
         self.clock = Clock()
         self.near, self.far = connection(self.clock, nature)
-        self.protocol = protocol or Notes()
+        self.protocol = protocol or RecordingProtocol()
         self.near.carry(self.protocol)
 
     def settle(self):
         for _ in range(1000):
             self.clock.advance(0.01)
 
-    def test_it_keeps_twisteds_interfaces(self):
+    def test_transport_implements_twisteds_interfaces(self):
         self.make()
         for interface in (ITCPTransport, IConsumer, IPushProducer):
             self.assertTrue(verifyObject(interface, self.near))
@@ -56,48 +56,48 @@ class ConnectionTests(SynchronousTestCase):
         self.make(Nature(half_closes=False))
         self.assertTrue(ISSLTransport.providedBy(self.near))
 
-    def test_nothing_moves_within_a_call(self):
+    def test_data_is_never_delivered_within_write(self):
         self.make()
         self.far.write(b"hello")
-        self.assertEqual(self.protocol.told, [])
+        self.assertEqual(self.protocol.events, [])
         self.clock.advance(0)
-        self.assertEqual(self.protocol.told, [b"hello"])
+        self.assertEqual(self.protocol.events, [b"hello"])
 
-    def test_a_window_that_is_full_pauses_whoever_produces(self):
+    def test_full_window_pauses_the_producer(self):
         self.make(Nature(window=1000))
         producer = Producer()
         self.near.registerProducer(producer, True)
         self.far.reading = False
         self.near.write(bytes(100_000))
         self.settle()
-        self.assertEqual((producer.told, len(self.near.out)), (["pause"], 99_000))
+        self.assertEqual((producer.events, len(self.near.out)), (["pause"], 99_000))
         self.far.reading = True
         self.settle()
-        self.assertEqual((producer.told, len(self.far.received)), (["pause", "resume"], 100_000))
+        self.assertEqual((producer.events, len(self.far.received)), (["pause", "resume"], 100_000))
 
-    def test_a_producer_that_is_pulled_is_asked_when_nothing_waits(self):
+    def test_pull_producer_is_resumed_when_the_buffer_is_empty(self):
         self.make()
         producer = Producer()
         self.near.registerProducer(producer, False)
         self.settle()
-        self.assertEqual(producer.told, ["resume"])
+        self.assertEqual(producer.events, ["resume"])
         self.near.write(b"more")
         self.settle()
-        self.assertEqual(producer.told, ["resume", "resume"])
+        self.assertEqual(producer.events, ["resume", "resume"])
 
-    def test_writes_are_cut_and_nothing_is_lost(self):
+    def test_split_and_delayed_writes_arrive_complete_and_in_order(self):
         self.make(Nature(sizes=range(1, 8), delays=(0.0, 0.05)))
         self.far.write(bytes(range(200)))
         self.settle()
-        self.assertEqual(b"".join(self.protocol.told), bytes(range(200)))
-        self.assertLessEqual(max(map(len, self.protocol.told)), 7)
+        self.assertEqual(b"".join(self.protocol.events), bytes(range(200)))
+        self.assertLessEqual(max(map(len, self.protocol.events)), 7)
 
-    def test_a_fin_comes_after_the_data_and_a_reset_before_it(self):
+    def test_fin_arrives_after_the_data_and_reset_discards_it(self):
         self.make()
         self.far.write(b"last")
         self.far.close()
         self.settle()
-        self.assertEqual(self.protocol.told, [b"last", ConnectionDone])
+        self.assertEqual(self.protocol.events, [b"last", ConnectionDone])
         self.make()
         self.far.reading = False
         self.near.write(b"lost")
@@ -105,23 +105,23 @@ class ConnectionTests(SynchronousTestCase):
         self.settle()
         self.assertEqual((self.far.received, self.far.was_reset), (b"", True))
 
-    def test_a_protocol_that_raises_loses_its_connection(self):
-        class Raises(Notes):
+    def test_protocol_that_raises_loses_its_connection(self):
+        class Raises(RecordingProtocol):
             def dataReceived(self, data):
                 raise ZeroDivisionError
 
         self.make(protocol=Raises())
         self.far.write(b"x")
         self.settle()
-        self.assertEqual((self.protocol.told, self.far.was_reset), ([ZeroDivisionError], True))
+        self.assertEqual((self.protocol.events, self.far.was_reset), ([ZeroDivisionError], True))
 
-    def test_only_bytes_are_written(self):
+    def test_write_of_text_raises_type_error(self):
         self.make()
         self.assertRaises(TypeError, self.near.write, "text")
 
-    def test_within_tls_no_direction_ends_alone(self):
+    def test_tls_cannot_half_close(self):
         self.make(Nature(half_closes=False))
         self.assertRaises(RuntimeError, self.near.loseWriteConnection)
         self.far.fin()
         self.settle()
-        self.assertEqual(self.protocol.told, [ConnectionDone])
+        self.assertEqual(self.protocol.events, [ConnectionDone])

@@ -1,4 +1,4 @@
-"""A network in memory: who can be reached, how time passes, and what it says when nothing comes of something."""
+"""The in-memory network: reachability, names, time and results."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class NetworkTests(SynchronousTestCase):
         self.connector = self.network.connectTCP(host, port, client, timeout)
         return client
 
-    def test_it_is_a_reactor_as_far_as_it_goes(self):
+    def test_network_implements_ireactortcp(self):
         self.assertTrue(verifyObject(IReactorTCP, self.network))
         port = self.network.listenTCP(0, Factory.forProtocol(Echo))
         self.assertTrue(verifyObject(IListeningPort, port))
 
-    def test_names_and_addresses_resolve_for_any_endpoint(self):
+    def test_names_and_addresses_resolve_for_endpoints(self):
         self.assertTrue(verifyObject(IReactorPluggableNameResolver, self.network))
         self.network.names["echo.internal"] = ["10.0.0.5"]
         self.network.listenTCP(7, Factory.forProtocol(Echo), interface="10.0.0.5")
@@ -54,7 +54,7 @@ class NetworkTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(connected).transport.getPeer().host, "10.0.0.5")
         self.assertIs(self.network.installNameResolver(None), self.network)
 
-    def test_who_listens_can_be_connected_to(self):
+    def test_listening_factory_accepts_connections(self):
         self.network.listenTCP(7, Factory.forProtocol(Echo), interface="10.0.0.5")
         client = self.dial("10.0.0.5", 7)
         self.network.settle()
@@ -63,28 +63,28 @@ class NetworkTests(SynchronousTestCase):
         self.assertEqual(client.made.received, b"hello")
         self.assertEqual(client.made.transport.getPeer().host, "10.0.0.5")
 
-    def test_every_address_is_every_address(self):
+    def test_port_on_every_address_accepts_any_address(self):
         for interface in ("", "0.0.0.0", "::"):
             port = self.network.listenTCP(7, Factory.forProtocol(Echo), interface=interface)
             self.network.connect(7, "192.0.2.9").close()
             port.stopListening()
         self.assertRaises(error.ConnectionRefusedError, self.network.connect, 7)
 
-    def test_every_address_is_not_that_of_another_machine(self):
+    def test_port_on_every_address_is_reached_by_loopback_only(self):
         self.network.listenTCP(7, Factory.forProtocol(Echo))
         for host, failed in (("10.0.0.5", error.ConnectionRefusedError), ("127.0.0.1", None), ("::1", None)):
             client = self.dial(host, 7)
             self.network.settle()
             self.assertIs(client.failed, failed)
 
-    def test_who_does_not_listen_refuses(self):
+    def test_closed_backend_refuses_connections(self):
         backend = self.network.backend("10.0.0.5", 80)
         backend.close()
         client = self.dial("10.0.0.5", 80)
         self.network.settle()
         self.assertEqual((client.failed, backend.connections), (error.ConnectionRefusedError, []))
 
-    def test_who_is_silent_is_given_up(self):
+    def test_silent_host_times_out_and_can_be_cancelled(self):
         self.network.silent.add(("10.0.0.5", 80))
         client = self.dial("10.0.0.5", 80, timeout=5)
         self.network.run(4.9)
@@ -95,19 +95,19 @@ class NetworkTests(SynchronousTestCase):
         self.connector.stopConnecting()
         self.assertIs(client.failed, error.UserError)
 
-    def test_a_port_is_had_once(self):
+    def test_port_in_use_cannot_be_bound_again(self):
         self.network.listenTCP(7, Factory.forProtocol(Echo))
         self.assertRaises(error.CannotListenError, self.network.listenTCP, 7, Factory.forProtocol(Echo))
 
-    def test_time_passes_as_told_and_in_order(self):
-        told = []
+    def test_calls_run_in_the_order_of_their_time(self):
+        called = []
         for seconds in (2, 1, 3):
-            self.network.callLater(seconds, told.append, seconds)
+            self.network.callLater(seconds, called.append, seconds)
         self.network.run(2.5)
-        self.assertEqual(told, [1, 2])
+        self.assertEqual(called, [1, 2])
         self.assertAlmostEqual(self.network.seconds(), 2.5)
 
-    def test_a_result_is_waited_for_or_missed(self):
+    def test_result_is_returned_or_raised_or_times_out(self):
         waiting = Deferred()
         self.network.callLater(5, waiting.callback, "result")
         self.assertEqual(self.network.result(waiting), "result")
@@ -121,7 +121,7 @@ class NetworkTests(SynchronousTestCase):
         with self.assertRaises(ZeroDivisionError):
             self.network.result(broken())
 
-    def test_a_proxy_reaches_names_and_the_next_target(self):
+    def test_proxy_resolves_names_and_tries_the_next_target(self):
         self.network.names["db.internal"] = ["10.0.0.5", "10.0.0.6"]
         backend = self.network.backend("10.0.0.6", 80)
         target = {"host": ["db.internal", "nowhere.internal"], "port": 80}

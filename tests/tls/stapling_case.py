@@ -8,11 +8,11 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.ocsp.fetch import Unanswered
 from smartproxy.tls.ocsp.stapling import EVERY, Stapling
 from tests.tls import talk
 from tests.tls.made import Authority, Leaf
@@ -23,7 +23,7 @@ OURS = Responder(CA)
 LEAF = CA.leaf("a.example", ocsp=URL)
 OTHER = CA.leaf("b.example", ocsp=URL)
 EPOCH = NOW.timestamp()
-DOWN = Unanswered("connection refused")
+DOWN = OcspResponderUnavailable("connection refused")
 
 
 class StaplingCase(SynchronousTestCase):

@@ -7,8 +7,8 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import TlsError
 from smartproxy.model.plan import ClientAuthPlan
-from smartproxy.tls.channel import TlsFailed
 from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.identity import checked_pattern, identity_of, matches, peer_identity
 from tests.tls import talk
@@ -30,8 +30,8 @@ class AskedTests(SynchronousTestCase):
 
     def refused(self, shown: Leaf | None, **asked: Any) -> str:
         """Why it is not let in, in both versions."""
-        why = {str(self.assertRaises(TlsFailed, self.connect, shown, **asked)),
-               str(self.assertRaises(TlsFailed, self.connect, shown, most=SSL.TLS1_2_VERSION, **asked))}  # fmt: skip
+        why = {str(self.assertRaises(TlsError, self.connect, shown, **asked)),
+               str(self.assertRaises(TlsError, self.connect, shown, most=SSL.TLS1_2_VERSION, **asked))}  # fmt: skip
         self.assertEqual(len(why), 1)
         return why.pop()
 

@@ -11,7 +11,8 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.tls.ocsp.messages import BadResponse, OcspRequest, OcspResponse, Unaskable, read, request_for
+from smartproxy.errors import InvalidOcspResponse, OcspRequestImpossible
+from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse, read, request_for
 from tests.tls.made import DAY, Authority, Leaf, builder, key, named
 from tests.tls.responders import HOUR, NOW, REVOKED, UNKNOWN, URL, Responder, delegate
 
@@ -35,7 +36,7 @@ class RequestTests(SynchronousTestCase):
         return Leaf(made.sign(CA.key, hashes.SHA256()), key(), (CA.certificate,))
 
     def unasked(self, *certificates: x509.Certificate) -> str:
-        with self.assertRaises(Unaskable) as caught:
+        with self.assertRaises(OcspRequestImpossible) as caught:
             request_for(certificates)
         return str(caught.exception)
 
@@ -84,7 +85,7 @@ class RequestTests(SynchronousTestCase):
 
 class ReadCase(SynchronousTestCase):
     def refused(self, der: bytes, now: float = EPOCH, request: OcspRequest = REQUEST) -> str:
-        with self.assertRaises(BadResponse) as caught:
+        with self.assertRaises(InvalidOcspResponse) as caught:
             read(der, request, now)
         return str(caught.exception)
 

@@ -14,8 +14,9 @@ from twisted.web.client import ResponseNeverReceived
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.testing import MemoryNetwork
-from smartproxy.tls.ocsp.fetch import MOST, PATIENCE, OcspFetch, Unanswered
+from smartproxy.tls.ocsp.fetch import MOST, PATIENCE, OcspFetch
 from tests.tls.responders import URL
 
 
@@ -53,7 +54,7 @@ class FetchTests(SynchronousTestCase):
         return OcspFetch(self.clock, agent)(url, b"question")
 
     def refused(self, agent: Any, url: str = URL) -> str:
-        return str(self.failureResultOf(self.ask(agent, url), Unanswered).value)
+        return str(self.failureResultOf(self.ask(agent, url), OcspResponderUnavailable).value)
 
     def test_it_is_one_post_of_a_request(self) -> None:
         responder = Answers(b"\x30answer")
@@ -85,7 +86,8 @@ class FetchTests(SynchronousTestCase):
         self.assertNoResult(asked)
         self.clock.advance(0.1)
         self.assertEqual(
-            str(self.failureResultOf(asked, Unanswered).value), f"no answer within {PATIENCE:g} s"
+            str(self.failureResultOf(asked, OcspResponderUnavailable).value),
+            f"no answer within {PATIENCE:g} s",
         )
 
     def test_no_connection_and_no_url(self) -> None:
@@ -97,7 +99,7 @@ class FetchTests(SynchronousTestCase):
     def test_it_can_be_given_up(self) -> None:
         asked = self.ask(RequestTraversalAgent(Answers(NOT_DONE_YET)))
         asked.cancel()
-        self.failureResultOf(asked, CancelledError, Unanswered)
+        self.failureResultOf(asked, CancelledError, OcspResponderUnavailable)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -129,16 +131,18 @@ class OnTheWireTests(SynchronousTestCase):
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.end.rst()
         self.network.settle()
-        self.failureResultOf(self.asked, Unanswered)
+        self.failureResultOf(self.asked, OcspResponderUnavailable)
 
     def test_one_that_does_not_end_is_cut_off_when_it_is_too_much(self) -> None:
         self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MOST, b"a")
-        self.assertIn("more than", str(self.failureResultOf(self.asked, Unanswered).value))
+        self.assertIn("more than", str(self.failureResultOf(self.asked, OcspResponderUnavailable).value))
         self.assertTrue(self.end.ended or self.end.was_reset)
 
     def test_time_that_runs_out_in_the_middle_ends_the_connection(self) -> None:
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.network.run(PATIENCE + 1)
-        self.assertIn("no answer within", str(self.failureResultOf(self.asked, Unanswered).value))
+        self.assertIn(
+            "no answer within", str(self.failureResultOf(self.asked, OcspResponderUnavailable).value)
+        )
         self.assertTrue(self.end.ended or self.end.was_reset)
         self.assertEqual(self.network.getDelayedCalls(), [])

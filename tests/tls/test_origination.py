@@ -7,10 +7,9 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import HandshakeFailed
+from smartproxy.errors import HandshakeFailed, TlsError
 from smartproxy.model.plan import ClientAuthPlan, OriginationPlan
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.channel import TlsFailed
 from smartproxy.tls.contexts import ClientContexts, ServerContexts
 from smartproxy.tls.identity import peer_identity
 from tests.tls import talk
@@ -63,9 +62,9 @@ class TargetTests(SynchronousTestCase):
         )
 
     def test_who_is_vouched_for_by_a_stranger_is_refused_with_the_reason(self) -> None:
-        why = self.assertRaises(TlsFailed, self.connect, leaf=STRANGER.leaf("a.example"))
+        why = self.assertRaises(TlsError, self.connect, leaf=STRANGER.leaf("a.example"))
         self.assertEqual(str(why), "certificate of the target: its issuer is not known")
-        why = self.assertRaises(TlsFailed, self.connect, leaf=CA.leaf("a.example", start=-9 * DAY, end=-DAY))
+        why = self.assertRaises(TlsError, self.connect, leaf=CA.leaf("a.example", start=-9 * DAY, end=-DAY))
         self.assertEqual(str(why), "certificate of the target: it has expired")
 
     def test_without_verification_anyone_will_do(self) -> None:
@@ -73,7 +72,7 @@ class TargetTests(SynchronousTestCase):
                      server_name="a.example")  # fmt: skip
 
     def test_the_systems_store_does_not_know_our_authority(self) -> None:
-        self.assertRaises(TlsFailed, self.connect, ca=None)
+        self.assertRaises(TlsError, self.connect, ca=None)
 
     def test_alpn_and_version_are_asked_for(self) -> None:
         to = talk.route(alpn=("http/1.1",))

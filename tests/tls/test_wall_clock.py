@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import HandshakeFailed
-from smartproxy.flow.clock import adopt, clock_of
+from smartproxy.flow.clock import clock_of, use_monotonic_time
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
 from smartproxy.tls.channel import Channel
@@ -95,6 +95,6 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_back_where_the_process_is_ours(self) -> None:
         """A reactor that has been moved to the monotonic clock wakes up as if nothing had happened."""
-        adopt(self.reactor)
+        use_monotonic_time(self.reactor)
         self.assert_goes_on(lambda: self.jump(-1))
         self.assert_ends_in_time(lambda: self.jump(-1))

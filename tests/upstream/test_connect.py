@@ -14,10 +14,11 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, TerminationPlan, Timeouts
+from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.originate_tls import Encrypted
+from smartproxy.upstream.turns import Turns
 from tests.phases.made import routed
-from tests.pipes import connection
 
 
 class FakeDialer:
@@ -97,7 +98,13 @@ class ConnectTests(SynchronousTestCase):
         self.originated, self.handshakes = [], []
         self.asked_for_tls, self.unwilling = [], []
         self.connect = Connect(
-            self.dialer, FakeResolver(**names), self.clock, self.counters, self.originate, self.ask_for_tls
+            self.dialer,
+            FakeResolver(**names),
+            self.clock,
+            self.counters,
+            self.originate,
+            self.ask_for_tls,
+            Turns(),
         )
 
     def connecting(self, targets, **more):
@@ -244,7 +251,7 @@ class ConnectTests(SynchronousTestCase):
         connected = self.successResultOf(connecting)
         self.assertEqual((connected.header, far.received), (b"", b"PROXY"))
         self.assertEqual(self.originated, [("192.0.2.1", "192.0.2.1", 3.0)])
-        connected.over()
+        connected.on_closed()
         self.assertEqual(self.originated[1:], ["over"])
 
     def test_a_target_is_verified_by_its_name_and_not_by_its_address(self):

@@ -17,8 +17,8 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.net.dial import PollerDialer
 from smartproxy.net.keep_alive import options
+from smartproxy.testing import connection
 from smartproxy.upstream.connection import UpstreamFactory
-from tests.pipes import connection
 from tests.pumps import Pump
 
 TO = Endpoint("192.0.2.1", 80)

@@ -40,12 +40,12 @@ def extended(*extensions):
 
 
 def with_extensions(block):
-    """A hello whose extensions, behind their length, are ``block``."""
+    """A hello whose block of extensions, without its length, is ``block``."""
     return framed(b"\x03\x03" + bytes(33) + b"\x00\x02\x13\x01" + b"\x01\x00" + block)
 
 
 def framed(body):
-    """``body`` as the message of a hello, in one record."""
+    """A ClientHello with ``body``, in one record."""
     message = b"\x01" + len(body).to_bytes(3, "big") + body
     return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
 
@@ -55,7 +55,7 @@ def sni(payload):
 
 
 class GenuineTests(SynchronousTestCase):
-    def test_openssl(self):
+    def test_the_hello_of_openssl_is_parsed(self):
         data = genuine("WWW.Example.com", ["h2", "http/1.1"])
         hello = parse(data).value
         check(self, parse, data, hello)
@@ -67,15 +67,15 @@ class GenuineTests(SynchronousTestCase):
         self.assertIn(0x1301, hello.cipher_suites)
         self.assertIn(0x0403, hello.signature_algorithms)
 
-    def test_openssl_without_name_or_alpn(self):
+    def test_a_hello_without_sni_and_alpn_is_parsed(self):
         hello = parse(genuine(None)).value
         self.assertEqual((hello.server_name, hello.alpn, hello.bad_name), (None, (), False))
 
-    def test_openssl_before_there_was_a_list_of_versions(self):
+    def test_without_supported_versions_the_fixed_version_counts(self):
         hello = parse(genuine("a.example", newest=ssl.TLSVersion.TLSv1_2)).value
         self.assertEqual((hello.server_name, hello.versions), ("a.example", (0x0303,)))
 
-    def test_a_name_cut_by_a_record_boundary(self):
+    def test_a_name_fragmented_over_two_records_is_parsed(self):
         whole = genuine("www.example.com")
         expected = parse(whole).value
         message = whole[5:]
@@ -87,7 +87,7 @@ class GenuineTests(SynchronousTestCase):
 
 
 class FormatTests(SynchronousTestCase):
-    def test_everything_that_was_asked_for(self):
+    def test_every_offered_value_is_returned(self):
         data = client_hello.build(
             "a.example",
             ["h2", "http/1.1"],
@@ -99,22 +99,22 @@ class FormatTests(SynchronousTestCase):
         hello = ClientHello("a.example", ("h2", "http/1.1"), (0x0304,), True, (0x0A0A, 0x1301), (0x0403,))
         check(self, parse, data, hello)
 
-    def test_a_hello_without_extensions(self):
+    def test_a_hello_without_extensions_is_parsed(self):
         check(self, parse, with_extensions(b""), ClientHello(None, (), (0x0303,), False, (0x1301,)))
         check(self, parse, with_extensions(b"\x00\x00"), ClientHello(None, (), (0x0303,), False, (0x1301,)))
 
-    def test_records_of_every_size(self):
+    def test_a_hello_in_records_of_every_size_is_parsed(self):
         whole = client_hello.build("www.example.com", ["h2"])
         expected = parse(whole).value
         for size in (1, 2, 3, 5, 60, 100, len(whole) - 6):
             check(self, parse, client_hello.build("www.example.com", ["h2"], record_size=size), expected)
 
-    def test_a_post_quantum_hello(self):
+    def test_a_post_quantum_hello_is_parsed(self):
         data = client_hello.build("a.example", post_quantum=True)
         self.assertGreater(len(data), 1400)
         check(self, parse, data, parse(client_hello.build("a.example")).value)
 
-    def test_a_hello_of_many_kilobytes(self):
+    def test_a_hello_of_many_kilobytes_is_parsed(self):
         for size in (512, 1700, 17_000, 65_000):
             data = client_hello.build("a.example", size=size)
             self.assertEqual(len(data), size + 5 * -(-size // 2**14))
@@ -122,18 +122,18 @@ class FormatTests(SynchronousTestCase):
             self.assertEqual((verdict.value.server_name, verdict.consumed), ("a.example", len(data)))
             self.assertEqual(trickled(parse, data), verdict)
 
-    def test_over_64_kilobytes_is_refused_at_the_head(self):
+    def test_a_hello_over_64_kib_is_refused_by_its_length_field(self):
         data = client_hello.build(cipher_suites=[0x1301] * 5000, extensions=[(99, bytes(60_000))])
         self.assertIsInstance(parse(data), Malformed)
         self.assertIsInstance(parse(data[:9]), Malformed)
 
-    def test_a_ticket_is_offered_by_ticket_or_by_key(self):
+    def test_a_ticket_or_a_pre_shared_key_offers_resumption(self):
         self.assertFalse(parse(client_hello.build("a.example", ticket=None)).value.offers_ticket)
         self.assertFalse(parse(client_hello.build("a.example", ticket=b"")).value.offers_ticket)
         self.assertTrue(parse(client_hello.build("a.example", ticket=b"t")).value.offers_ticket)
         self.assertTrue(parse(extended((client_hello.PRE_SHARED_KEY, b"psk"))).value.offers_ticket)
 
-    def test_broken_frames_are_refused(self):
+    def test_lengths_that_do_not_add_up_are_refused(self):
         good = client_hello.build("a.example")
         for place, byte in [
             (9, 2),  # legacy_version
@@ -145,7 +145,7 @@ class FormatTests(SynchronousTestCase):
             data[place] = byte
             self.assertFalse(isinstance(parse(bytes(data)), Done), place)
 
-    def test_broken_lists_are_refused(self):
+    def test_malformed_lists_in_extensions_are_refused(self):
         for data in [
             with_extensions(b"\x00"),  # half a length
             with_extensions(b"\x00\x01"),  # more said than there is
@@ -166,15 +166,15 @@ class FormatTests(SynchronousTestCase):
         ]:
             check_refused(self, parse, data)
 
-    def test_compression_must_be_optional(self):
+    def test_a_hello_without_null_compression_is_refused(self):
         data = bytearray(with_extensions(b""))
         data[-1] = 1
         check_refused(self, parse, bytes(data))
 
-    def test_an_odd_list_of_numbers(self):
+    def test_a_list_with_half_a_number_is_refused(self):
         check_refused(self, parse, framed(b"\x03\x03" + bytes(33) + b"\x00\x03\x13\x01\x13" + b"\x01\x00"))
 
-    def test_a_session_id_has_at_most_32_bytes(self):
+    def test_a_session_id_over_32_bytes_is_refused(self):
         for size, verdict in [(0, Done), (32, Done), (33, Malformed)]:
             session = bytes([size]) + bytes(size)
             data = framed(b"\x03\x03" + bytes(32) + session + b"\x00\x02\x13\x01" + b"\x01\x00")
@@ -193,7 +193,7 @@ class FormatTests(SynchronousTestCase):
             genuine("a.example", ["h2"]),
         )
     )
-    def test_no_bytes_raise(self, data):
+    def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, parse, data)
 
     @PROPERTY
@@ -203,7 +203,7 @@ class FormatTests(SynchronousTestCase):
         st.lists(st.integers(0, 65535), min_size=1, max_size=5),
         st.integers(20, 400),
     )
-    def test_round_trip(self, name, alpn, versions, record_size):
+    def test_what_was_built_is_parsed_back(self, name, alpn, versions, record_size):
         data = client_hello.build(name, alpn, versions, record_size=record_size)
         verdict = parse(data)
         self.assertEqual(verdict.consumed, len(data))
@@ -211,20 +211,20 @@ class FormatTests(SynchronousTestCase):
 
 
 class NameTests(SynchronousTestCase):
-    """No name is taken that the TLS behind could read in another way."""
+    """A name that the TLS implementation behind the proxy could read in another way is never accepted."""
 
-    def test_a_name_is_lower_case_without_final_dot(self):
+    def test_a_name_is_lowered_and_loses_its_final_dot(self):
         self.assertEqual(named("WWW.Example.COM.").value.server_name, "www.example.com")
         self.assertEqual(named(b"_a.b-c.example").value.server_name, "_a.b-c.example")
         self.assertEqual(named(b"host.example1").value.server_name, "host.example1")
         self.assertEqual(named(b"1.2.3").value.server_name, "1.2.3")
 
-    def test_an_address_is_no_name(self):
+    def test_an_address_in_place_of_a_name_is_dropped(self):
         for raw in [b"192.0.2.1", b"192.0.2.1.", b"::1", b"2001:db8::1", b"::ffff:192.0.2.1"]:
             hello = named(raw).value
             self.assertEqual((hello.server_name, hello.bad_name), (None, True), raw)
 
-    def test_what_two_readers_could_read_differently_is_malformed(self):
+    def test_an_ambiguous_name_is_malformed(self):
         for raw in [
             b"",
             b".",
@@ -246,11 +246,11 @@ class NameTests(SynchronousTestCase):
         ]:
             self.assertIsInstance(named(raw), Malformed, raw)
 
-    def test_a_name_of_255_bytes_is_the_longest(self):
+    def test_a_name_over_255_bytes_is_malformed(self):
         longest = b".".join([b"a" * 63] * 4)
         self.assertEqual(named(longest).value.server_name, longest.decode())
 
-    def test_the_list_has_exactly_one_name_that_fills_it(self):
+    def test_a_name_list_with_anything_but_one_name_is_malformed(self):
         one = b"\x00\x00\x09a.example"
         check(self, parse, sni(b"\x00\x0c" + one), ClientHello("a.example", (), (0x0303,), False, (0x1301,)))
         for payload in [

@@ -15,15 +15,15 @@ STARTUP = bytes.fromhex("00000029 00030000") + b"user\x00postgres\x00database\x0
 
 
 class RequestTests(SynchronousTestCase):
-    def test_what_a_client_may_ask_for(self):
+    def test_both_encryption_requests_are_parsed(self):
         check(self, postgres.parse, SSL_REQUEST, EncryptionRequest.SSL)
         check(self, postgres.parse, GSSENC_REQUEST, EncryptionRequest.GSSENC)
 
-    def test_what_is_built_is_what_is_sent(self):
+    def test_a_built_request_has_the_documented_bytes(self):
         self.assertEqual(postgres.build(EncryptionRequest.SSL), SSL_REQUEST)
         self.assertEqual(postgres.build(EncryptionRequest.GSSENC), GSSENC_REQUEST)
 
-    def test_whatever_else_a_connection_begins_with_asks_for_nothing(self):
+    def test_other_first_messages_are_malformed(self):
         for data in (
             CANCEL_REQUEST,
             STARTUP,
@@ -35,19 +35,19 @@ class RequestTests(SynchronousTestCase):
         ):
             check_refused(self, postgres.parse, data)
 
-    def test_another_protocol_is_known_by_its_first_byte_that_differs(self):
+    def test_the_first_byte_that_differs_is_enough_to_refuse(self):
         for data, differs in ((STARTUP, 4), (CANCEL_REQUEST, 4), (b"\x00\x01", 2), (b"\x16\x03", 1)):
             self.assertEqual(postgres.parse(data[: differs - 1]), NeedMore(differs))
             self.assertIsInstance(postgres.parse(data[:differs]), Malformed)
 
     @PROPERTY
     @given(damaged(SSL_REQUEST, GSSENC_REQUEST, CANCEL_REQUEST, STARTUP))
-    def test_no_bytes_raise(self, data):
+    def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, postgres.parse, data)
 
     @PROPERTY
     @given(damaged(SSL_REQUEST, GSSENC_REQUEST, STARTUP))
-    def test_what_could_not_be_one_is_none(self, data):
+    def test_could_be_request_rejects_no_request(self, data):
         for spelled in (data, bytearray(data), memoryview(data)):
             if data and not postgres.could_be_request(spelled):
                 self.assertIsInstance(postgres.parse(spelled), Malformed)
@@ -56,7 +56,7 @@ class RequestTests(SynchronousTestCase):
 
     @PROPERTY
     @given(st.sampled_from(EncryptionRequest), st.binary(max_size=40))
-    def test_round_trip(self, request, behind):
+    def test_what_was_built_is_parsed_back(self, request, behind):
         data = postgres.build(request)
         self.assertEqual(postgres.parse(data + behind), Done(request, len(data)))
         for cut in range(len(data)):
@@ -64,7 +64,7 @@ class RequestTests(SynchronousTestCase):
 
 
 class AnswerTests(SynchronousTestCase):
-    def test_what_a_server_may_answer(self):
+    def test_every_answer_is_parsed(self):
         for byte, answer in (
             (b"S", EncryptionAnswer.WILLING),
             (b"N", EncryptionAnswer.UNWILLING),
@@ -73,11 +73,11 @@ class AnswerTests(SynchronousTestCase):
             check(self, postgres.parse_answer, byte, answer)
             self.assertEqual(postgres.build_answer(answer), byte)
 
-    def test_whatever_else_is_no_answer(self):
+    def test_other_bytes_are_not_an_answer(self):
         for data in (b"s", b"\x00", b"H", b"220 ready\r\n", client_hello.build("a.example")):
             check_refused(self, postgres.parse_answer, data)
 
     @PROPERTY
     @given(st.binary(max_size=40))
-    def test_no_bytes_raise(self, data):
+    def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, postgres.parse_answer, data)

@@ -16,11 +16,11 @@ def parse(data):
 
 
 class DetectTests(SynchronousTestCase):
-    def test_both_versions_are_told_apart_at_any_cut(self):
+    def test_both_versions_are_detected_at_every_cut(self):
         check(self, parse, V1, proxy_v1.parse(V1).value)
         check(self, parse, V2, proxy_v2.parse(V2).value)
 
-    def test_payload_is_known_at_the_first_byte_that_no_header_has(self):
+    def test_the_first_byte_of_no_signature_makes_it_payload(self):
         for data in [
             b"G",
             b"PO",
@@ -35,24 +35,24 @@ class DetectTests(SynchronousTestCase):
             self.assertEqual(parse(data), Done(None, 0), data)
             self.assertIsInstance(parse(data[:-1]), NeedMore | Done, data)
 
-    def test_what_may_still_be_a_signature_is_waited_for(self):
+    def test_part_of_a_signature_needs_more_bytes(self):
         for signature in (proxy_v1.SIGNATURE, proxy_v2.SIGNATURE):
             for cut in range(len(signature)):
                 self.assertEqual(parse(signature[:cut]), NeedMore(cut + 1))
 
-    def test_a_signature_commits(self):
+    def test_a_malformed_header_is_not_payload(self):
         check_refused(self, parse, b"PROXY nonsense\r\n")
         check_refused(self, parse, proxy_v2.SIGNATURE + b"\x11\x11\x00\x00")
 
-    def test_a_second_header_is_left_as_payload(self):
+    def test_a_second_header_is_not_consumed(self):
         for first in (V1, V2):
             for second in (V1, V2):
                 self.assertEqual(parse(first + second).consumed, len(first))
 
     @PROPERTY
     @given(damaged(V1, V2, b"GET / HTTP/1.1\r\n\r\n"))
-    def test_no_bytes_raise(self, data):
+    def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, parse, data)
 
-    def test_malformed_is_a_verdict_of_its_own(self):
+    def test_malformed_and_none_are_different_verdicts(self):
         self.assertIsInstance(parse(V2[:-1] + b"\x00"), Malformed)

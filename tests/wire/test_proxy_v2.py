@@ -27,12 +27,12 @@ def raw(command, family, block, *, length=None):
 
 
 class ParseTests(SynchronousTestCase):
-    def test_as_haproxy_sends_it(self):
+    def test_the_header_of_haproxy_is_parsed(self):
         data = bytes.fromhex("0d0a0d0a000d0a515549540a 21 11 000c ac130001 ac130003 a652 0050")
         header = ProxyHeader(2, False, AddressFamily.TCP4, ("172.19.0.1", 42578), ("172.19.0.3", 80))
         check(self, parse, data, header)
 
-    def test_every_ip_family(self):
+    def test_every_ip_family_is_parsed(self):
         block = bytes.fromhex("20010db8000000000000000000000001 00000000000000000000000000000001 0050 ffff")
         six = ("2001:db8::1", 80), ("::1", 65535)
         check(self, parse, raw(0x21, 0x11, IPV4), ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER))
@@ -40,42 +40,42 @@ class ParseTests(SynchronousTestCase):
         check(self, parse, raw(0x21, 0x21, block), ProxyHeader(2, False, AddressFamily.TCP6, *six))
         check(self, parse, raw(0x21, 0x22, block), ProxyHeader(2, False, AddressFamily.UDP6, *six))
 
-    def test_unix_sockets_have_paths_and_no_addresses(self):
+    def test_a_unix_family_gives_paths_and_no_addresses(self):
         block = b"/run/a.sock".ljust(108, b"\x00") + b"\x00abstract".ljust(108, b"\x00")
         for code, family in [(0x31, AddressFamily.UNIX_STREAM), (0x32, AddressFamily.UNIX_DGRAM)]:
             header = ProxyHeader(2, False, family, None, None, (), b"/run/a.sock", b"\x00abstract")
             check(self, parse, raw(0x21, code, block), header)
 
-    def test_unspec_announces_nobody_but_may_carry_tlvs(self):
+    def test_unspec_gives_tlvs_and_no_addresses(self):
         header = ProxyHeader(2, False, AddressFamily.UNSPEC, None, None, (Tlv(5, b"id"),))
         check(self, parse, raw(0x21, 0x00, b"\x05\x00\x02id"), header)
 
-    def test_local_discards_whatever_comes_with_it(self):
+    def test_local_ignores_addresses_and_tlvs(self):
         local = ProxyHeader(2, local=True)
         check(self, parse, raw(0x20, 0x00, b""), local)
         check(self, parse, raw(0x20, 0x11, IPV4), local)
         check(self, parse, raw(0x20, 0xFF, b"rubbish"), local)
         self.assertIsInstance(parse(raw(0x20, 0x00, b"", length=4097)), Malformed)
 
-    def test_a_mapped_address_is_plain_ipv4(self):
+    def test_a_mapped_address_becomes_ipv4(self):
         wide = bytes(10) + b"\xff\xff"
         data = raw(0x21, 0x21, wide + IPV4[:4] + wide + IPV4[4:8] + IPV4[8:])
         check(self, parse, data, ProxyHeader(2, False, AddressFamily.TCP6, CLIENT, SERVER))
 
-    def test_tlvs_are_kept_byte_for_byte_in_their_order(self):
+    def test_tlvs_are_kept_unchanged_and_in_order(self):
         tlvs = (Tlv(0xE4, b"a\x00b"), Tlv(4, b""), Tlv(1, b"h2"), Tlv(0xE4, b"a\x00b"), Tlv(2, b"\xff" * 300))
         data = proxy_v2.build(CLIENT, SERVER, tlvs=tlvs)
         check(self, parse, data, ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER, tlvs))
 
-    def test_a_second_header_is_payload(self):
+    def test_a_second_header_is_not_consumed(self):
         data = raw(0x21, 0x11, IPV4)
         self.assertEqual(parse(data + data).consumed, len(data))
 
-    def test_how_much_is_missing_is_known_exactly(self):
+    def test_need_more_names_the_exact_length(self):
         self.assertEqual(parse(b""), NeedMore(16))
         self.assertEqual(parse(raw(0x21, 0x11, b"", length=4096)), NeedMore(16 + 4096))
 
-    def test_4096_bytes_behind_the_length_are_the_limit(self):
+    def test_a_length_over_4096_is_refused(self):
         full = (Tlv(0xE0, bytes(4096 - 12 - 3)),)
         data = proxy_v2.build(CLIENT, SERVER, tlvs=full)
         self.assertEqual(
@@ -83,7 +83,7 @@ class ParseTests(SynchronousTestCase):
         )
         self.assertIsInstance(parse(raw(0x21, 0x11, b"", length=4097)), Malformed)
 
-    def test_every_offence_against_the_format_is_refused(self):
+    def test_a_header_against_the_format_is_refused(self):
         for data in [
             raw(0x11, 0x11, IPV4),  # version, command
             raw(0x31, 0x11, IPV4),
@@ -104,12 +104,12 @@ class ParseTests(SynchronousTestCase):
         ]:
             check_refused(self, parse, data)
 
-    def test_a_wrong_beginning_is_not_waited_for(self):
+    def test_a_wrong_beginning_is_refused_at_once(self):
         self.assertIsInstance(parse(SIGNATURE + b"\x11"), Malformed)
         self.assertIsInstance(parse(b"\r\n\r\n\x01"), Malformed)
         self.assertEqual(parse(SIGNATURE + b"\x21"), NeedMore(16))
 
-    def test_a_unique_id_may_have_128_bytes(self):
+    def test_a_unique_id_over_128_bytes_is_refused(self):
         tlvs = (Tlv(5, b"\x00" * 128),)
         self.assertEqual(parse(proxy_v2.build(CLIENT, SERVER, tlvs=tlvs)).value.tlvs, tlvs)
 
@@ -122,7 +122,7 @@ class ParseTests(SynchronousTestCase):
             proxy_v2.build(None, None, local=True),
         )
     )
-    def test_no_bytes_raise(self, data):
+    def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, parse, data)
 
 
@@ -130,14 +130,14 @@ class ChecksumTests(SynchronousTestCase):
     # The sum was worked out bit by bit, apart from the table.
     SUMMED = raw(0x21, 0x11, IPV4 + b"\x03\x00\x04" + bytes.fromhex("20ec9549"))
 
-    def test_the_right_one_is_accepted_and_kept(self):
+    def test_a_right_checksum_is_accepted_and_kept(self):
         tlvs = (Tlv(3, bytes.fromhex("20ec9549")),)
         check(self, parse, self.SUMMED, ProxyHeader(2, False, AddressFamily.TCP4, CLIENT, SERVER, tlvs))
 
-    def test_build_writes_it(self):
+    def test_a_built_checksum_is_right(self):
         self.assertEqual(proxy_v2.build(CLIENT, SERVER, crc32c=True), self.SUMMED)
 
-    def test_a_bit_changed_anywhere_is_noticed(self):
+    def test_any_changed_bit_makes_the_checksum_wrong(self):
         for place in range(16, len(self.SUMMED)):
             data = bytearray(self.SUMMED)
             data[place] ^= 0x10
@@ -145,13 +145,13 @@ class ChecksumTests(SynchronousTestCase):
                 parse(data), Malformed if place not in {28, 29, 30} else Malformed | Done, place
             )
 
-    def test_it_counts_wherever_it_stands(self):
+    def test_the_checksum_may_be_anywhere_among_the_tlvs(self):
         data = bytearray(proxy_v2.build(CLIENT, SERVER, tlvs=[Tlv(4, b"\x00" * 9)], crc32c=True))
         self.assertIsInstance(parse(data), Done)
         data[-8] ^= 1
         self.assertEqual(check_refused(self, parse, bytes(data)), "wrong CRC32c")
 
-    def test_two_of_them_or_one_of_another_size_are_refused(self):
+    def test_two_checksums_or_one_of_another_size_are_refused(self):
         field = self.SUMMED[28:]
         check_refused(self, parse, raw(0x21, 0x11, IPV4 + field + field))
         twice = raw(0x21, 0x11, IPV4 + field + b"\x03\x00\x04" + bytes(4))
@@ -160,7 +160,7 @@ class ChecksumTests(SynchronousTestCase):
         check_refused(self, parse, raw(0x21, 0x11, IPV4 + b"\x03\x00\x03" + bytes(3)))
         check_refused(self, parse, raw(0x21, 0x11, IPV4 + b"\x03\x00\x05" + bytes(5)))
 
-    def test_a_received_one_is_never_sent_on(self):
+    def test_a_received_checksum_is_not_forwarded(self):
         received = (Tlv(2, b"a.example"), Tlv(3, b"\x01\x02\x03\x04"))
         data = proxy_v2.build(CLIENT, SERVER, tlvs=received)
         self.assertEqual(parse(data).value.tlvs, received[:1])
@@ -169,21 +169,21 @@ class ChecksumTests(SynchronousTestCase):
 
 
 class BuildTests(SynchronousTestCase):
-    def test_local_and_unknown(self):
+    def test_local_and_unspec_are_built(self):
         self.assertEqual(proxy_v2.build(CLIENT, SERVER, local=True), raw(0x20, 0x00, b""))
         self.assertEqual(proxy_v2.build(None, SERVER), raw(0x21, 0x00, b""))
         self.assertEqual(proxy_v2.build(CLIENT, None, datagram=True), raw(0x21, 0x00, b""))
 
-    def test_datagrams(self):
+    def test_datagram_families_are_built(self):
         self.assertIs(parse(proxy_v2.build(CLIENT, SERVER, datagram=True)).value.family, AddressFamily.UDP4)
         self.assertIs(parse(proxy_v2.build(*SIX, datagram=True)).value.family, AddressFamily.UDP6)
         self.assertIs(parse(proxy_v2.build(b"a", b"b", datagram=True)).value.family, AddressFamily.UNIX_DGRAM)
 
-    def test_unix_paths(self):
+    def test_unix_paths_are_built(self):
         header = parse(proxy_v2.build(b"/run/a", b"x" * 108)).value
         self.assertEqual((header.source_path, header.destination_path), (b"/run/a", b"x" * 108))
 
-    def test_nonsense_is_a_value_error(self):
+    def test_invalid_ends_raise_value_error(self):
         for source, destination in [
             (("localhost", 1), SERVER),
             (("192.0.2.1", 65536), SERVER),
@@ -197,7 +197,7 @@ class BuildTests(SynchronousTestCase):
 
     @PROPERTY
     @given(ENDS, ENDS, st.lists(TLVS, max_size=5), st.booleans())
-    def test_round_trip(self, source, destination, tlvs, summed):
+    def test_what_was_built_is_parsed_back(self, source, destination, tlvs, summed):
         data = proxy_v2.build(source, destination, tlvs=tlvs, crc32c=summed)
         verdict = parse(data)
         self.assertIsInstance(verdict, Done)

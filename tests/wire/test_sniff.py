@@ -12,7 +12,7 @@ HELLO = client_hello.build("a.example")
 
 class SniffTests(SynchronousTestCase):
     def decided(self, data):
-        """The kind of ``data`` and after how many bytes it was certain, the same however they come."""
+        """The protocol of ``data`` and after how many bytes it was detected, in one piece or byte by byte."""
         for count in range(len(data) + 1):
             verdict = sniff(data[:count])
             if isinstance(verdict, Done):
@@ -24,7 +24,7 @@ class SniffTests(SynchronousTestCase):
             self.assertEqual(verdict, NeedMore(count + 1))
         return None
 
-    def test_each_kind_is_known_as_soon_as_it_can_be(self):
+    def test_a_protocol_is_detected_at_the_earliest_byte(self):
         for data, kind, count in [
             (HELLO, SniffedProtocol.TLS, 2),
             (b"\x16\x02", SniffedProtocol.RAW, 2),
@@ -45,13 +45,13 @@ class SniffTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.decided(data), (kind, count), data)
 
-    def test_nothing_decided_is_more_needed(self):
+    def test_undecided_bytes_need_one_more(self):
         for data in [b"", b"\x16", b"G", b"PROPFIND "]:
             self.assertEqual(sniff(data), NeedMore(len(data) + 1))
 
     @PROPERTY
     @given(st.binary(max_size=40))
-    def test_twenty_bytes_always_decide(self, data):
+    def test_eighteen_bytes_are_always_enough(self, data):
         verdict = sniff(data)
         self.assertIsInstance(verdict, Done | NeedMore)
         if len(data) >= 18:

@@ -12,16 +12,16 @@ def parse(data):
 
 
 class AlertTests(SynchronousTestCase):
-    def test_round_trip_of_each(self):
+    def test_every_alert_is_parsed_back(self):
         for alert in Alert:
             for level in Level:
                 check(self, parse, tls_alert.build(alert, level), AlertMessage(alert, level))
 
-    def test_the_level_goes_with_the_alert(self):
+    def test_close_notify_is_a_warning_and_others_are_fatal(self):
         self.assertEqual(tls_alert.build(Alert.UNRECOGNIZED_NAME), b"\x15\x03\x03\x00\x02\x02\x70")
         self.assertEqual(tls_alert.build(Alert.CLOSE_NOTIFY), b"\x15\x03\x03\x00\x02\x01\x00")
 
-    def test_what_is_no_alert(self):
+    def test_other_bytes_are_not_an_alert(self):
         for data in [
             b"\x16\x03\x03\x00\x02\x02\x70",
             b"\x15\x02\x03\x00\x02\x02\x70",
@@ -32,7 +32,7 @@ class AlertTests(SynchronousTestCase):
         ]:
             check_refused(self, parse, data)
 
-    def test_a_real_client_says_what_it_was_told(self):
+    def test_openssl_reports_the_alert_that_was_built(self):
         for alert, words in [
             (Alert.UNRECOGNIZED_NAME, "unrecognized name"),
             (Alert.HANDSHAKE_FAILURE, "handshake failure"),

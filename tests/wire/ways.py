@@ -1,7 +1,7 @@
-"""The ways in which every parser is run: bytes come as they come, and the answer may not depend on it.
+"""How every parser is tested: TCP delivers bytes in pieces of any size, and the verdict must not depend on them.
 
-Whole, byte by byte as a caller would ask, cut at every offset, and with something behind: :func:`check`
-does all four for bytes that are right, :func:`check_refused` for bytes that are not.
+In one piece, byte by byte as a caller does it, cut at every offset, and with bytes behind: :func:`check` does all
+four for valid bytes, :func:`check_refused` for malformed ones.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ TRAILING = (b"\x00", b"\r\n", b"PROXY UNKNOWN\r\n", b"\x16\x03\x01\x00\x01\x01",
 
 
 def trickled(parse, data):
-    """The first answer other than ``NeedMore`` while ``data`` comes in single bytes; ``None`` for none.
+    """The first verdict other than ``NeedMore`` while ``data`` arrives in single bytes; ``None`` for none.
 
-    Like every caller it does not ask again before the number of bytes is there that the answer named.
+    Like every caller it does not parse again before ``at_least`` bytes are there.
     """
     wanted = 0
     for length in range(len(data) + 1):
@@ -34,7 +34,7 @@ def trickled(parse, data):
 
 
 def check(case, parse, data, value):
-    """``data`` is ``value``, all of it and no byte less, however it comes."""
+    """Assert that all of ``data``, and nothing less, is parsed as ``value``."""
     expected = Done(value, len(data))
     for spelled in (data, bytearray(data), memoryview(data)):
         case.assertEqual(parse(spelled), expected)
@@ -48,7 +48,7 @@ def check(case, parse, data, value):
 
 
 def check_refused(case, parse, data):
-    """``data`` is malformed however it comes; once that is certain, it stays so. Returns the reason."""
+    """Assert that ``data`` is malformed, and stays so with more bytes. Returns the reason."""
     verdict = parse(data)
     case.assertIsInstance(verdict, Malformed, data[:200])
     case.assertTrue(verdict.why.isascii() and verdict.why.isprintable())
@@ -65,7 +65,7 @@ def check_refused(case, parse, data):
 
 
 def check_sound(case, parse, data):
-    """Whatever ``data`` is: no exception, and no later byte takes an answer back."""
+    """Assert that ``data`` raises no exception, and that no later byte changes a verdict."""
     settled = None
     for cut in sorted({min(1, len(data)), len(data) // 3, len(data) // 2, max(len(data) - 1, 0), len(data)}):
         verdict = parse(data[:cut])
@@ -80,7 +80,7 @@ def check_sound(case, parse, data):
 
 
 def damaged(*samples):
-    """Bytes like ``samples``, but cut short, with some overwritten, and with rubbish behind."""
+    """A strategy for ``samples`` truncated, with some bytes overwritten, and with random bytes behind."""
 
     def damage(sample, cut, places, behind):
         data = bytearray(sample[: cut % (len(sample) + 1)] if cut else sample)

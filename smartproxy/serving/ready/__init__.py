@@ -1,15 +1,15 @@
-r"""Ready-made handlers: what a route may give its connections to in this process.
+r"""Ready-made handlers, which serve the connections of a route in this process.
 
-In a file by their names::
+In a configuration file, by name::
 
     action: {type: handler, handler: "smartproxy.serving.ready:echo"}
 
-In Python as they are, with what they are to be told::
+In Python, some with parameters::
 
     Action(type="handler", handler=respond(b"We are closed.\r\n"))
 
-They are coroutine functions and nothing more, so each is also an example for your own. ``type: respond``,
-``type: redirect`` and the modes of ``type: block`` in a file are made of these.
+They are plain coroutine functions, so each is also an example for your own. ``type: respond``, ``type: redirect`` and
+the modes of ``type: block`` in a file use them.
 """
 
 from __future__ import annotations

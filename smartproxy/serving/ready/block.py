@@ -1,4 +1,4 @@
-"""Turning connections away: closed, reset, or left hanging."""
+"""Blocking every connection of a route: closed, reset, or kept waiting (tarpit)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from smartproxy.model.outcome import RejectReason
 if TYPE_CHECKING:
     from smartproxy.serving.connection import Connection, Serve
 
-#: Seconds in a tarpit: what HAProxy's ``timeout tarpit`` is commonly set to.
+#: Seconds in a tarpit: a common value of HAProxy's ``timeout tarpit``.
 TARPIT_SECONDS = 60.0
-#: Connections in one tarpit. It is to cost those who are turned away, and not us: a descriptor and some KiB each.
+#: Most connections in one tarpit. Each costs the proxy a descriptor and some KiB, so their number must be limited.
 TARPIT_MOST = 200
 
 
@@ -22,12 +22,13 @@ def block(
     seconds: float = TARPIT_SECONDS,
     most: int = TARPIT_MOST,
 ) -> Serve:
-    """Turn everybody away. In each mode it is counted as a rejection, ``ip_blocked``.
+    """A handler that refuses every connection. In each mode it is counted as the rejection ``ip_blocked``.
 
-    ``close`` says so in TLS and HTTP (an alert, a 403); ``reset`` sends a RST; ``tarpit`` says nothing and reads
-    nothing, and closes at last.
+    ``close`` answers in TLS and HTTP (an alert, a 403) and closes; ``reset`` sends a RST; ``tarpit`` neither sends nor
+    reads anything, and closes after ``seconds``.
 
-    :param seconds: in the tarpit. :param most: in it at once; whoever comes then is closed at once.
+    :param seconds: how long the tarpit holds a connection.
+    :param most: most connections in the tarpit; further ones are closed at once.
     :raises ValueError: for another mode.
     """
     if mode == "close":
@@ -36,7 +37,7 @@ def block(
         return _reset
     if mode == "tarpit":
         return _Tarpit(seconds, most)
-    raise ValueError(f"a mode is close, reset or tarpit (got {mode!r})")
+    raise ValueError(f"mode must be close, reset or tarpit (got {mode!r})")
 
 
 async def _close(_: Connection) -> None:
@@ -49,7 +50,7 @@ async def _reset(connection: Connection) -> None:
 
 
 class _Tarpit:
-    """Lets them wait."""
+    """Keeps connections waiting, up to a number of them."""
 
     def __init__(self, seconds: float, most: int) -> None:
         self._seconds = seconds

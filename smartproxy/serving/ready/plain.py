@@ -1,4 +1,4 @@
-"""The simplest of them: RFC 862 (echo), RFC 863 (discard), and the same bytes for everybody."""
+"""Handlers without an application protocol: echo (RFC 862), discard (RFC 863), and a fixed answer."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ if TYPE_CHECKING:
 
 
 async def echo(connection: Connection) -> None:
-    """Send back what comes, until the client has ended."""
+    """Send back every byte received, until the client's FIN."""
     while data := await connection.read():
         await connection.write(data)
 
 
 async def discard(connection: Connection) -> None:
-    """Read and throw away, until the client has ended.
+    """Read and discard, until the client's FIN.
 
-    It never answers, which is what a stuck connection looks like: its route should say ``stuckDetection: false``.
+    It never answers, like a stuck connection: set ``stuckDetection: false`` on its route.
     """
     while await connection.read():
         pass
 
 
 def respond(answer: bytes) -> Serve:
-    """Send ``answer``, whatever the client says, and close."""
+    """A handler that sends ``answer``, whatever the client sends, and closes.
+
+    :raises TypeError: where ``answer`` is not bytes.
+    """
     if not isinstance(answer, bytes):
-        raise TypeError(f"respond takes bytes, not {type(answer).__name__}")
+        raise TypeError(f"answer must be bytes (got {type(answer).__name__})")
 
     async def serve(connection: Connection) -> None:
         await connection.write(answer)

@@ -1,20 +1,18 @@
-"""One HTTP/1 response and no more: a redirect, or a page that is always the same.
+"""Handlers that send one HTTP/1 response and close: a redirect, or a fixed response.
 
-What of the request is repeated in a redirect has been parsed by :mod:`smartproxy.wire.http_head`, which knows
-neither control characters nor a host that is none, and what remains is escaped as RFC 3986, 2.1 has it. A
-template says where the redirect leads before anything of the client's does, so that no request can turn it
-elsewhere.
+A redirect repeats parts of the request. :mod:`smartproxy.wire.http_head` has refused control characters and invalid
+hosts in them, and the rest is percent-encoded (RFC 3986, 2.1). A template fixes the host of the redirect, or uses that
+of the request, before any other part of the request, so that no request can make it an open redirect.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from smartproxy.wire import http_head
+from smartproxy.wire import http_head, http_response
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -24,60 +22,57 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.verdict import Verdict
 
-#: RFC 9110, 15.4: those that say where else.
+#: The statuses with a Location (RFC 9110, 15.4).
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: RFC 9110, 6.4.1: those that never have a body, and say nothing of its length.
-BODILESS = frozenset({204, 304})
 
 _FIELD = re.compile(r"\{(host|path|query)\}")
-#: The authority is written out or is the host asked for, and has ended before anything else of the client's; or
-#: the redirect stays on the same host, and does not begin like one that leaves it (RFC 3986, 4.2: ``//other``).
+#: Either the authority is literal or ``{host}``, and ends before any other part of the request; or the redirect is a
+#: path on the same host, which must not begin like a reference to another one (RFC 3986, 4.2: ``//other``).
 _TEMPLATE = re.compile(
     r"(?:https?://(?:\{host\}|[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=/|\?|\{path\}|\{query\}|\Z)"
     r"|/(?![/\\{]))"
     r"(?:[!-z|~]|\{(?:host|path|query)\})*"
 )
-_LATE = (408, "Request Timeout")
-#: RFC 3986, 3.3 and 3.4: what may stand in a path and a query as it is; % is an escape that is there already.
+#: Characters allowed in a path and a query (RFC 3986, 3.3 and 3.4). "%" is kept: it begins an existing escape.
 _SAFE = "/?:@!$&'()*+,;=-._~%"
 
 
 def http_redirect(to: str, status: int = 308) -> Serve:
-    """Send everybody elsewhere.
+    """A handler that redirects every request.
 
     :param to: a URL, in which ``{host}``, ``{path}`` and ``{query}`` (with its ``?``) are those of the request,
         as in ``https://{host}{path}{query}``.
     :param status: 301, 302, 303, 307 or 308.
-    :raises ValueError: for a template or a status that cannot be.
+    :raises ValueError: for another status, or a template that is not safe (:func:`is_template`).
     """
     if not is_template(to):
-        raise ValueError(f"is no template for a redirect: {to!r}")
+        raise ValueError(f"not a template for a redirect: {to!r}")
     if status not in REDIRECTS:
-        raise ValueError(f"a redirect is one of {sorted(REDIRECTS)} (got {status})")
+        raise ValueError(f"status must be one of {sorted(REDIRECTS)} (got {status})")
 
     async def serve(connection: Connection) -> None:
         request = await _request(connection)
         if request is None:
             return
         if request.host is None and "{host}" in to:
-            await connection.write(http_head.build_refusal(400, "Bad Request", "Host is missing\n"))
+            await connection.write(http_response.build_text(400, "Host is missing\n"))
             return
-        await connection.write(_response(status, b"", {"Location": location(to, request)}))
+        await connection.write(http_response.build(status, headers={"Location": location(to, request)}))
 
     return serve
 
 
 def http_respond(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Serve:
-    """The same response for every request.
+    """A handler that sends the same response to every request.
 
-    :param headers: besides Content-Length and Connection, which are ours.
-    :raises ValueError: for a status that has no body, with one.
+    :param headers: besides Content-Length and Connection, which are added.
+    :raises ValueError: as :func:`smartproxy.wire.http_response.build`.
     """
-    if body and status in BODILESS:
-        raise ValueError(f"{status} has no body")
-    kind = {} if status in BODILESS else {"Content-Type": "text/plain; charset=utf-8"}
-    said = kind | dict(headers or {})
-    whole, without_body = _response(status, body, said), _response(status, body, said, bare=True)
+    default = {} if status in http_response.BODILESS else http_response.PLAIN_TEXT
+    whole, without_body = (
+        http_response.build(status, body, {**default, **(headers or {})}, to_head=to_head)
+        for to_head in (False, True)
+    )
 
     async def serve(connection: Connection) -> None:
         request = await _request(connection)
@@ -88,12 +83,12 @@ def http_respond(body: bytes, status: int = 200, headers: Mapping[str, str] | No
 
 
 def is_template(to: str) -> bool:
-    """Whether a redirect made from it can only lead where its author wants."""
+    """Whether a redirect from this template leads to the hosts that its author intends, whatever the request is."""
     return _TEMPLATE.fullmatch(to) is not None
 
 
 def location(to: str, request: RequestHead) -> str:
-    """Where ``request`` is sent."""
+    """The Location for ``request``."""
     host = request.host or ""
     query = request.target.partition("?")
     values = {
@@ -109,14 +104,14 @@ def _escaped(text: str) -> str:
 
 
 async def _request(connection: Connection) -> RequestHead | None:
-    """The head that the client sends; ``None`` where there is none, and the client has been told why."""
+    """Read the request head; ``None`` where there is none, after an answer that says why."""
     patience = connection.facts.route.timeouts.initial_data or math.inf
     due = connection.seconds() + patience
     held = b""
     while True:
         verdict: Verdict[RequestHead] = http_head.parse(held)
         if isinstance(verdict, Malformed):
-            await connection.write(http_head.refusal_of(verdict))
+            await connection.write(http_head.build_refusal(verdict))
             return None
         if not isinstance(verdict, NeedMore):
             return verdict.value
@@ -127,20 +122,10 @@ async def _request(connection: Connection) -> RequestHead | None:
                     return None
                 held += data
         except TimeoutError:
-            await connection.write(http_head.build_refusal(*_LATE))
+            await connection.write(http_response.build_text(408))
             return None
 
 
 def _left(connection: Connection, due: float) -> float | None:
-    """Seconds; a byte does not make them more."""
+    """Seconds left. Received bytes do not extend the deadline, or a client could hold a connection for ever."""
     return None if due == math.inf else due - connection.seconds()
-
-
-def _response(status: int, body: bytes, headers: Mapping[str, str], *, bare: bool = False) -> bytes:
-    """A whole response after which the connection is closed; without its body for HEAD (RFC 9110, 9.3.2)."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if status not in BODILESS:
-        lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
-    return head if bare else head + body

@@ -8,7 +8,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.serving.ready.web import BODILESS
 from smartproxy.settings.checks import tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
@@ -16,6 +15,7 @@ from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

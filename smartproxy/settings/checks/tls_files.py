@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
-from smartproxy.routing.domains import normalised as normalised_domain
+from smartproxy.errors import InvalidCertificate
+from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.tls import certificate_keys, certificates_of
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, UpstreamTls
 from smartproxy.tls.certificate import names_of
-from smartproxy.tls.certificate_files import BadCertificate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def _directory_warnings(name: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "certificates")
     try:
         certificates = files.directory(name).certificates
-    except BadCertificate:
+    except InvalidCertificate:
         return  # reported by problems()
     for plan in certificates:
         yield from _expiry_warning(plan, path)
@@ -70,7 +70,7 @@ def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator
     if tls.certificates is not None:
         try:
             found = files.directory(tls.certificates)
-        except BadCertificate as problem:
+        except InvalidCertificate as problem:
             yield Problem(("tls", "certificates"), str(problem))
             return
         yield from (Problem(("tls", "certificates"), problem) for problem in found.problems)
@@ -81,7 +81,7 @@ def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator
 def _default(settings: Configuration, written: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "default")
     try:
-        name = normalised_domain(written)
+        name = normalise_pattern(written)
     except ValueError as problem:
         yield Problem(path, f"must be a name like example.com: {problem}")
         return
@@ -98,7 +98,7 @@ def _usable(settings: Configuration, files: TlsFiles) -> Iterator[CertificatePla
         for _, one in certificates_of(route.action.tls, ()) if route.enabled else ():
             try:
                 yield files.certificate(one, tuple(route.match.domains))
-            except BadCertificate:
+            except InvalidCertificate:
                 continue  # reported at its own key
 
 
@@ -141,7 +141,7 @@ def _unusable(read: Callable[[], object], path: KeyPath) -> Iterator[Problem]:
     """The problem that ``read`` raises, if any, at the key that it is about."""
     try:
         read()
-    except BadCertificate as problem:
+    except InvalidCertificate as problem:
         yield Problem((*path, file_key(problem.part)) if problem.part else path, str(problem))
 
 
@@ -154,7 +154,7 @@ def _expires_soon(read: Callable[[], CertificatePlan], path: KeyPath) -> Iterato
     """A warning if the certificate expires soon. One that cannot be read is reported by :func:`problems`."""
     try:
         plan = read()
-    except BadCertificate:
+    except InvalidCertificate:
         return
     yield from _expiry_warning(plan, path)
 

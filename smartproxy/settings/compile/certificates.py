@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from smartproxy.errors import InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.settings.tables.tls import CertificateSettings
 from smartproxy.tls.certificate_files import (
-    BadCertificate,
     CertificateFiles,
     certificates_in,
     contents,
@@ -51,7 +51,7 @@ class TlsFiles:
         """The certificate of a route.
 
         :param domains: the names for which a self-signed one is made.
-        :raises BadCertificate: where it cannot be used.
+        :raises InvalidCertificate: where it cannot be used.
         """
         if not isinstance(written, CertificateSettings):
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
@@ -71,7 +71,7 @@ class TlsFiles:
     def own_certificate(self, upstream: UpstreamTls) -> CertificatePlan | None:
         """The client certificate that is shown to a target.
 
-        :raises BadCertificate: where it cannot be used.
+        :raises InvalidCertificate: where it cannot be used.
         """
         if upstream.cert_file is None:
             return None
@@ -84,21 +84,21 @@ class TlsFiles:
     def authorities(self, name: str) -> bytes:
         """A PEM file with at least one certificate of an authority.
 
-        :raises BadCertificate: where it has none.
+        :raises InvalidCertificate: where it has none.
         """
         return self._authorities.get(name, lambda: _read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
         """A PEM file with revocation lists: one of each authority in ``ca``, none of them expired.
 
-        :raises BadCertificate: where one is missing or expired.
+        :raises InvalidCertificate: where one is missing or expired.
         """
         return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
 
     def directory(self, name: str) -> Found:
         """All certificates in a directory.
 
-        :raises BadCertificate: where it cannot be read.
+        :raises InvalidCertificate: where it cannot be read.
         """
         return self._directories.get(name, lambda: read_directory(self.path_of(name)))
 
@@ -113,20 +113,20 @@ class _Once(Generic[KeyT, ValueT]):
     """Remembers what was read by its key, or why it could not be used."""
 
     def __init__(self) -> None:
-        self._known: dict[KeyT, ValueT | BadCertificate] = {}
+        self._known: dict[KeyT, ValueT | InvalidCertificate] = {}
 
     def get(self, key: KeyT, read: Callable[[], ValueT]) -> ValueT:
         """What ``read`` returned the first time.
 
-        :raises BadCertificate: where it raised that.
+        :raises InvalidCertificate: where it raised that.
         """
         if key not in self._known:
             try:
                 self._known[key] = read()
-            except BadCertificate as problem:
+            except InvalidCertificate as problem:
                 self._known[key] = problem
         known = self._known[key]
-        if isinstance(known, BadCertificate):
+        if isinstance(known, InvalidCertificate):
             raise known
         return known
 
@@ -142,16 +142,16 @@ def _read_revocations(file: str, ca: bytes) -> bytes:
     try:
         lists = revocation_lists(pem)
     except ValueError:
-        raise BadCertificate(f"{file}: contains no valid revocation list in PEM") from None
+        raise InvalidCertificate(f"{file}: contains no valid revocation list in PEM") from None
     issuers = {one.issuer for one in lists}
     for authority in certificates_in(ca):
         # OpenSSL checks the revocation of every certificate in a chain: without the list of its authority, no client
         # certificate of that authority would be accepted.
         if authority.subject not in issuers:
             name = authority.subject.rfc4514_string()
-            raise BadCertificate(f"{file}: contains no revocation list of {name}, which is in ca")
+            raise InvalidCertificate(f"{file}: contains no revocation list of {name}, which is in ca")
     for one in lists:
         until = one.next_update_utc
         if until is not None and until < dt.datetime.now(dt.UTC):
-            raise BadCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
+            raise InvalidCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
     return pem

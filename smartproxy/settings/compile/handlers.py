@@ -7,9 +7,9 @@ from inspect import isclass
 from typing import TYPE_CHECKING
 
 from smartproxy.serving.ready import block, http_redirect, http_respond, respond
-from smartproxy.serving.ready.web import BODILESS
 from smartproxy.settings.compile.handler_modules import import_module_beside
 from smartproxy.settings.tables.rules import is_handler
+from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from pathlib import Path

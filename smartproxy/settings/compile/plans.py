@@ -8,7 +8,6 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.model.address import normalised as normalised_address
 from smartproxy.model.plan import (
     AcceptHeader,
     AccessLogPlan,
@@ -27,14 +26,15 @@ from smartproxy.model.plan import (
     Treatment,
     ZombiePlan,
 )
-from smartproxy.routing.domains import normalised as normalised_domain
-from smartproxy.routing.explain import written
+from smartproxy.routing.domains import normalise_pattern
+from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
     from smartproxy.settings.compile.references import References
@@ -90,7 +90,7 @@ def summary(settings: Configuration) -> str:
     """``2 routes, ports 80, 443, 8000-8010``, of the enabled routes."""
     enabled = [match_plan(route.match) for route in settings.routes if route.enabled]
     ports = sorted({port for match in enabled for ports in match.ports for port in ports})
-    return f"{len(enabled)} routes, ports {written(ports)}"
+    return f"{len(enabled)} routes, ports {format_ports(ports)}"
 
 
 _ACCEPT: dict[object, AcceptHeader] = {
@@ -147,8 +147,8 @@ def match_plan(match: Match) -> MatchPlan:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in ports),
-        address=normalised_address(match.address) if match.address else "",
-        domains=tuple(dict.fromkeys(normalised_domain(domain) for domain in match.domains)),
+        address=normalise_address(match.address) if match.address else "",
+        domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         path=match.path,
         methods=frozenset(match.methods),

@@ -10,7 +10,7 @@ from smartproxy.model.plan import (
     TerminationPlan,
     TlsPlan,
 )
-from smartproxy.routing.domains import normalised as normalised_domain
+from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
@@ -28,7 +28,7 @@ def tls_plan(settings: Configuration, files: TlsFiles) -> TlsPlan:
     return TlsPlan(
         certificates=() if tls.certificates is None else files.directory(tls.certificates).certificates,
         directory=None if tls.certificates is None else files.path_of(tls.certificates),
-        default=normalised_domain(tls.default) if tls.default else None,
+        default=normalise_pattern(tls.default) if tls.default else None,
         max_handshakes=tls.max_handshakes,
         ocsp_stapling=tls.ocsp_stapling,
     )
@@ -41,7 +41,7 @@ def termination(
     tls = route.action.tls
     if tls.mode == "passthrough":
         return None
-    domains = tuple(dict.fromkeys(normalised_domain(domain) for domain in route.match.domains))
+    domains = tuple(dict.fromkeys(normalise_pattern(domain) for domain in route.match.domains))
     written = tls.certificate
     listed = (
         written if isinstance(written, list) else [] if written is None or callable(written) else [written]

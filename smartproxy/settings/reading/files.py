@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
 from smartproxy.settings.reading import json_reader, toml_reader, yaml_reader
-from smartproxy.settings.reading.locations import Document, Flaw, Source
+from smartproxy.settings.reading.locations import Document, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +47,8 @@ def parse_text(text: str, format_: str, file: str) -> tuple[object, Source]:
         raise ConfigurationError([f"{file}: the format must be one of {', '.join(_READERS)} (got {format_})"])
     try:
         document = _READERS[format_](text)
-    except Flaw as flaw:
-        raise ConfigurationError([f"{file}:{flaw.line}: {flaw.message}"]) from None
+    except ConfigurationSyntaxError as error:
+        raise ConfigurationError([f"{file}:{error.line}: {error.message}"]) from None
     if document.value is None:
         raise ConfigurationError([f"{file}: is empty"])
     return document.value, Source(file, document.marks)

@@ -10,7 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, NoReturn
 
-from smartproxy.settings.reading.locations import Document, Flaw, Mark
+from smartproxy.errors import ConfigurationSyntaxError
+from smartproxy.settings.reading.locations import Document, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 def read(text: str) -> Document:
     """Parse a JSON text.
 
-    :raises Flaw: where it is not JSON, or an object has a duplicate key.
+    :raises ConfigurationSyntaxError: where it is not JSON, or an object has a duplicate key.
     """
     duplicates = 0
 
@@ -34,9 +35,11 @@ def read(text: str) -> Document:
     try:
         value = json.loads(text, object_pairs_hook=table, parse_constant=_refuse)
     except json.JSONDecodeError as problem:
-        raise Flaw(problem.lineno, f"not valid JSON: {problem.msg} (column {problem.colno})") from None
+        raise ConfigurationSyntaxError(
+            problem.lineno, f"not valid JSON: {problem.msg} (column {problem.colno})"
+        ) from None
     except (ValueError, RecursionError) as problem:
-        raise Flaw(1, f"not valid JSON: {problem}") from None
+        raise ConfigurationSyntaxError(1, f"not valid JSON: {problem}") from None
     if duplicates:
         marks(text)  # raises with the line of the first one
     return Document(value, lambda: marks(text))
@@ -45,7 +48,7 @@ def read(text: str) -> Document:
 def marks(text: str) -> Mark:
     """The lines of a valid JSON text.
 
-    :raises Flaw: where an object has a duplicate key.
+    :raises ConfigurationSyntaxError: where an object has a duplicate key.
     """
     return _JsonScanner(text).value()
 
@@ -80,7 +83,7 @@ class _JsonScanner:
         key = str(json.loads(self._lexeme))
         if key in mark.children:
             first = mark.children[key].line
-            raise Flaw(self._line, f'duplicate key "{key}", first in line {first}')
+            raise ConfigurationSyntaxError(self._line, f'duplicate key "{key}", first in line {first}')
         self._step()  # to the colon
         self._step()  # to the value
         return key

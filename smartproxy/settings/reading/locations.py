@@ -44,15 +44,6 @@ class Mark:
         return here.line
 
 
-class Flaw(Exception):
-    """The text is not valid in its format, or uses a feature that configurations do not have."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-        self.message = message
-
-
 class Document(NamedTuple):
     """What a reader returns.
 

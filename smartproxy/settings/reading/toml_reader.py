@@ -10,7 +10,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.reading.locations import Document, Flaw, Mark
+from smartproxy.errors import ConfigurationSyntaxError
+from smartproxy.settings.reading.locations import Document, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,21 +29,21 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 def read(text: str) -> Document:
     """Parse a TOML text.
 
-    :raises Flaw: where it is not TOML.
+    :raises ConfigurationSyntaxError: where it is not TOML.
     """
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise _flaw(str(problem), text) from None
+        raise _syntax_error(str(problem), text) from None
     except (ValueError, RecursionError) as problem:
-        raise Flaw(1, f"not valid TOML: {problem}") from None
+        raise ConfigurationSyntaxError(1, f"not valid TOML: {problem}") from None
     return Document(value, lambda: marks(text))
 
 
-def _flaw(message: str, text: str) -> Flaw:
+def _syntax_error(message: str, text: str) -> ConfigurationSyntaxError:
     place = _PLACE.search(message)
     line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
-    return Flaw(line, f"not valid TOML: {_PLACE.sub('', message)}")
+    return ConfigurationSyntaxError(line, f"not valid TOML: {_PLACE.sub('', message)}")
 
 
 def marks(text: str) -> Mark:

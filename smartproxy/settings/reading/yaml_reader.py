@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
-from smartproxy.settings.reading.locations import Document, Flaw, Mark
+from smartproxy.errors import ConfigurationSyntaxError
+from smartproxy.settings.reading.locations import Document, Mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,16 +56,16 @@ class _Node(NamedTuple):
 def read(text: str) -> Document:
     """Parse a YAML text.
 
-    :raises Flaw: where it is not YAML, or uses a feature that configurations do not need.
+    :raises ConfigurationSyntaxError: where it is not YAML, or uses a feature that configurations do not need.
     """
     try:
         composed = _Composer(text).document()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         what = problem.problem or problem.context or "syntax error"
-        raise Flaw(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
+        raise ConfigurationSyntaxError(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
     except yaml.YAMLError as problem:
-        raise Flaw(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
+        raise ConfigurationSyntaxError(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
     return Document(composed.value, lambda: composed.mark)
 
 
@@ -86,17 +87,19 @@ class _Composer:
         next(self._events)  # DocumentEndEvent
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise Flaw(_line(after), "has a second document; a configuration is one document")
+            raise ConfigurationSyntaxError(
+                _line(after), "has a second document; a configuration is one document"
+            )
         return node
 
     def _node(self, event: _Start) -> _Node:
         if isinstance(event, yaml.AliasEvent):
             return self._spend(event, self._aliased(event))
         if event.tag is not None and (event.tag != _STRING_TAG or not isinstance(event, yaml.ScalarEvent)):
-            raise Flaw(_line(event), f"tags are not supported (got {event.tag})")
+            raise ConfigurationSyntaxError(_line(event), f"tags are not supported (got {event.tag})")
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise Flaw(_line(event), f"nested deeper than {_MAX_DEPTH} levels")
+            raise ConfigurationSyntaxError(_line(event), f"nested deeper than {_MAX_DEPTH} levels")
         node = self._spend(event, self._composed(event))
         self._depth -= 1
         if event.anchor is not None:
@@ -111,12 +114,14 @@ class _Composer:
     def _aliased(self, event: yaml.AliasEvent) -> _Node:
         node = self._anchors.get(event.anchor or "")
         if node is None:
-            raise Flaw(_line(event), f"alias *{event.anchor} has no complete anchor before it")
+            raise ConfigurationSyntaxError(
+                _line(event), f"alias *{event.anchor} has no complete anchor before it"
+            )
         return node
 
     def _spend(self, event: yaml.Event, node: _Node) -> _Node:
         if node.size > self._budget:
-            raise Flaw(_line(event), "has too many values through aliases")
+            raise ConfigurationSyntaxError(_line(event), "has too many values through aliases")
         return node
 
     def _list(self, event: yaml.SequenceStartEvent) -> _Node:
@@ -142,7 +147,7 @@ class _Composer:
                 continue
             if key in table:
                 first = mark.children[key].line
-                raise Flaw(_line(item), f'duplicate key "{key}", first in line {first}')
+                raise ConfigurationSyntaxError(_line(item), f'duplicate key "{key}", first in line {first}')
             table[key] = node.value
             mark.children[key] = _placed(node.mark, _line(item))
         for source in merged:
@@ -175,7 +180,7 @@ def _mergeable(node: _Node, line: int) -> list[_Mapping]:
         found = [_Mapping(one, node.mark.children[i]) for i, one in enumerate(value) if isinstance(one, dict)]
         if len(found) == len(value):
             return found
-    raise Flaw(line, "<< must be a mapping, or a list of mappings")
+    raise ConfigurationSyntaxError(line, "<< must be a mapping, or a list of mappings")
 
 
 def _merge(table: dict[str, _Value], mark: Mark, source: _Mapping) -> None:
@@ -187,7 +192,7 @@ def _merge(table: dict[str, _Value], mark: Mark, source: _Mapping) -> None:
 
 def _key(event: yaml.Event) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise Flaw(_line(event), "a key must be a string")
+        raise ConfigurationSyntaxError(_line(event), "a key must be a string")
     return event.value
 
 

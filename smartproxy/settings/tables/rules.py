@@ -19,7 +19,7 @@ from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
 from smartproxy.tls.identity import checked_pattern
-from smartproxy.wire.host import is_address
+from smartproxy.wire.host import NAME_LIMIT, host_name, is_address
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -33,10 +33,6 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-#: RFC 1035, section 2.3.4: labels of at most 63 octets, 253 in all; underscores occur in real names.
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?", re.IGNORECASE)
-_LONGEST_HOST: Final = 254  # with the final dot
 LONGEST_NAME: Final = 200
 _LONGEST_ALPN: Final = 255  # RFC 7301, section 3.1
 #: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of Linux's net/tcp.h, in seconds.
@@ -160,13 +156,17 @@ def is_bind_address(text: str) -> bool:
 def is_host(text: str) -> bool:
     if is_address(text):
         return True
-    last = text.rstrip(".").rpartition(".")[2]
-    # No top-level domain is a number (RFC 3696, section 2): 10.0.0.300 is a mistyped address, not a name.
-    return len(text) < _LONGEST_HOST and bool(_HOST.fullmatch(text)) and not last.isdigit()
+    name = host_name(text.encode("utf-8", "replace"))
+    if name is None or len(text) > NAME_LIMIT:
+        return False
+    # Stricter than for names on the wire, because these are more likely typing errors than names: no top-level domain is a
+    # number (RFC 3696, section 2), as in 10.0.0.300, and no label begins or ends with a hyphen.
+    labels = name.split(".")
+    return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
 def is_domain(text: str) -> bool:
-    return _succeeds(domains.normalised, text)
+    return _succeeds(domains.normalise_pattern, text)
 
 
 def is_name(text: str) -> bool:

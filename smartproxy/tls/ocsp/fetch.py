@@ -3,7 +3,7 @@
 ::
 
     fetch = OcspFetch(reactor)
-    der = await fetch("http://ocsp.example/", request)      # Unanswered says why there is none
+    der = await fetch("http://ocsp.example/", request)      # OcspResponderUnavailable says why there is none
 
 A redirect is not followed and not needed. A proxy of the environment is not asked. What comes is checked by
 :mod:`smartproxy.tls.ocsp.messages`; here it is only kept from being too much or too late.
@@ -21,6 +21,8 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
+
+from smartproxy.errors import OcspResponderUnavailable
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -40,10 +42,6 @@ _HEADERS: Final = Headers(
 _OK: Final = 200
 
 
-class Unanswered(Exception):
-    """There is no answer. The text says why, in one line."""
-
-
 class OcspFetch:
     """Asks responders.
 
@@ -55,7 +53,7 @@ class OcspFetch:
         self._agent = agent
 
     def __call__(self, url: str, request: bytes) -> Deferred[bytes]:
-        """The answer to ``request``; fails with :class:`Unanswered`. To cancel it closes the connection."""
+        """The answer to ``request``; fails with :class:`OcspResponderUnavailable`. To cancel it closes the connection."""
         asked: Deferred[bytes] = Deferred.fromCoroutine(self._ask(url, request))
         return asked.addTimeout(PATIENCE, self._reactor, _late)
 
@@ -72,14 +70,14 @@ class OcspFetch:
                 reactor=self._reactor,
             )
             return await _body(response)
-        except (CancelledError, Unanswered):
+        except (CancelledError, OcspResponderUnavailable):
             raise
         except Exception as problem:  # of the network, of HTTP, or a URL that is none
-            raise Unanswered(_why(problem)) from problem
+            raise OcspResponderUnavailable(_why(problem)) from problem
 
 
 def _late(_: object, timeout: float) -> NoReturn:
-    raise Unanswered(f"no answer within {timeout:g} s")
+    raise OcspResponderUnavailable(f"no answer within {timeout:g} s")
 
 
 def _why(problem: BaseException) -> str:
@@ -120,7 +118,7 @@ class _OcspQuery:
 
 
 class _HttpResponse(Protocol):
-    """Collects a body. :ivar whole: all of it, or :class:`Unanswered`.
+    """Collects a body. :ivar whole: all of it, or :class:`OcspResponderUnavailable`.
 
     :param unwanted: why it is not wanted; then the connection is closed at once.
     """
@@ -151,7 +149,7 @@ class _HttpResponse(Protocol):
 
     def _refuse(self, why: str) -> None:
         if not self.whole.called:
-            self.whole.errback(Unanswered(why))
+            self.whole.errback(OcspResponderUnavailable(why))
         self._cut()
 
     def _cut(self) -> None:

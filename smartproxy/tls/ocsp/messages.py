@@ -2,8 +2,8 @@
 
 ::
 
-    request = request_for(certificate.chain)    # Unaskable says why there is nobody to ask
-    response = read(der, request, now)          # BadResponse says why it is not to be used
+    request = request_for(certificate.chain)    # OcspRequestImpossible says why there is nobody to ask
+    response = read(der, request, now)          # InvalidOcspResponse says why it is not to be used
 
 An answer comes over plain HTTP, so nothing about it counts but its signature: it must be the issuer's own, or that
 of a responder to whom the issuer gave a certificate for this very purpose (4.2.2.2). That certificate's own
@@ -27,19 +27,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
+from smartproxy.errors import InvalidOcspResponse, OcspRequestImpossible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 #: Nobody believes a signature over one of these (CA/Browser Forum Baseline Requirements, 7.1.3.2).
 _BROKEN: Final = (hashes.MD5, hashes.SHA1)
-
-
-class Unaskable(ValueError):
-    """There is no responder for a certificate, or its issuer is not known. The text says which."""
-
-
-class BadResponse(ValueError):
-    """A response is not to be used. The text says why, and goes on where "the response" would stand."""
 
 
 class Status(StrEnum):
@@ -75,15 +69,15 @@ class OcspResponse(NamedTuple):
 def request_for(chain: Sequence[x509.Certificate]) -> OcspRequest:
     """The question about the first of ``chain``, which has its issuer in it.
 
-    :raises Unaskable: where it cannot be asked.
+    :raises OcspRequestImpossible: where it cannot be asked.
     """
     leaf = chain[0]
     url = next(_responders(leaf), None)
     if url is None:
-        raise Unaskable("the certificate names no responder")
+        raise OcspRequestImpossible("the certificate names no responder")
     issuer = next((above for above in chain[1:] if _issued(above, leaf)), None)
     if issuer is None:
-        raise Unaskable("the issuer is not in the file of the certificate")
+        raise OcspRequestImpossible("the issuer is not in the file of the certificate")
     # SHA-1 names the certificate here and protects nothing; every responder knows it, and few know another.
     asked = _identified(leaf, issuer, hashes.SHA1())  # noqa: S303 - see above
     return OcspRequest(leaf, issuer, url, asked.public_bytes(serialization.Encoding.DER))
@@ -123,31 +117,33 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
 def read(der: bytes, request: OcspRequest, now: float) -> OcspResponse:
     """The answer to ``request``, at ``now`` seconds since the epoch.
 
-    :raises BadResponse: where it is not to be used.
+    :raises InvalidOcspResponse: where it is not to be used.
     """
     try:
         return _read(der, request, dt.datetime.fromtimestamp(now, dt.UTC))
-    except BadResponse:
+    except InvalidOcspResponse:
         raise
     except Exception as problem:  # what does not parse, and algorithms that cryptography does not know
-        raise BadResponse(f"is malformed, or of a kind that is not known: {type(problem).__name__}") from None
+        raise InvalidOcspResponse(
+            f"is malformed, or of a kind that is not known: {type(problem).__name__}"
+        ) from None
 
 
 def _read(der: bytes, request: OcspRequest, now: dt.datetime) -> OcspResponse:
     found = ocsp.load_der_ocsp_response(der)
     if found.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        raise BadResponse(f"is a refusal: {found.response_status.name.lower()}")
+        raise InvalidOcspResponse(f"is a refusal: {found.response_status.name.lower()}")
     single = next((one for one in found.responses if _is_about(one, request)), None)
     if single is None:
-        raise BadResponse("is about another certificate")
+        raise InvalidOcspResponse("is about another certificate")
     signer = _signer(found, request.issuer, now)
     if single.next_update_utc is None:
-        raise BadResponse("does not say when it ends")
+        raise InvalidOcspResponse("does not say when it ends")
     until = min(single.next_update_utc, signer.not_valid_after_utc)
     if single.this_update_utc > now:
-        raise BadResponse(f"is not valid before {single.this_update_utc:%Y-%m-%d %H:%M:%S} UTC")
+        raise InvalidOcspResponse(f"is not valid before {single.this_update_utc:%Y-%m-%d %H:%M:%S} UTC")
     if until <= now:
-        raise BadResponse(f"has expired on {until:%Y-%m-%d %H:%M:%S} UTC")
+        raise InvalidOcspResponse(f"has expired on {until:%Y-%m-%d %H:%M:%S} UTC")
     return OcspResponse(
         der,
         Status(single.certificate_status.name.lower()),
@@ -181,12 +177,14 @@ def _revocation(single: ocsp.OCSPSingleResponse) -> str:
 def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: dt.datetime) -> x509.Certificate:
     """Whose signature it is: the issuer, or one whom it has authorised.
 
-    :raises BadResponse: where it is nobody's who may.
+    :raises InvalidOcspResponse: where it is nobody's who may.
     """
     named = [one for one in (issuer, *response.certificates) if _is_named(response, one)]
     signer = next((one for one in named if _signed(response, one)), None)
     if signer is None:
-        raise BadResponse("has a wrong signature" if named else "is signed by somebody who is not known")
+        raise InvalidOcspResponse(
+            "has a wrong signature" if named else "is signed by somebody who is not known"
+        )
     if signer is not issuer and signer != issuer:
         _check_delegate(signer, issuer, now)
     return signer
@@ -205,7 +203,7 @@ def _signed(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
     key, algorithm = certificate.public_key(), response.signature_hash_algorithm
     signature, signed = response.signature, response.tbs_response_bytes
     if isinstance(algorithm, _BROKEN):
-        raise BadResponse(f"is signed with {algorithm.name.upper()}")
+        raise InvalidOcspResponse(f"is signed with {algorithm.name.upper()}")
     try:
         if isinstance(key, rsa.RSAPublicKey) and algorithm is not None:
             key.verify(signature, signed, padding.PKCS1v15(), algorithm)
@@ -223,12 +221,12 @@ def _signed(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
 def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate, now: dt.datetime) -> None:
     """Whether ``issuer`` lets ``delegate`` answer for it (4.2.2.2)."""
     if not _issued(issuer, delegate):
-        raise BadResponse("is signed by a responder whom the issuer has not authorised")
+        raise InvalidOcspResponse("is signed by a responder whom the issuer has not authorised")
     try:
         usage = list(delegate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         usage = []
     if ExtendedKeyUsageOID.OCSP_SIGNING not in usage:
-        raise BadResponse("is signed by a certificate that is not for OCSP")
+        raise InvalidOcspResponse("is signed by a certificate that is not for OCSP")
     if not delegate.not_valid_before_utc <= now < delegate.not_valid_after_utc:
-        raise BadResponse("is signed by a responder whose certificate is not valid now")
+        raise InvalidOcspResponse("is signed by a responder whose certificate is not valid now")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.errors import OcspRequestImpossible
 from smartproxy.model.certificate_status import ShownStaple
-from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse, Status, Unaskable, request_for
+from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse, Status, request_for
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -45,7 +46,7 @@ class Stapled:
         self.silent = self.refused = self.lapsed = False
         try:
             self.request = request_for(certificate.chain)
-        except Unaskable as why:
+        except OcspRequestImpossible as why:
             self.trouble = str(why)
 
     @property

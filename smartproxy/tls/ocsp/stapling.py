@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from smartproxy.tls.ocsp.messages import BadResponse, Status, read
+from smartproxy.errors import InvalidOcspResponse
+from smartproxy.tls.ocsp.messages import Status, read
 from smartproxy.tls.ocsp.stapled import Stapled
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Stapling:
             log.info("OCSP responder {url} answers again", url=one.url)
         try:
             found = read(der, request, self._wall())
-        except BadResponse as problem:
+        except InvalidOcspResponse as problem:
             self._refuse(one, "invalid", f"the response {problem}")
             return
         if found.status is Status.UNKNOWN:

@@ -1,4 +1,4 @@
-"""The ready-made handlers that need no protocol: echo, discard, respond."""
+"""The ready-made handlers without an application protocol: echo, discard, respond."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.serving.made import Serving
 
 
 class PlainTests(SynchronousTestCase):
-    def test_echo_by_its_name_in_a_file_sends_everything_back(self):
+    def test_echo_named_in_a_file_sends_everything_back(self):
         serving = Serving(self, "smartproxy.serving.ready:echo", Nature(sizes=range(1, 5000)))
         sent = bytes(range(256)) * 1000
         client = serving.connect(sent)
@@ -19,7 +19,7 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual((serving.closed, serving.moved), ({CloseReason.NORMAL: 1}, (len(sent), len(sent))))
         self.assertEqual((client.received, client.ended), (sent, True))
 
-    def test_echo_stops_reading_where_its_client_does(self):
+    def test_echo_stops_reading_while_its_client_does_not_read(self):
         serving = Serving(self, "smartproxy.serving.ready:echo")
         client = serving.network.connect(7000)
         client.reading = False
@@ -27,14 +27,14 @@ class PlainTests(SynchronousTestCase):
         serving.settle()
         self.assertGreater(client.waiting, 9_000_000)
 
-    def test_discard_takes_everything_and_says_nothing(self):
+    def test_discard_reads_everything_and_sends_nothing(self):
         serving = Serving(self, "smartproxy.serving.ready:discard")
         client = serving.connect(bytes(500_000))
         client.fin()
         self.assertEqual((serving.closed, serving.moved), ({CloseReason.NORMAL: 1}, (500_000, 0)))
         self.assertEqual((client.received, client.ended), (b"", True))
 
-    def test_respond_says_the_same_to_everybody_and_closes(self):
+    def test_respond_sends_its_bytes_and_closes(self):
         serving = Serving(self, respond(b"closed\r\n"))
         for said in (b"", b"hello", bytes(300_000)):
             client = serving.connect(said)
@@ -42,10 +42,10 @@ class PlainTests(SynchronousTestCase):
             client.fin()
         self.assertEqual((serving.closed, serving.moved), ({CloseReason.NORMAL: 3}, (0, 24)))
 
-    def test_respond_in_a_file(self):
+    def test_respond_in_a_file_sends_its_bytes(self):
         for response, answer in [({"body": "é\r\n"}, "é\r\n".encode()), ({"base64": "AP8="}, b"\x00\xff")]:
             serving = Serving(self, action={"type": "respond", "response": response})
             self.assertEqual(serving.connect().received, answer)
 
-    def test_respond_takes_bytes_only(self):
+    def test_respond_refuses_what_is_not_bytes(self):
         self.assertRaises(TypeError, respond, "text")

@@ -1,4 +1,4 @@
-"""One response and no more: what a redirect repeats of a request, and what it never does."""
+"""The ready-made HTTP handlers: which parts of a request a redirect repeats, and how each response is framed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def head_of(data):
 
 
 class LocationTests(SynchronousTestCase):
-    def test_it_is_made_of_the_request(self):
+    def test_a_location_contains_the_parts_of_the_request(self):
         for target, host, to, where in [
             ("/", "a.example", USUAL, "https://a.example/"),
             ("/x/y?a=b&c", "A.Example:8080", USUAL, "https://a.example/x/y?a=b&c"),
@@ -41,11 +41,11 @@ class LocationTests(SynchronousTestCase):
         ]:
             self.assertEqual(location(to, head_of(request(target, host))), where)
 
-    def test_what_no_url_has_is_escaped(self):
+    def test_characters_outside_of_urls_are_escaped(self):
         where = location(USUAL, head_of(request('/"<script>\\^`{|}')))
         self.assertEqual(where, "https://a.example/%22%3Cscript%3E%5C%5E%60%7B%7C%7D")
 
-    def test_a_target_that_is_no_path_becomes_one(self):
+    def test_a_target_without_a_path_becomes_a_slash(self):
         self.assertEqual(location(USUAL, head_of(request("*", method="OPTIONS"))), "https://a.example/")
         connect = head_of(request("a.example:443", "a.example:443", "CONNECT"))
         self.assertEqual(location("https://b.example{path}", connect), "https://b.example/")
@@ -65,11 +65,11 @@ class LocationTests(SynchronousTestCase):
     @given(
         st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="#"), max_size=40)
     )
-    def test_whatever_is_asked_for_it_is_one_line_of_a_url(self, asked):
+    def test_any_target_gives_one_valid_url(self, asked):
         where = location(USUAL, head_of(request("/" + asked)))
         self.assertRegex(where, r"\Ahttps://a\.example/[A-Za-z0-9/?:@!$&'()*+,;=._~%-]*\Z")
 
-    def test_templates_that_could_lead_elsewhere_are_refused(self):
+    def test_templates_that_allow_open_redirects_are_refused(self):
         for to in (
             "", "{path}", "/{path}", "//{host}", "//b.example", "/\\b.example", "https://{host}{host}",
             "https://b.example{host}", "https://{path}", "https://b{path}.example\r\nX: y", "https://b.example/{other}",
@@ -89,7 +89,7 @@ class WebTestCase(SynchronousTestCase):
 
 
 class RedirectTests(WebTestCase):
-    def test_it_sends_elsewhere_and_closes(self):
+    def test_a_request_is_redirected_and_closed(self):
         self.serve(None, action={"type": "redirect", "to": USUAL, "status": 301})
         client = self.serving.connect(request("/x?q"))
         self.assertEqual(
@@ -101,7 +101,7 @@ class RedirectTests(WebTestCase):
         client.fin()
         self.assertEqual(self.serving.closed, {CloseReason.NORMAL: 1})
 
-    def test_a_request_in_pieces(self):
+    def test_a_request_in_single_bytes_is_answered(self):
         self.serve(http_redirect(USUAL))
         client = self.serving.connect()
         for byte in request("/x"):
@@ -109,7 +109,7 @@ class RedirectTests(WebTestCase):
             self.serving.say(bytes([byte]))
         self.assertTrue(client.received.startswith(b"HTTP/1.1 308 Permanent Redirect\r\n"))
 
-    def test_what_is_no_request_is_told_so(self):
+    def test_a_malformed_request_gets_its_status(self):
         for said, status in [
             (b"\x16\x03\x01\x00", b"400"),
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
@@ -123,11 +123,11 @@ class RedirectTests(WebTestCase):
             self.assertNotIn(b"Location", client.received)
             self.assertTrue(client.ended)
 
-    def test_a_client_without_host_can_be_sent_where_none_is_needed(self):
+    def test_without_host_a_template_without_host_works(self):
         client = self.serve(http_redirect("https://b.example{path}")).connect(b"GET /x HTTP/1.0\r\n\r\n")
         self.assertIn(b"Location: https://b.example/x\r\n", client.received)
 
-    def test_a_request_that_trickles_has_one_deadline(self):
+    def test_received_bytes_do_not_extend_the_deadline(self):
         self.serve(http_redirect(USUAL), initial_data_timeout="10s")
         client = self.serving.connect()
         for byte in b"GET / HT":
@@ -138,18 +138,18 @@ class RedirectTests(WebTestCase):
         self.assertTrue(client.received.startswith(b"HTTP/1.1 408 Request Timeout\r\n"))
         self.assertTrue(client.ended)
 
-    def test_a_client_that_leaves_within_its_request(self):
+    def test_a_client_that_closes_within_its_request_is_closed(self):
         client = self.serve(http_redirect(USUAL)).connect(b"GET /")
         client.fin()
         self.assertEqual(self.serving.closed, {CloseReason.NORMAL: 1})
         self.assertEqual(client.received, b"")
 
-    def test_another_status_is_refused(self):
+    def test_a_status_without_location_is_refused(self):
         self.assertRaises(ValueError, http_redirect, USUAL, 200)
 
 
 class RespondTests(WebTestCase):
-    def test_it_answers_a_request(self):
+    def test_a_request_gets_the_configured_response(self):
         response = {"status": 503, "body": "later", "contentType": "text/html"}
         self.serve(None, action={"type": "respond", "response": response})
         client = self.serving.connect()
@@ -161,12 +161,19 @@ class RespondTests(WebTestCase):
             b"Content-Length: 5\r\nConnection: close\r\n\r\nlater",
         )
 
-    def test_head_has_no_body(self):
+    def test_head_gets_no_body(self):
         client = self.serve(http_respond(b"later", 200)).connect(request(method="HEAD"))
         self.assertIn(b"Content-Length: 5\r\n", client.received)
         self.assertTrue(client.received.endswith(b"\r\n\r\n"))
 
-    def test_a_status_without_a_body_says_nothing_of_one(self):
+    def test_a_204_has_no_content_length(self):
         client = self.serve(None, action={"type": "respond", "response": {"status": 204}}).connect(request())
         self.assertEqual(client.received, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
         self.assertRaises(ValueError, http_respond, b"body", 204)
+
+    def test_an_unregistered_status_is_sent_as_it_is(self):
+        """The configuration allows any status from 200 to 599."""
+        client = self.serve(
+            None, action={"type": "respond", "response": {"status": 520, "body": "x"}}
+        ).connect(request())
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 520 \r\n"))

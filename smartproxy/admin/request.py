@@ -1,7 +1,7 @@
-"""One question to the admin API and one answer, as values: what an endpoint gets and what it gives.
+"""A request to the admin API and its reply, as plain values.
 
-Endpoints are functions from :class:`AdminRequest` to :class:`Reply`; only :mod:`smartproxy.admin.site` knows that
-HTTP is spoken by twisted.web.
+An endpoint is a function from :class:`AdminRequest` to :class:`Reply`. Only :mod:`smartproxy.admin.site` depends on
+twisted.web.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ JSON = "application/json"
 
 
 class AdminRequest(NamedTuple):
-    """A request. ``item`` is the part of the path that stood for a ``*`` in the router's table."""
+    """A request, after the server has read all of it.
+
+    :ivar path: without the query string.
+    :ivar query: parameter name to its last value.
+    :ivar item: the path segment that matched ``*`` in the router's table; empty for other paths.
+    """
 
     method: str
     path: str
@@ -27,7 +32,10 @@ class AdminRequest(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A response. ``headers`` come on top of those that every response has."""
+    """A response.
+
+    :ivar headers: in addition to those that every response has.
+    """
 
     status: int
     body: bytes
@@ -36,14 +44,15 @@ class Reply(NamedTuple):
 
 
 def json_reply(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """``value`` as JSON in printable ASCII, whatever a client may have written into it.
+    """A reply with ``value`` as JSON in printable ASCII.
 
-    ``json`` leaves only the characters from space to tilde as they are, and so escapes DEL, too.
+    Values may hold text that a client chose (a server name, a Host). ``json`` escapes every character outside of the range
+    from space to tilde, DEL included, so that the reply is safe to print on a terminal.
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False)
     return Reply(status, text.encode("ascii") + b"\n", headers=headers)
 
 
 def refusal(status: int, why: str, headers: tuple[tuple[str, str], ...] = (), **more: object) -> Reply:
-    """An error: ``{"error": why}``, and whatever else helps."""
+    """An error reply: ``{"error": why}`` and the keys of ``more``."""
     return json_reply({"error": why, **more}, status, headers)

@@ -1,0 +1,104 @@
+"""The configuration in force, and replacing it: as a whole, or not at all.
+
+A change is compiled and its paths are built in a thread. Then, in one turn of the event loop, ports are bound, existing
+listeners switch to the new paths, and certificates are followed. Whatever fails before that leaves the old
+configuration in force. Changes run one after the other; each starts from the result of the one before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import DeferredLock
+
+from smartproxy.connections.removed_routes import RemovedRoutes
+from smartproxy.proxy.assembly import Paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.flow.threads import Call
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.proxy.listeners import Listeners
+    from smartproxy.proxy.runtime import Runtime
+    from smartproxy.settings import Settings
+    from smartproxy.tls.contexts import ServerContexts
+
+
+class ConfigurationInForce:
+    """What the proxy is configured with now.
+
+    :param plan: ``settings``, compiled.
+    :param draining: whether new connections are refused.
+    :ivar settings: the configuration as written.
+    :ivar plan: the same, compiled.
+    :ivar contexts: TLS contexts for clients; ``None`` until the proxy listens.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: ProxyPlan,
+        runtime: Runtime,
+        listeners: Listeners,
+        draining: Callable[[], bool],
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.contexts: ServerContexts | None = None
+        self._runtime = runtime
+        self._listeners = listeners
+        self._draining = draining
+        self._changing = DeferredLock()
+        clocks = runtime.clocks
+        self._removed = RemovedRoutes(
+            runtime.accounting.registry, clocks.deadlines, clocks.seconds, self._names
+        )
+
+    def listen(self) -> None:
+        """Bind every port.
+
+        :raises CannotListenError: where a port cannot be bound; then none is.
+        """
+        paths = self._paths(self.plan)
+        self._listeners.apply(paths)
+        self._follow(paths, self.plan)
+
+    async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
+        """Put the configuration that ``make`` returns in force.
+
+        :param call: how to call what takes long: in a thread, or here.
+        :param listening: whether ports are bound now; else the next :meth:`listen` binds those of the new one.
+        :raises ConfigurationError: where it is not valid; the old one stays in force.
+        :raises CannotListenError: where a port cannot be bound; likewise.
+        """
+        async with self._changing:
+            settings, plan = await call(lambda: _compiled(make()))
+            paths = await call(lambda: self._paths(plan))
+            closing = None
+            if listening and not self._draining():
+                closing = self._listeners.apply(paths)
+                self._follow(paths, plan)
+            names = {route.name for route in plan.routes}
+            removed = self._names() - names
+            self.settings, self.plan = settings, plan
+            self._runtime.targets.turns.keep(names)
+            self._removed.remove(removed, plan.graceful_shutdown)
+            if closing is not None:
+                await closing
+
+    def _paths(self, plan: ProxyPlan) -> Paths:
+        return Paths(plan, self._runtime, self._draining, self.contexts)
+
+    def _follow(self, paths: Paths, plan: ProxyPlan) -> None:
+        """Keep the certificates of ``paths`` current from now on."""
+        self.contexts = paths.contexts
+        self._runtime.certificates.watch.follow(paths.contexts, plan.tls)
+        self._runtime.certificates.stapling.follow(paths.contexts, plan.tls)
+
+    def _names(self) -> set[str]:
+        return {route.name for route in self.plan.routes}
+
+
+def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan]:
+    return settings, settings.compile()

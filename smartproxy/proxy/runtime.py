@@ -1,0 +1,209 @@
+"""What a proxy has for as long as it runs, whatever its routes become, in groups by purpose.
+
+::
+
+    runtime = Runtime(plan, reactor)
+    runtime.start()
+
+A reload compiles a new configuration and builds new :class:`~smartproxy.session.ConnectionPath` objects
+(:mod:`smartproxy.proxy.assembly`). Everything that must outlive it is here: connections and their counters, sockets,
+whose turn it is among targets, rate windows, handshakes in progress, TLS sessions, certificates.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReactorFDSet
+from twisted.internet.task import LoopingCall
+
+from smartproxy.connections.registry import Registry
+from smartproxy.connections.zombies import ZombieSweep
+from smartproxy.flow.clock import clock_of
+from smartproxy.flow.deadline import Deadlines
+from smartproxy.metrics.counters import Counters
+from smartproxy.metrics.service import make_metrics
+from smartproxy.net.dial import PollerDialer, ReactorDialer
+from smartproxy.net.poller import Poller
+from smartproxy.observe.access_log import AccessLog
+from smartproxy.observe.refusal_log import RefusalLog
+from smartproxy.relays import splice
+from smartproxy.relays.pipes import PipePool
+from smartproxy.security.limits import RateWindows
+from smartproxy.tls.contexts import ClientContexts
+from smartproxy.tls.ocsp.fetch import OcspFetch
+from smartproxy.tls.ocsp.stapling import Stapling
+from smartproxy.tls.watcher import CertificateWatch
+from smartproxy.upstream.originate_tls import Originate
+from smartproxy.upstream.request_tls import RequestTls
+from smartproxy.upstream.resolve import Resolver
+from smartproxy.upstream.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.net.interfaces import IDialer
+
+#: Seconds between two rounds of housekeeping: refusals not logged yet are logged, idle rate windows are pruned.
+_HOUSEKEEPING = 1.0
+
+
+class Clocks:
+    """Time.
+
+    :ivar time: the reactor's clock, monotonic, with ``callLater``.
+    :ivar seconds: monotonic seconds.
+    :ivar deadlines: the deadlines of connections, found by one sweep.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.time = clock_of(reactor)
+        self.seconds: Callable[[], float] = self.time.seconds
+        self.deadlines = Deadlines(self.time)
+
+
+class Accounting:
+    """What is known, counted and logged of connections.
+
+    :ivar access_log: ``None`` where the configuration has none.
+    """
+
+    def __init__(self, plan: ProxyPlan, clocks: Clocks) -> None:
+        self.counters = Counters()
+        self.registry = Registry(self.counters, plan.cleanup, clocks.time)
+        self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clocks.time)
+        self.refusals = RefusalLog(clocks.seconds)
+        self.access_log = (
+            AccessLog(plan.access_log, self.counters, clocks.seconds) if plan.access_log is not None else None
+        )
+        if self.access_log is not None:
+            self.registry.on_closed.append(self.access_log.write)
+        self._zombies = (
+            ZombieSweep(plan.zombies, self.registry, self.counters, clocks.time)
+            if plan.zombies is not None
+            else None
+        )
+
+    def start(self) -> None:
+        """Begin to sweep for zombies and to measure."""
+        if self._zombies is not None:
+            self._zombies.start()
+        self.metrics.startService()
+
+    def stop(self) -> None:
+        """Stop sweeping, and complete totals and logs."""
+        if self._zombies is not None:
+            self._zombies.stop()
+        self.registry.ended.empty()
+        self.metrics.stopService()
+        if self.access_log is not None:
+            self.access_log.close()
+        self.refusals.flush(everything=True)
+
+
+class Sockets:
+    """How sockets are opened, watched and relayed.
+
+    With acceleration, where system and reactor allow it, sockets are watched by our own poller and relayed through
+    pipes; else they are the reactor's transports.
+
+    :ivar poller: ``None`` without acceleration.
+    :ivar pipes: likewise.
+    """
+
+    def __init__(self, plan: ProxyPlan, reactor: Any, clocks: Clocks) -> None:
+        self.poller: Poller | None = None
+        self.pipes: PipePool | None = None
+        self.dialer: IDialer = ReactorDialer(reactor)
+        if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
+            self.poller = Poller(reactor, clocks.seconds)
+            self.pipes = PipePool()
+            self.dialer = PollerDialer(self.poller, clocks.deadlines)
+
+    def start(self) -> None:
+        """Begin to watch sockets."""
+        if self.poller is not None:
+            self.poller.start()
+
+    def stop(self) -> None:
+        """Close every socket that is still watched, and the pipes."""
+        if self.poller is not None:
+            self.poller.stop()
+        if self.pipes is not None:
+            self.pipes.close()
+
+
+class Certificates:
+    """What keeps certificates current: their files are watched, and their OCSP responses fetched."""
+
+    def __init__(self, reactor: Any, clocks: Clocks, counters: Counters) -> None:
+        self.watch = CertificateWatch(
+            clocks.time, counters, reactor if IReactorFDSet.providedBy(reactor) else None
+        )
+        self.stapling = Stapling(clocks.time, counters, OcspFetch(reactor), random.random, time.time)
+
+    def start(self) -> None:
+        """Begin to watch files and to ask OCSP responders."""
+        self.watch.start()
+        self.stapling.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        self.watch.stop()
+        self.stapling.stop()
+
+
+class Targets:
+    """What connecting to targets needs.
+
+    :ivar turns: whose turn it is, by route and target name.
+    :ivar originate: begins TLS; it keeps the sessions of targets.
+    """
+
+    def __init__(self, reactor: Any, clocks: Clocks) -> None:
+        self.resolver = Resolver(reactor, clocks.time)
+        self.turns = Turns()
+        self.originate = Originate(ClientContexts(), clocks.deadlines)
+        self.request_tls = RequestTls(clocks.deadlines)
+
+
+class Runtime:
+    """All of it.
+
+    :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
+    """
+
+    def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
+        self.reactor = reactor
+        self.clocks = Clocks(reactor)
+        self.accounting = Accounting(plan, self.clocks)
+        self.sockets = Sockets(plan, reactor, self.clocks)
+        self.certificates = Certificates(reactor, self.clocks, self.accounting.counters)
+        self.targets = Targets(reactor, self.clocks)
+        self.rate = RateWindows(self.clocks.seconds)
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = self.clocks.time
+
+    def start(self) -> None:
+        """Begin to watch sockets and clocks."""
+        self.sockets.start()
+        self.clocks.deadlines.start()
+        self._housekeeping.start(_HOUSEKEEPING, now=False)
+        self.accounting.start()
+        self.certificates.start()
+
+    def stop(self) -> None:
+        """Stop everything. No connection is left."""
+        self.certificates.stop()
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        self.accounting.stop()
+        self.sockets.stop()
+        self.clocks.deadlines.stop()
+
+    def _keep_house(self) -> None:
+        self.accounting.refusals.flush()
+        self.rate.prune()

@@ -1,0 +1,51 @@
+"""Hosts and ports that an embedder's callable chooses for each connection.
+
+What a callable raises, and an answer that cannot be connected to, ends that one connection; both are logged with the
+route by :mod:`smartproxy.session`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.flow.callables import ask
+from smartproxy.wire.host import host_name, is_address
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.plan import Choice, RoutePlan
+
+#: RFC 9293, 3.1: port numbers have sixteen bits.
+_HIGHEST_PORT = 65535
+
+
+async def chosen_host(choice: Choice, routed: Routed, clock: IReactorTime) -> str:
+    """The host name or IP address that ``choice`` answers within ``connectionTimeout``.
+
+    :raises ValueError: where the answer is neither.
+    :raises DialFailed: where there is none in time.
+    """
+    answer = await ask("host", choice, routed, routed.route.timeouts.connection, clock)
+    if isinstance(answer, str) and (is_address(answer) or host_name(answer.encode("utf-8", "replace"))):
+        return answer
+    raise ValueError(_unusable("host", "a host name or an IP address", answer, routed.route))
+
+
+async def chosen_port(choice: Choice, routed: Routed, clock: IReactorTime) -> int | None:
+    """The port that ``choice`` answers within ``connectionTimeout``; ``None`` keeps the client's (``"preserve"``).
+
+    :raises ValueError: where the answer is no port.
+    :raises DialFailed: where there is none in time.
+    """
+    answer = await ask("port", choice, routed, routed.route.timeouts.connection, clock)
+    if answer == "preserve":
+        return None
+    if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= _HIGHEST_PORT:
+        return answer
+    raise ValueError(_unusable("port", '1..65535 or "preserve"', answer, routed.route))
+
+
+def _unusable(what: str, needed: str, answer: object, route: RoutePlan) -> str:
+    return f"the {what} callable of route {route.name!a} gave {answer!a}: must be {needed}"
