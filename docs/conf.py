@@ -4,7 +4,7 @@ from importlib.metadata import version as installed
 
 project = "smartproxy"
 author = "smartproxy maintainers"
-copyright = "2026, the smartproxy developers"
+copyright = "2026, smartproxy maintainers"
 version = release = installed("smartproxy")
 extensions = ["sphinx.ext.autodoc"]
 autodoc_member_order = "bysource"

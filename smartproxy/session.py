@@ -80,7 +80,7 @@ class ConnectionPath:
     async def carry(self, client: Downstream, accepted: Accepted) -> None:
         """Take one connection from its accept to its close."""
         record = self.registry.open(accepted)
-        record.end, record.gone = client.end, client.gone
+        record.owner = client
         outcome: CloseReason | RejectReason = CloseReason.ERROR
         linked: Connected | None = None
         side: Side = client

@@ -46,7 +46,7 @@ class Options(usage.Options):
     """The options of ``twistd smartproxy``."""
 
     synopsis = "[options]"
-    longdesc = "A TCP/TLS/HTTP proxy. It runs in the foreground with twistd's own -n."
+    longdesc = "A TCP and TLS proxy. With -n, an option of twistd itself, it runs in the foreground."
     optParameters: ClassVar = [["config", "c", None, "The configuration: a .yaml, .json or .toml file."]]
     optFlags: ClassVar = [["check", None, "Validate the configuration and exit."]]
 

@@ -1,4 +1,4 @@
-"""The files that the configurations of the documentation and of ``tap/`` name, made in a directory of a test's."""
+"""Creates the files that the configurations of the documentation and of ``tap/`` name, in a test's directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.tls.made import Leaf
 
 _PASSPHRASE = b"secret"
-#: Whom the directory of certificates has something for.
+#: The names of each certificate in the directory of certificates.
 _NAMES = (
     ("www.example.com", "example.com"),
     ("*.example.com",),
@@ -24,7 +24,7 @@ _NAMES = (
 
 
 def write_files(directory: Path) -> None:
-    """Make all of them; the pages and examples call the same things by the same names."""
+    """Create all files; pages and examples use the same names for the same files."""
     authority, clients = Authority(), Authority("clients")
     shop = authority.leaf("shop.localhost")
     old = authority.leaf("shop.example.com", kind="rsa")

@@ -92,12 +92,21 @@ def steps() -> list[str]:
     return [name for name in dict.fromkeys(own) if name not in NO_STEPS]
 
 
-def test_modules() -> Iterator[Path]:
+def imports(module: str, name: str = "") -> dict[str, list[int]]:
+    """The modules that import ``module``, or ``name`` from it, each with the columns of these imports."""
+    found: dict[str, list[int]] = {}
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or node.module != module:
+                continue
+            if not name or name in {alias.name for alias in node.names}:
+                found.setdefault(path.relative_to(PACKAGE).as_posix(), []).append(node.col_offset)
+    return found
+
+
+def modules_of_tests() -> Iterator[Path]:
     for path in (ROOT / "tests").rglob("test_*.py"):
         yield path.relative_to(ROOT / "tests")
-
-
-test_modules.__test__ = False  # type: ignore[attr-defined]
 
 
 class ArchitecturePageTests(SynchronousTestCase):
@@ -153,18 +162,27 @@ class ArchitecturePageTests(SynchronousTestCase):
         listed = ARCHITECTURE.partition(".. phases-begin")[2].partition(".. phases-end")[0]
         self.assertEqual(re.findall(r"^\d+\. ``([\w.]+)``", listed, re.MULTILINE), steps())
 
+    def test_only_the_channel_uses_the_bindings_beneath_pyopenssl(self) -> None:
+        self.assertEqual(set(imports("OpenSSL._util")), {"tls/channel.py"})
+
+    def test_no_module_imports_the_reactor_at_module_level(self) -> None:
+        """Importing it installs a reactor. The two modules that the page names do so inside of a function."""
+        found = imports("twisted.internet", "reactor")
+        self.assertEqual(set(found), {"proxy/service.py", "tap.py"})
+        self.assertNotIn(0, [column for columns in found.values() for column in columns])
+
     def test_tests_have_one_directory_per_package(self) -> None:
         packages = {name for name in layers() if (PACKAGE / name).is_dir()}
         directories = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
         self.assertEqual(directories - WHOLE, packages)
 
-    def test_a_test_named_after_a_module_is_in_its_packages_directory(self) -> None:
+    def test_a_test_named_after_a_module_is_in_its_package(self) -> None:
         packages: dict[str, set[str]] = {}
         for path in PACKAGE.glob("*/**/*.py"):
             packages.setdefault(path.stem, set()).add(path.relative_to(PACKAGE).parts[0])
         misplaced = [
             str(test)
-            for test in test_modules()
+            for test in modules_of_tests()
             if len(test.parts) > 1 and test.parts[0] not in WHOLE
             and test.parts[0] not in packages.get(test.stem.removeprefix("test_"), {test.parts[0]})
         ]  # fmt: skip

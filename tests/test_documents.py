@@ -1,4 +1,4 @@
-"""What the README, the docs and ``tap/`` show is true: configurations load, programs run, lists are complete."""
+"""The README, ``docs/`` and ``tap/`` agree with the code: configurations load, programs run, lists are complete."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ from smartproxy.model.record import ClosedConnection, ConnectionRecord
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import entry
 from smartproxy.settings.checks.availability import LATER
-from smartproxy.tls.contexts import ServerContexts
 from tests.documented import write_files
 from tests.tls import talk
 
@@ -44,7 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TAP = ROOT / "tap"
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-#: What goes beside a configuration that a test runs: listeners of Twisted, which a reactor in memory has.
+#: Added to a configuration that a test runs: the in-memory reactor provides Twisted's listeners only.
 IN_MEMORY = "acceleration: off\n"
 
 
@@ -80,29 +79,29 @@ class ConfigurationTests(SynchronousTestCase):
         write_files(self.directory)
 
     def written(self, source: str, language: str = "yaml") -> Path:
-        """A configuration, beside the files that it names."""
+        """The file of a configuration, beside the files that it names."""
         file = self.directory / f"smartproxy.{language}"
         file.write_text(source, encoding="utf-8")
         return file
 
     def printed(self, arguments: str, file: Path, exit_code: int = 0) -> list[str]:
-        """What ``smartproxy`` prints of a configuration that stands in ``file``."""
+        """The lines that ``smartproxy`` prints for the configuration in ``file``."""
         with chdir(self.directory):
             done = CliRunner().invoke(command, shlex.split(arguments.replace(file.name, str(file))))
         self.assertEqual(done.exit_code, exit_code, done.output)
         return done.output.replace(f"{self.directory}/", "").splitlines()
 
     def test_every_configuration_in_the_documentation_is_valid(self) -> None:
-        told = 0
+        checked = 0
         for page in pages():
             for language, source in blocks(page, "yaml", "json", "toml"):
                 settings = Settings.load(self.written(source, language))
                 self.assertTrue(settings.compile().routes, page.name)
                 self.assertEqual(settings.warnings(), [], page.name)
-                told += 1
-        self.assertGreater(told, 6)
+                checked += 1
+        self.assertGreater(checked, 6)
 
-    def test_every_example_in_tap_is_valid_and_nothing_in_it_is_doubtful(self) -> None:
+    def test_every_example_in_tap_is_valid_without_warnings(self) -> None:
         examples = sorted(TAP.glob("*.yaml"))
         self.assertIn(TAP / "demo.yaml", examples)
         for module in TAP.glob("*.py"):
@@ -112,17 +111,17 @@ class ConfigurationTests(SynchronousTestCase):
             self.assertTrue(settings.compile().routes)
             self.assertEqual(settings.warnings(), [])
 
-    def test_what_the_demo_tells_people_to_ask_is_listened_on(self) -> None:
+    def test_the_demo_listens_on_every_port_that_its_text_names(self) -> None:
         plan = Settings.load(TAP / "demo.yaml").compile()
         listened = {port for route in plan.routes for ports in route.match.ports for port in ports}
         assert plan.admin is not None
-        told = {
+        named = {
             int(port) for port in re.findall(r"(?:://[\w.]+:|nc 127\.0\.0\.1 )(\d+)", text(TAP / "demo.txt"))
         }
-        self.assertEqual(told - listened, {plan.admin.port})
-        self.assertGreater(len(told), 3)
+        self.assertEqual(named - listened, {plan.admin.port})
+        self.assertGreater(len(named), 3)
 
-    def test_the_explanation_in_the_readme_is_what_the_command_prints(self) -> None:
+    def test_the_command_prints_the_explanation_in_the_readme(self) -> None:
         readme = text(ROOT / "README.rst")
         found = re.search(r"^    \$ smartproxy (explain .*)\n((?:    .*\n)+)", readme, re.MULTILINE)
         assert found is not None
@@ -130,7 +129,7 @@ class ConfigurationTests(SynchronousTestCase):
         printed = self.printed(found[1], self.written(configuration))
         self.assertEqual(printed, [line[4:] for line in found[2].splitlines()])
 
-    def test_what_the_quick_start_says_of_a_certificate_is_what_the_commands_print(self) -> None:
+    def test_the_commands_print_the_quick_starts_output(self) -> None:
         page = DOCS / "quickstart.rst"
         (configuration,) = [
             source for _, source in blocks(page, "yaml") if "{mode: terminate, certificate: {" in source
@@ -146,7 +145,7 @@ class ConfigurationTests(SynchronousTestCase):
         (refused,) = self.printed("check smartproxy.yaml", file, 2)
         self.assertIn(refused, said)
 
-    def test_the_example_that_ends_tls_shows_each_name_its_own_certificate(self) -> None:
+    def test_the_tls_example_has_a_certificate_for_each_name(self) -> None:
         file = self.written(text(TAP / "tls-termination.yaml"))
         for name in ("www.example.com", "account.example.com", "machines.example.com"):
             printed = self.printed(f"explain smartproxy.yaml --port 443 --sni {name}", file)
@@ -154,8 +153,8 @@ class ConfigurationTests(SynchronousTestCase):
         asked = "explain smartproxy.yaml --port 80 --host www.example.com"
         self.assertEqual(self.printed(asked, file)[0], "route to-https")
 
-    def test_the_readme_names_what_this_version_refuses(self) -> None:
-        """So that a feature that is built takes its line there away, too."""
+    def test_the_readme_lists_every_unavailable_feature(self) -> None:
+        """Implementing a feature must remove its line from the README too."""
         limits = text(ROOT / "README.rst").partition("What this version does not do")[2]
         for later in LATER:
             words = {
@@ -180,7 +179,7 @@ class ConfigurationTests(SynchronousTestCase):
 class MetricsPageTests(SynchronousTestCase):
     page = text(DOCS / "metrics.rst")
 
-    def test_it_lists_every_metric_with_its_labels_and_no_other(self) -> None:
+    def test_it_lists_exactly_the_exported_metrics_with_labels(self) -> None:
         suffixes = {"counter": "_total", "info": "_info"}
         exposed = set()
         for family in families(Registry(Counters(), CleanupPlan(), Clock()), Counters()):
@@ -212,8 +211,8 @@ class OperationsPageTests(SynchronousTestCase):
         listed = set(re.findall(r"^``(?:GET|PUT|POST|DELETE) (/\S+)``", self.page, re.MULTILINE))
         from smartproxy.admin.api import Api  # noqa: PLC0415 - only this test looks at it
 
-        nobody: Any = None
-        there = {path.replace("*", "ID") for path in Api(nobody, nobody, nobody).table()}
+        unused: Any = None
+        there = {path.replace("*", "ID") for path in Api(unused, unused, unused).table()}
         self.assertEqual(listed, there)
 
 
@@ -243,14 +242,14 @@ class EmbeddingPageTests(SynchronousTestCase):
         self.assertEqual([route.name for route in plan.routes], ["by-tenant", "echo"])
         self.assertIs(plan.routes[0].targets[0].hosts, defined["tenant"])
 
-    def test_a_callable_gives_the_certificate_and_who_the_client_is_decides(self) -> None:
+    def test_a_callable_returns_the_certificate(self) -> None:
         defined = program(self.page, "async def certificate_of(")
         settings = Settings(routes=[defined["tenants"]])
         with TemporaryDirectory() as directory, chdir(directory):
             write_files(Path(directory))
             (route,) = settings.compile().routes
         assert route.tls is not None
-        contexts = ServerContexts(ProxyPlan(routes=(route,)))
+        contexts = talk.contexts(ProxyPlan(routes=(route,)))
         chosen = contexts.for_hello(route, talk.hello("red.apps.example"))
         assert isinstance(chosen, Deferred)
         self.assertIsInstance(self.successResultOf(chosen), SSL.Context)
@@ -258,7 +257,7 @@ class EmbeddingPageTests(SynchronousTestCase):
         assert isinstance(refused, Deferred)
         self.failureResultOf(refused, HandshakeRefused)
 
-    def test_routes_are_replaced_or_the_problem_is_told(self) -> None:
+    def test_replace_puts_routes_in_force_or_prints_the_problem(self) -> None:
         replace = program(self.page, "async def replace(")["replace"]
         settings = Settings.parse(
             "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: 127.0.0.1, port: 81}]}}]\n"

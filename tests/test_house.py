@@ -129,14 +129,6 @@ class HouseTests(SynchronousTestCase):
         ]
         self.assertEqual(wrong, [])
 
-    def test_every_room_of_the_architecture_page_exists_and_every_package_is_on_it(self) -> None:
-        page = (ROOT / "docs" / "architecture.rst").read_text(encoding="utf-8")
-        told = set(re.findall(r"^    [|`]-- ([\w.]+)", page, re.MULTILINE))
-        package = ROOT / "smartproxy"
-        rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
-        files = {path.name for path in package.glob("*.py")} - {"_version.py"}
-        self.assertEqual(told, rooms | files)
-
 
 class StrictPytestTests(SynchronousTestCase):
     """pytest fails what trial fails: see ``conftest.py``."""

@@ -1,4 +1,4 @@
-"""The tutorial and the page on testing: their programs do what the text says."""
+"""The programs of the tutorial and of the page on testing do what their text says."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class TutorialTests(SynchronousTestCase):
         exec(compile(self.program, "tutorial.rst", "exec"), self.defined)  # noqa: S102 - our own documentation
         self.network = MemoryNetwork()
 
-    def test_it_is_short(self):
+    def test_it_has_fewer_than_60_lines(self):
         written = [line for line in self.program.splitlines() if line.strip()]
         self.assertLess(len(written), MOST_LINES)
 
-    def test_the_test_that_it_shows_passes(self):
+    def test_its_own_test_passes(self):
         exec(compile(self.test, "tutorial.rst", "exec"), self.defined)  # noqa: S102 - our own documentation
         self.assertIn("test_front_door", self.defined)
 
@@ -52,7 +52,7 @@ class TutorialTests(SynchronousTestCase):
         running.addErrback(lambda _: None)
         running.cancel()
 
-    def test_tls_is_routed_by_its_name_and_refused_in_its_own_language(self):
+    def test_tls_is_routed_by_name_and_refused_with_an_alert(self):
         red = self.network.backend("10.0.0.11", 80)
         door = self.defined["FrontDoor"](self.network)
         door.proxy.startService()

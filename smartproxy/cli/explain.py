@@ -17,7 +17,7 @@ from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Det
 from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
-from smartproxy.tls.contexts import ServerContexts
+from smartproxy.tls.store import ConfiguredCertificates
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.host import normalise_address
 from smartproxy.wire.verdict import Malformed, NeedMore
@@ -82,8 +82,8 @@ def explain(
 ) -> None:
     """Show which route of FILE takes a connection, why, and why each earlier one does not.
 
-    The options describe the connection: a TLS client with --sni or --alpn, an HTTP request with the request options,
-    a client that sends neither without them. Nothing is started.
+    The options describe the connection: --sni and --alpn a TLS client; --method, --host, --path and --header an HTTP
+    request; without any of them, the client speaks neither. Nothing is started.
     """
     plan = configuration.compiled(file)
     table = RouteTable(plan.routes)
@@ -104,11 +104,11 @@ def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> s
     """The line about the certificate that the client would get."""
     if tls.certificate_for is not None:
         return "certificate: chosen by a callable for each handshake"
-    shown = ServerContexts(plan).certificate_for(tls, hello)
+    shown = ConfiguredCertificates(plan).find(tls, hello)
     if shown is None:
         return "certificate: none for this name; refused with unrecognized_name"
     names = ", ".join(shown.names) or "no name"
-    return f"certificate: {names} ({shown.plan.source}, {shown.kind.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
+    return f"certificate: {names} ({shown.plan.source}, {shown.key_type.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
 
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:

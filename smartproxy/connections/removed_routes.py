@@ -65,4 +65,4 @@ class RemovedRoutes:
 
 
 def _end(record: ConnectionRecord) -> None:
-    record.end(CloseReason.ROUTE_REMOVED)
+    record.owner.abort(CloseReason.ROUTE_REMOVED)

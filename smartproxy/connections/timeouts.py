@@ -95,7 +95,7 @@ class TimeoutWatch:
         """Close the connection if a timeout has passed; else set the deadline again."""
         reason, left = self._next()
         if left <= 0:
-            self._record.end(reason)
+            self._record.owner.abort(reason)
         else:
             self._set(left)
 

@@ -150,12 +150,12 @@ class ZombieSweep:
         # Counted first: a close that fails must not hide the zombie.
         self._counters.zombie(kind)
         try:
-            record.end(_REASONS[kind])
+            record.owner.abort(_REASONS[kind])
         except Exception:
             log.failure("closing zombie {id} failed", id=record.id)
         if kind == "full":
-            # end() closes the record through the events of its sockets, and a full zombie has missed them. close() does
-            # nothing if end() has closed it after all.
+            # abort() closes the record through the events of its sockets, and a full zombie has missed them. close() does
+            # nothing if abort() has closed it after all.
             self._registry.close(record, CloseReason.ZOMBIE_FULL, self._clock.seconds())
 
     def _log(self, found: dict[ZombieKind, list[ConnectionRecord]]) -> None:
@@ -178,7 +178,7 @@ class ZombieSweep:
 def _sockets_gone(record: ConnectionRecord) -> tuple[bool, bool]:
     """Return whether the client's and the target's socket are gone; both, if asking them raises."""
     try:
-        return record.gone()
+        return record.owner.gone()
     except Exception:
         log.failure("checking the sockets of connection {id} failed", id=record.id)
         return True, True

@@ -62,14 +62,14 @@ class Downstream(Side):
 
     def vanished(self, reason: Failure = connectionDone) -> None:
         """The client disconnected before it was relayed: cancel the control path."""
-        self.end(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
+        self.abort(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
 
     def left(self) -> None:
         """The client sent a FIN while its target is being dialed."""
         if not self.buffered:
             self._factory.deadlines.call_later(SILENT_FIN, self._give_up)
 
-    def end(self, reason: CloseReason) -> None:
+    def abort(self, reason: CloseReason) -> None:
         """Cancel the control path; the connection ends with ``reason``."""
         self.why = reason
         if self._carried is not None:
@@ -80,8 +80,8 @@ class Downstream(Side):
         return transport_gone(self.transport), False
 
     def _give_up(self) -> None:
-        if self.receiver is None and self.transport is not None:  # neither linked nor given to a splice relay
-            self.end(CloseReason.NORMAL)
+        if self.receiver is None and not self.is_detached:  # nor has a relay taken the socket
+            self.abort(CloseReason.NORMAL)
 
 
 class DownstreamFactory(ServerFactory):

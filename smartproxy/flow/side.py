@@ -1,8 +1,8 @@
-"""One side of a proxied connection: bytes and events, held until somebody takes them.
+"""One side of a proxied connection: a protocol that buffers bytes and events until they are consumed.
 
-A side is the Twisted ``Protocol`` on either transport. Before the two sides are linked it holds what comes
-(:attr:`Side.buffered`), so that a phase can look at it without taking it away; afterwards it passes everything
-to its receiver. It holds no opinion: what happens next is the narrator's.
+A side is the Twisted ``Protocol`` on either transport. Before the two sides are linked, it buffers received bytes
+(:attr:`Side.buffered`), so that a phase can look at them without consuming them; afterwards it forwards everything to
+its receiver. It makes no decisions: these are in the control path (``session.py``).
 """
 
 from __future__ import annotations
@@ -18,38 +18,105 @@ from zope.interface import implementer
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.model.outcome import RejectReason
 
-#: Held bytes above which reading pauses until somebody takes them. It is the most that a phase asks to see
-#: (a ClientHello of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
+#: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
+#: of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
 HOLD = 72 * 1024
 
 
 class Receiver(Protocol):
-    """Who gets the bytes and events of a side once it has been linked."""
+    """Gets the bytes and events of a side once it is linked."""
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Handle received bytes."""
 
     def input_ended(self) -> None:
-        """The peer has ended its direction (a FIN)."""
+        """Handle the end of the peer's direction (a FIN)."""
 
     def output_ended(self) -> None:
-        """Our FIN has gone out, after everything that was written."""
+        """Handle that our FIN was sent, after everything that was written."""
 
     def lost(self, why: Failure) -> None:
-        """The connection has gone altogether."""
+        """Handle the loss of the connection."""
+
+
+class SideTransport(Protocol):
+    """What is asked of a side's transport: of Twisted's ITCPTransport, IConsumer and IPushProducer."""
+
+    @property
+    def disconnecting(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def loseConnection(self) -> None: ...
+
+    def loseWriteConnection(self) -> None: ...
+
+    def abortConnection(self) -> None: ...
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def pauseProducing(self) -> None: ...
+
+    def resumeProducing(self) -> None: ...
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def getHost(self) -> Any: ...
+
+
+class DetachedTransport:
+    """In the place of a transport that was detached: there is nothing to write to, and nothing to close."""
+
+    connected = False
+    disconnecting = True
+
+    def write(self, data: bytes) -> None:
+        """Do nothing: the connection belongs to another owner. So do all methods."""
+
+    def loseConnection(self) -> None:
+        """Likewise."""
+
+    def loseWriteConnection(self) -> None:
+        """Likewise."""
+
+    def abortConnection(self) -> None:
+        """Likewise."""
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Likewise."""
+
+    def unregisterProducer(self) -> None:
+        """Likewise."""
+
+    def pauseProducing(self) -> None:
+        """Likewise."""
+
+    def resumeProducing(self) -> None:
+        """Likewise."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Likewise."""
+
+    def getHost(self) -> Any:
+        """``None``: the socket belongs to another owner."""
+
+
+DETACHED = DetachedTransport()
 
 
 @implementer(IHalfCloseableProtocol)
 class Side(protocol.Protocol):
-    """Holds what comes, or passes it on.
+    """Buffers received bytes until a receiver is attached, then forwards them.
 
-    :ivar buffered: what has come and nobody has taken.
-    :ivar hold: how many bytes may be held before reading pauses; one read more may come.
+    :ivar buffered: received bytes not yet consumed.
+    :ivar hold: how many bytes may be buffered before reading pauses; the last read may exceed it.
     :ivar ended: whether the peer has ended its direction.
-    :ivar receiver: who gets everything from now on; see :meth:`attach`.
+    :ivar receiver: gets everything from now on; see :meth:`attach`.
     """
 
-    transport: Any
+    transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
     buffered: bytes = b""
     ended = False
     hold = HOLD
@@ -58,10 +125,10 @@ class Side(protocol.Protocol):
     _wanted = 0
     _waiting: Deferred[None] | None = None
 
-    # -- what the transport tells --------------------------------------------------------------------
+    # -- events of the transport --------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Bytes have come."""
+        """Forward or buffer received bytes."""
         if self.receiver is not None:
             self.receiver.data_received(data)
             return
@@ -73,7 +140,7 @@ class Side(protocol.Protocol):
             self._answer(None)
 
     def readConnectionLost(self) -> None:
-        """A FIN has come."""
+        """Handle a FIN."""
         self.ended = True
         if self.receiver is not None:
             self.receiver.input_ended()
@@ -83,24 +150,24 @@ class Side(protocol.Protocol):
             self.left()
 
     def writeConnectionLost(self) -> None:
-        """Our FIN has gone out."""
+        """Tell the receiver that our FIN was sent."""
         if self.receiver is not None:
             self.receiver.output_ended()
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
-        """The connection has gone. Its receiver is let go: what it held must not wait for the collector of circles."""
+        """Handle the loss. The receiver is released, so that it is freed now and not by the garbage collector."""
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.lost(reason)
         else:
             self.vanished(reason)
 
-    # -- what a phase asks ---------------------------------------------------------------------------
+    # -- for a phase ---------------------------------------------------------------------------
 
     def wait_for(self, at_least: int) -> Deferred[None]:
-        """Fires when ``at_least`` bytes are held; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
+        """Fires when ``at_least`` bytes are buffered; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
 
-        It fails with :class:`~smartproxy.errors.Refused` where that is more than may be held.
+        It fails with :class:`~smartproxy.errors.Refused` if that is more than may be buffered.
         """
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting = waiting
@@ -110,33 +177,44 @@ class Side(protocol.Protocol):
         elif self.ended:
             self._answer(Failure(PeerClosed()))
         elif self._paused:
+            # The phase has seen what is buffered, and it is not enough: the limit does not apply to one more read.
             self._paused = False
             self.transport.resumeProducing()
         return waiting
 
     def expire(self) -> None:
-        """Whoever waits has waited long enough."""
+        """Fail the current wait with :class:`DeadlineExpired`."""
         if self._waiting is not None:
             self._answer(Failure(DeadlineExpired()))
 
     def consume(self, count: int | None = None) -> bytes:
-        """The first ``count`` held bytes, or all of them; they are held no longer."""
+        """Remove the first ``count`` buffered bytes, or all of them, and return them."""
         if count is None:
             count = len(self.buffered)
         taken, self.buffered = self.buffered[:count], self.buffered[count:]
         return taken
 
     def attach(self, receiver: Receiver) -> None:
-        """From now on everything goes to ``receiver``, but for what is held: that is for :meth:`consume`."""
+        """Forward everything to ``receiver`` from now on. Buffered bytes are not: :meth:`consume` them."""
         self.receiver = receiver
+
+    def detach(self) -> SideTransport:
+        """Give the transport to the caller: this side neither writes to it nor closes it from now on."""
+        transport, self.transport = self.transport, DETACHED
+        return transport
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the transport belongs to another owner."""
+        return self.transport is DETACHED
 
     # -- for a subclass --------------------------------------------------------------------------------
 
     def left(self) -> None:
-        """A FIN came while nobody waited for bytes."""
+        """Handle a FIN that was received while no phase waited for bytes."""
 
     def vanished(self, reason: Failure) -> None:
-        """The connection went before it was linked: whoever waits for its bytes will not get them."""
+        """Handle a loss before the link: fail the current wait."""
         self.ended = True
         self._answer(Failure(PeerClosed()))
 

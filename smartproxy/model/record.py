@@ -1,9 +1,8 @@
-"""The one thing that changes while bytes flow: a connection's record.
+"""The record of a connection: the only thing that changes while bytes flow.
 
-It is the first layer of the metrics: the totals of all connections are the sums of their records, and
-come from nowhere else. The one call on the byte path is :meth:`ConnectionRecord.moved_in` or
-:meth:`~ConnectionRecord.moved_out`, made when bytes have been handed to the other side, never when they
-were stored; it feeds the meters (throughput, route, client) in the same breath.
+It is the first layer of the metrics: totals are the sums of the records, and have no other source. The only call on the
+byte path is :meth:`ConnectionRecord.moved_in` or :meth:`~ConnectionRecord.moved_out`, made when bytes were handed to the
+other side, never when they were buffered; the same call feeds the meters (throughput, route, client).
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ from smartproxy.model import facts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smartproxy.model.address import Endpoint
 
 
 class Meter:
-    """Bytes that went by since somebody last looked. Monotonic; a reader keeps his own last value."""
+    """Counts bytes. The counters only increase; a reader keeps the last value that it has seen."""
 
     __slots__ = ("received", "sent")
 
@@ -29,45 +26,61 @@ class Meter:
         self.sent = 0
 
 
-def _not_yet(reason: CloseReason) -> None:
-    """A record whose connection has not been made yet cannot be ended."""
+class Owner(Protocol):
+    """Holds the sockets of a connection: the client's protocol first, then a relay or the code that serves it."""
+
+    def abort(self, reason: CloseReason) -> None:
+        """End the connection now. The first reason counts."""
+
+    def gone(self) -> tuple[bool, bool]:
+        """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
 
 
-def _nothing_gone() -> tuple[bool, bool]:
-    """Nor can its sockets be gone."""
-    return False, False
+class NoOwner:
+    """The owner of a record whose connection is not made yet, or has ended: there is nothing to end."""
+
+    def abort(self, reason: CloseReason) -> None:
+        """Do nothing."""
+
+    def gone(self) -> tuple[bool, bool]:
+        """Neither: there is no socket."""
+        return False, False
+
+
+NO_OWNER = NoOwner()
 
 
 class Watched(Protocol):
-    """What holds a connection's timeouts."""
+    """Holds the timeouts of a connection."""
 
     def half_closed(self) -> None:
-        """One direction has ended."""
+        """Apply the timeout of half-closed connections: a direction has ended."""
 
     def cancel(self) -> None:
-        """The connection has ended."""
+        """Stop: the connection has ended."""
 
 
 class ConnectionRecord:
-    """What is true of one live connection now.
+    """The current state of one live connection.
 
-    :ivar end: ends the connection, from outside of it, for the given reason.
-    :ivar gone: asks the kernel whether the client's and the upstream's socket are gone.
-    :ivar watch: holds its timeouts, from when it is linked. :ivar half_closed_at: when the first direction ended.
+    :ivar owner: holds the connection's sockets, and can end it.
+    :ivar watch: holds its timeouts, once it is linked.
+    :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
-    :ivar secured: what was agreed on with the client, where its TLS ends here.
-    :ivar tls: whether it carries TLS, as its first bytes or its route say.
-    :ivar stuck_detection: whether it is a zombie when it gets no answer.
-    :ivar identified: whether the client is known; before, ``client`` is the peer.
+    :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
+    :ivar tls: whether it carries TLS, according to its first bytes or its route.
+    :ivar stuck_detection: whether it is closed as stuck when it gets no answer.
+    :ivar identified: whether the client is known; until then ``client`` is the peer.
     :ivar bytes_received: payload from the client, handed to the upstream side.
     :ivar bytes_sent: payload from the upstream side, handed to the client.
-    :ivar opened_at: monotonic seconds. :ivar last_activity_at: likewise, of the last byte either way.
+    :ivar opened_at: monotonic seconds.
+    :ivar last_activity_at: likewise, of the last byte either way.
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "end", "gone", "half_closed_at", "host", "id", "identified",
-        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "peer", "protocol",
+        "bytes_received", "bytes_sent", "client", "half_closed_at", "host", "id", "identified",
+        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
         "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -92,8 +105,7 @@ class ConnectionRecord:
         self.last_activity_at = accepted.at
         self.meters: tuple[Meter, ...] = ()
         self.identified = False
-        self.end: Callable[[CloseReason], object] = _not_yet
-        self.gone: Callable[[], tuple[bool, bool]] = _nothing_gone
+        self.owner: Owner = NO_OWNER
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None
         self.stuck_detection = False
@@ -107,28 +119,27 @@ class ConnectionRecord:
             self.host = detected.request.host
 
     def half_closed(self) -> None:
-        """One of its directions has ended."""
+        """Tell the timeouts that a direction has ended."""
         if self.watch is not None:
             self.watch.half_closed()
 
     def closed(self) -> None:
-        """It has ended. What looked after it is let go, so that nothing points in a circle."""
+        """Release the owner and the timeouts, so that no circle of references is left: the connection has ended."""
         self.state = ConnectionState.CLOSING
-        self.end = _not_yet
-        self.gone = _nothing_gone
+        self.owner = NO_OWNER
         if self.watch is not None:
             self.watch.cancel()
             self.watch = None
 
     def moved_in(self, count: int, now: float) -> None:
-        """``count`` bytes of the client have been handed to the upstream side."""
+        """Count bytes of the client that were handed to the upstream side."""
         self.bytes_received += count
         self.last_activity_at = now
         for meter in self.meters:
             meter.received += count
 
     def moved_out(self, count: int, now: float) -> None:
-        """``count`` bytes of the upstream side have been handed to the client."""
+        """Count bytes of the upstream side that were handed to the client."""
         self.bytes_sent += count
         self.last_activity_at = now
         for meter in self.meters:
@@ -136,7 +147,11 @@ class ConnectionRecord:
 
 
 class ClosedConnection(NamedTuple):
-    """A closed connection: its record, how it ended or why it was refused, and when, in monotonic seconds."""
+    """A closed connection.
+
+    :ivar outcome: how it ended, or why it was refused.
+    :ivar at: when, in monotonic seconds.
+    """
 
     record: ConnectionRecord
     outcome: CloseReason | RejectReason

@@ -1,7 +1,7 @@
-"""Connecting: to one address, in one try, over the poller or over the reactor.
+"""Connecting to one address, in one attempt, over the poller or over the reactor.
 
-Both dialers speak Twisted: a ``ClientFactory`` is asked for a protocol when the connection stands, and told
-of the failure when it does not. :func:`failure_of` gives that failure its place in the closed set.
+Both dialers use Twisted's ``ClientFactory``: it builds a protocol when the connection is established, and is told of the
+failure when it is not. :func:`failure_of` maps that failure to a reject reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.model.address import Endpoint
 
-#: Seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
+#: No timeout, in seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
 _FOR_EVER = 86400.0
 _REASONS = {
     errno.ECONNREFUSED: RejectReason.UPSTREAM_REFUSED,
@@ -44,7 +44,7 @@ def _failure(code: int, to: Endpoint) -> DialFailed:
 
 
 def failure_of(why: Failure, to: Endpoint) -> DialFailed:
-    """What a failed connection to ``to`` is called, whoever dialled."""
+    """The failure of a connection to ``to`` as a :class:`~smartproxy.errors.DialFailed`, for either dialer."""
     if isinstance(why.value, DialFailed):
         return why.value
     if why.check(error.TimeoutError, error.TCPTimedOutError):
@@ -57,7 +57,7 @@ def failure_of(why: Failure, to: Endpoint) -> DialFailed:
 
 @implementer(IConnecting)
 class _Attempt:
-    """A socket of ours that is connecting."""
+    """A non-blocking socket that is connecting."""
 
     __slots__ = ("_deadline", "_factory", "_poller", "_sock", "_to")
 
@@ -82,11 +82,11 @@ class _Attempt:
         if events & BROKEN:
             self._fail(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             return
-        self._drop_deadline()
+        self._cancel_deadline()
         protocol: Any = self._factory.buildProtocol(self._to)
         stream = Stream(self._sock, self._poller, protocol, seen=events)
         protocol.makeConnection(stream)
-        if events & READABLE:  # a server that speaks first: this event will not come again
+        if events & READABLE:  # a server that sends first: edge-triggered, this event is not repeated
             stream.ready(READABLE)
 
     def failed(self, why: Failure) -> None:
@@ -105,10 +105,10 @@ class _Attempt:
         self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
 
     def _forget(self) -> None:
-        self._drop_deadline()
+        self._cancel_deadline()
         self._poller.close(self._sock, self)
 
-    def _drop_deadline(self) -> None:
+    def _cancel_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None
         if deadline is not None:
             deadline.cancel()
@@ -116,7 +116,7 @@ class _Attempt:
 
 @implementer(IDialer)
 class PollerDialer:
-    """Dials with sockets of our own, which live on the poller."""
+    """Dials with sockets that are watched by the poller."""
 
     def __init__(self, poller: Poller, deadlines: Deadlines) -> None:
         self._poller = poller
@@ -137,7 +137,10 @@ class PollerDialer:
         return attempt
 
     def _socket(self, family: int) -> socket.socket:
-        """:raises OSError: where descriptors are short: the last ones are for the admin listener and the log."""
+        """A new socket.
+
+        :raises OSError: if descriptors are short: the last ones are for the admin listener and the log.
+        """
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if sock.fileno() >= self._highest:
             sock.close()

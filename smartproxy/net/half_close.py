@@ -1,9 +1,9 @@
-"""Ending a direction of a connection, or cutting it off: the one place that knows what a transport can.
+"""Ending our direction of a connection, in order or as a cut, whatever its transport can do.
 
-A FIN ends one direction of a TCP connection and leaves the other. TLS as Twisted speaks it cannot do that
-(``loseWriteConnection`` on a TLS transport reaches the raw socket below it, twisted#5341, and cuts the
-encryption off), so there the end of one direction is the end of both. Ours can: it has an ``end_output`` of
-its own, which says close_notify.
+A FIN ends one direction of a TCP connection and leaves the other open. Twisted's TLS cannot do that
+(``loseWriteConnection`` on a TLS transport reaches the raw socket below it, twisted#5341, and cuts the encryption off),
+so there the end of one direction is the end of both. smartproxy's TLS can: its transport has an ``end_output``, which
+sends a close_notify.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def can_half_close(transport: Any) -> bool:
 
 
 def end_output(transport: Any) -> None:
-    """Send the end of our direction, after everything that was written before it.
+    """End our direction, after everything that was written before.
 
-    The producer goes first: a paused one that stays registered keeps a connection from ever closing
+    The producer is unregistered first: a paused one that stays registered keeps a connection from ever closing
     (twisted#6461).
     """
     transport.unregisterProducer()
@@ -42,10 +42,10 @@ def end_output(transport: Any) -> None:
 
 
 def cut_output(transport: Any) -> None:
-    """End the connection so that nobody takes what was sent for the whole.
+    """End the connection so that the peer does not take what was sent for the whole.
 
-    TLS has a way for that, behind everything that was written: an end without close_notify. Without TLS there is
-    only the RST, which goes before what the kernel has not sent yet.
+    smartproxy's TLS does that behind everything that was written: it ends without close_notify. Without TLS there is
+    only the RST, which drops what the kernel has not sent yet.
     """
     own = getattr(transport, "cut_output", None)
     if own is not None:

@@ -1,4 +1,4 @@
-"""How a connection to one address is made, over the poller or over the reactor."""
+"""The interfaces of dialing one address, over the poller or over the reactor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class IConnecting(Interface):
-    """An attempt to connect, under way."""
+    """An attempt to connect that is in progress."""
 
     def stopConnecting() -> None:
-        """Give it up. The factory is told of the failure, as Twisted's connectors do."""
+        """Cancel the attempt. The factory is told of the failure, as with Twisted's connectors."""
 
 
 class IDialer(Interface):

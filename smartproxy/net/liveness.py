@@ -1,8 +1,7 @@
-"""Is a socket still there? The kernel is asked, not anybody's bookkeeping.
+"""Whether a connection still exists, according to the kernel and not to any bookkeeping.
 
-A FIN is no end: a half-closed connection lives. Gone is a socket that was reset or timed out, or whose
-descriptor somebody has closed. The kernel calls one CLOSE, too, on which both sides have said FIN; while what was
-said before that is still to be read, it is not gone either.
+A half-closed connection exists. A socket is gone if it was reset or timed out, or if its descriptor was closed. The
+kernel's state is CLOSE, too, after both sides have sent a FIN; while bytes before that are unread, it is not gone.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import struct
 import termios
 from typing import Any
 
-#: TCP_CLOSE of tcp_states.h: the first byte of struct tcp_info (tcp(7), TCP_INFO) says so.
+#: TCP_CLOSE of tcp_states.h, in the first byte of struct tcp_info (tcp(7), TCP_INFO).
 _CLOSED = 7
 
 
 def socket_gone(sock: socket.socket) -> bool:
-    """Whether ``sock`` has no connection any more."""
+    """Whether the connection of ``sock`` no longer exists."""
     if not hasattr(socket, "TCP_INFO"):
         return sock.fileno() < 0
     try:
@@ -30,7 +29,7 @@ def socket_gone(sock: socket.socket) -> bool:
 
 
 def _has_last_words(sock: socket.socket) -> bool:
-    """Whether a closed socket came to a good end (it has no error) that has not been read yet."""
+    """Whether a closed socket ended in order (it has no error) and still has unread bytes."""
     (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
     if not unread:
         return False
@@ -40,14 +39,16 @@ def _has_last_words(sock: socket.socket) -> bool:
 
 
 def transport_gone(transport: Any) -> bool:
-    """The same of a transport; one that has no socket is asked whether it is connected."""
+    """Whether the connection of ``transport`` no longer exists. One without a socket is asked if it is connected."""
     if transport is None:
         return True
     below = getattr(transport, "transport", None)
     if below is not None:
-        return transport_gone(below)  # encryption: the socket is the one that carries it
+        return transport_gone(below)  # Twisted's TLS: the socket belongs to the transport below
     try:
         handle = transport.getHandle()
-    except AttributeError:  # none in memory; and Twisted's have no socket left once they are lost
+    except (
+        AttributeError
+    ):  # in memory there is no socket, and Twisted's transports delete theirs when it is lost
         return not getattr(transport, "connected", True)
     return socket_gone(handle) if isinstance(handle, socket.socket) else False

@@ -6,12 +6,12 @@ once for each (its own dispatch costs about as much as the system call it leads 
 registered once, edge-triggered, for its whole life, so that pausing and resuming cost no system call.
 
 Edge-triggered means (epoll(7)): after an event for reading, read until a short count or EAGAIN, or call
-:meth:`Poller.rearm`; after an event for writing, the same. A FIN or RST is an event even while nobody reads,
-so a peer that leaves is noticed while its bytes are held back.
+:meth:`Poller.rearm`; after an event for writing, likewise. A FIN or RST is an event even for a socket that is not read,
+so a lost peer is noticed while its bytes are held back.
 
-What is ready is told in the order in which it became so, but for one thing: where more is ready than one batch
-takes, the ends among it are put off, and told some a turn. Else whoever lives would wait until all the
-thousands that were lost at the same moment have been put away.
+Events are dispatched in the order in which the kernel reports them, with one exception: when more sockets are ready than
+one batch has, events that report an end are deferred, and some of them are dispatched after each batch. Otherwise live
+connections would wait until thousands that were lost at the same moment have been cleaned up.
 """
 
 from __future__ import annotations
@@ -34,36 +34,35 @@ if TYPE_CHECKING:
 READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP
 WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR
-#: A FIN has come; there may be bytes before it, and no event will come when those have been read.
+#: A FIN was received. There may be bytes before it, and no event follows when those have been read.
 FIN_SEEN = select.EPOLLRDHUP | select.EPOLLHUP
 _ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
-#: Events taken a turn. The rest of the reactor has its turn after each batch; HAProxy's default
-#: (tune.maxpollevents) is 200.
+#: Events of one batch, after which the rest of the reactor is served. HAProxy's default (tune.maxpollevents) is 200.
 _BATCH = 200
-#: An event of one whose peer has ended something.
+#: An event that reports the end of a direction, or of the connection.
 _END = FIN_SEEN | BROKEN
-#: Ends told a turn, where more is ready than a batch: each is some 50 microseconds of work that nobody waits for.
-_ENDS_A_TURN = 64
+#: Deferred ends dispatched after a batch. Each costs some 50 microseconds, and no peer waits for it.
+_ENDS_A_BATCH = 64
 
 log = Logger()
 
 
 class Pollable(Protocol):
-    """Whoever looks after one descriptor."""
+    """Event handler of one file descriptor."""
 
     def ready(self, events: int) -> None:
-        """Something has changed. ``events`` is a hint: the socket itself has the truth."""
+        """Handle ``events``. They are a hint, and may be out of date: only the socket itself is right."""
 
     def failed(self, why: Failure) -> None:
-        """:meth:`ready` has raised; it is logged. Let go of the descriptor."""
+        """Close the descriptor: :meth:`ready` raised ``why``, which is logged, or the poller stops."""
 
 
 @implementer(IReadDescriptor)
 class Poller:
-    """Readiness of many sockets.
+    """Reports the readiness of many sockets to their owners.
 
-    :param reactor: with ``IReactorFDSet`` and ``IReactorTime``.
+    :param reactor: has ``IReactorFDSet`` and ``IReactorTime``, for which Twisted has no common type.
     :param clock: monotonic seconds.
     :ivar now: monotonic seconds at the start of the current batch: the coarse clock of the byte path.
     """
@@ -82,24 +81,24 @@ class Poller:
     # -- the sockets ---------------------------------------------------------------------------------
 
     def add(self, fd: int, owner: Pollable) -> None:
-        """Watch ``fd``, once and for all its life. Events go to ``owner``."""
+        """Watch ``fd`` until it is closed. Its events go to ``owner``."""
         self._epoll.register(fd, _ALL)
         self._watched[fd] = owner
-        self._ends.pop(fd, None)  # it was said of whoever had the number before
+        self._ends.pop(fd, None)  # a deferred end of a closed socket that had the same number
 
     def hand_over(self, fd: int, owner: Pollable) -> None:
-        """From now on somebody else looks after ``fd``. Costs no system call."""
+        """Send the events of ``fd`` to another owner from now on. It costs no system call."""
         self._watched[fd] = owner
 
     def rearm(self, fd: int) -> None:
-        """Report ``fd`` again although nothing new has come: its owner stopped before it was drained."""
+        """Have ``fd`` reported again without new data: its owner stopped before it was drained."""
         self._epoll.modify(fd, _ALL)
 
     def close(self, sock: socket.socket, owner: object) -> None:
         """Close a watched socket of ``owner``, once.
 
-        Within a batch the closing waits for the batch's end. Otherwise the number could be given to a new
-        socket while an event for the old one is still in the batch.
+        Within a batch, the socket is closed at the batch's end. Otherwise the kernel could give its number to a new
+        socket while an event of the old one is still in the batch.
         """
         fd = sock.fileno()
         if self._watched.get(fd) is not owner:
@@ -112,7 +111,7 @@ class Poller:
             _close(sock)
 
     def soon(self, call: Callable[..., object], *args: object) -> None:
-        """Call it in the reactor's next turn: for what must not happen within the caller's own call."""
+        """Call it in the next event loop iteration: for what must not happen within the caller's own call."""
         self._reactor.callLater(0, call, *args)
 
     def __len__(self) -> int:
@@ -121,15 +120,15 @@ class Poller:
     # -- the reactor ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Join the reactor."""
+        """Add the poller to the reactor."""
         self._reactor.addReader(self)
 
     def stop(self) -> None:
-        """Leave the reactor. What is still watched loses its connection."""
+        """Remove the poller from the reactor. Connections that are still watched are lost."""
         why = Failure(ConnectionAborted())
         for fd, owner in list(self._watched.items()):
-            if self._watched.get(fd) is owner:  # one that was told before may have closed it, too
-                self._tell(owner, why)
+            if self._watched.get(fd) is owner:  # another owner may have closed it in this loop
+                self._close_owner(owner, why)
         self._reactor.removeReader(self)
         if self._again is not None:
             self._again.cancel()
@@ -137,56 +136,57 @@ class Poller:
         self._epoll.close()
 
     def fileno(self) -> int:
-        """The set itself, to be watched by the reactor."""
+        """The descriptor of the epoll set, which the reactor watches."""
         return -1 if self._epoll.closed else self._epoll.fileno()
 
     def logPrefix(self) -> str:
-        """Twisted asks this before each event."""
+        """Twisted calls this for each event."""
         return "poller"
 
     def doRead(self) -> None:
-        """Something is ready: tell the owners."""
+        """Dispatch one batch of events to their owners."""
         self.now = self._clock()
         self._in_batch = True
         room = _BATCH
         while room > 0:
             ready = self._epoll.poll(0, _BATCH)
+            # A full answer means that there is more; a short one, that everything ready is in it.
             crowd = len(ready) == _BATCH
             if crowd or self._ends:
-                ready = self._without_ends(ready)
-            self._tell_all(ready)
+                ready = self._defer_ends(ready)
+            self._dispatch(ready)
             room -= len(ready)
             if not crowd:
                 break
         if self._ends:
-            self._tell_ends()
+            self._dispatch_ends()
         self._in_batch = False
         if self._closing:
             self._close_all()
 
-    def _tell_all(self, ready: list[tuple[int, int]]) -> None:
+    def _dispatch(self, ready: list[tuple[int, int]]) -> None:
         watched = self._watched
         for fd, events in ready:
             owner = watched.get(fd)
             if owner is None:
-                continue
+                continue  # closed by an earlier event of this batch
             try:
                 owner.ready(events)
             except Exception:
                 self._failed(fd)
 
-    def _without_ends(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """What is ready, but for the ends among it: they are kept."""
+    def _defer_ends(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Defer the events that report an end. Returns the others."""
         ends = self._ends
         for fd, events in ready:
             if events & _END:
                 ends[fd] = ends.get(fd, 0) | events
         return [each for each in ready if not each[1] & _END]
 
-    def _tell_ends(self) -> None:
-        """Some of them, the oldest first; the others in the next turn."""
-        count = min(_ENDS_A_TURN, len(self._ends))
-        self._tell_all([self._ends.popitem(last=False) for _ in range(count)])
+    def _dispatch_ends(self) -> None:
+        """Dispatch some of the deferred ends, oldest first; the others follow in the next event loop iteration."""
+        count = min(_ENDS_A_BATCH, len(self._ends))
+        self._dispatch([self._ends.popitem(last=False) for _ in range(count)])
         if self._ends and self._again is None:
             self._again = self._reactor.callLater(0, self._go_on)
 
@@ -195,7 +195,7 @@ class Poller:
         self.doRead()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has lost the set itself; nothing can be done about it here."""
+        """Do nothing: without the epoll set, no event will be reported any more."""
 
     def _close_all(self) -> None:
         closing, self._closing = self._closing, []
@@ -203,23 +203,23 @@ class Poller:
             _close(sock)
 
     def _forget(self, sock: socket.socket, owner: object) -> None:
-        """``owner`` has closed before, or somebody has closed its descriptor under us."""
+        """Forget what ``owner`` watches: it has closed before, or its descriptor was closed elsewhere."""
         if sock.fileno() in self._watched:
-            sock.detach()  # the number is another's by now, whose connection must not be closed with this
+            sock.detach()  # the number belongs to another connection by now, which must not be closed
         for fd in [fd for fd, other in self._watched.items() if other is owner]:
             del self._watched[fd]
 
     def _failed(self, fd: int) -> None:
-        """An owner has raised. Whom it has handed the descriptor over to before has to let go of it."""
+        """Log the exception that an owner raised, and have the descriptor closed by whoever owns it now."""
         why = Failure()
         owner = self._watched.get(fd)
         if owner is None:
             log.failure("a socket's owner failed in its own code, after closing it", failure=why)
             return
         log.failure("{owner!r} failed in its own code; its socket is closed", failure=why, owner=owner)
-        self._tell(owner, why)
+        self._close_owner(owner, why)
 
-    def _tell(self, owner: Pollable, why: Failure) -> None:
+    def _close_owner(self, owner: Pollable, why: Failure) -> None:
         try:
             owner.failed(why)
         except Exception:
@@ -227,5 +227,5 @@ class Poller:
 
 
 def _close(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # a descriptor that somebody has closed under us
+    with contextlib.suppress(OSError):  # the descriptor may have been closed elsewhere
         sock.close()

@@ -1,9 +1,9 @@
-"""Accepting: a listening socket whose connections live on the poller.
+"""A listening socket whose accepted connections are watched by the poller.
 
-It is Twisted's ``Port`` in all but two things: what comes in becomes a
-:class:`~smartproxy.net.stream.Stream`, and when the process runs short of descriptors it stops accepting
-for a while instead of taking connections and throwing them away. The kernel's queue holds the clients
-meanwhile, and the descriptors that are left serve what runs already: dialling, the admin listener, logs.
+It differs from Twisted's ``Port`` in two things: an accepted connection becomes a
+:class:`~smartproxy.net.stream.Stream`, and when the process is short of descriptors, it pauses accepting instead of
+accepting connections and dropping them. Meanwhile clients wait in the kernel's queue, and the remaining descriptors serve
+existing connections: dialling, the admin listener, logs.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import KeepAlive
     from smartproxy.net.poller import Poller
 
-#: Pending connections in the kernel; it cuts this to net.core.somaxconn (4096 since Linux 5.4).
+#: Pending connections in the kernel, which limits this to net.core.somaxconn (4096 since Linux 5.4).
 BACKLOG = 4096
-#: Accepted a turn, so that a burst does not hold up the connections that are there.
+#: Connections accepted for one event, so that a burst does not delay established connections.
 _ACCEPTS_A_TURN = 64
-#: Seconds without accepting when descriptors are short, and seconds in which that is logged once.
+#: Seconds for which accepting pauses when descriptors are short, and seconds in which that is logged once.
 _PAUSE, _TELL = 0.1, 5.0
-#: Descriptors that accepting leaves alone: a sixteenth of what there are, from 16 to 256.
+#: Descriptors that accepting leaves free: a sixteenth of the limit, at least 16 and at most 256.
 _RESERVE_SHARE, _RESERVE_MIN, _RESERVE_MAX = 16, 16, 256
-#: Errors that belong to the connection, not to the listener (accept(2)): the next one may be taken.
+#: Errors of the accepted connection, not of the listener (accept(2)): the next one may be accepted.
 _GONE_ALREADY = frozenset(
     {
         errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR, errno.ENETDOWN, errno.ENOPROTOOPT,
@@ -45,9 +45,9 @@ log = Logger()
 
 
 def highest_descriptor(part: int = 1) -> int:
-    """The descriptor number above which accepting pauses. The kernel always gives the lowest free one.
+    """The descriptor number above which accepting pauses. The kernel always assigns the lowest free number.
 
-    :param part: leave alone only one ``part``-th of the reserve: dialling may go further than accepting.
+    :param part: leave only one ``part``-th of the reserve free: dialling may go further than accepting.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     reserve = min(max(limit // _RESERVE_SHARE, _RESERVE_MIN), _RESERVE_MAX)
@@ -55,11 +55,11 @@ def highest_descriptor(part: int = 1) -> int:
 
 
 class PollerPort(tcp.Port):
-    """Listens at ``(interface, port)``; ``::`` takes IPv4 too. ``factory`` gets an ``Endpoint`` as address.
+    """Listens on ``(interface, port)``; ``::`` accepts IPv4 too. ``factory`` gets an ``Endpoint`` as address.
 
-    :param keep_alive: what every connection shall have that it accepts: the kernel copies the options.
-    :param shares: whether another address of the same port is listened on, too (SO_REUSEPORT): next to
-        ``::``, the kernel allows a single address only so, and prefers it.
+    :param keep_alive: keep-alive of every accepted connection: the kernel copies the options.
+    :param shares: whether another listener has the same port (SO_REUSEPORT): only so does the kernel allow a single
+        address beside ``::``, and it prefers that.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PollerPort(tcp.Port):
         self._tell_at = 0.0
 
     def createInternetSocket(self) -> socket.socket:
-        """Options set here are inherited by each accepted socket, and so cost nothing a connection."""
+        """The listening socket. Accepted sockets inherit the options set here, at no cost for each."""
         listening: socket.socket = super().createInternetSocket()
         if listening.family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -93,15 +93,15 @@ class PollerPort(tcp.Port):
         return listening
 
     def set_keep_alive(self, keep_alive: KeepAlive) -> None:
-        """What it accepts from now on shall have this."""
+        """Set the keep-alive of connections accepted from now on."""
         apply_keepalive_to_socket(self.socket, options(keep_alive, self._keep_alive))
         self._keep_alive = keep_alive
 
     def doRead(self) -> None:
-        """Connections wait: take some of them."""
+        """Accept some of the waiting connections."""
         for _ in range(_ACCEPTS_A_TURN):
             if self.disconnecting or not self.connected:
-                return  # a connection that came in has stopped the listener
+                return  # the last connection has stopped the listener
             try:
                 sock, peer = self.socket.accept()
             except BlockingIOError:
@@ -109,7 +109,7 @@ class PollerPort(tcp.Port):
             except OSError as failed:
                 if failed.errno in _GONE_ALREADY:
                     continue
-                # Short of descriptors or memory. Anything else is waited out, too: raising costs the listener.
+                # Short of descriptors or memory. Any other error pauses, too: to raise it would lose the listener.
                 self._pause(str(failed))
                 return
             self._accepted(sock, endpoint(peer))
@@ -119,7 +119,7 @@ class PollerPort(tcp.Port):
 
     def _accepted(self, sock: socket.socket, peer: Endpoint) -> None:
         sock.setblocking(False)
-        factory: Any = self.factory  # a Port's reactor and factory are typed as less than they are
+        factory: Any = self.factory  # Twisted declares less for a Port's factory and reactor than they have
         try:
             protocol = factory.buildProtocol(peer)
             if protocol is None:
@@ -129,10 +129,10 @@ class PollerPort(tcp.Port):
         except Exception:
             log.failure("{port} could not begin a connection", port=self)
             self._poller.close(sock, self)
-            sock.close()  # where it was not watched yet
+            sock.close()  # if it was not watched yet
 
     def _pause(self, why: str) -> None:
-        """Watching the socket on would only spin: it stays readable."""
+        """Stop watching the socket for a moment: it stays readable, so the event loop would spin."""
         reactor: Any = self.reactor
         now = reactor.seconds()
         if now >= self._tell_at:
@@ -150,7 +150,7 @@ class PollerPort(tcp.Port):
             self._resume = reactor.callLater(_PAUSE, self._go_on)
 
     def _has_room(self) -> bool:
-        """Whether the next descriptor is not one of the reserve. To accept one to see would eat that up."""
+        """Whether the next descriptor is outside of the reserve. Accepting one to find out would use the reserve."""
         try:
             following = os.dup(self.socket.fileno())
         except OSError:
@@ -159,7 +159,7 @@ class PollerPort(tcp.Port):
         return following < self._highest
 
     def connectionLost(self, reason: Any) -> None:
-        """The listener has been stopped."""
+        """Cancel the pause: the listener was stopped."""
         if self._resume is not None:
             self._resume.cancel()
             self._resume = None
@@ -167,6 +167,6 @@ class PollerPort(tcp.Port):
 
 
 def listening_at(port: Any) -> Endpoint:
-    """Where a port listens: the number is the kernel's choice where 0 was asked for."""
+    """The address that a port listens on. The kernel has chosen the number if 0 was asked for."""
     host: address.IPv4Address | address.IPv6Address = port.getHost()
     return Endpoint(host.host, host.port)

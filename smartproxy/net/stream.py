@@ -1,11 +1,14 @@
-"""A TCP connection on the poller: Twisted's transport, without a reactor registration a pause.
+"""A TCP connection on the poller: Twisted's transport, without a system call for each pause.
 
-It keeps Twisted's promises (``ITCPTransport``, push and pull producers, half-close), so any ``Protocol`` can
-sit on it. Two differences, both wanted: a ``write`` goes to the kernel at once when nothing is waiting
-before it, and a connection that is reset while nobody reads is lost at once, not at the next read.
+It has Twisted's behaviour (``ITCPTransport``, push and pull producers, half-close), so any ``Protocol`` can use it. There
+are two intended differences: a ``write`` is sent at once when nothing waits before it, and a connection that is reset
+while it is paused is lost at once, not at the next read.
 
-When a protocol has no more use for the transport as such, :meth:`Stream.detach` gives the socket away with
-all that is known of it, still watched by the poller.
+What it reads, writes and expects of a producer is a state each: :mod:`smartproxy.net.stream_states`. ``_readable`` and
+``_fin_seen`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
+because it is watched edge-triggered.
+
+A relay that moves the bytes itself takes the socket with :meth:`Stream.detach`; the poller goes on to watch it.
 """
 
 from __future__ import annotations
@@ -15,8 +18,7 @@ import errno
 import os
 import socket
 import struct
-from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -30,77 +32,62 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from smartproxy.flow.states import following
+from smartproxy.net.detach import Detached
 from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
+from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEvent, StreamInput, StreamOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Bytes a read. Twisted reads as much; larger reads gain nothing where each makes a new object.
+#: Bytes of one read, as in Twisted. Larger reads gain nothing because each makes a new bytes object.
 _READ_SIZE = 64 * 1024
-#: Reads a turn, so that one fast sender does not hold up the others.
+#: Reads for one event, so that a fast sender does not delay the others.
 _READS_A_TURN = 4
-#: Waiting output above which the producer is paused: Twisted's ``FileDescriptor.bufferSize``.
+#: Bytes of waiting output above which the producer is paused: Twisted's ``FileDescriptor.bufferSize``.
 _HIGH_WATER = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class _Output(Enum):
-    """What becomes of our direction."""
-
-    OPEN = auto()
-    FINISHING = auto()  # a FIN once everything is written
-    FINISHED = auto()
-    CLOSING = auto()  # the whole connection, once everything is written
-    ABORTING = auto()  # the whole connection, in a moment
-    CLOSED = auto()
-
-
-#: Nothing more is read, and no reading is resumed.
-_ENDING = frozenset({_Output.CLOSING, _Output.ABORTING, _Output.CLOSED})
-
-
-class Detached(NamedTuple):
-    """A socket that has been given away, and what its transport knew of it."""
-
-    sock: socket.socket
-    readable: bool
-    unsent: bytes
-    fin_seen: bool = False
+# Bound here for the byte path: an attribute of an enum class is looked up by Python code before 3.12 (80 ns).
+_READING, _PAUSED, _ENDED, _STOPPED = StreamInput
+_OPEN, _FINISHING, _FINISHED, _CLOSING, _ABORTING, _CLOSED = StreamOutput
+_NO_PRODUCER, _PUSHING, _HELD_BACK, _PULLED = ProducerState
 
 
 def reset(sock: socket.socket) -> None:
-    """Let closing ``sock`` send a RST and forget what was not sent yet (SO_LINGER of 0, socket(7))."""
-    with contextlib.suppress(OSError):  # one that is closed already has nobody to tell
+    """Make closing ``sock`` send a RST and drop what was not sent yet (SO_LINGER of 0, socket(7))."""
+    with contextlib.suppress(OSError):  # the socket may be closed already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
 class Stream:
-    """One connected, non-blocking socket. It is watched by ``poller`` from the start.
+    """One connected, non-blocking socket, watched by ``poller``.
 
-    :param seen: the events that the poller has reported of the socket, where it watches it already (a
-        dialled one).
+    :param seen: events that were reported of the socket already, if ``poller`` watches it (a dialled one).
     """
 
     __slots__ = (
-        "_broken", "_ended", "_fin_seen", "_out", "_output", "_poller", "_producer", "_protocol", "_pulls",
-        "_readable", "_reading", "_sock", "_starved",
+        "_broken", "_fin_seen", "_input", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
+        "_readable", "_sock",
     )  # fmt: skip
+
+    can_detach: ClassVar[bool] = True
 
     def __init__(self, sock: socket.socket, poller: Poller, protocol: IProtocol, *, seen: int = 0) -> None:
         self._sock = sock
         self._poller = poller
         self._protocol: IProtocol | None = protocol
-        self._reading = True
+        self._input = _READING
+        self._output = _OPEN
+        # What the kernel last reported of the socket: edge-triggered events have to be remembered.
         self._readable = bool(seen & READABLE)
         self._fin_seen = bool(seen & FIN_SEEN)
-        self._ended = False
         self._broken = 0
         self._out: bytearray | None = None
-        self._output = _Output.OPEN
         self._producer: Any = None
-        self._pulls = False
-        self._starved = False
+        self._producing = _NO_PRODUCER
         if seen:
             poller.hand_over(sock.fileno(), self)
         else:
@@ -109,21 +96,22 @@ class Stream:
     # -- events of the poller --------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
-        """The socket has something to say."""
+        """Handle the poller's events of the socket."""
         if events & WRITABLE:
             self._flush()
         if events & (READABLE | BROKEN):
             self._readable = True
             if events & FIN_SEEN:
                 self._fin_seen = True
-            if self._reading and not self._ended:
+            if self._input is _READING:
                 self._read()
+            # After the read, which may find bytes that were received before the reset. While paused there was none.
             if events & BROKEN or self._broken:
                 self._check_broken()
 
     def failed(self, why: Failure) -> None:
-        """The protocol has raised: it loses its connection, as under Twisted's own transports."""
-        if self._output is not _Output.CLOSED:
+        """Lose the connection, because its protocol raised an exception: as Twisted's own transports do."""
+        if self._output is not _CLOSED:
             reset(self._sock)
             self._lost(why)
 
@@ -140,85 +128,91 @@ class Stream:
             if not data:
                 self._nothing_left()
                 return
-            # A short read has emptied the socket, but a FIN that was reported together with these bytes
-            # is still to be read: it is no new event.
+            # A short read has emptied the socket. But a FIN that was reported together with these bytes is still
+            # to be read, and no new event will come for it.
             self._readable = len(data) == _READ_SIZE or self._fin_seen
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
-            if not (self._readable and self._reading):
+            if not self._readable or self._input is not _READING:
                 return
+        # There is more, but other connections are served first.
         self._poller.rearm(self._sock.fileno())
 
     def _check_broken(self) -> None:
-        """A reset must not wait for somebody to read."""
-        if self._output is _Output.CLOSED or self._protocol is None:
+        """Lose the connection if it was reset, whether or not it is paused."""
+        if self._output is _CLOSED or self._protocol is None:
             return
+        # The kernel reports an error once: a failed write has consumed it, and kept it in _broken.
         code = self._broken or self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._lost(Failure(error.ConnectionLost(os.strerror(code))))
 
     def _nothing_left(self) -> None:
-        """A FIN; or a RST that a write has met, which says EPIPE where a FIN had come before it."""
+        """Handle a read of 0 bytes: a FIN, or the end of the data after a RST that a write has met."""
+        # EPIPE: a FIN came before the RST, and this is it.
         if self._broken in (0, errno.EPIPE):
             self._input_ended()
         else:
             self._check_broken()
 
     def _input_ended(self) -> None:
-        self._ended = True
-        self._reading = False
+        self._input = following(INPUT, self._input, StreamEvent.FIN_READ)
         protocol: Any = self._protocol
         if not IHalfCloseableProtocol.providedBy(protocol):
             self._lost(Failure(error.ConnectionDone()))
             return
         protocol.readConnectionLost()
-        if self._output is _Output.FINISHED:
+        if self._output is _FINISHED:
             self._lost(Failure(error.ConnectionDone()))
 
     def _lost(self, why: Failure) -> None:
-        """The end, once."""
-        if self._output is _Output.CLOSED:
+        """Close the socket and tell the producer and the protocol, once."""
+        if self._output is _CLOSED:
             return
-        self._output = _Output.CLOSED
-        self._reading = False
+        self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         self._poller.close(self._sock, self)
         producer, self._producer = self._producer, None
         if producer is not None:
+            self._producing = _NO_PRODUCER
             producer.stopProducing()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connectionLost(why)
 
-    # -- output ------------------------------------------------------------------------------------
+    # -- output --------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send ``data``, or keep what the kernel does not take yet."""
-        if not data or (self._output is not _Output.OPEN and not self._awaits_producer()):
+        """Send ``data``; what the kernel does not take yet is sent later."""
+        if not data or (self._output is not _OPEN and not self._awaits_producer()):
             return
         if self._out:
             self._out += data
         else:
             taken = self._send(data)
             if taken == len(data):
-                if self._pulls:
+                # A pull producer is asked again once its data is sent, but never within its own write.
+                if self._producing is _PULLED:
                     self._poller.soon(self._flush)
                 return
             self._out = bytearray(memoryview(data)[taken:])
-        if self._producer is not None and len(self._out) > _HIGH_WATER and not self._starved:
-            self._starved = True
-            if not self._pulls:
-                self._producer.pauseProducing()
+        if self._producing is _PUSHING and len(self._out) > _HIGH_WATER:
+            self._producing = _HELD_BACK
+            self._producer.pauseProducing()
 
     def _awaits_producer(self) -> bool:
-        """Whether the end that was asked for waits for a producer, which writes on until it unregisters."""
-        return self._producer is not None and self._output in (_Output.FINISHING, _Output.CLOSING)
+        """Whether the requested end waits for a producer, which may write until it unregisters (as in Twisted)."""
+        return self._producer is not None and (self._output is _FINISHING or self._output is _CLOSING)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Send all of them."""
+        """Send all of ``data``."""
         self.write(b"".join(data))
 
     def _send(self, data: bytes | memoryview) -> int:
-        """How many bytes the kernel took. A broken connection takes all: its loss is reported by the poller."""
+        """Send ``data``. Returns how many bytes the kernel took; all, if the connection is broken.
+
+        A write never fails in Twisted: the protocol is told of the loss later. So the error is kept, and the poller
+        reports the socket in its next batch.
+        """
         try:
             return self._sock.send(data)
         except BlockingIOError:
@@ -229,7 +223,7 @@ class Stream:
             return len(data)
 
     def _flush(self) -> None:
-        if self._output in (_Output.ABORTING, _Output.CLOSED):
+        if self._output is _ABORTING or self._output is _CLOSED:
             return
         if self._out:
             with memoryview(self._out) as waiting:
@@ -239,142 +233,147 @@ class Stream:
                 return
         self._out = None
         if self._producer is not None:
-            self._ask_for_more()
+            self._resume_producer()
         else:
             self._finish()
 
-    def _ask_for_more(self) -> None:
-        if self._starved or self._pulls:
-            self._starved = False
+    def _resume_producer(self) -> None:
+        if self._producing is _HELD_BACK:
+            self._producing = _PUSHING
+            self._producer.resumeProducing()
+        elif self._producing is _PULLED:
             self._producer.resumeProducing()
 
     def _finish(self) -> None:
-        """Where everything is written, do what was to be done then."""
+        """If everything is written, do what was asked for: send the FIN, or close."""
         if self._out or self._producer is not None:
             return
-        if self._output is _Output.FINISHING:
-            self._output = _Output.FINISHED
+        if self._output is _FINISHING:
+            self._output = following(OUTPUT, self._output, StreamEvent.ALL_WRITTEN)
             self._shut_down_writing()
-        elif self._output is _Output.CLOSING:
+        elif self._output is _CLOSING:
             self._lost(Failure(error.ConnectionDone()))
 
     def _shut_down_writing(self) -> None:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            return  # it is gone altogether, and the poller will say so
+            return  # the connection is lost, which the poller reports
         protocol: Any = self._protocol
-        if self._ended:
+        if self._input is _ENDED:
             self._lost(Failure(error.ConnectionDone()))
         elif IHalfCloseableProtocol.providedBy(protocol):
             protocol.writeConnectionLost()
 
     def loseWriteConnection(self) -> None:
-        """End our direction once everything is written; the other goes on."""
-        if self._output is _Output.OPEN:
-            self._output = _Output.FINISHING
+        """End our direction once everything is written. The other direction stays open."""
+        if self._output is _OPEN:
+            self._output = following(OUTPUT, self._output, StreamEvent.END_ASKED)
             if not self._out and self._producer is None:
                 self._finish()
 
     @property
     def disconnecting(self) -> bool:
-        """Whether the end of the connection has been asked for."""
-        return self._output in _ENDING
+        """Whether the end of the connection was asked for."""
+        return self._input is _STOPPED
 
     def loseConnection(self) -> None:
-        """End both directions once everything is written. Nothing more is read."""
-        if self._output not in _ENDING:
-            self._output = _Output.CLOSING
-            self._reading = False
+        """Close the connection once everything is written. Nothing more is read."""
+        if self._input is not _STOPPED:
+            self._change(StreamEvent.CLOSE_ASKED)
             self._close_soon()
 
+    def _change(self, event: StreamEvent) -> None:
+        """Apply the transitions of an event that ends both directions."""
+        self._input = following(INPUT, self._input, event)
+        self._output = following(OUTPUT, self._output, event)
+
     def _close_soon(self) -> None:
-        """With nothing left to write the end comes at once, but never within the caller's own call."""
+        """Close in the next event loop iteration if nothing waits: never within the caller's own call."""
         if not self._out and self._producer is None:
             self._poller.soon(self._finish)
 
     def abortConnection(self) -> None:
-        """End both directions now, with a RST; the protocol hears of it a little later."""
-        if self._output in (_Output.ABORTING, _Output.CLOSED):
+        """Close the connection now, with a RST. The protocol is told in the next event loop iteration."""
+        if self._output is _ABORTING or self._output is _CLOSED:
             return
         reset(self._sock)
-        self._output = _Output.ABORTING
-        self._reading = False
+        self._change(StreamEvent.ABORT_ASKED)
         self._poller.soon(self._lost, Failure(error.ConnectionAborted()))
 
     # -- producers -----------------------------------------------------------------------------------
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """``producer`` is paused while more than 64 KiB wait to be written, or pulled when nothing does."""
+        """Pause ``producer`` while more than 64 KiB wait to be written; or pull from it, if not ``streaming``."""
         if self._producer is not None:
             raise RuntimeError(f"{self._producer!r} is registered already")
-        if self._output is _Output.CLOSED:
+        if self._output is _CLOSED:
             producer.stopProducing()
             return
         self._producer = producer
-        self._pulls = not streaming
-        self._starved = False
+        self._producing = _PUSHING if streaming else _PULLED
         if not streaming:
             self._poller.soon(self._flush)
 
     def unregisterProducer(self) -> None:
-        """Nobody is to be paused any more."""
+        """Forget the producer. An end that waited for it follows."""
         self._producer = None
-        self._pulls = False
-        if self._output in (_Output.FINISHING, _Output.CLOSING) and not self._out:
+        self._producing = _NO_PRODUCER
+        if (self._output is _FINISHING or self._output is _CLOSING) and not self._out:
             self._poller.soon(self._finish)
 
     def pauseProducing(self) -> None:
-        """Leave what comes in the kernel. A reset is still noticed."""
-        self._reading = False
+        """Leave received bytes in the kernel. A reset is still noticed."""
+        if self._input is _READING:
+            self._input = _PAUSED
 
     def resumeProducing(self) -> None:
-        """Give the protocol what comes, and what has come meanwhile."""
-        if self._reading or self._ended or self._output in _ENDING:
+        """Deliver received bytes to the protocol, also those that were received meanwhile."""
+        if self._input is not _PAUSED:
             return
-        self._reading = True
+        self._input = _READING
+        # Their event was reported during the pause; armed again, the socket is reported again.
         if self._readable:
             self._poller.rearm(self._sock.fileno())
 
     def stopProducing(self) -> None:
-        """A consumer of ours has gone."""
+        """Close the connection: its consumer is lost."""
         self.loseConnection()
 
     # -- the socket ----------------------------------------------------------------------------------
 
     def detach(self) -> Detached:
-        """Give the socket away. The poller goes on to watch it; the new owner says who is told."""
+        """Give the socket to the caller. The poller still watches it, until it is handed over."""
         self._protocol = None
-        self._output = _Output.CLOSED
-        self._reading = False
+        self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         return Detached(self._sock, self._readable, bytes(self._out or b""), self._fin_seen)
 
     def getHandle(self) -> socket.socket:
-        """The socket itself."""
+        """The socket."""
         return self._sock
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Our end."""
+        """Our address."""
         return _address(self._sock.getsockname())
 
     def getPeer(self) -> IPv4Address | IPv6Address:
-        """The other end."""
+        """The peer's address."""
         return _address(self._sock.getpeername())
 
     def getTcpNoDelay(self) -> bool:
-        """Whether small writes go out at once."""
+        """Whether small writes are sent at once (TCP_NODELAY)."""
         return bool(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Let small writes go out at once (TCP_NODELAY)."""
+        """Send small writes at once (TCP_NODELAY)."""
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        """Whether the kernel probes a silent peer."""
+        """Whether the kernel probes a silent peer (SO_KEEPALIVE)."""
         return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Let the kernel probe a silent peer (SO_KEEPALIVE)."""
+        """Make the kernel probe a silent peer (SO_KEEPALIVE)."""
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
 

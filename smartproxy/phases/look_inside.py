@@ -1,18 +1,18 @@
-"""The second look: what is inside of a TLS that has ended here, and which route takes that.
+"""Choosing the route again by what is inside of TLS that was terminated here.
 
-A ClientHello chooses the certificate, and among the routes whose TLS ends in the same way no more than it can
-know. Where one of those asks for a path, a method, a header or a protocol, the first bytes of the plaintext are
-looked at as those of a connection without TLS are, and the route is chosen again. Where none does, nobody waits:
-a server may speak first.
+A ClientHello chooses the certificate, and a route only as far as its name and ALPN can. Where one of the routes that
+terminate TLS in the same way asks for a path, a method, a header or a protocol, the first bytes of the plaintext are
+detected like those of a connection without TLS, and the route is chosen again among them. Where none does, nothing
+waits for the client: a server may send first.
 
-A Host unlike the name in the ClientHello chooses nothing. But the target may go by it, and serve what other
-clients must show a certificate for; so where that is what a connection for this host would have been asked for,
-and this one was not, the request is refused (421: RFC 9110, 15.5.20).
+A Host header that differs from the name in the ClientHello does not choose a route. But the target may go by it, and
+serve content for which other clients must show a certificate. So if a connection for this host would have been asked
+for other client certificates than this one was, the request is refused (421: RFC 9110, 15.5.20).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from smartproxy.errors import Misdirected, Refused
 from smartproxy.model.facts import Announced, Detected, Routed
@@ -22,40 +22,30 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.side import Side
-    from smartproxy.model.plan import RoutePlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.routing.table import ListenerRoutes
-
-
-class InnerRouteFinder(Protocol):
-    """What is asked: :class:`~smartproxy.routing.table.RouteTable`."""
-
-    def find(self, facts: Detected) -> RoutePlan | None: ...
-
-    def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None: ...
+    from smartproxy.routing.table import ListenerRoutes, RouteTable
 
 
 class LookInside:
     """Chooses the route again.
 
-    :param detect: looks at first bytes: :class:`~smartproxy.phases.detect.Detect`.
+    :param detect: detects the protocol of the first bytes: :class:`~smartproxy.phases.detect.Detect`.
     """
 
-    def __init__(
-        self, table: InnerRouteFinder, detect: Callable[[Side, Announced], Awaitable[Detected]]
-    ) -> None:
+    def __init__(self, table: RouteTable, detect: Callable[[Side, Announced], Awaitable[Detected]]) -> None:
         self._table = table
         self._detect = detect
 
     def is_due(self, routed: Routed) -> bool:
-        """Whether ``routed`` is not the last word on the route."""
+        """Whether the route has to be chosen again after the handshake."""
         return routed.route.tls is not None and self._routes(routed) is not None
 
     async def __call__(self, side: Side, routed: Routed, record: ConnectionRecord) -> Routed:
-        """The route, of those that end TLS alike; the bytes looked at are still held.
+        """The route among those that terminate TLS in the same way. The detected bytes stay buffered.
 
         :param record: gets the request's Host, also where the request is refused.
-        :raises Refused: where there is none, the bytes do not come in time, or are for a host with other certificates.
+        :raises Refused: if there is none, the bytes do not come in time, or the request is for a host with other client
+            certificates.
         """
         routes = self._routes(routed)
         detected = routed.detected._replace(secured=record.secured)
@@ -66,14 +56,17 @@ class LookInside:
         detected = detected._replace(protocol=seen.protocol, request=seen.request)
         record.note_names(detected)
         if record.host not in (None, detected.domain):
-            self._allow(routed, record.host)
+            self._check_host(routed, record.host)
         entry = routes.find(detected)
         if entry is None:
             raise Refused(RejectReason.NO_ROUTE)
         return Routed(detected, entry.route)
 
-    def _allow(self, routed: Routed, host: str | None) -> None:
-        """A request for ``host``, which is not the name that the certificate was chosen by."""
+    def _check_host(self, routed: Routed, host: str | None) -> None:
+        """Check a request for a ``host`` other than the name in the ClientHello.
+
+        :raises Misdirected: if a connection for ``host`` would have been asked for other client certificates.
+        """
         known, ours = routed.detected, routed.route.tls
         if known.hello is None or ours is None:
             return

@@ -13,7 +13,7 @@ from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Mis
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.half_close import LINGER, end_output
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import channel_of
 from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
@@ -31,14 +31,15 @@ _ALERTS = {
     RejectReason.IP_BLOCKED: tls_alert.Alert.ACCESS_DENIED,
     RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
 }
-_STATUSES = {
-    RejectReason.NO_ROUTE: 404,
-    RejectReason.IP_BLOCKED: 403,
-    RejectReason.IP_NOT_ALLOWED: 403,
-    RejectReason.UPSTREAM_REFUSED: 502,
-    RejectReason.UPSTREAM_UNREACHABLE: 502,
-    RejectReason.UPSTREAM_TIMEOUT: 504,
+_RESPONSES = {
+    RejectReason.NO_ROUTE: http_response.build_text(404),
+    RejectReason.IP_BLOCKED: http_response.build_text(403),
+    RejectReason.IP_NOT_ALLOWED: http_response.build_text(403),
+    RejectReason.UPSTREAM_REFUSED: http_response.build_text(502),
+    RejectReason.UPSTREAM_UNREACHABLE: http_response.build_text(502),
+    RejectReason.UPSTREAM_TIMEOUT: http_response.build_text(504),
 }
+_UNAVAILABLE = http_response.build_text(503)
 
 
 #: The target could not be reached. Where the client's protocol has no answer for that, a FIN would look like an empty
@@ -59,7 +60,7 @@ def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: byte
     if protocol is ApplicationProtocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is ApplicationProtocol.HTTP:
-        return http_response.build_text(_STATUSES.get(reason, 503))
+        return _RESPONSES.get(reason, _UNAVAILABLE)
     if reason in _BY_FIRST_BYTES and http_head.begins_request(held):
         head = http_head.parse(held)
         if isinstance(head, Malformed):
@@ -125,7 +126,7 @@ class RejectConnection:
 
         Where TLS is terminated here, the protocol is that of the decrypted bytes.
         """
-        if isinstance(side.transport, TlsTransport):
+        if channel_of(side.transport) is not None:
             protocol = _inside(side)
         response = refusal_response(protocol, refused, side.buffered)
         answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.told)
@@ -142,9 +143,8 @@ class RejectConnection:
             side.transport.loseConnection()
 
     def cut(self, side: Side) -> None:
-        """Reset the connection. A side whose socket was handed to a relay, or is closed, has no transport any more."""
-        if side.transport is not None:
-            side.transport.abortConnection()
+        """Reset the connection. A side that was detached has no socket to reset."""
+        side.transport.abortConnection()
 
 
 def _inside(side: Side) -> ApplicationProtocol:

@@ -1,15 +1,15 @@
-"""Linking the two sides: which relay, and off."""
+"""Linking the two sides: choose a relay, and start it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
-from smartproxy.net.stream import Stream
+from smartproxy.net.detach import can_detach
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.relays.transport import TransportRelay
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import channel_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.net.poller import Poller
-    from smartproxy.net.stream import Detached
     from smartproxy.relays.interfaces import IRelay
     from smartproxy.relays.pipes import PipePool
-    from smartproxy.tls.channel import Channel
 
 
 class StartRelay:
-    """Splices where both sides are sockets of the poller's, else relays between transports.
+    """Relays between sockets if both sides have one of the poller's, else between transports.
 
-    :param pool: of pipes; ``None`` where nothing may be spliced.
+    :param poller: ``None`` if there is none on this system.
+    :param pool: of pipes; ``None`` if the configuration turns acceleration off.
     """
 
     def __init__(self, poller: Poller | None, pool: PipePool | None, clock: Callable[[], float]) -> None:
@@ -46,9 +45,9 @@ class StartRelay:
         header: bytes,
         exchanged: tuple[int, int] = (0, 0),
     ) -> Deferred[CloseReason]:
-        """Fires when the connection has ended, with the reason.
+        """Start the relay. The Deferred fires with the reason when the connection has ended.
 
-        :param exchanged: payload that has been handed on before, each way: it counts from now on.
+        :param exchanged: payload bytes that were handed on before the link, each way; they are counted here.
         """
         relay = self._relay(record, client, upstream)
         record.target = target
@@ -56,30 +55,20 @@ class StartRelay:
         if exchanged[0] or exchanged[1]:
             record.moved_in(exchanged[0], self._clock())
             record.moved_out(exchanged[1], self._clock())
-        record.end = relay.abort
-        record.gone = relay.gone
+        record.owner = relay
         return relay.start(header, client.consume(), client.ended)
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
-        record.relay = RelayKind.TRANSPORT
-        if self._poller is None or self._pool is None or not (_is_ours(client) and _is_ours(upstream)):
+        near, far = client.transport, upstream.transport
+        if self._poller is None or self._pool is None or not (can_detach(near) and can_detach(far)):
+            record.relay = RelayKind.TRANSPORT
             return TransportRelay(client, upstream, record, self._clock)
-        near, far = _given(client), _given(upstream)
-        if near[1] is not None or far[1] is not None:
-            return TlsRelay(near, far, record, self._poller)
-        record.relay = RelayKind.SPLICE
-        return SpliceRelay(near[0], far[0], record, self._poller, self._pool)
-
-
-def _is_ours(side: Side) -> bool:
-    """Whether its bytes go over a socket of the poller."""
-    transport = side.transport
-    return isinstance(transport.lower.transport if isinstance(transport, TlsTransport) else transport, Stream)
-
-
-def _given(side: Side) -> tuple[Detached, Channel | None]:
-    """Its socket, and its TLS if it has any."""
-    transport, side.transport = side.transport, None
-    if isinstance(transport, TlsTransport):
-        return transport.detach()
-    return transport.detach(), None
+        # The relay owns both sockets from here on. The sides keep nothing that could write to them or close them.
+        client.detach()
+        upstream.detach()
+        one, other = channel_of(near), channel_of(far)
+        if one is None and other is None:
+            record.relay = RelayKind.SPLICE
+            return SpliceRelay(near.detach(), far.detach(), record, self._poller, self._pool)
+        record.relay = RelayKind.TRANSPORT
+        return TlsRelay((near.detach(), one), (far.detach(), other), record, self._poller)

@@ -50,8 +50,7 @@ class Serve:
             return CloseReason.NORMAL
         record.relay = RelayKind.TRANSPORT
         record.state = ConnectionState.RELAYING
-        record.end = served.abort
-        record.gone = served.gone
+        record.owner = served
         return await served.start()
 
     def _served(self, handler: Any, record: ConnectionRecord, side: Side, routed: Routed) -> Served | None:

@@ -1,13 +1,13 @@
-"""TLS that is asked for first, as PostgreSQL's clients do: saying yes to a client, and asking a target.
+"""Answering a client that asks for TLS before its ClientHello, as PostgreSQL's clients do (STARTTLS).
 
-A client waits for its yes before it sends the hello that a route is chosen by. So it gets it from us, before
-there is a target that could be asked. The target is asked later, when its turn comes, and one that says no is
-as one whose handshake fails: the next may be willing.
+The client waits for the answer before it sends the ClientHello that a route is chosen by. So it is answered here,
+before there is a target that could be asked; :mod:`smartproxy.upstream.request_tls` asks the target later. A target
+that refuses then counts as one whose handshake has failed, and the next target is tried.
 
-Neither side may say more before the answer than its question or its answer. Such bytes were sent in plain text
-by anybody, and who reads them as if they had come within the TLS believes what was stuffed in by somebody in the
-middle (CVE-2021-23214 in the server, CVE-2021-23222 in its client). What has come in one flight is judged; what
-comes later is read as TLS, and is none.
+A client must not send anything between its request and the answer. Such bytes are plaintext that anybody on the
+network may have injected, and a reader that treats them as part of the TLS stream trusts that attacker (CVE-2021-23214
+in the server, CVE-2021-23222 in its client). Bytes that have arrived with the request are refused here; later ones are
+read as TLS, and fail there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smartproxy.wire.verdict import Done, Malformed
 if TYPE_CHECKING:
     from smartproxy.flow.side import Side
 
-#: TLS is what there is here. GSSAPI would end at us, who have no key for it.
+#: TLS is offered, GSSAPI is not: its encryption would have to end here, where there is no key for it.
 _ANSWERS = {
     EncryptionRequest.SSL: EncryptionAnswer.WILLING,
     EncryptionRequest.GSSENC: EncryptionAnswer.UNWILLING,
@@ -30,21 +30,23 @@ _ANSWERS = {
 
 
 class AnswerStartTls:
-    """Answers clients."""
+    """Answers a client's request for encryption."""
 
     async def __call__(self, side: Side) -> EncryptionAnswer | None:
-        """What was answered, once something has come behind it; ``None`` where nothing was asked, and nothing taken.
+        """The answer sent, once the client has sent something after it; ``None`` if it has not asked.
 
-        :raises Refused: where something has come before the answer. Nothing is said then: an ErrorResponse
-            must not be shown to anybody (55.2.10), and an alert belongs behind a yes.
-        :raises PeerClosed: where the client has left after its answer.
+        The request is consumed; without one, nothing is.
+
+        :raises Refused: if bytes came with the request. The client gets no reason: it must not show an
+            ErrorResponse to its user (55.2.10), and an alert is possible only after TLS was agreed to.
+        :raises PeerClosed: if the client disconnects after the answer.
         """
         request = await _request(side)
         if request is None:
             return None
         side.consume(request.consumed)
         if side.buffered:
-            raise HandshakeFailed("bytes in plain text behind a request for encryption", told=False)
+            raise HandshakeFailed("plaintext bytes after a request for encryption", told=False)
         answer = _ANSWERS[request.value]
         side.transport.write(postgres.build_answer(answer))
         await side.wait_for(1)
@@ -52,7 +54,7 @@ class AnswerStartTls:
 
 
 async def _request(side: Side) -> Done[EncryptionRequest] | None:
-    """What ``side`` begins with, if that is a request, once that is clear."""
+    """The request at the beginning of ``side``, waiting for as many bytes as it takes to tell."""
     while True:
         verdict = postgres.parse(side.buffered)
         if isinstance(verdict, Done):

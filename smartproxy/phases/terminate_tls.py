@@ -1,14 +1,13 @@
-"""Ending a client's TLS, and beginning a target's: the handshake, within its deadline.
+"""Terminating a client's TLS: the handshake, within its deadline and under the limit of handshakes.
 
-A client's context is chosen by the ClientHello that was looked at before, and the connection is made on it:
-a context that is changed in the middle of a handshake keeps the verification of the one before
-(CVE-2025-23419). What comes out is another side, on the plaintext; the phases behind this one see no
-difference.
+The context is chosen by the ClientHello that was parsed before, and the connection is made on it. A context that is
+exchanged in the middle of a handshake keeps the verification of the former one (CVE-2025-23419). The result is
+another side, on the plaintext; the phases behind this one see no difference.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
@@ -31,34 +30,38 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import RoutePlan, TerminationPlan
-    from smartproxy.wire.client_hello import ClientHello
+    from smartproxy.model.plan import TerminationPlan
+    from smartproxy.tls.server_contexts import ServerContexts
 
 
-class _Inner(Side):
-    """A client's connection, from the inside of its TLS. When it goes, the outside has gone."""
+class _DecryptedSide(Side):
+    """The plaintext side of a client's connection. Its end, before a relay takes over, is that of the encrypted side."""
 
-    def __init__(self, outer: Side) -> None:
-        self._outer = outer
-        self.hold = outer.hold
+    def __init__(self, encrypted: Side) -> None:
+        self._encrypted = encrypted
+        self.hold = encrypted.hold
 
     def vanished(self, reason: Failure = connectionDone) -> None:
-        """It has gone before it was linked."""
-        self._outer.vanished(reason)
+        """The client disconnected before a relay took over."""
+        self._encrypted.vanished(reason)
 
 
-class Handshakes:
-    """How many are under way, so that a flood of them leaves room for the connections that stand.
+class HandshakeLimit:
+    """Limits concurrent handshakes so that a flood of them cannot starve established connections.
 
-    :param most: 0 is no limit.
+    It lives as long as the proxy, so that handshakes begun before a reload still count. Used as a context manager
+    around one handshake.
+
+    :ivar limit: how many may be under way; 0 is no limit.
+    :ivar active: how many are under way.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self.active = 0
 
     def __enter__(self) -> None:
-        if self._most and self.active >= self._most:
+        if self.limit and self.active >= self.limit:
             raise HandshakeRefused("too many handshakes at once", Alert.INTERNAL_ERROR)
         self.active += 1
 
@@ -66,22 +69,18 @@ class Handshakes:
         self.active -= 1
 
 
-class Contexts(Protocol):
-    """Who knows the context for a hello: :class:`~smartproxy.tls.contexts.ServerContexts`."""
-
-    def for_hello(self, route: RoutePlan, hello: ClientHello) -> Any: ...
-
-
 class Terminate:
-    """Ends the TLS of clients.
+    """Terminates the TLS of clients.
 
-    :param clock: monotonic seconds. :param counters: how each handshake ended is told to it.
+    :param contexts: gives the context for a ClientHello.
+    :param clock: monotonic seconds.
+    :param counters: counts how each handshake ended.
     """
 
     def __init__(
         self,
-        contexts: Contexts,
-        handshakes: Handshakes,
+        contexts: ServerContexts,
+        handshakes: HandshakeLimit,
         deadlines: Deadlines,
         clock: Callable[[], float],
         counters: Counters,
@@ -93,12 +92,12 @@ class Terminate:
         self._counters = counters
 
     async def __call__(self, client: Side, routed: Routed) -> tuple[Side, TlsFacts]:
-        """The client's plaintext, paused; and what was agreed on.
+        """The client's plaintext side, paused; and what was negotiated.
 
-        :raises Refused: where there is no certificate for it, or no handshake.
+        :raises Refused: if there is no certificate for the client, or the handshake fails.
         """
         plan = routed.route.tls
-        assert plan is not None  # noqa: S101 - only then is this asked
+        assert plan is not None  # noqa: S101 - only called for a route that terminates TLS
         began = self._clock()
         try:
             channel = await self._handshake(client, routed, plan)
@@ -111,16 +110,17 @@ class Terminate:
         except (HandshakeFailed, CancelledError):
             self._counters.no_handshake("failed")
             raise
-        facts = _agreed(channel, plan)
+        facts = _negotiated(channel, plan)
         self._counters.handshake(self._clock() - began, facts.version, resumed=facts.resumed)
-        inner = _Inner(client)
-        TlsTransport(channel, client, inner)
-        return inner, facts
+        decrypted = _DecryptedSide(client)
+        TlsTransport(channel, client, decrypted)
+        return decrypted, facts
 
     async def _handshake(self, client: Side, routed: Routed, plan: TerminationPlan) -> Channel:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
+        # A wait for an embedder's certificate counts against the limit: it holds a client just as a handshake does.
         with self._handshakes:
             context = self._contexts.for_hello(routed.route, hello)
             if isinstance(context, Deferred):
@@ -132,17 +132,17 @@ class Terminate:
         return channel
 
 
-def _agreed(channel: Channel, plan: TerminationPlan) -> TlsFacts:
+def _negotiated(channel: Channel, plan: TerminationPlan) -> TlsFacts:
     connection = channel.connection
     asked = plan.client_auth
-    shown = None if asked is None else peer_identity(connection, verified=bool(asked.ca))
+    peer = None if asked is None else peer_identity(connection, verified=bool(asked.ca))
     alpn = connection.get_alpn_proto_negotiated().decode("latin-1") if plan.alpn else ""
     return TlsFacts(
         channel.version,
         channel.cipher,
         alpn or None,
-        client=shown and (shown.common_name or next(iter(shown.names), shown.fingerprint)),
-        common_name=shown.common_name if shown is not None else "",
-        verified=shown is not None and shown.verified,
+        client=peer and (peer.common_name or next(iter(peer.names), peer.fingerprint)),
+        common_name=peer.common_name if peer is not None else "",
+        verified=peer is not None and peer.verified,
         resumed=channel.resumed,
     )

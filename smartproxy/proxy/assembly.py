@@ -23,11 +23,10 @@ from smartproxy.phases.relay import StartRelay
 from smartproxy.phases.route import ChooseRoute
 from smartproxy.phases.serve import Serve
 from smartproxy.phases.start_tls import AnswerStartTls
-from smartproxy.phases.terminate_tls import Handshakes, Terminate
+from smartproxy.phases.terminate_tls import Terminate
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission
 from smartproxy.session import ConnectionPath
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.proxy_header import SendProxyHeader
 
@@ -42,7 +41,6 @@ class Paths:
     """The paths of one configuration, one for each listener.
 
     :param draining: whether new connections are refused.
-    :param former: the contexts of the previous configuration: those of what has not changed are taken over.
     :ivar contexts: TLS contexts for clients.
     :ivar keep_alive: TCP keep-alive of clients' connections, where their route does not differ.
     """
@@ -52,7 +50,6 @@ class Paths:
         plan: ProxyPlan,
         runtime: Runtime,
         draining: Callable[[], bool],
-        former: ServerContexts | None = None,
     ) -> None:
         self._plan = plan
         self._runtime = runtime
@@ -66,10 +63,8 @@ class Paths:
         )
         self._connect = _connect(runtime)
         self._send_proxy_header = SendProxyHeader(_unique())
-        self.contexts = ServerContexts(plan, former, runtime.certificates.stapling)
-        self._terminate = Terminate(
-            self.contexts, Handshakes(plan.tls.max_handshakes), deadlines, seconds, counters
-        )
+        self.contexts = runtime.tls.prepare(plan)
+        self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
         self._relay = StartRelay(runtime.sockets.poller, runtime.sockets.pipes, seconds)
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 

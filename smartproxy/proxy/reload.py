@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from smartproxy.proxy.listeners import Listeners
     from smartproxy.proxy.runtime import Runtime
     from smartproxy.settings import Settings
-    from smartproxy.tls.contexts import ServerContexts
 
 
 class ConfigurationInForce:
@@ -32,7 +31,6 @@ class ConfigurationInForce:
     :param draining: whether new connections are refused.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
-    :ivar contexts: TLS contexts for clients; ``None`` until the proxy listens.
     """
 
     def __init__(
@@ -45,7 +43,6 @@ class ConfigurationInForce:
     ) -> None:
         self.settings = settings
         self.plan = plan
-        self.contexts: ServerContexts | None = None
         self._runtime = runtime
         self._listeners = listeners
         self._draining = draining
@@ -62,7 +59,7 @@ class ConfigurationInForce:
         """
         paths = self._paths(self.plan)
         self._listeners.apply(paths)
-        self._follow(paths, self.plan)
+        self._runtime.tls.apply(paths.contexts, self.plan)
 
     async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
         """Put the configuration that ``make`` returns in force.
@@ -78,7 +75,7 @@ class ConfigurationInForce:
             closing = None
             if listening and not self._draining():
                 closing = self._listeners.apply(paths)
-                self._follow(paths, plan)
+                self._runtime.tls.apply(paths.contexts, plan)
             names = {route.name for route in plan.routes}
             removed = self._names() - names
             self.settings, self.plan = settings, plan
@@ -88,13 +85,7 @@ class ConfigurationInForce:
                 await closing
 
     def _paths(self, plan: ProxyPlan) -> Paths:
-        return Paths(plan, self._runtime, self._draining, self.contexts)
-
-    def _follow(self, paths: Paths, plan: ProxyPlan) -> None:
-        """Keep the certificates of ``paths`` current from now on."""
-        self.contexts = paths.contexts
-        self._runtime.certificates.watch.follow(paths.contexts, plan.tls)
-        self._runtime.certificates.stapling.follow(paths.contexts, plan.tls)
+        return Paths(plan, self._runtime, self._draining)
 
     def _names(self) -> set[str]:
         return {route.name for route in self.plan.routes}

@@ -12,8 +12,6 @@ whose turn it is among targets, rate windows, handshakes in progress, TLS sessio
 
 from __future__ import annotations
 
-import random
-import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -29,13 +27,10 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
 from smartproxy.observe.access_log import AccessLog
 from smartproxy.observe.refusal_log import RefusalLog
+from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.security.limits import RateWindows
-from smartproxy.tls.contexts import ClientContexts
-from smartproxy.tls.ocsp.fetch import OcspFetch
-from smartproxy.tls.ocsp.stapling import Stapling
-from smartproxy.tls.watcher import CertificateWatch
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
@@ -136,43 +131,24 @@ class Sockets:
             self.pipes.close()
 
 
-class Certificates:
-    """What keeps certificates current: their files are watched, and their OCSP responses fetched."""
-
-    def __init__(self, reactor: Any, clocks: Clocks, counters: Counters) -> None:
-        self.watch = CertificateWatch(
-            clocks.time, counters, reactor if IReactorFDSet.providedBy(reactor) else None
-        )
-        self.stapling = Stapling(clocks.time, counters, OcspFetch(reactor), random.random, time.time)
-
-    def start(self) -> None:
-        """Begin to watch files and to ask OCSP responders."""
-        self.watch.start()
-        self.stapling.start()
-
-    def stop(self) -> None:
-        """Stop both."""
-        self.watch.stop()
-        self.stapling.stop()
-
-
 class Targets:
     """What connecting to targets needs.
 
     :ivar turns: whose turn it is, by route and target name.
-    :ivar originate: begins TLS; it keeps the sessions of targets.
+    :ivar originate: begins TLS.
     """
 
-    def __init__(self, reactor: Any, clocks: Clocks) -> None:
+    def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
         self.resolver = Resolver(reactor, clocks.time)
         self.turns = Turns()
-        self.originate = Originate(ClientContexts(), clocks.deadlines)
+        self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 
 
 class Runtime:
     """All of it.
 
+    :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
@@ -181,8 +157,8 @@ class Runtime:
         self.clocks = Clocks(reactor)
         self.accounting = Accounting(plan, self.clocks)
         self.sockets = Sockets(plan, reactor, self.clocks)
-        self.certificates = Certificates(reactor, self.clocks, self.accounting.counters)
-        self.targets = Targets(reactor, self.clocks)
+        self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
+        self.targets = Targets(reactor, self.clocks, self.tls)
         self.rate = RateWindows(self.clocks.seconds)
         self._housekeeping = LoopingCall(self._keep_house)
         self._housekeeping.clock = self.clocks.time
@@ -193,11 +169,11 @@ class Runtime:
         self.clocks.deadlines.start()
         self._housekeeping.start(_HOUSEKEEPING, now=False)
         self.accounting.start()
-        self.certificates.start()
+        self.tls.start()
 
     def stop(self) -> None:
         """Stop everything. No connection is left."""
-        self.certificates.stop()
+        self.tls.stop()
         if self._housekeeping.running:
             self._housekeeping.stop()
         self.accounting.stop()

@@ -126,7 +126,7 @@ class SmartProxy(Service):
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
         for record in list(self.registry.live.values()):
-            record.end(CloseReason.SHUTDOWN)
+            record.owner.abort(CloseReason.SHUTDOWN)
         await emptied
         await self._listeners_closed
         if self._admin is not None:
@@ -220,15 +220,14 @@ class SmartProxy(Service):
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
-        contexts = self._configuration.contexts
-        return [] if contexts is None else contexts.shown()
+        return self._runtime.tls.certificates()
 
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""
         record = self.registry.live.get(number)
         if record is None:
             return False
-        record.end(CloseReason.ADMIN)
+        record.owner.abort(CloseReason.ADMIN)
         return True
 
     def status(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""What every relay does, whichever way it moves the bytes."""
+"""The interface of a relay, however it moves the bytes."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 class IRelay(Interface):
     """Moves the bytes of one linked connection, both ways, until both have ended.
 
-    Every byte that was handed on is told to the record, once. Half-close passes through, in either
-    direction; so does a reset. Neither side is read while the other does not take.
+    Every byte that was handed on is counted in the record, once. A half-close is passed on in either direction, and
+    so is a reset. Neither side is read while the other does not accept data.
     """
 
-    record: ConnectionRecord = Attribute("What the bytes are told to.")
+    record: ConnectionRecord = Attribute("Counts the bytes.")
 
     def start(header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """Begin. ``header`` goes upstream first and is not counted; then ``held``, the client's first bytes.
+        """Start relaying.
 
-        ``ended``: the client's FIN has come already. The Deferred fires when both sockets have been let go.
+        :param header: is sent upstream first, and not counted.
+        :param held: the client's first bytes, received before the link.
+        :param ended: whether the client's FIN was received already.
+        :return: fires with the reason when both sockets are closed.
         """
 
     def gone() -> tuple[bool, bool]:
-        """Whether the client's and the upstream's socket are gone, as the kernel says."""
+        """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
 
     def abort(reason: CloseReason) -> None:
-        """End both sides now, with a reset; the Deferred fires with ``reason``."""
+        """Reset both sides now. The Deferred of :meth:`start` fires with ``reason``."""

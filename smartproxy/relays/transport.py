@@ -1,8 +1,8 @@
 """The relay for any transport on any reactor: each side's transport is the other's producer.
 
-A side that does not take what it is sent pauses the other: the transport does so by itself, once they are
-registered on each other. The end of each direction is passed on by itself, too; when both have ended, both
-connections are closed; and the relay is over when both have gone.
+Back-pressure is Twisted's: a transport that holds more than it can send pauses its registered producer, which is the
+other transport. Each direction ends independently. When both have ended, both connections are closed, and the relay is
+over when both connections are lost.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
 
 
 class _Direction:
-    """From one side to the other: it takes what the one says.
+    """Forwards from one side to the other: the receiver of its source.
 
-    :ivar ended: whether the source has said its last. :ivar lost: whether its connection has gone.
+    :ivar blamed: close reason if the source is reset.
+    :ivar ended: whether the source has ended its direction.
+    :ivar is_lost: whether the connection of the source is lost.
     """
 
-    __slots__ = ("blamed", "count", "ended", "lost_", "relay", "sink", "source")
+    __slots__ = ("blamed", "count", "ended", "is_lost", "relay", "sink", "source")
 
     def __init__(
         self,
@@ -50,25 +52,25 @@ class _Direction:
         self.count = count
         self.blamed = blamed
         self.ended = False
-        self.lost_ = False
+        self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
-        """Hand it on. It may come late, after a pause: TLS has decrypted it already."""
+        """Write it to the sink. It may be received after a pause: TLS has decrypted it already."""
         self.sink.transport.write(data)
         self.count(len(data), self.relay.clock())
 
     def input_ended(self) -> None:
-        """Nothing more will come this way."""
+        """Pass the end on, once."""
         if not self.ended:
             self.ended = True
             self.relay.direction_ended(self)
 
     def output_ended(self) -> None:
-        """The other direction's end has gone out; the relay has passed it on itself, and waits for nothing."""
+        """Do nothing: the relay has ended the output itself, and waits for nothing."""
 
     def lost(self, why: Failure) -> None:
-        """The source has gone, with everything that was to be written to it."""
-        self.lost_ = True
+        """The connection of the source is lost, and with it everything that was to be written to it."""
+        self.is_lost = True
         self.relay.side_lost(self, why)
 
 
@@ -100,40 +102,42 @@ class TransportRelay:
         for direction in (self.inward, self.outward):
             direction.source.attach(direction)
             direction.sink.transport.registerProducer(direction.source.transport, True)
+        # The upstream may have sent something while it was being connected; it is paused since.
         early = self.outward.source.consume()
         if early:
             self.outward.data_received(early)
         if ended:
             self.inward.input_ended()
         for direction in (self.inward, self.outward):
-            if not direction.lost_ and not direction.ended:
+            if not direction.is_lost and not direction.ended:
                 direction.source.transport.resumeProducing()
         return self.done
 
     def abort(self, reason: CloseReason) -> None:
-        """End both sides with a reset."""
+        """Reset both sides. The first reason counts."""
         if self.done.called:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = reason
         for direction in (self.inward, self.outward):
-            if not direction.lost_:
+            if not direction.is_lost:
                 direction.source.transport.abortConnection()
 
     def gone(self) -> tuple[bool, bool]:
-        """Whether the kernel has the client's and the upstream's connection no longer."""
+        """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
         if self.done.called:
             return True, True
         return transport_gone(self.inward.source.transport), transport_gone(self.outward.source.transport)
 
     def direction_ended(self, direction: _Direction) -> None:
-        """Pass the end on; when it was the second, close both."""
+        """Pass the end of ``direction`` on; if it is the second, close both connections."""
         if not (self.inward.ended and self.outward.ended):
             end_output(direction.sink.transport)
             self.record.half_closed()
             return
         for each in (self.inward, self.outward):
-            if not each.lost_:
+            if not each.is_lost:
+                # A paused producer that stays registered keeps a connection from ever closing (twisted#6461).
                 each.source.transport.unregisterProducer()
                 each.source.transport.loseConnection()
 
@@ -141,24 +145,25 @@ class TransportRelay:
         if self.done.called:
             return
         inward, outward = self.inward, self.outward
-        # Nobody points in a circle any more: what has ended is freed now, not when the collector comes.
+        # Without these circles, the relay is freed now and not by the garbage collector.
         inward.source.receiver = outward.source.receiver = None
         del self.inward, self.outward
         self.done.callback(self.reason)
 
     def side_lost(self, gone: _Direction, why: Failure) -> None:
-        """A connection has gone. If it had more to say or to hear, the other is cut off, not ended."""
+        """A connection is lost: end the other in order if this one ended in order, else cut it off."""
         other = self.outward if gone is self.inward else self.inward
-        if other.lost_:
+        if other.is_lost:
             self._over()
             return
         other.source.transport.unregisterProducer()
         if why.check(ConnectionDone):
-            # Both have ended; or they did so at once, as in TLS. What was said is delivered before the close.
+            # Both directions have ended; or both at once, as in Twisted's TLS. What was written is still delivered.
             other.source.transport.loseConnection()
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
+        # TLS that was cut without a close_notify is passed on as a cut, behind the last byte where that is possible.
         if why.check(ConnectionTruncated):
             self.record.half_closed()
             cut_output(other.source.transport)

@@ -1,15 +1,15 @@
-"""A connection whose other side is code in this process: its life, whatever that code is written like.
+"""A connection that is served by code in this process, whatever interface that code has.
 
-It is the twin of a relay. There is one socket only, the client's; what stands behind it is somebody's own
-code, which may raise at any time. What it raises ends this one connection, with a reset so that the client
-does not take half an answer for a whole one, and is logged with its route.
+It takes the place of a relay. There is only the client's socket; behind it is an application's code, which may raise at
+any time. An exception ends this one connection, with a reset so that the client does not take half an answer for a
+whole one, and is logged with the route.
 
-Bytes are told to the record once, when they are handed over: to the code, ``received``; by it, ``sent``.
+Bytes are counted in the record once, when they are handed over: to the code as ``received``, by the code as ``sent``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from smartproxy.flow.side import Side
+    from smartproxy.flow.side import Side, SideTransport
     from smartproxy.model.record import ConnectionRecord
 
 log = Logger()
 
 
 class Served:
-    """One connection and what serves it.
+    """One connection and the code that serves it. It owns the connection: see :attr:`ConnectionRecord.owner`.
 
     :param clock: monotonic seconds.
     :ivar done: fires with the reason when the connection has ended.
-    :ivar deaf: what the client still says is read and thrown away, and not counted.
+    :ivar deaf: whether received bytes are read and dropped, and not counted.
     """
 
     def __init__(self, record: ConnectionRecord, side: Side, clock: Callable[[], float]) -> None:
@@ -46,12 +46,12 @@ class Served:
         self._reason: CloseReason | None = None
 
     @property
-    def transport(self) -> Any:
-        """The client's."""
+    def transport(self) -> SideTransport:
+        """The transport of the client."""
         return self.side.transport
 
     def start(self) -> Deferred[CloseReason]:
-        """Begin: what has come already comes first. Returns :attr:`done`."""
+        """Start, with the bytes that were received already. Returns :attr:`done`."""
         held, ended = self.side.consume(), self.side.ended
         self.side.attach(self)
         self.attempt(self.begin)
@@ -64,14 +64,14 @@ class Served:
         return self.done
 
     def attempt(self, call: Callable[..., object], *args: object) -> None:
-        """Call into the code that serves; what it raises is the end of this connection."""
+        """Call the code that serves. An exception ends this connection."""
         try:
             call(*args)
         except Exception:
             self.fail()
 
     def fail(self, why: Failure | None = None) -> None:
-        """The code that serves has raised."""
+        """Log an exception of the code that serves, and reset the connection."""
         log.failure(
             "connection {id} on route {route}: its handler failed",
             failure=why,
@@ -82,28 +82,30 @@ class Served:
         self.abort(CloseReason.ERROR)
 
     def abort(self, reason: CloseReason) -> None:
-        """End it now, with a reset. The first reason counts."""
+        """Reset the connection now. The first reason counts."""
         if not self.done.called:
             self._reason = self._reason or reason
             self.transport.abortConnection()
 
     def gone(self) -> tuple[bool, bool]:
-        """There is one socket; the other side is the code that serves, which is here.
+        """Whether the client's connection no longer exists. The other side is code in this process, and never gone.
 
-        It may be that it does not read, and then a transport of Twisted's does not notice a reset.
+        The kernel has to be asked: Twisted's transports do not notice a reset while they are paused.
         """
         return transport_gone(self.transport), False
 
     def lost(self, why: Failure) -> None:
-        """The connection has gone."""
+        """Handle the loss of the connection."""
         self.deaf = True
         if not why.check(ConnectionClosed, OSError):
-            self.fail(why)  # raised in a call of the transport's into what serves: a producer, for one
+            self.fail(
+                why
+            )  # an exception in a call from the transport into the code: of a producer, for example
         self.attempt(self.closed, why)
         self.over(why)
 
     def over(self, why: Failure) -> None:
-        """Close the books: :attr:`done`. Nothing points in a circle any more."""
+        """Fire :attr:`done`, and release the side, so that no circle of references is left."""
         self.side.receiver = None
         if not self.done.called:
             clean = why.check(ConnectionDone) is not None
@@ -116,16 +118,16 @@ class Served:
         raise NotImplementedError
 
     def data_received(self, data: bytes) -> None:
-        """The client has said something."""
+        """Handle received bytes."""
         raise NotImplementedError
 
     def input_ended(self) -> None:
-        """The client has ended its direction."""
+        """Handle the end of the client's direction."""
         raise NotImplementedError
 
     def output_ended(self) -> None:
-        """Our FIN has gone out."""
+        """Handle that our FIN was sent."""
 
     def closed(self, why: Failure) -> None:
-        """Tell the code that serves that the connection has gone."""
+        """Tell the code that serves that the connection is lost."""
         raise NotImplementedError

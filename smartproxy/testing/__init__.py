@@ -20,7 +20,8 @@ half-close and reset, and can split and delay what is written.
 
 from __future__ import annotations
 
-from smartproxy.testing.connection import FarEnd, MemoryTransport, connection
+from smartproxy.testing.connection import MemoryTransport
+from smartproxy.testing.far_end import FarEnd, connection
 from smartproxy.testing.nature import Nature
 from smartproxy.testing.network import Backend, MemoryNetwork
 

@@ -1,4 +1,4 @@
-"""What a connection in memory is like: its window, the pieces that it is cut into, and their delays."""
+"""The properties of an in-memory connection: its window, how writes are split, and how long they take."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.proxy.service import SmartProxy
-from smartproxy.testing.connection import FarEnd, address, pair
+from smartproxy.testing.connection import address, pair
+from smartproxy.testing.far_end import FarEnd
 from smartproxy.testing.nature import Nature
 from smartproxy.wire.host import is_address
 

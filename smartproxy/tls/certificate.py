@@ -1,12 +1,12 @@
-"""A certificate as the proxy shows it: whom it is for, what kind of key it has, until when it is good.
+"""A parsed certificate: the names it is valid for, the type of its key, and its expiry.
 
 ::
 
-    certificate = Certificate(plan)         # of a plan that settings found valid, or of one that is self-signed
-    certificate.names, certificate.kind, certificate.not_after
+    certificate = Certificate(plan)         # a plan validated by settings, or one for a self-signed certificate
+    certificate.names, certificate.key_type, certificate.not_after
 
-Names are the DNS names of the subjectAltName (RFC 9525, 2 has nothing else count). Only a certificate that has no
-subjectAltName at all is taken by its common name: it still occurs, in laboratories and in old devices.
+The names are the DNS names of the subjectAltName, the only ones that clients compare (RFC 9525, 2). A certificate
+without a subjectAltName is found by its common name: old devices and test setups still have such certificates.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 
     from smartproxy.wire.client_hello import ClientHello
 
-#: How long a certificate lives that is made at start: one restart a year must do.
+#: A private key of one of the types in :class:`KeyType`.
+PrivateKey: TypeAlias = (
+    rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+)
+
+#: Lifetime of a self-signed certificate. It is made at start, so one restart a year is enough to renew it.
 _SELF_SIGNED_LIFE: Final = dt.timedelta(days=397)
+#: A self-signed certificate begins this much earlier, for clients whose clock is behind.
 _CLOCK_SKEW: Final = dt.timedelta(hours=1)
 
 _TLS_1_3: Final = 0x0304
-#: Suites of TLS 1.2 with ECDHE_ECDSA (IANA TLS parameters): those of our profiles, and with CBC and CCM.
+#: Suites of TLS 1.2 with ECDHE_ECDSA (IANA TLS parameters): those of our profiles, and those with CBC and CCM.
 _ECDSA_SUITES: Final = frozenset(
     {0xC008, 0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C, 0xC072, 0xC073, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF}
     | {0xCCA9}
@@ -44,7 +50,10 @@ _ECDSA_SUITES: Final = frozenset(
 
 
 class KeyType(Enum):
-    """What a key signs with, the cheapest first: signature schemes (RFC 8446, 4.2.3) that a client must offer."""
+    """The type of a certificate's key, the cheapest signature first.
+
+    The value is the signature schemes (RFC 8446, 4.2.3) of which a client must offer one.
+    """
 
     P256 = frozenset({0x0403})
     ED25519 = frozenset({0x0807})
@@ -54,22 +63,23 @@ class KeyType(Enum):
     RSA = frozenset({0x0401, 0x0501, 0x0601, 0x0804, 0x0805, 0x0806})
 
     def fits(self, hello: ClientHello) -> bool:
-        """Whether such a client can verify what this key signs."""
+        """Whether the client of ``hello`` can verify a signature of such a key."""
         if self is KeyType.RSA:
-            # A client without the extension means RSA with SHA-1 (RFC 5246, 7.4.1.4.1); it gets its alert later.
+            # Without the extension, a client asks for RSA with SHA-1 (RFC 5246, 7.4.1.4.1). OpenSSL refuses it later.
             return not hello.signature_algorithms or not self.value.isdisjoint(hello.signature_algorithms)
         if self.value.isdisjoint(hello.signature_algorithms):
             return False
+        # In TLS 1.2 the cipher suite names the signature too; in TLS 1.3 it does not.
         return _TLS_1_3 in hello.versions or not _ECDSA_SUITES.isdisjoint(hello.cipher_suites)
 
 
 _CURVES: Final = {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384, "secp521r1": KeyType.P521}
 
 
-def kind_of(key: CertificatePublicKeyTypes) -> KeyType:
-    """The kind of a public key.
+def key_type_of(key: CertificatePublicKeyTypes) -> KeyType:
+    """The type of a public key.
 
-    :raises ValueError: where no TLS client takes such a one.
+    :raises ValueError: if it is a type that TLS does not use.
     """
     if isinstance(key, rsa.RSAPublicKey):
         return KeyType.RSA
@@ -79,15 +89,20 @@ def kind_of(key: CertificatePublicKeyTypes) -> KeyType:
         return KeyType.ED25519
     if isinstance(key, ed448.Ed448PublicKey):
         return KeyType.ED448
-    raise ValueError("has a key of a kind that TLS does not use")
+    raise ValueError("has a key of a type that TLS does not use")
 
 
 class Certificate:
-    """A leaf with its chain. The key stays PEM until a context needs it.
+    """A leaf certificate with its chain. The private key is parsed only when a context needs it.
 
-    :param plan: a valid one; where it says so, a self-signed certificate is made.
-    :ivar chain: the leaf first. :ivar names: in lower case; a ``*.`` before some of them.
-    :ivar any_name: whether it will do for every name: nobody expects a self-signed one to carry the right one.
+    :param plan: a valid plan; if it is for a self-signed certificate, that is made here.
+    :ivar plan: as given.
+    :ivar chain: the leaf first.
+    :ivar leaf: the first of the chain.
+    :ivar names: in lower case; wildcards begin with ``*.``.
+    :ivar key_type: decides which clients can be shown it.
+    :ivar not_after: its expiry, in UTC.
+    :ivar any_name: whether it is shown for every name. True if it is self-signed: its clients do not check names.
     """
 
     def __init__(self, plan: CertificatePlan) -> None:
@@ -98,37 +113,38 @@ class Certificate:
         self.chain = x509.load_pem_x509_certificates(made.chain)
         self.leaf = self.chain[0]
         self.names = names_of(self.leaf)
-        self.kind = kind_of(self.leaf.public_key())
+        self.key_type = key_type_of(self.leaf.public_key())
         self.not_after = self.leaf.not_valid_after_utc
 
-    def load_key(self) -> object:
-        """The private key, for a context. It was validated when it was read from its file."""
-        return serialization.load_pem_private_key(self._key, None, unsafe_skip_rsa_key_validation=True)
+    def load_key(self) -> PrivateKey:
+        """Parse the private key. It was validated when it was read from its file."""
+        key = serialization.load_pem_private_key(self._key, None, unsafe_skip_rsa_key_validation=True)
+        return cast("PrivateKey", key)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the leaf, in hexadecimal."""
+        """The SHA-256 of the leaf, in hexadecimal."""
         return self.leaf.fingerprint(hashes.SHA256()).hex()
 
     @property
     def name(self) -> str:
-        """What to call it in metrics: the first of its names, or else where it comes from."""
+        """Its label in metrics and log lines: the first of its names, or else its source."""
         return self.names[0] if self.names else self.plan.source
 
 
 def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
-    """The DNS names of a certificate, as they are compared."""
+    """The DNS names of a certificate, normalised for comparison, without duplicates."""
     try:
         alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         common = [str(item.value) for item in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        return tuple(name for name in map(_compared, common) if name is not None)
-    found = (_compared(name) for name in alternatives.get_values_for_type(x509.DNSName))
+        return tuple(name for name in map(_normalised, common) if name is not None)
+    found = (_normalised(name) for name in alternatives.get_values_for_type(x509.DNSName))
     return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def _compared(name: str) -> str | None:
-    """``name`` in lower case and without a final dot; ``None`` where it is no host name and no wildcard."""
+def _normalised(name: str) -> str | None:
+    """``name`` in lower case and without a final dot; ``None`` if it is neither a host name nor a wildcard."""
     wildcard, rest = ("*.", name[2:]) if name.startswith("*.") else ("", name)
     try:
         plain = host_name(rest.encode("ascii"))
@@ -138,9 +154,9 @@ def _compared(name: str) -> str | None:
 
 
 def self_signed(names: Sequence[str]) -> CertificatePlan:
-    """A certificate of a new key, vouched for by nobody.
+    """Make a self-signed certificate with a new key.
 
-    :param names: patterns of domains; without any that a certificate can carry, it is for ``localhost``.
+    :param names: host names and wildcards; without any that a certificate can carry, it is for ``localhost``.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     carried = [name for name in names if name != "*"] or ["localhost"]

@@ -1,15 +1,15 @@
-"""One TLS connection between two memories: ciphertext on one side, plaintext on the other, no socket.
+"""One TLS connection in memory: ciphertext on one side, plaintext on the other, no socket.
 
 ::
 
-    socket  --recv-->  feed()  | TLS |  read()    -->  the other side
-    socket  <--send--  output  |     |  write()   <--  the other side
+    socket  --recv-->  feed()    | TLS |  read()    -->  the other side
+    socket  <--send--  output()  |     |  write()   <--  the other side
 
-Everything large goes through two buffers that all channels share, because no turn is ever interrupted by
-another: a fresh object for every record would cost half as much again as the encryption. pyOpenSSL makes
-one in each of its calls (``recv_into`` and ``bio_read`` alike), and an exception for each time that there is
-nothing; so the calls that are made for every connection go to the OpenSSL beneath it. This module is the only one
-that knows how, and setup.cfg pins the versions that it knows; whatever is seldom called is pyOpenSSL's.
+Large data goes through two buffers that all channels share. This is safe because everything runs in one thread, and each
+caller has used the contents up before the next call. A new object for each record would cost half as much again as the
+encryption. pyOpenSSL makes one in each of its calls (``recv_into`` and ``bio_read`` alike), and raises an exception each
+time that there is no data; so calls that are made for every connection go directly to the OpenSSL below it. This module
+is the only one that does so, and setup.cfg pins the versions that it is known to work with. Rare calls use pyOpenSSL.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-#: The most plaintext of one record (RFC 8446, 5.1).
+#: The largest plaintext of one record, in bytes (RFC 8446, 5.1).
 RECORD = 16 * 1024
-#: Plaintext moved in one go: sixteen records, for one system call on either side. With four, a GB costs an eighth more.
+#: Bytes of plaintext moved at once: sixteen records, for one system call on either side. With four, a GB costs an eighth
+#: more.
 PLAIN = 16 * RECORD
-#: Room for as much ciphertext: a record adds at most 256 bytes (RFC 8446, 5.2), and a few come unasked.
+#: Room for as much ciphertext: a record adds at most 256 bytes (RFC 8446, 5.2); tickets and alerts come on top.
 CIPHER = PLAIN + 16 * 1024
 
 _plain = bytearray(PLAIN)
@@ -38,15 +39,15 @@ _cipher = bytearray(CIPHER)
 _plain_at = ffi.from_buffer(_plain)
 _cipher_at = ffi.from_buffer(_cipher)
 
-#: The shared buffers, to receive into and to send from. What is in them is gone with the next call.
+#: The shared buffers, to receive into and to send from. The next call overwrites them.
 PLAIN_VIEW = memoryview(_plain)
 CIPHER_VIEW = memoryview(_cipher)
 
 
 class Channel:
-    """The bytes of one pyOpenSSL connection that was made without a socket.
+    """Moves the bytes of one pyOpenSSL connection that was made without a socket.
 
-    :ivar ended: whether the peer has said its close_notify: nothing more will come, and that is authentic.
+    :ivar ended: whether the peer's close_notify was received: an authenticated end of its data.
     """
 
     __slots__ = ("_from", "_into", "_ssl", "connection", "ended")
@@ -60,17 +61,17 @@ class Channel:
         self.ended = False
 
     def feed(self, data: Buffer, count: int) -> None:
-        """The first ``count`` bytes of ``data`` have come from the peer."""
+        """Pass ``count`` bytes of ciphertext, received from the peer, to OpenSSL."""
         lib.BIO_write(self._into, ffi.from_buffer(data), count)
 
     def feed_shared(self, count: int) -> None:
-        """``count`` bytes have come into :data:`CIPHER_VIEW`."""
+        """Pass ``count`` bytes of :data:`CIPHER_VIEW`, received from the peer, to OpenSSL."""
         lib.BIO_write(self._into, _cipher_at, count)
 
     def handshake(self) -> bool:
-        """Go as far as can be gone. Whether it is done.
+        """Continue the handshake with what was received. Returns whether it is complete.
 
-        :raises TlsError: where it cannot succeed. There may be an alert in the output.
+        :raises TlsError: if it cannot succeed. The output may have an alert.
         """
         result = lib.SSL_do_handshake(self._ssl)
         if result == 1:
@@ -79,41 +80,43 @@ class Channel:
             return False
         inside: Any = self.connection
         try:
-            inside._raise_ssl_error(self._ssl, result)  # noqa: SLF001 - what a callback has raised, it kept
+            # It raises first what a callback of the context has raised, which OpenSSL cannot pass on.
+            inside._raise_ssl_error(self._ssl, result)  # noqa: SLF001 - see the head of the module
         except SSL.Error as failed:
             raise TlsError(_told(failed)) from failed
-        raise TlsError("the handshake stands still")
+        raise TlsError("the handshake makes no progress")
 
     @property
     def resumed(self) -> bool:
-        """Whether the handshake took up a former session. pyOpenSSL has no word for it."""
+        """Whether the handshake resumed an earlier session. pyOpenSSL does not offer this."""
         return bool(lib.SSL_session_reused(self._ssl))
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the peer waits for what our end of the handshake, which is done, has put into the output.
+        """Whether the peer waits for the output of our handshake, which is complete.
 
-        A server's end of TLS 1.2 may be the Finished; in TLS 1.3 there are only tickets. A client's end is a Finished, and a
-        server that speaks first does wait for it, but whoever goes on has it sent at once.
+        With TLS 1.2, a server's last output may be its Finished, for which the client waits. With TLS 1.3 a server's has
+        only tickets. A client's is its Finished; the relay sends it at once, before any payload.
         """
         return bool(lib.SSL_version(self._ssl) != SSL.TLS1_3_VERSION)
 
     @property
     def version(self) -> str:
-        """What is spoken, as ``TLSv1.3``."""
+        """The protocol version, as ``TLSv1.3``."""
         return _named(_versions, lib.SSL_version(self._ssl), self.connection.get_protocol_version_name)
 
     @property
     def cipher(self) -> str:
-        """The cipher suite, by OpenSSL's name for it."""
+        """OpenSSL's name of the cipher suite."""
         at = int(ffi.cast("uintptr_t", lib.SSL_get_current_cipher(self._ssl)))
         return _named(_ciphers, at, lambda: self.connection.get_cipher_name() or "")
 
     def read(self) -> int:
-        """Decrypt into :data:`PLAIN_VIEW`; how many bytes. Fewer than :data:`PLAIN`: there are no more yet, or never will be.
+        """Decrypt into :data:`PLAIN_VIEW`. Returns how many bytes; fewer than :data:`PLAIN` if there are no more now.
 
-        :raises TlsError: where what came is no TLS.
+        :raises TlsError: if what was received is not valid TLS.
         """
+        # SSL_read returns one record at most, so it is called until the buffer is full or there is no whole record.
         got = 0
         while got < PLAIN:
             result = lib.SSL_read(self._ssl, _plain_at + got, PLAIN - got)
@@ -132,12 +135,12 @@ class Channel:
         self._encrypt(_plain_at, count)
 
     def output(self) -> int:
-        """Move what is to be sent into :data:`CIPHER_VIEW`; how many bytes. Fewer than :data:`CIPHER`: that was all."""
+        """Move output into :data:`CIPHER_VIEW`. Returns how many bytes; fewer than :data:`CIPHER` if that was all."""
         got: int = lib.BIO_read(self._from, _cipher_at, CIPHER)
         return max(got, 0)
 
     def take_output(self) -> bytes:
-        """All that is to be sent, where it is little: of a handshake, or the end."""
+        """All output as bytes: for little of it, as that of a handshake or of an end."""
         taken = b""
         while got := self.output():
             taken += CIPHER_VIEW[:got]
@@ -146,23 +149,24 @@ class Channel:
         return taken
 
     def say_end(self) -> None:
-        """Put our close_notify into the output. The peer may go on (RFC 8446, 6.1)."""
+        """Put our close_notify into the output. The peer may still send (RFC 8446, 6.1)."""
         try:
             self.connection.shutdown()
         except SSL.Error:
-            return  # it never got as far as that
+            return  # the handshake is not complete: there is nothing to end
 
     def _encrypt(self, at: Any, count: int) -> None:
         written = 0
         while written < count:
             result = lib.SSL_write(self._ssl, at + written, count - written)
+            # Into memory a write never blocks: less than all means that the connection has ended.
             if result <= 0:
                 self._check(result)
-                raise TlsError("the connection takes no more")
+                raise TlsError("the connection accepts no more data")
             written += result
 
     def _check(self, result: int) -> None:
-        """What a call that returned nothing means."""
+        """Handle the result of a call that moved nothing: no data now, a close_notify, or a failure."""
         code = lib.SSL_get_error(self._ssl, result)
         if code == lib.SSL_ERROR_ZERO_RETURN:
             self.ended = True
@@ -170,7 +174,7 @@ class Channel:
             raise TlsError(_queued())
 
 
-#: The names of versions and ciphers, by what OpenSSL has for them: a few, and each is the same for ever.
+#: Names of versions and ciphers by OpenSSL's number or pointer. There are few, and they do not change.
 _versions: dict[int, str] = {}
 _ciphers: dict[int, str] = {}
 
@@ -183,14 +187,14 @@ def _named(known: dict[int, str], number: int, ask: Callable[[], str]) -> str:
 
 
 def _told(failed: SSL.Error) -> str:
-    """OpenSSL's own words."""
+    """The text of OpenSSL's errors."""
     if isinstance(failed, SSL.SysCallError) or not failed.args or not isinstance(failed.args[0], list):
         return "the connection broke off"
     return "; ".join(reason for *_, reason in failed.args[0]) or "the connection broke off"
 
 
 def _queued() -> str:
-    """The same, of errors that still stand in OpenSSL's queue; it must be empty for the next call."""
+    """The text of the errors in OpenSSL's queue, which must be empty before the next call."""
     words = []
     while code := lib.ERR_get_error():
         reason = lib.ERR_reason_error_string(code)

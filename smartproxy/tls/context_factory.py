@@ -1,17 +1,17 @@
-"""OpenSSL contexts, made from plans: one for a route's options and one certificate, or for a kind of target.
+"""OpenSSL contexts made from plans: for a route's options and one certificate, or for the options of a target.
 
-A context is frozen once it has a connection. Who changes something makes another and lets the old one be: its
-connections go on with it.
+A context must not be changed once it has a connection. To change something, make another context; connections of the
+former one keep it.
 
-Tickets are encrypted with keys of the context, and a session is taken up again only on the same one. So
-nothing of one context's client authentication can be had through another (CVE-2025-23419); the session id
-context says the same once more, for the sessions of TLS 1.2 that have no ticket.
+A session ticket is encrypted with a key of its context, so a session is resumed on the same context only. That keeps a
+session from carrying the client authentication of one context over to another (CVE-2025-23419). The session id context
+does the same for sessions of TLS 1.2 without a ticket.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -24,11 +24,13 @@ from smartproxy.tls.profiles import PROFILES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from OpenSSL.SSL import _NoOverlappingProtocols
+
     from smartproxy.model.plan import ClientAuthPlan, OriginationPlan, TerminationPlan
     from smartproxy.tls.certificate import Certificate
 
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
-#: SSL_MODE_ENABLE_PARTIAL_WRITE of SSL_CTX_set_mode(3), which pyOpenSSL sets and has no name for.
+#: SSL_MODE_ENABLE_PARTIAL_WRITE of SSL_CTX_set_mode(3). pyOpenSSL sets it but does not export it.
 _PARTIAL_WRITE: Final = 0x1
 _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
@@ -36,9 +38,9 @@ _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 def server_context(
     plan: TerminationPlan, certificate: Certificate, staple: Callable[[], bytes] | None = None
 ) -> SSL.Context:
-    """A context that ends the TLS of clients.
+    """A context that terminates the TLS of clients.
 
-    :param staple: gives the OCSP response for those that ask for one, or nothing. It must not raise.
+    :param staple: returns the OCSP response for a client that asks for it, or nothing. It must not raise.
     """
     context = _context(SSL.TLS_SERVER_METHOD, plan.min_version)
     profile = PROFILES["intermediate"]
@@ -46,7 +48,7 @@ def server_context(
     context.set_tls13_ciphersuites((plan.ciphersuites or profile.ciphersuites).encode())
     if plan.own_order:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
-    _show(context, certificate)
+    _use(context, certificate)
     context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
     context.set_session_id(hashlib.sha256(repr(plan.client_auth).encode()).digest())
     if plan.alpn:
@@ -59,11 +61,14 @@ def server_context(
 
 
 def client_context(plan: OriginationPlan, certificate: Certificate | None) -> SSL.Context:
-    """A context that begins TLS with targets. Their names are for :meth:`ClientContexts.verify`."""
+    """A context for TLS to targets.
+
+    It verifies the chain of a target's certificate; :meth:`ClientContexts.verify` compares the name.
+    """
     context = _context(SSL.TLS_CLIENT_METHOD, plan.min_version)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # sessions are kept by target, and not by OpenSSL
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # ClientContexts keeps sessions by target
     if certificate is not None:
-        _show(context, certificate)
+        _use(context, certificate)
     if plan.alpn:
         context.set_alpn_protos([name.encode("latin-1") for name in plan.alpn])
     if plan.verify:
@@ -78,21 +83,21 @@ def client_context(plan: OriginationPlan, certificate: Certificate | None) -> SS
 def _context(method: int, min_version: str) -> SSL.Context:
     context = SSL.Context(method)
     context.set_options(_OPTIONS)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # 34 KiB less for a connection that is idle
-    context.clear_mode(_PARTIAL_WRITE)  # or each call would encrypt one record and come back
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # an idle connection takes 34 KiB less
+    context.clear_mode(_PARTIAL_WRITE)  # with it, each call would encrypt one record only
     context.set_min_proto_version(_VERSIONS[min_version])
     return context
 
 
-def _show(context: SSL.Context, certificate: Certificate) -> None:
-    key: Any = certificate.load_key()
+def _use(context: SSL.Context, certificate: Certificate) -> None:
     context.use_certificate(certificate.leaf)
-    context.use_privatekey(key)
+    context.use_privatekey(certificate.load_key())
     for above in certificate.chain[1:]:
         context.add_extra_chain_cert(above)
 
 
 def _trust(context: SSL.Context, ca: bytes) -> list[x509.Certificate]:
+    """Trust the authorities of a PEM text, and no others."""
     store = context.get_cert_store()
     assert store is not None  # noqa: S101 - every context has one
     authorities = x509.load_pem_x509_certificates(ca)
@@ -102,10 +107,10 @@ def _trust(context: SSL.Context, ca: bytes) -> list[x509.Certificate]:
 
 
 def _ask(context: SSL.Context, plan: ClientAuthPlan) -> None:
-    """Have clients asked for a certificate, and verified."""
+    """Ask clients for a certificate, and verify it as ``plan`` says."""
     mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if plan.required else 0)
     if not plan.ca:
-        context.set_verify(mode, lambda *_: True)
+        context.set_verify(mode, lambda *_: True)  # any certificate is accepted
         return
     context.set_verify(mode, _reporting("certificate of the client", plan.match))
     for authority in _trust(context, plan.ca):
@@ -115,7 +120,7 @@ def _ask(context: SSL.Context, plan: ClientAuthPlan) -> None:
         assert store is not None  # noqa: S101 - every context has one
         for crl in revocation_lists(plan.crl):
             store.add_crl(crl)
-        # Of the whole chain: whoever revokes an authority means those below it, too.
+        # CRL_CHECK_ALL checks the whole chain: a revoked authority invalidates every certificate below it.
         store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
 
 
@@ -123,34 +128,39 @@ _CRL_END: Final = b"-----END X509 CRL-----"
 
 
 def revocation_lists(pem: bytes) -> list[x509.CertificateRevocationList]:
-    """All lists of a PEM file.
+    """All certificate revocation lists of a PEM text. cryptography only has a parser for a single one.
 
-    :raises ValueError: where there is none, or one is malformed.
+    :raises ValueError: if there is none, or one is malformed.
     """
     parts = [part + _CRL_END for part in pem.split(_CRL_END)[:-1]]
     if not parts:
-        raise ValueError("holds no revocation list in PEM")
+        raise ValueError("contains no PEM revocation list")
     return [x509.load_pem_x509_crl(part) for part in parts]
 
 
-def _reporting(whose: str, patterns: tuple[str, ...] = ()) -> Callable[..., bool]:
-    """A callback that has a failed verification end the handshake with its reason, which OpenSSL keeps to itself."""
+def _reporting(
+    whose: str, patterns: tuple[str, ...] = ()
+) -> Callable[[SSL.Connection, X509, int, int, int], bool]:
+    """A verification callback that fails the handshake with the reason, which OpenSSL's error does not contain.
 
-    def verified(_connection: Any, shown: X509, error: int, depth: int, ok: int) -> bool:
+    :param patterns: the names of which a peer's certificate must have one.
+    """
+
+    def verify(_connection: SSL.Connection, certificate: X509, error: int, depth: int, ok: int) -> bool:
         if not ok:
-            raise TlsError(f"{whose}: {_WORDS.get(error, f'verification failed with X509_V_ERR {error}')}")
-        if depth == 0 and not matches(identity_of(shown.to_cryptography(), verified=True), patterns):
-            raise TlsError(f"{whose}: carries none of the names wanted")
+            raise TlsError(f"{whose}: {_REASONS.get(error, f'verification failed with X509_V_ERR {error}')}")
+        if depth == 0 and not matches(identity_of(certificate.to_cryptography(), verified=True), patterns):
+            raise TlsError(f"{whose}: has none of the names in clientAuth.match")
         return True
 
-    return verified
+    return verify
 
 
-#: The reasons that occur (openssl-verification-options(1), "Diagnostics").
-_WORDS: Final = {
-    SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT: "its issuer is not known",
-    SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its issuer is not known",
-    SSL.X509VerificationCodes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its issuer is not known",
+#: Reasons by OpenSSL's error (openssl-verification-options(1), "Diagnostics").
+_REASONS: Final = {
+    SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT: "its issuer is unknown",
+    SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its issuer is unknown",
+    SSL.X509VerificationCodes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its issuer is unknown",
     SSL.X509VerificationCodes.ERR_SELF_SIGNED_CERT_IN_CHAIN: "its chain ends in an authority that is not trusted",
     SSL.X509VerificationCodes.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: "it is self-signed",
     SSL.X509VerificationCodes.ERR_CERT_NOT_YET_VALID: "it is not yet valid",
@@ -159,16 +169,18 @@ _WORDS: Final = {
     SSL.X509VerificationCodes.ERR_UNABLE_TO_GET_CRL: "there is no revocation list of its issuer",
     SSL.X509VerificationCodes.ERR_CRL_HAS_EXPIRED: "the revocation list of its issuer has expired",
     SSL.X509VerificationCodes.ERR_CRL_NOT_YET_VALID: "the revocation list of its issuer is not yet valid",
-    SSL.X509VerificationCodes.ERR_INVALID_PURPOSE: "it is not for this purpose",
-    SSL.X509VerificationCodes.ERR_INVALID_CA: "an issuer in its chain is no authority",
-    SSL.X509VerificationCodes.ERR_CERT_SIGNATURE_FAILURE: "its signature is wrong",
+    SSL.X509VerificationCodes.ERR_INVALID_PURPOSE: "it is not valid for this purpose",
+    SSL.X509VerificationCodes.ERR_INVALID_CA: "an issuer in its chain is not a certificate authority",
+    SSL.X509VerificationCodes.ERR_CERT_SIGNATURE_FAILURE: "its signature is invalid",
 }
 
 
-def _selecting(ours: list[bytes]) -> Callable[..., Any]:
-    """Our first protocol that the client offers too. A client that offers others only is served without any."""
+def _selecting(
+    ours: list[bytes],
+) -> Callable[[SSL.Connection, list[bytes]], bytes | _NoOverlappingProtocols]:
+    """An ALPN callback that selects our first protocol that the client offers, and none if there is no such."""
 
-    def select(_connection: Any, offered: list[bytes]) -> Any:
+    def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes | _NoOverlappingProtocols:
         return next((name for name in ours if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
 
     return select

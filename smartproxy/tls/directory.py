@@ -1,8 +1,7 @@
-"""A directory of certificates: every pair of a certificate and its key that stands in it.
+"""A directory of certificates: every certificate in it with the private key that belongs to it.
 
-Files belong together because the key fits, whatever they are called and however they are laid out: certbot's
-``live/NAME/{fullchain,privkey}.pem``, ``NAME.crt`` beside ``NAME.key``, both in one file. Hidden directories are left
-out, and so is a certificate of an authority that has no key.
+Files are paired by public key, whatever their names and layout: certbot's ``live/NAME/{fullchain,privkey}.pem``,
+``NAME.crt`` beside ``NAME.key``, both in one file. Hidden directories and CA certificates without a key are skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -22,10 +21,12 @@ from smartproxy.tls.certificate_files import CertificateFiles, certificates_in, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+
     from smartproxy.model.plan import CertificatePlan
 
-#: A public key, and the names that go with it.
-_Place: TypeAlias = tuple[bytes, tuple[str, ...]]
+#: A public key, and the names of its certificate.
+_ChainKey: TypeAlias = tuple[bytes, tuple[str, ...]]
 
 _ENDINGS: Final = frozenset({".pem", ".crt", ".cer", ".key"})
 _DER: Final = serialization.Encoding.DER
@@ -33,7 +34,11 @@ _SPKI: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
 
 class Found(NamedTuple):
-    """What stands in a directory, and what is wrong with the rest of it, a line each."""
+    """The contents of a directory.
+
+    :ivar certificates: those that can be used.
+    :ivar problems: what is wrong with other files, one line each.
+    """
 
     certificates: tuple[CertificatePlan, ...]
     problems: tuple[str, ...]
@@ -46,11 +51,11 @@ class _Chain:
 
 
 def read_directory(directory: str) -> Found:
-    """Every pair in ``directory`` and below it, in the order of their names.
+    """Every pair in ``directory`` and its subdirectories, in the order of file names.
 
-    :raises InvalidCertificate: where the directory itself cannot be read.
+    :raises InvalidCertificate: if ``directory`` is not a directory.
     """
-    chains: dict[_Place, _Chain] = {}
+    chains: dict[_ChainKey, _Chain] = {}
     keys: dict[bytes, str] = {}
     problems: list[str] = []
     if not Path(directory).is_dir():
@@ -70,7 +75,7 @@ def read_directory(directory: str) -> Found:
 
 
 def files_in(directory: str) -> Iterator[str]:
-    """Every file in ``directory`` and below it that may hold something of a certificate."""
+    """Every file in ``directory`` and its subdirectories that may contain a certificate or a key."""
     for folder, inner, names in os.walk(directory):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
@@ -78,21 +83,21 @@ def files_in(directory: str) -> Iterator[str]:
                 yield str(Path(folder, name))
 
 
-def _sort(file: str, text: bytes, chains: dict[_Place, _Chain], keys: dict[bytes, str]) -> None:
-    """Put what is in a file where it is looked for: by public key."""
+def _sort(file: str, text: bytes, chains: dict[_ChainKey, _Chain], keys: dict[bytes, str]) -> None:
+    """Enter the contents of a file under its public key. A file may contain both a key and a chain."""
     if b"PRIVATE KEY-----" in text:
         keys.setdefault(_public(_key(file, text).public_key()), file)
     if b"-----BEGIN CERTIFICATE-----" in text:
         chain = _Chain(file, certificates_in(text, file))
         leaf = chain.certificates[0]
-        place = _public(leaf.public_key()), names_of(leaf)
-        known = chains.get(place)
+        same = _public(leaf.public_key()), names_of(leaf)
+        known = chains.get(same)
         if known is None or _rank(chain) > _rank(known):
-            chains[place] = chain
+            chains[same] = chain
 
 
 def _rank(chain: _Chain) -> tuple[float, int]:
-    """Of several with one key and the same names: the newest, and of that the one with most of its chain."""
+    """Of several with the same key and names, the last to expire is used, in its most complete chain."""
     return chain.certificates[0].not_valid_after_utc.timestamp(), len(chain.certificates)
 
 
@@ -100,7 +105,7 @@ def _paired(chain: _Chain, key_file: str | None) -> Iterator[CertificatePlan]:
     if key_file is not None:
         yield CertificateFiles(chain.file, None if key_file == chain.file else key_file).read()
     elif not _is_authority(chain.certificates[0]):
-        raise InvalidCertificate(f"{chain.file}: there is no key for it")
+        raise InvalidCertificate(f"{chain.file}: there is no private key for it")
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
@@ -110,16 +115,15 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _key(file: str, text: bytes) -> Any:
+def _key(file: str, text: bytes) -> PrivateKeyTypes:
     try:
         return serialization.load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
-        why = "is encrypted; name it and its passphrase in the certificate of a route"
-    except Exception:  # malformed, or of a kind that cryptography does not know
-        why = "holds a private key that cannot be used"
+        why = "is encrypted; configure it with its passphrase in the certificate of a route"
+    except Exception:  # malformed, or a type of key that cryptography does not support
+        why = "contains a private key that cannot be used"
     raise InvalidCertificate(f"{file}: {why}")
 
 
-def _public(key: Any) -> bytes:
-    made: bytes = key.public_bytes(_DER, _SPKI)
-    return made
+def _public(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(_DER, _SPKI)

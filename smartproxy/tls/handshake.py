@@ -1,4 +1,4 @@
-"""The TLS handshake of a channel over a side, for clients and targets alike, within a deadline."""
+"""The TLS handshake of a channel over a side, with clients and with targets, within a deadline."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
 
 async def handshake(side: Side, channel: Channel, deadlines: Deadlines, seconds: float) -> None:
-    """Make the handshake of ``channel`` over ``side``, whose held bytes are its first.
+    """Complete the handshake of ``channel`` over ``side``, beginning with the bytes that ``side`` has buffered.
 
-    What the peer does not wait for is left in the channel, for the first record to take along: a system call less,
-    and a packet. That is a client's Finished, and the tickets of a server in TLS 1.3.
+    Final messages that the peer does not wait for stay in the channel and are sent with the first record, which saves
+    a system call and a packet. These are a client's Finished and a server's tickets in TLS 1.3.
 
-    :raises HandshakeFailed: where it fails or takes too long; the alert has been sent.
+    :param seconds: deadline; 0 for none.
+    :raises HandshakeFailed: if it fails or takes too long; an alert has been sent where there is one.
     """
     due = deadlines.call_later(seconds, side.expire) if seconds else None
     try:
@@ -39,7 +40,7 @@ async def handshake(side: Side, channel: Channel, deadlines: Deadlines, seconds:
     except DeadlineExpired:
         raise HandshakeFailed("the handshake took too long", told=False) from None
     except PeerClosed:
-        raise HandshakeFailed("the peer left in the handshake", told=False) from None
+        raise HandshakeFailed("the peer disconnected during the handshake", told=False) from None
     finally:
         if due is not None:
             due.cancel()

@@ -1,13 +1,13 @@
-"""Who a peer is, by the certificate that it has shown; and whether that is one of those that are wanted.
+"""The identity in a peer's certificate, and its comparison with the patterns of ``clientAuth.match``.
 
-A pattern of ``clientAuth.match`` is a kind and a name::
+A pattern is a kind of name and a name::
 
-    DNS:*.clients.example      a leading * stands for one label or more, as in match.domains
-    CN:robot                   CN, EMAIL and URI: exactly this text, in which * stands for any
+    DNS:*.clients.example      a leading * matches one label or more, as in match.domains
+    CN:robot                   CN, EMAIL and URI: this text, in which * matches any text
     IP:192.0.2.1               this address
 
-What a certificate says was written by whoever asked for it. It is text of any kind, and not for a log
-or a terminal before it has been escaped.
+The names in a certificate were chosen by whoever applied for it. They may contain any character and must be escaped
+before they are logged or printed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _KINDS: Final = ("DNS", "CN", "EMAIL", "URI", "IP")
 
 
 class ClientCertificate(NamedTuple):
-    """What a peer's certificate says.
+    """The identity in a peer's certificate.
 
-    :ivar common_name: the subject's; empty where it has none.
-    :ivar names: its other names, each with its kind, like ``DNS:robot.example``.
-    :ivar fingerprint: SHA-256 of the certificate, in hexadecimal.
-    :ivar verified: whether somebody whom the configuration names has vouched for it.
+    :ivar common_name: that of the subject; empty if it has none.
+    :ivar names: the subjectAltNames, each with its kind, like ``DNS:robot.example``.
+    :ivar fingerprint: the SHA-256 of the certificate, in hexadecimal.
+    :ivar verified: whether its chain leads to a configured authority.
     """
 
     common_name: str
@@ -45,16 +45,16 @@ class ClientCertificate(NamedTuple):
 
 
 def peer_identity(connection: SSL.Connection, *, verified: bool = True) -> ClientCertificate | None:
-    """Who the peer is; ``None`` where it has shown no certificate.
+    """The identity of a connection's peer; ``None`` if it has sent no certificate.
 
-    :param verified: whether the configuration names an authority: what does not verify has no handshake.
+    :param verified: whether the context verifies certificates: then one that does not verify fails the handshake.
     """
     certificate = connection.get_peer_certificate(as_cryptography=True)
     return None if certificate is None else identity_of(certificate, verified=verified)
 
 
 def identity_of(certificate: x509.Certificate, *, verified: bool) -> ClientCertificate:
-    """What ``certificate`` says."""
+    """The identity in ``certificate``."""
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return ClientCertificate(
         common_name=str(common[0].value) if common else "",
@@ -66,30 +66,32 @@ def identity_of(certificate: x509.Certificate, *, verified: bool) -> ClientCerti
 
 def _names(certificate: x509.Certificate) -> Iterable[str]:
     try:
-        said = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):  # none, or one that cannot be read
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # none, or malformed
         return
-    yield from (f"DNS:{name}" for name in said.get_values_for_type(x509.DNSName))
-    yield from (f"EMAIL:{name}" for name in said.get_values_for_type(x509.RFC822Name))
-    yield from (f"URI:{name}" for name in said.get_values_for_type(x509.UniformResourceIdentifier))
-    yield from (f"IP:{address}" for address in said.get_values_for_type(x509.IPAddress))
+    yield from (f"DNS:{name}" for name in alternatives.get_values_for_type(x509.DNSName))
+    yield from (f"EMAIL:{name}" for name in alternatives.get_values_for_type(x509.RFC822Name))
+    yield from (f"URI:{name}" for name in alternatives.get_values_for_type(x509.UniformResourceIdentifier))
+    yield from (f"IP:{address}" for address in alternatives.get_values_for_type(x509.IPAddress))
 
 
 def matches(identity: ClientCertificate, patterns: Iterable[str]) -> bool:
-    """Whether it carries a name that one of ``patterns`` wants. Without patterns, any will do."""
+    """Whether one of the identity's names matches one of ``patterns``. Without patterns, every identity does."""
     patterns = list(patterns)
     names = [f"CN:{identity.common_name}", *identity.names]
-    return not patterns or any(_meets(name, pattern) for pattern in patterns for name in names)
+    return not patterns or any(_name_matches(name, pattern) for pattern in patterns for name in names)
 
 
 def checked_pattern(pattern: str) -> None:
-    """Nothing, for a pattern that can be met.
+    """Validate a pattern.
 
-    :raises ValueError: for any other.
+    :raises ValueError: if no name can match it; the message says why.
     """
     kind, _, wanted = pattern.partition(":")
     if kind not in _KINDS or not wanted:
-        raise ValueError(f"must be a kind and a name, like DNS:*.clients.example; kinds: {', '.join(_KINDS)}")
+        raise ValueError(
+            f"must be a kind of name and a name, like DNS:*.clients.example; kinds: {', '.join(_KINDS)}"
+        )
     if kind == "IP":
         packed_address(wanted)
     plain = wanted.removeprefix("*.")
@@ -97,14 +99,16 @@ def checked_pattern(pattern: str) -> None:
         raise ValueError("is not a DNS name, with or without a leading *.")
 
 
-def _meets(name: str, pattern: str) -> bool:
+def _name_matches(name: str, pattern: str) -> bool:
     kind, _, wanted = pattern.partition(":")
     own_kind, _, own = name.partition(":")
     if kind != own_kind:
         return False
     if kind == "DNS":
         own, wanted = own.lower().removesuffix("."), wanted.lower().removesuffix(".")
-        return own.endswith(wanted[1:]) and own != wanted[1:] if wanted.startswith("*.") else own == wanted
+        if wanted.startswith("*."):
+            return own.endswith(wanted[1:]) and own != wanted[1:]
+        return own == wanted
     if kind == "IP":
-        return own == address_text(packed_address(wanted))
+        return own == address_text(packed_address(wanted))  # an address has several spellings
     return re.fullmatch(".*".join(map(re.escape, wanted.split("*"))), own, re.DOTALL) is not None

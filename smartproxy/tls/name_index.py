@@ -1,8 +1,8 @@
-"""Certificates by the names that they carry: 1,000 names cost what one does.
+"""An index of certificates by name. A search costs the same for one name and for 1,000.
 
-A wildcard stands for exactly one label (RFC 9525, 6.3). A certificate that carries the name itself goes before one
-whose wildcard covers it; among several for one name (RSA and ECDSA) the client's offer decides, and then the
-one that is good for longest.
+A wildcard covers exactly one label (RFC 9525, 6.3). A certificate with the exact name is preferred to one with a
+wildcard. Among several for the same name, such as RSA and ECDSA, the first in order of key type that the client can
+verify is chosen, then the last to expire.
 """
 
 from __future__ import annotations
@@ -16,42 +16,43 @@ if TYPE_CHECKING:
     from smartproxy.wire.client_hello import ClientHello
 
 
-class ByName:
-    """An index of certificates, made once.
+class NameIndex:
+    """An immutable index of certificates.
 
-    :ivar first: the first of the configuration, with the others that carry its name: for clients that ask for none.
+    :ivar first: the first certificate given and the others with its name: for clients that send no name.
     """
 
     def __init__(self, certificates: Iterable[Certificate]) -> None:
         given = list(certificates)
         self._names: dict[str, list[Certificate]] = {}
-        for certificate in sorted(given, key=_preferred):
+        for certificate in sorted(given, key=_sort_key):
             for name in certificate.names:
                 self._names.setdefault(name, []).append(certificate)
         self._any = [certificate for certificate in given if certificate.any_name]
         self.first = self.carrying(given[0].names[0]) if given and given[0].names else given[:1]
 
     def find(self, name: str, hello: ClientHello) -> Certificate | None:
-        """The one to show to a client that asks for ``name``, lower case and without a final dot."""
+        """The certificate for a client that asks for ``name``, which is in lower case and without a final dot."""
         names = self._names
         exact = names.get(name, ())
         wild = names.get("*." + name.partition(".")[2], ())
         return (
-            fitting(exact, hello)
-            or fitting(wild, hello)
-            or next(iter(exact or wild), None)  # it ends in an alert that says which
+            first_usable(exact, hello)
+            or first_usable(wild, hello)
+            # The client can verify none of them: with one, the handshake fails with an alert that says so.
+            or next(iter(exact or wild), None)
             or next(iter(self._any), None)
         )
 
     def carrying(self, name: str) -> list[Certificate]:
-        """Those that carry ``name`` as it is written, a wildcard too."""
+        """The certificates that have ``name``, a host name or a wildcard, among their names."""
         return self._names.get(name, [])
 
 
-def fitting(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
-    """The first whose key such a client can use."""
-    return next((one for one in certificates if one.kind.fits(hello)), None)
+def first_usable(certificates: Iterable[Certificate], hello: ClientHello) -> Certificate | None:
+    """The first with a key that the client of ``hello`` can verify."""
+    return next((one for one in certificates if one.key_type.fits(hello)), None)
 
 
-def _preferred(certificate: Certificate) -> tuple[int, float]:
-    return list(type(certificate.kind)).index(certificate.kind), -certificate.not_after.timestamp()
+def _sort_key(certificate: Certificate) -> tuple[int, float]:
+    return list(type(certificate.key_type)).index(certificate.key_type), -certificate.not_after.timestamp()

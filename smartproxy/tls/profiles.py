@@ -1,9 +1,9 @@
-"""Which ciphers and versions may be negotiated, by the names that Mozilla gave to sets of them.
+"""The TLS versions and ciphers that may be negotiated, as Mozilla's named profiles.
 
-https://ssl-config.mozilla.org/guidelines/5.7.json: "modern" is TLS 1.3 alone; "intermediate" adds what of TLS 1.2
-has forward secrecy and authenticated encryption. Both leave the choice among them to the client, who knows
-whether it has AES in hardware. The guideline's DHE ciphers are not in: they need parameters that we do not load, and
-no client of the last ten years needs them.
+https://ssl-config.mozilla.org/guidelines/5.7.json: "modern" is TLS 1.3 only; "intermediate" adds the suites of TLS 1.2
+with forward secrecy and authenticated encryption. Both leave the choice to the client, which knows whether it has AES
+in hardware. The guideline's DHE suites are left out: they need parameters that smartproxy does not load, and no client
+of the last ten years needs them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Final, Literal, NamedTuple
 
 
 class Profile(NamedTuple):
-    """What may be negotiated, in OpenSSL's words.
+    """What may be negotiated, in OpenSSL's notation.
 
-    :ivar ciphers: of TLS 1.2. :ivar ciphersuites: of TLS 1.3. :ivar own_order: whether the order of these decides.
+    :ivar ciphers: the suites of TLS 1.2.
+    :ivar ciphersuites: the suites of TLS 1.3.
+    :ivar min_version: the lowest TLS version.
+    :ivar own_order: whether this order decides, and not the client's.
     """
 
     ciphers: str

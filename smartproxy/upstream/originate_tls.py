@@ -1,11 +1,11 @@
-"""TLS towards a target: the handshake, the check of the target's identity, and its session kept for the next time.
+"""TLS to a target: the handshake, the check of the target's name, and its session kept for the next connection.
 
 The result is another side, on the plaintext; what follows sees no difference.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from OpenSSL import SSL
 
@@ -21,37 +21,32 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.model.plan import OriginationPlan
+    from smartproxy.tls.client_contexts import ClientContexts
 
 
 class Encrypted(NamedTuple):
-    """A side within TLS towards a target. ``on_closed`` is to be called when its connection has ended."""
+    """TLS to a target after its handshake.
+
+    :ivar side: its plaintext side.
+    :ivar on_closed: to be called when the connection has ended; keeps its session.
+    """
 
     side: Side
     on_closed: Callable[[], None]
 
 
-class Origins(Protocol):
-    """Who makes connections to targets: :class:`~smartproxy.tls.contexts.ClientContexts`."""
-
-    def connection(self, tls: OriginationPlan, host: str) -> SSL.Connection: ...
-
-    def verify(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None: ...
-
-    def keep(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None: ...
-
-
 class Originate:
-    """Begins TLS with targets."""
+    """Starts TLS with targets."""
 
-    def __init__(self, contexts: Origins, deadlines: Deadlines) -> None:
+    def __init__(self, contexts: ClientContexts, deadlines: Deadlines) -> None:
         self._contexts = contexts
         self._deadlines = deadlines
 
     async def __call__(self, lower: Side, tls: OriginationPlan, host: str, seconds: float) -> Encrypted:
-        """What goes to ``host`` within TLS, paused. ``lower`` stands, and is paused, too.
+        """TLS with ``host`` over the connected side ``lower``. Both sides are paused, before and after.
 
-        :param seconds: that the handshake may take; 0 is for ever.
-        :raises DialFailed: where there is no handshake, or the target is not who it should be; ``lower`` is cut then.
+        :param seconds: deadline of the handshake; 0 for none.
+        :raises DialFailed: if the handshake fails or the certificate is not the target's; ``lower`` is aborted then.
         """
         transport = lower.transport
         try:
@@ -67,7 +62,7 @@ class Originate:
         except SSL.Error as failed:
             transport.abortConnection()
             raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {host}: no context for it") from failed
-        except BaseException:
+        except BaseException:  # the client disconnected, which cancels this coroutine
             transport.abortConnection()
             raise
         upper = Side()

@@ -1,4 +1,4 @@
-"""Asking a target for TLS as PostgreSQL's clients do, before the handshake (PostgreSQL manual, 55.2.10)."""
+"""Asking a target for TLS before the handshake, as PostgreSQL's clients do (PostgreSQL manual, 55.2.10)."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ if TYPE_CHECKING:
 
 
 class RequestTls:
-    """Asks targets."""
+    """Asks targets for TLS."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
 
     async def __call__(self, side: Side, host: str, seconds: float) -> tuple[int, int]:
-        """Ask ``host``, and hear that it is willing: it awaits a ClientHello. ``side`` is paused, before and after.
+        """Ask ``host`` for TLS and wait for its consent; it expects a ClientHello then.
 
-        :param seconds: that the answer may take; 0 is for ever.
-        :return: how many bytes went to it, and came from it.
-        :raises DialFailed: for any other answer, or none; ``side`` is cut then.
+        ``side`` is paused, before and after.
+
+        :param seconds: deadline of the answer; 0 for none.
+        :return: how many bytes were sent to it and received from it.
+        :raises DialFailed: if the answer is any other, or there is none; ``side`` is aborted then.
         """
         question = postgres.build(EncryptionRequest.SSL)
         try:
             problem = await self._ask(side, question, seconds)
-        except BaseException:  # the client has left
+        except BaseException:  # the client disconnected, which cancels this coroutine
             side.transport.abortConnection()
             raise
         if problem:
@@ -40,17 +42,18 @@ class RequestTls:
         return len(question), len(side.consume())
 
     async def _ask(self, side: Side, question: bytes, seconds: float) -> str:
-        """What is wrong with the answer, if it is not a yes and nothing else."""
+        """What is wrong with the answer; empty if it is a consent and nothing else."""
         due = self._deadlines.call_later(seconds, side.expire) if seconds else None
         try:
             side.transport.write(question)
             side.transport.resumeProducing()
+            # Bytes that came before the question are no answer to it: _problem() refuses them.
             if not side.buffered:
                 await side.wait_for(1)
         except DeadlineExpired:
-            return "it does not answer a request for TLS"
+            return "it did not answer the request for TLS in time"
         except PeerClosed:
-            return "it has closed instead of answering a request for TLS"
+            return "it closed the connection instead of answering the request for TLS"
         finally:
             if due is not None:
                 due.cancel()
@@ -58,12 +61,13 @@ class RequestTls:
         return _problem(side.buffered)
 
 
-def _problem(held: bytes) -> str:
-    verdict = postgres.parse_answer(held)
+def _problem(received: bytes) -> str:
+    verdict = postgres.parse_answer(received)
     if not isinstance(verdict, Done):
-        return "it answers a request for TLS as no PostgreSQL server does"
+        return "its answer to the request for TLS is not that of a PostgreSQL server"
     if verdict.value is EncryptionAnswer.UNWILLING:
-        return "it is asked for TLS, and has none"
+        return "it does not support TLS"
     if verdict.value is EncryptionAnswer.ERROR:
-        return "it is asked for TLS, and answers with an error"
-    return "bytes in plain text behind its answer" if len(held) > verdict.consumed else ""
+        return "it answered the request for TLS with an error"
+    # Plaintext that must not be read as if it had come within the TLS (CVE-2021-23222).
+    return "plaintext bytes after its answer" if len(received) > verdict.consumed else ""

@@ -12,6 +12,14 @@ from smartproxy.model.outcome import ConnectionState
 from smartproxy.model.plan import CleanupPlan
 
 
+class StandIn:
+    """The owner of a record, as a test wants it."""
+
+    def __init__(self, gone=lambda: (False, False), abort=lambda reason: None) -> None:
+        self.gone = gone
+        self.abort = abort
+
+
 class RegistryFixture:
     """A registry, its counters and a clock.
 
@@ -36,8 +44,7 @@ class RegistryFixture:
         record.state = ConnectionState.RELAYING
         record.tls = tls
         record.stuck_detection = stuck_detection
-        record.gone = lambda: gone
-        record.end = lambda reason: self._end(record, reason)
+        record.owner = StandIn(lambda: gone, lambda reason: self._end(record, reason))
         if received:
             record.moved_in(received, now)
         if sent:

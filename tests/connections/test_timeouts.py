@@ -12,6 +12,7 @@ from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Timeouts, Treatment
 from smartproxy.model.record import ConnectionRecord
+from tests.connections.made import StandIn
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -36,7 +37,7 @@ class Live:
             1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), self.clock.seconds())
         )
         self.reason = None
-        self.record.end = self.end
+        self.record.owner = StandIn(abort=self.end)
         case.timeouts.watch(self.record, route)
 
     def end(self, reason):
@@ -104,7 +105,7 @@ class TimeoutsTests(SynchronousTestCase):
         """Dialling took 40 of its 60 seconds."""
         record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
         ends = []
-        record.end = ends.append
+        record.owner = StandIn(abort=ends.append)
         self.clock.advance(40)
         self.timeouts.watch(record, a_route(max_lifetime=60))
         self.pass_time(19)
@@ -116,7 +117,7 @@ class TimeoutsTests(SynchronousTestCase):
         """The connection's coroutine is still running when ``watch`` is called."""
         record = ConnectionRecord(1, Accepted(":443", 443, Endpoint("192.0.2.1", 5), 0.0))
         ends = []
-        record.end = ends.append
+        record.owner = StandIn(abort=ends.append)
         self.clock.advance(100)
         self.timeouts.watch(record, a_route(max_lifetime=60))
         record.half_closed()

@@ -73,7 +73,7 @@ class ZombieTests(SynchronousTestCase):
     def test_full_is_removed_even_if_end_does_nothing(self):
         """The registry closes it: its places are released and its reason is counted once."""
         record = self.fixture.relayed(gone=(True, True), received=5)
-        record.end = lambda reason: None
+        record.owner.abort = lambda reason: None
         self.pass_time(12)
         registry = self.fixture.registry
         self.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
@@ -96,7 +96,7 @@ class ZombieTests(SynchronousTestCase):
         def gone():
             raise ZeroDivisionError
 
-        record.gone = gone
+        record.owner.gone = gone
         self.pass_time(12)
         self.assertEqual(sorted(self.fixture.ends), [(record.id, FULL), (other.id, FULL)])
         self.assertTrue(self.flushLoggedErrors(ZeroDivisionError))
@@ -107,7 +107,7 @@ class ZombieTests(SynchronousTestCase):
         def end(_):
             raise ZeroDivisionError
 
-        record.end = end
+        record.owner.abort = end
         self.pass_time(12)
         self.assertEqual((self.fixture.ends, self.fixture.registry.active), ([(other.id, FULL)], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -131,7 +131,7 @@ class ZombieTests(SynchronousTestCase):
     def test_grace_begins_when_the_socket_is_found_gone(self):
         record = self.fixture.relayed(received=1, sent=1)
         self.pass_time(1000)
-        record.gone = lambda: (False, True)
+        record.owner.gone = lambda: (False, True)
         self.pass_time(29)
         self.assertEqual(self.fixture.ends, [])
         self.pass_time(21)
@@ -247,7 +247,7 @@ class ZombieTests(SynchronousTestCase):
                 self.clock.rightNow += zombies._SLICE / 10
                 return record.id % 10 == 0, False
 
-            record.gone = gone
+            record.owner.gone = gone
 
         for _ in range(100):
             looking(self.fixture.relayed())
@@ -272,7 +272,7 @@ class ZombieTests(SynchronousTestCase):
             return False, False
 
         for record in records:
-            record.gone = lambda record=record: gone(record)
+            record.owner.gone = lambda record=record: gone(record)
         done = self.sweep.sweep()
         self.fixture.registry.close(records[1], CloseReason.NORMAL, self.clock.seconds())
         while not done.called:

@@ -45,7 +45,7 @@ class Relayed:
         self.record.state = ConnectionState.RELAYING
         self.record.stuck_detection = route.keep_alive.treatment is not Treatment.IMMORTAL
         self.world.link()
-        self.record.gone, self.record.end = self.world.relay.gone, self.world.relay.abort
+        self.record.owner = self.world.relay
         self.world.relay.done.addCallback(
             lambda _: registry.close(self.record, self.world.outcome[0], self.clock.seconds())
         )
@@ -137,7 +137,7 @@ class Relayed:
         self.world.client.fin()
         self.pass_time(1000)
         self.assertTrue(self.world.upstream.ended)
-        self.assertEqual(self.record.gone(), (False, False))
+        self.assertEqual(self.record.owner.gone(), (False, False))
         self.assert_lives()
         self.world.upstream.fin()
         self.pass_time(1)

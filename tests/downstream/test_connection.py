@@ -97,7 +97,7 @@ class ListenTests(SynchronousTestCase):
             self.assertEqual(self.ends, [reason])
 
     def test_ended_from_outside(self):
-        self.connect().end(CloseReason.ADMIN)
+        self.connect().abort(CloseReason.ADMIN)
         self.assertEqual(self.ends, [CloseReason.ADMIN])
 
     def test_it_has_one_socket_that_may_be_gone(self):
@@ -135,6 +135,6 @@ class ListenTests(SynchronousTestCase):
         client = self.connect()
         self.far.fin()
         self.clock.advance(0)
-        client.transport = None  # as the relay leaves it
+        client.detach()  # as the relay does
         self.pass_time(SILENT_FIN * 3)
         self.assertEqual(self.ends, [])

@@ -1,4 +1,4 @@
-"""One side of a connection: it holds what comes until somebody takes it."""
+"""One side of a connection: it buffers received bytes until they are consumed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
-from smartproxy.flow.side import HOLD, Side
+from smartproxy.flow.side import DETACHED, HOLD, Side
+from smartproxy.net.liveness import transport_gone
 from smartproxy.testing import Nature, connection
 
 
@@ -29,7 +30,7 @@ class Took:
 
 
 class Watched(Side):
-    """Notes what is for a subclass."""
+    """Records what is left to a subclass."""
 
     def __init__(self):
         self.told = []
@@ -52,24 +53,24 @@ class SideTests(SynchronousTestCase):
         self.far.write(data)
         self.clock.advance(0)
 
-    def test_keeps_twisteds_interface(self):
+    def test_it_provides_twisteds_half_close_interface(self):
         verifyObject(IHalfCloseableProtocol, self.side)
 
-    def test_it_holds_what_comes_and_a_look_takes_nothing_away(self):
+    def test_received_bytes_are_buffered_until_consumed(self):
         self.say(b"one ")
         self.say(b"two")
         self.assertEqual(self.side.buffered, b"one two")
         self.assertEqual(self.side.consume(4), b"one ")
         self.assertEqual((self.side.consume(), self.side.buffered), (b"two", b""))
 
-    def test_it_holds_only_so_much(self):
+    def test_the_buffer_is_limited_by_pausing(self):
         self.say(bytes(4 * HOLD))
         self.assertGreaterEqual(len(self.side.buffered), HOLD)
         self.assertLess(len(self.side.buffered), HOLD + 64 * 1024)
         self.assertFalse(self.transport.reading)
 
-    def test_it_reads_on_for_who_took_something_and_wants_more(self):
-        """A PROXY header and what follows it may fill it up together."""
+    def test_a_wait_after_consuming_resumes_reading(self):
+        """A PROXY header and a ClientHello behind it may together fill the buffer."""
         self.say(bytes(4 * HOLD))
         self.side.consume(HOLD)
         waiting = self.side.wait_for(HOLD)
@@ -77,53 +78,53 @@ class SideTests(SynchronousTestCase):
         self.successResultOf(waiting)
         self.assertGreaterEqual(len(self.side.buffered), HOLD)
 
-    def test_more_than_may_be_held_is_refused(self):
+    def test_a_wait_for_more_than_the_limit_is_refused(self):
         self.failureResultOf(self.side.wait_for(HOLD + 1), Refused)
 
-    def test_more_waits_for_so_many_bytes(self):
+    def test_a_wait_fires_when_enough_bytes_are_buffered(self):
         waiting = self.side.wait_for(3)
         self.say(b"12")
         self.assertNoResult(waiting)
         self.say(b"3")
         self.assertIsNone(self.successResultOf(waiting))
 
-    def test_more_fails_when_the_peer_has_ended(self):
+    def test_a_wait_fails_when_the_peer_has_ended(self):
         waiting = self.side.wait_for(3)
         self.far.fin()
         self.clock.advance(0)
         self.failureResultOf(waiting, PeerClosed)
         self.failureResultOf(self.side.wait_for(3), PeerClosed)
 
-    def test_more_fails_when_it_expires(self):
+    def test_a_wait_fails_when_it_expires(self):
         waiting = self.side.wait_for(3)
         self.side.expire()
         self.failureResultOf(waiting, DeadlineExpired)
         self.side.expire()
 
-    def test_expiring_harms_nobody_who_does_not_wait(self):
+    def test_expiring_without_a_wait_does_nothing(self):
         self.side.expire()
         waiting = self.side.wait_for(1)
         self.say(b"x")
         self.successResultOf(waiting)
 
-    def test_who_waits_may_give_up(self):
+    def test_a_wait_can_be_cancelled(self):
         waiting = self.side.wait_for(3)
         waiting.cancel()
         self.failureResultOf(waiting, CancelledError)
         self.say(b"123")
         self.assertEqual(self.side.buffered, b"123")
 
-    def test_an_end_while_nobody_waits_is_for_the_subclass(self):
+    def test_a_fin_without_a_wait_is_left_to_the_subclass(self):
         self.far.fin()
         self.clock.advance(0)
         self.assertEqual((self.side.told, self.side.ended), (["left"], True))
 
-    def test_a_loss_before_the_link_is_for_the_subclass(self):
+    def test_a_loss_before_the_link_is_left_to_the_subclass(self):
         self.far.rst()
         self.clock.advance(0)
         self.assertEqual(self.side.told, [ConnectionLost])
 
-    def test_linked_everything_goes_to_the_taker(self):
+    def test_with_a_receiver_everything_is_forwarded(self):
         self.say(b"held")
         receiver = Took()
         self.side.attach(receiver)
@@ -134,3 +135,27 @@ class SideTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual(receiver.told, [b"passed on", "ended", ConnectionDone])
         self.assertEqual((self.side.consume(), self.side.told), (b"held", []))
+
+    # -- detaching -----------------------------------------------------------------------------------
+
+    def test_a_detached_side_neither_writes_nor_closes(self):
+        """A relay owns the socket then; code that still has the side must not affect it."""
+        self.assertFalse(self.side.is_detached)
+        self.assertIs(self.side.detach(), self.transport)
+        self.assertTrue(self.side.is_detached)
+        for call in (
+            self.side.transport.abortConnection,
+            self.side.transport.loseConnection,
+            self.side.transport.resumeProducing,
+            self.side.transport.pauseProducing,
+            self.side.transport.unregisterProducer,
+        ):
+            call()
+        self.side.transport.write(b"late")
+        self.clock.advance(1)
+        self.assertEqual((self.far.received, self.far.was_reset, self.far.ended), (b"", False, False))
+
+    def test_the_socket_of_a_detached_side_is_gone_for_it(self):
+        self.side.detach()
+        self.assertIs(self.side.transport, DETACHED)
+        self.assertTrue(transport_gone(self.side.transport))

@@ -124,7 +124,7 @@ class PsqlTests(PostgresCase):
         )
         self.assert_fails(self.psql(front, _SERVER), "SSL error")
         self.assertEqual(proxy.rejected("tls_error"), 1)
-        self.assertIn("it is asked for TLS, and has none", proxy.printed)
+        self.assertIn("it does not support TLS", proxy.printed)
         # Where plain clients have a route, one that only prefers TLS comes again without it.
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="prefer"), "f|")
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="disable"), "f|")

@@ -8,7 +8,7 @@ from smartproxy.model.address import Endpoint, endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 from smartproxy.model.plan import MatchPlan
-from smartproxy.model.record import ConnectionRecord, Meter
+from smartproxy.model.record import NO_OWNER, ConnectionRecord, Meter
 from smartproxy.wire.client_hello import ClientHello
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.proxy_header import ProxyHeader
@@ -91,7 +91,19 @@ class RecordTests(SynchronousTestCase):
             (7, PEER, ":443", ConnectionState.ACCEPTED),
         )
         self.assertEqual((record.opened_at, record.last_activity_at, record.identified), (10.0, 10.0, False))
-        self.assertIsNone(record.end(CloseReason.ADMIN))
+
+    def test_without_an_owner_it_cannot_be_ended(self):
+        """Before its first owner, and after its last: a sweep may still hold the record."""
+        record = ConnectionRecord(7, ACCEPTED)
+        self.assertIs(record.owner, NO_OWNER)
+        record.owner.abort(CloseReason.ADMIN)
+        self.assertEqual(record.owner.gone(), (False, False))
+
+    def test_it_releases_its_owner_when_it_is_closed(self):
+        record = ConnectionRecord(7, ACCEPTED)
+        record.owner = object()
+        record.closed()
+        self.assertIs(record.owner, NO_OWNER)
 
     def test_a_record_takes_no_other_attributes(self):
         with self.assertRaises(AttributeError):

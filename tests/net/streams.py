@@ -1,4 +1,4 @@
-"""Streams over real loopback sockets, and protocols that note what they are told."""
+"""Streams over real loopback sockets, and protocols that record their events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 class Heard(Protocol):
-    """Notes what a transport tells it, in order."""
+    """Records what its transport tells it, in order."""
 
     def __init__(self):
         self.told = []

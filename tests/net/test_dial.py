@@ -29,7 +29,7 @@ NOWHERE = Endpoint("192.0.2.1", 9)
 
 
 class Wanted(ClientFactory):
-    """Notes what becomes of an attempt."""
+    """Records the result of an attempt."""
 
     noisy = False
 
@@ -47,12 +47,12 @@ class Wanted(ClientFactory):
 
 
 class DialerTests:
-    """What both dialers do; a case says how the world answers."""
+    """The behaviour of both dialers; a subclass makes the network answer."""
 
-    def test_keeps_the_interface(self):
+    def test_it_provides_the_dialer_interface(self):
         verifyObject(IDialer, self.dialer)
 
-    def test_a_connection_that_stands_has_its_protocol(self):
+    def test_an_established_connection_has_its_protocol(self):
         factory = Wanted()
         self.dialer.dial(self.listening(), factory, 30)
         self.answer(factory)
@@ -65,7 +65,7 @@ class DialerTests:
         self.refuse(factory)
         self.assertEqual((factory.reasons, factory.built), ([RejectReason.UPSTREAM_REFUSED], []))
 
-    def test_nobody_answers_in_time(self):
+    def test_no_answer_in_time_is_a_timeout(self):
         factory = Wanted()
         self.dialer.dial(self.silent(), factory, 30)
         self.pass_time(factory, 29.0)
@@ -73,7 +73,7 @@ class DialerTests:
         self.pass_time(factory, 1.2)
         self.assertEqual((factory.reasons, factory.built), ([RejectReason.UPSTREAM_TIMEOUT], []))
 
-    def test_given_up(self):
+    def test_a_cancelled_attempt_fails(self):
         factory = Wanted()
         connecting = self.dialer.dial(self.silent(), factory, 30)
         connecting.stopConnecting()
@@ -103,7 +103,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         return Endpoint("127.0.0.1", *free_ports(1))
 
     def silent(self):
-        """F8: the kernel's queue is full, and a SYN is not answered."""
+        """The queue of the listening socket is full, so the kernel does not answer a SYN."""
         server = self.server()
         for _ in range(8):
             filler = socket.socket()
@@ -127,10 +127,10 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
         self.assertEqual(len(factory.reasons), 1)
 
-    def test_an_attempt_can_be_given_up(self):
+    def test_an_attempt_can_be_cancelled(self):
         verifyObject(IConnecting, self.dialer.dial(self.silent(), Wanted(), 0))
 
-    def test_what_stands_is_a_stream_and_has_no_deadline(self):
+    def test_an_established_connection_has_no_deadline(self):
         factory = Wanted()
         self.dialer.dial(self.listening(), factory, 30)
         self.assertEqual(len(self.deadlines), 1)
@@ -138,7 +138,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertIsInstance(factory.built[0].transport, Stream)
         self.assertEqual(len(self.deadlines), 0)
 
-    def test_what_failed_has_no_deadline_and_no_socket(self):
+    def test_a_failed_attempt_leaves_no_deadline_and_no_socket(self):
         factory = Wanted()
         self.dialer.dial(self.refusing(), factory, 30)
         self.refuse(factory)
@@ -150,8 +150,8 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.dialer.dial(self.silent(), Wanted(), 0)
         self.assertEqual(len(self.deadlines), 0)
 
-    def test_a_server_that_speaks_first_and_ends_is_heard(self):
-        """All of it may be there with the event that says that the connection stands."""
+    def test_bytes_and_fin_of_a_server_that_sends_first_are_read(self):
+        """All of it may be in the one event that reports the established connection."""
         heard = []
 
         class Hears(Protocol):
@@ -170,7 +170,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertEqual(heard, [b"220", error.ConnectionDone])
 
     def test_accepted_and_reset_at_once_is_refused(self):
-        """F9: nothing was sent yet, so the next target may have a try."""
+        """Nothing was sent yet, so the next target can be tried."""
         factory = Wanted()
         self.dialer.dial(self.listening(), factory, 30)
         server, _ = self.servers[0].accept()
@@ -178,15 +178,15 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.pump.until(lambda: factory.reasons or factory.built)
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_REFUSED])
 
-    def test_unreachable_at_once(self):
-        """A connect that the kernel refuses to begin: IPv6 to an address that IPv4 lives in."""
+    def test_a_connect_that_fails_at_once_is_reported(self):
+        """The kernel refuses to start the connect: IPv6 to an IPv4-mapped address."""
         factory = Wanted()
         self.patch(socket.socket, "connect_ex", lambda *_: errno.ENETUNREACH)
         self.dialer.dial(NOWHERE, factory, 30)
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
         self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
 
-    def test_no_descriptor_left(self):
+    def test_without_descriptors_the_attempt_fails(self):
         def refuse(*_):
             raise OSError(errno.EMFILE, "Too many open files")
 
@@ -195,7 +195,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertIsNone(self.dialer.dial(NOWHERE, factory, 30))
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
 
-    def test_a_protocol_that_fails_is_told_and_the_socket_is_closed(self):
+    def test_a_protocol_that_raises_loses_its_connection(self):
         class Fails(Protocol):
             lost = 0
 
@@ -239,7 +239,7 @@ class ReactorDialerTests(DialerTests, SynchronousTestCase):
         factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
 
     def pass_time(self, factory, seconds):
-        """The reactor's own connector keeps the time that it was told."""
+        """The reactor's connector keeps the timeout that it was given."""
         _, _, _, timeout, _ = self.reactor.tcpClients[-1]
         self.reactor.advance(seconds)
         if self.reactor.seconds() >= timeout and not self.reactor.connectors[-1].stoppedConnecting:
@@ -254,7 +254,7 @@ class ReactorDialerTests(DialerTests, SynchronousTestCase):
 
 
 class FailureTests(SynchronousTestCase):
-    def test_every_failure_has_its_place(self):
+    def test_every_failure_is_mapped_to_a_reason(self):
         for exception, reason in (
             (error.ConnectionRefusedError(), RejectReason.UPSTREAM_REFUSED),
             (error.TimeoutError(), RejectReason.UPSTREAM_TIMEOUT),
@@ -268,6 +268,6 @@ class FailureTests(SynchronousTestCase):
             self.assertEqual((type(failed), failed.reason), (DialFailed, reason), exception)
             self.assertIn("192.0.2.1:9", failed.detail)
 
-    def test_what_has_its_place_keeps_it(self):
+    def test_a_failure_that_has_a_reason_keeps_it(self):
         known = DialFailed(RejectReason.UPSTREAM_TIMEOUT, "known")
         self.assertIs(failure_of(Failure(known), NOWHERE), known)

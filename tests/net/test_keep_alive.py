@@ -1,4 +1,4 @@
-"""TCP keep-alive, brought to sockets: real ones, asked with getsockopt."""
+"""TCP keep-alive of real sockets, read back with getsockopt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SYSTEM = Probes(0, 0, 0)
 
 
 def all_of(sock) -> tuple[int, int, int, int]:
-    """Whether, and the probes' initial delay, interval and number."""
+    """Whether keep-alive is enabled, and the probes' initial delay, interval and number."""
     return (
         int(bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))),
         sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
@@ -33,24 +33,24 @@ class KeepAliveTests(SynchronousTestCase):
         self.addCleanup(sock.close)
         return sock
 
-    def test_they_reach_the_socket(self):
+    def test_the_options_reach_the_socket(self):
         sock = self.fresh()
         apply_keepalive_to_socket(sock, options(KeepAlive(probes=Probes(61, 7, 4))))
         self.assertEqual(all_of(sock), (1, 61, 7, 4))
 
-    def test_a_minute_and_then_nine_a_quarter_of_a_minute_apart(self):
+    def test_the_default_is_a_minute_and_nine_probes_15_s_apart(self):
         sock = self.fresh()
         apply_keepalive_to_socket(sock, options(KeepAlive()))
         self.assertEqual(all_of(sock), (1, 60, 15, 9))
 
-    def test_zero_is_the_systems_own(self):
+    def test_zero_keeps_the_systems_default(self):
         sock = self.fresh()
         _, *own = all_of(sock)
         apply_keepalive_to_socket(sock, options(KeepAlive(probes=Probes(0, 7, 0))))
         self.assertEqual(all_of(sock), (1, own[0], 7, own[2]))
 
-    def test_what_a_socket_has_already_is_not_set(self):
-        """A setsockopt costs half a microsecond, and there is one of them a connection."""
+    def test_options_that_a_socket_has_already_are_not_set(self):
+        """Each setsockopt costs half a microsecond of every connection."""
         _, *own = all_of(self.fresh())
         self.assertEqual(options(OFF, OFF), ())
         self.assertEqual(len(options(KeepAlive(probes=SYSTEM))), 1)
@@ -59,13 +59,13 @@ class KeepAliveTests(SynchronousTestCase):
         self.assertEqual(options(KeepAlive(), KeepAlive()), ())
         self.assertEqual(len(options(KeepAlive(probes=Probes(60, 15, 8)), KeepAlive())), 1)
 
-    def test_the_probes_come_first(self):
-        """Set on a socket that has keep-alive, they would start its timer anew."""
+    def test_the_probes_are_set_before_keep_alive_is_enabled(self):
+        """Setting them on a socket with keep-alive would restart its timer."""
         *_, last = options(KeepAlive(probes=Probes(61, 7, 4)))
         self.assertEqual((last.name, last.value), (socket.SO_KEEPALIVE, 1))
 
-    def test_from_anything_to_anything(self):
-        """What a listener's sockets have, and what a route wants of one."""
+    def test_any_keep_alive_can_be_changed_to_any_other(self):
+        """A listener sets one keep-alive, and a route may require another."""
         several = [KeepAlive(), OFF, KeepAlive(probes=SYSTEM), KeepAlive(probes=Probes(61, 7, 4))]
         for has in several:
             for wanted in several:
@@ -76,7 +76,7 @@ class KeepAliveTests(SynchronousTestCase):
                 self.assertEqual(all_of(twice), all_of(once), (has, wanted))
                 self.assertEqual(differ(wanted, has), bool(options(wanted, has)))
 
-    def test_accepted_sockets_inherit_them(self):
+    def test_accepted_sockets_inherit_the_options(self):
         with socket.create_server(("127.0.0.1", 0)) as listening:
             apply_keepalive_to_socket(listening, options(KeepAlive(probes=Probes(61, 7, 4))))
             far = socket.create_connection(listening.getsockname())
@@ -85,7 +85,7 @@ class KeepAliveTests(SynchronousTestCase):
         self.addCleanup(near.close)
         self.assertEqual(all_of(near), (1, 61, 7, 4))
 
-    def test_a_transport_without_a_socket_is_told_only_whether(self):
+    def test_a_transport_without_a_socket_is_only_switched(self):
         transport, _ = connection(Clock())
         apply_keepalive(transport, options(KeepAlive(probes=Probes(61, 7, 4))))
         self.assertTrue(transport.getTcpKeepAlive())
@@ -93,7 +93,7 @@ class KeepAliveTests(SynchronousTestCase):
         self.assertFalse(transport.getTcpKeepAlive())
         apply_keepalive(StringTransport(), ())
 
-    def test_a_system_that_does_not_know_the_probes_is_asked_only_whether(self):
+    def test_without_probe_options_keep_alive_is_only_switched(self):
         self.patch(keep_alive_module, "_PROBES", (0, 0, 0))
         self.addCleanup(keep_alive_module._system.cache_clear)
         self.addCleanup(options.cache_clear)

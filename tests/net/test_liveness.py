@@ -1,4 +1,4 @@
-"""Is a socket still there?"""
+"""Whether the connection of a socket or transport still exists."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class LivenessTests(SynchronousTestCase):
         self.far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.far.close()
 
-    def test_one_that_is_connected_is_there(self):
+    def test_a_connected_socket_is_not_gone(self):
         self.assertFalse(socket_gone(self.near))
 
-    def test_a_fin_is_no_end(self):
+    def test_after_the_peers_fin_a_socket_is_not_gone(self):
         self.far.sendall(b"unread")
         self.far.shutdown(socket.SHUT_WR)
         self.assertFalse(socket_gone(self.near))
 
-    def test_two_are_the_end_when_everything_has_been_read(self):
-        """F5: a long answer to who has said his last, and takes his time to read it."""
+    def test_after_both_fins_it_is_gone_once_everything_is_read(self):
+        """A half-closed client may read the last bytes of a long answer slowly."""
         for order in (1, -1):
             self.setUp()
             self.far.sendall(b"last words")
@@ -46,33 +46,33 @@ class LivenessTests(SynchronousTestCase):
             self.near.recv(100)
             self.assertTrue(socket_gone(self.near))
 
-    def test_our_own_fin_is_no_end(self):
+    def test_after_our_fin_a_socket_is_not_gone(self):
         self.near.shutdown(socket.SHUT_WR)
         self.assertFalse(socket_gone(self.near))
 
-    def test_one_that_was_reset_is_gone_though_nobody_has_read_it(self):
+    def test_a_reset_socket_is_gone_before_the_reset_is_read(self):
         self.far.sendall(b"unread")
         self.reset()
         self.assertTrue(socket_gone(self.near))
 
-    def test_one_that_was_closed_under_us_is_gone(self):
+    def test_a_socket_that_was_closed_is_gone(self):
         self.near.close()
         self.assertTrue(socket_gone(self.near))
 
-    def test_one_whose_descriptor_was_closed_under_us_is_gone(self):
+    def test_a_socket_whose_descriptor_was_closed_is_gone(self):
         os.close(self.near.detach())
         lost = socket.socket(fileno=None)
         os.close(lost.fileno())
         self.assertTrue(socket_gone(lost))
         lost.detach()
 
-    def test_the_kernel_is_asked_and_nothing_is_taken_from_the_socket(self):
-        """An error that waits to be read is still for the relay to find."""
+    def test_asking_does_not_consume_the_error_of_the_socket(self):
+        """The kernel reports an error once, and it is for the relay."""
         self.reset()
         socket_gone(self.near)
         self.assertNotEqual(self.near.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 0)
 
-    def test_a_transport_is_asked_for_its_socket(self):
+    def test_a_transport_is_gone_if_its_socket_is(self):
         class Transport:
             def __init__(self, sock):
                 self.sock = sock
@@ -84,7 +84,7 @@ class LivenessTests(SynchronousTestCase):
         self.reset()
         self.assertTrue(transport_gone(Transport(self.near)))
 
-    def test_one_of_twisteds_that_is_lost_has_no_socket_to_ask(self):
+    def test_a_lost_transport_of_twisteds_is_gone(self):
         class Lost:
             connected = 0
 
@@ -93,7 +93,7 @@ class LivenessTests(SynchronousTestCase):
 
         self.assertTrue(transport_gone(Lost()))
 
-    def test_under_encryption_it_is_the_socket_below(self):
+    def test_for_tls_the_socket_below_is_asked(self):
         class Below:
             def __init__(self, sock):
                 self.sock = sock
@@ -115,11 +115,11 @@ class LivenessTests(SynchronousTestCase):
         self.reset()
         self.assertTrue(transport_gone(encrypted))
 
-    def test_in_memory_it_is_asked_whether_it_is_connected(self):
+    def test_a_transport_in_memory_is_asked_if_it_is_connected(self):
         transport, _ = connection(Clock())
         self.assertFalse(transport_gone(transport))
         transport.connected = False
         self.assertTrue(transport_gone(transport))
 
-    def test_none_at_all_is_gone(self):
+    def test_no_transport_is_gone(self):
         self.assertTrue(transport_gone(None))

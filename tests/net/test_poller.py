@@ -1,4 +1,4 @@
-"""Readiness of many sockets, told once a change."""
+"""The poller: edge-triggered events of many sockets, dispatched in limited batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.pumps import HandReactor
 
 
 class Owner:
-    """Notes its events, and does then what it was told to do."""
+    """Records its events, and runs an action of the test for each."""
 
     def __init__(self, then=lambda events: None):
         self.events = []
@@ -52,7 +52,7 @@ class PollerTests(SynchronousTestCase):
         return near, far
 
     def connected_at(self, number, owner):
-        """A connection of ``owner`` that has got a number which was somebody else's."""
+        """A connection of ``owner`` whose descriptor number belonged to another socket before."""
         near, far = socket.socketpair()
         self.addCleanup(far.close)
         if near.fileno() != number:
@@ -65,22 +65,22 @@ class PollerTests(SynchronousTestCase):
         return there, far
 
     def quietened(self, *owners):
-        """The first event, that it can be written to, is behind them."""
+        """Dispatch the first event of each, which says that it is writable."""
         self.poller.doRead()
         for owner in owners:
             owner.events.clear()
 
-    def test_keeps_twisteds_interface(self):
+    def test_it_provides_twisteds_reader_interface(self):
         verifyObject(IReadDescriptor, self.poller)
         self.assertEqual(self.poller.logPrefix(), "poller")
 
-    def test_it_is_one_reader_of_the_reactor(self):
+    def test_it_is_a_single_reader_of_the_reactor(self):
         self.assertEqual(self.reactor.readers, {self.poller})
         self.poller.stop()
         self.assertEqual(self.reactor.readers, set())
         self.assertEqual(self.poller.fileno(), -1)
 
-    def test_a_change_is_told_once(self):
+    def test_a_change_is_reported_once(self):
         owner = Owner()
         _, far = self.pair(owner)
         self.quietened(owner)
@@ -91,7 +91,7 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual(len(owner.events), 1)
 
-    def test_rearmed_it_is_told_again(self):
+    def test_a_rearmed_socket_is_reported_again(self):
         owner = Owner()
         near, far = self.pair(owner)
         self.quietened(owner)
@@ -102,7 +102,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(len(owner.events), 2)
         self.assertTrue(owner.events[1] & READABLE)
 
-    def test_handed_over_it_is_told_to_the_new_owner(self):
+    def test_events_go_to_the_new_owner_after_a_hand_over(self):
         old, new = Owner(), Owner()
         near, far = self.pair(old)
         self.quietened(old)
@@ -111,7 +111,7 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual((old.events, len(new.events)), ([], 1))
 
-    def test_the_time_is_that_of_the_batch(self):
+    def test_now_is_the_time_of_the_batch(self):
         seen = []
         owner = Owner(lambda _: seen.append(self.poller.now))
         self.pair(owner)
@@ -119,15 +119,15 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual(seen, [42])
 
-    def test_closed_outside_of_a_batch_it_is_closed_at_once_and_once(self):
+    def test_outside_of_a_batch_a_socket_is_closed_at_once(self):
         owner = Owner()
         near, _ = self.pair(owner)
         self.poller.close(near, owner)
         self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
         self.poller.close(near, owner)
 
-    def test_closed_under_us_it_is_forgotten_and_nobody_else_is_closed_with_it(self):
-        """Whoever has the number by now keeps both: his connection and his events."""
+    def test_closing_a_stale_socket_leaves_its_numbers_new_owner(self):
+        """The connection that has the number by now keeps its descriptor and its events."""
         for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
             owner, fresh = Owner(), Owner()
             near, _ = self.pair(owner)
@@ -142,7 +142,7 @@ class PollerTests(SynchronousTestCase):
             self.poller.close(other, fresh)
             self.assertEqual(len(self.poller), 0)
 
-    def test_closed_under_us_and_its_number_free_it_leaves_nothing(self):
+    def test_closing_a_stale_socket_leaves_nothing_behind(self):
         for close in (lambda sock: sock.close(), lambda sock: os.close(sock.fileno())):
             owner = Owner()
             near, _ = self.pair(owner)
@@ -150,8 +150,8 @@ class PollerTests(SynchronousTestCase):
             self.poller.close(near, owner)
             self.assertEqual((near.fileno(), len(self.poller)), (-1, 0))
 
-    def test_an_event_of_a_socket_that_this_batch_has_closed_is_told_to_nobody(self):
-        """And its number is given to nobody before the batch is over: the event would be taken for theirs."""
+    def test_an_event_of_a_socket_closed_in_the_batch_is_dropped(self):
+        """Its number must not be reused before the batch ends: the event would be taken for the new socket's."""
         fresh = Owner()
         made = []
 
@@ -172,7 +172,7 @@ class PollerTests(SynchronousTestCase):
         self.poller.doRead()
         self.assertEqual(len(fresh.events), 1)
 
-    def test_an_owner_that_raises_is_told_and_the_others_have_their_events(self):
+    def test_an_owner_that_raises_is_closed_and_others_go_on(self):
         def fail(_):
             raise ZeroDivisionError
 
@@ -184,7 +184,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual([owner.failures for owner in owners], [[], [ZeroDivisionError], []])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_whom_it_was_handed_over_to_is_told_of_the_failure(self):
+    def test_the_new_owner_is_closed_if_the_old_one_raises(self):
         heir = Owner()
 
         def hand_over(_):
@@ -208,7 +208,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual((owner.failures, near.fileno()), ([], -1))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_an_owner_that_cannot_even_let_go_harms_nobody(self):
+    def test_an_owner_that_cannot_be_closed_is_logged(self):
         class Hopeless(Owner):
             def failed(self, why):
                 raise KeyError
@@ -226,7 +226,7 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(other.failures, [ConnectionAborted])
         self.flushLoggedErrors(KeyError)
 
-    def test_a_batch_is_bounded_and_the_rest_has_its_turn(self):
+    def test_a_batch_is_limited_and_the_rest_follows(self):
         self.patch(poller_module, "_BATCH", 2)
         owners = [Owner() for _ in range(5)]
         for owner in owners:
@@ -237,9 +237,9 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual({len(owner.events) for owner in owners}, {1})
 
     def crowd(self, count):
-        """So many whose peer has ended, and then one to whom something has been said."""
+        """Many sockets whose peers have closed, and one that has received bytes after that."""
         self.patch(poller_module, "_BATCH", 10)
-        self.patch(poller_module, "_ENDS_A_TURN", 4)
+        self.patch(poller_module, "_ENDS_A_BATCH", 4)
         self.told = []
         ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
         ends = [self.pair(owner) for owner in ending]
@@ -253,7 +253,7 @@ class PollerTests(SynchronousTestCase):
         far.send(b"x")
         return ending, ends
 
-    def test_in_a_crowd_the_living_come_first_and_ends_a_few_at_a_time(self):
+    def test_with_many_events_ends_are_deferred_in_slices(self):
         self.crowd(35)
         self.poller.doRead()
         self.assertEqual(self.told, ["living", 0, 1, 2, 3])
@@ -265,17 +265,17 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(self.reactor.calls, [])
 
     def turn(self):
-        """The reactor's next turn, and not the turns after it, as ``Clock.advance`` is."""
+        """Run one event loop iteration; ``Clock.advance`` would run those that follow, too."""
         call = self.reactor.calls.pop(0)
         call.called = True
         call.func()
 
-    def test_a_batch_that_is_no_crowd_is_told_in_its_order(self):
+    def test_with_few_events_ends_keep_their_order(self):
         self.crowd(8)
         self.poller.doRead()
         self.assertEqual(self.told, [*range(8), "living"])
 
-    def test_an_end_that_was_put_off_is_not_told_to_who_has_closed_meanwhile_or_has_the_number_then(self):
+    def test_a_deferred_end_of_a_closed_socket_is_dropped(self):
         ending, ends = self.crowd(20)
         self.poller.doRead()
         free = {ends[number][0].fileno() for number in (10, 11)}
@@ -289,27 +289,27 @@ class PollerTests(SynchronousTestCase):
         self.assertEqual(self.told, ["living", *(number for number in range(20) if number not in {10, 11})])
         self.assertTrue(all(not events & READABLE for events in fresh.events))
 
-    def test_stopped_while_ends_are_put_off_nothing_is_left_in_the_reactor(self):
+    def test_stopping_with_deferred_ends_leaves_no_call(self):
         self.crowd(20)
         self.poller.doRead()
         self.poller.stop()
         self.assertEqual(self.reactor.calls, [])
 
-    def test_soon_is_never_now(self):
+    def test_soon_never_calls_at_once(self):
         called = []
         self.poller.soon(called.append, 1)
         self.assertEqual(called, [])
         self.reactor.advance(0)
         self.assertEqual(called, [1])
 
-    def test_stopped_every_owner_is_told(self):
+    def test_stopping_closes_every_owner(self):
         owners = [Owner(), Owner()]
         for owner in owners:
             self.pair(owner)
         self.poller.stop()
         self.assertEqual([owner.failures for owner in owners], [[ConnectionAborted]] * 2)
 
-    def test_stopped_an_owner_that_another_has_closed_meanwhile_is_not_told(self):
+    def test_stopping_skips_an_owner_that_closed_meanwhile(self):
         class Closes(Owner):
             def failed(self, why):
                 super().failed(why)
@@ -322,7 +322,7 @@ class PollerTests(SynchronousTestCase):
         poller.stop()
         self.assertEqual([owner.failures for owner in owners], [[ConnectionAborted], []])
 
-    def test_a_peers_end_is_an_event_though_nobody_reads(self):
+    def test_a_fin_is_an_event_for_a_socket_that_is_not_read(self):
         owner = Owner()
         _, far = self.pair(owner)
         self.quietened(owner)

@@ -1,4 +1,4 @@
-"""Accepting on the poller: what comes in, what may go wrong, and what happens when descriptors are short."""
+"""Accepting connections for the poller: options, failures, and a shortage of descriptors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smartproxy.net.stream import Stream
 from tests.pumps import Pump
 
 DEFAULT = KeepAlive()
-#: Holds connections until descriptors are short, in a process of its own, whose limit is 128 (F12).
+#: Holds connections until descriptors are short, in a process of its own, whose limit is 128.
 _SHORT = """
 import resource, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
@@ -108,7 +108,7 @@ class PortTests(SynchronousTestCase):
     def connect(self, port, host="127.0.0.1"):
         return self.pump.keep(socket.create_connection((host, port.getHost().port)))
 
-    def test_what_comes_in_is_a_stream_with_the_peers_address(self):
+    def test_an_accepted_connection_is_a_stream(self):
         port = self.port()
         far = self.connect(port)
         port.doRead()
@@ -118,14 +118,14 @@ class PortTests(SynchronousTestCase):
         self.pump.settle()
         self.assertEqual(far.received, b"hello")
 
-    def test_every_address_takes_ipv4_too_and_spells_it_so(self):
+    def test_the_ipv6_wildcard_accepts_ipv4_too(self):
         port = self.port("::")
         self.connect(port)
         self.connect(port, "::1")
         port.doRead()
         self.assertEqual({address.host for address in self.addresses}, {"127.0.0.1", "::1"})
 
-    def test_what_is_accepted_has_its_options_from_the_listener(self):
+    def test_accepted_sockets_inherit_options_of_the_listener(self):
         for keep_alive in (True, False):
             port = self.port(keep_alive=KeepAlive(enabled=keep_alive))
             self.connect(port)
@@ -137,14 +137,14 @@ class PortTests(SynchronousTestCase):
         names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT
         return tuple(transport.getHandle().getsockopt(socket.IPPROTO_TCP, name) for name in names)
 
-    def test_what_is_accepted_has_its_probes_from_the_listener_too(self):
+    def test_accepted_sockets_inherit_the_probes(self):
         port = self.port(keep_alive=KeepAlive(probes=Probes(61, 7, 4)))
         self.connect(port)
         port.doRead()
         self.assertEqual(self.probes_of(self.accepted[-1].transport), (61, 7, 4))
 
-    def test_a_change_is_for_what_it_accepts_from_then_on(self):
-        """A reload."""
+    def test_changed_keep_alive_is_for_new_connections(self):
+        """As after a reload with another keep-alive."""
         port = self.port()
         for keep_alive, wanted in (
             (KeepAlive(probes=Probes(61, 7, 4)), (True, 61, 7, 4)),
@@ -157,7 +157,7 @@ class PortTests(SynchronousTestCase):
             transport = self.accepted[-1].transport
             self.assertEqual((transport.getTcpKeepAlive(), *self.probes_of(transport)), wanted)
 
-    def test_a_single_address_may_stand_next_to_every_address(self):
+    def test_a_single_address_can_be_beside_the_wildcard(self):
         everywhere = self.port("::", shares=True)
         one = self.port("127.0.0.1", shares=True, number=everywhere.getHost().port)
         self.connect(one)
@@ -165,11 +165,11 @@ class PortTests(SynchronousTestCase):
         everywhere.doRead()
         self.assertEqual(len(self.accepted), 1)
 
-    def test_where_it_listens(self):
+    def test_the_listening_address_is_known(self):
         port = self.port()
         self.assertEqual(listening_at(port), port.socket.getsockname())
 
-    def test_who_is_not_wanted_is_closed(self):
+    def test_a_connection_without_protocol_is_closed(self):
         self.factory.buildProtocol = lambda address: None
         port = self.port()
         far = self.connect(port)
@@ -178,7 +178,7 @@ class PortTests(SynchronousTestCase):
         self.assertTrue(far.ended)
         self.assertEqual(len(self.pump.poller), 0)
 
-    def test_a_turn_takes_only_so_many(self):
+    def test_one_event_accepts_a_limited_number(self):
         self.patch(port_module, "_ACCEPTS_A_TURN", 2)
         port = self.port()
         for _ in range(3):
@@ -188,7 +188,7 @@ class PortTests(SynchronousTestCase):
         port.doRead()
         self.assertEqual(len(self.accepted), 3)
 
-    def test_stopped_by_what_came_in_it_takes_no_more(self):
+    def test_a_listener_stopped_by_a_connection_accepts_no_more(self):
         port = self.port()
         for _ in range(3):
             self.connect(port)
@@ -197,8 +197,8 @@ class PortTests(SynchronousTestCase):
         port.doRead()
         self.assertEqual(len(self.accepted), 1)
 
-    def test_an_accept_that_fails_harms_no_other(self):
-        """Whatever the network says (accept(2)), the listener is not lost, and who comes next is taken."""
+    def test_after_a_failed_accept_the_next_one_is_accepted(self):
+        """Errors of the network (accept(2)) belong to one connection and must not stop the listener."""
         for code in (errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EPERM):
             with self.subTest(errno.errorcode[code]):
                 port = self.port()
@@ -211,7 +211,7 @@ class PortTests(SynchronousTestCase):
                 self.assertEqual(len(self.accepted), 1)
                 self.accepted.clear()
 
-    def test_an_error_that_nobody_has_heard_of_does_not_cost_the_listener(self):
+    def test_an_unknown_error_only_pauses_accepting(self):
         port = self.port()
         self.connect(port)
         port.socket = _FailsOnce(port.socket, errno.EXDEV)
@@ -222,7 +222,7 @@ class PortTests(SynchronousTestCase):
         port.doRead()
         self.assertEqual(len(self.accepted), 1)
 
-    def test_a_protocol_that_cannot_be_made_harms_no_other(self):
+    def test_after_a_failed_protocol_the_next_one_is_accepted(self):
         build = self.factory.buildProtocol
         answers = iter([ZeroDivisionError(), None])
 
@@ -241,7 +241,7 @@ class PortTests(SynchronousTestCase):
         self.pump.settle()
         self.assertTrue(first.ended)
 
-    def test_short_of_descriptors_it_waits_without_spinning(self):
+    def test_without_descriptors_accepting_pauses(self):
         port = self.port()
         self.connect(port)
         port.socket = _FailsOnce(port.socket, errno.EMFILE)
@@ -252,7 +252,7 @@ class PortTests(SynchronousTestCase):
         port.doRead()
         self.assertEqual(len(self.accepted), 1)
 
-    def test_it_stops_before_the_last_descriptors_are_used(self):
+    def test_accepting_pauses_before_the_reserve_is_used(self):
         port = self.port()
         port._highest = 0
         for _ in range(2):
@@ -265,7 +265,7 @@ class PortTests(SynchronousTestCase):
         self.reactor.advance(0.2)
         self.assertIn(port, self.reactor.readers)
 
-    def test_stopped_while_it_waits_nothing_is_left_of_it(self):
+    def test_stopping_during_a_pause_leaves_no_call(self):
         port = self.port()
         port._highest = 0
         self.connect(port)
@@ -278,8 +278,8 @@ class PortTests(SynchronousTestCase):
             self.patch(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
             self.assertEqual(highest_descriptor(), highest)
 
-    def test_a_process_at_its_limit_neither_spins_nor_stays_deaf(self):
-        """F12."""
+    def test_a_process_at_its_limit_does_not_spin_and_recovers(self):
+        """A flood that uses up all descriptors must cost no CPU, and accepting resumes when some are free."""
         done = subprocess.run(
             [sys.executable, "-c", _SHORT],
             capture_output=True,

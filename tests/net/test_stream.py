@@ -1,4 +1,4 @@
-"""A TCP connection on the poller: Twisted's promises, over real loopback sockets."""
+"""A TCP connection on the poller has the behaviour of Twisted's transports, over real loopback sockets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tests.net.streams import MIB, Heard, StreamCase
 class StreamTests(StreamCase):
     # -- interfaces ----------------------------------------------------------------------------------
 
-    def test_keeps_twisteds_interfaces(self):
+    def test_it_provides_twisteds_interfaces(self):
         stream, _, _ = self.stream()
         for interface in (ITCPTransport, IConsumer, IPushProducer):
             verifyObject(interface, stream)
 
-    def test_knows_its_two_ends(self):
+    def test_it_knows_both_addresses(self):
         stream, _, far = self.stream()
         self.assertEqual((stream.getHost().host, stream.getHost().port), far.sock.getpeername())
         self.assertEqual((stream.getPeer().host, stream.getPeer().port), far.sock.getsockname())
         self.assertEqual(stream.getHandle().getpeername(), far.sock.getsockname())
 
-    def test_knows_its_two_ends_in_ipv6(self):
+    def test_it_knows_both_addresses_in_ipv6(self):
         listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self.addCleanup(listening.close)
         away = socket.create_connection(listening.getsockname()[:2])
@@ -37,7 +37,7 @@ class StreamTests(StreamCase):
         self.assertEqual((stream.getPeer().host, stream.getPeer().port), away.getsockname()[:2])
         self.assertEqual(stream.getHost().type, "TCP")
 
-    def test_options_of_the_socket(self):
+    def test_socket_options_can_be_set_and_read(self):
         stream, _, _ = self.stream()
         for wanted in (True, False):
             stream.setTcpNoDelay(wanted)
@@ -46,7 +46,7 @@ class StreamTests(StreamCase):
 
     # -- bytes ---------------------------------------------------------------------------------------
 
-    def test_what_comes_is_told_and_what_is_written_goes(self):
+    def test_received_bytes_are_delivered_and_written_ones_sent(self):
         stream, heard, far = self.stream()
         far.write(b"ask")
         self.pump.settle()
@@ -57,7 +57,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(far.received, b"answer")
 
-    def test_a_long_write_is_kept_until_it_is_taken(self):
+    def test_a_long_write_waits_until_the_peer_reads(self):
         stream, _, far = self.stream(buffers=16384)
         far.reading = False
         data = bytes(range(256)) * 4096
@@ -68,7 +68,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(far.received, data)
 
-    def test_a_fast_sender_does_not_hold_up_the_others(self):
+    def test_a_fast_sender_does_not_delay_others(self):
         _, fast, one = self.stream()
         _, slow, two = self.stream()
         one.write(bytes(2 * MIB))
@@ -82,7 +82,7 @@ class StreamTests(StreamCase):
 
     # -- pausing -------------------------------------------------------------------------------------
 
-    def test_paused_it_reads_nothing_and_resumed_it_reads_all(self):
+    def test_a_paused_stream_reads_everything_once_resumed(self):
         stream, heard, far = self.stream()
         stream.pauseProducing()
         far.write(b"x" * 300_000)
@@ -92,21 +92,21 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(len(heard.received), 300_000)
 
-    def test_a_protocol_may_pause_within_its_own_data(self):
+    def test_a_protocol_can_pause_within_data_received(self):
         stream, heard, far = self.stream()
         heard.dataReceived = lambda data: (setattr(heard, "received", data), stream.pauseProducing())
         far.write(b"x" * 300_000)
         self.pump.settle()
         self.assertLessEqual(len(heard.received), 65536)
 
-    def test_a_fin_that_came_with_the_last_bytes_is_told(self):
+    def test_a_fin_in_the_event_of_the_last_bytes_is_read(self):
         _, heard, far = self.stream()
         far.write(b"x")
         far.fin()
         self.pump.settle()
         self.assertEqual((heard.received, heard.told), (b"x", ["fin"]))
 
-    def test_a_fin_that_came_during_a_pause_is_told_after_it(self):
+    def test_a_fin_received_during_a_pause_is_read_after_it(self):
         stream, heard, far = self.stream()
         stream.pauseProducing()
         far.write(b"x")
@@ -118,7 +118,7 @@ class StreamTests(StreamCase):
         self.assertEqual((heard.received, heard.told), (b"x", ["fin"]))
 
     def test_a_reset_is_noticed_during_a_pause(self):
-        """twisted#11168: a paused transport of Twisted's does not."""
+        """A paused transport of Twisted's does not notice it (twisted#11168)."""
         stream, heard, far = self.stream()
         stream.pauseProducing()
         far.rst()
@@ -127,7 +127,7 @@ class StreamTests(StreamCase):
 
     # -- the end -------------------------------------------------------------------------------------
 
-    def test_half_close_leaves_the_other_direction(self):
+    def test_half_close_leaves_the_other_direction_open(self):
         stream, heard, far = self.stream()
         stream.write(b"all")
         stream.loseWriteConnection()
@@ -138,7 +138,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(heard.received, b"answer")
 
-    def test_the_fin_comes_behind_what_waits(self):
+    def test_the_fin_follows_what_waits(self):
         stream, heard, far = self.stream(buffers=16384)
         far.reading = False
         stream.write(bytes(MIB))
@@ -149,7 +149,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual((len(far.received), far.ended, heard.told), (MIB, True, ["fin sent"]))
 
-    def test_both_directions_ended_is_the_end_ours_first(self):
+    def test_after_our_fin_the_peers_fin_closes(self):
         stream, heard, far = self.stream()
         stream.loseWriteConnection()
         far.fin()
@@ -157,7 +157,7 @@ class StreamTests(StreamCase):
         self.assertEqual(heard.told, ["fin sent", "fin", ConnectionDone])
         self.assertEqual(len(self.pump.poller), 0)
 
-    def test_both_directions_ended_is_the_end_theirs_first(self):
+    def test_after_the_peers_fin_our_fin_closes(self):
         stream, heard, far = self.stream()
         far.fin()
         self.pump.settle()
@@ -167,14 +167,14 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual((far.received, heard.told), (b"late answer", ["fin", ConnectionDone]))
 
-    def test_a_protocol_that_knows_no_half_close_loses_its_connection_with_the_fin(self):
+    def test_a_protocol_without_half_close_is_lost_with_the_fin(self):
         _, heard, far = self.stream(Heard)
         far.write(b"x")
         far.fin()
         self.pump.settle()
         self.assertEqual((heard.received, heard.told), (b"x", [ConnectionDone]))
 
-    def test_lose_connection_flushes_first_and_reads_no_more(self):
+    def test_lose_connection_flushes_and_stops_reading(self):
         stream, heard, far = self.stream(buffers=16384)
         far.reading = False
         stream.write(bytes(MIB))
@@ -188,7 +188,7 @@ class StreamTests(StreamCase):
         self.pump.until(lambda: heard.told)
         self.assertEqual(heard.told, [ConnectionDone])
 
-    def test_lose_connection_never_ends_within_the_callers_own_call(self):
+    def test_lose_connection_never_closes_within_the_call(self):
         stream, heard, _ = self.stream()
         stream.loseConnection()
         self.assertEqual(heard.told, [])
@@ -199,7 +199,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(heard.told, [ConnectionDone])
 
-    def test_abort_resets_and_is_told_a_little_later(self):
+    def test_abort_resets_and_tells_the_protocol_later(self):
         stream, heard, far = self.stream()
         stream.abortConnection()
         stream.abortConnection()
@@ -207,7 +207,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual((heard.told, far.was_reset), ([ConnectionAborted], True))
 
-    def test_after_abort_nothing_is_heard_and_nothing_is_written(self):
+    def test_after_abort_nothing_is_read_or_written(self):
         stream, heard, far = self.stream()
         far.write(b"x")
         stream.abortConnection()
@@ -218,7 +218,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual((far.received, heard.told), (b"", [ConnectionAborted]))
 
-    def test_abort_takes_back_what_waits(self):
+    def test_abort_drops_what_waits(self):
         stream, heard, far = self.stream(buffers=16384)
         far.reading = False
         stream.write(bytes(MIB))
@@ -228,8 +228,8 @@ class StreamTests(StreamCase):
         self.assertEqual(heard.told, [ConnectionAborted])
         self.assertTrue(far.was_reset)
 
-    def test_a_reset_that_a_write_meets_is_no_clean_end(self):
-        """The kernel tells of it once. A later look at the socket sees what looks like a FIN."""
+    def test_a_reset_reported_to_a_write_is_not_an_orderly_end(self):
+        """The kernel reports it once: after the write, a read of the socket looks like a FIN."""
         stream, heard, far = self.stream()
         far.rst()
         stream.write(b"x")
@@ -237,7 +237,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(heard.told, [ConnectionLost])
 
-    def test_a_reset_that_a_write_meets_is_noticed_during_a_pause(self):
+    def test_a_reset_reported_to_a_write_ends_a_paused_stream(self):
         stream, heard, far = self.stream()
         stream.pauseProducing()
         far.rst()
@@ -245,7 +245,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual(heard.told, [ConnectionLost])
 
-    def test_what_came_before_the_reset_is_still_told(self):
+    def test_bytes_received_before_the_reset_are_delivered(self):
         stream, heard, far = self.stream()
         far.write(b"413 too much")
         far.rst()
@@ -268,7 +268,7 @@ class StreamTests(StreamCase):
 
     # -- giving it away ------------------------------------------------------------------------------
 
-    def test_detached_it_tells_what_it_knew_and_nothing_more(self):
+    def test_a_detached_stream_gives_its_state_and_is_silent(self):
         stream, heard, far = self.stream()
         stream.pauseProducing()
         far.write(b"x")
@@ -287,7 +287,7 @@ class StreamTests(StreamCase):
         self.pump.settle()
         self.assertEqual((heard.received, heard.told, far.received, far.ended), (b"", [], b"", False))
 
-    def test_detached_it_gives_away_what_was_not_sent(self):
+    def test_a_detached_stream_gives_its_unsent_bytes(self):
         stream, _, far = self.stream(buffers=16384)
         far.reading = False
         data = bytes(range(256)) * 4096

@@ -1,4 +1,4 @@
-"""A stream as the consumer of a producer: Twisted's promises about pausing, pulling and ending."""
+"""A stream as the consumer of a producer: pausing, pulling and ending, as in Twisted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.net.streams import MIB, StreamCase
 
 
 class Producer:
-    """Notes what a transport asks of it."""
+    """Records what its transport asks of it."""
 
     def __init__(self, on_resume=lambda: None):
         self.asked = []
@@ -43,7 +43,7 @@ class ProducerTests(StreamCase):
         self.assertEqual(producer.asked, ["pause", "resume"])
         self.assertEqual(len(far.received), 2 * MIB + 1000)
 
-    def test_a_pull_producer_is_asked_again_and_again(self):
+    def test_a_pull_producer_is_asked_until_it_unregisters(self):
         stream, _, far = self.stream()
         pieces = [b"%d," % number for number in range(100)]
 
@@ -73,8 +73,8 @@ class ProducerTests(StreamCase):
         self.pump.settle()
         self.assertEqual(pieces, [])
 
-    def test_the_end_waits_for_the_producer_which_may_write_on(self):
-        """Twisted's ``FileSender``: the end is asked for at once, and comes behind the file."""
+    def test_the_end_waits_for_the_producer(self):
+        """As with Twisted's ``FileSender``: the close is asked for at once, and follows the file."""
         for end in ("loseConnection", "loseWriteConnection"):
             with self.subTest(end):
                 stream, _, far = self.stream()
@@ -109,7 +109,7 @@ class ProducerTests(StreamCase):
         stream.registerProducer(late, True)
         self.assertEqual(late.asked, ["stop"])
 
-    def test_stopped_as_a_producer_it_closes(self):
+    def test_stop_producing_closes_the_stream(self):
         stream, heard, _ = self.stream()
         stream.stopProducing()
         self.pump.settle()

@@ -59,6 +59,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertTrue(response.startswith(b"HTTP/1.1 408 "), response)
 
     def test_other_refusals_ignore_the_first_bytes(self):
+        """A memcached client, say, whose first bytes resemble HTTP, must not be answered in HTTP."""
         self.assertEqual(
             response_for(ApplicationProtocol.UNSEEN, RejectReason.UPSTREAM_REFUSED, b"GET key\r\n"), b""
         )
@@ -124,6 +125,7 @@ class LetGoTests(SynchronousTestCase):
         self.assertTrue(self.client.far.was_reset)
 
     def test_the_answer_is_followed_by_a_fin(self):
+        """The client then knows that the answer is complete, and can close."""
         for protocol, word in (
             (ApplicationProtocol.HTTP, b"HTTP/1.1 404 "),
             (ApplicationProtocol.TLS, tls_alert.build(Alert.UNRECOGNIZED_NAME)),
@@ -180,6 +182,7 @@ class LetGoTests(SynchronousTestCase):
         self.assert_gone()
 
     def test_a_client_that_does_not_read_is_reset_after_linger(self):
+        """It must not hold a socket for ever."""
         self.client = Client(nature=Nature(window=1))
         self.client.far.reading = False
         RejectConnection(self.client.deadlines).refuse(
@@ -189,6 +192,7 @@ class LetGoTests(SynchronousTestCase):
         self.assert_gone()
 
     def test_a_half_closed_client_gets_the_answer_and_a_close(self):
+        """Its FIN was received already, so there is nothing to linger for."""
         self.client = Client()
         self.client.fin()
         RejectConnection(self.client.deadlines).refuse(
@@ -212,7 +216,7 @@ class LetGoTests(SynchronousTestCase):
 
     def test_a_side_without_a_transport_is_not_cut(self):
         client = Client()
-        client.side.transport = None
+        client.side.detach()
         RejectConnection(client.deadlines).cut(client.side)
         client.clock.advance(0)
         self.assertFalse(client.far.was_reset)

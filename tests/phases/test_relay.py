@@ -42,7 +42,7 @@ class StartRelayTests(SynchronousTestCase):
         self.pump.settle()
         self.assertEqual((two.received, self.record.relay), (b"HEADER held", RelayKind.SPLICE))
         self.assertEqual((self.record.target, self.record.state), (TARGET, ConnectionState.RELAYING))
-        self.record.end(CloseReason.ADMIN)
+        self.record.owner.abort(CloseReason.ADMIN)
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
     def test_what_was_exchanged_before_is_counted_with_the_first_bytes(self):
@@ -53,7 +53,7 @@ class StartRelayTests(SynchronousTestCase):
         done = start(self.record, client, upstream, TARGET, b"", (8, 1))
         self.pump.settle()
         self.assertEqual((two.received, self.record.bytes_received, self.record.bytes_sent), (b"held", 12, 1))
-        self.record.end(CloseReason.ADMIN)
+        self.record.owner.abort(CloseReason.ADMIN)
         self.successResultOf(done)
 
     def test_where_nothing_may_be_spliced_the_transports_relay(self):
@@ -61,7 +61,7 @@ class StartRelayTests(SynchronousTestCase):
         done = self.start(client, upstream, None)
         self.pump.settle()
         self.assertEqual((two.received, self.record.relay), (b"HEADER ", RelayKind.TRANSPORT))
-        self.record.end(CloseReason.ADMIN)
+        self.record.owner.abort(CloseReason.ADMIN)
         self.pump.settle()
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
@@ -72,7 +72,7 @@ class StartRelayTests(SynchronousTestCase):
         client.say(b"hello")
         self.pump.settle()
         self.assertEqual((two.received, self.record.relay), (b"HEADER hello", RelayKind.TRANSPORT))
-        self.record.end(CloseReason.ADMIN)
+        self.record.owner.abort(CloseReason.ADMIN)
         client.clock.advance(0)
         self.pump.settle()
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)

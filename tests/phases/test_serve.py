@@ -122,9 +122,9 @@ class ServeTests(SynchronousTestCase):
 
     def test_ended_from_outside(self):
         done = self.serve()
-        self.record.end(CloseReason.ADMIN)
+        self.record.owner.abort(CloseReason.ADMIN)
         self.client.clock.advance(0)
-        self.record.end(CloseReason.SHUTDOWN)
+        self.record.owner.abort(CloseReason.SHUTDOWN)
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
         self.assertEqual(self.built[0].lost, [ConnectionAborted])
         self.assertTrue(self.client.far.was_reset)

@@ -307,7 +307,7 @@ class SeenTests(SynchronousTestCase):
         (record,) = house.proxy.connections
         self.assertEqual((record.listener, record.route), (":8080", "web"))
         self.assertFalse(house.proxy.end_connection(99))
-        record.end(CloseReason.ADMIN)
+        record.owner.abort(CloseReason.ADMIN)
         house.settle()
         self.assertEqual(house.proxy.connections, [])
 

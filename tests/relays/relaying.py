@@ -1,4 +1,4 @@
-"""What every relay does: these tests run over each relay and each kind of connection."""
+"""The behaviour of every relay: these tests run over each relay and each kind of connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def digest(data: bytes) -> str:
 
 
 class RelayTests:
-    """Over whatever :meth:`world` makes."""
+    """Run in the world that :meth:`world` makes."""
 
     def world(self, **nature):
         raise NotImplementedError
@@ -41,16 +41,16 @@ class RelayTests:
         self.assertEqual((len(got), digest(got)), (len(wanted), digest(wanted)))
 
     def assert_counted(self, world) -> None:
-        """After a clean end: exactly what each far end has got."""
+        """The record has exactly the bytes that each far end has received."""
         self.assertEqual(world.record.bytes_received, len(world.upstream.received))
         self.assertEqual(world.record.bytes_sent, len(world.client.received))
 
     # -- bytes ---------------------------------------------------------------------------------------
 
-    def test_keeps_the_interface(self):
+    def test_it_provides_the_relay_interface(self):
         verifyObject(IRelay, self.linked().relay)
 
-    def test_small_messages_go_both_ways_at_once(self):
+    def test_small_messages_are_relayed_both_ways_at_once(self):
         world = self.linked()
         for number in range(5):
             world.client.write(b"ask %d;" % number)
@@ -62,7 +62,7 @@ class RelayTests:
         self.assert_counted(world)
         self.assertEqual(world.outcome, [])
 
-    def test_the_server_may_speak_first(self):
+    def test_bytes_of_a_server_that_sends_first_are_relayed(self):
         world = self.world()
         world.upstream.write(b"220 ready")
         world.settle()
@@ -71,7 +71,7 @@ class RelayTests:
         self.assertEqual(world.client.received, b"220 ready")
         self.assert_counted(world)
 
-    def test_a_server_that_spoke_and_ended_before_the_link_is_heard_whole(self):
+    def test_bytes_and_fin_received_before_the_link_are_relayed(self):
         world = self.world()
         world.upstream.write(b"go away")
         world.upstream.fin()
@@ -81,7 +81,7 @@ class RelayTests:
         self.assertEqual(world.client.received, b"go away")
         self.assertTrue(world.client.ended)
 
-    def test_large_streams_go_both_ways_at_the_same_time(self):
+    def test_large_streams_are_relayed_both_ways_at_the_same_time(self):
         world = self.linked()
         up, down = noise(3 * MIB, 1), noise(5 * MIB + 12345, 2)
         world.client.write(up)
@@ -95,8 +95,8 @@ class RelayTests:
         self.assert_counted(world)
         world.assert_nothing_is_left(self)
 
-    def test_what_a_bulk_transfer_leaves_at_its_end_is_not_kept_back(self):
-        """Whatever the length, and with no FIN behind it that would push it out."""
+    def test_the_last_bytes_of_a_bulk_transfer_are_relayed(self):
+        """Whatever the length, and without a FIN behind it that would flush it."""
         world = self.linked()
         for number in (1, 16384, 16385, 3 * MIB):
             data = noise(number, number)
@@ -105,8 +105,8 @@ class RelayTests:
             self.assert_same(world.client.received, data)
             world.client.received = b""
 
-    def test_every_write_cut_to_a_few_bytes(self):
-        """F44."""
+    def test_writes_of_a_few_bytes_arrive_complete_and_in_order(self):
+        """No boundary of a write may matter to the relay."""
         world = self.linked()
         chance = Random(3)
         up, down = noise(5000, 3), noise(4000, 4)
@@ -125,7 +125,7 @@ class RelayTests:
 
     # -- the first bytes -----------------------------------------------------------------------------
 
-    def test_the_header_goes_first_and_is_not_counted(self):
+    def test_the_header_is_sent_first_and_not_counted(self):
         world = self.world()
         world.client.write(b"held")
         world.settle()
@@ -136,17 +136,19 @@ class RelayTests:
         self.assertEqual(world.upstream.received, b"PROXY\r\nheld and more")
         self.assertEqual(world.record.bytes_received, len(b"held and more"))
 
-    def test_a_header_alone_goes_at_once(self):
+    def test_a_header_without_first_bytes_is_sent_at_once(self):
         world = self.linked(b"PROXY\r\n")
         self.assertEqual(world.upstream.received, b"PROXY\r\n")
         self.assertEqual(world.record.bytes_received, 0)
 
-    def test_a_large_first_message_is_delivered_whole_behind_the_header(self):
+    def test_a_large_first_message_follows_the_header_complete(self):
         world = self.world()
         data = noise(200_000)
         world.client.write(data)
         world.settle()
-        self.assertLess(len(world.near[0].buffered), 200_000, "all of it is held: nobody paused the client")
+        self.assertLess(
+            len(world.near[0].buffered), 200_000, "all of it is buffered: the client was not paused"
+        )
         world.link(b"HEADER")
         world.settle()
         self.assert_same(world.upstream.received, b"HEADER" + data)
@@ -154,8 +156,8 @@ class RelayTests:
 
     # -- half-close ----------------------------------------------------------------------------------
 
-    def test_the_client_ends_first_and_gets_a_late_long_answer(self):
-        """F5."""
+    def test_a_client_that_ended_first_gets_a_late_long_answer(self):
+        """A half-closed connection carries the other direction for as long as it takes."""
         world = self.linked()
         world.client.write(b"ask")
         world.client.fin()
@@ -173,7 +175,7 @@ class RelayTests:
         self.assert_counted(world)
         world.assert_nothing_is_left(self)
 
-    def test_the_upstream_ends_first_and_still_gets_what_the_client_says(self):
+    def test_an_upstream_that_ended_first_gets_the_whole_upload(self):
         world = self.linked()
         world.upstream.write(b"bye")
         world.upstream.fin()
@@ -190,8 +192,8 @@ class RelayTests:
         self.assert_counted(world)
         world.assert_nothing_is_left(self)
 
-    def test_the_last_word_and_the_end_together(self):
-        """Bytes and the FIN in one event: neither hides the other."""
+    def test_last_bytes_and_fin_in_one_event_are_both_relayed(self):
+        """The kernel reports bytes and FIN in one event: neither may hide the other."""
         world = self.linked()
         world.client.write(b"ask")
         world.client.fin()
@@ -200,7 +202,7 @@ class RelayTests:
         self.assert_over(world, CloseReason.NORMAL)
         self.assertEqual((world.upstream.received, world.client.received), (b"ask", b"answer"))
 
-    def test_an_end_that_came_while_dialling_is_passed_on(self):
+    def test_a_fin_received_while_dialling_is_passed_on(self):
         world = self.world()
         world.client.write(b"ask")
         world.client.fin()
@@ -214,7 +216,7 @@ class RelayTests:
         self.assert_over(world, CloseReason.NORMAL)
         self.assertEqual((world.client.received, world.client.ended), (b"answer", True))
 
-    def test_an_end_without_a_word_is_passed_on(self):
+    def test_a_fin_without_any_bytes_is_passed_on(self):
         world = self.world()
         world.client.fin()
         world.settle()
@@ -224,7 +226,7 @@ class RelayTests:
         self.assertEqual(world.outcome, [])
 
     def test_a_client_that_reads_its_last_bytes_slowly_gets_them_all(self):
-        """Both directions have ended, but the end must not overtake the bytes."""
+        """Both directions have ended, but the close must not overtake the last bytes."""
         world = self.linked()
         answer = noise(3 * MIB)
         world.client.reading = False
@@ -240,7 +242,7 @@ class RelayTests:
     # -- back-pressure -------------------------------------------------------------------------------
 
     def test_an_upstream_is_not_read_while_its_client_does_not_read(self):
-        """F4: what is on the way is bounded, and nothing is lost once the client reads again."""
+        """Buffered bytes are limited, and nothing is lost once the client reads again."""
         world = self.linked(**self.NARROW)
         answer = noise(8 * MIB)
         world.client.reading = False
@@ -270,7 +272,7 @@ class RelayTests:
         self.assert_same(world.upstream.received, upload)
         self.assert_counted(world)
 
-    def test_reading_on_and_off_loses_nothing(self):
+    def test_a_client_that_reads_on_and_off_gets_all_bytes(self):
         world = self.linked(**self.NARROW)
         answer = noise(2 * MIB)
         world.upstream.write(answer)
@@ -281,10 +283,10 @@ class RelayTests:
         world.settle()
         self.assert_same(world.client.received, answer)
 
-    # -- resets (F7) ---------------------------------------------------------------------------------
+    # -- resets ---------------------------------------------------------------------------------
 
     def phases(self):
-        """A relay in each phase of its life."""
+        """A linked relay in each state that matters."""
         yield "quiet", self.linked()
         world = self.linked()
         world.client.write(b"ask")
@@ -339,6 +341,17 @@ class RelayTests:
         world.upstream.rst()
         self.assert_over(world, CloseReason.UPSTREAM_RESET)
 
+    def test_first_bytes_for_a_reset_upstream_end_the_relay(self):
+        """The first write of the relay fails, before anything else has been moved."""
+        world = self.world()
+        world.client.write(b"ask")
+        world.settle()
+        world.upstream.rst()
+        world.link(b"HEADER")
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assertTrue(world.client.was_reset)
+        world.assert_nothing_is_left(self)
+
     # -- ending --------------------------------------------------------------------------------------
 
     def test_abort_resets_both_sides_for_the_reason_given(self):
@@ -351,7 +364,7 @@ class RelayTests:
                 self.assertTrue(world.upstream.was_reset)
                 world.assert_nothing_is_left(self)
 
-    def test_abort_takes_back_what_waits(self):
+    def test_abort_drops_what_waits_to_be_written(self):
         world = self.linked(**self.NARROW)
         world.client.reading = False
         world.upstream.write(noise(4 * MIB))
@@ -360,7 +373,7 @@ class RelayTests:
         self.assert_over(world, CloseReason.SHUTDOWN)
         world.assert_nothing_is_left(self)
 
-    def test_an_end_comes_once(self):
+    def test_only_the_first_end_counts(self):
         world = self.linked()
         world.relay.abort(CloseReason.LIFETIME)
         world.relay.abort(CloseReason.ADMIN)
@@ -370,7 +383,7 @@ class RelayTests:
         world.upstream.fin()
         self.assert_over(world, CloseReason.LIFETIME)
 
-    def test_abort_after_a_clean_end_is_harmless(self):
+    def test_abort_after_an_orderly_end_does_nothing(self):
         world = self.linked()
         world.client.fin()
         world.upstream.fin()

@@ -1,4 +1,4 @@
-"""Every byte once: what far ends have got is what record, route, client, rate, API and scrape say, over both relays."""
+"""Every byte is counted once: record, route, client, rates, API and metrics agree with what the far ends received."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.relays.worlds import MemoryWorld, SocketWorld, SpliceWorld
 
 
 class AccountingTests:
-    """Over whatever :meth:`world` makes."""
+    """Run in the world that :meth:`world` makes."""
 
     #: Connections of one test.
     several = 24
@@ -37,7 +37,7 @@ class AccountingTests:
         self.metrics.startService()
 
     def carried(self, number, header=b""):
-        """A world whose record is the registry's, linked after the client's first bytes; and those."""
+        """A world whose record is in the registry, linked after the client's first bytes; and these bytes."""
         world = self.world(Random(number))
         client = Endpoint(f"192.0.2.{number % 3}", 4000)
         world.record = record = self.registry.open(Accepted(":443", 443, client, self.clock.seconds()))
@@ -57,7 +57,7 @@ class AccountingTests:
         self.assertEqual(world.outcome, [CloseReason.NORMAL])
         self.registry.close(world.record, CloseReason.NORMAL, self.clock.seconds())
 
-    def test_totals_are_the_payload_to_the_byte_everywhere(self):
+    def test_all_totals_are_the_payload_to_the_byte(self):
         up, down = [0, 0], [0, 0]
         for number in range(self.several):
             header = b"PROXY UNKNOWN\r\n" * (number % 2)
@@ -95,7 +95,7 @@ class AccountingTests:
             self.assertIn(f'smartproxy_sent_bytes_total{{route="route-{number}"}} {down[number]}\n', scraped)
             self.assertIn(f'smartproxy_connections_active{{route="route-{number}"}} 0\n', scraped)
 
-    def test_first_bytes_are_not_counted_while_they_are_held(self):
+    def test_buffered_first_bytes_are_counted_when_handed_on(self):
         world = self.world(Random(1))
         world.client.write(b"first")
         world.settle()
@@ -104,7 +104,7 @@ class AccountingTests:
         world.settle()
         self.assertEqual(world.record.bytes_received, 5)
 
-    def test_a_rate_moves_while_the_connection_runs_and_not_at_its_end(self):
+    def test_rates_follow_the_bytes_while_the_connection_lives(self):
         world, first = self.carried(1)
         self.clock.advance(1.0)
         for _ in range(5):
@@ -128,7 +128,7 @@ class MemoryTests(AccountingTests, SynchronousTestCase):
 
 
 class StreamTests(AccountingTests, SynchronousTestCase):
-    """Our own transports, over loopback."""
+    """Streams, over loopback."""
 
     def world(self, random):
         return SocketWorld(self)

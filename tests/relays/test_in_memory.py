@@ -1,4 +1,4 @@
-"""The relay between transports, in memory: where time passes, where there is no half-close, where data comes late."""
+"""The relay between transports, in memory: with delays, without half-close, and with data after a pause."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         self.assertLess(world.transports[0].most, 2 * 64 * 1024)
 
     def test_pieces_of_a_few_bytes_with_random_delays(self):
-        """F44, where time passes between the pieces."""
+        """No boundary of a write may matter, nor time that passes between the pieces."""
         world = self.linked(sizes=range(1, 8), delays=(0.0, 0.001, 0.05, 0.3))
         up, down = noise(3000, 5), noise(4000, 6)
         world.client.write(up)
@@ -40,8 +40,8 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         self.assert_same(world.client.received, down)
         self.assert_counted(world)
 
-    def test_a_chunk_that_comes_after_the_pause_is_taken(self):
-        """TLS has decrypted it already."""
+    def test_a_chunk_received_after_the_pause_is_relayed(self):
+        """TLS delivers what it has decrypted already, although it was paused."""
         world = self.linked(window=16 * 1024, late=True)
         answer = noise(MIB)
         world.client.reading = False
@@ -52,8 +52,8 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         world.settle()
         self.assert_same(world.client.received, answer)
 
-    def test_where_there_is_no_half_close_one_end_is_both(self):
-        """TLS: the client has said its last, and what it said is delivered before the upstream is closed."""
+    def test_without_half_close_one_end_closes_both_directions(self):
+        """Twisted's TLS: what the client sent is delivered before the upstream is closed."""
         world = self.linked(half_closes=False)
         world.client.write(b"all of it")
         world.client.close()
@@ -61,7 +61,7 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         self.assertEqual((world.upstream.received, world.upstream.was_reset), (b"all of it", False))
         world.assert_nothing_is_left(self)
 
-    def test_where_there_is_no_half_close_the_whole_answer_is_delivered(self):
+    def test_without_half_close_the_whole_answer_is_delivered(self):
         world = self.linked(half_closes=False, window=1000)
         answer = noise(50_000)
         world.upstream.write(answer)
@@ -70,7 +70,7 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         self.assert_same(world.client.received, answer)
         self.assertFalse(world.client.was_reset)
 
-    def test_the_time_of_the_last_byte_is_kept(self):
+    def test_the_record_has_the_time_of_the_last_byte(self):
         world = self.linked()
         world.clock.advance(12.5)
         world.client.write(b"x")

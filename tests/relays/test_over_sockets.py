@@ -1,4 +1,4 @@
-"""Both relays over real sockets: what only a kernel does, and what only splicing does."""
+"""Relays over real sockets: what depends on the kernel, and what is special to splicing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OverSockets(RelayTests):
     BOUND = 2 * MIB
 
     def test_an_early_answer_to_a_long_upload_is_delivered(self):
-        """The upstream answers and closes while the client still writes: its kernel answers with a RST."""
+        """The upstream answers and closes while the client still sends: its kernel replies with a RST."""
         world = self.linked(**self.NARROW)
         world.upstream.reading = False
         world.client.write(noise(MIB))
@@ -34,8 +34,8 @@ class OverSockets(RelayTests):
         self.assertEqual(len(world.outcome), 1)
         world.assert_nothing_is_left(self)
 
-    def test_an_upstream_that_has_answered_and_gone_does_not_take_the_answer_back(self):
-        """It closed with nothing unread, so a FIN came first; the RST answers what is still sent."""
+    def test_an_answer_before_fin_and_reset_is_delivered(self):
+        """It closed with nothing unread, so a FIN came first; a RST replies to what is sent afterwards."""
         world = self.linked()
         world.upstream.write(b"413 too much")
         world.upstream.close()
@@ -46,8 +46,8 @@ class OverSockets(RelayTests):
         self.assertEqual(world.outcome, [CloseReason.UPSTREAM_RESET])
         world.assert_nothing_is_left(self)
 
-    def test_a_reset_that_a_write_meets_is_a_reset(self):
-        """The kernel tells of a RST once: here to the write, and then the socket looks as if it had ended."""
+    def test_a_reset_reported_to_a_write_is_passed_on(self):
+        """The kernel reports a RST once: after a write has got it, a read of the socket looks like a FIN."""
         world = self.linked()
         world.upstream.rst()
         world.client.write(b"ask")
@@ -56,12 +56,12 @@ class OverSockets(RelayTests):
         self.assertTrue(world.client.was_reset)
 
     def write_before_the_event(self, world) -> None:
-        """Let the client's bytes be written to the upstream before its RST has been noticed."""
+        """Relay the client's bytes before the event of the upstream's RST is dispatched."""
         watched = world.pump.poller._watched
         client = next(owner for fd, owner in watched.items() if owner is self.client_owner(world))
         client.ready(1)
 
-    def test_the_descriptors_are_all_returned(self):
+    def test_all_descriptors_are_closed(self):
         for _ in range(3):
             world = self.linked()
             world.client.write(b"x")
@@ -84,9 +84,11 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
     def world(self, **nature):
         return SpliceWorld(self, **nature)
 
-    def test_what_is_in_the_pipe_when_the_turn_is_over_is_not_kept_back(self):
-        """The socket is empty, so no event would come for it: found with the last of eight reads in the pipe."""
-        self.patch(splice, "_TURNS", 2)  # one read that finds out that it is bulk, one into the pipe
+    def test_bytes_in_the_pipe_at_the_end_of_a_turn_are_written(self):
+        """The socket is empty, so there is no further event: once, the last of eight reads stayed in the pipe."""
+        self.patch(
+            splice.SpliceHalf, "TURNS", 2
+        )  # one read that finds out that it is bulk, one into the pipe
         world = self.linked()
         answer = noise(splice._COPY + 60_000)
         world.upstream.write(answer)
@@ -107,7 +109,7 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
         world.settle()
         self.assertEqual(world.pool.lent, 1)
 
-    def test_a_pipe_with_bytes_in_it_is_given_to_nobody_else(self):
+    def test_a_pipe_with_bytes_in_it_is_not_lent_again(self):
         world = self.linked(**self.NARROW)
         world.client.reading = False
         world.upstream.write(noise(MIB))
@@ -139,7 +141,7 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
         self.assertIsNone(world.relay.pipes)
         self.assertEqual(world.pool.lent, 0)
 
-    def test_a_fault_of_our_own_ends_both_sides(self):
+    def test_an_exception_in_an_event_resets_both_sides(self):
         world = self.linked()
         world.relay.client.failed(Failure(ValueError()))
         self.assert_over(world, CloseReason.ERROR)

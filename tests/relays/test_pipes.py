@@ -1,4 +1,4 @@
-"""Pipes to splice through: made when needed, kept when empty, and what is done where the kernel gives less."""
+"""The pool of pipes: opened on demand, kept when empty, smaller when the kernel refuses large ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PipePoolTests(SynchronousTestCase):
         self.pool = PipePool()
         self.addCleanup(self.pool.close)
 
-    def test_a_pipe_is_as_large_as_it_says_and_blocks_nobody(self):
+    def test_a_pipe_has_its_stated_size_and_does_not_block(self):
         pipe = self.pool.lend()
         self.assertEqual(fcntl.fcntl(pipe.write, fcntl.F_GETPIPE_SZ), pipe.size)
         self.assertRaises(BlockingIOError, os.read, pipe.read, 1)
@@ -27,7 +27,7 @@ class PipePoolTests(SynchronousTestCase):
         self.assertEqual(os.read(pipe.read, 9), b"x")
         self.pool.take_back(pipe, empty=True)
 
-    def test_an_empty_one_is_lent_again(self):
+    def test_an_empty_pipe_is_lent_again(self):
         pipe = self.pool.lend()
         self.assertEqual(self.pool.lent, 1)
         self.pool.take_back(pipe, empty=True)
@@ -35,7 +35,7 @@ class PipePoolTests(SynchronousTestCase):
         self.assertEqual(self.pool.lend(), pipe)
         self.pool.take_back(pipe, empty=True)
 
-    def test_one_with_bytes_in_it_is_lent_to_nobody(self):
+    def test_a_pipe_with_bytes_in_it_is_closed(self):
         pipe = self.pool.lend()
         os.write(pipe.write, b"somebody's secret")
         self.pool.take_back(pipe, empty=False)
@@ -44,7 +44,7 @@ class PipePoolTests(SynchronousTestCase):
         self.assertRaises(BlockingIOError, os.read, other.read, 1)
         self.pool.take_back(other, empty=True)
 
-    def test_only_so_many_are_kept(self):
+    def test_the_number_of_idle_pipes_is_limited(self):
         lent = [self.pool.lend() for _ in range(pipes._SPARE + 3)]
         for pipe in lent:
             self.pool.take_back(pipe, empty=True)
@@ -52,7 +52,7 @@ class PipePoolTests(SynchronousTestCase):
         self.pool.close()
         self.assertEqual(open_descriptors(), self.before)
 
-    def test_where_the_user_may_have_no_more_large_ones_a_smaller_one_does(self):
+    def test_over_the_page_limit_smaller_pipes_are_lent(self):
         asked = []
         real = fcntl.fcntl
 
@@ -68,7 +68,7 @@ class PipePoolTests(SynchronousTestCase):
         self.assertEqual((asked, pipe.size), ([1 << 20, 256 << 10, 64 << 10], 65536))
         self.pool.take_back(pipe, empty=True)
 
-    def test_where_no_size_can_be_had_the_pipe_is_as_it_is(self):
+    def test_a_pipe_that_cannot_be_resized_keeps_its_size(self):
         real = fcntl.fcntl
 
         def refuse(fd, command, *argument):
@@ -81,7 +81,7 @@ class PipePoolTests(SynchronousTestCase):
         self.assertEqual(pipe.size, real(pipe.write, fcntl.F_GETPIPE_SZ))
         self.pool.take_back(pipe, empty=True)
 
-    def test_where_there_are_no_descriptors_there_is_no_pipe(self):
+    def test_without_descriptors_no_pipe_is_lent(self):
         def refuse(flags):
             raise OSError(errno.EMFILE, "Too many open files")
 

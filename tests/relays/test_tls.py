@@ -1,4 +1,4 @@
-"""The relay that encrypts, and the TLS transport under the relay between transports: as every relay does."""
+"""The relay with TLS, and the TLS transport under the relay between transports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
-from smartproxy.relays import tls_side
+from smartproxy.relays import tls
 from smartproxy.testing import Nature
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
@@ -18,11 +18,11 @@ from tests.tls.ends import TlsEnd
 
 
 class WithinTls(OverSockets):
-    """What TLS adds to what every relay over sockets does."""
+    """The tests of every relay over sockets, and those of TLS."""
 
     tls = (True, True)
     kind: type[TlsSocketWorld] = TlsRelayWorld
-    #: Records that their receiver's end has cut up lie in user space, too.
+    #: The far end's TLS buffers records in user space, too.
     BOUND = 3 * MIB
 
     def world(self, **nature):
@@ -32,21 +32,21 @@ class WithinTls(OverSockets):
         return world.relay.client
 
     def assert_cut(self, end) -> None:
-        """It has seen no end in order: no close_notify where it speaks TLS, a RST where it does not."""
+        """It has seen no orderly end: no close_notify if it has TLS, else a RST."""
         self.assertFalse(end.ended)
         self.assertTrue(end.below.ended if isinstance(end, TlsEnd) else end.was_reset)
 
     def test_the_bytes_on_the_wire_are_not_the_plaintext(self):
         world = self.linked()
-        world.client.write(b"a secret that nobody reads")
-        world.upstream.write(b"a secret that nobody reads")
+        world.client.write(b"a secret in plaintext")
+        world.upstream.write(b"a secret in plaintext")
         world.settle()
         for end in world.ends:
-            self.assertEqual(end.received, b"a secret that nobody reads")
+            self.assertEqual(end.received, b"a secret in plaintext")
             self.assertNotIn(b"secret", end.below.received)
 
     def test_a_fin_without_a_close_notify_is_passed_on_as_a_cut(self):
-        """Truncation: what was to come is missing, and nobody may take what there is for the whole."""
+        """Truncation (RFC 8446, 6.1): data is missing, and the other side must not take what it has for the whole."""
         for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
             if not self.tls[index]:
                 continue
@@ -60,8 +60,8 @@ class WithinTls(OverSockets):
             self.assert_cut(other)
             world.assert_nothing_is_left(self)
 
-    def test_what_was_said_before_a_cut_is_heard_whole(self):
-        """A target that ends TLS without a word has said all that it had to say: whoever reads slowly gets it."""
+    def test_bytes_sent_before_a_cut_are_delivered_complete(self):
+        """Many targets close without close_notify behind a complete answer: a slow reader must still get all of it."""
         for index in range(2):
             if not self.tls[index]:
                 continue
@@ -81,7 +81,7 @@ class WithinTls(OverSockets):
             self.assert_cut(listener)
             world.assert_nothing_is_left(self)
 
-    def test_a_listener_that_never_reads_does_not_keep_what_was_cut(self):
+    def test_a_cut_to_a_peer_that_never_reads_can_be_aborted(self):
         for index in range(2):
             if not self.tls[index]:
                 continue
@@ -98,7 +98,7 @@ class WithinTls(OverSockets):
             ends[1 - index].reading = True
             world.assert_nothing_is_left(self)
 
-    def test_what_is_no_tls_is_passed_on_as_a_cut(self):
+    def test_bytes_that_are_not_tls_are_passed_on_as_a_reset(self):
         for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
             if not self.tls[index]:
                 continue
@@ -110,17 +110,17 @@ class WithinTls(OverSockets):
 
 
 class TlsRelayTests(WithinTls, SynchronousTestCase):
-    def test_an_end_that_came_with_the_last_bytes_of_a_turn_is_not_kept_back(self):
-        """Both have come out of the socket already, so no event would come for the end."""
-        self.patch(tls_side, "_TURNS", 1)
+    def test_a_close_notify_at_the_end_of_a_turn_is_passed_on(self):
+        """Both were read from the socket already, so there is no further event for the end."""
+        self.patch(tls.TlsHalf, "TURNS", 1)
         world = self.linked()
         world.client.connection.send(b"all there is")
         world.client.fin()
         world.settle()
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
 
-    def test_what_came_before_a_reset_that_an_answer_meets_is_handed_on(self):
-        """What a channel has to say goes out behind what was read: its failing must not touch that."""
+    def test_bytes_are_relayed_before_an_answer_meets_a_reset(self):
+        """A channel's answer is sent after the bytes that were read, so that its failure cannot lose them."""
         world = self.linked()
         world.relay.client.channel.write(b"an answer", 9)  # as to a change of keys: not sent yet
         world.client.write(b"ask")
@@ -131,7 +131,7 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         self.assertEqual(world.record.bytes_received, 3)
         world.assert_nothing_is_left(self)
 
-    def test_a_fault_of_our_own_ends_both_sides(self):
+    def test_an_exception_in_an_event_resets_both_sides(self):
         world = self.linked()
         world.relay.client.failed(Failure(ValueError()))
         self.assert_over(world, CloseReason.ERROR)
@@ -161,7 +161,7 @@ class TlsTransportInMemoryTests(RelayTests, SynchronousTestCase):
     def world(self, **nature):
         return TlsMemoryWorld(self, Nature(**nature))
 
-    def test_a_chunk_that_comes_after_the_pause_is_taken(self):
+    def test_a_chunk_received_after_the_pause_is_relayed(self):
         world = self.linked(window=16 * 1024, late=True)
         answer = noise(MIB)
         world.client.reading = False
@@ -182,7 +182,7 @@ class TlsTransportInMemoryTests(RelayTests, SynchronousTestCase):
 
 
 class OldTlsRelayTests(SynchronousTestCase):
-    """TLS 1.2, where close_notify goes both ways as in 1.3, but sessions and keys are another matter."""
+    """TLS 1.2, whose records and session tickets differ from those of 1.3."""
 
     def test_both_ways_and_to_the_end(self):
         class Old(TlsRelayWorld):

@@ -1,4 +1,4 @@
-"""Worlds in which a relay's sides carry TLS that ends here: the client's, the upstream's, or both."""
+"""Worlds in which TLS is terminated on the client's side, the upstream's, or both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smartproxy.flow.side import Side
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.handshake import handshake
-from smartproxy.tls.transport import TlsTransport
+from smartproxy.tls.transport import TlsTransport, channel_of
 from tests.relays.worlds import MemoryWorld, SocketWorld
 from tests.tls.ends import TlsEnd
 from tests.tls.made import Authority
@@ -37,9 +37,9 @@ def server(version: int = SSL.TLS1_3_VERSION) -> SSL.Connection:
 
 
 class Encrypting:
-    """Puts TLS on the sides of a world that are named in ``tls``.
+    """Adds TLS to the sides of a world that ``tls`` selects: client, upstream.
 
-    :ivar upper: the plaintext sides; the client's has begun, as after a second look.
+    The client's transport is resumed already, as it is after a phase has read plaintext.
     """
 
     near: tuple[Side, Side]
@@ -72,9 +72,9 @@ class Encrypting:
     def _within(self, lower: Side, channel: Channel, end: TlsEnd, deadlines: Deadlines) -> Side:
         self.ends.append(end)
         lower.transport.resumeProducing()
-        shaken = Deferred.fromCoroutine(handshake(lower, channel, deadlines, 0))
+        handshaken = Deferred.fromCoroutine(handshake(lower, channel, deadlines, 0))
         done: list[object] = []
-        shaken.addBoth(done.append)
+        handshaken.addBoth(done.append)
         self.settle()
         assert done == [None], done
         lower.transport.pauseProducing()
@@ -97,16 +97,14 @@ class TlsSocketWorld(Encrypting, SocketWorld):
 
 
 class TlsRelayWorld(TlsSocketWorld):
-    """The same sockets, given to the relay that encrypts by itself."""
+    """The same sockets, relayed by the relay with TLS."""
 
     def make(self, client: Side, upstream: Side) -> Any:
         return TlsRelay(self._given(client), self._given(upstream), self.record, self.pump.poller)
 
     def _given(self, side: Side) -> Any:
-        transport, side.transport = side.transport, None
-        if isinstance(transport, TlsTransport):
-            return transport.detach()
-        return transport.detach(), None
+        transport = side.detach()
+        return transport.detach(), channel_of(transport)
 
 
 class TlsMemoryWorld(Encrypting, MemoryWorld):

@@ -1,6 +1,6 @@
-"""Where a relay is tested: in memory, and over real sockets. The same tests run in each.
+"""The worlds in which relays are tested: in memory, and over real sockets. The same tests run in each.
 
-A world opens a client's and an upstream's connection, makes its kind of relay between them and moves things on.
+A world opens a client's and an upstream's connection, makes its kind of relay between them and runs the event loop.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ def a_record() -> ConnectionRecord:
 
 
 class World:
-    """What the worlds share.
+    """The base of the worlds.
 
-    :ivar client: and :ivar upstream: the far ends, which are the test's.
-    :ivar near: the near ends, which are the relay's: client, upstream.
-    :ivar outcome: empty, and then the relay's reason.
+    :ivar client: the far end of the client's connection, for the test.
+    :ivar upstream: the far end of the upstream's connection.
+    :ivar near: the near ends, for the relay: client, upstream.
+    :ivar outcome: empty, then the reason with which the relay ended.
     """
 
     client: Any
@@ -43,7 +44,7 @@ class World:
         self.near: tuple[Side, Side]
 
     def link(self, header: bytes = b"") -> None:
-        """Start the relay with what the client has said so far."""
+        """Start the relay with the bytes that the client has sent so far."""
         client = self.near[0]
         held, ended = client.consume(), client.ended
         self.relay = self.make(*self.near)
@@ -56,7 +57,7 @@ class World:
         raise NotImplementedError
 
     def assert_nothing_is_left(self, case) -> None:
-        """Neither a producer nor a descriptor nor a pipe."""
+        """No producer, descriptor or pipe is left."""
 
 
 class MemoryWorld(World):
@@ -79,7 +80,7 @@ class MemoryWorld(World):
             if not self.clock.calls:
                 return
             self.clock.advance(max(0.0, self.clock.calls[0].getTime() - self.clock.seconds()))
-        raise AssertionError("it never comes to rest")
+        raise AssertionError("the clock never becomes idle")
 
     def assert_nothing_is_left(self, case) -> None:
         for transport in self.transports:
@@ -115,10 +116,9 @@ class SocketWorld(World):
 
 
 class SpliceWorld(SocketWorld):
-    """The same sockets, given to the splice relay."""
+    """The same sockets, relayed by the splice relay."""
 
     def make(self, client: Side, upstream: Side) -> Any:
         self.pool = self.pool or PipePool()
-        given = client.transport.detach(), upstream.transport.detach()
-        client.transport = upstream.transport = None
+        given = client.detach().detach(), upstream.detach().detach()
         return SpliceRelay(*given, self.record, self.pump.poller, self.pool)

@@ -19,6 +19,7 @@ class DomainSetTests(SynchronousTestCase):
             self.assertFalse(self.met("example.com", other))
 
     def test_a_wildcard_matches_one_label_or_more_but_not_none(self) -> None:
+        """Unlike the wildcard of a certificate, which stands for exactly one label."""
         self.assertTrue(self.met("*.example.com", "a.example.com"))
         self.assertTrue(self.met("*.example.com", "c.b.a.example.com"))
         for other in (
@@ -94,5 +95,6 @@ class SpellingTests(SynchronousTestCase):
             self.assertIn(why, problem)
 
     def test_normalising_twice_changes_nothing(self) -> None:
+        """A plan holds normalised patterns, which the table normalises again."""
         for pattern in ("Bücher.example.", "*.A.example", "*"):
             self.assertEqual(normalise_pattern(normalise_pattern(pattern)), normalise_pattern(pattern))

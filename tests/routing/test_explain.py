@@ -95,6 +95,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertIn("no listener on 127.0.0.1:443;", told)
 
     def test_text_of_a_client_stays_on_its_line(self) -> None:
+        """Otherwise a client could forge lines of the explanation, or control the terminal."""
         table = RouteTable(routes(a={"path": "/a"}))
         for line in lines(table, http("/\nroute forged\x1b")):
             self.assertTrue(line.isprintable(), line)
@@ -102,6 +103,7 @@ class ExplainTests(SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(st.lists(ASKS, max_size=6), FACTS)
     def test_the_route_is_that_of_the_table_and_none_is_listed_twice(self, asked, facts) -> None:
+        """An explanation that disagrees with the proxy is worse than none."""
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
         table = RouteTable(listed)
         told = explain(table, facts)

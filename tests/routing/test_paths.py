@@ -72,6 +72,7 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(matcher(pattern)(path), re.fullmatch(naive, path) is not None)
 
     def test_a_path_made_to_backtrack_is_matched_in_linear_time(self) -> None:
+        """The client chooses the path, and must not choose how long the event loop is blocked."""
         # Trying every split would be some 10^14 steps here: the test would not end.
         self.assertFalse(matcher("/*a*a*a*a*a*ab")("/" + "a" * 8000))
         self.assertFalse(matcher("/*:x*/:y*/:z*q/b")("/a" * 4000))

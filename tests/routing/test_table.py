@@ -145,6 +145,7 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual((table.listeners(), table.ports, table.find(raw())), (set(), [], None))
 
     def test_ports_with_the_same_routes_share_one_index(self) -> None:
+        """A route on 10,000 ports must not need the memory of 10,000 tables."""
         table = RouteTable([route("range", ports=(range(1, 10_001),))])
         held = {id(table.routes_on(listener_name("", port))) for port in range(1, 10_001)}
         self.assertEqual(len(held), 1)
@@ -245,6 +246,7 @@ class ReferenceTests(SynchronousTestCase):
     @settings(max_examples=400, deadline=None)
     @given(st.lists(ASKS, max_size=8), FACTS)
     def test_the_index_finds_what_checking_every_route_finds(self, asked, facts) -> None:
+        """The index makes a look-up fast, and must not change its result."""
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
         expected = naive(listed, facts) if is_listened_on(listed, facts) else None
         self.assertIs(RouteTable(listed).find(facts), expected)

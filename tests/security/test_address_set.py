@@ -40,6 +40,7 @@ class MembershipTests(SynchronousTestCase):
             self.assertNotIn(outside, addresses)
 
     def test_a_mapped_address_is_checked_as_ipv4(self) -> None:
+        """A dual-stack socket reports IPv4 clients so, and a block list must still apply."""
         addresses = AddressSet(["192.0.2.0/24"])
         self.assertIn("::ffff:192.0.2.1", addresses)
         self.assertIn("::FFFF:c000:201", addresses)
@@ -51,6 +52,7 @@ class MembershipTests(SynchronousTestCase):
         self.assertIn("10.0.0.1", AddressSet(["::ffff:10.0.0.1"]))
 
     def test_all_addresses_of_one_family_exclude_the_other(self) -> None:
+        """Whoever blocks ::/0 means IPv6."""
         self.assertNotIn("192.0.2.1", AddressSet(["::/0"]))
         self.assertNotIn("::ffff:192.0.2.1", AddressSet(["::/0"]))
         self.assertNotIn("2001:db8::1", AddressSet(["0.0.0.0/0"]))
@@ -66,6 +68,7 @@ class MembershipTests(SynchronousTestCase):
         self.assertIn("fe80::1%eth0", AddressSet(["fe80::/10"]))
 
     def test_other_values_are_in_no_set(self) -> None:
+        """What is no address must not pass an allow list, nor raise an exception."""
         everything = AddressSet(["0.0.0.0/0", "::/0"])
         for question in ("", "localhost", "1.2.3", "01.2.3.4", "1.2.3.4\0", "::1\0", "\ud800:", "a:b"):
             self.assertNotIn(question, everything)

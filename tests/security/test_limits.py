@@ -43,6 +43,7 @@ class RateWindowsTests(SynchronousTestCase):
         self.assertFalse(rate.allow("192.0.2.1", 1))
 
     def test_the_window_slides(self) -> None:
+        """Counters that restart each minute would admit twice the limit around the restart."""
         rate = RateWindows(self.clock.seconds)
         self.clock.advance(59)
         self.assertTrue(rate.allow("192.0.2.1", 2))
@@ -54,6 +55,7 @@ class RateWindowsTests(SynchronousTestCase):
         self.assertTrue(rate.allow("192.0.2.1", 2), "the first is exactly 60 seconds old")
 
     def test_refused_attempts_do_not_count(self) -> None:
+        """A client that keeps trying is admitted at its limit, and not locked out."""
         rate = RateWindows(self.clock.seconds)
         allowed = 0
         for _ in range(300):
@@ -88,6 +90,7 @@ class RateWindowsTests(SynchronousTestCase):
                 admitted.append((client, now))
 
     def test_memory_is_bounded_by_two_minutes_of_connections(self) -> None:
+        """Otherwise a flood from many addresses would fill the memory."""
         rate = RateWindows(self.clock.seconds)
         most = 0
         for number in range(20_000):
@@ -147,6 +150,7 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIsNone(admission.client("192.0.2.2"))
 
     def test_the_rate_is_checked_before_the_limit_per_ip(self) -> None:
+        """A client at its limit per IP still uses up its rate."""
         admission = self.admission(max_connections_per_ip=1, connection_rate_per_minute=1)
         self.live.by_ip["192.0.2.1"] = 1
         self.assertIs(admission.client("192.0.2.1"), RejectReason.IP_LIMIT)

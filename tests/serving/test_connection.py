@@ -362,4 +362,4 @@ class FactTests(CoroutineTestCase):
         self.assertEqual(
             (serving.record.relay, serving.record.state), (RelayKind.TRANSPORT, ConnectionState.RELAYING)
         )
-        self.assertEqual(serving.record.gone(), (False, False))
+        self.assertEqual(serving.record.owner.gone(), (False, False))

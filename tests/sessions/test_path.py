@@ -77,19 +77,6 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.proxy.metrics.totals(), (len(HELLO) + 4, 12, 1))
         self.assertEqual(house.rejected(), {})
 
-    def test_record_of_plain_http_has_host_and_no_sni(self):
-        """``sni`` is the ClientHello's alone: a reader of the access log must be able to tell the two apart."""
-        house = House(self, **LONG)
-        house.client().write(REQUEST)
-        house.settle()
-        self.assertEqual((house.record.host, house.record.sni), ("a.example", None))
-
-    def test_record_of_passed_through_tls_has_sni_and_no_host(self):
-        house = House(self, **LONG)
-        house.client().write(HELLO)
-        house.settle()
-        self.assertEqual((house.record.host, house.record.sni), (None, "a.example"))
-
     def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):
         house = House(self)
         client = house.client()

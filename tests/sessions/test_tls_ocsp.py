@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smartproxy.tls.ocsp.fetch import PATIENCE
+from smartproxy.tls.ocsp.fetch import TIMEOUT
 from tests.sessions.tls_case import TlsTestCase
 from tests.tls.responders import Responder
 from tests.tls.talk import client, client_context
@@ -70,7 +70,7 @@ class StaplingTests(TlsTestCase):
                 self.network.silent.add(RESPONDER)
             self.run_proxy()
             self.assertEqual(self.stapled(), b"")
-            self.network.run(PATIENCE + 1)
+            self.network.run(TIMEOUT + 1)
             self.assertEqual(self.told().status, "failed")
             self.assertEqual(self.stapled(), b"")
             self.network.stop(self.proxy)

@@ -107,7 +107,7 @@ class RefusedCertificateTests(FileCase):
     def test_key_of_another_certificate_is_refused(self) -> None:
         self.write("a.key", key_pem(key("ec", 1)))
         self.assertEqual(
-            self.refused_certificate(FILES), ["certificate.keyFile: does not fit the certificate a.pem"]
+            self.refused_certificate(FILES), ["certificate.keyFile: does not match the certificate a.pem"]
         )
 
     def test_chain_in_wrong_order_is_refused(self) -> None:
@@ -131,17 +131,17 @@ class RefusedCertificateTests(FileCase):
         self.write("a.key", weak.key_pem)
         self.assertEqual(
             self.refused_certificate(FILES),
-            ["certificate.certFile: a.pem: has an RSA key of 1024 bits; 2048 are the least"],
+            ["certificate.certFile: a.pem: has an RSA key of 1024 bits; the minimum is 2048"],
         )
 
     def test_files_without_certificate_or_key_are_refused(self) -> None:
         self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         for certificate, problem in (
-            ({"certFile": "x.pem"}, "certificate.certFile: x.pem: holds no certificate in PEM, or a malformed one"),
-            ({"certFile": "a.pem"}, "certificate.certFile: a.pem: holds no private key in PEM"),
-            ({"certFile": "a.pem", "keyFile": "x.pem"}, "certificate.keyFile: x.pem: holds no private key in PEM"),
+            ({"certFile": "x.pem"}, "certificate.certFile: x.pem: contains no PEM certificate, or a malformed one"),
+            ({"certFile": "a.pem"}, "certificate.certFile: a.pem: contains no PEM private key"),
+            ({"certFile": "a.pem", "keyFile": "x.pem"}, "certificate.keyFile: x.pem: contains no PEM private key"),
             ({"pkcs12File": "a.pem"},
-             "certificate.pkcs12File: a.pem: cannot be opened: it has a passphrase, or is no PKCS#12"),
+             "certificate.pkcs12File: a.pem: cannot be opened: it has a passphrase, or it is not PKCS#12"),
         ):  # fmt: skip
             self.assertEqual(self.refused_certificate(certificate), [problem])
 
@@ -149,7 +149,7 @@ class RefusedCertificateTests(FileCase):
         self.write("a.key", key_pem(LEAF.key, b"open sesame"))
         self.write("secret", b"open barley")
         for more, problem in (
-            ({}, "certificate.keyFile: a.key: is encrypted; name its passphrase with passphraseFile or passphraseEnv"),
+            ({}, "certificate.keyFile: a.key: is encrypted; set its passphrase with passphraseFile or passphraseEnv"),
             ({"passphraseFile": "secret"}, "certificate.keyFile: a.key: cannot be decrypted with this passphrase"),
             ({"passphraseEnv": "NOT_SET_ANYWHERE"}, "certificate.passphraseEnv: is not set in the environment"),
         ):  # fmt: skip
@@ -216,7 +216,7 @@ class DirectoryTests(FileCase):
         )
         self.write("certs/c.key", key_pem(key("ec", 2), b"x"))
         told = "\n".join(self.refused({"mode": "terminate"}, tls={"certificates": "certs"}))
-        self.assertIn("certs/a.pem: there is no key for it", told)
+        self.assertIn("certs/a.pem: there is no private key for it", told)
         self.assertIn("certs/b.pem: expired on ", told)
         self.assertIn("certs/c.key: is encrypted", told)
 
@@ -287,11 +287,11 @@ class OptionTests(FileCase):
             ({"ca": "ca.pem"}, 'clientAuth.ca: has no meaning for mode "none"'),
             ({"mode": "require"}, 'clientAuth.ca: is required for mode "require"'),
             ({"mode": "request", "match": ["CN:x"]}, "clientAuth.match: has no meaning without ca"),
-            ({"mode": "require", "ca": "a.key"}, "clientAuth.ca: a.key: holds no certificate in PEM"),
-            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: contains no valid revocation list"),
+            ({"mode": "require", "ca": "a.key"}, "clientAuth.ca: a.key: contains no PEM certificate"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: contains no PEM revocation list"),
             ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: contains no revocation list of CN=test"),
             ({"mode": "require", "ca": "ca.pem", "crl": "old.pem"}, "clientAuth.crl: old.pem: expired on "),
-            ({"mode": "require", "ca": "ca.pem", "match": ["robot"]}, "clientAuth.match[0]: must be a kind and"),
+            ({"mode": "require", "ca": "ca.pem", "match": ["robot"]}, "clientAuth.match[0]: must be a kind of name"),
         ):  # fmt: skip
             [told] = self.refused_certificate(FILES, clientAuth=auth)
             self.assertTrue(told.startswith(problem), told)

@@ -1,4 +1,4 @@
-"""A far end that speaks TLS, over any far end that does not: the same words, and plaintext to look at."""
+"""The far end of a connection with TLS, over a far end without: the same methods, on plaintext."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from tests.tls.talk import resumed
 
 
 class TlsEnd:
-    """What a test holds of a connection's other end, from within its TLS.
+    """The far end of a connection, with a TLS connection that the test gives it.
 
-    :ivar received: plaintext. :ivar ended: whether a close_notify has come. :ivar problem: what broke the TLS.
+    :ivar received: plaintext.
+    :ivar ended: whether a close_notify was received.
+    :ivar problem: the error that ended TLS, if one did.
     """
 
     def __init__(self, below: Any, connection: SSL.Connection) -> None:
@@ -51,7 +53,7 @@ class TlsEnd:
         self.step()
 
     def fin(self) -> None:
-        """Say close_notify: the end of this direction."""
+        """Send close_notify, which ends this direction."""
         self._end = True
         self.step()
 
@@ -63,7 +65,7 @@ class TlsEnd:
         self.below.close()
 
     def step(self) -> bool:
-        """Take what has come, and send what is to be sent. Whether anything moved."""
+        """Process what was received, and send what there is to send. Whether anything moved."""
         came, self._seen = self.below.received[self._seen :], len(self.below.received)
         if came:
             self.connection.bio_write(came)

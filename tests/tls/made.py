@@ -1,6 +1,6 @@
-"""Certificates for tests: a small authority, those it vouches for, and what can be wrong with them.
+"""Certificates for tests: an authority, the certificates that it signs, and what can be wrong with them.
 
-Keys are made once and shared, an RSA key takes a tenth of a second.
+Keys are made once and shared, because an RSA key takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOW = dt.datetime.now(dt.UTC)
 
 @cache
 def key(kind: str = "ec", number: int = 0) -> Any:
-    """A key: ``ec``, ``p384``, ``rsa``, ``weak`` or ``ed25519``; another one for another number."""
+    """A key of type ``ec``, ``p384``, ``rsa``, ``weak`` or ``ed25519``; each number has its own."""
     makers = {
         "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
         "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
@@ -60,7 +60,7 @@ class Leaf(NamedTuple):
 
 
 class Authority:
-    """Signs, and revokes."""
+    """A certificate authority."""
 
     def __init__(self, name: str = "test authority", above: Authority | None = None) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -88,7 +88,10 @@ class Authority:
         client: bool = False,
         ocsp: str = "",
     ) -> Leaf:
-        """For ``names``: DNS names, addresses, and ``spiffe:`` URIs. ``ocsp``: its responder; then the issuer is above it."""
+        """A certificate for DNS names, addresses and ``spiffe:`` URIs.
+
+        :param ocsp: the URL of its responder; then its chain has the issuer.
+        """
         own = key(kind, number)
         common = common_name or (names[0] if names else "nobody")
         made = builder(named(common), self.subject, own, start, end)
@@ -104,7 +107,7 @@ class Authority:
         return Leaf(made.sign(self.key, hashes.SHA256()), own, above)
 
     def crl(self, *revoked: Leaf, end: dt.timedelta = 7 * DAY) -> bytes:
-        """A list of revoked certificates, in PEM."""
+        """A certificate revocation list, in PEM."""
         made = x509.CertificateRevocationListBuilder().issuer_name(self.subject)
         made = made.last_update(NOW - 8 * DAY).next_update(NOW + end)
         for leaf in revoked:

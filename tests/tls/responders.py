@@ -1,4 +1,4 @@
-"""OCSP responders for tests: they answer in the authority's name, rightly or wrongly, and are asked in memory."""
+"""OCSP responders for tests, with valid and invalid responses, and a fetch function that a test answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW = certificates.NOW.replace(microsecond=0)
 
 
 class Responder:
-    """Answers about the certificates of ``authority``; ``delegate`` signs for it, or else it does so itself."""
+    """Makes responses for certificates of ``authority``, signed by ``delegate`` or by the authority itself."""
 
     def __init__(self, authority: Authority, delegate: Leaf | None = None) -> None:
         self.authority = authority
@@ -51,7 +51,7 @@ class Responder:
             .add_response(
                 leaf.certificate,
                 issuer or self.authority.certificate,
-                algorithm or hashes.SHA1(),  # noqa: S303 - it names the certificate, and protects nothing
+                algorithm or hashes.SHA1(),  # noqa: S303 - it only identifies the certificate
                 status,
                 NOW + start,
                 None if end is None else NOW + end,
@@ -65,7 +65,7 @@ class Responder:
         )
         if self.carried:
             made = made.certificates(self.carried)
-        own = isinstance(self.key, ed25519.Ed25519PrivateKey)  # which brings a digest of its own
+        own = isinstance(self.key, ed25519.Ed25519PrivateKey)  # it has a hash of its own
         signed = made.sign(self.key, None if own else hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER)
 
@@ -79,7 +79,7 @@ def delegate(
     start: dt.timedelta = -DAY,
     end: dt.timedelta = DAY,
 ) -> Leaf:
-    """A certificate of a responder; ``usage`` None says of none what it is for."""
+    """A certificate of a responder. With ``usage`` None it has no extended key usage."""
     own = key(kind, 7)
     made = builder(named(name), authority.subject, own, start, end)
     if usage is not None:
@@ -88,9 +88,12 @@ def delegate(
 
 
 class Asked:
-    """A fetch that a test answers: what was asked for, and the Deferreds that wait.
+    """A fetch function that a test answers.
 
-    :ivar at_once: what is answered without waiting, if anything: bytes, or an exception.
+    :ivar questions: the URL and request of each call.
+    :ivar waiting: the Deferreds that have no result yet.
+    :ivar cancelled: how many were cancelled.
+    :ivar at_once: the result of new calls, bytes or an exception; ``None`` lets them wait.
     """
 
     def __init__(self) -> None:
@@ -113,7 +116,7 @@ class Asked:
         self.waiting.remove(waiting)
 
     def answer(self, what: Any, number: int = 0) -> None:
-        """Answer the one that has waited longest, or another one."""
+        """Give the result of the oldest waiting call, or of another one."""
         self._answer(self.waiting.pop(number), what)
 
     def _answer(self, waiting: Deferred[bytes], what: Any) -> None:

@@ -1,4 +1,4 @@
-"""A stapling that a test asks and answers for: its clock, its responder, its luck, and what it says."""
+"""A Stapling for tests, with its clock, responder, random numbers and log lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
+from smartproxy.tls.store import CertificateStore
 from tests.tls import talk
 from tests.tls.made import Authority, Leaf
 from tests.tls.responders import NOW, URL, Asked, Responder
@@ -27,7 +27,7 @@ DOWN = OcspResponderUnavailable("connection refused")
 
 
 class StaplingCase(SynchronousTestCase):
-    """One certificate that has a responder, unless a test says otherwise; chance is 0."""
+    """One certificate with a responder unless a test gives others; random numbers are 0."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -35,7 +35,9 @@ class StaplingCase(SynchronousTestCase):
         self.luck = 0.0
         self.asked = Asked()
         self.counters = Counters()
+        self.store = CertificateStore()
         self.stapling = Stapling(
+            self.store,
             self.clock,
             self.counters,
             self.asked,
@@ -50,29 +52,27 @@ class StaplingCase(SynchronousTestCase):
         if event.get("log_namespace") == "smartproxy.tls.ocsp.stapling":
             self.lines.append((event["log_level"].name, event["log_format"].format(**event)))
 
-    def follow(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
+    def follow(self, *leaves: Leaf, **tls: Any) -> None:
         self.plans = [leaf.plan(f"{number}.pem") for number, leaf in enumerate(leaves)]
         plan = talk.proxy(talk.route(*self.plans), **tls)
-        contexts = ServerContexts(plan, None, self.stapling)
-        self.stapling.follow(contexts, plan.tls)
-        return contexts
+        self.store.apply(self.store.prepare(plan))
+        self.stapling.configure(plan.tls)
 
-    def begin(self, *leaves: Leaf, **tls: Any) -> ServerContexts:
-        contexts = self.follow(*(leaves or (LEAF,)), **tls)
+    def begin(self, *leaves: Leaf, **tls: Any) -> None:
+        self.follow(*(leaves or (LEAF,)), **tls)
         self.stapling.start()
         self.addCleanup(self.stapling.stop)
-        return contexts
 
     def staple(self, leaf: Leaf = LEAF) -> bytes:
         source = self.stapling.source(Certificate(leaf.plan()))
         assert source is not None
         return source()
 
-    def shown(self, leaf: Leaf = LEAF) -> ShownStaple:
-        return self.stapling.shown(Certificate(leaf.plan()))
+    def status(self, leaf: Leaf = LEAF) -> ShownStaple:
+        return self.stapling.status(Certificate(leaf.plan()))
 
-    def asks_after(self, step: float = EVERY) -> float:
-        """Seconds until it asks again, in steps of so many."""
+    def asks_after(self, step: float = SWEEP_INTERVAL) -> float:
+        """Seconds until the next request, in steps of ``step``."""
         before, began = len(self.asked.questions), self.clock.seconds()
         while len(self.asked.questions) == before:
             self.clock.advance(step)

@@ -1,4 +1,4 @@
-"""Two ends of TLS that talk in memory, and plans to make them from."""
+"""TLS connections between two ends in memory, and plans for their contexts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from OpenSSL._util import lib
 from OpenSSL.crypto import X509
 
 from smartproxy.model.plan import MatchPlan, ProxyPlan, RoutePlan, TerminationPlan, TlsPlan
+from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
+from smartproxy.tls.store import CertificateStore, ConfiguredCertificates
 from smartproxy.wire import client_hello
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import CertificatePlan
-    from smartproxy.tls.contexts import ServerContexts
     from tests.tls.made import Authority, Leaf
 
 
@@ -26,6 +27,30 @@ def route(*certificates: CertificatePlan, name: str = "web", **options: Any) -> 
 
 def proxy(*routes: RoutePlan, **tls: Any) -> ProxyPlan:
     return ProxyPlan(routes, tls=TlsPlan(**tls))
+
+
+def contexts(plan: ProxyPlan) -> ServerContexts:
+    """The contexts of a configuration that is never reloaded."""
+    return ServerContexts(plan, ConfiguredCertificates(plan), ServerContextCache())
+
+
+class InForce:
+    """A store, and the contexts of the configuration in force, as a proxy keeps them over reloads."""
+
+    def __init__(self, plan: ProxyPlan | None = None) -> None:
+        self.store = CertificateStore()
+        self.cache = ServerContextCache()
+        self.store.on_change.append(self._drop_unused)
+        if plan is not None:
+            self.reload(plan)
+
+    def reload(self, plan: ProxyPlan) -> ServerContexts:
+        self.contexts = ServerContexts(plan, self.store.prepare(plan), self.cache)
+        self.store.apply(self.contexts.certificates)
+        return self.contexts
+
+    def _drop_unused(self) -> None:
+        self.contexts.drop_unused()
 
 
 def hello(name: str | None = "a.example", alpn: tuple[str, ...] = (), **more: Any) -> Any:
@@ -42,7 +67,7 @@ def client(
     certificate: Leaf | None = None,
     context: SSL.Context | None = None,
 ) -> SSL.Connection:
-    """A client that trusts ``authority``. ``most`` is the newest version that it speaks."""
+    """A client that trusts ``authority``. ``most`` is the highest version that it supports."""
     context = context or client_context(authority, alpn, most=most, ciphers=ciphers, certificate=certificate)
     made = SSL.Connection(context, None)
     made.set_connect_state()
@@ -77,7 +102,7 @@ def client_context(
 
 
 def server_for(contexts: ServerContexts, to: RoutePlan, connecting: SSL.Connection) -> SSL.Connection:
-    """The server's end for a client, chosen by the hello that it really sends."""
+    """The server's end for a client, on the context for the ClientHello that it sends."""
     try:
         connecting.do_handshake()
     except SSL.WantReadError:
@@ -90,7 +115,7 @@ def server_for(contexts: ServerContexts, to: RoutePlan, connecting: SSL.Connecti
 
 
 def shake(one: SSL.Connection, other: SSL.Connection) -> None:
-    """Shake hands until both are done. What one end raises is raised when the other has heard of it."""
+    """Complete the handshake of both ends. What one raises is raised here once the other has its alert."""
     for _ in range(8):
         for here, there in ((one, other), (other, one)):
             try:
@@ -103,7 +128,7 @@ def shake(one: SSL.Connection, other: SSL.Connection) -> None:
             carry(here, there)
     for end in (one, other):
         with suppress(SSL.WantReadError):
-            end.recv(1)  # what comes behind the handshake: tickets, or the server's alert
+            end.recv(1)  # processes what follows the handshake: tickets, or the server's alert
 
 
 def carry(here: SSL.Connection, there: SSL.Connection) -> None:
@@ -112,12 +137,12 @@ def carry(here: SSL.Connection, there: SSL.Connection) -> None:
 
 
 def connected(contexts: ServerContexts, to: RoutePlan, connecting: SSL.Connection) -> SSL.Connection:
-    """The server's end, once hands were shaken."""
+    """The server's end, after the handshake."""
     accepting = server_for(contexts, to, connecting)
     shake(accepting, connecting)
     return accepting
 
 
 def resumed(connection: SSL.Connection) -> bool:
-    """Whether a session was taken up: nothing public tells."""
+    """Whether a session was resumed. pyOpenSSL has no public function for it."""
     return bool(lib.SSL_session_reused(connection._ssl))

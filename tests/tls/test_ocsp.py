@@ -1,4 +1,4 @@
-"""Which OCSP responses are believed, and which are not; and what is asked."""
+"""OCSP requests, and which responses are valid."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class RequestTests(SynchronousTestCase):
             request_for(certificates)
         return str(caught.exception)
 
-    def test_it_names_the_certificate_and_is_what_openssl_would_ask(self) -> None:
+    def test_request_identifies_the_certificate_by_sha1(self) -> None:
         asked = ocsp.load_der_ocsp_request(REQUEST.der)
         self.assertEqual((REQUEST.url, asked.serial_number), (URL, LEAF.certificate.serial_number))
         self.assertEqual(asked.hash_algorithm.name, "sha1")
         self.assertEqual(len(asked.extensions), 0)
 
-    def test_without_a_responder_or_the_issuer_there_is_nothing_to_ask(self) -> None:
+    def test_no_request_without_a_responder_or_the_issuer(self) -> None:
         plain = CA.leaf("a.example")
         self.assertIn("names no responder", self.unasked(plain.certificate, CA.certificate))
         self.assertIn("issuer is not in the file", self.unasked(LEAF.certificate))
         namesake = Authority()
         self.assertIn("issuer is not in the file", self.unasked(LEAF.certificate, namesake.certificate))
 
-    def test_the_issuer_is_found_wherever_it_stands(self) -> None:
+    def test_issuer_is_found_anywhere_in_the_chain(self) -> None:
         found = request_for([LEAF.certificate, Authority("other").certificate, CA.certificate])
         self.assertEqual(found.issuer, CA.certificate)
 
-    def test_what_cryptography_does_not_know_is_nobody_s_issuer(self) -> None:
-        """A signature, or a key. Whoever asks may be in the middle of a handshake, and must not fail."""
+    def test_unsupported_signature_or_key_is_not_the_issuer(self) -> None:
+        """Requests are also made during a handshake, which must not fail for it."""
         for changed, known in ((LEAF.certificate, "2a8648ce3d040302"), (CA.certificate, "2a8648ce3d030107")):
             der = changed.public_bytes(serialization.Encoding.DER)
             old = bytes.fromhex(known)
@@ -67,7 +67,7 @@ class RequestTests(SynchronousTestCase):
             pair = (strange, CA.certificate) if changed is LEAF.certificate else (LEAF.certificate, strange)
             self.assertIn("issuer is not in the file", self.unasked(*pair))
 
-    def test_only_http_and_only_what_a_log_can_show(self) -> None:
+    def test_only_printable_http_urls_are_responders(self) -> None:
         uri = x509.UniformResourceIdentifier
         kind = AuthorityInformationAccessOID
         unusable = (
@@ -91,38 +91,38 @@ class ReadCase(SynchronousTestCase):
 
 
 class ContentTests(ReadCase):
-    def test_good(self) -> None:
+    def test_good_response_is_valid_from_this_to_next_update(self) -> None:
         der = OURS.answer(LEAF)
         hours = HOUR.total_seconds()
         self.assertEqual(
             read(der, REQUEST, EPOCH), OcspResponse(der, "good", EPOCH - hours, EPOCH + 7 * hours, "")
         )
 
-    def test_revoked_says_when_and_why(self) -> None:
+    def test_revoked_response_has_time_and_reason(self) -> None:
         found = read(OURS.answer(LEAF, REVOKED), REQUEST, EPOCH)
         when = f"{NOW - DAY:%Y-%m-%d %H:%M} UTC"
         self.assertEqual((found.status, found.detail), ("revoked", f"revoked on {when}, keyCompromise"))
 
-    def test_unknown(self) -> None:
+    def test_unknown_is_a_valid_status(self) -> None:
         self.assertEqual(read(OURS.answer(LEAF, UNKNOWN), REQUEST, EPOCH).status, "unknown")
 
-    def test_the_id_may_be_made_with_another_hash(self) -> None:
+    def test_certificate_id_may_use_another_hash(self) -> None:
         self.assertEqual(read(OURS.answer(LEAF, algorithm=hashes.SHA256()), REQUEST, EPOCH).status, "good")
 
-    def test_another_certificate(self) -> None:
+    def test_response_for_another_certificate_is_rejected(self) -> None:
         self.assertIn("another certificate", self.refused(OURS.answer(CA.leaf("a.example", ocsp=URL))))
 
-    def test_another_issuer_with_the_same_serial_number(self) -> None:
-        """Of the same name and another key, or of another name: neither is ours, whoever has signed."""
+    def test_same_serial_number_of_another_issuer_is_rejected(self) -> None:
+        """An issuer with the same name and another key, or with another name, is another issuer."""
         for other in (Authority(), Authority("other")):
             der = OURS.answer(LEAF, issuer=other.certificate)
             self.assertIn("another certificate", self.refused(der))
 
-    def test_a_refusal(self) -> None:
+    def test_error_of_the_responder_is_rejected(self) -> None:
         der = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
         self.assertIn("try_later", self.refused(der.public_bytes(serialization.Encoding.DER)))
 
-    def test_garbage_and_every_truncation(self) -> None:
+    def test_garbage_and_truncated_responses_are_rejected(self) -> None:
         der = OURS.answer(LEAF)
         self.assertIn("malformed", self.refused(b""))
         self.assertIn("malformed", self.refused(b"<html>a hotel's wireless network</html>"))
@@ -131,36 +131,36 @@ class ContentTests(ReadCase):
 
 
 class TimeTests(ReadCase):
-    def test_its_first_and_its_last_second(self) -> None:
+    def test_response_is_valid_from_its_first_to_its_last_second(self) -> None:
         der = OURS.answer(LEAF, start=-HOUR, end=HOUR)
         first, last = EPOCH - 3600, EPOCH + 3599
         for now in (first, last):
             self.assertEqual(read(der, REQUEST, now).status, "good")
         self.assertIn("is not valid before", self.refused(der, first - 1))
-        self.assertIn("has expired", self.refused(der, last + 1))
+        self.assertIn("expired on", self.refused(der, last + 1))
 
-    def test_one_that_does_not_say_when_it_ends(self) -> None:
-        self.assertIn("does not say when it ends", self.refused(OURS.answer(LEAF, end=None)))
+    def test_response_without_next_update_is_rejected(self) -> None:
+        self.assertIn("has no nextUpdate", self.refused(OURS.answer(LEAF, end=None)))
 
 
 class SignatureTests(ReadCase):
-    def test_the_issuer_by_its_name_or_its_key(self) -> None:
+    def test_issuer_may_be_named_by_subject_or_by_key_hash(self) -> None:
         for by_key in (False, True):
             self.assertEqual(read(OURS.answer(LEAF, by_key=by_key), REQUEST, EPOCH).status, "good")
 
-    def test_one_bit_that_has_changed(self) -> None:
+    def test_changed_bit_of_the_signature_is_rejected(self) -> None:
         der = OURS.answer(LEAF)
         broken = bytearray(der)
         broken[-1] ^= 1
-        self.assertIn("has a wrong signature", self.refused(bytes(broken)))
+        self.assertIn("has an invalid signature", self.refused(bytes(broken)))
 
-    def test_another_key_under_the_name_of_the_issuer(self) -> None:
+    def test_other_key_with_the_name_of_the_issuer_is_rejected(self) -> None:
         impostor = Authority()
         der = Responder(impostor).answer(LEAF, issuer=CA.certificate)
-        self.assertIn("has a wrong signature", self.refused(der))
+        self.assertIn("has an invalid signature", self.refused(der))
 
-    def test_a_digest_that_nobody_believes(self) -> None:
-        """A signature that is right, and made over SHA-1: cryptography only makes it by hand."""
+    def test_valid_signature_over_sha1_is_rejected(self) -> None:
+        """cryptography does not make such a response, so it is assembled here."""
         signer = delegate(CA, kind="rsa")
         der = Responder(CA, signer).answer(LEAF)
         found = ocsp.load_der_ocsp_response(der)
@@ -170,46 +170,46 @@ class SignatureTests(ReadCase):
         der = der.replace(found.signature, signature).replace(rsa_with_sha256, rsa_with_sha1)
         self.assertIn("signed with SHA1", self.refused(der))
 
-    def test_somebody_else(self) -> None:
+    def test_signature_of_a_stranger_is_rejected(self) -> None:
         stranger = Authority("stranger")
         ours = CA.certificate
-        self.assertIn("not known", self.refused(Responder(stranger).answer(LEAF, issuer=ours)))
+        self.assertIn("unknown responder", self.refused(Responder(stranger).answer(LEAF, issuer=ours)))
 
 
 class DelegateTests(ReadCase):
     def answer(self, **made: Any) -> bytes:
         return Responder(CA, delegate(CA, **made)).answer(LEAF)
 
-    def test_one_whom_the_issuer_has_authorised(self) -> None:
+    def test_delegate_of_the_issuer_is_accepted(self) -> None:
         for by_key in (False, True):
             der = Responder(CA, delegate(CA)).answer(LEAF, by_key=by_key)
             self.assertEqual(read(der, REQUEST, EPOCH).status, "good")
 
-    def test_keys_of_every_kind(self) -> None:
+    def test_delegate_may_have_a_key_of_any_type(self) -> None:
         for kind in ("ec", "p384", "rsa", "ed25519"):
             self.assertEqual(read(self.answer(kind=kind), REQUEST, EPOCH).status, "good")
 
-    def test_one_that_has_the_name_of_the_issuer(self) -> None:
+    def test_delegate_may_have_the_name_of_the_issuer(self) -> None:
         self.assertEqual(read(self.answer(name="test authority"), REQUEST, EPOCH).status, "good")
 
-    def test_a_certificate_for_something_else(self) -> None:
+    def test_delegate_without_ocsp_signing_is_rejected(self) -> None:
         for usage in (None, ExtendedKeyUsageOID.SERVER_AUTH):
             self.assertIn("is not for OCSP", self.refused(self.answer(usage=usage)))
 
-    def test_one_whose_certificate_is_not_valid(self) -> None:
+    def test_expired_or_future_delegate_is_rejected(self) -> None:
         for start, end in ((-2 * DAY, -DAY), (DAY, 2 * DAY)):
             self.assertIn("is not valid now", self.refused(self.answer(start=start, end=end)))
 
-    def test_one_whom_another_authority_has_authorised(self) -> None:
-        """Under our own authority's name, too."""
+    def test_delegate_of_another_authority_is_rejected(self) -> None:
+        """Also if that authority has the same name."""
         for other in (Authority("other"), Authority()):
             der = Responder(CA, delegate(other)).answer(LEAF)
             self.assertIn("has not authorised", self.refused(der))
 
-    def test_a_server_certificate_of_the_same_authority_may_not_answer(self) -> None:
+    def test_server_certificate_of_the_issuer_is_no_delegate(self) -> None:
         der = Responder(CA, CA.leaf("b.example")).answer(LEAF)
         self.assertIn("is not for OCSP", self.refused(der))
 
-    def test_the_response_ends_with_its_certificate(self) -> None:
+    def test_response_expires_with_the_certificate_of_its_delegate(self) -> None:
         found = read(Responder(CA, delegate(CA)).answer(LEAF, end=10 * DAY), REQUEST, EPOCH)
         self.assertEqual(found.until, (NOW + DAY).timestamp())

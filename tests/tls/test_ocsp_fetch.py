@@ -1,4 +1,4 @@
-"""A responder asked over HTTP: what is sent, what counts as an answer, and what does not."""
+"""A request to an OCSP responder over HTTP: what is sent, and what counts as a response."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from twisted.web.server import NOT_DONE_YET
 
 from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.testing import MemoryNetwork
-from smartproxy.tls.ocsp.fetch import MOST, PATIENCE, OcspFetch
+from smartproxy.tls.ocsp.fetch import MAX_SIZE, TIMEOUT, OcspFetch
 from tests.tls.responders import URL
 
 
 class Answers(Resource):
-    """Notes what it is asked, and answers all of it alike."""
+    """Records requests, and sends the same response to each."""
 
     isLeaf = True
 
@@ -56,7 +56,7 @@ class FetchTests(SynchronousTestCase):
     def refused(self, agent: Any, url: str = URL) -> str:
         return str(self.failureResultOf(self.ask(agent, url), OcspResponderUnavailable).value)
 
-    def test_it_is_one_post_of_a_request(self) -> None:
+    def test_request_is_sent_in_one_post(self) -> None:
         responder = Answers(b"\x30answer")
         self.assertEqual(
             self.successResultOf(self.ask(RequestTraversalAgent(responder), URL + "ca/1?x=%2F")),
@@ -68,35 +68,35 @@ class FetchTests(SynchronousTestCase):
         self.assertEqual(headers.getRawHeaders("content-length"), ["8"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_any_other_status_is_no_answer_and_a_redirect_is_not_followed(self) -> None:
+    def test_other_status_fails_and_a_redirect_is_not_followed(self) -> None:
         for code in (204, 301, 307, 404, 500):
             responder = Answers(b"words", code, location=URL)
             self.assertEqual(self.refused(RequestTraversalAgent(responder)), f"answered with HTTP {code}")
             self.assertEqual(len(responder.asked), 1)
 
-    def test_as_much_as_may_come_and_one_byte_more(self) -> None:
-        whole = b"a" * MOST
+    def test_response_of_the_maximum_size_is_accepted_and_no_more(self) -> None:
+        whole = b"a" * MAX_SIZE
         self.assertEqual(self.successResultOf(self.ask(RequestTraversalAgent(Answers(whole)))), whole)
         why = self.refused(RequestTraversalAgent(Answers(whole + b"a")))
-        self.assertEqual(why, f"answered with more than {MOST} bytes")
+        self.assertEqual(why, f"answered with more than {MAX_SIZE} bytes")
 
-    def test_nothing_comes_in_time(self) -> None:
+    def test_no_response_within_the_timeout_fails(self) -> None:
         asked = self.ask(RequestTraversalAgent(Answers(NOT_DONE_YET)))
-        self.clock.advance(PATIENCE - 0.1)
+        self.clock.advance(TIMEOUT - 0.1)
         self.assertNoResult(asked)
         self.clock.advance(0.1)
         self.assertEqual(
             str(self.failureResultOf(asked, OcspResponderUnavailable).value),
-            f"no answer within {PATIENCE:g} s",
+            f"no answer within {TIMEOUT:g} s",
         )
 
-    def test_no_connection_and_no_url(self) -> None:
+    def test_refused_connection_and_malformed_url_fail(self) -> None:
         self.assertIn("refused", self.refused(FailingAgent(Refused("it was refused"))))
         wrapped = ResponseNeverReceived([Failure(Refused("it was refused"))])
         self.assertIn("refused", self.refused(FailingAgent(wrapped)))
         self.assertTrue(self.refused(None, "http://[/"))
 
-    def test_it_can_be_given_up(self) -> None:
+    def test_cancel_leaves_no_delayed_call(self) -> None:
         asked = self.ask(RequestTraversalAgent(Answers(NOT_DONE_YET)))
         asked.cancel()
         self.failureResultOf(asked, CancelledError, OcspResponderUnavailable)
@@ -104,7 +104,7 @@ class FetchTests(SynchronousTestCase):
 
 
 class OnTheWireTests(SynchronousTestCase):
-    """Over a network in memory, with the HTTP of a responder played by the test."""
+    """Over a network in memory; the test writes the HTTP of the responder."""
 
     def setUp(self) -> None:
         self.network = MemoryNetwork()
@@ -118,7 +118,7 @@ class OnTheWireTests(SynchronousTestCase):
             self.end.write(each)
             self.network.settle()
 
-    def test_an_answer_in_pieces_of_http_1_0(self) -> None:
+    def test_http_1_0_response_in_pieces_ends_with_its_connection(self) -> None:
         self.assertTrue(self.end.received.startswith(b"POST / HTTP/1.1\r\n"))
         self.assertTrue(self.end.received.endswith(b"\r\n\r\nquestion"))
         self.say(b"HTTP/1.0 200 OK\r\n", b"Content-Type: application/ocsp-response\r\n\r\n", b"ans", b"wer")
@@ -127,20 +127,20 @@ class OnTheWireTests(SynchronousTestCase):
         self.network.settle()
         self.assertEqual(self.successResultOf(self.asked), b"answer")
 
-    def test_an_answer_that_is_cut_is_none(self) -> None:
+    def test_incomplete_response_fails(self) -> None:
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.end.rst()
         self.network.settle()
         self.failureResultOf(self.asked, OcspResponderUnavailable)
 
-    def test_one_that_does_not_end_is_cut_off_when_it_is_too_much(self) -> None:
-        self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MOST, b"a")
+    def test_endless_response_is_closed_at_the_maximum_size(self) -> None:
+        self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MAX_SIZE, b"a")
         self.assertIn("more than", str(self.failureResultOf(self.asked, OcspResponderUnavailable).value))
         self.assertTrue(self.end.ended or self.end.was_reset)
 
-    def test_time_that_runs_out_in_the_middle_ends_the_connection(self) -> None:
+    def test_timeout_within_a_response_closes_the_connection(self) -> None:
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
-        self.network.run(PATIENCE + 1)
+        self.network.run(TIMEOUT + 1)
         self.assertIn(
             "no answer within", str(self.failureResultOf(self.asked, OcspResponderUnavailable).value)
         )

@@ -1,4 +1,4 @@
-"""What a client sees of OCSP: exactly the bytes of the response where it asks, and nothing where it does not."""
+"""OCSP in handshakes: a client that asks gets the bytes of the response, and no other client gets any."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
-from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.ocsp.stapling import EVERY, Stapling
+from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
+from smartproxy.tls.server_contexts import ServerContextCache
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf
 from tests.tls.responders import NOW, REVOKED, URL, Asked, Responder
@@ -28,31 +28,38 @@ class HandshakeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.asked = Asked()
+        self.in_force = talk.InForce()
         self.stapling = Stapling(
-            self.clock, Counters(), self.asked, lambda: 0.0, lambda: NOW.timestamp() + self.clock.seconds()
+            self.in_force.store,
+            self.clock,
+            Counters(),
+            self.asked,
+            lambda: 0.0,
+            lambda: NOW.timestamp() + self.clock.seconds(),
         )
+        self.in_force.cache = ServerContextCache(self.stapling.source)
         self.addCleanup(self.stapling.stop)
 
-    def show(self, leaf: Leaf = LEAF, former: ServerContexts | None = None, **tls: Any) -> None:
+    def show(self, leaf: Leaf = LEAF, **tls: Any) -> None:
         self.plan: CertificatePlan = leaf.plan()
         self.route: RoutePlan = talk.route(self.plan)
         plan = talk.proxy(self.route, **tls)
-        self.contexts = ServerContexts(plan, former, self.stapling)
-        self.stapling.follow(self.contexts, plan.tls)
+        self.in_force.reload(plan)
+        self.stapling.configure(plan.tls)
         self.stapling.start()
 
     def seen(self, most: int = 0, *, asks: bool = True) -> bytes | None:
-        """What a client is stapled; ``None``: it was never told of anything."""
+        """The response that a client receives; ``None`` if its callback was not called."""
         told: list[bytes] = []
         context = talk.client_context(CA, most=most)
         context.set_ocsp_client_callback(lambda _connection, data, _: told.append(data) or True)
         connecting = talk.client(context=context)
         if asks:
             connecting.request_ocsp()
-        self.accepted = talk.connected(self.contexts, self.route, connecting)
+        self.accepted = talk.connected(self.in_force.contexts, self.route, connecting)
         return told[0] if told else None
 
-    def test_who_asks_gets_exactly_the_response_and_who_does_not_gets_none(self) -> None:
+    def test_response_is_sent_only_to_clients_that_ask(self) -> None:
         self.show()
         der = OURS.answer(LEAF)
         self.asked.answer(der)
@@ -60,8 +67,8 @@ class HandshakeTests(SynchronousTestCase):
             self.assertEqual(self.seen(version), der)
             self.assertIsNone(self.seen(version, asks=False))
 
-    def test_while_there_is_none_the_handshake_is_made_without(self) -> None:
-        """Before an answer, where there is no responder, and when the certificate turns out to be revoked."""
+    def test_handshake_succeeds_without_a_response(self) -> None:
+        """Before there is one, without a responder, and if the certificate is revoked."""
         self.show()
         for version in VERSIONS:
             self.assertFalse(self.seen(version))
@@ -70,7 +77,7 @@ class HandshakeTests(SynchronousTestCase):
         self.show(CA.leaf("a.example"))
         self.assertFalse(self.seen())
 
-    def test_a_response_that_comes_later_is_shown_on_the_context_that_is_there(self) -> None:
+    def test_later_response_is_sent_on_an_existing_context(self) -> None:
         self.show()
         self.assertFalse(self.seen())
         before = self.accepted.get_context()
@@ -78,7 +85,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertTrue(self.seen())
         self.assertIs(self.accepted.get_context(), before)
 
-    def test_a_certificate_without_a_responder_has_no_callback_and_neither_has_one_that_wants_none(
+    def test_context_has_a_callback_only_if_it_may_staple(
         self,
     ) -> None:
         made: list[Any] = []
@@ -92,31 +99,31 @@ class HandshakeTests(SynchronousTestCase):
         self.seen(asks=False)
         self.assertEqual(len(made), 1)
 
-    def test_a_renewed_certificate_is_shown_without_the_old_response(self) -> None:
+    def test_renewed_certificate_is_sent_without_former_response(self) -> None:
         self.show()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.contexts.renew({self.plan: renewed.plan()})
+        self.in_force.store.renew({self.plan: renewed.plan()})
         self.assertFalse(self.seen())
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         der = OURS.answer(renewed)
         self.asked.answer(der)
         self.assertEqual(self.seen(), der)
 
-    def test_a_reload_that_changes_nothing_keeps_the_response_and_the_context(self) -> None:
+    def test_reload_without_change_keeps_response_and_context(self) -> None:
         self.show()
         self.asked.answer(OURS.answer(LEAF))
         self.assertTrue(self.seen())
         before = self.accepted.get_context()
-        self.show(former=self.contexts)
+        self.show()
         self.assertTrue(self.seen())
         self.assertIs(self.accepted.get_context(), before)
 
-    def test_it_is_switched_on_and_off_by_a_reload(self) -> None:
+    def test_reload_enables_and_disables_stapling(self) -> None:
         self.show(ocsp_stapling=False)
         self.assertFalse(self.seen())
-        self.show(former=self.contexts)
+        self.show()
         self.asked.answer(OURS.answer(LEAF))
         self.assertTrue(self.seen())
-        self.show(former=self.contexts, ocsp_stapling=False)
+        self.show(ocsp_stapling=False)
         self.assertFalse(self.seen())

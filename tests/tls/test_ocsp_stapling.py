@@ -1,4 +1,4 @@
-"""When responders are asked, what is kept of their answers and for how long."""
+"""When OCSP requests are sent, and which responses are kept for how long."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from cryptography.x509 import ocsp
 
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
-from smartproxy.tls.contexts import ServerContexts
-from smartproxy.tls.ocsp.stapling import AT_ONCE, EVERY, JITTER, LATEST, NEW, SOONEST
+from smartproxy.tls.ocsp.stapling import (
+    JITTER,
+    MAX_CONCURRENT,
+    MAX_NEW,
+    MAX_REFRESH,
+    MIN_REFRESH,
+    SWEEP_INTERVAL,
+)
 from tests.tls.made import DAY, Leaf
 from tests.tls.responders import HOUR, REVOKED, URL
 from tests.tls.stapling_case import CA, DOWN, EPOCH, LEAF, OTHER, OURS, StaplingCase
@@ -18,57 +24,57 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import CertificatePlan
 
 
-class AskingTests(StaplingCase):
-    def test_it_asks_at_once_and_staples_the_answer_byte_for_byte(self) -> None:
+class RequestTests(StaplingCase):
+    def test_response_is_requested_at_start_and_stapled_as_it_is(self) -> None:
         self.begin()
         [(url, question)] = self.asked.questions
         self.assertEqual(url, URL)
         serial = ocsp.load_der_ocsp_request(question).serial_number
         self.assertEqual(serial, LEAF.certificate.serial_number)
-        self.assertEqual((self.staple(), self.shown().status), (b"", "none"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "none"))
         der = OURS.answer(LEAF)
         self.asked.answer(der)
         self.assertEqual(self.staple(), der)
-        self.assertEqual(self.shown(), ShownStaple("good", EPOCH + 7 * 3600.0))
+        self.assertEqual(self.status(), ShownStaple("good", EPOCH + 7 * 3600.0))
         self.assertEqual((self.results(), self.lines), ({"good": 1}, []))
 
-    def test_while_one_question_is_under_way_there_is_no_second(self) -> None:
+    def test_no_second_request_while_one_is_under_way(self) -> None:
         self.begin()
-        self.clock.pump([EVERY] * 5)
+        self.clock.pump([SWEEP_INTERVAL] * 5)
         self.assertEqual(len(self.asked.questions), 1)
 
-    def test_what_has_no_responder_or_no_issuer_is_never_asked_about(self) -> None:
+    def test_no_request_without_a_responder_or_the_issuer(self) -> None:
         plain, alone = CA.leaf("a.example"), Leaf(LEAF.certificate, LEAF.key)
         self.begin(plain, alone)
         self.assertEqual(self.asked.questions, [])
         for leaf, why in ((plain, "names no responder"), (alone, "issuer is not in the file")):
             self.assertIsNone(self.stapling.source(Certificate(leaf.plan())))
-            self.assertEqual(self.shown(leaf).status, "none")
-            self.assertIn(why, self.shown(leaf).detail)
+            self.assertEqual(self.status(leaf).status, "none")
+            self.assertIn(why, self.status(leaf).detail)
 
-    def test_nothing_is_asked_where_the_configuration_wants_none(self) -> None:
-        contexts = self.begin(ocsp_stapling=False)
+    def test_no_request_if_stapling_is_disabled(self) -> None:
+        self.begin(ocsp_stapling=False)
         self.assertEqual(self.asked.questions, [])
-        [shown] = contexts.shown()
+        [shown] = self.store.statuses(self.stapling.status)
         self.assertEqual(shown.ocsp, ShownStaple("none", None, "tls.ocspStapling is false"))
 
-    def test_a_responder_is_asked_little_at_a_time(self) -> None:
-        leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(AT_ONCE + 2)]
+    def test_concurrent_requests_to_one_responder_are_limited(self) -> None:
+        leaves = [CA.leaf(f"{number}.example", ocsp=URL) for number in range(MAX_CONCURRENT + 2)]
         elsewhere = CA.leaf("elsewhere.example", ocsp="http://other.example/")
         self.begin(*leaves, elsewhere)
         urls = [url for url, _ in self.asked.questions]
-        self.assertEqual((urls.count(URL), len(urls)), (AT_ONCE, AT_ONCE + 1))
+        self.assertEqual((urls.count(URL), len(urls)), (MAX_CONCURRENT, MAX_CONCURRENT + 1))
         self.asked.answer(DOWN, urls.index(URL))
-        self.clock.advance(EVERY)
-        self.assertEqual(len(self.asked.questions), AT_ONCE + 2)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), MAX_CONCURRENT + 2)
 
-    def test_very_many_certificates_are_taken_note_of_in_slices(self) -> None:
-        self.begin(*(CA.leaf(f"{number}.example", ocsp=f"{URL}{number}") for number in range(NEW + 1)))
-        self.assertEqual(len(self.asked.questions), NEW)
-        self.clock.advance(EVERY)
-        self.assertEqual(len(self.asked.questions), NEW + 1)
+    def test_many_new_certificates_are_noted_in_several_sweeps(self) -> None:
+        self.begin(*(CA.leaf(f"{number}.example", ocsp=f"{URL}{number}") for number in range(MAX_NEW + 1)))
+        self.assertEqual(len(self.asked.questions), MAX_NEW)
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), MAX_NEW + 1)
 
-    def test_stopped_it_gives_up_what_it_asks_and_leaves_nothing_behind(self) -> None:
+    def test_stop_cancels_requests_and_leaves_no_delayed_call(self) -> None:
         self.begin()
         self.stapling.stop()
         self.assertEqual((self.asked.cancelled, self.clock.getDelayedCalls()), (1, []))
@@ -77,8 +83,8 @@ class AskingTests(StaplingCase):
         self.assertEqual(len(self.asked.questions), 2)
 
 
-class RenewalTests(StaplingCase):
-    def test_at_half_of_what_is_left(self) -> None:
+class RefreshTests(StaplingCase):
+    def test_response_is_refreshed_after_half_of_its_validity(self) -> None:
         self.begin()
         first, second = OURS.answer(LEAF, end=8 * HOUR), OURS.answer(LEAF, start=4 * HOUR, end=16 * HOUR)
         self.asked.answer(first)
@@ -88,15 +94,18 @@ class RenewalTests(StaplingCase):
         self.assertEqual(self.staple(), second)
         self.assertEqual(self.asks_after(), 6 * 3600)
 
-    def test_chance_makes_it_earlier_and_never_later(self) -> None:
+    def test_jitter_makes_a_refresh_earlier_and_never_later(self) -> None:
         self.luck = 1.0
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=10 * HOUR))
         self.assertEqual(self.asks_after(), 5 * 3600 * (1 - JITTER))
 
-    def test_no_less_than_a_minute_and_no_more_than_a_day(self) -> None:
+    def test_refresh_interval_is_at_least_a_minute_at_most_a_day(self) -> None:
         # Half of a minute and a half is less than a minute; half of 90 days is more than a day.
-        for end, wait, step in ((HOUR / 40, SOONEST, EVERY), (90 * DAY, LATEST, SOONEST)):
+        for end, wait, step in (
+            (HOUR / 40, MIN_REFRESH, SWEEP_INTERVAL),
+            (90 * DAY, MAX_REFRESH, MIN_REFRESH),
+        ):
             self.asked.at_once = OURS.answer(LEAF, end=end)
             self.begin()
             self.asked.at_once = None
@@ -104,22 +113,22 @@ class RenewalTests(StaplingCase):
             self.stapling.stop()
             self.setUp()
 
-    def test_one_that_has_ended_is_not_stapled_any_more_and_that_is_told_once(self) -> None:
+    def test_expired_response_is_dropped_and_that_is_logged_once(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.asked.at_once = DOWN
         self.clock.pump([60.0] * 59)
-        self.assertEqual(self.shown().status, "good")
-        self.assertEqual(self.shown().detail, f"{URL}: connection refused")
+        self.assertEqual(self.status().status, "good")
+        self.assertEqual(self.status().detail, f"{URL}: connection refused")
         self.assertTrue(self.staple())
         self.clock.advance(60.0)
-        self.assertEqual((self.staple(), self.shown().status), (b"", "failed"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "failed"))
         self.clock.pump([60.0] * 600)
         self.assertEqual(
             self.lines,
             [
-                ("warn", f"OCSP responder {URL} gives no answer: connection refused"),
-                ("warn", f"nothing is stapled to a.example any more: {URL}: connection refused"),
+                ("warn", f"OCSP responder {URL} did not answer: connection refused"),
+                ("warn", f"OCSP response for a.example dropped: {URL}: connection refused"),
             ],
         )
         self.asked.at_once = OURS.answer(LEAF, end=90 * DAY)
@@ -128,57 +137,57 @@ class RenewalTests(StaplingCase):
             self.lines[2:],
             [
                 ("info", f"OCSP responder {URL} answers again"),
-                ("info", "OCSP response for a.example: in order again"),
+                ("info", "OCSP response for a.example is valid again"),
             ],
         )
         self.asks_after(3600.0)
         self.assertEqual(len(self.lines), 4)
 
-    def test_a_machine_that_has_slept_shows_nothing_that_has_ended_and_asks_at_once(self) -> None:
+    def test_after_a_suspend_an_expired_response_is_not_stapled(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, end=HOUR))
         self.slept = 3600.0
         self.assertEqual(self.staple(), b"")
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), 2)
 
-    def test_an_older_answer_does_not_replace_a_newer_one(self) -> None:
+    def test_older_response_does_not_replace_a_newer_one(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF, REVOKED, start=-HOUR))
         self.asks_after()
         self.asked.answer(OURS.answer(LEAF, start=-2 * HOUR, end=24 * HOUR))
-        self.assertEqual((self.staple(), self.shown().status), (b"", "revoked"))
+        self.assertEqual((self.staple(), self.status().status), (b"", "revoked"))
 
 
 class ReplacedTests(StaplingCase):
-    """Certificates that are renewed on disk, that come and that go."""
+    """Certificates that are renewed on disk, added and removed."""
 
-    def renew(self, contexts: ServerContexts, leaf: Leaf) -> CertificatePlan:
+    def renew(self, leaf: Leaf) -> CertificatePlan:
         plan = leaf.plan("0.pem")
-        contexts.renew({self.plans[0]: plan})
+        self.store.renew({self.plans[0]: plan})
         return plan
 
-    def test_a_renewed_one_never_has_the_response_of_the_one_before(self) -> None:
-        contexts = self.begin()
+    def test_renewed_certificate_does_not_get_the_former_response(self) -> None:
+        self.begin()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.renew(contexts, renewed)
+        self.renew(renewed)
         self.assertEqual(self.staple(renewed), b"")
-        self.clock.advance(EVERY)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual(len(self.asked.questions), 2)
         der = OURS.answer(renewed)
         self.asked.answer(der)
         self.assertEqual(self.staple(renewed), der)
 
-    def test_an_answer_that_comes_too_late_for_a_certificate_is_not_waited_for(self) -> None:
-        contexts = self.begin()
+    def test_request_for_a_replaced_certificate_is_cancelled(self) -> None:
+        self.begin()
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.renew(contexts, renewed)
-        self.clock.advance(EVERY)
+        self.renew(renewed)
+        self.clock.advance(SWEEP_INTERVAL)
         self.assertEqual((self.asked.cancelled, len(self.asked.waiting)), (1, 1))
         self.assertEqual((self.results(), self.lines), ({}, []))
 
-    def test_after_a_reload_what_is_still_shown_keeps_its_response(self) -> None:
+    def test_response_is_kept_over_a_reload(self) -> None:
         self.begin(LEAF)
         der = OURS.answer(LEAF)
         self.asked.answer(der)
@@ -188,13 +197,13 @@ class ReplacedTests(StaplingCase):
         serial = ocsp.load_der_ocsp_request(question).serial_number
         self.assertEqual(serial, OTHER.certificate.serial_number)
 
-    def test_what_is_shown_no_more_is_forgotten(self) -> None:
+    def test_response_of_a_removed_certificate_is_dropped(self) -> None:
         self.begin()
         self.asked.answer(OURS.answer(LEAF))
         self.follow(OTHER)
         self.assertEqual(self.staple(), b"")
 
-    def test_switched_off_by_a_reload_it_staples_nothing_on_a_context_that_was_made_before(self) -> None:
+    def test_context_staples_nothing_after_stapling_is_disabled(self) -> None:
         self.begin()
         source = self.stapling.source(Certificate(LEAF.plan()))
         assert source is not None

@@ -1,4 +1,4 @@
-"""F39: the wall clock jumps an hour, either way, and no handshake times out for it."""
+"""Deadlines of handshakes while the wall clock jumps by an hour, in either direction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from smartproxy.flow.clock import clock_of, use_monotonic_time
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
 from smartproxy.tls.channel import Channel
-from smartproxy.tls.contexts import ServerContexts
 from smartproxy.tls.handshake import handshake
 from tests.connections.test_wall_clock import HOUR, WallReactor
 from tests.tls import talk
@@ -37,13 +36,13 @@ class HandshakeTests(SynchronousTestCase):
         self.reactor = WallReactor()
 
     def begin(self) -> None:
-        """A client has sent its hello, and got its answer."""
+        """Start a handshake: the client has sent its ClientHello and received the answer."""
         deadlines = Deadlines(clock_of(self.reactor))
         deadlines.start()
         self.addCleanup(deadlines.stop)
         to = talk.route(CA.leaf("a.example").plan())
         self.client = talk.client(CA)
-        context = ServerContexts(talk.proxy(to)).for_hello(to, talk.hello())
+        context = talk.contexts(talk.proxy(to)).for_hello(to, talk.hello())
         accepting = SSL.Connection(context, None)
         accepting.set_accept_state()
         self.side, self.sent = Side(), StringTransport()
@@ -53,7 +52,7 @@ class HandshakeTests(SynchronousTestCase):
         self.assertNoResult(self.handshake)
 
     def step(self) -> None:
-        """The client's turn."""
+        """Let the client process what it has received, and answer."""
         if came := self.sent.value():
             self.sent.clear()
             self.client.bio_write(came)
@@ -72,7 +71,7 @@ class HandshakeTests(SynchronousTestCase):
         self.wall += hours * HOUR
         self.pass_time(0.2)
 
-    def assert_goes_on(self, jumps: Callable[[], None]) -> None:
+    def assert_completes(self, jumps: Callable[[], None]) -> None:
         self.begin()
         self.pass_time(TIMEOUT - 2)
         jumps()
@@ -80,7 +79,7 @@ class HandshakeTests(SynchronousTestCase):
         self.step()
         self.successResultOf(self.handshake)
 
-    def assert_ends_in_time(self, jumps: Callable[[], None]) -> None:
+    def assert_times_out_on_time(self, jumps: Callable[[], None]) -> None:
         self.begin()
         jumps()
         self.pass_time(TIMEOUT - 1)
@@ -89,12 +88,12 @@ class HandshakeTests(SynchronousTestCase):
         why = self.failureResultOf(self.handshake, HandshakeFailed).value
         self.assertEqual(why.detail, "the handshake took too long")
 
-    def test_forward(self) -> None:
-        self.assert_goes_on(lambda: self.jump(1))
-        self.assert_ends_in_time(lambda: self.jump(1))
+    def test_jump_forward_changes_no_deadline(self) -> None:
+        self.assert_completes(lambda: self.jump(1))
+        self.assert_times_out_on_time(lambda: self.jump(1))
 
-    def test_back_where_the_process_is_ours(self) -> None:
-        """A reactor that has been moved to the monotonic clock wakes up as if nothing had happened."""
+    def test_jump_back_changes_no_deadline_on_a_monotonic_reactor(self) -> None:
+        """twistd's reactor is moved to the monotonic clock, and so is not affected."""
         use_monotonic_time(self.reactor)
-        self.assert_goes_on(lambda: self.jump(-1))
-        self.assert_ends_in_time(lambda: self.jump(-1))
+        self.assert_completes(lambda: self.jump(-1))
+        self.assert_times_out_on_time(lambda: self.jump(-1))

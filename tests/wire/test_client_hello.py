@@ -56,6 +56,7 @@ def sni(payload):
 
 class GenuineTests(SynchronousTestCase):
     def test_the_hello_of_openssl_is_parsed(self):
+        """A real client, so that the parser is not only tested against the builder."""
         data = genuine("WWW.Example.com", ["h2", "http/1.1"])
         hello = parse(data).value
         check(self, parse, data, hello)
@@ -76,6 +77,7 @@ class GenuineTests(SynchronousTestCase):
         self.assertEqual((hello.server_name, hello.versions), ("a.example", (0x0303,)))
 
     def test_a_name_fragmented_over_two_records_is_parsed(self):
+        """Clients that evade censorship cut the name so, and get the route of the whole name."""
         whole = genuine("www.example.com")
         expected = parse(whole).value
         message = whole[5:]
@@ -88,6 +90,7 @@ class GenuineTests(SynchronousTestCase):
 
 class FormatTests(SynchronousTestCase):
     def test_every_offered_value_is_returned(self):
+        """Routing, the choice of a certificate and the access log depend on them."""
         data = client_hello.build(
             "a.example",
             ["h2", "http/1.1"],
@@ -123,6 +126,7 @@ class FormatTests(SynchronousTestCase):
             self.assertEqual(trickled(parse, data), verdict)
 
     def test_a_hello_over_64_kib_is_refused_by_its_length_field(self):
+        """So no client can make the proxy buffer more."""
         data = client_hello.build(cipher_suites=[0x1301] * 5000, extensions=[(99, bytes(60_000))])
         self.assertIsInstance(parse(data), Malformed)
         self.assertIsInstance(parse(data[:9]), Malformed)
@@ -134,6 +138,7 @@ class FormatTests(SynchronousTestCase):
         self.assertTrue(parse(extended((client_hello.PRE_SHARED_KEY, b"psk"))).value.offers_ticket)
 
     def test_lengths_that_do_not_add_up_are_refused(self):
+        """Each implementation would read another message."""
         good = client_hello.build("a.example")
         for place, byte in [
             (9, 2),  # legacy_version
@@ -220,11 +225,13 @@ class NameTests(SynchronousTestCase):
         self.assertEqual(named(b"1.2.3").value.server_name, "1.2.3")
 
     def test_an_address_in_place_of_a_name_is_dropped(self):
+        """RFC 6066, 3 forbids it, but some clients do it, and are served as if they had sent no name."""
         for raw in [b"192.0.2.1", b"192.0.2.1.", b"::1", b"2001:db8::1", b"::ffff:192.0.2.1"]:
             hello = named(raw).value
             self.assertEqual((hello.server_name, hello.bad_name), (None, True), raw)
 
     def test_an_ambiguous_name_is_malformed(self):
+        """With a NUL, say, C code would see a shorter name than the route was chosen by."""
         for raw in [
             b"",
             b".",

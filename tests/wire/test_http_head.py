@@ -45,6 +45,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse(request("GET http://b.example/ HTTP/1.0")).value.host, "b.example")
 
     def test_a_host_other_than_that_of_the_url_is_refused(self):
+        """The proxy would route by one of them, and the backend might serve the other."""
         for host in ["b.example", "a.example:8080", "", "[::1]"]:
             check_refused(self, parse, request("GET http://a.example/ HTTP/1.1", f"Host: {host}"))
 
@@ -76,6 +77,7 @@ class ParseTests(SynchronousTestCase):
             check_refused(self, parse, request("GET / HTTP/1.1", f"Host: {value}"))
 
     def test_a_missing_or_second_host_is_refused(self):
+        """Which one the backend takes is not known."""
         check_refused(self, parse, request("GET / HTTP/1.1"))
         check_refused(self, parse, request("GET / HTTP/1.1", "Host: a", "Host: a"))
         check_refused(self, parse, request("GET / HTTP/1.0", "Host: a", "hOST: b"))
@@ -92,6 +94,7 @@ class ParseTests(SynchronousTestCase):
             check_refused(self, parse, request(line, "Host: a"))
 
     def test_a_malformed_header_field_is_refused(self):
+        """A blank before the colon, or a folded line, is read in different ways: request smuggling."""
         for field in [
             "X-A : b", " X-A: b", "\tfolded", "X A: b", ": b", "X-A", "X-\xe9: b", "X-A: b\x00c", "X-A: \x1b[0m",
             "X-A: b\x7f", "X-A: b\x0bc", "X(A): b",
@@ -99,6 +102,7 @@ class ParseTests(SynchronousTestCase):
             check_refused(self, parse, request("GET / HTTP/1.1", "Host: a", field))
 
     def test_cr_or_lf_alone_is_refused(self):
+        """Some servers end a line there, and would see other header fields."""
         for data in [
             b"GET / HTTP/1.1\nHost: a\n\n",
             b"GET / HTTP/1.1\r\nHost: a\n\r\n",
@@ -114,6 +118,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(head.headers[1:], (("x-a", "\xa0b\tc \x85"), ("x-a", "")))
 
     def test_bytes_behind_the_head_are_not_parsed(self):
+        """They are the body, or the next request."""
         self.assertEqual(parse(SIMPLE + b"\x00\n\r").consumed, len(SIMPLE))
 
     @PROPERTY
@@ -166,6 +171,7 @@ class LimitTests(SynchronousTestCase):
         self.assertIs(parse(many[:-2]), http_head.TOO_MANY_HEADERS)
 
     def test_a_head_over_the_limit_is_refused(self):
+        """So no client can make the proxy buffer more."""
         start = request("GET / HTTP/1.1", "Host: a")[:-2] + b"X: "
         fits = start + b"a" * (http_head.HEAD_LIMIT - len(start) - 4) + b"\r\n\r\n"
         self.assertEqual(parse(fits + b"x").consumed, http_head.HEAD_LIMIT)

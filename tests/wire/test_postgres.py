@@ -36,6 +36,7 @@ class RequestTests(SynchronousTestCase):
             check_refused(self, postgres.parse, data)
 
     def test_the_first_byte_that_differs_is_enough_to_refuse(self):
+        """Its client may wait for a server that sends first, so the proxy must not wait for eight bytes."""
         for data, differs in ((STARTUP, 4), (CANCEL_REQUEST, 4), (b"\x00\x01", 2), (b"\x16\x03", 1)):
             self.assertEqual(postgres.parse(data[: differs - 1]), NeedMore(differs))
             self.assertIsInstance(postgres.parse(data[:differs]), Malformed)

@@ -41,10 +41,12 @@ class DetectTests(SynchronousTestCase):
                 self.assertEqual(parse(signature[:cut]), NeedMore(cut + 1))
 
     def test_a_malformed_header_is_not_payload(self):
+        """Forwarded as payload it would tell a backend that trusts the proxy a client address of anybody's choice."""
         check_refused(self, parse, b"PROXY nonsense\r\n")
         check_refused(self, parse, proxy_v2.SIGNATURE + b"\x11\x11\x00\x00")
 
     def test_a_second_header_is_not_consumed(self):
+        """It is payload: only the first header is that of the trusted peer."""
         for first in (V1, V2):
             for second in (V1, V2):
                 self.assertEqual(parse(first + second).consumed, len(first))

@@ -26,6 +26,7 @@ class ParseTests(SynchronousTestCase):
         check(self, parse, b"PROXY TCP6 2001:DB8:0:0:0:0:0:1 ::1 0 65535\r\n", header)
 
     def test_a_mapped_address_becomes_ipv4(self):
+        """Otherwise lists and limits for the IPv4 address would not apply."""
         header = ProxyHeader(1, False, AddressFamily.TCP6, ("192.0.2.1", 1), ("198.51.100.2", 2))
         check(self, parse, b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 1 2\r\n", header)
 
@@ -49,6 +50,7 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse(line + line).consumed, len(line))
 
     def test_a_line_against_the_grammar_is_refused(self):
+        """The address decides on lists and limits, so there must be one way to read it."""
         for line in [
             "PROXY TCP4 192.0.2.01 198.51.100.2 1 2",  # leading zeros
             "PROXY TCP4 192.0.2.1 198.51.100.2 01 2",

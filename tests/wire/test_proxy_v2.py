@@ -28,6 +28,7 @@ def raw(command, family, block, *, length=None):
 
 class ParseTests(SynchronousTestCase):
     def test_the_header_of_haproxy_is_parsed(self):
+        """Recorded bytes, so that the parser is not only tested against the builder."""
         data = bytes.fromhex("0d0a0d0a000d0a515549540a 21 11 000c ac130001 ac130003 a652 0050")
         header = ProxyHeader(2, False, AddressFamily.TCP4, ("172.19.0.1", 42578), ("172.19.0.3", 80))
         check(self, parse, data, header)
@@ -51,6 +52,7 @@ class ParseTests(SynchronousTestCase):
         check(self, parse, raw(0x21, 0x00, b"\x05\x00\x02id"), header)
 
     def test_local_ignores_addresses_and_tlvs(self):
+        """A health check speaks for its sender, whatever addresses it carries (section 2.2)."""
         local = ProxyHeader(2, local=True)
         check(self, parse, raw(0x20, 0x00, b""), local)
         check(self, parse, raw(0x20, 0x11, IPV4), local)
@@ -58,6 +60,7 @@ class ParseTests(SynchronousTestCase):
         self.assertIsInstance(parse(raw(0x20, 0x00, b"", length=4097)), Malformed)
 
     def test_a_mapped_address_becomes_ipv4(self):
+        """Otherwise lists and limits for the IPv4 address would not apply."""
         wide = bytes(10) + b"\xff\xff"
         data = raw(0x21, 0x21, wide + IPV4[:4] + wide + IPV4[4:8] + IPV4[8:])
         check(self, parse, data, ProxyHeader(2, False, AddressFamily.TCP6, CLIENT, SERVER))
@@ -72,10 +75,12 @@ class ParseTests(SynchronousTestCase):
         self.assertEqual(parse(data + data).consumed, len(data))
 
     def test_need_more_names_the_exact_length(self):
+        """So the parser runs twice for a header in pieces, not once for each piece."""
         self.assertEqual(parse(b""), NeedMore(16))
         self.assertEqual(parse(raw(0x21, 0x11, b"", length=4096)), NeedMore(16 + 4096))
 
     def test_a_length_over_4096_is_refused(self):
+        """So no peer can make the proxy buffer more."""
         full = (Tlv(0xE0, bytes(4096 - 12 - 3)),)
         data = proxy_v2.build(CLIENT, SERVER, tlvs=full)
         self.assertEqual(
@@ -161,6 +166,7 @@ class ChecksumTests(SynchronousTestCase):
         check_refused(self, parse, raw(0x21, 0x11, IPV4 + b"\x03\x00\x05" + bytes(5)))
 
     def test_a_received_checksum_is_not_forwarded(self):
+        """It covers the received header, and would be wrong in another one."""
         received = (Tlv(2, b"a.example"), Tlv(3, b"\x01\x02\x03\x04"))
         data = proxy_v2.build(CLIENT, SERVER, tlvs=received)
         self.assertEqual(parse(data).value.tlvs, received[:1])

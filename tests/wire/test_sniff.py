@@ -25,6 +25,7 @@ class SniffTests(SynchronousTestCase):
         return None
 
     def test_a_protocol_is_detected_at_the_earliest_byte(self):
+        """A client of another protocol may send two bytes and wait for the answer."""
         for data, kind, count in [
             (HELLO, SniffedProtocol.TLS, 2),
             (b"\x16\x02", SniffedProtocol.RAW, 2),

@@ -33,6 +33,7 @@ class AlertTests(SynchronousTestCase):
             check_refused(self, parse, data)
 
     def test_openssl_reports_the_alert_that_was_built(self):
+        """A client shows its user this reason, which is what the alert is sent for."""
         for alert, words in [
             (Alert.UNRECOGNIZED_NAME, "unrecognized name"),
             (Alert.HANDSHAKE_FAILURE, "handshake failure"),

@@ -142,7 +142,7 @@ def _read_revocations(file: str, ca: bytes) -> bytes:
     try:
         lists = revocation_lists(pem)
     except ValueError:
-        raise InvalidCertificate(f"{file}: contains no valid revocation list in PEM") from None
+        raise InvalidCertificate(f"{file}: contains no PEM revocation list, or a malformed one") from None
     issuers = {one.issuer for one in lists}
     for authority in certificates_in(ca):
         # OpenSSL checks the revocation of every certificate in a chain: without the list of its authority, no client

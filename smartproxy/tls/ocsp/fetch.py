@@ -1,12 +1,12 @@
-"""How a responder is asked: one POST over HTTP, one bounded answer, within some seconds (RFC 6960, appendix A.1).
+"""A request to an OCSP responder: one POST over HTTP with limits on time and size (RFC 6960, appendix A.1).
 
 ::
 
     fetch = OcspFetch(reactor)
-    der = await fetch("http://ocsp.example/", request)      # OcspResponderUnavailable says why there is none
+    der = await fetch("http://ocsp.example/", request)      # OcspResponderUnavailable: why there is no response
 
-A redirect is not followed and not needed. A proxy of the environment is not asked. What comes is checked by
-:mod:`smartproxy.tls.ocsp.messages`; here it is only kept from being too much or too late.
+Redirects are not followed; responders do not need them. Proxies from the environment are not used. The response is
+validated by :mod:`smartproxy.tls.ocsp.messages`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from smartproxy.errors import OcspResponderUnavailable
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from twisted.internet.interfaces import IConsumer
+    from twisted.internet.interfaces import IConsumer, ITCPTransport
     from twisted.python.failure import Failure
     from twisted.web.iweb import IAgent, IResponse
 
-#: Seconds for all of an answer, its name resolved and its connection made; nginx gives it 60.
-PATIENCE: Final = 10.0
-#: Bytes of an answer. One certificate's has some 500, and a few thousand with a responder's chain; nginx takes 16 KiB.
-MOST: Final = 64 * 1024
+#: Seconds for a whole request, with name resolution and connection; nginx has 60.
+TIMEOUT: Final = 10.0
+#: Bytes of a response. For one certificate it has about 500, and a few thousand with a chain; nginx accepts 16 KiB.
+MAX_SIZE: Final = 64 * 1024
 
 _HEADERS: Final = Headers(
     {"Content-Type": ["application/ocsp-request"], "Accept": ["application/ocsp-response"]}
@@ -43,9 +43,10 @@ _OK: Final = 200
 
 
 class OcspFetch:
-    """Asks responders.
+    """Sends requests to responders.
 
-    :param reactor: connects, resolves and measures the time. :param agent: asks in its place, in a test.
+    :param reactor: connects, resolves names and has the clock.
+    :param agent: sends the HTTP request; by default one of ``reactor``.
     """
 
     def __init__(self, reactor: Any, agent: IAgent | None = None) -> None:
@@ -53,12 +54,12 @@ class OcspFetch:
         self._agent = agent
 
     def __call__(self, url: str, request: bytes) -> Deferred[bytes]:
-        """The answer to ``request``; fails with :class:`OcspResponderUnavailable`. To cancel it closes the connection."""
-        asked: Deferred[bytes] = Deferred.fromCoroutine(self._ask(url, request))
-        return asked.addTimeout(PATIENCE, self._reactor, _late)
+        """Send ``request``; fires with the response. Fails with :class:`OcspResponderUnavailable`. Cancel closes the connection."""
+        asked: Deferred[bytes] = Deferred.fromCoroutine(self._send(url, request))
+        return asked.addTimeout(TIMEOUT, self._reactor, _timed_out)
 
-    async def _ask(self, url: str, request: bytes) -> bytes:
-        # A client of its own each time: it keeps cookies.
+    async def _send(self, url: str, request: bytes) -> bytes:
+        # A new client for each request, because a client keeps cookies.
         client = HTTPClient(self._agent or Agent(self._reactor))
         try:
             response = await client.post(
@@ -72,87 +73,88 @@ class OcspFetch:
             return await _body(response)
         except (CancelledError, OcspResponderUnavailable):
             raise
-        except Exception as problem:  # of the network, of HTTP, or a URL that is none
-            raise OcspResponderUnavailable(_why(problem)) from problem
+        except Exception as problem:  # of the network or of HTTP, or a malformed URL
+            raise OcspResponderUnavailable(_reason(problem)) from problem
 
 
-def _late(_: object, timeout: float) -> NoReturn:
+def _timed_out(_: object, timeout: float) -> NoReturn:
     raise OcspResponderUnavailable(f"no answer within {timeout:g} s")
 
 
-def _why(problem: BaseException) -> str:
-    """In one line. An agent wraps what happened on the wire in a list of reasons."""
+def _reason(problem: BaseException) -> str:
+    """The message of an exception in one line. Twisted's agent wraps network errors in a list of reasons."""
     if isinstance(problem, ResponseFailed) and problem.reasons:
         problem = problem.reasons[0].value
     return " ".join(str(problem).split()) or type(problem).__name__
 
 
 def _body(response: IResponse) -> Deferred[bytes]:
-    """All of the body of an answer; what is none is not read."""
-    answer = _HttpResponse("" if response.code == _OK else f"answered with HTTP {response.code}")
-    response.deliverBody(answer)
-    return answer.whole
+    """The body of a response. If its status is not 200, the body is not read."""
+    body = _BodyCollector("" if response.code == _OK else f"answered with HTTP {response.code}")
+    response.deliverBody(body)
+    return body.whole
 
 
 @implementer(IBodyProducer)
 class _OcspQuery:
-    """The bytes of a request. What Twisted has for that is driven by the global reactor."""
+    """The body of a request. Twisted's ``FileBodyProducer`` would use the global reactor."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.length = len(data)
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """All at once."""
+        """Write the whole body."""
         consumer.write(self._data)
         return succeed(None)
 
     def pauseProducing(self) -> None:
-        """It is all out."""
+        """Nothing is left to pause: the whole body has been written."""
 
     def resumeProducing(self) -> None:
-        """Likewise."""
+        """Nothing is left to resume."""
 
     def stopProducing(self) -> None:
-        """Likewise."""
+        """Nothing is left to stop."""
 
 
-class _HttpResponse(Protocol):
-    """Collects a body. :ivar whole: all of it, or :class:`OcspResponderUnavailable`.
+class _BodyCollector(Protocol):
+    """Collects the body of a response.
 
-    :param unwanted: why it is not wanted; then the connection is closed at once.
+    :param refusal: why it is not wanted, or empty; if not, the connection is closed at once.
+    :ivar whole: fires with the body, or fails with :class:`OcspResponderUnavailable`.
     """
 
-    def __init__(self, unwanted: str) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._cut())
-        self._unwanted = unwanted
-        self._held = b""
+    transport: ITCPTransport | None
+
+    def __init__(self, refusal: str) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._disconnect())
+        self._refusal = refusal
+        self._received = b""
 
     def connectionMade(self) -> None:
-        if self._unwanted:
-            self._refuse(self._unwanted)
+        if self._refusal:
+            self._refuse(self._refusal)
 
     def dataReceived(self, data: bytes) -> None:
-        self._held += data
-        if len(self._held) > MOST:
-            self._refuse(f"answered with more than {MOST} bytes")
+        self._received += data
+        if len(self._received) > MAX_SIZE:
+            self._refuse(f"answered with more than {MAX_SIZE} bytes")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.whole.called:
             return
-        if reason.check(
-            ResponseDone, PotentialDataLoss
-        ):  # the second: HTTP/1.0, where the connection's end is its end
-            self.whole.callback(self._held)
+        # PotentialDataLoss: in HTTP/1.0 a body may end with its connection.
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(self._received)
         else:
             self.whole.errback(reason)
 
     def _refuse(self, why: str) -> None:
         if not self.whole.called:
             self.whole.errback(OcspResponderUnavailable(why))
-        self._cut()
+        self._disconnect()
 
-    def _cut(self) -> None:
-        transport: Any = self.transport
-        if transport is not None:
-            transport.loseConnection()
+    def _disconnect(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()

@@ -1,17 +1,17 @@
-"""OCSP without a network: what is asked about a certificate, and whether an answer can be believed (RFC 6960).
+"""OCSP requests and the validation of responses, without a network (RFC 6960).
 
 ::
 
-    request = request_for(certificate.chain)    # OcspRequestImpossible says why there is nobody to ask
-    response = read(der, request, now)          # InvalidOcspResponse says why it is not to be used
+    request = request_for(certificate.chain)    # OcspRequestImpossible: why no responder can be asked
+    response = read(der, request, now)          # InvalidOcspResponse: why it must not be used
 
-An answer comes over plain HTTP, so nothing about it counts but its signature: it must be the issuer's own, or that
-of a responder to whom the issuer gave a certificate for this very purpose (4.2.2.2). That certificate's own
-revocation is not looked up: authorities mark it as not to be (4.2.2.2.1), and it lives for weeks. An answer
-ends with its nextUpdate, or with that certificate if it is earlier. One that has no nextUpdate is none for
-stapling (RFC 5019, 2.2.4).
+A response comes over plain HTTP, so only its signature proves anything. It must be the signature of the issuer, or of a
+responder with a certificate that the issuer made for this purpose (4.2.2.2). Whether that certificate is revoked is
+not checked: authorities mark it as not to be checked (4.2.2.2.1), and it is valid for a few weeks. A response is valid
+until its nextUpdate, or until the responder's certificate expires if that is earlier. A response without nextUpdate
+cannot be stapled (RFC 5019, 2.2.4).
 
-No nonce is asked for: an answer that is stapled is shown to many, and responders serve answers that they made before.
+Requests have no nonce: a stapled response is shown to many clients, and responders serve pre-produced responses.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from smartproxy.errors import InvalidOcspResponse, OcspRequestImpossible
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Nobody believes a signature over one of these (CA/Browser Forum Baseline Requirements, 7.1.3.2).
+#: Hashes that clients no longer accept in a signature (CA/Browser Forum Baseline Requirements, 7.1.3.2).
 _BROKEN: Final = (hashes.MD5, hashes.SHA1)
 
 
 class Status(StrEnum):
-    """What a response says of a certificate (4.2.1)."""
+    """The status of a certificate in a response (4.2.1)."""
 
     GOOD = "good"
     REVOKED = "revoked"
@@ -45,7 +45,13 @@ class Status(StrEnum):
 
 
 class OcspRequest(NamedTuple):
-    """A question about ``leaf``. :ivar url: whom to ask. :ivar der: the question, as it is sent."""
+    """A request for the status of a certificate.
+
+    :ivar leaf: the certificate.
+    :ivar issuer: its issuer, whose key verifies the response.
+    :ivar url: the responder.
+    :ivar der: the request as it is sent.
+    """
 
     leaf: x509.Certificate
     issuer: x509.Certificate
@@ -54,9 +60,13 @@ class OcspRequest(NamedTuple):
 
 
 class OcspResponse(NamedTuple):
-    """An answer that can be believed. Times are seconds since the epoch.
+    """A validated response. Times are seconds since the epoch.
 
-    :ivar until: the first moment at which it does not count any more. :ivar detail: when and why it was revoked.
+    :ivar der: as it was received, and as it is stapled.
+    :ivar status: of the certificate.
+    :ivar this_update: when the status was known to be right.
+    :ivar until: the first moment at which it is no longer valid.
+    :ivar detail: when and why the certificate was revoked; else empty.
     """
 
     der: bytes
@@ -67,9 +77,9 @@ class OcspResponse(NamedTuple):
 
 
 def request_for(chain: Sequence[x509.Certificate]) -> OcspRequest:
-    """The question about the first of ``chain``, which has its issuer in it.
+    """The request for the first certificate of ``chain``, which must contain its issuer.
 
-    :raises OcspRequestImpossible: where it cannot be asked.
+    :raises OcspRequestImpossible: if no responder can be asked.
     """
     leaf = chain[0]
     url = next(_responders(leaf), None)
@@ -78,29 +88,29 @@ def request_for(chain: Sequence[x509.Certificate]) -> OcspRequest:
     issuer = next((above for above in chain[1:] if _issued(above, leaf)), None)
     if issuer is None:
         raise OcspRequestImpossible("the issuer is not in the file of the certificate")
-    # SHA-1 names the certificate here and protects nothing; every responder knows it, and few know another.
-    asked = _identified(leaf, issuer, hashes.SHA1())  # noqa: S303 - see above
+    # SHA-1 only identifies the certificate here. Every responder supports it, and few support another hash.
+    asked = _identifying(leaf, issuer, hashes.SHA1())  # noqa: S303 - see above
     return OcspRequest(leaf, issuer, url, asked.public_bytes(serialization.Encoding.DER))
 
 
 def _responders(leaf: x509.Certificate) -> Iterator[str]:
-    """Where the certificate says that its responder is (4.2.2.1 of RFC 5280): over HTTP alone (RFC 6960, A.1)."""
+    """The URLs of responders in the certificate (RFC 5280, 4.2.2.1), as far as they are plain HTTP (RFC 6960, A.1)."""
     try:
         access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
     except x509.ExtensionNotFound:
         return
     for described in access:
-        place = described.access_location
+        location = described.access_location
         if described.access_method == AuthorityInformationAccessOID.OCSP and isinstance(
-            place, x509.UniformResourceIdentifier
+            location, x509.UniformResourceIdentifier
         ):
-            url = place.value
-            # It will stand in log lines.
+            url = location.value
+            # It is logged, so it must be printable ASCII on one line.
             if url.lower().startswith("http://") and url.isascii() and url.isprintable() and " " not in url:
                 yield url
 
 
-def _identified(
+def _identifying(
     leaf: x509.Certificate, issuer: x509.Certificate, algorithm: hashes.HashAlgorithm
 ) -> ocsp.OCSPRequest:
     return ocsp.OCSPRequestBuilder().add_certificate(leaf, issuer, algorithm).build()
@@ -115,35 +125,35 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
 
 
 def read(der: bytes, request: OcspRequest, now: float) -> OcspResponse:
-    """The answer to ``request``, at ``now`` seconds since the epoch.
+    """Validate the response to ``request``, at ``now`` seconds since the epoch.
 
-    :raises InvalidOcspResponse: where it is not to be used.
+    :raises InvalidOcspResponse: if it must not be used.
     """
     try:
         return _read(der, request, dt.datetime.fromtimestamp(now, dt.UTC))
     except InvalidOcspResponse:
         raise
-    except Exception as problem:  # what does not parse, and algorithms that cryptography does not know
+    except Exception as problem:  # malformed DER, or algorithms that cryptography does not support
         raise InvalidOcspResponse(
-            f"is malformed, or of a kind that is not known: {type(problem).__name__}"
+            f"is malformed or of an unsupported kind: {type(problem).__name__}"
         ) from None
 
 
 def _read(der: bytes, request: OcspRequest, now: dt.datetime) -> OcspResponse:
     found = ocsp.load_der_ocsp_response(der)
     if found.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
-        raise InvalidOcspResponse(f"is a refusal: {found.response_status.name.lower()}")
+        raise InvalidOcspResponse(f"is an error: {found.response_status.name.lower()}")
     single = next((one for one in found.responses if _is_about(one, request)), None)
     if single is None:
         raise InvalidOcspResponse("is about another certificate")
     signer = _signer(found, request.issuer, now)
     if single.next_update_utc is None:
-        raise InvalidOcspResponse("does not say when it ends")
+        raise InvalidOcspResponse("has no nextUpdate")
     until = min(single.next_update_utc, signer.not_valid_after_utc)
     if single.this_update_utc > now:
         raise InvalidOcspResponse(f"is not valid before {single.this_update_utc:%Y-%m-%d %H:%M:%S} UTC")
     if until <= now:
-        raise InvalidOcspResponse(f"has expired on {until:%Y-%m-%d %H:%M:%S} UTC")
+        raise InvalidOcspResponse(f"expired on {until:%Y-%m-%d %H:%M:%S} UTC")
     return OcspResponse(
         der,
         Status(single.certificate_status.name.lower()),
@@ -156,7 +166,7 @@ def _read(der: bytes, request: OcspRequest, now: dt.datetime) -> OcspResponse:
 def _is_about(single: ocsp.OCSPSingleResponse, request: OcspRequest) -> bool:
     if single.serial_number != request.leaf.serial_number:
         return False
-    asked = _identified(request.leaf, request.issuer, single.hash_algorithm)
+    asked = _identifying(request.leaf, request.issuer, single.hash_algorithm)
     return (single.issuer_name_hash, single.issuer_key_hash) == (
         asked.issuer_name_hash,
         asked.issuer_key_hash,
@@ -171,19 +181,19 @@ def _revocation(single: ocsp.OCSPSingleResponse) -> str:
     return f"revoked on {single.revocation_time_utc:%Y-%m-%d %H:%M} UTC{why}"
 
 
-# -- who has signed -----------------------------------------------------------------------------------
+# -- the signature ------------------------------------------------------------------------------------
 
 
 def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: dt.datetime) -> x509.Certificate:
-    """Whose signature it is: the issuer, or one whom it has authorised.
+    """The certificate that verifies the signature: the issuer's, or that of a responder that it authorised.
 
-    :raises InvalidOcspResponse: where it is nobody's who may.
+    :raises InvalidOcspResponse: if there is no such certificate.
     """
     named = [one for one in (issuer, *response.certificates) if _is_named(response, one)]
     signer = next((one for one in named if _signed(response, one)), None)
     if signer is None:
         raise InvalidOcspResponse(
-            "has a wrong signature" if named else "is signed by somebody who is not known"
+            "has an invalid signature" if named else "is signed by an unknown responder"
         )
     if signer is not issuer and signer != issuer:
         _check_delegate(signer, issuer, now)
@@ -191,7 +201,7 @@ def _signer(response: ocsp.OCSPResponse, issuer: x509.Certificate, now: dt.datet
 
 
 def _is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
-    """Whether the responder's id (4.2.1) is that of ``certificate``: its name, or SHA-1 of its key."""
+    """Whether the responder ID (4.2.1) is that of ``certificate``: its subject, or the SHA-1 of its key."""
     if response.responder_name is not None:
         return response.responder_name == certificate.subject
     identifier = x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
@@ -199,7 +209,10 @@ def _is_named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> boo
 
 
 def _signed(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
-    """Whether the signature was made with the key of ``certificate``."""
+    """Whether the key of ``certificate`` verifies the signature.
+
+    :raises InvalidOcspResponse: if it was made over a hash that is no longer accepted.
+    """
     key, algorithm = certificate.public_key(), response.signature_hash_algorithm
     signature, signed = response.signature, response.tbs_response_bytes
     if isinstance(algorithm, _BROKEN):
@@ -219,14 +232,17 @@ def _signed(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
 
 
 def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate, now: dt.datetime) -> None:
-    """Whether ``issuer`` lets ``delegate`` answer for it (4.2.2.2)."""
+    """Check that ``issuer`` has authorised ``delegate`` to sign responses (4.2.2.2).
+
+    :raises InvalidOcspResponse: if it has not.
+    """
     if not _issued(issuer, delegate):
-        raise InvalidOcspResponse("is signed by a responder whom the issuer has not authorised")
+        raise InvalidOcspResponse("is signed by a responder that the issuer has not authorised")
     try:
         usage = list(delegate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
         usage = []
     if ExtendedKeyUsageOID.OCSP_SIGNING not in usage:
-        raise InvalidOcspResponse("is signed by a certificate that is not for OCSP")
+        raise InvalidOcspResponse("is signed with a certificate that is not for OCSP signing")
     if not delegate.not_valid_before_utc <= now < delegate.not_valid_after_utc:
         raise InvalidOcspResponse("is signed by a responder whose certificate is not valid now")

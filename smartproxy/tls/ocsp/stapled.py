@@ -1,9 +1,9 @@
-"""One certificate that is shown, and the OCSP response that is stapled to it: what is there, and what went wrong.
+"""The OCSP state of one certificate: its latest response, the request under way, and the last failure.
 
-Only a response that says *good* is stapled, and only until it ends. So do nginx and Caddy; but where nginx lets an
-older good one run to its end when the answer is *revoked*, it is dropped here: we know better. An answer *unknown*
-is a failure, and an older good one goes on: responders are late to hear of new certificates. An answer that is
-older than what is at hand is not taken, or somebody on the way could bring back a time before a revocation.
+Only a response with status *good* is stapled, and only until it expires, as nginx and Caddy do. Status *revoked*
+replaces an older *good* response at once; nginx would staple that until it expires. Status *unknown* is a failure, and
+an older *good* response stays in use: responders may learn of new certificates late. A response that is older than the
+present one is not used, because an attacker on the network could replay one from before a revocation.
 """
 
 from __future__ import annotations
@@ -21,78 +21,82 @@ if TYPE_CHECKING:
 
 
 class Stapled:
-    """What :class:`~smartproxy.tls.ocsp.stapling.Stapling` knows of a certificate. Times are seconds since the epoch.
+    """The OCSP state of a certificate. Times are seconds since the epoch unless noted.
 
-    :ivar request: what to ask, or ``None``, and then ``trouble`` says why.
-    :ivar response: the newest answer that could be believed. :ivar asking: the one that is under way.
-    :ivar due: when to ask, by the clock that measures intervals. :ivar failures: since an answer was believed.
-    :ivar trouble: what went wrong last, since then.
-    :ivar silent: the responder gave no answer. :ivar refused: it gave one that was not to be used.
-    :ivar lapsed: the response has ended before there was another.
+    :ivar name: of the certificate, for log lines.
+    :ivar request: the request to send; ``None`` if no responder can be asked, and then ``problem`` says why.
+    :ivar response: the newest valid response.
+    :ivar pending: the request under way.
+    :ivar due: when to send the next request, in seconds of the monotonic clock.
+    :ivar failures: how many there were since the last valid response.
+    :ivar problem: the last failure since then, or empty.
+    :ivar unanswered: whether the last request got no response.
+    :ivar rejected: whether there was an unusable response since the last valid one.
+    :ivar expired: whether a response expired before there was another.
     """
 
     __slots__ = (
-        "asking", "due", "failures", "lapsed", "name", "refused", "request", "response", "silent", "trouble",
+        "due", "expired", "failures", "name", "pending", "problem", "rejected", "request", "response", "unanswered",
     )  # fmt: skip
 
     def __init__(self, certificate: Certificate) -> None:
         self.name = certificate.name
         self.request: OcspRequest | None = None
         self.response: OcspResponse | None = None
-        self.asking: Deferred[bytes] | None = None
+        self.pending: Deferred[bytes] | None = None
         self.due = 0.0
         self.failures = 0
-        self.trouble = ""
-        self.silent = self.refused = self.lapsed = False
+        self.problem = ""
+        self.unanswered = self.rejected = self.expired = False
         try:
             self.request = request_for(certificate.chain)
         except OcspRequestImpossible as why:
-            self.trouble = str(why)
+            self.problem = str(why)
 
     @property
     def url(self) -> str:
-        """The responder; empty where there is none."""
+        """The responder; empty if there is none."""
         return "" if self.request is None else self.request.url
 
     def staple(self, now: float) -> bytes:
-        """What a client may be shown at ``now``, if anything."""
+        """The response to staple at ``now``, or nothing."""
         response = self.response
         if response is None or response.status is not Status.GOOD or response.until <= now:
             return b""
         return response.der
 
-    def has_ended(self, now: float) -> bool:
-        """Whether there is a good response that has come to its end."""
+    def has_expired(self, now: float) -> bool:
+        """Whether there is a *good* response and it has expired."""
         return (
             self.response is not None and self.response.status is Status.GOOD and self.response.until <= now
         )
 
     def drop(self) -> None:
-        """The response has come to its end."""
-        self.response, self.lapsed = None, True
-        self.trouble = self.trouble or "the response has expired"
+        """Drop the expired response."""
+        self.response, self.expired = None, True
+        self.problem = self.problem or "the response has expired"
 
-    def take(self, found: OcspResponse) -> OcspResponse | None:
-        """``found`` can be believed. Gives what was there before."""
+    def accept(self, found: OcspResponse) -> OcspResponse | None:
+        """Use a valid response unless it is older than the present one. Returns the former one."""
         before = self.response
         if before is None or before.this_update <= found.this_update:
             self.response = found
-        self.trouble, self.failures, self.refused, self.lapsed = "", 0, False, False
+        self.problem, self.failures, self.rejected, self.expired = "", 0, False, False
         return before
 
-    def give_up(self) -> None:
-        """Whatever is being asked is not wanted any more."""
-        asking, self.asking = self.asking, None
-        if asking is not None:
-            asking.cancel()
+    def cancel(self) -> None:
+        """Cancel the request under way, if there is one."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.cancel()
 
-    def shown(self, now: float) -> ShownStaple:
-        """What a person is told."""
+    def status(self, now: float) -> ShownStaple:
+        """The state for the admin API."""
         response = self.response
         if response is not None and response.status is Status.REVOKED:
             return ShownStaple("revoked", response.until, response.detail)
         if response is not None and self.staple(now):
-            return ShownStaple("good", response.until, self.trouble)
-        if self.request is not None and self.trouble:
-            return ShownStaple("failed", None, self.trouble)
-        return ShownStaple("none", None, self.trouble or "the responder has not answered yet")
+            return ShownStaple("good", response.until, self.problem)
+        if self.request is not None and self.problem:
+            return ShownStaple("failed", None, self.problem)
+        return ShownStaple("none", None, self.problem or "the responder has not answered yet")

@@ -1,20 +1,21 @@
-"""OCSP stapling: proof from its authority that a certificate is not revoked, fetched here and shown with it.
+"""OCSP stapling: fetches proof from its authority that a certificate is not revoked, to be sent in handshakes.
 
 ::
 
-    stapling = Stapling(clock, counters, OcspFetch(reactor), random.random, time.time)
-    ServerContexts(plan, former, stapling)      # its contexts ask for what is to be stapled
-    stapling.follow(contexts, plan.tls)          # and again after each reload
+    stapling = Stapling(store, clock, counters, OcspFetch(reactor), random.random, time.time)
+    ServerContextCache(stapling.source)     # its contexts get the responses to staple from here
+    stapling.configure(plan.tls)            # after the certificates of a configuration have come into force
     stapling.start()
 
-Every second the certificates that are shown are looked through: one that has come is asked about, one that has gone
-is forgotten. A response stands in memory, by the fingerprint of its certificate; so a certificate that has been
-renewed never gets the response of the one before. It is asked for again at half of what it has left, and after a
-failure at intervals that double. All of that is beside the handshakes: they take what is there.
+A sweep each second compares the certificates in force with those known: it sends requests for new ones and forgets
+removed ones. Responses are kept in memory by the fingerprint of the certificate, so that a renewed certificate never
+gets the response of the former one. A response is fetched again after half of its remaining validity, and after a
+failure at intervals that double. Handshakes never wait for a request: they staple what there is.
 
-What is stapled, and what is not, stands in :mod:`smartproxy.tls.ocsp.stapled`; what is believed, in :mod:`smartproxy.tls.ocsp.messages`.
+:mod:`smartproxy.tls.ocsp.stapled` decides what is stapled, and :mod:`smartproxy.tls.ocsp.messages` which responses are
+valid.
 
-The log has a line when something changes, and none while it stays as it is: one for a responder, not for each of
+Changes of state are logged, and repeated failures are not. A responder that does not answer is logged once for all of
 its certificates.
 """
 
@@ -28,6 +29,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from smartproxy.errors import InvalidOcspResponse
+from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.ocsp.messages import Status, read
 from smartproxy.tls.ocsp.stapled import Stapled
 
@@ -39,208 +41,215 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.metrics.counters import Counters
-    from smartproxy.model.certificate_status import ShownStaple
     from smartproxy.model.plan import TlsPlan
     from smartproxy.tls.certificate import Certificate
-    from smartproxy.tls.contexts import ServerContexts
     from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse
+    from smartproxy.tls.store import CertificateStore
 
-#: Seconds between two looks.
-EVERY: Final = 1.0
-#: New certificates that one look takes note of, 0.2 ms each: thousands come in slices.
-NEW: Final = 50
-#: Questions to one responder at the same time.
-AT_ONCE: Final = 4
-#: Seconds after which a response is asked for again: the least and the most, whatever it has left.
-SOONEST: Final = 60.0
-LATEST: Final = 86400.0
-#: So much earlier at most, as a share: certificates that came together are not asked about together for ever.
+#: Seconds between two sweeps.
+SWEEP_INTERVAL: Final = 1.0
+#: New certificates in one sweep. Each takes 0.2 ms, so thousands at once would block the event loop.
+MAX_NEW: Final = 50
+#: Concurrent requests to one responder.
+MAX_CONCURRENT: Final = 4
+#: Bounds of the time until a response is fetched again, in seconds.
+MIN_REFRESH: Final = 60.0
+MAX_REFRESH: Final = 86400.0
+#: The share by which that time is shortened at random, so that requests for many certificates spread out.
 JITTER: Final = 0.1
-#: Seconds after a first failure, and the most after many. Of each, the second half is left to chance.
+#: Seconds after the first failure, and at most after many. The second half of each interval is random.
 FIRST_RETRY: Final = 30.0
-LAST_RETRY: Final = 3600.0
+MAX_RETRY: Final = 3600.0
+
+_NOT_STAPLED: Final = ShownStaple("none", detail="tls.ocspStapling is false")
 
 log = Logger()
 
 
 class Stapling:
-    """Looks after the OCSP responses of the certificates in force.
+    """Fetches and keeps the OCSP responses of the certificates in force.
 
-    :param clock: wakes it up, and measures the time between two questions.
-    :param fetch: asks a responder, as :class:`~smartproxy.tls.ocsp.fetch.OcspFetch`.
-    :param chance: from 0 to 1. :param wall: seconds since the epoch: responses are dated.
+    :param store: has those certificates.
+    :param clock: schedules sweeps, and measures the time between requests.
+    :param fetch: sends a request to a responder, as :class:`~smartproxy.tls.ocsp.fetch.OcspFetch`.
+    :param chance: returns a random number from 0 to 1.
+    :param wall: seconds since the epoch, for the validity of responses.
     """
 
     def __init__(
         self,
+        store: CertificateStore,
         clock: IReactorTime,
         counters: Counters,
         fetch: Callable[[str, bytes], Deferred[bytes]],
         chance: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
+        self._store = store
         self._clock = clock
         self._counters = counters
         self._fetch = fetch
         self._chance = chance
         self._wall = wall
-        self._contexts: ServerContexts | None = None
-        self._of: dict[str, Stapled] = {}
-        self._asked: Counter[str] = Counter()
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = clock
+        self._enabled = False
+        self._states: dict[str, Stapled] = {}
+        self._requests: Counter[str] = Counter()
+        self._sweeping = LoopingCall(self.sweep)
+        self._sweeping.clock = clock
 
-    def follow(self, contexts: ServerContexts, plan: TlsPlan) -> None:
-        """From now on, look after these."""
-        self._contexts = contexts if plan.ocsp_stapling else None
-        if self._looking.running:
-            self.look()
+    def configure(self, plan: TlsPlan) -> None:
+        """Fetch responses from now on, or stop, as ``plan`` says. The store has its certificates already."""
+        self._enabled = plan.ocsp_stapling
+        if self._sweeping.running:
+            self.sweep()
 
     def start(self) -> None:
-        """Begin to ask."""
-        if not self._looking.running:
-            self._looking.start(EVERY)
+        """Begin to send requests."""
+        if not self._sweeping.running:
+            self._sweeping.start(SWEEP_INTERVAL)
 
     def stop(self) -> None:
-        """Ask no more, and give up what is being asked. What is there may still be stapled."""
-        if self._looking.running:
-            self._looking.stop()
-        for one in self._of.values():
-            one.give_up()
+        """Cancel all requests and send no more. Responses that there are may still be stapled."""
+        if self._sweeping.running:
+            self._sweeping.stop()
+        for one in self._states.values():
+            one.cancel()
 
-    # -- for those that are shown ----------------------------------------------------------------------
+    # -- for handshakes and the admin API --------------------------------------------------------------
 
     def source(self, certificate: Certificate) -> Callable[[], bytes] | None:
-        """Gives what is to be stapled to ``certificate`` now, or nothing; ``None``: there will never be anything."""
-        if self._stapled(certificate).request is None:
+        """A callable that returns the response to staple, or nothing; ``None`` if there will never be one."""
+        if self._state(certificate).request is None:
             return None
         return partial(self._staple, certificate.fingerprint)
 
     def _staple(self, fingerprint: str) -> bytes:
-        found = self._of.get(fingerprint)
-        # The date is asked here and not only at a look: a machine that has slept must not show what has ended.
+        found = self._states.get(fingerprint)
+        # Expiry is checked here and not only in sweeps: after a suspend of the machine none has run yet.
         return b"" if found is None else found.staple(self._wall())
 
-    def shown(self, certificate: Certificate) -> ShownStaple:
-        """What a person is told about the response for ``certificate``."""
-        return self._stapled(certificate).shown(self._wall())
+    def status(self, certificate: Certificate) -> ShownStaple:
+        """The state of the response for ``certificate``, for the admin API."""
+        return self._state(certificate).status(self._wall()) if self._enabled else _NOT_STAPLED
 
-    def _stapled(self, certificate: Certificate) -> Stapled:
-        found = self._of.get(certificate.fingerprint)
+    def _state(self, certificate: Certificate) -> Stapled:
+        found = self._states.get(certificate.fingerprint)
         if found is None:
-            found = self._of[certificate.fingerprint] = Stapled(certificate)
+            found = self._states[certificate.fingerprint] = Stapled(certificate)
         return found
 
-    # -- asking ----------------------------------------------------------------------------------------
+    # -- requests --------------------------------------------------------------------------------------
 
-    def look(self) -> None:
-        """Take note of what has come, gone and ended, and ask what is due."""
-        self._take_stock()
+    def sweep(self) -> None:
+        """Note new and removed certificates, drop expired responses, and send the requests that are due."""
+        self._update_states()
         now, wall = self._clock.seconds(), self._wall()
-        for one in self._of.values():
+        for one in self._states.values():
             if one.request is None:
                 continue
-            if one.has_ended(wall):
+            if one.has_expired(wall):
                 self._drop(one, now)
-            if one.due <= now and one.asking is None and self._asked[one.url] < AT_ONCE:
-                self._ask(one, one.request)
+            if one.due <= now and one.pending is None and self._requests[one.url] < MAX_CONCURRENT:
+                self._send(one, one.request)
 
-    def _take_stock(self) -> None:
-        shown = self._contexts.certificates.values() if self._contexts is not None else ()
+    def _update_states(self) -> None:
+        # Compared on each sweep instead of on changes of the store, which spreads new certificates over sweeps.
+        shown = self._store.certificates if self._enabled else ()
         new: list[Certificate] = []
         kept = {}
         for certificate in shown:
-            known = self._of.get(certificate.fingerprint)
+            known = self._states.get(certificate.fingerprint)
             if known is not None:
                 kept[certificate.fingerprint] = known
-            elif len(new) < NEW:
+            elif len(new) < MAX_NEW:
                 new.append(certificate)
-        for fingerprint, one in self._of.items():
+        for fingerprint, one in self._states.items():
             if fingerprint not in kept:
-                one.give_up()
-        self._of = kept
+                one.cancel()
+        self._states = kept
         for certificate in new:
-            self._stapled(certificate)
+            self._state(certificate)
 
     def _drop(self, one: Stapled, now: float) -> None:
         one.drop()
         if not one.failures:
-            one.due = now  # the date was set, or the machine has slept
-        log.warn("nothing is stapled to {name} any more: {why}", name=one.name, why=one.trouble)
+            one.due = now  # no request was due: the clock was set, or the machine was suspended
+        log.warn("OCSP response for {name} dropped: {why}", name=one.name, why=one.problem)
 
-    def _ask(self, one: Stapled, request: OcspRequest) -> None:
-        self._asked[request.url] += 1
-        one.asking = asked = self._fetch(request.url, request.der)
-        asked.addBoth(self._over, request.url)
-        asked.addCallbacks(self._answered, self._unanswered, (one, request), errbackArgs=(one,))
-        asked.addErrback(lambda failure: log.failure("OCSP stapling", failure))
+    def _send(self, one: Stapled, request: OcspRequest) -> None:
+        self._requests[request.url] += 1
+        one.pending = pending = self._fetch(request.url, request.der)
+        pending.addBoth(self._finished, request.url)
+        pending.addCallbacks(self._answered, self._unanswered, (one, request), errbackArgs=(one,))
+        pending.addErrback(lambda failure: log.failure("OCSP stapling failed", failure))
 
-    def _over(self, result: bytes | Failure, url: str) -> bytes | Failure:
-        self._asked[url] -= 1
+    def _finished(self, result: bytes | Failure, url: str) -> bytes | Failure:
+        self._requests[url] -= 1
         return result
 
-    # -- answers ---------------------------------------------------------------------------------------
+    # -- responses -------------------------------------------------------------------------------------
 
     def _unanswered(self, failure: Failure, one: Stapled) -> None:
-        if one.asking is None:
-            return  # given up by ourselves
-        one.asking = None
+        if one.pending is None:
+            return  # cancelled by us
+        one.pending = None
         why = failure.getErrorMessage()
-        if not self._is_silent(one.url):
-            log.warn("OCSP responder {url} gives no answer: {why}", url=one.url, why=why)
-        one.silent = True
+        if not self._is_unanswered(one.url):
+            log.warn("OCSP responder {url} did not answer: {why}", url=one.url, why=why)
+        one.unanswered = True
         self._failed(one, "unanswered", f"{one.url}: {why}")
 
     def _answered(self, der: bytes, one: Stapled, request: OcspRequest) -> None:
-        if one.asking is None:
+        if one.pending is None:
             return
-        one.asking = None
-        was, one.silent = one.silent, False
-        if was and not self._is_silent(one.url):
+        one.pending = None
+        was, one.unanswered = one.unanswered, False
+        if was and not self._is_unanswered(one.url):
             log.info("OCSP responder {url} answers again", url=one.url)
         try:
             found = read(der, request, self._wall())
         except InvalidOcspResponse as problem:
-            self._refuse(one, "invalid", f"the response {problem}")
+            self._reject(one, "invalid", f"the response {problem}")
             return
         if found.status is Status.UNKNOWN:
-            self._refuse(one, "unknown", "the responder does not know this certificate")
+            self._reject(one, "unknown", "the responder does not know this certificate")
         else:
-            self._take(one, found)
+            self._accept(one, found)
 
-    def _is_silent(self, url: str) -> bool:
-        return any(one.silent and one.url == url for one in self._of.values())
+    def _is_unanswered(self, url: str) -> bool:
+        return any(one.unanswered and one.url == url for one in self._states.values())
 
-    def _refuse(self, one: Stapled, result: str, why: str) -> None:
-        if not one.refused:
-            log.warn("no OCSP response for {name} that can be used: {why}", name=one.name, why=why)
-        one.refused = True
+    def _reject(self, one: Stapled, result: str, why: str) -> None:
+        if not one.rejected:
+            log.warn("OCSP response for {name} cannot be used: {why}", name=one.name, why=why)
+        one.rejected = True
         self._failed(one, result, why)
 
     def _failed(self, one: Stapled, result: str, why: str) -> None:
         self._counters.ocsp_responses[result] += 1
-        longest = min(FIRST_RETRY * 2 ** min(one.failures, 10), LAST_RETRY)
+        # 2 ** 10 exceeds MAX_RETRY already; the bound keeps the power small after years of failures.
+        longest = min(FIRST_RETRY * 2 ** min(one.failures, 10), MAX_RETRY)
         one.failures += 1
-        one.trouble = why
+        one.problem = why
         one.due = self._clock.seconds() + longest * (1 + self._chance()) / 2
 
-    def _take(self, one: Stapled, found: OcspResponse) -> None:
+    def _accept(self, one: Stapled, found: OcspResponse) -> None:
         self._counters.ocsp_responses[found.status] += 1
-        amiss = one.refused or one.lapsed
-        before = one.take(found)
+        has_failed = one.rejected or one.expired
+        before = one.accept(found)
         response = one.response or found
-        if (response.status is Status.REVOKED) is not (
-            before is not None and before.status is Status.REVOKED
-        ):
-            _tell(one.name, response)
-        elif amiss:
-            log.info("OCSP response for {name}: in order again", name=one.name)
-        half = (response.until - self._wall()) / 2
-        one.due = self._clock.seconds() + min(max(half, SOONEST), LATEST) * (1 - JITTER * self._chance())
+        was_revoked = before is not None and before.status is Status.REVOKED
+        if (response.status is Status.REVOKED) is not was_revoked:
+            _log_revocation(one.name, response)
+        elif has_failed:
+            log.info("OCSP response for {name} is valid again", name=one.name)
+        # Half of the validity is left for retries, should the responder fail when the refresh is due.
+        wait = min(max((response.until - self._wall()) / 2, MIN_REFRESH), MAX_REFRESH)
+        one.due = self._clock.seconds() + wait * (1 - JITTER * self._chance())
 
 
-def _tell(name: str, response: OcspResponse) -> None:
+def _log_revocation(name: str, response: OcspResponse) -> None:
     if response.status is Status.REVOKED:
         log.critical("CERTIFICATE {name} IS REVOKED, replace it: {why}", name=name, why=response.detail)
     else:
-        log.info("certificate {name} is not revoked any more", name=name)
+        log.info("certificate {name} is no longer revoked", name=name)

@@ -53,6 +53,7 @@ class BlockTests(SynchronousTestCase):
         self.assertTrue(client.ended)
 
     def test_a_full_tarpit_closes_further_clients_at_once(self):
+        """Each waiting client costs a descriptor of the proxy."""
         self.block(block("tarpit", seconds=10, most=2))
         first, second, third = (self.serving.connect() for _ in range(3))
         self.assertEqual([client.ended for client in (first, second, third)], [False, False, True])

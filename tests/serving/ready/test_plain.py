@@ -20,6 +20,7 @@ class PlainTests(SynchronousTestCase):
         self.assertEqual((client.received, client.ended), (sent, True))
 
     def test_echo_stops_reading_while_its_client_does_not_read(self):
+        """Otherwise the proxy would buffer without limit."""
         serving = Serving(self, "smartproxy.serving.ready:echo")
         client = serving.network.connect(7000)
         client.reading = False

@@ -70,6 +70,7 @@ class LocationTests(SynchronousTestCase):
         self.assertRegex(where, r"\Ahttps://a\.example/[A-Za-z0-9/?:@!$&'()*+,;=._~%-]*\Z")
 
     def test_templates_that_allow_open_redirects_are_refused(self):
+        """A request must not decide on the host that a redirect leads to."""
         for to in (
             "", "{path}", "/{path}", "//{host}", "//b.example", "/\\b.example", "https://{host}{host}",
             "https://b.example{host}", "https://{path}", "https://b{path}.example\r\nX: y", "https://b.example/{other}",
@@ -128,6 +129,7 @@ class RedirectTests(WebTestCase):
         self.assertIn(b"Location: https://b.example/x\r\n", client.received)
 
     def test_received_bytes_do_not_extend_the_deadline(self):
+        """Otherwise a client that sends a byte now and then would hold a connection for ever."""
         self.serve(http_redirect(USUAL), initial_data_timeout="10s")
         client = self.serving.connect()
         for byte in b"GET / HT":

@@ -1,0 +1,38 @@
+"""Taking a socket away from its transport, with everything that the transport knows of it.
+
+A relay over sockets has no use for the two transports that the sides of a connection have: it moves the bytes itself.
+Only transports over sockets of the poller can give theirs away, so the relay asks with :func:`can_detach`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard
+
+if TYPE_CHECKING:
+    import socket
+
+
+class Detached(NamedTuple):
+    """A socket that was detached from its transport. The poller still watches it.
+
+    :ivar readable: whether the kernel may have bytes, or the FIN, of it: there will be no event for these.
+    :ivar unsent: bytes that were written to the transport and not sent yet.
+    :ivar fin_seen: whether the kernel has reported a FIN.
+    """
+
+    sock: socket.socket
+    readable: bool
+    unsent: bytes
+    fin_seen: bool = False
+
+
+class Detachable(Protocol):
+    """A transport whose socket can be detached."""
+
+    def detach(self) -> Detached:
+        """Give the socket to the caller, who has it watched and closed from now on. The protocol hears nothing more."""
+
+
+def can_detach(transport: object) -> TypeGuard[Detachable]:
+    """Whether the socket of ``transport`` can be detached. Transports of Twisted have no word for it, and cannot."""
+    return bool(getattr(transport, "can_detach", False))

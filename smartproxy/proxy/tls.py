@@ -1,0 +1,95 @@
+"""What a proxy keeps of TLS over reloads: certificates, contexts and their sessions, the limit on handshakes.
+
+::
+
+    tls = TlsState(plan, reactor, clock, counters)
+    contexts = tls.prepare(plan)        # of one configuration; may run in a thread
+    tls.apply(contexts, plan)           # at start, and when a reload has succeeded
+
+Contexts and sessions are keyed by the options and certificates that they are made for, and dropped when the
+configuration in force has none of those.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IReactorFDSet
+
+from smartproxy.phases.terminate_tls import HandshakeLimit
+from smartproxy.tls.client_contexts import ClientContexts
+from smartproxy.tls.ocsp.fetch import OcspFetch
+from smartproxy.tls.ocsp.stapling import Stapling
+from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
+from smartproxy.tls.store import CertificateStore
+from smartproxy.tls.watcher import CertificateWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.model.certificate_status import ShownCertificate
+    from smartproxy.model.plan import OriginationPlan, ProxyPlan
+
+
+class TlsState:
+    """TLS of a proxy, for as long as it lives.
+
+    :param reactor: for OCSP requests and notifications of changed files.
+    :param clock: monotonic time for sweeps and retries.
+    :ivar handshakes: limits the handshakes under way.
+    :ivar targets: contexts and sessions for connections to targets.
+    """
+
+    def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
+        self.handshakes = HandshakeLimit(plan.tls.max_handshakes)
+        self.targets = ClientContexts()
+        self._store = CertificateStore()
+        self._store.on_change.append(self._drop_unused)
+        descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
+        self._watch = CertificateWatch(self._store, clock, counters, descriptors)
+        self._stapling = Stapling(self._store, clock, counters, OcspFetch(reactor), random.random, time.time)
+        self._cache = ServerContextCache(self._stapling.source)
+        self._in_force: ServerContexts | None = None
+
+    def start(self) -> None:
+        """Begin to watch files and to fetch OCSP responses."""
+        self._watch.start()
+        self._stapling.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        self._watch.stop()
+        self._stapling.stop()
+
+    def prepare(self, plan: ProxyPlan) -> ServerContexts:
+        """The contexts of ``plan``, not in force yet. Nothing of the configuration in force changes."""
+        return ServerContexts(plan, self._store.prepare(plan), self._cache)
+
+    def apply(self, contexts: ServerContexts, plan: ProxyPlan) -> None:
+        """Put ``plan`` and its prepared contexts in force, and drop what it has no use for."""
+        self._in_force = contexts
+        self._store.apply(contexts.certificates)
+        self.targets.retain(_originations(plan))
+        self.handshakes.limit = plan.tls.max_handshakes
+        self._watch.configure(plan.tls)
+        self._stapling.configure(plan.tls)
+
+    def certificates(self) -> list[ShownCertificate]:
+        """The certificates in force for the admin API, the first to expire first."""
+        return self._store.statuses(self._stapling.status)
+
+    def _drop_unused(self) -> None:
+        if self._in_force is not None:
+            self._in_force.drop_unused()
+
+
+def _originations(plan: ProxyPlan) -> Iterator[OriginationPlan]:
+    for route in plan.routes:
+        for target in route.targets:
+            if target.tls is not None:
+                yield target.tls

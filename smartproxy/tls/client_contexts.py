@@ -1,0 +1,113 @@
+"""OpenSSL contexts and sessions for connections to targets.
+
+::
+
+    clients = ClientContexts()
+    connection = clients.connection(target.tls, host)       # over memory BIOs, before its handshake
+    clients.verify(connection, target.tls, host)            # after the handshake
+    clients.keep(connection, target.tls, host)              # after its end: the session for the next connection
+    clients.retain(plans)                                   # after a reload: the TLS of all targets in force
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import idna
+from OpenSSL import SSL
+from service_identity import CertificateError, VerificationError
+from service_identity.pyopenssl import verify_hostname, verify_ip_address
+
+from smartproxy.errors import HandshakeFailed
+from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.context_factory import client_context
+from smartproxy.wire.host import is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from smartproxy.model.plan import OriginationPlan
+
+#: Sessions kept, one for each context and name; the least recently stored is evicted.
+_MAX_SESSIONS: Final = 1024
+
+
+class ClientContexts:
+    """Contexts by the TLS options of targets, and sessions by context and name. It lives as long as the proxy."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[OriginationPlan, SSL.Context] = {}
+        self._sessions: OrderedDict[tuple[SSL.Context, str], SSL.Session] = OrderedDict()
+
+    def connection(self, tls: OriginationPlan, host: str) -> SSL.Connection:
+        """A connection to ``host`` over memory BIOs, with the former session where there is one.
+
+        :raises OpenSSL.SSL.Error: if the system's certificate store is missing or cannot be read.
+        """
+        context, name = self._context(tls), tls.server_name or host
+        connection = SSL.Connection(context, None)
+        connection.set_connect_state()
+        if not is_address(name):  # server_name is for DNS names only (RFC 6066, 3)
+            connection.set_tlsext_host_name(_wire_name(name))
+        session = self._sessions.get((context, name))
+        if session is not None:
+            connection.set_session(session)
+        return connection
+
+    def verify(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None:
+        """Compare the target's certificate with its name. The handshake has already verified the chain.
+
+        :raises HandshakeFailed: if the certificate is not for that name.
+        """
+        if not tls.verify:
+            return
+        name = tls.server_name or host
+        try:
+            if is_address(name):
+                verify_ip_address(connection, name)
+            else:
+                verify_hostname(connection, _wire_name(name).decode())
+        except (VerificationError, CertificateError):
+            raise HandshakeFailed(f"certificate of the target: is not for {name}") from None
+
+    def keep(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None:
+        """Keep the session of a verified connection that has ended, for the next one to ``host``."""
+        # OpenSSL marks a session as not resumable when its connection is freed without a close_notify sent.
+        connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
+        session = connection.get_session()
+        if session is None:
+            return
+        key = connection.get_context(), tls.server_name or host
+        self._sessions[key] = session
+        self._sessions.move_to_end(key)
+        if len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+
+    def retain(self, plans: Iterable[OriginationPlan]) -> None:
+        """Drop the contexts and sessions of all other TLS options. Open connections keep theirs alive."""
+        in_force = {_context_key(plan) for plan in plans}
+        self._contexts = {key: context for key, context in self._contexts.items() if key in in_force}
+        contexts = set(self._contexts.values())
+        for key in [key for key in self._sessions if key[0] not in contexts]:
+            del self._sessions[key]
+
+    def _context(self, tls: OriginationPlan) -> SSL.Context:
+        key = _context_key(tls)
+        context = self._contexts.get(key)
+        if context is None:
+            own = None if tls.certificate is None else Certificate(tls.certificate)
+            context = self._contexts[key] = client_context(tls, own)
+        return context
+
+
+def _context_key(tls: OriginationPlan) -> OriginationPlan:
+    """A name is set on the connection, so options that differ in it alone share a context."""
+    return replace(tls, server_name=None)
+
+
+def _wire_name(name: str) -> bytes:
+    """A name as SNI carries it: A-labels, without a final dot (RFC 6066, 3)."""
+    plain = name.removesuffix(".")
+    return plain.encode("ascii") if plain.isascii() else idna.encode(plain, uts46=True)

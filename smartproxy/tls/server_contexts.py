@@ -1,0 +1,161 @@
+"""The OpenSSL context for a client, chosen by its ClientHello.
+
+::
+
+    cache = ServerContextCache(stapling.source)             # lives as long as the proxy
+    contexts = ServerContexts(plan, configured, cache)      # for one configuration
+    context = contexts.for_hello(route, hello)              # or a Deferred of it, where an embedder chooses
+
+A context is made when it is first needed, from a route's TLS options and a certificate. It is the same as long as
+neither changes, across reloads too: the keys of session tickets belong to the context, so with another one every
+client would need a full handshake.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from smartproxy.errors import HandshakeRefused
+from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.context_factory import server_context
+from smartproxy.wire.tls_alert import Alert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    from OpenSSL import SSL
+
+    from smartproxy.model.plan import CertificatePlan, ProxyPlan, RoutePlan, TerminationPlan
+    from smartproxy.tls.store import ConfiguredCertificates
+    from smartproxy.wire.client_hello import ClientHello
+
+#: Contexts kept for certificates that an embedder's callable has chosen; the least recently used is evicted.
+_MAX_CHOSEN: Final = 1024
+
+#: Gives what to call for a certificate's OCSP response; None where there will never be one.
+StapleSource: TypeAlias = "Callable[[Certificate], Callable[[], bytes] | None]"
+
+
+class _ContextKey(NamedTuple):
+    """What a context is made of. Routes that differ in nothing else share contexts and session tickets.
+
+    :ivar terms: a route's TLS options without its certificates.
+    :ivar is_stapled: whether it has an OCSP callback: a context is frozen and cannot get one later.
+    """
+
+    terms: TerminationPlan
+    certificate: CertificatePlan
+    is_stapled: bool
+
+
+class ServerContextCache:
+    """Contexts by what they are made of. It lives as long as the proxy.
+
+    A connection accepted before a reload may still ask for a context that :meth:`retain` has dropped: it is made
+    again, and dropped by the next change.
+
+    :param staple_source: where OCSP responses come from; without it none is stapled.
+    """
+
+    def __init__(self, staple_source: StapleSource | None = None) -> None:
+        self._staple_source = staple_source
+        self._contexts: dict[_ContextKey, SSL.Context] = {}
+        self._chosen: OrderedDict[_ContextKey, SSL.Context] = OrderedDict()
+
+    def get(self, plan: TerminationPlan, certificate: Certificate, *, stapled: bool) -> SSL.Context:
+        """The context for a route's options and a configured certificate."""
+        key = _ContextKey(plan.terms, certificate.plan, stapled)
+        context = self._contexts.get(key)
+        if context is None:
+            staple = self._staple_source(certificate) if stapled and self._staple_source is not None else None
+            context = self._contexts[key] = server_context(plan, certificate, staple)
+        return context
+
+    def get_chosen(self, plan: TerminationPlan, certificate: CertificatePlan) -> SSL.Context:
+        """The context for a route's options and a certificate that an embedder's callable has chosen."""
+        key = _ContextKey(plan.terms, certificate, is_stapled=False)
+        context = self._chosen.get(key)
+        if context is None:
+            context = self._chosen[key] = server_context(plan, Certificate(certificate))
+            if len(self._chosen) > _MAX_CHOSEN:
+                self._chosen.popitem(last=False)
+        self._chosen.move_to_end(key)
+        return context
+
+    def retain(
+        self, terms: Container[TerminationPlan], certificates: Container[CertificatePlan], *, stapled: bool
+    ) -> None:
+        """Drop every context that is not for these options and certificates. Its connections keep it alive."""
+        self._contexts = {
+            key: context
+            for key, context in self._contexts.items()
+            if key.terms in terms and key.certificate in certificates and key.is_stapled is stapled
+        }
+        for key in [key for key in self._chosen if key.terms not in terms]:
+            del self._chosen[key]
+
+
+class ServerContexts:
+    """Contexts for the clients of one configuration.
+
+    :param plan: the configuration.
+    :param certificates: its certificates.
+    :param cache: holds contexts of every configuration.
+    :ivar certificates: as given.
+    """
+
+    def __init__(
+        self, plan: ProxyPlan, certificates: ConfiguredCertificates, cache: ServerContextCache
+    ) -> None:
+        self.certificates = certificates
+        self._cache = cache
+        self._terms = {route.tls.terms for route in plan.routes if route.tls is not None}
+        self._stapled = plan.tls.ocsp_stapling
+        self._recent: dict[tuple[int, int], tuple[TerminationPlan, Certificate, SSL.Context]] = {}
+
+    def for_hello(self, route: RoutePlan, hello: ClientHello) -> SSL.Context | Deferred[SSL.Context]:
+        """The context for a client of ``route`` that sent ``hello``.
+
+        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed.
+
+        :raises HandshakeRefused: if there is no certificate for the name in ``hello``.
+        """
+        plan = route.tls
+        if plan is None:
+            raise ValueError("this route does not terminate TLS")
+        if plan.certificate_for is not None:
+            return Deferred.fromCoroutine(self._for_chosen(plan, hello.server_name))
+        certificate = self.certificates.find(plan, hello)
+        if certificate is None:
+            asked = "a client that asks for no name" if hello.server_name is None else hello.server_name
+            raise HandshakeRefused(f"no certificate for {asked}", Alert.UNRECOGNIZED_NAME)
+        return self._context(plan, certificate)
+
+    def _context(self, plan: TerminationPlan, certificate: Certificate) -> SSL.Context:
+        # By identity first: hashing and comparing options and PEM takes longer than all the rest of the choice.
+        # The entry holds both objects, so that their ids cannot be reused while it exists.
+        found = self._recent.get((id(plan), id(certificate)))
+        if found is not None:
+            return found[2]
+        context = self._cache.get(plan, certificate, stapled=self._stapled)
+        self._recent[id(plan), id(certificate)] = plan, certificate, context
+        return context
+
+    def drop_unused(self) -> None:
+        """Drop what is not for this configuration and its present certificates: after either has changed."""
+        self._recent.clear()
+        shown = {certificate.plan for certificate in self.certificates.by_entry.values()}
+        self._cache.retain(self._terms, shown, stapled=self._stapled)
+
+    async def _for_chosen(self, plan: TerminationPlan, name: str | None) -> SSL.Context:
+        assert plan.certificate_for is not None  # noqa: S101 - only called for such a route
+        chosen = plan.certificate_for(name)
+        if isawaitable(chosen):
+            chosen = await chosen
+        if chosen is None:
+            raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)
+        return self._cache.get_chosen(plan, chosen)

@@ -1,0 +1,106 @@
+"""What a proxy keeps of TLS over reloads, and what it frees."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import HandshakeRefused
+from smartproxy.metrics.counters import Counters
+from smartproxy.model.plan import MatchPlan, OriginationPlan, RoutePlan, TargetPlan
+from smartproxy.proxy.tls import TlsState
+from tests.tls import talk
+from tests.tls.made import Authority
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan import ProxyPlan
+
+CA = Authority()
+EXACT = CA.leaf("a.example").plan("a.pem")
+OTHER = CA.leaf("b.example").plan("b.pem")
+LIMIT = 200
+
+
+def to_target(name: str, **options: Any) -> RoutePlan:
+    """A route that forwards to a target with TLS."""
+    target = TargetPlan(("10.0.0.1",), 9000, tls=OriginationPlan(ca=CA.pem, **options))
+    return RoutePlan(name, 0, MatchPlan((range(80, 81),)), targets=(target,))
+
+
+class StateTests(SynchronousTestCase):
+    def start(self, plan: ProxyPlan) -> None:
+        reactor = MemoryReactorClock()
+        self.tls = TlsState(plan, reactor, reactor, Counters())
+        self.reload(plan)
+
+    def reload(self, plan: ProxyPlan) -> None:
+        self.contexts = self.tls.prepare(plan)
+        self.tls.apply(self.contexts, plan)
+
+    def test_handshakes_begun_before_a_reload_still_count(self) -> None:
+        first = talk.route(EXACT)
+        self.start(talk.proxy(first, max_handshakes=LIMIT))
+        with ExitStack() as under_way:
+            for _ in range(LIMIT):
+                under_way.enter_context(self.tls.handshakes)
+            self.reload(talk.proxy(first, talk.route(OTHER, name="more"), max_handshakes=LIMIT))
+            self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
+        with self.tls.handshakes:
+            self.assertEqual(self.tls.handshakes.active, 1)
+
+    def test_limit_of_handshakes_is_changed_by_a_reload(self) -> None:
+        """A lower one lets those under way finish; what exceeds it is refused until then."""
+        first = talk.route(EXACT)
+        self.start(talk.proxy(first, max_handshakes=1))
+        with self.tls.handshakes:
+            self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
+            self.reload(talk.proxy(first, max_handshakes=2))
+            with self.tls.handshakes:
+                self.reload(talk.proxy(first, max_handshakes=1))
+                self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
+                self.reload(talk.proxy(first, max_handshakes=0))
+                with self.tls.handshakes:
+                    self.assertEqual(self.tls.handshakes.active, 3)
+
+    def test_prepared_configuration_changes_nothing(self) -> None:
+        """A reload that cannot bind its ports is given up after it has been prepared."""
+        self.start(talk.proxy(talk.route(EXACT), max_handshakes=1))
+        self.tls.prepare(talk.proxy(talk.route(OTHER), max_handshakes=5))
+        self.assertEqual(self.tls.handshakes.limit, 1)
+        self.assertEqual([one.source for one in self.tls.certificates()], ["a.pem"])
+
+    def test_contexts_of_removed_routes_are_freed(self) -> None:
+        kept, removed = talk.route(EXACT), talk.route(OTHER, name="removed")
+        self.start(talk.proxy(kept, removed))
+        contexts = [
+            weakref.ref(self.contexts.for_hello(to, talk.hello(name)))
+            for to, name in ((kept, "a.example"), (removed, "b.example"))
+        ]
+        self.reload(talk.proxy(kept))
+        gc.collect()
+        self.assertEqual([context() is None for context in contexts], [False, True])
+
+    def test_contexts_of_removed_targets_are_freed(self) -> None:
+        kept, removed = to_target("kept"), to_target("removed", min_version="1.3")
+        self.start(talk.proxy(kept, removed))
+        contexts = [
+            weakref.ref(self.tls.targets.connection(to.targets[0].tls, "a.example").get_context())
+            for to in (kept, removed)
+        ]
+        self.reload(talk.proxy(kept, to_target("new", alpn=("h2",))))
+        gc.collect()
+        self.assertEqual([context() is None for context in contexts], [False, True])
+
+    def test_certificates_are_listed_with_their_staples(self) -> None:
+        stapled = CA.leaf("c.example", ocsp="http://ocsp.example/").plan("c.pem")
+        self.start(talk.proxy(talk.route(stapled)))
+        self.assertEqual(
+            [one.ocsp.detail for one in self.tls.certificates()], ["the responder has not answered yet"]
+        )
+        self.reload(talk.proxy(talk.route(stapled), ocsp_stapling=False))
+        self.assertEqual([one.ocsp.detail for one in self.tls.certificates()], ["tls.ocspStapling is false"])

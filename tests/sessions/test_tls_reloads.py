@@ -1,0 +1,69 @@
+"""TLS over a reload of the routes: handshakes under way, session tickets, sessions with targets."""
+
+from __future__ import annotations
+
+from OpenSSL import SSL
+
+from smartproxy.wire import tls_alert
+from smartproxy.wire.tls_alert import Alert
+from tests.sessions.tls_case import TlsTestCase
+from tests.tls.talk import client, client_context
+
+
+class ReloadTests(TlsTestCase):
+    def update(self, *routes):
+        self.network.result(self.proxy.update_routes(routes))
+
+    def another(self, **match):
+        """A route that has nothing to do with the others."""
+        return self.route("another", match={"ports": 444, **match}, tls={"mode": "passthrough"})
+
+    def test_handshakes_begun_before_a_reload_count_to_the_limit(self):
+        """A reload in a flood must not let the same number in again."""
+        self.start(self.route(), tlsHandshakeTimeout="2s", tls={"maxHandshakes": 2})
+        for _ in range(2):
+            below = self.network.connect(443)
+            connection = client(self.authority)
+            self.assertRaises(SSL.WantReadError, connection.do_handshake)
+            below.write(connection.bio_read(1 << 16))
+            self.network.settle()
+        self.update(self.route(), self.another())
+        self.assertEqual(self.connect().below.received, tls_alert.build(Alert.INTERNAL_ERROR))
+        self.network.run(2.5)
+        self.assertTrue(self.connect().shaken)
+
+    def test_ticket_is_resumed_after_a_reload_of_another_route(self):
+        self.start(self.route(), self.another())
+        for number, most in enumerate((0, SSL.TLS1_2_VERSION)):
+            context = client_context(self.authority, most=most)
+            first = self.connect(context=context)
+            self.backend.connections[-1].write(b"tickets come before it")
+            self.settle()
+            self.update(self.route(), self.another(domains=[f"{number}.example"]))
+            again = client(context=context)
+            again.set_session(first.connection.get_session())
+            end = self.within(self.network.connect(443), again)
+            self.settle()
+            self.assertTrue(end.resumed)
+
+    def test_session_with_a_target_is_resumed_after_a_reload(self):
+        encrypted = {"tls": {"ca": self.ca, "serverName": "a.example"}}
+        to = {"match": {"ports": 80}, "target": encrypted, "tls": {"mode": "passthrough"}}
+        self.start(self.route("plain", **to), self.another())
+        leaf = self.authority.leaf("a.example")
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(leaf.certificate)
+        context.use_privatekey(leaf.key)
+        for resumed in (False, True):
+            below = self.network.connect(80)
+            self.settle()
+            connection = SSL.Connection(context, None)
+            connection.set_accept_state()
+            end = self.within(self.backend.connections[-1], connection)
+            end.write(b"hello")
+            self.settle()
+            self.assertEqual((below.received, end.resumed), (b"hello", resumed))
+            below.fin()
+            end.fin()
+            self.settle()
+            self.update(self.route("plain", **to), self.another(domains=["b.example"]))

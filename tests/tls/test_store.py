@@ -1,0 +1,179 @@
+"""The certificates in force: the choice for a ClientHello, renewal, reloads, and the list for the admin API."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.certificate_status import ShownStaple
+from smartproxy.model.plan import CertificatePlan
+from smartproxy.tls.store import CertificateStore, ConfiguredCertificates
+from tests.tls import talk
+from tests.tls.made import DAY, Authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CA = Authority()
+EXACT = CA.leaf("a.example").plan("a.pem")
+RSA = CA.leaf("a.example", kind="rsa").plan("rsa.pem")
+WILD = CA.leaf("*.example", kind="p384").plan("wild.pem")
+
+
+class ChoiceTests(SynchronousTestCase):
+    def chosen(self, name: str | None, *shared: CertificatePlan, default: str | None = None) -> str:
+        """The source of the certificate for a client of a route without certificates of its own."""
+        to = talk.route()
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=shared, default=default))
+        found = configured.find(to.tls, talk.hello(name))
+        return "none" if found is None else found.plan.source
+
+    def test_exact_name_is_preferred_to_wildcard_in_any_order(self) -> None:
+        for shared in ((WILD, EXACT), (EXACT, WILD)):
+            self.assertEqual(self.chosen("a.example", *shared), "a.pem")
+            self.assertEqual(self.chosen("b.example", *shared), "wild.pem")
+
+    def test_wildcard_covers_exactly_one_label(self) -> None:
+        self.assertEqual(self.chosen("c.b.example", WILD, EXACT), "none")
+        self.assertEqual(self.chosen("example", WILD, EXACT), "none")
+
+    def test_unknown_name_gets_the_default_where_there_is_one(self) -> None:
+        self.assertEqual(self.chosen("other.test", EXACT), "none")
+        self.assertEqual(self.chosen("other.test", WILD, EXACT, default="a.example"), "a.pem")
+        self.assertEqual(self.chosen("other.test", EXACT, WILD, default="*.example"), "wild.pem")
+
+    def test_hello_without_name_gets_the_default_of_the_shared_ones(self) -> None:
+        self.assertEqual(self.chosen(None, EXACT), "none")
+        self.assertEqual(self.chosen(None, EXACT, WILD, default="*.example"), "wild.pem")
+
+    def test_hello_without_name_gets_the_first_of_the_route(self) -> None:
+        other = CA.leaf("b.example").plan("b.pem")
+        to = talk.route(other, EXACT)
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,), default="a.example"))
+        self.assertEqual(configured.find(to.tls, talk.hello(None)).plan.source, "b.pem")
+
+    def test_certificate_of_the_route_is_preferred_to_shared_ones(self) -> None:
+        mine = CA.leaf("a.example").plan("mine.pem")
+        to = talk.route(mine)
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,)))
+        self.assertEqual(configured.find(to.tls, talk.hello()).plan.source, "mine.pem")
+
+    def test_of_two_for_a_name_the_last_to_expire_is_chosen(self) -> None:
+        longer = CA.leaf("a.example", end=60 * DAY).plan("longer.pem")
+        self.assertEqual(self.chosen("a.example", EXACT, longer), "longer.pem")
+        self.assertEqual(self.chosen("a.example", longer, EXACT), "longer.pem")
+
+    def test_self_signed_certificate_is_used_for_any_other_name(self) -> None:
+        made = CertificatePlan("selfSigned", self_signed=True, names=("*.example",))
+        self.assertEqual(self.chosen("other.test", made, EXACT), "selfSigned")
+        self.assertEqual(self.chosen("a.example", made, EXACT), "a.pem")
+
+    def test_rsa_is_chosen_for_a_client_that_verifies_nothing_else(self) -> None:
+        to = talk.route(RSA, EXACT)
+        configured = ConfiguredCertificates(talk.proxy(to))
+        hello = talk.hello(signature_algorithms=(0x0804, 0x0401))
+        self.assertEqual(configured.find(to.tls, hello).plan.source, "rsa.pem")
+
+    def test_client_that_can_verify_none_gets_the_preferred_one(self) -> None:
+        """Its handshake then fails with the alert for that, which says more than a missing certificate."""
+        to = talk.route(RSA, EXACT)
+        configured = ConfiguredCertificates(talk.proxy(to))
+        hello = talk.hello(signature_algorithms=(0x0503,))  # ECDSA on P-384; ours is on P-256
+        self.assertEqual(configured.find(to.tls, hello).plan.source, "a.pem")
+
+    def test_choice_among_1000_names_costs_what_it_does_among_10(self) -> None:
+        def cost(many: int) -> float:
+            shared = [CA.leaf(f"n{number}.example").plan(f"{number}.pem") for number in range(many)]
+            to = talk.route()
+            configured = ConfiguredCertificates(talk.proxy(to, certificates=tuple(shared)))
+            hello = talk.hello(f"n{many - 1}.example")
+            return min(_timed(lambda: configured.find(to.tls, hello)) for _ in range(5))
+
+        few, many = cost(10), cost(1000)
+        self.assertLess(many, 5 * few)
+
+
+class RenewalTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.store = CertificateStore()
+        self.changes = 0
+        self.store.on_change.append(self.count)
+
+    def count(self) -> None:
+        self.changes += 1
+
+    def apply(self, *routes: object, **tls: object) -> ConfiguredCertificates:
+        configured = self.store.prepare(talk.proxy(*routes, **tls))
+        self.store.apply(configured)
+        return configured
+
+    def test_renewed_certificate_replaces_that_of_its_entry(self) -> None:
+        to = talk.route(EXACT)
+        configured = self.apply(to)
+        newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
+        self.store.renew({EXACT: newer})
+        self.assertEqual(configured.find(to.tls, talk.hello()).plan, newer)
+        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual([one.plan for one in self.store.certificates], [newer])
+        self.assertEqual(self.changes, 2)
+
+    def test_renewal_leaves_a_configuration_not_in_force_as_it_is(self) -> None:
+        """A connection that was accepted before a reload goes on with the certificates of its configuration."""
+        to = talk.route(EXACT)
+        former = self.apply(to)
+        self.apply(to)
+        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        self.assertEqual(former.find(to.tls, talk.hello()).plan, EXACT)
+
+    def test_reload_replaces_renewed_certificates_by_configured_ones(self) -> None:
+        to = talk.route(EXACT)
+        self.apply(to)
+        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        again = self.apply(to)
+        self.assertEqual(again.find(to.tls, talk.hello()).plan.source, "a.pem")
+
+    def test_replaced_shared_certificates_leave_those_of_routes(self) -> None:
+        to, own = talk.route(), talk.route(RSA, name="own")
+        configured = self.apply(to, own, certificates=(EXACT,))
+        other = CA.leaf("b.example").plan("b.pem")
+        self.store.replace_shared((other,))
+        self.assertIsNone(configured.find(to.tls, talk.hello("a.example")))
+        self.assertEqual(configured.find(to.tls, talk.hello("b.example")).plan.source, "b.pem")
+        self.assertEqual(configured.find(own.tls, talk.hello("a.example")).plan.source, "rsa.pem")
+        self.assertEqual(self.changes, 2)
+
+    def test_prepared_configuration_is_not_in_force(self) -> None:
+        """The reload that prepared it may still fail."""
+        self.apply(talk.route(EXACT))
+        self.store.prepare(talk.proxy(talk.route(RSA)))
+        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual(self.changes, 1)
+
+    def test_self_signed_certificate_is_kept_over_a_reload(self) -> None:
+        """Clients that were told to trust it would have to be told again."""
+        made = CertificatePlan("selfSigned", self_signed=True, names=("a.example",))
+        self.apply(talk.route(made))
+        [before] = self.store.certificates
+        self.apply(talk.route(made), talk.route(EXACT, name="more"))
+        self.assertIn(before, self.store.certificates)
+
+
+class StatusTests(SynchronousTestCase):
+    def test_certificates_are_listed_in_order_of_expiry(self) -> None:
+        store = CertificateStore()
+        self.assertEqual(store.statuses(lambda _: ShownStaple("none")), [])
+        soon = CA.leaf("b.example", end=DAY).plan("b.pem")
+        store.apply(store.prepare(talk.proxy(talk.route(EXACT), certificates=(soon,), default="a.example")))
+        first, second = store.statuses(lambda one: ShownStaple("failed", detail=one.name))
+        self.assertEqual((first.names, first.source, first.kind), (("b.example",), "b.pem", "P256"))
+        self.assertEqual((first.default, second.default), (False, True))
+        self.assertEqual(first.ocsp.detail, "b.example")
+
+
+def _timed(call: Callable[[], object]) -> float:
+    begin = perf_counter()
+    for _ in range(200):
+        call()
+    return perf_counter() - begin
