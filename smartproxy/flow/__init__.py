@@ -1,6 +1,5 @@
-"""Twisted primitives without policy: sockets, readiness, deadlines. Nothing here knows what a proxy is.
+"""Twisted primitives without policy: a side's buffer, deadlines, a clock, callables, threads, tables of states.
 
-``poller`` is an epoll set within the reactor; ``stream`` a TCP transport on it; ``port`` accepts for it and
-``dial`` connects for it. ``deadline`` is the coarse clock. Where there is no epoll, Twisted's own transports
-stand in the same places.
+``side`` is the protocol on either transport of a connection; ``deadline`` is the coarse clock; ``states`` is how objects on the
+byte path declare their states. Nothing here knows a socket.
 """
