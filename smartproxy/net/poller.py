@@ -5,8 +5,8 @@ watch a descriptor. That buys two things. The reactor dispatches once for a batc
 once for each (its own dispatch costs about as much as the system call it leads to); and a socket is
 registered once, edge-triggered, for its whole life, so that pausing and resuming cost no system call.
 
-Edge-triggered means (epoll(7)): after an event for reading, read until a short count or EAGAIN, or call
-:meth:`Poller.rearm`; after an event for writing, likewise. A FIN or RST is an event even for a socket that is not read,
+Edge-triggered means (epoll(7)): after an event for reading, read until EAGAIN, or until a short count if the event was not
+:data:`MARKED`, or call :meth:`Poller.rearm`; after an event for writing, likewise. A FIN or RST is an event even for a socket that is not read,
 so a lost peer is noticed while its bytes are held back.
 
 Events are dispatched in the order in which the kernel reports them, with one exception: when more sockets are ready than
@@ -31,17 +31,19 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP
+#: Urgent data is readable, too: the read that finds nothing else removes the mark, at which splice(2) would stop for ever.
+READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
 WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR
-#: A FIN was received. There may be bytes before it, and no event follows when those have been read.
-FIN_SEEN = select.EPOLLRDHUP | select.EPOLLHUP
-_ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+#: A FIN or urgent data was received. A read stops before either, and no event follows for what is behind: so a short read
+#: has not emptied the socket (tcp(7)). Urgent data that comes after the event is an event of its own.
+MARKED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
+_ALL = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
 #: Events of one batch, after which the rest of the reactor is served. HAProxy's default (tune.maxpollevents) is 200.
 _BATCH = 200
 #: An event that reports the end of a direction, or of the connection.
-_END = FIN_SEEN | BROKEN
+_END = select.EPOLLRDHUP | select.EPOLLHUP | BROKEN
 #: Deferred ends dispatched after a batch. Each costs some 50 microseconds, and no peer waits for it.
 _ENDS_A_BATCH = 64
 

@@ -7,7 +7,7 @@ What differs between a half that splices and one with TLS is how bytes move (:me
 how an output is ended (:meth:`Half.send_end`). :meth:`Half.pump` moves from a half to its peer until the one has no
 more to give or the other does not take: back-pressure is that nobody reads.
 
-``readable``, ``writable`` and ``fin_seen`` are no states. They are what the kernel last reported of the socket, which
+``readable``, ``writable`` and ``marked`` are no states. They are what the kernel last reported of the socket, which
 has to be remembered because it is watched edge-triggered (epoll(7)), and they change with the chunks. The states
 change only when a direction ends. In between they cost the byte path a comparison by identity, and no look-up.
 
@@ -28,7 +28,7 @@ from zope.interface import implementer
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import socket_gone
-from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
+from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import reset
 from smartproxy.relays.interfaces import IRelay
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
@@ -54,7 +54,8 @@ class Half(ABC):
     :ivar count: called with the number of payload bytes handed to this half, and with the time.
     :ivar readable: whether the kernel may have bytes, or the FIN, of this socket.
     :ivar writable: whether the kernel may take bytes for it.
-    :ivar fin_seen: whether the kernel has reported a FIN: it is no event of its own once bytes before it are read.
+    :ivar marked: whether the kernel has reported a FIN or urgent data, before which a read stops: a short read has not
+        emptied the socket then.
     :ivar buffered: whether bytes of this socket may wait in this process, for which no event will come.
     :ivar waiting: number of bytes that were read from the peer and not written to this half yet.
     :ivar pending: these bytes, where they are in this process (a splice relay has them in a pipe).
@@ -62,7 +63,7 @@ class Half(ABC):
     """
 
     __slots__ = (
-        "buffered", "count", "fin_seen", "peer", "pending", "readable", "reading", "relay", "sock", "waiting",
+        "buffered", "count", "marked", "peer", "pending", "readable", "reading", "relay", "sock", "waiting",
         "writable", "writing",
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ class Half(ABC):
         self.writing = _OUTPUT_OPEN
         # An event that the transport before this relay has had is not reported again.
         self.readable = given.readable
-        self.fin_seen = given.fin_seen
+        self.marked = given.marked
         # Until a write says otherwise: if it does not succeed, the kernel reports the socket once it is writable.
         self.writable = True
         self.buffered = False
@@ -111,8 +112,8 @@ class Half(ABC):
         # A FIN or RST is readable, too: the read finds out which.
         if events & READABLE and self.reading is not _INPUT_CLOSED:
             self.readable = True
-            if events & FIN_SEEN:
-                self.fin_seen = True
+            if events & MARKED:
+                self.marked = True
             self.pump()
         # Last, because bytes that were received before the reset can still be read.
         if events & BROKEN:

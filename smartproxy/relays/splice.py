@@ -82,7 +82,7 @@ class SpliceHalf(Half):
         try:
             got = self.sock.recv_into(_buffer)
         except BlockingIOError:
-            self.readable = False
+            self.readable = self.marked = False  # urgent data was passed; a FIN would have been read
             return
         except OSError:
             self.relay.broken(self)
@@ -94,9 +94,9 @@ class SpliceHalf(Half):
         if got >= _BULK:
             self.bulk = self.relay.pipes is not None
         if got < _COPY:
-            # A short read has emptied the socket. What comes now is a new event, but a FIN that was
-            # reported together with these bytes is not.
-            self.readable = self.fin_seen
+            # A short read has emptied the socket. What comes now is a new event, but a FIN or urgent data that
+            # was reported together with these bytes is not, nor what follows it.
+            self.readable = self.marked
         sent = other.write(_buffer[:got])
         if sent:
             other.count_sent(sent)
@@ -107,11 +107,11 @@ class SpliceHalf(Half):
             self.bulk = False  # the kernel gives no more pipes: copy
             return
         try:
-            # The pipe is empty, so EAGAIN can only mean that the socket is.
+            # The pipe is empty, so EAGAIN means that the socket is, or that a mark of urgent data comes next.
             got = os.splice(self.sock.fileno(), pipe.write, pipe.size, flags=_FLAGS)
         except BlockingIOError:
             # The transfer pauses. An idle direction holds no pipe, and what comes next may be small.
-            self.readable = False
+            self.readable = self.marked
             self.bulk = False
             other.give_back()
         except OSError as failed:
@@ -119,8 +119,9 @@ class SpliceHalf(Half):
         else:
             other.waiting = got
             if not got:
+                # 0 before a mark of urgent data, too, if a FIN was received. Only a read passes the one and finds the other.
+                self.bulk = False
                 other.give_back()
-                self.input_ended()
 
     def _fill_failed(self, other: SpliceHalf, failed: OSError) -> None:
         other.give_back()

@@ -120,14 +120,15 @@ class TlsHalf(Half):
         try:
             received = self.sock.recv_into(into, PLAIN)
         except BlockingIOError:
-            self.readable = False
+            self.readable = self.marked = False  # urgent data was passed; a FIN would have been read
             return 0
         except OSError:
             self.relay.broken(self)
             return 0
         if received < PLAIN:
-            # A short read has emptied the socket, but for a FIN that was reported together with these bytes.
-            self.readable = self.fin_seen
+            # A short read has emptied the socket, but for a FIN or urgent data that was reported together with
+            # these bytes, and for what follows that.
+            self.readable = self.marked
         if not received:
             self.readable = False
             # With TLS, the orderly end is the close_notify, after which nothing is received here any more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import ClassVar
 
 from twisted.python.failure import Failure
@@ -75,6 +76,79 @@ class OverSockets(RelayTests):
         world.settle()
         self.assert_same(world.upstream.received, early + b"HEADER held")
         self.assertEqual(world.record.bytes_received, len(b"held"))
+
+    # -- urgent data -----------------------------------------------------------------------------------
+
+    def send_around_urgent(self, end, *parts: bytes) -> None:
+        """Write two ``parts`` with an urgent byte (MSG_OOB) between them, before anything is read.
+
+        A second one before the first is read would make that an ordinary byte (tcp(7)).
+        """
+        before, after = parts
+        end.write(before)
+        self.assertEqual(end.waiting, 0)
+        getattr(end, "below", end).sock.send(b"!", socket.MSG_OOB)
+        end.write(after)
+
+    def directions(self, world):
+        return (world.client, world.upstream), (world.upstream, world.client)
+
+    def test_bytes_on_either_side_of_an_urgent_byte_are_relayed(self):
+        """A read stops before the mark: it is short although bytes follow, and no further event comes for these."""
+        for index in range(2):
+            for parts in ((b"abc", b"def"), (b"", b"def"), (noise(200_000),) * 2):
+                world = self.linked()
+                sender, receiver = self.directions(world)[index]
+                for count in range(1, 4):
+                    self.send_around_urgent(sender, *parts)
+                    world.settle()
+                    self.assert_same(receiver.received, b"".join(parts) * count)
+                self.assertEqual(world.outcome, [])
+
+    def test_an_urgent_byte_before_a_fin_hides_neither_bytes_nor_fin(self):
+        """splice(2) returns 0 at the mark once the FIN was received, which is not the end."""
+        for index in range(2):
+            for parts in ((noise(200_000),) * 2, (noise(200_000), b""), (b"abc", b"def"), (b"", b"")):
+                world = self.linked()
+                sender, receiver = self.directions(world)[index]
+                self.send_around_urgent(sender, *parts)
+                sender.fin()
+                world.settle()
+                self.assert_same(receiver.received, b"".join(parts))
+                self.assertTrue(receiver.ended)
+                receiver.fin()
+                self.assert_over(world, CloseReason.NORMAL)
+
+    def test_an_urgent_byte_in_a_running_bulk_transfer_loses_nothing(self):
+        world = self.linked()
+        world.upstream.write(noise(MIB))
+        world.settle()
+        self.send_around_urgent(world.upstream, noise(20_000), noise(200_000))
+        world.settle()
+        self.assert_same(world.client.received, noise(MIB) + noise(20_000) + noise(200_000))
+
+    def test_an_urgent_byte_before_the_link_is_known_to_the_relay(self):
+        """The event was the transport's: what it knows of the socket goes to the relay with it."""
+        world = self.world()
+        self.send_around_urgent(world.upstream, b"abc", b"def")
+        world.settle()
+        world.link()
+        world.settle()
+        self.assertEqual(world.client.received, b"abcdef")
+
+    def test_an_urgent_byte_for_a_peer_that_does_not_read_loses_nothing(self):
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        sock = getattr(world.upstream, "below", world.upstream).sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MIB)
+        world.upstream.write(noise(MIB))
+        world.settle()
+        sock.send(b"!", socket.MSG_OOB)
+        world.upstream.write(b"end")
+        world.settle()
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, noise(MIB) + b"end")
 
     def test_all_descriptors_are_closed(self):
         for _ in range(3):
