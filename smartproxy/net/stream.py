@@ -317,6 +317,11 @@ class Stream:
         if not streaming:
             self._poller.soon(self._flush)
 
+    def startWriting(self) -> None:
+        """Ask the pull producer again as soon as the socket is writable."""
+        if self._output is not _CLOSED:
+            self._poller.rearm(self._sock.fileno())
+
     def unregisterProducer(self) -> None:
         """Forget the producer. An end that waited for it follows."""
         self._producer = None

@@ -11,7 +11,7 @@ more to give or the other does not take: back-pressure is that nobody reads.
 has to be remembered because it is watched edge-triggered (epoll(7)), and they change with the chunks. The states
 change only when a direction ends. In between they cost the byte path a comparison by identity, and no look-up.
 
-Every call that writes may end the relay, because a failed write resets both sides. So each step that follows one looks
+Every call that writes may end the relay, because a failed write may be the second end of both sides. So each step that follows one looks
 at the states again; :meth:`SocketRelay.end` leaves both halves CLOSED and empty for that.
 """
 
@@ -28,6 +28,7 @@ from zope.interface import implementer
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import socket_gone
+from smartproxy.net.outgoing import report_when_sent, unsent
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import reset
 from smartproxy.relays.interfaces import IRelay
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 _INPUT_OPEN, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
 _OUTPUT_OPEN, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
 _INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = HalfEvent.INPUT_ENDED, HalfEvent.OUTPUT_ENDED
+
+#: Receives what nobody gets any more.
+_discarded = bytearray(64 * 1024)
 
 
 class Half(ABC):
@@ -101,8 +105,8 @@ class Half(ABC):
     def ready(self, events: int) -> None:
         """Handle the poller's events of the socket."""
         if self.reading is _INPUT_CLOSED:
-            # After a cut nothing is read. The half that is being cut off still writes; the other only waits.
-            if self.writing is _CUTTING:
+            # After a cut nothing is relayed. The half that is being cut off still writes; the other only waits.
+            if self.writing is _CUTTING and events & (self.relay.awaited | BROKEN):
                 self.writable = True
                 self.cut_off(is_lost=bool(events & BROKEN))
             return
@@ -117,6 +121,21 @@ class Half(ABC):
             self.pump()
         # Last, because bytes that were received before the reset can still be read.
         if events & BROKEN:
+            self.reset_received()
+
+    def reset_received(self) -> None:
+        """A RST was received: deliver what was received before it, then cut the peer off."""
+        if self.reading is _INPUT_OPEN:
+            self.relay.blame(self)
+            self.change(HalfEvent.RESET)
+            self.forget()
+            # The reset is reported once, perhaps to a write; so no event may come for bytes that are still to be read.
+            self.readable = True
+            self.pump()
+        # Nothing is left to be read, or the peer takes none of it. Otherwise its next event for writing resumes the pump.
+        if self.reading is _INPUT_ENDED or (
+            self.reading is _DRAINING and self.peer.writing is not _OUTPUT_OPEN
+        ):
             self.relay.broken(self)
 
     def failed(self, why: Failure) -> None:
@@ -211,19 +230,17 @@ class Half(ABC):
         upload. The answer is then still in our receive buffer. The kernel reports EPIPE instead of ECONNRESET if a
         FIN came before the RST: then the receive buffer has all that the server sent.
         """
-        # Without an open input there is nothing left to deliver; without an open output this is a second failure.
+        # Without an open input there is nothing left to read; without an open output this is a second failure.
         if self.reading is not _INPUT_OPEN or self.writing is not _OUTPUT_OPEN:
             self.relay.broken(self)
-            return
-        self.forget()
-        was_reset = why.errno != errno.EPIPE
-        self.change(HalfEvent.WRITE_RESET if was_reset else HalfEvent.WRITE_FAILED)
-        # The reset is reported once, to this write; so no event may come for bytes that are still to be read.
-        self.readable = True
-        self.pump()
-        # What the peer did not take at once is dropped: the reset must be passed on, and nothing reports it again.
-        if was_reset:
-            self.relay.broken(self)
+        elif why.errno != errno.EPIPE:
+            self.reset_received()
+        else:
+            self.relay.blame(self)
+            self.change(HalfEvent.WRITE_FAILED)
+            self.forget()
+            self.readable = True
+            self.pump()
 
     def finish(self) -> None:
         """The peer's input has ended and all of it is written: end this half's output, too."""
@@ -234,23 +251,58 @@ class Half(ABC):
             self.send_end()
             if self.writing is _OUTPUT_CLOSED:
                 return
+        if self.peer.writing is _WRITE_FAILED:
+            self.relay.broken(self.peer)  # its FIN came before its RST
         # With TLS the close_notify itself may have to wait, so the end of both outputs is not yet the last byte.
-        if self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
+        elif self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
             self.relay.complete()
         elif first:
             self.relay.record.half_closed()
 
     def send_end(self) -> None:
-        """Send a FIN. If both outputs have ended, closing the socket sends it."""
-        if self.peer.writing is _OUTPUT_OPEN:
+        """Send a FIN. If both outputs have ended in order, closing the socket sends it."""
+        if self.peer.writing is not _FINISHED:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
-                self.relay.broken(self)
+                self.reset_received()
 
     def cut_off(self, *, is_lost: bool) -> None:
-        """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket is lost."""
-        raise NotImplementedError  # without TLS there is no cut: every FIN is an orderly end
+        """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket ``is_lost``.
+
+        A RST would drop what the kernel has not sent.
+        """
+        if not is_lost:
+            if self.waiting and not self.flush():
+                return
+            if unsent(self.sock):
+                self._wait_until_sent()
+                return
+        if self.relay.resets:
+            reset(self.sock)
+        self.relay.end(self.relay.reason)
+
+    def _wait_until_sent(self) -> None:
+        """Have :meth:`cut_off` called again when the kernel may have sent everything."""
+        if self.relay.awaited is WRITABLE:
+            report_when_sent(self.sock)
+            self.relay.poller.rearm(self.sock.fileno())
+            return
+        # Behind a FIN the kernel reports the socket writable in any case. So look again when it sends something, which
+        # nobody gets any more: left unread, it would make the close a RST, and once the window is full, no event follows.
+        try:
+            for _ in range(self.TURNS):
+                if not self.sock.recv_into(_discarded):
+                    self.relay.end(
+                        self.relay.reason
+                    )  # its FIN was received: the kernel sends the rest by itself
+                    return
+        except BlockingIOError:
+            return
+        except OSError:
+            self.relay.end(self.relay.reason)
+        else:
+            self.relay.poller.rearm(self.sock.fileno())
 
     def forget(self) -> None:
         """Drop what waits, and return what was borrowed for it."""
@@ -263,9 +315,13 @@ class SocketRelay:
     """Two sockets of the poller, relayed. A subclass says how bytes move, by the halves that it makes.
 
     :ivar done: fires with the reason when both sockets are closed.
+    :ivar reason: why the relay ends; the half that was reset or cut first counts.
+    :ivar awaited: the events after which the half that is cut off may have been sent everything.
+    :ivar resets: whether the half that is cut off is reset behind its last byte. With TLS, a FIN without close_notify
+        is a cut, too.
     """
 
-    __slots__ = ("client", "done", "poller", "record", "upstream")
+    __slots__ = ("awaited", "client", "done", "poller", "reason", "record", "resets", "upstream")
 
     client: Half
     upstream: Half
@@ -274,6 +330,9 @@ class SocketRelay:
         self.record = record
         self.poller = poller
         self.done: Deferred[CloseReason] = Deferred()
+        self.reason = CloseReason.NORMAL
+        self.resets = True
+        self.awaited = WRITABLE
         self.client = client
         self.upstream = upstream
         client.peer = upstream
@@ -309,15 +368,35 @@ class SocketRelay:
         return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
 
     def broken(self, half: Half) -> None:
-        """Reset the other half: ``half`` was reset, or its TLS failed."""
+        """Reset the other half behind its last byte: ``half`` was reset, or its TLS failed, and nothing of it is left."""
         # Only the other: the kernel has closed this one already, or its TLS has sent an alert, which a RST would drop.
-        if not self.done.called:
-            reset(half.peer.sock)
-            self.end(self.blame(half))
+        self.cut(half, resets=True)
 
-    def blame(self, half: Half) -> CloseReason:
-        """The close reason of an end that ``half`` caused."""
-        return CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
+    def cut(self, half: Half, *, resets: bool) -> None:
+        """Cut the other half off when it was sent everything that was received from ``half``."""
+        if self.done.called:
+            return
+        self.blame(half)
+        other = half.peer
+        # The second end of the two: nothing can be delivered any more.
+        if half.writing is _CUTTING or other.writing is _WRITE_FAILED:
+            reset(other.sock)
+            self.end(self.reason)
+            return
+        self.resets = resets
+        if other.writing is _FINISHED:
+            self.awaited = READABLE
+        half.change(HalfEvent.INPUT_CUT)
+        half.forget()
+        other.change(HalfEvent.PEER_CUT)
+        other.cut_off(is_lost=False)
+        if not self.done.called:
+            self.record.half_closed()
+
+    def blame(self, half: Half) -> None:
+        """Set the close reason: ``half`` was reset or cut, and it was the first."""
+        if self.reason is CloseReason.NORMAL:
+            self.reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
 
     def complete(self) -> None:
         """Close the relay: both directions have ended in order."""

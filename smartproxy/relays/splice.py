@@ -23,7 +23,7 @@ import select
 from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.relays.half import Half, SocketRelay
-from smartproxy.relays.states import Reading
+from smartproxy.relays.states import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if hasattr(os, "splice") else 0
 _buffer = memoryview(bytearray(_COPY))
 
 
-_CLOSED = Reading.CLOSED
+_CLOSED = Writing.CLOSED
 
 
 def supported() -> bool:
@@ -150,7 +150,7 @@ class SpliceHalf(Half):
         sent = self.write(data)
         if sent:
             self.count_sent(sent)
-        return not self.waiting and self.reading is not _CLOSED
+        return not self.waiting and self.writing is not _CLOSED
 
     def _drain(self) -> bool:
         """Write what is in the pipe."""

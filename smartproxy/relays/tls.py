@@ -18,14 +18,9 @@ The states, the back-pressure and every end but the cut are in :mod:`smartproxy.
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
 from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.errors import TlsError
-from smartproxy.model.outcome import CloseReason
-from smartproxy.net.stream import reset
 from smartproxy.relays.half import Half, SocketRelay
 from smartproxy.relays.states import HalfEvent, Reading, Writing
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel
@@ -40,10 +35,6 @@ if TYPE_CHECKING:
 #: Bytes of answers that may wait for a half that does not read them: twice what the other direction leaves unread, and
 #: thousands of KeyUpdates, each of which asks for one of ours (RFC 8446, 4.6.3).
 _UNREAD = 2 * PLAIN
-#: linux/sockios.h: the number of bytes of a TCP connection that were never sent.
-_SIOCOUTQNSD = 0x894B
-#: tcp(7) has it from Linux 3.12 on; Python's socket module from 3.12 on.
-_TCP_NOTSENT_LOWAT = 25
 
 # As in smartproxy.relays.half.
 _DRAINING, _ENDED = Reading.DRAINING, Reading.ENDED
@@ -186,48 +177,23 @@ class TlsHalf(Half):
             self.channel.say_end()
             self._send_output()
 
-    # -- a cut ---------------------------------------------------------------------------------------
-
     def cut(self) -> None:
         """A FIN without close_notify was received: the other half is cut off when it has been sent everything.
 
-        A peer that has been sent our close_notify may answer with a bare FIN: it has read everything, and nothing
-        of what it had to say is missing.
+        A peer that has been sent our close_notify may answer with a bare FIN, as an orderly end: it has read everything,
+        and nothing of what it had to say is missing.
         """
-        relay, other = self.relay, self.peer
-        # Before the events, which change the state that this depends on.
-        relay.reason = CloseReason.NORMAL if self.writing is _FINISHED else relay.blame(self)
-        self.change(HalfEvent.INPUT_CUT)
-        other.change(HalfEvent.PEER_CUT)
-        relay.record.half_closed()
-        other.cut_off(is_lost=False)
-
-    def cut_off(self, *, is_lost: bool) -> None:
-        """Send what waits, and close then; at once where the socket ``is_lost``.
-
-        What the kernel has not sent would be dropped by a RST. It is made to report the socket writable when it has
-        sent all of it (TCP_NOTSENT_LOWAT of 1).
-        """
-        if not is_lost:
-            if self.waiting and not self.flush():
-                return
-            if _unsent(self.sock):
-                self.sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
-                self.relay.poller.rearm(self.sock.fileno())
-                return
-        # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
-        if self.channel is None and self.relay.reason is not CloseReason.NORMAL:
-            reset(self.sock)
-        self.relay.end(self.relay.reason)
+        if self.writing is _FINISHED:
+            self.change(HalfEvent.INPUT_ENDED)
+        else:
+            # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
+            self.relay.cut(self, resets=self.peer.channel is None)
 
 
 class TlsRelay(SocketRelay):
-    """Two sockets of the poller, relayed through the TLS of either.
+    """Two sockets of the poller, relayed through the TLS of either."""
 
-    :ivar reason: why the relay ends, once one of its halves was cut.
-    """
-
-    __slots__ = ("reason",)
+    __slots__ = ()
 
     client: TlsHalf
     upstream: TlsHalf
@@ -239,7 +205,6 @@ class TlsRelay(SocketRelay):
         record: ConnectionRecord,
         poller: Poller,
     ) -> None:
-        self.reason = CloseReason.NORMAL
         SocketRelay.__init__(
             self,
             TlsHalf(self, *client, record.moved_out),
@@ -247,12 +212,3 @@ class TlsRelay(SocketRelay):
             record,
             poller,
         )
-
-
-def _unsent(sock: socket.socket) -> int:
-    """How many bytes the kernel has not sent yet, not even once; 0 of a connection that is closed."""
-    try:
-        told: bytes = fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4))
-    except OSError:
-        return 0
-    return int(struct.unpack("i", told)[0])

@@ -47,6 +47,102 @@ class OverSockets(RelayTests):
         self.assertEqual(world.outcome, [CloseReason.UPSTREAM_RESET])
         world.assert_nothing_is_left(self)
 
+    def test_bytes_relayed_before_a_reset_reach_a_slow_peer(self):
+        """What the record has counted is delivered; then the reset follows, and no clean end."""
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            world = self.linked()
+            ends = world.client, world.upstream
+            sender, receiver = ends[index], ends[1 - index]
+            receiver.reading = False
+            sender.write(noise(60_000))
+            world.settle()
+            sender.rst()
+            world.settle()
+            receiver.reading = True
+            self.assert_over(world, reason)
+            self.assert_same(receiver.received, noise(60_000))
+            self.assert_counted(world)
+            self.assertEqual((receiver.ended, receiver.was_reset), (False, True))
+            world.assert_nothing_is_left(self)
+
+    def test_a_long_answer_before_a_reset_reaches_a_slow_client(self):
+        """More than the transport or the relay buffers: it waits in our kernel, and would be lost with a RST."""
+        world = self.linked()
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.settle()
+        world.upstream.rst()
+        world.settle()
+        self.assertEqual(world.outcome, [])
+        world.client.reading = True
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assert_same(world.client.received, noise(MIB))
+        self.assertEqual((world.client.ended, world.client.was_reset), (False, True))
+        world.assert_nothing_is_left(self)
+
+    def test_a_long_answer_before_fin_and_reset_reaches_a_slow_client(self):
+        """The FIN was passed on already; the reset of what the client sends afterwards must not overtake the answer."""
+        for last in (lambda client: client.fin(), lambda client: client.write(b"still more")):
+            world = self.linked()
+            world.client.reading = False
+            world.upstream.write(noise(MIB))
+            world.upstream.fin()
+            world.settle()
+            world.upstream.close()
+            world.client.write(b"more")
+            world.settle()
+            world.client.write(noise(MIB))  # which has nowhere to go
+            world.settle()
+            self.assertEqual(world.outcome, [])
+            world.client.reading = True
+            world.settle()
+            self.assert_same(world.client.received, noise(MIB))
+            self.assertTrue(world.client.ended)
+            last(world.client)
+            self.assert_over(world, CloseReason.UPSTREAM_RESET)
+            world.assert_nothing_is_left(self)
+
+    def test_an_answer_is_delivered_while_the_client_goes_on_sending(self):
+        """Unread bytes of the client would make our close a RST, which drops the answer (RFC 9112, 9.6)."""
+        world = self.linked(**self.NARROW)
+        world.client.reading = False
+        world.client.write(noise(MIB))
+        world.upstream.reading = False
+        world.settle()
+        world.upstream.write(noise(20_000))
+        world.settle()
+        world.upstream.close()
+        world.settle()
+        world.client.reading = True
+        world.settle()
+        self.assert_same(world.client.received, noise(20_000))
+        self.assertEqual(world.outcome, [CloseReason.UPSTREAM_RESET])
+        world.assert_nothing_is_left(self)
+
+    def test_an_abort_ends_a_relay_that_still_delivers(self):
+        world = self.linked()
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.settle()
+        world.upstream.rst()
+        world.settle()
+        world.relay.abort(CloseReason.ADMIN)
+        world.settle()
+        self.assertEqual(len(world.outcome), 1)
+        world.client.reading = True
+        world.assert_nothing_is_left(self)
+
+    def test_both_resets_end_a_relay_that_still_delivers(self):
+        world = self.linked()
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.settle()
+        world.upstream.rst()
+        world.settle()
+        world.client.rst()
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        world.assert_nothing_is_left(self)
+
     def test_a_reset_reported_to_a_write_is_passed_on(self):
         """The kernel reports a RST once: after a write has got it, a read of the socket looks like a FIN."""
         world = self.linked()

@@ -60,6 +60,33 @@ class WithinTls(OverSockets):
             self.assert_cut(other)
             world.assert_nothing_is_left(self)
 
+    def test_a_bare_fin_in_answer_to_a_close_notify_is_an_orderly_end(self):
+        """A browser closes the socket when it has read everything. Whatever relays it, the reason is the same."""
+        for index in range(2):
+            if not self.tls[index]:
+                continue
+            world = self.linked()
+            ends = (world.client, world.upstream)
+            ends[1 - index].write(b"all of it")
+            ends[1 - index].fin()
+            world.settle()
+            self.assertTrue(ends[index].ended)
+            ends[index].below.fin()
+            self.assert_over(world, CloseReason.NORMAL)
+            self.assertTrue(ends[1 - index].ended)
+            self.assertFalse(ends[1 - index].was_reset)
+            world.assert_nothing_is_left(self)
+
+    def test_a_reset_in_answer_to_a_close_notify_is_a_reset(self):
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            world = self.linked()
+            ends = (world.client, world.upstream)
+            ends[1 - index].fin()
+            world.settle()
+            ends[index].rst()
+            self.assert_over(world, reason)
+            world.assert_nothing_is_left(self)
+
     def test_bytes_sent_before_a_cut_are_delivered_complete(self):
         """Many targets close without close_notify behind a complete answer: a slow reader must still get all of it."""
         for index in range(2):
