@@ -274,6 +274,14 @@ class ReactorPump(Ends):
         self.reactor.iterate(0)
         return bool(sum(far.step() for far in self.far))
 
+    def until(self, is_so) -> None:
+        """Until it is so."""
+        quiet = 0
+        while not is_so():
+            quiet = 0 if self.turn() else quiet + 1
+            if quiet > _PATIENCE * _QUIET_TURNS:
+                raise AssertionError("it never comes to be so")
+
     def settle(self) -> None:
         """Until nothing has moved for a while that is long for loopback."""
         quiet = 0

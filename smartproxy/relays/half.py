@@ -28,7 +28,7 @@ from zope.interface import implementer
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import socket_gone
-from smartproxy.net.outgoing import report_when_sent, unsent
+from smartproxy.net.outgoing import acknowledged, report_when_sent, unsent
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import reset
 from smartproxy.relays.interfaces import IRelay
@@ -355,17 +355,23 @@ class SocketRelay:
         return self.done
 
     def abort(self, reason: CloseReason) -> None:
-        """End both halves with a reset."""
-        if not self.done.called:
-            reset(self.client.sock)
-            reset(self.upstream.sock)
-            self.end(reason)
+        """End both halves with a reset; in order, where the end was sent and its timeout has passed."""
+        if self.done.called:
+            return
+        for half in (self.client, self.upstream):
+            if reason is not CloseReason.HALF_CLOSE_TIMEOUT or half.writing is not _FINISHED:
+                reset(half.sock)
+        self.end(reason)
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's and the upstream's connection no longer exist in the kernel."""
         if self.done.called:
             return True, True
         return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
+
+    def acknowledged(self) -> int | None:
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
+        return None if self.done.called else acknowledged(self.client.sock, self.upstream.sock)
 
     def broken(self, half: Half) -> None:
         """Reset the other half behind its last byte: ``half`` was reset, or its TLS failed, and nothing of it is left."""

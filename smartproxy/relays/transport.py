@@ -19,6 +19,7 @@ from smartproxy.errors import ConnectionTruncated
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import can_half_close, cut_output, end_output, reset_output, still_sends
 from smartproxy.net.liveness import reset_behind_end, transport_gone
+from smartproxy.net.outgoing import acknowledged_by
 from smartproxy.relays.interfaces import IRelay
 
 if TYPE_CHECKING:
@@ -143,13 +144,17 @@ class TransportRelay:
         return self.done
 
     def abort(self, reason: CloseReason) -> None:
-        """Reset both sides. The first reason counts."""
+        """Reset both sides; in order, where the end was sent and its timeout has passed. The first reason counts."""
         if self.done.called:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = reason
         for direction in (self.inward, self.outward):
-            if not direction.is_lost:
+            if direction.is_lost:
+                continue
+            if reason is CloseReason.HALF_CLOSE_TIMEOUT and direction.fin_sent:
+                direction.source.transport.loseConnection()
+            else:
                 direction.source.transport.abortConnection()
 
     def gone(self) -> tuple[bool, bool]:
@@ -157,6 +162,12 @@ class TransportRelay:
         if self.done.called:
             return True, True
         return transport_gone(self.inward.source.transport), transport_gone(self.outward.source.transport)
+
+    def acknowledged(self) -> int | None:
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
+        if self.done.called:
+            return None
+        return acknowledged_by(self.inward.source.transport, self.outward.source.transport)
 
     def direction_ended(self, direction: _Direction) -> None:
         """Pass the end of ``direction`` on; if it is the second, close both connections."""

@@ -246,6 +246,40 @@ class OverSockets(RelayTests):
         world.settle()
         self.assert_same(world.client.received, noise(MIB) + b"end")
 
+    # -- what the kernel still delivers ----------------------------------------------------------------
+
+    def test_what_a_slow_reader_acknowledges_is_known(self):
+        """Everything was handed to the kernel, and that it is still being read can only be asked."""
+        world = self.linked()
+        self.assertIsNone(world.relay.acknowledged())
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.upstream.fin()
+        world.settle()
+        first = world.relay.acknowledged()
+        self.assertEqual(world.relay.acknowledged(), first)
+        world.client.reading = True
+        world.pump.until(lambda: len(world.client.received) > MIB // 2)
+        self.assertGreater(world.relay.acknowledged() or MIB, first)
+        world.settle()
+        self.assertIsNone(world.relay.acknowledged())
+
+    def test_half_close_timeout_sends_no_reset_behind_the_end(self):
+        """The client was sent everything and our FIN, and may still be reading: a RST could drop that (RFC 9112, 9.6)."""
+        world = self.linked()
+        world.client.reading = False
+        world.upstream.write(noise(MIB))
+        world.upstream.fin()
+        world.settle()
+        world.relay.abort(CloseReason.HALF_CLOSE_TIMEOUT)
+        world.settle()
+        world.client.reading = True
+        self.assert_over(world, CloseReason.HALF_CLOSE_TIMEOUT)
+        self.assert_same(world.client.received, noise(MIB))
+        self.assertEqual((world.client.ended, world.client.was_reset), (True, False))
+        self.assertTrue(world.upstream.was_reset)
+        world.assert_nothing_is_left(self)
+
     def test_all_descriptors_are_closed(self):
         for _ in range(3):
             world = self.linked()

@@ -176,6 +176,8 @@ class TlsRelayFromPlainTests(WithinTls, SynchronousTestCase):
 
 class TlsTransportOverStreamsTests(WithinTls, SynchronousTestCase):
     kind = TlsSocketWorld
+    # Whether everything behind a close_notify is in the kernel is not known here, so this end is a reset.
+    test_half_close_timeout_sends_no_reset_behind_the_end = None
 
     def client_owner(self, world):
         return world.near[0].transport.lower.transport
