@@ -161,20 +161,17 @@ class Half(ABC):
             # Where the peer takes no more, this input is left in the kernel, and the sender is slowed down by TCP.
             if other.writing is not _OUTPUT_OPEN or not (self.readable or self.buffered):
                 return
-            if not turns:
+            # One chunk is always moved, whatever the time is.
+            if not turns or (turns < self.TURNS and self.relay.poller.is_over()):
                 break
             turns -= 1
             self.move(other)
         # There is more, but other connections are served first. Edge-triggered, the kernel reports the socket
         # again only after it was armed again; for bytes that are buffered in this process it has no event at all.
         if self.buffered:
-            self.relay.poller.soon(self._go_on)
+            self.relay.poller.again(self.sock.fileno())
         else:
             self.relay.poller.rearm(self.sock.fileno())
-
-    def _go_on(self) -> None:
-        if self.reading is not _INPUT_CLOSED:
-            self.pump()
 
     @abstractmethod
     def move(self, other: Self) -> None:

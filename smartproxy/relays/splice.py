@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _COPY = 64 * 1024
 #: Bytes in one read that indicate a bulk transfer.
 _BULK = 16 * 1024
+#: Seconds without progress after which a pipe may be taken back. Moving its bytes to memory costs more than copying them at
+#: once, so a direction that is blocked for a moment, as every busy one is now and then, keeps its pipe.
+_STALLED = 1.0
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if hasattr(os, "splice") else 0
 
 #: One buffer for all connections: a read is written, or copied to ``pending``, before the next one.
@@ -55,12 +58,14 @@ def supported() -> bool:
 class SpliceHalf(Half):
     """One plain socket.
 
+    :ivar blocked_at: when the socket last did not take what is in the pipe, in monotonic seconds.
     :ivar bulk: whether reads from it go through a pipe.
     :ivar pipe: holds what was spliced from the peer and is to be spliced to this half.
+    :ivar reclaimed: number of bytes in ``pending`` that were in a pipe which the pool has taken back.
     :ivar uncounted: number of bytes at the front of what waits that are not payload (a PROXY header).
     """
 
-    __slots__ = ("bulk", "pipe", "uncounted")
+    __slots__ = ("blocked_at", "bulk", "pipe", "reclaimed", "uncounted")
 
     #: At most 8 MiB through pipes of 1 MiB.
     TURNS: ClassVar[int] = 8
@@ -72,6 +77,8 @@ class SpliceHalf(Half):
         )  # not super(), which costs 0.2 microseconds a connection each time
         self.bulk = False
         self.pipe: Pipe | None = None
+        self.reclaimed = 0
+        self.blocked_at = 0.0
         self.uncounted = len(given.unsent)
 
     def move(self, other: SpliceHalf) -> None:
@@ -150,6 +157,8 @@ class SpliceHalf(Half):
         sent = self.write(data)
         if sent:
             self.count_sent(sent)
+        if self.reclaimed and not self.waiting:
+            self._release()
         return not self.waiting and self.writing is not _CLOSED
 
     def _drain(self) -> bool:
@@ -164,6 +173,7 @@ class SpliceHalf(Half):
                 self.count_sent(sent)
         except BlockingIOError:
             self.writable = False
+            self.blocked_at = self.relay.poller.now
             return False
         except OSError as failed:
             self.write_failed(failed)
@@ -184,18 +194,42 @@ class SpliceHalf(Half):
     def borrow(self) -> Pipe | None:
         """Borrow a pipe for what goes to this half."""
         pipes = self.relay.pipes
-        self.pipe = pipes.lend() if pipes is not None else None
+        self.pipe = pipes.lend(self) if pipes is not None else None
         return self.pipe
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the pipe has bytes of which the socket has taken none for a while."""
+        stalled = self.waiting > 0 and not self.writable
+        return stalled and self.relay.poller.now - self.blocked_at >= _STALLED
+
+    def empty_pipe(self) -> None:
+        """Move what waits from the pipe to memory, and return the pipe: others can use it."""
+        pipe = self.pipe
+        assert pipe is not None  # noqa: S101 - the pool asks only those that have borrowed one
+        while len(self.pending) < self.waiting:
+            self.pending += os.read(pipe.read, self.waiting - len(self.pending))
+        self.reclaimed = self.waiting
+        self.relay.pool.reclaimed += self.waiting
+        self.pipe = None
+        self.relay.pool.take_back(self, pipe, empty=True)
+
+    def _release(self) -> None:
+        """What was taken out of a pipe is not in memory any more."""
+        self.relay.pool.reclaimed -= self.reclaimed
+        self.reclaimed = 0
 
     def give_back(self) -> None:
         """Return the pipe, if there is one."""
         pipe, self.pipe = self.pipe, None
         if pipe is not None:
-            self.relay.pool.take_back(pipe, empty=not self.waiting)
+            self.relay.pool.take_back(self, pipe, empty=not self.waiting)
 
     def forget(self) -> None:
         """Drop what waits; a pipe with bytes in it is closed by the pool."""
         self.give_back()
+        if self.reclaimed:
+            self._release()
         self.pending = b""
         self.waiting = 0
 

@@ -146,6 +146,17 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         world.settle()
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
 
+    def test_in_a_crowd_all_bytes_are_relayed_a_chunk_at_a_time(self):
+        """Bytes that the channel holds have no event of the kernel's, and must not wait for one."""
+        world = self.linked()
+        self.patch(world.pump.poller, "is_over", lambda: True)
+        up, down = noise(MIB, 1), noise(MIB, 2)
+        world.client.write(up)
+        world.upstream.write(down)
+        world.settle()
+        self.assert_same(world.upstream.received, up)
+        self.assert_same(world.client.received, down)
+
     def test_bytes_are_relayed_before_an_answer_meets_a_reset(self):
         """A channel's answer is sent after the bytes that were read, so that its failure cannot lose them."""
         world = self.linked()
