@@ -264,6 +264,11 @@ class Half(ABC):
             except OSError:
                 self.reset_received()
 
+    @property
+    def fin_sent(self) -> bool:
+        """Whether a FIN was sent to this half."""
+        return self.writing is _FINISHED
+
     def cut_off(self, *, is_lost: bool) -> None:
         """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket ``is_lost``.
 
@@ -387,7 +392,7 @@ class SocketRelay:
             self.end(self.reason)
             return
         self.resets = resets
-        if other.writing is _FINISHED:
+        if other.fin_sent:
             self.awaited = READABLE
         half.change(HalfEvent.INPUT_CUT)
         half.forget()

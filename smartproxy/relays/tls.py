@@ -177,6 +177,11 @@ class TlsHalf(Half):
             self.channel.say_end()
             self._send_output()
 
+    @property
+    def fin_sent(self) -> bool:
+        """Whether a FIN was sent to this half: with TLS, its end was a close_notify."""
+        return self.channel is None and self.writing is _FINISHED
+
     def cut(self) -> None:
         """A FIN without close_notify was received: the other half is cut off when it has been sent everything.
 

@@ -152,6 +152,23 @@ class OverSockets(RelayTests):
         self.assert_over(world, CloseReason.UPSTREAM_RESET)
         self.assertTrue(world.client.was_reset)
 
+    def test_a_failed_write_does_not_mix_the_directions(self):
+        """It reads the answer within the write of the request, into the buffer that the request is in."""
+        for size in (100, 60_000):
+            world = self.linked()
+            world.upstream.reading = False
+            world.client.write(b"unread")
+            world.settle()
+            answer, request = noise(size, 7), noise(size, 8)
+            world.upstream.write(answer)
+            world.upstream.close()
+            world.client.write(request)
+            self.write_before_the_event(world)
+            world.settle()
+            self.assert_same(world.client.received, answer)
+            self.assertEqual(world.outcome, [CloseReason.UPSTREAM_RESET])
+            world.assert_nothing_is_left(self)
+
     def write_before_the_event(self, world) -> None:
         """Relay the client's bytes before the event of the upstream's RST is dispatched."""
         watched = world.pump.poller._watched
