@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from smartproxy.errors import ConnectionTruncated
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.failed_write import read_before_loss
 from smartproxy.net.half_close import can_half_close, cut_output, end_output, reset_output, still_sends
 from smartproxy.net.liveness import reset_behind_end, transport_gone
 from smartproxy.net.outgoing import acknowledged_by
@@ -131,6 +132,7 @@ class TransportRelay:
             self.inward.count(len(held), self.clock())
         for direction in (self.inward, self.outward):
             direction.source.attach(direction)
+            read_before_loss(direction.source.transport)
             direction.sink.transport.registerProducer(direction, True)
         # The upstream may have sent something while it was being connected; it is paused since.
         early = self.outward.source.consume()

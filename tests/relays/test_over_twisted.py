@@ -13,6 +13,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.outcome import CloseReason
+from tests.relays.relaying import noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.worlds import TwistedWorld
 
@@ -62,6 +63,22 @@ class EPollReactorTests(OverTwisted, SynchronousTestCase):
                 (receiver.received, receiver.ended, receiver.was_reset), (b"half of it", False, True)
             )
             world.assert_nothing_is_left(self)
+
+    def test_an_answer_is_read_although_a_write_met_the_reset_first(self):
+        """A server refuses a long upload and closes: Twisted would lose the connection without reading the answer."""
+        world = self.linked()
+        world.upstream.reading = False
+        world.client.write(b"unread")
+        world.settle()
+        world.upstream.write(noise(60_000))
+        world.upstream.close()
+        transport = world.near[1].transport
+        transport.write(b"more of the upload")
+        world.pump.reactor._doReadOrWrite(transport, transport.fileno(), select.EPOLLOUT)
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assert_same(world.client.received, noise(60_000))
+        self.assertEqual((world.client.ended, world.client.was_reset), (False, True))
+        world.assert_nothing_is_left(self)
 
     def test_a_reset_reported_as_a_hang_up_before_the_link_is_no_clean_end(self):
         world = self.world()
