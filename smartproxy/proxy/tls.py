@@ -51,7 +51,7 @@ class TlsState:
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch = CertificateWatch(self._store, clock, counters, descriptors)
+        self._watch = CertificateWatch(self._store, clock, counters, reactor=descriptors)
         self._stapling = Stapling(self._store, clock, counters, OcspFetch(reactor), random.random, time.time)
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None

@@ -148,8 +148,7 @@ class ServerContexts:
     def drop_unused(self) -> None:
         """Drop what is not for this configuration and its present certificates: after either has changed."""
         self._recent.clear()
-        shown = {certificate.plan for certificate in self.certificates.by_entry.values()}
-        self._cache.retain(self._terms, shown, stapled=self._stapled)
+        self._cache.retain(self._terms, self.certificates.selection.plans, stapled=self._stapled)
 
     async def _for_chosen(self, plan: TerminationPlan, name: str | None) -> SSL.Context:
         assert plan.certificate_for is not None  # noqa: S101 - only called for such a route

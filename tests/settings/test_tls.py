@@ -209,16 +209,36 @@ class DirectoryTests(FileCase):
         found = sorted(Path(plan.source).name for plan in self.store().certificates)
         self.assertEqual(found, ["new.pem", "other.pem"])
 
-    def test_each_unusable_entry_is_reported_with_its_file(self) -> None:
+    def test_each_unusable_entry_is_a_warning_with_its_file(self) -> None:
         self.write("certs/a.pem", LEAF.pem)
         self.write(
             "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
         )
         self.write("certs/c.key", key_pem(key("ec", 2), b"x"))
-        told = "\n".join(self.refused({"mode": "terminate"}, tls={"certificates": "certs"}))
-        self.assertIn("certs/a.pem: there is no private key for it", told)
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs"})
+        told = "\n".join(settings.warnings())
+        self.assertIn("certs/a.pem: there is no private key for it; it is left out", told)
         self.assertIn("certs/b.pem: expired on ", told)
         self.assertIn("certs/c.key: is encrypted", told)
+        self.assertEqual(settings.compile().tls.certificates, ())
+
+    def test_default_in_a_file_that_is_left_out_is_a_warning(self) -> None:
+        """One expired certificate must not prevent a start, whichever it is."""
+        self.write("certs/good.pem", LEAF.pem + LEAF.key_pem)
+        self.write(
+            "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
+        )
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs", "default": "b.example"})
+        self.assertEqual(len(settings.compile().tls.certificates), 1)
+        told = "\n".join(settings.warnings())
+        self.assertIn('tls.default: is in no certificate that can be used (got "b.example")', told)
+
+    def test_reload_reads_unchanged_files_of_the_directory_once(self) -> None:
+        os.utime(self.write("certs/good.pem", LEAF.pem + LEAF.key_pem), (1_000_000, 1_000_000))
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs"})
+        [before] = settings.compile().tls.certificates
+        [after] = settings.again().compile().tls.certificates
+        self.assertIs(before, after)
 
     def test_missing_directory_is_reported(self) -> None:
         [problem] = self.refused({"mode": "terminate"}, tls={"certificates": "certs"})

@@ -113,9 +113,9 @@ class RenewalTests(SynchronousTestCase):
         to = talk.route(EXACT)
         configured = self.apply(to)
         newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
-        self.store.renew({EXACT: newer})
+        self.store.show(self.store.changed({EXACT: newer}))
         self.assertEqual(configured.find(to.tls, talk.hello()).plan, newer)
-        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual([*self.store.own_entries], [EXACT])
         self.assertEqual([one.plan for one in self.store.certificates], [newer])
         self.assertEqual(self.changes, 2)
 
@@ -124,13 +124,15 @@ class RenewalTests(SynchronousTestCase):
         to = talk.route(EXACT)
         former = self.apply(to)
         self.apply(to)
-        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
+        self.store.show(self.store.changed({EXACT: newer}))
         self.assertEqual(former.find(to.tls, talk.hello()).plan, EXACT)
 
     def test_reload_replaces_renewed_certificates_by_configured_ones(self) -> None:
         to = talk.route(EXACT)
         self.apply(to)
-        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
+        self.store.show(self.store.changed({EXACT: newer}))
         again = self.apply(to)
         self.assertEqual(again.find(to.tls, talk.hello()).plan.source, "a.pem")
 
@@ -138,7 +140,7 @@ class RenewalTests(SynchronousTestCase):
         to, own = talk.route(), talk.route(RSA, name="own")
         configured = self.apply(to, own, certificates=(EXACT,))
         other = CA.leaf("b.example").plan("b.pem")
-        self.store.replace_shared((other,))
+        self.store.show(self.store.changed({}, (other,)))
         self.assertIsNone(configured.find(to.tls, talk.hello("a.example")))
         self.assertEqual(configured.find(to.tls, talk.hello("b.example")).plan.source, "b.pem")
         self.assertEqual(configured.find(own.tls, talk.hello("a.example")).plan.source, "rsa.pem")
@@ -148,7 +150,7 @@ class RenewalTests(SynchronousTestCase):
         """The reload that prepared it may still fail."""
         self.apply(talk.route(EXACT))
         self.store.prepare(talk.proxy(talk.route(RSA)))
-        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual([*self.store.own_entries], [EXACT])
         self.assertEqual(self.changes, 1)
 
     def test_self_signed_certificate_is_kept_over_a_reload(self) -> None:
