@@ -3,8 +3,8 @@
 ::
 
     watched = Watched(own, plan.directory)          # of one configuration
-    found = watched.look(notifications)             # the state of every file
-    renewal = watched.read(changed, store)          # the certificates of the changed files, not shown yet
+    found = watched.look(applied, polled)           # the state of every file
+    renewal = watched.read(applied, found.states, store)    # the certificates of the changed files, not shown yet
 
 Nothing here changes what is in force; :mod:`smartproxy.tls.watcher` does that in the event loop.
 """
@@ -33,10 +33,14 @@ FileStates: TypeAlias = "dict[str, FileState | None]"
 class Look(NamedTuple):
     """The files as they are now.
 
+    :ivar is_as_applied: whether they are as they were when they were last read.
+    :ivar is_as_polled: whether they are as they were at the last poll.
     :ivar watch: watches their folders; to be called in the event loop.
     """
 
     states: FileStates
+    is_as_applied: bool
+    is_as_polled: bool
     watch: Callable[[], None]
 
 
@@ -77,9 +81,13 @@ class Watched:
             states.update(zip(plan.files, plan.states, strict=False))
         return states
 
-    def look(self, notifications: DirectoryNotifications | None) -> Look:
+    def look(
+        self, applied: FileStates, polled: FileStates, notifications: DirectoryNotifications | None = None
+    ) -> Look:
         """The state of every file now.
 
+        :param applied: their states when they were last read.
+        :param polled: their states at the last poll.
         :param notifications: is prepared to watch their folders.
         """
         pace = Pace()
@@ -94,10 +102,11 @@ class Watched:
             pace()
             states[file] = state_of(file)
         watch = _nothing if notifications is None else notifications.prepare(folders, pace)
-        return Look(states, watch)
+        return Look(states, states == applied, states == polled, watch)
 
-    def read(self, changed: set[str], store: CertificateStore) -> Renewal:
-        """Read the ``changed`` files."""
+    def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
+        """Read the files that have changed between two states."""
+        changed = {file for file in {*before, *states} if before.get(file) != states.get(file)}
         renewal = self._read_own(changed)
         shared: Entries | None = None
         if self.directory is not None and any(map(self._is_in_directory, changed)):

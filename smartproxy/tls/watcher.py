@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.threads import Call
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import DirectoryPlan, LeftOut, TlsPlan
-    from smartproxy.tls.renewal import FileStates
+    from smartproxy.tls.renewal import FileStates, Look
     from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two polls.
@@ -131,27 +131,26 @@ class CertificateWatch:
             self._last_poll_at = self._clock.seconds()
 
     async def _look(self, watched: Watched) -> None:
-        found = await self._call(partial(watched.look, self._notifications))
+        found = await self._call(partial(watched.look, self._applied, self._polled, self._notifications))
         found.watch()
         if not self._is_current(watched):
             return
-        if found.states == self._applied:
+        if found.is_as_applied:
             self._polled = found.states
-        elif not self._has_settled(found.states):
+        elif not self._has_settled(found):
             self._poll_after(SETTLE_TIME)
         else:
             await self._read(watched, found.states)
 
-    def _has_settled(self, states: FileStates) -> bool:
+    def _has_settled(self, found: Look) -> bool:
         now = self._clock.seconds()
-        if states != self._polled:
-            self._polled, self._polled_at = states, now
+        if not found.is_as_polled:
+            self._polled, self._polled_at = found.states, now
         return now - self._polled_at >= SETTLE_TIME
 
     async def _read(self, watched: Watched, states: FileStates) -> None:
         before, self._applied = self._applied, states
-        changed = {file for file in {*before, *states} if before.get(file) != states.get(file)}
-        renewal = await self._call(partial(watched.read, changed, self._store))
+        renewal = await self._call(partial(watched.read, before, states, self._store))
         if self._is_current(watched):
             self._apply(watched, renewal)
 
@@ -202,15 +201,15 @@ class CertificateWatch:
 
     def _report_left_out(self, left_out: Iterable[LeftOut]) -> None:
         """Count and log each file of the directory that cannot be used, once until it has changed."""
-        kept = {file for entry in self._store.shared for file in entry.files}
-        for file, problem in left_out:
-            if problem not in self._logged:
-                self._count("failed")
-                if file in kept:
-                    self._log_kept(problem)
-                else:
-                    self._logged.add(problem)
-                    log.warn("certificate left out: {problem}", problem=problem)
+        new = [one for one in left_out if one.problem not in self._logged]
+        kept = {file for entry in (self._store.shared if new else ()) for file in entry.files}
+        for file, problem in new:
+            self._count("failed")
+            if file in kept:
+                self._log_kept(problem)
+            else:
+                self._logged.add(problem)
+                log.warn("certificate left out: {problem}", problem=problem)
 
     def _log_kept(self, problem: str) -> None:
         if problem not in self._logged:
