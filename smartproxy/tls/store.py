@@ -75,10 +75,14 @@ class Selection:
             self.expiry[certificate.name] = min(until, self.expiry.get(certificate.name, until))
         self.plans = frozenset(plans)
 
-    def find(self, plan: TerminationPlan, hello: ClientHello) -> Certificate | None:
+    def find(self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]) -> Certificate | None:
         """The certificate for a client that sent ``hello`` to a route with ``plan``, if there is one.
 
-        A route's own certificates are searched before the default; the shared ones only where a route has none.
+        A route's own certificates are searched before the default; the shared ones only where a route has none. A
+        client that connects to an address, and not to a name, sends no name (RFC 6066, 3): it gets the certificate for
+        that address, if there is one.
+
+        :param local: gives the address that the client connected to, or nothing.
         """
         own = self._own_indexes.get(plan.certificates)
         listed = own or self._shared_index
@@ -86,8 +90,10 @@ class Selection:
             found = listed.find(hello.server_name, hello)
             if found is not None:
                 return found
-        elif own is not None:
-            return first_usable(own.first, hello) or next(iter(own.first), None)
+        else:
+            carrying = listed.carrying(local()) or (own.first if own is not None else ())
+            if carrying:
+                return first_usable(carrying, hello) or carrying[0]
         return first_usable(self._default, hello) or next(iter(self._default), None)
 
     def is_default(self, certificate: Certificate) -> bool:
@@ -130,9 +136,11 @@ class ConfiguredCertificates:
         """The certificates that are shown now."""
         return self.selection.by_entry.values()
 
-    def find(self, plan: TerminationPlan, hello: ClientHello) -> Certificate | None:
-        """As :meth:`Selection.find`, among the certificates that are shown now."""
-        return self.selection.find(plan, hello)
+    def find(
+        self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str] = str
+    ) -> Certificate | None:
+        """As :meth:`Selection.find`, among the certificates that are shown now; by default without a local address."""
+        return self.selection.find(plan, hello, local)
 
     def changed(
         self, renewed: Mapping[CertificatePlan, CertificatePlan], shared: Entries | None = None

@@ -15,7 +15,7 @@ from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.profiles import PROFILES
 from tests.settings.formats import as_json, route
 from tests.settings.tls_case import CA, FILES, LEAF, RSA, FileCase
-from tests.tls.made import DAY, PEM, Authority, key, key_pem
+from tests.tls.made import DAY, PEM, Authority, as_pss, key, key_pem
 
 
 class CertificateTests(FileCase):
@@ -134,6 +134,26 @@ class RefusedCertificateTests(FileCase):
             ["certificate.certFile: a.pem: has an RSA key of 1024 bits; the minimum is 2048"],
         )
 
+    def test_rsa_pss_key_is_refused(self) -> None:
+        """Every handshake with it would fail: cryptography turns such a key into a plain RSA key."""
+        plain = CA.leaf("a.example", kind="rsa")
+        self.write("a.key", plain.key_pem)
+        self.write("a.pem", as_pss(plain.certificate))
+        self.assertEqual(
+            self.refused_certificate(FILES),
+            [
+                "certificate.certFile: a.pem: has an RSA-PSS key, which is not supported; use an RSA or an ECDSA key"
+            ],
+        )
+
+    def test_curve_that_tls_does_not_use_is_refused(self) -> None:
+        curved = CA.leaf("a.example", kind="k1")
+        self.write("a.pem", curved.pem + curved.key_pem)
+        self.assertEqual(
+            self.refused_certificate({"certFile": "a.pem"}),
+            ["certificate.certFile: a.pem: has a key of a type that TLS does not use"],
+        )
+
     def test_files_without_certificate_or_key_are_refused(self) -> None:
         self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         for certificate, problem in (
@@ -249,6 +269,24 @@ class DirectoryTests(FileCase):
         [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
         self.assertIn('tls.certificates: contains no certificate (got "certs")', warning)
 
+    def test_default_may_be_an_address_of_a_certificate(self) -> None:
+        for number, address in enumerate(("192.0.2.1", "2001:db8::1")):
+            leaf = CA.leaf(address, number=number)
+            self.write(f"certs/{number}.pem", leaf.pem + leaf.key_pem)
+        self.assertEqual(self.store(default="192.0.2.1").default, "192.0.2.1")
+        self.assertEqual(self.store(default="2001:DB8:0::1").default, "2001:db8::1")
+        self.assertEqual(
+            self.refused({"mode": "terminate"}, tls={"certificates": "certs", "default": "192.0.2.2"}),
+            ['tls.default: is in no certificate (got "192.0.2.2")'],
+        )
+
+    def test_chain_without_its_intermediate_is_a_warning(self) -> None:
+        leaf = Authority("middle", above=CA).leaf("a.example")
+        self.write("certs/a.pem", leaf.certificate.public_bytes(PEM) + leaf.key_pem)
+        [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
+        missing = "a.pem: the certificate of its issuer CN=middle is missing from its chain"
+        self.assertTrue(warning.endswith(missing), warning)
+
     def test_default_must_be_a_name_of_a_certificate(self) -> None:
         self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
         self.assertEqual(self.store(default="A.example").default, "a.example")
@@ -317,7 +355,7 @@ class OptionTests(FileCase):
             self.assertTrue(told.startswith(problem), told)
 
     def test_certificate_that_expires_soon_is_a_warning(self) -> None:
-        self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem)
+        self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem + CA.pem)
         [warning] = self.load({"mode": "terminate", "certificate": FILES}).warnings()
         self.assertIn("routes[0].action.tls.certificate: ", warning)
         self.assertIn("a.pem: expires on ", warning)

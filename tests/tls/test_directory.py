@@ -15,7 +15,7 @@ from smartproxy.errors import InvalidCertificate
 from smartproxy.tls import directory as directory_module
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.directory import CertificateDirectory
-from tests.tls.made import DAY, PEM, Authority, Leaf, key, key_pem
+from tests.tls.made import DAY, PEM, Authority, Leaf, as_pss, key, key_pem
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import DirectoryPlan
@@ -138,7 +138,14 @@ class LeftOutTests(DirectoryCase):
 
     def test_weak_certificates_and_unsupported_keys(self) -> None:
         self.write("weak.pem", CA.leaf("b.example", kind="weak"))
-        self.assert_left_out("weak.pem: has an RSA key of 1024 bits; the minimum is 2048")
+        self.write("curve.pem", CA.leaf("b.example", kind="k1"))
+        plain = CA.leaf("b.example", kind="rsa")
+        self.write("pss.pem", as_pss(plain.certificate) + plain.key_pem)
+        self.assert_left_out(
+            "curve.pem: has a key of a type that TLS does not use",
+            "pss.pem: has an RSA-PSS key, which is not supported; use an RSA or an ECDSA key",
+            "weak.pem: has an RSA key of 1024 bits; the minimum is 2048",
+        )
 
     def test_missing_directory_is_an_error(self) -> None:
         missing = CertificateDirectory("/no/such/directory")

@@ -15,6 +15,7 @@ from smartproxy.settings.checks.tls import certificates_of
 from smartproxy.settings.checks.tls_files import carried_names, has_left_out
 from smartproxy.settings.compile.tls import certificate_name
 from smartproxy.settings.tables.tls import UpstreamTls
+from smartproxy.tls.chain import chain_problem, system_authorities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,7 +73,11 @@ def _of_plan(plan: CertificatePlan, path: KeyPath) -> Iterator[Problem]:
     if plan.self_signed:
         return
     yield from (Problem(path, remark) for remark in plan.remarks)
-    until = x509.load_pem_x509_certificate(plan.chain).not_valid_after_utc
+    chain = x509.load_pem_x509_certificates(plan.chain)
+    problem = chain_problem(chain, system_authorities().__contains__)
+    if problem:
+        yield Problem(path, f"{plan.source}: {problem}")
+    until = chain[0].not_valid_after_utc
     if until - dt.datetime.now(dt.UTC) < _EXPIRES_SOON:
         yield Problem(path, f"{plan.source}: expires on {until:%Y-%m-%d %H:%M} UTC")
 
