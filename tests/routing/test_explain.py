@@ -99,7 +99,7 @@ class ExplainTests(SynchronousTestCase):
         for line in lines(table, http("/\nroute forged\x1b")):
             self.assertTrue(line.isprintable(), line)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.lists(ASKS, max_size=6), FACTS)
     def test_it_names_the_route_that_the_table_finds_and_no_route_twice(self, asked, facts) -> None:
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]

@@ -242,7 +242,7 @@ def is_listened_on(listed, facts) -> bool:
 
 
 class ReferenceTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(st.lists(ASKS, max_size=8), FACTS)
     def test_the_index_answers_as_asking_every_route_would(self, asked, facts) -> None:
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
