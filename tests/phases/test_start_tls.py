@@ -1,4 +1,4 @@
-"""TLS that is asked for first: answering a client, and asking a target."""
+"""PostgreSQL's SSLRequest: answering a client's, and sending one to a target."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AnswerTests(SynchronousTestCase):
         self.client.say(first)
         return self.client.run(AnswerStartTls()(self.client.side))
 
-    def test_tls_there_is(self):
-        """The answer is known once the client has gone on, so that whoever looks next has something to look at."""
+    def test_ssl_request_is_granted(self):
+        """The call returns only when the client has sent more, so that the next detection has bytes to inspect."""
         answering = self.answering(SSL)
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.received, b"S")
@@ -37,7 +37,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(answering), EncryptionAnswer.WILLING)
         self.assertEqual(self.client.side.buffered, b"\x16")
 
-    def test_gssapi_there_is_not(self):
+    def test_gssapi_request_is_declined(self):
         answering = self.answering(GSSENC)
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.received, b"N")
@@ -45,7 +45,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(answering), EncryptionAnswer.UNWILLING)
         self.assertEqual(self.client.side.buffered, SSL)
 
-    def test_a_request_in_pieces(self):
+    def test_request_in_single_bytes_is_answered(self):
         answering = self.answering(SSL[:1])
         for at in range(1, len(SSL)):
             self.client.say(SSL[at : at + 1])
@@ -54,26 +54,26 @@ class AnswerTests(SynchronousTestCase):
         self.client.say(b"\x16")
         self.successResultOf(answering)
 
-    def test_whoever_asks_for_nothing_keeps_what_he_said(self):
+    def test_other_bytes_stay_buffered_and_unanswered(self):
         for said in (b"\x00\x00\x00\x10\x04\xd2\x16\x2e", b"\x00\x01", b"SSH-2.0-x\r\n"):
             self.setUp()
             self.assertIsNone(self.successResultOf(self.answering(said)))
             self.assertEqual((self.client.side.buffered, self.client.far.received), (said, b""))
 
-    def test_an_end_within_a_request_asks_for_nothing(self):
+    def test_fin_within_a_request_is_no_request(self):
         answering = self.answering(SSL[:5])
         self.client.fin()
         self.assertIsNone(self.successResultOf(answering))
         self.assertEqual(self.client.side.buffered, SSL[:5])
 
-    def test_whoever_leaves_after_the_answer_has_left(self):
+    def test_fin_after_the_answer_raises_peer_closed(self):
         for request in (SSL, GSSENC):
             self.setUp()
             answering = self.answering(request)
             self.client.fin()
             self.failureResultOf(answering, PeerClosed)
 
-    def test_bytes_in_plain_text_behind_the_request_are_refused_and_nothing_is_said(self):
+    def test_plaintext_pipelined_after_a_request_is_refused_silently(self):
         for request in (SSL, GSSENC):
             for behind in (b"\x16", b"\x00", GSSENC):
                 self.setUp()
@@ -83,18 +83,20 @@ class AnswerTests(SynchronousTestCase):
                 self.assertEqual(self.client.far.received, b"")
 
 
-class AskTests(SynchronousTestCase):
+class RequestTlsTests(SynchronousTestCase):
     def setUp(self, nature=None):
         self.target = Client(nature=nature)
         self.target.transport.pauseProducing()
 
-    def asking(self, seconds=10.0):
-        asking = self.target.run(RequestTls(self.target.deadlines)(self.target.side, "db.example", seconds))
+    def requesting(self, seconds=10.0):
+        requesting = self.target.run(
+            RequestTls(self.target.deadlines)(self.target.side, "db.example", seconds)
+        )
         self.target.clock.advance(0)
-        return asking
+        return requesting
 
-    def assert_failed(self, asking, why):
-        failed = self.failureResultOf(asking, DialFailed).value
+    def assert_failed(self, requesting, why):
+        failed = self.failureResultOf(requesting, DialFailed).value
         self.assertIs(failed.reason, RejectReason.TLS_ERROR)
         self.assertIn("db.example", failed.detail)
         self.assertIn(why, failed.detail)
@@ -102,15 +104,15 @@ class AskTests(SynchronousTestCase):
         self.assertFalse(self.target.transport.connected)
         self.assertEqual(len(self.target.deadlines), 0)
 
-    def test_a_target_that_is_willing(self):
-        asking = self.asking()
+    def test_target_that_accepts_is_ready_for_tls(self):
+        requesting = self.requesting()
         self.assertEqual(self.target.far.received, SSL)
         self.target.say(b"S")
-        self.assertEqual(self.successResultOf(asking), (8, 1))
+        self.assertEqual(self.successResultOf(requesting), (8, 1))
         self.assertEqual((self.target.side.buffered, self.target.transport.reading), (b"", False))
         self.assertEqual(len(self.target.deadlines), 0)
 
-    def test_a_target_that_is_not(self):
+    def test_target_that_declines_or_sends_other_bytes_fails(self):
         for answer, why in (
             (b"N", "has none"),
             (b"E\x00\x00\x00\x0a", "an error"),
@@ -120,51 +122,51 @@ class AskTests(SynchronousTestCase):
             (b"S" + bytes(100), "behind its answer"),
         ):
             self.setUp()
-            asking = self.asking()
+            requesting = self.requesting()
             self.target.say(answer)
-            self.assert_failed(asking, why)
+            self.assert_failed(requesting, why)
 
-    def test_a_target_that_leaves(self):
-        asking = self.asking()
+    def test_fin_of_the_target_fails(self):
+        requesting = self.requesting()
         self.target.fin()
-        self.assert_failed(asking, "closed")
+        self.assert_failed(requesting, "closed")
 
-    def test_a_target_that_is_reset(self):
-        asking = self.asking()
+    def test_reset_by_the_target_fails(self):
+        requesting = self.requesting()
         self.target.far.rst()
         self.target.clock.advance(0)
-        self.assert_failed(asking, "closed")
+        self.assert_failed(requesting, "closed")
 
-    def test_a_target_that_has_gone_before_it_is_asked(self):
+    def test_target_already_closed_fails(self):
         self.target.far.rst()
         self.target.clock.advance(0)
-        self.assert_failed(self.asking(), "closed")
+        self.assert_failed(self.requesting(), "closed")
 
-    def test_a_target_that_does_not_answer_in_time(self):
-        asking = self.asking(2.0)
+    def test_target_without_answer_fails_at_the_timeout(self):
+        requesting = self.requesting(2.0)
         self.target.pass_time(1.9)
-        self.assertNoResult(asking)
+        self.assertNoResult(requesting)
         self.target.pass_time(0.3)
-        self.assert_failed(asking, "does not answer")
+        self.assert_failed(requesting, "does not answer")
 
-    def test_without_a_timeout_it_waits(self):
-        asking = self.asking(0)
+    def test_timeout_of_0_waits_without_limit(self):
+        requesting = self.requesting(0)
         self.target.pass_time(100)
-        self.assertNoResult(asking)
+        self.assertNoResult(requesting)
         self.target.say(b"S")
-        self.successResultOf(asking)
+        self.successResultOf(requesting)
 
-    def test_a_client_that_leaves_meanwhile_takes_the_target_with_it(self):
-        asking = self.asking()
-        asking.cancel()
-        self.failureResultOf(asking, CancelledError)
+    def test_cancelling_resets_the_target(self):
+        requesting = self.requesting()
+        requesting.cancel()
+        self.failureResultOf(requesting, CancelledError)
         self.target.clock.advance(0)
         self.assertTrue(self.target.far.was_reset)
         self.assertEqual(len(self.target.deadlines), 0)
 
-    def test_what_a_target_says_unasked_is_no_answer(self):
-        """Delivered late, after the pause: it was said before anybody had asked."""
+    def test_bytes_sent_before_the_request_are_no_answer(self):
+        """They are delivered after reading was paused, and were sent before the request."""
         self.setUp(Nature(late=True))
         self.target.transport.resumeProducing()
         self.target.say(b"220 ")
-        self.assert_failed(self.asking(), "no PostgreSQL server")
+        self.assert_failed(self.requesting(), "no PostgreSQL server")
