@@ -1,4 +1,4 @@
-"""The whole path of a connection, in memory: every way through it, and every way out."""
+"""The whole path of a connection, in memory: every phase, and every way in which it can end."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HEADER = proxy_v2.build(SOURCE, DESTINATION)
 HELLO = client_hello.build("a.example")
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
-#: What a connection has to pass, and with what: every phase waits for something.
-LONG = {
+#: A configuration with which every phase waits: for a PROXY header, for first bytes, and for the backend.
+ALL_PHASES = {
     "proxyIPs": [OUTER],
     "proxyHeaderTimeout": "5s",
     "initialDataTimeout": "60s",
@@ -29,21 +29,21 @@ LONG = {
 }
 
 
-class Capitals(Protocol):
+class UpperCase(Protocol):
     def dataReceived(self, data):
         self.transport.write(data.upper())
 
 
-CAPITALS = Factory.forProtocol(Capitals)
+UPPER_CASE = Factory.forProtocol(UpperCase)
 
 
-def explode(facts):
+def raise_error(facts):
     raise ZeroDivisionError
 
 
 class WholePathTests(SynchronousTestCase):
-    def test_from_the_socket_to_the_end(self):
-        house = House(self, **LONG | {"sendProxyProtocol": 2})
+    def test_connection_passes_every_phase_and_is_counted_once(self):
+        house = House(self, **ALL_PHASES | {"sendProxyProtocol": 2})
         client = house.client(OUTER)
         record = house.record
         self.assertEqual((record.state, record.client.host), (ConnectionState.ACCEPTED, OUTER))
@@ -78,7 +78,7 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.proxy.metrics.totals(), (len(HELLO) + 4, 12, 1))
         self.assertEqual(house.rejected(), {})
 
-    def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):
+    def test_server_may_send_first_where_no_detection_is_needed(self):
         house = House(self)
         client = house.client()
         backend = house.backend()
@@ -86,7 +86,7 @@ class WholePathTests(SynchronousTestCase):
         house.settle()
         self.assertEqual(client.received, b"220 ready")
 
-    def test_what_the_client_says_meanwhile_is_held_and_bounded(self):
+    def test_bytes_sent_while_dialling_are_bounded(self):
         house = House(self, maxPendingDataSize="100KiB")
         client = house.client()
         client.write(bytes(1_000_000))
@@ -97,13 +97,13 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(len(backend.received), 1_000_000)
         self.assertEqual(house.record.bytes_received, 1_000_000)
 
-    def test_keep_alive_is_the_routes(self):
+    def test_keep_alive_is_that_of_the_route(self):
         house = House(self, keepAlive=True, routes=[route(keepAlive=False)])
         house.client()
         self.assertEqual(house.ends[0].getTcpKeepAlive(), False)
         self.assertFalse(house.record.keep_alive)
 
-    def test_many_at_a_time_are_strangers_to_each_other(self):
+    def test_concurrent_connections_do_not_mix(self):
         house = House(self)
         pairs = []
         for number in range(5):
@@ -115,8 +115,8 @@ class WholePathTests(SynchronousTestCase):
             self.assertEqual(backend.received, b"%d" % number)
         self.assertEqual(house.proxy.registry.by_route, {"web": 5})
 
-    def test_a_chain_of_ours_limits_by_the_real_client(self):
-        """F47."""
+    def test_limit_per_ip_applies_to_the_announced_client(self):
+        """All connections come from the proxy in front, whose address must not reach the limit."""
         house = House(self, proxyIPs=[OUTER], maxConnectionsPerIP=1)
         for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
             client = house.client(OUTER)
@@ -126,8 +126,8 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.proxy.registry.by_ip, {"192.0.2.1": 1, "192.0.2.2": 1})
 
 
-class WaysOutTests(SynchronousTestCase):
-    """Whoever leaves, and in whichever phase: nothing is left, and it is counted once."""
+class EndTests(SynchronousTestCase):
+    """Whichever peer disconnects, in whichever phase: nothing is left, and the connection is counted once."""
 
     def phases(self):
         """A client in each phase, with its backend where there is one."""
@@ -139,13 +139,13 @@ class WaysOutTests(SynchronousTestCase):
             ("connecting", HEADER + HELLO, False),
             ("relaying", HEADER + HELLO, True),
         ):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client(OUTER)
             client.write(said)
             house.settle()
             yield name, house, client, house.backend() if dialled else None
 
-    def test_a_client_that_resets(self):
+    def test_client_reset_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 client.rst()
@@ -159,7 +159,7 @@ class WaysOutTests(SynchronousTestCase):
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
-    def test_a_client_that_ends(self):
+    def test_client_fin_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 client.fin()
@@ -181,7 +181,7 @@ class WaysOutTests(SynchronousTestCase):
     def all_closed(self, house):
         return {name: sum(tally.closed.values()) for name, tally in house.proxy.counters.routes.items()}
 
-    def test_ended_by_the_administrator(self):
+    def test_ended_by_the_administrator_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 number = house.record.id
@@ -195,7 +195,7 @@ class WaysOutTests(SynchronousTestCase):
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
-    def test_ended_by_the_stop_of_the_proxy(self):
+    def test_relaying_connection_is_ended_after_the_grace_period(self):
         for name, house, client, _ in self.phases():
             with self.subTest(name):
                 if name != "relaying":
@@ -211,7 +211,7 @@ class WaysOutTests(SynchronousTestCase):
                 self.assertEqual(house.closed(), {"shutdown": 1})
                 house.assert_empty()
 
-    def test_time_is_over(self):
+    def test_timeout_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 house.pass_time(70)
@@ -226,13 +226,13 @@ class WaysOutTests(SynchronousTestCase):
                     self.assertEqual(house.rejected(), expected[name])
                     self.assertTrue(client.ended)
 
-    def test_a_backend_that_does_not_take_it(self):
+    def test_failed_dial_is_refused_with_its_reason(self):
         for exception, reason in (
             (error.ConnectionRefusedError(), "upstream_refused"),
             (error.TimeoutError(), "upstream_timeout"),
             (error.NoRouteError(), "upstream_unreachable"),
         ):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client()
             client.write(HELLO)
             house.settle()
@@ -243,9 +243,9 @@ class WaysOutTests(SynchronousTestCase):
             house.assert_empty()
             self.assertEqual((house.rejected(), house.closed()), ({reason: 1}, {}))
 
-    def test_a_backend_that_ends_in_the_relay(self):
+    def test_backend_fin_and_reset_while_relaying(self):
         for end, reason in (("rst", "upstream_reset"), ("close", "normal")):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client()
             client.write(HELLO)
             house.settle()
@@ -258,7 +258,7 @@ class WaysOutTests(SynchronousTestCase):
             house.assert_empty()
             self.assertEqual(house.closed(), {reason: 1})
 
-    def test_the_next_target_takes_it(self):
+    def test_next_target_receives_the_buffered_bytes(self):
         house = House(self, routes=[route(hosts=["10.0.0.1", "10.0.0.2"])])
         client = house.client()
         client.write(b"ask")
@@ -270,8 +270,8 @@ class WaysOutTests(SynchronousTestCase):
         self.assertEqual(str(house.record.target), "10.0.0.2:9000")
         self.assertEqual(house.rejected(), {})
 
-    def test_a_backend_that_refuses_ten_thousand_times(self):
-        """F46."""
+    def test_ten_thousand_refused_dials_leave_nothing(self):
+        """A backend that is down must not make the proxy leak records, descriptors or timers, nor end it."""
         house = House(self)
         for number in range(10_000):
             house.client(f"10.1.{number >> 8}.{number & 255}")
@@ -283,11 +283,11 @@ class WaysOutTests(SynchronousTestCase):
         house.pass_time(LINGER + 0.2)
         self.assertEqual(len(house.proxy._runtime.clocks.deadlines), 0)
 
-    def test_a_callable_that_raises_is_logged_and_counted(self):
+    def test_exception_of_a_callable_is_logged_and_counted(self):
         target = {"host": "10.0.0.1", "port": 9000}
         house = House(self, routes=[route(action={"type": "forward", "targets": [target]})])
         plan = house.proxy.plan.routes[0].targets[0]
-        object.__setattr__(plan, "hosts", explode)
+        object.__setattr__(plan, "hosts", raise_error)
         client = house.client()
         house.assert_empty()
         self.assertTrue(client.was_reset)
@@ -305,21 +305,21 @@ class RefusalTests(SynchronousTestCase):
         house.assert_empty()
         return client
 
-    def test_nobody_has_this_name(self):
-        house = House(self, **LONG)
+    def test_unknown_name_is_refused_in_the_clients_protocol(self):
+        house = House(self, **ALL_PHASES)
         other = self.refused(house, client_hello.build("b.example"))
         self.assertEqual(other.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
         http = self.refused(house, REQUEST.replace(b"a.example", b"b.example"))
         self.assertTrue(http.received.startswith(b"HTTP/1.1 404 "))
         self.assertEqual(house.rejected(), {"no_route": 2})
 
-    def test_tls_that_is_none(self):
-        house = House(self, **LONG)
+    def test_malformed_hello_is_refused_with_an_alert(self):
+        house = House(self, **ALL_PHASES)
         client = self.refused(house, b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
         self.assertEqual(client.received, tls_alert.build(Alert.DECODE_ERROR))
         self.assertEqual(house.rejected(), {"tls_error": 1})
 
-    def test_the_lists(self):
+    def test_allow_and_block_lists_are_refused_with_403(self):
         lists = {"ipBlockList": ["192.0.2.66"], "ipAllowList": ["192.0.2.0/24"]}
         house = House(self, routes=[route(match={"domains": ["a.example"]}, security=lists)])
         for ip in ("192.0.2.66", "10.0.0.1"):
@@ -328,21 +328,21 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(house.rejected(), {"ip_blocked": 1, "ip_not_allowed": 1})
         self.assertEqual(house.reactor.tcpClients, [])
 
-    def test_too_many(self):
+    def test_connection_over_the_global_limit_is_refused(self):
         house = House(self, maxConnections=2)
         self.assertIsNotNone(house.client())
         self.assertIsNotNone(house.client())
         self.assertIsNone(house.client())
         self.assertEqual(house.rejected(), {"global_limit": 1})
 
-    def test_a_header_that_is_required(self):
-        """F15."""
+    def test_missing_required_header_is_refused(self):
+        """Otherwise a client that bypasses the proxy in front would be served as if it were that proxy."""
         house = House(self, proxyIPs=[OUTER], acceptProxyProtocol="require")
         self.refused(house, b"hello", OUTER)
         self.assertEqual(house.rejected(), {"proxy_header_missing": 1})
 
-    def test_a_header_of_a_stranger_is_payload(self):
-        """F14."""
+    def test_header_of_an_untrusted_peer_is_payload(self):
+        """Otherwise any client could claim another address and so bypass lists and limits."""
         house = House(self, proxyIPs=[OUTER])
         client = house.client("192.0.2.1")
         client.write(HEADER)
@@ -351,9 +351,9 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual(backend.received, HEADER)
         self.assertEqual(house.record.client.host, "192.0.2.1")
 
-    def test_silent_ones_are_closed_and_the_others_are_served(self):
-        """F1."""
-        house = House(self, **LONG)
+    def test_silent_clients_are_closed_and_others_are_served(self):
+        """500 clients that connect and send nothing must neither stay for ever nor delay the others."""
+        house = House(self, **ALL_PHASES)
         silent = [house.client(f"10.0.{n >> 8}.{n & 255}") for n in range(500)]
         served = house.client()
         served.write(HELLO)
@@ -366,8 +366,8 @@ class RefusalTests(SynchronousTestCase):
         house.settle()
         self.assertEqual(served.received, b"still here")
 
-    def test_one_that_does_not_read_its_refusal_is_cut(self):
-        house = House(self, **LONG)
+    def test_client_that_does_not_read_its_refusal_is_reset(self):
+        house = House(self, **ALL_PHASES)
         client = house.client(nature=Nature(window=4096))
         client.write(REQUEST.replace(b"a.example", b"b.example"))
         house.settle()
@@ -381,8 +381,8 @@ class HandlerTests(SynchronousTestCase):
         action = {"type": "handler", "handler": f"tests.sessions.test_path:{handler}"}
         return House(self, routes=[route(action=action)])
 
-    def test_a_protocol_factory_serves(self):
-        house = self.house("CAPITALS")
+    def test_protocol_factory_serves_a_connection(self):
+        house = self.house("UPPER_CASE")
         client = house.client()
         client.write(b"hello")
         house.settle()
