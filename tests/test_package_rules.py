@@ -1,4 +1,4 @@
-"""The rules of the house that a program can hold: sizes, marks, reasons, plugin directories, strict tests."""
+"""Rules of the repository that a program can check: sizes, marks, reasons, plugin directories, strict tests."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("smartproxy", "tests", "benchmarks", "docs", "tap", "twisted")
+DIRECTORIES = ("smartproxy", "tests", "benchmarks", "docs", "tap", "twisted")
 MOST_LINES = 400
-#: Spelt so that this module does not carry one itself.
+#: Spelt so that this module does not contain one itself.
 MARK = re.compile("|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK")))
-#: An opt-out names its codes, and after them says why.
+#: An opt-out names its codes, followed by the reason.
 OPT_OUT = re.compile(r"#\s*(?:ruff:\s*)?noqa(?P<rest>.*)")
 REASONED = re.compile(r":\s*[A-Z]+[0-9]+(?:,\s*[A-Z]+[0-9]+)*\s+-\s+\S+")
 NEWS = re.compile(r"\+?[a-z0-9-]+\.(?P<kind>[a-z]+)\.rst")
@@ -75,9 +75,9 @@ CLEAN = {"test_waits", "test_is_clean", "test_function_is_clean"}
 
 
 def modules() -> Iterator[Path]:
-    for room in ROOMS:
+    for directory in DIRECTORIES:
         for pattern in ("*.py", "*.tac"):
-            yield from (ROOT / room).rglob(pattern)
+            yield from (ROOT / directory).rglob(pattern)
 
 
 def lines(path: Path) -> list[str]:
@@ -88,15 +88,15 @@ def names(paths: Iterator[Path] | list[Path]) -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths]
 
 
-class HouseTests(SynchronousTestCase):
-    def test_the_rooms_are_there(self) -> None:
-        """Otherwise the rest would be about nothing."""
+class PackageRulesTests(SynchronousTestCase):
+    def test_directories_are_found(self) -> None:
+        """With no module found, every other rule would hold vacuously."""
         self.assertGreater(len(list(modules())), 100)
 
     def test_no_module_has_more_than_400_lines(self) -> None:
         self.assertEqual(names([path for path in modules() if len(lines(path)) > MOST_LINES]), [])
 
-    def test_nothing_is_marked_as_unfinished(self) -> None:
+    def test_no_module_is_marked_as_unfinished(self) -> None:
         found = [
             f"{path.relative_to(ROOT)}:{number}"
             for path in modules()
@@ -105,7 +105,7 @@ class HouseTests(SynchronousTestCase):
         ]
         self.assertEqual(found, [])
 
-    def test_every_opt_out_of_the_linter_names_its_codes_and_says_why(self) -> None:
+    def test_linter_opt_outs_have_codes_and_a_reason(self) -> None:
         found = [
             f"{path.relative_to(ROOT)}:{number}"
             for path in modules()
@@ -115,12 +115,12 @@ class HouseTests(SynchronousTestCase):
         ]
         self.assertEqual(found, [])
 
-    def test_the_plugin_directories_are_no_packages(self) -> None:
-        """With an ``__init__.py``, ours would hide Twisted's own, and everybody else's plugins."""
+    def test_plugin_directories_are_no_packages(self) -> None:
+        """With an ``__init__.py``, this directory would hide Twisted's plugins and those of other packages."""
         self.assertTrue((ROOT / "twisted" / "plugins" / "smartproxy_plugin.py").exists())
         self.assertEqual(names((ROOT / "twisted").rglob("__init__.py")), [])
 
-    def test_every_newsfragment_is_of_a_kind_that_towncrier_knows(self) -> None:
+    def test_newsfragments_have_a_kind_known_to_towncrier(self) -> None:
         with (ROOT / "pyproject.toml").open("rb") as file:
             kinds = {kind["directory"] for kind in tomllib.load(file)["tool"]["towncrier"]["type"]}
         fragments = [path.name for path in (ROOT / "newsfragments").iterdir() if path.name != ".gitignore"]
@@ -129,20 +129,20 @@ class HouseTests(SynchronousTestCase):
         ]
         self.assertEqual(wrong, [])
 
-    def test_every_room_of_the_architecture_page_exists_and_every_package_is_on_it(self) -> None:
+    def test_architecture_page_lists_exactly_the_packages(self) -> None:
         page = (ROOT / "docs" / "architecture.rst").read_text(encoding="utf-8")
-        told = set(re.findall(r"^    [|`]-- ([\w.]+)", page, re.MULTILINE))
+        listed = set(re.findall(r"^    [|`]-- ([\w.]+)", page, re.MULTILINE))
         package = ROOT / "smartproxy"
-        rooms = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
+        packages = {path.name for path in package.iterdir() if (path / "__init__.py").exists()}
         files = {path.name for path in package.glob("*.py")} - {"_version.py"}
-        self.assertEqual(told, rooms | files)
+        self.assertEqual(listed, packages | files)
 
 
 class StrictPytestTests(SynchronousTestCase):
-    """pytest fails what trial fails: see ``conftest.py``."""
+    """pytest fails every test that trial fails: see ``conftest.py``."""
 
     def outcomes(self) -> dict[str, str]:
-        """By test function: ``passed``, or what else pytest says of it last."""
+        """By test function, the last outcome that pytest reports: ``passed``, ``failed`` or ``error``."""
         with TemporaryDirectory() as directory:
             copy(ROOT / "tests" / "conftest.py", directory)
             (Path(directory) / "test_leaves.py").write_text(LEAVES, encoding="utf-8")
@@ -155,11 +155,11 @@ class StrictPytestTests(SynchronousTestCase):
                 text=True,
                 check=False,
             )
-        told = re.findall(r"^(PASSED|FAILED|ERROR) test_leaves\.py::(\S+)", done.stdout, re.MULTILINE)
-        # A test that passes and is found unclean afterwards is told of twice, the error last.
-        return {test.replace("::", "."): outcome.lower() for outcome, test in told}
+        reported = re.findall(r"^(PASSED|FAILED|ERROR) test_leaves\.py::(\S+)", done.stdout, re.MULTILINE)
+        # A test that passes and is found unclean afterwards is reported twice, the error last.
+        return {test.replace("::", "."): outcome.lower() for outcome, test in reported}
 
-    def test_what_is_left_behind_or_lost_fails_the_test_that_did_it(self) -> None:
+    def test_leftovers_and_lost_errors_fail_the_test_that_left_them(self) -> None:
         outcomes = self.outcomes()
         self.assertEqual(len(outcomes), 10)
         passed = {name for name, outcome in outcomes.items() if outcome == "passed"}
