@@ -1,4 +1,4 @@
-"""F43: strangers, and web pages that reach for the listener through a browser on this machine."""
+"""Access to the admin listener: other hosts, and web pages that send requests through a browser on this machine."""
 
 from __future__ import annotations
 

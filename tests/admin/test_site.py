@@ -62,7 +62,7 @@ class RoutingTests(SynchronousTestCase):
 
 
 class BodyTests(SynchronousTestCase):
-    """F43: a body of 100 MB, and a deep one."""
+    """A body above the limit is refused before it is buffered, and a deeply nested one without a recursion error."""
 
     HEAD = b"PUT /api/v1/routes HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -129,7 +129,7 @@ class BodyTests(SynchronousTestCase):
 
 
 class EscapingTests(SynchronousTestCase):
-    """F32: nothing that a client wrote leaves as anything but printable ASCII."""
+    """Bytes of a client appear in responses and log lines as printable ASCII only, so that they cannot forge output."""
 
     def test_a_name_with_control_characters_is_escaped(self):
         wild = 'a\r\nb\x00\x1b[31m\x7f\x9b\xe9\N{RIGHT-TO-LEFT OVERRIDE}\ud800"\\'

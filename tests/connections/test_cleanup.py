@@ -79,7 +79,7 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(self.put, [1, 2, 3, 4])
 
     def test_what_is_added_while_a_batch_runs_is_for_the_next(self):
-        """F49: in order, none lost, none twice."""
+        """Each item is cleaned up once, in order: an access log line must be neither lost nor written twice."""
 
         def then(item):
             if item < 100:

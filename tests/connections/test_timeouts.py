@@ -132,7 +132,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.assertIsNone(live.reason)
 
     def test_half_closed_and_silent(self):
-        """F6."""
+        """A peer that sent a FIN and stays silent would otherwise be kept until the inactivity timeout, hours later."""
         live = self.live(inactivity=4 * HOUR, half_close=60)
         self.pass_time(30)
         live.record.half_closed()
@@ -145,7 +145,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
     def test_half_closed_and_still_flowing_it_lives(self):
-        """F5: a long answer to somebody who has said his last."""
+        """A long answer to a half-closed client must not be cut."""
         live = self.live(half_close=60)
         live.record.half_closed()
         for _ in range(100):

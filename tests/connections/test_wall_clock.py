@@ -1,4 +1,4 @@
-"""F39: the wall clock jumps an hour, either way, and nothing times out for it."""
+"""The wall clock jumps by an hour in either direction, and no connection times out because of it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class ZombieTests(SynchronousTestCase):
         self.assertEqual(self.house.reasons(), [HALF])
 
     def test_what_it_had_said_before_may_still_be_on_its_way(self):
-        """F5: the grace is one in which nothing moves."""
+        """The grace period starts again with each byte: a slow but live connection must not be taken for a zombie."""
         record = self.house.linked(gone=(False, True), sent=1)
         for _ in range(20):
             self.pass_time(25)

@@ -144,7 +144,7 @@ class Relayed:
         self.assert_ended(CloseReason.NORMAL)
 
     def test_half_closed_and_silent_it_goes_by_its_own_timeout(self):
-        """F6: no zombie, and long before anybody speaks of inactivity."""
+        """``halfCloseTimeout`` closes it, hours before inactivity would, and it is not counted as a zombie."""
         self.begin()
         self.world.upstream.fin()
         self.pass_time(58)
@@ -202,7 +202,7 @@ class SpliceZombieTests(Relayed, SynchronousTestCase):
         return SpliceWorld(self, **options)
 
     def test_a_long_answer_to_who_has_said_his_last_and_reads_slowly_is_delivered_whole(self):
-        """F5: the backend's socket is closed for good long before that, and nobody takes it for a zombie."""
+        """The backend's socket is closed long before the end, and the connection must not be taken for a zombie."""
         self.begin(world=self.make_world(buffers=16384))
         client, upstream = self.world.client, self.world.upstream
         client.reading = False

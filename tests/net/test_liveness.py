@@ -34,7 +34,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertFalse(socket_gone(self.near))
 
     def test_two_are_the_end_when_everything_has_been_read(self):
-        """F5: a long answer to who has said his last, and takes his time to read it."""
+        """A half-closed client that reads a long answer slowly must not be taken for a closed one."""
         for order in (1, -1):
             self.setUp()
             self.far.sendall(b"last words")

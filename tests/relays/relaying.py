@@ -106,7 +106,7 @@ class RelayTests:
             world.client.received = b""
 
     def test_every_write_cut_to_a_few_bytes(self):
-        """F44."""
+        """Relayed bytes must not depend on how they are split into segments."""
         world = self.linked()
         chance = Random(3)
         up, down = noise(5000, 3), noise(4000, 4)
@@ -155,7 +155,7 @@ class RelayTests:
     # -- half-close ----------------------------------------------------------------------------------
 
     def test_the_client_ends_first_and_gets_a_late_long_answer(self):
-        """F5."""
+        """A FIN of the client ends one direction only: an answer that comes later must still arrive whole."""
         world = self.linked()
         world.client.write(b"ask")
         world.client.fin()
@@ -240,7 +240,7 @@ class RelayTests:
     # -- back-pressure -------------------------------------------------------------------------------
 
     def test_an_upstream_is_not_read_while_its_client_does_not_read(self):
-        """F4: what is on the way is bounded, and nothing is lost once the client reads again."""
+        """The bytes buffered are bounded, and none is lost once the client reads again."""
         world = self.linked(**self.NARROW)
         answer = noise(8 * MIB)
         world.client.reading = False
@@ -281,7 +281,7 @@ class RelayTests:
         world.settle()
         self.assert_same(world.client.received, answer)
 
-    # -- resets (F7) ---------------------------------------------------------------------------------
+    # -- resets --------------------------------------------------------------------------------------
 
     def phases(self):
         """A relay in each phase of its life."""
