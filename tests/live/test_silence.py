@@ -40,9 +40,9 @@ class SilenceTests(LiveCase):
         self.assertLess(proxy.rss - before, _SILENT * _EACH)
         self.assert_served(front)
         self.assert_echoes(self.connect(other))
-        self.assertLess(time.monotonic() - began, 1.5, "too slow a machine: they have been let go meanwhile")
+        self.assertLess(time.monotonic() - began, 1.5, "the machine is too slow: they were closed meanwhile")
         self.assertEqual(proxy.rejected("initial_data_timeout"), 0)
-        until(lambda: proxy.rejected("initial_data_timeout") == _SILENT, "all of them let go")
+        until(lambda: proxy.rejected("initial_data_timeout") == _SILENT, "all of them closed")
         self.assertGreaterEqual(time.monotonic() - began, 1.4)
         for each in silent:
             self.assert_gone(each)

@@ -50,7 +50,7 @@ class SlowTests(TlsCase):
                 yield proxy, self.secure(port, NAME)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 proxy.emptied()
-                (released,) = until(lambda: backend.seen, "the backend let go")  # noqa: B023 - this round's
+                (released,) = until(lambda: backend.seen, "the backend released")  # noqa: B023 - this round's
                 self.assertLess(released - began, 5)
 
     def test_answer_read_in_single_bytes_ends_by_inactivity(self):
