@@ -1,4 +1,4 @@
-"""SmartProxy, the service: its life, its changes, and what can be seen of it."""
+"""SmartProxy, the service: start, drain and stop, changes of its configuration, and its status."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.sessions.house import HeldNetwork, House, route, settings
 TWO = [route("web"), route("mail", port=2525, hosts="10.0.0.25")]
 
 
-class LifeTests(SynchronousTestCase):
-    def test_keeps_the_interfaces(self):
+class LifecycleTests(SynchronousTestCase):
+    def test_provides_its_interfaces(self):
         house = House(self)
         verifyObject(IService, house.proxy)
         verifyObject(IProxyControl, house.proxy)
@@ -38,13 +38,13 @@ class LifeTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertFalse(proxy.running)
 
-    def test_it_lives_in_an_application(self):
+    def test_service_can_be_added_to_an_application(self):
         house = House(self)
         application = MultiService()
         house.proxy.setServiceParent(application)
         self.assertIs(application.getServiceNamed("smartproxy"), house.proxy)
 
-    def test_a_port_that_is_taken_is_told_and_none_is_bound(self):
+    def test_port_in_use_raises_and_leaves_no_port_bound(self):
         network = HeldNetwork()
         network.occupy(8081)
         proxy = SmartProxy(settings(routes=[route(), route("b", port=8081)]), network)
@@ -53,7 +53,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(network.listening_on(), set())
         self.successResultOf(proxy.stopService())
 
-    def test_stopped_with_nobody_there_it_stops_at_once_and_its_ports_are_closed(self):
+    def test_stop_without_connections_closes_the_ports_at_once(self):
         house = House(self)
         stopped = house.proxy.stopService()
         self.assertNoResult(stopped)
@@ -61,7 +61,7 @@ class LifeTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(house.network.listening_on(), set())
 
-    def test_stopped_it_waits_for_those_that_live(self):
+    def test_stop_waits_for_open_connections(self):
         house = House(self)
         client = house.client()
         backend = house.backend()
@@ -77,7 +77,7 @@ class LifeTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual((backend.received, house.closed()), (b"last words", {"normal": 1}))
 
-    def test_stopped_it_ends_what_outlives_the_grace(self):
+    def test_stop_ends_connections_after_the_grace_period(self):
         house = House(self, gracefulShutdownTimeout="2s")
         client = house.client()
         house.backend()
@@ -91,7 +91,7 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(house.closed(), {"shutdown": 2})
         house.assert_empty()
 
-    def test_stopped_without_grace_it_ends_all_at_once(self):
+    def test_stop_without_grace_period_ends_all_at_once(self):
         house = House(self, gracefulShutdownTimeout=0)
         house.client()
         house.backend()
@@ -100,14 +100,14 @@ class LifeTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(house.closed(), {"shutdown": 1})
 
-    def test_draining_takes_no_new_ones_and_leaves_the_others(self):
+    def test_drain_refuses_new_connections_and_keeps_open_ones(self):
         house = House(self)
         client = house.client()
         backend = house.backend()
         listener = house.network.ports["::", 8080]
         house.proxy.drain()
         house.proxy.drain()
-        # One that had been accepted before the socket was closed.
+        # A connection that the kernel had accepted before the socket was closed.
         self.assertIsNone(listener.factory.buildProtocol(listener.getHost()))
         self.assertEqual(house.rejected(), {"draining": 1})
         house.settle()
@@ -126,7 +126,7 @@ class ChangeTests(SynchronousTestCase):
     def names(self, house):
         return [plan.name for plan in house.proxy.plan.routes]
 
-    def test_new_routes_are_for_new_connections(self):
+    def test_new_routes_apply_to_new_connections(self):
         house = House(self)
         old = house.client()
         old_backend = house.backend()
@@ -139,7 +139,7 @@ class ChangeTests(SynchronousTestCase):
         self.assertEqual({record.route for record in house.proxy.connections}, {"web", "new"})
         self.assertEqual(house.network.listening_on(), {8080})
 
-    def test_one_that_is_on_its_way_goes_on_as_it_began(self):
+    def test_connection_in_detection_keeps_the_routes_it_began_with(self):
         house = House(self, routes=[route(match={"domains": ["a.example"]})])
         client = house.client()
         self.successResultOf(self.change(house, [route("new", hosts="10.0.0.2")]))
@@ -147,7 +147,7 @@ class ChangeTests(SynchronousTestCase):
         house.settle()
         self.assertEqual((house.dialled(), house.record.route), ("10.0.0.1:9000", "web"))
 
-    def test_ports_come_and_go(self):
+    def test_update_opens_new_ports_and_closes_unused_ones(self):
         house = House(self)
         self.successResultOf(self.change(house, TWO))
         self.assertEqual(house.network.listening_on(), {8080, 2525})
@@ -157,7 +157,7 @@ class ChangeTests(SynchronousTestCase):
         house.client(port=2525)
         self.assertEqual(house.dialled(), "10.0.0.25:9000")
 
-    def test_a_bad_change_changes_nothing(self):
+    def test_invalid_change_changes_nothing(self):
         house = House(self)
         before = house.proxy.plan
         for bad in (
@@ -173,7 +173,7 @@ class ChangeTests(SynchronousTestCase):
         self.assertEqual(house.dialled(), "10.0.0.1:9000")
         self.assertEqual(house.network.listening_on(), {8080})
 
-    def test_a_change_whose_port_is_taken_changes_nothing(self):
+    def test_change_with_a_port_in_use_changes_nothing(self):
         house = House(self)
         before = house.proxy.plan
         house.network.occupy(2525)
@@ -184,8 +184,8 @@ class ChangeTests(SynchronousTestCase):
         house.client()
         self.assertEqual(house.dialled(), "10.0.0.1:9000")
 
-    def test_of_two_changes_the_later_one_is_in_force(self):
-        """The first has a port to close, which takes a while; the second does not wait for it."""
+    def test_later_of_two_changes_is_in_force(self):
+        """Closing the port of the first change takes time; the second change must not be overwritten by it."""
         house = House(self, routes=TWO)
         first = house.proxy.update_routes([route("first")])
         second = house.proxy.update_routes([route("second", hosts="10.0.0.2")])
@@ -196,14 +196,14 @@ class ChangeTests(SynchronousTestCase):
         house.client()
         self.assertEqual(house.dialled(), "10.0.0.2:9000")
 
-    def test_the_admin_may_spell_routes_as_in_a_file(self):
+    def test_admin_may_spell_routes_as_in_a_file(self):
         house = House(self)
         replaced = house.proxy.replace_routes([route("new")])
         house.settle()
         self.successResultOf(replaced)
         self.assertEqual(self.names(house), ["new"])
 
-    def test_before_it_runs_a_change_is_for_later(self):
+    def test_change_before_start_is_applied_at_start(self):
         network = HeldNetwork()
         proxy = SmartProxy(settings(), network)
         self.successResultOf(proxy.update_routes([route("later", port=81)]))
@@ -214,7 +214,7 @@ class ChangeTests(SynchronousTestCase):
         network.advance(0)
         self.successResultOf(stopped)
 
-    def test_while_draining_a_change_opens_nothing(self):
+    def test_change_while_draining_opens_no_port(self):
         house = House(self)
         house.proxy.drain()
         house.settle()
@@ -237,21 +237,21 @@ class ReloadTests(SynchronousTestCase):
         house.settle()
         return reloaded
 
-    def test_what_the_file_says_now(self):
+    def test_reload_applies_the_changed_file(self):
         house = self.house(_YAML)
         self.successResultOf(self.reload(house, _YAML.replace("10.0.0.1", "10.0.0.2")))
         house.client()
         self.assertEqual(house.dialled(), "10.0.0.2:9000")
 
-    def test_a_broken_file_changes_nothing(self):
-        """F34."""
+    def test_invalid_file_changes_nothing(self):
+        """An operator's typing error must not take a running proxy down; the error names the file and line."""
         house = self.house(_YAML)
         problem = self.failureResultOf(self.reload(house, _YAML + "nonsense: 1\n"), ConfigurationError)
         self.assertIn(".yaml:", str(problem.value))
         house.client()
         self.assertEqual(house.dialled(), "10.0.0.1:9000")
 
-    def test_limits_are_changed_too(self):
+    def test_reload_changes_limits(self):
         house = self.house(_YAML + "maxConnections: 1\n")
         house.client()
         self.assertTrue(house.client().ended)
@@ -265,31 +265,31 @@ class ReloadTests(SynchronousTestCase):
             house.client()
         return house.rejected().get("rate_limit", 0) - before
 
-    def test_an_unchanged_rate_forgives_nobody(self):
+    def test_reload_with_unchanged_rate_keeps_its_window(self):
         house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
         self.assertEqual(self.refusals(house, 3), 0)
         self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 3\n"))
         self.assertEqual(self.refusals(house, 2), 2)
 
-    def test_a_changed_rate_applies_at_once_and_forgives_nobody(self):
+    def test_changed_rate_applies_at_once_and_keeps_its_window(self):
         house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
         self.assertEqual(self.refusals(house, 4), 1)
         self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 5\n"))
         self.assertEqual(self.refusals(house, 6), 4)
 
-    def test_a_rate_that_is_no_more_is_no_more(self):
+    def test_removed_rate_limit_no_longer_applies(self):
         house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
         self.assertEqual(self.refusals(house, 4), 1)
         self.successResultOf(self.reload(house, _YAML))
         self.assertEqual(self.refusals(house, 20), 0)
 
-    def test_what_came_from_no_file_cannot_be_read_again(self):
+    def test_settings_without_a_file_cannot_be_reloaded(self):
         house = House(self)
         self.failureResultOf(house.proxy.reload(), ConfigurationError)
 
 
-class SeenTests(SynchronousTestCase):
-    def test_facts_for_a_person(self):
+class StatusTests(SynchronousTestCase):
+    def test_status_has_state_routes_connections_and_listeners(self):
         house = House(self, routes=TWO)
         house.client()
         house.pass_time(2)
@@ -301,7 +301,7 @@ class SeenTests(SynchronousTestCase):
         )
         self.assertEqual(status["listeners"], ["[::]:2525", "[::]:8080"])
 
-    def test_its_live_connections(self):
+    def test_connections_lists_the_open_ones(self):
         house = House(self)
         house.client()
         (record,) = house.proxy.connections

@@ -1,4 +1,4 @@
-"""The whole path of a connection, in memory: every way through it, and every way out."""
+"""The whole path of a connection, in memory: every phase, and every way in which it can end."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ HEADER = proxy_v2.build(SOURCE, DESTINATION)
 HELLO = client_hello.build("a.example")
 REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
-#: What a connection has to pass, and with what: every phase waits for something.
-LONG = {
+#: A configuration with which every phase waits: for a PROXY header, for first bytes, and for the backend.
+ALL_PHASES = {
     "proxyIPs": [OUTER],
     "proxyHeaderTimeout": "5s",
     "initialDataTimeout": "60s",
@@ -28,21 +28,21 @@ LONG = {
 }
 
 
-class Capitals(Protocol):
+class UpperCase(Protocol):
     def dataReceived(self, data):
         self.transport.write(data.upper())
 
 
-CAPITALS = Factory.forProtocol(Capitals)
+UPPER_CASE = Factory.forProtocol(UpperCase)
 
 
-def explode(facts):
+def raise_error(facts):
     raise ZeroDivisionError
 
 
 class WholePathTests(SynchronousTestCase):
-    def test_from_the_socket_to_the_end(self):
-        house = House(self, **LONG | {"sendProxyProtocol": 2})
+    def test_connection_passes_every_phase_and_is_counted_once(self):
+        house = House(self, **ALL_PHASES | {"sendProxyProtocol": 2})
         client = house.client(OUTER)
         record = house.record
         self.assertEqual((record.state, record.client.host), (ConnectionState.ACCEPTED, OUTER))
@@ -77,7 +77,7 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.proxy.metrics.totals(), (len(HELLO) + 4, 12, 1))
         self.assertEqual(house.rejected(), {})
 
-    def test_where_nothing_needs_first_bytes_the_server_may_speak_first(self):
+    def test_server_may_send_first_where_no_detection_is_needed(self):
         house = House(self)
         client = house.client()
         backend = house.backend()
@@ -85,7 +85,7 @@ class WholePathTests(SynchronousTestCase):
         house.settle()
         self.assertEqual(client.received, b"220 ready")
 
-    def test_what_the_client_says_meanwhile_is_held_and_bounded(self):
+    def test_bytes_sent_while_dialling_are_bounded(self):
         house = House(self, maxPendingDataSize="100KiB")
         client = house.client()
         client.write(bytes(1_000_000))
@@ -96,13 +96,13 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(len(backend.received), 1_000_000)
         self.assertEqual(house.record.bytes_received, 1_000_000)
 
-    def test_keep_alive_is_the_routes(self):
+    def test_keep_alive_is_that_of_the_route(self):
         house = House(self, keepAlive=True, routes=[route(keepAlive=False)])
         house.client()
         self.assertEqual(house.ends[0].getTcpKeepAlive(), False)
         self.assertFalse(house.record.keep_alive)
 
-    def test_many_at_a_time_are_strangers_to_each_other(self):
+    def test_concurrent_connections_do_not_mix(self):
         house = House(self)
         pairs = []
         for number in range(5):
@@ -114,8 +114,8 @@ class WholePathTests(SynchronousTestCase):
             self.assertEqual(backend.received, b"%d" % number)
         self.assertEqual(house.proxy.registry.by_route, {"web": 5})
 
-    def test_a_chain_of_ours_limits_by_the_real_client(self):
-        """F47."""
+    def test_limit_per_ip_applies_to_the_announced_client(self):
+        """All connections come from the proxy in front, whose address must not reach the limit."""
         house = House(self, proxyIPs=[OUTER], maxConnectionsPerIP=1)
         for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
             client = house.client(OUTER)
@@ -125,8 +125,8 @@ class WholePathTests(SynchronousTestCase):
         self.assertEqual(house.proxy.registry.by_ip, {"192.0.2.1": 1, "192.0.2.2": 1})
 
 
-class WaysOutTests(SynchronousTestCase):
-    """Whoever leaves, and in whichever phase: nothing is left, and it is counted once."""
+class EndTests(SynchronousTestCase):
+    """Whichever peer disconnects, in whichever phase: nothing is left, and the connection is counted once."""
 
     def phases(self):
         """A client in each phase, with its backend where there is one."""
@@ -138,13 +138,13 @@ class WaysOutTests(SynchronousTestCase):
             ("connecting", HEADER + HELLO, False),
             ("relaying", HEADER + HELLO, True),
         ):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client(OUTER)
             client.write(said)
             house.settle()
             yield name, house, client, house.backend() if dialled else None
 
-    def test_a_client_that_resets(self):
+    def test_client_reset_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 client.rst()
@@ -158,7 +158,7 @@ class WaysOutTests(SynchronousTestCase):
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
-    def test_a_client_that_ends(self):
+    def test_client_fin_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 client.fin()
@@ -180,7 +180,7 @@ class WaysOutTests(SynchronousTestCase):
     def all_closed(self, house):
         return {name: sum(tally.closed.values()) for name, tally in house.proxy.counters.routes.items()}
 
-    def test_ended_by_the_administrator(self):
+    def test_ended_by_the_administrator_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 number = house.record.id
@@ -194,7 +194,7 @@ class WaysOutTests(SynchronousTestCase):
                 if backend is not None:
                     self.assertTrue(backend.was_reset)
 
-    def test_ended_by_the_stop_of_the_proxy(self):
+    def test_relaying_connection_is_ended_after_the_grace_period(self):
         for name, house, client, _ in self.phases():
             with self.subTest(name):
                 if name != "relaying":
@@ -210,7 +210,7 @@ class WaysOutTests(SynchronousTestCase):
                 self.assertEqual(house.closed(), {"shutdown": 1})
                 house.assert_empty()
 
-    def test_time_is_over(self):
+    def test_timeout_in_each_phase(self):
         for name, house, client, backend in self.phases():
             with self.subTest(name):
                 house.pass_time(70)
@@ -225,13 +225,13 @@ class WaysOutTests(SynchronousTestCase):
                     self.assertEqual(house.rejected(), expected[name])
                     self.assertTrue(client.ended)
 
-    def test_a_backend_that_does_not_take_it(self):
+    def test_failed_dial_is_refused_with_its_reason(self):
         for exception, reason in (
             (error.ConnectionRefusedError(), "upstream_refused"),
             (error.TimeoutError(), "upstream_timeout"),
             (error.NoRouteError(), "upstream_unreachable"),
         ):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client()
             client.write(HELLO)
             house.settle()
@@ -242,9 +242,9 @@ class WaysOutTests(SynchronousTestCase):
             house.assert_empty()
             self.assertEqual((house.rejected(), house.closed()), ({reason: 1}, {}))
 
-    def test_a_backend_that_ends_in_the_relay(self):
+    def test_backend_fin_and_reset_while_relaying(self):
         for end, reason in (("rst", "upstream_reset"), ("close", "normal")):
-            house = House(self, **LONG)
+            house = House(self, **ALL_PHASES)
             client = house.client()
             client.write(HELLO)
             house.settle()
@@ -257,7 +257,7 @@ class WaysOutTests(SynchronousTestCase):
             house.assert_empty()
             self.assertEqual(house.closed(), {reason: 1})
 
-    def test_the_next_target_takes_it(self):
+    def test_next_target_receives_the_buffered_bytes(self):
         house = House(self, routes=[route(hosts=["10.0.0.1", "10.0.0.2"])])
         client = house.client()
         client.write(b"ask")
@@ -269,8 +269,8 @@ class WaysOutTests(SynchronousTestCase):
         self.assertEqual(str(house.record.target), "10.0.0.2:9000")
         self.assertEqual(house.rejected(), {})
 
-    def test_a_backend_that_refuses_ten_thousand_times(self):
-        """F46."""
+    def test_ten_thousand_refused_dials_leave_nothing(self):
+        """A backend that is down must not make the proxy leak records, descriptors or timers, nor end it."""
         house = House(self)
         for number in range(10_000):
             house.client(f"10.1.{number >> 8}.{number & 255}")
@@ -282,11 +282,11 @@ class WaysOutTests(SynchronousTestCase):
         house.pass_time(LINGER + 0.2)
         self.assertEqual(len(house.proxy._runtime.clocks.deadlines), 0)
 
-    def test_a_callable_that_raises_is_logged_and_counted(self):
+    def test_exception_of_a_callable_is_logged_and_counted(self):
         target = {"host": "10.0.0.1", "port": 9000}
         house = House(self, routes=[route(action={"type": "forward", "targets": [target]})])
         plan = house.proxy.plan.routes[0].targets[0]
-        object.__setattr__(plan, "hosts", explode)
+        object.__setattr__(plan, "hosts", raise_error)
         client = house.client()
         house.assert_empty()
         self.assertTrue(client.was_reset)
@@ -299,8 +299,8 @@ class HandlerTests(SynchronousTestCase):
         action = {"type": "handler", "handler": f"tests.sessions.test_path:{handler}"}
         return House(self, routes=[route(action=action)])
 
-    def test_a_protocol_factory_serves(self):
-        house = self.house("CAPITALS")
+    def test_protocol_factory_serves_a_connection(self):
+        house = self.house("UPPER_CASE")
         client = house.client()
         client.write(b"hello")
         house.settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,7 +41,6 @@ def flaw_of(reader: Any, text: str) -> tuple[int, str]:
 
 
 class AgreementTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(_TABLES, st.sampled_from([None, 0, 3]))
     def test_json_read_as_json_and_as_yaml_is_the_same_with_the_same_lines(
         self, value: Any, indent: int | None
@@ -51,7 +50,6 @@ class AgreementTests(SynchronousTestCase):
         self.assertEqual((by_json.value, by_yaml.value), (value, value))
         self.assertEqual(lines_of(by_json.marks()), lines_of(by_yaml.marks()))
 
-    @settings(deadline=None)
     @given(_TABLES)
     def test_every_key_of_a_toml_text_has_a_line_on_which_it_stands(self, value: Any) -> None:
         value = {f"k{key}": inner for key, inner in value.items() if _toml_can(inner)}
