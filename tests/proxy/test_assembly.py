@@ -9,7 +9,7 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.proxy.assembly import Paths
 from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
-from tests.sessions.house import route, settings
+from tests.sessions.memory_proxy import route, settings
 
 
 def compiled_plan(accelerated):
