@@ -1,10 +1,10 @@
 """Renders ``docs/configuration.rst`` from the schema of the configuration.
 
-The texts are those of the models in ``smartproxy.settings``. After a change there::
+The descriptions are the docstrings of the tables in ``smartproxy.settings.tables``. After a change there::
 
     python docs/make_configuration.py
 
-A test holds the file that is in the repository against what this renders.
+A test compares the file in the repository with what this renders.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("configuration.rst")
 
 INTRODUCTION = """\
-.. Made by docs/make_configuration.py from the models in smartproxy.settings. Change those, then run it.
+.. Made by docs/make_configuration.py from the tables in smartproxy.settings.tables. Change those, then run it.
 
 Configuration
 =============
 
-One schema, three spellings: YAML (``.yaml``, ``.yml``), JSON and TOML. Keys are camelCase in a file; in Python the same
-names are snake_case (``proxyIPs`` is ``proxy_ips``). ``smartproxy check FILE`` tells everything that is wrong, with file,
-line and key; ``smartproxy schema`` prints the JSON Schema for your editor.
+One schema, three formats: YAML (``.yaml``, ``.yml``), JSON and TOML. Keys are camelCase in a file and snake_case in Python
+(``proxyIPs`` is ``proxy_ips``). ``smartproxy check FILE`` prints every problem with its file, line and key; ``smartproxy
+schema`` prints the JSON Schema for your editor.
 
 .. code-block:: yaml
 
@@ -56,27 +56,28 @@ The same route in TOML:
     action = {targets = [{host = "git.internal", port = 22}]}
     keepAliveTreatment = "immortal"
 
-A key that is not known is refused, and so is one that stands twice, or has no value. YAML is read as YAML 1.2: only
-``true`` and ``false`` are booleans. Aliases and merge keys work.
+An unknown key is an error, and so is a key that is given twice or has no value. YAML is read as YAML 1.2: only ``true`` and
+``false`` are booleans. Aliases and merge keys are supported.
 
-Kinds of values
+Types of values
 ---------------
 
 duration
-    A number of milliseconds, or a text with units, from large to small: ``"100ms"``, ``"30s"``, ``"5m"``, ``"4h"``, ``"7d"``,
+    A number of milliseconds, or a string with units, from large to small: ``"100ms"``, ``"30s"``, ``"5m"``, ``"4h"``, ``"7d"``,
     ``"1h30m"``. 0 is no limit.
 size
-    A number of bytes, or a text with a unit: ``"64KiB"``, ``"10MiB"``, ``"1GiB"``.
+    A number of bytes, or a string with a unit: ``"64KiB"``, ``"10MiB"``, ``"1GiB"``.
 port or range
-    A number, or a text like ``"8000-8010"``, both ends included.
+    A number, or a string like ``"8000-8010"``, both ends included.
 address, CIDR or range
-    ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and likewise IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1`` are the same.
+    ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and the same for IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1``
+    are the same address.
 domain
-    ``example.com``; ``*.example.com`` for every name below it, but not itself; ``*`` for any name.
+    ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
 path pattern
     Exact, with ``*`` for anything and ``:name`` for one segment.
 inherited
-    What a route leaves out, ``defaults`` says for it, and then the top level. Each key is looked for by itself.
+    A key that a route leaves out has the value of ``defaults``, or else that of the top level. Each key is inherited by itself.
 """
 
 #: The top level in groups, each key once.
@@ -103,7 +104,7 @@ GROUPS = {
         "keepAliveCount",
     ),
     "Limits": ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute", "maxPendingDataSize"),
-    "Looking after connections": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
+    "Monitoring and cleanup": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
     "The process": ("workers", "acceleration", "tls", "acme"),
 }
 
@@ -153,7 +154,7 @@ def _table(schema: dict[str, Any], table: dict[str, Any], keys: Iterable[str]) -
     for key in keys:
         shown = table["properties"][key]
         default = "required" if key in table.get("required", ()) else _default(shown)
-        yield from _row(f"``{key}``", _kind(shown), default, _meaning(schema, shown))
+        yield from _row(f"``{key}``", _type_of(shown), default, _meaning(schema, shown))
     yield ""
 
 
@@ -176,8 +177,8 @@ def _default(shown: dict[str, Any]) -> str:
     return _literal(shown["default"]) if "default" in shown else ""
 
 
-def _kind(shown: dict[str, Any]) -> str:
-    """What may be written: a kind of value by its name, choices by their text, tables by a link."""
+def _type_of(shown: dict[str, Any]) -> str:
+    """The values of a key: a type by its name, choices by their values, tables by a link."""
     if "$ref" in shown:
         name = _referred(shown)
         return f":ref:`{_title(name)} <{_anchor(name)}>`"
@@ -185,16 +186,16 @@ def _kind(shown: dict[str, Any]) -> str:
         return str(shown["title"])
     for choice in ("oneOf", "anyOf"):
         if choice in shown:
-            return " or ".join(dict.fromkeys(_kind(inner) for inner in shown[choice]))
+            return " or ".join(dict.fromkeys(_type_of(inner) for inner in shown[choice]))
     if "enum" in shown or "const" in shown:
         return ", ".join(_literal(value) for value in shown.get("enum", [shown.get("const")]))
-    return _plain_kind(shown)
+    return _plain_type(shown)
 
 
-def _plain_kind(shown: dict[str, Any]) -> str:
+def _plain_type(shown: dict[str, Any]) -> str:
     if shown["type"] == "array":
-        return f"list of {_kind(shown['items'])}"
-    names = {"object": "mapping", "boolean": "true or false", "integer": "number", "string": "text"}
+        return f"list of {_type_of(shown['items'])}"
+    names = {"object": "mapping", "boolean": "true or false", "integer": "number", "string": "string"}
     return names.get(shown["type"], shown["type"])
 
 

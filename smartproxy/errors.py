@@ -11,7 +11,6 @@
     |   `-- DialFailed                 no target could be connected to
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
-    |-- IllegalTransition              a state machine got an event that its state does not allow: a bug
     |-- TlsError                       the peer violated TLS, or ended it with an alert
     |-- ConfigurationError             the problems of a configuration
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says

@@ -7,6 +7,7 @@ import shlex
 from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
+from shutil import copy
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,8 @@ class ConfigurationTests(SynchronousTestCase):
     def test_every_example_in_tap_is_valid_without_warnings(self) -> None:
         examples = sorted(TAP.glob("*.yaml"))
         self.assertIn(TAP / "demo.yaml", examples)
+        for module in TAP.glob("*.py"):
+            copy(module, self.directory)  # handlers are found beside the configuration
         for example in examples:
             settings = Settings.load(self.written(text(example)))
             self.assertTrue(settings.compile().routes)
@@ -242,9 +245,8 @@ class EmbeddingPageTests(SynchronousTestCase):
     def test_a_callable_returns_the_certificate(self) -> None:
         defined = program(self.page, "async def certificate_of(")
         settings = Settings(routes=[defined["tenants"]])
-        with TemporaryDirectory() as directory:
+        with TemporaryDirectory() as directory, chdir(directory):
             write_files(Path(directory))
-            settings.stand_in(Path(directory))
             (route,) = settings.compile().routes
         assert route.tls is not None
         contexts = talk.contexts(ProxyPlan(routes=(route,)))

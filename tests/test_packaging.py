@@ -99,6 +99,12 @@ class PackagingTests(SynchronousTestCase):
         self.assertIn("--config=", installed.twistd("smartproxy", "--help"))
         self.assertIn("explain", installed.command("--help"))
 
+    def assert_examples_run(self, installed: Installed) -> None:
+        """The demo finds its backends beside its configuration, from another working directory."""
+        examples = installed.directory / "examples"
+        shutil.copytree(self.source / "tap", examples)
+        self.assertIn("ok (", installed.command("check", str(examples / "demo.yaml")))
+
     def assert_outside_of_the_source(self, installed: Installed) -> None:
         place = Path(installed.python_says("import smartproxy; print(smartproxy.__file__)"))
         self.assertIn(installed.directory / "venv", place.parents)
@@ -114,11 +120,18 @@ class PackagingTests(SynchronousTestCase):
         self.assertEqual([name for name in names if name.startswith("twisted/") and "__init__" in name], [])
         with tarfile.open(sdist) as archive:
             inside = {name.partition("/")[2] for name in archive.getnames()}
-        wanted = {"Makefile", "tap/demo.yaml", "tests/test_packaging.py", "docs/index.rst"}
+        wanted = {
+            "Makefile",
+            "tap/demo.yaml",
+            "tap/demo_backends.py",
+            "tests/test_packaging.py",
+            "docs/index.rst",
+        }
         self.assertEqual(wanted - inside, set())
         installed = Installed(self.directory / "wheel", wheel)
         self.assert_outside_of_the_source(installed)
         self.assert_complete(installed)
+        self.assert_examples_run(installed)
 
     def test_an_sdist_installs(self) -> None:
         (sdist,) = self.build("--sdist")

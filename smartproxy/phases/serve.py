@@ -8,7 +8,7 @@ first two.
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smartproxy.flow.callables import ask
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Routed
+    from smartproxy.model.plan import Choice
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.serving.served import Served
 
@@ -38,10 +39,11 @@ class Serve:
 
         :raises Refused: where the handler refuses the client.
         """
-        handler = routed.route.handler
+        handler: object = routed.route.handler
         if not serves(handler):
             timeout = routed.route.timeouts.connection
-            handler = await ask("handler", handler, routed, timeout, self._clock)
+            choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
+            handler = await ask("handler", choice, routed, timeout, self._clock)
         served = self._served(handler, record, side, routed)
         if served is None:
             side.transport.loseConnection()

@@ -1,16 +1,35 @@
-"""What the configuration says: read, checked, and compiled for the path.
+"""Configuration: read from a file or made in Python, checked, and compiled to a plan.
 
 ::
 
     settings = Settings.load("smartproxy.yaml")     # .yaml, .yml, .json, .toml
     plan = settings.compile()
 
-``top`` and ``route`` are the tables, ``kinds`` and ``units`` the values in them. ``read_yaml``, ``read_json`` and
-``read_toml`` read a text and know its lines; ``loading`` joins them. ``conflicts`` and ``reach`` find what only shows in
-the whole, ``availability`` what is not there yet. ``problems`` words all of it. ``plans`` compiles, ``schema`` describes.
+``settings``
+    The facade, :class:`Settings`: load, parse, check, warnings, compile.
+``schema``
+    The JSON Schema of a configuration file.
+``checks``
+    Everything that makes a configuration invalid, and the lines that report it.
+``compile``
+    From valid settings to :class:`~smartproxy.model.plan.ProxyPlan`.
+``reading``
+    YAML, JSON and TOML to plain values, and the line of each key.
+``tables``
+    The keys and their values: ``root`` is the whole file.
+
+Each imports only what is below it in this list.
 """
 
+from smartproxy.settings.settings import Settings
 from smartproxy.settings.tables.base import ConnectionKeys
+from smartproxy.settings.tables.root import (
+    AccessLogSettings,
+    AdminSettings,
+    CleanupSettings,
+    MetricsSettings,
+    ZombieDetection,
+)
 from smartproxy.settings.tables.route import (
     Action,
     Defaults,
@@ -29,14 +48,6 @@ from smartproxy.settings.tables.tls import (
     RouteTls,
     Tls,
     UpstreamTls,
-)
-from smartproxy.settings.top import (
-    AccessLogSettings,
-    AdminSettings,
-    CleanupSettings,
-    MetricsSettings,
-    Settings,
-    ZombieDetection,
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The JSON Schema of a configuration file, as the models and their texts have it."""
+"""The JSON Schema of a configuration file, made from the tables and the docstrings of their attributes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class _FileSchema(GenerateJsonSchema):
-    """Without what a file does not have: null, and titles that repeat a key."""
+    """Leaves out what a file does not have: null, and titles that only repeat a key."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
@@ -30,21 +30,21 @@ class _FileSchema(GenerateJsonSchema):
             made["default"] = [] if schema["default_factory"] is list else {}
         return {key: value for key, value in made.items() if key != "default" or value is not None}
 
-    def encode_default(self, dft: Any) -> Any:
-        """Of a table, what it says beyond the defaults of its own keys, which is nothing."""
+    def encode_default(self, dft: object) -> object:
+        """The default of a key; for a table only the keys that it sets, as its other keys have their own defaults."""
         return (
             dft.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(dft, Table) else dft
         )
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
 
 def schema_of(root: type[Table]) -> dict[str, Any]:
     """The schema of ``root``.
 
-    Two keywords are our own: ``x-default`` says in words what stands for a key that was left out, ``x-available`` the
-    only values that this version does.
+    It has two keywords of its own: ``x-default`` describes the default where it is not a value, ``x-available`` lists the
+    only values that this version implements.
     """
     made = root.model_json_schema(schema_generator=_FileSchema)
     for table, keys in _INHERITED.items():
@@ -66,7 +66,7 @@ def _key(made: dict[str, Any], steps: Iterable[str]) -> dict[str, Any]:
     return here
 
 
-#: Keys for which ``defaults`` and then the top level speak, where they are left out.
+#: Keys that are inherited from ``defaults`` and then from the top level where they are left out.
 _INHERITED: dict[type[Table], Iterable[str]] = {
     Defaults: (*ConnectionKeys.model_fields, "send_proxy_protocol"),
     Route: Shared.model_fields,

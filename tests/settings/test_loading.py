@@ -1,4 +1,4 @@
-"""Every class of problem has its exact line, in all three spellings, and all of them are told at once."""
+"""Loading: every kind of problem has its exact message and line in all three formats, and all are reported at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Action, Match, Route, Settings, Target
-from tests.settings.spellings import SPELLINGS, as_json, folder, route
+from tests.settings.formats import FORMATS, as_json, folder, route
 
-#: What is written, the path of the problem, the pattern of the row that it stands in, what is said of it.
+#: A configuration, the key path of its problem, a pattern of the line that is reported, and the message.
 CASES: list[tuple[dict[str, Any], str, str, str]] = [
     # shapes and limits
     (
@@ -40,7 +40,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(match={"clientIp": ["10.0.0.300"]})]}, "routes[0].match.clientIp[0]", "300",
      'must be an IP address, a CIDR or a range a-b (got "10.0.0.300")'),
     ({"routes": [route(match={"address": "eth0"})]}, "routes[0].match.address", "address",
-     'must be an IP address, or "" for every one (got "eth0")'),
+     'must be an IP address, or "" for every address (got "eth0")'),
     ({"routes": [route(action={"targets": [{"host": "h:80", "port": 1}]})]}, "routes[0].action.targets[0].host",
      "h:80", 'must be a host name or an IP address, without a port (got "h:80")'),
     ({"routes": [route(action={"targets": [{"host": ["h", "10.0.0.300"], "port": 1}]})]},
@@ -52,20 +52,20 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(enabled="yes")]}, "routes[0].enabled", "enabled", 'must be true or false (got "yes")'),
     ({"routes": [route(priority="high")]}, "routes[0].priority", "priority", 'must be a whole number (got "high")'),
     ({"routes": [route(name="")]}, "routes[0].name", "name",
-     'must be a printable text of 1 to 200 characters (got "")'),
+     'must be a printable string of 1 to 200 characters (got "")'),
     ({"routes": "none"}, "routes", "routes", 'must be a list (got "none")'),
-    ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping of keys (got 3)"),
+    ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping (got 3)"),
     ({"routes": [route()], "inactivityTimeout": "4 hours"}, "inactivityTimeout", "inactivity",
-     'must be a number of milliseconds, or a text with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
+     'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
     ({"routes": [route()], "maxPendingDataSize": "10MB"}, "maxPendingDataSize", "maxPending",
-     'must be a number of bytes, or a text with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
+     'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
     ({"routes": [route()], "maxConnections": -1}, "maxConnections", "maxConn", "must be at least 0 (got -1)"),
     ({"routes": [route()], "keepAliveInactivityMultiplier": 0.5}, "keepAliveInactivityMultiplier", "Multiplier",
      "must be at least 1 (got 0.5)"),
     ({"routes": [route()], "keepAliveInterval": "500ms"}, "keepAliveInterval", "Interval",
-     'must be 1s to 32767s, or 0 for what the system does (got "500ms")'),
+     'must be 1s to 32767s, or 0 for the default of the system (got "500ms")'),
     ({"routes": [route()], "keepAliveInitialDelay": "10h"}, "keepAliveInitialDelay", "InitialDelay",
-     'must be 1s to 32767s, or 0 for what the system does (got "10h")'),
+     'must be 1s to 32767s, or 0 for the default of the system (got "10h")'),
     ({"routes": [route()], "keepAliveCount": 128}, "keepAliveCount", "Count", "must be at most 127 (got 128)"),
     ({"routes": [route()], "timeoutJitter": 1.5}, "timeoutJitter", "Jitter", "must be at most 1 (got 1.5)"),
     ({"routes": [route()], "acceptProxyProtocol": "maybe"}, "acceptProxyProtocol", "accept",
@@ -75,13 +75,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route()], "sendProxyProtocol": {"version": 2, "tlvs": ["sni"]}}, "sendProxyProtocol.tlvs[0]",
      '- sni|"sni"', 'must be "authority", "alpn", "ssl", "uniqueId", "crc32c" or "passThrough" (got "sni")'),
     ({"routes": [route()], "zombieDetection": "on"}, "zombieDetection", "zombie",
-     'must be true, false or a mapping of keys (got "on")'),
+     'must be true, false or a mapping (got "on")'),
     ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
      "must be longer than 0 (got 0)"),
     ({"routes": [route()], "workers": 0}, "workers", "workers",
      'must be a number of processes from 1, or "auto" (got 0)'),
     ({"routes": [route()], "admin": {"port": 8404, "token": 5}}, "admin.token", "token",
-     "must be a text that is not empty"),
+     "must be a string that is not empty"),
     # keys
     ({"routes": [route()], "maxConections": 5}, "maxConections", "maxConections",
      'unknown key; did you mean "maxConnections"?'),
@@ -92,11 +92,11 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "routes[0].action.targets[0].wieght", "wieght", 'unknown key; did you mean "weight"?'),
     ({"routes": [{"name": "a", "action": {"type": "block"}}]}, "routes[0].match", r"name|\{$|\[\[routes", "is required"),
     ({"metrics": True}, "routes", r"^\{$|metrics|# a comment", "is required"),
-    # the whole
+    # conflicts
     ({"routes": [route(), route("web", 81)]}, "routes[1].name", "name", 'is the name of an earlier route (got "web")'),
     ({"routes": [route(enabled=False)]}, "routes", "routes", "has no route that is enabled"),
     ({"routes": [route(), route("late", 80)]}, "routes[1].match", "match",
-     'is never reached: "web" goes first and takes all of it'),
+     'is never reached: every connection that it matches goes to "web"'),
     ({"routes": [route(action={"targets": []})]}, "routes[0].action.targets", "targets",
      'is required for type "forward"'),
     ({"routes": [route(action={"type": "handler", "targets": []})]}, "routes[0].action.handler", "action|type",
@@ -107,22 +107,22 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "targets", "has no target with a weight above 0"),
     ({"routes": [route(action={"type": "handler", "targets": [], "handler": "no.such:thing"})]},
      "routes[0].action.handler", "handler\\W+no",
-     "cannot be imported: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
+     "cannot be imported from {cwd} or sys.path: ModuleNotFoundError: No module named 'no' (got \"no.such:thing\")"),
     ({"routes": [route(action={"type": "handler", "targets": [], "handler": "os:sep"})]}, "routes[0].action.handler",
-     "os:sep", 'names nothing that a connection can be given to: neither a callable nor a factory (got "os:sep")'),
+     "os:sep", 'is not a handler: neither a callable nor a protocol factory (got "os:sep")'),
     ({"routes": [route(match={"protocol": "tls", "path": "/x"})]}, "routes[0].match.path", "path",
-     'is never there where protocol is "tls"'),
+     'can never match where protocol is "tls"'),
     ({"routes": [route(ports="8000-9000")], "admin": {"port": 8404}}, "admin.port", r"port\W+8404",
      'is a port of route "web" (got 8404)'),
     ({"routes": [route()], "admin": {"address": "0.0.0.0"}}, "admin.token", "admin",
-     'is required where the address is not a loopback one (got "0.0.0.0")'),
+     'is required where the address is not a loopback address (got "0.0.0.0")'),
     ({"routes": [route()], "admin": {"unix": "/run/x", "port": 1}}, "admin.port", r"port\W+1$",
      "has no meaning beside unix"),
     ({"routes": [route()], "sendProxyProtocol": {"version": 1, "tlvs": ["alpn"]}}, "sendProxyProtocol.tlvs", "tlvs",
      "has no meaning for version 1"),
     ({"routes": [route(action={"tls": {"minVersion": "1.3"}})]}, "routes[0].action.tls.minVersion", "minVersion",
      'has no meaning for mode "passthrough"'),
-    # actions that are answered here
+    # actions without a target
     ({"routes": [route(action={"type": "redirect", "targets": []})]}, "routes[0].action.to", "action|type",
      'is required for type "redirect"'),
     ({"routes": [route(action={"type": "redirect", "targets": [], "to": "{path}"})]}, "routes[0].action.to", "to",
@@ -154,8 +154,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(action={"type": "handler", "targets": [],
                                "handler": "twisted.internet.protocol:ServerFactory"})]},
      "routes[0].action.handler", "ServerFactory",
-     'names a class of factories; name one that has been made (got "twisted.internet.protocol:ServerFactory")'),
-    # what comes later
+     'is a protocol factory class; name an instance of it (got "twisted.internet.protocol:ServerFactory")'),
+    # not implemented yet
     ({"routes": [route(action={"type": "static", "targets": []})]}, "routes[0].action.type", "type",
      '"static" is not available in this version'),
     ({"routes": [route(action={"protocol": "http"})]}, "routes[0].action.protocol", "protocol",
@@ -168,31 +168,32 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
 ]  # fmt: skip
 
 
-def problems_of(text: str, spelling: str, file: str = "proxy") -> list[str]:
+def problems_of(text: str, format_: str, file: str = "proxy") -> list[str]:
     try:
-        Settings.parse(text, spelling, file)
+        Settings.parse(text, format_, file)
     except ConfigurationError as error:
         return error.problems
-    raise AssertionError("taken")
+    raise AssertionError("accepted")
 
 
 class ProblemTests(SynchronousTestCase):
-    def test_each_problem_has_its_line_in_every_spelling(self) -> None:
+    def test_each_problem_has_its_line_in_every_format(self) -> None:
         for value, path, row, message in CASES:
-            for spelling, write in SPELLINGS.items():
+            for spelling, write in FORMATS.items():
                 text = write(value)
                 told = problems_of(text, spelling)
                 place = re.fullmatch(r"proxy:(\d+): (.*)", told[0], re.DOTALL)
                 assert place is not None, told
-                self.assertEqual((told[1:], place[2]), ([], f"{path}: {message}"), spelling)
+                expected = f"{path}: {message}".replace("{cwd}", str(Path.cwd()))
+                self.assertEqual((told[1:], place[2]), ([], expected), spelling)
                 self.assertRegex(text.split("\n")[int(place[1]) - 1], row, f"{spelling}: {path}")
 
-    def test_a_key_without_a_value_is_refused(self) -> None:
+    def test_key_without_value_is_refused(self) -> None:
         text = "routes:\n- name: a\n  match: {ports: 80}\n  action: {type: block}\n  security:\n    ipAllowList:\n"
         message = "has no value; give it one, or leave it out for its default"
         self.assertEqual(problems_of(text, "yaml"), [f"proxy:6: routes[0].security.ipAllowList: {message}"])
 
-    def test_all_problems_are_told_at_once_in_the_order_of_the_file(self) -> None:
+    def test_all_problems_are_reported_in_file_order(self) -> None:
         routes = [
             route("a", 80),
             route("b", 70000),
@@ -206,18 +207,18 @@ class ProblemTests(SynchronousTestCase):
                 "workers: 2 is not available in this version",
                 'admin.port: is a port of route "a" (got 80)',
                 'routes[1].match.ports: must be a port 1..65535, or a range like "8000-8010" (got 70000)',
-                'routes[2].match: is never reached: "a" goes first and takes all of it',
+                'routes[2].match: is never reached: every connection that it matches goes to "a"',
                 'routes[3].name: is the name of an earlier route (got "b")',
                 'routes[3].action.type: "static" is not available in this version',
                 "zzz: unknown key",
             ],
         )
 
-    def test_a_secret_is_not_repeated(self) -> None:
+    def test_secret_value_is_not_quoted(self) -> None:
         told = problems_of(as_json({"routes": [route()], "admin": {"token": ["hunter2"]}}), "json")
-        self.assertEqual(told, ["proxy:19: admin.token: must be a text that is not empty"])
+        self.assertEqual(told, ["proxy:19: admin.token: must be a string that is not empty"])
 
-    def test_what_is_quoted_is_short_and_on_one_line(self) -> None:
+    def test_quoted_value_is_shortened_and_on_one_line(self) -> None:
         told = problems_of(as_json({"routes": [route("a" * 300), route("b\n\x1b\x7f\u2028", 81)]}), "json")
         self.assertEqual(len(told), 2)
         self.assertLess(max(map(len, told)), 200)
@@ -233,22 +234,22 @@ class FileTests(SynchronousTestCase):
     def refused(self, path: str) -> list[str]:
         return self.assertRaises(ConfigurationError, Settings.load, path).problems
 
-    def test_the_ending_tells_the_spelling(self) -> None:
+    def test_suffix_selects_the_format(self) -> None:
         value = {"routes": [route(ports=[80, "90-99"])], "proxyIPs": ["10.0.0.0/8"], "keepAlive": False}
         endings = {"yaml": "yaml", "yml": "yaml", "json": "json", "toml": "toml", "YAML": "yaml"}
         loaded = [
-            Settings.load(self.write(f"x.{ending}", SPELLINGS[spelling](value).encode()))
+            Settings.load(self.write(f"x.{ending}", FORMATS[spelling](value).encode()))
             for ending, spelling in endings.items()
         ]
         dumps = [settings.model_dump() for settings in loaded]
         self.assertEqual(dumps, [dumps[0]] * len(endings))
         self.assertEqual(dumps[0]["proxy_ips"], ["10.0.0.0/8"])
 
-    def test_a_byte_order_mark_is_passed_over(self) -> None:
+    def test_byte_order_mark_is_skipped(self) -> None:
         path = self.write("x.json", b"\xef\xbb\xbf" + as_json({"routes": [route()]}).encode())
         self.assertEqual(Settings.load(path).routes[0].name, "web")
 
-    def test_what_cannot_be_read_is_told_in_one_line(self) -> None:
+    def test_unreadable_file_is_reported_in_one_line(self) -> None:
         self.assertEqual(
             self.refused("/nowhere/x.yaml"), ["/nowhere/x.yaml: cannot be read: No such file or directory"]
         )
@@ -260,11 +261,11 @@ class FileTests(SynchronousTestCase):
         path = self.write("x.yaml", b"# nothing\n")
         self.assertEqual(self.refused(path), [f"{path}: is empty"])
         path = self.write("x.yaml", b"- 1\n")
-        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping of keys (got a list)"])
+        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping (got a list)"])
         path = self.write("x.toml", b"a = \n")
         self.assertEqual(self.refused(path), [f"{path}:1: not valid TOML: Invalid value"])
 
-    def test_again_reads_what_the_file_says_now(self) -> None:
+    def test_again_reads_the_changed_file(self) -> None:
         path = self.write("x.json", as_json({"routes": [route()]}).encode())
         settings = Settings.load(path)
         Path(path).write_text(as_json({"routes": [route("other")]}))
@@ -276,7 +277,7 @@ class FileTests(SynchronousTestCase):
 
 
 class PythonTests(SynchronousTestCase):
-    def test_names_are_snake_case_or_as_in_a_file(self) -> None:
+    def test_python_names_and_file_names_are_equivalent(self) -> None:
         target = Target(host="h", port=1)
         made = Settings(
             routes=[Route(name="a", match=Match(ports=80), action=Action(targets=[target]))],
@@ -301,20 +302,20 @@ class PythonTests(SynchronousTestCase):
         self.assertEqual((target.hosts(None), target.port(None)), ("h", 1))
         self.assertIs(plan.routes[1].handler, print)
 
-    def test_what_is_malformed_is_refused_where_it_is_made(self) -> None:
+    def test_malformed_table_raises_when_it_is_made(self) -> None:
         self.assertRaises(ValidationError, Target, host="h", port=0)
         self.assertRaises(ValidationError, Match, ports=80, domain=["x"])
 
-    def test_what_shows_in_the_whole_is_refused_by_compile(self) -> None:
+    def test_conflict_raises_in_compile(self) -> None:
         error = self.assertRaises(ConfigurationError, Settings(routes=[]).compile)
         self.assertEqual(error.problems, ["routes: has no route that is enabled"])
 
-    def test_a_table_does_not_change(self) -> None:
+    def test_table_is_frozen(self) -> None:
         target = Target(host="h", port=1)
         with self.assertRaises(ValidationError):
             target.port = 2  # type: ignore[misc]
 
-    def test_other_routes_are_found_right_before_they_are_taken(self) -> None:
+    def test_with_routes_validates_the_new_routes(self) -> None:
         settings = Settings(
             routes=[Route(name="a", match=Match(ports=80), action=Action(type="block"))], keep_alive=False
         )
@@ -335,7 +336,7 @@ class PythonTests(SynchronousTestCase):
             error.problems, ['routes: routes[1].name: is the name of an earlier route (got "b")']
         )
 
-    def test_doubts_are_warnings(self) -> None:
+    def test_settings_that_look_like_mistakes_are_warnings(self) -> None:
         value = {
             "acceptProxyProtocol": "require",
             "maxConnections": 10,
@@ -344,7 +345,7 @@ class PythonTests(SynchronousTestCase):
         self.assertEqual(
             Settings.parse(as_json(value), "json", "f").warnings(),
             [
-                'f:2: acceptProxyProtocol: is "require", but proxyIPs is empty: nobody is asked for a header',
+                'f:2: acceptProxyProtocol: is "require", but proxyIPs is empty: no client is asked for a header',
                 "f:19: routes[0].security.maxConnections: is above maxConnections of the whole proxy, 10 (got 20)",
             ],
         )

@@ -1,4 +1,4 @@
-"""The JSON Schema takes what the models take, and the configuration reference is what it renders."""
+"""The JSON Schema accepts what the tables accept, and the configuration reference is rendered from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.settings import Settings
 from smartproxy.settings.tables import units
-from tests.settings.spellings import route
+from tests.settings.formats import route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +64,7 @@ TYPES: dict[str, Any] = {
 
 
 def faults(schema: dict[str, Any], value: Any, root: dict[str, Any], path: str = "") -> Iterator[str]:
-    """What is wrong with ``value``, by as much of JSON Schema 2020-12 as ours has."""
+    """What is wrong with ``value``, by the part of JSON Schema 2020-12 that our schema uses."""
     if "$ref" in schema:
         yield from faults(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root, path)
     for choice, allowed in (("anyOf", {1, 2, 3}), ("oneOf", {1})):
@@ -116,12 +116,12 @@ class SchemaTests(SynchronousTestCase):
     def faults(self, value: Any) -> list[str]:
         return list(faults(self.schema, value, self.schema))
 
-    def test_a_full_example_is_valid_by_schema_and_by_model(self) -> None:
+    def test_full_example_is_valid_for_schema_and_tables(self) -> None:
         value = yaml.safe_load(EXAMPLE.replace("acceleration: off", "acceleration: 'off'"))
         self.assertEqual(self.faults(value), [])
         self.assertEqual(Settings.parse(EXAMPLE, "yaml").summary(), "ok (1 routes, ports 443, 8000-8010)")
 
-    def test_what_the_models_refuse_the_schema_refuses(self) -> None:
+    def test_schema_refuses_what_the_tables_refuse(self) -> None:
         for value, fault in [
             ({}, ".routes: required"),
             ({"routes": [route()], "maxConections": 1}, ".maxConections: unknown"),
@@ -134,7 +134,7 @@ class SchemaTests(SynchronousTestCase):
         ]:
             self.assertEqual(self.faults(value), [fault])
 
-    def test_the_patterns_take_what_the_parsers_take(self) -> None:
+    def test_patterns_match_exactly_what_parsers_accept(self) -> None:
         for pattern, parse, texts in [
             (units.DURATION_PATTERN, units.seconds, ["1h30m", "100ms", "5s", "", "5", "s", "1.5d", "5m1h"]),
             (units.SIZE_PATTERN, units.octets, ["1KiB", "1.5 MiB", "", "5", "1MB", "7B"]),
@@ -166,14 +166,14 @@ class SchemaTests(SynchronousTestCase):
                 if "default" in shown:
                     self.assertEqual(list(faults(shown, shown["default"], self.schema)), [], f"{name}.{key}")
 
-    def test_what_is_not_available_is_marked(self) -> None:
+    def test_unavailable_values_are_marked(self) -> None:
         action = self.schema["$defs"]["Action"]["properties"]
         self.assertEqual(
             action["type"]["x-available"], ["forward", "redirect", "respond", "block", "handler"]
         )
         self.assertEqual(self.schema["properties"]["acme"]["x-available"], [])
 
-    def test_a_route_says_which_keys_it_inherits(self) -> None:
+    def test_inherited_keys_of_a_route_are_marked(self) -> None:
         properties = self.schema["$defs"]["Route"]["properties"]
         self.assertEqual(properties["inactivityTimeout"]["x-default"], "inherited")
         self.assertNotIn("default", properties["inactivityTimeout"])
@@ -181,14 +181,14 @@ class SchemaTests(SynchronousTestCase):
 
 
 class ReferenceTests(SynchronousTestCase):
-    def test_the_page_is_what_the_schema_renders(self) -> None:
+    def test_page_equals_rendered_schema(self) -> None:
         rendered = runpy.run_path(str(ROOT / "docs" / "make_configuration.py"))["rendered"](
             Settings.json_schema()
         )
         page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         self.assertEqual(page, rendered, "run: python docs/make_configuration.py")
 
-    def test_the_examples_of_the_page_are_valid(self) -> None:
+    def test_examples_of_the_page_are_valid(self) -> None:
         page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         blocks = re.findall(r"\.\. code-block:: (yaml|toml)\n\n((?:    .*\n|\n)+)", page)
         self.assertEqual([spelling for spelling, _ in blocks], ["yaml", "toml"])

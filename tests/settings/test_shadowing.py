@@ -1,4 +1,4 @@
-"""Routes that are never reached: found where it is so, and never claimed where it is not."""
+"""Unreachable routes: those that are found, and no false alarms."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing.table import RouteTable
 from smartproxy.settings import Action, Match, Route, Settings
-from smartproxy.settings.checks.shadowing import unreached
+from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.compile.plans import proxy_plan
+from smartproxy.settings.compile.references import References
 from smartproxy.wire.http_head import RequestHead
 
 
@@ -26,19 +27,19 @@ def route(name: str, priority: int = 0, **match: Any) -> Route:
 
 
 def found(*routes: Route) -> dict[str, tuple[str, ...]]:
-    return {routes[one.place].name: one.takers for one in unreached(enumerate(routes))}
+    return {routes[one.place].name: one.covering for one in unreachable(enumerate(routes))}
 
 
-class UnreachedTests(SynchronousTestCase):
-    def test_the_later_of_two_that_ask_the_same(self) -> None:
+class UnreachableTests(SynchronousTestCase):
+    def test_second_of_two_equal_matches_is_unreachable(self) -> None:
         self.assertEqual(found(route("a"), route("b")), {"b": ("a",)})
         self.assertEqual(found(route("a"), route("b", priority=1)), {"a": ("b",)})
 
-    def test_the_narrower_one_goes_first_whatever_the_order(self) -> None:
+    def test_narrower_route_is_reachable_in_any_order(self) -> None:
         self.assertEqual(found(route("wide"), route("narrow", domains=["x.org"])), {})
         self.assertEqual(found(route("wide", path="/api/*"), route("narrow", path="/api/x")), {})
 
-    def test_a_wider_one_with_a_higher_priority_takes_all(self) -> None:
+    def test_wider_route_with_higher_priority_covers(self) -> None:
         for wide, narrow in [
             ({}, {"domains": ["x.org"]}),
             ({"domains": ["*.org"]}, {"domains": ["x.org", "*.x.org"]}),
@@ -59,7 +60,7 @@ class UnreachedTests(SynchronousTestCase):
                 found(route("narrow", **narrow), route("wide", 1, **wide)), {"narrow": ("wide",)}, narrow
             )
 
-    def test_one_that_asks_for_something_else_takes_nothing(self) -> None:
+    def test_route_with_another_condition_does_not_cover(self) -> None:
         for one, other in [
             ({"domains": ["x.org"]}, {"domains": ["y.org"]}),
             ({"domains": ["*.x.org"]}, {"domains": ["x.org"]}),
@@ -76,14 +77,14 @@ class UnreachedTests(SynchronousTestCase):
         ]:
             self.assertEqual(found(route("b", **other), route("a", 1, **one)), {}, other)
 
-    def test_several_may_take_a_route_piece_by_piece(self) -> None:
+    def test_several_routes_cover_one_piece_by_piece(self) -> None:
         routes = [route("b", ports=[80, 443]), route("p", 1, ports=80), route("q", 1, ports=443)]
         self.assertEqual(found(*routes), {"b": ("p", "q")})
         routes = [route("b", domains=["x.org", "y.org"]), route("x", 1, domains=["x.org"])]
         self.assertEqual(found(*routes), {})
         self.assertEqual(found(*routes, route("y", 1, domains=["*.org"])), {"b": ("x", "y")})
 
-    def test_thousands_of_routes_on_one_port_take_a_time_that_grows_with_their_number(self) -> None:
+    def test_thousands_of_routes_on_one_port_take_linear_time(self) -> None:
         kinds: list[Any] = [
             lambda i: {"domains": [f"d{i}.example.com", f"*.d{i}.example.com"]},
             lambda i: {"path": f"/app{i}/*"},
@@ -92,7 +93,7 @@ class UnreachedTests(SynchronousTestCase):
         for kind in kinds:
             made = Settings(routes=[route(f"r{i}", **kind(i)) for i in range(4_000)])
             before = process_time()
-            self.assertEqual(list(unreached(enumerate(made.routes))), [])
+            self.assertEqual(list(unreachable(enumerate(made.routes))), [])
             self.assertLess(process_time() - before, 5)
 
 
@@ -130,18 +131,18 @@ def _connections() -> list[Detected]:
     return made
 
 
-class TruthTests(SynchronousTestCase):
+class AgreementWithRoutingTests(SynchronousTestCase):
     connections = _connections()
 
     @settings(max_examples=60)
     @given(st.lists(st.tuples(st.integers(0, 1), _MATCHES), min_size=2, max_size=4))
-    def test_no_connection_is_ever_routed_to_a_route_that_is_called_unreached(self, drawn: Any) -> None:
+    def test_no_connection_is_routed_to_an_unreachable_route(self, drawn: Any) -> None:
         routes = [route(f"r{i}", priority, **match) for i, (priority, match) in enumerate(drawn)]
-        called = {routes[one.place].name for one in unreached(enumerate(routes))}
+        called = {routes[one.place].name for one in unreachable(enumerate(routes))}
         if not called:
             return
         reachable = [one for one in routes if one.name not in called]
         self.assertNotEqual(reachable, [], "the first in the order is always reached")
-        table = RouteTable(proxy_plan(Settings(routes=routes), Path()).routes)
+        table = RouteTable(proxy_plan(Settings(routes=routes), References(Path())).routes)
         reached = {plan.name for facts in self.connections if (plan := table.find(facts)) is not None}
         self.assertEqual(called & reached, set())

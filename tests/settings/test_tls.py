@@ -1,4 +1,4 @@
-"""TLS in a configuration: what it is compiled to, and for what it is refused, with file, line, key and reason."""
+"""TLS of routes and of the whole proxy: the compiled plan, and every reason to refuse a certificate or a key."""
 
 from __future__ import annotations
 
@@ -7,67 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, NoEncryption, pkcs12
-from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import ConfigurationError
-from smartproxy.model.plan import CertificatePlan, ClientAuthPlan, ProxyPlan
+from smartproxy.model.plan import CertificatePlan, ClientAuthPlan
 from smartproxy.settings import Settings
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.profiles import PROFILES
-from tests.settings.spellings import as_json, folder, route
+from tests.settings.formats import as_json, route
+from tests.settings.tls_case import CA, FILES, LEAF, RSA, FileCase
 from tests.tls.made import DAY, PEM, Authority, key, key_pem
-
-CA = Authority()
-LEAF = CA.leaf("a.example")
-RSA = CA.leaf("a.example", kind="rsa")
-
-
-class FileCase(SynchronousTestCase):
-    """A directory with a configuration, and files beside it."""
-
-    def setUp(self) -> None:
-        self.folder = folder(self)
-        self.write("a.pem", LEAF.pem)
-        self.write("a.key", LEAF.key_pem)
-        self.write("ca.pem", CA.pem)
-
-    def write(self, name: str, content: bytes | str) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def load(
-        self, of_route: Any = None, /, *, targets: Any = None, match: Any = None, **top: Any
-    ) -> Settings:
-        action: dict[str, Any] = {} if of_route is None else {"tls": of_route}
-        if targets is not None:
-            action["targets"] = targets
-        value = {**top, "routes": [route(action=action, match=match)]}
-        return Settings.load(self.write("proxy.json", as_json(value)))
-
-    def plan(self, *args: Any, **options: Any) -> ProxyPlan:
-        return self.load(*args, **options).compile()
-
-    def terminated(self, certificate: Any = None, **tls: Any) -> Any:
-        """The plan of a route that shows ``certificate``."""
-        shown = {} if certificate is None else {"certificate": certificate}
-        return self.plan({"mode": "terminate", **shown, **tls}).routes[0].tls
-
-    def refused(self, *args: Any, **options: Any) -> list[str]:
-        """Every problem, less the name of the file."""
-        raised = self.assertRaises(ConfigurationError, self.load, *args, **options)
-        file = str(self.folder / "proxy.json")
-        return [problem.removeprefix(f"{file}:").partition(": ")[2] for problem in raised.problems]
-
-    def refused_certificate(self, certificate: Any, **tls: Any) -> list[str]:
-        return [
-            problem.removeprefix("routes[0].action.tls.").replace(f"{self.folder}/", "")
-            for problem in self.refused({"mode": "terminate", "certificate": certificate, **tls})
-        ]
-
-
-FILES = {"certFile": "a.pem", "keyFile": "a.key"}
 
 
 class CertificateTests(FileCase):
@@ -84,7 +32,7 @@ class CertificateTests(FileCase):
         self.write("both.pem", LEAF.key_pem + LEAF.pem)
         self.same(self.terminated({"certFile": "both.pem"}).certificates[0])
 
-    def test_inline(self) -> None:
+    def test_inline_pem(self) -> None:
         [made] = self.terminated({"cert": LEAF.pem.decode(), "key": LEAF.key_pem.decode()}).certificates
         self.same(made)
         self.assertEqual(made.files, ())
@@ -104,13 +52,13 @@ class CertificateTests(FileCase):
         self.patch(os, "environ", {**os.environ, "KEY_SECRET": "open sesame"})
         self.same(self.terminated({**FILES, "passphraseEnv": "KEY_SECRET"}).certificates[0])
 
-    def test_a_list_of_kinds(self) -> None:
+    def test_list_of_key_types(self) -> None:
         self.write("rsa.pem", RSA.key_pem + RSA.pem)
         first, second = self.terminated([FILES, {"certFile": "rsa.pem"}]).certificates
         self.same(first)
         self.same(second, RSA)
 
-    def test_self_signed_is_for_the_domains_of_the_route(self) -> None:
+    def test_self_signed_has_the_domains_of_the_route(self) -> None:
         made = self.plan(
             {"mode": "terminate", "certificate": "selfSigned"},
             match={"domains": ["A.example", "*.b.example"]},
@@ -119,7 +67,7 @@ class CertificateTests(FileCase):
         self.assertTrue(plan.self_signed)
         self.assertEqual(Certificate(plan).names, ("a.example", "*.b.example"))
 
-    def test_a_callable_in_python(self) -> None:
+    def test_callable_chooses_the_certificate(self) -> None:
         def choose(_name: str | None) -> None: ...
 
         made = Settings.model_validate(
@@ -127,10 +75,10 @@ class CertificateTests(FileCase):
         )
         self.assertIs(made.compile().routes[0].tls.certificate_for, choose)
 
-    def test_a_plan_does_not_show_its_key(self) -> None:
+    def test_repr_of_plan_has_no_private_key(self) -> None:
         self.assertNotIn("PRIVATE", repr(self.terminated(FILES)))
 
-    def test_files_are_read_again_when_asked(self) -> None:
+    def test_reread_returns_the_new_files(self) -> None:
         [made] = self.terminated(FILES).certificates
         newer = CA.leaf("a.example", end=60 * DAY)
         self.write("a.pem", newer.pem)
@@ -139,13 +87,13 @@ class CertificateTests(FileCase):
 
 
 class RefusedCertificateTests(FileCase):
-    def test_a_file_that_is_missing(self) -> None:
+    def test_missing_file_is_reported(self) -> None:
         self.assertEqual(
             self.refused_certificate({"certFile": "no.pem", "keyFile": "a.key"}),
             ["certificate.certFile: no.pem: cannot be read: No such file or directory"],
         )
 
-    def test_its_line_is_told(self) -> None:
+    def test_missing_file_is_reported_with_its_line(self) -> None:
         text = (
             "routes:\n- name: web\n  match: {ports: 443}\n  action:\n    targets: [{host: h, port: 1}]\n"
             "    tls:\n      mode: terminate\n      certificate:\n        certFile: a.pem\n        keyFile: no.key\n"
@@ -156,19 +104,19 @@ class RefusedCertificateTests(FileCase):
         place = f"{file}:10: routes[0].action.tls.certificate.keyFile: {missing}: "
         self.assertEqual(problem, f"{place}cannot be read: No such file or directory")
 
-    def test_a_key_that_does_not_fit(self) -> None:
+    def test_key_of_another_certificate_is_refused(self) -> None:
         self.write("a.key", key_pem(key("ec", 1)))
         self.assertEqual(
             self.refused_certificate(FILES), ["certificate.keyFile: does not match the certificate a.pem"]
         )
 
-    def test_a_chain_upside_down(self) -> None:
+    def test_chain_in_wrong_order_is_refused(self) -> None:
         made = Authority("middle", above=CA).leaf("a.example")
         self.write("a.pem", b"".join(reversed([made.pem[: made.pem.index(b"-----END") + 26], CA.pem])))
         [problem] = self.refused_certificate(FILES)
         self.assertIn("the certificate of the key must come first", problem)
 
-    def test_expired_and_not_yet_valid(self) -> None:
+    def test_expired_and_future_certificates_are_refused(self) -> None:
         for times, why in (
             ({"start": -9 * DAY, "end": -DAY}, "expired on "),
             ({"start": DAY}, "is not valid before "),
@@ -177,7 +125,7 @@ class RefusedCertificateTests(FileCase):
             [problem] = self.refused_certificate(FILES)
             self.assertTrue(problem.startswith(f"certificate.certFile: a.pem: {why}"), problem)
 
-    def test_a_weak_key(self) -> None:
+    def test_weak_key_is_refused(self) -> None:
         weak = CA.leaf("a.example", kind="weak")
         self.write("a.pem", weak.pem)
         self.write("a.key", weak.key_pem)
@@ -186,7 +134,7 @@ class RefusedCertificateTests(FileCase):
             ["certificate.certFile: a.pem: has an RSA key of 1024 bits; the minimum is 2048"],
         )
 
-    def test_what_is_no_certificate_and_no_key(self) -> None:
+    def test_files_without_certificate_or_key_are_refused(self) -> None:
         self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         for certificate, problem in (
             ({"certFile": "x.pem"}, "certificate.certFile: x.pem: contains no PEM certificate, or a malformed one"),
@@ -197,7 +145,7 @@ class RefusedCertificateTests(FileCase):
         ):  # fmt: skip
             self.assertEqual(self.refused_certificate(certificate), [problem])
 
-    def test_a_passphrase_that_is_missing_or_wrong(self) -> None:
+    def test_missing_or_wrong_passphrase_is_reported(self) -> None:
         self.write("a.key", key_pem(LEAF.key, b"open sesame"))
         self.write("secret", b"open barley")
         for more, problem in (
@@ -207,11 +155,11 @@ class RefusedCertificateTests(FileCase):
         ):  # fmt: skip
             self.assertEqual(self.refused_certificate({**FILES, **more}), [problem])
 
-    def test_a_passphrase_for_a_key_that_needs_none_does_no_harm(self) -> None:
+    def test_needless_passphrase_is_accepted(self) -> None:
         self.write("secret", b"x")
         self.assertEqual(len(self.terminated({**FILES, "passphraseFile": "secret"}).certificates), 1)
 
-    def test_keys_that_do_not_go_together(self) -> None:
+    def test_contradicting_certificate_keys_are_refused(self) -> None:
         for certificate, problem in (
             ({}, "certificate: must have one of certFile, cert and pkcs12File"),
             (
@@ -223,13 +171,13 @@ class RefusedCertificateTests(FileCase):
         ):
             self.assertIn(problem, self.refused_certificate(certificate)[0])
 
-    def test_no_certificate_at_all(self) -> None:
+    def test_termination_without_certificate_is_refused(self) -> None:
         self.assertEqual(
             self.refused({"mode": "terminate"}),
             ["routes[0].action.tls.certificate: is required where there is no tls.certificates"],
         )
 
-    def test_a_route_that_is_not_enabled_needs_no_files(self) -> None:
+    def test_files_of_disabled_route_are_not_read(self) -> None:
         off = route("off", action={"tls": {"mode": "terminate", "certificate": {"certFile": "no.pem"}}})
         value = {"routes": [route(), {**off, "enabled": False}]}
         Settings.load(self.write("proxy.json", as_json(value))).compile()
@@ -239,7 +187,7 @@ class DirectoryTests(FileCase):
     def store(self, **tls: Any) -> Any:
         return self.plan({"mode": "terminate"}, tls={"certificates": "certs", **tls}).tls
 
-    def test_every_pair_is_found_whatever_it_is_called(self) -> None:
+    def test_pairs_are_found_whatever_their_file_names(self) -> None:
         middle = Authority("middle", above=CA)
         live = middle.leaf("live.example", kind="rsa")
         only = live.certificate.public_bytes(PEM)
@@ -253,7 +201,7 @@ class DirectoryTests(FileCase):
         found = {Certificate(plan).names: len(Certificate(plan).chain) for plan in self.store().certificates}
         self.assertEqual(found, {("a.example",): 1, ("live.example",): 2})
 
-    def test_the_newest_of_one_key_is_taken_and_other_names_stay(self) -> None:
+    def test_newest_certificate_of_one_key_and_names_is_used(self) -> None:
         self.write("certs/key.pem", LEAF.key_pem)
         self.write("certs/old.pem", LEAF.pem)
         self.write("certs/new.pem", CA.leaf("a.example", end=60 * DAY).pem)
@@ -261,7 +209,7 @@ class DirectoryTests(FileCase):
         found = sorted(Path(plan.source).name for plan in self.store().certificates)
         self.assertEqual(found, ["new.pem", "other.pem"])
 
-    def test_what_cannot_be_used_is_told_each_with_its_file(self) -> None:
+    def test_each_unusable_entry_is_reported_with_its_file(self) -> None:
         self.write("certs/a.pem", LEAF.pem)
         self.write(
             "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
@@ -272,21 +220,21 @@ class DirectoryTests(FileCase):
         self.assertIn("certs/b.pem: expired on ", told)
         self.assertIn("certs/c.key: is encrypted", told)
 
-    def test_a_directory_that_is_none(self) -> None:
+    def test_missing_directory_is_reported(self) -> None:
         [problem] = self.refused({"mode": "terminate"}, tls={"certificates": "certs"})
         self.assertEqual(problem, f"tls.certificates: {self.folder}/certs: is not a directory")
 
-    def test_an_empty_one_is_a_warning(self) -> None:
+    def test_empty_directory_is_a_warning(self) -> None:
         (self.folder / "certs").mkdir()
         [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
-        self.assertIn('tls.certificates: holds no certificate (got "certs")', warning)
+        self.assertIn('tls.certificates: contains no certificate (got "certs")', warning)
 
-    def test_the_default_must_be_carried_by_one_of_them(self) -> None:
+    def test_default_must_be_a_name_of_a_certificate(self) -> None:
         self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
         self.assertEqual(self.store(default="A.example").default, "a.example")
         self.assertEqual(
             self.refused({"mode": "terminate"}, tls={"certificates": "certs", "default": "b.example"}),
-            ['tls.default: is carried by no certificate (got "b.example")'],
+            ['tls.default: is in no certificate (got "b.example")'],
         )
 
 
@@ -303,25 +251,25 @@ class OptionTests(FileCase):
         )
         self.assertEqual(both.routes[0].tls.min_version, "1.2")
 
-    def test_ciphers_of_ones_own_go_in_their_order(self) -> None:
+    def test_custom_ciphers_keep_their_order(self) -> None:
         made = self.terminated(FILES, profile={"ciphers": "ECDHE-ECDSA-AES256-GCM-SHA384"})
         self.assertEqual((made.ciphers, made.own_order), ("ECDHE-ECDSA-AES256-GCM-SHA384", True))
         self.assertEqual(
             self.refused_certificate(FILES, profile={"ciphers": "NONE-OF-THIS"}),
-            ['profile.ciphers: has none that OpenSSL knows (got "NONE-OF-THIS")'],
+            ['profile.ciphers: has no cipher that OpenSSL knows (got "NONE-OF-THIS")'],
         )
         self.assertEqual(
             self.refused_certificate(FILES, profile={"ciphersuites": "x"}),
-            ['profile.ciphersuites: has none that OpenSSL knows (got "x")'],
+            ['profile.ciphersuites: has no cipher that OpenSSL knows (got "x")'],
         )
 
-    def test_modern_is_tls_1_3(self) -> None:
+    def test_modern_profile_refuses_tls_1_2(self) -> None:
         self.assertEqual(
             self.refused_certificate(FILES, profile="modern", minVersion="1.2"),
             ['minVersion: is 1.3 for profile "modern" (got 1.2)'.replace("got 1.2", 'got "1.2"')],
         )
 
-    def test_client_certificates(self) -> None:
+    def test_client_auth_keys(self) -> None:
         self.write("crl.pem", CA.crl(LEAF))
         auth = {"mode": "require", "ca": "ca.pem", "crl": "crl.pem", "match": ["CN:robot"]}
         made = self.terminated(FILES, clientAuth=auth).client_auth
@@ -332,7 +280,7 @@ class OptionTests(FileCase):
         self.assertEqual(made, ClientAuthPlan(False, CA.pem))
         self.assertIsNone(self.terminated(FILES, clientAuth={"mode": "none"}).client_auth)
 
-    def test_client_certificates_that_cannot_work(self) -> None:
+    def test_contradicting_client_auth_is_refused(self) -> None:
         self.write("crl.pem", Authority("other").crl())
         self.write("old.pem", CA.crl(end=-DAY))
         for auth, problem in (
@@ -340,15 +288,15 @@ class OptionTests(FileCase):
             ({"mode": "require"}, 'clientAuth.ca: is required for mode "require"'),
             ({"mode": "request", "match": ["CN:x"]}, "clientAuth.match: has no meaning without ca"),
             ({"mode": "require", "ca": "a.key"}, "clientAuth.ca: a.key: contains no PEM certificate"),
-            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: holds no revocation"),
-            ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: holds no list of CN=test"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "ca.pem"}, "clientAuth.crl: ca.pem: contains no PEM revocation list"),
+            ({"mode": "require", "ca": "ca.pem", "crl": "crl.pem"}, "clientAuth.crl: crl.pem: contains no revocation list of CN=test"),
             ({"mode": "require", "ca": "ca.pem", "crl": "old.pem"}, "clientAuth.crl: old.pem: expired on "),
             ({"mode": "require", "ca": "ca.pem", "match": ["robot"]}, "clientAuth.match[0]: must be a kind of name"),
         ):  # fmt: skip
             [told] = self.refused_certificate(FILES, clientAuth=auth)
             self.assertTrue(told.startswith(problem), told)
 
-    def test_warned_of_before_a_certificate_expires(self) -> None:
+    def test_certificate_that_expires_soon_is_a_warning(self) -> None:
         self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem)
         [warning] = self.load({"mode": "terminate", "certificate": FILES}).warnings()
         self.assertIn("routes[0].action.tls.certificate: ", warning)

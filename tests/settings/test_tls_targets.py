@@ -1,15 +1,14 @@
-"""TLS towards targets in a configuration: what it is compiled to, and for what it is refused."""
+"""TLS towards targets: the compiled plan, and every reason to refuse it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from smartproxy.model.plan import OriginationPlan
-from tests.settings.test_tls import CA, FILES, LEAF
-from tests.settings.test_tls import FileCase as _FileCase
+from tests.settings.tls_case import CA, FILES, LEAF, FileCase
 
 
-class UpstreamTests(_FileCase):
+class UpstreamTests(FileCase):
     def target(self, of_route: Any = None, /, **target: Any) -> OriginationPlan | None:
         made = self.plan(of_route, targets=[{"host": "h", "port": 1, **target}])
         return made.routes[0].targets[0].tls
@@ -26,7 +25,7 @@ class UpstreamTests(_FileCase):
         )
         self.assertEqual(made.certificate.chain, LEAF.pem)
 
-    def test_re_encryption_is_for_the_targets_that_say_nothing_else(self) -> None:
+    def test_reencryption_applies_to_targets_without_tls_key(self) -> None:
         tls = {"mode": "terminate-and-reencrypt", "certificate": FILES, "upstream": {"ca": "ca.pem"}}
         self.assertEqual(self.target(tls), OriginationPlan(ca=CA.pem))
         self.assertIsNone(self.target(tls, tls=False))
@@ -36,15 +35,15 @@ class UpstreamTests(_FileCase):
         )
         self.assertIsNone(self.target({"mode": "terminate", "certificate": FILES}))
 
-    def test_no_verification_is_a_warning(self) -> None:
+    def test_verify_false_is_a_warning(self) -> None:
         targets = [{"host": "h", "port": 1, "tls": {"verify": False}}]
         [warning] = self.load(targets=targets).warnings()
         self.assertIn(
-            "routes[0].action.targets[0].tls.verify: is false: whoever answers is taken for the target",
+            "routes[0].action.targets[0].tls.verify: is false: any server that answers is accepted as the target",
             warning,
         )
 
-    def test_what_cannot_be_used(self) -> None:
+    def test_unusable_target_tls_is_refused(self) -> None:
         for tls, problem in (
             ({"ca": "no.pem"}, f"ca: {self.folder}/no.pem: cannot be read: No such file or directory"),
             ({"keyFile": "a.key"}, "keyFile: has no meaning without certFile"),
@@ -54,7 +53,7 @@ class UpstreamTests(_FileCase):
             [told] = self.refused(targets=[{"host": "h", "port": 1, "tls": tls}])
             self.assertTrue(told.startswith(f"routes[0].action.targets[0].tls.{problem}"), told)
 
-    def test_upstream_is_for_re_encryption(self) -> None:
+    def test_upstream_needs_reencryption(self) -> None:
         self.assertEqual(
             self.refused_certificate(FILES, upstream={"verify": True}),
             ['upstream: has no meaning for mode "terminate"'],

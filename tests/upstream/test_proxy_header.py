@@ -8,7 +8,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.plan import SendHeader, TargetPlan
 from smartproxy.upstream.proxy_header import SendProxyHeader
-from smartproxy.wire import proxy_detect, proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire import proxy_detect, proxy_tlv, proxy_v2
 from smartproxy.wire.client_hello import ClientHello
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.proxy_header import ProxyHeader, Tlv
@@ -34,9 +34,9 @@ RECEIVED = ProxyHeader(
 
 
 class SendProxyHeaderTests(SynchronousTestCase):
-    def build(self, sending=None, *, target=None, hello=None, request=None, **more):
+    def build(self, sending=None, *, hello=None, request=None, **more):
         phase = SendProxyHeader(lambda: b"ours-1")
-        facts = routed(send_header=sending, **more)
+        facts = routed(**more)
         if hello is not None:
             facts = facts._replace(
                 detected=facts.detected._replace(
@@ -48,7 +48,7 @@ class SendProxyHeaderTests(SynchronousTestCase):
             facts = facts._replace(
                 detected=facts.detected._replace(protocol=ApplicationProtocol.HTTP, request=head)
             )
-        plan = TargetPlan(("192.0.2.9",), 80, send_header=target)
+        plan = TargetPlan(("192.0.2.9",), 80, send_header=sending)
         return phase(facts, plan, Client(near=OURS).side)
 
     def sent(self, *names, **more):
@@ -76,10 +76,6 @@ class SendProxyHeaderTests(SynchronousTestCase):
         line = self.build(SendHeader(1), client=client)
         self.assertTrue(line.startswith(b"PROXY TCP6 2001:db8::7 "), line)
         self.assertEqual(self.sent(client=client).source, tuple(client))
-
-    def test_setting_of_the_target_overrides_the_routes(self):
-        self.assertTrue(self.build(SendHeader(2), target=SendHeader(1)).startswith(proxy_v1.SIGNATURE))
-        self.assertTrue(self.build(None, target=SendHeader(1)).startswith(proxy_v1.SIGNATURE))
 
     def test_announced_destination_is_passed_on(self):
         """In a chain of proxies, the backend must see where the client connected to, not the outer proxy's address."""

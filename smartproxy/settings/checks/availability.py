@@ -1,15 +1,15 @@
-"""What the schema knows already and this version does not do yet, refused with a line that says so.
+"""Keys and values that the schema has and this version does not implement yet.
 
-One entry a feature, so that the feature takes its entry away and is there.
+There is one entry per feature in :data:`LATER`. A change that implements a feature removes its entry.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.settings.problems import Problem
+from smartproxy.settings.checks.problems import Problem
 from smartproxy.settings.tables.base import Table, file_key
 
 if TYPE_CHECKING:
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 
 class Later(NamedTuple):
-    """A key of which not every value is available. ``[]`` is each item of a list; ``only``: what is."""
+    """A key of which not every value is available.
+
+    :ivar path: the keys in a file, joined by dots; ``[]`` is each item of a list.
+    :ivar only: the values that are available.
+    """
 
     path: str
     only: tuple[object, ...] = ()
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """The keys on the way to it."""
+        """The single keys of the path."""
         return tuple(self.path.split("."))
 
 
@@ -41,29 +45,33 @@ LATER = (
 
 
 def unavailable(settings: object) -> Iterator[Problem]:
-    """What of it is not available, in a mapping as a file has it or in tables."""
+    """What ``settings`` use and this version does not have.
+
+    :param settings: a mapping with the keys of a file, or a table.
+    """
     for later in LATER:
-        for path, value in _reached(settings, later.steps, ()):
+        for path, value in _values_at(settings, later.steps, ()):
             if value not in later.only:
                 what = f"{json.dumps(value)} is" if isinstance(value, str | int | float) else "is"
                 yield Problem(path, f"{what} not available in this version")
 
 
-def _reached(value: Any, steps: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _values_at(value: object, steps: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    """The values that the keys ``steps`` lead to, each with its path."""
     if not steps:
         yield path, value
         return
     step, *rest = steps
     if step == "[]":
         for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
-            yield from _reached(item, tuple(rest), (*path, index))
+            yield from _values_at(item, tuple(rest), (*path, index))
     else:
-        for inner in _said(value, step):
-            yield from _reached(inner, tuple(rest), (*path, step))
+        for inner in _written(value, step):
+            yield from _values_at(inner, tuple(rest), (*path, step))
 
 
-def _said(value: Any, key: str) -> Iterator[Any]:
-    """The value of a key, if it was written at all."""
+def _written(value: object, key: str) -> Iterator[object]:
+    """The value of ``key``, if it was written at all."""
     if isinstance(value, Mapping) and key in value:
         yield value[key]
     elif isinstance(value, Table):

@@ -1,59 +1,64 @@
-"""What is wrong with a configuration whose every key is right: what only shows in the whole.
+"""Problems of a configuration whose every key is valid by itself: keys that contradict each other.
 
-The routes that are named in a message are named by their name; the place is that of the one to change.
+A message names the other route involved by its name; the key path is that of the key to change.
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from smartproxy.settings.certificates import TlsFiles
-from smartproxy.settings.checks import tls as tls_conflicts
+from smartproxy.settings.checks import tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
-from smartproxy.settings.checks.shadowing import unreached
-from smartproxy.settings.problems import Problem, got
-from smartproxy.settings.tables import references, units
-from smartproxy.settings.tables.base import Table
-from smartproxy.settings.tables.route import ProxyHeaderSettings, Route
+from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.checks.shadowing import unreachable
+from smartproxy.settings.tables import units
+from smartproxy.settings.tables.root import AdminSettings
+from smartproxy.settings.tables.route import ProxyHeaderSettings
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from smartproxy.model.plan import Handler
+    from smartproxy.settings.compile.handlers import Handlers
+    from smartproxy.settings.compile.references import References
     from smartproxy.settings.reading.locations import KeyPath
-    from smartproxy.settings.tables.route import Action, Match, ResponseSettings
-    from smartproxy.settings.top import AdminSettings, Settings
+    from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Action, Match, ResponseSettings, Route, SendProxyProtocol
 
-#: The keys of an action that belong to one type, and those without which it cannot be.
+#: The keys of an action that belong to one type.
 _KEYS_OF = {
     "targets": "forward", "handler": "handler", "to": "redirect", "status": "redirect", "response": "respond",
     "mode": "block",
 }  # fmt: skip
+#: Those of them that their type requires.
 _REQUIRED = frozenset({"targets", "handler", "to", "response"})
+_IPV6: Final = 6
 
 
-def problems(settings: Settings, files: TlsFiles | None = None) -> Iterator[Problem]:
-    """Everything for which it is refused.
+def problems(settings: Configuration, references: References) -> Iterator[Problem]:
+    """Everything that makes ``settings`` invalid.
 
-    :param files: what has been read of its certificates already.
+    :param references: what they refer to. The files and handlers of disabled routes are not looked at.
     """
     yield from unavailable(settings)
     yield from _names(settings)
-    yield from _header(settings, ())
-    yield from _header(settings.defaults, ("defaults",))
+    yield from _header(settings.send_proxy_protocol, ())
+    yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
     for index, route in enumerate(settings.routes):
-        yield from _route(route, ("routes", index))
+        yield from _route(route, ("routes", index), references.handlers)
     yield from _admin(settings)
-    yield from _reach(settings)
-    yield from tls_conflicts.problems(settings, files or TlsFiles(settings.directory))
+    yield from _reachability(settings)
+    yield from tls_files.problems(settings, references.tls)
+    yield from tls.problems(settings)
 
 
-def doubts(settings: Settings) -> Iterator[Problem]:
-    """What is allowed, and hardly what was meant."""
+def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
+    """Valid settings that look like mistakes."""
     if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
         yield Problem(
-            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: nobody is asked for a header'
+            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: no client is asked for a header'
         )
     for index, route in enumerate(settings.routes):
         limit = route.security.max_connections
@@ -62,11 +67,14 @@ def doubts(settings: Settings) -> Iterator[Problem]:
                 ("routes", index, "security", "maxConnections"),
                 f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
             )
-    yield from tls_conflicts.doubts(settings, TlsFiles(settings.directory))
+    yield from tls_files.warnings(settings, references.tls)
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:
-    """Of routes, given with their indices; also where they are otherwise not right."""
+    """Routes with the name of an earlier one.
+
+    :param names: the index and the name of each route; a name may be malformed.
+    """
     seen: set[str] = set()
     for index, name in names:
         if isinstance(name, str) and name in seen:
@@ -75,38 +83,38 @@ def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:
             seen.add(name)
 
 
-def _names(settings: Settings) -> Iterator[Problem]:
+def _names(settings: Configuration) -> Iterator[Problem]:
     yield from names_used_twice((index, route.name) for index, route in enumerate(settings.routes))
     if not any(route.enabled for route in settings.routes):
         yield Problem(("routes",), "has no route that is enabled")
 
 
-def _route(route: Route, path: KeyPath) -> Iterator[Problem]:
+def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
+    action, action_path = route.action, (*path, "action")
     yield from _match(route.match, (*path, "match"))
-    yield from _header(route.action, (*path, "action"))
-    for index, target in enumerate(route.action.targets):
-        yield from _header(target, (*path, "action", "targets", index))
-    yield from _action(route.action, (*path, "action"))
-    if route.enabled and route.action.type == "handler" and route.action.handler is not None:
-        yield from _handler(route.action.handler, (*path, "action", "handler"))
+    yield from _header(action.send_proxy_protocol, action_path)
+    for index, target in enumerate(action.targets):
+        yield from _header(target.send_proxy_protocol, (*action_path, "targets", index))
+    yield from _action(action, action_path)
+    if route.enabled and action.type == "handler" and action.handler is not None:
+        yield from _handler(action.handler, (*action_path, "handler"), handlers)
 
 
 def _match(match: Match, path: KeyPath) -> Iterator[Problem]:
     http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
     needs_name = ["domains"] if match.domains else []
-    asked = {"tcp": needs_name + http_only, "tls": http_only}.get(match.protocol or "", [])
-    for key in asked:
-        yield Problem((*path, key), f'is never there where protocol is "{match.protocol}"')
+    impossible = {"tcp": needs_name + http_only, "tls": http_only}.get(match.protocol or "", [])
+    for key in impossible:
+        yield Problem((*path, key), f'can never match where protocol is "{match.protocol}"')
 
 
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
-    kind = action.type
     for key, type_ in _KEYS_OF.items():
-        there = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
-        if kind == type_ and key in _REQUIRED and not there:
-            yield Problem((*path, key), f'is required for type "{kind}"')
-        elif kind != type_ and there:
-            yield Problem((*path, key), f'has no meaning for type "{kind}"')
+        is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
+        if action.type == type_ and key in _REQUIRED and not is_set:
+            yield Problem((*path, key), f'is required for type "{action.type}"')
+        elif action.type != type_ and is_set:
+            yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
     if action.targets and not any(target.weight for target in action.targets):
@@ -124,66 +132,59 @@ def _response(response: ResponseSettings, path: KeyPath) -> Iterator[Problem]:
         yield Problem((*path, "contentType"), "has no meaning without a status")
 
 
-def _handler(handler: object, path: KeyPath) -> Iterator[Problem]:
+def _handler(handler: str | Handler, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     try:
-        references.resolved(handler)
+        handlers.resolve(handler)
     except ValueError as problem:
         yield Problem(path, f"{problem} {got(handler)}")
 
 
-def _header(table: Table, path: KeyPath) -> Iterator[Problem]:
-    header = getattr(table, "send_proxy_protocol", None)
+def _header(header: SendProxyProtocol, path: KeyPath) -> Iterator[Problem]:
     if isinstance(header, ProxyHeaderSettings) and header.version == 1 and header.tlvs:
         yield Problem((*path, "sendProxyProtocol", "tlvs"), "has no meaning for version 1")
 
 
-def _admin(settings: Settings) -> Iterator[Problem]:
-    admin = settings.admin
-    if admin is False:
+def _admin(settings: Configuration) -> Iterator[Problem]:
+    if settings.admin is False:
         return
-    address, port = ("127.0.0.1", 8404) if admin is True else (admin.address, admin.port)
-    if isinstance(admin, Table):
-        if admin.unix is not None:
-            yield from _unix(admin)
-            return
-        if admin.token is None and not _is_loopback(address):
-            yield Problem(
-                ("admin", "token"), f"is required where the address is not a loopback one {got(address)}"
-            )
+    admin = AdminSettings() if settings.admin is True else settings.admin
+    if admin.unix is not None:
+        for name in ("address", "port"):
+            if name in admin.model_fields_set:
+                yield Problem(("admin", name), "has no meaning beside unix")
+        return
+    if admin.token is None and not _is_loopback(admin.address):
+        message = f"is required where the address is not a loopback address {got(admin.address)}"
+        yield Problem(("admin", "token"), message)
     for route in settings.routes:
-        if route.enabled and _meet(route.match.address, address) and _listens(route.match, port):
-            where = ("admin", "port") if isinstance(admin, Table) else ("admin",)
-            yield Problem(where, f'is a port of route "{route.name}" {got(port)}')
+        if route.enabled and _listens_on(route.match, admin.address, admin.port):
+            path = ("admin",) if settings.admin is True else ("admin", "port")
+            yield Problem(path, f'is a port of route "{route.name}" {got(admin.port)}')
             return
-
-
-def _unix(admin: AdminSettings) -> Iterator[Problem]:
-    for name in ("address", "port"):
-        if name in admin.model_fields_set:
-            yield Problem(("admin", name), "has no meaning beside unix")
 
 
 def _is_loopback(address: str) -> bool:
     return bool(address) and ip_address(address).is_loopback
 
 
-def _listens(match: Match, port: int) -> bool:
+def _listens_on(match: Match, address: str, port: int) -> bool:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
-    return any(port in units.ports(written) for written in ports)
+    return _overlap(match.address, address) and any(port in units.ports(one) for one in ports)
 
 
-def _meet(one: str, other: str) -> bool:
-    """Whether two sockets on the same port would be in each other's way."""
+def _overlap(one: str, other: str) -> bool:
+    """Whether two listeners on the same port and these addresses would collide."""
     if one == other or "" in {one, other}:
         return True
     a, b = ip_address(one), ip_address(other)
-    wild = [address for address in (a, b) if address.is_unspecified]
-    # An IPv6 wildcard takes IPv4 too, unless it was told otherwise (RFC 3493, 5.3).
-    return a == b or any(address.version == 6 or a.version == b.version for address in wild)  # noqa: PLR2004 - a number that the line itself explains
+    wildcards = [address for address in (a, b) if address.is_unspecified]
+    # A socket on :: accepts IPv4 too, unless IPV6_V6ONLY is set (RFC 3493, section 5.3).
+    return a == b or any(address.version == _IPV6 or a.version == b.version for address in wildcards)
 
 
-def _reach(settings: Settings) -> Iterator[Problem]:
+def _reachability(settings: Configuration) -> Iterator[Problem]:
     enabled = [(index, route) for index, route in enumerate(settings.routes) if route.enabled]
-    for index, takers in unreached(enabled):
-        names = " and ".join(f'"{name}"' for name in takers[:3])
-        yield Problem(("routes", index, "match"), f"is never reached: {names} goes first and takes all of it")
+    for index, covering in unreachable(enabled):
+        names = " and ".join(f'"{name}"' for name in covering[:3])
+        message = f"is never reached: every connection that it matches goes to {names}"
+        yield Problem(("routes", index, "match"), message)

@@ -1,19 +1,19 @@
-"""Routes that no connection can ever reach, because earlier ones take all that they match.
+"""Finds routes that no connection can ever reach, because earlier ones cover everything that they match.
 
-What a route matches is looked at in pieces: for each of its domains, on each of its ports. A piece is taken if a route
-that goes first, in the order of :mod:`smartproxy.routing.table`, asks the same or less. A route all of whose
-pieces are taken is never reached.
+A route is compared in pieces: each of its domains on each of its ports. A piece is covered if a route that is tried earlier,
+in the order of :mod:`smartproxy.routing.table`, has the same or weaker conditions. A route is unreachable if all of its
+pieces are covered.
 
-Thousands of routes on one port are compared through an index by domain and by the literal beginning of the path: what
-takes a piece stands under the piece's own domain or a wildcard above it, and under a beginning of its path. The
-answer errs on the side of silence: a route that several others take only together is not found.
+To compare thousands of routes on one port, an index holds the earlier pieces by domain and by the literal prefix of the
+path: a piece can only be covered by one that is filed under its own domain or a wildcard above it, and under a prefix of its
+path. A route that is covered only by several others together is not found: there are no false alarms.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from smartproxy.routing import domains, paths
 from smartproxy.routing.matchers import patterns_of, specificity
@@ -26,25 +26,29 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import MatchPlan
     from smartproxy.settings.tables.route import Route
 
-#: Of so many routes with the same domain and path, only the first are compared: the time stays linear.
-_COMPARED = 64
-_WILD = re.compile(r"\*|(?<=/):[A-Za-z_]\w*", re.ASCII)
-#: What may stand for a ``*``, with a character that no pattern has: nothing, one segment, several.
+#: Of the pieces with the same domain and path prefix, only this many are compared, so that the time stays linear.
+_MAX_COMPARED: Final = 64
+_WILDCARD = re.compile(r"\*|(?<=/):[A-Za-z_]\w*", re.ASCII)
+#: Stand-ins for a ``*``: nothing, one segment, several. NUL is in no pattern, so it matches wildcards only.
 _STAND_INS = ("", "\0", "\0/\0")
 
-#: Address ranges of one family: first and last, ascending, apart from each other.
+#: Disjoint address ranges in ascending order: IP version, first address, last address.
 _Ranges: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
-class Unreached(NamedTuple):
-    """A route that is never reached: its place in the file, and the names of those that are in its way."""
+class Unreachable(NamedTuple):
+    """A route that is never reached.
+
+    :ivar place: its index in the file.
+    :ivar covering: the names of the routes that cover it.
+    """
 
     place: int
-    takers: tuple[str, ...]
+    covering: tuple[str, ...]
 
 
-class _Requirements(NamedTuple):
-    """A route, as far as it is compared."""
+class _Conditions(NamedTuple):
+    """What is compared of a route."""
 
     place: int
     name: str
@@ -55,94 +59,102 @@ class _Requirements(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """A route under one of its domains. ``order`` is that of the routing table."""
+    """A route with one of its domain patterns.
+
+    :ivar order: sorts pieces as the routing table does.
+    """
 
     order: tuple[int, tuple[int, ...], int]
     pattern: str | None
-    asked: _Requirements
+    conditions: _Conditions
 
 
-def unreached(routes: Iterable[tuple[int, Route]]) -> Iterator[Unreached]:
-    """Those of the enabled routes, given with their indices, that are never reached."""
-    asked = [_asked(index, route) for index, route in routes]
-    open_to: set[int] = set()
-    takers: dict[int, dict[str, None]] = defaultdict(dict)
-    for pieces in _by_ports(asked):
-        index = _Index()
+def unreachable(routes: Iterable[tuple[int, Route]]) -> Iterator[Unreachable]:
+    """The unreachable ones of the enabled routes.
+
+    :param routes: each with its index in the file.
+    """
+    compared = [_conditions(index, route) for index, route in routes]
+    reachable: set[int] = set()
+    covering: dict[int, dict[str, None]] = defaultdict(dict)  # an ordered set of names for each route
+    for pieces in _by_ports(compared):
+        earlier = _Index()
         for piece in pieces:
-            receiver = index.taker_of(piece)
-            if receiver is None:
-                open_to.add(piece.asked.place)
+            found = earlier.find_covering(piece)
+            if found is None:
+                reachable.add(piece.conditions.place)
             else:
-                takers[piece.asked.place][receiver.name] = None
-            index.add(piece)
-    for one in asked:
-        if one.place not in open_to and takers[one.place]:
-            yield Unreached(one.place, tuple(takers[one.place]))
+                covering[piece.conditions.place][found.name] = None
+            earlier.add(piece)
+    for one in compared:
+        if one.place not in reachable and covering[one.place]:
+            yield Unreachable(one.place, tuple(covering[one.place]))
 
 
-def _asked(index: int, route: Route) -> _Requirements:
+def _conditions(index: int, route: Route) -> _Conditions:
     match = match_plan(route.match)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
     clients = _ranges(route.match.client_ip) if route.match.client_ip else None
-    return _Requirements(index, route.name, route.priority, match, clients, headers)
+    return _Conditions(index, route.name, route.priority, match, clients, headers)
 
 
-def _by_ports(asked: list[_Requirements]) -> Iterator[list[_Piece]]:
-    """In order, the pieces on each stretch of ports that belongs to the same routes."""
-    starting: dict[int, list[_Requirements]] = defaultdict(list)
-    ending: dict[int, list[_Requirements]] = defaultdict(list)
-    for one in asked:
+def _by_ports(compared: list[_Conditions]) -> Iterator[list[_Piece]]:
+    """The pieces on each interval of ports on which the same routes listen, in the order of the routing table."""
+    starting: dict[int, list[_Conditions]] = defaultdict(list)
+    ending: dict[int, list[_Conditions]] = defaultdict(list)
+    for one in compared:
         for ports in one.match.ports:
             starting[ports.start].append(one)
             ending[ports.stop].append(one)
-    pieces = {one.place: list(_pieces(one)) for one in asked}
-    here: dict[int, int] = defaultdict(int)
+    pieces = {one.place: list(_pieces(one)) for one in compared}
+    # A sweep over the bounds. A route is counted, because its own port ranges may overlap.
+    active: dict[int, int] = defaultdict(int)
     for port in sorted(starting.keys() | ending.keys()):
         for one in ending[port]:
-            here[one.place] -= 1
+            active[one.place] -= 1
         for one in starting[port]:
-            here[one.place] += 1
-        here = defaultdict(int, {index: count for index, count in here.items() if count})
-        yield sorted((piece for index in here for piece in pieces[index]), key=lambda piece: piece.order)
+            active[one.place] += 1
+        active = defaultdict(int, {index: count for index, count in active.items() if count})
+        yield sorted((piece for index in active for piece in pieces[index]), key=lambda piece: piece.order)
 
 
-def _pieces(one: _Requirements) -> Iterator[_Piece]:
+def _pieces(one: _Conditions) -> Iterator[_Piece]:
     for pattern in patterns_of(one.match) or (None,):
         domain, path, *flags = specificity(one.match, pattern)
-        narrow = tuple(-part for part in (*domain, *path, *flags))
-        yield _Piece((-one.priority, narrow, one.place), pattern, one)
+        most_specific_first = tuple(-part for part in (*domain, *path, *flags))
+        yield _Piece((-one.priority, most_specific_first, one.place), pattern, one)
 
 
 class _Index:
-    """The pieces so far, by domain pattern, and by the literal beginning of their path."""
+    """The earlier pieces, by domain pattern and by the literal prefix of their path."""
 
     def __init__(self) -> None:
-        self._filed: dict[tuple[str | None, str], list[_Requirements]] = {}
-        self._lengths: set[int] = set()
+        self._by_key: dict[tuple[str | None, str], list[_Conditions]] = {}
+        self._prefix_lengths: set[int] = set()
 
     def add(self, piece: _Piece) -> None:
-        beginning = _beginning(piece.asked.match.path)
-        self._lengths.add(len(beginning))
-        self._filed.setdefault((piece.pattern, beginning), []).append(piece.asked)
+        prefix = _literal_prefix(piece.conditions.match.path)
+        self._prefix_lengths.add(len(prefix))
+        self._by_key.setdefault((piece.pattern, prefix), []).append(piece.conditions)
 
-    def taker_of(self, piece: _Piece) -> _Requirements | None:
-        beginning = _beginning(piece.asked.match.path)
-        lengths = [length for length in self._lengths if length <= len(beginning)]
-        for pattern in _wider(piece.pattern):
+    def find_covering(self, piece: _Piece) -> _Conditions | None:
+        """An earlier route that covers ``piece``."""
+        prefix = _literal_prefix(piece.conditions.match.path)
+        lengths = [length for length in self._prefix_lengths if length <= len(prefix)]
+        for pattern in _covering_patterns(piece.pattern):
             for length in lengths:
-                for earlier in self._filed.get((pattern, beginning[:length]), ())[:_COMPARED]:
-                    if _covers(earlier, piece.asked):
+                for earlier in self._by_key.get((pattern, prefix[:length]), ())[:_MAX_COMPARED]:
+                    if _covers(earlier, piece.conditions):
                         return earlier
         return None
 
 
-def _beginning(path: str | None) -> str:
-    return "" if path is None else _WILD.split(path, maxsplit=1)[0]
+def _literal_prefix(path: str | None) -> str:
+    return "" if path is None else _WILDCARD.split(path, maxsplit=1)[0]
 
 
-def _wider(pattern: str | None) -> Iterator[str | None]:
-    """Every domain pattern that is met wherever this one is."""
+def _covering_patterns(pattern: str | None) -> Iterator[str | None]:
+    """Every domain pattern that matches all names that ``pattern`` matches; ``None`` matches also without a name."""
     if pattern is not None:
         yield pattern
         yield from (f"*.{parent}" for parent in domains.parents(pattern.removeprefix("*.")))
@@ -150,8 +162,8 @@ def _wider(pattern: str | None) -> Iterator[str | None]:
     yield None
 
 
-def _covers(wide: _Requirements, narrow: _Requirements) -> bool:
-    """Whether ``wide`` asks nothing that ``narrow`` does not, domains and ports aside."""
+def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
+    """Whether every connection that meets ``narrow`` meets ``wide``, domains and ports aside."""
     a, b = wide.match, narrow.match
     return (
         a.address in ("", b.address)
@@ -164,20 +176,21 @@ def _covers(wide: _Requirements, narrow: _Requirements) -> bool:
 
 
 def _covers_protocol(wide: MatchPlan, narrow: MatchPlan) -> bool:
-    asks_http = narrow.path is not None or bool(narrow.methods or narrow.headers)
-    return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and asks_http)
+    needs_http = narrow.path is not None or bool(narrow.methods or narrow.headers)
+    return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and needs_http)
 
 
 def _covers_path(wide: str | None, narrow: str | None) -> bool:
     if wide is None or narrow is None or wide == narrow:
         return wide is None or wide == narrow
-    meets = paths.matcher(wide)
-    return all(meets(_filled(narrow, star)) for star in _STAND_INS)
+    # Patterns are compared by example: paths that match ``narrow`` in each possible way must match ``wide`` too.
+    matches = paths.matcher(wide)
+    return all(matches(_example(narrow, star)) for star in _STAND_INS)
 
 
-def _filled(pattern: str, star: str) -> str:
-    """A path that meets ``pattern``, with ``star`` for each ``*``."""
-    return _WILD.sub(lambda found: star if found[0] == "*" else "\0", pattern)
+def _example(pattern: str, star: str) -> str:
+    """A path that matches ``pattern``, with ``star`` for each ``*``."""
+    return _WILDCARD.sub(lambda found: star if found[0] == "*" else "\0", pattern)
 
 
 def _covers_clients(wide: _Ranges | None, narrow: _Ranges | None) -> bool:
@@ -187,6 +200,7 @@ def _covers_clients(wide: _Ranges | None, narrow: _Ranges | None) -> bool:
 
 
 def _ranges(entries: list[str]) -> _Ranges:
+    """The ranges of an address list; overlapping and adjacent ones are merged."""
     networks = {network for entry in entries for network in networks_of(entry)}
     found = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
     merged: list[tuple[int, int, int]] = []

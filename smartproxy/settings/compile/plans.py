@@ -1,13 +1,12 @@
-"""From settings that have been found right to the plan that the path works with.
+"""Compiles valid settings to the plan that the control path and the byte path use.
 
-Here durations become seconds, sizes bytes, lists of addresses sets, and what a route does not say is said for it.
+Durations become seconds, sizes bytes, lists of addresses sets; and each route gets the values that it inherits.
 """
 
 from __future__ import annotations
 
-from base64 import b64decode
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from smartproxy.model.plan import (
     AcceptHeader,
@@ -30,39 +29,39 @@ from smartproxy.model.plan import (
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
-from smartproxy.serving.ready import block, http_redirect, http_respond, respond
-from smartproxy.settings.certificates import TlsFiles
+from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
-from smartproxy.settings.tables import base, references, units
+from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
+from smartproxy.settings.tables.route import ProxyHeaderSettings
 from smartproxy.wire.host import normalise_address
-from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from smartproxy.settings.tables.route import (
-        Action,
-        Match,
-        ResponseSettings,
-        Route,
-        SendProxyProtocol,
-        Target,
+    from smartproxy.settings.compile.references import References
+    from smartproxy.settings.tables.base import ConnectionKeys
+    from smartproxy.settings.tables.root import (
+        AccessLogSettings,
+        AdminSettings,
+        Configuration,
+        MetricsSettings,
+        ZombieDetection,
     )
-    from smartproxy.settings.top import Settings
+    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, Target
+
+#: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
+_VERSION_2: Final = 2
 
 
-def proxy_plan(settings: Settings, directory: Path, files: TlsFiles | None = None) -> ProxyPlan:
-    """The plan of ``settings`` that have been found right; paths are relative to ``directory``.
+def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
+    """The plan of ``settings``, which must be valid.
 
-    :param files: what has been read of its certificates already.
+    :param references: what they refer to; the instance that they were checked with, so that files are read once.
     """
-    files = files or TlsFiles(directory)
-    sets = _Sets()
+    sets = _AddressSets()
     accept = settings.accept_proxy_protocol
     return ProxyPlan(
         routes=tuple(
-            _route(settings, route, index, sets, files)
+            _route(settings, route, index, sets, references)
             for index, route in enumerate(settings.routes)
             if route.enabled
         ),
@@ -80,15 +79,15 @@ def proxy_plan(settings: Settings, directory: Path, files: TlsFiles | None = Non
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
         cleanup=CleanupPlan(settings.cleanup.batch_size, units.seconds(settings.cleanup.delay)),
-        tls=tls_plan(settings, files),
+        tls=tls_plan(settings, references.tls),
         metrics=_metrics(settings.metrics),
-        admin=_admin(settings.admin, directory),
-        access_log=_access_log(settings.access_log, directory),
+        admin=_admin(settings.admin, references),
+        access_log=_access_log(settings.access_log, references),
     )
 
 
-def summary(settings: Settings) -> str:
-    """``2 routes, ports 80, 443, 8000-8010``: of the routes that are enabled."""
+def summary(settings: Configuration) -> str:
+    """``2 routes, ports 80, 443, 8000-8010``, of the enabled routes."""
     enabled = [match_plan(route.match) for route in settings.routes if route.enabled]
     ports = sorted({port for match in enabled for ports in match.ports for port in ports})
     return f"{len(enabled)} routes, ports {format_ports(ports)}"
@@ -101,22 +100,25 @@ _ACCEPT: dict[object, AcceptHeader] = {
 }
 
 
-class _Sets:
-    """Address sets, one for each list: thousands of routes may share the list of their defaults."""
+class _AddressSets:
+    """Makes one address set per list: thousands of routes may share the list of their defaults."""
 
     def __init__(self) -> None:
-        self._made: dict[int, AddressSet] = {}
+        self._by_id: dict[int, AddressSet] = {}
 
     def of(self, entries: list[str]) -> AddressSet | None:
-        """The set of a list that lives as long as the settings; ``None`` for an empty one."""
+        """The set of a list of the settings, or ``None`` for an empty list."""
         if not entries:
             return None
-        if id(entries) not in self._made:
-            self._made[id(entries)] = AddressSet(entries)
-        return self._made[id(entries)]
+        # The settings keep the list alive, so its id is not reused while this object exists.
+        if id(entries) not in self._by_id:
+            self._by_id[id(entries)] = AddressSet(entries)
+        return self._by_id[id(entries)]
 
 
-def _route(settings: Settings, route: Route, index: int, sets: _Sets, files: TlsFiles) -> RoutePlan:
+def _route(
+    settings: Configuration, route: Route, index: int, sets: _AddressSets, references: References
+) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
     balance = (route.load_balancing, settings.defaults.load_balancing)
@@ -126,10 +128,10 @@ def _route(settings: Settings, route: Route, index: int, sets: _Sets, files: Tls
         match=match_plan(route.match),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(_target(settings, route, target, files) for target in action.targets),
+        targets=tuple(_target(settings, route, target, references) for target in action.targets),
         balance=inherited("algorithm", *balance),
-        handler=_served_by(action),
-        tls=termination(settings, route, files, timeouts.tls_handshake),
+        handler=handler_of(action, references.handlers),
+        tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=sets.of(inherited("ip_allow_list", *security)),
         block=sets.of(inherited("ip_block_list", *security)),
         max_connections=inherited("max_connections", *security),
@@ -140,31 +142,11 @@ def _route(settings: Settings, route: Route, index: int, sets: _Sets, files: Tls
     )
 
 
-def _served_by(action: Action) -> Any:
-    """What serves the connections in this process; ``None`` where they go on, or are closed at once."""
-    if action.handler is not None:
-        return references.resolved(action.handler)
-    if action.to is not None:
-        return http_redirect(action.to, action.status)
-    if action.response is not None:
-        return _answer(action.response)
-    return block(action.mode) if action.mode != "close" else None
-
-
-def _answer(response: ResponseSettings) -> Any:
-    body = b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()
-    if response.status is None:
-        return respond(body)
-    return http_respond(
-        body, response.status, {} if response.status in BODILESS else {"Content-Type": response.content_type}
-    )
-
-
 def match_plan(match: Match) -> MatchPlan:
-    """What a route asks, with one spelling for each address and name."""
-    written = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
+    """The conditions of a route, with addresses and names in their normal form."""
+    ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
-        ports=tuple(units.ports(port) for port in written),
+        ports=tuple(units.ports(port) for port in ports),
         address=normalise_address(match.address) if match.address else "",
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
@@ -175,43 +157,43 @@ def match_plan(match: Match) -> MatchPlan:
     )
 
 
-def _target(settings: Settings, route: Route, target: Target, files: TlsFiles) -> TargetPlan:
-    """A target with the header that is settled for it: its own ``false`` is not the silence that inherits."""
-    host = target.host
+def _target(settings: Configuration, route: Route, target: Target, references: References) -> TargetPlan:
+    """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
+    host, port = target.host, target.port
     header = inherited("send_proxy_protocol", target, route.action, settings.defaults, settings)
     return TargetPlan(
         hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
-        port=None if target.port == "preserve" else target.port,
+        port=None if port == "preserve" else port,
         weight=target.weight,
-        tls=origination(route, target, files),
+        tls=origination(route, target, references.tls),
         send_header=_send_header(header),
     )
 
 
 def _send_header(written: SendProxyProtocol) -> SendHeader | None:
-    if isinstance(written, base.Table):
+    if isinstance(written, ProxyHeaderSettings):
         return SendHeader(written.version, tuple(written.tlvs))
     if written is False:
         return None
-    return SendHeader(2 if written == 2 else 1)  # noqa: PLR2004 - a number that the line itself explains
+    return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1
 
 
-def _timeouts(*levels: base.ConnectionKeys) -> Timeouts:
-    def said(name: str) -> float:
+def _timeouts(*levels: ConnectionKeys) -> Timeouts:
+    def value(name: str) -> float:
         return units.seconds(inherited(name, *levels))
 
     return Timeouts(
-        initial_data=said("initial_data_timeout"),
-        connection=said("connection_timeout"),
-        tls_handshake=said("tls_handshake_timeout"),
-        inactivity=said("inactivity_timeout"),
-        half_close=said("half_close_timeout"),
-        max_lifetime=said("max_connection_lifetime"),
+        initial_data=value("initial_data_timeout"),
+        connection=value("connection_timeout"),
+        tls_handshake=value("tls_handshake_timeout"),
+        inactivity=value("inactivity_timeout"),
+        half_close=value("half_close_timeout"),
+        max_lifetime=value("max_connection_lifetime"),
         jitter=float(inherited("timeout_jitter", *levels)),
     )
 
 
-def _keep_alive(*levels: base.ConnectionKeys) -> KeepAlive:
+def _keep_alive(*levels: ConnectionKeys) -> KeepAlive:
     return KeepAlive(
         enabled=inherited("keep_alive", *levels),
         treatment=Treatment(inherited("keep_alive_treatment", *levels)),
@@ -221,8 +203,8 @@ def _keep_alive(*levels: base.ConnectionKeys) -> KeepAlive:
     )
 
 
-def _probes(*levels: base.ConnectionKeys) -> Probes:
-    """The kernel counts in whole seconds: the rest of one is a whole one."""
+def _probes(*levels: ConnectionKeys) -> Probes:
+    """The kernel counts in whole seconds, so fractions are rounded up."""
     return Probes(
         initial_delay=ceil(units.seconds(inherited("keep_alive_initial_delay", *levels))),
         interval=ceil(units.seconds(inherited("keep_alive_interval", *levels))),
@@ -230,7 +212,7 @@ def _probes(*levels: base.ConnectionKeys) -> Probes:
     )
 
 
-def _zombies(written: Any) -> ZombiePlan | None:
+def _zombies(written: bool | ZombieDetection) -> ZombiePlan | None:
     if isinstance(written, bool):
         return ZombiePlan() if written else None
     return ZombiePlan(
@@ -242,21 +224,21 @@ def _zombies(written: Any) -> ZombiePlan | None:
     )
 
 
-def _metrics(written: Any) -> MetricsPlan | None:
+def _metrics(written: bool | MetricsSettings) -> MetricsPlan | None:
     if isinstance(written, bool):
         return MetricsPlan() if written else None
     return MetricsPlan(units.seconds(written.sample_interval), units.seconds(written.retention))
 
 
-def _admin(written: Any, directory: Path) -> AdminPlan | None:
+def _admin(written: bool | AdminSettings, references: References) -> AdminPlan | None:
     if isinstance(written, bool):
         return AdminPlan() if written else None
-    unix = None if written.unix is None else str(directory / written.unix)
+    unix = None if written.unix is None else references.path_of(written.unix)
     return AdminPlan(address=written.address, port=written.port, unix=unix, token=written.token)
 
 
-def _access_log(written: Any, directory: Path) -> AccessLogPlan | None:
+def _access_log(written: bool | AccessLogSettings, references: References) -> AccessLogPlan | None:
     if isinstance(written, bool):
         return AccessLogPlan() if written else None
-    path = written.path if written.path == "-" else str(directory / written.path)
+    path = written.path if written.path == "-" else references.path_of(written.path)
     return AccessLogPlan(path=path, format=written.format)

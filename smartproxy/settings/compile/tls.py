@@ -1,4 +1,4 @@
-"""TLS, compiled: what a route does with its clients' and with its targets', and the store of certificates."""
+"""Compiles TLS settings: of a route towards clients, of a target, and of the whole proxy."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
 
 if TYPE_CHECKING:
-    from smartproxy.settings.certificates import TlsFiles
+    from smartproxy.settings.compile.certificates import TlsFiles
+    from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Route, Target
     from smartproxy.settings.tables.tls import ClientAuth, RouteTls
-    from smartproxy.settings.top import Settings
 
 
-def tls_plan(settings: Settings, files: TlsFiles) -> TlsPlan:
-    """The TLS of the whole proxy."""
+def tls_plan(settings: Configuration, files: TlsFiles) -> TlsPlan:
+    """TLS of the whole proxy."""
     tls = settings.tls
     return TlsPlan(
         certificates=() if tls.certificates is None else files.directory(tls.certificates).certificates,
-        directory=None if tls.certificates is None else files.at(tls.certificates),
+        directory=None if tls.certificates is None else files.path_of(tls.certificates),
         default=normalise_pattern(tls.default) if tls.default else None,
         max_handshakes=tls.max_handshakes,
         ocsp_stapling=tls.ocsp_stapling,
@@ -35,9 +35,9 @@ def tls_plan(settings: Settings, files: TlsFiles) -> TlsPlan:
 
 
 def termination(
-    settings: Settings, route: Route, files: TlsFiles, handshake_timeout: float
+    settings: Configuration, route: Route, files: TlsFiles, handshake_timeout: float
 ) -> TerminationPlan | None:
-    """How the TLS of a route's clients is ended, if it is."""
+    """How the TLS of a route's clients is terminated; ``None`` for passthrough."""
     tls = route.action.tls
     if tls.mode == "passthrough":
         return None
@@ -60,8 +60,8 @@ def termination(
     )
 
 
-def profile_of(tls: RouteTls, settings: Settings) -> Profile:
-    """What a route negotiates: its own words, or else those of the whole proxy; the stricter of the two versions."""
+def profile_of(tls: RouteTls, settings: Configuration) -> Profile:
+    """What a route negotiates: its own profile, or the proxy's; and the higher of ``minVersion`` and the profile's."""
     written = inherited("profile", tls, settings.tls)
     least = inherited("min_version", tls, settings.tls)
     if isinstance(written, Ciphers):
@@ -71,7 +71,7 @@ def profile_of(tls: RouteTls, settings: Settings) -> Profile:
 
 
 def origination(route: Route, target: Target, files: TlsFiles) -> OriginationPlan | None:
-    """TLS towards a target, if there is any: what the target says, or else what its route re-encrypts with."""
+    """TLS towards a target: the target's own, or else what its route re-encrypts with; ``None`` without TLS."""
     written = inherited("tls", target)
     if "tls" not in target.model_fields_set and route.action.tls.mode == "terminate-and-reencrypt":
         written = route.action.tls.upstream or True

@@ -1,14 +1,14 @@
-"""JSON (RFC 8259), strictly: no key twice, no NaN, no infinity.
+"""Reads JSON (RFC 8259) strictly: no duplicate keys, no NaN, no infinity.
 
-The standard library reads the value. Where a line is needed, one more pass over the tokens finds it; it
-may be simple, because the text is known to be valid by then.
+The standard library parses the value. When a message needs a line, a second pass over the tokens finds it; it can be simple,
+because the text is known to be valid by then.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from smartproxy.errors import ConfigurationSyntaxError
 from smartproxy.settings.reading.locations import Document, Mark
@@ -20,16 +20,16 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 
 
 def read(text: str) -> Document:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    :raises ConfigurationSyntaxError: where it is no JSON, or has a key twice in one object.
+    :raises ConfigurationSyntaxError: where it is not JSON, or an object has a duplicate key.
     """
-    repeats = 0
+    duplicates = 0
 
-    def table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        nonlocal repeats
+    def table(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal duplicates
         made = dict(pairs)
-        repeats += len(pairs) - len(made)
+        duplicates += len(pairs) - len(made)
         return made
 
     try:
@@ -40,20 +40,22 @@ def read(text: str) -> Document:
         ) from None
     except (ValueError, RecursionError) as problem:
         raise ConfigurationSyntaxError(1, f"not valid JSON: {problem}") from None
-    if repeats:
-        marks(text)  # finds the line of the first, and raises
+    if duplicates:
+        marks(text)  # raises with the line of the first one
     return Document(value, lambda: marks(text))
 
 
 def marks(text: str) -> Mark:
-    """The lines of a JSON text that is known to be valid.
+    """The lines of a valid JSON text.
 
-    :raises ConfigurationSyntaxError: where a key stands twice in one object.
+    :raises ConfigurationSyntaxError: where an object has a duplicate key.
     """
     return _JsonScanner(text).value()
 
 
 class _JsonScanner:
+    """Follows the tokens of a valid text. ``_lexeme`` is the current one, ``_line`` its line."""
+
     def __init__(self, text: str) -> None:
         self._tokens = _lines_and_tokens(text)
         self._line, self._lexeme = next(self._tokens)
@@ -71,7 +73,7 @@ class _JsonScanner:
         while self._lexeme != end:
             line, key = self._line, self._key(mark) if end == "}" else len(mark.children)
             child = self.value()
-            child.line = line
+            child.line = line  # that of the key, which may be above that of the value
             mark.children[key] = child
             self._step()
             if self._lexeme == ",":
@@ -81,9 +83,7 @@ class _JsonScanner:
         key = str(json.loads(self._lexeme))
         if key in mark.children:
             first = mark.children[key].line
-            raise ConfigurationSyntaxError(
-                self._line, f'the key "{key}" stands here twice, first in line {first}'
-            )
+            raise ConfigurationSyntaxError(self._line, f'duplicate key "{key}", first in line {first}')
         self._step()  # to the colon
         self._step()  # to the value
         return key
@@ -101,4 +101,4 @@ def _lines_and_tokens(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number there")
+    raise ValueError(f"{constant} is not a number in JSON")

@@ -1,7 +1,7 @@
-"""TOML 1.0. The standard library reads the value, and refuses a key that stands twice.
+"""Reads TOML 1.0. The standard library parses the value, and refuses duplicate keys.
 
-Where a line is needed, one more pass over the tokens follows the headers of tables, the dotted keys and what
-stands in brackets; it may be simple, because the text is known to be valid by then.
+When a message needs a line, a second pass over the tokens follows the headers of tables, dotted keys, arrays and inline
+tables; it can be simple, because the text is known to be valid by then.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def read(text: str) -> Document:
-    """The value of a TOML text.
+    """Parse a TOML text.
 
-    :raises ConfigurationSyntaxError: where it is no TOML.
+    :raises ConfigurationSyntaxError: where it is not TOML.
     """
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
-        raise _flaw(str(problem), text) from None
+        raise _syntax_error(str(problem), text) from None
     except (ValueError, RecursionError) as problem:
         raise ConfigurationSyntaxError(1, f"not valid TOML: {problem}") from None
     return Document(value, lambda: marks(text))
 
 
-def _flaw(message: str, text: str) -> ConfigurationSyntaxError:
+def _syntax_error(message: str, text: str) -> ConfigurationSyntaxError:
     place = _PLACE.search(message)
     line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
     return ConfigurationSyntaxError(line, f"not valid TOML: {_PLACE.sub('', message)}")
 
 
 def marks(text: str) -> Mark:
-    """The lines of a TOML text that is known to be valid."""
+    """The lines of a valid TOML text."""
     return _TomlScanner(text).document()
 
 
 class _TomlScanner:
+    """Follows the tokens of a valid text. ``_lexeme`` is the current one, empty at the end, and ``_line`` its line."""
+
     def __init__(self, text: str) -> None:
         self._tokens = _lines_and_tokens(text)
         self._root = Mark(1)
@@ -69,7 +71,7 @@ class _TomlScanner:
         return self._root
 
     def _header(self) -> Mark:
-        """``[a.b]`` or ``[[a.b]]``; each step into a list of tables means its last one."""
+        """``[a.b]`` or ``[[a.b]]``. A name of a list of tables on the way means the last table of it."""
         line = self._line
         self._step()
         new_item = self._lexeme == "["
@@ -115,7 +117,7 @@ class _TomlScanner:
             self._scalar()
 
     def _scalar(self) -> None:
-        """A number with a point, or a date with a blank, is more than one token."""
+        """A number with a point and a date with a blank are more than one token."""
         while self._lexeme and self._lexeme not in {"\n", ",", "]", "}"}:
             self._step()
 

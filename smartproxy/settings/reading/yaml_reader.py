@@ -1,15 +1,15 @@
-"""YAML, as far as a configuration needs it, and strictly.
+"""Reads the part of YAML that a configuration needs, strictly.
 
-PyYAML's parser gives events with their lines; this composes them into values, because PyYAML's own
-constructor speaks YAML 1.1 (``on``, ``yes``, ``no`` and ``22:22`` are not texts there), takes a key twice and
-drops the lines. Scalars follow the core schema of YAML 1.2.2 (section 10.3.2). Keys are always texts.
-Anchors, aliases and merge keys work; what an alias stands for is counted each time, against a bound.
+PyYAML's parser makes events with their lines, and this module composes them to values. PyYAML's own constructor implements
+YAML 1.1 (``on``, ``yes``, ``no`` and ``22:22`` are not strings there), accepts duplicate keys and loses the lines. Scalars
+follow the core schema of YAML 1.2.2 (section 10.3.2). Keys are always strings. Anchors, aliases and merge keys are supported;
+the values that an alias refers to are counted each time it is used, against a limit.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
@@ -19,38 +19,50 @@ from smartproxy.settings.reading.locations import Document, Mark
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Deeper than any configuration; far from Python's own limit of recursion.
-_DEEPEST = 64
-#: A text without aliases has fewer values than characters. Aliases may make it twice that, and some.
-_SPARE_VALUES = 10_000
+#: Deeper than any configuration, and far from Python's recursion limit.
+_MAX_DEPTH: Final = 64
+#: A text has fewer values than characters. With aliases it may have twice as many, plus these: enough for any
+#: configuration, too few for aliases that refer to aliases ("billion laughs").
+_SPARE_VALUES: Final = 10_000
 
 _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"(true|True|TRUE)|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INT_DIGITS = 100
-_TEXT_TAG = "tag:yaml.org,2002:str"
+#: A longer one is a string. Python itself refuses to convert more than 4300 digits.
+_INT_DIGITS: Final = 100
+_STRING_TAG: Final = "tag:yaml.org,2002:str"
 
-# libyaml's parser is ten times as fast; a PyYAML that was built without it reads the same.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# libyaml's parser is ten times as fast; PyYAML may have been built without it.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_Value: TypeAlias = "str | int | float | bool | list[_Value] | dict[str, _Value] | None"
+#: The events that begin a value.
+_Start: TypeAlias = "yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent | yaml.AliasEvent"
 
 
 class _Node(NamedTuple):
-    value: Any
+    """A composed value.
+
+    :ivar size: the number of values in it, itself included.
+    """
+
+    value: _Value
     mark: Mark
     size: int
 
 
 def read(text: str) -> Document:
-    """The value of a YAML text.
+    """Parse a YAML text.
 
-    :raises ConfigurationSyntaxError: where it is no YAML, or more than a configuration needs.
+    :raises ConfigurationSyntaxError: where it is not YAML, or uses a feature that configurations do not need.
     """
     try:
         composed = _Composer(text).document()
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
-        what = problem.problem or problem.context or "no YAML"
+        what = problem.problem or problem.context or "syntax error"
         raise ConfigurationSyntaxError(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
     except yaml.YAMLError as problem:
         raise ConfigurationSyntaxError(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
@@ -58,59 +70,62 @@ def read(text: str) -> Document:
 
 
 class _Composer:
-    """One pass over the events. Anchors keep their finished node, so that an alias costs no memory."""
+    """Composes values in one pass over the events. An alias shares the node of its anchor, so it costs no memory."""
 
     def __init__(self, text: str) -> None:
+        # Any: which kind of event comes next depends on the one before, which types cannot say.
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._anchors: dict[str, _Node] = {}
         self._budget = _SPARE_VALUES + 2 * len(text)
         self._depth = 0
 
     def document(self) -> _Node:
-        next(self._events)  # the start of the stream
+        next(self._events)  # StreamStartEvent
         if isinstance(next(self._events), yaml.StreamEndEvent):
             return _Node(None, Mark(1), 1)
         node = self._node(next(self._events))
-        next(self._events)  # the end of the document
+        next(self._events)  # DocumentEndEvent
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise ConfigurationSyntaxError(_line(after), "there is a second document; a configuration is one")
+            raise ConfigurationSyntaxError(
+                _line(after), "has a second document; a configuration is one document"
+            )
         return node
 
-    def _node(self, event: Any) -> _Node:
+    def _node(self, event: _Start) -> _Node:
         if isinstance(event, yaml.AliasEvent):
             return self._spend(event, self._aliased(event))
-        if event.tag is not None and (event.tag != _TEXT_TAG or not isinstance(event, yaml.ScalarEvent)):
-            raise ConfigurationSyntaxError(_line(event), f"tags are not taken here (got {event.tag})")
+        if event.tag is not None and (event.tag != _STRING_TAG or not isinstance(event, yaml.ScalarEvent)):
+            raise ConfigurationSyntaxError(_line(event), f"tags are not supported (got {event.tag})")
         self._depth += 1
-        if self._depth > _DEEPEST:
-            raise ConfigurationSyntaxError(_line(event), f"nested deeper than {_DEEPEST} levels")
+        if self._depth > _MAX_DEPTH:
+            raise ConfigurationSyntaxError(_line(event), f"nested deeper than {_MAX_DEPTH} levels")
         node = self._spend(event, self._composed(event))
         self._depth -= 1
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
-    def _composed(self, event: Any) -> _Node:
+    def _composed(self, event: yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent) -> _Node:
         if isinstance(event, yaml.ScalarEvent):
             return _Node(_scalar(event), Mark(_line(event)), 1)
         return self._list(event) if isinstance(event, yaml.SequenceStartEvent) else self._table(event)
 
-    def _aliased(self, event: Any) -> _Node:
-        node = self._anchors.get(event.anchor)
+    def _aliased(self, event: yaml.AliasEvent) -> _Node:
+        node = self._anchors.get(event.anchor or "")
         if node is None:
             raise ConfigurationSyntaxError(
-                _line(event), f"*{event.anchor} stands for nothing that is complete before it"
+                _line(event), f"alias *{event.anchor} has no complete anchor before it"
             )
         return node
 
-    def _spend(self, event: Any, node: _Node) -> _Node:
+    def _spend(self, event: yaml.Event, node: _Node) -> _Node:
         if node.size > self._budget:
-            raise ConfigurationSyntaxError(_line(event), "its aliases stand for too many values")
+            raise ConfigurationSyntaxError(_line(event), "has too many values through aliases")
         return node
 
-    def _list(self, event: Any) -> _Node:
-        values: list[Any] = []
+    def _list(self, event: yaml.SequenceStartEvent) -> _Node:
+        values: list[_Value] = []
         mark, size = Mark(_line(event)), 1
         while not isinstance(item := next(self._events), yaml.SequenceEndEvent):
             node = self._node(item)
@@ -119,9 +134,9 @@ class _Composer:
             size += node.size
         return _Node(values, mark, size)
 
-    def _table(self, event: Any) -> _Node:
-        table: dict[str, Any] = {}
-        merged: list[_Node] = []
+    def _table(self, event: yaml.MappingStartEvent) -> _Node:
+        table: dict[str, _Value] = {}
+        merged: list[_Mapping] = []
         mark, size = Mark(_line(event)), 1
         while not isinstance(item := next(self._events), yaml.MappingEndEvent):
             key = _key(item)
@@ -132,9 +147,7 @@ class _Composer:
                 continue
             if key in table:
                 first = mark.children[key].line
-                raise ConfigurationSyntaxError(
-                    _line(item), f'the key "{key}" stands here twice, first in line {first}'
-                )
+                raise ConfigurationSyntaxError(_line(item), f'duplicate key "{key}", first in line {first}')
             table[key] = node.value
             mark.children[key] = _placed(node.mark, _line(item))
         for source in merged:
@@ -143,7 +156,7 @@ class _Composer:
 
 
 def _placed(mark: Mark, line: int) -> Mark:
-    """``mark`` for a value that stands in ``line``: where its key is, even if an alias brought it there."""
+    """``mark`` moved to ``line``, that of the key: a value may be below its key, or elsewhere through an alias."""
     if mark.line == line:
         return mark
     moved = Mark(line)
@@ -151,31 +164,41 @@ def _placed(mark: Mark, line: int) -> Mark:
     return moved
 
 
-def _mergeable(node: _Node, line: int) -> list[_Node]:
-    """The mappings that a merge key (yaml.org/type/merge.html) brings, the earlier ones first."""
-    if isinstance(node.value, dict):
-        return [node]
-    if isinstance(node.value, list) and all(isinstance(value, dict) for value in node.value):
-        return [_Node(value, node.mark.children[i], 1) for i, value in enumerate(node.value)]
-    raise ConfigurationSyntaxError(line, "<< takes a mapping, or a list of them")
+class _Mapping(NamedTuple):
+    """A mapping that is merged into another one."""
+
+    value: dict[str, _Value]
+    mark: Mark
 
 
-def _merge(table: dict[str, Any], mark: Mark, source: _Node) -> None:
+def _mergeable(node: _Node, line: int) -> list[_Mapping]:
+    """The mappings that a merge key (yaml.org/type/merge.html) refers to; the first one with a key wins."""
+    value = node.value
+    if isinstance(value, dict):
+        return [_Mapping(value, node.mark)]
+    if isinstance(value, list):
+        found = [_Mapping(one, node.mark.children[i]) for i, one in enumerate(value) if isinstance(one, dict)]
+        if len(found) == len(value):
+            return found
+    raise ConfigurationSyntaxError(line, "<< must be a mapping, or a list of mappings")
+
+
+def _merge(table: dict[str, _Value], mark: Mark, source: _Mapping) -> None:
     for key, value in source.value.items():
         if key not in table:
             table[key] = value
             mark.children[key] = source.mark.children[key]
 
 
-def _key(event: Any) -> str:
+def _key(event: yaml.Event) -> str:
     if not isinstance(event, yaml.ScalarEvent):
-        raise ConfigurationSyntaxError(_line(event), "a key must be a plain text")
-    return str(event.value)
+        raise ConfigurationSyntaxError(_line(event), "a key must be a string")
+    return event.value
 
 
-def _scalar(event: Any) -> str | int | float | bool | None:
-    text: str = event.value
-    if not event.implicit[0] or event.tag == _TEXT_TAG:
+def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
+    text = event.value
+    if not event.implicit[0] or event.tag == _STRING_TAG:
         return text
     if _NULL.fullmatch(text):
         return None
@@ -186,5 +209,6 @@ def _scalar(event: Any) -> str | int | float | bool | None:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def _line(event: Any) -> int:
-    return int(event.start_mark.line) + 1
+def _line(event: yaml.Event) -> int:
+    assert event.start_mark is not None  # noqa: S101 - the parser sets it in every event
+    return event.start_mark.line + 1

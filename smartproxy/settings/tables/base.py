@@ -1,10 +1,10 @@
-"""What all tables of the configuration have in common, and the keys that a route shares with the whole.
+"""The base of all tables of the configuration, and the keys that a route shares with ``defaults`` and the top level.
 
-A key is camelCase in a file and snake_case in Python. The text under an attribute describes its key: the JSON
-Schema and the configuration reference are made from it. A table is frozen once it has been found right.
+A key is camelCase in a file and snake_case in Python. The docstring under an attribute describes its key: the JSON Schema and
+the configuration reference are made from it. A table is frozen after validation.
 
-A key that was left out and one that was written with its default are told apart by ``model_fields_set``:
-what a route does not say, ``defaults`` and then the top level say for it (:func:`inherited`).
+``model_fields_set`` tells a key that was left out from one that was set to its default: a key that a route leaves out
+is inherited from ``defaults``, and then from the top level (:func:`inherited`).
 """
 
 from __future__ import annotations
@@ -47,43 +47,46 @@ class Table(BaseModel):
 
 
 class ConnectionKeys(Table):
-    """What may be said of all connections, in ``defaults``, and of the connections of one route."""
+    """Keys that the top level, ``defaults`` and each route may have."""
 
     connection_timeout: Duration = "30s"
-    """Dialing one target."""
+    """Time limit for dialing one target."""
     initial_data_timeout: Duration = "60s"
-    """The first bytes must have come by then, where a route needs to see them."""
+    """Time limit for the client's first bytes, where a route needs to see them."""
     tls_handshake_timeout: Duration = "10s"
-    """A TLS handshake must be complete by then."""
+    """Time limit for a TLS handshake."""
     inactivity_timeout: Duration = "4h"
-    """No byte either way for so long ends a connection; 0 is never."""
+    """A connection without a byte in either direction for this long is closed; 0 is no limit."""
     half_close_timeout: Duration = "60s"
-    """One direction has ended and the other is silent for so long."""
+    """A connection with one direction closed and no byte in the other for this long is closed."""
     max_connection_lifetime: Duration = "24h"
-    """The longest that a connection may live; 0 is for ever."""
+    """Time limit for a whole connection; 0 is no limit."""
     timeout_jitter: Share = 0
-    """By up to which share of its inactivity, lifetime and half-close timeouts a connection may end early, at random, so
-    that those which were opened together do not all end together: 0 to 1, and 0 is off."""
+    """Largest share, 0 to 1, by which the inactivity, lifetime and half-close timeouts of a connection are shortened at
+    random, so that connections opened together are not closed together; 0 is off."""
     keep_alive: Flag = True
     """TCP keep-alive on both sides. A connection that has it is a keep-alive connection."""
     keep_alive_treatment: Literal["standard", "extended", "immortal"] = "extended"
-    """What the timeouts are for keep-alive connections. `standard`: the normal ones; `extended`: the inactivity
+    """The timeouts of keep-alive connections. `standard`: the normal ones; `extended`: the inactivity
     timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither."""
     keep_alive_inactivity_multiplier: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] = 6
-    """By how much `extended` treatment stretches the inactivity timeout."""
+    """Factor of the inactivity timeout under `extended` treatment."""
     extended_keep_alive_lifetime: Duration = "7d"
-    """The longest that a connection under `extended` treatment may live."""
+    """Time limit for a whole connection under `extended` treatment."""
     keep_alive_initial_delay: ProbeDelay = "60s"
-    """With `keepAlive`: how long a connection is silent before the kernel probes whether its peer is still there; in whole
-    seconds, and 0 leaves it to the system."""
+    """With `keepAlive`: how long a connection is idle before the kernel sends the first probe; in whole seconds, and 0 is the
+    default of the system."""
     keep_alive_interval: ProbeDelay = "15s"
-    """Between two probes; likewise."""
+    """Time between two probes; in whole seconds, and 0 is the default of the system."""
     keep_alive_count: ProbeCount = 9
-    """How many probes in a row may stay without an answer before the connection is reset; 0 leaves it to the system."""
+    """How many probes without an answer reset the connection; 0 is the default of the system."""
 
 
 def inherited(name: str, *levels: Table | None) -> Any:
-    """The value of ``name`` at the first level that says something, or else its default at the last one."""
+    """The value of ``name`` at the first of the levels that sets it, or else its default at the last one.
+
+    Its type is that of the attribute, which all levels share; that cannot be expressed for a name.
+    """
     for level in levels:
         if level is not None and name in level.model_fields_set:
             return getattr(level, name)

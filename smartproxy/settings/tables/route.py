@@ -1,12 +1,13 @@
-"""A route: what it asks of a connection (``match``), and what becomes of one that fits (``action``)."""
+"""A route: its conditions (``match``), and what happens to the connections that meet them (``action``)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
 from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.rules import flag_or_table, shaped
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
@@ -25,25 +26,23 @@ from smartproxy.settings.tables.types import (
     PathPattern,
     Ports,
     RedirectTo,
+    String,
     TargetPort,
-    Text,
-    flag_or_table,
-    shaped,
 )
 
 Tlv = Literal["authority", "alpn", "ssl", "uniqueId", "crc32c", "passThrough"]
 
 
 class ProxyHeaderSettings(Table):
-    """The PROXY header that a target is sent."""
+    """The PROXY header that is sent to a target."""
 
     version: Literal[1, 2] = 2
-    """Of the PROXY protocol."""
+    """Version of the PROXY protocol."""
     tlvs: list[Tlv] = Field(default_factory=list)
-    """What a header of version 2 says besides the addresses; `passThrough` is what we were sent ourselves."""
+    """TLVs of a version 2 header; `passThrough` is those of the header that the client's proxy sent."""
 
 
-def _header_shape(value: Any) -> str | None:
+def _header_shape(value: object) -> str | None:
     return "<number>" if type(value) is int and value in {1, 2} else flag_or_table(value)
 
 
@@ -56,107 +55,108 @@ SendProxyProtocol = Annotated[
 
 
 class Security(Table):
-    """Who may connect, and how many at once."""
+    """Which clients may connect, and how many at once."""
 
     ip_allow_list: AddressList = Field(default_factory=list)
-    """Clients that are let in; empty: everyone."""
+    """Clients that are accepted; empty accepts everyone."""
     ip_block_list: AddressList = Field(default_factory=list)
-    """Clients that are not; wins over the allow list."""
+    """Clients that are refused, even if the allow list has them."""
     max_connections: Count = 0
-    """Connections of this route at once; 0 is no limit."""
+    """Concurrent connections of this route; 0 is no limit."""
 
 
 class LoadBalancing(Table):
     """How a target is chosen."""
 
     algorithm: Annotated[str, Field(strict=True, min_length=1)] = "roundRobin"
-    """`roundRobin`: by turns, in proportion to the weights."""
+    """`roundRobin`: in turn, in proportion to the weights."""
 
 
 class Match(Table):
-    """What a route asks of a connection. All of it must fit; what is left out asks nothing."""
+    """The conditions of a route. A connection must meet all of them; a key that is left out is no condition."""
 
     ports: Ports
-    """Where to listen: a port, a range like `"8000-8010"`, or a list of both."""
+    """Ports to listen on: a port, a range like `"8000-8010"`, or a list of both."""
     address: BindAddress = ""
-    """Where to listen: an address of this machine; `""` is every one, v4 and v6."""
+    """Local address to listen on; `""` is every address, IPv4 and IPv6."""
     domains: list[Domain] = Field(default_factory=list)
-    """Names that the client asks for, by SNI or Host. A leading `*` stands for one label or more, never none."""
+    """Names that the client asks for, by SNI or Host. A leading `*` matches one or more labels."""
     client_ip: AddressList = Field(default_factory=list)
-    """Addresses of clients, as announced where a trusted peer announces them."""
+    """Client addresses; behind a trusted peer, the announced ones."""
     path: PathPattern | None = None
-    """Path of an HTTP request: exact, with `*` for anything and `:name` for one segment; anchored at both ends."""
+    """Path of an HTTP request, the whole of it: exact, with `*` for anything and `:name` for one segment."""
     methods: list[Method] = Field(default_factory=list)
     """Methods of an HTTP request."""
-    headers: dict[HeaderName, Text] = Field(default_factory=dict)
-    """Headers that an HTTP request must carry, with these values."""
+    headers: dict[HeaderName, String] = Field(default_factory=dict)
+    """Headers that an HTTP request must have, with exactly these values."""
     protocol: Literal["tcp", "tls", "http"] | None = None
-    """What the client must speak; without it, whatever comes."""
+    """The protocol of the client; without it, any."""
 
 
 class Target(Table):
     """Where to connect."""
 
     host: Host
-    """A name or an address, or a list of them. In Python also a callable that is given the connection's facts."""
+    """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
     port: TargetPort
-    """A port, or `preserve` for the one that the client came in on. In Python also a callable."""
+    """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
     weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
-    """Share of the connections, beside the other targets; 0 is none."""
+    """Share of the connections, relative to the other targets; a target with 0 is used only when all others fail."""
     tls: Annotated[
         Annotated[Flag, Tag("<flag>")] | Annotated[UpstreamTls, Tag("<table>")],
         FLAG_OR_TABLE,
     ] = False
-    """Whether to speak TLS with it, and how."""
+    """Whether to connect with TLS; a mapping sets how."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this target."""
 
 
 class ResponseSettings(Table):
-    """What every client of a route is answered."""
+    """The response to every client of a route."""
 
-    body: Text | None = None
-    """The answer, as UTF-8."""
+    body: String | None = None
+    """The response as text, sent in UTF-8."""
     base64: Base64 | None = None
-    """The answer, where it is no text."""
+    """The response as base64, where it is not text."""
     status: Annotated[int, Field(strict=True, ge=200, le=599)] | None = None
-    """With a status the answer is an HTTP response, given to each request; without one the bytes are sent as they are."""
+    """With a status, every request gets an HTTP response; without one, the bytes are sent as they are."""
     content_type: HeaderValue = "text/plain; charset=utf-8"
-    """Of an HTTP response."""
+    """`Content-Type` of an HTTP response."""
 
 
 class Action(Table):
-    """What becomes of a connection."""
+    """What happens to a connection."""
 
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
-    """`forward` connects to a target, `redirect` and `respond` answer by themselves, `block` turns away, `handler`
-    gives the connection to your own code."""
+    """`forward` connects to a target; `redirect` and `respond` answer without one; `block` refuses; `handler` gives the
+    connection to your own code."""
     targets: list[Target] = Field(default_factory=list)
-    """Where to connect, for `forward`."""
+    """For `forward`: where to connect."""
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
-    """`tcp` relays bytes as they are; `http` speaks HTTP; `auto` is `http` where the route uses its features."""
+    """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the route uses its features."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
     handler: HandlerReference | None = None
-    """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection."""
+    """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection. Its module is looked for
+    beside the configuration file first, and then on `sys.path`."""
     to: RedirectTo | None = None
     """For `redirect`: a URL, in which `{host}`, `{path}` and `{query}` are those of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
-    """For `redirect`: of the response."""
+    """For `redirect`: status of the response."""
     response: ResponseSettings | None = None
-    """For `respond`: the answer."""
+    """For `respond`: the response."""
     mode: Literal["close", "reset", "tarpit"] = "close"
-    """For `block`: `close` says so where TLS or HTTP has words for it, `reset` does not; `tarpit` lets 200 at once wait a
-    minute first."""
+    """For `block`: `close` sends a TLS alert or an HTTP error first where the client speaks TLS or HTTP; `reset` resets the
+    connection; `tarpit` keeps up to 200 connections open for a minute, and closes then."""
 
 
 class Shared(ConnectionKeys):
-    """What ``defaults`` and a route may both say."""
+    """Keys that ``defaults`` and a route have."""
 
     security: Security = Security()
-    """Who may connect, and how many at once."""
+    """Which clients may connect, and how many at once."""
     headers: Unsettled = Field(default_factory=dict)
     """Headers to add, change and remove."""
     load_balancing: LoadBalancing = LoadBalancing()
@@ -164,7 +164,7 @@ class Shared(ConnectionKeys):
 
 
 class Defaults(Shared):
-    """What holds for every route that does not say otherwise."""
+    """Values for every route that does not set its own."""
 
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level."""
@@ -174,14 +174,14 @@ class Route(Shared):
     """One route."""
 
     name: Name
-    """What it is called in logs, metrics and the API; unique."""
+    """Its name in logs, metrics and the API; unique."""
     enabled: Flag = True
-    """A route that is not enabled is checked, and otherwise not there."""
+    """A route that is not enabled is checked, but not used."""
     priority: Annotated[int, Field(strict=True)] = 0
-    """Higher goes first. Ties: the more specific match, then the order in the file."""
+    """Routes with a higher priority are tried first; then the more specific match, then the order in the file."""
     match: Match
-    """What it asks of a connection."""
+    """The conditions of the route."""
     action: Action
-    """What becomes of one that fits."""
+    """What happens to a connection that meets them."""
     stuck_detection: Flag = True
-    """Whether a connection that receives and never answers counts as stuck; `false` for one-way protocols."""
+    """Whether a connection that receives client data and never sends a reply counts as stuck; `false` for one-way protocols."""

@@ -1,135 +1,136 @@
-"""The TLS of a listener, of a route and of a target, as far as it is written down.
+"""TLS of the whole proxy, of a route and of a target.
 
-What stands in the files that are named here is for :mod:`certificates`.
+The files that are named here are read by :mod:`smartproxy.settings.compile.certificates`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
+from smartproxy.model.plan import CertificateChoice
 from smartproxy.settings.tables.base import Table
-from smartproxy.settings.tables.types import (
+from smartproxy.settings.tables.rules import one_or_list, shaped, string_or_table
+from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
     AlpnName,
-    Choice,
     Count,
-    FilledText,
     Flag,
     NamePattern,
-    Text,
-    one_or_list,
-    shaped,
-    text_or_table,
+    NonEmptyString,
+    String,
 )
 
 TlsVersion = Literal["1.2", "1.3"]
 
 
 class Ciphers(Table):
-    """What may be negotiated, in OpenSSL's words."""
+    """Ciphers to negotiate, by the names of OpenSSL."""
 
-    ciphers: FilledText = "DEFAULT"
+    ciphers: NonEmptyString = "DEFAULT"
     """Up to TLS 1.2."""
-    ciphersuites: FilledText = "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+    ciphersuites: NonEmptyString = (
+        "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"
+    )
     """For TLS 1.3."""
 
 
-_PROFILE = shaped(text_or_table, 'must be "intermediate", "modern" or a mapping with ciphers')
+_PROFILE = shaped(string_or_table, 'must be "intermediate", "modern" or a mapping with ciphers')
 Profile = Annotated[
-    Annotated[Literal["intermediate", "modern"], Tag("<text>")] | Annotated[Ciphers, Tag("<table>")], _PROFILE
+    Annotated[Literal["intermediate", "modern"], Tag("<string>")] | Annotated[Ciphers, Tag("<table>")],
+    _PROFILE,
 ]
 
 
 class CertificateSettings(Table):
     """A certificate with its chain, and its key. File paths are relative to the configuration file."""
 
-    cert_file: FilledText | None = None
+    cert_file: NonEmptyString | None = None
     """A PEM file."""
-    key_file: FilledText | None = None
-    """A PEM file; without it, the key stands in `certFile`."""
-    cert: FilledText | None = None
-    """The PEM itself."""
-    key: FilledText | None = Field(default=None, repr=False)
-    """The PEM itself."""
-    pkcs12_file: FilledText | None = None
-    """Both in one file."""
-    passphrase_file: FilledText | None = None
-    """Where the passphrase of an encrypted key stands."""
-    passphrase_env: FilledText | None = None
-    """The environment variable that holds it."""
+    key_file: NonEmptyString | None = None
+    """A PEM file; without it, the key is in `certFile`."""
+    cert: NonEmptyString | None = None
+    """The certificate and its chain as PEM."""
+    key: NonEmptyString | None = Field(default=None, repr=False)
+    """The key as PEM."""
+    pkcs12_file: NonEmptyString | None = None
+    """A PKCS#12 file with certificate and key."""
+    passphrase_file: NonEmptyString | None = None
+    """A file with the passphrase of an encrypted key."""
+    passphrase_env: NonEmptyString | None = None
+    """An environment variable with the passphrase."""
 
 
-_CERTIFICATE = shaped(text_or_table, 'must be a mapping, "selfSigned" or a list of mappings')
+_CERTIFICATE = shaped(string_or_table, 'must be a mapping, "selfSigned" or a list of mappings')
 OneCertificate = Annotated[
-    Annotated[Literal["selfSigned"], Tag("<text>")] | Annotated[CertificateSettings, Tag("<table>")],
+    Annotated[Literal["selfSigned"], Tag("<string>")] | Annotated[CertificateSettings, Tag("<table>")],
     _CERTIFICATE,
 ]
 
 
-def _certificate_shape(value: Any) -> str:
+def _certificate_shape(value: object) -> str:
     return "<callable>" if callable(value) else one_or_list(value)
 
 
 Certificates = Annotated[
     Annotated[OneCertificate, Tag("<one>")]
     | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")]
-    | Annotated[Choice, Tag("<callable>"), SkipJsonSchema()],
+    | Annotated[CertificateChoice, Tag("<callable>"), SkipJsonSchema()],
     shaped(_certificate_shape, 'must be a mapping, "selfSigned" or a list of mappings'),
 ]
 
 
 class ClientAuth(Table):
-    """What is asked of the client's own certificate."""
+    """Authentication of clients by certificate."""
 
     mode: Literal["none", "request", "require"] = "none"
-    """Whether a client is asked for one, and refused without."""
-    ca: FilledText | None = None
-    """A PEM file of those whose signatures count. Without it a certificate is requested, and not verified."""
-    crl: FilledText | None = None
+    """Whether a client is asked for a certificate, and refused without one."""
+    ca: NonEmptyString | None = None
+    """A PEM file of authorities. Without it a certificate is requested, but not verified."""
+    crl: NonEmptyString | None = None
     """A PEM file with the revocation list of every authority in a client's chain."""
     match: list[NamePattern] = Field(default_factory=list)
-    """Names of which the certificate must carry one, like `DNS:*.clients.example` or `CN:robot`; empty: any."""
+    """Names of which the certificate must have one, like `DNS:*.clients.example` or `CN:robot`; empty accepts any."""
 
 
 class UpstreamTls(Table):
     """TLS towards a target."""
 
-    ca: FilledText = "system"
-    """`system`, or a PEM file of those whose signatures count."""
-    server_name: FilledText | None = None
+    ca: NonEmptyString = "system"
+    """A PEM file of authorities, or `system` for those of the operating system."""
+    server_name: NonEmptyString | None = None
     """The name to ask for and to verify; without it, the target's host."""
     verify: Flag = True
-    """Whether the target must prove who it is."""
-    cert_file: FilledText | None = None
-    """Our own certificate, if the target wants one."""
-    key_file: FilledText | None = None
-    """Its key; without it, the key stands in `certFile`."""
+    """Whether the certificate of the target is verified."""
+    cert_file: NonEmptyString | None = None
+    """A PEM file with the client certificate for the target, where it wants one."""
+    key_file: NonEmptyString | None = None
+    """Its key; without it, the key is in `certFile`."""
     alpn: list[AlpnName] = Field(default_factory=list)
     """Protocols to offer."""
     min_version: TlsVersion = "1.2"
-    """The oldest version that is spoken."""
+    """The oldest version that is accepted."""
 
 
 class RouteTls(Table):
     """What happens to the client's TLS."""
 
     mode: Literal["passthrough", "terminate", "terminate-and-reencrypt"] = "passthrough"
-    """`passthrough` relays the encrypted bytes as they are."""
+    """`passthrough` relays the encrypted bytes unchanged; the other two decrypt, and the last encrypts again to the target."""
     certificate: Certificates | None = Field(
         default=None, json_schema_extra={"x-default": "`tls.certificates`"}
     )
-    """The certificate to show, or several: of other kinds (RSA and ECDSA), or for other names. `selfSigned` is made at
-    start, for the route's domains. In Python also a callable that is given the name asked for."""
+    """The certificate, or several with different key types (RSA and ECDSA) or names. `selfSigned` is made at start, for the
+    domains of the route. In Python also a callable that is given the name that the client asks for."""
     profile: Annotated[Profile, Field(json_schema_extra={"x-default": "inherited"})] = "intermediate"
-    """Mozilla's server side profile, or ciphers of your own."""
+    """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: Annotated[TlsVersion, Field(json_schema_extra={"x-default": "inherited"})] = "1.2"
-    """The oldest version that is spoken."""
+    """The oldest version that is accepted."""
     alpn: list[AlpnName] = Field(default_factory=list)
-    """Protocols to negotiate; without any, none is, and a client that offers some is served all the same."""
+    """Protocols to negotiate. Without any, none is negotiated, and clients that offer some are served as well."""
     client_auth: ClientAuth | None = None
-    """Client certificates."""
+    """Authentication of clients by certificate."""
     upstream: UpstreamTls | None = None
     """TLS towards the targets, for `terminate-and-reencrypt`."""
 
@@ -137,20 +138,20 @@ class RouteTls(Table):
 class Tls(Table):
     """TLS of the whole proxy."""
 
-    certificates: FilledText | None = None
-    """A directory of PEM files, each used for the names that it carries."""
-    default: Text | None = None
-    """The name whose certificate is shown where none fits; without it, such a client is refused."""
+    certificates: NonEmptyString | None = None
+    """A directory of PEM files, each used for the names in it."""
+    default: String | None = None
+    """The name whose certificate is used where no certificate fits; without it, such a client is refused."""
     profile: Profile = "intermediate"
-    """Mozilla's server side profile, or ciphers of your own."""
+    """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: TlsVersion = "1.2"
-    """The oldest version that is spoken."""
+    """The oldest version that is accepted."""
     max_handshakes: Count = 200
-    """Handshakes in progress at once."""
+    """Concurrent handshakes."""
     ocsp_stapling: Flag = True
-    """Whether proof that a certificate is not revoked is fetched from its authority and shown with it. It is for
-    certificates that name a responder and have their issuer in their file."""
+    """Whether OCSP responses are fetched and stapled. It applies to certificates that name a responder and have their issuer
+    in their file."""
 
 
-#: The keys of a later feature whose own keys are not settled yet.
-Unsettled = dict[str, Any]
+#: A mapping of a later feature, whose keys are not defined yet.
+Unsettled: TypeAlias = dict[str, object]

@@ -1,4 +1,4 @@
-"""Durations, sizes and ports as people write them, and as numbers.
+"""Parsers of durations, sizes and ports.
 
 ::
 
@@ -6,8 +6,8 @@
     octets("10MiB"), octets(512)        # 10485760, 512
     ports("8000-8010"), ports(443)      # range(8000, 8011), range(443, 444)
 
-Each refuses with a ``ValueError`` whose text says what it must be, never what it got: the caller quotes that.
-The text of a duration may join units from large to small (``"1h30m"``), as Go and systemd write it.
+Each raises a ``ValueError`` whose message says what the value must be; the caller adds what it is. A duration may combine
+units from large to small (``"1h30m"``), as Go and systemd write it.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _DURATION = re.compile("".join(rf"(?:({_NUMBER}){unit})?" for unit in _DURATION_
 _SIZE = re.compile(rf"({_NUMBER}) ?({'|'.join(_SIZE_UNITS)})")
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
-#: For the JSON Schema: what the parsers above take, less the limits.
+#: For the JSON Schema: what the parsers below accept, without the limits.
 DURATION_PATTERN = f"^(?=.)({_DURATION.pattern})$"
 SIZE_PATTERN = f"^{_SIZE.pattern}$"
 PORTS_PATTERN = f"^{_RANGE.pattern}$"
 
-#: Beyond it a deadline means "never", which is written 0; and no clock arithmetic gets near an overflow.
+#: A longer time means "never", which is written 0. It also keeps clock arithmetic far from an overflow.
 LONGEST = 36500 * 86400.0
-#: Far above any buffer that a machine has; a size beyond it is a slip of the unit.
+#: Far above any buffer of a machine; a larger size is a mistake in the unit.
 LARGEST = 1 << 40
 HIGHEST_PORT = 65535
 
-#: So many milliseconds still divide as a float.
+#: More milliseconds than this may not be divided as a float: an ``int`` above 1.8e308 raises ``OverflowError``.
 _HUGE = 1e300
 
-_DURATION_RULE = 'must be a number of milliseconds, or a text with a unit: "100ms", "30s", "5m", "4h", "7d"'
-_SIZE_RULE = 'must be a number of bytes, or a text with a unit: "64KiB", "10MiB", "1GiB"'
+_DURATION_RULE = 'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d"'
+_SIZE_RULE = 'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB"'
 _PORTS_RULE = 'must be a port 1..65535, or a range like "8000-8010"'
 
 
 def seconds(written: object) -> float:
     """A duration in seconds. A bare number is milliseconds.
 
-    :raises ValueError: where it is neither a number nor a text with units, negative, or above 100 years.
+    :raises ValueError: where it is neither a number nor a string with units, negative, or above 100 years.
     """
     if isinstance(written, int | float) and not isinstance(written, bool):
         value = written / 1000 if abs(written) <= _HUGE else inf
@@ -63,7 +63,7 @@ def seconds(written: object) -> float:
 def octets(written: object) -> int:
     """A size in bytes.
 
-    :raises ValueError: where it is neither a number nor a text with a unit, negative, or above 1 TiB.
+    :raises ValueError: where it is neither a number nor a string with a unit, negative, or above 1 TiB.
     """
     if isinstance(written, int) and not isinstance(written, bool):
         value = written
@@ -77,7 +77,7 @@ def octets(written: object) -> int:
 
 
 def ports(written: object) -> range:
-    """A port, or a range of ports with both ends in it.
+    """A port, or a range of ports, both ends included.
 
     :raises ValueError: where it is neither, outside 1..65535, or ends before it begins.
     """

@@ -1,4 +1,4 @@
-"""One configuration in three spellings, spread over many lines."""
+"""Writers of a configuration in three formats, one key per line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_toml(value: dict[str, Any]) -> str:
 
 
 def _toml(table: dict[str, Any], prefix: str) -> Iterator[str]:
-    """Plain keys first, for what follows the header of a table belongs to it."""
+    """Plain keys first: a key after the header of a table belongs to that table."""
     for key, value in table.items():
         if not _is_table(value):
             yield f"{key} = {json.dumps(value)}"
@@ -46,13 +46,13 @@ def _is_table(value: object) -> bool:
     return isinstance(value, dict)
 
 
-SPELLINGS = {"yaml": as_yaml, "json": as_json, "toml": as_toml}
+FORMATS = {"yaml": as_yaml, "json": as_json, "toml": as_toml}
 
 
 def route(
     name: str = "web", ports: Any = 80, *, action: Any = None, match: Any = None, **more: Any
 ) -> dict[str, Any]:
-    """A route as it stands in a file."""
+    """A route with the keys of a file."""
     return {
         "name": name,
         "match": {"ports": ports, **(match or {})},
@@ -62,7 +62,7 @@ def route(
 
 
 def folder(case: TestCase) -> Path:
-    """A directory that is there as long as the test."""
+    """A temporary directory of one test."""
     made = TemporaryDirectory()
     case.addCleanup(made.cleanup)
     return Path(made.name)

@@ -1,0 +1,62 @@
+"""The compiled configuration: frozen, slotted, in seconds and bytes, with nothing left to parse.
+
+``settings`` reads and checks a configuration, and compiles it to a :class:`ProxyPlan`. Nothing on the control path or the
+byte path looks at a configuration key, a default or a unit again.
+"""
+
+from __future__ import annotations
+
+from smartproxy.model.plan.proxy import (
+    AcceptHeader,
+    AccessLogPlan,
+    AdminPlan,
+    CleanupPlan,
+    MetricsPlan,
+    ProxyPlan,
+    ZombiePlan,
+)
+from smartproxy.model.plan.route import (
+    ActionKind,
+    Choice,
+    Handler,
+    MatchPlan,
+    RoutePlan,
+    SendHeader,
+    TargetPlan,
+)
+from smartproxy.model.plan.timing import KeepAlive, Probes, Timeouts, Treatment
+from smartproxy.model.plan.tls import (
+    CertificateChoice,
+    CertificatePlan,
+    ClientAuthPlan,
+    OriginationPlan,
+    TerminationPlan,
+    TlsPlan,
+)
+
+__all__ = [
+    "AcceptHeader",
+    "AccessLogPlan",
+    "ActionKind",
+    "AdminPlan",
+    "CertificateChoice",
+    "CertificatePlan",
+    "Choice",
+    "CleanupPlan",
+    "ClientAuthPlan",
+    "Handler",
+    "KeepAlive",
+    "MatchPlan",
+    "MetricsPlan",
+    "OriginationPlan",
+    "Probes",
+    "ProxyPlan",
+    "RoutePlan",
+    "SendHeader",
+    "TargetPlan",
+    "TerminationPlan",
+    "Timeouts",
+    "TlsPlan",
+    "Treatment",
+    "ZombiePlan",
+]

@@ -1,0 +1,102 @@
+"""The compiled configuration as a whole, and what belongs to no route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+from smartproxy.model.plan.timing import Probes, Timeouts
+from smartproxy.model.plan.tls import TlsPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from smartproxy.model.plan.route import RoutePlan
+
+
+class AcceptHeader(StrEnum):
+    """How a PROXY header from a trusted peer is treated (``acceptProxyProtocol``)."""
+
+    DETECT = "detect"
+    REQUIRE = "require"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPlan:
+    """The admin listener: TCP (``address``, ``port``), or a unix socket where ``unix`` is its path."""
+
+    address: str = "127.0.0.1"
+    port: int = 8404
+    unix: str | None = None
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ZombiePlan:
+    """When a connection counts as a zombie, in seconds."""
+
+    interval: float = 10.0
+    half_grace_tls: float = 300.0
+    half_grace_plain: float = 30.0
+    stuck_tls: float = 300.0
+    stuck_plain: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupPlan:
+    """How closed connections are cleaned up: at most ``batch_size`` at once, after ``delay`` seconds."""
+
+    batch_size: int = 100
+    delay: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPlan:
+    """How often throughput is sampled and how long samples are kept, in seconds."""
+
+    sample_interval: float = 1.0
+    retention: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLogPlan:
+    """Where the access log is written; ``-`` is standard output."""
+
+    path: str = "-"
+    format: Literal["json", "text"] = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPlan:
+    """The whole of a configuration, without disabled routes. Limits of 0 are none; times are in seconds, sizes in bytes.
+
+    :ivar trusted: peers that may announce a client with a PROXY header.
+    :ivar header_timeout: for the PROXY header of a trusted peer.
+    :ivar max_pending_data: client bytes buffered while a target is dialed.
+    :ivar keep_alive: whether accepted sockets have TCP keep-alive, before a route is known.
+    :ivar probes: of those sockets.
+    :ivar acceleration: whether plain relays may use splice.
+    :ivar timeouts: before a route is known.
+    """
+
+    routes: tuple[RoutePlan, ...]
+    trusted: Container[str] | None = None
+    accept_header: AcceptHeader = AcceptHeader.DETECT
+    header_timeout: float = 5.0
+    graceful_shutdown: float = 30.0
+    max_pending_data: int = 10 * 1024 * 1024
+    max_connections: int = 0
+    max_connections_per_ip: int = 0
+    connection_rate_per_minute: int = 0
+    keep_alive: bool = True
+    probes: Probes = field(default_factory=Probes)
+    acceleration: bool = True
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    zombies: ZombiePlan | None = field(default_factory=ZombiePlan)
+    cleanup: CleanupPlan = field(default_factory=CleanupPlan)
+    tls: TlsPlan = field(default_factory=TlsPlan)
+    metrics: MetricsPlan | None = field(default_factory=MetricsPlan)
+    admin: AdminPlan | None = None
+    access_log: AccessLogPlan | None = None

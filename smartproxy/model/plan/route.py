@@ -1,0 +1,134 @@
+"""Compiled routes: what a route matches, its targets, and its handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from smartproxy.model.plan.timing import KeepAlive, Timeouts
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan.tls import OriginationPlan, TerminationPlan
+
+
+class ActionKind(StrEnum):
+    """What happens to a connection that a route has matched."""
+
+    FORWARD = "forward"
+    REDIRECT = "redirect"
+    RESPOND = "respond"
+    BLOCK = "block"
+    HANDLER = "handler"
+
+
+#: An embedder's callable for a host, a port or a handler. It is given a :class:`~smartproxy.model.facts.Routed`, which this
+#: module is below of; the types that an embedder sees are in :mod:`smartproxy.settings.tables.types`. It returns the value, or
+#: an awaitable or a Deferred of it, which is checked for each connection.
+Choice: TypeAlias = Callable[[Any], object]
+
+
+class ProtocolFactory(Protocol):
+    """What Twisted calls for each connection. ``IProtocolFactory`` itself is not a type without mypy-zope."""
+
+    def buildProtocol(self, addr: Any, /) -> object:
+        """The protocol of a connection from ``addr``, or None."""
+
+
+#: What serves connections in this process: a factory, a coroutine function, or a callable that chooses one of them.
+Handler: TypeAlias = ProtocolFactory | Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeader:
+    """The PROXY header that a target is sent.
+
+    :ivar tlvs: as in the configuration, in its order.
+    """
+
+    version: Literal[1, 2]
+    tlvs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """Where to connect.
+
+    :ivar hosts: names or addresses, or a callable that is asked for each connection.
+    :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
+    :ivar tls: ``None`` connects without TLS.
+    :ivar send_header: ``None`` sends no PROXY header.
+    """
+
+    hosts: tuple[str, ...] | Choice
+    port: int | Choice | None
+    weight: int = 1
+    tls: OriginationPlan | None = None
+    send_header: SendHeader | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchPlan:
+    """The conditions of a route. An empty tuple, an empty set or ``None`` is no condition."""
+
+    ports: tuple[range, ...]
+    address: str = ""
+    domains: tuple[str, ...] = ()
+    client_ip: Container[str] | None = None
+    path: str | None = None
+    methods: frozenset[str] = frozenset()
+    headers: tuple[tuple[str, str], ...] = ()
+    protocol: Literal["tcp", "tls", "http"] | None = None
+
+    @property
+    def needs_first_bytes(self) -> bool:
+        """Whether the client's first bytes must be seen to decide."""
+        return bool(self.domains or self.path is not None or self.methods or self.headers or self.protocol)
+
+    @property
+    def expects_tls(self) -> bool:
+        """Whether it requires TLS, or a name that a ClientHello may have."""
+        if self.protocol is not None:
+            return self.protocol == "tls"
+        return bool(self.domains) and not (self.path is not None or self.methods or self.headers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoutePlan:
+    """One route.
+
+    :ivar index: its place in the file, from 0, and the last tie-breaker of matching.
+    :ivar targets: those of ``forward``, each with the PROXY header and the TLS that it inherits.
+    :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
+        without handler closes before anything else.
+    :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
+    :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
+    """
+
+    name: str
+    index: int
+    match: MatchPlan
+    kind: ActionKind = ActionKind.FORWARD
+    priority: int = 0
+    targets: tuple[TargetPlan, ...] = ()
+    balance: str = "roundRobin"
+    handler: Handler | None = None
+    tls: TerminationPlan | None = None
+    allow: Container[str] | None = None
+    block: Container[str] | None = None
+    max_connections: int = 0
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keep_alive: KeepAlive = field(default_factory=KeepAlive)
+    stuck_detection: bool = True
+    carries_tls: bool = False
+
+    @property
+    def needs_first_bytes(self) -> bool:
+        """Whether the first bytes must be seen: to choose the route, or the certificate by the ClientHello."""
+        return self.tls is not None or self.match.needs_first_bytes
+
+    @property
+    def expects_tls(self) -> bool:
+        """Whether it terminates TLS, is said to carry it, or has a condition that a ClientHello answers."""
+        return self.tls is not None or self.carries_tls or self.match.expects_tls

@@ -1,0 +1,135 @@
+"""Validates a whole configuration, and reports every problem at once.
+
+The tables find what is wrong with single keys; :mod:`conflicts` finds what is wrong with the whole. The second kind is also
+reported where the first kind occurs: :func:`_problems_of_the_rest` leaves the malformed routes and keys out and checks what remains.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.settings.checks import conflicts
+from smartproxy.settings.checks.availability import unavailable
+from smartproxy.settings.checks.model_errors import problems_of
+from smartproxy.settings.checks.problems import Problem, lines_of
+from smartproxy.settings.compile.references import References
+from smartproxy.settings.tables.root import Configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from smartproxy.settings.reading.locations import KeyPath, Source
+    from smartproxy.settings.tables.route import Route
+
+ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
+
+_EMPTY = "has no value; give it one, or leave it out for its default"
+
+
+def validate(model: type[ConfigurationT], value: object, source: Source) -> ConfigurationT:
+    """The table of ``value``, which was read from ``source``.
+
+    :raises ConfigurationError: with every problem found, in the order of the file.
+    """
+    found_before = [*_empty_keys(value, ()), *unavailable(value)]
+    try:
+        table = model.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems = _merged(found_before, list(problems_of(error, model)))
+        problems += _problems_of_the_rest(model, value, problems, source)
+    else:
+        found = conflicts.problems(table, References(source.directory))
+        problems = list(dict.fromkeys([*found_before, *found]))
+    if problems:
+        raise ConfigurationError(lines_of(problems, source))
+    return table
+
+
+def with_routes(
+    table: ConfigurationT, routes: list[Route | Mapping[str, object]], directory: Path, source: Source
+) -> ConfigurationT:
+    """``table`` with other routes, validated.
+
+    :param directory: what relative paths are resolved against.
+    :param source: names the routes in messages.
+    :raises ConfigurationError: with every problem found.
+    """
+    keys = {name: getattr(table, name) for name in table.model_fields_set}
+    try:
+        changed = type(table).model_validate(keys | {"routes": routes})
+    except ValidationError as error:
+        problems = list(problems_of(error, type(table)))
+    else:
+        problems = list(conflicts.problems(changed, References(directory)))
+    if problems:
+        raise ConfigurationError(lines_of(problems, source))
+    return changed
+
+
+def _empty_keys(value: object, path: KeyPath) -> Iterator[Problem]:
+    """Keys without a value. Were null taken as the default, an empty value would disable an allow or block list."""
+    if value is None:
+        yield Problem(path, _EMPTY)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _empty_keys(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _empty_keys(inner, (*path, index))
+
+
+def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
+    """Both lists, with one problem per key.
+
+    The keys of a feature that is not available yet are unknown to the tables. They are not reported beside the
+    ``type`` or ``mode`` that selects the feature.
+    """
+    empty = {problem.path for problem in before if problem.message == _EMPTY}
+    unavailable_at = {problem.path[:-1] for problem in before if problem.path[-1:] in {("type",), ("mode",)}}
+    malformed = {problem.path for problem in found} - empty
+    first = [problem for problem in before if problem.path not in malformed]
+    rest = [
+        problem
+        for problem in found
+        if problem.path not in empty and not (problem.is_unknown_key and problem.path[:-1] in unavailable_at)
+    ]
+    return first + rest
+
+
+def _problems_of_the_rest(
+    model: type[Configuration], value: object, problems: list[Problem], source: Source
+) -> list[Problem]:
+    """What is wrong with the whole of the well-formed keys and routes, at their places in the file."""
+    if not isinstance(value, dict) or not isinstance(value.get("routes"), list):
+        return []
+    routes = value["routes"]
+    names = [(index, route.get("name")) for index, route in enumerate(routes) if isinstance(route, dict)]
+    bad_routes = {p.path[1] for p in problems if p.path[1:] and p.path[0] == "routes"}
+    kept = [index for index in range(len(routes)) if index not in bad_routes]
+    bad_keys = {p.path[0] for p in problems if p.path} - {"routes"}
+    rest = {key: inner for key, inner in value.items() if key not in bad_keys}
+    found = [
+        *conflicts.names_used_twice(names),
+        *_conflicts_of(model, rest | {"routes": [routes[i] for i in kept]}, kept, source),
+    ]
+    return [problem for problem in dict.fromkeys(found) if problem not in problems]
+
+
+def _conflicts_of(
+    model: type[Configuration], value: dict[str, object], indices: list[int], source: Source
+) -> Iterator[Problem]:
+    """The conflicts in ``value``, whose routes have these indices in the file."""
+    try:
+        table = model.model_validate(value, by_alias=True, by_name=False)
+    except ValidationError:
+        return
+    for problem in conflicts.problems(table, References(source.directory)):
+        if problem.path[:1] != ("routes",):
+            yield problem
+        elif len(problem.path) > 1:  # a problem of the list as a whole may be due to the routes left out
+            _, index, *rest = problem.path
+            yield problem._replace(path=("routes", indices[int(index)], *rest))

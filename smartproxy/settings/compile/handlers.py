@@ -1,0 +1,77 @@
+"""What serves the connections of a route in this process: its handler, or one made from the keys of its action."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from inspect import isclass
+from typing import TYPE_CHECKING
+
+from smartproxy.serving.ready import block, http_redirect, http_respond, respond
+from smartproxy.settings.compile.handler_modules import import_module_beside
+from smartproxy.settings.tables.rules import is_handler
+from smartproxy.wire.http_response import BODILESS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+    from smartproxy.model.plan import Handler
+    from smartproxy.serving.connection import Serve
+    from smartproxy.settings.tables.route import Action, ResponseSettings
+
+
+class Handlers:
+    """The handlers that one configuration names; each module is imported once.
+
+    :param directory: where their modules are looked for first.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory.absolute()
+        self._modules: dict[str, ModuleType] = {}
+
+    def resolve(self, reference: str | Handler) -> Handler:
+        """The handler that ``package.module:callable`` names, or the handler itself.
+
+        :raises ValueError: where it cannot be imported, or is not a handler.
+        """
+        if not isinstance(reference, str):
+            return reference
+        module, _, names = reference.partition(":")
+        try:
+            found: object = self._module(module)
+            for name in names.split("."):
+                found = getattr(found, name)
+        except Exception as problem:  # importing runs the module, which may raise anything
+            why = f"{type(problem).__name__}: {problem}"
+            raise ValueError(f"cannot be imported from {self._directory} or sys.path: {why}") from None
+        if isclass(found) and hasattr(found, "buildProtocol"):
+            raise ValueError("is a protocol factory class; name an instance of it")
+        if not is_handler(found):
+            raise ValueError("is not a handler: neither a callable nor a protocol factory")
+        return found
+
+    def _module(self, name: str) -> ModuleType:
+        # Thousands of routes may have handlers of one module, and an import looks at all modules of the process.
+        if name not in self._modules:
+            self._modules[name] = import_module_beside(self._directory, name)
+        return self._modules[name]
+
+
+def handler_of(action: Action, handlers: Handlers) -> Handler | None:
+    """What serves the connections of ``action`` in this process; ``None`` where they are forwarded, or closed at once."""
+    if action.handler is not None:
+        return handlers.resolve(action.handler)
+    if action.to is not None:
+        return http_redirect(action.to, action.status)
+    if action.response is not None:
+        return _responder(action.response)
+    return block(action.mode) if action.mode != "close" else None
+
+
+def _responder(response: ResponseSettings) -> Serve:
+    body = b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()
+    if response.status is None:
+        return respond(body)
+    headers = {} if response.status in BODILESS else {"Content-Type": response.content_type}
+    return http_respond(body, response.status, headers)

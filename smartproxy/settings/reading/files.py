@@ -1,0 +1,54 @@
+"""From a configuration file, or a string, to plain values and the lines where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
+from smartproxy.settings.reading import json_reader, toml_reader, yaml_reader
+from smartproxy.settings.reading.locations import Document, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_READERS: dict[str, Callable[[str], Document]] = {
+    "yaml": yaml_reader.read,
+    "json": json_reader.read,
+    "toml": toml_reader.read,
+}
+_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
+
+
+def read_file(path: Path) -> tuple[str, str]:
+    """The text of a file, and its format.
+
+    :raises ConfigurationError: where the file cannot be read, is not UTF-8, or has another suffix.
+    """
+    format_ = _SUFFIXES.get(path.suffix.lower())
+    if format_ is None:
+        raise ConfigurationError([f"{path}: must end in {', '.join(_SUFFIXES)}"])
+    try:
+        return path.read_bytes().decode("utf-8-sig"), format_
+    except OSError as problem:
+        raise ConfigurationError([f"{path}: cannot be read: {problem.strerror or problem}"]) from None
+    except UnicodeDecodeError as problem:
+        line = problem.object.count(b"\n", 0, problem.start) + 1
+        raise ConfigurationError([f"{path}:{line}: is not UTF-8"]) from None
+
+
+def parse_text(text: str, format_: str, file: str) -> tuple[object, Source]:
+    """The value of a text, and where its lines are found.
+
+    :param file: names the text in messages.
+    :raises ConfigurationError: where the text is empty, or not valid in its format.
+    """
+    if format_ not in _READERS:
+        raise ConfigurationError([f"{file}: the format must be one of {', '.join(_READERS)} (got {format_})"])
+    try:
+        document = _READERS[format_](text)
+    except ConfigurationSyntaxError as error:
+        raise ConfigurationError([f"{file}:{error.line}: {error.message}"]) from None
+    if document.value is None:
+        raise ConfigurationError([f"{file}: is empty"])
+    return document.value, Source(file, document.marks)

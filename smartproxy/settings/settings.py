@@ -1,0 +1,148 @@
+"""The settings of a proxy: the tables of a configuration with loading, checking and compiling.
+
+::
+
+    settings = Settings.load("smartproxy.yaml")     # ConfigurationError lists every problem with its line
+    plan = settings.compile()                       # what the control path and the byte path use
+
+Made in Python, with the same names in snake_case, a malformed table raises pydantic's ``ValidationError`` at once.
+Problems that need the whole configuration (a name used twice, an unreachable route) are found by :meth:`Settings.check`
+and :meth:`Settings.compile`.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import PrivateAttr
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.settings import schema
+from smartproxy.settings.checks import conflicts, validation
+from smartproxy.settings.checks.problems import line_of
+from smartproxy.settings.compile import plans
+from smartproxy.settings.compile.references import References
+from smartproxy.settings.reading import files
+from smartproxy.settings.reading.locations import Source
+from smartproxy.settings.tables.root import Configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.settings.checks.problems import Problem
+    from smartproxy.settings.tables.route import Route
+
+
+class Settings(Configuration):
+    """The configuration of a proxy."""
+
+    _source: Source | None = PrivateAttr(default=None)
+    _file: Path | None = PrivateAttr(default=None)
+    _directory: Path = PrivateAttr(default=Path())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a configuration file. Its suffix gives the format: ``.yaml``, ``.yml``, ``.json`` or ``.toml``.
+
+        :raises ConfigurationError: with every problem found.
+        """
+        text, format_ = files.read_file(Path(path))
+        settings = cls.parse(text, format_, file=str(path))
+        settings._file = Path(path)  # noqa: SLF001 - our own class
+        return settings
+
+    @classmethod
+    def parse(cls, text: str, format: str, file: str = "<string>") -> Self:  # noqa: A002 - the name that the caller uses
+        """Read a configuration from a string.
+
+        :param format: ``yaml``, ``json`` or ``toml``.
+        :param file: names the source in messages; relative paths in the text are relative to its directory.
+        :raises ConfigurationError: with every problem found.
+        """
+        with _gc_paused():
+            value, source = files.parse_text(text, format, file)
+            settings = validation.validate(cls, value, source)
+        settings._source = source  # noqa: SLF001 - our own class
+        settings._directory = source.directory  # noqa: SLF001 - our own class
+        return settings
+
+    def again(self) -> Self:
+        """Read the file of these settings again.
+
+        :raises ConfigurationError: as :meth:`load`, and where these settings were not loaded from a file.
+        """
+        if self._file is None:
+            raise ConfigurationError(["the configuration was not loaded from a file and cannot be reloaded"])
+        return type(self).load(self._file)
+
+    def with_routes(self, routes: Iterable[Route | Mapping[str, object]], file: str = "routes") -> Self:
+        """The same configuration with other routes, validated.
+
+        :param routes: tables, or mappings with the keys of a configuration file.
+        :param file: names their source in messages.
+        :raises ConfigurationError: with every problem found.
+        """
+        changed = validation.with_routes(self, list(routes), self._directory, Source(file))
+        changed._file = self._file  # noqa: SLF001 - our own class
+        changed._directory = self._directory  # noqa: SLF001 - our own class
+        return changed
+
+    def check(self) -> list[str]:
+        """Everything that makes these settings invalid, one line per problem; with file and line where known."""
+        return self._lines(conflicts.problems(self, self._references()))
+
+    def warnings(self) -> list[str]:
+        """Valid settings that look like mistakes, in the same form as :meth:`check`."""
+        return self._lines(conflicts.warnings(self, self._references()))
+
+    def compile(self) -> ProxyPlan:
+        """Compile: durations to seconds, sizes to bytes, lists of addresses to sets, references to handlers.
+
+        :raises ConfigurationError: with every problem found.
+        """
+        with _gc_paused():
+            references = self._references()
+            problems = self._lines(conflicts.problems(self, references))
+            if problems:
+                raise ConfigurationError(problems)
+            return plans.proxy_plan(self, references)
+
+    def summary(self) -> str:
+        """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""
+        place = f"{self._file}: " if self._file is not None else ""
+        return f"{place}ok ({plans.summary(self)})"
+
+    @property
+    def directory(self) -> Path:
+        """The directory that relative paths are resolved against: the file's, or else the working directory."""
+        return self._directory
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """The JSON Schema (2020-12) of a configuration file."""
+        return schema.schema_of(cls)
+
+    def _references(self) -> References:
+        return References(self._directory)
+
+    def _lines(self, problems: Iterable[Problem]) -> list[str]:
+        return [line_of(problem, self._source) for problem in problems]
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    """Without cyclic garbage collection, which would take 60 % of the time.
+
+    Everything that is made while a big configuration is read stays alive, so there is nothing to collect.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

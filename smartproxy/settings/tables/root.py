@@ -1,0 +1,147 @@
+"""The root table: every top-level key of a configuration, and the tables that only the top level has.
+
+It is data and nothing else. :class:`smartproxy.settings.Settings` adds loading, checking and compiling.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Tag
+
+from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol
+from smartproxy.settings.tables.rules import shaped
+from smartproxy.settings.tables.tls import Tls, Unsettled
+from smartproxy.settings.tables.types import (
+    FLAG_OR_TABLE,
+    AddressList,
+    BindAddress,
+    Count,
+    Duration,
+    Flag,
+    Interval,
+    NonEmptyString,
+    PortNumber,
+    Positive,
+    Size,
+    Workers,
+)
+
+
+class ZombieDetection(Table):
+    """When an open connection counts as dead."""
+
+    interval: Interval = "10s"
+    """Time between two checks."""
+    half_grace_tls: Duration = "5m"
+    """Time after which a TLS connection is closed of which one socket is closed and the other is not."""
+    half_grace_plain: Duration = "30s"
+    """The same without TLS."""
+    stuck_tls: Duration = "5m"
+    """Idle time after which a TLS connection that received client data but sent no reply is closed as stuck."""
+    stuck_plain: Duration = "60s"
+    """The same without TLS."""
+
+
+class CleanupSettings(Table):
+    """How closed connections are cleaned up."""
+
+    batch_size: Positive = 100
+    """Size of a batch; as many pending connections start one."""
+    delay: Duration = "100ms"
+    """How long the first pending connection waits for others."""
+
+
+class MetricsSettings(Table):
+    """Throughput over time."""
+
+    sample_interval: Interval = "1s"
+    """Time between two samples."""
+    retention: Interval = "1h"
+    """How long samples are kept."""
+
+
+class AdminSettings(Table):
+    """The listener for metrics and the API: a port, or a unix socket."""
+
+    address: BindAddress = "127.0.0.1"
+    """Local address to listen on; `""` is every address."""
+    port: PortNumber = 8404
+    """Port to listen on."""
+    unix: NonEmptyString | None = None
+    """Path of a unix socket, instead of address and port."""
+    token: Annotated[NonEmptyString | None, Field(repr=False)] = None
+    """Token that a client must send; required where the address is not a loopback address."""
+
+
+class AccessLogSettings(Table):
+    """A line for every closed connection."""
+
+    path: NonEmptyString = "-"
+    """A file, or `-` for standard output."""
+    format: Literal["json", "text"] = "json"
+    """Format of the line."""
+
+
+def _required_or_flag(value: object) -> str | None:
+    if isinstance(value, bool):
+        return "<flag>"
+    return "<string>" if value == "require" else None
+
+
+class Configuration(ConnectionKeys):
+    """The configuration of a proxy."""
+
+    routes: list[Route]
+    """The routes."""
+    defaults: Defaults = Defaults()
+    """Values for every route that does not set its own."""
+    proxy_ips: AddressList = Field(default_factory=list)
+    """Peers that are trusted to announce a client with a PROXY header."""
+    accept_proxy_protocol: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[Literal["require"], Tag("<string>")],
+        shaped(_required_or_flag, 'must be true, false or "require"'),
+    ] = True
+    """From a trusted peer: `true` uses a PROXY header if there is one, `"require"` closes the connection without one, `false`
+    treats it as payload. From any other peer a header is always payload."""
+    proxy_header_timeout: Duration = "5s"
+    """Time limit for the PROXY header of a trusted peer."""
+    send_proxy_protocol: SendProxyProtocol = False
+    """Send a PROXY header to targets: `true` or `1` (version 1), `2`, or a mapping with `version` and `tlvs`."""
+    graceful_shutdown_timeout: Duration = "30s"
+    """How long open connections may continue when the proxy stops."""
+    max_pending_data_size: Size = "10MiB"
+    """Client bytes buffered while a target is dialed; reading pauses well before."""
+    max_connections: Count = 0
+    """Concurrent connections of the whole proxy; 0 is no limit."""
+    max_connections_per_ip: Count = 0
+    """Concurrent connections of one client address, behind a trusted peer of the announced one; 0 is no limit."""
+    connection_rate_limit_per_minute: Count = 0
+    """New connections of one client address in any 60 seconds; 0 is no limit."""
+    zombie_detection: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[ZombieDetection, Tag("<table>")], FLAG_OR_TABLE
+    ] = True
+    """Find and close connections that are open but dead; a mapping sets when."""
+    cleanup: CleanupSettings = CleanupSettings()
+    """How closed connections are cleaned up."""
+    metrics: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[MetricsSettings, Tag("<table>")], FLAG_OR_TABLE
+    ] = True
+    """Measure throughput over time; a mapping sets how."""
+    admin: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[AdminSettings, Tag("<table>")], FLAG_OR_TABLE
+    ] = False
+    """Serve metrics and the API; `true` is 127.0.0.1:8404, a mapping sets where."""
+    access_log: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[AccessLogSettings, Tag("<table>")], FLAG_OR_TABLE
+    ] = False
+    """Write a line for every connection; `true` writes to standard output, a mapping sets where and how."""
+    workers: Workers = 1
+    """Number of processes, or `auto` for one per core."""
+    acceleration: Literal["auto", "off"] = "auto"
+    """Whether relays without TLS may use splice."""
+    tls: Tls = Tls()
+    """TLS of the whole proxy."""
+    acme: Unsettled = Field(default_factory=dict)
+    """Automatic certificates."""
