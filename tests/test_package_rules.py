@@ -217,7 +217,7 @@ def _may_import(origin: str, name: str | None) -> bool:
 
 
 class PureWireTests(SynchronousTestCase):
-    def test_wire_imports_pure_modules_only_type_only_imports_included(self) -> None:
+    def test_wire_imports_only_pure_modules_even_for_types(self) -> None:
         paths = sorted((ROOT / "smartproxy" / "wire").rglob("*.py"))
         self.assertGreater(len(paths), 10)
         found = [
