@@ -245,8 +245,11 @@ class _Handshakes:
     def _begin(self, epoll: select.epoll, session: ssl.SSLSession | None) -> None:
         secured = self._client.begin(session)
         epoll.register(secured.fileno(), select.EPOLLIN)
-        self._under_way[secured.fileno()] = talk = self._exchange(secured, session)
-        next(talk)
+        number = secured.fileno()
+        talk = self._exchange(secured, session)
+        # Everything may be ready already when this client was preempted: then the exchange is over at once.
+        if next(talk, _OVER) is not _OVER:
+            self._under_way[number] = talk
 
     def _go_on(self, epoll: select.epoll) -> None:
         ready = epoll.poll(_STALLS_AFTER)
