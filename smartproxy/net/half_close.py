@@ -8,24 +8,27 @@ sends a close_notify.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
+
+if TYPE_CHECKING:
+    from smartproxy.flow.side import SideTransport
 
 
 class BrokenOff(ConnectionLost):
     """A peer has closed without the end that its protocol requires: what was received may be incomplete."""
 
 
-def can_half_close(transport: Any) -> bool:
+def can_half_close(transport: object) -> bool:
     """Whether one direction of ``transport`` can be ended without the other."""
     if ISSLTransport.providedBy(transport):
         return False
     return ITCPTransport.providedBy(transport) or IHalfCloseableDescriptor.providedBy(transport)
 
 
-def end_output(transport: Any) -> None:
+def end_output(transport: SideTransport) -> None:
     """End our direction, after everything that was written before.
 
     The producer is unregistered first: a paused one that stays registered keeps a connection from ever closing
@@ -41,7 +44,7 @@ def end_output(transport: Any) -> None:
         transport.loseConnection()
 
 
-def cut_output(transport: Any) -> None:
+def cut_output(transport: SideTransport) -> None:
     """End the connection so that the peer does not take what was sent for the whole.
 
     smartproxy's TLS does that behind everything that was written: it ends without close_notify. Without TLS there is
