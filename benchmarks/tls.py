@@ -247,8 +247,11 @@ class _Handshakes:
     def _begin(self, epoll: select.epoll, session: ssl.SSLSession | None) -> None:
         secured = self._client.begin(session)
         epoll.register(secured.fileno(), select.EPOLLIN)
-        self._pending[secured.fileno()] = talk = self._exchange(secured, session)
-        next(talk)
+        number = secured.fileno()
+        talk = self._exchange(secured, session)
+        # If this client was preempted, everything may be ready already, and the exchange ends at once.
+        if next(talk, _OVER) is not _OVER:
+            self._pending[number] = talk
 
     def _advance(self, epoll: select.epoll) -> None:
         ready = epoll.poll(_STALLS_AFTER)

@@ -180,7 +180,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_REFUSED])
 
     def test_a_connect_that_fails_at_once_is_reported(self):
-        """The kernel refuses to start the connect: IPv6 to an IPv4-mapped address."""
+        """Without a route, connect(2) fails at once instead of being in progress."""
         factory = Wanted()
         self.patch(socket.socket, "connect_ex", lambda *_: errno.ENETUNREACH)
         self.dialer.dial(NOWHERE, factory, 30)

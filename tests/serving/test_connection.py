@@ -339,19 +339,22 @@ class FactTests(CoroutineTestCase):
         self.assertEqual((connection.client, connection.peer), (("203.0.113.7", 4711), ("192.0.2.1", 50000)))
         self.assertEqual((connection.port, connection.route), (7000, ROUTE))
         self.assertEqual(connection.header.destination, ("198.51.100.1", 443))
-        self.assertEqual((connection.sni, connection.request, connection.protocol), (None, None, "tcp"))
+        self.assertEqual(
+            (connection.sni, connection.host, connection.request, connection.protocol),
+            (None, None, None, "tcp"),
+        )
         self.assertIs(connection.facts.detected.announced.header, connection.header)
 
     def test_connection_has_the_detected_request_and_its_bytes(self):
         seen = []
 
         async def looks(connection):
-            seen.extend([connection.sni, connection.request.path, await connection.read()])
+            seen.extend([connection.sni, connection.host, connection.request.path, await connection.read()])
 
         serving = self.serve(looks, match={"domains": ["a.example"]})
         request = b"GET /x HTTP/1.1\r\nHost: A.example\r\n\r\n"
         serving.connect(request)
-        self.assertEqual(seen, ["a.example", "/x", request])
+        self.assertEqual(seen, [None, "a.example", "/x", request])
 
     def test_record_shows_the_relay_and_state(self):
         async def waits(connection):
