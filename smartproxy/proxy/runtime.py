@@ -144,6 +144,10 @@ class Targets:
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 
+    def stop(self) -> None:
+        """Stop the timers of name resolution."""
+        self.resolver.stop()
+
 
 class Runtime:
     """All of it.
@@ -174,6 +178,7 @@ class Runtime:
     def stop(self) -> None:
         """Stop everything. No connection is left."""
         self.tls.stop()
+        self.targets.stop()
         if self._housekeeping.running:
             self._housekeeping.stop()
         self.accounting.stop()

@@ -25,7 +25,7 @@ from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
 from smartproxy.errors import ConfigurationError
-from smartproxy.flow.threads import call_here, thread_of
+from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
@@ -64,6 +64,8 @@ class SmartProxy(Service):
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         self._reactor = reactor
+        # Of its own, so that reading a file waits for nothing else, and nothing else for a file system that hangs.
+        self._in_thread = thread_for("configuration", reactor)
         self.draining = False
         plan = settings.compile()
         self._runtime = Runtime(plan, reactor)
@@ -172,14 +174,14 @@ class SmartProxy(Service):
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
         """As :meth:`update_routes`, for routes as written in a file; they are checked in a thread."""
-        return self._change(partial(self._with_routes, routes), thread_of(self._reactor))
+        return self._change(partial(self._with_routes, routes), self._in_thread)
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`.
 
         It is read in a thread, so that a large file does not block the event loop.
         """
-        return self._change(self._configuration.settings.again, thread_of(self._reactor))
+        return self._change(self._configuration.settings.again, self._in_thread)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
         return Deferred.fromCoroutine(self._configuration.change(make, call, listening=self._bound))
