@@ -68,6 +68,7 @@ class Accounting:
 
     def __init__(self, plan: ProxyPlan, clocks: Clocks) -> None:
         self.counters = Counters()
+        self.counters.keep([route.name for route in plan.routes], clocks.seconds())
         self.registry = Registry(self.counters, plan.cleanup, clocks.time)
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clocks.time)
         self.refusals = RefusalLog(clocks.seconds)
@@ -187,4 +188,5 @@ class Runtime:
 
     def _keep_house(self) -> None:
         self.accounting.refusals.flush()
+        self.accounting.counters.prune(self.clocks.seconds())
         self.rate.prune()
