@@ -45,7 +45,7 @@ class SharedTests(SynchronousTestCase):
 
 
 class ScrapeTests(SynchronousTestCase):
-    def test_scrapes_at_the_same_time_share_a_page_that_is_not_older_than_they_are(self):
+    def test_concurrent_scrapes_share_a_page_begun_after_them(self):
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")

@@ -65,7 +65,7 @@ class OwnNamesTests(SynchronousTestCase):
     def test_implements_the_interface(self):
         verifyObject(IHostnameResolver, self.names)
 
-    def test_as_many_silent_names_as_the_reactor_has_threads_delay_no_other(self):
+    def test_silent_names_delay_no_other(self):
         """With the reactor's ten threads, the name behind ten silent ones waits for 10 to 30 s."""
         for number in range(23):
             self.resolve(f"silent{number}.test")
@@ -80,7 +80,7 @@ class OwnNamesTests(SynchronousTestCase):
             self.reactor.turn(2)
             self.assertEqual((failed.found, failed.complete), ([], True))
 
-    def test_an_installed_resolver_is_used_also_one_that_is_installed_later(self):
+    def test_installed_resolver_is_used_at_any_time(self):
         network = MemoryNetwork()
         network.names["a.test"] = ["192.0.2.7"]
         self.reactor.nameResolver = network

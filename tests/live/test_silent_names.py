@@ -86,7 +86,7 @@ ROUTE = """
 
 
 class SilentNamesTests(SynchronousTestCase):
-    def test_other_names_reload_and_stop_do_not_wait_for_silent_names(self):
+    def test_silent_names_delay_no_other_name_reload_or_stop(self):
         front, back = free_ports(2)
         hosts = {f"silent{number}": f"silent{number}.test" for number in range(SILENT)} | {
             "good": "localhost"

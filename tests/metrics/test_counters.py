@@ -105,7 +105,7 @@ class SeriesTests(SynchronousTestCase):
         self.counters.prune(100.0 + LAST_SCRAPE)
         self.assertEqual(self.names(), ["b"])
 
-    def test_removed_route_with_connections_stays_until_they_are_closed(self):
+    def test_removed_route_stays_until_its_connections_are_closed(self):
         self.keep("a")
         self.counters.route("a").opened += 1
         self.counters.route("a").unsettled += 1
@@ -116,7 +116,7 @@ class SeriesTests(SynchronousTestCase):
         self.counters.prune(1000.0 + LAST_SCRAPE)
         self.assertEqual(self.names(), ["b"])
 
-    def test_connection_that_gets_a_removed_route_late_does_not_keep_it_for_ever(self):
+    def test_late_connection_of_a_removed_route_does_not_keep_it(self):
         """A connection keeps the configuration that it was accepted with."""
         self.keep("b")
         self.use("a", now=5.0)
@@ -126,7 +126,7 @@ class SeriesTests(SynchronousTestCase):
         self.counters.prune(10.0 + LAST_SCRAPE)
         self.assertEqual(self.names(), ["b"])
 
-    def test_connection_that_gets_a_removed_route_during_its_last_scrape_counts_on(self):
+    def test_late_connection_during_the_last_scrape_counts_on(self):
         self.keep("a")
         self.use("a")
         self.keep("b")

@@ -21,24 +21,29 @@ from tests.phases.made import routed
 
 
 class FakeDialer:
-    """The test says how each attempt ends. ``refusing``: who refuses at once."""
+    """A dialer whose attempts the test ends.
+
+    :ivar refusing: hosts that refuse at once.
+    :ivar pending: factory of each attempt not yet ended, by host.
+    :ivar cancelled: hosts whose attempts were cancelled.
+    """
 
     def __init__(self, clock):
         self.clock = clock
-        self.asked = []
+        self.dialled = []
         self.pending = {}
         self.refusing = set()
-        self.given_up = []
+        self.cancelled = []
 
     def dial(self, to, factory, timeout):
-        self.asked.append((to, timeout))
+        self.dialled.append((to, timeout))
         if to.host in self.refusing:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return None
         self.pending[to.host] = factory
         return _Connecting(self, to.host)
 
-    def stand(self, host):
+    def accept(self, host):
         transport, far = connection(self.clock)
         transport.carry(self.pending.pop(host).buildProtocol(None))
         return far
@@ -53,7 +58,7 @@ class _Connecting:
         self.host = host
 
     def stopConnecting(self):
-        self.dialer.given_up.append(self.host)
+        self.dialer.cancelled.append(self.host)
 
 
 class FakeResolver:
@@ -78,41 +83,41 @@ class ConnectCase(SynchronousTestCase):
         self.clock = Clock()
         self.dialer = FakeDialer(self.clock)
         self.counters = Counters()
-        self.begin()
+        self.create()
 
     async def originate(self, side, tls, host, seconds):
-        """TLS that is ready at once, or not at all: see ``handshakes``."""
+        """TLS that is ready at once, or fails with the next exception of ``handshakes``."""
         self.originated.append((side.address.host, host, seconds))
         failure = self.handshakes.pop(0) if self.handshakes else None
         if failure is not None:
             raise failure
-        return Encrypted(Side(), lambda: self.originated.append("over"))
+        return Encrypted(Side(), lambda: self.originated.append("closed"))
 
-    async def ask_for_tls(self, side, host, seconds):
-        """A target that is willing, unless it is one of ``unwilling``."""
-        self.asked_for_tls.append((side, host, seconds, len(self.originated)))
+    async def request_tls(self, side, host, seconds):
+        """A target that accepts an SSLRequest, unless it is one of ``unwilling``."""
+        self.tls_requests.append((side, host, seconds, len(self.originated)))
         if host in self.unwilling:
             raise DialFailed(RejectReason.TLS_ERROR, "it has none")
         return 8, 1
 
-    def begin(self, **names):
+    def create(self, **names):
         self.originated, self.handshakes = [], []
-        self.asked_for_tls, self.unwilling = [], []
+        self.tls_requests, self.unwilling = [], []
         self.connect = Connect(
             self.dialer,
             FakeResolver(**names),
             self.clock,
             self.counters,
             self.originate,
-            self.ask_for_tls,
+            self.request_tls,
             Turns(),
         )
 
     def connecting(self, targets, **more):
         return Deferred.fromCoroutine(self.connect(routed(targets=targets, **more)))
 
-    def asked(self):
-        return [str(endpoint) for endpoint, _ in self.dialer.asked]
+    def dialled(self):
+        return [str(endpoint) for endpoint, _ in self.dialer.dialled]
 
     def dials(self):
         return sum(self.counters.route("web").dial_seconds.counts)

@@ -21,10 +21,10 @@ class DialingTimeTests(ConnectCase):
         connecting.addErrback(lambda why: ended.append((self.clock.seconds(), why.value.reason)))
         for seconds in times:
             self.clock.advance(seconds)
-            self.dialer.fail(self.dialer.asked[-1][0].host, error.TimeoutError())
-        return [timeout for _, timeout in self.dialer.asked], ended
+            self.dialer.fail(self.dialer.dialled[-1][0].host, error.TimeoutError())
+        return [timeout for _, timeout in self.dialer.dialled], ended
 
-    def test_all_attempts_together_have_three_times_the_connection_timeout(self):
+    def test_all_attempts_together_have_three_times_the_timeout(self):
         """With twenty dead targets, a client is refused after 9 s, not after a minute."""
         allowed, ended = self.dial_silent(3.0, 3.0, 3.0, connection=3.0)
         self.assertEqual((allowed, ended), ([3.0] * 3, [(9.0, RejectReason.UPSTREAM_TIMEOUT)]))
@@ -44,7 +44,7 @@ class DialingTimeTests(ConnectCase):
         silent = [f"n{number}" for number in range(20)]
         never = TargetPlan(lambda _facts: Deferred(), 80)
         for targets in (to(*(f"{name}.test" for name in silent)), (never,) * 20):
-            self.begin(**{name: Deferred() for name in silent})
+            self.create(**{name: Deferred() for name in silent})
             connecting = self.connecting(targets, timeouts=Timeouts(connection=3.0))
             self.clock.pump([3.0, 3.0, 2.9])
             self.assertNoResult(connecting)
@@ -53,7 +53,7 @@ class DialingTimeTests(ConnectCase):
 
     def test_each_address_of_a_name_takes_of_the_same_time(self):
         addresses = [f"192.0.2.{number}" for number in range(1, 5)]
-        self.begin(a=addresses)
+        self.create(a=addresses)
         connecting = self.connecting(
             to("10.0.0.1", "10.0.0.2", "a.example"), timeouts=Timeouts(connection=3.0)
         )
@@ -61,11 +61,11 @@ class DialingTimeTests(ConnectCase):
             self.clock.advance(3.0)
             self.dialer.fail(host, error.TimeoutError())
         self.clock.pump([0.25] * 3)
-        self.assertEqual([timeout for _, timeout in self.dialer.asked[2:]], [3.0, 2.75, 2.5, 2.25])
+        self.assertEqual([timeout for _, timeout in self.dialer.dialled[2:]], [3.0, 2.75, 2.5, 2.25])
         connecting.addErrback(lambda why: why.trap(CancelledError))
         connecting.cancel()
 
-    def test_a_name_that_is_not_resolved_is_logged_by_the_resolver_alone(self):
+    def test_unresolved_name_is_logged_by_the_resolver_alone(self):
         with capturedLogs() as logged:
             self.failureResultOf(self.connecting(to("gone.test")), DialFailed)
         self.assertEqual([event for event in logged if event["log_level"] is LogLevel.warn], [])
