@@ -3,7 +3,9 @@
 ::
 
     runtime = Runtime(plan, reactor)
+    runtime.sockets.open()      # before the first socket
     runtime.start()
+    runtime.stop()              # and it may be opened and started again
 
 A reload compiles a new configuration and builds new :class:`~smartproxy.session.ConnectionPath` objects
 (:mod:`smartproxy.proxy.assembly`). Everything that must outlive it is here: connections and their counters, sockets,
@@ -95,9 +97,13 @@ class Accounting:
             self._zombies.stop()
         self.registry.ended.empty()
         self.metrics.stopService()
+        self.close_log()
+        self.refusals.flush(everything=True)
+
+    def close_log(self) -> None:
+        """Close the access log, if there is one."""
         if self.access_log is not None:
             self.access_log.close()
-        self.refusals.flush(everything=True)
 
 
 class Sockets:
@@ -118,6 +124,11 @@ class Sockets:
             self.poller = Poller(reactor, clocks.seconds)
             self.pipes = PipePool()
             self.dialer = PollerDialer(self.poller, clocks.deadlines)
+
+    def open(self) -> None:
+        """Make sockets watchable, also after :meth:`stop`."""
+        if self.poller is not None:
+            self.poller.open()
 
     def start(self) -> None:
         """Begin to watch sockets."""

@@ -159,9 +159,11 @@ class Resolver:
         return waiting
 
     def stop(self) -> None:
-        """Stop the timers of queries in progress."""
+        """Forget the queries in progress: nobody waits for them any more."""
         for known in self._known.values():
             known.stop_timer()
+            known.query = None
+            known.is_silent = False
 
     def _ask(self, name: str, known: _Known) -> None:
         names = self._silent_names if known.was_silent else self._names
