@@ -6,16 +6,20 @@
     plan = known.certificate(files)         # of a route
     plan = known.directory(path)
 
-What the next configuration does not ask for is forgotten with the former one.
+What the next configuration does not ask for is forgotten with the former one. A certificate that has expired since it was
+read, or whose key this process may no longer read, stays as it is: otherwise it would prevent every reload, also of what
+has nothing to do with it.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 
+from smartproxy.errors import InvalidCertificate
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.directory import CertificateDirectory
 from smartproxy.tls.folders import has_settled, state_of
@@ -37,10 +41,9 @@ class _ReadCertificate(NamedTuple):
     is_settled: bool
     until: float
 
-    def is_current(self) -> bool:
-        """Whether the files would be read with the same result now."""
-        states = tuple(state_of(file) for file in self.plan.files)
-        return self.is_settled and time.time() < self.until and states == self.plan.states
+    def is_unchanged(self) -> bool:
+        """Whether the files are as they were when they were read."""
+        return self.is_settled and self.plan.states == tuple(map(state_of, self.plan.files))
 
 
 class KnownCertificates:
@@ -63,10 +66,11 @@ class KnownCertificates:
         """
         self._pace()
         known = self._read.get(files) or self._former_read.get(files)
-        if known is None or not known.is_current():
-            plan = files.read()
-            chain = x509.load_pem_x509_certificates(plan.chain)
-            known = _ReadCertificate(plan, all(map(has_settled, plan.states)), next_change(chain))
+        if known is None or not known.is_unchanged():
+            known = _read(files)
+        elif time.time() >= known.until:
+            with suppress(InvalidCertificate):
+                known = _read(files)
         self._read[files] = known
         return known.plan
 
@@ -77,3 +81,9 @@ class KnownCertificates:
         """
         known = self._former_directories.get(path) or CertificateDirectory(path)
         return self._directories.setdefault(path, known).read()
+
+
+def _read(files: CertificateFiles) -> _ReadCertificate:
+    plan = files.read()
+    chain = x509.load_pem_x509_certificates(plan.chain)
+    return _ReadCertificate(plan, all(map(has_settled, plan.states)), next_change(chain))
