@@ -46,7 +46,7 @@ class RefusalTests(SynchronousTestCase):
     def test_tls_that_is_none(self):
         house = House(self, **LONG)
         client = self.refused(house, b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
-        self.assertEqual(client.received, tls_alert.build(Alert.DECODE_ERROR))
+        self.assertEqual(client.received, tls_alert.build(Alert.UNEXPECTED_MESSAGE))
         self.assertEqual(house.rejected(), {"tls_error": 1})
 
     def test_the_lists(self):
