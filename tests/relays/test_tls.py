@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import ClassVar
 
 from OpenSSL import SSL
@@ -11,10 +12,48 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.model.outcome import CloseReason
 from smartproxy.relays import tls
 from smartproxy.testing import Nature
+from smartproxy.tls.channel import Channel
+from smartproxy.tls.transport import TlsTransport
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
 from tests.tls.ends import TlsEnd
+
+
+_LARGE = (Channel, TlsTransport, tls.TlsHalf, tls.TlsRelay)
+
+
+def _cut_at_once(world, cut, other):
+    cut.write(b"half of it")
+    world.settle()
+    cut.below.fin()
+    world.settle()
+
+
+def _cut_behind_what_waits(world, cut, other):
+    other.reading = False
+    cut.write(noise(MIB))
+    world.settle()
+    cut.below.fin()
+    world.settle()
+    other.reading = True
+    world.settle()
+
+
+def _rubbish(world, cut, other):
+    cut.below.write(b"GET / HTTP/1.0\r\n\r\n")
+    world.settle()
+
+
+def _abort_while_cutting(world, cut, other):
+    other.reading = False
+    cut.write(noise(64 * 1024))
+    world.settle()
+    cut.below.fin()
+    world.settle()
+    world.relay.abort(CloseReason.HALF_CLOSE_TIMEOUT)
+    world.settle()
+    other.reading = True
 
 
 class WithinTls(OverSockets):
@@ -97,6 +136,30 @@ class WithinTls(OverSockets):
             self.assertEqual(len(world.outcome), 1)
             ends[1 - index].reading = True
             world.assert_nothing_is_left(self)
+
+    def test_every_cut_frees_its_channels_without_the_garbage_collector(self):
+        """A relay that keeps itself alive keeps 70 KiB of OpenSSL until the collector runs.
+
+        A bare FIN, one whose bytes before it are still to be sent, rubbish, and an abort while the cut waits.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        others = {id(each) for each in gc.get_objects() if isinstance(each, _LARGE)}
+        for index in range(2):
+            for cut in (_cut_at_once, _cut_behind_what_waits, _rubbish, _abort_while_cutting):
+                if self.tls[index]:
+                    world = self.linked(**self.NARROW)
+                    cut(world, *((world.client, world.upstream), (world.upstream, world.client))[index])
+                    self.assertEqual(len(world.outcome), 1)
+                    del world.relay, world.near
+                    world.assert_nothing_is_left(self)
+                    left = [
+                        type(each)
+                        for each in gc.get_objects()
+                        if isinstance(each, _LARGE) and id(each) not in others
+                    ]
+                    self.assertEqual(left, [], cut)
 
     def test_bytes_that_are_not_tls_are_passed_on_as_a_reset(self):
         for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
