@@ -9,6 +9,7 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
+    |       `-- ResumptionFailed       a target failed the handshake that offered it a session
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
@@ -59,11 +60,13 @@ class HandshakeFailed(Refused):
     """A TLS handshake with the client failed.
 
     :ivar alert_sent: whether the client has been sent an alert, and so needs time to read it.
+    :ivar timed_out: whether it took too long.
     """
 
-    def __init__(self, detail: str, *, alert_sent: bool = True) -> None:
+    def __init__(self, detail: str, *, alert_sent: bool = True, timed_out: bool = False) -> None:
         super().__init__(RejectReason.TLS_ERROR, detail)
         self.alert_sent = alert_sent
+        self.timed_out = timed_out
 
 
 class HandshakeRefused(Refused):
@@ -93,6 +96,10 @@ class Misdirected(Refused):
 
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
+
+
+class ResumptionFailed(DialFailed):
+    """A target failed the handshake that offered it a session. It may accept one without."""
 
 
 class PeerClosed(SmartProxyError):

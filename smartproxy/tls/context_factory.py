@@ -79,6 +79,10 @@ def client_context(plan: OriginationPlan, certificate: Certificate | None) -> SS
             context.set_default_verify_paths()
         else:
             _trust(context, plan.ca)
+            store = context.get_cert_store()
+            assert store is not None  # noqa: S101 - every context has one
+            # An intermediate, or the target's own certificate, may be trusted without its issuer: as in curl and Go.
+            store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
     return context
 
 

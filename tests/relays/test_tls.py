@@ -19,7 +19,6 @@ from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
 from tests.tls.ends import TlsEnd
 
-
 _LARGE = (Channel, TlsTransport, tls.TlsHalf, tls.TlsRelay)
 
 

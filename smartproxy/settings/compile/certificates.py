@@ -40,6 +40,12 @@ class TlsFiles:
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
         self._directories: _Once[str, Found] = _Once()
+        self._watched: set[str] = set()
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The files, read so far, whose change requires another plan: all but the certificates that clients are shown."""
+        return tuple(sorted(self._watched))
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
@@ -75,17 +81,18 @@ class TlsFiles:
         """
         if upstream.cert_file is None:
             return None
-        return self._read(
-            CertificateFiles(
-                cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
-            )
+        files = CertificateFiles(
+            cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
         )
+        self._watched.update(file for file in (files.cert_file, files.key_file) if file is not None)
+        return self._read(files)
 
     def authorities(self, name: str) -> bytes:
         """A PEM file with at least one certificate of an authority.
 
         :raises InvalidCertificate: where it has none.
         """
+        self._watched.add(self.path_of(name))
         return self._authorities.get(name, lambda: _read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
@@ -93,6 +100,7 @@ class TlsFiles:
 
         :raises InvalidCertificate: where one is missing or expired.
         """
+        self._watched.add(self.path_of(name))
         return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
 
     def directory(self, name: str) -> Found:
