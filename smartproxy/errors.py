@@ -13,6 +13,7 @@
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
+    |-- TlsConnectionLost              a connection was lost because of that, after its handshake
     |-- ConfigurationError             the problems of a configuration
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
@@ -115,6 +116,17 @@ class ConnectionTruncated(SmartProxyError, ConnectionLost):
 
     In TLS that end is a close_notify (RFC 8446, 6.1).
     """
+
+
+class TlsConnectionLost(SmartProxyError, ConnectionLost):
+    """The peer violated TLS after the handshake, or ended it with an alert.
+
+    :ivar problem: OpenSSL's text, for a log.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class IllegalTransition(SmartProxyError, RuntimeError):

@@ -9,7 +9,11 @@ from OpenSSL import SSL
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.flow.side import Side
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.detach import Detached
+from smartproxy.net.poller import READABLE
+from smartproxy.net.stream import Stream
 from smartproxy.relays import tls
 from smartproxy.testing import Nature
 from smartproxy.tls.channel import Channel
@@ -40,6 +44,8 @@ def _cut_behind_what_waits(world, cut, other):
 
 
 def _rubbish(world, cut, other):
+    cut.write(b"half of it")
+    world.settle()
     cut.below.write(b"GET / HTTP/1.0\r\n\r\n")
     world.settle()
 
@@ -165,10 +171,42 @@ class WithinTls(OverSockets):
             if not self.tls[index]:
                 continue
             world = self.linked()
-            (world.client, world.upstream)[index].below.write(b"GET / HTTP/1.0\r\n\r\n")
+            broken = (world.client, world.upstream)[index]
+            broken.write(b"half of it")
+            world.settle()
+            broken.below.write(b"GET / HTTP/1.0\r\n\r\n")
             self.assert_over(world, reason)
             self.assertTrue((world.upstream, world.client)[index].was_reset)
+            self.assertEqual(world.relay.problem, "bad record type; record layer failure" if index else "")
+            self.assertFalse(world.relay.spared)
             world.assert_nothing_is_left(self)
+
+    def test_client_is_spared_where_tls_of_the_target_fails_before_an_answer(self):
+        """It can be told then: in TLS 1.3 a target refuses our certificate behind the handshake."""
+        if not self.tls[1]:
+            return
+        world = self.linked()
+        world.client.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        world.settle()
+        world.upstream.below.write(b"GET / HTTP/1.0\r\n\r\n")
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assertEqual(
+            (world.relay.problem, world.relay.first),
+            ("bad record type; record layer failure", b"GET / HTTP/1.1\r\nHo"),
+        )
+        self.assertTrue(world.relay.spared)
+        self.assertFalse(world.client.was_reset or world.client.ended)
+        self.discard_client(world)
+        world.assert_nothing_is_left(self)
+
+    def discard_client(self, world) -> None:
+        """Close the connection of a client that was spared."""
+        spared = world.relay.spared
+        if isinstance(spared, Detached):
+            Stream(spared.sock, world.pump.poller, Side(), seen=READABLE).abortConnection()
+        else:
+            world.near[0].transport.abortConnection()
+        world.settle()
 
 
 class TlsRelayTests(WithinTls, SynchronousTestCase):
