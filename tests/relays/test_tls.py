@@ -142,7 +142,7 @@ class WithinTls(OverSockets):
             ends[1 - index].reading = True
             world.assert_nothing_is_left(self)
 
-    def test_every_cut_frees_its_channels_without_the_garbage_collector(self):
+    def test_every_cut_frees_its_channels_without_collector(self):
         """A relay that keeps itself alive keeps 70 KiB of OpenSSL until the collector runs.
 
         A bare FIN, one whose bytes before it are still to be sent, rubbish, and an abort while the cut waits.
@@ -181,7 +181,7 @@ class WithinTls(OverSockets):
             self.assertFalse(world.relay.spared)
             world.assert_nothing_is_left(self)
 
-    def test_client_is_spared_where_tls_of_the_target_fails_before_an_answer(self):
+    def test_client_is_spared_where_target_tls_fails_unanswered(self):
         """It can be told then: in TLS 1.3 a target refuses our certificate behind the handshake."""
         if not self.tls[1]:
             return

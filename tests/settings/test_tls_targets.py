@@ -66,7 +66,7 @@ class UpstreamTests(FileCase):
         self.assertTrue(self.target(tls=True).session_reuse)
         self.assertFalse(self.target(tls={"sessionReuse": False}).session_reuse)
 
-    def test_files_towards_targets_and_of_client_authorities_are_watched(self) -> None:
+    def test_files_of_targets_and_client_authorities_are_watched(self) -> None:
         self.write("crl.pem", CA.crl())
         tls = {
             "mode": "terminate",

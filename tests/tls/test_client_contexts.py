@@ -145,7 +145,7 @@ class SessionTests(SynchronousTestCase):
     def test_session_is_resumed_by_the_next_connection_to_its_name(self) -> None:
         self.assertEqual([self.connect(name) for name in "aaba"], [False, True, False, True])
 
-    def test_session_is_neither_kept_nor_offered_where_it_is_not_wanted(self) -> None:
+    def test_session_is_not_kept_or_offered_without_reuse(self) -> None:
         never = replace(PLAIN, session_reuse=False)
         self.assertEqual([self.connect("a", never) for _ in range(2)], [False, False])
         self.assertEqual([self.connect("a", tls) for tls in (PLAIN, never, PLAIN)], [False, False, True])

@@ -67,7 +67,7 @@ class HandshakeMessageTests(SynchronousTestCase):
         for other in (b"\x15\x03\x03\x00\x02\x01\x00", b"\x17\x03\x03\x00\x01x", b"\x14\x03\x03\x00\x01\x01"):
             check_refused(self, parse, data[:11] + other + data[11:])
 
-    def test_another_record_is_refused_although_more_of_the_message_is_due(self):
+    def test_another_record_is_refused_before_the_message_is_complete(self):
         """The client waits for an answer, and sends nothing more."""
         whole = records(message(bytes(40_000)))
         for fragments in (1, 2):
