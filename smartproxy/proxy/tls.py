@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from smartproxy.flow.threads import thread_of
 from smartproxy.phases.terminate_tls import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
@@ -51,7 +52,7 @@ class TlsState:
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch = CertificateWatch(self._store, clock, counters, descriptors)
+        self._watch = CertificateWatch(self._store, clock, counters, thread_of(reactor), descriptors)
         self._stapling = Stapling(self._store, clock, counters, OcspFetch(reactor), random.random, time.time)
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None

@@ -16,12 +16,13 @@ from smartproxy.tls.certificate_files import (
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
-from smartproxy.tls.directory import Found, read_directory
+from smartproxy.tls.directory import CertificateDirectory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from smartproxy.model.plan import DirectoryPlan
     from smartproxy.settings.tables.tls import UpstreamTls
 
 KeyT = TypeVar("KeyT")
@@ -32,14 +33,16 @@ class TlsFiles:
     """The TLS files of one configuration. Each is read once, and its content or its problem remembered.
 
     :param directory: what their paths are relative to.
+    :param known: directories of certificates that earlier configurations have read, by path.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, known: dict[str, CertificateDirectory] | None = None) -> None:
         self._directory = directory
+        self._known = {} if known is None else known
         self._certificates: _Once[CertificateFiles, CertificatePlan] = _Once()
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
-        self._directories: _Once[str, Found] = _Once()
+        self._directories: _Once[str, DirectoryPlan] = _Once()
         self._watched: set[str] = set()
 
     @property
@@ -103,12 +106,13 @@ class TlsFiles:
         self._watched.add(self.path_of(name))
         return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
 
-    def directory(self, name: str) -> Found:
+    def directory(self, name: str) -> DirectoryPlan:
         """All certificates in a directory.
 
         :raises InvalidCertificate: where it cannot be read.
         """
-        return self._directories.get(name, lambda: read_directory(self.path_of(name)))
+        path = self.path_of(name)
+        return self._directories.get(name, self._known.setdefault(path, CertificateDirectory(path)).read)
 
     def _read(self, files: CertificateFiles) -> CertificatePlan:
         return self._certificates.get(files, files.read)

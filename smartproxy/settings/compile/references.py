@@ -10,19 +10,22 @@ from smartproxy.settings.compile.handlers import Handlers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smartproxy.tls.directory import CertificateDirectory
+
 
 class References:
     """Everything that one configuration refers to, each read once: checked first, compiled then from the same bytes.
 
     A file that changes between the check and the compilation therefore changes nothing.
 
+    :param known: directories of certificates that earlier configurations have read; only what has changed is read again.
     :ivar tls: certificates, keys, authorities and revocation lists.
     :ivar handlers: handlers that are named by their module.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, known: dict[str, CertificateDirectory] | None = None) -> None:
         self._directory = directory
-        self.tls = TlsFiles(directory)
+        self.tls = TlsFiles(directory, known)
         self.handlers = Handlers(directory)
 
     def path_of(self, name: str) -> str:
