@@ -77,9 +77,9 @@ class UpstreamTests(FileCase):
         self.write("own.pem", LEAF.pem + LEAF.key_pem)
         target = {"host": "h", "port": 1, "tls": {"ca": "other.pem", "certFile": "own.pem"}}
         made = self.plan(tls, targets=[target])
-        names = [file.removeprefix(f"{self.folder}/") for file in made.tls.files]
+        names = sorted(file.removeprefix(f"{self.folder}/") for file in made.tls.files)
         self.assertEqual(names, ["ca.pem", "crl.pem", "other.pem", "own.pem"])
-        self.assertEqual(self.plan(targets=[{"host": "h", "port": 1, "tls": True}]).tls.files, ())
+        self.assertEqual(self.plan(targets=[{"host": "h", "port": 1, "tls": True}]).tls.files, {})
 
     def test_verify_false_is_a_warning(self) -> None:
         targets = [{"host": "h", "port": 1, "tls": {"verify": False}}]

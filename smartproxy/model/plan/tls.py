@@ -154,8 +154,8 @@ class TlsPlan:
     :ivar directory: where they were read from.
     :ivar default: the name or address whose certificate is shown where none fits.
     :ivar max_handshakes: in progress at once.
-    :ivar files: authorities, revocation lists and our certificates for targets. When one of these files changes, the
-        configuration is compiled again.
+    :ivar files: authorities, revocation lists and our certificates for targets, with their state before they were read.
+        When one of these files changes, the configuration is compiled again.
     """
 
     certificates: tuple[CertificatePlan, ...] = ()
@@ -163,4 +163,4 @@ class TlsPlan:
     default: str | None = None
     max_handshakes: int = 200
     ocsp_stapling: bool = True
-    files: tuple[str, ...] = ()
+    files: Mapping[str, FileState | None] = field(default_factory=dict, repr=False, compare=False)

@@ -42,7 +42,7 @@ def tls_plan(settings: Configuration, files: TlsFiles) -> TlsPlan:
         default=certificate_name(tls.default) if tls.default else None,
         max_handshakes=tls.max_handshakes,
         ocsp_stapling=tls.ocsp_stapling,
-        files=files.watched,
+        files=dict(files.watched),
     )
 
 
@@ -107,7 +107,7 @@ def _server_name(upstream: UpstreamTls) -> str | None:
     written = upstream.server_name
     if written is None or written == CLIENT_NAME:
         return None
-    return written if is_address(written) else normalise_pattern(written)
+    return certificate_name(written)
 
 
 def _client_auth(written: ClientAuth | None, files: TlsFiles) -> ClientAuthPlan | None:
