@@ -43,16 +43,19 @@ class DirectoryNotifications:
         self._source: INotify | None = None
         self._watched: dict[str, tuple[int, int]] = {}
 
-    def prepare(self, folders: Mapping[str, tuple[int, int]], pace: Callable[[], None]) -> Callable[[], None]:
+    def prepare(
+        self, folders: Mapping[str, tuple[int, int]], pace: Callable[[], None]
+    ) -> Callable[[], None] | None:
         """Watch these folders and no others, once the returned function is called in the reactor's thread.
 
-        May itself be called in a thread: it takes a while with thousands of folders.
+        May itself be called in a thread: it takes a while with thousands of folders. Returns ``None`` if they are
+        watched already.
 
         :param folders: with the device and inode of each.
         :param pace: called between two folders.
         """
         if folders == self._watched:
-            return lambda: None
+            return None
         watched = dict(folders)
         source = self._made(watched, pace)
         return lambda: self._use(source, watched)

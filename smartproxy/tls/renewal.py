@@ -35,13 +35,13 @@ class Look(NamedTuple):
 
     :ivar is_as_applied: whether they are as they were when they were last read.
     :ivar is_as_polled: whether they are as they were at the last poll.
-    :ivar watch: watches their folders; to be called in the event loop.
+    :ivar watch: watches their folders, to be called in the event loop; ``None`` if they are watched already.
     """
 
     states: FileStates
     is_as_applied: bool
     is_as_polled: bool
-    watch: Callable[[], None]
+    watch: Callable[[], None] | None
 
 
 class Renewal(NamedTuple):
@@ -106,7 +106,7 @@ class Watched:
         for file in files:
             pace()
             states[file] = state_of(file)
-        watch = _nothing if notifications is None else notifications.prepare(folders, pace)
+        watch = None if notifications is None else notifications.prepare(folders, pace)
         return Look(states, states == applied, states == polled, watch)
 
     def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
@@ -154,7 +154,3 @@ class Watched:
 
     def _is_in_directory(self, file: str) -> bool:
         return self.directory is not None and Path(file).is_relative_to(self.directory.path)
-
-
-def _nothing() -> None:
-    """Watch nothing: there are no notifications."""

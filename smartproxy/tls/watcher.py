@@ -100,8 +100,7 @@ class CertificateWatch:
         left_out = () if plan.directory is None else plan.directory.left_out
         self._logged.intersection_update(one.problem for one in left_out)
         self._report_left_out(left_out)
-        if self._loop.running:
-            self._poll_after(0)
+        self._poll_after(0)
 
     def start(self) -> None:
         """Begin to watch."""
@@ -139,7 +138,9 @@ class CertificateWatch:
 
     async def _look(self, watched: Watched) -> None:
         found = await self._call(partial(watched.look, self._applied, self._polled, self._notifications))
-        found.watch()
+        if found.watch is not None:
+            found.watch()
+            self._poll_after(SETTLE_TIME)  # a change may have come after the look and before the watch
         if not self._is_current(watched):
             return
         if found.is_as_applied:
@@ -192,7 +193,7 @@ class CertificateWatch:
 
     def _poll_after(self, seconds: float) -> None:
         """Poll after some time, unless a poll is due anyway."""
-        if self._settling is None or not self._settling.active():
+        if self._loop.running and (self._settling is None or not self._settling.active()):
             self._settling = self._clock.callLater(seconds, self.poll)
 
     def _apply(self, watched: Watched, renewal: Renewal) -> None:

@@ -368,7 +368,9 @@ class NotificationTests(TestCase):
         told.callback(None)
 
     def watch(self, *folders: Path) -> None:
-        self.notifications.prepare(identities(map(str, folders)), Pace())()
+        use = self.notifications.prepare(identities(map(str, folders)), Pace())
+        assert use is not None
+        use()
 
     def noticed(self) -> Deferred[None]:
         return self.told.addTimeout(10, self.reactor)
@@ -425,7 +427,13 @@ class NotificationTests(TestCase):
         await self.noticed()
 
     def test_missing_directory_is_ignored(self) -> None:
-        self.notifications.prepare({"/no/such/directory": (0, 0)}, Pace())()
+        use = self.notifications.prepare({"/no/such/directory": (0, 0)}, Pace())
+        assert use is not None
+        use()
+
+    def test_folders_that_are_watched_already_need_nothing(self) -> None:
+        self.watch(self.folder)
+        self.assertIsNone(self.notifications.prepare(identities([str(self.folder)]), Pace()))
 
 
 def _empty_registry(counters: Counters) -> Registry:
