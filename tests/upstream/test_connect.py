@@ -5,11 +5,10 @@ from __future__ import annotations
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import DialFailed, ResumptionFailed
+from smartproxy.errors import DialFailed
 from smartproxy.flow.side import Side
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
@@ -19,7 +18,6 @@ from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.originate_tls import Encrypted
 from smartproxy.upstream.turns import Turns
-from smartproxy.wire.client_hello import ClientHello
 from tests.phases.made import routed
 
 
@@ -89,7 +87,6 @@ class ConnectTests(SynchronousTestCase):
     async def originate(self, side, tls, host, seconds, *, resume=True):
         """TLS that is ready at once, or fails with the next exception of ``handshakes``."""
         self.originated.append((side.address.host, host, seconds))
-        self.resumes.append(resume)
         failure = self.handshakes.pop(0) if self.handshakes else None
         if failure is not None:
             raise failure
@@ -103,7 +100,7 @@ class ConnectTests(SynchronousTestCase):
         return 8, 1
 
     def create(self, **names):
-        self.originated, self.handshakes, self.resumes = [], [], []
+        self.originated, self.handshakes = [], []
         self.tls_requests, self.unwilling = [], []
         self.connect = Connect(
             self.dialer,
@@ -282,53 +279,6 @@ class ConnectTests(SynchronousTestCase):
         connecting = self.connecting((TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
         self.dialer.accept("192.0.2.1")
         self.assertIs(self.failureResultOf(connecting, DialFailed).value.reason, RejectReason.TLS_ERROR)
-
-    def test_target_that_fails_to_resume_is_dialed_once_more(self):
-        target = TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan())
-        refused = ResumptionFailed(RejectReason.TLS_ERROR, "TLS with it: it disconnected")
-        self.handshakes = [refused]
-        with capturedLogs() as logged:
-            connecting = Deferred.fromCoroutine(
-                self.connect(routed(targets=(target,)), lambda target: b"PROXY")
-            )
-            self.dialer.accept("192.0.2.1")
-            far = self.dialer.accept("192.0.2.1")
-            self.clock.advance(0)
-            self.successResultOf(connecting)
-        self.assertEqual((self.resumes, far.received), ([True, False], b"PROXY"))
-        self.assertEqual(
-            [formatEvent(event) for event in logged],
-            ["route web: TLS with it: it disconnected: connected again without the former session"],
-        )
-
-    def test_second_failure_to_resume_is_final(self):
-        for second in (
-            DialFailed(RejectReason.TLS_ERROR, "it has expired"),
-            ResumptionFailed(RejectReason.TLS_ERROR, "it disconnected"),
-        ):
-            self.setUp()
-            self.handshakes = [ResumptionFailed(RejectReason.TLS_ERROR, "it disconnected"), second]
-            connecting = self.connecting((TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
-            self.dialer.accept("192.0.2.1")
-            self.dialer.accept("192.0.2.1")
-            self.failureResultOf(connecting, DialFailed)
-            self.assertEqual(self.resumes, [True, False])
-
-    def test_name_of_the_client_is_asked_for_where_it_is_wanted(self):
-        """Without one, the target's host."""
-        for tls, hello, name in (
-            (OriginationPlan(client_name=True), ClientHello("a.example"), "a.example"),
-            (OriginationPlan(client_name=True), ClientHello(), "target.example"),
-            (OriginationPlan(client_name=True), None, "target.example"),
-            (OriginationPlan(server_name="b.example"), ClientHello("a.example"), "b.example"),
-            (OriginationPlan(), ClientHello("a.example"), "target.example"),
-        ):
-            self.create(target=["192.0.2.1"])
-            facts = routed(targets=(TargetPlan(("target.example",), 443, tls=tls),))
-            facts = facts._replace(detected=facts.detected._replace(hello=hello))
-            Deferred.fromCoroutine(self.connect(facts))
-            self.dialer.accept("192.0.2.1")
-            self.assertEqual(self.originated[0][1], name)
 
     # -- PostgreSQL's SSLRequest -------------------------------------------------------------------
 
