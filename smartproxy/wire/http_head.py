@@ -36,6 +36,7 @@ _STATUS: Final = {
     OTHER_VERSION: 505,
 }
 
+_END: Final = b"\r\n\r\n"
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
 _NAME = re.compile(rf"{_TCHAR}+")
 _LINE = re.compile(rf"({_TCHAR}{{1,32}}) ([!-~]+) HTTP/([0-9])\.([0-9])")
@@ -99,7 +100,17 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
 
 def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
     """Parse the head at the beginning of ``data``. ``consumed`` includes its blank line."""
-    return HeadParser()(bytes(data[:HEAD_LIMIT]))
+    held = bytes(data[:HEAD_LIMIT])
+    end = held.find(_END)
+    return HeadParser()(held) if end < 0 else _complete(held[:end])
+
+
+def _complete(head: bytes) -> Verdict[RequestHead]:
+    """Parse a head that has its blank line, which is not in ``head``."""
+    try:
+        return Done(_head(head), len(head) + len(_END))
+    except _MalformedHeadError as broken:
+        return broken.verdict
 
 
 class HeadParser:
@@ -119,9 +130,11 @@ class HeadParser:
     def __call__(self, data: bytes | bytearray) -> Verdict[RequestHead]:
         """The verdict on ``data``, which begins with the bytes of the former call."""
         # The blank line may begin with the CRLF at the end of what was checked.
-        end = data.find(b"\r\n\r\n", max(self._checked - 2, 0), HEAD_LIMIT)
+        end = data.find(_END, max(self._checked - 2, 0), HEAD_LIMIT)
+        if end >= 0:
+            return _complete(bytes(data[:end]))
         try:
-            return Done(_head(bytes(data[:end])), end + 4) if end >= 0 else self._unfinished(data)
+            return self._unfinished(data)
         except _MalformedHeadError as broken:
             return broken.verdict
 
@@ -138,7 +151,7 @@ class HeadParser:
             raise _MalformedHeadError(TOO_MANY_HEADERS)
         # The part of the blank line that is there already: NeedMore is exact, and no head over the limit is waited for.
         last = bytes(data[max(size - 3, 0) : size])
-        tail = next(count for count in (3, 2, 1, 0) if last.endswith(b"\r\n\r\n"[:count]))
+        tail = next(count for count in (3, 2, 1, 0) if last.endswith(_END[:count]))
         if size + 4 - tail > HEAD_LIMIT:
             raise _MalformedHeadError(HEAD_TOO_LONG)
         return NeedMore(size + 4 - tail)
