@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.tables.route import Route
-    from smartproxy.tls.directory import CertificateDirectory
+    from smartproxy.tls.known_certificates import KnownCertificates
 
 
 class Settings(Configuration):
@@ -44,8 +44,8 @@ class Settings(Configuration):
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
     _directory: Path = PrivateAttr(default=Path())
-    #: Directories of certificates by path: configurations that are made from this one read only what has changed.
-    _certificates: dict[str, CertificateDirectory] = PrivateAttr(default_factory=dict)
+    #: The certificates that were read: configurations that are made from this one read only what has changed.
+    _certificates: KnownCertificates | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -53,7 +53,7 @@ class Settings(Configuration):
 
         :raises ConfigurationError: with every problem found.
         """
-        return cls._load(Path(path), {})
+        return cls._load(Path(path))
 
     @classmethod
     def parse(cls, text: str, format: str, file: str = "<string>") -> Self:  # noqa: A002 - the name that the caller uses
@@ -63,30 +63,28 @@ class Settings(Configuration):
         :param file: names the source in messages; relative paths in the text are relative to its directory.
         :raises ConfigurationError: with every problem found.
         """
-        return cls._parse(text, format, file, {})
+        return cls._parse(text, format, file)
 
     @classmethod
-    def _load(cls, path: Path, certificates: dict[str, CertificateDirectory]) -> Self:
+    def _load(cls, path: Path, former: KnownCertificates | None = None) -> Self:
         text, format_ = files.read_file(path)
-        settings = cls._parse(text, format_, str(path), certificates)
+        settings = cls._parse(text, format_, str(path), former)
         settings._file = path  # noqa: SLF001 - our own class
         return settings
 
     @classmethod
-    def _parse(
-        cls, text: str, format_: str, file: str, certificates: dict[str, CertificateDirectory]
-    ) -> Self:
+    def _parse(cls, text: str, format_: str, file: str, former: KnownCertificates | None = None) -> Self:
         with _gc_paused():
             value, source = files.parse_text(text, format_, file)
-            references = References(source.directory, certificates)
+            references = References(source.directory, former)
             settings = validation.validate(cls, value, source, references)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
-        settings._certificates = certificates  # noqa: SLF001 - our own class
+        settings._certificates = references.tls.known  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
-        """Read the file of these settings again. Of a directory of certificates only what has changed is read.
+        """Read the file of these settings again. Of the certificates only those are read that have changed.
 
         :raises ConfigurationError: as :meth:`load`, and where these settings were not loaded from a file.
         """
@@ -101,10 +99,11 @@ class Settings(Configuration):
         :param file: names their source in messages.
         :raises ConfigurationError: with every problem found.
         """
-        changed = validation.with_routes(self, list(routes), Source(file), self._references())
+        references = self._references()
+        changed = validation.with_routes(self, list(routes), Source(file), references)
         changed._file = self._file  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
-        changed._certificates = self._certificates  # noqa: SLF001 - our own class
+        changed._certificates = references.tls.known  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -125,6 +124,7 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
+            self._certificates = references.tls.known
             return plans.proxy_plan(self, references)
 
     def summary(self) -> str:

@@ -12,7 +12,6 @@ never shown to a client.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from smartproxy.errors import InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import key_type_of, names_of
 from smartproxy.tls.folders import state_of
+from smartproxy.tls.validity import expiry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,16 +135,6 @@ def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Cer
             f"{_at(file)}contains no PEM certificate, or a malformed one", part
         ) from None
     return found
-
-
-def expiry(certificate: x509.Certificate, now: dt.datetime | None = None) -> str:
-    """Why a certificate is not valid at ``now``, by default the present; empty if it is valid."""
-    now = now or dt.datetime.now(dt.UTC)
-    if certificate.not_valid_after_utc < now:
-        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    if certificate.not_valid_before_utc > now:
-        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-    return ""
 
 
 def _pkcs12(file: str, secret: bytes | None) -> tuple[list[x509.Certificate], PrivateKey]:

@@ -21,14 +21,15 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.flow.threads import Pace
+from smartproxy.flow.pace import Pace
 from smartproxy.model.plan import DirectoryPlan, LeftOut
 from smartproxy.tls.certificate_files import CertificateFiles, plan_of
 from smartproxy.tls.file_content import FileContent, read_content
-from smartproxy.tls.folders import scan
+from smartproxy.tls.folders import has_settled, scan
+from smartproxy.tls.validity import next_change
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,11 +42,8 @@ if TYPE_CHECKING:
 #: A public key, and the names of its certificate.
 _ChainKey: TypeAlias = tuple[bytes, tuple[str, ...]]
 
-#: Seconds within which a file can change twice without a change of its times: the resolution of some file systems is 2 s.
-_TIME_RESOLUTION: Final = 2.0
 
-
-class _Known(NamedTuple):
+class _ReadFile(NamedTuple):
     """A file as it was read.
 
     :ivar state: before it was read.
@@ -90,7 +88,7 @@ class CertificateDirectory:
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = Lock()
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _ReadFile] = {}
         self._made: dict[str, _Made] = {}
 
     def read(self) -> DirectoryPlan:
@@ -125,13 +123,13 @@ class CertificateDirectory:
             reread=self.read,
         )
 
-    def _content(self, file: str, state: FileState | None, pace: Pace) -> _Known:
+    def _content(self, file: str, state: FileState | None, pace: Pace) -> _ReadFile:
         known = self._known.get(file)
         if known is not None and known.is_settled and known.state == state:
             return known
         pace()
-        settled = state is not None and state[0] < (time.time() - _TIME_RESOLUTION) * 1e9
-        return _Known(read_content(file), state, settled)
+        settled = has_settled(state)
+        return _ReadFile(read_content(file), state, settled)
 
     def _first_usable(self, group: Sequence[_Pair], left_out: list[LeftOut], pace: Pace) -> _Made | None:
         """The first pair that can be used, if there is one. Each other certificate is entered in ``left_out`` once."""
@@ -152,9 +150,8 @@ class CertificateDirectory:
 
     def _made_of(self, pair: _Pair) -> _Made | None:
         """The plan of a pair; ``None`` for an authority without a key."""
-        now = time.time()
         known = self._made.get(pair.file)
-        if known is not None and known.pair.is_as(pair) and now < known.until:
+        if known is not None and known.pair.is_as(pair) and time.time() < known.until:
             return known
         if not pair.key:
             if pair.content.is_authority:
@@ -164,7 +161,7 @@ class CertificateDirectory:
         files = CertificateFiles(pair.file, pair.key_file)
         states = tuple(self._known[name].state for name in files.names)
         plan = replace(plan, files=files.names, reread=files.read, states=states)
-        return _Made(pair, plan, _next_change(pair.content.chain, now))
+        return _Made(pair, plan, next_change(pair.content.chain))
 
 
 def former_of_left_out(
@@ -204,12 +201,6 @@ def _groups(contents: dict[str, FileContent], left_out: list[LeftOut]) -> Iterab
     stray = [file for public, (file, _) in keys.items() if public not in owned]
     left_out.extend(LeftOut(file, f"{file}: there is no certificate for this key") for file in stray)
     return [sorted(group, key=lambda pair: pair.content.rank, reverse=True) for group in groups.values()]
-
-
-def _next_change(chain: Iterable[x509.Certificate], now: float) -> float:
-    """The next time at which one of these certificates becomes valid or expires."""
-    times = (at for one in chain for at in (one.not_valid_before_utc, one.not_valid_after_utc))
-    return min((at.timestamp() for at in times if at.timestamp() > now), default=now)
 
 
 def _printable(line: str) -> str:

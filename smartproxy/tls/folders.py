@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _ENDINGS: Final = (".pem", ".crt", ".cer", ".key")
 #: Links followed on the way of one path (MAXSYMLINKS of Linux).
 _MAX_LINKS: Final = 40
+#: Seconds within which a file can change twice without a change of its times: the resolution of some file systems is 2 s.
+_TIME_RESOLUTION: Final = 2.0
 
 
 class Scan(NamedTuple):
@@ -50,6 +53,11 @@ def state_of(file: str) -> FileState | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def has_settled(state: FileState | None) -> bool:
+    """Whether any change of a file from now on changes its state, so that the file need not be read again until then."""
+    return state is not None and state[0] < (time.time() - _TIME_RESOLUTION) * 1e9
 
 
 def scan(directory: str, pace: Callable[[], None]) -> Scan:
@@ -94,11 +102,11 @@ def places(path: str) -> Iterator[str]:
     while pending and links <= _MAX_LINKS:
         part = pending.pop()
         if part == "..":
-            here = os.path.dirname(here)  # noqa: PTH120
+            here = os.path.dirname(here)  # noqa: PTH120 - text only: a Path is made for nothing
             continue
-        step = os.path.join(here, part)  # noqa: PTH118
+        step = os.path.join(here, part)  # noqa: PTH118 - as above
         try:
-            target = os.readlink(step)  # noqa: PTH115
+            target = os.readlink(step)  # noqa: PTH115 - as above
         except OSError:  # not a link, or it does not exist
             here = step
             continue
@@ -106,7 +114,7 @@ def places(path: str) -> Iterator[str]:
         links += 1
         here = "/" if target.startswith("/") else here
         pending.extend(_parts(target))
-    yield os.path.dirname(here)  # noqa: PTH120
+    yield os.path.dirname(here)  # noqa: PTH120 - text only: a Path is made for nothing
 
 
 def places_of(files: Iterable[str]) -> set[str]:

@@ -2,7 +2,7 @@
 
 ::
 
-    watched = Watched(own, plan.directory)          # of one configuration
+    watched = WatchedFiles(own, plan.directory)          # of one configuration
     found = watched.look(applied, polled)           # the state of every file
     renewal = watched.read(applied, found.states, store)    # the certificates of the changed files, not shown yet
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.flow.threads import Pace
+from smartproxy.flow.pace import Pace
 from smartproxy.tls.directory import former_of_left_out
 from smartproxy.tls.folders import identities, places_of, scan, state_of
 
@@ -61,7 +61,7 @@ class Renewal(NamedTuple):
     selection: Selection | None = None
 
 
-class Watched:
+class WatchedFiles:
     """The files that are watched for one configuration.
 
     :param current: for each entry of a route, what its files contained when they were last read.

@@ -22,7 +22,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from smartproxy.flow.threads import Pace
+from smartproxy.flow.pace import Pace
 from smartproxy.model.certificate_status import ShownCertificate
 from smartproxy.model.plan import ProxyPlan
 from smartproxy.tls.certificate import Certificate

@@ -30,7 +30,7 @@ from twisted.logger import Logger
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here
 from smartproxy.tls.inotify import DirectoryNotifications
-from smartproxy.tls.renewal import Renewal, Watched
+from smartproxy.tls.renewal import Renewal, WatchedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -77,7 +77,7 @@ class CertificateWatch:
         self._counters = counters
         self._call = call
         #: What is watched; another object after each reload.
-        self._watched = Watched({}, None)
+        self._watched = WatchedFiles({}, None)
         #: The files as they were when they were last read, and as they were at the last poll.
         self._applied: FileStates = {}
         self._polled: FileStates = {}
@@ -94,7 +94,7 @@ class CertificateWatch:
     def configure(self, plan: TlsPlan) -> None:
         """Watch the files of the certificates in force, from now on, and log which of them are left out."""
         own = {entry: entry for entry in self._store.own_entries if entry.reread is not None}
-        self._watched = Watched(own, plan.directory, dict(plan.files))
+        self._watched = WatchedFiles(own, plan.directory, dict(plan.files))
         self._applied = self._polled = self._watched.states_as_read()
         self._counters.certificate_expiry = self._store.expiry
         left_out = () if plan.directory is None else plan.directory.left_out
@@ -136,7 +136,7 @@ class CertificateWatch:
             self._is_polling = False
             self._last_poll_at = self._clock.seconds()
 
-    async def _look(self, watched: Watched) -> None:
+    async def _look(self, watched: WatchedFiles) -> None:
         found = await self._call(partial(watched.look, self._applied, self._polled, self._notifications))
         if found.watch is not None:
             found.watch()
@@ -156,7 +156,7 @@ class CertificateWatch:
             self._polled, self._polled_at = found.states, now
         return now - self._polled_at >= SETTLE_TIME
 
-    async def _read(self, watched: Watched, states: FileStates) -> None:
+    async def _read(self, watched: WatchedFiles, states: FileStates) -> None:
         before, self._applied = self._applied, states
         renewal = await self._call(partial(watched.read, before, states, self._store))
         if self._is_current(watched):
@@ -178,7 +178,7 @@ class CertificateWatch:
         for file in changed:
             log.info("certificate renewed: {source}", source=file)
 
-    def _is_current(self, watched: Watched) -> bool:
+    def _is_current(self, watched: WatchedFiles) -> bool:
         """Whether there was neither a reload nor a stop while a thread was at work."""
         if not self._loop.running:
             self._stop_notifications()
@@ -196,7 +196,7 @@ class CertificateWatch:
         if self._loop.running and (self._settling is None or not self._settling.active()):
             self._settling = self._clock.callLater(seconds, self.poll)
 
-    def _apply(self, watched: Watched, renewal: Renewal) -> None:
+    def _apply(self, watched: WatchedFiles, renewal: Renewal) -> None:
         watched.current.update(renewal.renewed)
         if renewal.selection is not None:
             self._store.show(renewal.selection)
@@ -210,7 +210,7 @@ class CertificateWatch:
         if renewal.directory is not None:
             self._apply_directory(watched, renewal, renewal.directory)
 
-    def _apply_directory(self, watched: Watched, renewal: Renewal, directory: DirectoryPlan) -> None:
+    def _apply_directory(self, watched: WatchedFiles, renewal: Renewal, directory: DirectoryPlan) -> None:
         former, watched.directory = watched.directory, directory
         if renewal.is_shared_changed:
             self._count("ok")

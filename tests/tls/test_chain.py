@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.tls.chain import chain_problem
-from tests.tls.made import Authority
+from tests.tls.made import Authority, builder
 
 if TYPE_CHECKING:
     from tests.tls.made import Leaf
@@ -87,10 +88,6 @@ class ChainTests(SynchronousTestCase):
 
 
 def _signed(signer: Authority, subject: Authority) -> x509.Certificate:
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
-
-    from tests.tls.made import builder  # noqa: PLC0415
-
     made = builder(subject.subject, signer.subject, subject.key)
     made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return made.sign(signer.key, hashes.SHA256())

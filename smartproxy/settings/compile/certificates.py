@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smartproxy.errors import InvalidCertificate
@@ -16,8 +17,8 @@ from smartproxy.tls.certificate_files import (
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
-from smartproxy.tls.directory import CertificateDirectory
 from smartproxy.tls.folders import state_of
+from smartproxy.tls.known_certificates import KnownCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +35,13 @@ class TlsFiles:
     """The TLS files of one configuration. Each is read once, and its content or its problem remembered.
 
     :param directory: what their paths are relative to.
-    :param known: directories of certificates that earlier configurations have read, by path.
+    :param former: what the configuration before has read; only what has changed is read again.
+    :ivar known: what this one has read.
     """
 
-    def __init__(self, directory: Path, known: dict[str, CertificateDirectory] | None = None) -> None:
+    def __init__(self, directory: Path, former: KnownCertificates | None = None) -> None:
         self._directory = directory
-        self._known = {} if known is None else known
+        self.known = KnownCertificates(former)
         self._certificates: _Once[CertificateFiles, CertificatePlan] = _Once()
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
@@ -110,11 +112,10 @@ class TlsFiles:
 
         :raises InvalidCertificate: where it cannot be read.
         """
-        path = self.path_of(name)
-        return self._directories.get(name, self._known.setdefault(path, CertificateDirectory(path)).read)
+        return self._directories.get(name, partial(self.known.directory, self.path_of(name)))
 
     def _read(self, files: CertificateFiles) -> CertificatePlan:
-        return self._certificates.get(files, files.read)
+        return self._certificates.get(files, partial(self.known.certificate, files))
 
     def _watch(self, file: str | None) -> None:
         if file is not None and file not in self.watched:

@@ -10,7 +10,7 @@ from smartproxy.settings.compile.handlers import Handlers
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smartproxy.tls.directory import CertificateDirectory
+    from smartproxy.tls.known_certificates import KnownCertificates
 
 
 class References:
@@ -18,14 +18,14 @@ class References:
 
     A file that changes between the check and the compilation therefore changes nothing.
 
-    :param known: directories of certificates that earlier configurations have read; only what has changed is read again.
+    :param former: the certificates that the configuration before has read; only what has changed is read again.
     :ivar tls: certificates, keys, authorities and revocation lists.
     :ivar handlers: handlers that are named by their module.
     """
 
-    def __init__(self, directory: Path, known: dict[str, CertificateDirectory] | None = None) -> None:
+    def __init__(self, directory: Path, former: KnownCertificates | None = None) -> None:
         self._directory = directory
-        self.tls = TlsFiles(directory, known)
+        self.tls = TlsFiles(directory, former)
         self.handlers = Handlers(directory)
 
     def path_of(self, name: str) -> str:

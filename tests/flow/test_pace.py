@@ -6,26 +6,26 @@ import threading
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.flow import threads
-from smartproxy.flow.threads import Pace
+from smartproxy.flow import pace
+from smartproxy.flow.pace import Pace
 
 
 class PaceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.now = 0.0
         self.pauses = 0
-        self.patch(threads.time, "perf_counter", lambda: self.now)
-        self.patch(threads.time, "sleep", self.sleep)
+        self.patch(pace.time, "perf_counter", lambda: self.now)
+        self.patch(pace.time, "sleep", self.sleep)
 
     def sleep(self, _seconds: float) -> None:
         self.pauses += 1
 
     def work(self) -> None:
         """A second of work in 1,000 items."""
-        pace = Pace()
+        take_turns = Pace()
         for _ in range(1000):
             self.now += 0.001
-            pace()
+            take_turns()
 
     def test_thread_pauses_during_long_work(self) -> None:
         """Otherwise each system call of the event loop would wait 5 ms for Python's lock."""
