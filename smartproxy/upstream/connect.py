@@ -133,7 +133,7 @@ class Connect:
     def _log_refused_session(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
         if self._turns.of(route.name).may_log(f"{candidate.name} session", self._clock.seconds()):
             log.warn(
-                "route {route}: {why}: connected again without the former session",
+                "route {route}: {why}: connecting again without the former session",
                 route=route.name,
                 why=ascii(why.detail)[1:-1],
             )

@@ -93,6 +93,25 @@ class LateFailureTests(TlsTestCase):
         self.assertEqual((below.received, below.was_reset), (b"", True))
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
+    def test_a_client_whose_tls_passes_through_gets_an_alert(self):
+        self.begin()
+        end = self.connect()
+        self.refusing()
+        self.assertEqual(end.below.received, tls_alert.build(tls_alert.Alert.INTERNAL_ERROR))
+        self.assertEqual(self.rejected(), {"tls_error": 1})
+
+    def test_a_target_that_ends_tls_in_order_is_no_failure(self):
+        """Or one that is reset: what it did is passed on."""
+        for end_target in (lambda target: target.fin(), lambda target: target.rst()):
+            self.begin()
+            below = self.network.connect(443)
+            below.write(REQUEST)
+            self.settle()
+            end_target(self.target("b.example"))
+            self.settle()
+            self.assertEqual((below.received, self.rejected()), (b"", {}))
+            self.network.stop(self.proxy)
+
     def test_what_is_no_tls_before_an_answer_is_a_502(self):
         self.begin()
         below = self.network.connect(443)

@@ -55,7 +55,7 @@ class ConnectTlsTests(SynchronousTestCase):
         self.assertEqual((self.resumes, far.received), ([True, False], b"PROXY"))
         self.assertEqual(
             [formatEvent(event) for event in logged],
-            ["route web: TLS with it: it disconnected: connected again without the former session"],
+            ["route web: TLS with it: it disconnected: connecting again without the former session"],
         )
 
     def test_second_failure_to_resume_is_final(self):
