@@ -9,7 +9,8 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
-    |       `-- ResumptionFailed       a target failed the handshake that offered it a session
+    |       |-- ResumptionFailed       a target failed the handshake that offered it a session
+    |       `-- NameNotResolved        its name has no address
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
@@ -101,6 +102,10 @@ class DialFailed(Refused):
 
 class ResumptionFailed(DialFailed):
     """A target failed the handshake that offered it a session. It may accept one without."""
+
+
+class NameNotResolved(DialFailed):
+    """A target's name has no address, or was not resolved in time. The resolver logs it, once for all routes."""
 
 
 class PeerClosed(SmartProxyError):

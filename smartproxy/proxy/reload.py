@@ -80,6 +80,9 @@ class ConfigurationInForce:
             removed = self._names() - names
             self.settings, self.plan = settings, plan
             self._runtime.targets.turns.keep(names)
+            self._runtime.accounting.counters.keep(
+                [route.name for route in plan.routes], self._runtime.clocks.seconds()
+            )
             self._removed.remove(removed, plan.graceful_shutdown)
             if closing is not None:
                 await closing

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
-from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed, ResumptionFailed
-from smartproxy.flow.side import Side
-from smartproxy.metrics.counters import Counters
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import OriginationPlan, TargetPlan
-from smartproxy.upstream.connect import Connect
-from smartproxy.upstream.originate_tls import Encrypted
-from smartproxy.upstream.turns import Turns
 from smartproxy.wire.client_hello import ClientHello
 from tests.phases.made import routed
-from tests.upstream.test_connect import FakeDialer, FakeResolver
+from tests.upstream.connecting import ConnectCase
 
 
-class ConnectTlsTests(SynchronousTestCase):
-    def setUp(self):
-        self.create()
-
-    def create(self, **names):
-        self.clock = Clock()
-        self.dialer = FakeDialer(self.clock)
-        self.originated, self.handshakes, self.resumes = [], [], []
-        self.connect = Connect(
-            self.dialer, FakeResolver(**names), self.clock, Counters(), self.originate, None, Turns()
-        )
-
-    async def originate(self, side, tls, name, seconds, *, resume=True):
-        """TLS that is ready at once, or fails with the next exception of ``handshakes``."""
-        self.originated.append((side.address.host, name))
-        self.resumes.append(resume)
-        if self.handshakes:
-            raise self.handshakes.pop(0)
-        return Encrypted(Side(), list)
-
+class ConnectTlsTests(ConnectCase):
     def test_target_that_fails_to_resume_is_dialed_once_more(self):
         target = TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan())
         refused = ResumptionFailed(RejectReason.TLS_ERROR, "TLS with it: it disconnected")
