@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +21,9 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
 
 class FailingTargetTests(SynchronousTestCase):
+    def setUp(self):
+        self.deadlines = Deadlines(Clock())  # it may install a reactor, which has descriptors
+
     def begin(self, *, tls, pooled=True, may_log=True):
         """A relay with a target that has TLS, over sockets or, without a pool, over transports."""
         self.world = TlsSocketWorld(self, tls=tls)
@@ -40,9 +44,7 @@ class FailingTargetTests(SynchronousTestCase):
         refused = self.failureResultOf(self.done, DialFailed).value
         self.assertIs(refused.reason, RejectReason.TLS_ERROR)
         self.assertIn("TLS with 192.0.2.9:443: ", refused.detail)
-        deadlines = Deadlines(self.world.pump.reactor)
-        deadlines.start()
-        RejectConnection(deadlines).refuse(self.side, protocol, refused)
+        RejectConnection(self.deadlines).refuse(self.side, protocol, refused)
         self.world.settle()
 
     def test_client_gets_its_502(self):
