@@ -2,7 +2,7 @@
 
 A list is returned as an object with the list under a key, so that keys can be added later. All endpoints reply at once,
 except ``/metrics`` and those that change the configuration. An invalid configuration is 422 with all of its problems, one
-line each, exactly as ``smartproxy check`` prints them.
+line each, exactly as ``smartproxy check`` prints them; a port that cannot be had is 409, with its address.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
@@ -21,6 +22,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.prometheus import exposition
+from smartproxy.net import listening
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
@@ -192,6 +194,8 @@ class Api:
             await change()
         except ConfigurationError as invalid:
             return refusal(422, "the configuration is not valid", problems=invalid.problems)
+        except CannotListenError as unbound:
+            return refusal(409, listening.reason(unbound))
         return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
 
 

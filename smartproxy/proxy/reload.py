@@ -7,15 +7,18 @@ configuration in force. Changes run one after the other; each starts from the re
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredLock, succeed
 
 from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.proxy.assembly import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
 
     from smartproxy.flow.threads import Call
     from smartproxy.model.plan import ProxyPlan
@@ -29,6 +32,7 @@ class ConfigurationInForce:
 
     :param plan: ``settings``, compiled.
     :param draining: whether new connections are refused.
+    :param wall_clock: seconds since the epoch.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
     """
@@ -40,6 +44,7 @@ class ConfigurationInForce:
         runtime: Runtime,
         listeners: Listeners,
         draining: Callable[[], bool],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.plan = plan
@@ -47,6 +52,9 @@ class ConfigurationInForce:
         self._listeners = listeners
         self._draining = draining
         self._changing = DeferredLock()
+        self._wall_clock = wall_clock
+        self._counters = runtime.accounting.counters
+        self._counters.config_reload_at = wall_clock()
         clocks = runtime.clocks
         self._removed = RemovedRoutes(
             runtime.accounting.registry, clocks.deadlines, clocks.seconds, self._names
@@ -70,19 +78,28 @@ class ConfigurationInForce:
         :raises CannotListenError: where a port cannot be bound; likewise.
         """
         async with self._changing:
-            settings, plan = await call(lambda: _compiled(make()))
-            paths = await call(lambda: self._paths(plan))
-            closing = None
-            if listening and not self._draining():
-                closing = self._listeners.apply(paths)
-                self._runtime.tls.apply(paths.contexts, plan)
-            names = {route.name for route in plan.routes}
-            removed = self._names() - names
-            self.settings, self.plan = settings, plan
-            self._runtime.targets.turns.keep(names)
-            self._removed.remove(removed, plan.graceful_shutdown)
-            if closing is not None:
-                await closing
+            ok = False
+            try:
+                closing = await self._change(make, call, listening=listening)
+                ok = True
+            finally:
+                self._counters.config_reload(self._wall_clock(), ok=ok)
+            await closing
+
+    async def _change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> Deferred[None]:
+        """Put it in force. The result fires when unused ports are closed."""
+        settings, plan = await call(lambda: _compiled(make()))
+        paths = await call(lambda: self._paths(plan))
+        closing: Deferred[None] = succeed(None)
+        if listening and not self._draining():
+            closing = self._listeners.apply(paths)
+            self._runtime.tls.apply(paths.contexts, plan)
+        names = {route.name for route in plan.routes}
+        removed = self._names() - names
+        self.settings, self.plan = settings, plan
+        self._runtime.targets.turns.keep(names)
+        self._removed.remove(removed, plan.graceful_shutdown)
+        return closing
 
     def _paths(self, plan: ProxyPlan) -> Paths:
         return Paths(plan, self._runtime, self._draining)

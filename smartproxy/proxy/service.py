@@ -68,7 +68,7 @@ class SmartProxy(Service):
         plan = settings.compile()
         self._runtime = Runtime(plan, reactor)
         self._started_at = self._runtime.clocks.seconds()
-        self._listeners = Listeners(self._runtime, max_pending=plan.max_pending_data)
+        self._listeners = Listeners(self._runtime)
         self._configuration = ConfigurationInForce(
             settings, plan, self._runtime, self._listeners, lambda: self.draining
         )

@@ -53,6 +53,7 @@ class FakeControl:
         self.draining = False
         self.changes = []
         self.problems = []
+        self.unbound = None
         self.pending = None
         self.shown = []
 
@@ -70,6 +71,8 @@ class FakeControl:
     def _changed(self) -> Deferred[None]:
         if self.problems:
             return fail(ConfigurationError(self.problems))
+        if self.unbound is not None:
+            return fail(self.unbound)
         return self.pending or succeed(None)
 
     def drain(self):

@@ -115,6 +115,25 @@ class HangUpTests(LiveCase):
         self.assert_echoes(self.connect(second))
         self.assert_echoes(client)
 
+    def test_sighup_and_the_api_name_a_port_in_use(self):
+        """No traceback, nothing changes, and the metrics say so."""
+        front = self.port()
+        backend = self.backend(echo)
+        proxy = self.proxy(route("one", front, backend))
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", backend.port, backend))
+        proxy.file.write_text(json.dumps(settings))
+        proxy.signal(signal.SIGHUP)
+        why = f"cannot listen on [::]:{backend.port}: [Errno 98] Address already in use"
+        until(lambda: f"stays in force: {why}" in proxy.printed, "the refusal")
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)), (409, {"error": why}))
+        page = proxy.ask("/metrics")[1].decode()
+        self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 2\n', page)
+        self.assertIn("\nsmartproxy_config_last_reload_successful 0\n", page)
+        self.assertNotIn("Traceback", proxy.printed)
+        self.assert_echoes(self.connect(front))
+
 
 @unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then become somebody else")
 class PrivilegesTests(LiveCase):
