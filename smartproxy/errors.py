@@ -9,6 +9,7 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
+    |       `-- NameNotResolved        its name has no address
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
@@ -93,6 +94,10 @@ class Misdirected(Refused):
 
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
+
+
+class NameNotResolved(DialFailed):
+    """A target's name has no address, or was not resolved in time. The resolver logs it, once for all routes."""
 
 
 class PeerClosed(SmartProxyError):

@@ -87,11 +87,14 @@ class TwistdProxy(SmartProxy):
         default thresholds the collector would still scan the live objects after every 700 allocations, which takes a tenth of
         the CPU time of a busy proxy.
         """
+        if self.running:
+            return
         super().startService()
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no scan needs to visit it
         gc.set_threshold(*_GC_THRESHOLDS)
-        self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
+        if self._sigusr1_before is None:  # else it is started again, and would become its own predecessor
+            self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
 
     def _on_sigusr1(self, number: int, frame: FrameType | None) -> None:
         # A signal handler can run between any two bytecodes, so the work is left to the next event loop iteration.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
 from smartproxy.admin.request import Reply, json_reply, refusal
+from smartproxy.admin.shared import Shared
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
-from smartproxy.metrics.prometheus import exposition
+from smartproxy.metrics.prometheus import FORMATS, exposition, negotiated
 from smartproxy.net import listening
 from smartproxy.wire.host import normalise_address
 
@@ -57,6 +59,7 @@ class Api:
         self._control = control
         self._moment = moment
         self._clock = clock
+        self._pages = {content_type: Shared(partial(self._page, content_type)) for content_type in FORMATS}
 
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""
@@ -77,9 +80,12 @@ class Api:
         }
 
     async def prometheus(self, request: AdminRequest) -> Reply:
-        """All metrics, as text or OpenMetrics. A long page is written over several event loop iterations."""
-        accept = ",".join(request.headers.getRawHeaders("Accept") or [])
-        page, content_type = exposition(self._control.registry, self._control.counters, accept)
+        """All metrics, as text or OpenMetrics. A long page is written over several event loop iterations, and shared."""
+        content_type = negotiated(",".join(request.headers.getRawHeaders("Accept") or []))
+        return Reply(200, await self._pages[content_type].get(), content_type)
+
+    async def _page(self, content_type: str) -> bytes:
+        page, _ = exposition(self._control.registry, self._control.counters, content_type)
         body: list[bytes] = []
         written = 0
         for piece in page:
@@ -88,7 +94,7 @@ class Api:
             if written > _SLICE_BYTES:
                 written = 0
                 await deferLater(self._clock, 0)
-        return Reply(200, b"".join(body), content_type)
+        return b"".join(body)
 
     def healthy(self, _request: AdminRequest) -> Reply:
         """200 while the process runs."""

@@ -21,6 +21,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.admin.api import Api
 from smartproxy.admin.guard import Guard
+from smartproxy.admin.outbox import Outbox
 from smartproxy.admin.request import AdminRequest, Reply, refusal
 from smartproxy.admin.router import Router
 from smartproxy.model.timestamps import Moment
@@ -109,10 +110,11 @@ class Front(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, guard: Guard, router: Router) -> None:
+    def __init__(self, guard: Guard, router: Router, outbox: Outbox) -> None:
         super().__init__()
         self._guard = guard
         self._router = router
+        self._outbox = outbox
 
     def render(self, request: BoundedRequest) -> int:
         """Send the reply when the endpoint returns it."""
@@ -133,7 +135,8 @@ class Front(Resource):
             )
         # The client may have closed the connection while the endpoint was running.
         if not finished:
-            _send(http_request, reply)
+            _set_head(http_request, reply)
+            self._outbox.send(http_request, reply.body)
 
     async def _reply(self, request: AdminRequest) -> Reply:
         try:
@@ -144,13 +147,11 @@ class Front(Resource):
             return refusal(500, "internal error; see the log")
 
 
-def _send(http_request: BoundedRequest, reply: Reply) -> None:
+def _set_head(http_request: BoundedRequest, reply: Reply) -> None:
     http_request.setResponseCode(reply.status)
     headers = {**_ALWAYS, "Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
     for name, value in (*headers.items(), *reply.headers):
         http_request.setHeader(name, value)
-    http_request.write(reply.body)
-    http_request.finish()
 
 
 def _converted(request: BoundedRequest) -> AdminRequest:
@@ -187,5 +188,5 @@ def make_admin_site(
     :param moment: monotonic and wall clock read together; the monotonic one must be that of the connection records.
     :raises ConfigurationError: if the address is not loopback and there is no token.
     """
-    front = Front(Guard(plan), Router(Api(control, moment, clock).table()))
+    front = Front(Guard(plan), Router(Api(control, moment, clock).table()), Outbox(clock))
     return AdminSite(front, timeout=IDLE, reactor=clock)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import ClosedConnection, ConnectionRecord
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
-
-#: The route label of a connection that was closed before it had a route.
-UNROUTED = ""
 
 
 class Registry:
@@ -84,6 +82,7 @@ class Registry:
         self.by_route[route] = self.by_route.get(route, 0) + 1
         of_route = self.counters.route(route)
         of_route.opened += 1
+        of_route.unsettled += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
@@ -127,6 +126,8 @@ class Registry:
             of_route.received += record.bytes_received
             of_route.sent += record.bytes_sent
             of_route.duration_seconds.observe(at - record.opened_at)
+        if record.route is not None:
+            self.counters.settle(record.route, at)
         for notify in self.on_closed:
             notify(ended)
 

@@ -39,7 +39,7 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
         return answer
 
     def give_up(_: object, after: float) -> None:
-        detail = f"the {what} callable of route {facts.route.name!a} has not answered in {after} s"
+        detail = f"the {what} callable of route {facts.route.name!a} has not answered in {round(after, 3)} s"
         raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, detail)
 
     if seconds:

@@ -74,7 +74,9 @@ class Paths:
     def path(self, address: str, port: int) -> ConnectionPath:
         """The path of connections accepted at ``(address, port)``."""
         clocks, accounting = self._runtime.clocks, self._runtime.accounting
-        timeout = self._first_data_timeout(address, port)
+        timeout = self.table.first_bytes_timeout(address, port)
+        if timeout is None:
+            timeout = self._plan.timeouts.initial_data
         return ConnectionPath(
             registry=accounting.registry,
             refusals=accounting.refusals,
@@ -98,17 +100,6 @@ class Paths:
             reject=RejectConnection(clocks.deadlines),
             keep_alive=self.keep_alive,
         )
-
-    def _first_data_timeout(self, address: str, port: int) -> float:
-        """Seconds for the first bytes. The route is not known before them, so the longest timeout of all applies."""
-        timeouts = [
-            route.timeouts.initial_data
-            for route in self._plan.routes
-            if route.needs_first_bytes
-            and any(port in ports for ports in route.match.ports)
-            and route.match.address in ("", address)
-        ]
-        return 0.0 if 0.0 in timeouts else max(timeouts, default=self._plan.timeouts.initial_data)
 
 
 def _connect(runtime: Runtime) -> Connect:

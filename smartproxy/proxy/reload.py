@@ -98,6 +98,7 @@ class ConfigurationInForce:
         removed = self._names() - names
         self.settings, self.plan = settings, plan
         self._runtime.targets.turns.keep(names)
+        self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
         self._removed.remove(removed, plan.graceful_shutdown)
         return closing
 

@@ -3,7 +3,9 @@
 ::
 
     runtime = Runtime(plan, reactor)
+    runtime.sockets.open()      # before the first socket
     runtime.start()
+    runtime.stop()              # and it may be opened and started again
 
 A reload compiles a new configuration and builds new :class:`~smartproxy.session.ConnectionPath` objects
 (:mod:`smartproxy.proxy.assembly`). Everything that must outlive it is here: connections and their counters, sockets,
@@ -68,6 +70,7 @@ class Accounting:
 
     def __init__(self, plan: ProxyPlan, clocks: Clocks) -> None:
         self.counters = Counters()
+        self.counters.keep([route.name for route in plan.routes], clocks.seconds())
         self.registry = Registry(self.counters, plan.cleanup, clocks.time)
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clocks.time)
         self.refusals = RefusalLog(clocks.seconds)
@@ -94,9 +97,13 @@ class Accounting:
             self._zombies.stop()
         self.registry.ended.empty()
         self.metrics.stopService()
+        self.close_log()
+        self.refusals.flush(everything=True)
+
+    def close_log(self) -> None:
+        """Close the access log, if there is one."""
         if self.access_log is not None:
             self.access_log.close()
-        self.refusals.flush(everything=True)
 
 
 class Sockets:
@@ -117,6 +124,11 @@ class Sockets:
             self.poller = Poller(reactor, clocks.seconds)
             self.pipes = PipePool()
             self.dialer = PollerDialer(self.poller, clocks.deadlines)
+
+    def open(self) -> None:
+        """Make sockets watchable, also after :meth:`stop`."""
+        if self.poller is not None:
+            self.poller.open()
 
     def start(self) -> None:
         """Begin to watch sockets."""
@@ -144,6 +156,10 @@ class Targets:
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 
+    def stop(self) -> None:
+        """Stop the timers of name resolution."""
+        self.resolver.stop()
+
 
 class Runtime:
     """All of it.
@@ -160,7 +176,7 @@ class Runtime:
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
         self.targets = Targets(reactor, self.clocks, self.tls)
         self.rate = RateWindows(self.clocks.seconds)
-        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
     def start(self) -> None:
@@ -174,12 +190,14 @@ class Runtime:
     def stop(self) -> None:
         """Stop everything. No connection is left."""
         self.tls.stop()
+        self.targets.stop()
         if self._housekeeping.running:
             self._housekeeping.stop()
         self.accounting.stop()
         self.sockets.stop()
         self.clocks.deadlines.stop()
 
-    def _keep_house(self) -> None:
+    def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
+        self.accounting.counters.prune(self.clocks.seconds())
         self.rate.prune()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from smartproxy.flow.names import with_own_names
 from smartproxy.phases.terminate_tls import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import OriginationPlan, ProxyPlan
+
+#: Names of OCSP responders that are resolved at once. A few authorities have issued all certificates of a proxy.
+_OCSP_NAMES = 8
 
 
 class TlsState:
@@ -52,7 +56,10 @@ class TlsState:
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self._watch = CertificateWatch(self._store, clock, counters, descriptors)
-        self._stapling = Stapling(self._store, clock, counters, OcspFetch(reactor), random.random, time.time)
+        responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
+        self._stapling = Stapling(
+            self._store, clock, counters, OcspFetch(responders), random.random, time.time
+        )
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None
 
