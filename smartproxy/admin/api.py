@@ -202,7 +202,10 @@ class Api:
             return refusal(422, "the configuration is not valid", problems=invalid.problems)
         except CannotListenError as unbound:
             return refusal(409, listening.reason(unbound))
-        return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
+        waiting = list(self._control.waiting_for_restart())
+        return json_reply(
+            {"status": "ok", "routes": len(self._control.plan.routes), "waitingForRestart": waiting}
+        )
 
 
 def _seconds(written: str) -> float:

@@ -47,6 +47,9 @@ class IProxyControl(Interface):
         :return: as :meth:`reload`.
         """
 
+    def waiting_for_restart() -> Sequence[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
+
     def drain() -> None:
         """Stop accepting connections; live ones continue. A second call does nothing."""
 

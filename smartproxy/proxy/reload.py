@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import DeferredLock, succeed
+from twisted.logger import Logger
 
 from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.proxy.assembly import Paths
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from smartproxy.proxy.listeners import Listeners
     from smartproxy.proxy.runtime import Runtime
     from smartproxy.settings import Settings
+
+
+log = Logger()
 
 
 class ConfigurationInForce:
@@ -51,6 +55,8 @@ class ConfigurationInForce:
         self._runtime = runtime
         self._listeners = listeners
         self._draining = draining
+        self._acceleration = plan.acceleration
+        self._admin = plan.admin
         self._changing = DeferredLock()
         self._wall_clock = wall_clock
         self._counters = runtime.accounting.counters
@@ -66,7 +72,10 @@ class ConfigurationInForce:
         :raises CannotListenError: where a port cannot be bound; then none is.
         """
         paths = self._paths(self.plan)
+        self._admin = self.plan.admin
         self._listeners.apply(paths)
+        accounting = self._runtime.accounting
+        accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
 
     async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
@@ -91,16 +100,38 @@ class ConfigurationInForce:
         settings, plan = await call(lambda: _compiled(make()))
         paths = await call(lambda: self._paths(plan))
         closing: Deferred[None] = succeed(None)
-        if listening and not self._draining():
-            closing = self._listeners.apply(paths)
-            self._runtime.tls.apply(paths.contexts, plan)
+        if not listening:
+            self._admin = plan.admin
+        elif not self._draining():
+            closing = self._apply(plan, paths)
         names = {route.name for route in plan.routes}
         removed = self._names() - names
         self.settings, self.plan = settings, plan
         self._runtime.targets.turns.keep(names)
         self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
         self._removed.remove(removed, plan.graceful_shutdown)
+        waiting = self.waiting_for_restart()
+        if waiting:
+            log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
         return closing
+
+    def _apply(self, plan: ProxyPlan, paths: Paths) -> Deferred[None]:
+        """What can fail comes first, and is undone where something behind it fails."""
+        accounting = self._runtime.accounting
+        prepared = accounting.prepare(plan)
+        try:
+            closing = self._listeners.apply(paths)
+        except BaseException:
+            accounting.discard(prepared)
+            raise
+        accounting.apply(plan, prepared)
+        self._runtime.tls.apply(paths.contexts, plan)
+        return closing
+
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of settings that a change has not put in force: they are used when the process starts."""
+        running = {"acceleration": self._acceleration, "admin": self._admin}
+        return [key for key, used in running.items() if getattr(self.plan, key) != used]
 
     def _paths(self, plan: ProxyPlan) -> Paths:
         return Paths(plan, self._runtime, self._draining)

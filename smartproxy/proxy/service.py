@@ -26,7 +26,6 @@ from zope.interface import implementer
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
-from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.listeners import Listeners
@@ -114,7 +113,7 @@ class SmartProxy(Service):
         self._runtime.sockets.open()
         self._configuration.listen()
         try:
-            self._open_log()
+            self._runtime.accounting.open_log()
             if self.plan.admin is not None:
                 self._admin = self._listen_for_admin(self.plan.admin)
         except Exception:
@@ -186,15 +185,6 @@ class SmartProxy(Service):
         self._runtime.stop()
         self._bound = False
         super().stopService()
-
-    def _open_log(self) -> None:
-        access_log = self._runtime.accounting.access_log
-        if access_log is None:
-            return
-        try:
-            access_log.open()
-        except OSError as why:
-            raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
 
     def reopen_logs(self) -> None:
         """Close the access log and open the file at the configured path: the old one has been renamed."""
@@ -273,6 +263,10 @@ class SmartProxy(Service):
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
         return self._runtime.tls.certificates()
+
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
+        return self._configuration.waiting_for_restart()
 
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""

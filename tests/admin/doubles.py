@@ -54,6 +54,7 @@ class FakeControl:
         self.changes = []
         self.problems = []
         self.unbound = None
+        self.waiting = []
         self.pending = None
         self.shown = []
 
@@ -74,6 +75,9 @@ class FakeControl:
         if self.unbound is not None:
             return fail(self.unbound)
         return self.pending or succeed(None)
+
+    def waiting_for_restart(self):
+        return self.waiting
 
     def drain(self):
         self.draining = True

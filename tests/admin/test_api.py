@@ -318,6 +318,14 @@ class ReloadTests(SynchronousTestCase):
         answer = Listener(control).ask("POST", "/api/v1/reload")
         self.assertEqual((answer.status, answer.json()["problems"]), (422, control.problems))
 
+    def test_what_waits_for_a_restart_is_in_the_reply(self):
+        control = FakeControl()
+        self.assertEqual(Listener(control).ask("POST", "/api/v1/reload").json()["waitingForRestart"], [])
+        control.waiting = ["admin"]
+        for method, path in (("POST", "/api/v1/reload"), ("PUT", "/api/v1/routes")):
+            answer = Listener(control).ask(method, path, body=b"[]")
+            self.assertEqual((answer.status, answer.json()["waitingForRestart"]), (200, ["admin"]))
+
     def test_a_port_that_cannot_be_bound_is_409_with_its_address(self):
         for method, path in (("POST", "/api/v1/reload"), ("PUT", "/api/v1/routes")):
             control = FakeControl()
