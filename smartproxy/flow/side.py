@@ -7,7 +7,7 @@ its receiver. It makes no decisions: these are in the control path (``session.py
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -16,7 +16,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.wire.host import unmapped
+
+if TYPE_CHECKING:
+    from smartproxy.model.facts import Announced
 
 #: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
 #: of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
@@ -228,3 +233,12 @@ class Side(protocol.Protocol):
 
     def _forget(self, _: Deferred[None]) -> None:
         self._waiting = None
+
+
+def destination_of(announced: Announced, side: Side) -> Endpoint:
+    """The address that a client connected to: as announced, else the local end of its connection."""
+    header = announced.header
+    if header is not None and header.destination is not None:
+        return Endpoint(*header.destination)
+    host = side.transport.getHost()
+    return Endpoint(unmapped(host.host), host.port)

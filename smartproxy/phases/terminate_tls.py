@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused, NotTls
-from smartproxy.flow.side import Side
+from smartproxy.flow.side import Side, destination_of
 from smartproxy.model.facts import TlsFacts
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.handshake import handshake
@@ -122,7 +122,10 @@ class Terminate:
             raise NotTls
         # A wait for an embedder's certificate counts against the limit: it holds a client just as a handshake does.
         with self._handshakes:
-            context = self._contexts.for_hello(routed.route, hello)
+            announced = routed.detected.announced
+            context = self._contexts.for_hello(
+                routed.route, hello, lambda: destination_of(announced, client).host
+            )
             if isinstance(context, Deferred):
                 context = await context
             connection = SSL.Connection(context, None)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorFDSet
 
 from smartproxy.flow.names import with_own_names
+from smartproxy.flow.threads import thread_for
 from smartproxy.phases.terminate_tls import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
@@ -55,7 +56,8 @@ class TlsState:
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch = CertificateWatch(self._store, clock, counters, descriptors)
+        in_thread = thread_for("certificates", reactor)
+        self._watch = CertificateWatch(self._store, clock, counters, in_thread, descriptors)
         responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
         self._stapling = Stapling(
             self._store, clock, counters, OcspFetch(responders), random.random, time.time

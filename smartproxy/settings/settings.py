@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.tables.route import Route
+    from smartproxy.tls.known_certificates import KnownCertificates
 
 
 class Settings(Configuration):
@@ -43,6 +44,8 @@ class Settings(Configuration):
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
     _directory: Path = PrivateAttr(default=Path())
+    #: The certificates that were read: configurations that are made from this one read only what has changed.
+    _certificates: KnownCertificates | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -50,10 +53,7 @@ class Settings(Configuration):
 
         :raises ConfigurationError: with every problem found.
         """
-        text, format_ = files.read_file(Path(path))
-        settings = cls.parse(text, format_, file=str(path))
-        settings._file = Path(path)  # noqa: SLF001 - our own class
-        return settings
+        return cls._load(Path(path))
 
     @classmethod
     def parse(cls, text: str, format: str, file: str = "<string>") -> Self:  # noqa: A002 - the name that the caller uses
@@ -63,21 +63,34 @@ class Settings(Configuration):
         :param file: names the source in messages; relative paths in the text are relative to its directory.
         :raises ConfigurationError: with every problem found.
         """
+        return cls._parse(text, format, file)
+
+    @classmethod
+    def _load(cls, path: Path, former: KnownCertificates | None = None) -> Self:
+        text, format_ = files.read_file(path)
+        settings = cls._parse(text, format_, str(path), former)
+        settings._file = path  # noqa: SLF001 - our own class
+        return settings
+
+    @classmethod
+    def _parse(cls, text: str, format_: str, file: str, former: KnownCertificates | None = None) -> Self:
         with _gc_paused():
-            value, source = files.parse_text(text, format, file)
-            settings = validation.validate(cls, value, source)
+            value, source = files.parse_text(text, format_, file)
+            references = References(source.directory, former)
+            settings = validation.validate(cls, value, source, references)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
+        settings._certificates = references.tls.known  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
-        """Read the file of these settings again.
+        """Read the file of these settings again. Of the certificates only those are read that have changed.
 
         :raises ConfigurationError: as :meth:`load`, and where these settings were not loaded from a file.
         """
         if self._file is None:
             raise ConfigurationError(["the configuration was not loaded from a file and cannot be reloaded"])
-        return type(self).load(self._file)
+        return type(self)._load(self._file, self._certificates)  # noqa: SLF001 - our own class
 
     def with_routes(self, routes: Iterable[Route | Mapping[str, object]], file: str = "routes") -> Self:
         """The same configuration with other routes, validated.
@@ -86,9 +99,11 @@ class Settings(Configuration):
         :param file: names their source in messages.
         :raises ConfigurationError: with every problem found.
         """
-        changed = validation.with_routes(self, list(routes), self._directory, Source(file))
+        references = self._references()
+        changed = validation.with_routes(self, list(routes), Source(file), references)
         changed._file = self._file  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
+        changed._certificates = references.tls.known  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -109,6 +124,7 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
+            self._certificates = references.tls.known
             return plans.proxy_plan(self, references)
 
     def summary(self) -> str:
@@ -127,7 +143,7 @@ class Settings(Configuration):
         return schema.schema_of(cls)
 
     def _references(self) -> References:
-        return References(self._directory)
+        return References(self._directory, self._certificates)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

@@ -200,7 +200,7 @@ class RetentionTests(SynchronousTestCase):
         accepted = talk.connected(self.in_force.contexts, self.kept, early)
         former = self.context(self.kept)
         newer = CA.leaf("a.example", end=90 * DAY)
-        self.in_force.store.renew({EXACT: newer.plan()})
+        self.in_force.store.show(self.in_force.store.changed({EXACT: newer.plan()}))
         late = talk.client(CA)
         talk.connected(self.in_force.contexts, self.kept, late)
         self.assertEqual(late.get_peer_certificate(as_cryptography=True), newer.certificate)

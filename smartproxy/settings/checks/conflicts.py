@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files
+from smartproxy.settings.checks import tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -66,7 +66,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
                 ("routes", index, "security", "maxConnections"),
                 f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
             )
-    yield from tls_files.warnings(settings, references.tls)
+    yield from tls_warnings.warnings(settings, references.tls)
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smartproxy.errors import InvalidCertificate
@@ -16,12 +17,13 @@ from smartproxy.tls.certificate_files import (
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
-from smartproxy.tls.directory import Found, read_directory
+from smartproxy.tls.known_certificates import KnownCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from smartproxy.model.plan import DirectoryPlan
     from smartproxy.settings.tables.tls import UpstreamTls
 
 KeyT = TypeVar("KeyT")
@@ -32,14 +34,17 @@ class TlsFiles:
     """The TLS files of one configuration. Each is read once, and its content or its problem remembered.
 
     :param directory: what their paths are relative to.
+    :param former: what the configuration before has read; only what has changed is read again.
+    :ivar known: what this one has read.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, former: KnownCertificates | None = None) -> None:
         self._directory = directory
+        self.known = KnownCertificates(former)
         self._certificates: _Once[CertificateFiles, CertificatePlan] = _Once()
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
-        self._directories: _Once[str, Found] = _Once()
+        self._directories: _Once[str, DirectoryPlan] = _Once()
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
@@ -95,15 +100,15 @@ class TlsFiles:
         """
         return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
 
-    def directory(self, name: str) -> Found:
+    def directory(self, name: str) -> DirectoryPlan:
         """All certificates in a directory.
 
         :raises InvalidCertificate: where it cannot be read.
         """
-        return self._directories.get(name, lambda: read_directory(self.path_of(name)))
+        return self._directories.get(name, partial(self.known.directory, self.path_of(name)))
 
     def _read(self, files: CertificateFiles) -> CertificatePlan:
-        return self._certificates.get(files, files.read)
+        return self._certificates.get(files, partial(self.known.certificate, files))
 
     def _optional(self, name: str | None) -> str | None:
         return None if name is None else self.path_of(name)

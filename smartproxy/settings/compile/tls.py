@@ -14,6 +14,7 @@ from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
+from smartproxy.wire.host import is_address, normalise_address
 
 if TYPE_CHECKING:
     from smartproxy.settings.compile.certificates import TlsFiles
@@ -22,13 +23,22 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.tls import ClientAuth, RouteTls
 
 
+def certificate_name(written: str) -> str:
+    """A name or an address, in the form in which certificates are found by it.
+
+    :raises ValueError: where it is neither.
+    """
+    return normalise_address(written) if is_address(written) else normalise_pattern(written)
+
+
 def tls_plan(settings: Configuration, files: TlsFiles) -> TlsPlan:
     """TLS of the whole proxy."""
     tls = settings.tls
+    directory = None if tls.certificates is None else files.directory(tls.certificates)
     return TlsPlan(
-        certificates=() if tls.certificates is None else files.directory(tls.certificates).certificates,
-        directory=None if tls.certificates is None else files.path_of(tls.certificates),
-        default=normalise_pattern(tls.default) if tls.default else None,
+        certificates=() if directory is None else directory.certificates,
+        directory=directory,
+        default=certificate_name(tls.default) if tls.default else None,
         max_handshakes=tls.max_handshakes,
         ocsp_stapling=tls.ocsp_stapling,
     )

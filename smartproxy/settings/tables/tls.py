@@ -141,7 +141,7 @@ class Tls(Table):
     certificates: NonEmptyString | None = None
     """A directory of PEM files, each used for the names in it."""
     default: String | None = None
-    """The name whose certificate is used where no certificate fits; without it, such a client is refused."""
+    """The name or IP address whose certificate is used where no certificate fits; without it, such a client is refused."""
     profile: Profile = "intermediate"
     """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: TlsVersion = "1.2"
