@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+#: Number of files that a log line names.
+_NAMED = 5
+
 
 class ConfigurationInForce:
     """What the proxy is configured with now.
@@ -57,6 +60,8 @@ class ConfigurationInForce:
         self._draining = draining
         self._acceleration = plan.acceleration
         self._admin = plan.admin
+        #: Files that were last reported as not readable.
+        self._denied: list[str] = []
         self._changing = DeferredLock()
         self._wall_clock = wall_clock
         self._counters = runtime.accounting.counters
@@ -78,6 +83,19 @@ class ConfigurationInForce:
         accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
 
+    def check_access(self) -> None:
+        """Log which files cannot be read again: root may have read them, before the process became another user."""
+        self._report_denied(self.settings.denied())
+
+    def _report_denied(self, denied: list[str]) -> None:
+        if denied and denied != self._denied:
+            log.warn(
+                "files that this user cannot read again: {files}{more}",
+                files=", ".join(denied[:_NAMED]),
+                more=", ..." if len(denied) > _NAMED else "",
+            )
+        self._denied = denied
+
     async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
         """Put the configuration that ``make`` returns in force.
 
@@ -97,7 +115,7 @@ class ConfigurationInForce:
 
     async def _change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> Deferred[None]:
         """Put it in force. The result fires when unused ports are closed."""
-        settings, plan = await call(lambda: _compiled(make()))
+        settings, plan, denied = await call(lambda: _compiled(make()))
         paths = await call(lambda: self._paths(plan))
         closing: Deferred[None] = succeed(None)
         if not listening:
@@ -110,6 +128,7 @@ class ConfigurationInForce:
         self._runtime.targets.turns.keep(names)
         self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
         self._removed.remove(removed, plan.graceful_shutdown)
+        self._report_denied(denied)
         waiting = self.waiting_for_restart()
         if waiting:
             log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
@@ -140,5 +159,6 @@ class ConfigurationInForce:
         return {route.name for route in self.plan.routes}
 
 
-def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan]:
-    return settings, settings.compile()
+def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan, list[str]]:
+    plan = settings.compile()
+    return settings, plan, settings.denied()

@@ -131,6 +131,7 @@ class SmartProxy(Service):
             return
         self.privilegedStartService()
         super().startService()
+        self._configuration.check_access()
         self._runtime.start()
         log.info(
             "smartproxy {version} listens on {ports}",

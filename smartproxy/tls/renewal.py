@@ -14,10 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from smartproxy.errors import InvalidCertificate
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.directory import former_of_left_out
-from smartproxy.tls.folders import identities, places_of, scan, state_of
+from smartproxy.tls.folders import identities, may_be_unchanged, places_of, scan, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class WatchedFiles:
     def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
         """Read the files that have changed between two states."""
         changed = {file for file in {*before, *states} if before.get(file) != states.get(file)}
-        renewal = self._read_own(changed)
+        renewal = self._read_own(changed, states)
         shared: Entries | None = None
         if self.directory is not None and any(map(self._is_in_directory, changed)):
             renewal, shared = self._read_directory(self.directory, renewal, store.shared)
@@ -115,7 +115,7 @@ class WatchedFiles:
             renewal = renewal._replace(selection=store.changed(renewal.renewed, shared))
         return renewal
 
-    def _read_own(self, changed: set[str]) -> Renewal:
+    def _read_own(self, changed: set[str], states: FileStates) -> Renewal:
         pace = Pace()
         renewal = Renewal({}, [])
         for entry, current in self.current.items():
@@ -125,7 +125,9 @@ class WatchedFiles:
             try:
                 found = current.reread() if current.reread is not None else current
             except InvalidCertificate as problem:
-                renewal.failed.append(str(problem))
+                # A folder that may not be searched since root has read its files looks like a change of all of them.
+                if not (isinstance(problem, AccessDenied) and _may_be_unchanged(current, states)):
+                    renewal.failed.append(str(problem))
             else:
                 if found != current:
                     renewal.renewed[entry] = found
@@ -149,3 +151,8 @@ class WatchedFiles:
 
     def _is_in_directory(self, file: str) -> bool:
         return self.directory is not None and Path(file).is_relative_to(self.directory.path)
+
+
+def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:
+    read = dict(zip(plan.files, plan.states, strict=False))  # an embedder's plan has no states
+    return bool(read) and all(may_be_unchanged(state, states.get(file)) for file, state in read.items())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
 from tests.live.programs import environment, run
 from tests.live.proxy import Proxy, twistd
 from tests.live.waiting import until
@@ -154,6 +155,30 @@ class PrivilegesTests(LiveCase):
             client = self.connect(front)
             client.sendall(words)
             self.assertEqual(self.read(client, len(words)), words)
+
+    def test_it_reloads_with_a_key_that_only_root_may_read(self):
+        """What was read and has not changed is kept; the start warns of it."""
+        nobody = pwd.getpwnam("nobody").pw_uid
+        front, second = self.port(), self.port()
+        backend = self.backend(echo)
+        os.chown(self.directory, nobody, -1)
+        folder = self.directory / "private"
+        folder.mkdir(mode=0o700)
+        files = {"certFile": str(Authority(folder).certificate("live.test"))}
+        one = route("one", front, backend)
+        one["action"]["tls"] = {"mode": "terminate", "certificate": files}
+        proxy = self.starting(
+            Proxy(self.directory, {"routes": [one]}, options=["-u", "nobody", "-g", "nogroup"])
+        )
+        proxy.ready()
+        self.assertIn(f"files that this user cannot read again: {folder}/", proxy.printed)
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", second, backend))
+        proxy.file.write_text(json.dumps(settings))
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)["routes"]), (200, 2))
+        self.assert_echoes(self.connect(second))
+        self.assertEqual([one["names"] for one in proxy.api("certificates")["certificates"]], [["live.test"]])
 
     def low_port(self):
         """A free port that only root may bind."""
