@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
 from smartproxy.admin.request import Reply, json_reply, refusal
-from smartproxy.admin.shared import Shared
+from smartproxy.admin.shared import SharedResult
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
@@ -59,7 +59,9 @@ class Api:
         self._control = control
         self._moment = moment
         self._clock = clock
-        self._pages = {content_type: Shared(partial(self._page, content_type)) for content_type in FORMATS}
+        self._pages = {
+            content_type: SharedResult(partial(self._page, content_type)) for content_type in FORMATS
+        }
 
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SharedResult(Generic[T]):
     """Makes results, one at a time.
 
     :param make: makes one.

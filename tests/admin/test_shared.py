@@ -5,14 +5,14 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.admin.shared import Shared
+from smartproxy.admin.shared import SharedResult
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class SharedTests(SynchronousTestCase):
     def setUp(self):
         self.making = []
-        self.shared = Shared(self.make)
+        self.shared = SharedResult(self.make)
 
     async def make(self):
         made = Deferred()
