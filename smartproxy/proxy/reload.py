@@ -96,29 +96,31 @@ class ConfigurationInForce:
             )
         self._denied = denied
 
-    async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
+    async def change(self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]) -> None:
         """Put the configuration that ``make`` returns in force.
 
         :param call: how to call what takes long: in a thread, or here.
-        :param listening: whether ports are bound now; else the next :meth:`listen` binds those of the new one.
+        :param listening: whether ports are bound when it has been read; else the next :meth:`listen` binds its ports.
         :raises ConfigurationError: where it is not valid; the old one stays in force.
         :raises CannotListenError: where a port cannot be bound; likewise.
         """
         async with self._changing:
             ok = False
             try:
-                closing = await self._change(make, call, listening=listening)
+                closing = await self._change(make, call, listening)
                 ok = True
             finally:
                 self._counters.config_reload(self._wall_clock(), ok=ok)
             await closing
 
-    async def _change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> Deferred[None]:
+    async def _change(
+        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
+    ) -> Deferred[None]:
         """Put it in force. The result fires when unused ports are closed."""
         settings, plan, denied = await call(lambda: _compiled(make()))
         paths = await call(lambda: self._paths(plan))
         closing: Deferred[None] = succeed(None)
-        if not listening:
+        if not listening():
             self._admin = plan.admin
         elif not self._draining():
             closing = self._apply(plan, paths)
@@ -127,7 +129,8 @@ class ConfigurationInForce:
         self.settings, self.plan = settings, plan
         self._runtime.targets.turns.keep(names)
         self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
-        self._removed.remove(removed, plan.graceful_shutdown)
+        # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
+        closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))
         self._report_denied(denied)
         waiting = self.waiting_for_restart()
         if waiting:

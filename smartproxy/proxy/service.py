@@ -225,7 +225,7 @@ class SmartProxy(Service):
         return self._change(self._configuration.settings.again, self._in_thread)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._configuration.change(make, call, listening=self._bound))
+        return Deferred.fromCoroutine(self._configuration.change(make, call, lambda: self._bound))
 
     def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
         return self._configuration.settings.with_routes(routes)

@@ -45,12 +45,12 @@ class AddressTests(TestCase):
 
     timeout = 60
 
-    def start(self, *addresses, acceleration="auto"):
+    def start(self, *addresses, acceleration="auto", grace=0):
         self.proxy = SmartProxy(
             Settings(
                 routes=on(*addresses, port=self.port),
                 acceleration=acceleration,
-                graceful_shutdown_timeout=0,
+                graceful_shutdown_timeout=grace,
             ),
             reactor,
         )
@@ -150,6 +150,18 @@ class AddressTests(TestCase):
         await self.proxy.update_routes(on("", port=self.port))
         for address in ("127.0.0.1", "127.0.0.2"):
             self.assertRaises(ConnectionRefusedError, socket.create_connection, (address, old))
+
+    async def test_a_connection_waiting_at_a_removed_route_ends_with_it(self):
+        """It is accepted when the port is closed: after the reload, and must not outlive the route for ever."""
+        for acceleration in ("auto", "off"):
+            (self.port,) = free_ports(1)
+            self.start("", acceleration=acceleration, grace="1s")
+            client = self.connect()
+            began = reactor.seconds()
+            await self.proxy.update_routes(on("", port=free_ports(1)[0]))
+            self.assertEqual(await self.echoed(client), b"hello")
+            self.assertIsNone(await self.echoed(client))
+            self.assertGreater(reactor.seconds() - began, 1)
 
     async def test_a_port_of_another_process_is_refused_and_nothing_changes(self):
         """Also where the other one would share its port (SO_REUSEPORT), while we share one of ours."""

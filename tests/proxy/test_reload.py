@@ -6,11 +6,12 @@ import json
 from dataclasses import fields, replace
 from pathlib import Path
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
 
-from smartproxy import Settings
+from smartproxy import Settings, SmartProxy
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics.api import Percentiles
 from smartproxy.model.outcome import CloseReason
@@ -227,6 +228,80 @@ class RestartTests(FileTestCase):
         for name in reported:
             self.proxy._configuration.plan = replace(self.proxy.plan, **{name: object()})
         self.assertEqual({*self.proxy.waiting_for_restart()}, reported)
+
+
+class KeptTests(FileTestCase):
+    """What a reload does not change goes on as it is."""
+
+    def test_limits_count_connections_from_before(self):
+        limited = as_written("limited", 81, security={"maxConnections": 2})
+        limits = {"routes": [as_written(), limited], "maxConnectionsPerIP": 3, "maxConnections": 4}
+        self.start_file(**limits)
+        for port in (81, 81, 80):
+            self.connect(port)
+        for number in range(3):
+            self.reload(**limits | {"routes": [as_written(), limited, as_written("other", 90 + number)]})
+            self.assertTrue(self.connect(81, client=("192.0.2.2", 1)).ended)  # of the route
+            self.assertTrue(self.connect(80).ended)  # of the address
+            last = self.connect(80, client=("192.0.2.2", 2))
+            self.assertFalse(last.ended)
+            self.assertTrue(self.connect(80, client=("192.0.2.3", 3)).ended)  # of the proxy
+            last.fin()
+            self.backend.connections[-1].fin()
+            self.network.settle()
+
+    def test_addresses_of_names_are_not_asked_for_again(self):
+        asked = []
+        resolve = self.network.resolveHostName
+
+        def noted(receiver, name, *more, **options):
+            asked.append(name)
+            return resolve(receiver, name, *more, **options)
+
+        self.network.resolveHostName = noted
+        self.network.names["app.internal"] = [HOST]
+        named = as_written()
+        named["action"] = {"targets": [{"host": "app.internal", "port": 9000}]}
+        self.start_file(routes=[named])
+        for number in range(3):
+            self.connect(80)
+            self.reload(routes=[named, as_written("other", 90 + number)])
+        self.assertEqual((asked, len(self.backend.connections)), (["app.internal"], 3))
+
+    def test_a_connection_that_waits_for_first_bytes_keeps_its_deadline(self):
+        needs_bytes = as_written()
+        needs_bytes["match"]["domains"] = ["a.example"]
+        self.start_file(routes=[needs_bytes], initialDataTimeout="10s")
+        client = self.connect(80)
+        for number in range(4):
+            self.network.run(2)
+            self.reload(routes=[needs_bytes, as_written("other", 90 + number)], initialDataTimeout="10s")
+        self.assertFalse(client.ended)
+        self.network.run(3)
+        self.assertTrue(client.ended)
+
+    def test_half_dead_connections_keep_their_grace(self):
+        """Also where a reload changes how often the sweep runs."""
+        found = {1: 5.0}
+        self.start_file()
+        self.proxy._runtime.accounting._zombies._half_since = found
+        self.reload(zombieDetection={"interval": "1m"})
+        self.assertIs(self.proxy._runtime.accounting._zombies._half_since, found)
+
+    def test_a_change_that_was_read_while_the_proxy_started_is_put_in_force(self):
+        """Reading takes time in a thread; whether ports are bound counts when it is done."""
+        self.write()
+        self.proxy = SmartProxy(Settings.load(self.file), self.network)
+        reading = Deferred()
+        calls = iter([reading])
+        self.proxy._in_thread = lambda call: next(calls, succeed(None)).addCallback(lambda _: call())
+        self.write(routes=[as_written("other", 81)])
+        changed = self.proxy.reload()
+        self.proxy.startService()
+        self.addCleanup(lambda: self.network.stop(self.proxy))
+        reading.callback(None)
+        self.network.result(changed)
+        self.assertEqual([port for _, port in self.proxy.addresses()], [81])
 
 
 class RemovedRouteTests(FileTestCase):
