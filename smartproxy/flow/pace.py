@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
 
 #: Seconds of work after which a thread pauses, and seconds of the pause.
-_WORK: Final = 0.0005
+_WORK: Final = 0.00025
 _PAUSE: Final = 0.0005
 
 
@@ -26,3 +31,9 @@ class Pace:
         if self._is_needed and time.perf_counter() > self._pause_at:
             time.sleep(_PAUSE)
             self._pause_at = time.perf_counter() + _WORK
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """The same items; it is called before each."""
+        for item in items:
+            self()
+            yield item

@@ -56,8 +56,9 @@ class TlsState:
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        in_thread = thread_for("certificates", reactor)
-        self._watch = CertificateWatch(self._store, clock, counters, in_thread, descriptors)
+        self._watch = CertificateWatch(
+            self._store, clock, counters, thread_for("certificates", reactor), descriptors
+        )
         responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
         self._stapling = Stapling(
             self._store, clock, counters, OcspFetch(responders), random.random, time.time

@@ -111,16 +111,21 @@ class CertificateDirectory:
 
     def _read(self, pace: Pace) -> DirectoryPlan:
         found = scan(self._path, pace)
-        self._known = {file: self._content(file, state, pace) for file, state in found.files.items()}
+        self._known = {file: self._content(file, state) for file, state in pace.over(found.files.items())}
         left_out = [*found.unreadable]
-        left_out += [LeftOut(file, one.content.problem) for file, one in self._known.items()]
-        groups = _groups({file: one.content for file, one in self._known.items()}, left_out)
+        left_out += [
+            LeftOut(file, one.content.problem)
+            for file, one in pace.over(self._known.items())
+            if one.content.problem
+        ]
+        contents = {file: one.content for file, one in pace.over(self._known.items())}
+        groups = _groups(contents, left_out, pace)
         used = [made for group in groups if (made := self._first_usable(group, left_out, pace)) is not None]
         self._made = {made.pair.file: made for made in used}
         return self._plan(found, used, left_out)
 
     def _plan(self, found: Scan, used: list[_Made], left_out: list[LeftOut]) -> DirectoryPlan:
-        reported = sorted(LeftOut(one.file, _printable(one.problem)) for one in left_out if one.problem)
+        reported = sorted(LeftOut(one.file, _printable(one.problem)) for one in left_out)
         return DirectoryPlan(
             path=self._path,
             certificates=tuple(made.plan for made in used),
@@ -131,11 +136,10 @@ class CertificateDirectory:
             reread=self.read,
         )
 
-    def _content(self, file: str, state: FileState | None, pace: Pace) -> _ReadFile:
+    def _content(self, file: str, state: FileState | None) -> _ReadFile:
         known = self._known.get(file)
         if known is not None and known.is_settled and known.state == state:
             return known
-        pace()
         settled = has_settled(state)
         content = read_content(file)
         if content.is_denied and known is not None and may_be_unchanged(known.state, state):
@@ -196,14 +200,14 @@ def former_of_left_out(
     )
 
 
-def _groups(contents: dict[str, FileContent], left_out: list[LeftOut]) -> Iterable[list[_Pair]]:
+def _groups(contents: dict[str, FileContent], left_out: list[LeftOut], pace: Pace) -> Iterable[list[_Pair]]:
     """The files with chains, by key and names; in each group the one to prefer first."""
     keys: dict[bytes, tuple[str, bytes]] = {}
-    for file, content in contents.items():
+    for file, content in pace.over(contents.items()):
         if content.key:
             keys.setdefault(content.key_public, (file, content.key))
     groups: dict[_ChainKey, list[_Pair]] = {}
-    for file, content in contents.items():
+    for file, content in pace.over(contents.items()):
         if content.chain:
             key_file, key = keys.get(content.public, (None, b""))
             pair = _Pair(file, content, None if key_file == file else key_file, key)
@@ -211,7 +215,11 @@ def _groups(contents: dict[str, FileContent], left_out: list[LeftOut]) -> Iterab
     owned = {public for public, _ in groups}
     stray = [file for public, (file, _) in keys.items() if public not in owned]
     left_out.extend(LeftOut(file, f"{file}: there is no certificate for this key") for file in stray)
-    return [sorted(group, key=lambda pair: pair.content.rank, reverse=True) for group in groups.values()]
+    # Nearly every group is of one, and the rank of that is not needed.
+    return [
+        sorted(group, key=lambda pair: pair.content.rank, reverse=True) if len(group) > 1 else group
+        for group in pace.over(groups.values())
+    ]
 
 
 def _printable(line: str) -> str:

@@ -98,16 +98,17 @@ class WatchedFiles:
             found = scan(self.directory.path, pace)
             states.update(found.files)
             folders |= found.folders
-        for file in files:
-            pace()
+        for file in pace.over(files):
             states[file] = state_of(file)
         watch = None if notifications is None else notifications.prepare(folders, pace)
-        return Look(states, states == applied, states == polled, watch)
+        is_as_applied, is_as_polled = (not _changed(one, states, pace) for one in (applied, polled))
+        return Look(states, is_as_applied, is_as_polled, watch)
 
     def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
         """Read the files that have changed between two states."""
-        changed = {file for file in {*before, *states} if before.get(file) != states.get(file)}
-        renewal = self._read_own(changed, states)
+        pace = Pace()
+        changed = _changed(before, states, pace)
+        renewal = self._read_own(changed, states, pace)
         shared: Entries | None = None
         if self.directory is not None and any(map(self._is_in_directory, changed)):
             renewal, shared = self._read_directory(self.directory, renewal, store.shared)
@@ -115,13 +116,11 @@ class WatchedFiles:
             renewal = renewal._replace(selection=store.changed(renewal.renewed, shared))
         return renewal
 
-    def _read_own(self, changed: set[str], states: FileStates) -> Renewal:
-        pace = Pace()
+    def _read_own(self, changed: set[str], states: FileStates, pace: Pace) -> Renewal:
         renewal = Renewal({}, [])
-        for entry, current in self.current.items():
+        for entry, current in pace.over(self.current.items()):
             if changed.isdisjoint(current.files):
                 continue
-            pace()
             try:
                 found = current.reread() if current.reread is not None else current
             except InvalidCertificate as problem:
@@ -151,6 +150,13 @@ class WatchedFiles:
 
     def _is_in_directory(self, file: str) -> bool:
         return self.directory is not None and Path(file).is_relative_to(self.directory.path)
+
+
+def _changed(before: FileStates, now: FileStates, pace: Pace) -> set[str]:
+    """The files whose state has changed, those that were removed and those that are new."""
+    changed = {file for file in pace.over(before) if before[file] != now.get(file) or file not in now}
+    changed.update(file for file in pace.over(now) if file not in before)
+    return changed
 
 
 def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:

@@ -68,8 +68,7 @@ class Selection:
         self._default = self._find_default(default)
         self.expiry: dict[str, float] = {}
         plans = set()
-        for certificate in by_entry.values():
-            pace()
+        for certificate in pace.over(by_entry.values()):
             plans.add(certificate.plan)
             until = certificate.not_after.timestamp()
             self.expiry[certificate.name] = min(until, self.expiry.get(certificate.name, until))
@@ -163,11 +162,10 @@ class ConfiguredCertificates:
     ) -> Selection:
         """Select ``shared`` and the entries of routes, with the certificates that are given for some of those."""
         pace = Pace()
-        parsed = {certificate.plan: certificate for certificate in known}
+        parsed = {certificate.plan: certificate for certificate in pace.over(known)}
         by_entry = dict(of_routes)
         for listed in (*self._own, shared):
-            for entry in listed:
-                pace()
+            for entry in pace.over(listed):
                 if entry not in by_entry:
                     by_entry[entry] = parsed.get(entry) or Certificate(entry)
         return Selection(shared, self._own, self._default_name, by_entry)

@@ -2,7 +2,7 @@
 
 ::
 
-    watch = CertificateWatch(store, clock, counters, thread_for("certificates", reactor), reactor)
+    watch = CertificateWatch(store, clock, counters, call, reactor)
     watch.configure(plan.tls)       # after the certificates of a configuration have come into force
     watch.start()
 

@@ -34,6 +34,9 @@ class PaceTests(SynchronousTestCase):
         worker.join()
         self.assertGreater(self.pauses, 100)
 
+    def test_items_are_passed_on_in_order(self) -> None:
+        self.assertEqual(list(Pace().over("abc")), ["a", "b", "c"])
+
     def test_main_thread_does_not_pause(self) -> None:
         self.work()
         self.assertEqual(self.pauses, 0)

@@ -136,6 +136,7 @@ class PairTests(WatchCase):
         os.utime(self.folder / "a.pem", (1, 1))
         self.settle()
         self.assertEqual(self.shown(), OLD.certificate)
+        self.assertEqual((self.reloads(), self.lines), ((0, 0), []))
 
     def test_expiry_is_published_and_follows_a_renewal(self) -> None:
         self.assertEqual(
