@@ -68,7 +68,12 @@ class Paths:
         self._send_proxy_header = SendProxyHeader(_unique())
         self.contexts = runtime.tls.prepare(plan)
         self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
-        self._relay = StartRelay(runtime.sockets.poller, runtime.sockets.pipes, seconds)
+        self._relay = StartRelay(
+            runtime.sockets.poller,
+            runtime.sockets.pipes,
+            seconds,
+            lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+        )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:

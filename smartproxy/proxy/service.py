@@ -76,6 +76,7 @@ class SmartProxy(Service):
         self._configuration = ConfigurationInForce(
             settings, plan, self._runtime, self._listeners, lambda: self.draining
         )
+        self._runtime.tls.follow(self._compile_again)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._admin: IListeningPort | None = None
         self._bound = False
@@ -223,6 +224,10 @@ class SmartProxy(Service):
         It is read in a thread, so that a large file does not block the event loop.
         """
         return self._change(self._configuration.settings.again, self._in_thread)
+
+    def _compile_again(self) -> Deferred[None]:
+        """Put the configuration in force once more, with what is now in the files that it names."""
+        return self._change(lambda: self._configuration.settings, self._in_thread)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
         return Deferred.fromCoroutine(self._configuration.change(make, call, lambda: self._bound))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr
 
 from smartproxy.errors import ConfigurationError
+from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, validation
 from smartproxy.settings.checks.problems import line_of
@@ -135,7 +136,8 @@ class Settings(Configuration):
         """
         files = [] if self._file is None else [str(self._file)]
         known = self._certificates
-        return denied([*files, *(sorted(known.files) if known is not None else ())])
+        files += () if known is None else sorted(known.files)
+        return denied(Pace().over(files))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""

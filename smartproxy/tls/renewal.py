@@ -66,17 +66,22 @@ class WatchedFiles:
 
     :param current: for each entry of a route, what its files contained when they were last read.
     :param directory: the directory of certificates, as it was last read.
+    :param compiled: files that the plan was compiled from: it has to be compiled again when one changes.
     """
 
     def __init__(
-        self, current: dict[CertificatePlan, CertificatePlan], directory: DirectoryPlan | None
+        self,
+        current: dict[CertificatePlan, CertificatePlan],
+        directory: DirectoryPlan | None,
+        compiled: FileStates | None = None,
     ) -> None:
         self.current = current
         self.directory = directory
+        self.compiled = compiled or {}
 
     def states_as_read(self) -> FileStates:
         """Every file as it was when it was read, so that no later change is missed."""
-        states = {} if self.directory is None else dict(self.directory.files)
+        states = dict(self.compiled) if self.directory is None else self.compiled | dict(self.directory.files)
         for plan in self.current.values():
             states.update(zip(plan.files, plan.states, strict=False))
         return states
@@ -91,7 +96,7 @@ class WatchedFiles:
         :param notifications: is prepared to watch their folders.
         """
         pace = Pace()
-        files = {file for plan in self.current.values() for file in plan.files}
+        files = {file for plan in self.current.values() for file in plan.files} | self.compiled.keys()
         folders = identities(places_of(files)) if notifications is not None else {}
         states: FileStates = {}
         if self.directory is not None:

@@ -16,13 +16,14 @@ from smartproxy.tls.certificate_files import (
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
+from smartproxy.tls.folders import state_of
 from smartproxy.tls.known_certificates import KnownCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from smartproxy.model.plan import DirectoryPlan
+    from smartproxy.model.plan import DirectoryPlan, FileState
     from smartproxy.settings.tables.tls import UpstreamTls
 
 KeyT = TypeVar("KeyT")
@@ -44,6 +45,9 @@ class TlsFiles:
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
         self._directories: _Once[str, DirectoryPlan] = _Once()
+        #: The files read so far whose change requires another plan, with their state before they were read: all but the
+        #: certificates that clients are shown.
+        self.watched: dict[str, FileState | None] = {}
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
@@ -81,17 +85,19 @@ class TlsFiles:
         """
         if upstream.cert_file is None:
             return None
-        return self._read(
-            CertificateFiles(
-                cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
-            )
+        files = CertificateFiles(
+            cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
         )
+        for file in (files.cert_file, files.key_file):
+            self._watch(file)
+        return self._read(files)
 
     def authorities(self, name: str) -> bytes:
         """A PEM file with at least one certificate of an authority.
 
         :raises InvalidCertificate: where it has none.
         """
+        self._watch(self.path_of(name))
         return self._authorities.get(name, lambda: self._read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
@@ -99,6 +105,7 @@ class TlsFiles:
 
         :raises InvalidCertificate: where one is missing or expired.
         """
+        self._watch(self.path_of(name))
         return self._revocations.get((name, ca), lambda: self._read_revocations(self.path_of(name), ca))
 
     def directory(self, name: str) -> DirectoryPlan:
@@ -120,6 +127,10 @@ class TlsFiles:
         pem = self.known.contents(file)
         _check_revocations(file, pem, ca)
         return pem
+
+    def _watch(self, file: str | None) -> None:
+        if file is not None and file not in self.watched:
+            self.watched[file] = state_of(file)
 
     def _optional(self, name: str | None) -> str | None:
         return None if name is None else self.path_of(name)
