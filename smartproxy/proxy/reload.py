@@ -60,8 +60,9 @@ class ConfigurationInForce:
         self._draining = draining
         self._acceleration = plan.acceleration
         self._admin = plan.admin
-        #: Files that were last reported as not readable.
+        #: What was last reported: files that may not be read, and keys that wait for a restart.
         self._denied: list[str] = []
+        self._waiting: list[str] = []
         self._changing = DeferredLock()
         self._wall_clock = wall_clock
         self._counters = runtime.accounting.counters
@@ -96,6 +97,12 @@ class ConfigurationInForce:
             )
         self._denied = denied
 
+    def _report_waiting(self) -> None:
+        waiting = self.waiting_for_restart()
+        if waiting and waiting != self._waiting:
+            log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
+        self._waiting = waiting
+
     async def change(self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]) -> None:
         """Put the configuration that ``make`` returns in force.
 
@@ -104,14 +111,19 @@ class ConfigurationInForce:
         :raises ConfigurationError: where it is not valid; the old one stays in force.
         :raises CannotListenError: where a port cannot be bound; likewise.
         """
+        ok = False
+        try:
+            await self.put_in_force(make, call, listening)
+            ok = True
+        finally:
+            self._counters.config_reload(self._wall_clock(), ok=ok)
+
+    async def put_in_force(
+        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
+    ) -> None:
+        """As :meth:`change`, and not counted: for what is no reload."""
         async with self._changing:
-            ok = False
-            try:
-                closing = await self._change(make, call, listening)
-                ok = True
-            finally:
-                self._counters.config_reload(self._wall_clock(), ok=ok)
-            await closing
+            await (await self._change(make, call, listening))
 
     async def _change(
         self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
@@ -132,9 +144,7 @@ class ConfigurationInForce:
         # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
         closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))
         self._report_denied(denied)
-        waiting = self.waiting_for_restart()
-        if waiting:
-            log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
+        self._report_waiting()
         return closing
 
     def _apply(self, plan: ProxyPlan, paths: Paths) -> Deferred[None]:

@@ -227,7 +227,10 @@ class SmartProxy(Service):
 
     def _compile_again(self) -> Deferred[None]:
         """Put the configuration in force once more, with what is now in the files that it names."""
-        return self._change(lambda: self._configuration.settings, self._in_thread)
+        again = self._configuration.put_in_force(
+            lambda: self._configuration.settings, self._in_thread, lambda: self._bound
+        )
+        return Deferred.fromCoroutine(again)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
         return Deferred.fromCoroutine(self._configuration.change(make, call, lambda: self._bound))

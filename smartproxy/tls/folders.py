@@ -174,7 +174,7 @@ def _is_denied(file: str) -> bool:
         return True
     except OSError:
         return False
-    return not os.access(file, os.R_OK, effective_ids=True)
+    return not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _identity(folder: str) -> tuple[int, int]:

@@ -208,6 +208,7 @@ class RestartTests(FileTestCase):
         self.assertEqual(self.proxy.waiting_for_restart(), [])
         self.reload(admin={"unix": "admin.sock"}, acceleration="auto")
         self.assertEqual(self.proxy.waiting_for_restart(), ["acceleration", "admin"])
+        self.reload(admin={"unix": "admin.sock"}, acceleration="auto", routes=[as_written("b", 81)])
         self.assertEqual(self.logged("wait for a restart"), ["acceleration, admin"])
         self.reload()
         self.assertEqual(self.proxy.waiting_for_restart(), [])
