@@ -18,6 +18,7 @@
     |-- ConfigurationError             the problems of a configuration
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
+    |   `-- AccessDenied               this user may not read its file
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
@@ -175,6 +176,10 @@ class InvalidCertificate(SmartProxyError, ValueError):
     def __init__(self, why: str, part: str = "") -> None:
         super().__init__(why)
         self.part = part
+
+
+class AccessDenied(InvalidCertificate):
+    """A file that the user of this process may not read. It may have been read before, by root."""
 
 
 class OcspRequestImpossible(SmartProxyError, ValueError):

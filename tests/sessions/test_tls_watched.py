@@ -92,6 +92,15 @@ class WatchedTests(TlsTestCase):
         self.assertEqual(self.reloads(), (1, 0))
         self.assertIn(f"certificate renewed: {self.folder}/crl.pem", lines)
 
+    def test_it_counts_as_no_reload(self):
+        """An alert on the last reload must not fire for a file that is half written."""
+        self.begin_client_auth()
+        self.changed("crl.pem", self.authority.crl())
+        self.changed("crl.pem", b"nonsense")
+        self.assertEqual(self.reloads(), (1, 1))
+        self.assertEqual(self.proxy.counters.config_reloads, {"ok": 0, "failed": 0})
+        self.assertTrue(self.proxy.counters.config_reload_ok)
+
     def test_new_authority_of_clients_is_in_force(self):
         auth = {"mode": "require", "ca": self.write("clients.pem", self.authority.pem)}
         self.start(self.route(tls={"mode": "terminate", "certificate": self.certificate, "clientAuth": auth}))

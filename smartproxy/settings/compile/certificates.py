@@ -13,7 +13,6 @@ from smartproxy.tls.certificate_files import (
     CertificateFiles,
     certificate_from_pem,
     certificates_in,
-    contents,
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
@@ -65,7 +64,9 @@ class TlsFiles:
         if not isinstance(written, CertificateSettings):
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
         if written.cert is not None:
-            secret = passphrase(self._optional(written.passphrase_file), written.passphrase_env)
+            secret = passphrase(
+                self._optional(written.passphrase_file), written.passphrase_env, self.known.contents
+            )
             return certificate_from_pem(written.cert.encode(), (written.key or "").encode(), secret)
         return self._read(
             CertificateFiles(
@@ -97,7 +98,7 @@ class TlsFiles:
         :raises InvalidCertificate: where it has none.
         """
         self._watch(self.path_of(name))
-        return self._authorities.get(name, lambda: _read_authorities(self.path_of(name)))
+        return self._authorities.get(name, lambda: self._read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
         """A PEM file with revocation lists: one of each authority in ``ca``, none of them expired.
@@ -105,7 +106,7 @@ class TlsFiles:
         :raises InvalidCertificate: where one is missing or expired.
         """
         self._watch(self.path_of(name))
-        return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
+        return self._revocations.get((name, ca), lambda: self._read_revocations(self.path_of(name), ca))
 
     def directory(self, name: str) -> DirectoryPlan:
         """All certificates in a directory.
@@ -116,6 +117,16 @@ class TlsFiles:
 
     def _read(self, files: CertificateFiles) -> CertificatePlan:
         return self._certificates.get(files, partial(self.known.certificate, files))
+
+    def _read_authorities(self, file: str) -> bytes:
+        pem = self.known.contents(file)
+        certificates_in(pem, file)
+        return pem
+
+    def _read_revocations(self, file: str, ca: bytes) -> bytes:
+        pem = self.known.contents(file)
+        _check_revocations(file, pem, ca)
+        return pem
 
     def _watch(self, file: str | None) -> None:
         if file is not None and file not in self.watched:
@@ -147,14 +158,8 @@ class _Once(Generic[KeyT, ValueT]):
         return known
 
 
-def _read_authorities(file: str) -> bytes:
-    pem = contents(file)
-    certificates_in(pem, file)
-    return pem
-
-
-def _read_revocations(file: str, ca: bytes) -> bytes:
-    pem = contents(file)
+def _check_revocations(file: str, pem: bytes, ca: bytes) -> None:
+    """Refuse what is no list, a missing list of an authority in ``ca``, and an expired one."""
     try:
         lists = revocation_lists(pem)
     except ValueError:
@@ -170,4 +175,3 @@ def _read_revocations(file: str, ca: bytes) -> bytes:
         until = one.next_update_utc
         if until is not None and until < dt.datetime.now(dt.UTC):
             raise InvalidCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
-    return pem
