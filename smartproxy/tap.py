@@ -17,6 +17,7 @@ from twisted.python import usage
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
+from smartproxy.net import listening
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from twisted.application.service import IService
     from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+    from twisted.python.failure import Failure
 
     class _TwistdReactor(IReactorCore, IReactorFromThreads, IReactorTime):
         """The parts of the installed reactor that are used here."""
@@ -107,9 +109,7 @@ class TwistdProxy(SmartProxy):
         except ConfigurationError as invalid:
             _exit(INVALID, *invalid.problems)
         except CannotListenError as unbound:
-            _exit(
-                UNBOUND, f"cannot listen on {unbound.interface or '*'}:{unbound.port}: {unbound.socketError}"
-            )
+            _exit(UNBOUND, listening.reason(unbound))
 
 
 def makeService(options: Mapping[str, Settings]) -> IService:
@@ -139,9 +139,14 @@ def _reload(proxy: SmartProxy) -> None:
     proxy.reload().addCallbacks(
         lambda _: log.info("configuration reloaded"),
         lambda why: log.error(
-            "reload failed, the current configuration stays in force: {why}", why=why.getErrorMessage()
+            "reload failed, the current configuration stays in force: {why}", why=_reason(why)
         ),
     )
+
+
+def _reason(failed: Failure) -> str:
+    unbound = failed.value
+    return listening.reason(unbound) if isinstance(unbound, CannotListenError) else failed.getErrorMessage()
 
 
 def _stop(reactor: _TwistdReactor) -> None:

@@ -2,7 +2,7 @@
 
 A list is returned as an object with the list under a key, so that keys can be added later. All endpoints reply at once,
 except ``/metrics`` and those that change the configuration. An invalid configuration is 422 with all of its problems, one
-line each, exactly as ``smartproxy check`` prints them.
+line each, exactly as ``smartproxy check`` prints them; a port that cannot be had is 409, with its address.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
@@ -23,6 +24,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.prometheus import FORMATS, exposition, negotiated
+from smartproxy.net import listening
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
@@ -200,7 +202,12 @@ class Api:
             await change()
         except ConfigurationError as invalid:
             return refusal(422, "the configuration is not valid", problems=invalid.problems)
-        return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
+        except CannotListenError as unbound:
+            return refusal(409, listening.reason(unbound))
+        waiting = list(self._control.waiting_for_restart())
+        return json_reply(
+            {"status": "ok", "routes": len(self._control.plan.routes), "waitingForRestart": waiting}
+        )
 
 
 def _seconds(written: str) -> float:

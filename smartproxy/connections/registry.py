@@ -61,6 +61,16 @@ class Registry:
         """Number of live connections."""
         return len(self.live)
 
+    def measure(self, meters: MeterSource | None) -> None:
+        """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
+        self.meters = meters
+        for record in self.live.values():
+            record.meters = ()
+            if meters is not None and record.identified:
+                record.meters = meters.of_client(record.client.host)
+            if meters is not None and record.route is not None:
+                record.meters = meters.of_route(record.meters, record.route)
+
     def open(self, accepted: Accepted) -> ConnectionRecord:
         """Create the record of an accepted socket."""
         self.opened += 1

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Announced
 
 #: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
-#: of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
-HOLD = 72 * 1024
+#: of 144 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
+HOLD = 152 * 1024
 
 
 class Receiver(Protocol):
@@ -122,7 +122,8 @@ class Side(protocol.Protocol):
     """
 
     transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
-    buffered: bytes = b""
+    # A bytearray from the second piece on: to append to bytes would copy them for each piece.
+    buffered: bytes | bytearray = b""
     ended = False
     hold = HOLD
     receiver: Receiver | None = None
@@ -137,7 +138,12 @@ class Side(protocol.Protocol):
         if self.receiver is not None:
             self.receiver.data_received(data)
             return
-        self.buffered += data
+        if not self.buffered:
+            self.buffered = data
+        elif isinstance(self.buffered, bytearray):
+            self.buffered += data
+        else:
+            self.buffered = bytearray(self.buffered) + data
         if len(self.buffered) >= self.hold and not self._paused:
             self._paused = True
             self.transport.pauseProducing()
@@ -194,10 +200,12 @@ class Side(protocol.Protocol):
 
     def consume(self, count: int | None = None) -> bytes:
         """Remove the first ``count`` buffered bytes, or all of them, and return them."""
+        held = self.buffered
         if count is None:
-            count = len(self.buffered)
-        taken, self.buffered = self.buffered[:count], self.buffered[count:]
-        return taken
+            self.buffered = b""
+            return bytes(held)
+        self.buffered = held[count:]
+        return bytes(held[:count])
 
     def attach(self, receiver: Receiver) -> None:
         """Forward everything to ``receiver`` from now on. Buffered bytes are not: :meth:`consume` them."""

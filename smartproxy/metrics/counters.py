@@ -99,12 +99,15 @@ class Counters:
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
     :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
     :ivar ocsp_responses: OCSP requests by result.
+    :ivar config_reloads: changes of the configuration by result.
+    :ivar config_reload_ok: whether the last one succeeded; true before the first.
+    :ivar config_reload_at: when it ended, in seconds since the epoch; before the first, when the proxy was created.
     """
 
     __slots__ = (
         "_configured", "_unused", "access_log_dropped", "certificate_expiry", "certificate_reloads", "closed_before",
-        "handshake_seconds", "handshakes", "ocsp_responses", "proxy_headers", "rejected", "resumed", "routes",
-        "zombies",
+        "config_reload_at", "config_reload_ok", "config_reloads", "handshake_seconds", "handshakes", "ocsp_responses",
+        "proxy_headers", "rejected", "resumed", "routes", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -124,6 +127,9 @@ class Counters:
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.certificate_expiry: dict[str, float] = {}
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
+        self.config_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
+        self.config_reload_ok = True
+        self.config_reload_at = 0.0
 
     def route(self, name: str) -> RouteCounters:
         """Return the counters of the route ``name``; they are created on first use."""
@@ -199,6 +205,15 @@ class Counters:
     def no_handshake(self, result: HandshakeResult) -> None:
         """Count a handshake that failed or was refused."""
         self.handshakes[result, "none"] += 1
+
+    def config_reload(self, at: float, *, ok: bool) -> None:
+        """Count a change of the configuration that has succeeded or failed.
+
+        :param at: seconds since the epoch.
+        """
+        self.config_reloads["ok" if ok else "failed"] += 1
+        self.config_reload_ok = ok
+        self.config_reload_at = at
 
     def zombie(self, kind: ZombieKind) -> None:
         """Count a dead connection."""

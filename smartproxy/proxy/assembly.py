@@ -13,6 +13,7 @@ import random
 from typing import TYPE_CHECKING
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
+from smartproxy.flow.side import HOLD
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
@@ -43,6 +44,7 @@ class Paths:
     :param draining: whether new connections are refused.
     :ivar contexts: TLS contexts for clients.
     :ivar keep_alive: TCP keep-alive of clients' connections, where their route does not differ.
+    :ivar hold: bytes of a client that may be buffered before its target is connected.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Paths:
         self._runtime = runtime
         self.table = RouteTable(plan.routes)
         self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
+        self.hold = min(HOLD, plan.max_pending_data) if plan.max_pending_data else HOLD
         accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
         registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds
         self._admit = Admit(Admission(plan, registry, runtime.rate), registry, draining)
@@ -65,7 +68,12 @@ class Paths:
         self._send_proxy_header = SendProxyHeader(_unique())
         self.contexts = runtime.tls.prepare(plan)
         self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
-        self._relay = StartRelay(runtime.sockets.poller, runtime.sockets.pipes, seconds)
+        self._relay = StartRelay(
+            runtime.sockets.poller,
+            runtime.sockets.pipes,
+            seconds,
+            lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+        )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:

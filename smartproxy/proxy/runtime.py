@@ -19,16 +19,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import LoopingCall
 
-from smartproxy.connections.registry import Registry
-from smartproxy.connections.zombies import ZombieSweep
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
-from smartproxy.metrics.counters import Counters
-from smartproxy.metrics.service import make_metrics
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
-from smartproxy.observe.access_log import AccessLog
-from smartproxy.observe.refusal_log import RefusalLog
+from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
@@ -60,50 +55,6 @@ class Clocks:
         self.time = clock_of(reactor)
         self.seconds: Callable[[], float] = self.time.seconds
         self.deadlines = Deadlines(self.time)
-
-
-class Accounting:
-    """What is known, counted and logged of connections.
-
-    :ivar access_log: ``None`` where the configuration has none.
-    """
-
-    def __init__(self, plan: ProxyPlan, clocks: Clocks) -> None:
-        self.counters = Counters()
-        self.counters.keep([route.name for route in plan.routes], clocks.seconds())
-        self.registry = Registry(self.counters, plan.cleanup, clocks.time)
-        self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clocks.time)
-        self.refusals = RefusalLog(clocks.seconds)
-        self.access_log = (
-            AccessLog(plan.access_log, self.counters, clocks.seconds) if plan.access_log is not None else None
-        )
-        if self.access_log is not None:
-            self.registry.on_closed.append(self.access_log.write)
-        self._zombies = (
-            ZombieSweep(plan.zombies, self.registry, self.counters, clocks.time)
-            if plan.zombies is not None
-            else None
-        )
-
-    def start(self) -> None:
-        """Begin to sweep for zombies and to measure."""
-        if self._zombies is not None:
-            self._zombies.start()
-        self.metrics.startService()
-
-    def stop(self) -> None:
-        """Stop sweeping, and complete totals and logs."""
-        if self._zombies is not None:
-            self._zombies.stop()
-        self.registry.ended.empty()
-        self.metrics.stopService()
-        self.close_log()
-        self.refusals.flush(everything=True)
-
-    def close_log(self) -> None:
-        """Close the access log, if there is one."""
-        if self.access_log is not None:
-            self.access_log.close()
 
 
 class Sockets:
@@ -171,7 +122,7 @@ class Runtime:
     def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
         self.reactor = reactor
         self.clocks = Clocks(reactor)
-        self.accounting = Accounting(plan, self.clocks)
+        self.accounting = Accounting(plan, self.clocks.time)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
         self.targets = Targets(reactor, self.clocks, self.tls)

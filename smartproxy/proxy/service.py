@@ -26,7 +26,6 @@ from zope.interface import implementer
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
-from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.listeners import Listeners
@@ -73,10 +72,11 @@ class SmartProxy(Service):
         plan = settings.compile()
         self._runtime = Runtime(plan, reactor)
         self._started_at = self._runtime.clocks.seconds()
-        self._listeners = Listeners(self._runtime, max_pending=plan.max_pending_data)
+        self._listeners = Listeners(self._runtime)
         self._configuration = ConfigurationInForce(
             settings, plan, self._runtime, self._listeners, lambda: self.draining
         )
+        self._runtime.tls.follow(self._compile_again)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._admin: IListeningPort | None = None
         self._bound = False
@@ -114,7 +114,7 @@ class SmartProxy(Service):
         self._runtime.sockets.open()
         self._configuration.listen()
         try:
-            self._open_log()
+            self._runtime.accounting.open_log()
             if self.plan.admin is not None:
                 self._admin = self._listen_for_admin(self.plan.admin)
         except Exception:
@@ -132,6 +132,7 @@ class SmartProxy(Service):
             return
         self.privilegedStartService()
         super().startService()
+        self._configuration.check_access()
         self._runtime.start()
         log.info(
             "smartproxy {version} listens on {ports}",
@@ -187,15 +188,6 @@ class SmartProxy(Service):
         self._bound = False
         super().stopService()
 
-    def _open_log(self) -> None:
-        access_log = self._runtime.accounting.access_log
-        if access_log is None:
-            return
-        try:
-            access_log.open()
-        except OSError as why:
-            raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
-
     def reopen_logs(self) -> None:
         """Close the access log and open the file at the configured path: the old one has been renamed."""
         access_log = self._runtime.accounting.access_log
@@ -233,8 +225,15 @@ class SmartProxy(Service):
         """
         return self._change(self._configuration.settings.again, self._in_thread)
 
+    def _compile_again(self) -> Deferred[None]:
+        """Put the configuration in force once more, with what is now in the files that it names."""
+        again = self._configuration.put_in_force(
+            lambda: self._configuration.settings, self._in_thread, lambda: self._bound
+        )
+        return Deferred.fromCoroutine(again)
+
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._configuration.change(make, call, listening=self._bound))
+        return Deferred.fromCoroutine(self._configuration.change(make, call, lambda: self._bound))
 
     def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
         return self._configuration.settings.with_routes(routes)
@@ -273,6 +272,10 @@ class SmartProxy(Service):
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
         return self._runtime.tls.certificates()
+
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
+        return self._configuration.waiting_for_restart()
 
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""

@@ -29,7 +29,7 @@ from smartproxy.tls.store import CertificateStore
 from smartproxy.tls.watcher import CertificateWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -65,6 +65,10 @@ class TlsState:
         )
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None
+
+    def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
+        """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""
+        self._watch.compile_again = compile_again
 
     def start(self) -> None:
         """Begin to watch files and to fetch OCSP responses."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr
 
 from smartproxy.errors import ConfigurationError
+from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, validation
 from smartproxy.settings.checks.problems import line_of
@@ -28,6 +29,7 @@ from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files
 from smartproxy.settings.reading.locations import Source
 from smartproxy.settings.tables.root import Configuration
+from smartproxy.tls.folders import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -126,6 +128,16 @@ class Settings(Configuration):
                 raise ConfigurationError(problems)
             self._certificates = references.tls.known
             return plans.proxy_plan(self, references)
+
+    def denied(self) -> list[str]:
+        """The files of these settings that this user may not read: the settings' own, and those of TLS.
+
+        What was read of the latter is used for as long as no change can be seen.
+        """
+        files = [] if self._file is None else [str(self._file)]
+        known = self._certificates
+        files += () if known is None else sorted(known.files)
+        return denied(Pace().over(files))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""

@@ -23,14 +23,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from smartproxy.errors import InvalidCertificate
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import key_type_of, names_of
 from smartproxy.tls.folders import state_of
 from smartproxy.tls.validity import expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
@@ -92,11 +92,14 @@ def certificate_from_pem(chain: bytes, key: bytes, secret: bytes | None = None) 
     return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key")
 
 
-def passphrase(file: str | None, variable: str | None) -> bytes | None:
+def passphrase(
+    file: str | None, variable: str | None, read: Callable[[str, str], bytes] | None = None
+) -> bytes | None:
     """The passphrase of a key, if one is configured. One final line break in the file is not part of it.
 
     :param file: the file that holds it.
     :param variable: the environment variable that holds it.
+    :param read: reads the file; :func:`contents` unless given.
     :raises InvalidCertificate: if it cannot be read.
     """
     if variable is not None:
@@ -106,16 +109,19 @@ def passphrase(file: str | None, variable: str | None) -> bytes | None:
         return value.encode()
     if file is None:
         return None
-    return contents(file, "passphrase_file").removesuffix(b"\n").removesuffix(b"\r")
+    return (read or contents)(file, "passphrase_file").removesuffix(b"\n").removesuffix(b"\r")
 
 
 def contents(file: str, part: str = "") -> bytes:
     """The contents of a file.
 
-    :raises InvalidCertificate: if it cannot be read.
+    :raises AccessDenied: if this user may not read it.
+    :raises InvalidCertificate: if it cannot be read for another reason.
     """
     try:
         return Path(file).read_bytes()
+    except PermissionError as problem:
+        raise AccessDenied(f"{file}: cannot be read: {problem.strerror}", part) from None
     except OSError as problem:
         raise InvalidCertificate(f"{file}: cannot be read: {problem.strerror or problem}", part) from None
 

@@ -28,7 +28,7 @@ from smartproxy.flow.pace import Pace
 from smartproxy.model.plan import DirectoryPlan, LeftOut
 from smartproxy.tls.certificate_files import CertificateFiles, plan_of
 from smartproxy.tls.file_content import FileContent, read_content
-from smartproxy.tls.folders import has_settled, scan
+from smartproxy.tls.folders import has_settled, may_be_unchanged, scan
 from smartproxy.tls.validity import next_change
 
 if TYPE_CHECKING:
@@ -91,13 +91,21 @@ class CertificateDirectory:
         self._known: dict[str, _ReadFile] = {}
         self._made: dict[str, _Made] = {}
 
+    @property
+    def files(self) -> list[str]:
+        """Every file that was read."""
+        return list(self._known)
+
     def read(self) -> DirectoryPlan:
         """Every pair in the directory, in the order of file names. Only files that have changed are read.
 
         :raises InvalidCertificate: if it is not a directory.
         """
-        if not Path(self._path).is_dir():
-            raise InvalidCertificate(f"{self._path}: is not a directory")
+        try:
+            if not Path(self._path).is_dir():
+                raise InvalidCertificate(f"{self._path}: is not a directory")
+        except PermissionError:
+            pass  # it is left out as a folder that cannot be read
         with self._lock:
             return self._read(Pace())
 
@@ -133,7 +141,10 @@ class CertificateDirectory:
         if known is not None and known.is_settled and known.state == state:
             return known
         settled = has_settled(state)
-        return _ReadFile(read_content(file), state, settled)
+        content = read_content(file)
+        if content.is_denied and known is not None and may_be_unchanged(known.state, state):
+            return known
+        return _ReadFile(content, state, settled)
 
     def _first_usable(self, group: Sequence[_Pair], left_out: list[LeftOut], pace: Pace) -> _Made | None:
         """The first pair that can be used, if there is one. Each other certificate is entered in ``left_out`` once."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from smartproxy.errors import InvalidCertificate
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.tls.certificate import names_of
 from smartproxy.tls.certificate_files import certificates_in, contents, key_pem, public_part
 
@@ -28,6 +28,7 @@ class FileContent(NamedTuple):
     :ivar key: its private key in PEM, or nothing.
     :ivar key_public: the public part of that.
     :ivar problem: why the file cannot be used; it begins with the file.
+    :ivar is_denied: whether that is because this user may not read it.
     """
 
     chain: tuple[x509.Certificate, ...] = ()
@@ -36,6 +37,7 @@ class FileContent(NamedTuple):
     key: bytes = b""
     key_public: bytes = b""
     problem: str = ""
+    is_denied: bool = False
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -56,7 +58,7 @@ def read_content(file: str) -> FileContent:
     try:
         return _parsed(file)
     except InvalidCertificate as problem:
-        return FileContent(problem=str(problem))
+        return FileContent(problem=str(problem), is_denied=isinstance(problem, AccessDenied))
     except Exception as problem:  # cryptography has classes of its own for what it does not support
         return FileContent(problem=f"{file}: cannot be used: {type(problem).__name__}")
 

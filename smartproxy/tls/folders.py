@@ -55,6 +55,19 @@ def state_of(file: str) -> FileState | None:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
+def may_be_unchanged(before: FileState | None, now: FileState | None) -> bool:
+    """Whether a file that was in the state ``before`` and may not be read now has not changed as far as can be seen.
+
+    :param now: ``None`` where its folder may not be searched.
+    """
+    return before is not None and now in (None, before)
+
+
+def denied(files: Iterable[str]) -> list[str]:
+    """Those of ``files`` that exist and that this user may not read."""
+    return [file for file in files if _is_denied(file)]
+
+
 def has_settled(state: FileState | None) -> bool:
     """Whether any change of a file from now on changes its state, so that the file need not be read again until then."""
     return state is not None and state[0] < (time.time() - _TIME_RESOLUTION) * 1e9
@@ -152,6 +165,16 @@ def _enter_link(entry: os.DirEntry[str], found: Scan) -> None:
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_denied(file: str) -> bool:
+    try:
+        os.stat(file)  # noqa: PTH116 - as above
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _identity(folder: str) -> tuple[int, int]:

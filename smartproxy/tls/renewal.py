@@ -14,10 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from smartproxy.errors import InvalidCertificate
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.directory import former_of_left_out
-from smartproxy.tls.folders import identities, places_of, scan, state_of
+from smartproxy.tls.folders import identities, may_be_unchanged, places_of, scan, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,17 +66,22 @@ class WatchedFiles:
 
     :param current: for each entry of a route, what its files contained when they were last read.
     :param directory: the directory of certificates, as it was last read.
+    :param compiled: files that the plan was compiled from: it has to be compiled again when one changes.
     """
 
     def __init__(
-        self, current: dict[CertificatePlan, CertificatePlan], directory: DirectoryPlan | None
+        self,
+        current: dict[CertificatePlan, CertificatePlan],
+        directory: DirectoryPlan | None,
+        compiled: FileStates | None = None,
     ) -> None:
         self.current = current
         self.directory = directory
+        self.compiled = compiled or {}
 
     def states_as_read(self) -> FileStates:
         """Every file as it was when it was read, so that no later change is missed."""
-        states = {} if self.directory is None else dict(self.directory.files)
+        states = dict(self.compiled) if self.directory is None else self.compiled | dict(self.directory.files)
         for plan in self.current.values():
             states.update(zip(plan.files, plan.states, strict=False))
         return states
@@ -91,7 +96,7 @@ class WatchedFiles:
         :param notifications: is prepared to watch their folders.
         """
         pace = Pace()
-        files = {file for plan in self.current.values() for file in plan.files}
+        files = {file for plan in self.current.values() for file in plan.files} | self.compiled.keys()
         folders = identities(places_of(files)) if notifications is not None else {}
         states: FileStates = {}
         if self.directory is not None:
@@ -108,7 +113,7 @@ class WatchedFiles:
         """Read the files that have changed between two states."""
         pace = Pace()
         changed = _changed(before, states, pace)
-        renewal = self._read_own(changed, pace)
+        renewal = self._read_own(changed, states, pace)
         shared: Entries | None = None
         if self.directory is not None and any(map(self._is_in_directory, changed)):
             renewal, shared = self._read_directory(self.directory, renewal, store.shared)
@@ -116,7 +121,7 @@ class WatchedFiles:
             renewal = renewal._replace(selection=store.changed(renewal.renewed, shared))
         return renewal
 
-    def _read_own(self, changed: set[str], pace: Pace) -> Renewal:
+    def _read_own(self, changed: set[str], states: FileStates, pace: Pace) -> Renewal:
         renewal = Renewal({}, [])
         for entry, current in pace.over(self.current.items()):
             if changed.isdisjoint(current.files):
@@ -124,7 +129,9 @@ class WatchedFiles:
             try:
                 found = current.reread() if current.reread is not None else current
             except InvalidCertificate as problem:
-                renewal.failed.append(str(problem))
+                # A folder that may not be searched since root has read its files looks like a change of all of them.
+                if not (isinstance(problem, AccessDenied) and _may_be_unchanged(current, states)):
+                    renewal.failed.append(str(problem))
             else:
                 if found != current:
                     renewal.renewed[entry] = found
@@ -155,3 +162,8 @@ def _changed(before: FileStates, now: FileStates, pace: Pace) -> set[str]:
     changed = {file for file in pace.over(before) if before[file] != now.get(file) or file not in now}
     changed.update(file for file in pace.over(now) if file not in before)
     return changed
+
+
+def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:
+    read = dict(zip(plan.files, plan.states, strict=False))  # an embedder's plan has no states
+    return bool(read) and all(may_be_unchanged(state, states.get(file)) for file, state in read.items())

@@ -12,6 +12,9 @@ ignored: the former certificate stays in use, and each problem is logged once.
 
 Files are looked at and read in a thread, and only those that have changed are read. The event loop exchanges the
 complete result for the former one (:mod:`smartproxy.tls.renewal` has what runs in the thread).
+
+Authorities, revocation lists and our certificates for targets are part of the configuration's plan. When one of these
+files changes, the configuration in force is compiled again, which changes nothing else.
 """
 
 from __future__ import annotations
@@ -20,15 +23,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here
 from smartproxy.tls.inotify import DirectoryNotifications
 from smartproxy.tls.renewal import Renewal, WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 
@@ -56,6 +61,7 @@ class CertificateWatch:
     :param counters: counts renewals, and has the expiry of each certificate.
     :param call: calls what takes long, in a thread.
     :param reactor: reads inotify events; without it, files are only polled.
+    :ivar compile_again: compiles the configuration from its files again, and puts it in force.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class CertificateWatch:
         self._logged: set[str] = set()
         self._settling: IDelayedCall | None = None
         self._is_polling = False
+        self.compile_again: Callable[[], Awaitable[None]] = _not_compiled
         self._loop = LoopingCall(self.poll)
         self._loop.clock = clock
         self._notifications = None if reactor is None else DirectoryNotifications(reactor, self._on_event)
@@ -87,7 +94,7 @@ class CertificateWatch:
     def configure(self, plan: TlsPlan) -> None:
         """Watch the files of the certificates in force, from now on, and log which of them are left out."""
         own = {entry: entry for entry in self._store.own_entries if entry.reread is not None}
-        self._watched = WatchedFiles(own, plan.directory)
+        self._watched = WatchedFiles(own, plan.directory, dict(plan.files))
         self._applied = self._polled = self._watched.states_as_read()
         self._counters.certificate_expiry = self._store.expiry
         left_out = () if plan.directory is None else plan.directory.left_out
@@ -154,6 +161,22 @@ class CertificateWatch:
         renewal = await self._call(partial(watched.read, before, states, self._store))
         if self._is_current(watched):
             self._apply(watched, renewal)
+            compiled = [file for file in watched.compiled if before.get(file) != states.get(file)]
+            if compiled:
+                await self._compile(compiled)
+
+    async def _compile(self, changed: list[str]) -> None:
+        """Have the configuration compiled again: authorities, revocation lists and the like have ``changed``."""
+        try:
+            await self.compile_again()
+        except (ConfigurationError, CannotListenError) as failed:
+            self._count("failed")
+            for problem in failed.problems if isinstance(failed, ConfigurationError) else [str(failed)]:
+                self._log_kept(problem)
+            return
+        self._count("ok")
+        for file in changed:
+            log.info("certificate renewed: {source}", source=file)
 
     def _is_current(self, watched: WatchedFiles) -> bool:
         """Whether there was neither a reload nor a stop while a thread was at work."""
@@ -219,3 +242,7 @@ class CertificateWatch:
 
     def _count(self, result: str) -> None:
         self._counters.certificate_reloads[result] += 1
+
+
+async def _not_compiled() -> None:
+    """In place of :attr:`CertificateWatch.compile_again` until it is set."""

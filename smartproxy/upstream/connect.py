@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from smartproxy.errors import DialFailed, NameNotResolved
+from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
@@ -170,6 +170,14 @@ class Connect:
         if self._turns.of(route.name).may_log(candidate.name, self._clock.seconds()):
             log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
+    def _log_refused_session(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
+        if self._turns.of(route.name).may_log(f"{candidate.name} session", self._clock.seconds()):
+            log.warn(
+                "route {route}: {why}: connecting again without the former session",
+                route=route.name,
+                why=ascii(why.detail)[1:-1],
+            )
+
     async def _try(
         self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
     ) -> Connected:
@@ -180,6 +188,26 @@ class Connect:
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         attempt = partial(self._dial, routed.detected.port if port is None else port, route, budget)
+        try:
+            return await self._open(candidate, host, attempt, routed, budget, header(target))
+        except ResumptionFailed as refused:
+            # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
+            self._log_refused_session(candidate, route, refused)
+        return await self._open(candidate, host, attempt, routed, budget, header(target), resume=False)
+
+    async def _open(
+        self,
+        candidate: Candidate,
+        host: str,
+        attempt: Callable[[str], Deferred[Upstream]],
+        routed: Routed,
+        budget: _Budget,
+        header: bytes,
+        *,
+        resume: bool = True,
+    ) -> Connected:
+        """A connection to ``host``, with its TLS. ``attempt`` dials one address."""
+        target = candidate.target
         if candidate.is_literal or is_address(host):
             side = await attempt(unmapped(host))
         else:
@@ -188,12 +216,12 @@ class Connect:
                 side = await attempt(addresses[0])
             else:
                 side = await Race(addresses, attempt, self._clock).start()
-        connected = Connected(side, side.address, target, header(target))
+        connected = Connected(side, side.address, target, header)
         if target.tls is not None or routed.detected.start_tls:
-            await self._begin_tls(connected, routed, host)
+            await self._begin_tls(connected, routed, host, resume=resume)
         return connected
 
-    async def _begin_tls(self, connected: Connected, routed: Routed, host: str) -> None:
+    async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:
         """Begin the target's TLS, if it has any, and ask for it where the client asked.
 
         A client that asked for TLS (PostgreSQL) has been answered in the target's place. In passthrough the target
@@ -208,7 +236,9 @@ class Connect:
         if asked and terminated and tls is not None:
             await self._request_tls(connected.side, host, seconds)
         if tls is not None:
-            encrypted = await self._originate(connected.side, tls, host, seconds)
+            hello = routed.detected.hello
+            name = tls.name_for(host, None if hello is None else hello.server_name)
+            encrypted = await self._originate(connected.side, tls, name, seconds, resume=resume)
             connected.side, connected.on_closed = encrypted.side, encrypted.on_closed
         if asked and not terminated:
             connected.exchanged = await self._request_tls(connected.side, host, seconds)

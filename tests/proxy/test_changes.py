@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from twisted.internet import error, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -156,6 +158,39 @@ class UpdateTests(NetworkTestCase):
         self.failureResultOf(self.proxy.update_routes([]), ConfigurationError)
         self.update(a_route("b", 81))
         self.connect(81)
+
+
+class CountTests(NetworkTestCase):
+    """Every change of the configuration is counted, whoever asks for it."""
+
+    def counted(self):
+        counters = self.proxy.counters
+        return (*counters.config_reloads.values(), counters.config_reload_ok)
+
+    def test_before_the_first_change_the_start_counts_as_successful(self):
+        began = int(time.time())
+        self.start()
+        self.assertEqual(self.counted(), (0, 0, True))
+        self.assertGreaterEqual(self.proxy.counters.config_reload_at, began)
+
+    def test_changes_are_counted_by_result(self):
+        self.start()
+        self.update(a_route("b", 81))
+        self.assertEqual(self.counted(), (1, 0, True))
+        self.failureResultOf(self.proxy.update_routes([]), ConfigurationError)
+        self.assertEqual(self.counted(), (1, 1, False))
+        self.failureResultOf(self.proxy.reload(), ConfigurationError)  # there is no file
+        self.assertEqual(self.counted(), (1, 2, False))
+        self.update(a_route("b", 82))
+        self.assertEqual(self.counted(), (2, 2, True))
+
+    def test_a_port_in_use_and_an_unexpected_error_count_as_failed(self):
+        self.start()
+        self.network.listenTCP(90, Factory.forProtocol(Echo), interface="::")
+        self.failureResultOf(self.proxy.update_routes([a_route("b", 90)]), error.CannotListenError)
+        self.patch(self.proxy._listeners, "apply", lambda paths: 1 / 0)
+        self.failureResultOf(self.proxy.update_routes([a_route("b", 81)]), ZeroDivisionError)
+        self.assertEqual(self.counted(), (0, 2, False))
 
 
 class ReloadTests(TestCase):

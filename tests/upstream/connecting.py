@@ -85,9 +85,10 @@ class ConnectCase(SynchronousTestCase):
         self.counters = Counters()
         self.create()
 
-    async def originate(self, side, tls, host, seconds):
+    async def originate(self, side, tls, host, seconds, *, resume=True):
         """TLS that is ready at once, or fails with the next exception of ``handshakes``."""
         self.originated.append((side.address.host, host, seconds))
+        self.resumes.append(resume)
         failure = self.handshakes.pop(0) if self.handshakes else None
         if failure is not None:
             raise failure
@@ -101,7 +102,7 @@ class ConnectCase(SynchronousTestCase):
         return 8, 1
 
     def create(self, **names):
-        self.originated, self.handshakes = [], []
+        self.originated, self.handshakes, self.resumes = [], [], []
         self.tls_requests, self.unwilling = [], []
         self.connect = Connect(
             self.dialer,

@@ -122,16 +122,28 @@ class OriginationPlan:
 
     :ivar ca: PEM of the authorities, or None for the store of the system.
     :ivar server_name: the name to ask for and to verify, or None for the target's host.
+    :ivar client_name: whether the name is the one that the client asks for, in place of ``server_name``.
     :ivar verify: whether the target's certificate is verified.
     :ivar certificate: our own, where the target wants one.
+    :ivar session_reuse: whether sessions are kept and resumed.
     """
 
     ca: bytes | None = None
     server_name: str | None = None
+    client_name: bool = False
     verify: bool = True
     certificate: CertificatePlan | None = None
     alpn: tuple[str, ...] = ()
     min_version: Literal["1.2", "1.3"] = "1.2"
+    session_reuse: bool = True
+
+    def name_for(self, host: str, asked: str | None) -> str:
+        """The name to ask a target for, and to verify.
+
+        :param host: the target's.
+        :param asked: the server name in the client's ClientHello, if it has one.
+        """
+        return (asked if self.client_name else self.server_name) or host
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,8 @@ class TlsPlan:
     :ivar directory: where they were read from.
     :ivar default: the name or address whose certificate is shown where none fits.
     :ivar max_handshakes: in progress at once.
+    :ivar files: authorities, revocation lists and our certificates for targets, with their state before they were read.
+        When one of these files changes, the configuration is compiled again.
     """
 
     certificates: tuple[CertificatePlan, ...] = ()
@@ -149,3 +163,4 @@ class TlsPlan:
     default: str | None = None
     max_handshakes: int = 200
     ocsp_stapling: bool = True
+    files: Mapping[str, FileState | None] = field(default_factory=dict, repr=False, compare=False)

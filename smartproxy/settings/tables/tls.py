@@ -19,6 +19,7 @@ from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluat
     Flag,
     NamePattern,
     NonEmptyString,
+    ServerName,
     String,
 )
 
@@ -98,9 +99,11 @@ class UpstreamTls(Table):
     """TLS towards a target."""
 
     ca: NonEmptyString = "system"
-    """A PEM file of authorities, or `system` for those of the operating system."""
-    server_name: NonEmptyString | None = None
-    """The name to ask for and to verify; without it, the target's host."""
+    """A PEM file of authorities, or `system` for those of the operating system. It may hold roots, intermediates, or the
+    certificate of the target itself."""
+    server_name: ServerName | None = None
+    """The name to ask for and to verify; without it, the target's host. `{domain}` is the name in the client's ClientHello,
+    or the target's host where it has none."""
     verify: Flag = True
     """Whether the certificate of the target is verified."""
     cert_file: NonEmptyString | None = None
@@ -111,6 +114,8 @@ class UpstreamTls(Table):
     """Protocols to offer."""
     min_version: TlsVersion = "1.2"
     """The oldest version that is accepted."""
+    session_reuse: Flag = True
+    """Whether the session of a closed connection is resumed by the next one."""
 
 
 class RouteTls(Table):
