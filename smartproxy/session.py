@@ -11,7 +11,10 @@ Where a look inside TLS may choose another route, the route is admitted after it
 nothing to wait for costs no Deferred. Bytes do not come through here: once connected, the two sides are each other's
 producer and consumer, or two descriptors and a pipe.
 
-A client disconnect cancels the coroutine. Refusals, disconnects and failures of every phase are handled here.
+A client disconnect cancels the coroutine, and so does whatever else ends the connection before it is relayed. A cancel
+may be swallowed by what the coroutine waits for, or come while it does not wait: the client's side remembers the end,
+and after each wait the path goes on only for a live connection (``require_live``). Refusals, disconnects and failures of
+every phase are handled here.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ if TYPE_CHECKING:
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.downstream.connection import Downstream
     from smartproxy.flow.side import Side
-    from smartproxy.model.facts import Accepted
+    from smartproxy.model.facts import Accepted, Routed
     from smartproxy.model.plan import KeepAlive
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.observe.refusal_log import RefusalLog
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.detect import Detect
@@ -86,8 +90,10 @@ class ConnectionPath:
         side: Side = client
         try:
             announced = await self.read_proxy_header(client, accepted)
+            client.require_live()
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
+            client.require_live()
             record.protocol = detected.protocol
             record.note_names(detected)
             routed = self.route(detected)
@@ -96,15 +102,18 @@ class ConnectionPath:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
+                client.require_live()
                 routed = await self.look_inside(side, routed, record)
+                client.require_live()
             if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
             if routed.route.handler is not None:
-                self.timeouts.watch(record, routed.route)
-                outcome = await self.serve(record, side, routed)
+                outcome = await self._serve(client, side, routed, record)
                 return
-            linked = await self.connect(routed, partial(self.send_proxy_header, routed, side=client))
+            header = partial(self.send_proxy_header, routed, side=client)
+            linked = await self.connect(routed, header, client.require_live)
+            client.require_live()
             self.timeouts.watch(record, routed.route)
             outcome = await self.relay(
                 record, side, linked.side, linked.address, linked.header, linked.exchanged
@@ -113,11 +122,8 @@ class ConnectionPath:
             outcome = refused.reason
             self._count(refused.reason, record.client.host, refused.detail)
             self.reject.refuse(side, record.protocol, refused)
-        except (CancelledError, PeerClosed):
-            outcome = client.why
-            self.reject.cut(client)
-        except Exception:
-            log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
+        except Exception as failed:
+            outcome = _outcome(client, record, failed)
             self.reject.cut(client)
             if linked is not None:
                 self.reject.cut(linked.side)
@@ -125,6 +131,15 @@ class ConnectionPath:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
                 linked.on_closed()
+
+    async def _serve(
+        self, client: Downstream, side: Side, routed: Routed, record: ConnectionRecord
+    ) -> CloseReason:
+        """Serve the connection in this process to its end."""
+        self.timeouts.watch(record, routed.route)
+        handler = await self.serve.choose(routed)
+        client.require_live()
+        return await self.serve(record, side, routed, handler)
 
     def unwanted(self, peer: str) -> RejectReason | None:
         """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""
@@ -141,3 +156,13 @@ class ConnectionPath:
     def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
         self.registry.counters.reject(reason)
         self.refusals.note(reason, client, detail)
+
+
+def _outcome(client: Downstream, record: ConnectionRecord, failed: Exception) -> CloseReason:
+    """The close reason of a path that ``failed``. It is logged, unless the end of the connection explains it."""
+    explained = isinstance(failed, PeerClosed) or (isinstance(failed, CancelledError) and not client.is_live)
+    if not explained:
+        log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
+        if client.is_live:
+            return CloseReason.ERROR
+    return client.why

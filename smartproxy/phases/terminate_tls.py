@@ -43,6 +43,7 @@ class _DecryptedSide(Side):
 
     def vanished(self, reason: Failure = connectionDone) -> None:
         """The client disconnected before a relay took over."""
+        self.ended = True
         self._encrypted.vanished(reason)
 
 

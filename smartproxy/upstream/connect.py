@@ -67,6 +67,10 @@ def _no_header(_: TargetPlan) -> bytes:
     return b""
 
 
+def _go_on() -> None:
+    """Nobody can end the connection meanwhile."""
+
+
 class Connect:
     """Connects to the targets of routes.
 
@@ -96,10 +100,16 @@ class Connect:
         self._balance: dict[RoutePlan, RoundRobin] = {}
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
-    async def __call__(self, routed: Routed, header: Callable[[TargetPlan], bytes] = _no_header) -> Connected:
+    async def __call__(
+        self,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes] = _no_header,
+        require_live: Callable[[], None] = _go_on,
+    ) -> Connected:
         """A connection to one of the route's targets, paused.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
+        :param require_live: raises if the client's connection was ended; called after each wait.
         :raises DialFailed: where every candidate failed; the reason is that of the last one.
         """
         route = routed.route
@@ -107,7 +117,7 @@ class Connect:
         failed: DialFailed | None = None
         for candidate in self._candidates(route).order():
             try:
-                connected = await self._try(candidate, routed, header)
+                connected = await self._try(candidate, routed, header, require_live)
             except DialFailed as why:
                 self._log(candidate, route, why)
                 failed = why
@@ -131,27 +141,44 @@ class Connect:
             log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
     async def _try(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes]
+        self,
+        candidate: Candidate,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        require_live: Callable[[], None],
     ) -> Connected:
+        side, host = await self._reach(candidate, routed, require_live)
+        try:
+            require_live()
+            target = candidate.target
+            connected = Connected(side, side.address, target, header(target))
+            if target.tls is not None or routed.detected.start_tls:
+                await self._begin_tls(connected, routed, host)
+        except BaseException:  # this connection has no other owner yet
+            side.transport.abortConnection()
+            raise
+        return connected
+
+    async def _reach(
+        self, candidate: Candidate, routed: Routed, require_live: Callable[[], None]
+    ) -> tuple[Upstream, str]:
+        """A TCP connection to a candidate, and the host that was chosen."""
         target, route = candidate.target, routed.route
         host, port = candidate.host, target.port
         if callable(host):
             host = await chosen_host(host, routed, self._clock)
+            require_live()
         if callable(port):
             port = await chosen_port(port, routed, self._clock)
+        require_live()
         attempt = partial(self._dial, routed.detected.port if port is None else port, route)
         if candidate.is_literal or is_address(host):
-            side = await attempt(unmapped(host))
-        else:
-            addresses = await self._resolve(host, route)
-            if len(addresses) == 1:
-                side = await attempt(addresses[0])
-            else:
-                side = await Race(addresses, attempt, self._clock).start()
-        connected = Connected(side, side.address, target, header(target))
-        if target.tls is not None or routed.detected.start_tls:
-            await self._begin_tls(connected, routed, host)
-        return connected
+            return await attempt(unmapped(host)), host
+        addresses = await self._resolve(host, route)
+        require_live()
+        if len(addresses) == 1:
+            return await attempt(addresses[0]), host
+        return await Race(addresses, attempt, self._clock).start(), host
 
     async def _begin_tls(self, connected: Connected, routed: Routed, host: str) -> None:
         """Begin the target's TLS, if it has any, and ask for it where the client asked.
