@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.downstream.connection import Downstream
     from smartproxy.flow.side import Side
-    from smartproxy.model.facts import Accepted, Routed
+    from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import KeepAlive
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.observe.refusal_log import RefusalLog
@@ -109,7 +109,8 @@ class ConnectionPath:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
             if routed.route.handler is not None:
-                outcome = await self._serve(client, side, routed, record)
+                self.timeouts.watch(record, routed.route)
+                outcome = await self.serve(record, side, routed, client.require_live)
                 return
             header = partial(self.send_proxy_header, routed, side=client)
             linked = await self.connect(routed, header, client.require_live)
@@ -121,7 +122,7 @@ class ConnectionPath:
         except Refused as refused:
             outcome = refused.reason
             self._count(refused.reason, record.client.host, refused.detail)
-            self.reject.refuse(side, record.protocol, refused)
+            self.reject.refuse(side, record.protocol, refused, record.client.host)
         except Exception as failed:
             outcome = _outcome(client, record, failed)
             self.reject.cut(client)
@@ -131,15 +132,6 @@ class ConnectionPath:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
                 linked.on_closed()
-
-    async def _serve(
-        self, client: Downstream, side: Side, routed: Routed, record: ConnectionRecord
-    ) -> CloseReason:
-        """Serve the connection in this process to its end."""
-        self.timeouts.watch(record, routed.route)
-        handler = await self.serve.choose(routed)
-        client.require_live()
-        return await self.serve(record, side, routed, handler)
 
     def unwanted(self, peer: str) -> RejectReason | None:
         """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""

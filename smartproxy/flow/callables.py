@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncio import isfuture
 from inspect import isawaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -51,7 +51,7 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     return await answer
 
 
-def answer_of(name: str, answer: object) -> object:
+def answer_of(name: str, answer: object) -> Any:
     """``answer`` itself, or a Deferred of it where it has to be waited for. Cancelling that ends it at once.
 
     :param answer: what a callable has returned.

@@ -113,12 +113,14 @@ class Side(protocol.Protocol):
     :ivar buffered: received bytes not yet consumed.
     :ivar hold: how many bytes may be buffered before reading pauses; the last read may exceed it.
     :ivar ended: whether the peer has ended its direction.
+    :ivar is_lost: whether the connection is lost.
     :ivar receiver: gets everything from now on; see :meth:`attach`.
     """
 
     transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
     buffered: bytes = b""
     ended = False
+    is_lost = False
     hold = HOLD
     receiver: Receiver | None = None
     _paused = False
@@ -156,6 +158,7 @@ class Side(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Handle the loss. The receiver is released, so that it is freed now and not by the garbage collector."""
+        self.is_lost = True
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.lost(reason)

@@ -16,6 +16,8 @@ from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.flow.side import Side
@@ -34,21 +36,20 @@ class Serve:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
 
-    async def choose(self, routed: Routed) -> object:
-        """The handler of the route, or the one that the route's callable answers."""
-        handler: object = routed.route.handler
-        if serves(handler):
-            return handler
-        choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
-        return await ask("handler", choice, routed, routed.route.timeouts.connection, self._clock)
-
     async def __call__(
-        self, record: ConnectionRecord, side: Side, routed: Routed, handler: object
+        self, record: ConnectionRecord, side: Side, routed: Routed, require_live: Callable[[], None]
     ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
 
+        :param require_live: raises if the client's connection was ended; called after the wait for a callable.
         :raises Refused: where the handler refuses the client.
         """
+        handler: object = routed.route.handler
+        if not serves(handler):
+            timeout = routed.route.timeouts.connection
+            choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
+            handler = await ask("handler", choice, routed, timeout, self._clock)
+            require_live()
         served = self._served(handler, record, side, routed)
         if served is None:
             side.transport.loseConnection()

@@ -1,4 +1,6 @@
-"""Terminating a client's TLS: the handshake, within its deadline and under the limit of handshakes.
+"""Terminating a client's TLS: the handshake, within its deadline and the limit of handshakes.
+
+The deadline is that of the whole, with the wait for a certificate that an embedder's callable chooses.
 
 The context is chosen by the ClientHello that was parsed before, and the connection is made on it. A context that is
 exchanged in the middle of a handshake keeps the verification of the former one (CVE-2025-23419). The result is
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import TerminationPlan
+    from smartproxy.security.handshake_limit import HandshakeLimit
     from smartproxy.tls.server_contexts import ServerContexts
+
+#: Why a handshake has ended whose deadline has passed.
+_TOO_LONG = "the handshake took too long"
 
 
 class _DecryptedSide(Side):
@@ -47,27 +53,29 @@ class _DecryptedSide(Side):
         self._encrypted.vanished(reason)
 
 
-class HandshakeLimit:
-    """Limits concurrent handshakes so that a flood of them cannot starve established connections.
+class _Attempt:
+    """One handshake, which its deadline can end, or another one that needs room.
 
-    It lives as long as the proxy, so that handshakes begun before a reload still count. Used as a context manager
-    around one handshake.
-
-    :ivar limit: how many may be under way; 0 is no limit.
-    :ivar active: how many are under way.
+    :ivar began: monotonic seconds.
+    :ivar cancel: ends what it waits for now.
+    :ivar why: what has ended it; empty while nothing has.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.active = 0
+    __slots__ = ("began", "cancel", "why")
 
-    def __enter__(self) -> None:
-        if self.limit and self.active >= self.limit:
-            raise HandshakeRefused("too many handshakes at once", Alert.INTERNAL_ERROR)
-        self.active += 1
+    def __init__(self, began: float, cancel: Callable[[], object]) -> None:
+        self.began = began
+        self.cancel = cancel
+        self.why = ""
 
-    def __exit__(self, *_: object) -> None:
-        self.active -= 1
+    def time_out(self) -> None:
+        """End it: its deadline has passed."""
+        self.give_up(_TOO_LONG)
+
+    def give_up(self, why: str) -> None:
+        """End it now."""
+        self.why = why
+        self.cancel()
 
 
 class Terminate:
@@ -121,16 +129,46 @@ class Terminate:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
-        # A wait for an embedder's certificate counts against the limit: it holds a client just as a handshake does.
-        with self._handshakes:
+        attempt = _Attempt(self._clock(), client.expire)
+        seconds = plan.handshake_timeout
+        due = self._deadlines.call_later(seconds, attempt.time_out) if seconds else None
+        self._handshakes.begin(attempt, routed.detected.client_ip)
+        try:
             context = self._contexts.for_hello(routed.route, hello)
             if isinstance(context, Deferred):
-                context = await context
+                context = await _chosen(context, attempt, routed)
             connection = SSL.Connection(context, None)
             connection.set_accept_state()
             channel = Channel(connection)
-            await handshake(client, channel, self._deadlines, plan.handshake_timeout)
+            await handshake(client, channel, self._deadlines, 0)
+        except HandshakeFailed:
+            if attempt.why:
+                raise HandshakeFailed(attempt.why, alert_sent=False) from None
+            raise
+        finally:
+            self._handshakes.end(attempt)
+            if due is not None:
+                due.cancel()
         return channel
+
+
+async def _chosen(context: Deferred[SSL.Context], attempt: _Attempt, routed: Routed) -> SSL.Context:
+    """The context for the certificate that an embedder's callable chooses. It counts as a part of the handshake.
+
+    :raises HandshakeRefused: if it is not chosen in time.
+    """
+    waiting, attempt.cancel = attempt.cancel, context.cancel
+    try:
+        return await context
+    except CancelledError:
+        if not attempt.why:
+            raise
+        why = attempt.why
+        if why is _TOO_LONG:
+            why = f"the certificate callable of route {routed.route.name!a} has not answered in time"
+        raise HandshakeRefused(why, Alert.INTERNAL_ERROR) from None
+    finally:
+        attempt.cancel = waiting
 
 
 def _negotiated(channel: Channel, plan: TerminationPlan) -> TlsFacts:

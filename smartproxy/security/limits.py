@@ -43,6 +43,15 @@ class ConnectionCounts(Protocol):
         """By the name of the route."""
 
 
+class LingeringSockets(Protocol):
+    """Sockets of refused connections: :class:`~smartproxy.connections.lingering.Lingering`."""
+
+    def __len__(self) -> int: ...
+
+    def make_room(self) -> None:
+        """Close one of them."""
+
+
 class RateWindows:
     """When each client last connected, to hold it to so many connections in any 60 seconds, wherever they begin.
 
@@ -114,21 +123,28 @@ class Admission:
 
     :param counts: the live connections, without the one that is asked about.
     :param rate: when each client connected. It outlives this configuration.
+    :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection goes first.
     """
 
-    __slots__ = ("_counts", "_max", "_max_per_ip", "_per_minute", "_rate")
+    __slots__ = ("_counts", "_lingering", "_max", "_max_per_ip", "_per_minute", "_rate")
 
-    def __init__(self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows) -> None:
+    def __init__(
+        self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows, lingering: LingeringSockets
+    ) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
         self._per_minute = plan.connection_rate_per_minute
         self._counts = counts
         self._rate = rate
+        self._lingering = lingering
 
     def accept(self) -> RejectReason | None:
         """Why a socket that was just accepted is refused, whoever the client is; ``None`` where it is not."""
-        if self._max and self._counts.active >= self._max:
-            return RejectReason.GLOBAL_LIMIT
+        if self._max:
+            if self._counts.active >= self._max:
+                return RejectReason.GLOBAL_LIMIT
+            if self._counts.active + len(self._lingering) >= self._max:
+                self._lingering.make_room()
         return None
 
     def client(self, ip: str) -> RejectReason | None:

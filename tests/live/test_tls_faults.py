@@ -117,14 +117,21 @@ class UnfinishedTests(TlsCase):
         until(lambda: proxy.rejected("tls_error") == 30, "all of them refused")
         proxy.emptied()
 
-    def test_no_more_than_allowed(self):
-        """Over the limit they are refused at once, and those that stand go on."""
+    def test_stalled_ones_make_room(self):
+        """Above the limit each new client is served, at the cost of a stalled one; and those that stand go on."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(self.ending("one", port, backend), tls={"maxHandshakes": 5})
         standing = self.secure(port)
         self.assert_echoes(standing)
         self.unfinished(port, 20)
-        until(lambda: proxy.rejected("tls_error") == 15, "those over the limit refused")
+
+        def served():
+            client = self.secure(port)
+            self.assert_echoes(client)
+            client.close()
+            return proxy.rejected("tls_error")
+
+        until(served, "a stalled one closed for another")
         self.assert_echoes(standing)
 
 

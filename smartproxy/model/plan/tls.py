@@ -100,7 +100,7 @@ class TlsPlan:
 
     :ivar certificates: those found in ``directory``.
     :ivar default: the name whose certificate is shown where none fits.
-    :ivar max_handshakes: in progress at once.
+    :ivar max_handshakes: in progress before stalled ones are closed.
     """
 
     certificates: tuple[CertificatePlan, ...] = ()

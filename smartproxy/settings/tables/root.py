@@ -114,7 +114,7 @@ class Configuration(ConnectionKeys):
     max_pending_data_size: Size = "10MiB"
     """Client bytes buffered while a target is dialed; reading pauses well before."""
     max_connections: Count = 0
-    """Concurrent connections of the whole proxy; 0 is no limit."""
+    """Concurrent connections of the whole proxy, with refused ones whose clients still read why; 0 is no limit."""
     max_connections_per_ip: Count = 0
     """Concurrent connections of one client address, behind a trusted peer of the announced one; 0 is no limit."""
     connection_rate_limit_per_minute: Count = 0
