@@ -111,20 +111,22 @@ class ConnectionPath:
             if routed.route.handler is not None:
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live)
-                return
-            header = partial(self.send_proxy_header, routed, side=client)
-            linked = await self.connect(routed, header, client.require_live)
-            client.require_live()
-            self.timeouts.watch(record, routed.route)
-            outcome = await self.relay(
-                record, side, linked.side, linked.address, linked.header, linked.exchanged
-            )
+            else:
+                linked = await self.connect(
+                    routed, partial(self.send_proxy_header, routed, side=client), client.require_live
+                )
+                client.require_live()
+                self.timeouts.watch(record, routed.route)
+                outcome = await self.relay(
+                    record, side, linked.side, linked.address, linked.header, linked.exchanged
+                )
+            client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
         except Refused as refused:
             outcome = refused.reason
             self._count(refused.reason, record.client.host, refused.detail)
             self.reject.refuse(side, record.protocol, refused, record.client.host)
         except Exception as failed:
-            outcome = _outcome(client, record, failed)
+            outcome = self._outcome(client, record, failed)
             self.reject.cut(client)
             if linked is not None:
                 self.reject.cut(linked.side)
@@ -145,16 +147,21 @@ class ConnectionPath:
         if differ(wanted, self.keep_alive):
             apply_keepalive(client.transport, options(wanted, self.keep_alive))
 
+    def _outcome(
+        self, client: Downstream, record: ConnectionRecord, failed: Exception
+    ) -> CloseReason | RejectReason:
+        """The outcome of a path that ``failed``. It is logged, unless the end of the connection explains it."""
+        explained = isinstance(failed, PeerClosed) or (
+            isinstance(failed, CancelledError) and not client.is_live
+        )
+        if not explained:
+            log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
+            if client.is_live:
+                return CloseReason.ERROR
+        if isinstance(client.why, RejectReason):
+            self._count(client.why, record.client.host)
+        return client.why
+
     def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
         self.registry.counters.reject(reason)
         self.refusals.note(reason, client, detail)
-
-
-def _outcome(client: Downstream, record: ConnectionRecord, failed: Exception) -> CloseReason:
-    """The close reason of a path that ``failed``. It is logged, unless the end of the connection explains it."""
-    explained = isinstance(failed, PeerClosed) or (isinstance(failed, CancelledError) and not client.is_live)
-    if not explained:
-        log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
-        if client.is_live:
-            return CloseReason.ERROR
-    return client.why

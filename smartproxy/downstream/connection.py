@@ -48,7 +48,7 @@ class Downstream(Side):
     """
 
     _path: CancellableCoroutine[None] | None = None
-    _end: CloseReason | None = None
+    _end: CloseReason | RejectReason | None = None
 
     def __init__(self, factory: DownstreamFactory, accepted: Accepted) -> None:
         self._factory = factory
@@ -64,8 +64,8 @@ class Downstream(Side):
         self._path.start()
 
     @property
-    def why(self) -> CloseReason:
-        """The close reason where the connection ends before it is relayed."""
+    def why(self) -> CloseReason | RejectReason:
+        """The outcome where the connection was ended from outside of its path."""
         return self._end or CloseReason.NORMAL
 
     @property
@@ -93,10 +93,14 @@ class Downstream(Side):
 
     def abort(self, reason: CloseReason) -> None:
         """Cancel the control path; the connection ends with ``reason``. The first reason counts."""
-        if self._end is None:
-            self._end = reason
-            if self._path is not None:
-                self._path.cancel()
+        self._end = self._end or reason
+        if self._path is not None:
+            self._path.cancel()
+
+    def refuse(self, reason: RejectReason) -> None:
+        """Reset the connection; it ends as refused for ``reason``. The first reason counts."""
+        self._end = self._end or reason
+        self.transport.abortConnection()  # whose loss ends the path, or the relay
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's socket is closed; there is no upstream socket yet."""

@@ -39,6 +39,81 @@ class Receiver(Protocol):
         """Handle the loss of the connection."""
 
 
+class Screen:
+    """A receiver that looks at the first bytes of a side before they are buffered or forwarded.
+
+    It is in front of the side's buffer, and of the receiver that is attached meanwhile, until its judgement of the bytes
+    is known. Then it removes itself, and costs nothing.
+
+    :param reason: for which the connection is refused if the bytes may not pass.
+    :ivar behind: the receiver attached meanwhile.
+    """
+
+    def __init__(self, side: Side, reason: RejectReason) -> None:
+        self.behind: Receiver | None = None
+        self._side = side
+        self._reason = reason
+        self._held = b""
+        self._has_refused = False
+        side.receiver = self
+
+    # -- for a subclass --------------------------------------------------------------------------------
+
+    def judge(self, begin: bytes) -> bool | None:
+        """Whether bytes that begin with ``begin`` may pass; ``None`` while more are needed."""
+        raise NotImplementedError
+
+    def decided(self) -> None:
+        """Release what the judgement needed: it is known, or the connection is lost."""
+
+    # -- the receiver ------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Hold the bytes until they are judged. Behind refused ones all are dropped."""
+        if self._has_refused:
+            return
+        self._held += data
+        may_pass = self.judge(self._held)
+        if may_pass:
+            self._remove()
+        elif may_pass is False:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Drop what is held, and end the connection."""
+        self._has_refused = True
+        self._held = b""
+        self.decided()
+        self._side.refuse(self._reason)
+
+    def input_ended(self) -> None:
+        """No more bytes will come, so those that are held may pass."""
+        if not self._has_refused:
+            self._remove()
+            self._side.readConnectionLost()
+
+    def output_ended(self) -> None:
+        """Tell the receiver behind."""
+        if self.behind is not None:
+            self.behind.output_ended()
+
+    def lost(self, why: Failure) -> None:
+        """Tell the receiver behind, or the side where there is none."""
+        self.decided()
+        if self.behind is not None:
+            self.behind.lost(why)
+        else:
+            self._side.vanished(why)
+
+    def _remove(self) -> None:
+        """Pass on what is held, and stand no longer between the side and its receiver."""
+        self.decided()
+        self._side.receiver, self.behind = self.behind, None
+        held, self._held = self._held, b""
+        if held:
+            self._side.dataReceived(held)
+
+
 class SideTransport(Protocol):
     """What is asked of a side's transport: of Twisted's ITCPTransport, IConsumer and IPushProducer."""
 
@@ -199,7 +274,19 @@ class Side(protocol.Protocol):
 
     def attach(self, receiver: Receiver) -> None:
         """Forward everything to ``receiver`` from now on. Buffered bytes are not: :meth:`consume` them."""
-        self.receiver = receiver
+        if isinstance(self.receiver, Screen):
+            self.receiver.behind = receiver
+        else:
+            self.receiver = receiver
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether its first bytes are still to be looked at, so that it has to be read from here."""
+        return isinstance(self.receiver, Screen)
+
+    def refuse(self, reason: RejectReason) -> None:
+        """End the connection now, refused for ``reason``, whatever its path waits for."""
+        self.transport.abortConnection()
 
     def detach(self) -> SideTransport:
         """Give the transport to the caller: this side neither writes to it nor closes it from now on."""

@@ -155,11 +155,14 @@ class Admission:
             return RejectReason.IP_LIMIT
         return None
 
-    def route(self, route: RoutePlan, ip: str) -> RejectReason | None:
-        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone."""
-        if route.block is not None and ip in route.block:
+    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone.
+
+        :param listed: whether the address lists apply to it.
+        """
+        if listed and route.block is not None and ip in route.block:
             return RejectReason.IP_BLOCKED
-        if route.allow and ip not in route.allow:
+        if listed and route.allow and ip not in route.allow:
             return RejectReason.IP_NOT_ALLOWED
         if route.max_connections and self._counts.by_route.get(route.name, 0) >= route.max_connections:
             return RejectReason.ROUTE_LIMIT

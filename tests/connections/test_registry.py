@@ -46,7 +46,7 @@ class RegistryTests(SynchronousTestCase):
         record = self.open()
         self.registry.identify(record, CLIENT)
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
-        self.assertEqual((record.client, record.peer, record.identified), (CLIENT, PEER, True))
+        self.assertEqual((record.client, record.peer, record.counted), (CLIENT, PEER, True))
 
     def test_close_undoes_the_steps_that_were_done(self):
         for steps in range(3):

@@ -104,9 +104,9 @@ class Configuration(ConnectionKeys):
         shaped(_required_or_flag, 'must be true, false or "require"'),
     ] = True
     """From a trusted peer: `true` uses a PROXY header if there is one, `"require"` closes the connection without one, `false`
-    treats it as payload. From any other peer a header is always payload."""
+    treats it as payload. From any other peer a header is always payload. Behind a balancer use `"require"`."""
     proxy_header_timeout: Duration = "5s"
-    """Time limit for the PROXY header of a trusted peer."""
+    """Time limit for the PROXY header of a trusted peer. A header that comes later ends the connection."""
     send_proxy_protocol: SendProxyProtocol = False
     """Send a PROXY header to targets: `true` or `1` (version 1), `2`, or a mapping with `version` and `tlvs`."""
     graceful_shutdown_timeout: Duration = "30s"
