@@ -283,6 +283,8 @@ class ServedCoroutine(Served):
         elif not (self.gone_already and why.check(CancelledError, ConnectionClosed)):
             self.fail(why)
             self._give_up()
+        # Frames of the traceback refer to this failure: a reference cycle that holds the connection. Its text stays.
+        why.cleanFailure()
 
     def _refuse(self, why: Failure) -> None:
         """The handler has refused the client: return its side to the control path, which answers and closes it."""
