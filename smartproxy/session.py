@@ -122,14 +122,9 @@ class ConnectionPath:
                 )
             client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
         except Refused as refused:
-            outcome = refused.reason
-            self._count(refused.reason, record.client.host, refused.detail)
-            self.reject.refuse(side, record.protocol, refused, record.client.host)
+            outcome = self._refuse(side, record, refused)
         except Exception as failed:
-            outcome = self._outcome(client, record, failed)
-            self.reject.cut(client)
-            if linked is not None:
-                self.reject.cut(linked.side)
+            outcome = self._cut(client, linked, record, failed)
         finally:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
@@ -147,7 +142,23 @@ class ConnectionPath:
         if differ(wanted, self.keep_alive):
             apply_keepalive(client.transport, options(wanted, self.keep_alive))
 
-    def _outcome(
+    def _refuse(self, side: Side, record: ConnectionRecord, refused: Refused) -> RejectReason:
+        """Count a refusal, answer the client and close. Returns the outcome."""
+        self._count(refused.reason, record.client.host, refused.detail)
+        self.reject.refuse(side, record.protocol, refused, record.client.host)
+        return refused.reason
+
+    def _cut(
+        self, client: Downstream, linked: Connected | None, record: ConnectionRecord, failed: Exception
+    ) -> CloseReason | RejectReason:
+        """Reset both sides of a path that ``failed``. Returns the outcome."""
+        outcome = self._explain(client, record, failed)
+        self.reject.cut(client)
+        if linked is not None:
+            self.reject.cut(linked.side)
+        return outcome
+
+    def _explain(
         self, client: Downstream, record: ConnectionRecord, failed: Exception
     ) -> CloseReason | RejectReason:
         """The outcome of a path that ``failed``. It is logged, unless the end of the connection explains it."""

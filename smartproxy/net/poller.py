@@ -82,6 +82,7 @@ class Poller:
 
     def add(self, fd: int, owner: Pollable) -> None:
         """Watch ``fd`` until it is closed. Its events go to ``owner``."""
+        # Both directions at once and for good: waiting for less and changing that would be a system call each time.
         self._epoll.register(fd, _ALL)
         self._watched[fd] = owner
         self._ends.pop(fd, None)  # a deferred end of a closed socket that had the same number
@@ -101,6 +102,7 @@ class Poller:
         socket while an event of the old one is still in the batch.
         """
         fd = sock.fileno()
+        # The number may belong to another owner by now, if the descriptor was closed elsewhere.
         if self._watched.get(fd) is not owner:
             self._forget(sock, owner)
             return
@@ -152,6 +154,7 @@ class Poller:
             ready = self._epoll.poll(0, _BATCH)
             # A full answer means that there is more; a short one, that everything ready is in it.
             crowd = len(ready) == _BATCH
+            # Once some are deferred, later ones of the same socket must not overtake them.
             if crowd or self._ends:
                 ready = self._defer_ends(ready)
             self._dispatch(ready)
@@ -160,6 +163,7 @@ class Poller:
                 break
         if self._ends:
             self._dispatch_ends()
+        # No event of the batch is left, so the numbers may be reused.
         self._in_batch = False
         if self._closing:
             self._close_all()

@@ -41,7 +41,7 @@ class Serve:
     ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
 
-        :param require_live: raises if the client's connection was ended; called after the wait for a callable.
+        :param require_live: raises if the client's connection was ended; called after an embedder's code was.
         :raises Refused: where the handler refuses the client.
         """
         handler: object = routed.route.handler
@@ -51,6 +51,7 @@ class Serve:
             handler = await ask("handler", choice, routed, timeout, self._clock)
             require_live()
         served = self._served(handler, record, side, routed)
+        require_live()
         if served is None:
             side.transport.loseConnection()
             return CloseReason.NORMAL

@@ -53,7 +53,7 @@ class _DecryptedSide(Side):
         self._encrypted.vanished(reason)
 
 
-class _Attempt:
+class _HandshakeAttempt:
     """One handshake, which its deadline can end, or another one that needs room.
 
     :ivar began: monotonic seconds.
@@ -129,7 +129,7 @@ class Terminate:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
-        attempt = _Attempt(self._clock(), client.expire)
+        attempt = _HandshakeAttempt(self._clock(), client.expire)
         seconds = plan.handshake_timeout
         due = self._deadlines.call_later(seconds, attempt.time_out) if seconds else None
         self._handshakes.begin(attempt, routed.detected.client_ip)
@@ -152,7 +152,7 @@ class Terminate:
         return channel
 
 
-async def _chosen(context: Deferred[SSL.Context], attempt: _Attempt, routed: Routed) -> SSL.Context:
+async def _chosen(context: Deferred[SSL.Context], attempt: _HandshakeAttempt, routed: Routed) -> SSL.Context:
     """The context for the certificate that an embedder's callable chooses. It counts as a part of the handshake.
 
     :raises HandshakeRefused: if it is not chosen in time.

@@ -163,7 +163,7 @@ class Runtime:
         self.targets = Targets(reactor, self.clocks, self.tls)
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
-        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
     def start(self) -> None:
@@ -184,6 +184,6 @@ class Runtime:
         self.sockets.stop()
         self.clocks.deadlines.stop()
 
-    def _keep_house(self) -> None:
+    def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
         self.rate.prune()

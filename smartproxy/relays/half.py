@@ -76,8 +76,10 @@ class Half(ABC):
         self.count = count
         self.reading = _INPUT_OPEN
         self.writing = _OUTPUT_OPEN
+        # An event that the transport before this relay has had is not reported again.
         self.readable = given.readable
         self.fin_seen = given.fin_seen
+        # Until a write says otherwise: if it does not succeed, the kernel reports the socket once it is writable.
         self.writable = True
         self.buffered = False
         self.pending = given.unsent
@@ -106,6 +108,7 @@ class Half(ABC):
         if events & WRITABLE and not self.writable:
             self.writable = True
             self.peer.pump()  # the peer's input goes here: this flushes what waits, then reads on
+        # A FIN or RST is readable, too: the read finds out which.
         if events & READABLE and self.reading is not _INPUT_CLOSED:
             self.readable = True
             if events & FIN_SEEN:
@@ -135,6 +138,7 @@ class Half(ABC):
                 if self.reading is _INPUT_ENDED:
                     other.finish()
                 return
+            # Where the peer takes no more, this input is left in the kernel, and the sender is slowed down by TCP.
             if other.writing is not _OUTPUT_OPEN or not (self.readable or self.buffered):
                 return
             if not turns:
@@ -213,6 +217,7 @@ class Half(ABC):
         self.forget()
         was_reset = why.errno != errno.EPIPE
         self.change(HalfEvent.WRITE_RESET if was_reset else HalfEvent.WRITE_FAILED)
+        # The reset is reported once, to this write; so no event may come for bytes that are still to be read.
         self.readable = True
         self.pump()
         # What the peer did not take at once is dropped: the reset must be passed on, and nothing reports it again.
@@ -304,6 +309,7 @@ class SocketRelay:
 
     def broken(self, half: Half) -> None:
         """Reset the other half: ``half`` was reset, or its TLS failed."""
+        # Only the other: the kernel has closed this one already, or its TLS has sent an alert, which a RST would drop.
         if not self.done.called:
             reset(half.peer.sock)
             self.end(self.blame(half))

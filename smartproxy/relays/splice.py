@@ -90,6 +90,7 @@ class SpliceHalf(Half):
         if not got:
             self.input_ended()
             return
+        # Large reads will follow large reads: from now on through a pipe.
         if got >= _BULK:
             self.bulk = self.relay.pipes is not None
         if got < _COPY:
@@ -106,6 +107,7 @@ class SpliceHalf(Half):
             self.bulk = False  # the kernel gives no more pipes: copy
             return
         try:
+            # The pipe is empty, so EAGAIN can only mean that the socket is.
             got = os.splice(self.sock.fileno(), pipe.write, pipe.size, flags=_FLAGS)
         except BlockingIOError:
             # The transfer pauses. An idle direction holds no pipe, and what comes next may be small.
@@ -142,6 +144,7 @@ class SpliceHalf(Half):
             return False
         if not self.pending:
             return self._drain()
+        # write() keeps again what the socket does not take.
         data, self.pending, self.waiting = self.pending, b"", 0
         sent = self.write(data)
         if sent:
@@ -152,6 +155,7 @@ class SpliceHalf(Half):
         """Write what is in the pipe."""
         pipe = self.pipe
         assert pipe is not None  # noqa: S101 - what waits and is not pending is in a pipe
+        # EAGAIN can only mean that the socket is full: there are bytes in the pipe.
         try:
             while self.waiting:
                 sent = os.splice(pipe.read, self.sock.fileno(), self.waiting, flags=_FLAGS)
@@ -167,6 +171,7 @@ class SpliceHalf(Half):
 
     def count_sent(self, sent: int) -> None:
         """Tell the record of the payload among ``sent`` bytes that the socket took."""
+        # Headers are at the front of what waits, so they are the first bytes to be sent.
         if self.uncounted:
             skipped = min(sent, self.uncounted)
             self.uncounted -= skipped

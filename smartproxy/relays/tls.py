@@ -82,11 +82,13 @@ class TlsHalf(Half):
         got = self._decrypt(channel)
         if got:
             other.put(got)
+        # The relay may have ended meanwhile, or this half may have been cut, and gets nothing more then.
         if self.writing is not _CLOSED:
             self._answer()
 
     def _decrypt(self, channel: Channel) -> int:
         """Plaintext into the shared buffer. Returns how many bytes."""
+        # Ciphertext is read only when the channel has none left, so its memory is bounded by one read.
         if not self.buffered:
             received = self._receive(CIPHER_VIEW)
             if not received:
@@ -128,6 +130,7 @@ class TlsHalf(Half):
             self.readable = self.fin_seen
         if not received:
             self.readable = False
+            # With TLS, the orderly end is the close_notify, after which nothing is received here any more.
             if self.channel is None or self.reading is _DRAINING:
                 self.input_ended()
             else:
@@ -147,6 +150,7 @@ class TlsHalf(Half):
                 self.relay.broken(self)
                 return
             self._send_output()
+        # Plaintext, counted when it is handed over. Records that wait in ``pending`` are at most one turn's.
         self.count(got, self.relay.poller.now)
 
     def greet(self, header: bytes, held: bytes) -> None:
@@ -190,6 +194,7 @@ class TlsHalf(Half):
         of what it had to say is missing.
         """
         relay, other = self.relay, self.peer
+        # Before the events, which change the state that this depends on.
         relay.reason = CloseReason.NORMAL if self.writing is _FINISHED else relay.blame(self)
         self.change(HalfEvent.INPUT_CUT)
         other.change(HalfEvent.PEER_CUT)
@@ -209,6 +214,7 @@ class TlsHalf(Half):
                 self.sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
                 self.relay.poller.rearm(self.sock.fileno())
                 return
+        # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
         if self.channel is None and self.relay.reason is not CloseReason.NORMAL:
             reset(self.sock)
         self.relay.end(self.relay.reason)

@@ -83,8 +83,15 @@ class Connection:
 
     @property
     def sni(self) -> str | None:
-        """The server name from SNI or Host; ``None`` where no route needed the first bytes."""
-        return self.facts.detected.domain
+        """The server name of the ClientHello; ``None`` without TLS, or where no route needed the first bytes."""
+        hello = self.facts.detected.hello
+        return None if hello is None else hello.server_name
+
+    @property
+    def host(self) -> str | None:
+        """The Host of its HTTP request, lower case, without port; ``None`` likewise."""
+        request = self.facts.detected.request
+        return None if request is None else request.host
 
     @property
     def protocol(self) -> ApplicationProtocol:

@@ -108,7 +108,7 @@ class Certificate:
     def __init__(self, plan: CertificatePlan) -> None:
         self.plan = plan
         self.any_name = plan.self_signed
-        made = self_signed(plan.names) if plan.self_signed else plan
+        made = self_signed_certificate(plan.names) if plan.self_signed else plan
         self._key = made.key
         self.chain = x509.load_pem_x509_certificates(made.chain)
         self.leaf = self.chain[0]
@@ -153,7 +153,7 @@ def _normalised(name: str) -> str | None:
     return None if plain is None else wildcard + plain
 
 
-def self_signed(names: Sequence[str]) -> CertificatePlan:
+def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
     """Make a self-signed certificate with a new key.
 
     :param names: host names and wildcards; without any that a certificate can carry, it is for ``localhost``.

@@ -3,7 +3,7 @@
 ::
 
     plan = CertificateFiles(cert_file="a.pem", key_file="a.key").read()     # InvalidCertificate: what is wrong, and where
-    plan = from_pem(chain, key)                                              # of PEM text
+    plan = certificate_from_pem(chain, key)                                              # of PEM text
 
 Everything is validated here, once: the key belongs to the certificate, the chain is valid at this time, and no key or
 signature is weaker than clients accept. A file that has changed is read in the same way, so that a bad replacement is
@@ -74,7 +74,7 @@ class CertificateFiles:
         return _plan(chain, key, self.cert_file, part, self)
 
 
-def from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> CertificatePlan:
+def certificate_from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> CertificatePlan:
     """The plan for a certificate with its chain, leaf first, and its key.
 
     :param chain: PEM.

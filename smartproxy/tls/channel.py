@@ -73,6 +73,7 @@ class Channel:
 
         :raises TlsError: if it cannot succeed. The output may have an alert.
         """
+        # Called directly: pyOpenSSL would raise an exception for each flight that is still awaited.
         result = lib.SSL_do_handshake(self._ssl)
         if result == 1:
             return True
@@ -156,6 +157,7 @@ class Channel:
             return  # the handshake is not complete: there is nothing to end
 
     def _encrypt(self, at: Any, count: int) -> None:
+        # With partial writes enabled, which is pyOpenSSL's default mode, SSL_write takes one record at a time.
         written = 0
         while written < count:
             result = lib.SSL_write(self._ssl, at + written, count - written)
@@ -167,6 +169,7 @@ class Channel:
 
     def _check(self, result: int) -> None:
         """Handle the result of a call that moved nothing: no data now, a close_notify, or a failure."""
+        # It looks at OpenSSL's error queue as well, so no other call may come between.
         code = lib.SSL_get_error(self._ssl, result)
         if code == lib.SSL_ERROR_ZERO_RETURN:
             self.ended = True

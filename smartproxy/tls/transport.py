@@ -27,6 +27,8 @@ from smartproxy.tls.channel import PLAIN_VIEW, Channel
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cryptography import x509
+
     from smartproxy.flow.side import Side
     from smartproxy.flow.states import Table
     from smartproxy.net.detach import Detached
@@ -262,7 +264,7 @@ class TlsTransport:
             raise TypeError(f"{transport!r} has no socket that can be detached")
         return transport.detach()
 
-    def getPeerCertificate(self) -> Any:
+    def getPeerCertificate(self) -> x509.Certificate | None:
         """The peer's certificate, or ``None``."""
         return self.channel.connection.get_peer_certificate(as_cryptography=True)
 

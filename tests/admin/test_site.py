@@ -64,7 +64,7 @@ class RoutingTests(SynchronousTestCase):
 
 
 class BodyTests(SynchronousTestCase):
-    """Bodies that are too long or nested too deeply must not use memory or raise."""
+    """A body above the limit is refused before it is buffered, and a deeply nested one without a recursion error."""
 
     HEAD = b"PUT /api/v1/routes HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -131,7 +131,7 @@ class BodyTests(SynchronousTestCase):
 
 
 class EscapingTests(SynchronousTestCase):
-    """Text that a client sent is returned and logged as printable ASCII only."""
+    """Bytes of a client appear in responses and log lines as printable ASCII only, so that they cannot forge output."""
 
     def test_server_name_with_control_characters_is_escaped(self):
         wild = 'a\r\nb\x00\x1b[31m\x7f\x9b\xe9\N{RIGHT-TO-LEFT OVERRIDE}\ud800"\\'

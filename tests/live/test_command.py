@@ -1,4 +1,4 @@
-"""``twistd smartproxy`` as a command: what it prints, its exit codes, and which user it becomes."""
+"""``twistd smartproxy`` as a command: its output, exit codes, signals, and the user it switches to."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 class ExitCodeTests(LiveCase):
     def twistd(self, file, *options):
-        """Run it to its end."""
+        """Run the command until it exits."""
         return run(
             *twistd(), "-n", "--pidfile=", "smartproxy", "--config", file, *options,
             env=environment(), cwd=self.directory,
         )  # fmt: skip
 
-    def test_an_invalid_configuration_is_2_and_says_where(self):
+    def test_invalid_configuration_exits_2_with_file_and_line(self):
         """Every problem has its line, and nothing is started."""
         text = (
             "routes:\n"
@@ -45,12 +45,12 @@ class ExitCodeTests(LiveCase):
         self.assertIn(f'{file}:6: routes[0].prioritty: unknown key; did you mean "priority"?', done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)
 
-    def test_a_file_that_is_not_there_is_2(self):
+    def test_missing_file_exits_2(self):
         done = self.twistd(self.directory / "none.yaml")
         self.assertEqual(done.returncode, 2)
         self.assertIn("none.yaml: cannot be read", done.stderr)
 
-    def test_wrong_usage_is_2_and_says_what(self):
+    def test_wrong_usage_exits_2_with_a_message(self):
         for wrong, words in ((["--bogus"], "--bogus"), ([], "--config FILE is required")):
             done = run(
                 *twistd(), "-n", "--pidfile=", "smartproxy", *wrong, env=environment(), cwd=self.directory
@@ -58,7 +58,7 @@ class ExitCodeTests(LiveCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(words, done.stderr)
 
-    def test_check_starts_nothing(self):
+    def test_check_validates_without_binding_ports(self):
         """0 for a valid one, though its port is taken; 2 for an invalid one."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ class ExitCodeTests(LiveCase):
         self.assertEqual(done.stdout.strip(), f"{file}: ok (1 routes, ports {port})")
         self.assertEqual(self.twistd(self.file("bad.json", "{}"), "--check").returncode, 2)
 
-    def test_a_port_in_use_is_3_and_says_which(self):
+    def test_port_in_use_exits_3_with_the_address(self):
         """For a route and for the admin listener; no other port stays bound."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -94,8 +94,8 @@ class ExitCodeTests(LiveCase):
 
 
 class HangUpTests(LiveCase):
-    def test_sighup_reads_the_configuration_again(self):
-        """A new route is served and the connection that lives goes on; a broken file changes nothing."""
+    def test_sighup_reloads_the_configuration(self):
+        """A new route is served, an open connection continues, and an invalid file changes nothing."""
         front, second = self.port(), self.port()
         backend = self.backend(echo)
         proxy = self.proxy(route("one", front, backend))
@@ -116,9 +116,9 @@ class HangUpTests(LiveCase):
         self.assert_echoes(client)
 
 
-@unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then become somebody else")
+@unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then switch to another user")
 class PrivilegesTests(LiveCase):
-    def test_it_binds_a_low_port_and_becomes_nobody(self):
+    def test_low_port_is_bound_before_privileges_are_dropped(self):
         """``twistd -u nobody``: bound as root, run as nobody, and traffic flows."""
         nobody = pwd.getpwnam("nobody").pw_uid
         front = self.low_port()

@@ -1,4 +1,4 @@
-"""Thousands of connections over the limits: refused, counted, told in a line, and nobody else suffers."""
+"""Thousands of connections over a limit: all are refused and counted, few lines logged, other clients served."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOODER = "127.0.0.66"
 
 class FloodTests(LiveCase):
     def flood(self, port, many=_MANY):
-        """Connections of one address, as fast as they come, each closed when the proxy has closed it."""
+        """Open connections from one address as fast as possible, closing each when the proxy has closed it."""
         for _ in range(many // _AT_ONCE):
             clients = [
                 socket.create_connection(("127.0.0.1", port), TIMEOUT, (FLOODER, 0)) for _ in range(_AT_ONCE)
@@ -27,7 +27,7 @@ class FloodTests(LiveCase):
                 each.close()
 
     def echoes(self, sock, flooding):
-        """How many echoes came back while ``flooding`` lived."""
+        """The number of echoes received while ``flooding`` runs."""
         count = 0
         while flooding.is_alive():
             self.assert_echoes(sock)
@@ -67,12 +67,12 @@ class FloodTests(LiveCase):
         self.assertTrue(served.recv(100).startswith(b"GET /api "))
 
     def told(self, proxy, reason):
-        """The log's lines of it; they tell of every one."""
+        """Log lines of refusals for ``reason``, and the number of refusals they report."""
         proxy.stop()
         lines = [line for line in proxy.printed.splitlines() if f": {reason} (" in line]
         return lines, sum(int(line.partition("refused ")[2].split()[0]) for line in lines)
 
-    def test_over_the_limit_of_an_address(self):
+    def test_flood_over_the_limit_per_ip_is_refused_and_counted(self):
         proxy = self.flooded("ip_limit", maxConnectionsPerIP=1)
         until(lambda: proxy.metrics["connections"]["byIP"] == {FLOODER: 1, "127.0.0.1": 1}, "only two left")
         lines, count = self.told(proxy, "ip_limit")
@@ -80,13 +80,13 @@ class FloodTests(LiveCase):
         self.assertLessEqual(len(lines), 5)
         self.assertIn(FLOODER, lines[-1])
 
-    def test_over_the_limit_of_the_whole_proxy(self):
+    def test_flood_over_the_global_limit_is_refused_and_counted(self):
         proxy = self.flooded("global_limit", maxConnections=2)
         lines, count = self.told(proxy, "global_limit")
         self.assertEqual(count, _MANY)
         self.assertLessEqual(len(lines), 5)
 
-    def test_over_the_rate_of_an_address(self):
+    def test_flood_over_the_rate_limit_is_refused_and_counted(self):
         proxy = self.flooded("rate_limit", connectionRateLimitPerMinute=1)
         _, count = self.told(proxy, "rate_limit")
         self.assertEqual(count, _MANY)

@@ -1,4 +1,4 @@
-"""What is thrown at a port that ends TLS: nothing is read without bound, nobody else waits, all of it is counted."""
+"""Misbehaving clients of a port that terminates TLS: memory is bounded, others are served, each is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.live.terminating import ACCELERATIONS, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
-#: Bytes that the proxy itself may grow by for it.
+#: Bytes that the proxy's memory may grow by.
 _MEMORY = 4 * 1024 * 1024
 #: Seconds. A client that has to wait for others is served when they are: those here never finish by themselves. This is
 #: below tlsHandshakeTimeout and initialDataTimeout, which end them.
@@ -22,13 +22,13 @@ _SERVED_WITHIN = 5.0
 
 
 def _deaf(backend, _sock):
-    """Reads nothing until the client has given up."""
+    """Read nothing until the test has ended the client."""
     until(lambda: backend.seen, "the end of the test", 20)
 
 
 class BackPressureTests(TlsCase):
-    def test_a_client_that_hardly_reads(self):
-        """The backend is stopped after what the buffers hold, and a client of a byte at a time changes nothing."""
+    def test_client_reading_single_bytes_pauses_the_backend(self):
+        """The backend can send what the buffers hold and no more; the proxy neither grows nor spins."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, backend, port = self.terminator(endless, acceleration=acceleration)
@@ -46,8 +46,8 @@ class BackPressureTests(TlsCase):
                 client.close()
                 proxy.emptied()
 
-    def test_a_backend_that_never_reads(self):
-        """The client is stopped likewise."""
+    def test_backend_that_never_reads_pauses_the_client(self):
+        """The client can send what the buffers hold and no more, and the proxy does not grow."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, backend, port = self.terminator(_deaf, acceleration=acceleration)
@@ -66,14 +66,14 @@ class BackPressureTests(TlsCase):
 
 
 class UnfinishedTests(TlsCase):
-    """A hundred handshakes that never end, and what that means to others."""
+    """A hundred unfinished handshakes must not keep others from being served."""
 
     def unfinished(self, port, count):
         hello = self.hello()
         for _ in range(count):
             self.connect(port).sendall(hello)
 
-    def test_others_are_served(self):
+    def test_others_are_served_during_unfinished_handshakes(self):
         proxy, _, port = self.terminator(echo)
         before = proxy.rss
         self.unfinished(port, 100)
@@ -84,8 +84,8 @@ class UnfinishedTests(TlsCase):
         self.assertLess(time.monotonic() - began, _SERVED_WITHIN)
         self.assertLess(proxy.rss - before, 100 * 128 * 1024)
 
-    def test_others_are_served_while_they_are_begun_again_and_again(self):
-        """F23: a hundred at a time, each left when it has cost us a signature, and another begun in its place."""
+    def test_others_are_served_during_a_storm_of_handshakes(self):
+        """100 at a time; each is closed once it has cost the proxy a signature, and replaced by another."""
         proxy, _, port = self.terminator(echo)
         hello = self.hello()
         with _Storm(port, hello, 100) as storm:
@@ -103,15 +103,15 @@ class UnfinishedTests(TlsCase):
         self.assertGreaterEqual(self.failed(proxy), begun)
 
     def failed(self, proxy):
-        """How many handshakes came to nothing."""
+        """Number of failed handshakes."""
         _, text = proxy.ask("/metrics")
         name = 'smartproxy_tls_handshakes_total{result="failed",version="none"} '
         return sum(
             float(line.removeprefix(name)) for line in text.decode().splitlines() if line.startswith(name)
         )
 
-    def test_they_end_at_the_deadline(self):
-        """However much they hold, it is given back, and counted."""
+    def test_unfinished_handshakes_end_at_the_timeout(self):
+        """Each is closed and counted as refused."""
         proxy, _, port = self.terminator(echo, tlsHandshakeTimeout="200ms", initialDataTimeout="200ms")
         self.unfinished(port, 30)
         until(lambda: proxy.rejected("tls_error") == 30, "all of them refused")
@@ -136,9 +136,9 @@ class UnfinishedTests(TlsCase):
 
 
 class _Storm:
-    """So many handshakes at a time, from a thread of their own: each is left at the server's first word.
+    """``width`` concurrent handshakes in a thread: each is closed at the server's first bytes, and replaced.
 
-    :ivar begun: how many have been answered.
+    :ivar begun: number of handshakes that were answered.
     """
 
     def __init__(self, port, hello, width):
@@ -175,8 +175,8 @@ class _Storm:
 
 
 class PlainTests(TlsCase):
-    def test_plain_http_is_told_what_to_do(self):
-        """400, readable, on a port that speaks nothing but TLS; and no backend hears of it."""
+    def test_plain_http_gets_a_readable_400(self):
+        """On a port for TLS only; the backend sees no connection."""
         port, backend = self.port(), self.backend(echo)
         only = self.ending("only", port, backend)
         del only["match"]["protocol"]
@@ -189,7 +189,7 @@ class PlainTests(TlsCase):
         self.assertEqual(proxy.rejected("tls_error"), 1)
         self.assertEqual(backend.accepted, 0)
 
-    def test_other_rubbish_gets_an_alert(self):
+    def test_other_bytes_get_an_alert(self):
         port, backend = self.port(), self.backend(echo)
         only = self.ending("only", port, backend)
         del only["match"]["protocol"]
@@ -201,15 +201,15 @@ class PlainTests(TlsCase):
         self.assertEqual(proxy.rejected("tls_error"), 1)
         self.assertEqual(backend.accepted, 0)
 
-    def test_tls_to_a_port_without(self):
-        """It is a stranger's protocol there, and goes on as it is."""
+    def test_tls_to_a_plain_port_is_relayed(self):
+        """A route without TLS settings relays a ClientHello like any other bytes."""
         port = self.port()
         self.proxy(route("plain", port, self.backend(echo)))
         hello = self.hello()
         self.assert_echoes(self.connect(port), hello)
 
-    def test_tls_to_a_port_that_wants_requests(self):
-        """No route takes it, and it hears so in its own words."""
+    def test_tls_to_a_port_for_http_gets_an_alert(self):
+        """No route matches, and the client is refused in its own protocol."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(route("plain", port, backend, path="/*"))
         done = self.curl(port)

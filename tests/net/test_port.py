@@ -19,7 +19,7 @@ from smartproxy.net.stream import Stream
 from tests.pumps import Pump
 
 DEFAULT = KeepAlive()
-#: Holds connections until descriptors are short, in a process of its own, whose limit is 128.
+#: Holds connections until descriptors run out, in a separate process with a limit of 128.
 _SHORT = """
 import resource, socket, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
@@ -279,7 +279,7 @@ class PortTests(SynchronousTestCase):
             self.assertEqual(highest_descriptor(), highest)
 
     def test_a_process_at_its_limit_does_not_spin_and_recovers(self):
-        """A flood that uses up all descriptors must cost no CPU, and accepting resumes when some are free."""
+        """Without descriptors, accepting must pause (a readable listener would spin), and resume when some are free."""
         done = subprocess.run(
             [sys.executable, "-c", _SHORT],
             capture_output=True,

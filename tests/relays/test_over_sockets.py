@@ -61,6 +61,21 @@ class OverSockets(RelayTests):
         client = next(owner for fd, owner in watched.items() if owner is self.client_owner(world))
         client.ready(1)
 
+    def test_bytes_unsent_before_the_link_precede_the_header(self):
+        """A transport that is detached may still hold bytes for its peer; they are no payload of the relay."""
+        world = self.world(**self.NARROW)
+        world.upstream.reading = False
+        early = noise(256 * 1024)
+        world.near[1].transport.write(early)
+        world.client.write(b"held")
+        world.settle()
+        world.link(b"HEADER ")
+        world.settle()
+        world.upstream.reading = True
+        world.settle()
+        self.assert_same(world.upstream.received, early + b"HEADER held")
+        self.assertEqual(world.record.bytes_received, len(b"held"))
+
     def test_all_descriptors_are_closed(self):
         for _ in range(3):
             world = self.linked()

@@ -243,7 +243,7 @@ def is_listened_on(listed, facts) -> bool:
 
 
 class ReferenceTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(st.lists(ASKS, max_size=8), FACTS)
     def test_the_index_finds_what_checking_every_route_finds(self, asked, facts) -> None:
         """The index makes a look-up fast, and must not change its result."""

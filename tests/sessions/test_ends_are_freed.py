@@ -13,7 +13,7 @@ from smartproxy.connections.lingering import _Lingerer
 from smartproxy.flow.callables import _Question
 from smartproxy.flow.side import Screen
 from smartproxy.model.record import ConnectionRecord
-from smartproxy.phases.terminate_tls import _Attempt
+from smartproxy.phases.terminate_tls import _HandshakeAttempt
 from smartproxy.testing import FarEnd
 from smartproxy.wire import proxy_v1
 from tests.on_network import HOST, NetworkTestCase, a_route, served
@@ -22,7 +22,7 @@ from tests.tls.talk import client
 
 PEER = ("192.0.2.1", 50000)
 #: Not the sides: the transports of the network in memory refer to them, and to each other.
-HELD = (CoroutineType, ConnectionRecord, Screen, _Attempt, _Lingerer, _Question)
+HELD = (CoroutineType, ConnectionRecord, Screen, _HandshakeAttempt, _Lingerer, _Question)
 
 
 def held():

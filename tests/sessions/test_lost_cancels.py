@@ -174,6 +174,17 @@ class EndedWithinTests(NetworkTestCase):
         self.assertEqual(self.backend.connections, [])
         self.assertEqual(self.failures(), [])
 
+    def test_no_protocol_is_started(self):
+        """``buildProtocol`` ends the connection."""
+        factory = build_echo()
+        made = factory.buildProtocol(None)
+        self.patch(factory, "buildProtocol", self.ends(made))
+        self.start(served(factory))
+        self.assertTrue(self.connect(7, REQUEST).was_reset)
+        self.assertIsNone(made.transport)
+        self.assertEqual(self.closed("served"), {CloseReason.ADMIN: 1})
+        self.assertEqual(self.failures(), [])
+
     def test_first_reason_counts(self):
         def choose(facts):
             (record,) = self.proxy.connections

@@ -1,4 +1,4 @@
-"""Whole connections to targets within TLS."""
+"""Whole connections to targets with TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class OriginationTests(TlsTestCase):
     def upstream(self, **more):
         return {"ca": self.ca, "serverName": "b.example"} | more
 
-    def test_plain_in_and_tls_out(self):
+    def test_plain_client_reaches_a_target_with_tls(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         below = self.network.connect(443)
         below.write(b"ask")
@@ -24,7 +24,7 @@ class OriginationTests(TlsTestCase):
         self.settle()
         self.assertEqual((below.received, below.ended), (b"answer", True))
 
-    def test_what_the_target_says_at_once_is_not_lost(self):
+    def test_bytes_sent_with_the_handshake_are_not_lost(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         below = self.network.connect(443)
         self.settle()
@@ -39,7 +39,7 @@ class OriginationTests(TlsTestCase):
         self.settle()
         self.assertEqual(below.received, b"220 ready")
 
-    def test_ended_and_begun_again(self):
+    def test_reencrypted_bytes_and_end_reach_the_target(self):
         self.start(
             self.route(
                 tls={
@@ -60,7 +60,7 @@ class OriginationTests(TlsTestCase):
         self.settle()
         self.assertTrue(target.ended)
 
-    def test_the_proxy_header_goes_before_the_tls(self):
+    def test_proxy_header_is_sent_before_tls(self):
         self.start(
             self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream(), "sendProxyProtocol": 1})
         )
@@ -71,7 +71,7 @@ class OriginationTests(TlsTestCase):
         far.received = far.received.partition(b"\r\n")[2]
         self.assertEqual(self.target("b.example").received, b"ask")
 
-    def test_a_target_that_is_somebody_else_is_followed_by_the_next(self):
+    def test_target_with_the_wrong_name_is_followed_by_the_next(self):
         route = self.route(tls={"mode": "passthrough"})
         route["action"]["targets"] = [
             {"host": "10.0.0.1", "port": 9000, "tls": self.upstream()},
@@ -87,7 +87,7 @@ class OriginationTests(TlsTestCase):
         self.assertTrue(self.backend.connections[0].gone)
         self.assertEqual(self.rejected(), {})
 
-    def test_a_target_nobody_vouches_for_is_a_tls_error(self):
+    def test_target_of_an_unknown_authority_is_a_tls_error(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         below = self.network.connect(443)
         below.write(REQUEST)
@@ -95,7 +95,7 @@ class OriginationTests(TlsTestCase):
         self.target("b.example", leaf=Authority("another").leaf("b.example"))
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
-    def test_a_target_that_hangs_up_in_the_handshake_is_a_tls_error(self):
+    def test_target_reset_in_the_handshake_is_a_tls_error(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         self.network.connect(443)
         self.settle()
@@ -103,7 +103,7 @@ class OriginationTests(TlsTestCase):
         self.settle()
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
-    def test_a_target_that_says_nothing_is_given_up(self):
+    def test_silent_target_fails_at_the_handshake_timeout(self):
         self.start(
             self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}), tlsHandshakeTimeout="2s"
         )
@@ -112,7 +112,7 @@ class OriginationTests(TlsTestCase):
         self.network.run(2.5)
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
-    def test_a_client_that_leaves_in_the_handshake_takes_the_target_with_it(self):
+    def test_client_reset_in_the_handshake_closes_the_target(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         below = self.network.connect(443)
         self.settle()
@@ -121,7 +121,7 @@ class OriginationTests(TlsTestCase):
         self.assertTrue(self.backend.connections[0].gone)
         self.assertEqual(self.proxy.connections, [])
 
-    def test_a_session_with_a_target_is_taken_up(self):
+    def test_session_with_a_target_is_resumed(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
         leaf = self.authority.leaf("b.example")
         context = SSL.Context(SSL.TLS_SERVER_METHOD)

@@ -94,3 +94,23 @@ class HostNameTests(SynchronousTestCase):
             self.assertTrue(host.is_label(text), text)
         for text in ["", "a.b", "a.", "a b", "\ud800", "\u017f", "\u0660", "a" * 64, "a\n"]:
             self.assertFalse(host.is_label(text), text)
+
+
+class LoopbackTests(SynchronousTestCase):
+    def test_loopback_hosts(self):
+        for name in ("localhost", "localhost.", "127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"):
+            self.assertTrue(host.is_loopback(name), name)
+
+    def test_other_hosts_are_not_loopback(self):
+        """The admin API needs a token on these."""
+        for name in (
+            "",
+            "0.0.0.0",
+            "::",
+            "128.0.0.1",
+            "::2",
+            "localhost.example",
+            "10.0.0.1",
+            "::ffff:10.0.0.1",
+        ):
+            self.assertFalse(host.is_loopback(name), name)

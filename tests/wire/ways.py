@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 
 #: For every property: the same examples in each run, and no clock.
-PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+PROPERTY = settings(max_examples=150, derandomize=True, database=None)
 
 TRAILING = (b"\x00", b"\r\n", b"PROXY UNKNOWN\r\n", b"\x16\x03\x01\x00\x01\x01", b"x" * 70_000)
 

@@ -15,6 +15,7 @@ from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.wire.host import is_loopback
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
             if name in admin.model_fields_set:
                 yield Problem(("admin", name), "has no meaning beside unix")
         return
-    if admin.token is None and not _is_loopback(admin.address):
+    if admin.token is None and not is_loopback(admin.address):
         message = f"is required where the address is not a loopback address {got(admin.address)}"
         yield Problem(("admin", "token"), message)
     for route in settings.routes:
@@ -161,10 +162,6 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
             path = ("admin",) if settings.admin is True else ("admin", "port")
             yield Problem(path, f'is a port of route "{route.name}" {got(admin.port)}')
             return
-
-
-def _is_loopback(address: str) -> bool:
-    return bool(address) and ip_address(address).is_loopback
 
 
 def _listens_on(match: Match, address: str, port: int) -> bool:

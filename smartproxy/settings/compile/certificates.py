@@ -10,9 +10,9 @@ from smartproxy.model.plan import CertificatePlan
 from smartproxy.settings.tables.tls import CertificateSettings
 from smartproxy.tls.certificate_files import (
     CertificateFiles,
+    certificate_from_pem,
     certificates_in,
     contents,
-    from_pem,
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
@@ -57,7 +57,7 @@ class TlsFiles:
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
         if written.cert is not None:
             secret = passphrase(self._optional(written.passphrase_file), written.passphrase_env)
-            return from_pem(written.cert.encode(), (written.key or "").encode(), secret)
+            return certificate_from_pem(written.cert.encode(), (written.key or "").encode(), secret)
         return self._read(
             CertificateFiles(
                 cert_file=self._optional(written.cert_file),
