@@ -9,7 +9,7 @@ another side, on the plaintext; the phases behind this one see no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import TerminationPlan
     from smartproxy.security.handshake_limit import HandshakeLimit
     from smartproxy.tls.server_contexts import ServerContexts
+
+T = TypeVar("T")
 
 #: Why a handshake has ended whose deadline has passed.
 _TOO_LONG = "the handshake took too long"
@@ -76,6 +78,23 @@ class _HandshakeAttempt:
         """End it now."""
         self.why = why
         self.cancel()
+
+    async def wait_for(self, awaited: Deferred[T], what: str) -> T:
+        """The result of ``awaited``, before the handshake is begun.
+
+        :param what: names it, for the log.
+        :raises HandshakeRefused: if the handshake is ended meanwhile.
+        """
+        waiting, self.cancel = self.cancel, awaited.cancel
+        try:
+            return await awaited
+        except CancelledError:
+            if not self.why:
+                raise
+            why = f"{what} took too long" if self.why is _TOO_LONG else self.why
+            raise HandshakeRefused(why, Alert.INTERNAL_ERROR) from None
+        finally:
+            self.cancel = waiting
 
 
 class Terminate:
@@ -136,7 +155,11 @@ class Terminate:
         try:
             context = self._contexts.for_hello(routed.route, hello)
             if isinstance(context, Deferred):
-                context = await _chosen(context, attempt, routed)
+                name = f"the certificate callable of route {routed.route.name!a}"
+                context = await attempt.wait_for(context, name)
+            turn = self._handshakes.turn()
+            if turn is not None:
+                await attempt.wait_for(turn, "the wait for other handshakes")
             connection = SSL.Connection(context, None)
             connection.set_accept_state()
             channel = Channel(connection)
@@ -150,25 +173,6 @@ class Terminate:
             if due is not None:
                 due.cancel()
         return channel
-
-
-async def _chosen(context: Deferred[SSL.Context], attempt: _HandshakeAttempt, routed: Routed) -> SSL.Context:
-    """The context for the certificate that an embedder's callable chooses. It counts as a part of the handshake.
-
-    :raises HandshakeRefused: if it is not chosen in time.
-    """
-    waiting, attempt.cancel = attempt.cancel, context.cancel
-    try:
-        return await context
-    except CancelledError:
-        if not attempt.why:
-            raise
-        why = attempt.why
-        if why is _TOO_LONG:
-            why = f"the certificate callable of route {routed.route.name!a} has not answered in time"
-        raise HandshakeRefused(why, Alert.INTERNAL_ERROR) from None
-    finally:
-        attempt.cancel = waiting
 
 
 def _negotiated(channel: Channel, plan: TerminationPlan) -> TlsFacts:

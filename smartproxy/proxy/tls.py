@@ -46,7 +46,7 @@ class TlsState:
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
-        self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock.seconds)
+        self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock)
         self.targets = ClientContexts()
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 import time
 
 from tests.live.backends import ON_THE_WAY, echo, endless
-from tests.live.case import route
-from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.case import TIMEOUT, route
+from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
@@ -133,6 +134,33 @@ class UnfinishedTests(TlsCase):
 
         until(served, "a stalled one closed for another")
         self.assert_echoes(standing)
+
+    def test_burst_is_served_beside_stalled_ones(self):
+        """Three times the limit at once, beside twice the limit that go no further: all of them are served."""
+        limit = 20
+        for acceleration in ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                port, limits = self.port(), {"maxHandshakes": limit}
+                ending = self.ending("one", port, self.backend(echo))
+                proxy = self.proxy(ending, acceleration=acceleration, tls=limits)
+                self.unfinished(port, 2 * limit)
+                until(lambda: proxy.active == 2 * limit, "the stalled ones")  # noqa: B023 - this round's
+                burst = [self.begin(port) for _ in range(3 * limit)]
+                for client in burst:
+                    client.settimeout(TIMEOUT)
+                    client.do_handshake()
+                    self.assert_echoes(client)
+
+    def begin(self, port):
+        """A client that has sent its hello and does not wait."""
+        client = self.authority.client().wrap_socket(
+            self.connect(port), server_hostname=NAME, do_handshake_on_connect=False
+        )
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        return client
 
 
 class _Storm:

@@ -10,7 +10,8 @@ from zope.interface import implementer
 
 from smartproxy.admin import views
 from smartproxy.model.timestamps import Moment
-from smartproxy.security.handshake_limit import BURST, STALLED
+from smartproxy.security import handshake_limit
+from smartproxy.security.handshake_limit import BURST, STALLED, HandshakeLimit
 from smartproxy.settings import Settings
 from smartproxy.wire import proxy_tlv, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
@@ -150,6 +151,23 @@ class TerminationTests(TlsTestCase):
             self.assertTrue(self.within(below, connection).shaken)
         self.settle()
         self.assertEqual(self.rejected(), {})
+
+    def test_burst_is_computed_over_several_iterations(self):
+        """So that established connections do not wait for all of it."""
+        self.patch(handshake_limit, "WORK", 0.0)
+        turns = []
+        turn = HandshakeLimit.turn
+        self.patch(HandshakeLimit, "turn", lambda limit: turns.append(turn(limit)) or turns[-1])
+        self.start()
+        burst = []
+        for _ in range(5):
+            burst.append((self.network.connect(443), client(self.authority)))
+            self.assertRaises(SSL.WantReadError, burst[-1][1].do_handshake)
+            burst[-1][0].write(burst[-1][1].bio_read(1 << 16))
+        self.network.settle()
+        for below, connection in burst:
+            self.assertTrue(self.within(below, connection).shaken)
+        self.assertEqual([one is None for one in turns], [True] + [False] * 4)
 
     def test_burst_is_bounded_at_the_cost_of_the_address_with_most(self):
         limit = 2
