@@ -11,10 +11,10 @@ Where a look inside TLS may choose another route, the route is admitted after it
 nothing to wait for costs no Deferred. Bytes do not come through here: once connected, the two sides are each other's
 producer and consumer, or two descriptors and a pipe.
 
-A client disconnect cancels the coroutine, and so does whatever else ends the connection before it is relayed. A cancel
-may be swallowed by what the coroutine waits for, or come while it does not wait: the client's side remembers the end,
-and after each wait the path goes on only for a live connection (``require_live``). Refusals, disconnects and failures of
-every phase are handled here.
+A client disconnect cancels the coroutine, as does every other end of the connection before it is relayed. A cancel may be
+swallowed by what the coroutine waits for, or happen while the coroutine is executing. Therefore the client's side remembers
+the end, and after each wait the path continues only for a live connection (``require_live``). Refusals, disconnects and
+failures of every phase are handled here.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 It may return a value, an awaitable (an asyncio future, too) or a Deferred. Exceptions propagate to the caller.
 
-A callable may do anything with a cancel: ``except Exception: return fallback`` swallows it, and so does a library that
-retries. Therefore a connection never waits for the callable's own Deferred but for one of ours (:func:`answer_of`),
-which ends when it is cancelled. What the callable answers later is dropped.
+A callable may swallow a cancel: by ``except Exception: return fallback``, or in a library that retries. Therefore a
+connection never waits for the callable's Deferred but for another one (:func:`answer_of`), which fails as soon as it is
+cancelled. A later answer of the callable is dropped.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class Screen:
         self._side.refuse(self._reason)
 
     def input_ended(self) -> None:
-        """No more bytes will come, so those that are held may pass."""
+        """No more bytes will be received, so those that are held may pass."""
         if not self._has_refused:
             self._remove()
             self._side.readConnectionLost()
@@ -106,7 +106,7 @@ class Screen:
             self._side.vanished(why)
 
     def _remove(self) -> None:
-        """Pass on what is held, and stand no longer between the side and its receiver."""
+        """Forward what is held, and make the receiver behind that of the side."""
         self.decided()
         self._side.receiver, self.behind = self.behind, None
         held, self._held = self._held, b""

@@ -4,8 +4,8 @@ From a peer outside of ``proxyIPs`` a header is payload, always: the address in 
 the first is payload, too.
 
 Where a header is optional, a trusted peer that sends nothing in time is taken as a direct client: its server may speak
-first. It may still send a header then, and the limits and lists were checked for the peer. So its first bytes are looked
-at, whenever they come, before anything else gets them.
+first. It may still send a header later, but limits and lists have been checked for the peer by then. So its first bytes
+are inspected, whenever they are received, before they are buffered or forwarded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class _LateHeader(Screen):
-    """Refuses a header that comes after its time.
+    """Refuses a header that is received after ``proxyHeaderTimeout``.
 
     :param timeout: seconds in which bytes that may be the beginning of a header must be complete.
     """

@@ -41,7 +41,7 @@ class Serve:
     ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
 
-        :param require_live: raises if the client's connection was ended; called after an embedder's code was.
+        :param require_live: raises if the client's connection was ended; called after code of an embedder has run.
         :raises Refused: where the handler refuses the client.
         """
         handler: object = routed.route.handler

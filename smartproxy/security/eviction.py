@@ -1,7 +1,7 @@
 """Choosing what is closed to make room: the oldest entry of the address that holds most.
 
-Whoever holds most pays. A flood from one address makes room for itself, and clients of other addresses keep what they
-have. Where every address holds one, the oldest of all is chosen.
+So a flood from one address evicts its own entries, and those of other addresses are kept. Where every address has one
+entry, the oldest of all is evicted.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ progress do not slow the proxy down, but each holds a socket and about 50 KiB, a
 nothing more cost an attacker nothing. A limit that refused new handshakes would let such clients shut out all others.
 Therefore none is refused: above the limit, each new handshake closes a stalled one.
 
-What slows established connections down is the work, so that is limited, too: in one event loop iteration handshakes are
-computed for a while (:data:`WORK`), and the others in the next ones.
+What delays established connections is the computation, which has a limit of its own: in one event loop iteration
+handshakes are begun for :data:`WORK` seconds, and the others in the next iterations.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ STALLED: Final = 2.0
 #: How many times the limit may be in progress where none has stalled: a burst of clients, of which each is done in a
 #: moment. Above that, one that has not stalled is closed.
 BURST: Final = 10
-#: Seconds of each event loop iteration in which handshakes are begun: about fifteen with ECDSA. Others wait no longer for
-#: a flood of handshakes.
+#: Seconds of each event loop iteration in which handshakes are begun: about fifteen with ECDSA. Established
+#: connections wait no longer than this for a flood of handshakes.
 WORK: Final = 0.010
 
 

@@ -123,7 +123,7 @@ class Admission:
 
     :param counts: the live connections, without the one that is asked about.
     :param rate: when each client connected. It outlives this configuration.
-    :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection goes first.
+    :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection has priority.
     """
 
     __slots__ = ("_counts", "_lingering", "_max", "_max_per_ip", "_per_minute", "_rate")

@@ -67,8 +67,8 @@ def _no_header(_: TargetPlan) -> bytes:
     return b""
 
 
-def _go_on() -> None:
-    """Nobody can end the connection meanwhile."""
+def _always_live() -> None:
+    """Do not raise: the caller has no client that could disconnect."""
 
 
 class Connect:
@@ -104,7 +104,7 @@ class Connect:
         self,
         routed: Routed,
         header: Callable[[TargetPlan], bytes] = _no_header,
-        require_live: Callable[[], None] = _go_on,
+        require_live: Callable[[], None] = _always_live,
     ) -> Connected:
         """A connection to one of the route's targets, paused.
 

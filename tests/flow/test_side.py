@@ -206,7 +206,7 @@ class ScreenTests(SynchronousTestCase):
         self.assertEqual(self.side.buffered, b"net")
         self.assert_removed()
 
-    def test_bytes_that_pass_are_forwarded_to_a_receiver_attached_meanwhile(self):
+    def test_bytes_that_pass_are_forwarded_to_the_receiver_behind(self):
         took = Took()
         self.say(b"n")
         self.side.attach(took)
