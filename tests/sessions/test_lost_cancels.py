@@ -174,6 +174,12 @@ class EndedWithinTests(NetworkTestCase):
         self.assertEqual(self.backend.connections, [])
         self.assertEqual(self.failures(), [])
 
+    def test_next_callable_is_not_asked(self):
+        asked = []
+        self.start(a_route(host=self.ends(HOST), port=asked.append))
+        self.assertTrue(self.connect(80, REQUEST).was_reset)
+        self.assertEqual((asked, self.closed("web")), ([], {CloseReason.ADMIN: 1}))
+
     def test_no_protocol_is_started(self):
         """``buildProtocol`` ends the connection."""
         factory = build_echo()
@@ -281,6 +287,24 @@ class ServedCoroutineTests(NetworkTestCase):
         self.connect(7)
         self.assertEqual(self.failures(), [])
         self.assertEqual(order, [1, "2 cancelled"])
+
+    def test_wait_that_cannot_be_cancelled_keeps_nothing_open(self):
+        async def serve(connection):
+            await Deferred(raises)
+
+        self.start(served(serve), graceful_shutdown_timeout=0)
+        for end in ("rst", "admin", "stop"):
+            client = self.connect(7)
+            if end == "rst":
+                client.rst()
+            elif end == "admin":
+                self.proxy.end_connection(self.proxy.connections[0].id)
+            else:
+                self.network.result(self.proxy.stopService(), within=10)
+            self.network.settle()
+            self.assertTrue(client.gone, end)
+            self.assertEqual(self.proxy.connections, [], end)
+            self.assertEqual(set(self.failures()), {ZeroDivisionError}, end)
 
     def test_loop_that_only_waits_ends_with_its_connection(self):
         rounds = []
