@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import ClosedConnection, ConnectionRecord
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
-
-#: The route label of a connection that was closed before it had a route.
-UNROUTED = ""
 
 
 class Registry:
@@ -64,6 +62,16 @@ class Registry:
         """Number of live connections."""
         return len(self.live)
 
+    def measure(self, meters: MeterSource | None) -> None:
+        """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
+        self.meters = meters
+        for record in self.live.values():
+            record.meters = ()
+            if meters is not None and record.identified:
+                record.meters = meters.of_client(record.client.host)
+            if meters is not None and record.route is not None:
+                record.meters = meters.of_route(record.meters, record.route)
+
     def open(self, accepted: Accepted) -> ConnectionRecord:
         """Create the record of an accepted socket."""
         self.opened += 1
@@ -74,8 +82,9 @@ class Registry:
     def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool = True) -> None:
         """Set the client of a record, and count the connection for its address if it ``counts``."""
         record.client = client
+        record.identified = True
+        record.counted = counts
         if counts:
-            record.counted = True
             self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
         if self.meters is not None:
             record.meters = self.meters.of_client(client.host)
@@ -86,6 +95,7 @@ class Registry:
         self.by_route[route] = self.by_route.get(route, 0) + 1
         of_route = self.counters.route(route)
         of_route.opened += 1
+        of_route.unsettled += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
@@ -129,6 +139,8 @@ class Registry:
             of_route.received += record.bytes_received
             of_route.sent += record.bytes_sent
             of_route.duration_seconds.observe(at - record.opened_at)
+        if record.route is not None:
+            self.counters.settle(record.route, at)
         for notify in self.on_closed:
             notify(ended)
 

@@ -44,7 +44,7 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
         return answer
 
     def give_up(_: object, after: float) -> None:
-        raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{name} has not answered in {after} s")
+        raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{name} has not answered in {round(after, 3)} s")
 
     if seconds:
         answer.addTimeout(seconds, clock, give_up)

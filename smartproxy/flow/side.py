@@ -7,7 +7,7 @@ its receiver. It makes no decisions: these are in the control path (``session.py
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -16,11 +16,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.wire.host import unmapped
+
+if TYPE_CHECKING:
+    from smartproxy.model.facts import Announced
 
 #: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
-#: of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
-HOLD = 72 * 1024
+#: of 144 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
+HOLD = 152 * 1024
 
 
 class Receiver(Protocol):
@@ -193,7 +198,8 @@ class Side(protocol.Protocol):
     """
 
     transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
-    buffered: bytes = b""
+    # A bytearray from the second piece on: to append to bytes would copy them for each piece.
+    buffered: bytes | bytearray = b""
     ended = False
     is_lost = False
     hold = HOLD
@@ -209,7 +215,12 @@ class Side(protocol.Protocol):
         if self.receiver is not None:
             self.receiver.data_received(data)
             return
-        self.buffered += data
+        if not self.buffered:
+            self.buffered = data
+        elif isinstance(self.buffered, bytearray):
+            self.buffered += data
+        else:
+            self.buffered = bytearray(self.buffered) + data
         if len(self.buffered) >= self.hold and not self._paused:
             self._paused = True
             self.transport.pauseProducing()
@@ -267,10 +278,12 @@ class Side(protocol.Protocol):
 
     def consume(self, count: int | None = None) -> bytes:
         """Remove the first ``count`` buffered bytes, or all of them, and return them."""
+        held = self.buffered
         if count is None:
-            count = len(self.buffered)
-        taken, self.buffered = self.buffered[:count], self.buffered[count:]
-        return taken
+            self.buffered = b""
+            return bytes(held)
+        self.buffered = held[count:]
+        return bytes(held[:count])
 
     def attach(self, receiver: Receiver) -> None:
         """Forward everything to ``receiver`` from now on. Buffered bytes are not: :meth:`consume` them."""
@@ -318,3 +331,12 @@ class Side(protocol.Protocol):
 
     def _forget(self, _: Deferred[None]) -> None:
         self._waiting = None
+
+
+def destination_of(announced: Announced, side: Side) -> Endpoint:
+    """The address that a client connected to: as announced, else the local end of its connection."""
+    header = announced.header
+    if header is not None and header.destination is not None:
+        return Endpoint(*header.destination)
+    host = side.transport.getHost()
+    return Endpoint(unmapped(host.host), host.port)

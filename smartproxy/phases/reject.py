@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _ALERTS = {
     RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,
-    RejectReason.TLS_ERROR: tls_alert.Alert.DECODE_ERROR,
+    RejectReason.TLS_ERROR: tls_alert.Alert.UNEXPECTED_MESSAGE,  # of bytes that are no ClientHello
     RejectReason.IP_BLOCKED: tls_alert.Alert.ACCESS_DENIED,
     RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
 }
@@ -48,12 +48,12 @@ _UPSTREAM = frozenset(
 _BY_FIRST_BYTES = frozenset({RejectReason.NO_ROUTE, RejectReason.INITIAL_DATA_TIMEOUT})
 
 
-def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: bytes = b"") -> bytes:
+def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: bytes | bytearray = b"") -> bytes:
     """The answer to a client of ``protocol`` that is refused for ``reason``; empty where there is none.
 
     :param held: its first bytes, which may be a malformed or an incomplete request.
     """
-    # A malformed ClientHello leaves ``protocol`` undetected, but its reason is that of TLS.
+    # What follows a request for TLS and is not a ClientHello is of no known protocol, but TLS was agreed on.
     if protocol is ApplicationProtocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is ApplicationProtocol.HTTP:
@@ -66,7 +66,7 @@ def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: byte
     return b""
 
 
-def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: bytes = b"") -> bytes:
+def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: bytes | bytearray = b"") -> bytes:
     """The answer to a client of ``protocol`` that is refused by ``refused``, which may require a special one.
 
     :param held: as for :func:`response_for`.

@@ -16,7 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused, NotTls
-from smartproxy.flow.side import Side
+from smartproxy.flow.side import Side, destination_of
 from smartproxy.model.facts import TlsFacts
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.handshake import handshake
@@ -153,7 +153,10 @@ class Terminate:
         due = self._deadlines.call_later(seconds, attempt.time_out) if seconds else None
         self._handshakes.begin(attempt, routed.detected.client_ip)
         try:
-            context = self._contexts.for_hello(routed.route, hello)
+            announced = routed.detected.announced
+            context = self._contexts.for_hello(
+                routed.route, hello, lambda: destination_of(announced, client).host
+            )
             if isinstance(context, Deferred):
                 name = f"the certificate callable of route {routed.route.name!a}"
                 context = await attempt.wait_for(context, name)

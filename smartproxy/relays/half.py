@@ -329,7 +329,11 @@ class SocketRelay:
             # HalfEvent.CLOSED without the look-up: every state allows it.
             half.reading, half.writing = _INPUT_CLOSED, _OUTPUT_CLOSED
             half.forget()
-            self.poller.close(half.sock, half)
+            self.close(half)
         # Without these circles, the halves are freed now and not by the garbage collector.
         del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)
+
+    def close(self, half: Half) -> None:
+        """Close the socket of ``half``."""
+        self.poller.close(half.sock, half)

@@ -25,16 +25,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.errors import TlsError
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.detach import Detached
 from smartproxy.net.stream import reset
 from smartproxy.relays.half import Half, SocketRelay
 from smartproxy.relays.states import HalfEvent, Reading, Writing
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel
+from smartproxy.wire.sniff import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.net.detach import Detached
     from smartproxy.net.poller import Poller
 
 #: Bytes of answers that may wait for a half that does not read them: twice what the other direction leaves unread, and
@@ -54,9 +55,10 @@ class TlsHalf(Half):
     """One socket, with its TLS if it has any. ``buffered`` says that the channel may hold plaintext.
 
     :ivar channel: ``None`` where the half is plain.
+    :ivar first: the first bytes that were written to it.
     """
 
-    __slots__ = ("channel",)
+    __slots__ = ("channel", "first")
 
     #: At most 4 MiB, some 3 ms of encryption. With 1 MiB a GB costs 6 % more.
     TURNS: ClassVar[int] = 16
@@ -67,6 +69,7 @@ class TlsHalf(Half):
     ) -> None:
         Half.__init__(self, relay, given, count)
         self.channel = channel
+        self.first = b""
         self.buffered = channel is not None  # it may hold what was received behind the handshake
 
     # -- reading -------------------------------------------------------------------------------------
@@ -96,9 +99,9 @@ class TlsHalf(Half):
             channel.feed_shared(received)
         try:
             got = channel.read()
-        except TlsError:
+        except TlsError as why:
             self._send_output()  # the alert that says why
-            self.relay.broken(self)
+            self.relay.tls_failed(self, str(why))
             return 0
         self.buffered = got == PLAIN  # a full buffer may have left something behind
         if channel.ended:
@@ -141,6 +144,8 @@ class TlsHalf(Half):
 
     def put(self, got: int) -> None:
         """Write ``got`` bytes of the shared plaintext to this half; what its socket does not take waits."""
+        if not self.first:
+            self.first = bytes(PLAIN_VIEW[: min(got, ENOUGH)])
         if self.channel is None:
             self.write(PLAIN_VIEW[:got])
         else:
@@ -159,6 +164,7 @@ class TlsHalf(Half):
         Where this half has TLS, ``header`` is empty: a PROXY header precedes the handshake.
         """
         first = header + held
+        self.first = held[:ENOUGH]
         if self.channel is None:
             if first:
                 self.write(first)
@@ -224,9 +230,12 @@ class TlsRelay(SocketRelay):
     """Two sockets of the poller, relayed through the TLS of either.
 
     :ivar reason: why the relay ends, once one of its halves was cut.
+    :ivar problem: how the TLS of the target has failed.
+    :ivar spared: the client's socket, where that ended the relay before a byte of an answer: it is not closed.
+    :ivar first: in this case, the first bytes of the client.
     """
 
-    __slots__ = ("reason",)
+    __slots__ = ("first", "problem", "reason", "spared")
 
     client: TlsHalf
     upstream: TlsHalf
@@ -239,6 +248,9 @@ class TlsRelay(SocketRelay):
         poller: Poller,
     ) -> None:
         self.reason = CloseReason.NORMAL
+        self.problem = ""
+        self.spared: Detached | None = None
+        self.first = b""
         SocketRelay.__init__(
             self,
             TlsHalf(self, *client, record.moved_out),
@@ -246,6 +258,30 @@ class TlsRelay(SocketRelay):
             record,
             poller,
         )
+
+    def tls_failed(self, half: TlsHalf, why: str) -> None:
+        """The peer of ``half`` has sent an alert, or what is no TLS."""
+        if self.done.called:  # sending our own alert has ended the relay
+            return
+        if half is self.upstream:
+            self.problem = why
+            client = self.client
+            if not self.record.bytes_sent and client.writing is Writing.OPEN:
+                self.spared = Detached(client.sock, client.readable, bytes(client.pending), client.fin_seen)
+                self.first = half.first
+        self.broken(half)
+
+    def broken(self, half: Half) -> None:
+        """See :meth:`SocketRelay.broken`. A client that is spared is not reset."""
+        if self.spared is None:
+            SocketRelay.broken(self, half)
+        elif not self.done.called:
+            self.end(self.blame(half))
+
+    def close(self, half: Half) -> None:
+        """Close the socket of ``half``, unless it is the client's and spared."""
+        if self.spared is None or half.sock is not self.spared.sock:
+            SocketRelay.close(self, half)
 
 
 def _unsent(sock: socket.socket) -> int:

@@ -13,11 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from zope.interface import implementer
 
-from smartproxy.errors import ConnectionTruncated
+from smartproxy.errors import ConnectionTruncated, TlsConnectionLost
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import cut_output, end_output
 from smartproxy.net.liveness import transport_gone
 from smartproxy.relays.interfaces import IRelay
+from smartproxy.wire.sniff import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +34,11 @@ class _Direction:
 
     :ivar blamed: close reason if the source is reset.
     :ivar ended: whether the source has ended its direction.
+    :ivar first: the first bytes of the source.
     :ivar is_lost: whether the connection of the source is lost.
     """
 
-    __slots__ = ("blamed", "count", "ended", "is_lost", "relay", "sink", "source")
+    __slots__ = ("blamed", "count", "ended", "first", "is_lost", "relay", "sink", "source")
 
     def __init__(
         self,
@@ -52,10 +54,13 @@ class _Direction:
         self.count = count
         self.blamed = blamed
         self.ended = False
+        self.first = b""
         self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
         """Write it to the sink. It may be received after a pause: TLS has decrypted it already."""
+        if not self.first:
+            self.first = data[:ENOUGH]
         self.sink.transport.write(data)
         self.count(len(data), self.relay.clock())
 
@@ -79,9 +84,12 @@ class TransportRelay:
     """Two Twisted connections, relayed.
 
     :param clock: monotonic seconds.
+    :ivar problem: how the TLS of the target has failed.
+    :ivar spared: whether that ended the relay before a byte of an answer: the client's connection is not closed.
+    :ivar first: in this case, the first bytes of the client.
     """
 
-    __slots__ = ("clock", "done", "inward", "outward", "reason", "record")
+    __slots__ = ("clock", "done", "first", "inward", "outward", "problem", "reason", "record", "spared")
 
     def __init__(
         self, client: Side, upstream: Side, record: ConnectionRecord, clock: Callable[[], float]
@@ -89,6 +97,9 @@ class TransportRelay:
         self.record = record
         self.clock = clock
         self.reason = CloseReason.NORMAL
+        self.problem = ""
+        self.spared = False
+        self.first = b""
         self.done: Deferred[CloseReason] = Deferred()
         self.inward = _Direction(self, client, upstream, record.moved_in, CloseReason.CLIENT_RESET)
         self.outward = _Direction(self, upstream, client, record.moved_out, CloseReason.UPSTREAM_RESET)
@@ -96,6 +107,7 @@ class TransportRelay:
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         first = header + held
+        self.inward.first = held[:ENOUGH]
         if first:
             self.inward.sink.transport.write(first)
             self.inward.count(len(held), self.clock())
@@ -150,6 +162,14 @@ class TransportRelay:
         del self.inward, self.outward
         self.done.callback(self.reason)
 
+    def _spare_client(self) -> None:
+        if self.reason is CloseReason.NORMAL:
+            self.reason = CloseReason.UPSTREAM_RESET
+        self.spared, self.first = True, self.inward.first
+        # Else the loss of the target's transport stops its producer, which is the client's.
+        self.outward.source.transport.unregisterProducer()
+        self._over()
+
     def side_lost(self, gone: _Direction, why: Failure) -> None:
         """A connection is lost: end the other in order if this one ended in order, else cut it off."""
         other = self.outward if gone is self.inward else self.inward
@@ -157,6 +177,12 @@ class TransportRelay:
             self._over()
             return
         other.source.transport.unregisterProducer()
+        broken = why.value
+        if gone is self.outward and isinstance(broken, TlsConnectionLost):
+            self.problem = broken.problem
+            if not self.record.bytes_sent and not gone.ended:
+                self._spare_client()
+                return
         if why.check(ConnectionDone):
             # Both directions have ended; or both at once, as in Twisted's TLS. What was written is still delivered.
             other.source.transport.loseConnection()

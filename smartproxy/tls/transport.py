@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.errors import ConnectionTruncated, TlsError
+from smartproxy.errors import ConnectionTruncated, TlsConnectionLost, TlsError
 from smartproxy.flow.states import State, following
 from smartproxy.net.detach import can_detach
 from smartproxy.net.half_close import end_output
@@ -146,7 +146,7 @@ class TlsTransport:
                 self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
         except TlsError as broken:
             self._flush()  # the alert that says why
-            self._cut(Failure(ConnectionLost(str(broken))))
+            self._cut(Failure(TlsConnectionLost(str(broken))))
             return
         # What the channel sends now is no payload: nothing was written to it in between.
         self._answered += self._flush()

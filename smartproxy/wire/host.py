@@ -89,6 +89,18 @@ def normalise_address(text: str) -> str:
     return address_text(packed_address(text))
 
 
+def addresses_overlap(one: str, other: str) -> bool:
+    """Whether two listeners on these addresses would collide on one port: the same address, or a wildcard and a part of it.
+
+    :param one: an address, or ``""`` for every address.
+    """
+    if not one or not other:
+        return True
+    a, b = packed_address(one), packed_address(other)
+    # A socket on :: accepts IPv4 too, unless IPV6_V6ONLY is set (RFC 3493, section 5.3).
+    return a == b or any(len(wild) > IPV4_SIZE or len(a) == len(b) for wild in (a, b) if not any(wild))
+
+
 def unmapped(host: str) -> str:
     """``192.0.2.1`` for ``::ffff:192.0.2.1``; every other address unchanged, without its zone.
 

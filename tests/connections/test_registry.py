@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.connections.registry import UNROUTED, Registry
-from smartproxy.metrics.counters import Counters
+from smartproxy.connections.registry import Registry
+from smartproxy.metrics.counters import UNROUTED, Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, ConnectionState
@@ -46,7 +46,7 @@ class RegistryTests(SynchronousTestCase):
         record = self.open()
         self.registry.identify(record, CLIENT)
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
-        self.assertEqual((record.client, record.peer, record.counted), (CLIENT, PEER, True))
+        self.assertEqual((record.client, record.peer, record.identified), (CLIENT, PEER, True))
 
     def test_close_undoes_the_steps_that_were_done(self):
         for steps in range(3):

@@ -83,6 +83,24 @@ class SideTests(SynchronousTestCase):
         self.assertEqual(self.side.consume(4), b"one ")
         self.assertEqual((self.side.consume(), self.side.buffered), (b"two", b""))
 
+    def test_pieces_are_appended_without_copying_what_is_buffered(self):
+        """64 KiB in pieces of 4 bytes would else copy 500 MiB."""
+        self.say(b"one ")
+        self.say(b"two")
+        held = self.side.buffered
+        self.say(b" three")
+        self.assertIs(self.side.buffered, held)
+        self.assertEqual(self.side.consume(), b"one two three")
+        self.assertEqual(self.side.buffered, b"")
+
+    def test_consumed_bytes_are_immutable(self):
+        for piece in (b"a", b"b", b"c"):
+            self.say(piece)
+        self.assertIs(type(self.side.consume(1)), bytes)
+        self.say(b"d")
+        self.assertEqual(self.side.buffered, b"bcd")
+        self.assertIs(type(self.side.consume()), bytes)
+
     def test_the_buffer_is_limited_by_pausing(self):
         self.say(bytes(4 * HOLD))
         self.assertGreaterEqual(len(self.side.buffered), HOLD)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
 from tests.live.programs import environment, run
 from tests.live.proxy import Proxy, twistd
 from tests.live.waiting import until
@@ -115,6 +116,25 @@ class HangUpTests(LiveCase):
         self.assert_echoes(self.connect(second))
         self.assert_echoes(client)
 
+    def test_sighup_and_the_api_name_a_port_in_use(self):
+        """No traceback, nothing changes, and the metrics say so."""
+        front = self.port()
+        backend = self.backend(echo)
+        proxy = self.proxy(route("one", front, backend))
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", backend.port, backend))
+        proxy.file.write_text(json.dumps(settings))
+        proxy.signal(signal.SIGHUP)
+        why = f"cannot listen on [::]:{backend.port}: [Errno 98] Address already in use"
+        until(lambda: f"stays in force: {why}" in proxy.printed, "the refusal")
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)), (409, {"error": why}))
+        page = proxy.ask("/metrics")[1].decode()
+        self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 2\n', page)
+        self.assertIn("\nsmartproxy_config_last_reload_successful 0\n", page)
+        self.assertNotIn("Traceback", proxy.printed)
+        self.assert_echoes(self.connect(front))
+
 
 @unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then switch to another user")
 class PrivilegesTests(LiveCase):
@@ -135,6 +155,30 @@ class PrivilegesTests(LiveCase):
             client = self.connect(front)
             client.sendall(words)
             self.assertEqual(self.read(client, len(words)), words)
+
+    def test_it_reloads_with_a_key_that_only_root_may_read(self):
+        """What was read and has not changed is kept; the start warns of it."""
+        nobody = pwd.getpwnam("nobody").pw_uid
+        front, second = self.port(), self.port()
+        backend = self.backend(echo)
+        os.chown(self.directory, nobody, -1)
+        folder = self.directory / "private"
+        folder.mkdir(mode=0o700)
+        files = {"certFile": str(Authority(folder).certificate("live.test"))}
+        one = route("one", front, backend)
+        one["action"]["tls"] = {"mode": "terminate", "certificate": files}
+        proxy = self.starting(
+            Proxy(self.directory, {"routes": [one]}, options=["-u", "nobody", "-g", "nogroup"])
+        )
+        proxy.ready()
+        self.assertIn(f"files that this user cannot read again: {folder}/", proxy.printed)
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", second, backend))
+        proxy.file.write_text(json.dumps(settings))
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)["routes"]), (200, 2))
+        self.assert_echoes(self.connect(second))
+        self.assertEqual([one["names"] for one in proxy.api("certificates")["certificates"]], [["live.test"]])
 
     def low_port(self):
         """A free port that only root may bind."""

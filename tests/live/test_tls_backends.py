@@ -93,6 +93,32 @@ class VerifiedTests(ReEncryptingCase):
         )
         self.assertEqual(read_to_end(self.secure(port)), b"proxy.test")
 
+    def test_a_target_that_wants_a_certificate_that_we_do_not_have(self):
+        """In TLS 1.3 it says so after the handshake, behind the request: the client gets a 502, and the log has the alert."""
+        context = self.authority.server(INNER)
+        context.load_verify_locations(self.authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+        request = b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n"
+        for acceleration in ACCELERATIONS:
+            backend, inside, outside = self.backend(over_tls(context, echo)), self.port(), self.port()
+            again = {"mode": "terminate-and-reencrypt", "upstream": self.verified()}
+            routes = [
+                self.ending("inside", inside, backend, **again),
+                route("outside", outside, {**backend.target, "tls": self.verified()}),
+            ]
+            for made in routes:  # they are dialed when the request is there
+                made["match"] |= {"path": "/*", "protocol": "http"}
+            proxy = self.proxy(*routes, acceleration=acceleration)
+            for client in (self.secure(inside), self.connect(outside)):
+                client.sendall(request + bytes(300_000))
+                self.assertTrue(self.read(client, 12).startswith(b"HTTP/1.1 502"))
+            until(lambda: proxy.rejected("tls_error") == 2, "both, counted")  # noqa: B023 - this round's
+            proxy.emptied()
+            for name in ("inside", "outside"):
+                self.assertRegex(
+                    proxy.printed, f"route {name}: TLS with .* failed .*: tlsv13 alert certificate required"
+                )
+
     def test_plain_client_reaches_a_target_with_tls(self):
         """A target has TLS although its route terminates none."""
         backend, port = self.served(INNER, in_order(page("inside"))), self.port()

@@ -90,7 +90,7 @@ class RecordTests(SynchronousTestCase):
             (record.id, record.client, record.listener, record.state),
             (7, PEER, ":443", ConnectionState.ACCEPTED),
         )
-        self.assertEqual((record.opened_at, record.last_activity_at, record.counted), (10.0, 10.0, False))
+        self.assertEqual((record.opened_at, record.last_activity_at, record.identified), (10.0, 10.0, False))
 
     def test_without_an_owner_it_cannot_be_ended(self):
         """Before its first owner, and after its last: a sweep may still hold the record."""

@@ -72,7 +72,7 @@ class AdmitTests(SynchronousTestCase):
         self.connect(admit)
         record = self.registry.open(ACCEPTED)
         self.assertRaises(Refused, admit.client, record, announced())
-        self.assertEqual((record.client, record.counted), (CLIENT, False))
+        self.assertEqual((record.client, record.identified), (CLIENT, False))
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
 
     def test_new_client_is_refused_while_draining(self):

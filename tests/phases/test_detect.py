@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import PeerClosed, Refused
+from smartproxy.errors import HandshakeRefused, PeerClosed, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.wire import client_hello, postgres, tls_record
+from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client, announced
 
 REQUEST = b"GET /path HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -59,11 +60,46 @@ class DetectTests(SynchronousTestCase):
             self.assertEqual(self.successResultOf(detecting).domain, "a.example")
 
     def test_large_hello_is_buffered_until_complete(self):
-        """60,000 bytes: more than the transport's window, and close to the 64 KiB limit of a ClientHello."""
+        """Nearly 128 KiB: more than the transport's window, and close to the limit of a ClientHello."""
+        large = client_hello.build(
+            "a.example", cipher_suites=[0x1301] * 32_700, extensions=[(99, bytes(65_000))]
+        )
         detecting = self.detect()
-        self.client.say(client_hello.build("a.example", size=60_000))
+        for at in range(0, len(large), 16_000):
+            self.client.say(large[at : at + 16_000])
         self.client.clock.advance(0)
         self.assertEqual(self.successResultOf(detecting).domain, "a.example")
+
+    def test_a_post_quantum_hello_in_records_of_one_byte(self):
+        """F18."""
+        detecting = self.detect()
+        self.client.say(client_hello.build("a.example", post_quantum=True, record_size=1))
+        self.assertEqual(self.successResultOf(detecting).domain, "a.example")
+
+    def test_another_record_within_a_hello_is_refused_at_once(self):
+        """Application data, an alert, a change of ciphers: the client waits for an answer and sends no more."""
+        for size in (30_000, 300):
+            begun = client_hello.build("a.example", size=size, record_size=200)[:205]
+            for kind in (0x17, 0x15, 0x14):
+                self.setUp()
+                detecting = self.detect()
+                self.client.say(begun)
+                self.client.say(bytes([kind]) + b"\x03\x03\x00\x02\x01\x00")
+                self.assertIs(
+                    self.failureResultOf(detecting, HandshakeRefused).value.alert, Alert.UNEXPECTED_MESSAGE
+                )
+
+    def test_each_malformed_hello_has_its_alert(self):
+        for said, alert in (
+            (b"\x16\x03\x01\x40\x01", Alert.RECORD_OVERFLOW),
+            (b"\x16\x03\x01\x00\x00", Alert.UNEXPECTED_MESSAGE),
+            (HELLO[:9] + b"\x02\x00" + HELLO[11:], Alert.PROTOCOL_VERSION),
+            (HELLO[:43] + b"\xff" + HELLO[44:], Alert.DECODE_ERROR),
+        ):
+            self.setUp()
+            detecting = self.detect()
+            self.client.say(said)
+            self.assertIs(self.failureResultOf(detecting, HandshakeRefused).value.alert, alert)
 
     def test_hello_over_the_limit_is_refused_and_not_buffered(self):
         detecting = self.detect()

@@ -10,7 +10,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import AcceptHeader
 from smartproxy.phases.proxy_header import ReadProxyHeader
-from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire import proxy_detect, proxy_tlv, proxy_v1, proxy_v2
 from smartproxy.wire.proxy_header import Tlv
 from tests.phases.made import ACCEPTED, PEER, Client
 
@@ -77,6 +77,18 @@ class ReadProxyHeaderTests(SynchronousTestCase):
         for at in range(len(V2)):
             self.client.say(V2[at : at + 1])
         self.assertEqual(self.successResultOf(reading).client, Endpoint(*SOURCE))
+
+    def test_large_header_in_single_bytes_is_parsed_few_times(self):
+        """Its length is in its first 16 bytes, so that nothing is looked at before the last byte."""
+        calls = []
+        parse = proxy_detect.parse
+        self.patch(proxy_detect, "parse", lambda data: calls.append(len(data)) or parse(data))
+        header = proxy_v2.build(SOURCE, DESTINATION, tlvs=[Tlv(0xE0, bytes(4000))])
+        reading = self.read()
+        for at in range(len(header)):
+            self.client.say(header[at : at + 1])
+        self.assertEqual(self.successResultOf(reading).client, Endpoint(*SOURCE))
+        self.assertLess(sum(calls), 2 * len(header))
 
     def test_header_of_an_untrusted_peer_is_payload(self):
         """Otherwise any client could claim another address and so bypass lists and limits."""

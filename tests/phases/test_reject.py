@@ -23,15 +23,15 @@ class ResponseTests(SynchronousTestCase):
         for reason, alert in (
             (RejectReason.NO_ROUTE, Alert.UNRECOGNIZED_NAME),
             (RejectReason.IP_BLOCKED, Alert.ACCESS_DENIED),
-            (RejectReason.TLS_ERROR, Alert.DECODE_ERROR),
+            (RejectReason.TLS_ERROR, Alert.UNEXPECTED_MESSAGE),
             (RejectReason.UPSTREAM_TIMEOUT, Alert.INTERNAL_ERROR),
         ):
             self.assertEqual(response_for(ApplicationProtocol.TLS, reason), tls_alert.build(alert))
 
-    def test_a_malformed_hello_gets_an_alert(self):
+    def test_bytes_that_are_no_hello_get_an_alert(self):
         self.assertEqual(
             response_for(ApplicationProtocol.UNSEEN, RejectReason.TLS_ERROR),
-            tls_alert.build(Alert.DECODE_ERROR),
+            tls_alert.build(Alert.UNEXPECTED_MESSAGE),
         )
 
     def test_an_http_client_gets_a_response(self):
@@ -89,7 +89,7 @@ class ResponseTests(SynchronousTestCase):
 
     def test_other_plain_bytes_on_a_tls_route_get_an_alert(self):
         self.assertEqual(
-            refusal_response(ApplicationProtocol.RAW, NotTls()), tls_alert.build(Alert.DECODE_ERROR)
+            refusal_response(ApplicationProtocol.RAW, NotTls()), tls_alert.build(Alert.UNEXPECTED_MESSAGE)
         )
 
     def test_a_tls_failure_of_the_target_is_answered_as_unreachable(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -47,6 +49,29 @@ class RuntimeTests(SynchronousTestCase):
 
 
 class PathsTests(SynchronousTestCase):
+    def test_making_a_path_does_not_look_at_every_route(self):
+        """A reload makes one for every port: with 1,000 routes on 10,000 ports that would be ten million looks."""
+        looks = []
+
+        class Counted(tuple):
+            __slots__ = ()
+
+            def __iter__(self):
+                looks.append(self)
+                return super().__iter__()
+
+        routes = [
+            route(f"r{number}", match={"ports": "8000-8999", "domains": [f"{number}.test"]})
+            for number in range(3)
+        ]
+        plan = settings(routes=routes).compile()
+        plan = replace(plan, routes=Counted(plan.routes))
+        paths = Paths(plan, Runtime(plan, MemoryReactorClock()), lambda: False)
+        before = len(looks)
+        for port in range(8000, 8999):
+            paths.path("", port)
+        self.assertEqual(len(looks), before)
+
     def detect(self, *routes, port=8080):
         runtime = Runtime(compiled_plan(False), MemoryReactorClock())
         plan = settings(routes=list(routes), initialDataTimeout="45s").compile()

@@ -289,7 +289,7 @@ class RefusedTests(PostgresCase):
         below, _ = self.start_tls()
         below.write(REQUEST)
         self.settle()
-        self.assertEqual(below.received, b"S" + tls_alert.build(Alert.DECODE_ERROR))
+        self.assertEqual(below.received, b"S" + tls_alert.build(Alert.UNEXPECTED_MESSAGE))
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
     def test_bytes_pipelined_before_the_answer_are_refused(self):

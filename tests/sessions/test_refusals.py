@@ -46,7 +46,7 @@ class RefusalTests(SynchronousTestCase):
     def test_malformed_hello_is_refused_with_an_alert(self):
         proxy = MemoryProxy(self, **ALL_PHASES)
         client = self.refused(proxy, b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
-        self.assertEqual(client.received, tls_alert.build(Alert.DECODE_ERROR))
+        self.assertEqual(client.received, tls_alert.build(Alert.UNEXPECTED_MESSAGE))
         self.assertEqual(proxy.rejected(), {"tls_error": 1})
 
     def test_allow_and_block_lists_are_refused_with_403(self):

@@ -110,7 +110,7 @@ class TerminationTests(TlsTestCase):
         end = self.network.connect(443)
         end.write(b"\x00\x01\x02\x03 what is this\r\n")
         self.settle()
-        self.assertEqual(end.received, tls_alert.build(Alert.DECODE_ERROR))
+        self.assertEqual(end.received, tls_alert.build(Alert.UNEXPECTED_MESSAGE))
         self.assertEqual(self.rejected(), {"tls_error": 1})
 
     def test_failed_handshake_sends_one_alert_and_counts_once(self):

@@ -6,13 +6,15 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DialFailed
+from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream import resolve
 from smartproxy.upstream.interfaces import IResolver
-from smartproxy.upstream.resolve import FRESH, PATIENCE, Resolver, interleaved
+from smartproxy.upstream.resolve import FRESH, LOST, NEGATIVE, PATIENCE, Resolver, interleaved
 
 
 class FakeNames:
@@ -113,21 +115,97 @@ class ResolverTests(SynchronousTestCase):
         self.names.answer("192.0.2.9")
         self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.9"])
 
-    def test_unknown_name_fails_and_is_queried_again(self):
+    def test_name_without_address_is_not_queried_for_a_moment(self):
+        """Else a route with 600 clients a second makes 600 queries a second for a name that does not exist."""
         waiting = self.resolver.resolve("a.example")
         self.names.answer()
         self.assertIn("a.example", self.failureResultOf(waiting, DialFailed).value.detail)
+        self.clock.advance(NEGATIVE / 2)
+        self.failureResultOf(self.resolver.resolve("a.example"), DialFailed)
+        self.assertEqual(len(self.names.asked), 1)
+        self.clock.advance(NEGATIVE / 2)
         again = self.resolver.resolve("a.example")
         self.names.answer("192.0.2.1")
         self.assertEqual(self.successResultOf(again), ["192.0.2.1"])
 
-    def test_missing_answer_fails_and_a_late_one_is_ignored(self):
-        waiting = self.resolver.resolve("a.example")
+    def test_missing_answer_fails_every_waiting_lookup(self):
+        waiting = [self.resolver.resolve("a.example") for _ in range(2)]
+        self.clock.advance(PATIENCE)
+        reasons = [self.failureResultOf(one, DialFailed).value.reason for one in waiting]
+        self.assertEqual(reasons, [RejectReason.UPSTREAM_TIMEOUT] * 2)
+
+    def test_silent_name_fails_at_once_and_has_one_query(self):
+        """``getaddrinfo`` cannot be cancelled: a second query would occupy a second thread."""
+        self.be_silent("a.example")
+        for _ in range(5):
+            self.clock.advance(PATIENCE)
+            self.failureResultOf(self.resolver.resolve("a.example"), DialFailed)
+        self.assertEqual(self.names.asked, ["a.example"])
+
+    def test_late_answer_is_used(self):
+        self.be_silent("a.example")
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.1"])
+
+    def test_lost_query_is_repeated(self):
+        """A resolver that an embedding program installed may forget a query."""
+        self.be_silent("a.example")
+        self.clock.advance(LOST - PATIENCE)
+        again = self.resolver.resolve("a.example")
+        self.names.answer("192.0.2.9", index=0)
+        self.assertNoResult(again)
+        self.names.answer("192.0.2.1")
+        self.assertEqual(self.successResultOf(again), ["192.0.2.1"])
+
+    def test_silent_name_keeps_its_known_addresses(self):
+        self.resolve_and_answer("192.0.2.1")
+        self.clock.advance(FRESH)
+        for _ in range(4):
+            self.assertEqual(self.successResultOf(self.resolver.resolve("a.example")), ["192.0.2.1"])
+            self.clock.advance(PATIENCE)
+        self.assertEqual(len(self.names.asked), 2)
+
+    def test_one_log_line_per_name_and_interval(self):
+        """Ten queries of a name fail in ten seconds; of twenty clients, none adds a line."""
+        with capturedLogs() as logged:
+            for _ in range(20):
+                for name in ("a.example", "b.example"):
+                    self.resolver.resolve(name).addErrback(lambda _: None)
+                    self.names.answer()
+                self.clock.advance(NEGATIVE / 2)
+        lines = [event["name"] for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(sorted(lines), ["a.example"] * 2 + ["b.example"] * 2)
+
+    def test_silent_name_is_logged(self):
+        with capturedLogs() as logged:
+            self.be_silent("a.example")
+            self.names.answer()
+        (line,) = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(line, "a.example has no address now: none is known")
+
+    def test_stopped_resolver_has_no_timer(self):
+        self.resolver.resolve("a.example")
+        self.resolver.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_silent_names_have_threads_apart(self):
+        """A callable may return any number of names; those known to be silent have threads apart."""
+        silent = FakeNames()
+        self.patch(self.resolver, "_silent_names", silent)
+        self.be_silent("a.example")
+        self.names.answer()
+        self.clock.advance(NEGATIVE)
+        self.resolver.resolve("a.example").addErrback(lambda _: None)
+        self.assertEqual((self.names.asked, silent.asked), (["a.example"], ["a.example"]))
+        silent.answer()
+        self.clock.advance(NEGATIVE)
+        self.resolver.resolve("a.example").addErrback(lambda _: None)
+        self.assertEqual(len(self.names.asked), 2)
+
+    def be_silent(self, name):
+        waiting = self.resolver.resolve(name)
         self.clock.advance(PATIENCE)
         self.failureResultOf(waiting, DialFailed)
-        self.names.answer("192.0.2.1")
-        self.assertNoResult(self.resolver.resolve("a.example"))
-        self.assertEqual(len(self.names.asked), 2)
 
     def test_resolver_may_answer_synchronously(self):
         def at_once(receiver, name, *_, **__):
@@ -141,6 +219,7 @@ class ResolverTests(SynchronousTestCase):
                 self.assertEqual(self.successResultOf(answer), ["192.0.2.1"])
             else:
                 self.failureResultOf(answer, DialFailed)
+                self.clock.advance(NEGATIVE)
 
     def test_resolver_that_raises_fails_only_that_lookup(self):
         """A name returned by a callable may not be a valid one (IDNA)."""
@@ -151,6 +230,7 @@ class ResolverTests(SynchronousTestCase):
         answer, self.names.resolveHostName = self.names.resolveHostName, refuse
         self.failureResultOf(self.resolver.resolve("a.example"), DialFailed)
         self.names.resolveHostName = answer
+        self.clock.advance(NEGATIVE)
         waiting = self.resolver.resolve("a.example")
         self.names.answer("192.0.2.1")
         self.assertEqual(self.successResultOf(waiting), ["192.0.2.1"])
@@ -168,6 +248,12 @@ class ResolverTests(SynchronousTestCase):
             self.resolver.resolve(f"{number}.example")
             self.names.answer("192.0.2.1")
         self.assertEqual(len(self.resolver._known), 3)
+
+    def test_number_of_silent_names_is_bounded(self):
+        self.patch(resolve, "_MOST", 3)
+        waiting = [self.resolver.resolve(f"{number}.example") for number in range(4)]
+        self.assertIn("3.example", self.failureResultOf(waiting.pop(), DialFailed).value.detail)
+        self.assertEqual((len(self.resolver._known), len(self.names.asked)), (3, 3))
 
     def test_callers_get_separate_lists(self):
         self.resolve_and_answer("192.0.2.1", "192.0.2.2").clear()
