@@ -37,7 +37,8 @@ class Registry:
     :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
-    :ivar by_ip: number of live connections by client address; no address has 0.
+    :ivar by_ip: number of live connections by client address; no address has 0. A trusted peer's own connections
+        (LOCAL) are not in it.
     :ivar by_route: number of live connections by route name; no route has 0.
     :ivar closed_received: bytes received from clients, of cleaned-up connections.
     :ivar closed_sent: bytes sent to clients, of cleaned-up connections.
@@ -78,11 +79,13 @@ class Registry:
         self.live[record.id] = record
         return record
 
-    def identify(self, record: ConnectionRecord, client: Endpoint) -> None:
-        """Set the client of a record, and count the connection for it."""
+    def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool = True) -> None:
+        """Set the client of a record, and count the connection for its address if it ``counts``."""
         record.client = client
         record.identified = True
-        self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
+        record.counted = counts
+        if counts:
+            self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
         if self.meters is not None:
             record.meters = self.meters.of_client(client.host)
 
@@ -107,7 +110,7 @@ class Registry:
         if self.live.pop(record.id, None) is None:
             return False
         record.closed()
-        if record.identified:
+        if record.counted:
             _decrement(self.by_ip, record.client.host)
         if record.route is not None:
             _decrement(self.by_route, record.route)

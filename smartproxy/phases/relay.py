@@ -123,7 +123,12 @@ class StartRelay:
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
         near, far = client.transport, upstream.transport
-        if self._poller is None or self._pool is None or not (can_detach(near) and can_detach(far)):
+        if (
+            self._poller is None
+            or self._pool is None
+            or client.is_screened
+            or not (can_detach(near) and can_detach(far))
+        ):
             record.relay = RelayKind.TRANSPORT
             return TransportRelay(client, upstream, record, self._clock)
         # The relay owns both sockets from here on. The sides keep nothing that could write to them or close them.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import LoopingCall
 
+from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.net.dial import PollerDialer, ReactorDialer
@@ -116,6 +117,7 @@ class Runtime:
     """All of it.
 
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
+    :ivar lingering: refused connections whose clients read why.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
@@ -126,6 +128,7 @@ class Runtime:
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
         self.targets = Targets(reactor, self.clocks, self.tls)
+        self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
@@ -141,6 +144,7 @@ class Runtime:
     def stop(self) -> None:
         """Stop everything. No connection is left."""
         self.tls.stop()
+        self.lingering.close()
         self.targets.stop()
         if self._housekeeping.running:
             self._housekeeping.stop()

@@ -297,6 +297,7 @@ class SmartProxy(Service):
             "listeners": sorted(str(place) for place in self._listeners.addresses().values()),
             "routes": len(self.plan.routes),
             "connections": self.registry.active,
+            "lingering": len(self._runtime.lingering),
         }
 
     def _listen_for_admin(self, plan: AdminPlan) -> IListeningPort:

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorFDSet
 
 from smartproxy.flow.names import with_own_names
 from smartproxy.flow.threads import thread_for
-from smartproxy.phases.terminate_tls import HandshakeLimit
+from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
 from smartproxy.tls.ocsp.stapling import Stapling
@@ -51,7 +51,7 @@ class TlsState:
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
-        self.handshakes = HandshakeLimit(plan.tls.max_handshakes)
+        self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock)
         self.targets = ClientContexts()
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)

@@ -14,12 +14,12 @@ client would need a full handshake.
 from __future__ import annotations
 
 from collections import OrderedDict
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeRefused
+from smartproxy.flow.callables import answer_of
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.context_factory import server_context
 from smartproxy.wire.tls_alert import Alert
@@ -122,7 +122,8 @@ class ServerContexts:
     ) -> SSL.Context | Deferred[SSL.Context]:
         """The context for a client of ``route`` that sent ``hello``.
 
-        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed.
+        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed. Cancelling it
+        ends it at once, whatever the callable does.
 
         :param local: gives the address that the client connected to, or nothing.
         :raises HandshakeRefused: if there is no certificate for the name in ``hello``.
@@ -131,7 +132,7 @@ class ServerContexts:
         if plan is None:
             raise ValueError("this route does not terminate TLS")
         if plan.certificate_for is not None:
-            return Deferred.fromCoroutine(self._for_chosen(plan, hello.server_name))
+            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, hello.server_name))
         certificate = self.certificates.find(plan, hello, local)
         if certificate is None:
             asked = "a client that asks for no name" if hello.server_name is None else hello.server_name
@@ -153,10 +154,10 @@ class ServerContexts:
         self._recent.clear()
         self._cache.retain(self._terms, self.certificates.selection.plans, stapled=self._stapled)
 
-    async def _for_chosen(self, plan: TerminationPlan, name: str | None) -> SSL.Context:
+    async def _for_chosen(self, route: str, plan: TerminationPlan, name: str | None) -> SSL.Context:
         assert plan.certificate_for is not None  # noqa: S101 - only called for such a route
-        chosen = plan.certificate_for(name)
-        if isawaitable(chosen):
+        chosen = answer_of(f"the certificate callable of route {route!a}", plan.certificate_for(name))
+        if isinstance(chosen, Deferred):
             chosen = await chosen
         if chosen is None:
             raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)

@@ -48,21 +48,24 @@ log = Logger()
 
 
 class _Budget:
-    """The time that a connection has for all its attempts.
+    """The time that a connection has for all its attempts, as long as its client is connected.
 
     :param limit: ``connectionTimeout`` in seconds; 0 is no limit.
+    :ivar require_live: raises if the client's connection was ended.
     :ivar began: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_limit", "began")
+    __slots__ = ("_clock", "_limit", "began", "require_live")
 
-    def __init__(self, clock: IReactorTime, limit: float) -> None:
+    def __init__(self, clock: IReactorTime, limit: float, require_live: Callable[[], None]) -> None:
+        self.require_live = require_live
         self._clock = clock
         self._limit = limit
         self.began = clock.seconds()
 
     def seconds(self) -> float:
-        """The time that the next step may take, in seconds; 0 is no limit."""
+        """The time that the next step may take, in seconds; 0 is no limit. It raises for an ended connection."""
+        self.require_live()
         if not self._limit:
             return 0.0
         return max(min(self._limit, self._left()), _SHORTEST)
@@ -102,6 +105,10 @@ def _no_header(_: TargetPlan) -> bytes:
     return b""
 
 
+def _always_live() -> None:
+    """Do not raise: the caller has no client that could disconnect."""
+
+
 class Connect:
     """Connects to the targets of routes.
 
@@ -131,15 +138,21 @@ class Connect:
         self._balance: dict[RoutePlan, RoundRobin] = {}
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
-    async def __call__(self, routed: Routed, header: Callable[[TargetPlan], bytes] = _no_header) -> Connected:
+    async def __call__(
+        self,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes] = _no_header,
+        require_live: Callable[[], None] = _always_live,
+    ) -> Connected:
         """A connection to one of the route's targets, paused.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
+        :param require_live: raises if the client's connection was ended; called after each wait.
         :raises DialFailed: where every candidate failed, or no time is left for the next one; the reason is that of the
             last one tried.
         """
         route = routed.route
-        budget = _Budget(self._clock, route.timeouts.connection)
+        budget = _Budget(self._clock, route.timeouts.connection, require_live)
         failed: DialFailed | None = None
         for candidate in self._candidates(route).order():
             try:
@@ -217,8 +230,13 @@ class Connect:
             else:
                 side = await Race(addresses, attempt, self._clock).start()
         connected = Connected(side, side.address, target, header)
-        if target.tls is not None or routed.detected.start_tls:
-            await self._begin_tls(connected, routed, host, resume=resume)
+        try:
+            budget.require_live()
+            if target.tls is not None or routed.detected.start_tls:
+                await self._begin_tls(connected, routed, host, resume=resume)
+        except BaseException:  # the connection has no other owner yet
+            side.transport.abortConnection()
+            raise
         return connected
 
     async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:

@@ -51,6 +51,21 @@ class FloodTests(LiveCase):
         self.assert_echoes(client)
         return proxy
 
+    def test_refused_ones_that_do_not_close(self):
+        """Their sockets count to ``maxConnections``, and another client is served at the cost of one of them."""
+        front, most = self.port(), 20
+        proxy = self.proxy(route("echo", front, self.backend(echo), path="/api"), maxConnections=most)
+        before = proxy.descriptors
+        for _ in range(most * 10):
+            client = self.connect(front, source=FLOODER)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):  # it is the oldest, and makes room already
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 404 "))
+        self.assertLessEqual(proxy.descriptors - before, most)
+        served = self.connect(front)
+        served.sendall(b"GET /api HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        self.assertTrue(served.recv(100).startswith(b"GET /api "))
+
     def told(self, proxy, reason):
         """Log lines of refusals for ``reason``, and the number of refusals they report."""
         proxy.stop()

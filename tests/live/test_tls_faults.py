@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 import time
 
 from tests.live.backends import ON_THE_WAY, echo, endless
-from tests.live.case import route
-from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.case import TIMEOUT, route
+from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
@@ -117,15 +118,49 @@ class UnfinishedTests(TlsCase):
         until(lambda: proxy.rejected("tls_error") == 30, "all of them refused")
         proxy.emptied()
 
-    def test_handshakes_over_the_limit_are_refused(self):
-        """They are refused at once, and established connections continue."""
+    def test_stalled_ones_make_room(self):
+        """Above the limit each new client is served, at the cost of a stalled one; and those that stand go on."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(self.ending("one", port, backend), tls={"maxHandshakes": 5})
         standing = self.secure(port)
         self.assert_echoes(standing)
         self.unfinished(port, 20)
-        until(lambda: proxy.rejected("tls_error") == 15, "those over the limit refused")
+
+        def served():
+            client = self.secure(port)
+            self.assert_echoes(client)
+            client.close()
+            return proxy.rejected("tls_error")
+
+        until(served, "a stalled one closed for another")
         self.assert_echoes(standing)
+
+    def test_burst_is_served_beside_stalled_ones(self):
+        """Three times the limit at once, beside twice the limit that go no further: all of them are served."""
+        limit = 20
+        for acceleration in ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                port, limits = self.port(), {"maxHandshakes": limit}
+                ending = self.ending("one", port, self.backend(echo))
+                proxy = self.proxy(ending, acceleration=acceleration, tls=limits)
+                self.unfinished(port, 2 * limit)
+                until(lambda: proxy.active == 2 * limit, "the stalled ones")  # noqa: B023 - this round's
+                burst = [self.begin(port) for _ in range(3 * limit)]
+                for client in burst:
+                    client.settimeout(TIMEOUT)
+                    client.do_handshake()
+                    self.assert_echoes(client)
+
+    def begin(self, port):
+        """A client that has sent its hello and does not wait."""
+        client = self.authority.client().wrap_socket(
+            self.connect(port), server_hostname=NAME, do_handshake_on_connect=False
+        )
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        return client
 
 
 class _Storm:

@@ -6,10 +6,11 @@ import socket
 
 from smartproxy.wire import proxy_v2
 from smartproxy.wire.proxy_header import Tlv
-from tests.live.backends import announced, collect
+from tests.live.backends import announced, banner, collect
 from tests.live.case import LiveCase, route
 from tests.live.waiting import until
 
+_BANNER = b"SSH-2.0-live\r\n"
 STRANGER, TRUSTED = "127.0.0.66", "127.0.0.2"
 V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 1111 2222\r\n"
 V2 = proxy_v2.build(("2001:db8::1", 1), ("2001:db8::2", 2), tlvs=[Tlv(0xE0, b"ours\x00\xff")], crc32c=True)
@@ -91,3 +92,27 @@ class TrustTests(LiveCase):
             self.assert_echoes(client)
             self.assertEqual(backend.seen[-1][0].source, source)
         self.assertEqual(backend.seen[-1][0].tlvs, (Tlv(0xE0, b"ours\x00\xff"),))
+
+    def test_a_late_one_is_refused(self):
+        """Behind a connection that was taken as direct and is relayed already; other bytes are payload."""
+        for acceleration in ("auto", "off"):
+            with self.subTest(acceleration=acceleration):
+                front, backend = self.port(), self.backend(banner)
+                proxy = self.proxy(
+                    route("all", front, backend),
+                    proxyIPs=[TRUSTED],
+                    proxyHeaderTimeout="200ms",
+                    acceleration=acceleration,
+                )
+                for header in (V1, V2):
+                    client = self.connect(front, source=TRUSTED)
+                    self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
+                    client.sendall(header[:3])
+                    client.sendall(header[3:])
+                    self.assert_gone(client)
+                until(lambda: proxy.rejected("proxy_header_timeout") == 2, "both refused")  # noqa: B023 - this round's
+                client = self.connect(front, source=TRUSTED)
+                self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
+                self.assert_echoes(client, b"PROXIES and\r\n\r\n\x00\r\nQUITE other words" * 1000)
+                client.close()
+                proxy.emptied()

@@ -23,7 +23,7 @@ from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
 class AdmitTests(SynchronousTestCase):
     def admit(self, *, draining=False, **plan):
         self.registry = Registry(Counters(), CleanupPlan(), Clock())
-        admission = Admission(ProxyPlan((), **plan), self.registry, RateWindows(lambda: 0.0))
+        admission = Admission(ProxyPlan((), **plan), self.registry, RateWindows(lambda: 0.0), ())
         return Admit(admission, self.registry, lambda: draining)
 
     def connect(self, admit, client=CLIENT):

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.connections.lingering import Lingering
 from smartproxy.errors import DialFailed
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.address import Endpoint
@@ -44,7 +45,7 @@ class FailingTargetTests(SynchronousTestCase):
         refused = self.failureResultOf(self.done, DialFailed).value
         self.assertIs(refused.reason, RejectReason.TLS_ERROR)
         self.assertIn("TLS with 192.0.2.9:443: ", refused.detail)
-        RejectConnection(self.deadlines).refuse(self.side, protocol, refused)
+        RejectConnection(Lingering(self.deadlines, most=10)).refuse(self.side, protocol, refused, "192.0.2.1")
         self.world.settle()
 
     def test_client_gets_its_502(self):

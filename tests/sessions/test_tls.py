@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from zope.interface import implementer
 
 from smartproxy.admin import views
 from smartproxy.model.timestamps import Moment
+from smartproxy.security import handshake_limit
+from smartproxy.security.handshake_limit import BURST, STALLED, HandshakeLimit
+from smartproxy.settings import Settings
 from smartproxy.wire import proxy_tlv, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.tls_case import REQUEST, TlsTestCase
@@ -126,14 +130,80 @@ class TerminationTests(TlsTestCase):
         self.assertTrue(idle.ended)
         self.assertEqual(self.handshakes(), {("failed", "none"): 1})
 
-    def test_concurrent_handshakes_are_limited_and_freed(self):
-        self.start(self.route(), tlsHandshakeTimeout="2s", tls={"maxHandshakes": 2})
-        for _ in range(2):
-            self.hello_only()
-        refused = self.connect()
-        self.assertEqual(refused.below.received, tls_alert.build(Alert.INTERNAL_ERROR))
-        self.network.run(2.5)
-        self.assertTrue(self.connect().shaken)
+    def test_stalled_handshakes_make_room_for_others(self):
+        """Those of the address that has most of them, the oldest first; nobody is refused."""
+        self.start(self.route(), tls={"maxHandshakes": 3})
+        (honest,) = self.stalled(1, "198.51.100.1")
+        stalled = self.stalled(4, "192.0.2.66")
+        self.network.run(STALLED)
+        for gone in range(1, 4):
+            self.assertTrue(self.connect().shaken)
+            self.assertEqual([below.ended for below in stalled], [True] * gone + [False] * (4 - gone))
+        self.assertFalse(honest.ended)
+        self.assertEqual(self.rejected(), {"tls_error": 3})
+
+    def test_burst_of_handshakes_is_served(self):
+        """More at once than the limit, of which none has stalled: each is computed in less than a millisecond."""
+        limit = 4
+        self.start(self.route(), tls={"maxHandshakes": limit})
+        burst = [self.begun(f"198.51.100.{number % 250}") for number in range(limit * BURST)]
+        for below, connection in burst:
+            self.assertTrue(self.within(below, connection).shaken)
+        self.settle()
+        self.assertEqual(self.rejected(), {})
+
+    def test_burst_is_computed_over_several_iterations(self):
+        """So that established connections do not wait for all of it."""
+        self.patch(handshake_limit, "WORK", 0.0)
+        turns = []
+        turn = HandshakeLimit.turn
+        self.patch(HandshakeLimit, "turn", lambda limit: turns.append(turn(limit)) or turns[-1])
+        self.start()
+        burst = []
+        for _ in range(5):
+            burst.append((self.network.connect(443), client(self.authority)))
+            self.assertRaises(SSL.WantReadError, burst[-1][1].do_handshake)
+            burst[-1][0].write(burst[-1][1].bio_read(1 << 16))
+        self.network.settle()
+        for below, connection in burst:
+            self.assertTrue(self.within(below, connection).shaken)
+        self.assertEqual([one is None for one in turns], [True] + [False] * 4)
+
+    def test_burst_is_bounded_at_the_cost_of_the_address_with_most(self):
+        limit = 2
+        self.start(self.route(), tls={"maxHandshakes": limit})
+        honest = [self.begun(f"198.51.100.{number}") for number in range(limit)]
+        flood = self.stalled(limit * BURST, "192.0.2.66")
+        self.assertEqual([below.ended for below in flood], [True] * limit + [False] * (len(flood) - limit))
+        for below, connection in honest:
+            self.assertTrue(self.within(below, connection).shaken)
+
+    def test_certificate_that_is_not_chosen_makes_room(self):
+        """An embedder's callable holds a client as a handshake does."""
+        cancelled = []
+        never = self.route()
+        never["action"]["tls"]["certificate"] = lambda name: Deferred(cancelled.append)
+        self.proxy = self.network.start(
+            Settings.model_validate({"routes": [never], "acceleration": "off", "tls": {"maxHandshakes": 1}})
+        )
+        self.addCleanup(self.network.stop, self.proxy)
+        (stalled,) = self.stalled(1, "192.0.2.66")
+        self.network.run(STALLED)
+        self.hello_only()
+        self.assertEqual(stalled.received, tls_alert.build(Alert.INTERNAL_ERROR))
+        self.assertEqual((len(cancelled), self.rejected()), (1, {"tls_error": 1}))
+
+    def begun(self, ip):
+        """A client that has sent its hello, and its TLS."""
+        below = self.network.connect(443, client=(ip, 50000))
+        connection = client(self.authority)
+        self.assertRaises(SSL.WantReadError, connection.do_handshake)
+        below.write(connection.bio_read(1 << 16))
+        self.network.settle()
+        return below, connection
+
+    def stalled(self, count, ip):
+        return [self.begun(ip)[0] for _ in range(count)]
 
     def test_established_connections_do_not_count_as_handshakes(self):
         self.start(self.route(), tls={"maxHandshakes": 1})
@@ -141,14 +211,7 @@ class TerminationTests(TlsTestCase):
 
     def hello_only(self):
         """A client that sends its hello and nothing more."""
-        below = self.network.connect(443)
-        connection = client(self.authority)
-        try:
-            connection.do_handshake()
-        except SSL.WantReadError:
-            below.write(connection.bio_read(1 << 16))
-        self.network.settle()
-        return below
+        return self.begun("192.0.2.1")[0]
 
     def test_refused_target_is_answered_with_502_within_tls(self):
         self.start()

@@ -153,7 +153,7 @@ class TlsPlan:
     :ivar certificates: those found in ``directory``.
     :ivar directory: where they were read from.
     :ivar default: the name or address whose certificate is shown where none fits.
-    :ivar max_handshakes: in progress at once.
+    :ivar max_handshakes: in progress before stalled ones are closed.
     :ivar files: authorities, revocation lists and our certificates for targets, with their state before they were read.
         When one of these files changes, the configuration is compiled again.
     """

@@ -152,7 +152,8 @@ class Tls(Table):
     min_version: TlsVersion = "1.2"
     """The oldest version that is accepted."""
     max_handshakes: Count = 200
-    """Concurrent handshakes."""
+    """Handshakes in progress above which each new one closes a stalled one: the oldest of the address that has most. 0 is
+    no limit."""
     ocsp_stapling: Flag = True
     """Whether OCSP responses are fetched and stapled. It applies to certificates that name a responder and have their issuer
     in their file."""
