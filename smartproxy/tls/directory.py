@@ -121,16 +121,16 @@ class CertificateDirectory:
         contents = {file: one.content for file, one in pace.over(self._known.items())}
         groups = _groups(contents, left_out, pace)
         used = [made for group in groups if (made := self._first_usable(group, left_out, pace)) is not None]
-        self._made = {made.pair.file: made for made in used}
-        return self._plan(found, used, left_out)
+        self._made = {made.pair.file: made for made in pace.over(used)}
+        return self._plan(found, used, left_out, pace)
 
-    def _plan(self, found: Scan, used: list[_Made], left_out: list[LeftOut]) -> DirectoryPlan:
+    def _plan(self, found: Scan, used: list[_Made], left_out: list[LeftOut], pace: Pace) -> DirectoryPlan:
         reported = sorted(LeftOut(one.file, _printable(one.problem)) for one in left_out)
         return DirectoryPlan(
             path=self._path,
-            certificates=tuple(made.plan for made in used),
+            certificates=tuple(made.plan for made in pace.over(used)),
             left_out=tuple(reported),
-            names=frozenset(name for made in used for name in made.pair.content.names),
+            names=frozenset(name for made in pace.over(used) for name in made.pair.content.names),
             files=found.files,
             folders=found.folders,
             reread=self.read,

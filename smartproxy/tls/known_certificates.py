@@ -10,7 +10,8 @@
 What the next configuration does not ask for is forgotten with the former one.
 
 A proxy that was started by root and runs as another user may have read files that it may not read again. What was read of
-such a file is kept for as long as no change of it can be seen, so that it does not prevent a reload of something else.
+such a file is kept for as long as no change of it can be seen, so that it does not prevent a reload of something else. So
+is a certificate of a route that has expired since it was read: it stays in use, as it would without the reload.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 
-from smartproxy.errors import AccessDenied
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.certificate_files import contents
 from smartproxy.tls.directory import CertificateDirectory
@@ -45,8 +46,11 @@ class _ReadCertificate(NamedTuple):
 
     def is_current(self) -> bool:
         """Whether the files would be read with the same result now."""
-        states = tuple(state_of(file) for file in self.plan.files)
-        return self.is_settled and time.time() < self.until and states == self.plan.states
+        return time.time() < self.until and self.is_unchanged()
+
+    def is_unchanged(self) -> bool:
+        """Whether the files are as they were when they were read."""
+        return self.is_settled and self.plan.states == tuple(map(state_of, self.plan.files))
 
     def may_be_current(self) -> bool:
         """Whether no change of the files can be seen, where this user may not read them."""
@@ -99,6 +103,10 @@ class KnownCertificates:
             plan = files.read()
         except AccessDenied:
             if known is None or not known.may_be_current():
+                raise
+            return known
+        except InvalidCertificate:
+            if known is None or not known.is_unchanged():
                 raise
             return known
         chain = x509.load_pem_x509_certificates(plan.chain)

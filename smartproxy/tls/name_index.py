@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from smartproxy.tls.certificate import KeyType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
+    from smartproxy.flow.pace import Pace
     from smartproxy.tls.certificate import Certificate
     from smartproxy.wire.client_hello import ClientHello
 
@@ -28,11 +29,11 @@ class NameIndex:
     :ivar first: the first certificate given and the others with its name: for clients that send no name.
     """
 
-    def __init__(self, certificates: Iterable[Certificate], pace: Callable[[], None]) -> None:
-        given = list(certificates)
+    def __init__(self, certificates: Iterable[Certificate], pace: Pace) -> None:
+        given = list(pace.over(certificates))
         self._names: dict[str, list[Certificate]] = {}
-        for certificate in sorted(given, key=_sort_key):
-            pace()
+        keys = {id(certificate): _sort_key(certificate) for certificate in pace.over(given)}
+        for certificate in pace.over(sorted(given, key=lambda one: keys[id(one)])):
             for name in certificate.names:
                 self._names.setdefault(name, []).append(certificate)
         self._any = [certificate for certificate in given if certificate.any_name]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.tls import known_certificates
+from smartproxy.tls import certificate_files, known_certificates
 from smartproxy.tls.certificate_files import CertificateFiles
 from smartproxy.tls.known_certificates import KnownCertificates
 from tests.tls.made import DAY, Authority, Leaf
@@ -46,11 +47,25 @@ class KnownTests(SynchronousTestCase):
         following = KnownCertificates(self.known)
         self.assertRaises(InvalidCertificate, following.certificate, self.files)
 
-    def test_certificate_that_has_expired_meanwhile_is_checked_again(self) -> None:
+    def test_certificate_that_has_expired_meanwhile_prevents_no_reload(self) -> None:
         late = CA.leaf("a.example").certificate.not_valid_after_utc.timestamp() + 1
         self.patch(known_certificates.time, "time", lambda: late)
-        again = KnownCertificates(self.known).certificate(self.files)
-        self.assertIsNot(again, self.first)
+        self.patch(CertificateFiles, "read", _fail)
+        self.assertIs(KnownCertificates(self.known).certificate(self.files), self.first)
+
+    def test_certificate_that_has_expired_is_a_problem_where_it_was_not_known(self) -> None:
+        self.patch(CertificateFiles, "read", _fail)
+        self.assertRaises(InvalidCertificate, KnownCertificates().certificate, self.files)
+
+    def test_certificate_is_checked_again_when_one_of_its_chain_expires(self) -> None:
+        late = CA.leaf("a.example").certificate.not_valid_after_utc.timestamp() + 1
+        self.patch(known_certificates.time, "time", lambda: late)
+        self.assertIsNot(KnownCertificates(self.known).certificate(self.files), self.first)
+
+    def test_key_that_may_no_longer_be_read_prevents_no_reload(self) -> None:
+        """A proxy that has started as root goes on as another user (``twistd -u``)."""
+        self.patch(certificate_files, "contents", _fail)
+        self.assertIs(KnownCertificates(self.known).certificate(self.files), self.first)
 
     def test_what_is_not_asked_for_is_forgotten(self) -> None:
         """Routes come and go: what they had must not stay for ever."""
@@ -62,3 +77,7 @@ class KnownTests(SynchronousTestCase):
         [before] = self.known.directory(path).certificates
         [after] = KnownCertificates(self.known).directory(path).certificates
         self.assertIs(before, after)
+
+
+def _fail(*_: object) -> Any:
+    raise InvalidCertificate("cannot be used now")
