@@ -1,13 +1,13 @@
-"""smartproxy beside others, in CPU of the proxy process per unit of work.
+"""Benchmarks of smartproxy against other proxies, in CPU time of the proxy process per unit of work.
 
 ``make bench`` (``python -m benchmarks``) runs every workload; ``docs/benchmarks/README.rst`` says how it is
-measured and how to read it. One noun a module:
+measured and how to read it. One subject a module:
 
-* ``processes``: what we start, what it costs, and that it ends;
-* ``contestants``: each proxy, and how a job is said in its configuration language;
-* ``backends``, ``messages``: the other end of a connection, and what a client says first;
+* ``processes``: the processes started, their CPU time and memory, and that they end;
+* ``contestants``: the proxies compared, and each one's configuration for a job;
+* ``backends``, ``messages``: the servers behind the proxies, and the clients' first bytes;
 * ``bulk``, ``connections``, ``idle``, ``look_up`` (with ``routes``), ``tls``: the workloads;
-* ``series``: rounds, interleaved; ``scorecard``: the bars; ``report``: tables and JSON; ``machine``: where.
+* ``series``: interleaved rounds; ``scorecard``: the bars; ``report``: tables and JSON; ``machine``: hardware and versions.
 
-Nothing here imports :mod:`smartproxy`, except ``routes``: what is measured does not help with measuring.
+The workloads that run proxies import nothing of :mod:`smartproxy`, so that the measured code does not measure itself.
 """

@@ -1,6 +1,6 @@
 """``python -m benchmarks``: run the workloads, print the table, write ``docs/benchmarks/latest.json``.
 
-Exit codes: 0 all was measured (whether or not the bars are met: a busy machine is no broken proxy);
+Exit codes: 0 everything was measured, whether or not the bars are met, since a busy machine may miss them;
 1 something could not be measured; 2 wrong usage.
 """
 
@@ -33,19 +33,23 @@ _QUICK = 0.1
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="smartproxy beside others")
-    parser.add_argument(
-        "--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="not all of them"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Compare smartproxy with other proxies."
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds; the median counts (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the work: for development")
-    parser.add_argument("--output", type=Path, help="the JSON file, if not docs/benchmarks/latest.json")
-    parser.add_argument("--render", action="store_true", help="print the table of that file in RST")
+    parser.add_argument(
+        "--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="run these workloads only"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="number of rounds, whose median counts (default: 5)"
+    )
+    parser.add_argument("--quick", action="store_true", help="do a tenth of the work, for development")
+    parser.add_argument("--output", type=Path, help="JSON file (default: docs/benchmarks/latest.json)")
+    parser.add_argument("--render", action="store_true", help="print the table of the JSON file as RST")
     return parser.parse_args(argv)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every ``finally``, so that what we started ends."""
+    """Exit through every ``finally``, so that all started processes end."""
     del frame
     raise SystemExit(128 + number)
 

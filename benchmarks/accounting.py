@@ -1,9 +1,9 @@
-"""Are 10,000 mixed connections accounted for to the byte? ``python -m benchmarks.accounting [--connections N]``.
+"""Compare the proxy's byte counters with 10,000 mixed connections: ``python -m benchmarks.accounting [--connections N]``.
 
-Clients, proxy and backend in one process, over loopback, once with either relay. A client sends from nothing to
-64 KiB, some of it late, and ends its direction or waits for the backend to; the backend answers with another length
-and ends, too. What the two ends have moved must be what the proxy says: in Python, in ``/api/v1/metrics`` and in
-``/metrics``, with nothing active in the end. Exit code 1 where it is not.
+Clients, proxy and backend run in one process over loopback, once with each relay. A client sends 0 to 64 KiB, at once
+or in two parts, and half-closes; the backend answers with another length and closes. The bytes that both ends
+moved must equal the proxy's counters in Python, in ``/api/v1/metrics`` and in ``/metrics``, with no connection active
+in the end. Exit code 1 if they differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _BLOCK = bytes(_MOST)
 
 
 class Moved:
-    """What the two ends have moved: read from the proxy, by the backends and by the clients."""
+    """Bytes that the peers read from the proxy.
+
+    :ivar received: by the backends.
+    :ivar sent: by the clients.
+    """
 
     def __init__(self) -> None:
         self.received = 0
@@ -40,7 +44,7 @@ class Moved:
 
 @implementer(IHalfCloseableProtocol)
 class Answer(protocol.Protocol):
-    """Reads all, and answers when the client has ended."""
+    """Reads to the client's FIN, then answers and closes."""
 
     def __init__(self, moved: Moved, chance: random.Random) -> None:
         self.moved = moved
@@ -59,7 +63,7 @@ class Answer(protocol.Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class Ask(protocol.Protocol):
-    """Sends, at once or in two parts, ends its direction, and reads to the end."""
+    """Sends at once or in two parts, half-closes, and reads to the end."""
 
     def __init__(self, reactor: Any, moved: Moved, chance: random.Random) -> None:
         self.reactor = reactor
@@ -100,8 +104,8 @@ def _proxy(port: int, admin: int, backend: int, acceleration: str) -> SmartProxy
     return SmartProxy(Settings.parse(json.dumps(settings), "json"))
 
 
-async def _told(proxy: SmartProxy, admin: int) -> dict[str, tuple[int, int]]:
-    """Received and sent, as each of the three says."""
+async def _reported(proxy: SmartProxy, admin: int) -> dict[str, tuple[int, int]]:
+    """Bytes received and sent as reported by each of the three interfaces."""
     totals = proxy.metrics.totals()
     api = await treq.json_content(await treq.get(f"http://127.0.0.1:{admin}/api/v1/metrics"))
     text = await treq.text_content(await treq.get(f"http://127.0.0.1:{admin}/metrics"))
@@ -125,18 +129,18 @@ async def _run(reactor: Any, acceleration: str, count: int, chance: random.Rando
     gate = DeferredSemaphore(_AT_ONCE)
 
     async def one() -> None:
-        asking = Ask(reactor, moved, chance)
-        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), asking)
-        await asking.over
+        client = Ask(reactor, moved, chance)
+        await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), client)
+        await client.over
 
     await gatherResults([gate.run(lambda: Deferred.fromCoroutine(one())) for _ in range(count)])
     await proxy.registry.emptied()
     await task.deferLater(reactor, 0.3)
-    told = await _told(proxy, admin)
+    reported = await _reported(proxy, admin)
     wanted = (moved.received, moved.sent)
-    right = all(said == wanted for said in told.values()) and not proxy.connections
+    right = all(said == wanted for said in reported.values()) and not proxy.connections
     print(f"{acceleration:5} {count} connections, moved {wanted}, active {len(proxy.connections)}")
-    for who, said in told.items():
+    for who, said in reported.items():
         print(f"      {who:9} {said} {'equal' if said == wanted else 'NOT EQUAL'}")
     await proxy.stopService()
     await backend.stopListening()
@@ -150,7 +154,7 @@ async def _main(reactor: Any, count: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="10,000 mixed connections, accounted for to the byte")
+    parser = argparse.ArgumentParser(description="Compare the byte counters with mixed connections.")
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()

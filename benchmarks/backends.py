@@ -1,15 +1,15 @@
-"""The far end of a benchmark's connections: three small servers, each a process of its own.
+"""The backends of the benchmarks: three small servers, each in a separate process.
 
 ``python -m benchmarks.backends [--tls FILE] KIND PORT HOST [HOST ...]`` where KIND is
 
 * ``answer``: read one message, answer with its first 64 bytes, wait for the client's end, close;
-* ``source``: read eight bytes, a big-endian count, and send that many bytes as fast as they are taken;
-* ``hold``: greet with one byte and keep the connection until the other side ends it.
+* ``source``: read eight bytes, a big-endian count, and send that many bytes as fast as they are read;
+* ``hold``: greet with one byte and keep the connection until the peer closes it.
 
 With ``--tls``, a PEM file of a certificate and its key, ``source`` speaks TLS.
 
-Plain blocking or epoll-driven sockets: what they cost lands on another CPU and in no result, but the less
-it is, the more the proxy gets to do at a time.
+Plain blocking or epoll-driven sockets: their cost falls on another CPU and is in no result, but the less it is,
+the more work the proxy gets at a time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pathlib import Path
 from benchmarks.messages import HANDSHAKE, HELLO, SMALL
 from benchmarks.processes import LOAD_CPUS, PYTHON, Process, allow_descriptors
 
-#: A megabyte that does not repeat within itself: the content of bulk transfers, over and over.
+#: 1 MiB without repetition: the content of bulk transfers, repeated.
 BLOCK = b"".join(struct.pack("!Q", n * 0x9E3779B97F4A7C15 % 2**64) for n in range(2**17))
-#: What ``hold`` greets with.
+#: Greeting of ``hold``.
 GREETING = b"."
 
 Address = tuple[str, int]
@@ -42,7 +42,7 @@ def start(
     directory: Path,
     certificate: Path | None = None,
 ) -> None:
-    """Start one that listens on all of ``addresses``, which share their port, until ``stack`` unwinds."""
+    """Start a backend that listens on all of ``addresses``, which share a port, until ``stack`` unwinds."""
     port = addresses[0][1]
     hosts = [host for host, _ in addresses]
     tls = [] if certificate is None else ["--tls", str(certificate)]
@@ -54,7 +54,7 @@ def start(
 
 
 class Loop:
-    """One epoll loop over listeners and connections; what is said, a subclass says."""
+    """An epoll loop over listeners and connections; subclasses define the protocol."""
 
     def __init__(self, listeners: list[socket.socket]) -> None:
         self._epoll = select.epoll()
@@ -89,14 +89,14 @@ class Loop:
             connection.close()
 
     def accepted(self, connection: socket.socket) -> None:
-        """``connection`` has come in."""
+        """``connection`` was accepted."""
 
     def received(self, number: int, data: bytes) -> None:
-        """``data`` has come in on connection ``number``; none means that it is over."""
+        """``data`` was received on connection ``number``; ``b""`` means that the peer has closed."""
 
 
 class Answer(Loop):
-    """Answer a message with its first 64 bytes, once all of it is there."""
+    """Answer a message with its first 64 bytes once it is complete."""
 
     def __init__(self, listeners: list[socket.socket]) -> None:
         super().__init__(listeners)
@@ -120,7 +120,7 @@ class Hold(Loop):
 
 
 class Source:
-    """Send as much as was asked for. A thread a connection, blocking: the quickest that Python can."""
+    """Send as many bytes as requested. One blocking thread per connection is the fastest way in Python."""
 
     def __init__(self, listeners: list[socket.socket], context: ssl.SSLContext | None = None) -> None:
         self._listeners = listeners
@@ -137,7 +137,7 @@ class Source:
             try:
                 connection = self._context.wrap_socket(connection, server_side=True)
             except OSError:
-                return  # somebody looked whether we listen
+                return  # a probe of Process.wait_until_listening
         with connection:
             request = connection.recv(8)  # one segment, and one record
             total = struct.unpack("!Q", request)[0] if len(request) == 8 else 0
@@ -147,7 +147,7 @@ class Source:
                 at = sent % len(block)
                 sent += connection.send(block[at : at + total - sent])
             if isinstance(connection, ssl.SSLSocket):
-                connection.unwrap()  # an end without a close_notify is a cut
+                connection.unwrap()  # an end without close_notify would be a truncation
 
 
 LOOPS: dict[str, type[Loop]] = {"answer": Answer, "hold": Hold}

@@ -1,7 +1,7 @@
-"""Bulk TCP: CPU-seconds for each GB (10⁹ bytes) that goes through, from the backend to the client.
+"""Bulk TCP: CPU-seconds per GB (10⁹ bytes) relayed from the backend to the client.
 
-The client has the kernel throw the bytes away uncopied (``MSG_TRUNC``, tcp(7)), so that the proxy is what
-limits the speed. Before the first round, a smaller transfer is read and compared byte by byte.
+The client makes the kernel discard the bytes without a copy (``MSG_TRUNC``, tcp(7)), so that the proxy limits the
+speed. Before the first round, a smaller transfer is read and compared byte by byte.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ _BACKEND = "127.0.0.11"
 _STALLS_AFTER = 30.0
 _SETTLES_IN = 0.1
 _READ_SIZE = 1 << 20
-#: Bytes that are compared before anything is measured.
+#: Bytes that are compared before the first measurement.
 WARM_UP = 64 << 20
-#: Processes of each contestant, which take turns. Two of the very same program differ by up to a tenth for as long as
-#: they live: by where the memory lies that their bytes go through.
+#: Processes of each contestant, which take turns. Two of the same program differ by up to a tenth as long as they run,
+#: depending on where in memory their buffers are.
 PROCESSES = 4
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Everything started and warm. Each probe moves ``0.5 * scale`` GB."""
+    """Start and warm up every contestant. Each probe moves ``0.5 * scale`` GB."""
     port = free_port()
     backends.start("source", ((_BACKEND, port),), stack, directory)
     fast = Job((_BACKEND,), port)
     jobs = {
         "ours": fast,
-        "ours/bare": Job((_BACKEND,), port, looks_after=False),
+        "ours/bare": Job((_BACKEND,), port, supervised=False),
         "ours/transport": Job((_BACKEND,), port, accelerated=False),
         "haproxy": fast,
         "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),
@@ -62,7 +62,7 @@ def _cost(several: Iterator[Running], size: int) -> float:
     before = proxy.process.cpu_ns
     _discard(proxy.address, size)
     time.sleep(_SETTLES_IN)
-    return (proxy.process.cpu_ns - before) / size  # ns a byte are seconds a GB
+    return (proxy.process.cpu_ns - before) / size  # ns per byte equal seconds per GB
 
 
 def _request(address: tuple[str, int], size: int) -> socket.socket:
@@ -82,9 +82,9 @@ def _discard(address: tuple[str, int], size: int) -> None:
 
 
 def check_content(name: str, connection: socket.socket, size: int = WARM_UP) -> None:
-    """Read what has been asked for over ``connection``, and compare it.
+    """Read the requested bytes from ``connection`` and compare them.
 
-    :raises BenchmarkError: where it is not the content, or not all of it.
+    :raises BenchmarkError: if they differ from the content, or are not complete.
     """
     expected = memoryview(BLOCK)
     received = 0

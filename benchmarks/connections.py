@@ -1,9 +1,9 @@
-"""One TCP connection with one small exchange: microseconds of the proxy's CPU for each.
+"""TCP connections with one small exchange each: microseconds of the proxy's CPU per connection.
 
-Connect, send 64 bytes, read 64 back, close: 20,000 times a round, 32 at any moment. A PROXY header or a
-ClientHello comes with the first bytes, in one segment. The client closes first, cleanly, after it has read
-its answer, the same for all. Sixteen client addresses and sixteen backend addresses keep the waiting ports
-(TIME_WAIT) of earlier rounds from running out.
+Connect, send 64 bytes, read 64 back, close: 20,000 times a round, 32 concurrently. A PROXY header or a
+ClientHello is sent with the first bytes, in one segment. In every variant the client closes first, cleanly,
+after it has read its answer. With sixteen client and sixteen backend addresses, the ports in TIME_WAIT of
+earlier rounds do not use up the port range.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Everything started and warm. Each probe makes ``5,000 * scale`` connections."""
+    """Start and warm up every contestant. Each probe makes ``5,000 * scale`` connections."""
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
     base = Job(BACKENDS, port)
@@ -46,7 +46,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "ours": (base, plain),
         "haproxy": (base, plain),
         "portforward": (base, plain),
-        "ours/bare": (Job(BACKENDS, port, looks_after=False), plain),
+        "ours/bare": (Job(BACKENDS, port, supervised=False), plain),
         "ours/header": (behind, behind_header),
         "haproxy/header": (behind, behind_header),
         "ours/sni": (by_name, hello_for(few)),
@@ -59,7 +59,7 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     for key, (job, opening) in entries.items():
         proxy = contestants.start(key, job, stack, directory)
         made[key] = partial(_cost, proxy, opening, serials, int(5_000 * scale))
-        _cost(proxy, opening, serials, max(_WARM_UP, len(job.domains)))  # each route once, at least
+        _cost(proxy, opening, serials, max(_WARM_UP, len(job.domains)))  # each route at least once
     return made
 
 
@@ -75,7 +75,7 @@ def _cost(proxy: Running, opening: Opening, serials: Iterator[int], count: int) 
 
 
 class Clients:
-    """32 clients at a time, over one epoll. Connecting over loopback is done when ``connect`` returns."""
+    """32 concurrent clients over one epoll. Over loopback, a connection is established when ``connect`` returns."""
 
     def __init__(self, address: tuple[str, int], opening: Opening, serials: Iterator[int]) -> None:
         self._address = address
@@ -88,7 +88,7 @@ class Clients:
     def exchange(self, count: int) -> None:
         """Make ``count`` connections.
 
-        :raises BenchmarkError: where an answer is missing or is another's.
+        :raises BenchmarkError: if an answer is missing, or belongs to another connection.
         """
         begun = min(count, _AT_ONCE)
         for _ in range(begun):
@@ -96,7 +96,7 @@ class Clients:
         while self._open:
             events = self._epoll.poll(_STALLS_AFTER)
             if not events:
-                raise BenchmarkError(f"{len(self._open)} of {count} answers do not come")
+                raise BenchmarkError(f"{len(self._open)} of {count} answers are missing")
             for number, _ in events:
                 self._end(number)
             for _ in range(min(len(events), count - begun)):
@@ -120,4 +120,4 @@ class Clients:
         with client:
             received = client.recv(SMALL)
         if received != answer:
-            raise BenchmarkError(f"{answer!r} was expected, {received!r} came")
+            raise BenchmarkError(f"{answer!r} was expected, {received!r} received")

@@ -1,8 +1,8 @@
-"""The proxies that are compared, and how one job is said in each one's configuration language.
+"""The proxies that are compared, and each one's configuration for a job.
 
-A job is in nobody's language. A contestant turns it into the command that starts the proxy, and writes
-what that command reads into a directory of its own. A further proxy is a further function here and an
-entry in ``CONTESTANTS``; a workload names it, and the rest follows.
+A job is independent of any proxy's configuration language. A contestant turns it into the command that starts the
+proxy, and writes the configuration to a separate directory. To add a proxy, add a function here and an entry
+in ``CONTESTANTS``, and name it in a workload.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, fr
 LISTEN_ON = "127.0.0.1"
 #: A limit that is checked and never reached.
 _NEVER_REACHED = 10_000_000
-#: What is not asked for costs nothing: the other end of what looking after connections is held against.
-_LOOKS_AFTER_NOTHING: dict[str, object] = {
+#: Settings that switch off limits, accounting and timeouts: the baseline for what those features cost.
+_UNSUPERVISED: dict[str, object] = {
     "metrics": False,
     "zombieDetection": False,
     "keepAliveTreatment": "standard",
@@ -33,34 +33,34 @@ _LOOKS_AFTER_NOTHING: dict[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a proxy has to do.
+    """The task of a proxy.
 
     :ivar backend_hosts: dialed in turn, all on ``backend_port``.
-    :ivar accepts_header: clients come behind a PROXY header.
-    :ivar domains: one route for each, by SNI; none means one route that looks at nothing.
-    :ivar looks_after: count clients and their rates against limits, which are never reached; sample rates,
-        look for zombies, watch timeouts. Without it, all that can be switched off is.
-    :ivar accelerated: relay in the kernel, where the proxy can be told.
-    :ivar certificate: end the clients' TLS with this PEM file of a certificate and its key.
-    :ivar encrypted_backend: speak TLS to the backend, too, whoever that is.
+    :ivar accepts_header: clients send a PROXY header.
+    :ivar domains: one route for each, by SNI; empty means one route without detection.
+    :ivar supervised: check limits and rates, which are never reached; sample throughput, detect zombies, apply
+        timeouts. Otherwise everything that can be switched off is.
+    :ivar accelerated: relay in the kernel, if the proxy has a setting for it.
+    :ivar certificate: terminate the clients' TLS with this PEM file of a certificate and its key.
+    :ivar encrypted_backend: use TLS to the backend, too, without verifying it.
     """
 
     backend_hosts: tuple[str, ...]
     backend_port: int
     accepts_header: bool = False
     domains: tuple[str, ...] = ()
-    looks_after: bool = True
+    supervised: bool = True
     accelerated: bool = True
     certificate: Path | None = None
     encrypted_backend: bool = False
 
 
-#: From a job, the port to listen on and a directory: the command.
+#: Returns the command for a job, the port to listen on, and a directory for its files.
 Contestant = Callable[[Job, int, Path], list[str]]
 
 
 def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
-    """This checkout's, by the ``twistd`` beside the running Python."""
+    """smartproxy of this checkout, run by the ``twistd`` of this Python's environment."""
     match: dict[str, object] = {"ports": [port], "address": LISTEN_ON}
     if job.certificate:
         match["protocol"] = "tls"
@@ -74,11 +74,11 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
     }
     if job.accepts_header:
         settings["proxyIPs"] = ["127.0.0.0/8"]
-    if job.looks_after:
+    if job.supervised:
         names = ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute")
         settings |= dict.fromkeys(names, _NEVER_REACHED)
     else:
-        settings |= _LOOKS_AFTER_NOTHING
+        settings |= _UNSUPERVISED
     path = directory / "smartproxy.json"
     path.write_text(json.dumps(settings))
     twistd = Path(PYTHON[0]).with_name("twistd")
@@ -86,7 +86,7 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
 
 
 def _forward(job: Job, number: int) -> dict[str, object]:
-    """Each route takes turns for itself, so each begins elsewhere: else all would begin with one backend."""
+    """Each route has its own turns; starting at different hosts keeps all from beginning with the same backend."""
     first = number % len(job.backend_hosts)
     hosts = [*job.backend_hosts[first:], *job.backend_hosts[:first]]
     forward: dict[str, object] = {"type": "forward", "targets": [{"host": hosts, "port": job.backend_port}]}
@@ -103,7 +103,7 @@ def _tls(job: Job) -> dict[str, object]:
 
 
 def haproxy(job: Job, port: int, directory: Path) -> list[str]:
-    """Debian's, as it would be set up for this: one thread, splice where it helps, no log."""
+    """Debian's haproxy with a fitting configuration: one thread, splice where it helps, no log."""
     tls = " ssl verify none" if job.encrypted_backend else ""
     servers = [f"    server s{n} {host}:{job.backend_port}{tls}" for n, host in enumerate(job.backend_hosts)]
     lines = [
@@ -143,18 +143,21 @@ def _haproxy_choice(job: Job, directory: Path) -> list[str]:
 
 
 def haproxy_program() -> str:
-    """:raises BenchmarkError: where there is none."""
+    """Path of haproxy.
+
+    :raises BenchmarkError: if it is not installed.
+    """
     found = shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if found is None:
-        raise BenchmarkError("there is no haproxy to compare with: apt-get install haproxy")
+        raise BenchmarkError("haproxy is not installed: apt-get install haproxy")
     return found
 
 
 def portforward(job: Job, port: int, directory: Path) -> list[str]:
-    """Twisted's, which knows nothing but to forward."""
+    """Twisted's port forwarder, which has no other features."""
     del directory
     if job.domains or job.accepts_header or job.certificate:
-        raise ValueError("portforward knows neither TLS nor the PROXY header")
+        raise ValueError("portforward supports neither TLS nor the PROXY header")
     return [*PYTHON, "-m", "benchmarks.portforward", str(port), str(job.backend_port), *job.backend_hosts]
 
 
@@ -167,7 +170,7 @@ CONTESTANTS: dict[str, Contestant] = {
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A contestant at work: where its clients go, and its process."""
+    """A running contestant: the address that its clients connect to, and its process."""
 
     address: tuple[str, int]
     process: Process

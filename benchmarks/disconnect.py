@@ -1,13 +1,12 @@
-"""Thousands of connections lost at once, and what one that lives beside them notices of it.
+"""Latency of one connection while thousands of others are closed at once.
 
-Run by ``python -m benchmarks.disconnect [COUNT]``; 5,000 by default. A process that holds so many connections
-through the proxy is killed, which is a FIN on each of them, or lets each go with a RST. Meanwhile an echo runs
-through the same proxy: a message every 2 ms, whether the one before has come back or not, so that a pause
-is measured for everybody who would have had to wait in it. It is timed from the loss until the proxy has no other
-connection left.
+Run by ``python -m benchmarks.disconnect [COUNT]``; 5,000 by default. A process that holds ``COUNT`` connections
+through the proxy is killed, which sends a FIN on each of them, or closes each with a RST. Meanwhile an echo runs
+through the same proxy: a message every 2 ms, whether or not the previous one was answered, so that a pause delays
+every message that falls into it. Echoes are counted from the loss until the proxy has no other connection left.
 
-The bars: 99 of 100 echoes within 250 ms, and no batch of the clean-up above 20 ms. The proxy has a CPU of its own,
-and an access log, which is where most of the clean-up's time goes.
+The bars: 99 of 100 echoes within 250 ms, and no batch of the cleanup above 20 ms. The proxy runs on a separate CPU
+and writes an access log, which takes most of the cleanup's time.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ _STAMP = struct.Struct("!d")
 
 
 class Result(NamedTuple):
-    """Seconds, but for the counts."""
+    """Durations in seconds, and counts."""
 
     took: float
     echoes: int
@@ -63,7 +62,10 @@ class Result(NamedTuple):
 
 
 class Echo:
-    """One connection, a message on it every 2 ms, and how long each was under way."""
+    """A connection with a message every 2 ms.
+
+    :ivar times: for each message, when it was due and how long its echo took.
+    """
 
     def __init__(self, port: int) -> None:
         self._sock = socket.create_connection((_HOST, port), _STALLS_AFTER)
@@ -89,7 +91,7 @@ class Echo:
                 self.times.append((due, time.monotonic() - due))
 
     def stop(self) -> None:
-        """Say no more, and wait for what is still to come back."""
+        """Stop sending, and wait for the remaining echoes."""
         self._running = False
         for thread in self._threads:
             thread.join(_STALLS_AFTER)
@@ -104,10 +106,10 @@ def _echo_back(listening: socket.socket) -> None:
             sock.sendall(data)
 
 
-def measured(count: int, loss: signal.Signals) -> Result:
-    """``count`` connections lost by a process that gets ``loss``.
+def measure(count: int, loss: signal.Signals) -> Result:
+    """Measure the loss of ``count`` connections held by a process that receives the signal ``loss``.
 
-    :raises BenchmarkError: where something does not start, or the proxy does not get rid of them.
+    :raises BenchmarkError: if a process does not start, or the proxy does not close the connections.
     """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
@@ -125,12 +127,12 @@ def measured(count: int, loss: signal.Signals) -> Result:
             time.sleep(_AROUND)
             lost = time.monotonic()
             clients.send_signal(loss)
-            over = _alone(admin)
+            over = _wait_until_alone(admin)
             time.sleep(_AROUND)
             echo.stop()
         queue = json.loads(log.read_text().splitlines()[-1])
     if queue["cleaned"] < count or queue["failed"]:
-        raise BenchmarkError(f"the clean-up says {queue} of {count} connections")
+        raise BenchmarkError(f"the cleanup reports {queue} for {count} connections")
     times = sorted(took for sent, took in echo.times if lost <= sent <= over)
     return Result(
         over - lost,
@@ -162,17 +164,17 @@ def _config(directory: Path, ports: dict[int, tuple[str, int]], admin: int) -> P
 
 
 def _clients(port: int, count: int) -> subprocess.Popen[bytes]:
-    """A process that holds ``count`` connections; all of them stand."""
+    """Start a process that holds ``count`` connections, and wait until all are established."""
     command = [*PYTHON, "-m", "benchmarks.disconnect", "--clients", str(port), str(count)]
     clients = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert clients.stdout is not None
     if clients.stdout.readline() != b"ready\n":
-        raise BenchmarkError("the clients do not get their connections")
+        raise BenchmarkError("the clients cannot establish their connections")
     return clients
 
 
-def _alone(admin: int) -> float:
-    """When nothing but the echo lived any more."""
+def _wait_until_alone(admin: int) -> float:
+    """Wait until the echo is the only connection left, and return that time."""
     began = time.monotonic()
     while time.monotonic() - began < _STALLS_AFTER:
         with urllib.request.urlopen(
@@ -182,18 +184,18 @@ def _alone(admin: int) -> float:
         if now["connections"]["active"] == 1 and not now["cleanup"]["queued"]:
             return time.monotonic()
         time.sleep(0.05)
-    raise BenchmarkError("the proxy keeps connections that were lost")
+    raise BenchmarkError("the proxy does not close the lost connections")
 
 
 # -- the processes that are started ---------------------------------------------------------------------
 
 
 def proxy(config: str) -> None:
-    """The proxy; at its end it prints what its clean-up has done."""
+    """Run the proxy; when it stops, print the counters of its cleanup."""
     from twisted.internet import epollreactor  # noqa: PLC0415 - importing a reactor is for this process only
 
     epollreactor.install()
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - it is there only now
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - the reactor is installed only now
 
     from smartproxy import Settings, SmartProxy  # noqa: PLC0415 - it would install another one
 
@@ -208,7 +210,7 @@ def proxy(config: str) -> None:
 
 
 def clients(port: int, count: int) -> None:
-    """Hold ``count`` connections until killed, which says FIN on each; told to end, let each go with a RST."""
+    """Hold ``count`` connections until killed, which sends a FIN on each; on SIGTERM, close each with a RST."""
     held = []
     for _ in range(count):
         sock = socket.create_connection((_HOST, port), _STALLS_AFTER)
@@ -216,26 +218,26 @@ def clients(port: int, count: int) -> None:
             raise BenchmarkError("the backend does not greet")
         held.append(sock)
 
-    def let_go(*_: object) -> None:
+    def reset_all(*_: object) -> None:
         for sock in held:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             sock.close()
         sys.exit()
 
-    signal.signal(signal.SIGTERM, let_go)
+    signal.signal(signal.SIGTERM, reset_all)
     print("ready", flush=True)
     signal.pause()
 
 
 def main(count: int = COUNT) -> int:
-    """Print what was measured; 1 where a bar is missed."""
+    """Print the results; 1 if a bar is missed."""
     allow_descriptors(3 * count + 100)
     missed = False
     for name, loss in (("FIN", signal.SIGKILL), ("RST", signal.SIGTERM)):
-        result = measured(count, loss)
+        result = measure(count, loss)
         missed |= result.p99 > BAR_ECHO or result.longest_batch > BAR_BATCH
         print(
-            f"{count:,} lost at once, each with a {name}: gone in {result.took * 1000:.0f} ms; beside them"
+            f"{count:,} lost at once, each with a {name}: cleaned up in {result.took * 1000:.0f} ms; meanwhile"
             f" {result.echoes} echoes, median {result.p50 * 1000:.1f} ms, p99 {result.p99 * 1000:.1f} ms (bar"
             f" {BAR_ECHO * 1000:.0f}), worst {result.worst * 1000:.1f} ms; {result.batches} batches, the longest"
             f" {result.longest_batch * 1000:.2f} ms (bar {BAR_BATCH * 1000:.0f})"

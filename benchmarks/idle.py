@@ -1,8 +1,8 @@
 """Idle connections: KiB of resident memory (RSS) for each of 5,000.
 
-Every connection has been greeted by the backend with one byte, so it is established on both sides and has
-been used once. A proxy is started anew for each round, because memory that an earlier round has freed
-would hide what the next one takes; 200 connections that come and go first have it load what it loads late.
+The backend greets every connection with one byte, so that it is established on both sides and has been used
+once. A proxy is started for each round, because memory freed in an earlier round would hide what the next one
+allocates; 200 connections are opened and closed first, so that lazily loaded code is loaded.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _SETTLES_IN = 0.5
 
 
 def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """The backend started. Each probe holds ``5,000 * scale`` connections."""
+    """Start the backend. Each probe holds ``5,000 * scale`` connections."""
     count = int(5_000 * scale)
-    allow_descriptors(16_000)  # haproxy asks for two a connection, and for its pipes
+    allow_descriptors(16_000)  # haproxy requires two per connection, and some for its pipes
     port = free_port()
     backends.start("hold", ((_BACKEND, port),), stack, directory)
     job = Job((_BACKEND,), port)

@@ -1,4 +1,4 @@
-"""Where a benchmark ran, and which versions ran there. Numbers without it mean nothing."""
+"""The machine and the versions of a benchmark run, without which its numbers cannot be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.contestants import haproxy_program
 
 
 def facts() -> dict[str, str | int]:
-    """What to know about this machine and its versions, ready for JSON."""
+    """Facts about this machine and its versions, for JSON."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": _cpu_model(),

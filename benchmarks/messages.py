@@ -1,9 +1,9 @@
-"""What a benchmark's client says first, and what it must hear in return.
+"""The first bytes of a benchmark's client, and the answer that it expects.
 
-Every connection says something of its own (its serial number is in the first 64 bytes), and the backend
-answers with the first 64 bytes of what reached it: an answer that fits proves that this connection's own
-bytes went there and back. The PROXY header and the ClientHello are built here from their specifications,
-not by :mod:`smartproxy.wire`: what is measured does not help with measuring.
+The first 64 bytes contain the connection's serial number, and the backend answers with the first 64 bytes that it
+received: a matching answer proves that this connection's bytes went there and back. The PROXY header and the
+ClientHello are built here from their specifications instead of by :mod:`smartproxy.wire`, so that the measured code
+does not check itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 #: Bytes of an answer, and of a plain message.
 SMALL = 64
-#: Bytes of a ClientHello: what browsers padded theirs to (RFC 7685) before post-quantum key shares.
+#: Bytes of a ClientHello: browsers padded theirs to this size (RFC 7685) before post-quantum key shares.
 HELLO = 517
-#: First byte of a TLS handshake record (RFC 8446, 5.1): tells the backend how much to expect.
+#: First byte of a TLS handshake record (RFC 8446, 5.1), by which the backend knows the size to expect.
 HANDSHAKE = 0x16
 
-#: From a serial number: the bytes to send, and the answer to expect.
+#: Returns, for a serial number, the bytes to send and the answer to expect.
 Opening = Callable[[int], tuple[bytes, bytes]]
 
 _V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"  # PROXY protocol, 2.2
@@ -26,13 +26,13 @@ _V2_PROXY_TCP4 = b"\x21\x11"  # version 2, command PROXY; AF_INET, STREAM
 
 
 def plain(serial: int) -> tuple[bytes, bytes]:
-    """64 bytes, to be echoed."""
+    """A message of 64 bytes, and its echo."""
     message = b"benchmark %012d" % serial + b"." * (SMALL - 22)
     return message, message
 
 
 def behind_header(serial: int) -> tuple[bytes, bytes]:
-    """The same behind a PROXY v2 header that announces one of 250 clients."""
+    """The same after a PROXY v2 header that announces one of 250 clients."""
     message, answer = plain(serial)
     client, proxy = bytes((198, 51, 100, 1 + serial % 250)), bytes((203, 0, 113, 1))
     addresses = client + proxy + struct.pack("!HH", 1024 + serial % 60_000, 443)
@@ -41,7 +41,7 @@ def behind_header(serial: int) -> tuple[bytes, bytes]:
 
 
 def hello_for(domains: tuple[str, ...]) -> Opening:
-    """A ClientHello that asks for each of ``domains`` in turn."""
+    """ClientHellos with each of ``domains`` in turn as their server name."""
     hellos = [client_hello(domain) for domain in domains]
     random_at = 11  # record header 5, handshake header 4, version 2 (RFC 8446, 4.1.2)
 

@@ -1,8 +1,8 @@
-"""Twisted's own port forwarder as a process: what a reader would write in an afternoon.
+"""Twisted's port forwarder as a process: the simplest proxy that a Twisted program can contain.
 
 ``python -m benchmarks.portforward PORT BACKEND_PORT HOST [HOST ...]``. It is
-``twisted.protocols.portforward`` as it comes, on the epoll reactor, except that it logs nothing and takes
-several backends in turn, because the others do, too, and one would run out of ports to be dialed from.
+``twisted.protocols.portforward`` on the epoll reactor, except that it logs nothing and uses several backends in
+turn: the other contestants do so, too, and connections to one address would run out of source ports.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from twisted.internet.main import installReactor
 reactor = EPollReactor()  # type: ignore[no-untyped-call]  # Twisted gives it no types
 installReactor(reactor)  # type: ignore[no-untyped-call]  # likewise
 
-from twisted.protocols import portforward  # noqa: E402 - it imports the reactor, so it comes later
+from twisted.protocols import portforward  # noqa: E402 - it imports the reactor, so that must be installed first
 
 
 class QuietClientFactory(portforward.ProxyClientFactory):
-    """Says nothing when it starts and stops: ours says nothing, either."""
+    """Logs nothing when it starts and stops, as smartproxy does not."""
 
     noisy = False
 
 
 class QuietServer(portforward.ProxyServer):
-    """One that dials without a word."""
+    """A server whose client factories log nothing."""
 
     clientProtocolFactory = QuietClientFactory
 
 
-class InTurn(portforward.ProxyFactory):
+class RoundRobinFactory(portforward.ProxyFactory):
     """Forward each connection to the next of several hosts."""
 
     noisy = False
@@ -49,7 +49,7 @@ class InTurn(portforward.ProxyFactory):
 
 def main(arguments: list[str]) -> None:
     port, backend_port, *hosts = arguments
-    factory = InTurn(hosts, int(backend_port))
+    factory = RoundRobinFactory(hosts, int(backend_port))
     reactor.listenTCP(int(port), factory, 1024, "127.0.0.1")  # type: ignore[no-untyped-call]  # likewise
     reactor.run()
 

@@ -1,9 +1,9 @@
-"""The processes that a benchmark starts: what each has cost, how large it is, and that it always ends.
+"""The processes that a benchmark starts: their CPU time and memory, and that they always end.
 
 CPU comes from the process's own CPU clock (``clock_getcpuclockid(3)``): user and system time of all its
-threads, in nanoseconds. ``/proc/PID/stat`` counts the same in ticks of 10 ms, sampled, which is too coarse
-for a round of a second. Work that the kernel does for a socket within a system call is in it, so that a
-proxy which hands its bytes to the kernel (splice) pays for that here, too.
+threads, in nanoseconds. ``/proc/PID/stat`` samples the same in ticks of 10 ms, which is too coarse for a round of
+a second. It includes the kernel's work within system calls, so that a proxy that relays in the kernel (splice) is
+charged for that, too.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Self
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = [sys.executable]
 _CPUS = sorted(os.sched_getaffinity(0))
-#: Where proxies run: on one CPU, and alone there, so that the scheduler's choices are not measured.
+#: CPU of the proxies, which nothing else started here uses, so that the scheduler's choices are not measured.
 PROXY_CPUS = _CPUS[-1:]
-#: Where everything else runs.
+#: CPUs of everything else.
 LOAD_CPUS = _CPUS[:-1] or _CPUS
 
 _STARTS_WITHIN = 60.0
@@ -35,15 +35,15 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class BenchmarkError(Exception):
-    """A process did not start, or an answer did not come as it must: there is no number to report."""
+    """A process did not start, or an answer is missing or wrong, so that there is no result."""
 
 
 class Process:
-    """One process that we started. A context manager: leaving it ends the process, whatever happened.
+    """A started process. As a context manager, it ends the process on exit in any case.
 
-    :ivar name: for messages.
-    :param cpus: where it runs.
-    :param log: gets what it prints; the end of that stands in the error where it fails.
+    :ivar name: for error messages.
+    :param cpus: the CPUs that it runs on.
+    :param log: file for its output, whose end is part of the error if it fails.
     """
 
     def __init__(self, name: str, command: list[str], log: Path, cpus: list[int]) -> None:
@@ -63,7 +63,7 @@ class Process:
 
     @property
     def cpu_ns(self) -> int:
-        """CPU time that the process has used so far, in nanoseconds."""
+        """CPU time used by the process so far, in nanoseconds."""
         clock = ctypes.c_int()
         error = _LIBC.clock_getcpuclockid(self._child.pid, ctypes.byref(clock))
         if error:
@@ -78,7 +78,10 @@ class Process:
         return int(line.split()[1]) * 1024
 
     def wait_until_listening(self, host: str, port: int) -> None:
-        """:raises BenchmarkError: where the process ends or is not reachable within a minute."""
+        """Wait until a connection to ``host:port`` succeeds.
+
+        :raises BenchmarkError: if the process ends, or is not reachable within a minute.
+        """
         deadline = time.monotonic() + _STARTS_WITHIN
         while time.monotonic() < deadline:
             if self._child.poll() is not None:
@@ -89,7 +92,7 @@ class Process:
         raise BenchmarkError(f"{self.name} does not listen on {host}:{port}{self._tail()}")
 
     def stop(self) -> None:
-        """Ask it to end; make it end after five seconds."""
+        """Send SIGTERM, and SIGKILL if the process has not ended after five seconds."""
         self._child.terminate()
         try:
             self._child.wait(_STOPS_WITHIN)
@@ -116,7 +119,7 @@ class Process:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below the range from which the kernel takes ports to dial from."""
+    """A free port below the range from which the kernel takes ephemeral source ports."""
     lowest_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     candidates = random.sample(range(10_000, lowest_ephemeral), 100)
     for port in candidates:
@@ -127,9 +130,9 @@ def free_port() -> int:
 
 
 def allow_descriptors(count: int) -> None:
-    """Raise the soft limit of open files, which children inherit, to the hard one.
+    """Raise the soft limit of open files, which child processes inherit, to the hard limit.
 
-    :raises BenchmarkError: where that is below ``count``.
+    :raises BenchmarkError: if the hard limit is below ``count``.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:

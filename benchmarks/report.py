@@ -1,7 +1,7 @@
-"""The numbers, for a terminal, for a README and for whoever wants all of them.
+"""The results as a table for a terminal, as a table for the README, and as JSON.
 
-``latest.json`` holds every round, so that a reader may take other ratios than ours, the rows with their
-bars, and the machine. Both tables are made from its rows: what is printed and what is kept are the same.
+``latest.json`` contains every round, so that other ratios can be computed from it, the rows with their bars, and the
+machine. Both tables are made from its rows, so that printed and stored results are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Document = dict[str, Any]
 
 
 def document(measured: Mapping[str, Series], machine: Mapping[str, object], **settings: object) -> Document:
-    """All that is known of one run, ready for JSON."""
+    """All data of one run, for JSON."""
     return {
         "machine": dict(machine),
         "settings": settings,
@@ -41,13 +41,16 @@ def document(measured: Mapping[str, Series], machine: Mapping[str, object], **se
 
 
 def save(content: Document, path: Path = LATEST) -> None:
-    """Write it, with one line a value, so that two runs can be compared by ``diff``."""
+    """Write it with one value a line, so that two runs can be compared by ``diff``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def load(path: Path = LATEST) -> Document:
-    """:raises FileNotFoundError: where nothing has been measured yet."""
+    """Read a stored run.
+
+    :raises FileNotFoundError: if nothing has been measured yet.
+    """
     content: Document = json.loads(path.read_text())
     return content
 

@@ -1,7 +1,7 @@
-"""What the numbers are held against: the bars, as data.
+"""The bars that the results are compared with, as data.
 
-A row compares one entry of a workload with another of the same rounds, or with a plain number. The
-table on the terminal, the one in the README and ``latest.json`` are all made from these rows.
+A row compares one entry of a workload with another one of the same rounds, or with a number. The table on the
+terminal, the one in the README and ``latest.json`` are all made from these rows.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from benchmarks.series import Series
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table, and what it asks.
+    """One line of the table, with its comparison.
 
-    :ivar entry: ours; ``haproxy`` and ``portforward`` name what stands beside it, if anything does.
-    :ivar to: the entry that ours is divided by; None holds the median itself against the bar.
-    :ivar bar: at most this; None: shown, and held against nothing.
+    :ivar entry: the entry of smartproxy.
+    :ivar haproxy: the entry shown in haproxy's column.
+    :ivar portforward: the entry shown in portforward's column.
+    :ivar to: the entry that ``entry`` is divided by; None compares the median itself with the bar.
+    :ivar bar: upper limit of the ratio or median; None: shown only.
     """
 
     title: str
@@ -32,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row with its numbers: medians in ``unit``, and ``measured``, which is held against the bar."""
+    """A row with its numbers: medians in ``unit``, and ``measured``, which is compared with the bar."""
 
     row: Row
     unit: str
@@ -43,13 +45,13 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """None where there is no bar, or nothing to measure against it."""
+        """Whether the bar is met; None without a bar or a result."""
         if self.row.bar is None or self.measured is None:
             return None
         return self.measured <= self.row.bar
 
     def as_json(self) -> dict[str, object]:
-        """All of it, for ``latest.json``."""
+        """The row with its numbers, for ``latest.json``."""
         numbers = {name: getattr(self, name) for name in ("unit", "ours", "haproxy", "portforward")}
         return {**asdict(self.row), "medians": numbers, "measured": self.measured, "met": self.met}
 
@@ -58,15 +60,15 @@ ROWS = (
     Row("Bulk TCP, splice", "bulk", "ours", "haproxy", "portforward", "haproxy", 0.7),
     Row("Bulk TCP, transport relay", "bulk", "ours/transport", "haproxy", "portforward", "haproxy", 2.0),
     Row("A connection, limits and accounting on", "connections", "ours", "haproxy", "portforward", "haproxy", 2.6),
-    Row("Looking after it, against nothing of the kind", "connections", "ours", None, None, "ours/bare", 1.08),
-    Row("Looking after bulk, against nothing of the kind", "bulk", "ours", None, None, "ours/bare", 1.03),
-    Row("Behind a PROXY v2 header", "connections", "ours/header", "haproxy/header", None, "ours", 1.3),
+    Row("The same, against limits and accounting off", "connections", "ours", None, None, "ours/bare", 1.08),
+    Row("Bulk TCP, splice, against accounting off", "bulk", "ours", None, None, "ours/bare", 1.03),
+    Row("After a PROXY v2 header", "connections", "ours/header", "haproxy/header", None, "ours", 1.3),
     Row("SNI passthrough, 10 routes", "connections", "ours/sni", "haproxy/sni", None, "ours", 1.3),
     Row("SNI passthrough, 10,000 routes", "connections", "ours/sni 10000", "haproxy/sni 10000", None, "ours/sni", 1.1),
     Row("Route look-up, 10,000 routes", "routes", "ours/10000", None, None, "ours/10", 1.1),
     Row("An idle connection", "idle", "ours", "haproxy", "portforward", None, 8.0),
-    Row("TLS 1.3 ended, bulk", "tls-bulk", "ours", "haproxy", None, "haproxy", 1.0),
-    Row("TLS 1.3 ended and begun again, bulk", "tls-bulk", "ours/re-encrypt", "haproxy/re-encrypt", None, "haproxy/re-encrypt", 1.4),
+    Row("TLS 1.3 terminated, bulk", "tls-bulk", "ours", "haproxy", None, "haproxy", 1.0),
+    Row("TLS 1.3 re-encrypted, bulk", "tls-bulk", "ours/re-encrypt", "haproxy/re-encrypt", None, "haproxy/re-encrypt", 1.4),
     Row("A connection with a TLS handshake, P-256", "tls-handshakes", "ours", "haproxy", None, "haproxy", 1.6),
     Row("The same, resumed", "tls-handshakes", "ours/resumed", "haproxy/resumed", None, "haproxy/resumed", 2.0),
     Row("An idle TLS connection", "tls-idle", "ours", "haproxy", None, None, 60.0),
@@ -74,7 +76,7 @@ ROWS = (
 
 
 def results(measured: Mapping[str, Series]) -> Iterator[Result]:
-    """The rows that there are numbers for."""
+    """The rows of workloads that were measured."""
     for row in ROWS:
         series = measured.get(row.workload)
         ours = series.median(row.entry) if series else None

@@ -1,9 +1,8 @@
-"""Rounds: every contestant by turns, again and again, and the median at the end.
+"""Rounds in which all contestants take turns, and their median.
 
-What disturbs a machine lasts for seconds. Contestants take turns within a round, so that a disturbance
-meets them all, and ratios are taken in each round first, and their median after that. Each turn goes through
-them in another order, drawn anew: whoever comes after the hungriest of them finds cold caches, and it
-shall not always be the same one.
+A disturbance of the machine lasts for seconds. Contestants take turns within a round, so that a disturbance affects
+all of them; ratios are computed in each round, and then their median. The order is shuffled in each turn: the
+contestant after the one that uses most memory starts with cold caches, and must not always be the same one.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ Probe = Callable[[], float]
 
 @dataclass(slots=True)
 class Series:
-    """All that was measured of one workload: by contestant (``NAME`` or ``NAME/VARIANT``), a value a round."""
+    """The results of one workload: a value per round for each contestant (``NAME`` or ``NAME/VARIANT``)."""
 
     unit: str
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, key: str) -> float | None:
-        """The median of a contestant's rounds; None where it did not take part."""
+        """The median of a contestant's rounds; None if it was not measured."""
         values = self.rounds.get(key)
         return statistics.median(values) if values else None
 
@@ -43,10 +42,10 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A name, a unit, and how to get everything ready.
+    """A name, a unit, and the function that starts everything.
 
-    :ivar prepare: called with what unwinds afterwards, an empty directory and a scale (1.0: as published).
-    :ivar turns: how often each contestant is measured in a round, whose value is their mean.
+    :ivar prepare: called with the stack that ends all processes, an empty directory and a scale (1.0: as published).
+    :ivar turns: number of measurements of each contestant in a round, whose value is their mean.
     """
 
     name: str
@@ -56,36 +55,36 @@ class Workload:
 
 
 def run(workload: Workload, rounds: int, scale: float) -> Series:
-    """Measure one workload. Says on standard error how far it is."""
+    """Measure one workload, with progress on standard error."""
     series = Series(workload.unit)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="smartproxy-bench-")))
-        _say(f"{workload.name}: starting")
+        _report(f"{workload.name}: starting")
         probes = workload.prepare(stack, directory, scale)
         for number in range(rounds):
-            _say(f"{workload.name}: round {number + 1} of {rounds}, {workload.unit}")
+            _report(f"{workload.name}: round {number + 1} of {rounds}, {workload.unit}")
             for key, value in _round(probes, workload.turns).items():
                 series.rounds.setdefault(key, []).append(value)
-                _say(f"    {key:<20} {value:.4g}")
+                _report(f"    {key:<20} {value:.4g}")
     return series
 
 
 def _round(probes: Mapping[str, Probe], turns: int) -> dict[str, float]:
-    taken: dict[str, list[float]] = {key: [] for key in probes}
+    by_contestant: dict[str, list[float]] = {key: [] for key in probes}
     order = list(probes)
     for _ in range(turns):
         random.shuffle(order)
         for key in order:
-            taken[key].append(_taken(key, probes[key]))
-    return {key: statistics.fmean(values) for key, values in taken.items()}
+            by_contestant[key].append(_measure(key, probes[key]))
+    return {key: statistics.fmean(values) for key, values in by_contestant.items()}
 
 
-def _taken(key: str, probe: Probe) -> float:
+def _measure(key: str, probe: Probe) -> float:
     try:
         return probe()
     except (OSError, BenchmarkError) as failed:
         raise BenchmarkError(f"{key}: {failed}") from failed
 
 
-def _say(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

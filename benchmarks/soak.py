@@ -1,9 +1,9 @@
-"""``python -m benchmarks.soak --minutes N``: the proxy under mixed traffic, and whether anything is left of it.
+"""``python -m benchmarks.soak --minutes N``: the proxy under mixed traffic, and whether it leaks or miscounts.
 
-Thirty clients talk through a proxy over loopback, some as they should, some not; meanwhile it is scraped and
-reloaded, and connections are ended through its API. Then, when all is quiet, it must hold what it held after
-a warm-up, and its books must agree with those of the clients and of the backends, to the byte. Every ten
-seconds its size is noted. Exit codes: 0 all verdicts are true; 1 one is not, or it could not run.
+Thirty clients use a proxy over loopback, some correctly, some with faults; meanwhile it is scraped and reloaded, and
+connections are ended through its API. When all clients have finished, its memory and descriptors must be as after the
+warm-up, and its counters must equal those of the clients and of the backends, to the byte. Its size is sampled every
+ten seconds. Exit codes: 0 all verdicts are true; 1 one is not, or the run failed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WORKERS = 30
 _WARM_UP = 15.0
 _SAMPLE_EVERY = 10.0
 _SETTLES_WITHIN = 60.0
-#: What the process may have grown by since the warm-up: its books, and what the allocator keeps.
+#: Bytes that the process may grow by after the warm-up: its statistics, and memory that the allocator keeps.
 _RSS_BOUND = 15 << 20
 #: Descriptors of the 32 idle pipes that a proxy keeps.
 _SPARE_PIPE_ENDS = 64
@@ -81,7 +81,7 @@ class Soak:
         return self._verdicts(warm, await self._settled(warm))
 
     async def _settled(self, warm: dict[str, int] | None) -> dict[str, int]:
-        """Wait until nothing lives, as long as is allowed, and take the size."""
+        """Wait, with a limit, until no connection is open, and return the size."""
         deadline = time.monotonic() + _SETTLES_WITHIN
         while time.monotonic() < deadline:
             await asyncio.sleep(1)
@@ -103,7 +103,7 @@ class Soak:
         self.counts["scrapes"] += 1
 
     async def _reload(self) -> None:
-        """With the spare route or without it, in turn: a port comes and goes."""
+        """Reload with and without the spare route in turn, so that a port is opened and closed."""
         self.counts["reloads"] += 1
         routes = self._settings["routes"]
         self.proxy.configure({**self._settings, "routes": routes[: len(routes) - self.counts["reloads"] % 2]})
@@ -119,7 +119,7 @@ class Soak:
     def _verdicts(self, warm: dict[str, int], size: dict[str, int]) -> dict[str, bool]:
         self.series = self.proxy.series()
         shown = self.proxy.api("metrics")
-        self.backends = self._told()
+        self.backends = self._backend_totals()
         live = self.proxy.api("connections")["connections"]
         self.proxy.stop()
         totals = shown["totals"]
@@ -146,20 +146,20 @@ class Soak:
         return self.clients.opened[route] == self.series["connections"][route]
 
     def _bytes_agree(self, route: str) -> bool:
-        """The clients' book, the proxy's and the backends'."""
+        """Whether the counters of clients, proxy and backends agree."""
         clients, backends = self.clients.moved[route], self.backends[route]
         up = {clients["sent"], self.series["received_bytes"][route], backends["received"]}
         down = {clients["received"], self.series["sent_bytes"][route], backends["sent"]}
         return len(up) == len(down) == 1
 
-    def _told(self) -> dict[str, dict[str, int]]:
-        with socket.create_connection((HOST, self._control), 10) as asking, asking.makefile("rb") as answer:
+    def _backend_totals(self) -> dict[str, dict[str, int]]:
+        with socket.create_connection((HOST, self._control), 10) as control, control.makefile("rb") as answer:
             books: dict[str, dict[str, int]] = json.load(answer)
         return books
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every ``finally``, so that what we started ends."""
+    """Exit through every ``finally``, so that all started processes end."""
     del frame
     raise SystemExit(128 + number)
 
@@ -186,10 +186,12 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="smartproxy, for long")
-    parser.add_argument("--minutes", type=float, required=True, help="of traffic, behind the warm-up")
-    parser.add_argument("--seed", default=str(SystemRandom().randrange(10**6)), help="to do the same again")
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="the JSON file")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.soak", description="Run smartproxy under mixed traffic."
+    )
+    parser.add_argument("--minutes", type=float, required=True, help="minutes of traffic after the warm-up")
+    parser.add_argument("--seed", default=str(SystemRandom().randrange(10**6)), help="seed, to repeat a run")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, _end)
     os.sched_setaffinity(0, LOAD_CPUS)

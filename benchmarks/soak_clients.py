@@ -1,7 +1,7 @@
-"""The clients of a soak: each has one conversation after the other, of a kind and by a way in that chance picks.
+"""The clients of a soak: each has one conversation after the other, of a random kind and on a random route.
 
-On clean routes a conversation that does not end as it must is a failure. On the faulty one, where clients and
-backends reset at random, only content that came whole and wrong is.
+On clean routes, a conversation that does not end as expected is a failure. On the faulty route, where clients and
+backends reset at random, only corrupt content is.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _ORDERS: dict[str, tuple[int, Callable[[Random], Order]]] = {
     "bulk": (6, _bulk),
     "half-closed": (10, _half_closed),
 }
-#: What a client may do, and how often.
+#: Kinds of conversation and their weights.
 _WEIGHTS = {
     **{kind: weight for kind, (weight, _) in _ORDERS.items()},
     "silent": 6,
@@ -65,10 +65,12 @@ _WEIGHTS = {
 
 
 class Clients:
-    """Workers, and what they have counted.
+    """Workers and their counters.
 
-    :ivar moved: bytes by route, from the clients' side; :ivar opened: conversations by route.
-    :ivar outcomes: by ``kind: outcome``. :ivar errors: the first failures, in words.
+    :ivar moved: bytes by route, as seen by the clients.
+    :ivar opened: number of conversations by route.
+    :ivar outcomes: number of conversations by ``kind: outcome``.
+    :ivar errors: descriptions of the first failures.
     """
 
     def __init__(self, ports: Ports, workers: int, seed: str) -> None:
@@ -81,7 +83,7 @@ class Clients:
         self._chances = [Random(f"{seed}-{n}") for n in range(workers)]
 
     async def run(self, until: float) -> None:
-        """Talk until that time of the loop's clock, and end what has begun."""
+        """Start conversations until that time of the loop's clock, and finish those begun."""
         await asyncio.gather(*(self._work(random, until) for random in self._chances))
 
     async def _work(self, random: Random, until: float) -> None:
@@ -133,21 +135,21 @@ class Clients:
         await self._expect(self._ports.refused, b"anything", (b"",), random)
 
     async def _unknown(self, random: Random) -> None:
-        """A name that no route has: TLS is told by an alert, HTTP by a status."""
+        """Ask for an unknown name: TLS gets an alert, HTTP a status."""
         tls = random.random() < 0.5
         said = hello("nobody", random) if tls else web_head("nobody")
         await self._expect(self._ports.named, said, (_TLS_ALERT if tls else b"HTTP/1.1 404 ",), random)
 
     async def _expect(self, port: int, said: bytes, answers: tuple[bytes, ...], random: Random) -> None:
         try:
-            heard = await _told(port, said, _source(random))
+            heard = await _exchange(port, said, _source(random))
         except ConnectionError:
-            heard = b""  # cut off, perhaps before connecting was seen to be done: so is refused who has no protocol
+            heard = b""  # reset, perhaps while connecting: a client without a detected protocol is refused so
         if not heard.startswith(answers):
             raise CorruptError(f"answered {heard[:40]!r}")
 
 
-async def _told(port: int, said: bytes, source: str) -> bytes:
+async def _exchange(port: int, said: bytes, source: str) -> bytes:
     talk = Talk(*await connect(port, source), {"received": 0, "sent": 0})
     try:
         await talk.write(said)
@@ -173,7 +175,7 @@ async def _closed(talk: Talk) -> None:
 
 
 async def every(seconds: float, until: float, act: Callable[[], Awaitable[object]]) -> None:
-    """Act again and again, up to that time of the loop's clock."""
+    """Call ``act`` periodically, up to that time of the loop's clock."""
     now = asyncio.get_running_loop().time
     while now() + seconds < until:
         await asyncio.sleep(seconds)

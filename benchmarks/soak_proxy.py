@@ -1,4 +1,4 @@
-"""The proxy of a soak, as people run it: what it is configured with, and what is seen of it from outside."""
+"""The proxy of a soak: ``twistd smartproxy`` with a configuration file, observed through its admin API and /proc."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SERIES = re.compile(r'^smartproxy_(\w+?)(?:_total)?\{route="([^"]*)"\} (\d+)$',
 
 
 class Ports(NamedTuple):
-    """Where the proxy listens: by route; ``named`` is for both routes that have a name."""
+    """Listening ports by route; ``named`` is shared by the two routes with a domain."""
 
     plain: int
     announced: int
@@ -33,7 +33,7 @@ class Ports(NamedTuple):
 
 
 def settings(ports: Ports, backends: dict[str, int], admin: int) -> dict[str, Any]:
-    """The spare route is the last one."""
+    """The configuration. Its last route is the spare one."""
     to = {**backends, "refused": free_port(), "spare": backends["plain"]}
     more = {"sni": {"domains": ["sni.soak.test"]}, "http": {"domains": ["http.soak.test"]}}
     routes: list[dict[str, Any]] = [
@@ -49,7 +49,7 @@ def settings(ports: Ports, backends: dict[str, int], admin: int) -> dict[str, An
 
 
 class Proxy(Process):
-    """The proxy, and what can be seen of it from outside."""
+    """The process of the proxy, its admin API and its descriptors."""
 
     def __init__(self, directory: Path, settings: dict[str, Any]) -> None:
         self.file = directory / "smartproxy.json"
@@ -62,7 +62,7 @@ class Proxy(Process):
         self.wait_until_listening(HOST, self._admin)
 
     def configure(self, settings: dict[str, Any]) -> None:
-        """Exchange the file in one step."""
+        """Replace the configuration file atomically."""
         new = self.file.with_suffix(".new")
         new.write_text(json.dumps(settings))
         new.replace(self.file)
@@ -86,14 +86,14 @@ class Proxy(Process):
         return json.loads(self.ask(f"/api/v1/{path}"))
 
     def series(self) -> dict[str, dict[str, int]]:
-        """By name, without prefix and ``_total``: the number of each route."""
+        """Values by route of each metric, whose name is without prefix and ``_total``."""
         found: dict[str, dict[str, int]] = {}
         for name, route, number in _SERIES.findall(self.ask("/metrics")):
             found.setdefault(name, {})[route] = int(number)
         return found
 
     def size(self) -> dict[str, int]:
-        """Memory, CPU time, live connections, and descriptors by what they are."""
+        """Memory, CPU time, open connections, and descriptors by kind."""
         kinds: Counter[str] = Counter()
         directory = Path(f"/proc/{self._child.pid}/fd")
         for entry in directory.iterdir():

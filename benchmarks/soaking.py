@@ -1,11 +1,11 @@
-"""What a soak says: the conversations, the clients' side of them, and the backends, which are a process.
+"""The conversations of a soak: the clients' side, and the backends, which run in a separate process.
 
-``python -m benchmarks.soaking SEED CONTROL ROUTE=PORT ...`` is that process: a backend for each route, and a
-control port that tells whoever connects, as JSON, what has moved so far.
+``python -m benchmarks.soaking SEED CONTROL ROUTE=PORT ...`` runs them: a backend for each route, and a control port
+that sends the byte counters as JSON to each connection.
 
-A conversation is a prelude that a proxy looks at (nothing, a ClientHello, or an HTTP head), an order, and
-content both ways, each with its SHA-256 behind it. Both ends count payload, so that three books can be
-compared: theirs and the proxy's.
+A conversation consists of a prelude that the proxy inspects (nothing, a ClientHello, or an HTTP head), an order, and
+content in both directions, each followed by its SHA-256. Both ends count payload, so that their counters can be
+compared with the proxy's.
 """
 
 from __future__ import annotations
@@ -27,31 +27,33 @@ from benchmarks.backends import BLOCK
 from smartproxy.wire import client_hello, proxy_v1, proxy_v2
 
 HOST = "127.0.0.1"
-#: A peer that may announce clients.
+#: A peer whose PROXY headers are accepted.
 TRUSTED = "127.0.0.2"
 CLEAN = ("plain", "announced", "sni", "http")
 FAULTY = "faulty"
-#: Half of what happens on the faulty route goes wrong, on each side.
+#: Share of conversations on the faulty route with a fault, on each side.
 _FAULTS = 0.5
 _DIGEST = hashlib.sha256().digest_size
 _RECORD_HEAD = 5
 _CHUNK = 65536
 _CONTENT = BLOCK + BLOCK[:_CHUNK]
-#: SO_LINGER with no time: closing resets.
+#: SO_LINGER with timeout 0: closing sends a RST.
 _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class CorruptError(Exception):
-    """Content came whole, and is not what was sent."""
+    """The content received is complete but differs from what was sent."""
 
 
 class Order(NamedTuple):
-    """What is to be said in one conversation.
+    """The content of one conversation.
 
-    :ivar up: bytes from the client, and :ivar down: to it.
-    :ivar piece: bytes a write, and :ivar pause: milliseconds behind each.
-    :ivar late: milliseconds that the answer waits once the client has ended; 0 does not wait for that.
-    :ivar backend_first: the backend ends its half first.
+    :ivar up: bytes from the client.
+    :ivar down: bytes to the client.
+    :ivar piece: bytes per write.
+    :ivar pause: milliseconds after each write.
+    :ivar late: milliseconds between the client's FIN and the answer; 0 does not wait for the FIN.
+    :ivar backend_first: the backend sends its FIN first.
     """
 
     up: int
@@ -67,7 +69,7 @@ _ORDER = struct.Struct("!IIIHH?")
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """One end of a connection, and what has moved through it."""
+    """One end of a connection, and its byte counters."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -79,7 +81,10 @@ class Talk:
         await self.writer.drain()
 
     async def read(self, size: int) -> bytes:
-        """:raises asyncio.IncompleteReadError: where the end comes before."""
+        """Read exactly ``size`` bytes.
+
+        :raises asyncio.IncompleteReadError: if the connection ends before.
+        """
         try:
             data = await self.reader.readexactly(size)
         except asyncio.IncompleteReadError as cut:
@@ -89,7 +94,7 @@ class Talk:
         return data
 
     async def send(self, size: int, order: Order) -> None:
-        """Content, and its digest."""
+        """Send content and its digest."""
         digest = hashlib.sha256()
         for at in range(0, size, order.piece):
             begin = at % len(BLOCK)
@@ -100,20 +105,26 @@ class Talk:
         await self.write(digest.digest())
 
     async def receive(self, size: int) -> None:
-        """:raises CorruptError: where the digest is another."""
+        """Receive content and compare its digest.
+
+        :raises CorruptError: if the digest differs.
+        """
         digest = hashlib.sha256()
         for at in range(0, size, _CHUNK):
             digest.update(await self.read(min(_CHUNK, size - at)))
         if digest.digest() != await self.read(_DIGEST):
-            raise CorruptError(f"{size} bytes came, and not those that were sent")
+            raise CorruptError(f"{size} bytes received differ from those sent")
 
     async def at_end(self) -> None:
-        """:raises CorruptError: where there is more."""
+        """Wait for the peer's FIN.
+
+        :raises CorruptError: if more bytes come before it.
+        """
         if await self.reader.read(1):
-            raise CorruptError("more came than was sent")
+            raise CorruptError("more bytes received than were sent")
 
     def reset(self) -> None:
-        """RST instead of FIN."""
+        """Close with a RST instead of a FIN."""
         sock = self.writer.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
@@ -121,9 +132,9 @@ class Talk:
 
 
 class Backend:
-    """What answers on one route, and counts.
+    """The backend of one route, with byte counters.
 
-    :param random: where it misbehaves from; ``None`` for one that does not.
+    :param random: source of its faults; ``None`` for a backend without faults.
     """
 
     def __init__(self, route: str, random: Random | None) -> None:
@@ -139,7 +150,7 @@ class Backend:
         except CorruptError:
             self.moved["corrupt"] += 1
         except (OSError, asyncio.IncompleteReadError):
-            pass  # a fault of either side, or a client that said nothing; clean routes are judged by their sums
+            pass  # a fault of either side, or a client that sent nothing; clean routes are judged by their totals
         finally:
             if fault:
                 fault.cancel()
@@ -155,7 +166,7 @@ class Backend:
         await self._prelude(talk)
         order = Order(*_ORDER.unpack(await talk.read(_ORDER.size)))
         if self._random and self._random.random() < _FAULTS / 5:
-            await asyncio.sleep(self._random.uniform(1, 8))  # says nothing for longer than the route allows
+            await asyncio.sleep(self._random.uniform(1, 8))  # silent for longer than the route allows
         if order.late:
             await talk.receive(order.up)
             await talk.at_end()
@@ -180,12 +191,12 @@ def web_head(name: str) -> bytes:
 
 
 def hello(name: str, random: Random) -> bytes:
-    """A ClientHello, short or long."""
+    """A ClientHello, randomly with a post-quantum key share, which makes it long."""
     return client_hello.build(f"{name}.soak.test", post_quantum=random.random() < _FAULTS)
 
 
 def header(random: Random) -> bytes:
-    """A PROXY header of either version, that announces one of a few clients."""
+    """A PROXY header of a random version that announces one of 20 client addresses."""
     build = random.choice((proxy_v1.build, proxy_v2.build))
     client = f"192.0.2.{random.randint(1, 20)}", random.randint(1024, 65535)
     return build(client, ("198.51.100.1", 443))
@@ -196,9 +207,9 @@ async def connect(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio
 
 
 async def begin(talk: Talk, route: str, random: Random) -> None:
-    """What comes before an order; now and then in two pieces."""
+    """Send the bytes before an order, in one of five cases in two pieces."""
     if route == "announced":
-        talk.writer.write(header(random))  # the proxy takes it away: no payload
+        talk.writer.write(header(random))  # the proxy consumes it, so that it is not payload
     prelude = {"sni": hello(route, random), "http": web_head(route)}.get(route, b"")
     cut = random.randint(0, len(prelude)) if random.random() < 0.2 else 0
     await talk.write(prelude[:cut])
@@ -207,7 +218,7 @@ async def begin(talk: Talk, route: str, random: Random) -> None:
 
 
 async def converse(talk: Talk, order: Order) -> None:
-    """The client's side of an order, up to both ends."""
+    """Carry out the client's side of an order, up to the FIN of both ends."""
     await talk.write(_ORDER.pack(*order))
     if order.late:
         await talk.send(order.up, order)

@@ -1,9 +1,8 @@
-"""TLS that ends in the proxy: bulk, handshakes and idle connections, each beside haproxy with the same certificate.
+"""TLS terminated by the proxy: bulk, handshakes and idle connections, compared with haproxy with the same certificate.
 
-The certificate is for an ECDSA key on P-256. The clients are Python's, with Debian's OpenSSL; what they cost
-lands on another CPU and in no result. Nothing is assumed of what was negotiated: every connection checks that it
-speaks TLS 1.3 with AES-256-GCM, that it was shown this certificate, and that it was resumed or was not, as it
-was meant to be.
+The certificate has an ECDSA key on P-256. The clients use Python's ssl with Debian's OpenSSL; their cost falls on
+another CPU and is in no result. Every connection checks what was negotiated: TLS 1.3 with AES-256-GCM, this
+certificate, and whether it was resumed as intended.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _WARM_UP = 500
 _IDLE_WARM_UP_SHARE = 25
 
 
-# -- the certificate, and a client that looks at it -----------------------------------------------------
+# -- the certificate, and a client that checks it -------------------------------------------------------
 
 
 def _certificate(directory: Path) -> Path:
@@ -82,10 +81,10 @@ def _certificate(directory: Path) -> Path:
 
 
 class _Client:
-    """Connects to one proxy over TLS 1.3, and checks what it got.
+    """Connects to one proxy over TLS 1.3, and checks what was negotiated.
 
-    The certificate is compared, and not verified: that costs a client more than all the rest, and who comes to the proxy
-    more slowly than it could answer measures how dear it is to be woken up.
+    The certificate is compared instead of verified: verification costs a client more than everything else, and clients
+    slower than the proxy would measure the cost of waking it up.
     """
 
     def __init__(self, proxy: Running, certificate: Path) -> None:
@@ -100,9 +99,9 @@ class _Client:
         self._sources = itertools.cycle(CLIENTS)
 
     def connect(self) -> ssl.SSLSocket:
-        """A connection that has shaken hands.
+        """Open a connection and complete its handshake.
 
-        :raises BenchmarkError: where something else was negotiated.
+        :raises BenchmarkError: if something else was negotiated.
         """
         secured = self.begin(None)
         secured.settimeout(_STALLS_AFTER)
@@ -111,7 +110,7 @@ class _Client:
         return secured
 
     def begin(self, session: ssl.SSLSession | None) -> ssl.SSLSocket:
-        """One that has still to shake hands, and never blocks."""
+        """Open a non-blocking connection whose handshake has not started."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((next(self._sources), 0))
@@ -122,14 +121,17 @@ class _Client:
         )
 
     def check(self, secured: ssl.SSLSocket, session: ssl.SSLSession | None) -> None:
-        """:raises BenchmarkError: where something else was negotiated, or ``session`` was not taken."""
+        """Check version, cipher, certificate and resumption.
+
+        :raises BenchmarkError: if something else was negotiated, or ``session`` was not resumed.
+        """
         cipher = secured.cipher()
         if cipher is None or cipher[0] != _CIPHER:
             raise BenchmarkError(f"{cipher} was negotiated, and not {_CIPHER}")
         if secured.session_reused is not (session is not None):
             raise BenchmarkError("resumed" if session is None else "not resumed")
         if secured.getpeercert(binary_form=True) != self._expected:
-            raise BenchmarkError("another certificate was shown")
+            raise BenchmarkError("the server sent another certificate")
 
 
 def _pair(job: Job, names: tuple[str, ...], stack: ExitStack, directory: Path) -> dict[str, Running]:
@@ -140,7 +142,7 @@ def _pair(job: Job, names: tuple[str, ...], stack: ExitStack, directory: Path) -
 
 
 def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe moves ``0.25 * scale`` GB to a client that decrypts it, from plain bytes or from TLS."""
+    """Each probe moves ``0.25 * scale`` GB from a plain or a TLS backend to a client that decrypts it."""
     certificate = _certificate(directory)
     port, secured_port = free_port(), free_port()
     backends.start("source", ((_BACKEND, port),), stack, directory)
@@ -165,7 +167,7 @@ def _bulk_cost(several: Iterator[tuple[Running, _Client]], size: int) -> float:
     before = proxy.process.cpu_ns
     _discard(_request(client, size), size)
     time.sleep(_SETTLES_IN)
-    return (proxy.process.cpu_ns - before) / size  # ns a byte are seconds a GB
+    return (proxy.process.cpu_ns - before) / size  # ns per byte equal seconds per GB
 
 
 def _request(client: _Client, size: int) -> ssl.SSLSocket:
@@ -188,7 +190,7 @@ def _discard(connection: ssl.SSLSocket, size: int) -> None:
 
 
 def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe makes ``1,000 * scale`` connections, 32 at a time: with a whole handshake, or a resumed one."""
+    """Each probe makes ``1,000 * scale`` connections, 32 concurrently, with full or resumed handshakes."""
     certificate = _certificate(directory)
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
@@ -206,13 +208,13 @@ def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[st
 
 
 class _Handshakes:
-    """Connections to one proxy, 32 at a time over one epoll, and what each costs it in microseconds."""
+    """Connections to one proxy, 32 concurrently over one epoll; calling it returns microseconds per connection."""
 
     def __init__(self, proxy: Running, client: _Client, serials: Iterator[int]) -> None:
         self._proxy = proxy
         self._client = client
         self._serials = serials
-        self._under_way: dict[int, Generator[None, None, None]] = {}
+        self._pending: dict[int, Generator[None, None, None]] = {}
 
     def __call__(self, count: int, *, resumed: bool) -> float:
         session = self._new_session() if resumed else None
@@ -222,46 +224,49 @@ class _Handshakes:
         return (self._proxy.process.cpu_ns - before) / count / 1000
 
     def _new_session(self) -> ssl.SSLSession:
-        """What a connection is resumed by. To take it out of one costs a client a fifth of the handshake."""
+        """A session to resume. Reused, because extracting one costs a client a fifth of the handshake."""
         with self._client.connect() as secured:
             message, _ = plain(next(self._serials))
             secured.sendall(message)
-            secured.recv(SMALL)  # the tickets have come before the answer
+            secured.recv(SMALL)  # the tickets are sent before the answer
             given = secured.session
             secured.unwrap()
         if given is None or not given.has_ticket:
-            raise BenchmarkError("no ticket came")
+            raise BenchmarkError("no session ticket was received")
         return given
 
     def _exchange_all(self, count: int, session: ssl.SSLSession | None) -> None:
         with closing(select.epoll()) as epoll:
             for _ in range(count):
-                while len(self._under_way) >= _AT_ONCE:
-                    self._go_on(epoll)
+                while len(self._pending) >= _AT_ONCE:
+                    self._advance(epoll)
                 self._begin(epoll, session)
-            while self._under_way:
-                self._go_on(epoll)
+            while self._pending:
+                self._advance(epoll)
 
     def _begin(self, epoll: select.epoll, session: ssl.SSLSession | None) -> None:
         secured = self._client.begin(session)
         epoll.register(secured.fileno(), select.EPOLLIN)
-        self._under_way[secured.fileno()] = talk = self._exchange(secured, session)
-        next(talk)
+        number = secured.fileno()
+        talk = self._exchange(secured, session)
+        # If this client was preempted, everything may be ready already, and the exchange ends at once.
+        if next(talk, _OVER) is not _OVER:
+            self._pending[number] = talk
 
-    def _go_on(self, epoll: select.epoll) -> None:
+    def _advance(self, epoll: select.epoll) -> None:
         ready = epoll.poll(_STALLS_AFTER)
         if not ready:
-            raise BenchmarkError(f"{len(self._under_way)} connections stand still")
+            raise BenchmarkError(f"{len(self._pending)} connections make no progress")
         for number, _ in ready:
-            if next(self._under_way[number], _OVER) is _OVER:
-                del self._under_way[number]
+            if next(self._pending[number], _OVER) is _OVER:
+                del self._pending[number]
 
     def _exchange(
         self, secured: ssl.SSLSocket, session: ssl.SSLSession | None
     ) -> Generator[None, None, None]:
-        """Handshake, 64 bytes there and back, and the end in order; it yields where it waits for the proxy.
+        """Handshake, 64 bytes in each direction, and a clean end; yields while it waits for the proxy.
 
-        :raises BenchmarkError: where the answer is missing or is another's.
+        :raises BenchmarkError: if the answer is missing, or belongs to another connection.
         """
         message, answer = plain(next(self._serials))
         with secured:
@@ -270,12 +275,12 @@ class _Handshakes:
             secured.send(message)
             received = yield from _done(partial(secured.recv, SMALL))
             if received != answer:
-                raise BenchmarkError(f"{answer!r} was expected, {received!r} came")
+                raise BenchmarkError(f"{answer!r} was expected, {received!r} received")
             yield from _done(secured.unwrap)
 
 
 def _done(call: Callable[[], T]) -> Generator[None, None, T]:
-    """What ``call`` returns when it need not wait any more."""
+    """Repeat ``call``, yielding while it needs more data, and return its value."""
     while True:
         try:
             return call()
@@ -287,7 +292,7 @@ def _done(call: Callable[[], T]) -> Generator[None, None, T]:
 
 
 def idle_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
-    """Each probe holds ``5,000 * scale`` connections of a proxy that was started for it."""
+    """Each probe holds ``5,000 * scale`` connections to a proxy started for it."""
     allow_descriptors(16_000)
     certificate = _certificate(directory)
     port = free_port()

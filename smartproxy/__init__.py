@@ -44,8 +44,8 @@ if TYPE_CHECKING:
         Tls,
         UpstreamTls,
     )
-    from smartproxy.tls.certificate import self_signed
-    from smartproxy.tls.certificate_files import from_pem
+    from smartproxy.tls.certificate import self_signed_certificate
+    from smartproxy.tls.certificate_files import certificate_from_pem
 
 __all__ = [
     "Action",
@@ -75,13 +75,13 @@ __all__ = [
     "UpstreamTls",
     "__version__",
     "block",
+    "certificate_from_pem",
     "discard",
     "echo",
-    "from_pem",
     "http_redirect",
     "http_respond",
     "respond",
-    "self_signed",
+    "self_signed_certificate",
     "use_monotonic_time",
 ]
 
@@ -110,8 +110,8 @@ _MODULES = {
         "Tls",
         "UpstreamTls",
     ),
-    "smartproxy.tls.certificate": ("self_signed",),
-    "smartproxy.tls.certificate_files": ("from_pem",),
+    "smartproxy.tls.certificate": ("self_signed_certificate",),
+    "smartproxy.tls.certificate_files": ("certificate_from_pem",),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

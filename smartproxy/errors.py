@@ -9,12 +9,16 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
+    |       |-- ResumptionFailed       a target failed the handshake that offered it a session
+    |       `-- NameNotResolved        its name has no address
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
+    |-- TlsConnectionLost              a connection was lost because of that, after its handshake
     |-- ConfigurationError             the problems of a configuration
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
+    |   `-- AccessDenied               this user may not read its file
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
@@ -59,11 +63,13 @@ class HandshakeFailed(Refused):
     """A TLS handshake with the client failed.
 
     :ivar alert_sent: whether the client has been sent an alert, and so needs time to read it.
+    :ivar timed_out: whether it took too long.
     """
 
-    def __init__(self, detail: str, *, alert_sent: bool = True) -> None:
+    def __init__(self, detail: str, *, alert_sent: bool = True, timed_out: bool = False) -> None:
         super().__init__(RejectReason.TLS_ERROR, detail)
         self.alert_sent = alert_sent
+        self.timed_out = timed_out
 
 
 class HandshakeRefused(Refused):
@@ -95,6 +101,14 @@ class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
 
 
+class ResumptionFailed(DialFailed):
+    """A target failed the handshake that offered it a session. It may accept one without."""
+
+
+class NameNotResolved(DialFailed):
+    """A target's name has no address, or was not resolved in time. The resolver logs it, once for all routes."""
+
+
 class PeerClosed(SmartProxyError):
     """A peer ended its direction before it had sent enough."""
 
@@ -108,6 +122,17 @@ class ConnectionTruncated(SmartProxyError, ConnectionLost):
 
     In TLS that end is a close_notify (RFC 8446, 6.1).
     """
+
+
+class TlsConnectionLost(SmartProxyError, ConnectionLost):
+    """The peer violated TLS after the handshake, or ended it with an alert.
+
+    :ivar problem: OpenSSL's text, for a log.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class IllegalTransition(SmartProxyError, RuntimeError):
@@ -151,6 +176,10 @@ class InvalidCertificate(SmartProxyError, ValueError):
     def __init__(self, why: str, part: str = "") -> None:
         super().__init__(why)
         self.part = part
+
+
+class AccessDenied(InvalidCertificate):
+    """A file that the user of this process may not read. It may have been read before, by root."""
 
 
 class OcspRequestImpossible(SmartProxyError, ValueError):

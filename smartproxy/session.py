@@ -11,7 +11,10 @@ Where a look inside TLS may choose another route, the route is admitted after it
 nothing to wait for costs no Deferred. Bytes do not come through here: once connected, the two sides are each other's
 producer and consumer, or two descriptors and a pipe.
 
-A client disconnect cancels the coroutine. Refusals, disconnects and failures of every phase are handled here.
+A client disconnect cancels the coroutine, as does every other end of the connection before it is relayed. A cancel may be
+swallowed by what the coroutine waits for, or happen while the coroutine is executing. Therefore the client's side remembers
+the end, and after each wait the path continues only for a live connection (``require_live``). Refusals, disconnects and
+failures of every phase are handled here.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import KeepAlive
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.observe.refusal_log import RefusalLog
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.detect import Detect
@@ -86,8 +90,10 @@ class ConnectionPath:
         side: Side = client
         try:
             announced = await self.read_proxy_header(client, accepted)
+            client.require_live()
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
+            client.require_live()
             record.protocol = detected.protocol
             record.note_names(detected)
             routed = self.route(detected)
@@ -96,31 +102,29 @@ class ConnectionPath:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
+                client.require_live()
                 routed = await self.look_inside(side, routed, record)
+                client.require_live()
             if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
             if routed.route.handler is not None:
                 self.timeouts.watch(record, routed.route)
-                outcome = await self.serve(record, side, routed)
-                return
-            linked = await self.connect(routed, partial(self.send_proxy_header, routed, side=client))
-            self.timeouts.watch(record, routed.route)
-            outcome = await self.relay(
-                record, side, linked.side, linked.address, linked.header, linked.exchanged
-            )
+                outcome = await self.serve(record, side, routed, client.require_live)
+            else:
+                linked = await self.connect(
+                    routed, partial(self.send_proxy_header, routed, side=client), client.require_live
+                )
+                client.require_live()
+                self.timeouts.watch(record, routed.route)
+                outcome = await self.relay(
+                    record, side, linked.side, linked.address, linked.header, linked.exchanged
+                )
+            client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
         except Refused as refused:
-            outcome = refused.reason
-            self._count(refused.reason, record.client.host, refused.detail)
-            self.reject.refuse(side, record.protocol, refused)
-        except (CancelledError, PeerClosed):
-            outcome = client.why
-            self.reject.cut(client)
-        except Exception:
-            log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
-            self.reject.cut(client)
-            if linked is not None:
-                self.reject.cut(linked.side)
+            outcome = self._refuse(side, record, refused)
+        except Exception as failed:
+            outcome = self._cut(client, linked, record, failed)
         finally:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
@@ -137,6 +141,37 @@ class ConnectionPath:
         """Apply the route's TCP keep-alive where it differs from the listener's."""
         if differ(wanted, self.keep_alive):
             apply_keepalive(client.transport, options(wanted, self.keep_alive))
+
+    def _refuse(self, side: Side, record: ConnectionRecord, refused: Refused) -> RejectReason:
+        """Count a refusal, answer the client and close. Returns the outcome."""
+        self._count(refused.reason, record.client.host, refused.detail)
+        self.reject.refuse(side, record.protocol, refused, record.client.host)
+        return refused.reason
+
+    def _cut(
+        self, client: Downstream, linked: Connected | None, record: ConnectionRecord, failed: Exception
+    ) -> CloseReason | RejectReason:
+        """Reset both sides of a path that ``failed``. Returns the outcome."""
+        outcome = self._explain(client, record, failed)
+        self.reject.cut(client)
+        if linked is not None:
+            self.reject.cut(linked.side)
+        return outcome
+
+    def _explain(
+        self, client: Downstream, record: ConnectionRecord, failed: Exception
+    ) -> CloseReason | RejectReason:
+        """The outcome of a path that ``failed``. It is logged, unless the end of the connection explains it."""
+        explained = isinstance(failed, PeerClosed) or (
+            isinstance(failed, CancelledError) and not client.is_live
+        )
+        if not explained:
+            log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
+            if client.is_live:
+                return CloseReason.ERROR
+        if isinstance(client.why, RejectReason):
+            self._count(client.why, record.client.host)
+        return client.why
 
     def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
         self.registry.counters.reject(reason)

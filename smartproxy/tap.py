@@ -17,6 +17,7 @@ from twisted.python import usage
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
+from smartproxy.net import listening
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from twisted.application.service import IService
     from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+    from twisted.python.failure import Failure
 
     class _TwistdReactor(IReactorCore, IReactorFromThreads, IReactorTime):
         """The parts of the installed reactor that are used here."""
@@ -85,11 +87,14 @@ class TwistdProxy(SmartProxy):
         default thresholds the collector would still scan the live objects after every 700 allocations, which takes a tenth of
         the CPU time of a busy proxy.
         """
+        if self.running:
+            return
         super().startService()
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no scan needs to visit it
         gc.set_threshold(*_GC_THRESHOLDS)
-        self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
+        if self._sigusr1_before is None:  # else it is started again, and would become its own predecessor
+            self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
 
     def _on_sigusr1(self, number: int, frame: FrameType | None) -> None:
         # A signal handler can run between any two bytecodes, so the work is left to the next event loop iteration.
@@ -104,9 +109,7 @@ class TwistdProxy(SmartProxy):
         except ConfigurationError as invalid:
             _exit(INVALID, *invalid.problems)
         except CannotListenError as unbound:
-            _exit(
-                UNBOUND, f"cannot listen on {unbound.interface or '*'}:{unbound.port}: {unbound.socketError}"
-            )
+            _exit(UNBOUND, listening.reason(unbound))
 
 
 def makeService(options: Mapping[str, Settings]) -> IService:
@@ -136,9 +139,14 @@ def _reload(proxy: SmartProxy) -> None:
     proxy.reload().addCallbacks(
         lambda _: log.info("configuration reloaded"),
         lambda why: log.error(
-            "reload failed, the current configuration stays in force: {why}", why=why.getErrorMessage()
+            "reload failed, the current configuration stays in force: {why}", why=_reason(why)
         ),
     )
+
+
+def _reason(failed: Failure) -> str:
+    unbound = failed.value
+    return listening.reason(unbound) if isinstance(unbound, CannotListenError) else failed.getErrorMessage()
 
 
 def _stop(reactor: _TwistdReactor) -> None:

@@ -22,7 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.protocols.wire import Echo
 from zope.interface import implementer
 
-from smartproxy.tls.certificate import Certificate, self_signed
+from smartproxy.tls.certificate import Certificate, self_signed_certificate
 from smartproxy.wire import http_response, proxy_tlv
 from smartproxy.wire.verdict import Malformed
 
@@ -134,7 +134,7 @@ class SecurePages:
 
     @cached_property
     def _factory(self) -> TLSMemoryBIOFactory:
-        made = Certificate(self_signed([self._domain]))
+        made = Certificate(self_signed_certificate([self._domain]))
         key: Any = made.load_key()
         leaf: Any = made.leaf
         # Without a list of protocols, Twisted's server context aborts the handshake of a client that offers ALPN.

@@ -25,7 +25,7 @@ _NAMES = (
 
 def write_files(directory: Path) -> None:
     """Create all files; pages and examples use the same names for the same files."""
-    authority, clients = Authority(), Authority("clients")
+    authority, clients = Authority("intermediate", above=Authority()), Authority("clients")
     shop = authority.leaf("shop.localhost")
     old = authority.leaf("shop.example.com", kind="rsa")
     for name, leaf in {"shop": shop, "shop-rsa": old, "backend": authority.leaf("backend.localhost")}.items():
@@ -35,7 +35,7 @@ def write_files(directory: Path) -> None:
         place.mkdir(parents=True)
         _pair(place, "leaf", authority.leaf(*names))
     held = pkcs12.serialize_key_and_certificates(
-        b"shop", old.key, old.certificate, None, BestAvailableEncryption(_PASSPHRASE)
+        b"shop", old.key, old.certificate, old.above, BestAvailableEncryption(_PASSPHRASE)
     )
     for name, said in {
         "other.key": authority.leaf(number=1).key_pem,

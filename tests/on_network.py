@@ -16,8 +16,8 @@ def a_route(name="web", ports=80, *, host=HOST, port=9000, **more):
     )
 
 
-def served(handler, name="served", ports=7):
-    return Route(name=name, match={"ports": ports}, action={"type": "handler", "handler": handler})
+def served(handler, name="served", ports=7, **more):
+    return Route(name=name, match={"ports": ports}, action={"type": "handler", "handler": handler}, **more)
 
 
 class NetworkTestCase(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Host, port and handler as callables of a program: what they get, may answer, and do wrong."""
+"""Host, port and handler as callables of a program: their argument, return values and errors."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.on_network import HOST, NetworkTestCase, a_route, served
 
 
 class CallableTests(NetworkTestCase):
-    """Host, port and handler may be callables; value, awaitable or Deferred; one that raises ends its connection."""
+    """A callable returns a value, an awaitable or a Deferred; one that raises ends its connection."""
 
-    def test_they_get_the_facts_and_may_answer_now_or_later(self):
+    def test_host_callable_gets_facts_and_returns_any_kind_of_value(self):
         seen = []
 
         def host(facts):
@@ -30,25 +30,25 @@ class CallableTests(NetworkTestCase):
         async def port(facts):
             return 9000
 
-        ways = [
+        hosts = [
             host, awaited, lambda facts: succeed(HOST), lambda facts: Deferred.fromCoroutine(awaited(facts)),
             lambda facts: "backend.internal",
         ]  # fmt: skip
         self.network.names["backend.internal"] = [HOST]
-        self.start(*(a_route(str(i), 80 + i, host=way, port=port) for i, way in enumerate(ways)))
-        for i in range(len(ways)):
+        self.start(*(a_route(str(i), 80 + i, host=callable_, port=port) for i, callable_ in enumerate(hosts)))
+        for i in range(len(hosts)):
             self.connect(80 + i, b"hello", client=("203.0.113.7", 4711))
-        self.assertEqual([end.received for end in self.backend.connections], [b"hello"] * len(ways))
+        self.assertEqual([end.received for end in self.backend.connections], [b"hello"] * len(hosts))
         self.assertIsInstance(seen[0], Routed)
         self.assertEqual((seen[0].route.name, seen[0].detected.client_ip), ("0", "203.0.113.7"))
 
-    def test_a_port_may_be_preserved(self):
+    def test_port_callable_may_return_preserve(self):
         self.network.backend(HOST, 80)
         self.start(a_route(port=lambda facts: "preserve"))
         self.connect(80)
         self.assertEqual(self.proxy.connections[0].target, (HOST, 80))
 
-    def test_a_handler_may_be_chosen_and_is_a_factory_or_a_coroutine_function(self):
+    def test_handler_callable_may_return_factory_or_coroutine(self):
         async def later(facts):
             return Factory.forProtocol(Echo)
 
@@ -61,20 +61,20 @@ class CallableTests(NetworkTestCase):
         for port in (7, 8, 9, 10):
             self.assertEqual(self.connect(port, b"hello").received, b"hello", port)
 
-    def test_a_coroutine_function_may_be_an_object_or_a_method(self):
-        class Shouts:
+    def test_handler_may_be_an_object_or_a_bound_method(self):
+        class UpperCase:
             async def __call__(self, connection: Connection):
                 await connection.write((await connection.read()).upper())
 
-            async def shout(self, connection: Connection):
+            async def serve(self, connection: Connection):
                 await self(connection)
 
-        self.start(served(Shouts(), "a", 7), served(Shouts().shout, "b", 8))
+        self.start(served(UpperCase(), "a", 7), served(UpperCase().serve, "b", 8))
         for port in (7, 8):
             self.assertEqual(self.connect(port, b"hello").received, b"HELLO")
 
-    def ends_with_an_error(self, route, raised, port=7):
-        """Its connection ends; the other goes on; it is logged with its route and counted."""
+    def assert_ends_with_error(self, route, raised, port=7):
+        """The connection ends, is logged with its route and counted; another one stays open. Returns the message."""
         said = []
         globalLogPublisher.addObserver(said.append)
         self.addCleanup(globalLogPublisher.removeObserver, said.append)
@@ -98,29 +98,29 @@ class CallableTests(NetworkTestCase):
 
         return [now, awaited, lambda facts: fail(ZeroDivisionError())]
 
-    def test_a_host_that_raises(self):
-        for way in self.raising():
-            self.ends_with_an_error(a_route("bad", 7, host=way), ZeroDivisionError)
+    def test_host_callable_that_raises_ends_the_connection(self):
+        for callable_ in self.raising():
+            self.assert_ends_with_error(a_route("bad", 7, host=callable_), ZeroDivisionError)
             self.network.stop(self.proxy)
 
-    def test_a_port_that_raises(self):
-        for way in self.raising():
-            self.ends_with_an_error(a_route("bad", 7, port=way), ZeroDivisionError)
+    def test_port_callable_that_raises_ends_the_connection(self):
+        for callable_ in self.raising():
+            self.assert_ends_with_error(a_route("bad", 7, port=callable_), ZeroDivisionError)
             self.network.stop(self.proxy)
 
-    def test_a_handler_callable_that_raises(self):
+    def test_handler_callable_that_raises_ends_the_connection(self):
         now, _, deferred = self.raising()
-        for way in (now, deferred):
-            self.ends_with_an_error(served(way, "bad"), ZeroDivisionError)
+        for callable_ in (now, deferred):
+            self.assert_ends_with_error(served(callable_, "bad"), ZeroDivisionError)
             self.network.stop(self.proxy)
 
-    def test_a_handler_callable_that_gives_no_handler(self):
-        message = self.ends_with_an_error(served(lambda facts: 5, "bad"), TypeError)
+    def test_handler_callable_returning_no_handler_is_an_error(self):
+        message = self.assert_ends_with_error(served(lambda facts: 5, "bad"), TypeError)
         self.assertIn("the handler callable of route 'bad' gave int: must be a protocol factory", message)
 
-    def test_what_cannot_be_connected_to_is_an_error_that_says_so(self):
+    def test_invalid_host_or_port_is_an_error_with_the_value(self):
         for wrong in (None, 5, b"10.0.0.5", "", "a b", "a\r\nb", "h:80", ["h"]):
-            message = self.ends_with_an_error(
+            message = self.assert_ends_with_error(
                 a_route("bad", 7, host=lambda _, wrong=wrong: wrong), ValueError
             )
             self.assertEqual(
@@ -129,13 +129,13 @@ class CallableTests(NetworkTestCase):
             )
             self.network.stop(self.proxy)
         for wrong in (None, 0, 99999, -1, "80", True, 80.0):
-            message = self.ends_with_an_error(
+            message = self.assert_ends_with_error(
                 a_route("bad", 7, port=lambda _, wrong=wrong: wrong), ValueError
             )
             self.assertIn(f"gave {wrong!a}: must be 1..65535", message)
             self.network.stop(self.proxy)
 
-    def test_one_that_never_answers_has_the_connection_timeout(self):
+    def test_callable_without_answer_hits_the_connection_timeout(self):
         cancelled = []
         never = lambda facts: Deferred(lambda _: cancelled.append(facts.route.name))  # noqa: E731 - it is an argument
         self.start(
@@ -156,7 +156,7 @@ class CallableTests(NetworkTestCase):
         self.assertEqual(self.proxy.counters.rejected[RejectReason.UPSTREAM_TIMEOUT], 3)
         self.assertEqual(sorted(cancelled), ["handler", "host", "port"])
 
-    def test_a_client_that_leaves_cancels_the_question(self):
+    def test_client_disconnect_cancels_the_callable(self):
         cancelled = []
         self.start(a_route(host=lambda facts: Deferred(cancelled.append)))
         self.connect(80).rst()

@@ -1,4 +1,4 @@
-"""A proxy inside of a program: what the contract promises of ``SmartProxy``, sentence by sentence."""
+"""``SmartProxy`` embedded in a program: the documented behaviour of the service and of the package's names."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.on_network import HOST, NetworkTestCase, a_route, served
 
 
 class ServiceTests(NetworkTestCase):
-    """``SmartProxy(Settings.load(...))`` is an IService and takes a reactor; ``setServiceParent(application)``."""
+    """``SmartProxy(Settings.load(...), reactor)`` is an IService, and has ``setServiceParent``."""
 
-    def test_it_is_a_service_made_of_settings_from_a_file(self):
+    def test_service_with_settings_from_a_file_runs_in_application(self):
         with TemporaryDirectory() as directory:
             file = Path(directory) / "smartproxy.json"
             target = {"host": HOST, "port": 9000}
@@ -52,7 +52,7 @@ class ServiceTests(NetworkTestCase):
         proxy.startService()
         self.network.stop(proxy)
 
-    def test_added_to_a_parent_that_runs_it_runs(self):
+    def test_service_added_to_a_running_parent_starts(self):
         parent = MultiService()
         parent.startService()
         proxy = SmartProxy(Settings(routes=[served(echo)], acceleration="off"), self.network)
@@ -62,7 +62,7 @@ class ServiceTests(NetworkTestCase):
         client.close()
         self.network.result(parent.stopService())
 
-    def test_several_live_in_one_process(self):
+    def test_several_proxies_run_in_one_process(self):
         first = self.start(a_route("web", 80))
         second = self.network.start(Settings(routes=[served(echo)], acceleration="off"))
         self.connect(80, b"to the first")
@@ -73,13 +73,13 @@ class ServiceTests(NetworkTestCase):
         self.assertEqual(self.backend.connections[0].received, b"to the first")
         self.assertEqual(len(first.connections), 1)
 
-    def test_stopped_nothing_of_it_is_left_in_the_reactor(self):
+    def test_stopped_proxy_leaves_nothing_in_the_reactor(self):
         proxy = self.start(a_route(), served(echo))
         self.connect(80).close()
         self.network.stop(proxy)
         self.assertEqual((self.network.getDelayedCalls(), list(self.network.ports)), ([], [(HOST, 9000)]))
 
-    def test_its_connections_are_records(self):
+    def test_connections_are_connection_records(self):
         proxy = self.start()
         self.connect(80, b"hello", client=("203.0.113.7", 4711))
         (record,) = proxy.connections
@@ -88,7 +88,7 @@ class ServiceTests(NetworkTestCase):
             (record.route, record.client, record.bytes_received), ("web", ("203.0.113.7", 4711), 5)
         )
 
-    def test_its_metrics_answer(self):
+    def test_metrics_report_the_open_connection_and_its_bytes(self):
         proxy = self.start()
         self.connect(80, b"hello")
         self.assertEqual(proxy.metrics.connections.active(), 1)
@@ -99,7 +99,7 @@ class ServiceTests(NetworkTestCase):
 class NameTests(SynchronousTestCase):
     """``from smartproxy import SmartProxy, Settings, Route``."""
 
-    def imported(self, *lines):
+    def import_in_new_process(self, *lines):
         done = subprocess.run(
             [sys.executable, "-c", "\n".join(["import sys", *lines, "print('twisted' in sys.modules)"])],
             capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent,
@@ -107,23 +107,23 @@ class NameTests(SynchronousTestCase):
         return done.stdout.strip()
 
     def test_reading_a_configuration_loads_no_twisted_code(self):
-        """Of Twisted a command that only reads a configuration loads the exceptions, which take 5 ms, and no more."""
+        """A command that only reads a configuration loads Twisted's exceptions, which takes 5 ms, and nothing else."""
         loaded = "print([name for name in sys.modules if name.startswith('twisted.internet.')])"
         for lines, expected in [
             (["from smartproxy import Settings, Route", "import smartproxy.cli.check"], "['twisted.internet.error']"),
             (["from smartproxy import SmartProxy"], "'twisted.internet.defer'"),
         ]:  # fmt: skip
-            self.assertIn(expected, self.imported(*lines, loaded))
+            self.assertIn(expected, self.import_in_new_process(*lines, loaded))
 
-    def test_importing_it_installs_no_reactor(self):
-        done = self.imported(
+    def test_importing_the_package_installs_no_reactor(self):
+        done = self.import_in_new_process(
             "from smartproxy import *", "assert SmartProxy and Connection",
             "assert 'twisted.internet.reactor' not in sys.modules",
         )  # fmt: skip
         self.assertEqual(done, "True")
 
-    def test_a_name_that_is_not_there_is_an_attribute_error(self):
+    def test_unknown_name_is_an_attribute_error(self):
         with self.assertRaises(AttributeError) as raised:
-            smartproxy.SmartPorxy  # noqa: B018 - asking is the test
+            smartproxy.SmartPorxy  # noqa: B018 - the attribute access is what is tested
         self.assertIn("SmartPorxy", str(raised.exception))
         self.assertLessEqual({"SmartProxy", "Settings", "Route", "Connection"}, set(dir(smartproxy)))

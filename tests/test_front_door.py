@@ -103,7 +103,7 @@ class DocumentTests(SynchronousTestCase):
             "A connection, limits": r"short plain connection costs smartproxy ([\d.]+) times",
             "A connection with a TLS handshake": r"full TLS handshake ([\d.]+) times",
             "Bulk TCP, splice": r"a gigabyte\s+costs ([\d.]+) times",
-            "TLS 1.3 ended, bulk": r"and ([\d.]+) times with TLS termination",
+            "TLS 1.3 terminated, bulk": r"and ([\d.]+) times with TLS termination",
         }
         for row, sentence in rows.items():
             measured = re.search(rf"^{re.escape(row)}.*? ([\d.]+) x haproxy ", table, re.MULTILINE)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.installing
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = (
-    ".git", ".venv", "*.egg-info", "build", "dist", "_build", "__pycache__", "dropin.cache",
+    ".git", ".venv*", "*.egg-info", "build", "dist", "_build", "__pycache__", "dropin.cache",
     ".*_cache", ".hypothesis", ".coverage*", "_trial_temp*",
 )  # fmt: skip
 TWISTD = "from twisted.scripts.twistd import run; run()"

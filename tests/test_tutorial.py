@@ -1,4 +1,4 @@
-"""The programs of the tutorial and of the page on testing do what their text says."""
+"""The programs in the tutorial and on the page about testing do what the text says."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class TutorialTests(SynchronousTestCase):
         exec(compile(self.program, "tutorial.rst", "exec"), self.defined)  # noqa: S102 - our own documentation
         self.network = MemoryNetwork()
 
-    def test_it_has_fewer_than_60_lines(self):
+    def test_program_has_fewer_than_60_lines(self):
         written = [line for line in self.program.splitlines() if line.strip()]
         self.assertLess(len(written), MOST_LINES)
 
-    def test_its_own_test_passes(self):
+    def test_shown_test_passes(self):
         exec(compile(self.test, "tutorial.rst", "exec"), self.defined)  # noqa: S102 - our own documentation
         self.assertIn("test_front_door", self.defined)
 
-    def test_its_program_runs_until_it_is_stopped(self):
+    def test_program_runs_until_it_is_stopped(self):
         triggers = []
         self.network.addSystemEventTrigger = lambda *args: triggers.append(args)
         running = Deferred.fromCoroutine(self.defined["main"](self.network))
@@ -52,7 +52,7 @@ class TutorialTests(SynchronousTestCase):
         running.addErrback(lambda _: None)
         running.cancel()
 
-    def test_tls_is_routed_by_name_and_refused_with_an_alert(self):
+    def test_tls_is_routed_by_sni_and_refused_with_alerts(self):
         red = self.network.backend("10.0.0.11", 80)
         door = self.defined["FrontDoor"](self.network)
         door.proxy.startService()
@@ -82,7 +82,7 @@ class TutorialTests(SynchronousTestCase):
 
 
 class TestingPageTests(SynchronousTestCase):
-    def test_the_program_on_it_runs(self):
+    def test_program_on_the_testing_page_runs(self):
         (source,) = sources(DOCS / "testing.rst")
         exec(compile(source, "testing.rst", "exec"), {"__name__": "a_page"})  # noqa: S102 - our own documentation
         self.assertIn("assert client.was_reset", source)

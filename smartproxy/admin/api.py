@@ -2,25 +2,29 @@
 
 A list is returned as an object with the list under a key, so that keys can be added later. All endpoints reply at once,
 except ``/metrics`` and those that change the configuration. An invalid configuration is 422 with all of its problems, one
-line each, exactly as ``smartproxy check`` prints them.
+line each, exactly as ``smartproxy check`` prints them; a port that cannot be had is 409, with its address.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import views
 from smartproxy.admin.request import Reply, json_reply, refusal
+from smartproxy.admin.shared import SharedResult
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
-from smartproxy.metrics.prometheus import exposition
+from smartproxy.metrics.prometheus import FORMATS, exposition, negotiated
+from smartproxy.net import listening
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
@@ -55,6 +59,9 @@ class Api:
         self._control = control
         self._moment = moment
         self._clock = clock
+        self._pages = {
+            content_type: SharedResult(partial(self._page, content_type)) for content_type in FORMATS
+        }
 
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""
@@ -75,9 +82,12 @@ class Api:
         }
 
     async def prometheus(self, request: AdminRequest) -> Reply:
-        """All metrics, as text or OpenMetrics. A long page is written over several event loop iterations."""
-        accept = ",".join(request.headers.getRawHeaders("Accept") or [])
-        page, content_type = exposition(self._control.registry, self._control.counters, accept)
+        """All metrics, as text or OpenMetrics. A long page is written over several event loop iterations, and shared."""
+        content_type = negotiated(",".join(request.headers.getRawHeaders("Accept") or []))
+        return Reply(200, await self._pages[content_type].get(), content_type)
+
+    async def _page(self, content_type: str) -> bytes:
+        page, _ = exposition(self._control.registry, self._control.counters, content_type)
         body: list[bytes] = []
         written = 0
         for piece in page:
@@ -86,7 +96,7 @@ class Api:
             if written > _SLICE_BYTES:
                 written = 0
                 await deferLater(self._clock, 0)
-        return Reply(200, b"".join(body), content_type)
+        return b"".join(body)
 
     def healthy(self, _request: AdminRequest) -> Reply:
         """200 while the process runs."""
@@ -192,7 +202,12 @@ class Api:
             await change()
         except ConfigurationError as invalid:
             return refusal(422, "the configuration is not valid", problems=invalid.problems)
-        return json_reply({"status": "ok", "routes": len(self._control.plan.routes)})
+        except CannotListenError as unbound:
+            return refusal(409, listening.reason(unbound))
+        waiting = list(self._control.waiting_for_restart())
+        return json_reply(
+            {"status": "ok", "routes": len(self._control.plan.routes), "waitingForRestart": waiting}
+        )
 
 
 def _seconds(written: str) -> float:

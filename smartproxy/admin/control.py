@@ -37,7 +37,8 @@ class IProxyControl(Interface):
         """Read the configuration again and put it in force.
 
         :return: fires when the new configuration is in force. Fails with
-            :class:`~smartproxy.errors.ConfigurationError` if it is invalid; then the current one stays in force.
+            :class:`~smartproxy.errors.ConfigurationError` if it is invalid, and with ``CannotListenError`` if a port cannot
+            be had; then the current one stays in force.
         """
 
     def replace_routes(routes: list[dict[str, object]]) -> Deferred[None]:
@@ -45,6 +46,9 @@ class IProxyControl(Interface):
 
         :return: as :meth:`reload`.
         """
+
+    def waiting_for_restart() -> Sequence[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
 
     def drain() -> None:
         """Stop accepting connections; live ones continue. A second call does nothing."""

@@ -18,12 +18,12 @@ The health checks reveal nothing and are used by load balancers, so they need no
 from __future__ import annotations
 
 from hmac import compare_digest
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from smartproxy.admin.request import refusal
 from smartproxy.errors import ConfigurationError
+from smartproxy.wire.host import is_loopback
 
 if TYPE_CHECKING:
     from twisted.web.http_headers import Headers
@@ -42,7 +42,7 @@ class Guard:
     """
 
     def __init__(self, plan: AdminPlan) -> None:
-        if plan.unix is None and not plan.token and not _is_loopback(plan.address):
+        if plan.unix is None and not plan.token and not is_loopback(plan.address):
             raise ConfigurationError(["admin.token: is required where admin.address is not loopback"])
         self._token = plan.token.encode() if plan.token else None
         self._browsers_reach_it = plan.unix is None
@@ -70,7 +70,7 @@ def _bearer(headers: Headers) -> bytes:
 def _check_origin(headers: Headers) -> Reply | None:
     """Refuse a request that may come from a web page. A page cannot set ``Host`` and ``Origin``; the browser does."""
     hosts = headers.getRawHeaders(b"Host") or []
-    if not all(_is_loopback(_host_of(f"//{_text(host)}")) for host in hosts):
+    if not all(is_loopback(_host_of(f"//{_text(host)}")) for host in hosts):
         return refusal(403, "Host is not a name of this listener")
     origins = headers.getRawHeaders(b"Origin") or []
     if any(_text(origin).partition("://")[2] != _text(host) for origin in origins for host in hosts):
@@ -87,14 +87,3 @@ def _host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def _is_loopback(host: str) -> bool:
-    if host.rstrip(".") == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

@@ -21,8 +21,10 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from smartproxy.admin.api import Api
 from smartproxy.admin.guard import Guard
+from smartproxy.admin.outbox import Outbox
 from smartproxy.admin.request import AdminRequest, Reply, refusal
 from smartproxy.admin.router import Router
+from smartproxy.admin.uploads import Uploads
 from smartproxy.model.timestamps import Moment
 from smartproxy.net.half_close import LINGER
 from smartproxy.wire import http_response
@@ -53,6 +55,7 @@ class BoundedRequest(Request):
     """
 
     content: BytesIO
+    _log = Logger()
     _received = 0
     _abort: IDelayedCall | None = None
 
@@ -74,9 +77,11 @@ class BoundedRequest(Request):
             self._refuse_body()
         else:
             self.content.write(data)
+            self._uploads.received(self, len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The request is complete. Without a content type, twisted.web does not parse the body as a form."""
+        self._uploads.ended(self)
         self.requestHeaders.removeHeader(b"Content-Type")
         super().requestReceived(command, path, version)
 
@@ -87,11 +92,27 @@ class BoundedRequest(Request):
 
     def connectionLost(self, reason: Failure) -> None:
         """The client has closed the connection."""
+        self._uploads.ended(self)
         if self._abort is not None and self._abort.active():
             self._abort.cancel()
         super().connectionLost(reason)
 
+    def abort(self) -> None:
+        """Close the connection and free the body: others need its memory."""
+        self.content = BytesIO()
+        channel: Any = self.channel
+        self._log.info("admin: a request of {peer} was aborted: it is too slow", peer=channel.getPeer())
+        channel.transport.abortConnection()
+
+    @property
+    def _uploads(self) -> Uploads:
+        channel: Any = self.channel
+        uploads: Uploads = channel.site.uploads
+        return uploads
+
     def _refuse_body(self) -> None:
+        self._uploads.ended(self)
+        self.content = BytesIO()
         reply = refusal(413, f"a body has at most {MAX_BODY} bytes")
         # Twisted does not declare that the transport can half-close and abort, nor the site that it sets on a channel.
         channel: Any = self.channel
@@ -109,10 +130,11 @@ class Front(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, guard: Guard, router: Router) -> None:
+    def __init__(self, guard: Guard, router: Router, outbox: Outbox) -> None:
         super().__init__()
         self._guard = guard
         self._router = router
+        self._outbox = outbox
 
     def render(self, request: BoundedRequest) -> int:
         """Send the reply when the endpoint returns it."""
@@ -133,7 +155,8 @@ class Front(Resource):
             )
         # The client may have closed the connection while the endpoint was running.
         if not finished:
-            _send(http_request, reply)
+            _set_head(http_request, reply)
+            self._outbox.send(http_request, reply.body)
 
     async def _reply(self, request: AdminRequest) -> Reply:
         try:
@@ -144,13 +167,11 @@ class Front(Resource):
             return refusal(500, "internal error; see the log")
 
 
-def _send(http_request: BoundedRequest, reply: Reply) -> None:
+def _set_head(http_request: BoundedRequest, reply: Reply) -> None:
     http_request.setResponseCode(reply.status)
     headers = {**_ALWAYS, "Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
     for name, value in (*headers.items(), *reply.headers):
         http_request.setHeader(name, value)
-    http_request.write(reply.body)
-    http_request.finish()
 
 
 def _converted(request: BoundedRequest) -> AdminRequest:
@@ -167,6 +188,10 @@ class AdminSite(Site):
     """A site without an access log."""
 
     requestFactory = BoundedRequest
+
+    def __init__(self, resource: Resource, **more: Any) -> None:
+        super().__init__(resource, **more)
+        self.uploads = Uploads()
 
     def startFactory(self) -> None:
         """Do not open a log: twisted.web would also start a timer that formats the date every second."""
@@ -187,5 +212,5 @@ def make_admin_site(
     :param moment: monotonic and wall clock read together; the monotonic one must be that of the connection records.
     :raises ConfigurationError: if the address is not loopback and there is no token.
     """
-    front = Front(Guard(plan), Router(Api(control, moment, clock).table()))
+    front = Front(Guard(plan), Router(Api(control, moment, clock).table()), Outbox(clock))
     return AdminSite(front, timeout=IDLE, reactor=clock)

@@ -42,6 +42,8 @@ JsonObject: TypeAlias = dict[str, Any]
 TIMEOUT = 30.0
 
 _UNPROCESSABLE, _FIRST_ERROR = 422, 400
+#: Exit codes of commands by the status of the reply: 409 is a port that cannot be bound.
+_EXIT_CODES = {409: 3}
 
 
 class ICommandReactor(IReactorTime, IReactorTCP, IReactorUNIX, IReactorFDSet, IReactorFromThreads):
@@ -135,7 +137,8 @@ def _decoded(admin: AdminClient, status: int, body: bytes) -> JsonObject:
             "\n".join(printable(line) for line in reply.get("problems", [])), exit_code=2
         )
     if status >= _FIRST_ERROR:
-        raise AdminRequestFailed(f"{admin.url} refused: {printable(reply.get('error', status))}")
+        why = f"{admin.url} refused: {printable(reply.get('error', status))}"
+        raise AdminRequestFailed(why, exit_code=_EXIT_CODES.get(status, 1))
     return reply
 
 

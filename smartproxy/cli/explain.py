@@ -95,16 +95,16 @@ def explain(
     for line in explanation.lines():
         click.echo(line)
     if hello is not None and explanation.route is not None and explanation.route.tls is not None:
-        click.echo(_certificate(plan, explanation.route.tls, hello))
+        click.echo(_certificate(plan, explanation.route.tls, hello, address or ""))
     if hello is not None and request is not None:
         click.echo(_REQUEST_NOT_USED)
 
 
-def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello) -> str:
+def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello, address: str) -> str:
     """The line about the certificate that the client would get."""
     if tls.certificate_for is not None:
         return "certificate: chosen by a callable for each handshake"
-    shown = ConfiguredCertificates(plan).find(tls, hello)
+    shown = ConfiguredCertificates(plan).find(tls, hello, lambda: address)
     if shown is None:
         return "certificate: none for this name; refused with unrecognized_name"
     names = ", ".join(shown.names) or "no name"

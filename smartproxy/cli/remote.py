@@ -88,6 +88,9 @@ def reload(url: str, token: str | None) -> None:
     async def request(reactor: ICommandReactor) -> None:
         reply = await call(reactor, AdminClient(url, token), "POST", "/api/v1/reload")
         click.echo(f"reloaded; routes in force: {reply.get('routes')}")
+        waiting = reply.get("waitingForRestart")
+        if waiting:
+            click.echo(f"changed settings wait for a restart: {printable(', '.join(waiting))}")
 
     run(request)
 

@@ -42,8 +42,7 @@ class CleanupQueue(Generic[T]):
 
     def __init__(self, process: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
         self._process = process
-        self._size = plan.batch_size
-        self._delay = plan.delay
+        self.configure(plan)
         self._waiting: deque[T] = deque()
         self._in_batch = False
         self._clock = clock
@@ -54,6 +53,11 @@ class CleanupQueue(Generic[T]):
         self.cleaned = 0
         self.failed = 0
         self.longest = 0.0
+
+    def configure(self, plan: CleanupPlan) -> None:
+        """Set the size of batches and the delay. Items that wait already keep their delay."""
+        self._size = plan.batch_size
+        self._delay = plan.delay
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import ClosedConnection, ConnectionRecord
 
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
 
-#: The route label of a connection that was closed before it had a route.
-UNROUTED = ""
-
 
 class Registry:
     """Live connections by number, by client and by route.
@@ -39,7 +37,8 @@ class Registry:
     :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
-    :ivar by_ip: number of live connections by client address; no address has 0.
+    :ivar by_ip: number of live connections by client address; no address has 0. A trusted peer's own connections
+        (LOCAL) are not in it.
     :ivar by_route: number of live connections by route name; no route has 0.
     :ivar closed_received: bytes received from clients, of cleaned-up connections.
     :ivar closed_sent: bytes sent to clients, of cleaned-up connections.
@@ -63,6 +62,16 @@ class Registry:
         """Number of live connections."""
         return len(self.live)
 
+    def measure(self, meters: MeterSource | None) -> None:
+        """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
+        self.meters = meters
+        for record in self.live.values():
+            record.meters = ()
+            if meters is not None and record.identified:
+                record.meters = meters.of_client(record.client.host)
+            if meters is not None and record.route is not None:
+                record.meters = meters.of_route(record.meters, record.route)
+
     def open(self, accepted: Accepted) -> ConnectionRecord:
         """Create the record of an accepted socket."""
         self.opened += 1
@@ -70,11 +79,13 @@ class Registry:
         self.live[record.id] = record
         return record
 
-    def identify(self, record: ConnectionRecord, client: Endpoint) -> None:
-        """Set the client of a record, and count the connection for it."""
+    def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool = True) -> None:
+        """Set the client of a record, and count the connection for its address if it ``counts``."""
         record.client = client
         record.identified = True
-        self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
+        record.counted = counts
+        if counts:
+            self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
         if self.meters is not None:
             record.meters = self.meters.of_client(client.host)
 
@@ -84,6 +95,7 @@ class Registry:
         self.by_route[route] = self.by_route.get(route, 0) + 1
         of_route = self.counters.route(route)
         of_route.opened += 1
+        of_route.unsettled += 1
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
@@ -98,7 +110,7 @@ class Registry:
         if self.live.pop(record.id, None) is None:
             return False
         record.closed()
-        if record.identified:
+        if record.counted:
             _decrement(self.by_ip, record.client.host)
         if record.route is not None:
             _decrement(self.by_route, record.route)
@@ -127,6 +139,8 @@ class Registry:
             of_route.received += record.bytes_received
             of_route.sent += record.bytes_sent
             of_route.duration_seconds.observe(at - record.opened_at)
+        if record.route is not None:
+            self.counters.settle(record.route, at)
         for notify in self.on_closed:
             notify(ended)
 

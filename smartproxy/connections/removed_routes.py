@@ -1,6 +1,10 @@
 """Closes the connections of removed routes, ``gracefulShutdownTimeout`` after the reload that removed them.
 
-Routes are identified by name. A route that a later reload adds again before that time keeps its connections.
+Routes are identified by name. A route that a later reload adds again before that time keeps its connections; removed once
+more, it gets the whole time again.
+
+A connection keeps the configuration that it was accepted with, so one that has no route yet when the time is over may still
+be assigned to a removed one. Such connections are few, and only they are checked again.
 """
 
 from __future__ import annotations
@@ -19,11 +23,24 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.model.record import ConnectionRecord
 
-#: Seconds between two checks for connections accepted before the removal that may still be assigned to the removed route:
-#: a connection keeps the configuration that it was accepted with.
+#: Seconds between two checks of connections without a route.
 _CHECK_INTERVAL = 1.0
 
 log = Logger()
+
+
+class _Removal:
+    """What one reload has removed.
+
+    :ivar names: the routes that no later reload has added again.
+    :ivar at: monotonic seconds.
+    """
+
+    __slots__ = ("at", "names")
+
+    def __init__(self, names: Collection[str], at: float) -> None:
+        self.names = set(names)
+        self.at = at
 
 
 class RemovedRoutes:
@@ -44,24 +61,53 @@ class RemovedRoutes:
         self._deadlines = deadlines
         self._clock = clock
         self._present = present
+        self._removals: list[_Removal] = []
 
     def remove(self, names: Collection[str], seconds: float) -> None:
-        """Schedule the end of the connections of the routes ``names``, in ``seconds``."""
-        if names and self._registry.live:
-            self._deadlines.call_later(seconds, partial(self._end, frozenset(names), self._clock()))
+        """Schedule the end of the connections of the routes ``names``, in ``seconds``.
 
-    def _end(self, names: frozenset[str], removed_at: float) -> None:
-        removed = names.difference(self._present())
-        live = self._registry.live.values()
-        remaining = [record for record in live if record.route in removed]
-        if remaining:
-            log.info("closing {count} connections of removed routes", count=len(remaining))
-        for record in remaining:
+        Called after every reload, also if it has removed none: those that it has added again keep their connections.
+        """
+        if self._removals:
+            present = frozenset(self._present())
+            for removal in self._removals:
+                removal.names -= present
+        if names and self._registry.live:
+            removal = _Removal(names, self._clock())
+            self._removals.append(removal)
+            self._deadlines.call_later(seconds, partial(self._end, removal))
+
+    def _end(self, removal: _Removal) -> None:
+        """The time is over."""
+        without_route = []
+        ending = []
+        for record in self._registry.live.values():
+            if record.route in removal.names:
+                ending.append(record)
+            elif record.route is None and record.opened_at <= removal.at:
+                without_route.append(record)
+        self._end_all(ending)
+        self._check_later(removal, without_route)
+
+    def _check(self, removal: _Removal, without_route: list[ConnectionRecord]) -> None:
+        """See which route those without one have got since."""
+        live = self._registry.live
+        checked = [record for record in without_route if record.id in live]
+        self._end_all([record for record in checked if record.route in removal.names])
+        self._check_later(removal, [record for record in checked if record.route is None])
+
+    def _check_later(self, removal: _Removal, without_route: list[ConnectionRecord]) -> None:
+        if removal.names and without_route:
+            self._deadlines.call_later(_CHECK_INTERVAL, partial(self._check, removal, without_route))
+        else:
+            self._removals.remove(removal)
+
+    def _end_all(self, records: list[ConnectionRecord]) -> None:
+        if records:
+            log.info("closing {count} connections of removed routes", count=len(records))
+        for record in records:
             # One deadline per connection: deadlines run in slices, so that closing thousands does not block the reactor.
             self._deadlines.call_later(0.0, partial(_end, record))
-        # A connection without a route yet may be assigned to a removed one: check again.
-        if removed and any(record.route is None and record.opened_at <= removed_at for record in live):
-            self._deadlines.call_later(_CHECK_INTERVAL, partial(self._end, removed, removed_at))
 
 
 def _end(record: ConnectionRecord) -> None:

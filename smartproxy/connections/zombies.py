@@ -73,8 +73,7 @@ class ZombieSweep:
         #: What the peers of connections that seemed dead have acknowledged, by connection number.
         self._deliveries: dict[int, Delivery] = {}
         self._current: Deferred[None] | None = None
-        self._looping = LoopingCall(self.sweep)
-        self._looping.clock = clock
+        self._looping = self._new_loop()
 
     def start(self) -> None:
         """Start the periodic sweeps."""
@@ -88,6 +87,20 @@ class ZombieSweep:
             self._looping.stop()
         if self._current is not None:
             self._current.cancel()
+
+    def configure(self, plan: ZombiePlan) -> None:
+        """Sweep as ``plan`` says from now on. Sockets that were found gone keep the time at which they were."""
+        running = self._looping.running
+        self.stop()
+        self._plan = plan
+        self._looping = self._new_loop()
+        if running:
+            self.start()
+
+    def _new_loop(self) -> LoopingCall:
+        looping = LoopingCall(self.sweep)
+        looping.clock = self._clock
+        return looping
 
     def sweep(self) -> Deferred[None]:
         """Check all connections that are live now.

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 
+from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
@@ -42,11 +43,12 @@ Carry = Callable[["Downstream", Accepted], Coroutine[Deferred[Any], Any, None]]
 class Downstream(Side):
     """A client's connection.
 
-    :ivar why: the close reason where the connection ends before it is relayed.
+    It remembers its end: a cancel may reach the control path late, or be swallowed by what the path waits for. After
+    each wait the path calls :meth:`require_live`.
     """
 
-    why = CloseReason.NORMAL
-    _carried: Deferred[None] | None = None
+    _path: CancellableCoroutine[None] | None = None
+    _end: CloseReason | RejectReason | None = None
 
     def __init__(self, factory: DownstreamFactory, accepted: Accepted) -> None:
         self._factory = factory
@@ -58,10 +60,30 @@ class Downstream(Side):
         if not self._factory.inherits:
             self.transport.setTcpNoDelay(True)
             apply_keepalive(self.transport, options(self._factory.keep_alive))
-        self._carried = Deferred.fromCoroutine(self._factory.carry(self, self.accepted))
+        self._path = CancellableCoroutine(self._factory.carry(self, self.accepted), self._factory.call_soon)
+        self._path.start()
+
+    @property
+    def why(self) -> CloseReason | RejectReason:
+        """The outcome where the connection was ended from outside of its path."""
+        return self._end or CloseReason.NORMAL
+
+    @property
+    def is_live(self) -> bool:
+        """Whether nothing has ended the connection yet."""
+        return self._end is None
+
+    def require_live(self) -> None:
+        """Go on only for a live connection.
+
+        :raises CancelledError: if the connection was ended, however long ago.
+        """
+        if self._end is not None:
+            raise CancelledError
 
     def vanished(self, reason: Failure = connectionDone) -> None:
         """The client disconnected before it was relayed: cancel the control path."""
+        self.ended = True
         self.abort(CloseReason.NORMAL if reason.check(ConnectionDone) else CloseReason.CLIENT_RESET)
 
     def left(self) -> None:
@@ -70,10 +92,15 @@ class Downstream(Side):
             self._factory.deadlines.call_later(SILENT_FIN, self._give_up)
 
     def abort(self, reason: CloseReason) -> None:
-        """Cancel the control path; the connection ends with ``reason``."""
-        self.why = reason
-        if self._carried is not None:
-            self._carried.cancel()
+        """Cancel the control path; the connection ends with ``reason``. The first reason counts."""
+        self._end = self._end or reason
+        if self._path is not None:
+            self._path.cancel()
+
+    def refuse(self, reason: RejectReason) -> None:
+        """Reset the connection; it ends as refused for ``reason``. The first reason counts."""
+        self._end = self._end or reason
+        self.transport.abortConnection()  # whose loss ends the path, or the relay
 
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's socket is closed; there is no upstream socket yet."""
@@ -123,6 +150,10 @@ class DownstreamFactory(ServerFactory):
         self.deadlines = deadlines
         self.refuse = refuse
         self._clock = clock
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Call ``call()`` in a later event loop iteration."""
+        self.deadlines.call_later(0.0, call)
 
     def buildProtocol(self, addr: Any) -> Downstream | None:
         """A connection was accepted from ``addr``, which has ``host`` and ``port``."""

@@ -1,15 +1,21 @@
 """Calling an embedder's callable and waiting for its answer.
 
 It may return a value, an awaitable (an asyncio future, too) or a Deferred. Exceptions propagate to the caller.
+
+A callable may swallow a cancel: by ``except Exception: return fallback``, or in a library that retries. Therefore a
+connection never waits for the callable's Deferred but for another one (:func:`answer_of`), which fails as soon as it is
+cancelled. A later answer of the callable is dropped.
 """
 
 from __future__ import annotations
 
 from asyncio import isfuture
 from inspect import isawaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.errors import DialFailed
 from smartproxy.model.outcome import RejectReason
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import Choice
 
+log = Logger()
+
 
 async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> object:
     """The answer of ``choice`` for a connection with these facts.
@@ -30,22 +38,67 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     :param seconds: the time it may take (``connectionTimeout``); 0 is no limit.
     :raises DialFailed: when it takes longer; it is cancelled then.
     """
-    answer = choice(facts)
-    if isfuture(answer):
-        answer = Deferred.fromFuture(answer)
-    elif isawaitable(answer) and not isinstance(answer, Deferred):
-        answer = Deferred.fromCoroutine(_awaited(answer))
+    name = f"the {what} callable of route {facts.route.name!a}"
+    answer = answer_of(name, choice(facts))
     if not isinstance(answer, Deferred):
         return answer
 
     def give_up(_: object, after: float) -> None:
-        detail = f"the {what} callable of route {facts.route.name!a} has not answered in {after} s"
-        raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, detail)
+        raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{name} has not answered in {round(after, 3)} s")
 
     if seconds:
         answer.addTimeout(seconds, clock, give_up)
     return await answer
 
 
+def answer_of(name: str, answer: object) -> Any:
+    """``answer`` itself, or a Deferred of it where it has to be waited for. Cancelling that ends it at once.
+
+    :param answer: what a callable has returned.
+    :param name: of the callable, for the log.
+    """
+    if isfuture(answer):
+        answer = Deferred.fromFuture(answer)
+    elif isawaitable(answer) and not isinstance(answer, Deferred):
+        answer = Deferred.fromCoroutine(_awaited(answer))
+    if isinstance(answer, Deferred):
+        return _Question(name, answer).answered
+    return answer
+
+
 async def _awaited(answer: Awaitable[object]) -> object:
     return await answer
+
+
+class _Question:
+    """Waits for a callable's Deferred until :attr:`answered` is cancelled.
+
+    :ivar answered: fires as the callable's Deferred does.
+    """
+
+    __slots__ = ("_asked", "_name", "answered")
+
+    def __init__(self, name: str, asked: Deferred[object]) -> None:
+        self._name = name
+        self._asked: Deferred[object] | None = asked
+        self.answered: Deferred[object] = Deferred(self._cancelled)
+        asked.addBoth(self._settle)
+
+    def _settle(self, answer: object) -> None:
+        if self._asked is not None:
+            self._asked = None
+            self.answered.callback(answer)
+        elif isinstance(answer, Failure) and not answer.check(CancelledError):
+            self._failed_late(answer)
+
+    def _cancelled(self, _: Deferred[object]) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            try:
+                asked.cancel()
+            except Exception:  # of a canceller, which is the embedder's code
+                self._failed_late(Failure())
+
+    def _failed_late(self, why: Failure) -> None:
+        """Log an exception that no connection waits for any more."""
+        log.failure("{name} failed after it was cancelled", failure=why, name=self._name)

@@ -7,7 +7,7 @@ its receiver. It makes no decisions: these are in the control path (``session.py
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet import protocol
 from twisted.internet.defer import Deferred
@@ -16,11 +16,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.wire.host import unmapped
+
+if TYPE_CHECKING:
+    from smartproxy.model.facts import Announced
 
 #: Buffered bytes above which reading pauses until they are consumed. It is the most that a phase waits for (a ClientHello
-#: of 64 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
-HOLD = 72 * 1024
+#: of 144 KiB behind a PROXY header), and far below ``maxPendingDataSize``.
+HOLD = 152 * 1024
 
 
 class Receiver(Protocol):
@@ -37,6 +42,81 @@ class Receiver(Protocol):
 
     def lost(self, why: Failure) -> None:
         """Handle the loss of the connection."""
+
+
+class Screen:
+    """A receiver that looks at the first bytes of a side before they are buffered or forwarded.
+
+    It is in front of the side's buffer, and of the receiver that is attached meanwhile, until its judgement of the bytes
+    is known. Then it removes itself, and costs nothing.
+
+    :param reason: for which the connection is refused if the bytes may not pass.
+    :ivar behind: the receiver attached meanwhile.
+    """
+
+    def __init__(self, side: Side, reason: RejectReason) -> None:
+        self.behind: Receiver | None = None
+        self._side = side
+        self._reason = reason
+        self._held = b""
+        self._has_refused = False
+        side.receiver = self
+
+    # -- for a subclass --------------------------------------------------------------------------------
+
+    def judge(self, begin: bytes) -> bool | None:
+        """Whether bytes that begin with ``begin`` may pass; ``None`` while more are needed."""
+        raise NotImplementedError
+
+    def decided(self) -> None:
+        """Release what the judgement needed: it is known, or the connection is lost."""
+
+    # -- the receiver ------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Hold the bytes until they are judged. Behind refused ones all are dropped."""
+        if self._has_refused:
+            return
+        self._held += data
+        may_pass = self.judge(self._held)
+        if may_pass:
+            self._remove()
+        elif may_pass is False:
+            self.refuse()
+
+    def refuse(self) -> None:
+        """Drop what is held, and end the connection."""
+        self._has_refused = True
+        self._held = b""
+        self.decided()
+        self._side.refuse(self._reason)
+
+    def input_ended(self) -> None:
+        """No more bytes will be received, so those that are held may pass."""
+        if not self._has_refused:
+            self._remove()
+            self._side.readConnectionLost()
+
+    def output_ended(self) -> None:
+        """Tell the receiver behind."""
+        if self.behind is not None:
+            self.behind.output_ended()
+
+    def lost(self, why: Failure) -> None:
+        """Tell the receiver behind, or the side where there is none."""
+        self.decided()
+        if self.behind is not None:
+            self.behind.lost(why)
+        else:
+            self._side.vanished(why)
+
+    def _remove(self) -> None:
+        """Forward what is held, and make the receiver behind that of the side."""
+        self.decided()
+        self._side.receiver, self.behind = self.behind, None
+        held, self._held = self._held, b""
+        if held:
+            self._side.dataReceived(held)
 
 
 class SideTransport(Protocol):
@@ -113,12 +193,15 @@ class Side(protocol.Protocol):
     :ivar buffered: received bytes not yet consumed.
     :ivar hold: how many bytes may be buffered before reading pauses; the last read may exceed it.
     :ivar ended: whether the peer has ended its direction.
+    :ivar is_lost: whether the connection is lost.
     :ivar receiver: gets everything from now on; see :meth:`attach`.
     """
 
     transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
-    buffered: bytes = b""
+    # A bytearray from the second piece on: to append to bytes would copy them for each piece.
+    buffered: bytes | bytearray = b""
     ended = False
+    is_lost = False
     hold = HOLD
     receiver: Receiver | None = None
     _paused = False
@@ -132,7 +215,12 @@ class Side(protocol.Protocol):
         if self.receiver is not None:
             self.receiver.data_received(data)
             return
-        self.buffered += data
+        if not self.buffered:
+            self.buffered = data
+        elif isinstance(self.buffered, bytearray):
+            self.buffered += data
+        else:
+            self.buffered = bytearray(self.buffered) + data
         if len(self.buffered) >= self.hold and not self._paused:
             self._paused = True
             self.transport.pauseProducing()
@@ -156,6 +244,7 @@ class Side(protocol.Protocol):
 
     def connectionLost(self, reason: Failure = protocol.connectionDone) -> None:
         """Handle the loss. The receiver is released, so that it is freed now and not by the garbage collector."""
+        self.is_lost = True
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.lost(reason)
@@ -189,14 +278,28 @@ class Side(protocol.Protocol):
 
     def consume(self, count: int | None = None) -> bytes:
         """Remove the first ``count`` buffered bytes, or all of them, and return them."""
+        held = self.buffered
         if count is None:
-            count = len(self.buffered)
-        taken, self.buffered = self.buffered[:count], self.buffered[count:]
-        return taken
+            self.buffered = b""
+            return bytes(held)
+        self.buffered = held[count:]
+        return bytes(held[:count])
 
     def attach(self, receiver: Receiver) -> None:
         """Forward everything to ``receiver`` from now on. Buffered bytes are not: :meth:`consume` them."""
-        self.receiver = receiver
+        if isinstance(self.receiver, Screen):
+            self.receiver.behind = receiver
+        else:
+            self.receiver = receiver
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether its first bytes are still to be looked at, so that it has to be read from here."""
+        return isinstance(self.receiver, Screen)
+
+    def refuse(self, reason: RejectReason) -> None:
+        """End the connection now, refused for ``reason``, whatever its path waits for."""
+        self.transport.abortConnection()
 
     def detach(self) -> SideTransport:
         """Give the transport to the caller: this side neither writes to it nor closes it from now on."""
@@ -228,3 +331,12 @@ class Side(protocol.Protocol):
 
     def _forget(self, _: Deferred[None]) -> None:
         self._waiting = None
+
+
+def destination_of(announced: Announced, side: Side) -> Endpoint:
+    """The address that a client connected to: as announced, else the local end of its connection."""
+    header = announced.header
+    if header is not None and header.destination is not None:
+        return Endpoint(*header.destination)
+    host = side.transport.getHost()
+    return Endpoint(unmapped(host.host), host.port)

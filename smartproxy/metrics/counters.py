@@ -1,6 +1,9 @@
 """Event counters of the process: by route, by reject reason, by PROXY header, by TLS handshake.
 
-One :class:`Counters` lives as long as the process and survives every reload, so that no counter is ever reset.
+One :class:`Counters` lives as long as the process and survives every reload, so that the counters of what stays configured
+are never reset. The series of a route begin at 0 when it is configured, and end when it has been removed and its last
+connection is closed: else every update of routes with new names would make the page of metrics longer for ever. They stay
+for one more scrape, which reads their last values.
 The counters are plain integers in slots: 55 ns per increment, where a labelled counter of prometheus-client takes
 1.5 microseconds. :mod:`smartproxy.metrics.prometheus` reads them when Prometheus scrapes.
 
@@ -14,10 +17,13 @@ its live connections.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
 from smartproxy.model.outcome import CloseReason, RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 #: Version of a trusted peer's PROXY header; ``none`` without a header, or if it was too short to tell.
 HeaderVersion: TypeAlias = Literal["1", "2", "none"]
@@ -38,11 +44,20 @@ _OCSP_RESULTS = ("good", "revoked", "unknown", "invalid", "unanswered")
 _KINDS: tuple[ZombieKind, ...] = ("full", "half", "stuck")
 
 
+#: Seconds for which the series of a removed route outlive its last connection: Prometheus's usual interval of scrapes.
+LAST_SCRAPE = 15.0
+#: Largest number of such routes. Beyond it the one that has waited longest is dropped.
+MOST_UNUSED = 16
+#: The route label of a connection that was closed before it had a route.
+UNROUTED = ""
+
+
 class RouteCounters:
     """Counters of one route.
 
     :ivar opened: connections that the route was chosen for.
     :ivar active: those of them that are live.
+    :ivar unsettled: those of them whose bytes are not in ``received`` and ``sent`` yet: live, or waiting for clean-up.
     :ivar received: bytes received from clients, of closed connections.
     :ivar sent: bytes sent to clients, of closed connections.
     :ivar closed: closed connections by reason; a reason that never occurred is not in it.
@@ -50,11 +65,14 @@ class RouteCounters:
     :ivar duration_seconds: lifetime of closed connections.
     """
 
-    __slots__ = ("active", "closed", "dial_seconds", "duration_seconds", "opened", "received", "sent")
+    __slots__ = (
+        "active", "closed", "dial_seconds", "duration_seconds", "opened", "received", "sent", "unsettled",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.opened = 0
         self.active = 0
+        self.unsettled = 0
         self.received = 0
         self.sent = 0
         self.closed: dict[CloseReason, int] = {}
@@ -69,7 +87,8 @@ class RouteCounters:
 class Counters:
     """All counters of the process. Closed sets start with every member at 0.
 
-    :ivar routes: by route name; a removed route keeps its counters.
+    :ivar routes: by route name, :data:`UNROUTED` for connections closed before they had a route. See :meth:`keep`.
+    :ivar closed_before: closed connections by reason, of the routes that have been dropped.
     :ivar rejected: refused connections by reason.
     :ivar proxy_headers: PROXY headers of trusted peers by (version, result).
     :ivar zombies: dead connections by kind.
@@ -80,15 +99,22 @@ class Counters:
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
     :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
     :ivar ocsp_responses: OCSP requests by result.
+    :ivar config_reloads: changes of the configuration by result.
+    :ivar config_reload_ok: whether the last one succeeded; true before the first.
+    :ivar config_reload_at: when it ended, in seconds since the epoch; before the first, when the proxy was created.
     """
 
     __slots__ = (
-        "access_log_dropped", "certificate_expiry", "certificate_reloads", "handshake_seconds", "handshakes",
-        "ocsp_responses", "proxy_headers", "rejected", "resumed", "routes", "zombies",
+        "_configured", "_unused", "access_log_dropped", "certificate_expiry", "certificate_reloads", "closed_before",
+        "config_reload_at", "config_reload_ok", "config_reloads", "handshake_seconds", "handshakes", "ocsp_responses",
+        "proxy_headers", "rejected", "resumed", "routes", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.routes: dict[str, RouteCounters] = {}
+        self.closed_before: dict[CloseReason, int] = {}
+        self._configured: frozenset[str] | None = None
+        self._unused: dict[str, float] = {}
         self.rejected = dict.fromkeys(RejectReason, 0)
         self.proxy_headers: dict[tuple[str, str], int] = {
             (version, result): 0 for version in _VERSIONS for result in _RESULTS
@@ -101,6 +127,9 @@ class Counters:
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.certificate_expiry: dict[str, float] = {}
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
+        self.config_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
+        self.config_reload_ok = True
+        self.config_reload_at = 0.0
 
     def route(self, name: str) -> RouteCounters:
         """Return the counters of the route ``name``; they are created on first use."""
@@ -108,6 +137,53 @@ class Counters:
         if of_route is None:
             of_route = self.routes[name] = RouteCounters()
         return of_route
+
+    def keep(self, names: Collection[str], now: float) -> None:
+        """Begin the series of the routes ``names``, and end those of others.
+
+        Until the first call, routes are created on use and none ends.
+
+        :param now: monotonic seconds.
+        """
+        self._configured = frozenset(names)
+        for name in names:
+            self.route(name)
+        for name in self.routes.keys() - self._configured - self._unused.keys():
+            self._end_if_unused(name, now)
+
+    def settle(self, name: str, now: float) -> None:
+        """A connection of the route ``name`` is closed, and its bytes are in the counters."""
+        self.route(name).unsettled -= 1
+        if self._configured is not None and name not in self._configured:
+            self._end_if_unused(name, now)
+
+    def prune(self, now: float) -> None:
+        """Drop removed routes that have had no connection for :data:`LAST_SCRAPE`; called about once per second."""
+        for name, since in list(self._unused.items()):
+            if now - since >= LAST_SCRAPE:
+                self._drop(name)
+
+    def _end_if_unused(self, name: str, now: float) -> None:
+        """Drop a removed route without connections: at once where it never had one, else after a last scrape."""
+        of_route = self.routes[name]
+        if name == UNROUTED or of_route.unsettled > 0:
+            return
+        if not of_route.opened:
+            self._drop(name)
+            return
+        self._unused.pop(name, None)
+        self._unused[name] = now
+        if len(self._unused) > MOST_UNUSED:
+            self._drop(next(iter(self._unused)))
+
+    def _drop(self, name: str) -> None:
+        self._unused.pop(name, None)
+        if self._configured is not None and name in self._configured:
+            return  # a reload has added it again
+        if self.routes[name].unsettled > 0:
+            return  # a connection accepted before the removal got it
+        for reason, count in self.routes.pop(name).closed.items():
+            self.closed_before[reason] = self.closed_before.get(reason, 0) + count
 
     def reject(self, reason: RejectReason) -> None:
         """Count a refused connection."""
@@ -129,6 +205,15 @@ class Counters:
     def no_handshake(self, result: HandshakeResult) -> None:
         """Count a handshake that failed or was refused."""
         self.handshakes[result, "none"] += 1
+
+    def config_reload(self, at: float, *, ok: bool) -> None:
+        """Count a change of the configuration that has succeeded or failed.
+
+        :param at: seconds since the epoch.
+        """
+        self.config_reloads["ok" if ok else "failed"] += 1
+        self.config_reload_ok = ok
+        self.config_reload_at = at
 
     def zombie(self, kind: ZombieKind) -> None:
         """Count a dead connection."""

@@ -4,8 +4,8 @@
 :mod:`smartproxy.metrics.collector` passes them to the prometheus-client registry of an embedding program.
 
 A label value is a route name, which comes from the configuration, or a member of a closed set; never text that a client
-sent. The histograms of a route appear with its first observation, so that ten thousand idle routes stay ten thousand lines
-instead of thirty times as many.
+sent. The histograms of a route appear with its first observation, so that ten thousand idle routes stay forty thousand lines
+instead of three hundred thousand.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield from _bytes(registry, counters)
     yield from _refusals(counters)
     yield from _cleanup(registry, counters)
+    yield from _configuration(counters)
     yield from _certificates(counters)
     yield from _handshakes(counters)
     yield from _histograms(routes)
@@ -122,6 +123,21 @@ def _cleanup(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield MetricFamily(
         "smartproxy_access_log_dropped", "counter", "Lines that the access log could not be given.",
         (), [((), counters.access_log_dropped)],
+    )  # fmt: skip
+
+
+def _configuration(counters: Counters) -> Iterator[MetricFamily]:
+    yield MetricFamily(
+        "smartproxy_config_reloads", "counter", "Changes of the configuration.", ("result",),
+        [((result,), count) for result, count in counters.config_reloads.items()],
+    )  # fmt: skip
+    yield MetricFamily(
+        "smartproxy_config_last_reload_successful", "gauge", "Whether the last change was put in force.",
+        (), [((), int(counters.config_reload_ok))],
+    )  # fmt: skip
+    yield MetricFamily(
+        "smartproxy_config_last_reload_timestamp_seconds", "gauge", "When the last change was tried.",
+        (), [((), int(counters.config_reload_at))],
     )  # fmt: skip
 
 

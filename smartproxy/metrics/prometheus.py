@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 #: OpenMetrics 1.0, "Overall Structure".
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+FORMATS = (TEXT, OPENMETRICS)
 
 #: Rows in one piece, and histograms, which have about sixteen lines each: about half a millisecond.
 _ROWS, _HISTOGRAMS = 1000, 100
@@ -46,13 +47,20 @@ def exposition(
 ) -> tuple[Iterator[bytes], str]:
     """Return the page of one scrape in pieces, and its content type.
 
-    :param accept: the ``Accept`` header of the scraper. The version in it is ignored: the content type names the version
-        that is written.
+    :param accept: the ``Accept`` header of the scraper, or one of :data:`FORMATS`.
+    """
+    content_type = negotiated(accept)
+    write = _openmetrics if content_type == OPENMETRICS else _text
+    return write(registry, counters), content_type
+
+
+def negotiated(accept: str) -> str:
+    """The content type for a scraper with this ``Accept`` header, one of :data:`FORMATS`.
+
+    The version in the header is ignored: the content type names the version that is written.
     """
     kinds = {offer.partition(";")[0].strip().lower() for offer in accept.split(",")}
-    if "application/openmetrics-text" in kinds:
-        return _openmetrics(registry, counters), OPENMETRICS
-    return _text(registry, counters), TEXT
+    return OPENMETRICS if "application/openmetrics-text" in kinds else TEXT
 
 
 def _text(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:

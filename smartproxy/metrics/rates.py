@@ -97,6 +97,11 @@ class RateMeters:
         for key in idle:
             del self._meters[key]
 
+    def keep(self, keys: Container[str]) -> None:
+        """Drop the meters of all other keys."""
+        for key in [key for key in self._meters if key not in keys]:
+            del self._meters[key]
+
     def rates(self) -> dict[str, Rate]:
         """The rate of every key with a meter, and of the shared meter as :data:`OTHER` if it ever counted a byte."""
         now = self._clock()

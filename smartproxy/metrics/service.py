@@ -91,7 +91,7 @@ class Metrics(_MetricsBase):
         self._rotating.clock = clock
         self.throughput = Throughput(self._tracker, self._meters)
         self.percentiles = self._distributions.percentiles
-        registry.meters = self._meters
+        registry.measure(self._meters)
         registry.on_closed.append(self._distributions.add)
 
     def startService(self) -> None:
@@ -109,9 +109,21 @@ class Metrics(_MetricsBase):
             self._rotating.stop()
         super().stopService()
 
+    def configure(self, plan: MetricsPlan) -> None:
+        """Sample as ``plan`` says from now on."""
+        self._tracker.configure(plan)
+
+    def detach(self) -> None:
+        """Measure nothing any more: the configuration has ``metrics: false`` now."""
+        self._registry.measure(None)
+        self._registry.on_closed.remove(self._distributions.add)
+
     def _rotate(self) -> None:
         self._meters.clients.rotate(self._registry.by_ip)
         self._meters.routes.rotate(self._registry.by_route)
+        self._meters.routes.keep(
+            self._counters.routes
+        )  # a removed route without connections has no series any more
 
 
 @implementer(IMetrics)
@@ -123,6 +135,9 @@ class NoMetrics(_MetricsBase):
     def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         super().__init__(registry, counters)
         self.throughput = NoThroughput()
+
+    def detach(self) -> None:
+        """Do nothing: nothing is measured."""
 
     def percentiles(self) -> Percentiles:
         """No values."""

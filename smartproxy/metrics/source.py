@@ -37,11 +37,9 @@ class CleanupProgress(Protocol):
 class ConnectionSource(Protocol):
     """Live connections, and the totals of closed ones.
 
-    :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
     :ivar on_closed: called with each closed connection when it is cleaned up.
     """
 
-    meters: MeterSource | None
     on_closed: list[Callable[[ClosedConnection], object]]
 
     @property
@@ -74,3 +72,6 @@ class ConnectionSource(Protocol):
 
     def unsettled(self) -> Iterable[ConnectionRecord]:
         """Records whose bytes are not in the totals yet."""
+
+    def measure(self, meters: MeterSource | None) -> None:
+        """Feed the meters that ``meters`` selects from now on, also with live connections; ``None``: no meters."""

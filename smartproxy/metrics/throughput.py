@@ -75,14 +75,26 @@ class Ring:
 
     def add(self, at: float, meter: Meter) -> None:
         """Store the state of ``meter`` at the time ``at``, which must not be before the previous one."""
+        self.add_state(at, meter.received, meter.sent)
+
+    def add_state(self, at: float, received: int, sent: int) -> None:
+        """Store the state of a meter, as :meth:`add`."""
         if len(self._at) < self._most:
             self._at.append(at)
-            self._received.append(meter.received)
-            self._sent.append(meter.sent)
+            self._received.append(received)
+            self._sent.append(sent)
             return
         place = self._oldest
-        self._at[place], self._received[place], self._sent[place] = at, meter.received, meter.sent
+        self._at[place], self._received[place], self._sent[place] = at, received, sent
         self._oldest = (place + 1) % self._most
+
+    def resized(self, most: int) -> Ring:
+        """A ring for ``most`` states with the newest of these."""
+        other = Ring(most)
+        for index in range(max(0, len(self) - most), len(self)):
+            place = self._place(index)
+            other.add_state(self._at[place], self._received[place], self._sent[place])
+        return other
 
     def at(self, index: int) -> float:
         """The time of the state at ``index``; 0 is the oldest."""
@@ -118,8 +130,7 @@ class ThroughputTracker:
         self.meter = Meter()
         self._clock = clock
         self._interval = plan.sample_interval
-        # N intervals lie between N + 1 states.
-        self._ring = Ring(max(1, ceil(plan.retention / plan.sample_interval)) + 1)
+        self._ring = Ring(_states(plan))
         self._ring.add(clock.seconds(), self.meter)
         self._sampling = LoopingCall(self.sample)
         self._sampling.clock = clock
@@ -129,6 +140,15 @@ class ThroughputTracker:
         self._sampling.start(self._interval, now=False).addErrback(
             lambda why: log.failure("throughput is no longer sampled", failure=why)
         )
+
+    def configure(self, plan: MetricsPlan) -> None:
+        """Take samples as ``plan`` says from now on; as many of the former ones are kept as it has room for."""
+        self._ring = self._ring.resized(_states(plan))
+        running = self._sampling.running
+        self.stop()
+        self._interval = plan.sample_interval
+        if running:
+            self.start()
 
     def stop(self) -> None:
         """Stop taking samples. Those already taken can still be read."""
@@ -169,3 +189,8 @@ class ThroughputTracker:
         begin = self._ring.at(len(self._ring) - 1) - seconds
         # Samples are never exactly on time: half an interval of tolerance selects the nearest state instead of the one before.
         return self._ring.last_by(begin + self._interval / 2)
+
+
+def _states(plan: MetricsPlan) -> int:
+    """How many states are stored: N intervals lie between N + 1."""
+    return max(1, ceil(plan.retention / plan.sample_interval)) + 1

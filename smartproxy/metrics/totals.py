@@ -48,8 +48,8 @@ def by_route(registry: ConnectionSource, counters: Counters) -> dict[str, Bytes]
 
 
 def closed(counters: Counters) -> dict[CloseReason, int]:
-    """Closed connections of all routes by reason; every reason is in it."""
-    total = dict.fromkeys(CloseReason, 0)
+    """Closed connections by reason, of all routes that are or were configured; every reason is in it."""
+    total = dict.fromkeys(CloseReason, 0) | counters.closed_before
     for counted in counters.routes.values():
         for reason, count in counted.closed.items():
             total[reason] += count

@@ -83,6 +83,11 @@ class Announced(NamedTuple):
         """0, 1 or 2: the PROXY protocol version that announced the client."""
         return 0 if self.header is None else self.header.version
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a trusted peer has connected on its own behalf (LOCAL), as a balancer's health check does."""
+        return self.header is not None and self.header.local
+
 
 class Detected(NamedTuple):
     """The protocol of the client is known, as far as the routes of the listener require it.

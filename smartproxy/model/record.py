@@ -79,6 +79,7 @@ class ConnectionRecord:
     :ivar tls: whether it carries TLS, according to its first bytes or its route.
     :ivar stuck_detection: whether it is closed as stuck when it gets no answer.
     :ivar identified: whether the client is known; until then ``client`` is the peer.
+    :ivar counted: whether the connection counts for the address of its client.
     :ivar bytes_received: payload from the client, handed to the upstream side.
     :ivar bytes_sent: payload from the upstream side, handed to the client.
     :ivar opened_at: monotonic seconds.
@@ -86,7 +87,7 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "half_closed_at", "host", "id", "identified",
+        "bytes_received", "bytes_sent", "client", "counted", "half_closed_at", "host", "id", "identified",
         "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
         "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
@@ -112,6 +113,7 @@ class ConnectionRecord:
         self.last_activity_at = accepted.at
         self.meters: tuple[Meter, ...] = ()
         self.identified = False
+        self.counted = False
         self.owner: Owner = NO_OWNER
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import error
 from twisted.python.failure import Failure
@@ -123,7 +123,7 @@ class PollerDialer:
         self._deadlines = deadlines
         self._highest = highest_descriptor(2)
 
-    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> Any:
+    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
         family = socket.AF_INET6 if ":" in to.host else socket.AF_INET
         try:
@@ -155,6 +155,7 @@ class ReactorDialer:
     def __init__(self, reactor: IReactorTCP) -> None:
         self._reactor = reactor
 
-    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> Any:
+    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
-        return self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER)
+        connector = self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER)
+        return cast("IConnecting", connector)  # Twisted's connectors have the only method of the interface

@@ -9,7 +9,7 @@ sends a close_notify.
 from __future__ import annotations
 
 import socket
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
@@ -21,20 +21,23 @@ from zope.interface import implementer
 
 from smartproxy.net.outgoing import report_when_sent, unsent
 
+if TYPE_CHECKING:
+    from smartproxy.flow.side import SideTransport
+
 #: Seconds that a client has to read why it was refused, before the connection is reset. Until then its bytes are
 #: read and discarded: closing a socket with unread bytes sends RST, which can overtake the answer (RFC 9112, 9.6).
 #: HAProxy gives a client none, nginx (lingering_time) up to 30.
 LINGER: Final = 2.0
 
 
-def can_half_close(transport: Any) -> bool:
+def can_half_close(transport: object) -> bool:
     """Whether one direction of ``transport`` can be ended without the other."""
     if ISSLTransport.providedBy(transport):
         return False
     return ITCPTransport.providedBy(transport) or IHalfCloseableDescriptor.providedBy(transport)
 
 
-def end_output(transport: Any) -> None:
+def end_output(transport: SideTransport) -> None:
     """End our direction, after everything that was written before.
 
     The producer is unregistered first: a paused one that stays registered keeps a connection from ever closing
@@ -50,7 +53,7 @@ def end_output(transport: Any) -> None:
         transport.loseConnection()
 
 
-def cut_output(transport: Any) -> None:
+def cut_output(transport: SideTransport) -> None:
     """End the connection behind everything that was written, so that the peer does not take that for the whole.
 
     smartproxy's TLS ends without close_notify. Without TLS there is only the RST.

@@ -20,6 +20,9 @@ _TCP_NOTSENT_LOWAT = 25
 #: ``tcpi_bytes_acked`` of struct tcp_info (linux/tcp.h): 8 single bytes, 24 numbers of 4 and two of 8 precede it.
 _BYTES_ACKED, _BYTES_ACKED_AT = struct.Struct("Q"), 8 + 24 * 4 + 2 * 8
 
+#: What is dropped at once, before others are served: 16 reads of 64 KiB.
+_DISCARDS, _discarded = 16, bytearray(64 * 1024)
+
 
 def unsent(sock: socket.socket) -> int:
     """How many bytes the kernel has not sent yet, not even once; 0 of a connection that is closed, or where it cannot say."""
@@ -33,6 +36,23 @@ def unsent(sock: socket.socket) -> int:
 def report_when_sent(sock: socket.socket) -> None:
     """Have the kernel report ``sock`` as writable only once all of it is sent. The caller watches it again."""
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
+
+
+def discard_input(sock: socket.socket) -> bool:
+    """Read what the peer has sent, and drop it. Returns whether there may be more.
+
+    Unread bytes would make the close a RST, which drops what the kernel has not sent yet.
+
+    :raises EOFError: if the peer has ended its direction.
+    :raises OSError: if the connection was reset.
+    """
+    try:
+        for _ in range(_DISCARDS):
+            if not sock.recv_into(_discarded):
+                raise EOFError
+    except BlockingIOError:
+        return False
+    return True
 
 
 def acknowledged(*socks: socket.socket) -> int | None:

@@ -135,6 +135,11 @@ class Poller:
 
     # -- the reactor ---------------------------------------------------------------------------------
 
+    def open(self) -> None:
+        """Make sockets watchable again after :meth:`stop`."""
+        if self._epoll.closed:
+            self._epoll = select.epoll()
+
     def start(self) -> None:
         """Add the poller to the reactor."""
         self._reactor.addReader(self)

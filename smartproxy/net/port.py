@@ -14,19 +14,19 @@ import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet import address, interfaces, tcp
 from twisted.logger import Logger
 
 from smartproxy.model.address import Endpoint, endpoint
 from smartproxy.net.keep_alive import apply_keepalive_to_socket, options
+from smartproxy.net.listening import BACKLOG, ListeningPort
 from smartproxy.net.stream import Stream
 
 if TYPE_CHECKING:
+    from twisted.internet import address, interfaces
+
     from smartproxy.model.plan import KeepAlive
     from smartproxy.net.poller import Poller
 
-#: Pending connections in the kernel, which limits this to net.core.somaxconn (4096 since Linux 5.4).
-BACKLOG = 4096
 #: Connections accepted for one event, so that a burst does not delay established connections.
 _ACCEPTS_A_TURN = 64
 #: Seconds for which accepting pauses when descriptors are short, and seconds in which that is logged once.
@@ -54,12 +54,10 @@ def highest_descriptor(part: int = 1) -> int:
     return limit - reserve // part
 
 
-class PollerPort(tcp.Port):
+class PollerPort(ListeningPort):
     """Listens on ``(interface, port)``; ``::`` accepts IPv4 too. ``factory`` gets an ``Endpoint`` as address.
 
     :param keep_alive: keep-alive of every accepted connection: the kernel copies the options.
-    :param shares: whether another listener has the same port (SO_REUSEPORT): only so does the kernel allow a single
-        address beside ``::``, and it prefers that.
     """
 
     def __init__(
@@ -71,23 +69,17 @@ class PollerPort(tcp.Port):
         poller: Poller,
         *,
         keep_alive: KeepAlive,
-        shares: bool,
     ) -> None:
         super().__init__(port, factory, BACKLOG, interface, reactor)
         self._poller = poller
         self._keep_alive = keep_alive
-        self._shares = shares
         self._highest = highest_descriptor()
         self._resume: interfaces.IDelayedCall | None = None
         self._tell_at = 0.0
 
     def createInternetSocket(self) -> socket.socket:
         """The listening socket. Accepted sockets inherit the options set here, at no cost for each."""
-        listening: socket.socket = super().createInternetSocket()
-        if listening.family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if self._shares:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening = super().createInternetSocket()
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         apply_keepalive_to_socket(listening, options(self._keep_alive))
         return listening
@@ -100,7 +92,7 @@ class PollerPort(tcp.Port):
     def doRead(self) -> None:
         """Accept some of the waiting connections."""
         for _ in range(_ACCEPTS_A_TURN):
-            if self.disconnecting or not self.connected:
+            if not self.connected or (self.disconnecting and not self.retiring):
                 return  # the last connection has stopped the listener
             try:
                 sock, peer = self.socket.accept()
@@ -149,6 +141,10 @@ class PollerPort(tcp.Port):
         else:
             self._resume = reactor.callLater(_PAUSE, self._go_on)
 
+    def _has_completed(self) -> bool:
+        """Whether a connection waits and can be accepted: not where descriptors are short."""
+        return self._resume is None and super()._has_completed()
+
     def _has_room(self) -> bool:
         """Whether the next descriptor is outside of the reserve. Accepting one to find out would use the reserve."""
         try:
@@ -160,10 +156,10 @@ class PollerPort(tcp.Port):
 
     def connectionLost(self, reason: Any) -> None:
         """Cancel the pause: the listener was stopped."""
+        super().connectionLost(reason)
         if self._resume is not None:
             self._resume.cancel()
             self._resume = None
-        super().connectionLost(reason)
 
 
 def listening_at(port: Any) -> Endpoint:

@@ -159,7 +159,7 @@ class Stream:
 
     def _input_ended(self) -> None:
         self._input = following(INPUT, self._input, StreamEvent.FIN_READ)
-        protocol: Any = self._protocol
+        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
         if not IHalfCloseableProtocol.providedBy(protocol):
             self._lost(Failure(error.ConnectionDone()))
             return
@@ -261,7 +261,7 @@ class Stream:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the connection is lost, which the poller reports
-        protocol: Any = self._protocol
+        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
         if self._input is _ENDED:
             self._lost(Failure(error.ConnectionDone()))
         elif IHalfCloseableProtocol.providedBy(protocol):

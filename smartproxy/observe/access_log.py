@@ -17,7 +17,7 @@ one line and safe to print on a terminal. In text, a value with a space, a quote
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from smartproxy.model.facts import agreed
 from smartproxy.model.timestamps import Moment
@@ -52,11 +52,16 @@ class AccessLog:
     ) -> None:
         self._counters = counters
         self._moment = moment
-        self._format: Callable[[dict[str, object]], str] = _encode if plan.format == "json" else as_text
+        self._format: Callable[[dict[str, object]], str]
+        self.set_format(plan.format)
         self._file = LogFile(plan.path, clock, self._count_dropped)
         self.open = self._file.open
         self.reopen = self._file.reopen
         self.close = self._file.close
+
+    def set_format(self, name: Literal["json", "text"]) -> None:
+        """Set the format of the lines from now on."""
+        self._format = _encode if name == "json" else as_text
 
     def write(self, closed: ClosedConnection) -> None:
         """Write the line of a closed connection."""

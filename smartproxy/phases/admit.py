@@ -1,7 +1,9 @@
 """Admission of a connection by limits and lists, and its record in the registry, in one step.
 
 Nothing else runs between the check and the record, so a burst cannot exceed a limit. Behind a trusted proxy the
-announced address counts, so limits apply to the real client.
+announced address counts, so limits apply to the real client. A connection that the proxy in front announces as its own
+(LOCAL, a health check) has no client: the limits per client and the address lists do not apply to it, and it does not
+count for clients of the same address.
 """
 
 from __future__ import annotations
@@ -28,13 +30,13 @@ class AdmissionLimits(Protocol):
 
     def client(self, ip: str) -> RejectReason | None: ...
 
-    def route(self, route: RoutePlan, ip: str) -> RejectReason | None: ...
+    def route(self, route: RoutePlan, ip: str, *, listed: bool) -> RejectReason | None: ...
 
 
 class AdmissionRecorder(Protocol):
     """Records admitted connections: :class:`~smartproxy.connections.registry.Registry`."""
 
-    def identify(self, record: ConnectionRecord, client: Endpoint) -> None: ...
+    def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool) -> None: ...
 
     def assign(self, record: ConnectionRecord, route: str) -> None: ...
 
@@ -63,11 +65,12 @@ class Admit:
 
         :raises Refused: for the rate or number of its connections.
         """
-        reason = self._limits.client(announced.client.host)
+        is_client = not announced.is_local
+        reason = self._limits.client(announced.client.host) if is_client else None
         if reason is not None:
             record.client = announced.client
             raise Refused(reason)
-        self._counts.identify(record, announced.client)
+        self._counts.identify(record, announced.client, counts=is_client)
         record.proxy_version = announced.proxy_version
         record.state = ConnectionState.DETECTING
 
@@ -76,7 +79,8 @@ class Admit:
 
         :raises Refused: by the route's lists or for the number of its connections.
         """
-        reason = self._limits.route(routed.route, record.client.host)
+        listed = not routed.detected.announced.is_local
+        reason = self._limits.route(routed.route, record.client.host, listed=listed)
         if routed.route.kind is ActionKind.BLOCK and routed.route.handler is None:
             reason = RejectReason.IP_BLOCKED
         if reason is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.errors import DeadlineExpired, HandshakeRefused, PeerClosed, Refused
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import client_hello, http_head
@@ -80,14 +80,14 @@ class Detect:
         if isinstance(kind, Done) and kind.value is SniffedProtocol.TLS:
             hello = client_hello.parse(side.buffered)
             if isinstance(hello, NeedMore):
-                hello = await _decided(side, client_hello.parse, hello)
+                hello = await _decided(side, client_hello.HelloParser(), hello)
             if isinstance(hello, Malformed):
-                raise Refused(RejectReason.TLS_ERROR, hello.why)
+                raise HandshakeRefused(hello.why, client_hello.alert_for(hello))
             return Detected(announced, ApplicationProtocol.TLS, hello=hello.value)
         if isinstance(kind, Done) and kind.value is SniffedProtocol.HTTP:
             request = http_head.parse(side.buffered)
             if isinstance(request, NeedMore):
-                request = await _decided(side, http_head.parse, request)
+                request = await _decided(side, http_head.HeadParser(), request)
             if isinstance(request, Done):
                 return Detected(announced, ApplicationProtocol.HTTP, request=request.value)
         return Detected(announced, ApplicationProtocol.RAW)
@@ -104,9 +104,12 @@ class Detect:
 
 
 async def _decided(
-    side: Side, parse: Callable[[bytes], Verdict[T]], verdict: NeedMore
+    side: Side, parse: Callable[[bytes | bytearray], Verdict[T]], verdict: NeedMore
 ) -> Done[T] | Malformed:
-    """The verdict of ``parse`` on the first bytes, once enough are received."""
+    """The verdict of ``parse`` on the first bytes, once enough are received.
+
+    A client may send them one by one, so ``parse`` is one that remembers what it has looked at.
+    """
     while True:
         try:
             await side.wait_for(verdict.at_least)

@@ -2,6 +2,10 @@
 
 From a peer outside of ``proxyIPs`` a header is payload, always: the address in it is never read. A second header behind
 the first is payload, too.
+
+Where a header is optional, a trusted peer that sends nothing in time is taken as a direct client: its server may speak
+first. It may still send a header later, but limits and lists have been checked for the peer by then. So its first bytes
+are inspected, whenever they are received, before they are buffered or forwarded.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
+from smartproxy.flow.side import Screen
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced
 from smartproxy.model.outcome import RejectReason
@@ -19,10 +24,43 @@ from smartproxy.wire.verdict import Malformed, NeedMore
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.metrics.counters import Counters
     from smartproxy.wire.proxy_header import ProxyHeader
+
+
+class _LateHeader(Screen):
+    """Refuses a header that is received after ``proxyHeaderTimeout``.
+
+    :param timeout: seconds in which bytes that may be the beginning of a header must be complete.
+    """
+
+    def __init__(self, side: Side, timeout: float, deadlines: Deadlines, counters: Counters) -> None:
+        super().__init__(side, RejectReason.PROXY_HEADER_TIMEOUT)
+        self._timeout = timeout
+        self._deadlines = deadlines
+        self._counters = counters
+        self._due: Deadline | None = None
+
+    def judge(self, begin: bytes) -> bool | None:
+        """Whether ``begin`` is payload; ``None`` while it may be the beginning of a header."""
+        begins = proxy_detect.begins_header(begin)
+        if begins is None:
+            if self._due is None:
+                self._due = self._deadlines.call_later(self._timeout, self.refuse)
+            return None
+        return not begins
+
+    def refuse(self) -> None:
+        """Count the header, and end the connection."""
+        self._counters.proxy_header("none", "timeout")
+        super().refuse()
+
+    def decided(self) -> None:
+        """Cancel the deadline."""
+        if self._due is not None:
+            self._due.cancel()
 
 
 class ReadProxyHeader:
@@ -88,8 +126,10 @@ class ReadProxyHeader:
                 due.cancel()
 
     def _cut_short(self, side: Side, cut: DeadlineExpired | PeerClosed) -> None:
-        """A peer that sent nothing is a direct client (the server may have to speak first); part of a header is refused."""
+        """A peer that sent nothing is a direct client, whose first bytes are screened; part of a header is refused."""
         if not side.buffered:
+            if isinstance(cut, DeadlineExpired) and not self._required:
+                _LateHeader(side, self._timeout, self._deadlines, self._counters)
             return
         if isinstance(cut, PeerClosed):
             self._counters.proxy_header("none", "invalid")

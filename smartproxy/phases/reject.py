@@ -1,8 +1,7 @@
 """Refusing a connection: an answer in the protocol of the client, then an orderly close.
 
 A refused client gets a TLS alert or an HTTP response if its protocol is known. Then the connection is closed in this
-order: send the answer, send a FIN, linger, abort. To linger is to read and discard until the client has closed, too:
-closing a socket with unread bytes makes the kernel send RST, which can overtake the answer (RFC 9112, 9.6).
+order: send the answer, send a FIN, linger (:mod:`smartproxy.connections.lingering`), abort.
 """
 
 from __future__ import annotations
@@ -12,22 +11,20 @@ from typing import TYPE_CHECKING
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, Misdirected, NotTls
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
-from smartproxy.net.half_close import LINGER, end_output
+from smartproxy.net.half_close import end_output
 from smartproxy.tls.transport import channel_of
 from smartproxy.wire import http_head, http_response, tls_alert
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed
 
 if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
+    from smartproxy.connections.lingering import Lingering
     from smartproxy.errors import Refused
-    from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
 
 _ALERTS = {
     RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,
-    RejectReason.TLS_ERROR: tls_alert.Alert.DECODE_ERROR,
+    RejectReason.TLS_ERROR: tls_alert.Alert.UNEXPECTED_MESSAGE,  # of bytes that are no ClientHello
     RejectReason.IP_BLOCKED: tls_alert.Alert.ACCESS_DENIED,
     RejectReason.IP_NOT_ALLOWED: tls_alert.Alert.ACCESS_DENIED,
 }
@@ -51,12 +48,12 @@ _UPSTREAM = frozenset(
 _BY_FIRST_BYTES = frozenset({RejectReason.NO_ROUTE, RejectReason.INITIAL_DATA_TIMEOUT})
 
 
-def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: bytes = b"") -> bytes:
+def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: bytes | bytearray = b"") -> bytes:
     """The answer to a client of ``protocol`` that is refused for ``reason``; empty where there is none.
 
     :param held: its first bytes, which may be a malformed or an incomplete request.
     """
-    # A malformed ClientHello leaves ``protocol`` undetected, but its reason is that of TLS.
+    # What follows a request for TLS and is not a ClientHello is of no known protocol, but TLS was agreed on.
     if protocol is ApplicationProtocol.TLS or reason is RejectReason.TLS_ERROR:
         return tls_alert.build(_ALERTS.get(reason, tls_alert.Alert.INTERNAL_ERROR))
     if protocol is ApplicationProtocol.HTTP:
@@ -69,7 +66,7 @@ def response_for(protocol: ApplicationProtocol, reason: RejectReason, held: byte
     return b""
 
 
-def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: bytes = b"") -> bytes:
+def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: bytes | bytearray = b"") -> bytes:
     """The answer to a client of ``protocol`` that is refused by ``refused``, which may require a special one.
 
     :param held: as for :func:`response_for`.
@@ -88,55 +85,35 @@ def refusal_response(protocol: ApplicationProtocol, refused: Refused, held: byte
     return response_for(protocol, reason, held)
 
 
-class _Lingering:
-    """Reads and discards until the client closes, for at most ``LINGER`` seconds."""
-
-    def __init__(self, side: Side, deadlines: Deadlines) -> None:
-        self._side = side
-        self._deadline: Deadline | None = deadlines.call_later(LINGER, side.transport.abortConnection)
-
-    def data_received(self, data: bytes) -> None:
-        """Discard bytes that were sent before the client read its answer."""
-
-    def input_ended(self) -> None:
-        """The client has closed, too: nothing can be lost any more."""
-        self._side.transport.loseConnection()
-
-    def output_ended(self) -> None:
-        """The answer and our FIN were sent; the client's FIN is awaited."""
-
-    def lost(self, why: Failure) -> None:
-        """The connection is closed."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-
 class RejectConnection:
     """Answers and closes refused connections.
 
-    :param deadlines: limit how long a client may take to read its answer.
+    :param lingering: holds connections whose clients have an answer to read.
     """
 
-    def __init__(self, deadlines: Deadlines) -> None:
-        self._deadlines = deadlines
+    def __init__(self, lingering: Lingering) -> None:
+        self._lingering = lingering
 
-    def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused) -> None:
+    def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused, client: str) -> None:
         """Send the answer of ``protocol`` if it has one, and close.
+
+        :param client: its address.
 
         Where TLS is terminated here, the protocol is that of the decrypted bytes.
         """
         if channel_of(side.transport) is not None:
             protocol = _inside(side)
+        if side.is_lost:
+            return
         response = refusal_response(protocol, refused, side.buffered)
         answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.alert_sent)
         if not answered and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
             self.cut(side)
             return
         side.transport.write(response)
-        side.attach(_Lingering(side, self._deadlines))
+        self._lingering.attach(side, client)
         if answered and not side.ended:
-            # A FIN behind the answer, and read on: see the head of this module.
+            # A FIN behind the answer, and read on: an unread byte would reset the connection.
             end_output(side.transport)
             side.transport.resumeProducing()
         else:

@@ -16,6 +16,8 @@ from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.flow.side import Side
@@ -34,9 +36,12 @@ class Serve:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
 
-    async def __call__(self, record: ConnectionRecord, side: Side, routed: Routed) -> CloseReason:
+    async def __call__(
+        self, record: ConnectionRecord, side: Side, routed: Routed, require_live: Callable[[], None]
+    ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
 
+        :param require_live: raises if the client's connection was ended; called after code of an embedder has run.
         :raises Refused: where the handler refuses the client.
         """
         handler: object = routed.route.handler
@@ -44,7 +49,9 @@ class Serve:
             timeout = routed.route.timeouts.connection
             choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
             handler = await ask("handler", choice, routed, timeout, self._clock)
+            require_live()
         served = self._served(handler, record, side, routed)
+        require_live()
         if served is None:
             side.transport.loseConnection()
             return CloseReason.NORMAL

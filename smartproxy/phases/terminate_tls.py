@@ -1,4 +1,6 @@
-"""Terminating a client's TLS: the handshake, within its deadline and under the limit of handshakes.
+"""Terminating a client's TLS: the handshake, within its deadline and the limit of handshakes.
+
+The deadline is that of the whole, with the wait for a certificate that an embedder's callable chooses.
 
 The context is chosen by the ClientHello that was parsed before, and the connection is made on it. A context that is
 exchanged in the middle of a handshake keeps the verification of the former one (CVE-2025-23419). The result is
@@ -7,14 +9,14 @@ another side, on the plaintext; the phases behind this one see no difference.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused, NotTls
-from smartproxy.flow.side import Side
+from smartproxy.flow.side import Side, destination_of
 from smartproxy.model.facts import TlsFacts
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.handshake import handshake
@@ -31,7 +33,13 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import TerminationPlan
+    from smartproxy.security.handshake_limit import HandshakeLimit
     from smartproxy.tls.server_contexts import ServerContexts
+
+T = TypeVar("T")
+
+#: Why a handshake has ended whose deadline has passed.
+_TOO_LONG = "the handshake took too long"
 
 
 class _DecryptedSide(Side):
@@ -43,30 +51,50 @@ class _DecryptedSide(Side):
 
     def vanished(self, reason: Failure = connectionDone) -> None:
         """The client disconnected before a relay took over."""
+        self.ended = True
         self._encrypted.vanished(reason)
 
 
-class HandshakeLimit:
-    """Limits concurrent handshakes so that a flood of them cannot starve established connections.
+class _HandshakeAttempt:
+    """One handshake, which its deadline can end, or another one that needs room.
 
-    It lives as long as the proxy, so that handshakes begun before a reload still count. Used as a context manager
-    around one handshake.
-
-    :ivar limit: how many may be under way; 0 is no limit.
-    :ivar active: how many are under way.
+    :ivar began: monotonic seconds.
+    :ivar cancel: ends what it waits for now.
+    :ivar why: what has ended it; empty while nothing has.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.active = 0
+    __slots__ = ("began", "cancel", "why")
 
-    def __enter__(self) -> None:
-        if self.limit and self.active >= self.limit:
-            raise HandshakeRefused("too many handshakes at once", Alert.INTERNAL_ERROR)
-        self.active += 1
+    def __init__(self, began: float, cancel: Callable[[], object]) -> None:
+        self.began = began
+        self.cancel = cancel
+        self.why = ""
 
-    def __exit__(self, *_: object) -> None:
-        self.active -= 1
+    def time_out(self) -> None:
+        """End it: its deadline has passed."""
+        self.give_up(_TOO_LONG)
+
+    def give_up(self, why: str) -> None:
+        """End it now."""
+        self.why = why
+        self.cancel()
+
+    async def wait_for(self, awaited: Deferred[T], what: str) -> T:
+        """The result of ``awaited``, before the handshake is begun.
+
+        :param what: names it, for the log.
+        :raises HandshakeRefused: if the handshake is ended meanwhile.
+        """
+        waiting, self.cancel = self.cancel, awaited.cancel
+        try:
+            return await awaited
+        except CancelledError:
+            if not self.why:
+                raise
+            why = f"{what} took too long" if self.why is _TOO_LONG else self.why
+            raise HandshakeRefused(why, Alert.INTERNAL_ERROR) from None
+        finally:
+            self.cancel = waiting
 
 
 class Terminate:
@@ -120,15 +148,33 @@ class Terminate:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
-        # A wait for an embedder's certificate counts against the limit: it holds a client just as a handshake does.
-        with self._handshakes:
-            context = self._contexts.for_hello(routed.route, hello)
+        attempt = _HandshakeAttempt(self._clock(), client.expire)
+        seconds = plan.handshake_timeout
+        due = self._deadlines.call_later(seconds, attempt.time_out) if seconds else None
+        self._handshakes.begin(attempt, routed.detected.client_ip)
+        try:
+            announced = routed.detected.announced
+            context = self._contexts.for_hello(
+                routed.route, hello, lambda: destination_of(announced, client).host
+            )
             if isinstance(context, Deferred):
-                context = await context
+                name = f"the certificate callable of route {routed.route.name!a}"
+                context = await attempt.wait_for(context, name)
+            turn = self._handshakes.turn()
+            if turn is not None:
+                await attempt.wait_for(turn, "the wait for other handshakes")
             connection = SSL.Connection(context, None)
             connection.set_accept_state()
             channel = Channel(connection)
-            await handshake(client, channel, self._deadlines, plan.handshake_timeout)
+            await handshake(client, channel, self._deadlines, 0)
+        except HandshakeFailed:
+            if attempt.why:
+                raise HandshakeFailed(attempt.why, alert_sent=False) from None
+            raise
+        finally:
+            self._handshakes.end(attempt)
+            if due is not None:
+                due.cancel()
         return channel
 
 

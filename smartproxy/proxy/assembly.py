@@ -13,6 +13,7 @@ import random
 from typing import TYPE_CHECKING
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
+from smartproxy.flow.side import HOLD
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
@@ -43,6 +44,7 @@ class Paths:
     :param draining: whether new connections are refused.
     :ivar contexts: TLS contexts for clients.
     :ivar keep_alive: TCP keep-alive of clients' connections, where their route does not differ.
+    :ivar hold: bytes of a client that may be buffered before its target is connected.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Paths:
         self._runtime = runtime
         self.table = RouteTable(plan.routes)
         self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
+        self.hold = min(HOLD, plan.max_pending_data) if plan.max_pending_data else HOLD
         accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
         registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds
-        self._admit = Admit(Admission(plan, registry, runtime.rate), registry, draining)
+        self._admit = Admit(Admission(plan, registry, runtime.rate, runtime.lingering), registry, draining)
         self._read_proxy_header = ReadProxyHeader(
             plan.trusted, plan.accept_header, plan.header_timeout, deadlines, counters
         )
@@ -65,13 +68,20 @@ class Paths:
         self._send_proxy_header = SendProxyHeader(_unique())
         self.contexts = runtime.tls.prepare(plan)
         self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
-        self._relay = StartRelay(runtime.sockets.poller, runtime.sockets.pipes, seconds)
+        self._relay = StartRelay(
+            runtime.sockets.poller,
+            runtime.sockets.pipes,
+            seconds,
+            lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+        )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:
         """The path of connections accepted at ``(address, port)``."""
         clocks, accounting = self._runtime.clocks, self._runtime.accounting
-        timeout = self._first_data_timeout(address, port)
+        timeout = self.table.first_bytes_timeout(address, port)
+        if timeout is None:
+            timeout = self._plan.timeouts.initial_data
         return ConnectionPath(
             registry=accounting.registry,
             refusals=accounting.refusals,
@@ -92,20 +102,9 @@ class Paths:
             relay=self._relay,
             serve=Serve(clocks.time),
             timeouts=self._timeouts,
-            reject=RejectConnection(clocks.deadlines),
+            reject=RejectConnection(self._runtime.lingering),
             keep_alive=self.keep_alive,
         )
-
-    def _first_data_timeout(self, address: str, port: int) -> float:
-        """Seconds for the first bytes. The route is not known before them, so the longest timeout of all applies."""
-        timeouts = [
-            route.timeouts.initial_data
-            for route in self._plan.routes
-            if route.needs_first_bytes
-            and any(port in ports for ports in route.match.ports)
-            and route.match.address in ("", address)
-        ]
-        return 0.0 if 0.0 in timeouts else max(timeouts, default=self._plan.timeouts.initial_data)
 
 
 def _connect(runtime: Runtime) -> Connect:

@@ -2,6 +2,9 @@
 
 A change of configuration can fail without effect: new ports are bound first. After every bind has succeeded, existing
 listeners switch to the new configuration and unused ports are closed.
+
+Where ``127.0.0.1:80`` becomes ``:80``, the socket of the narrower address stays open and serves the wider listener: the
+kernel may be giving it a connection at this moment, and closing it would reset that.
 """
 
 from __future__ import annotations
@@ -10,37 +13,58 @@ import socket
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.posixbase import PosixReactorBase
 
 from smartproxy.downstream.connection import DownstreamFactory
-from smartproxy.flow.side import HOLD
-from smartproxy.net.port import BACKLOG, PollerPort, listening_at
+from smartproxy.net.listening import BACKLOG, ListeningPort, ReactorPort, listen_together
+from smartproxy.net.port import PollerPort, listening_at
 from smartproxy.routing.table import listener_name
+from smartproxy.wire.host import addresses_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TypeAlias
-
-    from twisted.internet.interfaces import IListeningPort
+    from collections.abc import Collection, Iterable
+    from typing import Any
 
     from smartproxy.model.address import Endpoint
+    from smartproxy.net.listening import Listening
     from smartproxy.proxy.assembly import Paths
     from smartproxy.proxy.runtime import Runtime
-
-    _Listener: TypeAlias = tuple[IListeningPort, DownstreamFactory]
 
 #: Address and port as configured; the address ``""`` is every address.
 Place = tuple[str, int]
 
+#: Addresses that stand for others, the widest first.
+_WILDCARDS = ("", "0.0.0.0")
 
-class Listeners:
-    """All listening sockets.
 
-    :param max_pending: bytes of a client that may be buffered while its target is dialed.
+class _Listener:
+    """A listening socket.
+
+    :ivar serves: the place whose routes its connections get: its own, or the wider one that has replaced it.
     """
 
-    def __init__(self, runtime: Runtime, *, max_pending: int) -> None:
+    def __init__(self, port: Listening, factory: DownstreamFactory, place: Place) -> None:
+        self.port = port
+        self.serves = place
+        self._factory = factory
+
+    def switch(self, place: Place, paths: Paths) -> None:
+        """Give connections accepted from now on the path of ``place``."""
+        path = paths.path(*place)
+        factory = self._factory
+        factory.name = listener_name(*place)
+        factory.carry, factory.refuse = path.carry, path.unwanted
+        factory.keep_alive, factory.hold = path.keep_alive, paths.hold
+        if isinstance(self.port, PollerPort):
+            self.port.set_keep_alive(path.keep_alive)
+        self.serves = place
+
+
+class Listeners:
+    """All listening sockets."""
+
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._hold = min(HOLD, max_pending) if max_pending else HOLD
         self._open: dict[Place, _Listener] = {}
 
     def apply(self, paths: Paths) -> Deferred[None]:
@@ -49,35 +73,36 @@ class Listeners:
         :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
         wanted = paths.table.listeners()
-        changed = {place: paths.path(*place) for place in wanted & self._open.keys()}
-        fresh: dict[Place, _Listener] = {}
-        try:
-            for place in sorted(wanted - self._open.keys()):
-                fresh[place] = self._listen(place, paths, wanted)
-        except BaseException:
-            _closed(port for port, _ in fresh.values())
-            raise
-        for place, path in changed.items():
-            port, factory = self._open[place]
-            factory.carry, factory.refuse = path.carry, path.unwanted
-            factory.keep_alive = path.keep_alive
-            if isinstance(port, PollerPort):
-                port.set_keep_alive(path.keep_alive)
-        unused = [self._open.pop(place)[0] for place in self._open.keys() - wanted]
+        fresh = {place: self._listener(place, paths) for place in sorted(wanted - self._open.keys())}
+        listen_together(
+            [listener.port for listener in fresh.values()], [one.port for one in self._open.values()]
+        )
+        unused = []
+        for place, listener in list(self._open.items()):
+            serves = _serving(place, wanted)
+            if serves is None:
+                unused.append(self._open.pop(place).port)
+            else:
+                listener.switch(serves, paths)
         self._open.update(fresh)
-        return _closed(unused)
+        return _all(port.retire() for port in unused)
 
     def close(self) -> Deferred[None]:
         """Close every listening socket. Fires when all are closed."""
-        ports = [port for port, _ in self._open.values()]
+        ports = [listener.port for listener in self._open.values()]
         self._open.clear()
-        return _closed(ports)
+        return _all(maybeDeferred(port.stopListening) for port in ports)
 
     def addresses(self) -> dict[Place, Endpoint]:
         """The bound addresses: for port 0 the kernel has chosen a number."""
-        return {place: listening_at(port) for place, (port, _) in self._open.items()}
+        return {
+            place: listening_at(listener.port)
+            for place, listener in self._open.items()
+            if listener.serves == place
+        }
 
-    def _listen(self, place: Place, paths: Paths, wanted: Iterable[Place]) -> _Listener:
+    def _listener(self, place: Place, paths: Paths) -> _Listener:
+        """A listener for ``place`` that does not listen yet."""
         address, number = place
         path = paths.path(address, number)
         runtime = self._runtime
@@ -89,24 +114,34 @@ class Listeners:
             runtime.clocks.deadlines,
             runtime.clocks.seconds,
             keep_alive=path.keep_alive,
-            hold=self._hold,
+            hold=paths.hold,
         )
-        if runtime.sockets.poller is None:
-            port = runtime.reactor.listenTCP(number, factory, BACKLOG, _interface(address))
-            return port, factory
-        factory.inherits = True
-        shares = sum(other == number for _, other in wanted) > 1
-        port = PollerPort(
-            number,
-            factory,
-            _interface(address),
-            runtime.reactor,
-            runtime.sockets.poller,
-            keep_alive=path.keep_alive,
-            shares=shares,
-        )
-        port.startListening()
-        return port, factory
+        return _Listener(self._port(number, factory, _interface(address)), factory, place)
+
+    def _port(self, number: int, factory: DownstreamFactory, interface: str) -> Listening:
+        runtime = self._runtime
+        if runtime.sockets.poller is not None:
+            factory.inherits = True
+            return PollerPort(
+                number,
+                factory,
+                interface,
+                runtime.reactor,
+                runtime.sockets.poller,
+                keep_alive=factory.keep_alive,
+            )
+        if isinstance(runtime.reactor, PosixReactorBase):
+            return ListeningPort(number, factory, BACKLOG, interface, runtime.reactor)
+        return ReactorPort(number, factory, interface, runtime.reactor)
+
+
+def _serving(place: Place, wanted: Collection[Place]) -> Place | None:
+    """The place of ``wanted`` that gets the connections of a socket on ``place``, if there is one."""
+    address, number = place
+    if place in wanted or not address:
+        return place if place in wanted else None
+    wider = ((wildcard, number) for wildcard in _WILDCARDS if addresses_overlap(address, wildcard))
+    return next((one for one in wider if one in wanted), None)
 
 
 def _interface(address: str) -> str:
@@ -127,7 +162,6 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _closed(ports: Iterable[IListeningPort]) -> Deferred[None]:
-    """Close ``ports``. Fires when all are closed."""
-    closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
-    return closing.addCallback(lambda _: None)
+def _all(closing: Iterable[Deferred[Any]]) -> Deferred[None]:
+    """Fires when every one of ``closing`` has fired."""
+    return DeferredList(list(closing)).addCallback(lambda _: None)

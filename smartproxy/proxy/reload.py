@@ -7,15 +7,19 @@ configuration in force. Changes run one after the other; each starts from the re
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import DeferredLock
+from twisted.internet.defer import DeferredLock, succeed
+from twisted.logger import Logger
 
 from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.proxy.assembly import Paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
 
     from smartproxy.flow.threads import Call
     from smartproxy.model.plan import ProxyPlan
@@ -24,11 +28,18 @@ if TYPE_CHECKING:
     from smartproxy.settings import Settings
 
 
+log = Logger()
+
+#: Number of files that a log line names.
+_NAMED = 5
+
+
 class ConfigurationInForce:
     """What the proxy is configured with now.
 
     :param plan: ``settings``, compiled.
     :param draining: whether new connections are refused.
+    :param wall_clock: seconds since the epoch.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
     """
@@ -40,13 +51,22 @@ class ConfigurationInForce:
         runtime: Runtime,
         listeners: Listeners,
         draining: Callable[[], bool],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.plan = plan
         self._runtime = runtime
         self._listeners = listeners
         self._draining = draining
+        self._acceleration = plan.acceleration
+        self._admin = plan.admin
+        #: What was last reported: files that may not be read, and keys that wait for a restart.
+        self._denied: list[str] = []
+        self._waiting: list[str] = []
         self._changing = DeferredLock()
+        self._wall_clock = wall_clock
+        self._counters = runtime.accounting.counters
+        self._counters.config_reload_at = wall_clock()
         clocks = runtime.clocks
         self._removed = RemovedRoutes(
             runtime.accounting.registry, clocks.deadlines, clocks.seconds, self._names
@@ -58,31 +78,92 @@ class ConfigurationInForce:
         :raises CannotListenError: where a port cannot be bound; then none is.
         """
         paths = self._paths(self.plan)
+        self._admin = self.plan.admin
         self._listeners.apply(paths)
+        accounting = self._runtime.accounting
+        accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
 
-    async def change(self, make: Callable[[], Settings], call: Call, *, listening: bool) -> None:
+    def check_access(self) -> None:
+        """Log which files cannot be read again: root may have read them, before the process became another user."""
+        self._report_denied(self.settings.denied())
+
+    def _report_denied(self, denied: list[str]) -> None:
+        if denied and denied != self._denied:
+            log.warn(
+                "files that this user cannot read again: {files}{more}",
+                files=", ".join(denied[:_NAMED]),
+                more=", ..." if len(denied) > _NAMED else "",
+            )
+        self._denied = denied
+
+    def _report_waiting(self) -> None:
+        waiting = self.waiting_for_restart()
+        if waiting and waiting != self._waiting:
+            log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
+        self._waiting = waiting
+
+    async def change(self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]) -> None:
         """Put the configuration that ``make`` returns in force.
 
         :param call: how to call what takes long: in a thread, or here.
-        :param listening: whether ports are bound now; else the next :meth:`listen` binds those of the new one.
+        :param listening: whether ports are bound when it has been read; else the next :meth:`listen` binds its ports.
         :raises ConfigurationError: where it is not valid; the old one stays in force.
         :raises CannotListenError: where a port cannot be bound; likewise.
         """
+        ok = False
+        try:
+            await self.put_in_force(make, call, listening)
+            ok = True
+        finally:
+            self._counters.config_reload(self._wall_clock(), ok=ok)
+
+    async def put_in_force(
+        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
+    ) -> None:
+        """As :meth:`change`, and not counted: for what is no reload."""
         async with self._changing:
-            settings, plan = await call(lambda: _compiled(make()))
-            paths = await call(lambda: self._paths(plan))
-            closing = None
-            if listening and not self._draining():
-                closing = self._listeners.apply(paths)
-                self._runtime.tls.apply(paths.contexts, plan)
-            names = {route.name for route in plan.routes}
-            removed = self._names() - names
-            self.settings, self.plan = settings, plan
-            self._runtime.targets.turns.keep(names)
-            self._removed.remove(removed, plan.graceful_shutdown)
-            if closing is not None:
-                await closing
+            await (await self._change(make, call, listening))
+
+    async def _change(
+        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
+    ) -> Deferred[None]:
+        """Put it in force. The result fires when unused ports are closed."""
+        settings, plan, denied = await call(lambda: _compiled(make()))
+        paths = await call(lambda: self._paths(plan))
+        closing: Deferred[None] = succeed(None)
+        if not listening():
+            self._admin = plan.admin
+        elif not self._draining():
+            closing = self._apply(plan, paths)
+        names = {route.name for route in plan.routes}
+        removed = self._names() - names
+        self.settings, self.plan = settings, plan
+        self._runtime.targets.turns.keep(names)
+        self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
+        # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
+        closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))
+        self._report_denied(denied)
+        self._report_waiting()
+        return closing
+
+    def _apply(self, plan: ProxyPlan, paths: Paths) -> Deferred[None]:
+        """What can fail comes first, and is undone where something behind it fails."""
+        accounting = self._runtime.accounting
+        prepared = accounting.prepare(plan)
+        try:
+            closing = self._listeners.apply(paths)
+        except BaseException:
+            accounting.discard(prepared)
+            raise
+        accounting.apply(plan, prepared)
+        self._runtime.tls.apply(paths.contexts, plan)
+        return closing
+
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of settings that a change has not put in force: they are used when the process starts."""
+        running = {"acceleration": self._acceleration, "admin": self._admin}
+        return [key for key, used in running.items() if getattr(self.plan, key) != used]
 
     def _paths(self, plan: ProxyPlan) -> Paths:
         return Paths(plan, self._runtime, self._draining)
@@ -91,5 +172,6 @@ class ConfigurationInForce:
         return {route.name for route in self.plan.routes}
 
 
-def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan]:
-    return settings, settings.compile()
+def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan, list[str]]:
+    plan = settings.compile()
+    return settings, plan, settings.denied()

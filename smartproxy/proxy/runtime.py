@@ -3,7 +3,9 @@
 ::
 
     runtime = Runtime(plan, reactor)
+    runtime.sockets.open()      # before the first socket
     runtime.start()
+    runtime.stop()              # and it may be opened and started again
 
 A reload compiles a new configuration and builds new :class:`~smartproxy.session.ConnectionPath` objects
 (:mod:`smartproxy.proxy.assembly`). Everything that must outlive it is here: connections and their counters, sockets,
@@ -17,16 +19,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IReactorFDSet
 from twisted.internet.task import LoopingCall
 
-from smartproxy.connections.registry import Registry
-from smartproxy.connections.zombies import ZombieSweep
+from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
-from smartproxy.metrics.counters import Counters
-from smartproxy.metrics.service import make_metrics
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
-from smartproxy.observe.access_log import AccessLog
-from smartproxy.observe.refusal_log import RefusalLog
+from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
@@ -60,45 +58,6 @@ class Clocks:
         self.deadlines = Deadlines(self.time)
 
 
-class Accounting:
-    """What is known, counted and logged of connections.
-
-    :ivar access_log: ``None`` where the configuration has none.
-    """
-
-    def __init__(self, plan: ProxyPlan, clocks: Clocks) -> None:
-        self.counters = Counters()
-        self.registry = Registry(self.counters, plan.cleanup, clocks.time)
-        self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clocks.time)
-        self.refusals = RefusalLog(clocks.seconds)
-        self.access_log = (
-            AccessLog(plan.access_log, self.counters, clocks.seconds) if plan.access_log is not None else None
-        )
-        if self.access_log is not None:
-            self.registry.on_closed.append(self.access_log.write)
-        self._zombies = (
-            ZombieSweep(plan.zombies, self.registry, self.counters, clocks.time)
-            if plan.zombies is not None
-            else None
-        )
-
-    def start(self) -> None:
-        """Begin to sweep for zombies and to measure."""
-        if self._zombies is not None:
-            self._zombies.start()
-        self.metrics.startService()
-
-    def stop(self) -> None:
-        """Stop sweeping, and complete totals and logs."""
-        if self._zombies is not None:
-            self._zombies.stop()
-        self.registry.ended.empty()
-        self.metrics.stopService()
-        if self.access_log is not None:
-            self.access_log.close()
-        self.refusals.flush(everything=True)
-
-
 class Sockets:
     """How sockets are opened, watched and relayed.
 
@@ -117,6 +76,11 @@ class Sockets:
             self.poller = Poller(reactor, clocks.seconds)
             self.pipes = PipePool()
             self.dialer = PollerDialer(self.poller, clocks.deadlines)
+
+    def open(self) -> None:
+        """Make sockets watchable, also after :meth:`stop`."""
+        if self.poller is not None:
+            self.poller.open()
 
     def start(self) -> None:
         """Begin to watch sockets."""
@@ -144,23 +108,29 @@ class Targets:
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 
+    def stop(self) -> None:
+        """Stop the timers of name resolution."""
+        self.resolver.stop()
+
 
 class Runtime:
     """All of it.
 
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
+    :ivar lingering: refused connections whose clients read why.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
         self.reactor = reactor
         self.clocks = Clocks(reactor)
-        self.accounting = Accounting(plan, self.clocks)
+        self.accounting = Accounting(plan, self.clocks.time)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
         self.targets = Targets(reactor, self.clocks, self.tls)
+        self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
-        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
     def start(self) -> None:
@@ -174,12 +144,15 @@ class Runtime:
     def stop(self) -> None:
         """Stop everything. No connection is left."""
         self.tls.stop()
+        self.lingering.close()
+        self.targets.stop()
         if self._housekeeping.running:
             self._housekeeping.stop()
         self.accounting.stop()
         self.sockets.stop()
         self.clocks.deadlines.stop()
 
-    def _keep_house(self) -> None:
+    def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
+        self.accounting.counters.prune(self.clocks.seconds())
         self.rate.prune()

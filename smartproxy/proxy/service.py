@@ -6,7 +6,8 @@
     proxy.setServiceParent(application)
 
 Ports are bound in ``privilegedStartService``, so that a proxy on port 443 can then run as nobody (``twistd -u``).
-Stopping drains: new connections are refused, and live ones have ``gracefulShutdownTimeout`` to end by themselves.
+Stopping drains: new connections are refused, and live ones have ``gracefulShutdownTimeout`` to end by themselves. A stopped
+proxy may be started again; its counters go on. Each of the calls may be repeated: the last one wins.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import Service
+from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -24,8 +26,7 @@ from zope.interface import implementer
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
-from smartproxy.errors import ConfigurationError
-from smartproxy.flow.threads import call_here, thread_of
+from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from twisted.internet.interfaces import IListeningPort
+    from twisted.python.failure import Failure
 
     from smartproxy.connections.registry import Registry
     from smartproxy.flow.threads import Call
@@ -64,19 +66,41 @@ class SmartProxy(Service):
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         self._reactor = reactor
+        # Of its own, so that reading a file waits for nothing else, and nothing else for a file system that hangs.
+        self._in_thread = thread_for("configuration", reactor)
         self.draining = False
         plan = settings.compile()
         self._runtime = Runtime(plan, reactor)
         self._started_at = self._runtime.clocks.seconds()
-        self._listeners = Listeners(self._runtime, max_pending=plan.max_pending_data)
+        self._listeners = Listeners(self._runtime)
         self._configuration = ConfigurationInForce(
             settings, plan, self._runtime, self._listeners, lambda: self.draining
         )
+        self._runtime.tls.follow(self._compile_again)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._admin: IListeningPort | None = None
         self._bound = False
+        #: Who waits for the end of the stop in progress; ``None`` without one.
+        self._stopping: list[Deferred[None]] | None = None
+        self._start_after_stop = False
 
     # -- life cycle ----------------------------------------------------------------------------------
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Join ``parent``. Services have unique names there, so a second proxy is called ``smartproxy-2``, and so on."""
+        self.name = self._free_name(IServiceCollection(parent, parent))
+        super().setServiceParent(parent)
+
+    def _free_name(self, parent: IServiceCollection) -> str:
+        for number in count(1):
+            name = self.name if number == 1 else f"{self.name}-{number}"
+            try:
+                found = parent.getServiceNamed(name)
+            except KeyError:
+                break
+            if found is self:
+                break
+        return name
 
     def privilegedStartService(self) -> None:
         """Open the access log and bind every port.
@@ -86,20 +110,29 @@ class SmartProxy(Service):
         """
         if self._bound:
             return
+        self.draining = False
+        self._runtime.sockets.open()
         self._configuration.listen()
         try:
-            self._open_log()
+            self._runtime.accounting.open_log()
             if self.plan.admin is not None:
                 self._admin = self._listen_for_admin(self.plan.admin)
         except Exception:
             self._listeners.close()
+            self._runtime.accounting.close_log()
             raise
         self._bound = True
 
     def startService(self) -> None:
-        """Begin to carry connections."""
+        """Begin to carry connections: now, or when a stop in progress is complete."""
+        if self._stopping is not None:
+            self._start_after_stop = True
+            return
+        if self.running:
+            return
         self.privilegedStartService()
         super().startService()
+        self._configuration.check_access()
         self._runtime.start()
         log.info(
             "smartproxy {version} listens on {ports}",
@@ -109,9 +142,28 @@ class SmartProxy(Service):
 
     def stopService(self) -> Deferred[None]:
         """Drain, then end the connections that are left. Fires when none is open and nothing runs."""
+        self._start_after_stop = False
         if not self._bound:
             return succeed(None)
-        return Deferred.fromCoroutine(self._stop())
+        # Each caller has a Deferred of its own: one that gives up does not stop the stop.
+        stopped: Deferred[None] = Deferred()
+        if self._stopping is not None:
+            self._stopping.append(stopped)
+        else:
+            self._stopping = [stopped]
+            Deferred.fromCoroutine(self._stop()).addBoth(self._has_stopped)
+        return stopped
+
+    def _has_stopped(self, result: Failure | None) -> None:
+        waiting, self._stopping = self._stopping or [], None
+        for stopped in waiting:
+            if not stopped.called:
+                stopped.callback(result)  # a Failure makes it fail
+        if self._start_after_stop and self._stopping is None:
+            try:
+                self.startService()
+            except Exception:
+                log.failure("smartproxy could not be started again")
 
     async def _stop(self) -> None:
         self.drain()
@@ -130,19 +182,11 @@ class SmartProxy(Service):
         await emptied
         await self._listeners_closed
         if self._admin is not None:
-            await maybeDeferred(self._admin.stopListening)
+            admin, self._admin = self._admin, None
+            await maybeDeferred(admin.stopListening)
         self._runtime.stop()
         self._bound = False
         super().stopService()
-
-    def _open_log(self) -> None:
-        access_log = self._runtime.accounting.access_log
-        if access_log is None:
-            return
-        try:
-            access_log.open()
-        except OSError as why:
-            raise ConfigurationError([f"accessLog.path: cannot be opened: {why}"]) from why
 
     def reopen_logs(self) -> None:
         """Close the access log and open the file at the configured path: the old one has been renamed."""
@@ -172,17 +216,24 @@ class SmartProxy(Service):
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
         """As :meth:`update_routes`, for routes as written in a file; they are checked in a thread."""
-        return self._change(partial(self._with_routes, routes), thread_of(self._reactor))
+        return self._change(partial(self._with_routes, routes), self._in_thread)
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`.
 
         It is read in a thread, so that a large file does not block the event loop.
         """
-        return self._change(self._configuration.settings.again, thread_of(self._reactor))
+        return self._change(self._configuration.settings.again, self._in_thread)
+
+    def _compile_again(self) -> Deferred[None]:
+        """Put the configuration in force once more, with what is now in the files that it names."""
+        again = self._configuration.put_in_force(
+            lambda: self._configuration.settings, self._in_thread, lambda: self._bound
+        )
+        return Deferred.fromCoroutine(again)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._configuration.change(make, call, listening=self._bound))
+        return Deferred.fromCoroutine(self._configuration.change(make, call, lambda: self._bound))
 
     def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
         return self._configuration.settings.with_routes(routes)
@@ -222,6 +273,10 @@ class SmartProxy(Service):
         """The certificates in force, the one that expires first at the head."""
         return self._runtime.tls.certificates()
 
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
+        return self._configuration.waiting_for_restart()
+
     def end_connection(self, number: int) -> bool:
         """End one connection with the reason ``admin``. ``False`` where no live connection has this number."""
         record = self.registry.live.get(number)
@@ -242,6 +297,7 @@ class SmartProxy(Service):
             "listeners": sorted(str(place) for place in self._listeners.addresses().values()),
             "routes": len(self.plan.routes),
             "connections": self.registry.active,
+            "lingering": len(self._runtime.lingering),
         }
 
     def _listen_for_admin(self, plan: AdminPlan) -> IListeningPort:

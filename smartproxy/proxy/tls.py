@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
 
-from smartproxy.phases.terminate_tls import HandshakeLimit
+from smartproxy.flow.names import with_own_names
+from smartproxy.flow.threads import thread_for
+from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
 from smartproxy.tls.ocsp.stapling import Stapling
@@ -27,13 +29,16 @@ from smartproxy.tls.store import CertificateStore
 from smartproxy.tls.watcher import CertificateWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import OriginationPlan, ProxyPlan
+
+#: Names of OCSP responders that are resolved at once. A few authorities have issued all certificates of a proxy.
+_OCSP_NAMES = 8
 
 
 class TlsState:
@@ -46,15 +51,24 @@ class TlsState:
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
-        self.handshakes = HandshakeLimit(plan.tls.max_handshakes)
+        self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock)
         self.targets = ClientContexts()
         self._store = CertificateStore()
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch = CertificateWatch(self._store, clock, counters, descriptors)
-        self._stapling = Stapling(self._store, clock, counters, OcspFetch(reactor), random.random, time.time)
+        self._watch = CertificateWatch(
+            self._store, clock, counters, thread_for("certificates", reactor), descriptors
+        )
+        responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
+        self._stapling = Stapling(
+            self._store, clock, counters, OcspFetch(responders), random.random, time.time
+        )
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None
+
+    def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
+        """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""
+        self._watch.compile_again = compile_again
 
     def start(self) -> None:
         """Begin to watch files and to fetch OCSP responses."""

@@ -1,4 +1,4 @@
-"""What the relays over sockets share: one half of a relayed connection, and the relay of two halves.
+"""One half of a relayed connection: what the relays over sockets share.
 
 A :class:`Half` is one socket of the connection. It is read from, and what was read is written to its *peer*, the
 other half. What each of the two can still do is in :mod:`smartproxy.relays.states`.
@@ -12,7 +12,7 @@ has to be remembered because it is watched edge-triggered (epoll(7)), and they c
 change only when a direction ends. In between they cost the byte path a comparison by identity, and no look-up.
 
 Every call that writes may end the relay, because a failed write may be the second end of both sides. So each step that follows one looks
-at the states again; :meth:`SocketRelay.end` leaves both halves CLOSED and empty for that.
+at the states again; the relay's end leaves both halves CLOSED and empty for that.
 """
 
 from __future__ import annotations
@@ -20,18 +20,13 @@ from __future__ import annotations
 import errno
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
-
-from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.liveness import socket_gone
-from smartproxy.net.outgoing import acknowledged, report_when_sent, unsent
+from smartproxy.net.outgoing import discard_input, report_when_sent, unsent
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import reset
-from smartproxy.relays.interfaces import IRelay
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 
 if TYPE_CHECKING:
@@ -47,8 +42,31 @@ _INPUT_OPEN, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
 _OUTPUT_OPEN, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
 _INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = HalfEvent.INPUT_ENDED, HalfEvent.OUTPUT_ENDED
 
-#: Receives what nobody gets any more.
-_discarded = bytearray(64 * 1024)
+
+class PairRelay(Protocol):
+    """What a half asks of its relay: :class:`~smartproxy.relays.sockets.SocketRelay`.
+
+    :ivar reason: why the relay ends; the half that was reset or cut first counts.
+    :ivar resets: whether the half that is cut off is reset behind its last byte. With TLS, a FIN without close_notify
+        is a cut, too.
+    :ivar awaited: the events after which the half that is cut off may have been sent everything.
+    """
+
+    awaited: int
+    poller: Poller
+    reason: CloseReason
+    record: ConnectionRecord
+    resets: bool
+
+    def abort(self, reason: CloseReason) -> None: ...
+
+    def blame(self, half: Any) -> None: ...
+
+    def broken(self, half: Any) -> None: ...
+
+    def complete(self) -> None: ...
+
+    def end(self, reason: CloseReason) -> None: ...
 
 
 class Half(ABC):
@@ -73,9 +91,9 @@ class Half(ABC):
 
     TURNS: ClassVar[int]
     peer: Self
-    relay: SocketRelay
+    relay: PairRelay
 
-    def __init__(self, relay: SocketRelay, given: Detached, count: Callable[[int, float], None]) -> None:
+    def __init__(self, relay: PairRelay, given: Detached, count: Callable[[int, float], None]) -> None:
         self.relay = relay
         self.sock = given.sock
         self.count = count
@@ -293,131 +311,12 @@ class Half(ABC):
         # Behind a FIN the kernel reports the socket writable in any case. So look again when it sends something, which
         # nobody gets any more: left unread, it would make the close a RST, and once the window is full, no event follows.
         try:
-            for _ in range(self.TURNS):
-                if not self.sock.recv_into(_discarded):
-                    self.relay.end(
-                        self.relay.reason
-                    )  # its FIN was received: the kernel sends the rest by itself
-                    return
-        except BlockingIOError:
-            return
-        except OSError:
-            self.relay.end(self.relay.reason)
-        else:
-            self.relay.poller.rearm(self.sock.fileno())
+            if discard_input(self.sock):
+                self.relay.poller.rearm(self.sock.fileno())
+        except (OSError, EOFError):
+            self.relay.end(self.relay.reason)  # after its FIN, the kernel sends the rest by itself
 
     def forget(self) -> None:
         """Drop what waits, and return what was borrowed for it."""
         self.pending = b""
         self.waiting = 0
-
-
-@implementer(IRelay)
-class SocketRelay:
-    """Two sockets of the poller, relayed. A subclass says how bytes move, by the halves that it makes.
-
-    :ivar done: fires with the reason when both sockets are closed.
-    :ivar reason: why the relay ends; the half that was reset or cut first counts.
-    :ivar awaited: the events after which the half that is cut off may have been sent everything.
-    :ivar resets: whether the half that is cut off is reset behind its last byte. With TLS, a FIN without close_notify
-        is a cut, too.
-    """
-
-    __slots__ = ("awaited", "client", "done", "poller", "reason", "record", "resets", "upstream")
-
-    client: Half
-    upstream: Half
-
-    def __init__(self, client: Half, upstream: Half, record: ConnectionRecord, poller: Poller) -> None:
-        self.record = record
-        self.poller = poller
-        self.done: Deferred[CloseReason] = Deferred()
-        self.reason = CloseReason.NORMAL
-        self.resets = True
-        self.awaited = WRITABLE
-        self.client = client
-        self.upstream = upstream
-        client.peer = upstream
-        upstream.peer = client
-        poller.hand_over(client.sock.fileno(), client)
-        poller.hand_over(upstream.sock.fileno(), upstream)
-
-    def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
-        client, upstream = self.client, self.upstream
-        if ended:
-            client.change(HalfEvent.INPUT_ENDED)
-        upstream.greet(header, held)
-        # There will be no event for bytes that were reported before the sockets came here.
-        for half, other in ((client, upstream), (upstream, client)):
-            if half.reading is not _INPUT_CLOSED and (
-                half.readable or half.buffered or other.waiting or ended
-            ):
-                half.pump()
-        return self.done
-
-    def abort(self, reason: CloseReason) -> None:
-        """End both halves with a reset; in order, where the end was sent and its timeout has passed."""
-        if self.done.called:
-            return
-        for half in (self.client, self.upstream):
-            if reason is not CloseReason.HALF_CLOSE_TIMEOUT or half.writing is not _FINISHED:
-                reset(half.sock)
-        self.end(reason)
-
-    def gone(self) -> tuple[bool, bool]:
-        """Whether the client's and the upstream's connection no longer exist in the kernel."""
-        if self.done.called:
-            return True, True
-        return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
-
-    def acknowledged(self) -> int | None:
-        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
-        return None if self.done.called else acknowledged(self.client.sock, self.upstream.sock)
-
-    def broken(self, half: Half) -> None:
-        """Reset the other half behind its last byte: ``half`` was reset, or its TLS failed, and nothing of it is left."""
-        # Only the other: the kernel has closed this one already, or its TLS has sent an alert, which a RST would drop.
-        self.cut(half, resets=True)
-
-    def cut(self, half: Half, *, resets: bool) -> None:
-        """Cut the other half off when it was sent everything that was received from ``half``."""
-        if self.done.called:
-            return
-        self.blame(half)
-        other = half.peer
-        # The second end of the two: nothing can be delivered any more.
-        if half.writing is _CUTTING or other.writing is _WRITE_FAILED:
-            reset(other.sock)
-            self.end(self.reason)
-            return
-        self.resets = resets
-        if other.fin_sent:
-            self.awaited = READABLE
-        half.change(HalfEvent.INPUT_CUT)
-        half.forget()
-        other.change(HalfEvent.PEER_CUT)
-        other.cut_off(is_lost=False)
-        if not self.done.called:
-            self.record.half_closed()
-
-    def blame(self, half: Half) -> None:
-        """Set the close reason: ``half`` was reset or cut, and it was the first."""
-        if self.reason is CloseReason.NORMAL:
-            self.reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
-
-    def complete(self) -> None:
-        """Close the relay: both directions have ended in order."""
-        self.end(CloseReason.NORMAL)
-
-    def end(self, reason: CloseReason) -> None:
-        """Close both sockets, once."""
-        client, upstream = self.client, self.upstream
-        for half in (client, upstream):
-            # HalfEvent.CLOSED without the look-up: every state allows it.
-            half.reading, half.writing = _INPUT_CLOSED, _OUTPUT_CLOSED
-            half.forget()
-            self.poller.close(half.sock, half)
-        # Without these circles, the halves are freed now and not by the garbage collector.
-        del client.peer, upstream.peer, self.client, self.upstream
-        self.done.callback(reason)

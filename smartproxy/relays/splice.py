@@ -22,7 +22,8 @@ import os
 import select
 from typing import TYPE_CHECKING, ClassVar
 
-from smartproxy.relays.half import Half, SocketRelay
+from smartproxy.relays.half import Half
+from smartproxy.relays.sockets import SocketRelay
 from smartproxy.relays.states import Writing
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ sent to it. These are all ways in which that happens; from every state the event
 
 A relay ends in order when the outputs of both halves have ended and nothing waits to be written. If a half is reset or cut,
 what was received of it before is sent to its peer, and then the peer is cut off:
-:meth:`SocketRelay.cut <smartproxy.relays.half.SocketRelay.cut>`.
+:meth:`SocketRelay.cut <smartproxy.relays.sockets.SocketRelay.cut>`.
 """
 
 from __future__ import annotations

@@ -21,15 +21,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.errors import TlsError
-from smartproxy.relays.half import Half, SocketRelay
+from smartproxy.net.detach import Detached
+from smartproxy.relays.half import Half
+from smartproxy.relays.sockets import SocketRelay
 from smartproxy.relays.states import HalfEvent, Reading, Writing
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel
+from smartproxy.wire.sniff import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.net.detach import Detached
     from smartproxy.net.poller import Poller
 
 #: Bytes of answers that may wait for a half that does not read them: twice what the other direction leaves unread, and
@@ -45,9 +47,10 @@ class TlsHalf(Half):
     """One socket, with its TLS if it has any. ``buffered`` says that the channel may hold plaintext.
 
     :ivar channel: ``None`` where the half is plain.
+    :ivar first: the first bytes that were written to it.
     """
 
-    __slots__ = ("channel",)
+    __slots__ = ("channel", "first")
 
     #: At most 4 MiB, some 3 ms of encryption. With 1 MiB a GB costs 6 % more.
     TURNS: ClassVar[int] = 16
@@ -58,6 +61,7 @@ class TlsHalf(Half):
     ) -> None:
         Half.__init__(self, relay, given, count)
         self.channel = channel
+        self.first = b""
         self.buffered = channel is not None  # it may hold what was received behind the handshake
 
     # -- reading -------------------------------------------------------------------------------------
@@ -87,9 +91,9 @@ class TlsHalf(Half):
             channel.feed_shared(received)
         try:
             got = channel.read()
-        except TlsError:
+        except TlsError as why:
             self._send_output()  # the alert that says why
-            self.relay.broken(self)
+            self.relay.tls_failed(self, str(why))
             return 0
         self.buffered = got == PLAIN  # a full buffer may have left something behind
         if channel.ended:
@@ -133,6 +137,8 @@ class TlsHalf(Half):
 
     def put(self, got: int) -> None:
         """Write ``got`` bytes of the shared plaintext to this half; what its socket does not take waits."""
+        if not self.first:
+            self.first = bytes(PLAIN_VIEW[: min(got, ENOUGH)])
         if self.channel is None:
             self.write(PLAIN_VIEW[:got])
         else:
@@ -151,6 +157,7 @@ class TlsHalf(Half):
         Where this half has TLS, ``header`` is empty: a PROXY header precedes the handshake.
         """
         first = header + held
+        self.first = held[:ENOUGH]
         if self.channel is None:
             if first:
                 self.write(first)
@@ -196,9 +203,14 @@ class TlsHalf(Half):
 
 
 class TlsRelay(SocketRelay):
-    """Two sockets of the poller, relayed through the TLS of either."""
+    """Two sockets of the poller, relayed through the TLS of either.
 
-    __slots__ = ()
+    :ivar problem: how the TLS of the target has failed.
+    :ivar spared: the client's socket, where that ended the relay before a byte of an answer: it is not closed.
+    :ivar first: in this case, the first bytes of the client.
+    """
+
+    __slots__ = ("first", "problem", "spared")
 
     client: TlsHalf
     upstream: TlsHalf
@@ -210,6 +222,9 @@ class TlsRelay(SocketRelay):
         record: ConnectionRecord,
         poller: Poller,
     ) -> None:
+        self.problem = ""
+        self.spared: Detached | None = None
+        self.first = b""
         SocketRelay.__init__(
             self,
             TlsHalf(self, *client, record.moved_out),
@@ -217,3 +232,28 @@ class TlsRelay(SocketRelay):
             record,
             poller,
         )
+
+    def tls_failed(self, half: TlsHalf, why: str) -> None:
+        """The peer of ``half`` has sent an alert, or what is no TLS."""
+        if self.done.called:  # sending our own alert has ended the relay
+            return
+        if half is self.upstream:
+            self.problem = why
+            client = self.client
+            if not self.record.bytes_sent and client.writing is Writing.OPEN:
+                self.spared = Detached(client.sock, client.readable, bytes(client.pending), client.marked)
+                self.first = half.first
+        self.broken(half)
+
+    def broken(self, half: Half) -> None:
+        """See :meth:`SocketRelay.broken`. A client that is spared is not reset."""
+        if self.spared is None:
+            SocketRelay.broken(self, half)
+        elif not self.done.called:
+            self.blame(half)
+            self.end(self.reason)
+
+    def close(self, half: Half) -> None:
+        """Close the socket of ``half``, unless it is the client's and spared."""
+        if self.spared is None or half.sock is not self.spared.sock:
+            SocketRelay.close(self, half)

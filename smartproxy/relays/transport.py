@@ -15,13 +15,14 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smartproxy.errors import ConnectionTruncated
+from smartproxy.errors import ConnectionTruncated, TlsConnectionLost
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.failed_write import read_before_loss
 from smartproxy.net.half_close import can_half_close, cut_output, end_output, reset_output, still_sends
 from smartproxy.net.liveness import reset_behind_end, transport_gone
 from smartproxy.net.outgoing import acknowledged_by
 from smartproxy.relays.interfaces import IRelay
+from smartproxy.wire.sniff import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +41,13 @@ class _Direction:
     :ivar discards: whether the sink is lost, and the source is only read to find out that it was sent everything.
     :ivar ended: whether the source has ended its direction.
     :ivar fin_sent: whether our FIN was sent to the source, behind everything that was written.
+    :ivar first: the first bytes of the source.
     :ivar is_lost: whether the connection of the source is lost.
     """
 
-    __slots__ = ("blamed", "count", "discards", "ended", "fin_sent", "is_lost", "relay", "sink", "source")
+    __slots__ = (
+        "blamed", "count", "discards", "ended", "fin_sent", "first", "is_lost", "relay", "sink", "source",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class _Direction:
         self.discards = False
         self.ended = False
         self.fin_sent = False
+        self.first = b""
         self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
@@ -68,6 +73,8 @@ class _Direction:
         if self.discards:
             self.relay.undeliverable(self)
             return
+        if not self.first:
+            self.first = data[:ENOUGH]
         self.sink.transport.write(data)
         self.count(len(data), self.relay.clock())
 
@@ -110,9 +117,12 @@ class TransportRelay:
     """Two Twisted connections, relayed.
 
     :param clock: monotonic seconds.
+    :ivar problem: how the TLS of the target has failed.
+    :ivar spared: whether that ended the relay before a byte of an answer: the client's connection is not closed.
+    :ivar first: in this case, the first bytes of the client.
     """
 
-    __slots__ = ("clock", "done", "inward", "outward", "reason", "record")
+    __slots__ = ("clock", "done", "first", "inward", "outward", "problem", "reason", "record", "spared")
 
     def __init__(
         self, client: Side, upstream: Side, record: ConnectionRecord, clock: Callable[[], float]
@@ -120,6 +130,9 @@ class TransportRelay:
         self.record = record
         self.clock = clock
         self.reason = CloseReason.NORMAL
+        self.problem = ""
+        self.spared = False
+        self.first = b""
         self.done: Deferred[CloseReason] = Deferred()
         self.inward = _Direction(self, client, upstream, record.moved_in, CloseReason.CLIENT_RESET)
         self.outward = _Direction(self, upstream, client, record.moved_out, CloseReason.UPSTREAM_RESET)
@@ -127,6 +140,7 @@ class TransportRelay:
     def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         first = header + held
+        self.inward.first = held[:ENOUGH]
         if first:
             self.inward.sink.transport.write(first)
             self.inward.count(len(held), self.clock())
@@ -192,6 +206,12 @@ class TransportRelay:
         del self.inward, self.outward
         self.done.callback(self.reason)
 
+    def _spare_client(self) -> None:
+        if self.reason is CloseReason.NORMAL:
+            self.reason = CloseReason.UPSTREAM_RESET
+        self.spared, self.first = True, self.inward.first
+        self._over()
+
     def side_lost(self, gone: _Direction, why: Failure) -> None:
         """A connection is lost: end the other in order if this one ended in order, else cut it off."""
         other = self.outward if gone is self.inward else self.inward
@@ -199,6 +219,12 @@ class TransportRelay:
             self._over()
             return
         other.source.transport.unregisterProducer()
+        broken = why.value
+        if gone is self.outward and isinstance(broken, TlsConnectionLost):
+            self.problem = broken.problem
+            if not self.record.bytes_sent and not gone.ended:
+                self._spare_client()
+                return
         was_cut = why.check(ConnectionTruncated) is not None
         # TLS that was sent our close_notify may answer with a bare FIN, as an orderly end: nothing is missing.
         if why.check(ConnectionDone) or (was_cut and other.ended):

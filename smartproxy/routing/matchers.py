@@ -4,7 +4,7 @@ A condition holds its predicate, and for ``explain`` also what it wants and how 
 the control path and ``explain`` cannot disagree: both evaluate the same list.
 
 The port and the address of the listener are not conditions: :class:`~smartproxy.routing.table.RouteTable` has an
-index for each listener, which contains a route or does not (:func:`ports_of`, :func:`is_heard_on`).
+index for each listener, which contains a route or does not (:func:`is_heard_on`).
 
 The protocol names: ``tls`` is a ClientHello, ``http`` a plain-text request, and ``tcp`` bytes that are neither; on a
 route that terminates TLS, ``http`` and ``tcp`` are the decrypted content. A route for any protocol leaves
@@ -64,12 +64,6 @@ def patterns_of(match: MatchPlan) -> tuple[str, ...]:
     :raises ValueError: where one is invalid.
     """
     return tuple(dict.fromkeys(domains.normalise_pattern(pattern) for pattern in match.domains))
-
-
-def ports_of(match: MatchPlan) -> Iterator[int]:
-    """The ports on which a route listens. Where its ranges overlap, a port occurs more than once."""
-    for ports in match.ports:
-        yield from ports
 
 
 def is_heard_on(match: MatchPlan, address: str) -> bool:

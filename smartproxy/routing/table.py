@@ -21,12 +21,11 @@ from smartproxy.routing.matchers import (
     conditions_of,
     is_heard_on,
     patterns_of,
-    ports_of,
     specificity,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan, TerminationPlan
@@ -78,6 +77,8 @@ class ListenerRoutes:
 
     :ivar entries: in the order in which they are checked.
     :ivar needs_first_bytes: whether some route can be chosen only when the client's first bytes are known.
+    :ivar first_bytes_timeout: seconds to wait for them: the route is not known before, so the longest timeout of the routes
+        that need them applies; 0 is no limit, ``None`` where no route needs them.
     :ivar starts_tls: whether first bytes are read, and some route expects TLS in them.
     """
 
@@ -88,13 +89,18 @@ class ListenerRoutes:
         "_nameless",
         "_names_matter",
         "entries",
+        "first_bytes_timeout",
         "needs_first_bytes",
         "starts_tls",
     )
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = sorted(entries, key=_order)
-        self.needs_first_bytes = any(entry.route.needs_first_bytes for entry in self.entries)
+        timeouts = {
+            entry.route.timeouts.initial_data for entry in self.entries if entry.route.needs_first_bytes
+        }
+        self.needs_first_bytes = bool(timeouts)
+        self.first_bytes_timeout = 0.0 if 0.0 in timeouts else max(timeouts, default=None)
         self.starts_tls = self.needs_first_bytes and any(entry.route.expects_tls for entry in self.entries)
         self._exact: dict[str, list[Entry]] = {}
         self._by_suffix: dict[str, list[Entry]] = {}
@@ -167,6 +173,11 @@ class RouteTable:
         routes = self._listeners.get((address, port))
         return routes is not None and routes.needs_first_bytes
 
+    def first_bytes_timeout(self, address: str, port: int) -> float | None:
+        """Seconds to wait for them, 0 for no limit; ``None`` where no route of that listener needs them."""
+        routes = self._listeners.get((address, port))
+        return None if routes is None else routes.first_bytes_timeout
+
     def starts_tls(self, address: str, port: int) -> bool:
         """Whether PostgreSQL's request for TLS is answered on that listener, because some route there expects TLS."""
         routes = self._listeners.get((address, port))
@@ -222,13 +233,31 @@ def listener_name(address: str, port: int) -> str:
 
 def _heard(routes: Sequence[RoutePlan]) -> Iterator[tuple[tuple[str, int], tuple[RoutePlan, ...]]]:
     """Each listener, with the routes that get its connections."""
-    by_port: dict[int, dict[RoutePlan, None]] = {}
-    for route in routes:
-        for port in ports_of(route.match):
-            by_port.setdefault(port, {})[route] = None
-    for port, there in by_port.items():
+    for ports, there in _spans(routes):
         for address in dict.fromkeys(route.match.address for route in there):
-            yield (address, port), tuple(route for route in there if is_heard_on(route.match, address))
+            heard = tuple(route for route in there if is_heard_on(route.match, address))
+            for port in ports:
+                yield (address, port), heard
+
+
+def _spans(routes: Sequence[RoutePlan]) -> Iterator[tuple[range, Collection[RoutePlan]]]:
+    """Consecutive ports that have the same routes, with these, in their order.
+
+    Ranges are cut only where one of them begins or ends: a thousand routes on the same ten thousand ports are looked at
+    once, not once per port.
+    """
+    bounds = sorted(
+        {bound for route in routes for ports in route.match.ports for bound in (ports.start, ports.stop)}
+    )
+    place = {bound: index for index, bound in enumerate(bounds)}
+    spans: list[dict[RoutePlan, None]] = [{} for _ in bounds]
+    for route in routes:
+        for ports in route.match.ports:
+            for span in spans[place[ports.start] : place[ports.stop]]:
+                span[route] = None
+    for begin, end, there in zip(bounds, bounds[1:], spans, strict=False):
+        if there:
+            yield range(begin, end), there
 
 
 def _entries(

@@ -43,6 +43,15 @@ class ConnectionCounts(Protocol):
         """By the name of the route."""
 
 
+class LingeringSockets(Protocol):
+    """Sockets of refused connections: :class:`~smartproxy.connections.lingering.Lingering`."""
+
+    def __len__(self) -> int: ...
+
+    def make_room(self) -> None:
+        """Close one of them."""
+
+
 class RateWindows:
     """When each client last connected, to hold it to so many connections in any 60 seconds, wherever they begin.
 
@@ -114,21 +123,28 @@ class Admission:
 
     :param counts: the live connections, without the one that is asked about.
     :param rate: when each client connected. It outlives this configuration.
+    :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection has priority.
     """
 
-    __slots__ = ("_counts", "_max", "_max_per_ip", "_per_minute", "_rate")
+    __slots__ = ("_counts", "_lingering", "_max", "_max_per_ip", "_per_minute", "_rate")
 
-    def __init__(self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows) -> None:
+    def __init__(
+        self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows, lingering: LingeringSockets
+    ) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
         self._per_minute = plan.connection_rate_per_minute
         self._counts = counts
         self._rate = rate
+        self._lingering = lingering
 
     def accept(self) -> RejectReason | None:
         """Why a socket that was just accepted is refused, whoever the client is; ``None`` where it is not."""
-        if self._max and self._counts.active >= self._max:
-            return RejectReason.GLOBAL_LIMIT
+        if self._max:
+            if self._counts.active >= self._max:
+                return RejectReason.GLOBAL_LIMIT
+            if self._counts.active + len(self._lingering) >= self._max:
+                self._lingering.make_room()
         return None
 
     def client(self, ip: str) -> RejectReason | None:
@@ -139,11 +155,14 @@ class Admission:
             return RejectReason.IP_LIMIT
         return None
 
-    def route(self, route: RoutePlan, ip: str) -> RejectReason | None:
-        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone."""
-        if route.block is not None and ip in route.block:
+    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone.
+
+        :param listed: whether the address lists apply to it.
+        """
+        if listed and route.block is not None and ip in route.block:
             return RejectReason.IP_BLOCKED
-        if route.allow and ip not in route.allow:
+        if listed and route.allow and ip not in route.allow:
             return RejectReason.IP_NOT_ALLOWED
         if route.max_connections and self._counts.by_route.get(route.name, 0) >= route.max_connections:
             return RejectReason.ROUTE_LIMIT

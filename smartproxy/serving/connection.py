@@ -23,6 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 
 from smartproxy.errors import Refused
+from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import end_output
 from smartproxy.serving.served import Served
@@ -82,8 +83,15 @@ class Connection:
 
     @property
     def sni(self) -> str | None:
-        """The server name from SNI or Host; ``None`` where no route needed the first bytes."""
-        return self.facts.detected.domain
+        """The server name of the ClientHello; ``None`` without TLS, or where no route needed the first bytes."""
+        hello = self.facts.detected.hello
+        return None if hello is None else hello.server_name
+
+    @property
+    def host(self) -> str | None:
+        """The Host of its HTTP request, lower case, without port; ``None`` likewise."""
+        request = self.facts.detected.request
+        return None if request is None else request.host
 
     @property
     def protocol(self) -> ApplicationProtocol:
@@ -118,7 +126,12 @@ class Connection:
         await self._served.output.write(data)
 
     async def wait(self, seconds: float) -> None:
-        """Sleep for ``seconds`` of the proxy's clock, or until the connection ends."""
+        """Sleep for ``seconds`` of the proxy's clock, or until the connection ends.
+
+        :raises twisted.internet.error.ConnectionClosed: if it has ended already, so that a loop ends with it, too.
+        """
+        if self._served.gone_already:
+            raise ConnectionClosed("the connection has ended")
         asleep: Deferred[None] = Deferred(lambda waiting: waiting.callback(None))
         call = self._clock.callLater(seconds, asleep.callback, None)
         await asleep
@@ -173,7 +186,8 @@ class ServedCoroutine(Served):
         self.output = OutputStream(self.transport, lambda count: record.moved_out(count, clock.seconds()))
         self._connection: Connection | None = Connection(self, facts, clock)
         self._serve = serve
-        self._running: Deferred[Any] | None = None
+        self._running: CancellableCoroutine[object] | None = None
+        self._call_soon = lambda call: clock.callLater(0, call)
         self._refused: Failure | None = None
         self._closing = False
         self._left: Failure | None = None
@@ -185,8 +199,8 @@ class ServedCoroutine(Served):
         """Start the coroutine."""
         self.transport.registerProducer(self.output, True)
         assert self._connection is not None  # noqa: S101 - it is only cleared when the connection closes
-        self._running = Deferred.fromCoroutine(self._serve(self._connection))
-        self._running.addCallbacks(self._returned, self._raised)
+        self._running = CancellableCoroutine(self._serve(self._connection), self._call_soon)
+        self._running.start().addCallbacks(self._returned, self._raised)
 
     def data_received(self, data: bytes) -> None:
         """Buffer received bytes for the reader."""
@@ -276,6 +290,8 @@ class ServedCoroutine(Served):
         elif not (self.gone_already and why.check(CancelledError, ConnectionClosed)):
             self.fail(why)
             self._give_up()
+        # Frames of the traceback refer to this failure: a reference cycle that holds the connection. Its text stays.
+        why.cleanFailure()
 
     def _refuse(self, why: Failure) -> None:
         """The handler has refused the client: return its side to the control path, which answers and closes it."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr
 
 from smartproxy.errors import ConfigurationError
+from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, validation
 from smartproxy.settings.checks.problems import line_of
@@ -28,6 +29,7 @@ from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files
 from smartproxy.settings.reading.locations import Source
 from smartproxy.settings.tables.root import Configuration
+from smartproxy.tls.folders import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.tables.route import Route
+    from smartproxy.tls.known_certificates import KnownCertificates
 
 
 class Settings(Configuration):
@@ -43,6 +46,8 @@ class Settings(Configuration):
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
     _directory: Path = PrivateAttr(default=Path())
+    #: The certificates that were read: configurations that are made from this one read only what has changed.
+    _certificates: KnownCertificates | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -50,10 +55,7 @@ class Settings(Configuration):
 
         :raises ConfigurationError: with every problem found.
         """
-        text, format_ = files.read_file(Path(path))
-        settings = cls.parse(text, format_, file=str(path))
-        settings._file = Path(path)  # noqa: SLF001 - our own class
-        return settings
+        return cls._load(Path(path))
 
     @classmethod
     def parse(cls, text: str, format: str, file: str = "<string>") -> Self:  # noqa: A002 - the name that the caller uses
@@ -63,21 +65,34 @@ class Settings(Configuration):
         :param file: names the source in messages; relative paths in the text are relative to its directory.
         :raises ConfigurationError: with every problem found.
         """
+        return cls._parse(text, format, file)
+
+    @classmethod
+    def _load(cls, path: Path, former: KnownCertificates | None = None) -> Self:
+        text, format_ = files.read_file(path)
+        settings = cls._parse(text, format_, str(path), former)
+        settings._file = path  # noqa: SLF001 - our own class
+        return settings
+
+    @classmethod
+    def _parse(cls, text: str, format_: str, file: str, former: KnownCertificates | None = None) -> Self:
         with _gc_paused():
-            value, source = files.parse_text(text, format, file)
-            settings = validation.validate(cls, value, source)
+            value, source = files.parse_text(text, format_, file)
+            references = References(source.directory, former)
+            settings = validation.validate(cls, value, source, references)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
+        settings._certificates = references.tls.known  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
-        """Read the file of these settings again.
+        """Read the file of these settings again. Of the certificates only those are read that have changed.
 
         :raises ConfigurationError: as :meth:`load`, and where these settings were not loaded from a file.
         """
         if self._file is None:
             raise ConfigurationError(["the configuration was not loaded from a file and cannot be reloaded"])
-        return type(self).load(self._file)
+        return type(self)._load(self._file, self._certificates)  # noqa: SLF001 - our own class
 
     def with_routes(self, routes: Iterable[Route | Mapping[str, object]], file: str = "routes") -> Self:
         """The same configuration with other routes, validated.
@@ -86,9 +101,11 @@ class Settings(Configuration):
         :param file: names their source in messages.
         :raises ConfigurationError: with every problem found.
         """
-        changed = validation.with_routes(self, list(routes), self._directory, Source(file))
+        references = self._references()
+        changed = validation.with_routes(self, list(routes), Source(file), references)
         changed._file = self._file  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
+        changed._certificates = references.tls.known  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -109,7 +126,18 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
+            self._certificates = references.tls.known
             return plans.proxy_plan(self, references)
+
+    def denied(self) -> list[str]:
+        """The files of these settings that this user may not read: the settings' own, and those of TLS.
+
+        What was read of the latter is used for as long as no change can be seen.
+        """
+        files = [] if self._file is None else [str(self._file)]
+        known = self._certificates
+        files += () if known is None else sorted(known.files)
+        return denied(Pace().over(files))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""
@@ -127,7 +155,7 @@ class Settings(Configuration):
         return schema.schema_of(cls)
 
     def _references(self) -> References:
-        return References(self._directory)
+        return References(self._directory, self._certificates)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

@@ -5,8 +5,8 @@
     certificate = Certificate(plan)         # a plan validated by settings, or one for a self-signed certificate
     certificate.names, certificate.key_type, certificate.not_after
 
-The names are the DNS names of the subjectAltName, the only ones that clients compare (RFC 9525, 2). A certificate
-without a subjectAltName is found by its common name: old devices and test setups still have such certificates.
+The names are the DNS names and IP addresses of the subjectAltName, the only ones that clients compare (RFC 9525, 2; RFC
+5280, 4.2.1.6). A certificate without a subjectAltName is found by its common name: old devices and test setups still have such certificates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smartproxy.model.plan import CertificatePlan
-from smartproxy.wire.host import host_name
+from smartproxy.wire.host import host_name, normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ class Certificate:
     :ivar plan: as given.
     :ivar chain: the leaf first.
     :ivar leaf: the first of the chain.
-    :ivar names: in lower case; wildcards begin with ``*.``.
+    :ivar names: in lower case; wildcards begin with ``*.``; addresses are normalised.
     :ivar key_type: decides which clients can be shown it.
     :ivar not_after: its expiry, in UTC.
     :ivar any_name: whether it is shown for every name. True if it is self-signed: its clients do not check names.
@@ -108,7 +108,7 @@ class Certificate:
     def __init__(self, plan: CertificatePlan) -> None:
         self.plan = plan
         self.any_name = plan.self_signed
-        made = self_signed(plan.names) if plan.self_signed else plan
+        made = self_signed_certificate(plan.names) if plan.self_signed else plan
         self._key = made.key
         self.chain = x509.load_pem_x509_certificates(made.chain)
         self.leaf = self.chain[0]
@@ -133,13 +133,14 @@ class Certificate:
 
 
 def names_of(leaf: x509.Certificate) -> tuple[str, ...]:
-    """The DNS names of a certificate, normalised for comparison, without duplicates."""
+    """The DNS names and then the IP addresses of a certificate, normalised for comparison, without duplicates."""
     try:
         alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         common = [str(item.value) for item in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         return tuple(name for name in map(_normalised, common) if name is not None)
-    found = (_normalised(name) for name in alternatives.get_values_for_type(x509.DNSName))
+    found = [_normalised(name) for name in alternatives.get_values_for_type(x509.DNSName)]
+    found += [normalise_address(str(one)) for one in alternatives.get_values_for_type(x509.IPAddress)]
     return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
@@ -153,7 +154,7 @@ def _normalised(name: str) -> str | None:
     return None if plain is None else wildcard + plain
 
 
-def self_signed(names: Sequence[str]) -> CertificatePlan:
+def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
     """Make a self-signed certificate with a new key.
 
     :param names: host names and wildcards; without any that a certificate can carry, it is for ``localhost``.

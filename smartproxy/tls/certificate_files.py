@@ -3,7 +3,7 @@
 ::
 
     plan = CertificateFiles(cert_file="a.pem", key_file="a.key").read()     # InvalidCertificate: what is wrong, and where
-    plan = from_pem(chain, key)                                              # of PEM text
+    plan = certificate_from_pem(chain, key)                                              # of PEM text
 
 Everything is validated here, once: the key belongs to the certificate, the chain is valid at this time, and no key or
 signature is weaker than clients accept. A file that has changed is read in the same way, so that a bad replacement is
@@ -12,9 +12,8 @@ never shown to a client.
 
 from __future__ import annotations
 
-import datetime as dt
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,13 +21,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
-from smartproxy.errors import InvalidCertificate
+from smartproxy.errors import AccessDenied, InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
-from smartproxy.tls.certificate import key_type_of
+from smartproxy.tls.certificate import key_type_of, names_of
+from smartproxy.tls.folders import state_of
+from smartproxy.tls.validity import expiry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
@@ -62,19 +64,24 @@ class CertificateFiles:
 
         :raises InvalidCertificate: if they cannot be used.
         """
+        # Before they are read: a file that is replaced meanwhile is then known to have changed.
+        states = tuple(state_of(name) for name in self.names)
+        return replace(self._read(), files=self.names, reread=self.read, states=states)
+
+    def _read(self) -> CertificatePlan:
         secret = passphrase(self.passphrase_file, self.passphrase_env)
         if self.pkcs12_file is not None:
             chain, key = _pkcs12(self.pkcs12_file, secret)
-            return _plan(chain, key, self.pkcs12_file, "pkcs12_file", self)
+            return _plan(chain, key, self.pkcs12_file, "pkcs12_file")
         assert self.cert_file is not None  # noqa: S101 - settings require one of the two
         chain = certificates_in(contents(self.cert_file, "cert_file"), self.cert_file, "cert_file")
         part = "cert_file" if self.key_file is None else "key_file"
         at = self.key_file or self.cert_file
         key = _key(contents(at, part), secret, at, part)
-        return _plan(chain, key, self.cert_file, part, self)
+        return _plan(chain, key, self.cert_file, part)
 
 
-def from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> CertificatePlan:
+def certificate_from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> CertificatePlan:
     """The plan for a certificate with its chain, leaf first, and its key.
 
     :param chain: PEM.
@@ -82,14 +89,17 @@ def from_pem(chain: bytes, key: bytes, secret: bytes | None = None) -> Certifica
     :param secret: the passphrase of the key, if it is encrypted.
     :raises InvalidCertificate: if they cannot be used.
     """
-    return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key", None)
+    return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key")
 
 
-def passphrase(file: str | None, variable: str | None) -> bytes | None:
+def passphrase(
+    file: str | None, variable: str | None, read: Callable[[str, str], bytes] | None = None
+) -> bytes | None:
     """The passphrase of a key, if one is configured. One final line break in the file is not part of it.
 
     :param file: the file that holds it.
     :param variable: the environment variable that holds it.
+    :param read: reads the file; :func:`contents` unless given.
     :raises InvalidCertificate: if it cannot be read.
     """
     if variable is not None:
@@ -99,16 +109,19 @@ def passphrase(file: str | None, variable: str | None) -> bytes | None:
         return value.encode()
     if file is None:
         return None
-    return contents(file, "passphrase_file").removesuffix(b"\n").removesuffix(b"\r")
+    return (read or contents)(file, "passphrase_file").removesuffix(b"\n").removesuffix(b"\r")
 
 
 def contents(file: str, part: str = "") -> bytes:
     """The contents of a file.
 
-    :raises InvalidCertificate: if it cannot be read.
+    :raises AccessDenied: if this user may not read it.
+    :raises InvalidCertificate: if it cannot be read for another reason.
     """
     try:
         return Path(file).read_bytes()
+    except PermissionError as problem:
+        raise AccessDenied(f"{file}: cannot be read: {problem.strerror}", part) from None
     except OSError as problem:
         raise InvalidCertificate(f"{file}: cannot be read: {problem.strerror or problem}", part) from None
 
@@ -122,24 +135,12 @@ def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Cer
         found = x509.load_pem_x509_certificates(pem)
         for certificate in found:
             # cryptography parses extensions on first use; do it now, so that malformed ones are found here.
-            certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    except x509.ExtensionNotFound:
-        pass
-    except ValueError:
+            _ = certificate.extensions
+    except Exception:  # cryptography has classes of its own for several kinds of malformed certificate
         raise InvalidCertificate(
             f"{_at(file)}contains no PEM certificate, or a malformed one", part
         ) from None
     return found
-
-
-def expiry(certificate: x509.Certificate, now: dt.datetime | None = None) -> str:
-    """Why a certificate is not valid at ``now``, by default the present; empty if it is valid."""
-    now = now or dt.datetime.now(dt.UTC)
-    if certificate.not_valid_after_utc < now:
-        return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-    if certificate.not_valid_before_utc > now:
-        return f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-    return ""
 
 
 def _pkcs12(file: str, secret: bytes | None) -> tuple[list[x509.Certificate], PrivateKey]:
@@ -175,33 +176,65 @@ def _key(pem: bytes, secret: bytes | None, file: str, part: str) -> PrivateKey:
     raise InvalidCertificate(f"{_at(file)}{why}", part) from None
 
 
-def _plan(
-    chain: Sequence[x509.Certificate],
-    key: PrivateKey,
-    file: str,
-    part: str,
-    files: CertificateFiles | None,
-) -> CertificatePlan:
+def _plan(chain: Sequence[x509.Certificate], key: PrivateKey, file: str, part: str) -> CertificatePlan:
     """Validate what was read. ``part`` is the field that the key came from."""
-    leaf, above = chain[0], "cert_file" if part == "key_file" else part
-    if _spki(key.public_key()) != _spki(leaf.public_key()):
+    if public_part(key.public_key()) != public_part(chain[0].public_key()):
         raise InvalidCertificate(_mismatch(chain, key, file), part)
-    for certificate in chain:
-        why = expiry(certificate) or _weakness(certificate)
-        if why:
-            which = "" if certificate is leaf else f"its chain: {certificate.subject.rfc4514_string()} "
-            raise InvalidCertificate(f"{_at(file)}{which}{why}", above)
+    return plan_of(chain, key_pem(key), file, "cert_file" if part == "key_file" else part)
+
+
+def plan_of(chain: Sequence[x509.Certificate], key: bytes, file: str = "", part: str = "") -> CertificatePlan:
+    """The plan for a chain, leaf first, with the key that belongs to it.
+
+    :param key: PEM, not encrypted.
+    :raises InvalidCertificate: if clients would not accept the chain.
+    """
+    try:
+        sent, remarks = _accepted(chain)
+        names_of(chain[0])
+    except ValueError as problem:
+        raise InvalidCertificate(f"{_at(file)}{problem}", part) from None
+    except Exception as problem:  # cryptography has classes of its own for what it does not support
+        raise InvalidCertificate(f"{_at(file)}cannot be used: {type(problem).__name__}", part) from None
     return CertificatePlan(
         source=file or "inline",
-        chain=b"".join(certificate.public_bytes(_PEM) for certificate in chain),
-        key=key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-        files=files.names if files is not None else (),
-        reread=files.read if files is not None else None,
+        chain=b"".join(certificate.public_bytes(_PEM) for certificate in sent),
+        key=key,
+        remarks=tuple(f"{_at(file)}{remark}" for remark in remarks),
     )
 
 
+def _accepted(chain: Sequence[x509.Certificate]) -> tuple[list[x509.Certificate], list[str]]:
+    """The certificates of a chain to send, and remarks about those that are left out.
+
+    At the end of a chain there may be a root, or the certificate of a root that an older root has signed. Clients that
+    trust the newer root need neither, and some reject a chain with an expired one. So those are left out.
+
+    :raises ValueError: if another one is not valid.
+    """
+    sent = list(chain)
+    remarks: list[str] = []
+    while len(sent) > 1 and (why := _invalidity(sent[-1])):
+        remarks.insert(0, f"its chain: {sent[-1].subject.rfc4514_string()} {why}; it is not sent")
+        sent.pop()
+    leaf = sent[0]
+    if leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        raise ValueError("has an RSA-PSS key, which is not supported; use an RSA or an ECDSA key")
+    for certificate in sent:
+        why = _invalidity(certificate)
+        if why:
+            which = "" if certificate is leaf else f"its chain: {certificate.subject.rfc4514_string()} "
+            raise ValueError(f"{which}{why}")
+    return sent, remarks
+
+
+def _invalidity(certificate: x509.Certificate) -> str:
+    """Why clients would reject a certificate now; empty if they would not."""
+    return expiry(certificate) or _weakness(certificate)
+
+
 def _mismatch(chain: Sequence[x509.Certificate], key: PrivateKey, file: str) -> str:
-    if any(_spki(one.public_key()) == _spki(key.public_key()) for one in chain):
+    if any(public_part(one.public_key()) == public_part(key.public_key()) for one in chain):
         return f"{_at(file)}the certificate of the key must come first, then its issuers in order"
     return f"does not match the certificate {file}".rstrip()
 
@@ -222,8 +255,14 @@ def _weakness(certificate: x509.Certificate) -> str:
     return ""
 
 
-def _spki(key: CertificatePublicKeyTypes) -> bytes:
+def public_part(key: CertificatePublicKeyTypes) -> bytes:
+    """A public key in DER: equal for a certificate and its private key."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_pem(key: PrivateKey) -> bytes:
+    """A private key in PEM, not encrypted."""
+    return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _at(file: str) -> str:

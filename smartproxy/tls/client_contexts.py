@@ -3,10 +3,14 @@
 ::
 
     clients = ClientContexts()
-    connection = clients.connection(target.tls, host)       # over memory BIOs, before its handshake
-    clients.verify(connection, target.tls, host)            # after the handshake
-    clients.keep(connection, target.tls, host)              # after its end: the session for the next connection
+    connection = clients.connection(target.tls, name)       # over memory BIOs, before its handshake
+    if clients.resume(connection, target.tls, name): ...    # whether there is a session that it will offer
+    clients.verify(connection, target.tls, name)            # after the handshake
+    clients.keep(connection, target.tls, name)              # after its end: the session for the next connection
+    clients.forget(target.tls, name)                        # a target that refuses to resume it
     clients.retain(plans)                                   # after a reload: the TLS of all targets in force
+
+A name is that of the target, as :meth:`~smartproxy.model.plan.OriginationPlan.name_for` gives it.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from smartproxy.errors import HandshakeFailed
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.context_factory import client_context
-from smartproxy.wire.host import is_address
+from smartproxy.wire.host import host_name, is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,29 +45,33 @@ class ClientContexts:
         self._contexts: dict[OriginationPlan, SSL.Context] = {}
         self._sessions: OrderedDict[tuple[SSL.Context, str], SSL.Session] = OrderedDict()
 
-    def connection(self, tls: OriginationPlan, host: str) -> SSL.Connection:
-        """A connection to ``host`` over memory BIOs, with the former session where there is one.
+    def connection(self, tls: OriginationPlan, name: str) -> SSL.Connection:
+        """A connection to ``name`` over memory BIOs.
 
+        :raises HandshakeFailed: if ``name`` is not a host name or an address.
         :raises OpenSSL.SSL.Error: if the system's certificate store is missing or cannot be read.
         """
-        context, name = self._context(tls), tls.server_name or host
-        connection = SSL.Connection(context, None)
+        connection = SSL.Connection(self._context(tls), None)
         connection.set_connect_state()
         if not is_address(name):  # server_name is for DNS names only (RFC 6066, 3)
             connection.set_tlsext_host_name(_wire_name(name))
-        session = self._sessions.get((context, name))
-        if session is not None:
-            connection.set_session(session)
         return connection
 
-    def verify(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None:
+    def resume(self, connection: SSL.Connection, tls: OriginationPlan, name: str) -> bool:
+        """Offer the session of the former connection to ``name``. Returns whether there is one."""
+        session = self._sessions.get((connection.get_context(), name)) if tls.session_reuse else None
+        if session is None:
+            return False
+        connection.set_session(session)
+        return True
+
+    def verify(self, connection: SSL.Connection, tls: OriginationPlan, name: str) -> None:
         """Compare the target's certificate with its name. The handshake has already verified the chain.
 
         :raises HandshakeFailed: if the certificate is not for that name.
         """
         if not tls.verify:
             return
-        name = tls.server_name or host
         try:
             if is_address(name):
                 verify_ip_address(connection, name)
@@ -71,15 +79,23 @@ class ClientContexts:
                 verify_hostname(connection, _wire_name(name).decode())
         except (VerificationError, CertificateError):
             raise HandshakeFailed(f"certificate of the target: is not for {name}") from None
+        except ValueError:  # a callable has given something like 1234
+            raise HandshakeFailed(f"no certificate can be for {name!a}") from None
 
-    def keep(self, connection: SSL.Connection, tls: OriginationPlan, host: str) -> None:
-        """Keep the session of a verified connection that has ended, for the next one to ``host``."""
+    def forget(self, tls: OriginationPlan, name: str) -> None:
+        """Drop the session of ``name``."""
+        self._sessions.pop((self._context(tls), name), None)
+
+    def keep(self, connection: SSL.Connection, tls: OriginationPlan, name: str) -> None:
+        """Keep the session of a verified connection that has ended, for the next one to ``name``."""
+        if not tls.session_reuse:
+            return
         # OpenSSL marks a session as not resumable when its connection is freed without a close_notify sent.
         connection.set_shutdown(connection.get_shutdown() | SSL.SENT_SHUTDOWN)
         session = connection.get_session()
         if session is None:
             return
-        key = connection.get_context(), tls.server_name or host
+        key = connection.get_context(), name
         self._sessions[key] = session
         self._sessions.move_to_end(key)
         if len(self._sessions) > _MAX_SESSIONS:
@@ -103,11 +119,20 @@ class ClientContexts:
 
 
 def _context_key(tls: OriginationPlan) -> OriginationPlan:
-    """A name is set on the connection, so options that differ in it alone share a context."""
-    return replace(tls, server_name=None)
+    """A name and a session are set on the connection, so options that differ in them alone share a context."""
+    return replace(tls, server_name=None, client_name=False, session_reuse=True)
 
 
 def _wire_name(name: str) -> bytes:
-    """A name as SNI carries it: A-labels, without a final dot (RFC 6066, 3)."""
+    """A name as SNI carries it: A-labels, without a final dot (RFC 6066, 3).
+
+    :raises HandshakeFailed: if it is not a host name.
+    """
     plain = name.removesuffix(".")
-    return plain.encode("ascii") if plain.isascii() else idna.encode(plain, uts46=True)
+    try:
+        raw = plain.encode("ascii") if plain.isascii() else idna.encode(plain, uts46=True)
+    except UnicodeError:
+        raw = b""
+    if host_name(raw) is None:
+        raise HandshakeFailed(f"no certificate can be for {name!a}")
+    return raw

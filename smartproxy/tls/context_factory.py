@@ -4,8 +4,8 @@ A context must not be changed once it has a connection. To change something, mak
 former one keep it.
 
 A session ticket is encrypted with a key of its context, so a session is resumed on the same context only. That keeps a
-session from carrying the client authentication of one context over to another (CVE-2025-23419). The session id context
-does the same for sessions of TLS 1.2 without a ticket.
+session from carrying the client authentication of one context over to another (CVE-2025-23419). A client of TLS 1.2
+that takes no ticket resumes nothing: OpenSSL's cache for it is off.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def server_context(
     if plan.own_order:
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     _use(context, certificate)
-    context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+    # The cache is bounded in sessions, not in bytes, and keeps the chain of a client with each for two hours.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # OpenSSL requires one where clients are authenticated, for tickets too (SSL_CTX_set_session_id_context(3)).
     context.set_session_id(hashlib.sha256(repr(plan.client_auth).encode()).digest())
     if plan.alpn:
         context.set_alpn_select_callback(_selecting([name.encode("latin-1") for name in plan.alpn]))
@@ -77,6 +79,10 @@ def client_context(plan: OriginationPlan, certificate: Certificate | None) -> SS
             context.set_default_verify_paths()
         else:
             _trust(context, plan.ca)
+            store = context.get_cert_store()
+            assert store is not None  # noqa: S101 - every context has one
+            # An intermediate, or the target's own certificate, may be trusted without its issuer: as in curl and Go.
+            store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
     return context
 
 

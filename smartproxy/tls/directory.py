@@ -1,129 +1,227 @@
 """A directory of certificates: every certificate in it with the private key that belongs to it.
 
+::
+
+    directory = CertificateDirectory("certificates")
+    plan = directory.read()             # InvalidCertificate if there is no such directory
+    plan = directory.read()             # only files that have changed are read again
+
 Files are paired by public key, whatever their names and layout: certbot's ``live/NAME/{fullchain,privkey}.pem``,
-``NAME.crt`` beside ``NAME.key``, both in one file. Hidden directories and CA certificates without a key are skipped.
+``NAME.crt`` beside ``NAME.key``, both in one file. CA certificates without a key are ignored.
+
+A file that cannot be used is left out with the reason, and the others are used: one expired certificate must not
+prevent a start or a reload. If several certificates have the same key and names, the last to expire of those that can
+be used is used, in its most complete chain.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
-
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.tls.certificate import names_of
-from smartproxy.tls.certificate_files import CertificateFiles, certificates_in, contents
+from smartproxy.flow.pace import Pace
+from smartproxy.model.plan import DirectoryPlan, LeftOut
+from smartproxy.tls.certificate_files import CertificateFiles, plan_of
+from smartproxy.tls.file_content import FileContent, read_content
+from smartproxy.tls.folders import has_settled, may_be_unchanged, scan
+from smartproxy.tls.validity import next_change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Sequence
 
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+    from cryptography import x509
 
-    from smartproxy.model.plan import CertificatePlan
+    from smartproxy.model.plan import CertificatePlan, FileState
+    from smartproxy.tls.folders import Scan
 
 #: A public key, and the names of its certificate.
 _ChainKey: TypeAlias = tuple[bytes, tuple[str, ...]]
 
-_ENDINGS: Final = frozenset({".pem", ".crt", ".cer", ".key"})
-_DER: Final = serialization.Encoding.DER
-_SPKI: Final = serialization.PublicFormat.SubjectPublicKeyInfo
 
+class _ReadFile(NamedTuple):
+    """A file as it was read.
 
-class Found(NamedTuple):
-    """The contents of a directory.
-
-    :ivar certificates: those that can be used.
-    :ivar problems: what is wrong with other files, one line each.
+    :ivar state: before it was read.
+    :ivar is_settled: whether any later change changes the state.
     """
 
-    certificates: tuple[CertificatePlan, ...]
-    problems: tuple[str, ...]
+    content: FileContent
+    state: FileState | None
+    is_settled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
+class _Pair(NamedTuple):
+    """A file with a chain, and the file with its key, if there is one."""
+
     file: str
-    certificates: list[x509.Certificate]
+    content: FileContent
+    key_file: str | None
+    key: bytes
+
+    def is_as(self, other: _Pair) -> bool:
+        """Whether nothing of it was read again."""
+        return self.content is other.content and self.key is other.key and self.key_file == other.key_file
 
 
-def read_directory(directory: str) -> Found:
-    """Every pair in ``directory`` and its subdirectories, in the order of file names.
+class _Made(NamedTuple):
+    """The plan of a pair.
 
-    :raises InvalidCertificate: if ``directory`` is not a directory.
+    :ivar until: when it has to be checked again, because a certificate in its chain expires or becomes valid.
     """
-    chains: dict[_ChainKey, _Chain] = {}
-    keys: dict[bytes, str] = {}
-    problems: list[str] = []
-    if not Path(directory).is_dir():
-        raise InvalidCertificate(f"{directory}: is not a directory")
-    for file in files_in(directory):
+
+    pair: _Pair
+    plan: CertificatePlan
+    until: float
+
+
+class CertificateDirectory:
+    """A directory, and what its files contained when they were last read. It may be used in several threads.
+
+    :param path: of the directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._known: dict[str, _ReadFile] = {}
+        self._made: dict[str, _Made] = {}
+
+    @property
+    def files(self) -> list[str]:
+        """Every file that was read."""
+        return list(self._known)
+
+    def read(self) -> DirectoryPlan:
+        """Every pair in the directory, in the order of file names. Only files that have changed are read.
+
+        :raises InvalidCertificate: if it is not a directory.
+        """
         try:
-            _sort(file, contents(file), chains, keys)
-        except InvalidCertificate as problem:
-            problems.append(str(problem))
-    certificates: list[CertificatePlan] = []
-    for (public, _), chain in chains.items():
-        try:
-            certificates.extend(_paired(chain, keys.get(public)))
-        except InvalidCertificate as problem:
-            problems.append(str(problem))
-    return Found(tuple(certificates), tuple(problems))
+            if not Path(self._path).is_dir():
+                raise InvalidCertificate(f"{self._path}: is not a directory")
+        except PermissionError:
+            pass  # it is left out as a folder that cannot be read
+        with self._lock:
+            return self._read(Pace())
+
+    def _read(self, pace: Pace) -> DirectoryPlan:
+        found = scan(self._path, pace)
+        self._known = {file: self._content(file, state) for file, state in pace.over(found.files.items())}
+        left_out = [*found.unreadable]
+        left_out += [
+            LeftOut(file, one.content.problem)
+            for file, one in pace.over(self._known.items())
+            if one.content.problem
+        ]
+        contents = {file: one.content for file, one in pace.over(self._known.items())}
+        groups = _groups(contents, left_out, pace)
+        used = [made for group in groups if (made := self._first_usable(group, left_out, pace)) is not None]
+        self._made = {made.pair.file: made for made in pace.over(used)}
+        return self._plan(found, used, left_out, pace)
+
+    def _plan(self, found: Scan, used: list[_Made], left_out: list[LeftOut], pace: Pace) -> DirectoryPlan:
+        reported = sorted(LeftOut(one.file, _printable(one.problem)) for one in left_out)
+        return DirectoryPlan(
+            path=self._path,
+            certificates=tuple(made.plan for made in pace.over(used)),
+            left_out=tuple(reported),
+            names=frozenset(name for made in pace.over(used) for name in made.pair.content.names),
+            files=found.files,
+            folders=found.folders,
+            reread=self.read,
+        )
+
+    def _content(self, file: str, state: FileState | None) -> _ReadFile:
+        known = self._known.get(file)
+        if known is not None and known.is_settled and known.state == state:
+            return known
+        settled = has_settled(state)
+        content = read_content(file)
+        if content.is_denied and known is not None and may_be_unchanged(known.state, state):
+            return known
+        return _ReadFile(content, state, settled)
+
+    def _first_usable(self, group: Sequence[_Pair], left_out: list[LeftOut], pace: Pace) -> _Made | None:
+        """The first pair that can be used, if there is one. Each other certificate is entered in ``left_out`` once."""
+        used: _Made | None = None
+        bad: dict[x509.Certificate, LeftOut] = {}
+        for pair in group:
+            pace()
+            try:
+                made = self._made_of(pair)
+            except InvalidCertificate as problem:
+                bad.setdefault(pair.content.chain[0], LeftOut(pair.file, str(problem)))
+            else:
+                used = used or made
+        if used is not None:
+            bad.pop(used.pair.content.chain[0], None)  # the same certificate, in a chain that cannot be used
+        left_out.extend(bad.values())
+        return used
+
+    def _made_of(self, pair: _Pair) -> _Made | None:
+        """The plan of a pair; ``None`` for an authority without a key."""
+        known = self._made.get(pair.file)
+        if known is not None and known.pair.is_as(pair) and time.time() < known.until:
+            return known
+        if not pair.key:
+            if pair.content.is_authority:
+                return None
+            raise InvalidCertificate(f"{pair.file}: there is no private key for it")
+        plan = plan_of(pair.content.chain, pair.key, pair.file)
+        files = CertificateFiles(pair.file, pair.key_file)
+        states = tuple(self._known[name].state for name in files.names)
+        plan = replace(plan, files=files.names, reread=files.read, states=states)
+        return _Made(pair, plan, next_change(pair.content.chain))
 
 
-def files_in(directory: str) -> Iterator[str]:
-    """Every file in ``directory`` and its subdirectories that may contain a certificate or a key."""
-    for folder, inner, names in os.walk(directory):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for name in sorted(names):
-            if Path(name).suffix.lower() in _ENDINGS and not name.startswith("."):
-                yield str(Path(folder, name))
+def former_of_left_out(
+    former: Iterable[CertificatePlan], found: DirectoryPlan
+) -> tuple[CertificatePlan, ...]:
+    """Those of ``former`` whose files are still in the directory and cannot be used now."""
+    left_out = {one.file for one in found.left_out}
+    folders = tuple(one + os.sep for one in left_out - found.files.keys())
+    used = set(found.certificates) if left_out else ()
+
+    def is_left_out(file: str) -> bool:
+        return (file in left_out and found.files.get(file) is not None) or file.startswith(folders)
+
+    def exists(file: str) -> bool:
+        return found.files.get(file) is not None or file.startswith(folders)
+
+    return tuple(
+        plan
+        for plan in (former if left_out else ())
+        if any(map(is_left_out, plan.files)) and all(map(exists, plan.files)) and plan not in used
+    )
 
 
-def _sort(file: str, text: bytes, chains: dict[_ChainKey, _Chain], keys: dict[bytes, str]) -> None:
-    """Enter the contents of a file under its public key. A file may contain both a key and a chain."""
-    if b"PRIVATE KEY-----" in text:
-        keys.setdefault(_public(_key(file, text).public_key()), file)
-    if b"-----BEGIN CERTIFICATE-----" in text:
-        chain = _Chain(file, certificates_in(text, file))
-        leaf = chain.certificates[0]
-        same = _public(leaf.public_key()), names_of(leaf)
-        known = chains.get(same)
-        if known is None or _rank(chain) > _rank(known):
-            chains[same] = chain
+def _groups(contents: dict[str, FileContent], left_out: list[LeftOut], pace: Pace) -> Iterable[list[_Pair]]:
+    """The files with chains, by key and names; in each group the one to prefer first."""
+    keys: dict[bytes, tuple[str, bytes]] = {}
+    for file, content in pace.over(contents.items()):
+        if content.key:
+            keys.setdefault(content.key_public, (file, content.key))
+    groups: dict[_ChainKey, list[_Pair]] = {}
+    for file, content in pace.over(contents.items()):
+        if content.chain:
+            key_file, key = keys.get(content.public, (None, b""))
+            pair = _Pair(file, content, None if key_file == file else key_file, key)
+            groups.setdefault((content.public, content.names), []).append(pair)
+    owned = {public for public, _ in groups}
+    stray = [file for public, (file, _) in keys.items() if public not in owned]
+    left_out.extend(LeftOut(file, f"{file}: there is no certificate for this key") for file in stray)
+    # Nearly every group is of one, and the rank of that is not needed.
+    return [
+        sorted(group, key=lambda pair: pair.content.rank, reverse=True) if len(group) > 1 else group
+        for group in pace.over(groups.values())
+    ]
 
 
-def _rank(chain: _Chain) -> tuple[float, int]:
-    """Of several with the same key and names, the last to expire is used, in its most complete chain."""
-    return chain.certificates[0].not_valid_after_utc.timestamp(), len(chain.certificates)
-
-
-def _paired(chain: _Chain, key_file: str | None) -> Iterator[CertificatePlan]:
-    if key_file is not None:
-        yield CertificateFiles(chain.file, None if key_file == chain.file else key_file).read()
-    elif not _is_authority(chain.certificates[0]):
-        raise InvalidCertificate(f"{chain.file}: there is no private key for it")
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
-
-
-def _key(file: str, text: bytes) -> PrivateKeyTypes:
-    try:
-        return serialization.load_pem_private_key(text, None, unsafe_skip_rsa_key_validation=True)
-    except TypeError:
-        why = "is encrypted; configure it with its passphrase in the certificate of a route"
-    except Exception:  # malformed, or a type of key that cryptography does not support
-        why = "contains a private key that cannot be used"
-    raise InvalidCertificate(f"{file}: {why}")
-
-
-def _public(key: PublicKeyTypes) -> bytes:
-    return key.public_bytes(_DER, _SPKI)
+def _printable(line: str) -> str:
+    """``line`` without what would break a line of a log: a file may have any name."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

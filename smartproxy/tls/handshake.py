@@ -38,7 +38,7 @@ async def handshake(side: Side, channel: Channel, deadlines: Deadlines, seconds:
         side.transport.write(channel.take_output())
         raise HandshakeFailed(str(failed)) from failed
     except DeadlineExpired:
-        raise HandshakeFailed("the handshake took too long", alert_sent=False) from None
+        raise HandshakeFailed("the handshake took too long", alert_sent=False, timed_out=True) from None
     except PeerClosed:
         raise HandshakeFailed("the peer disconnected during the handshake", alert_sent=False) from None
     finally:

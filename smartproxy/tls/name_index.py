@@ -7,25 +7,33 @@ verify is chosen, then the last to expire.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from smartproxy.tls.certificate import KeyType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from smartproxy.flow.pace import Pace
     from smartproxy.tls.certificate import Certificate
     from smartproxy.wire.client_hello import ClientHello
+
+
+_PREFERENCE: Final = {key_type: number for number, key_type in enumerate(KeyType)}
 
 
 class NameIndex:
     """An immutable index of certificates.
 
+    :param pace: called between two certificates.
     :ivar first: the first certificate given and the others with its name: for clients that send no name.
     """
 
-    def __init__(self, certificates: Iterable[Certificate]) -> None:
-        given = list(certificates)
+    def __init__(self, certificates: Iterable[Certificate], pace: Pace) -> None:
+        given = list(pace.over(certificates))
         self._names: dict[str, list[Certificate]] = {}
-        for certificate in sorted(given, key=_sort_key):
+        keys = {id(certificate): _sort_key(certificate) for certificate in pace.over(given)}
+        for certificate in pace.over(sorted(given, key=lambda one: keys[id(one)])):
             for name in certificate.names:
                 self._names.setdefault(name, []).append(certificate)
         self._any = [certificate for certificate in given if certificate.any_name]
@@ -55,4 +63,4 @@ def first_usable(certificates: Iterable[Certificate], hello: ClientHello) -> Cer
 
 
 def _sort_key(certificate: Certificate) -> tuple[int, float]:
-    return list(type(certificate.key_type)).index(certificate.key_type), -certificate.not_after.timestamp()
+    return _PREFERENCE[certificate.key_type], -certificate.not_after.timestamp()

@@ -14,12 +14,12 @@ client would need a full handshake.
 from __future__ import annotations
 
 from collections import OrderedDict
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeRefused
+from smartproxy.flow.callables import answer_of
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.context_factory import server_context
 from smartproxy.wire.tls_alert import Alert
@@ -117,19 +117,23 @@ class ServerContexts:
         self._stapled = plan.tls.ocsp_stapling
         self._recent: dict[tuple[int, int], tuple[TerminationPlan, Certificate, SSL.Context]] = {}
 
-    def for_hello(self, route: RoutePlan, hello: ClientHello) -> SSL.Context | Deferred[SSL.Context]:
+    def for_hello(
+        self, route: RoutePlan, hello: ClientHello, local: Callable[[], str] = str
+    ) -> SSL.Context | Deferred[SSL.Context]:
         """The context for a client of ``route`` that sent ``hello``.
 
-        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed.
+        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed. Cancelling it
+        ends it at once, whatever the callable does.
 
+        :param local: gives the address that the client connected to, or nothing.
         :raises HandshakeRefused: if there is no certificate for the name in ``hello``.
         """
         plan = route.tls
         if plan is None:
             raise ValueError("this route does not terminate TLS")
         if plan.certificate_for is not None:
-            return Deferred.fromCoroutine(self._for_chosen(plan, hello.server_name))
-        certificate = self.certificates.find(plan, hello)
+            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, hello.server_name))
+        certificate = self.certificates.find(plan, hello, local)
         if certificate is None:
             asked = "a client that asks for no name" if hello.server_name is None else hello.server_name
             raise HandshakeRefused(f"no certificate for {asked}", Alert.UNRECOGNIZED_NAME)
@@ -148,13 +152,12 @@ class ServerContexts:
     def drop_unused(self) -> None:
         """Drop what is not for this configuration and its present certificates: after either has changed."""
         self._recent.clear()
-        shown = {certificate.plan for certificate in self.certificates.by_entry.values()}
-        self._cache.retain(self._terms, shown, stapled=self._stapled)
+        self._cache.retain(self._terms, self.certificates.selection.plans, stapled=self._stapled)
 
-    async def _for_chosen(self, plan: TerminationPlan, name: str | None) -> SSL.Context:
+    async def _for_chosen(self, route: str, plan: TerminationPlan, name: str | None) -> SSL.Context:
         assert plan.certificate_for is not None  # noqa: S101 - only called for such a route
-        chosen = plan.certificate_for(name)
-        if isawaitable(chosen):
+        chosen = answer_of(f"the certificate callable of route {route!a}", plan.certificate_for(name))
+        if isinstance(chosen, Deferred):
             chosen = await chosen
         if chosen is None:
             raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)

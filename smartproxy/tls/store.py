@@ -6,21 +6,27 @@
     configured = store.prepare(plan)            # parses what is new; may run in a thread
     store.apply(configured)                     # at start, and when a reload has succeeded
     configured.find(route.tls, hello)           # the certificate for a ClientHello
-    store.renew({entry: renewed})               # its files have changed
-    store.replace_shared(entries)               # the contents of the certificate directory have changed
+    selection = store.changed({entry: renewed}, shared)     # files have changed; may run in a thread
+    store.show(selection)
 
 :class:`ConfiguredCertificates` belong to one configuration, because a connection that was accepted before a reload
 goes on with the configuration that it was accepted under. The store refers to those of the configuration in force;
 whoever watches files or fetches OCSP responses works on the store and does not notice a reload.
+
+What takes time with thousands of certificates, parsing and indexing, is done in :class:`Selection`, which is complete
+once it is made. To put one in force is to exchange a reference.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
+from smartproxy.flow.pace import Pace
 from smartproxy.model.certificate_status import ShownCertificate
 from smartproxy.model.plan import ProxyPlan
 from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.directory import former_of_left_out
 from smartproxy.tls.name_index import NameIndex, first_usable
 
 if TYPE_CHECKING:
@@ -34,6 +40,75 @@ if TYPE_CHECKING:
 Entries: TypeAlias = "tuple[CertificatePlan, ...]"
 
 
+class Selection:
+    """The certificates of a configuration as they are at one time, indexed. It is never changed.
+
+    :param shared: the entries that routes without certificates of their own use.
+    :param own: the entries of each route that has some.
+    :param default: the name whose certificate is shown where none fits.
+    :param by_entry: the certificate for every entry.
+    :ivar by_entry: likewise.
+    :ivar shared: as given.
+    :ivar plans: the plans of all certificates.
+    :ivar expiry: the first expiry for each name, in seconds since the epoch: several certificates may have the same.
+    """
+
+    def __init__(
+        self,
+        shared: Entries,
+        own: Collection[Entries],
+        default: str | None,
+        by_entry: Mapping[CertificatePlan, Certificate],
+    ) -> None:
+        pace = Pace()
+        self.by_entry = by_entry
+        self.shared = shared
+        self._shared_index = self._index(shared, pace)
+        self._own_indexes = {listed: self._index(listed, pace) for listed in own}
+        self._default = self._find_default(default)
+        self.expiry: dict[str, float] = {}
+        plans = set()
+        for certificate in pace.over(by_entry.values()):
+            plans.add(certificate.plan)
+            until = certificate.not_after.timestamp()
+            self.expiry[certificate.name] = min(until, self.expiry.get(certificate.name, until))
+        self.plans = frozenset(plans)
+
+    def find(self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]) -> Certificate | None:
+        """The certificate for a client that sent ``hello`` to a route with ``plan``, if there is one.
+
+        A route's own certificates are searched before the default; the shared ones only where a route has none. A
+        client that connects to an address, and not to a name, sends no name (RFC 6066, 3): it gets the certificate for
+        that address, if there is one.
+
+        :param local: gives the address that the client connected to, or nothing.
+        """
+        own = self._own_indexes.get(plan.certificates)
+        listed = own or self._shared_index
+        if hello.server_name is not None:
+            found = listed.find(hello.server_name, hello)
+            if found is not None:
+                return found
+        else:
+            carrying = listed.carrying(local()) or (own.first if own is not None else ())
+            if carrying:
+                return first_usable(carrying, hello) or carrying[0]
+        return first_usable(self._default, hello) or next(iter(self._default), None)
+
+    def is_default(self, certificate: Certificate) -> bool:
+        """Whether it is shown to clients for whose name there is no other (``tls.default``)."""
+        return certificate in self._default
+
+    def _index(self, entries: Entries, pace: Pace) -> NameIndex:
+        return NameIndex((self.by_entry[entry] for entry in entries), pace)
+
+    def _find_default(self, name: str | None) -> tuple[Certificate, ...]:
+        if not name:
+            return ()
+        indexes = (self._shared_index, *self._own_indexes.values())
+        return next((tuple(found) for index in indexes if (found := index.carrying(name))), ())
+
+
 class ConfiguredCertificates:
     """The certificates of one configuration, and the choice among them.
 
@@ -41,66 +116,59 @@ class ConfiguredCertificates:
 
     :param plan: the configuration.
     :param known: parsed certificates; those that the configuration has too are used as they are.
-    :ivar by_entry: the certificate shown now, for each entry.
+    :param kept: entries that are shared beside those of the configuration.
+    :ivar selection: the certificates that are shown now.
     """
 
-    def __init__(self, plan: ProxyPlan, known: Iterable[Certificate] = ()) -> None:
-        self._shared_entries = plan.tls.certificates
-        self._own_entries = {route.tls.certificates for route in plan.routes if route.tls is not None} - {()}
+    def __init__(self, plan: ProxyPlan, known: Iterable[Certificate] = (), kept: Entries = ()) -> None:
+        self._own = {route.tls.certificates for route in plan.routes if route.tls is not None} - {()}
         self._default_name = plan.tls.default
-        parsed = {certificate.plan: certificate for certificate in known}
-        used = {entry for listed in (*self._own_entries, self._shared_entries) for entry in listed}
-        self.by_entry = {entry: parsed.get(entry) or Certificate(entry) for entry in used}
-        self._index()
+        self.selection = self._select((*plan.tls.certificates, *kept), {}, known)
 
-    def find(self, plan: TerminationPlan, hello: ClientHello) -> Certificate | None:
-        """The certificate for a client that sent ``hello`` to a route with ``plan``, if there is one.
+    @property
+    def own_entries(self) -> set[CertificatePlan]:
+        """The entries of routes."""
+        return {entry for listed in self._own for entry in listed}
 
-        A route's own certificates are searched before the default; the shared ones only where a route has none.
+    @property
+    def certificates(self) -> Collection[Certificate]:
+        """The certificates that are shown now."""
+        return self.selection.by_entry.values()
+
+    def find(
+        self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str] = str
+    ) -> Certificate | None:
+        """As :meth:`Selection.find`, among the certificates that are shown now; by default without a local address."""
+        return self.selection.find(plan, hello, local)
+
+    def changed(
+        self, renewed: Mapping[CertificatePlan, CertificatePlan], shared: Entries | None = None
+    ) -> Selection:
+        """The present selection with changes; not shown yet.
+
+        :param renewed: for entries of routes, what there is now.
+        :param shared: the shared entries, if they have changed.
         """
-        own = self._own.get(plan.certificates)
-        listed = own or self._shared
-        if hello.server_name is not None:
-            found = listed.find(hello.server_name, hello)
-            if found is not None:
-                return found
-        elif own is not None:
-            return first_usable(own.first, hello) or next(iter(own.first), None)
-        return first_usable(self._default, hello) or next(iter(self._default), None)
+        present = self.selection
+        replaced = {entry: present.by_entry[entry] for entry in self.own_entries}
+        replaced |= {entry: Certificate(plan) for entry, plan in renewed.items()}
+        return self._select(present.shared if shared is None else shared, replaced, present.by_entry.values())
 
-    def is_default(self, certificate: Certificate) -> bool:
-        """Whether it is shown to clients for whose name there is no other (``tls.default``)."""
-        return certificate in self._default
-
-    def renew(self, renewed: Mapping[CertificatePlan, CertificatePlan]) -> None:
-        """Show other certificates from now on: for each entry given, what there is now."""
-        for entry, plan in renewed.items():
-            self.by_entry[entry] = Certificate(plan)
-        self._index()
-
-    def replace_shared(self, entries: Entries) -> None:
-        """Show these from now on to clients of routes without certificates of their own."""
-        known = {certificate.plan: certificate for certificate in self.by_entry.values()}
-        own = {entry for listed in self._own_entries for entry in listed}
-        replaced = {entry: self.by_entry[entry] for entry in own}
-        replaced |= {entry: known.get(entry) or Certificate(entry) for entry in entries if entry not in own}
-        self.by_entry = replaced
-        self._shared_entries = entries
-        self._index()
-
-    def _index(self) -> None:
-        self._shared = self._name_index(self._shared_entries)
-        self._own = {listed: self._name_index(listed) for listed in self._own_entries}
-        self._default = self._find_default(self._default_name)
-
-    def _name_index(self, entries: Entries) -> NameIndex:
-        return NameIndex(self.by_entry[entry] for entry in entries)
-
-    def _find_default(self, name: str | None) -> tuple[Certificate, ...]:
-        if not name:
-            return ()
-        places = (self._shared, *self._own.values())
-        return next((tuple(found) for place in places if (found := place.carrying(name))), ())
+    def _select(
+        self,
+        shared: Entries,
+        of_routes: Mapping[CertificatePlan, Certificate],
+        known: Iterable[Certificate],
+    ) -> Selection:
+        """Select ``shared`` and the entries of routes, with the certificates that are given for some of those."""
+        pace = Pace()
+        parsed = {certificate.plan: certificate for certificate in pace.over(known)}
+        by_entry = dict(of_routes)
+        for listed in (*self._own, shared):
+            for entry in pace.over(listed):
+                if entry not in by_entry:
+                    by_entry[entry] = parsed.get(entry) or Certificate(entry)
+        return Selection(shared, self._own, self._default_name, by_entry)
 
 
 class CertificateStore:
@@ -114,39 +182,55 @@ class CertificateStore:
         self._in_force = ConfiguredCertificates(ProxyPlan(routes=()))
 
     @property
-    def entries(self) -> Collection[CertificatePlan]:
-        """The configuration's entries for certificates."""
-        return self._in_force.by_entry.keys()
+    def own_entries(self) -> set[CertificatePlan]:
+        """The configuration's entries for certificates of routes."""
+        return self._in_force.own_entries
+
+    @property
+    def shared(self) -> Entries:
+        """The entries for certificates of the directory that are in use."""
+        return self._in_force.selection.shared
 
     @property
     def certificates(self) -> Collection[Certificate]:
         """The certificates that are shown to clients now."""
-        return self._in_force.by_entry.values()
+        return self._in_force.certificates
+
+    @property
+    def expiry(self) -> dict[str, float]:
+        """The first expiry of a certificate for each name, in seconds since the epoch."""
+        return self._in_force.selection.expiry
 
     def prepare(self, plan: ProxyPlan) -> ConfiguredCertificates:
         """The certificates of ``plan``, not in force yet. May be called in a thread.
 
-        Parsed and self-signed certificates that ``plan`` has in common with the configuration in force are kept.
+        Parsed and self-signed certificates that ``plan`` has in common with the configuration in force are kept. So is
+        a valid one whose file in the directory cannot be used now, for instance because it is just being written.
         """
-        # The reactor's thread may renew certificates meanwhile; list() copies them in one step of the interpreter.
-        return ConfiguredCertificates(plan, list(self.certificates))
+        present = self._in_force.selection
+        return ConfiguredCertificates(plan, present.by_entry.values(), _kept(plan, present))
 
     def apply(self, configured: ConfiguredCertificates) -> None:
         """Put the certificates of a configuration in force."""
         self._in_force = configured
         self._announce_change()
 
-    def renew(self, renewed: Mapping[CertificatePlan, CertificatePlan]) -> None:
-        """Show other certificates from now on: for each entry given, what there is now.
+    def changed(
+        self, renewed: Mapping[CertificatePlan, CertificatePlan], shared: Entries | None = None
+    ) -> Selection:
+        """The certificates in force with changes, not shown yet. May be called in a thread.
+
+        :param renewed: for entries of routes, what there is now.
+        :param shared: the entries of the directory, if they have changed.
+        """
+        return self._in_force.changed(renewed, shared)
+
+    def show(self, selection: Selection) -> None:
+        """Show these certificates of the configuration in force from now on.
 
         Connections that have begun their handshake go on with the former ones.
         """
-        self._in_force.renew(renewed)
-        self._announce_change()
-
-    def replace_shared(self, entries: Entries) -> None:
-        """Show these from now on to clients of routes without certificates of their own."""
-        self._in_force.replace_shared(entries)
+        self._in_force.selection = selection
         self._announce_change()
 
     def statuses(self, staple_status: Callable[[Certificate], ShownStaple]) -> list[ShownCertificate]:
@@ -161,7 +245,7 @@ class CertificateStore:
                 one.key_type.name,
                 one.not_after.timestamp(),
                 one.fingerprint,
-                self._in_force.is_default(one),
+                self._in_force.selection.is_default(one),
                 staple_status(one),
             )
             for one in self.certificates
@@ -171,3 +255,12 @@ class CertificateStore:
     def _announce_change(self) -> None:
         for callback in self.on_change:
             callback()
+
+
+def _kept(plan: ProxyPlan, present: Selection) -> Entries:
+    """The entries in force whose files in the directory of ``plan`` cannot be used now, as far as they are still valid."""
+    if plan.tls.directory is None:
+        return ()
+    now = time.time()
+    former = former_of_left_out(present.shared, plan.tls.directory)
+    return tuple(entry for entry in former if present.by_entry[entry].not_after.timestamp() > now)

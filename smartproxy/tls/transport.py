@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.errors import ConnectionTruncated, TlsError
+from smartproxy.errors import ConnectionTruncated, TlsConnectionLost, TlsError
 from smartproxy.flow.states import State, following
 from smartproxy.net.detach import can_detach
 from smartproxy.net.half_close import end_output, reset_output
@@ -27,6 +27,8 @@ from smartproxy.tls.channel import PLAIN_VIEW, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from cryptography import x509
 
     from smartproxy.flow.side import Side
     from smartproxy.flow.states import Table
@@ -147,7 +149,7 @@ class TlsTransport:
                 self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
         except TlsError as broken:
             self._flush()  # the alert that says why
-            self._cut(Failure(ConnectionLost(str(broken))))
+            self._cut(Failure(TlsConnectionLost(str(broken))))
             return
         # What the channel sends now is no payload: nothing was written to it in between.
         self._answered += self._flush()
@@ -271,7 +273,7 @@ class TlsTransport:
             raise TypeError(f"{transport!r} has no socket that can be detached")
         return transport.detach()
 
-    def getPeerCertificate(self) -> Any:
+    def getPeerCertificate(self) -> x509.Certificate | None:
         """The peer's certificate, or ``None``."""
         return self.channel.connection.get_peer_certificate(as_cryptography=True)
 

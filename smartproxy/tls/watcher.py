@@ -2,7 +2,7 @@
 
 ::
 
-    watch = CertificateWatch(store, clock, counters, reactor)
+    watch = CertificateWatch(store, clock, counters, call, reactor)
     watch.configure(plan.tls)       # after the certificates of a configuration have come into force
     watch.start()
 
@@ -10,38 +10,45 @@ Files are polled every 10 s, and checked on inotify events. A change is applied 
 because a key is written after its certificate and does not belong to the former one. A file that cannot be used is
 ignored: the former certificate stays in use, and each problem is logged once.
 
-Files are read in the reactor's thread. A thousand take about 0.2 s, once in each renewal.
+Files are looked at and read in a thread, and only those that have changed are read. The event loop exchanges the
+complete result for the former one (:mod:`smartproxy.tls.renewal` has what runs in the thread).
+
+Authorities, revocation lists and our certificates for targets are part of the configuration's plan. When one of these
+files changes, the configuration in force is compiled again, which changes nothing else.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from smartproxy.errors import InvalidCertificate
-from smartproxy.tls.directory import files_in, read_directory
+from smartproxy.errors import ConfigurationError
+from smartproxy.flow.threads import call_here
 from smartproxy.tls.inotify import DirectoryNotifications
+from smartproxy.tls.renewal import Renewal, WatchedFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 
+    from smartproxy.flow.threads import Call
     from smartproxy.metrics.counters import Counters
-    from smartproxy.model.plan import CertificatePlan, TlsPlan
+    from smartproxy.model.plan import DirectoryPlan, LeftOut, TlsPlan
+    from smartproxy.tls.renewal import FileStates, Look
     from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two polls.
 POLL_INTERVAL: Final = 10.0
 #: Seconds without further change after which a change is applied.
 SETTLE_TIME: Final = 1.0
-
-#: Size, inode and modification time by file; None for one that does not exist.
-_State: TypeAlias = "dict[str, tuple[int, int, int] | None]"
+#: Seconds from an event to the poll.
+_GATHER_TIME: Final = 0.1
 
 log = Logger()
 
@@ -52,7 +59,9 @@ class CertificateWatch:
     :param store: gets renewed certificates.
     :param clock: schedules polls.
     :param counters: counts renewals, and has the expiry of each certificate.
+    :param call: calls what takes long, in a thread.
     :param reactor: reads inotify events; without it, files are only polled.
+    :ivar compile_again: compiles the configuration from its files again, and puts it in force.
     """
 
     def __init__(
@@ -60,174 +69,180 @@ class CertificateWatch:
         store: CertificateStore,
         clock: IReactorTime,
         counters: Counters,
+        call: Call = call_here,
         reactor: IReactorFDSet | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._counters = counters
-        self._directory: str | None = None
-        self._shared: tuple[CertificatePlan, ...] = ()
-        #: By the configuration's entry, what its files contained when they were last read.
-        self._current: dict[CertificatePlan, CertificatePlan] = {}
+        self._call = call
+        #: What is watched; another object after each reload.
+        self._watched = WatchedFiles({}, None)
         #: The files as they were when they were last read, and as they were at the last poll.
-        self._applied: _State = {}
-        self._polled: _State = {}
+        self._applied: FileStates = {}
+        self._polled: FileStates = {}
+        #: When they were first seen in the latter state, and when the last poll ended.
+        self._polled_at = self._last_poll_at = float("-inf")
         self._logged: set[str] = set()
         self._settling: IDelayedCall | None = None
-        self._polling = LoopingCall(self.poll)
-        self._polling.clock = clock
-        self._notifications = (
-            None if reactor is None else DirectoryNotifications(reactor, self._poll_when_settled)
-        )
+        self._is_polling = False
+        self.compile_again: Callable[[], Awaitable[None]] = _not_compiled
+        self._loop = LoopingCall(self.poll)
+        self._loop.clock = clock
+        self._notifications = None if reactor is None else DirectoryNotifications(reactor, self._on_event)
 
     def configure(self, plan: TlsPlan) -> None:
-        """Watch the files of the certificates in force, from now on. They have just been read."""
-        self._directory, self._shared = plan.directory, plan.certificates
-        own = (entry for entry in self._store.entries if entry not in plan.certificates)
-        self._current = {entry: entry for entry in own if entry.reread is not None}
-        self._logged.clear()
-        self._applied = self._polled = self._state()
-        self._publish_expiry()
-        self._watch_files()
+        """Watch the files of the certificates in force, from now on, and log which of them are left out."""
+        own = {entry: entry for entry in self._store.own_entries if entry.reread is not None}
+        self._watched = WatchedFiles(own, plan.directory, dict(plan.files))
+        self._applied = self._polled = self._watched.states_as_read()
+        self._counters.certificate_expiry = self._store.expiry
+        left_out = () if plan.directory is None else plan.directory.left_out
+        self._logged.intersection_update(one.problem for one in left_out)
+        self._report_left_out(left_out)
+        self._poll_after(0)
 
     def start(self) -> None:
         """Begin to watch."""
-        if not self._polling.running:
-            self._polling.start(POLL_INTERVAL, now=False)
-        self._watch_files()
+        if not self._loop.running:
+            self._loop.start(POLL_INTERVAL, now=False)
+            self._poll_after(0)
 
     def stop(self) -> None:
         """Stop watching."""
-        if self._polling.running:
-            self._polling.stop()
+        if self._loop.running:
+            self._loop.stop()
         if self._settling is not None and self._settling.active():
             self._settling.cancel()
+        self._stop_notifications()
+
+    def _stop_notifications(self) -> None:
         if self._notifications is not None:
             self._notifications.stop()
 
-    def poll(self) -> None:
+    def poll(self) -> Deferred[None]:
         """Apply changes that have settled: those that the poll before has seen in the same state."""
-        state = self._state()
-        if state == self._applied:
-            self._polled = state
-        elif state == self._polled:
-            before, self._applied = self._applied, state
-            self._apply({file for file in {*before, *state} if before.get(file) != state.get(file)})
-        else:
-            self._polled = state
-            self._poll_when_settled()
+        return Deferred.fromCoroutine(self._poll())
 
-    def _poll_when_settled(self) -> None:
-        """Poll after the settle time, which each further change begins anew."""
-        if self._settling is not None and self._settling.active():
-            self._settling.reset(SETTLE_TIME)
-        else:
-            self._settling = self._clock.callLater(SETTLE_TIME, self.poll)
-
-    def _apply(self, changed: set[str]) -> None:
-        self._renew(changed)
-        if self._directory is not None and any(self._is_in_directory(file) for file in changed):
-            self._reload_directory(self._directory)
-        self._publish_expiry()
-        self._watch_files()
-
-    def _renew(self, changed: set[str]) -> None:
-        """Read the certificates of routes anew that have one of the ``changed`` files."""
-        renewed = {}
-        for entry, current in self._current.items():
-            if not changed.isdisjoint(current.files):
-                found = self._reread(current)
-                if found is not None and found != current:
-                    renewed[entry] = found
-        if renewed:
-            self._current.update(renewed)
-            self._store.renew(renewed)
-
-    def _reread(self, current: CertificatePlan) -> CertificatePlan | None:
-        assert current.reread is not None  # noqa: S101 - configure() selects such entries only
-        try:
-            found = current.reread()
-        except InvalidCertificate as problem:
-            self._report([str(problem)])
-            return None
-        self._count("ok")
-        log.info("certificate renewed: {source}", source=found.source)
-        return found
-
-    def _reload_directory(self, directory: str) -> None:
-        try:
-            found = read_directory(directory)
-        except InvalidCertificate as problem:
-            self._report([str(problem)])
+    async def _poll(self) -> None:
+        if self._is_polling:
             return
-        kept = self._still_needed(found.certificates) if found.problems else ()
-        self._report(found.problems)
-        shared = (*found.certificates, *kept)
-        if shared != self._shared:
-            self._shared = shared
-            self._store.replace_shared(shared)
-            self._count("ok")
-            log.info("certificate directory reloaded: {directory}", directory=directory)
+        self._is_polling = True
+        try:
+            await self._look(self._watched)
+        except Exception:  # the next poll may succeed
+            log.failure("looking for changed certificates failed")
+        finally:
+            self._is_polling = False
+            self._last_poll_at = self._clock.seconds()
 
-    def _still_needed(self, found: Iterable[CertificatePlan]) -> tuple[CertificatePlan, ...]:
-        """Former certificates whose files still exist and can no longer be used."""
-        good = {file for plan in found for file in plan.files}
-        return tuple(
-            plan
-            for plan in self._shared
-            if good.isdisjoint(plan.files) and all(Path(file).exists() for file in plan.files)
-        )
+    async def _look(self, watched: WatchedFiles) -> None:
+        found = await self._call(partial(watched.look, self._applied, self._polled, self._notifications))
+        if found.watch is not None:
+            found.watch()
+            self._poll_after(SETTLE_TIME)  # a change may have come after the look and before the watch
+        if not self._is_current(watched):
+            return
+        if found.is_as_applied:
+            self._polled = found.states
+        elif not self._has_settled(found):
+            self._poll_after(SETTLE_TIME)
+        else:
+            await self._read(watched, found.states)
 
-    def _report(self, problems: Iterable[str]) -> None:
-        """Count a failed renewal, and log each problem once until the next reload."""
-        problems = list(problems)
-        if problems:
+    def _has_settled(self, found: Look) -> bool:
+        now = self._clock.seconds()
+        if not found.is_as_polled:
+            self._polled, self._polled_at = found.states, now
+        return now - self._polled_at >= SETTLE_TIME
+
+    async def _read(self, watched: WatchedFiles, states: FileStates) -> None:
+        before, self._applied = self._applied, states
+        renewal = await self._call(partial(watched.read, before, states, self._store))
+        if self._is_current(watched):
+            self._apply(watched, renewal)
+            compiled = [file for file in watched.compiled if before.get(file) != states.get(file)]
+            if compiled:
+                await self._compile(compiled)
+
+    async def _compile(self, changed: list[str]) -> None:
+        """Have the configuration compiled again: authorities, revocation lists and the like have ``changed``."""
+        try:
+            await self.compile_again()
+        except (ConfigurationError, CannotListenError) as failed:
             self._count("failed")
-        for problem in problems:
-            if problem not in self._logged:
-                log.error("certificate not renewed, the former one is kept: {problem}", problem=problem)
-        self._logged.update(problems)
+            for problem in failed.problems if isinstance(failed, ConfigurationError) else [str(failed)]:
+                self._log_kept(problem)
+            return
+        self._count("ok")
+        for file in changed:
+            log.info("certificate renewed: {source}", source=file)
+
+    def _is_current(self, watched: WatchedFiles) -> bool:
+        """Whether there was neither a reload nor a stop while a thread was at work."""
+        if not self._loop.running:
+            self._stop_notifications()
+        elif watched is not self._watched:
+            self._poll_after(0)
+        return watched is self._watched and self._loop.running
+
+    def _on_event(self) -> None:
+        # One poll serves the many events of a change; and where a folder changes all the time, not every event needs one.
+        since = self._clock.seconds() - self._last_poll_at
+        self._poll_after(max(_GATHER_TIME, SETTLE_TIME - since))
+
+    def _poll_after(self, seconds: float) -> None:
+        """Poll after some time, unless a poll is due anyway."""
+        if self._loop.running and (self._settling is None or not self._settling.active()):
+            self._settling = self._clock.callLater(seconds, self.poll)
+
+    def _apply(self, watched: WatchedFiles, renewal: Renewal) -> None:
+        watched.current.update(renewal.renewed)
+        if renewal.selection is not None:
+            self._store.show(renewal.selection)
+            self._counters.certificate_expiry = self._store.expiry
+        for plan in renewal.renewed.values():
+            self._count("ok")
+            log.info("certificate renewed: {source}", source=plan.source)
+        for problem in renewal.failed:
+            self._count("failed")
+            self._log_kept(problem)
+        if renewal.directory is not None:
+            self._apply_directory(watched, renewal, renewal.directory)
+
+    def _apply_directory(self, watched: WatchedFiles, renewal: Renewal, directory: DirectoryPlan) -> None:
+        former, watched.directory = watched.directory, directory
+        if renewal.is_shared_changed:
+            self._count("ok")
+            log.info("certificate directory reloaded: {directory}", directory=directory.path)
+        if former is not None:
+            self._logged -= {one.problem for one in former.left_out} - {
+                one.problem for one in directory.left_out
+            }
+        self._report_left_out(directory.left_out)
+
+    # -- reports -------------------------------------------------------------------------------------
+
+    def _report_left_out(self, left_out: Iterable[LeftOut]) -> None:
+        """Count and log each file of the directory that cannot be used, once until it has changed."""
+        new = [one for one in left_out if one.problem not in self._logged]
+        kept = {file for entry in (self._store.shared if new else ()) for file in entry.files}
+        for file, problem in new:
+            self._count("failed")
+            if file in kept:
+                self._log_kept(problem)
+            else:
+                self._logged.add(problem)
+                log.warn("certificate left out: {problem}", problem=problem)
+
+    def _log_kept(self, problem: str) -> None:
+        if problem not in self._logged:
+            self._logged.add(problem)
+            log.error("certificate not renewed, the former one is kept: {problem}", problem=problem)
 
     def _count(self, result: str) -> None:
         self._counters.certificate_reloads[result] += 1
 
-    def _publish_expiry(self) -> None:
-        """The first expiry for each name: several certificates may have the same."""
-        expiry: dict[str, float] = {}
-        for certificate in self._store.certificates:
-            until = certificate.not_after.timestamp()
-            expiry[certificate.name] = min(until, expiry.get(certificate.name, until))
-        self._counters.certificate_expiry = expiry
 
-    # -- files ---------------------------------------------------------------------------------------
-
-    def _files(self) -> set[str]:
-        files = {file for current in self._current.values() for file in current.files}
-        if self._directory is not None and Path(self._directory).is_dir():
-            files.update(files_in(self._directory))
-        return files
-
-    def _is_in_directory(self, file: str) -> bool:
-        return self._directory is not None and Path(file).is_relative_to(self._directory)
-
-    def _state(self) -> _State:
-        return {file: _signature(file) for file in self._files()}
-
-    def _watch_files(self) -> None:
-        if self._notifications is None or not self._polling.running:
-            return
-        directories = {str(Path(file).parent) for file in self._files()}
-        # A symbolic link is followed: certbot's live/ directory links to the files in archive/.
-        directories |= {str(Path(os.path.realpath(file)).parent) for file in self._files()}
-        if self._directory is not None:
-            directories.add(self._directory)
-        self._notifications.watch(directories)
-
-
-def _signature(file: str) -> tuple[int, int, int] | None:
-    """Values that change when a file is written or replaced; ``None`` if it does not exist."""
-    try:
-        found = os.stat(file)  # noqa: PTH116 - for every file in every poll, and Path would make another object
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+async def _not_compiled() -> None:
+    """In place of :attr:`CertificateWatch.compile_again` until it is set."""

@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 _HIGHEST_PORT = 65535
 
 
-async def chosen_host(choice: Choice, routed: Routed, clock: IReactorTime) -> str:
-    """The host name or IP address that ``choice`` answers within ``connectionTimeout``.
+async def chosen_host(choice: Choice, routed: Routed, seconds: float, clock: IReactorTime) -> str:
+    """The host name or IP address that ``choice`` answers within ``seconds``; 0 is no limit.
 
     :raises ValueError: where the answer is neither.
     :raises DialFailed: where there is none in time.
     """
-    answer = await ask("host", choice, routed, routed.route.timeouts.connection, clock)
+    answer = await ask("host", choice, routed, seconds, clock)
     if isinstance(answer, str) and (is_address(answer) or host_name(answer.encode("utf-8", "replace"))):
         return answer
     raise ValueError(_unusable("host", "a host name or an IP address", answer, routed.route))
 
 
-async def chosen_port(choice: Choice, routed: Routed, clock: IReactorTime) -> int | None:
-    """The port that ``choice`` answers within ``connectionTimeout``; ``None`` keeps the client's (``"preserve"``).
+async def chosen_port(choice: Choice, routed: Routed, seconds: float, clock: IReactorTime) -> int | None:
+    """The port that ``choice`` answers within ``seconds``; ``None`` keeps the client's (``"preserve"``).
 
     :raises ValueError: where the answer is no port.
     :raises DialFailed: where there is none in time.
     """
-    answer = await ask("port", choice, routed, routed.route.timeouts.connection, clock)
+    answer = await ask("port", choice, routed, seconds, clock)
     if answer == "preserve":
         return None
     if isinstance(answer, int) and not isinstance(answer, bool) and 1 <= answer <= _HIGHEST_PORT:

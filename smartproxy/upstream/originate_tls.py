@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from OpenSSL import SSL
 
-from smartproxy.errors import DialFailed, HandshakeFailed
+from smartproxy.errors import DialFailed, HandshakeFailed, ResumptionFailed
 from smartproxy.flow.side import Side
 from smartproxy.model.outcome import RejectReason
 from smartproxy.tls.channel import Channel
@@ -42,29 +42,39 @@ class Originate:
         self._contexts = contexts
         self._deadlines = deadlines
 
-    async def __call__(self, lower: Side, tls: OriginationPlan, host: str, seconds: float) -> Encrypted:
-        """TLS with ``host`` over the connected side ``lower``. Both sides are paused, before and after.
+    async def __call__(
+        self, lower: Side, tls: OriginationPlan, name: str, seconds: float, *, resume: bool = True
+    ) -> Encrypted:
+        """TLS with the target ``name`` over the connected side ``lower``. Both sides are paused, before and after.
 
         :param seconds: deadline of the handshake; 0 for none.
-        :raises DialFailed: if the handshake fails or the certificate is not the target's; ``lower`` is aborted then.
+        :param resume: whether the session of the former connection is offered.
+        :raises ResumptionFailed: if a session was offered, and the target failed the handshake. ``lower`` is aborted
+            then, and the session is forgotten.
+        :raises DialFailed: if the handshake fails or the certificate is not the target's; likewise.
         """
-        transport = lower.transport
+        transport, offered = lower.transport, False
         try:
-            connection = self._contexts.connection(tls, host)
+            connection = self._contexts.connection(tls, name)
+            offered = resume and self._contexts.resume(connection, tls, name)
             channel = Channel(connection)
             transport.resumeProducing()
             await handshake(lower, channel, self._deadlines, seconds)
             transport.pauseProducing()
-            self._contexts.verify(connection, tls, host)
+            offered = False  # what fails from here on is not due to the session
+            self._contexts.verify(connection, tls, name)
         except HandshakeFailed as failed:
             transport.abortConnection()
-            raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {host}: {failed.detail}") from failed
+            if offered:
+                self._contexts.forget(tls, name)
+            kind = ResumptionFailed if offered and not failed.timed_out else DialFailed
+            raise kind(RejectReason.TLS_ERROR, f"TLS with {name}: {failed.detail}") from failed
         except SSL.Error as failed:
             transport.abortConnection()
-            raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {host}: no context for it") from failed
+            raise DialFailed(RejectReason.TLS_ERROR, f"TLS with {name}: no context for it") from failed
         except BaseException:  # the client disconnected, which cancels this coroutine
             transport.abortConnection()
             raise
         upper = Side()
         TlsTransport(channel, lower, upper)
-        return Encrypted(upper, lambda: self._contexts.keep(connection, tls, host))
+        return Encrypted(upper, lambda: self._contexts.keep(connection, tls, name))

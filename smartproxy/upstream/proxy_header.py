@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import Endpoint
+from smartproxy.flow.side import destination_of
 from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
-from smartproxy.wire.host import unmapped
 from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
@@ -48,19 +47,11 @@ class SendProxyHeader:
         if sending is None:
             return b""
         announced = routed.detected.announced
-        client, local = announced.client, self._destination(routed.detected, side)
+        client, local = announced.client, destination_of(announced, side)
         if sending.version == 1:
             return proxy_v1.build(client, local)
         tlvs = tuple(self._tlvs(sending, routed.detected))
         return proxy_v2.build(client, local, tlvs=tlvs, crc32c="crc32c" in sending.tlvs)
-
-    def _destination(self, detected: Detected, side: Side) -> Endpoint:
-        """The address that the client connected to: as announced, else the local end of its connection."""
-        header = detected.announced.header
-        if header is not None and header.destination is not None:
-            return Endpoint(*header.destination)
-        host = side.transport.getHost()
-        return Endpoint(unmapped(host.host), host.port)
 
     def _tlvs(self, sending: SendHeader, detected: Detected) -> Iterator[Tlv]:
         header = detected.announced.header

@@ -61,7 +61,7 @@ class RequestTls:
         return _problem(side.buffered)
 
 
-def _problem(received: bytes) -> str:
+def _problem(received: bytes | bytearray) -> str:
     verdict = postgres.parse_answer(received)
     if not isinstance(verdict, Done):
         return "its answer to the request for TLS is not that of a PostgreSQL server"

@@ -8,6 +8,9 @@ into it) the hello is malformed and refused, even where no route asks for a name
 
 The one exception is an IP address in place of a name. RFC 6066, 3 forbids it, but some clients send it, and no
 implementation confuses it with a name: such a hello has no ``server_name``, and ``bad_name`` is true.
+
+A hello that is received in pieces is parsed by one :class:`HelloParser`; :func:`parse` is for one that is complete as
+a rule. :func:`alert_for` tells a client why its hello is malformed.
 """
 
 from __future__ import annotations
@@ -17,14 +20,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire import tls_record
 from smartproxy.wire.host import host_name, is_address
+from smartproxy.wire.tls_alert import Alert
 from smartproxy.wire.verdict import Done, Malformed, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Longest hello in bytes, with its record headers. OpenSSL accepts 128 KiB and Go 64; one with post-quantum keys
-#: has about 1.7 KiB.
-LIMIT: Final = 64 * 1024
+#: Longest hello in bytes, without the headers of its message and its records: OpenSSL's CLIENT_HELLO_MAX_LENGTH. Go
+#: accepts 64 KiB; one with post-quantum keys has about 1.7 KiB.
+LIMIT: Final = 131_396
+
+#: Longest hello in bytes with its records. The 16 KiB for their headers are enough for a hello of usual size in
+#: records of one byte each, which only test tools send.
+WIRE_LIMIT: Final = LIMIT + 16 * 1024
 
 _CLIENT_HELLO: Final = 1
 
@@ -41,6 +49,7 @@ PSK_KEY_EXCHANGE_MODES: Final = 45  # RFC 8446, 4.2.9
 KEY_SHARE: Final = 51  # RFC 8446, 4.2.8
 
 _MAJOR = 3
+_TLS_1_2 = 0x0303
 _SESSION_ID_AT = 34  # behind the version (2) and the random (32)
 _SESSION_ID_LIMIT = 32
 _HOST_NAME = 0
@@ -55,7 +64,7 @@ class ClientHello(NamedTuple):
 
     :ivar server_name: the SNI in lower case, without a final dot.
     :ivar alpn: the protocols offered, decoded as Latin-1.
-    :ivar versions: in the client's order; without the extension, the one version of the fixed field.
+    :ivar versions: in the client's order; without the extension, the one version of the fixed field, at most TLS 1.2.
     :ivar offers_ticket: whether the client tries to resume a session, by a ticket or a pre-shared key.
     :ivar cipher_suites: in the client's order.
     :ivar signature_algorithms: in the client's order.
@@ -75,9 +84,48 @@ class _MalformedHelloError(Exception):
     """Why a hello is malformed. Caught by :func:`parse`, and never raised to its callers."""
 
 
+EARLIER_VERSION: Final = Malformed("a version before SSL 3")
+DUPLICATE_EXTENSION: Final = Malformed("duplicate extension")
+PRE_SHARED_KEY_NOT_LAST: Final = Malformed("pre_shared_key is not the last extension")
+
+#: By RFC 8446, 5.1 (records), 4.2 and 4.2.11 (extensions), and RFC 5246, E.1 (versions).
+_ALERTS: Final = {
+    tls_record.OTHER_RECORD: Alert.UNEXPECTED_MESSAGE,
+    tls_record.OTHER_MESSAGE: Alert.UNEXPECTED_MESSAGE,
+    tls_record.SECOND_MESSAGE: Alert.UNEXPECTED_MESSAGE,
+    tls_record.EMPTY_RECORD: Alert.UNEXPECTED_MESSAGE,
+    tls_record.LONG_RECORD: Alert.RECORD_OVERFLOW,
+    EARLIER_VERSION: Alert.PROTOCOL_VERSION,
+    DUPLICATE_EXTENSION: Alert.ILLEGAL_PARAMETER,
+    PRE_SHARED_KEY_NOT_LAST: Alert.ILLEGAL_PARAMETER,
+}
+
+
+def alert_for(why: Malformed) -> Alert:
+    """The alert to a client whose hello is malformed."""
+    return _ALERTS.get(why, Alert.DECODE_ERROR)
+
+
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
     """Parse the hello at the beginning of ``data``. ``consumed`` is the length of its records."""
-    verdict = tls_record.handshake_message(data, _CLIENT_HELLO, LIMIT)
+    return _parsed(tls_record.handshake_message(data, _CLIENT_HELLO, LIMIT, WIRE_LIMIT))
+
+
+class HelloParser:
+    """:func:`parse` for bytes that are received in pieces: called with all of them, it looks at new records only."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self) -> None:
+        self._message = tls_record.HandshakeMessage(_CLIENT_HELLO, LIMIT, WIRE_LIMIT)
+
+    def __call__(self, data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
+        """The verdict on ``data``, which begins with the bytes of the former call."""
+        return _parsed(self._message(data))
+
+
+def _parsed(verdict: Verdict[bytes]) -> Verdict[ClientHello]:
+    """The hello in a message that may be complete."""
     if not isinstance(verdict, Done):
         return verdict
     try:
@@ -91,8 +139,8 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[ClientHello]:
 def _hello(body: bytes) -> ClientHello:
     """Parse the body of the message: version, random, session id, cipher suites, compression methods, extensions."""
     (version,) = _U16.unpack_from(body)
-    if version >> 8 != _MAJOR:
-        raise _MalformedHelloError("not a version of TLS")
+    if version >> 8 < _MAJOR:
+        raise _MalformedHelloError(EARLIER_VERSION.why)
     if body[_SESSION_ID_AT] > _SESSION_ID_LIMIT:
         raise _MalformedHelloError("session id over 32 bytes")
     # Each of these begins behind the one before, whose length its first one or two bytes give.
@@ -107,7 +155,8 @@ def _hello(body: bytes) -> ClientHello:
     return ClientHello(
         name,
         _protocols(found[ALPN]) if ALPN in found else (),
-        _numbers(found[SUPPORTED_VERSIONS], 1) if SUPPORTED_VERSIONS in found else (version,),
+        # A later version than TLS 1.2 goes on as that (RFC 5246, E.1): the extension alone offers more.
+        _numbers(found[SUPPORTED_VERSIONS], 1) if SUPPORTED_VERSIONS in found else (min(version, _TLS_1_2),),
         bool(found.get(SESSION_TICKET)) or PRE_SHARED_KEY in found,
         _numbers(body[suites:methods], 2),
         _numbers(found[SIGNATURE_ALGORITHMS], 2) if SIGNATURE_ALGORITHMS in found else (),
@@ -127,14 +176,14 @@ def _extensions(body: bytes, at: int) -> dict[int, bytes]:
     while at < end:
         kind, size = _U16_U16.unpack_from(body, at)
         if kind in found:
-            raise _MalformedHelloError("duplicate extension")
+            raise _MalformedHelloError(DUPLICATE_EXTENSION.why)
         at += _EXTENSION_HEAD + size
         found[kind] = body[at - size : at]
     if at != end:
         raise _MalformedHelloError("extension longer than the hello")
     # Its binders authenticate all bytes before them, so it must be last (RFC 8446, 4.2.11).
     if PRE_SHARED_KEY in found and next(reversed(found)) != PRE_SHARED_KEY:
-        raise _MalformedHelloError("pre_shared_key is not the last extension")
+        raise _MalformedHelloError(PRE_SHARED_KEY_NOT_LAST.why)
     return found
 
 

@@ -16,6 +16,10 @@ from typing import Final
 #: Bytes of a packed IPv4 address; an IPv6 one has 16.
 IPV4_SIZE: Final = 4
 
+#: 127.0.0.0/8 (RFC 1122, 3.2.1.3) and ::1 (RFC 4291, 2.5.3).
+_LOOPBACK_NET: Final = 127
+_LOOPBACK_V6: Final = bytes(15) + b"\x01"
+
 #: Longest label in characters (RFC 1035, 2.3.4).
 LABEL_LIMIT: Final = 63
 
@@ -85,6 +89,18 @@ def normalise_address(text: str) -> str:
     return address_text(packed_address(text))
 
 
+def addresses_overlap(one: str, other: str) -> bool:
+    """Whether two listeners on these addresses would collide on one port: the same address, or a wildcard and a part of it.
+
+    :param one: an address, or ``""`` for every address.
+    """
+    if not one or not other:
+        return True
+    a, b = packed_address(one), packed_address(other)
+    # A socket on :: accepts IPv4 too, unless IPV6_V6ONLY is set (RFC 3493, section 5.3).
+    return a == b or any(len(wild) > IPV4_SIZE or len(a) == len(b) for wild in (a, b) if not any(wild))
+
+
 def unmapped(host: str) -> str:
     """``192.0.2.1`` for ``::ffff:192.0.2.1``; every other address unchanged, without its zone.
 
@@ -110,3 +126,14 @@ def host_name(raw: bytes) -> str | None:
 def is_label(text: str) -> bool:
     """Whether ``text`` is one label of a host name."""
     return text.isascii() and _ONE_LABEL.fullmatch(text.encode()) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is ``localhost`` or a loopback address (127.0.0.0/8, ::1), IPv4-mapped ones included."""
+    if host.rstrip(".") == "localhost":
+        return True
+    try:
+        packed = packed_address(host)
+    except ValueError:
+        return False
+    return packed[0] == _LOOPBACK_NET if len(packed) == IPV4_SIZE else packed == _LOOPBACK_V6

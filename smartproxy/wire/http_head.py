@@ -36,10 +36,12 @@ _STATUS: Final = {
     OTHER_VERSION: 505,
 }
 
+_END: Final = b"\r\n\r\n"
 _TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
 _NAME = re.compile(rf"{_TCHAR}+")
 _LINE = re.compile(rf"({_TCHAR}{{1,32}}) ([!-~]+) HTTP/([0-9])\.([0-9])")
 _LINE_BEGUN = re.compile(rf"\Z|{_TCHAR}{{1,32}}(?:\Z| (?:\Z|[!-~]))".encode())
+_LONGEST_LINE_BEGIN = 34
 _ABSOLUTE = re.compile(r"(https?)://([^/?]+)([^?]*)(?:\?.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::([0-9]{0,5}))?")
 _CONTROLS = bytes(
@@ -99,37 +101,71 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
 def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
     """Parse the head at the beginning of ``data``. ``consumed`` includes its blank line."""
     held = bytes(data[:HEAD_LIMIT])
-    end = held.find(b"\r\n\r\n")
+    end = held.find(_END)
+    return HeadParser()(held) if end < 0 else _complete(held[:end])
+
+
+def _complete(head: bytes) -> Verdict[RequestHead]:
+    """Parse a head that has its blank line, which is not in ``head``."""
     try:
-        if end < 0:
-            return _unfinished(held)
-        return Done(_head(held[:end]), end + 4)
+        return Done(_head(head), len(head) + len(_END))
     except _MalformedHeadError as broken:
         return broken.verdict
 
 
-def _unfinished(held: bytes) -> NeedMore:
-    """The verdict on a head without its blank line.
+class HeadParser:
+    """:func:`parse` for bytes that are received in pieces: called with all of them, it checks new bytes only.
 
-    A client may send one byte at a time, so only cheap checks are made here, and header fields are parsed once, when
-    the head is complete.
+    A client may send one byte at a time, so only cheap checks are made before the blank line is received. Header fields
+    are parsed once, when the head is complete.
     """
-    begun = held.removesuffix(b"\r")
-    _refuse_bare(begun)
-    line, crlf, _ = begun.partition(b"\r\n")
-    if len(line) > LINE_LIMIT:
-        raise _MalformedHeadError(LINE_TOO_LONG)
-    if crlf:
-        _request_line(line.decode("latin-1"))
-    elif not _LINE_BEGUN.match(held):
-        raise _MalformedHeadError("not a request line")
-    if begun.count(b"\r\n") > HEADERS_LIMIT + 1:
-        raise _MalformedHeadError(TOO_MANY_HEADERS)
-    # The part of the blank line that is there already: NeedMore is exact, and no head over the limit is waited for.
-    tail = next(size for size in (3, 2, 1, 0) if held.endswith(b"\r\n\r\n"[:size]))
-    if len(held) + 4 - tail > HEAD_LIMIT:
-        raise _MalformedHeadError(HEAD_TOO_LONG)
-    return NeedMore(len(held) + 4 - tail)
+
+    __slots__ = ("_checked", "_line_end", "_lines")
+
+    def __init__(self) -> None:
+        self._checked = 0  # bytes that were checked; never between the CR and the LF of a line
+        self._line_end = -1  # of the request line, once it was received
+        self._lines = 0
+
+    def __call__(self, data: bytes | bytearray) -> Verdict[RequestHead]:
+        """The verdict on ``data``, which begins with the bytes of the former call."""
+        # The blank line may begin with the CRLF at the end of what was checked.
+        end = data.find(_END, max(self._checked - 2, 0), HEAD_LIMIT)
+        if end >= 0:
+            return _complete(bytes(data[:end]))
+        try:
+            return self._unfinished(data)
+        except _MalformedHeadError as broken:
+            return broken.verdict
+
+    def _unfinished(self, data: bytes | bytearray) -> NeedMore:
+        """The verdict on a head without its blank line."""
+        size = min(len(data), HEAD_LIMIT)
+        begun = bytes(data[self._checked : size]).removesuffix(b"\r")
+        _refuse_bare(begun)
+        if self._line_end < 0:
+            self._check_line(data, self._checked + len(begun))
+        self._checked += len(begun)
+        self._lines += begun.count(b"\r\n")
+        if self._lines > HEADERS_LIMIT + 1:
+            raise _MalformedHeadError(TOO_MANY_HEADERS)
+        # The part of the blank line that is there already: NeedMore is exact, and no head over the limit is waited for.
+        last = bytes(data[max(size - 3, 0) : size])
+        tail = next(count for count in (3, 2, 1, 0) if last.endswith(_END[:count]))
+        if size + 4 - tail > HEAD_LIMIT:
+            raise _MalformedHeadError(HEAD_TOO_LONG)
+        return NeedMore(size + 4 - tail)
+
+    def _check_line(self, data: bytes | bytearray, size: int) -> None:
+        """Check the request line, or as much of it as is in the first ``size`` bytes."""
+        end = data.find(b"\r\n", self._checked, size)
+        if (size if end < 0 else end) > LINE_LIMIT:
+            raise _MalformedHeadError(LINE_TOO_LONG)
+        if end >= 0:
+            self._line_end = end
+            _request_line(bytes(data[:end]).decode("latin-1"))
+        elif not _LINE_BEGUN.match(bytes(data[:_LONGEST_LINE_BEGIN])):
+            raise _MalformedHeadError("not a request line")
 
 
 def _head(head: bytes) -> RequestHead:

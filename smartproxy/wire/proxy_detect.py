@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 _LONGEST: Final = max(len(proxy_v1.SIGNATURE), len(proxy_v2.SIGNATURE))
 
 
+def begins_header(data: bytes | bytearray | memoryview) -> bool | None:
+    """Whether ``data`` begins with the signature of a header; ``None`` while more bytes are needed to decide."""
+    begin = bytes(data[:_LONGEST])
+    signatures = (proxy_v2.SIGNATURE, proxy_v1.SIGNATURE)
+    if begin.startswith(signatures):
+        return True
+    return None if any(signature.startswith(begin) for signature in signatures) else False
+
+
 def parse(data: bytes | bytearray | memoryview) -> Verdict[ProxyHeader | None]:
     """Parse the header at the beginning of ``data``; ``Done(None, 0)`` as soon as there certainly is none."""
     begin = bytes(data[:_LONGEST])

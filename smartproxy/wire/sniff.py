@@ -16,6 +16,9 @@ from smartproxy.wire.verdict import Done, NeedMore, Verdict
 # A record of type handshake, and the major version of SSL 3 and every TLS since (RFC 8446, 5.1).
 _TLS: Final = b"\x16\x03"
 
+#: So many bytes always decide.
+ENOUGH: Final = 18
+
 
 class SniffedProtocol(StrEnum):
     """The protocol that the first bytes look like."""

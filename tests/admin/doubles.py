@@ -53,6 +53,8 @@ class FakeControl:
         self.draining = False
         self.changes = []
         self.problems = []
+        self.unbound = None
+        self.waiting = []
         self.pending = None
         self.shown = []
 
@@ -70,7 +72,12 @@ class FakeControl:
     def _changed(self) -> Deferred[None]:
         if self.problems:
             return fail(ConfigurationError(self.problems))
+        if self.unbound is not None:
+            return fail(self.unbound)
         return self.pending or succeed(None)
+
+    def waiting_for_restart(self):
+        return self.waiting
 
     def drain(self):
         self.draining = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -317,6 +317,24 @@ class ReloadTests(SynchronousTestCase):
         control.problems = ["a.yaml:3: routes[0].name: is required", "a.yaml:9: nonsense"]
         answer = Listener(control).ask("POST", "/api/v1/reload")
         self.assertEqual((answer.status, answer.json()["problems"]), (422, control.problems))
+
+    def test_what_waits_for_a_restart_is_in_the_reply(self):
+        control = FakeControl()
+        self.assertEqual(Listener(control).ask("POST", "/api/v1/reload").json()["waitingForRestart"], [])
+        control.waiting = ["admin"]
+        for method, path in (("POST", "/api/v1/reload"), ("PUT", "/api/v1/routes")):
+            answer = Listener(control).ask(method, path, body=b"[]")
+            self.assertEqual((answer.status, answer.json()["waitingForRestart"]), (200, ["admin"]))
+
+    def test_a_port_that_cannot_be_bound_is_409_with_its_address(self):
+        for method, path in (("POST", "/api/v1/reload"), ("PUT", "/api/v1/routes")):
+            control = FakeControl()
+            control.unbound = CannotListenError("::1", 443, OSError(98, "Address already in use"))
+            answer = Listener(control).ask(method, path, body=b"[]")
+            self.assertEqual(answer.status, 409)
+            self.assertEqual(
+                answer.json(), {"error": "cannot listen on [::1]:443: [Errno 98] Address already in use"}
+            )
 
     def test_client_disconnect_does_not_cancel_a_reload(self):
         control = FakeControl()

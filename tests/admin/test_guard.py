@@ -1,4 +1,4 @@
-"""Authorisation: tokens, DNS rebinding and cross-site requests from a browser on the same machine."""
+"""Access to the admin listener: other hosts, and web pages that send requests through a browser on this machine."""
 
 from __future__ import annotations
 

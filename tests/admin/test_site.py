@@ -7,6 +7,7 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.admin import uploads
 from smartproxy.admin.site import MAX_BODY
 from smartproxy.net.half_close import LINGER
 from tests.admin.doubles import FakeControl, Listener, parsed
@@ -64,7 +65,7 @@ class RoutingTests(SynchronousTestCase):
 
 
 class BodyTests(SynchronousTestCase):
-    """Bodies that are too long or nested too deeply must not use memory or raise."""
+    """A body above the limit is refused before it is buffered, and a deeply nested one without a recursion error."""
 
     HEAD = b"PUT /api/v1/routes HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -108,6 +109,32 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(listener.clock.getDelayedCalls(), [])
         self.assertFalse(transport.aborted)
 
+    def test_oldest_incomplete_body_makes_room(self):
+        """A thousand clients that send a megabyte each, and never the last byte, must not hold a gigabyte."""
+        self.patch(uploads, "MAX_INCOMPLETE", 250_000)
+        listener = Listener()
+        raw = self.HEAD + b"Content-Length: 100001\r\n\r\n" + bytes(100_000)
+        clients = [listener.send(raw) for _ in range(4)]
+        self.assertEqual([client.aborted for client in clients], [True, True, False, False])
+        listener.channel.dataReceived(b" ")
+        self.assertEqual(parsed(clients[3].value()).status, 400)
+        self.assertEqual(listener.get("/healthz").status, 200)
+
+    def test_complete_bodies_are_not_counted(self):
+        self.patch(uploads, "MAX_INCOMPLETE", 250_000)
+        listener = Listener()
+        first = listener.send(self.HEAD + b"Content-Length: 100001\r\n\r\n" + bytes(100_000))
+        for _ in range(4):
+            listener.send(self.HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(100_000))
+        self.assertFalse(first.aborted)
+        self.assertEqual(list(listener.site.uploads._sizes.values()), [100_000])
+
+    def test_lost_connections_are_not_counted(self):
+        listener = Listener()
+        listener.send(self.HEAD + b"Content-Length: 100001\r\n\r\n" + bytes(100_000))
+        listener.channel.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(listener.site.uploads._sizes, {})
+
     def test_body_of_exactly_the_limit_is_accepted(self):
         body = b"[" + b" " * (MAX_BODY - 2) + b"]"
         listener = Listener()
@@ -131,7 +158,7 @@ class BodyTests(SynchronousTestCase):
 
 
 class EscapingTests(SynchronousTestCase):
-    """Text that a client sent is returned and logged as printable ASCII only."""
+    """Bytes of a client appear in responses and log lines as printable ASCII only, so that they cannot forge output."""
 
     def test_server_name_with_control_characters_is_escaped(self):
         wild = 'a\r\nb\x00\x1b[31m\x7f\x9b\xe9\N{RIGHT-TO-LEFT OVERRIDE}\ud800"\\'

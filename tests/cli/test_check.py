@@ -23,10 +23,10 @@ routes:
 
 
 class CheckTests(SynchronousTestCase):
-    def run_on(self, text: str, name: str = "x.yaml") -> tuple[int, str, str, str]:
+    def run_on(self, text: str, name: str = "x.yaml", *options: str) -> tuple[int, str, str, str]:
         file = folder(self) / name
         file.write_text(text)
-        result = CliRunner().invoke(main, ["check", str(file)])
+        result = CliRunner().invoke(main, ["check", *options, str(file)])
         return result.exit_code, result.stdout, result.stderr, str(file)
 
     def test_valid_file_prints_its_routes_and_ports(self) -> None:
@@ -51,6 +51,25 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual((code, out.partition(" (")[0]), (0, f"{file}: ok"))
         self.assertTrue(err.startswith(f"warning: {file}:1: acceptProxyProtocol: "), err)
 
+    def test_strict_refuses_a_file_with_warnings(self) -> None:
+        code, out, err, file = self.run_on("acceptProxyProtocol: require\n" + VALID, "x.yaml", "--strict")
+        self.assertEqual((code, out), (2, ""))
+        self.assertTrue(err.startswith(f"{file}:1: acceptProxyProtocol: "), err)
+
+    def test_strict_accepts_a_file_without_warnings(self) -> None:
+        code, out, err, _ = self.run_on(VALID, "x.yaml", "--strict")
+        self.assertEqual((code, out != "", err), (0, True, ""))
+
+    def test_unusable_certificate_is_a_warning_and_strict_refuses_it(self) -> None:
+        text = "tls: {certificates: .}\n" + VALID
+        *_, file = self.run_on(text)
+        directory = Path(file).parent
+        (directory / "foreign.pem").write_text("not a certificate")
+        for options, expected in (((), 0), (("--strict",), 2)):
+            result = CliRunner().invoke(main, ["check", *options, file])
+            self.assertEqual(result.exit_code, expected)
+            self.assertIn(f"{directory}/foreign.pem: contains no PEM certificate", result.stderr)
+
     def test_missing_file_is_one_line_and_exit_code_2(self) -> None:
         result = CliRunner().invoke(main, ["check", "/nowhere/x.yaml"])
         self.assertEqual(result.exit_code, 2)
@@ -59,7 +78,7 @@ class CheckTests(SynchronousTestCase):
 
 class GroupTests(SynchronousTestCase):
     def test_wrong_usage_exits_2(self) -> None:
-        for arguments in (["check"], ["chekc"], ["check", "--strict", "x.yaml"]):
+        for arguments in (["check"], ["chekc"], ["check", "--lenient", "x.yaml"]):
             self.assertEqual(CliRunner().invoke(main, arguments).exit_code, 2, arguments)
 
     def test_help_lists_every_command(self) -> None:

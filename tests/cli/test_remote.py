@@ -67,6 +67,18 @@ class ReloadAndDrainTests(RemoteCase):
         self.assertEqual((result.exit_code, result.output), (0, "reloaded; routes in force: 1\n"))
         self.assertEqual(self.control.changes, ["reload"])
 
+    def test_reload_prints_what_waits_for_a_restart(self):
+        self.control.waiting = ["acceleration", "admin"]
+        result = self.run_command("reload")
+        self.assertEqual(result.exit_code, 0)
+        self.assertIn("\nchanged settings wait for a restart: acceleration, admin\n", result.output)
+
+    def test_a_port_that_cannot_be_bound_is_exit_code_3(self):
+        self.control.unbound = error.CannotListenError("10.0.0.1", 443, OSError(98, "Address already in use"))
+        result = self.run_command("reload")
+        self.assertEqual(result.exit_code, 3)
+        self.assertIn("cannot listen on 10.0.0.1:443", result.stderr)
+
     def test_reload_of_an_invalid_configuration_exits_2(self):
         self.control.problems = ["a.yaml:3: routes[0]: no \x1b name", "a.yaml:4: more"]
         result = self.run_command("reload")

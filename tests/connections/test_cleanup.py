@@ -79,7 +79,7 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(self.put, [1, 2, 3, 4])
 
     def test_items_added_during_a_batch_wait_for_the_next(self):
-        """In order, each exactly once."""
+        """Each item is cleaned up once, in order: an access log line must be neither lost nor written twice."""
 
         def then(item):
             if item < 100:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.connections.registry import UNROUTED, Registry
-from smartproxy.metrics.counters import Counters
+from smartproxy.connections.registry import Registry
+from smartproxy.metrics.counters import UNROUTED, Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, ConnectionState

@@ -71,6 +71,46 @@ class RemovedRoutesTests(SynchronousTestCase):
         self.assertTrue(client.was_reset)
         self.assertEqual(self.proxy.counters.route("removed").closed, {CloseReason.ROUTE_REMOVED: 1})
 
+    def test_route_removed_again_in_time_gets_the_whole_grace_again(self):
+        """The deadline of the first removal must not end them."""
+        client = self.connect()
+        self.update(self.kept)
+        self.network.run(4)
+        self.update(self.kept, self.removed)
+        self.network.run(4)
+        self.update(self.kept)
+        self.network.run(9)
+        self.assertFalse(client.gone)
+        self.network.run(2)
+        self.assertTrue(client.was_reset)
+
+    def test_late_connection_of_a_route_that_was_added_again_is_kept(self):
+        client = self.connect(b"GET /")
+        self.update(self.kept)
+        self.network.run(20)
+        self.update(self.kept, self.removed)
+        client.write(b" HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        self.network.run(20)
+        self.assertFalse(client.gone)
+
+    def test_only_connections_without_a_route_are_checked_again(self):
+        """A look at 100,000 connections every second, because of one slow client, would take 10 ms of each."""
+        self.connect()
+        slow = self.connect(b"GET /")
+        self.update(self.kept)
+        self.network.run(11)
+        looks = []
+
+        class Counted(dict):
+            def values(self):
+                looks.append(self)
+                return super().values()
+
+        self.proxy.registry.live = Counted(self.proxy.registry.live)
+        self.network.run(30)
+        self.assertEqual(looks, [])
+        self.assertFalse(slow.gone)
+
     def test_no_deadline_is_left_once_all_are_closed(self):
         self.connect()
         self.update(self.kept)

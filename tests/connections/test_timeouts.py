@@ -133,7 +133,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.assertIsNone(live.reason)
 
     def test_half_closed_and_silent_is_closed_after_its_timeout(self):
-        """A client that ends its direction must not hold a connection for hours."""
+        """A peer that sent a FIN and stays silent would otherwise be kept until the inactivity timeout, hours later."""
         live = self.live(inactivity=4 * HOUR, half_close=60)
         self.pass_time(30)
         live.record.half_closed()
@@ -181,7 +181,7 @@ class TimeoutsTests(SynchronousTestCase):
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
     def test_half_closed_with_traffic_stays_open(self):
-        """A long reply to a client that has sent its FIN."""
+        """A long answer to a half-closed client must not be cut."""
         live = self.live(half_close=60)
         live.record.half_closed()
         for _ in range(100):

@@ -1,4 +1,4 @@
-"""A jump of the wall clock by an hour, in either direction, fires no timeout and no sweep."""
+"""The wall clock jumps by an hour in either direction, and no connection times out because of it."""
 
 from __future__ import annotations
 

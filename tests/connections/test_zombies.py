@@ -138,7 +138,7 @@ class ZombieTests(SynchronousTestCase):
         self.assertEqual(self.fixture.reasons(), [HALF])
 
     def test_half_with_traffic_is_not_closed(self):
-        """Data that the ended side sent before may still be on its way to a slow reader."""
+        """The grace period starts again with each byte: a slow but live connection must not be taken for a zombie."""
         record = self.fixture.relayed(gone=(False, True), sent=1)
         for _ in range(20):
             self.pass_time(25)

@@ -144,7 +144,7 @@ class Relayed:
         self.assert_ended(CloseReason.NORMAL)
 
     def test_half_closed_and_silent_is_closed_by_its_timeout(self):
-        """Not a zombie, and long before the inactivity timeout."""
+        """``halfCloseTimeout`` closes it, hours before inactivity would, and it is not counted as a zombie."""
         self.begin()
         self.world.upstream.fin()
         self.pass_time(58)
@@ -202,7 +202,7 @@ class SpliceZombieTests(Relayed, SynchronousTestCase):
         return SpliceWorld(self, **options)
 
     def test_slow_reader_gets_the_whole_reply_after_its_fin(self):
-        """The backend has closed its socket long before, and the connection must not be taken for a zombie."""
+        """The backend's socket is closed long before the end, and the connection must not be taken for a zombie."""
         self.begin(world=self.make_world(buffers=16384))
         client, upstream = self.world.client, self.world.upstream
         client.reading = False

@@ -1,4 +1,4 @@
-"""Twisted's pair of factory and protocol for the client's side."""
+"""Factory and protocol of a client's connection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smartproxy.model.plan import KeepAlive
 from smartproxy.testing import connection
 
 
-class ListenTests(SynchronousTestCase):
+class DownstreamTests(SynchronousTestCase):
     def setUp(self):
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock)
@@ -53,21 +53,21 @@ class ListenTests(SynchronousTestCase):
         for _ in range(round(seconds / TICK)):
             self.clock.advance(TICK)
 
-    def test_a_client_is_carried_with_what_is_known_of_it(self):
+    def test_connection_starts_the_control_path_with_its_facts(self):
         self.connect()
         self.assertEqual(self.carried, [Accepted(":443", 443, Endpoint("192.0.2.1", 4000), 12.5)])
 
-    def test_twisteds_addresses_do_and_mapped_ones_are_ipv4(self):
+    def test_ipv4_mapped_address_is_normalised(self):
         client = self.factory().buildProtocol(IPv6Address("TCP", "::ffff:192.0.2.1", 4000))
         self.assertEqual(client.accepted.peer, Endpoint("192.0.2.1", 4000))
         self.assertEqual(self.asked, "192.0.2.1")
 
-    def test_who_is_not_wanted_is_not_begun(self):
+    def test_refused_connection_builds_no_protocol(self):
         self.refusal = RejectReason.GLOBAL_LIMIT
         self.assertIsNone(self.factory().buildProtocol(Endpoint("192.0.2.1", 4000)))
         self.assertEqual(self.carried, [])
 
-    def test_options_are_set_where_the_port_does_not_give_them(self):
+    def test_socket_options_are_set_unless_the_port_inherits_them(self):
         for keep_alive in (True, False):
             self.connect(self.factory(keep_alive=KeepAlive(enabled=keep_alive)))
             self.assertTrue(self.transport.getTcpNoDelay())
@@ -77,18 +77,18 @@ class ListenTests(SynchronousTestCase):
         self.connect(factory)
         self.assertEqual(self.transport.options, {})
 
-    def test_it_holds_as_much_as_its_listener_says(self):
+    def test_buffer_is_bounded_by_the_limit_of_the_listener(self):
         client = self.connect()
         self.far.write(bytes(200_000))
         self.clock.advance(0)
         self.assertFalse(self.transport.reading)
         self.assertLess(len(client.buffered), 200_000)
 
-    def test_a_client_that_goes_stops_what_is_under_way(self):
+    def test_disconnect_cancels_the_control_path(self):
         for end, reason in (("rst", CloseReason.CLIENT_RESET), ("close", CloseReason.NORMAL)):
             self.ends.clear()
             client = self.connect()
-            client.buffered = b"x"  # else its FIN alone would be waited for
+            client.buffered = b"x"  # otherwise a FIN alone starts the grace period of a silent client
             getattr(self.far, end)()
             self.clock.advance(0)
             if end == "close":
@@ -96,18 +96,18 @@ class ListenTests(SynchronousTestCase):
                 self.clock.advance(0)
             self.assertEqual(self.ends, [reason])
 
-    def test_ended_from_outside(self):
+    def test_abort_cancels_the_control_path_with_its_reason(self):
         self.connect().abort(CloseReason.ADMIN)
         self.assertEqual(self.ends, [CloseReason.ADMIN])
 
-    def test_it_has_one_socket_that_may_be_gone(self):
+    def test_closed_socket_is_reported_as_gone(self):
         client = self.connect()
         self.assertEqual(client.gone(), (False, False))
         client.transport.connected = False
         self.assertEqual(client.gone(), (True, False))
 
-    def test_a_silent_end_is_waited_for_a_little(self):
-        """Somebody may only want to listen; a scanner has gone."""
+    def test_fin_without_data_closes_after_a_grace_period(self):
+        """The client may only want to receive, or it is a scanner that has disconnected."""
         self.connect()
         self.far.fin()
         self.pass_time(SILENT_FIN - 0.1)
@@ -115,14 +115,14 @@ class ListenTests(SynchronousTestCase):
         self.pass_time(0.3)
         self.assertEqual(self.ends, [CloseReason.NORMAL])
 
-    def test_an_end_behind_a_word_is_no_reason_to_give_up(self):
+    def test_fin_after_data_does_not_close(self):
         self.connect()
         self.far.write(b"ask")
         self.far.fin()
         self.pass_time(SILENT_FIN * 3)
         self.assertEqual(self.ends, [])
 
-    def test_a_silent_end_does_not_end_what_has_been_linked_meanwhile(self):
+    def test_fin_without_data_does_not_close_an_attached_connection(self):
         client = self.connect()
         self.far.fin()
         self.clock.advance(0)
@@ -130,11 +130,11 @@ class ListenTests(SynchronousTestCase):
         self.pass_time(SILENT_FIN * 3)
         self.assertEqual(self.ends, [])
 
-    def test_a_silent_end_does_not_end_what_has_been_given_to_a_splice_relay(self):
-        """``nc host 13 </dev/null`` with an answer that takes longer than the patience."""
+    def test_fin_without_data_does_not_close_a_spliced_connection(self):
+        """``nc host 13 </dev/null``, where the answer takes longer than the grace period."""
         client = self.connect()
         self.far.fin()
         self.clock.advance(0)
-        client.detach()  # as the relay does
+        client.detach()  # as the splice relay does: it owns the socket
         self.pass_time(SILENT_FIN * 3)
         self.assertEqual(self.ends, [])

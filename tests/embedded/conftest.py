@@ -1,8 +1,8 @@
-"""These tests run in a process of their own: ``pytest -p pytest_twisted -o addopts= tests/embedded``.
+"""Collect these tests only under pytest-twisted: ``pytest -o addopts= tests/embedded``.
 
-They are plain coroutines on the real reactor, as an embedder with pytest-twisted writes them. That plugin
-keeps the reactor running for the whole session, and no trial ``TestCase`` can run it beside that; so where
-it is not loaded, nothing here is collected.
+They are plain coroutines on the real reactor, as an embedder with pytest-twisted writes them. The plugin keeps
+the reactor running for the whole session, in which no trial ``TestCase`` can run it. So they need a separate
+process, and are not collected where the plugin is not loaded.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the tests to the run that has the plugin."""
+    """Ignore the tests of this directory where the plugin is not loaded."""
     loaded = config.pluginmanager.hasplugin("twisted") or config.pluginmanager.hasplugin("pytest_twisted")
     return None if loaded else collection_path.name.startswith("test_")

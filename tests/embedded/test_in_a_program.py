@@ -1,4 +1,4 @@
-"""A proxy within a program that has its own reactor and its own sockets, tested as that program would."""
+"""A proxy embedded in a program with a running reactor and real sockets, tested as that program would."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ class Echo(protocol.Protocol):
 
 
 class Asking(protocol.Protocol):
-    """Collects an answer of so many bytes."""
+    """Collects an answer of ``expected`` bytes.
+
+    :ivar answered: fires with the bytes received, once there are enough.
+    :ivar closed: fires when the connection is lost.
+    """
 
     def __init__(self, expected: int) -> None:
         self.got = b""
         self.expected = expected
         self.answered: Deferred[bytes] = Deferred()
-        self.gone: Deferred[None] = Deferred()
+        self.closed: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
         self.got += data
@@ -41,7 +45,7 @@ class Asking(protocol.Protocol):
             self.answered.callback(self.got)
 
     def connectionLost(self, reason: Any = protocol.connectionDone) -> None:
-        self.gone.callback(None)
+        self.closed.callback(None)
 
 
 @pytest_twisted.async_yield_fixture
@@ -69,7 +73,7 @@ def proxy_to(backend: int, **keys: Any) -> SmartProxy:
 
 @pytest.mark.parametrize(("acceleration", "relay"), [("auto", "splice"), ("off", "transport")])
 @pytest_twisted.ensureDeferred
-async def test_bytes_go_through_and_are_counted_once(backend: int, acceleration: str, relay: str) -> None:
+async def test_bytes_are_relayed_and_counted_once(backend: int, acceleration: str, relay: str) -> None:
     proxy = proxy_to(backend, acceleration=acceleration)
     proxy.startService()
     (place,) = proxy.addresses().values()
@@ -80,13 +84,13 @@ async def test_bytes_go_through_and_are_counted_once(backend: int, acceleration:
     (record,) = proxy.connections
     assert (record.relay, record.bytes_received, record.bytes_sent) == (relay, 5, 5)
     asking.transport.loseConnection()
-    await asking.gone
+    await asking.closed
     await proxy.stopService()
     assert proxy.connections == []
 
 
 @pytest_twisted.ensureDeferred
-async def test_stopping_ends_what_is_left_after_the_grace(backend: int) -> None:
+async def test_stop_ends_connections_after_the_grace_period(backend: int) -> None:
     proxy = proxy_to(backend, graceful_shutdown_timeout="50ms")
     proxy.startService()
     (place,) = proxy.addresses().values()
@@ -95,5 +99,5 @@ async def test_stopping_ends_what_is_left_after_the_grace(backend: int) -> None:
     asking.transport.write(b"x")
     await asking.answered
     await proxy.stopService()
-    await asking.gone
+    await asking.closed
     assert proxy.connections == []

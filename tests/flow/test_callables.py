@@ -1,4 +1,4 @@
-"""Asking an embedder's callable: whatever kind of answer it gives, and none."""
+"""Calling an embedder's callable: every kind of answer, errors and the timeout."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AskTests(SynchronousTestCase):
     def ask(self, choice, seconds=5.0):
         return Deferred.fromCoroutine(ask("host", choice, self.facts, seconds, self.clock))
 
-    def test_every_kind_of_answer(self):
+    def test_value_coroutine_deferred_and_awaitable_are_accepted(self):
         class Awaitable:
             def __await__(self):
                 return succeed("a").__await__()
@@ -33,7 +33,7 @@ class AskTests(SynchronousTestCase):
         for choice in (lambda _: "a", coroutine, lambda _: succeed("a"), lambda _: Awaitable()):
             self.assertEqual(self.successResultOf(self.ask(choice)), "a")
 
-    def test_a_future_of_asyncio(self):
+    def test_asyncio_future_is_awaited(self):
         loop = asyncio.new_event_loop()
         self.addCleanup(loop.close)
         future = loop.create_future()
@@ -43,10 +43,10 @@ class AskTests(SynchronousTestCase):
         loop.run_until_complete(asyncio.sleep(0))
         self.assertEqual(self.successResultOf(asked), "a")
 
-    def test_it_is_given_the_facts(self):
+    def test_callable_receives_the_facts(self):
         self.assertIs(self.successResultOf(self.ask(lambda facts: facts)), self.facts)
 
-    def test_what_it_raises_is_for_whoever_asked(self):
+    def test_exception_of_the_callable_reaches_the_caller(self):
         def broken(_):
             raise ZeroDivisionError
 
@@ -56,7 +56,7 @@ class AskTests(SynchronousTestCase):
         for choice in (broken, later):
             self.failureResultOf(self.ask(choice), ZeroDivisionError)
 
-    def test_it_has_so_long_and_is_cancelled_then(self):
+    def test_answer_after_the_timeout_is_cancelled_and_refused(self):
         for ended in (False, True):
             cancelled = []
             never = Deferred(cancelled.append)
@@ -73,13 +73,13 @@ class AskTests(SynchronousTestCase):
             self.assertEqual(refused.detail, "the host callable of route 'web' has not answered in 5.0 s")
             self.assertEqual(cancelled, [never])
 
-    def test_an_answer_in_time_leaves_no_timer(self):
+    def test_answer_in_time_leaves_no_timer(self):
         answer = Deferred()
         asked = self.ask(lambda _: answer)
         answer.callback("a")
         self.assertEqual((self.successResultOf(asked), self.clock.getDelayedCalls()), ("a", []))
 
-    def test_nought_is_for_ever(self):
+    def test_timeout_of_0_waits_without_limit(self):
         asked = self.ask(lambda _: Deferred(), 0)
         self.clock.advance(1e6)
         self.assertNoResult(asked)

@@ -1,4 +1,4 @@
-"""Monotonic time, whatever the reactor's own clock is (F39)."""
+"""Monotonic time, whatever the reactor's own clock is: a jump of the wall clock must not fire a timeout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smartproxy.flow.clock import Monotonic, clock_of, use_monotonic_time
 
 
 class WallClock(Clock):
-    """A reactor that reads the wall clock, as Twisted's own do."""
+    """A reactor that reads the wall clock, as Twisted's reactors do."""
 
     def __init__(self):
         super().__init__()
@@ -21,12 +21,12 @@ class WallClock(Clock):
 
 
 class ClockTests(SynchronousTestCase):
-    def test_a_wall_clock_is_replaced_and_a_test_clock_is_not(self):
+    def test_wall_clock_is_replaced_and_test_clock_is_kept(self):
         self.assertIsInstance(clock_of(WallClock()), Monotonic)
         clock = Clock()
         self.assertIs(clock_of(clock), clock)
 
-    def test_the_wall_clock_may_jump(self):
+    def test_jump_of_the_wall_clock_does_not_change_the_time(self):
         reactor = WallClock()
         clock = clock_of(reactor)
         before = clock.seconds()
@@ -34,7 +34,7 @@ class ClockTests(SynchronousTestCase):
         self.assertLess(clock.seconds() - before, 3600)
         self.assertGreaterEqual(clock.seconds(), before)
 
-    def test_waking_up_is_the_reactors(self):
+    def test_delayed_calls_are_made_by_the_reactor(self):
         reactor = Clock()
         clock = Monotonic(reactor)
         verifyObject(IReactorTime, clock)
@@ -44,18 +44,18 @@ class ClockTests(SynchronousTestCase):
         reactor.advance(2)
         self.assertEqual(called, [1])
 
-    def test_a_reactor_that_has_timed_nothing_yet_can_be_moved_as_a_whole(self):
+    def test_reactor_without_delayed_calls_becomes_monotonic(self):
         reactor = WallClock()
         use_monotonic_time(reactor)
         self.assertIs(reactor.seconds, time.monotonic)
 
-    def test_a_reactor_that_has_timed_something_is_left_alone(self):
+    def test_reactor_with_delayed_calls_is_unchanged(self):
         reactor = WallClock()
         reactor.callLater(1, int)
         use_monotonic_time(reactor)
         self.assertIs(reactor.seconds, time.time)
 
-    def test_a_clock_that_is_none_of_the_wall_is_left_alone(self):
+    def test_clock_other_than_the_wall_clock_is_unchanged(self):
         clock = Clock()
         before = clock.seconds
         use_monotonic_time(clock)

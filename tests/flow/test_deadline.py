@@ -1,4 +1,4 @@
-"""Deadlines from one coarse clock."""
+"""Deadlines driven by one coarse clock."""
 
 from __future__ import annotations
 
@@ -14,191 +14,189 @@ class DeadlinesTests(SynchronousTestCase):
         self.deadlines = Deadlines(self.clock)
         self.deadlines.start()
         self.addCleanup(self.deadlines.stop)
-        self.happened = []
+        self.fired = []
 
-    def after(self, seconds, name=None):
-        return self.deadlines.call_later(seconds, lambda: self.happened.append(name or seconds))
+    def call_after(self, seconds, name=None):
+        return self.deadlines.call_later(seconds, lambda: self.fired.append(name or seconds))
 
     def pass_time(self, seconds):
         for _ in range(round(seconds / TICK)):
             self.clock.advance(TICK)
 
-    def test_what_is_due_happens_late_by_at_most_a_tick_and_never_early(self):
+    def test_deadline_fires_at_most_one_tick_late_and_never_early(self):
         for seconds in (0.05, 0.5, 2.34, 9.99):
-            clock, happened = Clock(), []
+            clock, fired = Clock(), []
             deadlines = Deadlines(clock)
             deadlines.start()
-            deadlines.call_later(
-                seconds, lambda happened=happened, clock=clock: happened.append(clock.seconds())
-            )
-            while not happened:
+            deadlines.call_later(seconds, lambda fired=fired, clock=clock: fired.append(clock.seconds()))
+            while not fired:
                 clock.advance(0.01)
                 self.assertLess(clock.seconds(), seconds + TICK + 0.02)
-            self.assertGreaterEqual(happened[0], seconds)
+            self.assertGreaterEqual(fired[0], seconds)
             deadlines.stop()
 
-    def test_it_happens_once(self):
-        self.after(1)
+    def test_deadline_fires_once(self):
+        self.call_after(1)
         self.pass_time(5)
-        self.assertEqual(self.happened, [1])
+        self.assertEqual(self.fired, [1])
         self.assertEqual(len(self.deadlines), 0)
 
-    def test_equally_long_ones_happen_in_the_order_of_setting(self):
+    def test_equal_deadlines_fire_in_the_order_of_creation(self):
         for name in "abc":
-            self.after(1, name)
+            self.call_after(1, name)
         self.pass_time(2)
-        self.assertEqual(self.happened, ["a", "b", "c"])
+        self.assertEqual(self.fired, ["a", "b", "c"])
 
-    def test_a_short_one_does_not_wait_for_a_long_one(self):
-        self.after(10)
-        self.after(1)
+    def test_short_deadline_does_not_wait_for_a_longer_one(self):
+        self.call_after(10)
+        self.call_after(1)
         self.pass_time(2)
-        self.assertEqual((self.happened, len(self.deadlines)), ([1], 1))
+        self.assertEqual((self.fired, len(self.deadlines)), ([1], 1))
 
-    def test_a_dropped_one_never_happens(self):
-        deadline = self.after(1)
-        self.after(1, "other")
+    def test_cancelled_deadline_does_not_fire(self):
+        deadline = self.call_after(1)
+        self.call_after(1, "other")
         deadline.cancel()
         deadline.cancel()
         self.pass_time(2)
-        self.assertEqual(self.happened, ["other"])
+        self.assertEqual(self.fired, ["other"])
         deadline.cancel()
 
-    def test_one_may_drop_another_that_is_due_in_the_same_sweep(self):
+    def test_callback_can_cancel_another_of_the_same_sweep(self):
         self.deadlines.call_later(1, lambda: second.cancel())  # noqa: PLW0108 - it is set only below
-        second = self.after(1, "second")
+        second = self.call_after(1, "second")
         self.pass_time(2)
-        self.assertEqual(self.happened, [])
+        self.assertEqual(self.fired, [])
 
-    def test_one_may_set_the_next(self):
+    def test_callback_can_set_the_next_deadline(self):
         def again():
-            self.happened.append(self.clock.seconds())
-            if len(self.happened) < 3:
+            self.fired.append(self.clock.seconds())
+            if len(self.fired) < 3:
                 self.deadlines.call_later(1, again)
 
         self.deadlines.call_later(1, again)
         self.pass_time(5)
-        self.assertEqual(len(self.happened), 3)
+        self.assertEqual(len(self.fired), 3)
 
-    def test_one_that_fails_stops_no_other(self):
+    def test_failing_callback_does_not_stop_the_others(self):
         def fail():
             raise ZeroDivisionError
 
         self.deadlines.call_later(1, fail)
-        self.after(1, "behind it")
-        self.after(2)
+        self.call_after(1, "behind it")
+        self.call_after(2)
         self.pass_time(3)
-        self.assertEqual(self.happened, ["behind it", 2])
+        self.assertEqual(self.fired, ["behind it", 2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_a_moment_that_nobody_waits_for_is_forgotten(self):
-        later = [self.after(86400 + number) for number in range(100)]
+    def test_slot_of_cancelled_deadlines_is_removed(self):
+        later = [self.call_after(86400 + number) for number in range(100)]
         for deadline in later[:50]:
             deadline.cancel()
-        self.after(50)
+        self.call_after(50)
         self.pass_time(1)
         self.assertEqual((len(self.deadlines._slots), len(self.deadlines._fresh)), (51, 0))
         for deadline in later[50:]:
             deadline.cancel()
         self.assertEqual((len(self.deadlines._slots), len(self.deadlines)), (1, 1))
 
-    def test_a_dropped_one_takes_nobody_with_it_that_was_set_for_its_moment_later(self):
-        first = self.after(1, "first")
+    def test_cancelling_twice_keeps_a_later_deadline_in_the_slot(self):
+        first = self.call_after(1, "first")
         first.cancel()
-        self.after(1, "second")
+        self.call_after(1, "second")
         first.cancel()
         self.pass_time(2)
-        self.assertEqual(self.happened, ["second"])
+        self.assertEqual(self.fired, ["second"])
 
-    def test_what_is_not_due_costs_a_sweep_nothing(self):
-        """Counted, not timed: nobody's time is looked at but of those in the moment that has come."""
-        looked_at = []
+    def test_sweep_compares_only_deadlines_in_the_due_slot(self):
+        """Comparisons are counted instead of timed: 10,000 connections have deadlines, and a sweep must not visit all."""
+        compared = []
 
         class Counting(float):
-            """When somebody is due."""
+            """A due time that records each comparison."""
 
             def __gt__(self, other):
-                looked_at.append(self)
+                compared.append(self)
                 return float.__gt__(self, other)
 
             __le__ = float.__le__
 
         for number in range(10_000):
-            deadline = self.after(60 + number / 100)
+            deadline = self.call_after(60 + number / 100)
             deadline.due = Counting(deadline.due)
         self.clock.rightNow = 59.0
         self.deadlines.sweep()
-        self.assertEqual(looked_at, [])
+        self.assertEqual(compared, [])
         self.clock.rightNow = 60.05
         self.deadlines.sweep()
-        self.assertEqual(self.happened, [60 + number / 100 for number in range(6)])
-        self.assertEqual(len(looked_at), 10)
+        self.assertEqual(self.fired, [60 + number / 100 for number in range(6)])
+        self.assertEqual(len(compared), 10)
 
-    def test_thousands_due_at_once_happen_in_slices(self):
-        """Between two slices the others have their turn, and what is dropped there does not happen."""
-        deadlines = [self.after(1, number) for number in range(1, 1001)]
+    def test_many_due_deadlines_fire_in_slices_of_100(self):
+        """The reactor serves I/O between two slices; a deadline cancelled meanwhile does not fire."""
+        deadlines = [self.call_after(1, number) for number in range(1, 1001)]
         self.clock.rightNow = 1.0
         self.deadlines.sweep()
-        self.assertEqual(len(self.happened), 100)
+        self.assertEqual(len(self.fired), 100)
         self.assertEqual(len(self.deadlines), 900)
         deadlines[500].cancel()
-        turns = 1
+        iterations = 1
         while len(self.deadlines):
-            self.turn()
-            turns += 1
-        self.assertEqual(turns, 10)
-        self.assertEqual(self.happened, [number for number in range(1, 1001) if number != 501])
+            self.run_one_iteration()
+            iterations += 1
+        self.assertEqual(iterations, 10)
+        self.assertEqual(self.fired, [number for number in range(1, 1001) if number != 501])
 
-    def turn(self):
-        """What the reactor's next turn does, and not what the turns after it do, as the clock's own way is."""
+    def run_one_iteration(self):
+        """Make one due call only: ``Clock.advance`` would make the calls of later iterations, too."""
         call = next(call for call in self.clock.calls if call.getTime() == self.clock.seconds())
         self.clock.calls.remove(call)
         call.called = True
         call.func()
 
-    def test_a_sweep_that_comes_between_two_slices_begins_no_second_row_of_them(self):
+    def test_sweep_between_two_slices_starts_no_second_series(self):
         for number in range(1000):
-            self.after(1, number)
+            self.call_after(1, number)
         self.clock.rightNow = 1.0
         self.deadlines.sweep()
         self.deadlines.sweep()
-        self.assertEqual(len(self.happened), 100)
+        self.assertEqual(len(self.fired), 100)
 
-    def test_stopped_between_two_slices_nothing_is_left_in_the_reactor(self):
+    def test_stop_between_two_slices_leaves_no_delayed_call(self):
         for number in range(1000):
-            self.after(1, number)
+            self.call_after(1, number)
         self.clock.rightNow = 1.0
         self.deadlines.sweep()
         self.deadlines.stop()
         self.assertEqual((self.clock.getDelayedCalls(), len(self.deadlines)), ([], 0))
 
-    def test_a_pause_of_the_whole_process_loses_none(self):
-        """A machine that was suspended wakes up with hours gone by."""
+    def test_suspended_process_fires_missed_deadlines_on_wake_up(self):
+        """A machine that was suspended continues hours later."""
         for hours in (1, 2, 30):
-            self.after(hours * 3600)
+            self.call_after(hours * 3600)
         self.clock.rightNow = 3 * 3600.0
         self.deadlines.sweep()
-        self.assertEqual((self.happened, len(self.deadlines)), ([3600, 7200], 1))
+        self.assertEqual((self.fired, len(self.deadlines)), ([3600, 7200], 1))
         self.clock.rightNow = 31 * 3600.0
         self.deadlines.sweep()
-        self.assertEqual(self.happened, [3600, 7200, 30 * 3600])
+        self.assertEqual(self.fired, [3600, 7200, 30 * 3600])
 
-    def test_stopped_nothing_happens_any_more(self):
-        self.after(1)
+    def test_stop_cancels_every_deadline(self):
+        self.call_after(1)
         self.deadlines.stop()
         self.pass_time(2)
-        self.assertEqual((self.happened, len(self.deadlines), self.clock.getDelayedCalls()), ([], 0, []))
+        self.assertEqual((self.fired, len(self.deadlines), self.clock.getDelayedCalls()), ([], 0, []))
 
-    def test_stopped_by_one_of_them_the_others_do_not_happen(self):
-        """A proxy's last connection may end at its deadline, and the proxy with it."""
+    def test_stop_within_a_callback_cancels_the_others(self):
+        """A draining proxy stops when its last connection ends, which may be at a deadline."""
         self.deadlines.call_later(1, self.deadlines.stop)
-        self.after(1, "behind it")
-        self.after(0.5, "before")
+        self.call_after(1, "behind it")
+        self.call_after(0.5, "before")
         self.pass_time(2)
-        self.assertEqual(self.happened, ["before"])
+        self.assertEqual(self.fired, ["before"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_sweep_that_a_stop_interrupts_does_not_fail(self):
+    def test_stop_within_a_sweep_does_not_fail(self):
         self.deadlines.call_later(1, self.deadlines.stop)
         self.clock.rightNow = 1.0
         self.deadlines.sweep()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
-from smartproxy.flow.side import DETACHED, HOLD, Side
+from smartproxy.flow.side import DETACHED, HOLD, Screen, Side
+from smartproxy.model.outcome import RejectReason
 from smartproxy.net.liveness import transport_gone
 from smartproxy.testing import Nature, connection
 
@@ -25,8 +26,27 @@ class Took:
     def input_ended(self):
         self.told.append("ended")
 
+    def output_ended(self):
+        self.told.append("output ended")
+
     def lost(self, why):
         self.told.append(why.type)
+
+
+class Judge(Screen):
+    """Lets nothing pass that begins with ``no``."""
+
+    def __init__(self, side):
+        super().__init__(side, RejectReason.NO_ROUTE)
+        self.decisions = 0
+
+    def judge(self, begin):
+        if begin.startswith(b"no"):
+            return False
+        return None if b"no".startswith(begin) else True
+
+    def decided(self):
+        self.decisions += 1
 
 
 class Watched(Side):
@@ -62,6 +82,24 @@ class SideTests(SynchronousTestCase):
         self.assertEqual(self.side.buffered, b"one two")
         self.assertEqual(self.side.consume(4), b"one ")
         self.assertEqual((self.side.consume(), self.side.buffered), (b"two", b""))
+
+    def test_pieces_are_appended_without_copying_what_is_buffered(self):
+        """64 KiB in pieces of 4 bytes would else copy 500 MiB."""
+        self.say(b"one ")
+        self.say(b"two")
+        held = self.side.buffered
+        self.say(b" three")
+        self.assertIs(self.side.buffered, held)
+        self.assertEqual(self.side.consume(), b"one two three")
+        self.assertEqual(self.side.buffered, b"")
+
+    def test_consumed_bytes_are_immutable(self):
+        for piece in (b"a", b"b", b"c"):
+            self.say(piece)
+        self.assertIs(type(self.side.consume(1)), bytes)
+        self.say(b"d")
+        self.assertEqual(self.side.buffered, b"bcd")
+        self.assertIs(type(self.side.consume()), bytes)
 
     def test_the_buffer_is_limited_by_pausing(self):
         self.say(bytes(4 * HOLD))
@@ -159,3 +197,74 @@ class SideTests(SynchronousTestCase):
         self.side.detach()
         self.assertIs(self.side.transport, DETACHED)
         self.assertTrue(transport_gone(self.side.transport))
+
+
+class ScreenTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.side = Watched()
+        self.transport, self.far = connection(self.clock)
+        self.transport.carry(self.side)
+        self.screen = Judge(self.side)
+
+    def say(self, data):
+        self.far.write(data)
+        self.clock.advance(0)
+
+    def assert_removed(self):
+        self.assertFalse(self.side.is_screened)
+        self.assertEqual((self.screen.behind, self.screen.decisions), (None, 1))
+
+    def test_bytes_that_pass_are_buffered_as_without_it(self):
+        waiting = self.side.wait_for(2)
+        self.say(b"n")
+        self.assertNoResult(waiting)
+        self.say(b"et")
+        self.successResultOf(waiting)
+        self.assertEqual(self.side.buffered, b"net")
+        self.assert_removed()
+
+    def test_bytes_that_pass_are_forwarded_to_the_receiver_behind(self):
+        took = Took()
+        self.say(b"n")
+        self.side.attach(took)
+        self.assertEqual(took.told, [])
+        self.say(b"ext")
+        self.say(b"more")
+        self.assertEqual(took.told, [b"next", b"more"])
+        self.assert_removed()
+
+    def test_refused_bytes_reach_nobody(self):
+        took = Took()
+        self.side.attach(took)
+        self.say(b"not this")
+        self.say(b"nor this")
+        self.assertEqual((took.told, self.side.buffered), ([ConnectionAborted], b""))
+        self.assertTrue(self.far.was_reset)
+
+    def test_refused_side_without_receiver_is_lost_as_without_it(self):
+        self.say(b"no")
+        self.assertEqual(self.side.told, [ConnectionAborted])
+
+    def test_end_lets_pass_what_is_held(self):
+        """It cannot become what would have been refused."""
+        for took in (None, Took()):
+            self.setUp()
+            if took is not None:
+                self.side.attach(took)
+            self.say(b"n")
+            self.far.fin()
+            self.clock.advance(0)
+            self.assertEqual(
+                took.told if took else [self.side.buffered, *self.side.told],
+                [b"n", "ended" if took else "left"],
+            )
+            self.assert_removed()
+
+    def test_end_of_the_output_and_loss_reach_the_receiver(self):
+        took = Took()
+        self.side.attach(took)
+        self.transport.loseWriteConnection()
+        self.far.rst()
+        self.clock.advance(0)
+        self.assertEqual(took.told, ["output ended", ConnectionLost])

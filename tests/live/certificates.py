@@ -1,4 +1,4 @@
-"""Certificates for the peers of a test: an authority, and whom it vouches for."""
+"""Certificates for the peers of a test: an authority, and the certificates that it signs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEYS = {
 
 
 class Authority:
-    """Makes files in ``directory``: ``ca.pem``, and ``NAME.pem`` with certificate and key."""
+    """A certificate authority that writes ``ca.pem``, and ``NAME.pem`` with certificate and key, to ``directory``."""
 
     def __init__(self, directory):
         self._directory = directory
@@ -31,9 +31,10 @@ class Authority:
         self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
 
     def certificate(self, name, kind="ecdsa", ocsp=None):
-        """A file with a certificate for ``name``, and its key; ``NAME-rsa.pem`` where ``kind`` is that.
+        """Write a certificate for ``name`` and its key to one file, and return its path.
 
-        ``ocsp``: the URL of its responder; then the authority stands in the file, too.
+        :param kind: of the key: ``ecdsa``, or ``rsa``, for which the file is ``NAME-rsa.pem``.
+        :param ocsp: URL of the responder; the file then also contains the authority's certificate.
         """
         key = _KEYS[kind]()
         made = _builder(_named(name), self._name, key)
@@ -49,25 +50,25 @@ class Authority:
         return path
 
     def key_file(self):
-        """Its own key, for a responder that answers in its name."""
+        """Write the authority's own key, for a responder that signs with it."""
         path = self._directory / "ca.key"
         path.write_bytes(_written(self._key))
         return path
 
     def writing_to(self, directory):
-        """The same authority, with its files elsewhere."""
+        """The same authority, writing to another directory."""
         twin = copy.copy(self)
         twin._directory = directory
         return twin
 
     def server(self, name):
-        """The context of a server that is called ``name``."""
+        """A server context with a certificate for ``name``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate(name))
         return context
 
     def client(self):
-        """The context of a client that trusts this authority."""
+        """A client context that trusts this authority."""
         return ssl.create_default_context(cafile=str(self.file))
 
 

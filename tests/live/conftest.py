@@ -1,4 +1,4 @@
-"""Everything in this directory is marked ``live``: ``pytest -m 'not live'`` leaves it out."""
+"""Mark every test of this directory as ``live``, so that ``pytest -m 'not live'`` deselects it."""
 
 from __future__ import annotations
 

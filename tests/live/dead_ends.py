@@ -1,4 +1,4 @@
-"""Places that cannot be connected to: one that refuses, and one that never answers."""
+"""Targets that cannot be connected to: one refuses, and one never answers."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import socket
 
 from tests.ports import free_ports
 
-#: A queue of 0 takes one connection; the SYNs of the others are dropped. More for good measure.
+#: Connections to fill the queue with: a backlog of 0 holds one, and SYNs beyond it are dropped. More, to be safe.
 _FILLING = 4
 
 
 def refusing():
-    """A target with nobody behind it."""
+    """A target on a port without a listener."""
     return {"host": "127.0.0.1", "port": free_ports(1)[0]}
 
 
 def blackhole(case):
-    """A target whose queue is full: a SYN to it is never answered."""
+    """A target whose accept queue is full: a SYN to it is never answered."""
     listening = socket.socket()
     case.addCleanup(listening.close)
     listening.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""HAProxy as a peer: the frame of a configuration, and starting it."""
+"""HAProxy as a peer: its configuration, and starting it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ defaults
 
 
 def haproxy(case, port, sections):
-    """HAProxy with these sections, listening on ``port``.
+    """Start HAProxy with these sections and wait until it listens on ``port``.
 
-    :raises SkipTest: where it is not installed.
+    :raises SkipTest: if it is not installed.
     """
     program = needed("haproxy")
     file = case.file("haproxy.cfg", _FRAME.format(sections=sections))

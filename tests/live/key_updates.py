@@ -1,4 +1,4 @@
-"""A client that changes its keys as often as it likes (RFC 8446, 4.6.3): Python's ssl has no word for that, libssl does."""
+"""A client that sends KeyUpdate messages (RFC 8446, 4.6.3), by libssl: Python's ssl has no function for them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def _library():
 
 
 class KeyChanger:
-    """TLS over ``sock``, unverified. Nothing is read after the handshake unless it is asked for.
+    """TLS over ``sock``, unverified. After the handshake, it reads only in :meth:`hear`.
 
-    :raises SkipTest: where there is no libssl.
+    :raises SkipTest: if libssl is not installed.
     """
 
     def __init__(self, sock, name):
@@ -40,9 +40,9 @@ class KeyChanger:
         sock.setblocking(False)
 
     def change(self):
-        """New keys, and a wish for theirs. ``False`` where there is no room for that now.
+        """Update the keys and request the peer's update. ``False`` where the socket has no room for it now.
 
-        :raises ConnectionError: where the other has had enough.
+        :raises ConnectionError: if the peer has closed the connection.
         """
         self._library.SSL_key_update(self._ssl, _ASK_FOR_THEIRS)
         result = self._library.SSL_do_handshake(self._ssl)
@@ -53,11 +53,11 @@ class KeyChanger:
         return False
 
     def say(self, words):
-        """A few bytes."""
+        """Send these bytes."""
         assert self._library.SSL_write(self._ssl, words, len(words)) == len(words)
 
     def hear(self, count):
-        """Exactly ``count`` bytes."""
+        """Receive exactly ``count`` bytes."""
         room, heard = ctypes.create_string_buffer(count), b""
         self._sock.setblocking(True)
         while len(heard) < count:
@@ -67,6 +67,6 @@ class KeyChanger:
         return heard
 
     def free(self):
-        """Give the memory back. The socket stays."""
+        """Free libssl's memory. The socket stays open."""
         self._library.SSL_free(self._ssl)
         self._library.SSL_CTX_free(self._context)

@@ -1,4 +1,4 @@
-"""nginx as a peer: the frame of a configuration, and starting it."""
+"""nginx as a peer: its configuration, and starting it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ http {{
 
 
 def nginx(case, port, *directives):
-    """nginx with one server of these directives, listening on ``port``.
+    """Start nginx with one server of these directives and wait until it listens on ``port``.
 
-    :raises SkipTest: where it is not installed.
+    :raises SkipTest: if it is not installed.
     """
     program = needed("nginx")
     server = "\n        ".join(each if each.endswith("}") else f"{each};" for each in directives)

@@ -1,4 +1,4 @@
-"""PostgreSQL as a peer: a cluster that is made once, its server, ``psql``, and a client whose every byte is known."""
+"""PostgreSQL as a peer: a cluster created once, its server, ``psql``, and a client that counts its bytes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.live.backends import read_to_end
 from tests.live.programs import run
 from tests.live.waiting import until
 
-#: Debian keeps the programs of each major version apart, and only those of clients in the path.
+#: Debian installs each major version to its own directory, and only the client programs in PATH.
 _PLACES = Path("/usr/lib/postgresql")
 _USER = "postgres"
-#: For one client at a time, and a machine that others share.
+#: Settings for one client at a time, on a shared machine.
 _SMALL = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -36,9 +36,9 @@ _SMALL = {
 
 
 def program(name):
-    """The path of one of PostgreSQL's programs, of the newest version.
+    """Path of one of PostgreSQL's programs, of the newest version.
 
-    :raises SkipTest: where it is not installed.
+    :raises SkipTest: if it is not installed.
     """
     places = sorted(_PLACES.glob("*/bin"), key=lambda place: float(place.parent.name), reverse=True)
     path = shutil.which(name, path=os.pathsep.join([*map(str, places), os.environ.get("PATH", "")]))
@@ -47,26 +47,26 @@ def program(name):
     return path
 
 
-def _as_whom():
-    """Options of a process: the server refuses to run as root, and its package makes somebody for it.
+def _user_options():
+    """Process options: the server refuses to run as root, and its package creates a user for it.
 
-    :raises SkipTest: where we are root, and there is nobody else.
+    :raises SkipTest: if this process runs as root and that user does not exist.
     """
     if os.geteuid() != 0:
         return {}
     try:
-        somebody = pwd.getpwnam(_USER)
+        account = pwd.getpwnam(_USER)
     except KeyError:
         raise SkipTest(f"PostgreSQL does not run as root, and there is no user {_USER}") from None
-    return {"user": somebody.pw_uid, "group": somebody.pw_gid, "extra_groups": []}
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
 class Cluster:
-    """A directory with databases. Whoever connects from this machine is believed to be who he says he is."""
+    """A directory with databases. Connections from this machine are trusted without a password."""
 
     def __init__(self):
         postgres, initdb = program("postgres"), program("initdb")
-        self._postgres, self._options = postgres, {**_as_whom(), "cwd": "/"}
+        self._postgres, self._options = postgres, {**_user_options(), "cwd": "/"}
         made = tempfile.TemporaryDirectory(prefix="smartproxy-")
         atexit.register(made.cleanup)
         self.directory = Path(made.name)
@@ -83,7 +83,7 @@ class Cluster:
             os.chown(path, self._options["user"], self._options["group"])
 
     def start(self, case, *, certificate=None):
-        """The port of a server that runs until ``case`` ends; with a certificate, it has TLS."""
+        """Start a server that runs until ``case`` ends, with TLS if there is a certificate, and return its port."""
         port, said = case.port(), dict(_SMALL)
         if certificate is not None:
             file = self.directory / "server.pem"
@@ -100,9 +100,9 @@ class Cluster:
 
 @cache
 def cluster():
-    """The one of this process, for one server after the other: to make it takes half a second.
+    """The cluster of this process, used by one server at a time. Cached, since creating it takes half a second.
 
-    :raises SkipTest: where it cannot be made.
+    :raises SkipTest: if it cannot be created.
     """
     return Cluster()
 
@@ -113,16 +113,18 @@ def _is_ready(server):
 
 
 def psql(query, **said):
-    """What ``psql`` answers, connected over loopback with these parameters, and nothing of our environment."""
+    """Run ``psql`` with these connection parameters over loopback, without this process' environment."""
     where = {"hostaddr": "127.0.0.1", "user": _USER, "dbname": _USER, "connect_timeout": 5, **said}
     words = " ".join(f"{name}={value}" for name, value in where.items())
     return run(program("psql"), "-XAtw", "-c", query, words, env={"PATH": os.defpath, "HOME": "/nonexistent"})
 
 
 class CountedClient:
-    """A client that speaks just enough of protocol 3.0 (PostgreSQL documentation, 55.7) to be counted.
+    """A client with just enough of protocol 3.0 (PostgreSQL documentation, 55.7) to count its bytes.
 
-    :ivar sock: the connection. :ivar said: and :ivar heard: how many bytes, as they are once nothing encrypts them.
+    :ivar sock: the connection.
+    :ivar said: number of plaintext bytes sent.
+    :ivar heard: number of plaintext bytes received.
     """
 
     def __init__(self, sock):
@@ -130,28 +132,28 @@ class CountedClient:
         self.said = self.heard = 0
 
     def start_tls(self, context, name):
-        """Ask for TLS, and begin it. What was said so far is no part of what is counted."""
+        """Send an SSLRequest and perform the handshake. Neither is counted."""
         self.sock.sendall(postgres.build(postgres.EncryptionRequest.SSL))
         answer = self.sock.recv(2)
         assert answer == postgres.build_answer(postgres.EncryptionAnswer.WILLING), answer
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
 
     def start(self):
-        """Say who we are."""
+        """Send the startup message."""
         words = b"".join(word + b"\0" for word in (b"user", _USER.encode(), b"database", _USER.encode(), b""))
         self._say(struct.pack(">ii", 8 + len(words), 3 << 16) + words)
         self._ready()
 
     def query(self, words):
-        """Ask, and hear all of the answer."""
+        """Send a query and receive the whole response."""
         text = words.encode() + b"\0"
         self._say(b"Q" + struct.pack(">i", 4 + len(text)) + text)
         self._ready()
 
     def end(self, *, in_order):
-        """Terminate, hear the other's end, and end with a FIN.
+        """Send Terminate, read to the server's end, and close.
 
-        :param in_order: with a close_notify before it. A server that has gone would answer that with a RST.
+        :param in_order: send a close_notify first. A server that has already closed would answer it with a RST.
         """
         self._say(b"X" + struct.pack(">i", 4))
         self.heard += len(read_to_end(self.sock))
@@ -164,7 +166,7 @@ class CountedClient:
         self.sock.sendall(data)
 
     def _ready(self):
-        """All messages up to ReadyForQuery."""
+        """Receive all messages up to ReadyForQuery."""
         kind = b""
         while kind != b"Z":
             kind, (size,) = self._exactly(1), struct.unpack(">i", self._exactly(4))

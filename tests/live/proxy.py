@@ -1,4 +1,4 @@
-"""The proxy itself, as people run it: ``twistd smartproxy`` in a process of its own, seen through its admin API."""
+"""The proxy as users run it: ``twistd smartproxy`` in a separate process, observed through its admin API."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from tests.ports import free_ports
 
 
 def twistd():
-    """How to start ``twistd``: the one of this Python's environment, or its module."""
+    """Command line of ``twistd``: the script of this Python's environment, or the module."""
     beside = Path(sys.executable).with_name("twistd")
     return [str(beside)] if beside.exists() else [sys.executable, "-m", "twisted.scripts.twistd"]
 
 
 class Proxy(Program):
-    """A proxy with this configuration, which gets an admin listener.
+    """A proxy with this configuration, to which an admin listener is added.
 
-    :param before: what stands before ``twistd`` on the command line, and :param options: behind it.
+    :param before: words of the command line before ``twistd``.
+    :param options: options of ``twistd`` itself.
     """
 
     def __init__(self, directory, settings, before=(), options=()):
@@ -63,14 +64,14 @@ class Proxy(Program):
             connection.close()
 
     def api(self, path):
-        """What ``GET /api/v1/...`` answers."""
+        """The parsed response to ``GET /api/v1/...``."""
         status, body = self.ask(f"/api/v1/{path}")
         assert status == http.client.OK, (path, status, body)
         return json.loads(body)
 
     @property
     def connections(self):
-        """The live connections."""
+        """The open connections."""
         return self.api("connections")["connections"]
 
     @property
@@ -80,7 +81,7 @@ class Proxy(Program):
 
     @property
     def active(self):
-        """How many connections live."""
+        """Number of open connections."""
         return self.metrics["connections"]["active"]
 
     @property
@@ -90,19 +91,19 @@ class Proxy(Program):
         return totals["bytesReceived"], totals["bytesSent"]
 
     def rejected(self, reason):
-        """How many connections were refused for ``reason``."""
+        """Number of connections refused for ``reason``."""
         return self.metrics["rejected"][reason]
 
     def closed(self, reason):
-        """How many linked connections have ended with ``reason``."""
+        """Number of relayed connections that ended with ``reason``."""
         return self.metrics["closed"][reason]
 
     def emptied(self):
-        """Wait until no connection lives."""
+        """Wait until no connection is open."""
         until(lambda: self.active == 0, f"no connection left, of {self.connections}")
 
     def the_connection(self, **facts):
-        """The first live connection of which these facts are true, waited for."""
+        """Wait for an open connection with these facts, and return it."""
 
         def look():
             found = [each for each in self.connections if facts.items() <= each.items()]

@@ -1,4 +1,4 @@
-"""The access log of a running proxy: a line for each connection, and no harm when it cannot be written."""
+"""The access log of a running proxy: a line for each connection; a log that cannot be written delays no client."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class AccessLogTests(LiveCase):
         )
 
     def visit(self, words=b"words"):
-        """A connection that is over; its port, by which its line is known."""
+        """Open and close a connection; return the client's port, which identifies its line."""
         with self.connect(self.front) as client:
             port = client.getsockname()[1]
             self.assert_echoes(client, words)
         return port
 
     def logged(self, path, port):
-        """The line of that connection, waited for."""
+        """Wait for the line of that connection, and return it."""
 
         def look():
             lines = map(json.loads, path.read_text().splitlines()) if path.exists() else ()
@@ -34,7 +34,7 @@ class AccessLogTests(LiveCase):
 
         return until(look, f"a line for {port} in {path}")
 
-    def test_a_line_for_each_and_rotation_by_sigusr1(self):
+    def test_each_connection_has_a_line_and_sigusr1_reopens_the_log(self):
         log, old = self.directory / "access.log", self.directory / "access.log.1"
         proxy = self.start("access.log")
         told = self.logged(log, self.visit(b"12345"))
@@ -50,21 +50,21 @@ class AccessLogTests(LiveCase):
         self.logged(log, port)
         self.assertNotIn(str(port), old.read_text())
 
-    def test_the_last_ones_are_there_when_it_has_stopped(self):
+    def test_last_lines_are_written_before_the_proxy_stops(self):
         log = self.directory / "access.log"
         proxy = self.start("access.log")
         port = self.visit()
         proxy.stop()
         self.assertIn(f'"clientPort": {port}', log.read_text())
 
-    def test_a_full_disk_stops_nobody_and_is_told(self):
+    def test_full_disk_delays_no_client_and_is_reported(self):
         proxy = self.start("/dev/full")
         for _ in range(20):
             self.visit()
         until(lambda: b"access_log_dropped_total 20\n" in proxy.ask("/metrics")[1], "20 lost lines")
         self.assertEqual(proxy.printed.count("lines were lost"), 1)
 
-    def test_a_pipe_that_nobody_reads_stops_nobody(self):
+    def test_unread_pipe_delays_no_client(self):
         fifo = self.directory / "fifo"
         os.mkfifo(fifo)
         reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""A side that does not read stops the other one, in bounded memory; and what is late still comes whole."""
+"""A peer that does not read pauses the other one, in bounded memory; a late answer still arrives whole."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.live.case import LiveCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
-#: Bytes that the proxy itself may grow by for it.
+#: Bytes that the proxy's memory may grow by.
 _MEMORY = 4 * 1024 * 1024
 
 
 def _deaf(backend, sock):
-    """Reads nothing until the client has given up."""
+    """Read nothing until the test has ended the client."""
     backend.seen.append(sock)
     until(lambda: len(backend.seen) == 2, "the end of the test", 20)
 
 
 class BackPressureTests(LiveCase):
-    def test_a_client_that_never_reads(self):
-        """The backend is stopped after what the buffers hold."""
+    def test_client_that_never_reads_pauses_the_backend(self):
+        """The backend can send what the buffers hold and no more; the proxy neither grows nor spins."""
         backend = self.backend(endless)
         for relay, proxy, front in self.each_relay(backend):
             with self.subTest(relay=relay):
@@ -40,8 +40,8 @@ class BackPressureTests(LiveCase):
                 client.close()
                 proxy.emptied()
 
-    def test_a_backend_that_never_reads(self):
-        """The client is stopped likewise."""
+    def test_backend_that_never_reads_pauses_the_client(self):
+        """The client can send what the buffers hold and no more, and the proxy does not grow."""
         backend = self.backend(_deaf)
         for relay, proxy, front in self.each_relay(backend):
             with self.subTest(relay=relay):
@@ -59,8 +59,8 @@ class BackPressureTests(LiveCase):
                 backend.seen.append("done")
                 proxy.emptied()
 
-    def test_a_late_and_long_answer_to_a_client_that_has_ended(self):
-        """A half-close of the client ends nothing else: the whole answer comes, however late."""
+    def test_late_answer_to_a_half_closed_client_arrives_whole(self):
+        """A FIN of the client ends one direction only: the other stays open for as long as bytes flow."""
         answer = os.urandom(1 << 20) * 9
         for relay, proxy, front in self.each_relay(self.backend(_late(answer))):
             with self.subTest(relay=relay):
@@ -77,7 +77,7 @@ class BackPressureTests(LiveCase):
 def _late(answer):
     def serve(_backend, sock):
         read_to_end(sock)
-        time.sleep(0.3)  # late is what it is to be
+        time.sleep(0.3)  # the delay is what is tested
         sock.sendall(answer)
 
     return serve

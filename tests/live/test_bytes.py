@@ -1,4 +1,4 @@
-"""Bulk both ways: iperf3 as a stranger's traffic, and a sender of our own that knows every byte it sent."""
+"""Bulk transfers in both directions: by iperf3, and by peers that know every byte they sent."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.live.case import LiveCase, route
 from tests.live.programs import needed, run
 from tests.live.waiting import until
 
-#: Bytes in a second, even on a busy machine.
+#: Bytes per second that even a busy machine must reach.
 _NOT_A_TRICKLE = 20_000_000
-#: Bytes: no multiple of any buffer, and more than all buffers on the way hold together.
+#: Bytes: no multiple of a buffer's size, and more than all buffers between the peers hold together.
 _UP, _DOWN = 24 * 1024 * 1024 + 7919, 16 * 1024 * 1024 + 104729
 
 
 class IperfTests(LiveCase):
-    def test_both_directions(self):
-        """What iperf3 counts as received is what we counted, up to what its end cuts off."""
+    def test_iperf3_transfers_in_both_directions_are_counted(self):
+        """The proxy counts at least what iperf3 reports as received; iperf3 ends without reading the last bytes."""
         program = needed("iperf3")
         behind = self.port()
         self.program(program, "-s", "-B", "127.0.0.1", "-p", behind).listens(behind)
@@ -38,7 +38,7 @@ class IperfTests(LiveCase):
 
 
 def _both_ways(backend, sock):
-    """Send ``_DOWN`` bytes while everything that comes is read; keep the sums of both."""
+    """Send ``_DOWN`` bytes while reading to the end; store the checksums of both directions."""
     down = os.urandom(1 << 20) * (_DOWN // (1 << 20) + 1)
     sending = threading.Thread(target=_send, args=(sock, down[:_DOWN]))
     sending.start()
@@ -59,7 +59,7 @@ def _sum(data):
 class ExactTests(LiveCase):
     """After a clean close, ``received`` is what the backend read and ``sent`` what it wrote, to the byte."""
 
-    def test_both_directions_at_once(self):
+    def test_simultaneous_transfers_are_intact_and_counted(self):
         backend = self.backend(_both_ways)
         up = os.urandom(_UP)
         for relay, proxy, front in self.each_relay(backend):
@@ -73,7 +73,7 @@ class ExactTests(LiveCase):
                 self.assertEqual(proxy.closed("normal"), 1)
 
     def exchange(self, proxy, front, relay, up):
-        """Send ``up``, and return what comes meanwhile."""
+        """Send ``up``, and return what is received meanwhile."""
         client = self.connect(front)
         proxy.the_connection(relay=relay, state="relaying")
         sending = threading.Thread(target=_send, args=(client, up))
@@ -84,7 +84,7 @@ class ExactTests(LiveCase):
         proxy.emptied()
         return down
 
-    def test_headers_are_not_counted(self):
+    def test_proxy_headers_are_not_counted(self):
         """Neither the PROXY header that came in nor the one that went out is payload."""
         backend = self.backend(collect)
         front = self.port()
@@ -102,8 +102,8 @@ class ExactTests(LiveCase):
         self.assertTrue(got.endswith(b"twelve bytes"))
         self.assertEqual(proxy.moved, (12, len(answer)))
 
-    def test_totals_move_while_a_transfer_runs(self):
-        """The numbers do not wait for the end of a connection."""
+    def test_totals_are_updated_during_a_transfer(self):
+        """A long connection must show in the metrics before it ends."""
         backend = self.backend(collect)
         front = self.port()
         proxy = self.proxy(route("bulk", front, backend))

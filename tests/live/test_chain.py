@@ -1,4 +1,4 @@
-"""Two of our own proxies in a row, with a PROXY header between them: the inner one knows the real client."""
+"""Two smartproxies in a chain with a PROXY header between them: the inner one knows the real client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ChainTests(LiveCase):
         )
         return inner, backend
 
-    def test_the_backend_sees_the_client(self):
+    def test_backend_behind_two_proxies_sees_the_client(self):
         """Through two hops, in either version, over either family of the outer hop."""
         for version in (1, 2):
             with self.subTest(version=version):
@@ -37,8 +37,8 @@ class ChainTests(LiveCase):
                 self.assertEqual(header.source, client.getsockname())
                 self.assertEqual(header.destination, client.getpeername())
 
-    def test_the_inner_one_limits_by_the_client(self):
-        """All its connections come from the outer proxy; ``maxConnectionsPerIP`` counts who is behind it."""
+    def test_inner_proxy_limits_by_the_announced_client(self):
+        """All its connections come from the outer proxy; ``maxConnectionsPerIP`` counts the clients behind it."""
         inner, _ = self.chain(2, maxConnectionsPerIP=2)
         for _ in range(2):
             self.assert_echoes(self.connect(self.outside, source=REAL))
@@ -47,15 +47,15 @@ class ChainTests(LiveCase):
         self.assert_echoes(self.connect(self.outside, source=OTHER))
         self.assertEqual(inner.metrics["connections"]["byIP"], {REAL: 2, OTHER: 1})
 
-    def test_the_inner_one_logs_the_client(self):
+    def test_inner_proxy_logs_the_announced_client(self):
         """A refusal names the real client, not the outer proxy."""
         inner, _ = self.chain(2, maxConnectionsPerIP=1)
         self.assert_echoes(self.connect(self.outside, source=REAL))
         self.assert_gone(self.connect(self.outside, source=REAL))
         until(lambda: f"ip_limit ({REAL})" in inner.printed, "the refusal's line")
 
-    def test_the_inner_one_matches_by_the_client(self):
-        """A route's lists and ``clientIp`` look at the announced address."""
+    def test_inner_proxy_applies_lists_to_the_announced_client(self):
+        """Block lists compare the announced address, not the outer proxy's."""
         inner, _ = self.chain(2, defaults={"security": {"ipBlockList": [REAL]}})
         self.assert_gone(self.connect(self.outside, source=REAL))
         self.assert_echoes(self.connect(self.outside, source=OTHER))

@@ -1,4 +1,4 @@
-"""``twistd smartproxy`` as a command: what it prints, its exit codes, and which user it becomes."""
+"""``twistd smartproxy`` as a command: its output, exit codes, signals, and the user it switches to."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
 from tests.live.programs import environment, run
 from tests.live.proxy import Proxy, twistd
 from tests.live.waiting import until
@@ -21,13 +22,13 @@ _LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 class ExitCodeTests(LiveCase):
     def twistd(self, file, *options):
-        """Run it to its end."""
+        """Run the command until it exits."""
         return run(
             *twistd(), "-n", "--pidfile=", "smartproxy", "--config", file, *options,
             env=environment(), cwd=self.directory,
         )  # fmt: skip
 
-    def test_an_invalid_configuration_is_2_and_says_where(self):
+    def test_invalid_configuration_exits_2_with_file_and_line(self):
         """Every problem has its line, and nothing is started."""
         text = (
             "routes:\n"
@@ -45,12 +46,12 @@ class ExitCodeTests(LiveCase):
         self.assertIn(f'{file}:6: routes[0].prioritty: unknown key; did you mean "priority"?', done.stderr)
         self.assertEqual(len(done.stderr.splitlines()), 2, done.stderr)
 
-    def test_a_file_that_is_not_there_is_2(self):
+    def test_missing_file_exits_2(self):
         done = self.twistd(self.directory / "none.yaml")
         self.assertEqual(done.returncode, 2)
         self.assertIn("none.yaml: cannot be read", done.stderr)
 
-    def test_wrong_usage_is_2_and_says_what(self):
+    def test_wrong_usage_exits_2_with_a_message(self):
         for wrong, words in ((["--bogus"], "--bogus"), ([], "--config FILE is required")):
             done = run(
                 *twistd(), "-n", "--pidfile=", "smartproxy", *wrong, env=environment(), cwd=self.directory
@@ -58,7 +59,7 @@ class ExitCodeTests(LiveCase):
             self.assertEqual(done.returncode, 2)
             self.assertIn(words, done.stderr)
 
-    def test_check_starts_nothing(self):
+    def test_check_validates_without_binding_ports(self):
         """0 for a valid one, though its port is taken; 2 for an invalid one."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -72,7 +73,7 @@ class ExitCodeTests(LiveCase):
         self.assertEqual(done.stdout.strip(), f"{file}: ok (1 routes, ports {port})")
         self.assertEqual(self.twistd(self.file("bad.json", "{}"), "--check").returncode, 2)
 
-    def test_a_port_in_use_is_3_and_says_which(self):
+    def test_port_in_use_exits_3_with_the_address(self):
         """For a route and for the admin listener; no other port stays bound."""
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -94,8 +95,8 @@ class ExitCodeTests(LiveCase):
 
 
 class HangUpTests(LiveCase):
-    def test_sighup_reads_the_configuration_again(self):
-        """A new route is served and the connection that lives goes on; a broken file changes nothing."""
+    def test_sighup_reloads_the_configuration(self):
+        """A new route is served, an open connection continues, and an invalid file changes nothing."""
         front, second = self.port(), self.port()
         backend = self.backend(echo)
         proxy = self.proxy(route("one", front, backend))
@@ -115,10 +116,29 @@ class HangUpTests(LiveCase):
         self.assert_echoes(self.connect(second))
         self.assert_echoes(client)
 
+    def test_sighup_and_the_api_name_a_port_in_use(self):
+        """No traceback, nothing changes, and the metrics say so."""
+        front = self.port()
+        backend = self.backend(echo)
+        proxy = self.proxy(route("one", front, backend))
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", backend.port, backend))
+        proxy.file.write_text(json.dumps(settings))
+        proxy.signal(signal.SIGHUP)
+        why = f"cannot listen on [::]:{backend.port}: [Errno 98] Address already in use"
+        until(lambda: f"stays in force: {why}" in proxy.printed, "the refusal")
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)), (409, {"error": why}))
+        page = proxy.ask("/metrics")[1].decode()
+        self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 2\n', page)
+        self.assertIn("\nsmartproxy_config_last_reload_successful 0\n", page)
+        self.assertNotIn("Traceback", proxy.printed)
+        self.assert_echoes(self.connect(front))
 
-@unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then become somebody else")
+
+@unittest.skipIf(os.geteuid() != 0, "only root can bind a low port and then switch to another user")
 class PrivilegesTests(LiveCase):
-    def test_it_binds_a_low_port_and_becomes_nobody(self):
+    def test_low_port_is_bound_before_privileges_are_dropped(self):
         """``twistd -u nobody``: bound as root, run as nobody, and traffic flows."""
         nobody = pwd.getpwnam("nobody").pw_uid
         front = self.low_port()
@@ -135,6 +155,30 @@ class PrivilegesTests(LiveCase):
             client = self.connect(front)
             client.sendall(words)
             self.assertEqual(self.read(client, len(words)), words)
+
+    def test_it_reloads_with_a_key_that_only_root_may_read(self):
+        """What was read and has not changed is kept; the start warns of it."""
+        nobody = pwd.getpwnam("nobody").pw_uid
+        front, second = self.port(), self.port()
+        backend = self.backend(echo)
+        os.chown(self.directory, nobody, -1)
+        folder = self.directory / "private"
+        folder.mkdir(mode=0o700)
+        files = {"certFile": str(Authority(folder).certificate("live.test"))}
+        one = route("one", front, backend)
+        one["action"]["tls"] = {"mode": "terminate", "certificate": files}
+        proxy = self.starting(
+            Proxy(self.directory, {"routes": [one]}, options=["-u", "nobody", "-g", "nogroup"])
+        )
+        proxy.ready()
+        self.assertIn(f"files that this user cannot read again: {folder}/", proxy.printed)
+        settings = json.loads(proxy.file.read_text())
+        settings["routes"].append(route("two", second, backend))
+        proxy.file.write_text(json.dumps(settings))
+        status, body = proxy.ask("/api/v1/reload", "POST")
+        self.assertEqual((status, json.loads(body)["routes"]), (200, 2))
+        self.assert_echoes(self.connect(second))
+        self.assertEqual([one["names"] for one in proxy.api("certificates")["certificates"]], [["live.test"]])
 
     def low_port(self):
         """A free port that only root may bind."""

@@ -1,4 +1,4 @@
-"""Writes of a byte or a few: what arrives is the same, and so is what is decided on it."""
+"""Bytes sent in tiny segments: they arrive unchanged, and are detected and routed as if sent at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BYTES = 40_000
 
 
 def _cut(sock, data, seed):
-    """Send ``data`` in writes of 1 to 7 bytes, each a segment where the kernel is quick enough, and end."""
+    """Send ``data`` in writes of 1 to 7 bytes (a segment each if the kernel is quick enough), then a FIN."""
     chance = random.Random(seed)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     at = 0
@@ -34,8 +34,8 @@ def _sum(data):
 
 
 class CutRelayTests(LiveCase):
-    def test_both_ways_at_once(self):
-        """The same bytes end to end, and their number, whichever relay."""
+    def test_tiny_writes_in_both_directions_are_relayed(self):
+        """Bytes and counters are the same whichever relay is used."""
         up, down = (random.Random(seed).randbytes(_BYTES) for seed in (1, 2))
 
         def serve(backend, sock):
@@ -61,7 +61,7 @@ class CutRelayTests(LiveCase):
 
 
 class CutHelloTests(LiveCase):
-    """A ClientHello in pieces is routed as if it were whole."""
+    """A ClientHello in pieces is routed like a complete one."""
 
     def setUp(self):
         super().setUp()
@@ -71,22 +71,22 @@ class CutHelloTests(LiveCase):
         self.running = self.proxy(route("one", self.front, backend, domains=["one.test"]))
 
     def handshake(self, name, send):
-        """TLS over a connection on which everything that we say goes through ``send``."""
+        """Perform a handshake and a request; the client sends everything through ``send``."""
         client = TlsEnd(self.connect(self.front), self.authority.client(), name, send=send)
         client.handshake()
         client.write(b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n")
         return client.read()
 
-    def test_in_single_bytes_and_over_many_records(self):
-        """Each byte in a segment, or in a TLS record, of its own: the name is cut, too, and found all the same."""
+    def test_hello_in_single_bytes_or_records_is_routed(self):
+        """Each byte is in its own segment or TLS record, so that the server name is cut, too."""
         for send in (_in_single_bytes, _FirstInRecords()):
             self.assertTrue(self.handshake("one.test", send).endswith(b"this is one"))
         with self.assertRaises(ssl.SSLError) as refused:
             self.handshake("two.test", _in_single_bytes)
         self.assertIn("UNRECOGNIZED_NAME", str(refused.exception))
 
-    def test_a_hello_over_64_kib_is_refused_in_bounded_memory(self):
-        """What claims to be larger than any hello is not waited for."""
+    def test_hello_over_64_kib_is_refused_in_bounded_memory(self):
+        """A length field above the limit is refused at once, so that nothing is buffered for it."""
         before = self.running.rss
         for _ in range(20):
             client = self.connect(self.front)
@@ -102,7 +102,7 @@ def _in_single_bytes(sock, data):
 
 
 class _FirstInRecords:
-    """Sends the first message, a ClientHello, in records of one byte, and the rest as it is."""
+    """Sends the first message, a ClientHello, in records of one byte, and later bytes unchanged."""
 
     def __init__(self):
         self._first = True

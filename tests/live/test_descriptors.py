@@ -1,4 +1,4 @@
-"""Descriptors run out: accepting stops and resumes, nothing spins, and the admin listener goes on."""
+"""File descriptors run out: accepting pauses and resumes without spinning, and the admin listener still answers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _MANY = 150
 
 class ShortOfDescriptorsTests(LiveCase):
     def limited(self, *routes):
-        """A proxy with few descriptors."""
+        """A proxy whose descriptors are limited to ``_LIMIT``."""
         before = ["sh", "-c", f'ulimit -n {_LIMIT}; exec "$@"', "sh"]
         return self.proxy(*routes, before=before)
 
     def clients(self, port, count):
-        """Connections: those that are not accepted wait in the kernel's queue."""
+        """Open connections; those not accepted wait in the kernel's queue."""
         return [self.connect(port) for _ in range(count)]
 
     def assert_rests(self, proxy):
-        """It uses next to no CPU, though clients wait."""
+        """Assert that the proxy uses almost no CPU, although clients wait."""
         used = proxy.cpu
         time.sleep(1)  # what is measured is the time itself
         self.assertLess(proxy.cpu - used, 0.25, "it spins")
 
-    def test_accepting_stops_and_resumes(self):
-        """More clients than there are descriptors, all wanting to be echoed; those that must wait come later."""
+    def test_accepting_pauses_and_resumes_without_descriptors(self):
+        """There are more clients than descriptors; those that must wait are served when others close."""
         front = self.port()
         proxy = self.limited(route("echo", front, self.backend(echo)))
         clients = self.clients(front, _MANY)
@@ -46,8 +46,8 @@ class ShortOfDescriptorsTests(LiveCase):
         self.assert_echoes(self.connect(front))
         self.assertEqual({reason for reason, count in proxy.metrics["rejected"].items() if count}, set())
 
-    def test_dialling_leaves_some_to_the_admin_listener(self):
-        """Clients that were let in when there was room all want a backend at once: some are refused, and counted."""
+    def test_dialling_leaves_descriptors_for_the_admin_listener(self):
+        """Accepted clients all need a backend at once: some are refused and counted, and the admin API still answers."""
         front = self.port()
         proxy = self.limited(route("named", front, self.backend(page("served")), domains=["live.test"]))
         clients = self.clients(front, _MANY)
@@ -62,8 +62,8 @@ class ShortOfDescriptorsTests(LiveCase):
         self.assertEqual(served + proxy.rejected("upstream_unreachable"), _MANY)
         self.assertLess(accepted, _LIMIT)
 
-    def test_it_is_told_and_does_not_flood_the_log(self):
-        """One line for five seconds, while clients wait and places come free again and again."""
+    def test_lack_of_descriptors_is_logged_once_in_5_seconds(self):
+        """Clients wait and descriptors become free repeatedly; a line for each event would flood the log."""
         front = self.port()
         proxy = self.limited(route("echo", front, self.backend(echo)))
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Targets that refuse, do not answer or fail at once: the next one, and where there is none, a counted refusal."""
+"""Targets that refuse, do not answer or fail at once: the next target is tried, else the client is refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.live.waiting import until
 
 
 def _cut(proxy):
-    """Resets by the target; one may come so early that connecting itself has failed."""
+    """Number of resets by the target; an early one fails the connection attempt itself."""
     return proxy.closed("upstream_reset") + proxy.rejected("upstream_refused")
 
 
 def _begun(port):
-    """A connection that does not mind being refused before it has stood."""
+    """A client socket that may be refused while it connects."""
     client = socket.socket()
     with contextlib.suppress(ConnectionResetError):
         client.connect(("127.0.0.1", port))
@@ -30,7 +30,7 @@ def _reset_at_once(_backend, sock):
 
 
 def _close_at_once(_backend, _sock):
-    """Accept, and leave."""
+    """Accept and close."""
 
 
 def _rubbish(_backend, sock):
@@ -43,16 +43,16 @@ class DialingTests(LiveCase):
         front = self.port()
         return self.proxy(route("all", front, *targets, connectionTimeout="500ms", **keys)), front
 
-    def test_a_target_that_never_answers_is_passed_over(self):
-        """After ``connectionTimeout`` the next one is tried, and the client's words are still there."""
+    def test_silent_target_is_followed_by_the_next(self):
+        """After ``connectionTimeout`` the next one is tried, and the client's buffered bytes are sent to it."""
         proxy, front = self.listening(blackhole(self), self.backend(echo))
         began = time.monotonic()
         self.assert_echoes(self.connect(front))
         self.assertGreaterEqual(time.monotonic() - began, 0.5)
         self.assertEqual(proxy.rejected("upstream_timeout"), 0)
 
-    def test_no_target_answers(self):
-        """Each is tried once, then the client is let go, and counted."""
+    def test_client_is_refused_where_no_target_answers(self):
+        """Each target is tried once, then the client is closed, and counted once."""
         proxy, front = self.listening(blackhole(self), blackhole(self))
         began = time.monotonic()
         self.assert_gone(self.connect(front))
@@ -60,13 +60,13 @@ class DialingTests(LiveCase):
         self.assertEqual(proxy.rejected("upstream_timeout"), 1)
         proxy.emptied()
 
-    def test_a_refusing_target_is_passed_over(self):
+    def test_refusing_target_is_followed_by_the_next(self):
         proxy, front = self.listening(refusing(), refusing(), self.backend(echo))
         for _ in range(6):
             self.assert_echoes(self.connect(front))
         self.assertEqual(proxy.rejected("upstream_refused"), 0)
 
-    def test_an_http_client_is_told(self):
+    def test_http_client_gets_502_or_504(self):
         """502 where the target refuses, 504 where it does not answer."""
         front = self.port()
         proxy = self.proxy(
@@ -80,16 +80,16 @@ class DialingTests(LiveCase):
             client.close()
         self.assertEqual((proxy.rejected("upstream_refused"), proxy.rejected("upstream_timeout")), (1, 1))
 
-    def test_a_target_that_resets_after_accepting(self):
-        """The client hears a cut, never a clean end."""
+    def test_target_that_resets_after_accepting_resets_the_client(self):
+        """The client sees a reset, never a clean end, which it could take for a complete answer."""
         proxy, front = self.listening(self.backend(_reset_at_once))
         client = self.connect(front)
         with self.assertRaises(ConnectionResetError):
             client.recv(1)
         until(lambda: _cut(proxy) == 1, "the reset, counted")
 
-    def test_a_target_that_says_nothing_or_rubbish(self):
-        """To close before a byte is an answer, and a clean end; and bytes are bytes."""
+    def test_target_that_closes_at_once_or_sends_any_bytes(self):
+        """A FIN before the first byte is a clean end; bytes are relayed whatever they are."""
         said = {_close_at_once: b"", _rubbish: b"\x00\xff rubbish \r\n" * 100}
         for serve, expected in said.items():
             proxy, front = self.listening(self.backend(serve))
@@ -99,8 +99,8 @@ class DialingTests(LiveCase):
             proxy.emptied()
             self.assertEqual(proxy.closed("normal"), 1)
 
-    def test_a_client_that_leaves_cancels_the_dial(self):
-        """Long before ``connectionTimeout``."""
+    def test_client_disconnect_cancels_the_dial(self):
+        """The connection ends at once instead of at ``connectionTimeout``."""
         front = self.port()
         proxy = self.proxy(route("all", front, blackhole(self), connectionTimeout="60s"))
         client = self.connect(front)
@@ -108,8 +108,8 @@ class DialingTests(LiveCase):
         client.close()
         proxy.emptied()
 
-    def test_a_name_with_both_families(self):
-        """``localhost`` may be ::1 first; whoever listens is found."""
+    def test_name_with_addresses_of_both_families_is_reached(self):
+        """``localhost`` may be ::1 first; the backend listens on 127.0.0.1 only."""
         backend = self.backend(page("found"))
         _, front = self.listening({"host": "localhost", "port": backend.port})
         client = self.connect(front)
@@ -118,8 +118,8 @@ class DialingTests(LiveCase):
 
 
 class ManyRefusalsTests(LiveCase):
-    def test_a_backend_that_refuses_thousands_of_times(self):
-        """No exit, no record and no descriptor left, the count right, and the next backend is served."""
+    def test_thousands_of_refused_dials_leave_nothing(self):
+        """The proxy keeps running, all are counted, no record or descriptor is left, and other routes are served."""
         front, good = self.port(), self.port()
         target = refusing()
         proxy = self.proxy(route("bad", front, target), route("good", good, self.backend(echo)))

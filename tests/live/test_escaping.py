@@ -1,4 +1,4 @@
-"""What a client writes does not write our log, nor break our JSON or metrics."""
+"""Bytes of a client are escaped in the log, in JSON and in metrics, so that they cannot forge or break them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from smartproxy.wire.proxy_header import Tlv
 from tests.live.backends import collect, echo
 from tests.live.case import LiveCase, route
 
-#: A forged line, a terminal's escape, NUL, 8-bit, and what ends a label or a string.
+#: A forged log line, a terminal escape, NUL, 8-bit bytes, and characters that end a label or string.
 EVIL = b'evil\r\n2026-01-01 forged line\x1b[31m\x00\xff\xc3\xa9"\\}'
 
 
 def _hello(name):
-    """A ClientHello that asks for ``name``, whatever that is."""
+    """A ClientHello with any bytes as its server name."""
     entry = b"\x00" + len(name).to_bytes(2, "big") + name
     names = len(entry).to_bytes(2, "big") + entry
     extensions = b"\x00\x00" + len(names).to_bytes(2, "big") + names
@@ -40,7 +40,7 @@ class EscapingTests(LiveCase):
         return client
 
     def assert_clean(self):
-        """No byte of it, in the log or in anything that is shown; and what is shown can be read."""
+        """Assert that the log and all output are printable ASCII without forged lines, and that JSON is valid."""
         shown = self.running.ask("/api/v1/connections")[1] + self.running.ask("/metrics")[1]
         log = self.running.log.read_bytes()
         for text in (shown, log):
@@ -50,8 +50,8 @@ class EscapingTests(LiveCase):
         self.assertNotIn(b"\n2026-01-01 forged", shown + log)
         self.assertIsInstance(self.running.connections, list)
 
-    def test_in_a_name(self):
-        """By SNI, by Host, in a path and in other headers."""
+    def test_names_paths_and_http_headers_are_escaped(self):
+        """In SNI, Host, the path and other header fields."""
         for words in (
             _hello(EVIL + b".live.test"),
             _hello(b"a\x00.live.test"),
@@ -69,8 +69,8 @@ class EscapingTests(LiveCase):
                 self.assertGreater(self.running.metrics["totals"]["connections"], opened)
                 self.assert_clean()
 
-    def test_in_a_tlv(self):
-        """A trusted peer may be a fool, too."""
+    def test_tlvs_are_escaped(self):
+        """A trusted peer may pass on what a client sent."""
         tlvs = [Tlv(0x02, EVIL), Tlv(0x05, EVIL), Tlv(0xE0, EVIL)]
         header = proxy_v2.build(("192.0.2.1", 1), ("192.0.2.2", 2), tlvs=tlvs)
         client = self.say(header + _hello(b"a.live.test"), source="127.0.0.2")
@@ -79,15 +79,15 @@ class EscapingTests(LiveCase):
         self.assert_clean()
         client.close()
 
-    def test_in_a_broken_header(self):
-        """A PROXY line that is none is refused, and told of in our words."""
+    def test_malformed_proxy_header_is_refused_and_escaped(self):
+        """The log describes the refusal without the bytes received."""
         client = self.say(b"PROXY TCP4 " + EVIL, source="127.0.0.2")
         self.assert_gone(client)
         self.assertEqual(self.running.rejected("proxy_header_invalid"), 1)
         self.assert_clean()
 
-    def test_labels_are_of_the_configuration(self):
-        """A thousand names make no new series."""
+    def test_metric_labels_come_from_the_configuration_only(self):
+        """Labels made of clients' names would let them create series without bound."""
         before = len(self.running.ask("/metrics")[1].splitlines())
         for number in range(50):
             client = self.say(_hello(b"x%d.live.test" % number))
@@ -98,8 +98,8 @@ class EscapingTests(LiveCase):
         self.assertFalse([line for line in lines if b"live.test" in line])
         self.assertLess(len(lines) - before, 100)  # the series of one route
 
-    def test_in_what_is_asked_of_the_admin_listener(self):
-        """A path that does not exist, and a method that does something, are logged escaped."""
+    def test_admin_request_paths_are_escaped(self):
+        """A DELETE request with an unknown path is logged, with its path escaped."""
         status, _ = self.running.ask("/api/v1/evil%0d%0aforged%1b", "DELETE")
         self.assertEqual(status, 404)
         self.assert_clean()

@@ -1,4 +1,4 @@
-"""HAProxy before us: it says who the client is, and everybody behind it learns that."""
+"""HAProxy in front: it announces the client, and the proxy and the backend behind it see that client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRUSTED = ["127.0.0.1"]
 
 
 def listening_in(port):
-    """A backend that keeps the PROXY header that goes to ``port`` through it, and passes everything on."""
+    """A backend that stores the PROXY header it receives, and relays everything to ``port``."""
 
     def serve(backend, sock):
         _, raw, rest = read_header(sock)
@@ -44,7 +44,7 @@ def _copy(source, sink):
 
 class FromHaproxyTests(LiveCase):
     def announce(self, sending, version):
-        """A client, HAProxy that does ``sending``, us, and a backend that is told in turn."""
+        """Relay through HAProxy (with ``sending``), smartproxy and a backend, and check the client seen by each."""
         backend = self.backend(announced)
         ours, theirs = self.port(), self.port()
         proxy = self.proxy(
@@ -67,20 +67,20 @@ class FromHaproxyTests(LiveCase):
         self.assertEqual(seen["bytesReceived"], len(b"words"))
         return proxy, seen
 
-    def test_version_1(self):
-        """``send-proxy`` gives us the client, and we give it to the backend."""
+    def test_version_1_header_announces_the_client(self):
+        """``send-proxy`` announces the client, which is announced to the backend in turn."""
         proxy, seen = self.announce("send-proxy", 1)
         self.assertEqual(seen["proxyProtocol"], 1)
         self.assertGreaterEqual(proxy.metrics["proxyHeaders"]["1"]["ok"], 1)
 
-    def test_version_2(self):
-        """``send-proxy-v2`` likewise."""
+    def test_version_2_header_announces_the_client(self):
+        """``send-proxy-v2`` announces the client, which is announced to the backend in turn."""
         proxy, seen = self.announce("send-proxy-v2", 2)
         self.assertEqual(seen["proxyProtocol"], 2)
         self.assertGreaterEqual(proxy.metrics["proxyHeaders"]["2"]["ok"], 1)
 
-    def test_health_check_of_haproxy_is_no_client(self):
-        """``check-send-proxy`` sends LOCAL: the peer itself is the client, and nothing is refused."""
+    def test_health_check_with_local_header_is_not_refused(self):
+        """``check-send-proxy`` sends LOCAL, which announces no client: the peer itself is the client."""
         backend = self.backend(announced)
         ours, theirs = self.port(), self.port()
         proxy = self.proxy(route("all", ours, backend, action={"sendProxyProtocol": 2}), proxyIPs=TRUSTED)
@@ -95,7 +95,7 @@ class FromHaproxyTests(LiveCase):
 
 
 class TlvTests(LiveCase):
-    """HAProxy ends TLS and tells us of it; ``passThrough`` tells the backend the same."""
+    """HAProxy terminates TLS and announces it in TLVs; ``passThrough`` sends them to the backend unchanged."""
 
     OPTIONS = "send-proxy-v2-ssl-cn proxy-v2-options crc32c,unique-id,authority"
 
@@ -125,8 +125,8 @@ class TlvTests(LiveCase):
         self.addCleanup(self.client.close)
         self.assert_echoes(self.client)
 
-    def test_all_of_them_arrive_byte_for_byte(self):
-        """What HAProxy wrote and what the backend read are the same TLVs, but for each hop's own checksum."""
+    def test_tlvs_arrive_byte_for_byte(self):
+        """The TLVs that HAProxy sent and the backend received are equal, except for each hop's own checksum."""
         said = self.header_of(self.ear.seen[-1])
         told, _ = self.inner.seen[-1]
         self.assertEqual(told.source, self.name)
@@ -145,7 +145,7 @@ class TlvTests(LiveCase):
         self.assert_they_mean_what_happened()
 
     def assert_they_mean_what_happened(self):
-        """Name, identifier, TLS version and the client certificate's name."""
+        """Assert name, identifier, TLS version and the client certificate's common name."""
         told, raw = self.inner.seen[-1]
         values = dict(told.tlvs)
         self.assertEqual(values[proxy_tlv.PP2_TYPE_AUTHORITY], b"front.test")
@@ -154,7 +154,7 @@ class TlvTests(LiveCase):
         self.assertEqual(tls.client, SslClient.SSL | SslClient.CERT_CONN | SslClient.CERT_SESS)
         self.assertEqual((tls.verify, tls.cn), (0, b"robot"))
         self.assertEqual(tls.version, b"TLSv1.3")
-        self.assertEqual(raw[-7:-4], b"\x03\x00\x04")  # our own checksum, which the parser has checked
+        self.assertEqual(raw[-7:-4], b"\x03\x00\x04")  # this hop's checksum, which the parser has verified
 
     def header_of(self, raw):
         return proxy_v2.parse(raw).value

@@ -1,4 +1,4 @@
-"""A quiet connection stays open: the kernel's keep-alive is all that is done about it."""
+"""An idle connection stays open; only the kernel's keep-alive probes are sent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.live.case import LiveCase
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
 
-#: Seconds of silence. Every deadline of the path is set shorter than this, so that one that is not dropped
-#: when the connection is linked would end it.
+#: Seconds of silence. Every timeout of the control path is set shorter than this, so that one that is not
+#: cancelled when the relay starts would close the connection.
 _QUIET = 2.0
 _SHORT = dict.fromkeys(
     ("initialDataTimeout", "proxyHeaderTimeout", "connectionTimeout", "tlsHandshakeTimeout"), "1500ms"
@@ -19,29 +19,29 @@ _SHORT = dict.fromkeys(
 
 
 class IdleTests(LiveCase):
-    def test_tls_that_passes_through(self):
-        """As a quiet WebSocket is: nothing for a while, and then words again."""
+    def test_idle_tls_connection_stays_open(self):
+        """Like an idle WebSocket: no bytes for longer than every timeout of the control path, then data again."""
         authority = Authority(self.directory)
         backend = self.backend(over_tls(authority.server("one.test"), echo))
         proxies = self.each_relay(backend, domains=["one.test"], proxyIPs=["127.0.0.1"], **_SHORT)
         clients = [self.secured(authority, front) for _, _, front in proxies]
         opened = [proxy.the_connection(sni="one.test")["id"] for _, proxy, _ in proxies]
         used = [proxy.cpu for _, proxy, _ in proxies]
-        time.sleep(_QUIET)  # silence is what is tested
+        time.sleep(_QUIET)  # the silence is what is tested
         for (_, proxy, _), client, number, cpu in zip(proxies, clients, opened, used, strict=True):
             self.assertLess(proxy.cpu - cpu, 0.2)
             self.assert_echoes(client)
             self.assertEqual(proxy.the_connection(sni="one.test")["id"], number)
 
     def secured(self, authority, front):
-        """A client that speaks TLS with the backend, and has done so."""
+        """A client that has exchanged bytes over TLS with the backend."""
         client = authority.client().wrap_socket(self.connect(front), server_hostname="one.test")
         self.addCleanup(client.close)
         self.assert_echoes(client)
         return client
 
-    def test_keep_alive_is_on_on_both_sides(self):
-        """Or off, as configured: ``ss`` shows the timer of each of our sockets."""
+    def test_keep_alive_is_set_on_both_sockets_as_configured(self):
+        """``ss`` shows the keep-alive timer of each socket of the proxy."""
         backend = self.backend(echo)
         for keep_alive in (True, False):
             for relay, proxy, front in self.each_relay(backend, keepAlive=keep_alive):

@@ -1,4 +1,4 @@
-"""What ends a connection that nobody ends: timeouts, zombies, and at last the kernel's own probes."""
+"""Connections that no peer closes: timeouts, zombie detection, and the kernel's keep-alive probes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.live.programs import needed, run
 from tests.live.tls_end import TlsEnd
 from tests.live.waiting import PATIENCE, settled, until
 
-#: Sends without end to each who connects, and reads nothing: killed, it leaves unread bytes, which is a RST.
+#: Sends to every client without end, and reads nothing: unread bytes make the kernel send a RST when it is killed.
 _FLOOD = """
 import socket, threading
 def serve(sock):
@@ -35,7 +35,7 @@ _BOTH = ("auto", "off")
 
 
 def _says_bye(_backend, sock):
-    """One word and the end, and then listen as long as anybody is there."""
+    """Send one word and a FIN, then read to the end."""
     sock.sendall(b"bye")
     sock.shutdown(socket.SHUT_WR)
     read_to_end(sock)
@@ -57,14 +57,14 @@ def _age(began):
 
 class TimeoutTests(LiveCase):
     def closed_for(self, proxy, reason, count=1):
-        """Wait until so many were closed for ``reason``, and nobody is left of them."""
+        """Wait until ``count`` connections were closed for ``reason``."""
         until(
             lambda: proxy.closed(reason) == count,
             f"{count} closed for {reason}, of {proxy.metrics['closed']}",
         )
 
-    def test_the_backend_has_ended_and_the_client_is_silent(self):
-        """F6: both are gone within ``halfCloseTimeout``, four hours before anybody calls it inactivity."""
+    def test_silent_half_closed_connection_ends_at_its_timeout(self):
+        """The backend sent a FIN; both sockets close at ``halfCloseTimeout``, hours before ``inactivityTimeout``."""
         for acceleration in _BOTH:
             with self.subTest(acceleration=acceleration):
                 front, backend = self.port(), self.backend(_says_bye)
@@ -79,13 +79,13 @@ class TimeoutTests(LiveCase):
                 self.assertEqual(proxy.active, 0)
                 until(lambda: not backend._open, "the backend's socket closed")  # noqa: B023 - this round's
 
-    def test_half_closed_and_still_flowing_it_goes_on(self):
-        """F5: for three times as long as a silent one may."""
+    def test_half_closed_connection_with_traffic_stays_open(self):
+        """Bytes still flow in one direction for three times ``halfCloseTimeout``: a long answer must not be cut."""
 
         def late(_backend, sock):
             read_to_end(sock)
             for _ in range(12):
-                time.sleep(0.25)  # the lateness that the test is about
+                time.sleep(0.25)  # the delay is what is tested
                 sock.sendall(b"late")
 
         relays = self.each_relay(self.backend(late), halfCloseTimeout="1s")
@@ -97,8 +97,8 @@ class TimeoutTests(LiveCase):
                 self.assertEqual(read_to_end(client), b"late" * 12)
                 self.closed_for(proxy, "normal")
 
-    def test_each_treatment(self):
-        """Side by side, a route each: silence ends the standard one, then the extended one, and the immortal never."""
+    def test_inactivity_of_each_keep_alive_treatment(self):
+        """Inactivity ends the standard connection, later the extended one, and never the immortal one."""
         ports = {name: self.port() for name in ("standard", "extended", "immortal")}
         backend = self.backend(echo)
         proxy = self.proxy(
@@ -120,7 +120,7 @@ class TimeoutTests(LiveCase):
         self.closed_for(proxy, "inactivity", 2)
         self.assertEqual(proxy.active, 1)
 
-    def test_the_longest_life(self):
+    def test_connection_ends_at_its_maximum_lifetime(self):
         front = self.port()
         proxy = self.proxy(route("echo", front, self.backend(echo), **_PLAIN), maxConnectionLifetime="600ms")
         client = self.connect(front)
@@ -132,8 +132,8 @@ class TimeoutTests(LiveCase):
         self.assertGreaterEqual(_age(began), 0.5)
         self.closed_for(proxy, "lifetime")
 
-    def test_a_response_that_is_read_a_byte_at_a_time(self):
-        """F3: nothing moves then but that byte, which the kernel gives out of its own buffer."""
+    def test_client_reading_single_bytes_ends_by_inactivity(self):
+        """The kernel delivers those bytes from its socket buffer, so that the proxy sees no activity."""
         for acceleration in _BOTH:
             with self.subTest(acceleration=acceleration):
                 front, backend = self.port(), self.backend(_flood)
@@ -157,14 +157,14 @@ class TimeoutTests(LiveCase):
 
 class ZombieTests(LiveCase):
     def flooding(self):
-        """A backend in a process of its own."""
+        """A backend in a separate process."""
         port = self.port()
         backend = self.program(sys.executable, "-c", _FLOOD.format(port=port))
         backend.listens(port)
         return backend, {"host": "127.0.0.1", "port": port}
 
     def killed_behind(self, acceleration):
-        """A backend killed while its proxy is not reading it, because the client does not read."""
+        """Kill a backend while the proxy does not read from it, because the client does not read."""
         front = self.port()
         backend, target = self.flooding()
         proxy = self.proxy(route("flood", front, target), acceleration=acceleration, zombieDetection=_QUICK)
@@ -175,8 +175,8 @@ class ZombieTests(LiveCase):
         backend.wait()
         return proxy
 
-    def test_a_backend_killed_behind_a_paused_relay(self):
-        """*half*: nobody reads there, so nobody is told of the RST."""
+    def test_backend_killed_behind_a_paused_relay_is_half_zombie(self):
+        """The transport is paused, so that the reactor does not report the RST."""
         proxy = self.killed_behind("off")
         until(lambda: proxy.metrics["zombies"] == {"full": 0, "half": 1, "stuck": 0}, "one half zombie")
         until(lambda: proxy.closed("zombie_half") == 1, "its books closed")
@@ -185,14 +185,14 @@ class ZombieTests(LiveCase):
             "zombies: 0 full (a bug in smartproxy), 1 half, 0 stuck: half 1 of 127.0.0.1:", proxy.printed
         )
 
-    def test_a_backend_killed_behind_a_paused_splice(self):
-        """The poller is told of a RST though nobody reads: it never becomes a zombie."""
+    def test_backend_killed_behind_a_paused_splice_is_noticed(self):
+        """The poller reports a RST although reading is paused, so that the connection is no zombie."""
         proxy = self.killed_behind("auto")
         until(lambda: proxy.closed("upstream_reset") == 1, "the reset noticed")
         self.assertEqual(sum(proxy.metrics["zombies"].values()), 0)
 
-    def test_a_mute_backend(self):
-        """*stuck*, but for TLS, which has more time, and a protocol that never answers."""
+    def test_backend_that_never_answers_is_stuck(self):
+        """Except with TLS, which has more time, where the route disables it, and while the client still sends."""
         plain, tls, syslog, upload = (self.port() for _ in range(4))
         mute = self.backend(silent)
         passing = {"tls": {"mode": "passthrough"}}
@@ -209,7 +209,7 @@ class ZombieTests(LiveCase):
         began = time.monotonic()
         while _age(began) < 2.5:
             clients[3].sendall(b"more")
-            time.sleep(0.05)  # the steadiness of the upload
+            time.sleep(0.05)  # the upload is steady
         self.assertEqual(proxy.metrics["zombies"], {"full": 0, "half": 0, "stuck": 1})
         self.assertEqual(proxy.closed("zombie_stuck"), 1)
         self.assert_gone(clients[0])
@@ -218,8 +218,8 @@ class ZombieTests(LiveCase):
 
 
 class CleanupTests(LiveCase):
-    def test_what_ends_with_the_proxy_is_put_away_before_it_has_stopped(self):
-        """A line in the access log each, and two and a half batches of them."""
+    def test_cleanup_is_complete_before_the_proxy_stops(self):
+        """250 connections, more than two cleanup batches: each has a line in the access log."""
         front, log = self.port(), self.directory / "access.log"
         proxy = self.proxy(
             route("echo", front, self.backend(echo)),
@@ -237,10 +237,10 @@ class CleanupTests(LiveCase):
 
 
 class ProbeTests(LiveCase):
-    """``ss -tno`` shows a socket's timer: which it is, and when it goes off."""
+    """``ss -tno`` shows a socket's timer and when it expires."""
 
     def timer(self, *conditions):
-        """Seconds until the kernel probes the peer of the one socket that meets ``conditions``."""
+        """Seconds until the kernel's next keep-alive probe of the only socket that meets ``conditions``."""
         printed = run(needed("ss"), "-Htno", "state", "established", *conditions).stdout
         self.assertEqual(len(printed.splitlines()), 1, printed)
         found = re.search(r"timer:\(keepalive,(?:(\d+)min)?(?:([\d.]+)(m?)sec)?,", printed)
@@ -249,7 +249,7 @@ class ProbeTests(LiveCase):
         minutes, seconds, milli = found.groups()
         return int(minutes or 0) * 60 + float(seconds or 0) / (1000 if milli else 1)
 
-    def test_they_reach_the_sockets_of_both_sides(self):
+    def test_keep_alive_delay_reaches_the_sockets_of_both_sides(self):
         needed("ss")
         for acceleration in _BOTH:
             with self.subTest(acceleration=acceleration):
@@ -277,7 +277,7 @@ class ProbeTests(LiveCase):
             self.assertLessEqual(seconds, wanted, where)
             self.assertGreater(seconds, wanted - 15, where)
 
-    def test_a_reload_changes_those_that_come_after_it(self):
+    def test_reload_changes_keep_alive_of_new_connections(self):
         needed("ss")
         front, backend = self.port(), self.backend(echo)
         proxy = self.proxy(route("echo", front, backend), keepAliveInitialDelay="100s")

@@ -1,4 +1,4 @@
-"""Whom a client asks for decides where it goes: SNI in TLS that passes through, Host in plain HTTP."""
+"""Routing by name: SNI of TLS that is passed through, Host of plain HTTP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.live.programs import needed, run
 
 
 class TlsTests(LiveCase):
-    """Two TLS backends on one port; each has its own certificate, and we have none."""
+    """TLS backends behind one port, each with its own certificate; the proxy has none."""
 
     def setUp(self):
         super().setUp()
@@ -28,7 +28,7 @@ class TlsTests(LiveCase):
         return self.backend(over_tls(self.authority.server(name), page(f"this is {name}")))
 
     def curl(self, name):
-        """curl over TLS, which checks the certificate against ``name``."""
+        """Run curl over TLS; it verifies the certificate against ``name``."""
         where = f"{name}:{self.front}"
         return run(
             needed("curl"), "-sS", "--cacert", self.authority.file, "--resolve", f"{where}:127.0.0.1",
@@ -36,15 +36,15 @@ class TlsTests(LiveCase):
         )  # fmt: skip
 
     def s_client(self, *options):
-        """``openssl s_client``, which ends at once."""
+        """Run ``openssl s_client``, which ends after the handshake."""
         return run(
             needed("openssl"), "s_client", "-connect", f"127.0.0.1:{self.front}", "-CAfile",
             self.authority.file, "-verify_return_error", *options, stderr=subprocess.STDOUT,
             stdout=subprocess.PIPE, capture_output=False,
         )  # fmt: skip
 
-    def test_curl(self):
-        """It reaches each by its name, checks its certificate, and is told when a name is not known."""
+    def test_curl_reaches_each_tls_backend_by_name(self):
+        """curl verifies each certificate, and reports the alert for an unknown name."""
         for name in ("one.test", "two.test", "x.wild.test"):
             done = self.curl(name)
             self.assertEqual((done.stdout, done.returncode), (f"this is {name}", 0), done.stderr)
@@ -53,8 +53,8 @@ class TlsTests(LiveCase):
         self.assertIn("unrecognized name", done.stderr)
         self.assertEqual(self.running.rejected("no_route"), 1)
 
-    def test_openssl(self):
-        """It reaches each by its name, with an older hello or one that offers protocols, too."""
+    def test_openssl_reaches_each_tls_backend_by_name(self):
+        """Also with a ClientHello of TLS 1.2 and with ALPN."""
         for name in ("one.test", "two.test"):
             done = self.s_client("-servername", name, "-verify_hostname", name)
             self.assertIn("Verification: OK", done.stdout)
@@ -63,8 +63,8 @@ class TlsTests(LiveCase):
         self.assertIn("CN = two.test", done.stdout)
         self.assertIn("TLSv1.2", done.stdout)
 
-    def test_openssl_shows_the_alert(self):
-        """112 is ``unrecognized_name`` (RFC 6066, 3): for a name that is not known, and for none."""
+    def test_openssl_gets_alert_112_for_unknown_or_no_name(self):
+        """112 is ``unrecognized_name`` (RFC 6066, 3)."""
         for options in (("-servername", "three.test"), ("-noservername",)):
             done = self.s_client(*options)
             self.assertIn("SSL alert number 112", done.stdout)
@@ -72,7 +72,7 @@ class TlsTests(LiveCase):
 
 
 class HttpTests(LiveCase):
-    """Two HTTP backends on one port."""
+    """Two HTTP backends behind one port."""
 
     def setUp(self):
         super().setUp()
@@ -95,8 +95,8 @@ class HttpTests(LiveCase):
             f"http://{where}/x",
         )
 
-    def test_curl(self):
-        """It reaches each by its name, its request arrives as it was sent, and an unknown name is answered 404."""
+    def test_curl_reaches_each_http_backend_by_name(self):
+        """The request arrives unchanged, and an unknown name gets 404."""
         for name in ("one.test", "TWO.test"):
             done = self.curl(name)
             self.assertEqual(done.stdout, f"this is {name[:3].lower()}\n200")
@@ -108,8 +108,8 @@ class HttpTests(LiveCase):
 
 
 class CurlAnnouncingTests(LiveCase):
-    def test_haproxy_protocol(self):
-        """``curl --haproxy-protocol`` announces itself; the backend behind us gets the same client."""
+    def test_curl_announcing_itself_is_announced_to_the_backend(self):
+        """``curl --haproxy-protocol`` sends a PROXY header; the backend receives the same client address."""
         backend = self.backend(_announced_page)
         front = self.port()
         proxy = self.proxy(
@@ -130,6 +130,6 @@ class CurlAnnouncingTests(LiveCase):
 
 
 def _announced_page(backend, sock):
-    """An HTTP response with the client that was announced."""
+    """Send an HTTP response that contains the announced client."""
     header, _, rest = read_header(sock)
     page("{} {}".format(*header.source))(backend, sock, rest)

@@ -1,4 +1,4 @@
-"""PostgreSQL's own client and server around us: TLS that is asked for first, by SNI, ended here, and begun again."""
+"""PostgreSQL's client and server with the proxy between them: TLS passed through, terminated and re-encrypted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.live.postgres import CountedClient, cluster, program, psql
 from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import until
 
-#: What the server is called, where it has TLS itself.
+#: Name of the server where it has TLS itself.
 _SERVER = "db.test"
 _HAS_TLS = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"
 _CHUNK = 1 << 16
@@ -24,12 +24,12 @@ class PostgresCase(TlsCase):
         self.cluster = cluster()
 
     def server(self, *, tls=False):
-        """A server, as a target."""
+        """Start a server and return it as a target."""
         certificate = self.authority.certificate(_SERVER) if tls else None
         return {"host": "127.0.0.1", "port": self.cluster.start(self, certificate=certificate)}
 
     def psql(self, port, name, query=_HAS_TLS, **said):
-        """psql, which checks the certificate against ``name`` unless told otherwise."""
+        """Run psql; by default it verifies the certificate against ``name``."""
         return psql(
             query, **{"host": name, "port": port, "sslmode": "verify-full", "sslrootcert": self.authority.file, **said}
         )  # fmt: skip
@@ -42,7 +42,7 @@ class PostgresCase(TlsCase):
         self.assertIn(words, done.stderr)
 
     def both(self, *routes, **settings):
-        """The same proxy, once with each way to relay; and the names of its routes with their ports."""
+        """The same proxy with each kind of relay, and its ports by route name."""
         ports = {}
         asked = []
         for acceleration in ACCELERATIONS:
@@ -54,8 +54,8 @@ class PostgresCase(TlsCase):
 
 
 class PsqlTests(PostgresCase):
-    def test_passthrough_by_sni(self):
-        """To the route of the name, whose server is verified; no other route, and none for another name."""
+    def test_psql_is_passed_through_by_sni(self):
+        """It reaches the route of its name only, and verifies the server's certificate; an unknown name is refused."""
         target, other = self.server(tls=True), self.backend(silent)
         made = [
             {
@@ -73,16 +73,16 @@ class PsqlTests(PostgresCase):
             self.assert_fails(self.psql(front, "third.test"), "unrecognized name")
             self.assertEqual((other.accepted, proxy.rejected("no_route")), (0, 1))
 
-    def test_ended_here(self):
-        """Our certificate is verified, and the server, which has no TLS, sees none."""
+    def test_psql_over_terminated_tls_reaches_a_plain_server(self):
+        """psql verifies the proxy's certificate; the server has no TLS."""
         target = self.server()
         for _, ports in self.both(("one", lambda name, port: self.ending(name, port, target))):
             self.assert_answers(self.psql(ports["one"], NAME), "f|")
             large = self.psql(ports["one"], NAME, "select repeat('x', 3000000)")
             self.assertEqual(len(large.stdout.strip()), 3_000_000, large.stderr)
 
-    def test_ended_here_and_begun_again(self):
-        """The server's certificate is verified by us, and its name is not the one that psql knows."""
+    def test_psql_over_reencrypted_tls_verifies_both_certificates(self):
+        """The proxy verifies the server's certificate, whose name differs from the one that psql verifies."""
         target = self.server(tls=True)
         upstream = {"ca": str(self.authority.file), "serverName": _SERVER}
         wrong = {**upstream, "serverName": "somebody.test"}
@@ -98,15 +98,15 @@ class PsqlTests(PostgresCase):
             self.assertEqual(proxy.rejected("tls_error"), 1)
             self.assertIn("is not for somebody.test", proxy.printed)
 
-    def test_a_plain_route_leaves_it_to_client_and_server(self):
-        """Whether there is TLS, and whose: each of psql's modes, as without a proxy."""
+    def test_plain_route_leaves_tls_to_client_and_server(self):
+        """Each of psql's modes behaves as without a proxy."""
         target, front = self.server(tls=True), self.port()
         self.proxy(route("plain", front, target))
         for mode, words in (("disable", "f|"), ("prefer", "t|TLSv1.3"), ("verify-full", "t|TLSv1.3")):
             self.assert_answers(self.psql(front, _SERVER, sslmode=mode), words)
 
-    def test_a_plain_route_before_a_server_without_tls(self):
-        """It is the server that says so, also where first bytes are seen, but none of TLS are asked for."""
+    def test_plain_route_to_a_server_without_tls(self):
+        """The server itself declines TLS, also where a route inspects first bytes but none involves TLS."""
         target, front, seen = self.server(), self.port(), self.port()
         pages = route("pages", seen, self.backend(silent), path="/pages/*")
         self.proxy(route("plain", front, target), pages, route("rest", seen, target))
@@ -114,8 +114,8 @@ class PsqlTests(PostgresCase):
             self.assert_answers(self.psql(port, _SERVER, sslmode="prefer"), "f|")
             self.assert_fails(self.psql(port, _SERVER, sslmode="require"), "server does not support SSL")
 
-    def test_a_server_without_tls(self):
-        """Is none for a client whose TLS passes through, and the log says why."""
+    def test_server_without_tls_fails_for_passed_through_tls(self):
+        """The client is refused, and the log has the reason."""
         target, front, mixed = self.server(), self.port(), self.port()
         proxy = self.proxy(
             route("db", front, target, domains=[_SERVER]),
@@ -125,13 +125,13 @@ class PsqlTests(PostgresCase):
         self.assert_fails(self.psql(front, _SERVER), "SSL error")
         self.assertEqual(proxy.rejected("tls_error"), 1)
         self.assertIn("it does not support TLS", proxy.printed)
-        # Where plain clients have a route, one that only prefers TLS comes again without it.
+        # Where plain clients have a route, a client that only prefers TLS connects again without it.
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="prefer"), "f|")
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="disable"), "f|")
 
 
 class Counter:
-    """A backend that hands everything on to a server, and counts what it reads and what it writes."""
+    """A backend that relays to a server, and counts the bytes it reads and writes."""
 
     def __init__(self, target):
         self._to = target["host"], target["port"]
@@ -157,10 +157,10 @@ class Counter:
 
 
 class CountTests(PostgresCase):
-    """After a clean end, ``received`` is what the backend read, and ``sent`` what it wrote: to the byte."""
+    """After a clean end, ``received`` equals the bytes read by the backend, and ``sent`` those it wrote."""
 
     def talk(self, port, context, name, *, in_order):
-        """A session of some 300 kB."""
+        """Run a session of about 300 kB."""
         client = CountedClient(self.connect(port))
         client.start_tls(context, name)
         client.start()
@@ -175,8 +175,8 @@ class CountTests(PostgresCase):
         self.assertEqual(proxy.closed("normal"), count)
         return tuple(map(sum, zip(*backend.seen, strict=True)))
 
-    def test_passthrough(self):
-        """The request for TLS and its answer are among them; a PROXY header before them is not."""
+    def test_passed_through_ssl_request_is_counted(self):
+        """The SSLRequest and its answer are payload; a PROXY header before them is not."""
         context = self.authority.client()
         counter = Counter(self.server(tls=True))
         backends = []
@@ -193,8 +193,8 @@ class CountTests(PostgresCase):
             self.assertGreater(wrote, client.heard + 1)
         self.assertEqual(counter.announced, 2)
 
-    def test_ended_here(self):
-        """Neither of them is: what counts is what is inside."""
+    def test_terminated_tls_counts_plaintext_only(self):
+        """The SSLRequest and its answer are not counted where the proxy terminates TLS."""
         context = self.authority.client()
         counter = Counter(self.server())
         backends = []

@@ -1,4 +1,4 @@
-"""Protocols in which the server speaks first: nobody waits for a client that waits."""
+"""Protocols in which the server sends first: the proxy must not wait for a client that waits for the server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _BANNER = b"SSH-2.0-live\r\n"
 
 
 class ServerFirstTests(LiveCase):
-    def test_a_route_that_asks_nothing_dials_at_once(self):
-        """The banner comes to a client that has sent nothing, long before ``initialDataTimeout``."""
+    def test_route_without_detection_dials_at_once(self):
+        """A client that has sent nothing receives the banner, long before ``initialDataTimeout``."""
         for relay, _, front in self.each_relay(self.backend(banner), initialDataTimeout="60s"):
             with self.subTest(relay=relay):
                 client = self.connect(front)
                 self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
                 self.assert_echoes(client)
 
-    def test_a_trusted_peer_that_sends_nothing_is_a_direct_client(self):
-        """It gets the banner when ``proxyHeaderTimeout`` has passed, and not before."""
+    def test_silent_trusted_peer_is_a_direct_client(self):
+        """It receives the banner when ``proxyHeaderTimeout`` has passed, and not before."""
         front = self.port()
         proxy = self.proxy(
             route("ssh", front, self.backend(banner)), proxyIPs=["127.0.0.1"], proxyHeaderTimeout="400ms"
@@ -33,8 +33,8 @@ class ServerFirstTests(LiveCase):
         self.assertEqual(proxy.the_connection(route="ssh")["proxyProtocol"], 0)
         self.assertEqual(proxy.metrics["proxyHeaders"]["none"]["missing"], 1)
 
-    def test_anyone_else_does_not_wait_for_that(self):
-        """``proxyIPs`` costs only those who are in it."""
+    def test_untrusted_peer_does_not_wait_for_a_header(self):
+        """``proxyHeaderTimeout`` delays only the peers in ``proxyIPs``."""
         front = self.port()
         self.proxy(
             route("ssh", front, self.backend(banner)), proxyIPs=["127.0.0.2"], proxyHeaderTimeout="60s"

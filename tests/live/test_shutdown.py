@@ -1,4 +1,4 @@
-"""SIGTERM: nobody new comes in, what is under way has its time to finish, and the exit code is 0."""
+"""SIGTERM: new clients are refused, open connections have the grace period to finish, and the exit code is 0."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _SIZE = 8 * 1024 * 1024
 
 
 def _steady(_backend, sock):
-    """``_SIZE`` bytes over about a second, and the end."""
+    """Send ``_SIZE`` bytes over about a second, and close."""
     for _ in range(32):
         sock.sendall(bytes(_SIZE // 32))
-        time.sleep(0.03)  # the steadiness that the test is about
+        time.sleep(0.03)  # the pace is what is tested
 
 
 class ShutdownTests(LiveCase):
-    def test_transfers_under_way_finish(self):
-        """Under load, both relays: each client gets all of it, and the exit comes when the last one has."""
+    def test_running_transfers_finish(self):
+        """Ten clients of each relay receive everything, and the process exits after the last one."""
         for relay, proxy, front in self.each_relay(self.backend(_steady), gracefulShutdownTimeout="60s"):
             with self.subTest(relay=relay):
                 clients = [self.connect(front) for _ in range(10)]
@@ -42,8 +42,8 @@ class ShutdownTests(LiveCase):
         got[client] = len(read_to_end(client))
         client.close()
 
-    def test_nobody_new_comes_in(self):
-        """The port is closed at once, though connections live on; readiness says so."""
+    def test_new_clients_are_refused_and_readiness_fails(self):
+        """The port is closed at once although connections stay open; /readyz answers 503 and /healthz 200."""
         front = self.port()
         proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="60s")
         client = self.connect(front)
@@ -57,8 +57,8 @@ class ShutdownTests(LiveCase):
         client.close()
         self.assertEqual(proxy.wait(), 0)
 
-    def test_it_ends_when_its_time_is_up(self):
-        """Whoever has not finished by ``gracefulShutdownTimeout`` is cut off, and the exit code is 0 all the same."""
+    def test_open_connections_are_cut_after_the_grace_period(self):
+        """Connections open at ``gracefulShutdownTimeout`` are reset, and the exit code is still 0."""
         front, silent = self.port(), self.port()
         proxy = self.proxy(
             route("echo", front, self.backend(echo)),
@@ -77,15 +77,15 @@ class ShutdownTests(LiveCase):
             client.recv(1)
         self.assert_gone(waiting)
 
-    def test_it_ends_at_once_where_nothing_lives(self):
+    def test_proxy_without_connections_exits_at_once(self):
         proxy = self.proxy(route("echo", self.port(), self.backend(echo)), gracefulShutdownTimeout="60s")
         began = time.monotonic()
         proxy.signal()
         self.assertEqual(proxy.wait(), 0)
         self.assertLess(time.monotonic() - began, 10)
 
-    def test_a_second_signal_changes_nothing(self):
-        """Who is impatient does not cut anybody off."""
+    def test_second_signal_changes_nothing(self):
+        """A repeated SIGTERM must not cut connections that have time left."""
         front = self.port()
         proxy = self.proxy(route("echo", front, self.backend(echo)), gracefulShutdownTimeout="60s")
         client = self.connect(front)
@@ -97,8 +97,8 @@ class ShutdownTests(LiveCase):
         client.close()
         self.assertEqual(proxy.wait(), 0)
 
-    def test_uploads_arrive_whole(self):
-        """What a client has sent before the signal and after it."""
+    def test_upload_during_shutdown_arrives_whole(self):
+        """Bytes sent before and after the signal both arrive."""
         front = self.port()
         backend = self.backend(collect)
         proxy = self.proxy(route("up", front, backend), gracefulShutdownTimeout="60s")

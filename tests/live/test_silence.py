@@ -1,4 +1,4 @@
-"""Clients that say nothing, or say it one byte at a time: each is let go when its time is up, and no sooner."""
+"""Clients that send nothing, or one byte at a time: each is closed at its timeout, and not before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.live.case import LiveCase, route
 from tests.live.waiting import until
 
 _SILENT = 500
-#: Bytes a pending connection may cost, sockets not counted: those are the kernel's.
+#: Bytes that a pending connection may use in the process, without the kernel's socket buffers.
 _EACH = 32 * 1024
 _HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(500)
 
@@ -25,8 +25,8 @@ class SilenceTests(LiveCase):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(3 * _SILENT, hard), hard))
             self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
 
-    def test_many_silent_clients(self):
-        """They go at ``initialDataTimeout``; meanwhile others are served, and memory is bounded."""
+    def test_many_silent_clients_end_at_the_initial_timeout(self):
+        """500 clients are closed at ``initialDataTimeout``; meanwhile others are served, and memory is bounded."""
         front, other = self.port(), self.port()
         proxy = self.proxy(
             route("named", front, self.backend(page("served")), domains=["live.test"]),
@@ -40,9 +40,9 @@ class SilenceTests(LiveCase):
         self.assertLess(proxy.rss - before, _SILENT * _EACH)
         self.assert_served(front)
         self.assert_echoes(self.connect(other))
-        self.assertLess(time.monotonic() - began, 4.0, "too slow a machine: they have been let go meanwhile")
+        self.assertLess(time.monotonic() - began, 4.0, "the machine is too slow: they were closed meanwhile")
         self.assertEqual(proxy.rejected("initial_data_timeout"), 0)
-        until(lambda: proxy.rejected("initial_data_timeout") == _SILENT, "all of them let go")
+        until(lambda: proxy.rejected("initial_data_timeout") == _SILENT, "all of them closed")
         self.assertGreaterEqual(time.monotonic() - began, 3.9)
         for each in silent:
             self.assert_gone(each)
@@ -54,8 +54,8 @@ class SilenceTests(LiveCase):
         self.assertTrue(read_to_end(client).endswith(b"served"))
         client.close()
 
-    def test_a_byte_extends_no_deadline(self):
-        """A PROXY header, a ClientHello and a request head, a byte now and then: the total counts."""
+    def test_slow_bytes_do_not_extend_a_timeout(self):
+        """A PROXY header, a ClientHello and a request head, sent in slow single bytes: the total time is limited."""
         front = self.port()
         proxy = self.proxy(
             route("named", front, self.backend(echo), domains=["live.test"]),
@@ -78,7 +78,7 @@ class SilenceTests(LiveCase):
         self.assertEqual(proxy.rejected("initial_data_timeout"), 2)
 
     def trickle(self, slow):
-        """A byte every 100 ms to each, until it is closed; when each was."""
+        """Send a byte every 100 ms on each socket until it is closed; return the times of closing."""
         left = {sock: iter(words) for sock, words in slow}
         ended = {}
         while left:
@@ -86,7 +86,7 @@ class SilenceTests(LiveCase):
                 ended[sock] = time.monotonic()
                 del left[sock]
             for sock, words in left.items():
-                # One that is closed between the two loops says so here, and is readable in the next.
+                # A socket closed between the two loops raises here, and is readable in the next round.
                 with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                     sock.send(bytes([next(words)]))
         return list(ended.values())

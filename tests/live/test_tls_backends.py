@@ -1,4 +1,4 @@
-"""TLS towards the targets: nginx, HAProxy and Python's own behind us, verified or not, and their ends."""
+"""TLS to targets (nginx, HAProxy and Python's ssl): verification, client certificates, and how connections end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.live.waiting import until
 
 
 class StrangersTests(ReEncryptingCase):
-    """Asked by curl; they answer with what they were spoken to in."""
+    """Real servers as targets, requested by curl; they answer with the TLS version and the SNI they received."""
 
     def assert_answers(self, peer, words):
         proxy, port = self.re_encrypting({"host": "127.0.0.1", "port": peer})
@@ -23,7 +23,7 @@ class StrangersTests(ReEncryptingCase):
         proxy.emptied()
         until(lambda: proxy.closed("normal") == 1, "an end in order")
 
-    def test_nginx(self):
+    def test_nginx_as_a_target_with_tls(self):
         peer, certificate = self.port(), self.authority.certificate(INNER)
         nginx(
             self,
@@ -36,7 +36,7 @@ class StrangersTests(ReEncryptingCase):
         )
         self.assert_answers(peer, f"TLSv1.3 {INNER}")
 
-    def test_haproxy(self):
+    def test_haproxy_as_a_target_with_tls(self):
         peer, certificate = self.port(), self.authority.certificate(INNER)
         reply = 'http-request return status 200 content-type text/plain lf-string "%[ssl_fc_protocol] %[ssl_fc_sni]"'
         haproxy(
@@ -51,8 +51,8 @@ class VerifiedTests(ReEncryptingCase):
     def served(self, name, serve=echo):
         return self.backend(over_tls(self.authority.server(name), serve))
 
-    def test_a_target_of_another_name_is_not_used(self):
-        """The next one is, where there is one; else the client hears that there is none, and the log why."""
+    def test_target_with_the_wrong_name_is_not_used(self):
+        """The next target is used; without one, the client is refused and the log has the reason."""
         wrong = self.served("other.test")
         proxy, port = self.re_encrypting(wrong)
         client = self.secure(port)
@@ -65,7 +65,7 @@ class VerifiedTests(ReEncryptingCase):
         for _ in range(2):
             self.assert_echoes(self.secure(port))
 
-    def test_an_unknown_authority_is_not_believed(self):
+    def test_target_of_an_unknown_authority_is_not_used(self):
         (self.directory / "other").mkdir()
         stranger = self.authority.__class__(self.directory / "other")
         backend = self.backend(over_tls(stranger.server(INNER), echo))
@@ -78,8 +78,8 @@ class VerifiedTests(ReEncryptingCase):
         _, port = self.re_encrypting(backend, upstream={"verify": False})
         self.assert_echoes(self.secure(port))
 
-    def test_our_own_certificate(self):
-        """A target that wants one gets it."""
+    def test_client_certificate_is_sent_to_the_target(self):
+        """A target that requires a client certificate receives the configured one."""
         context = self.authority.server(INNER)
         context.load_verify_locations(self.authority.file)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -93,8 +93,34 @@ class VerifiedTests(ReEncryptingCase):
         )
         self.assertEqual(read_to_end(self.secure(port)), b"proxy.test")
 
-    def test_plain_clients_of_a_target_with_tls(self):
-        """TLS towards a target of a route that ends none."""
+    def test_a_target_that_wants_a_certificate_that_we_do_not_have(self):
+        """In TLS 1.3 it says so after the handshake, behind the request: the client gets a 502, and the log has the alert."""
+        context = self.authority.server(INNER)
+        context.load_verify_locations(self.authority.file)
+        context.verify_mode = ssl.CERT_REQUIRED
+        request = b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n"
+        for acceleration in ACCELERATIONS:
+            backend, inside, outside = self.backend(over_tls(context, echo)), self.port(), self.port()
+            again = {"mode": "terminate-and-reencrypt", "upstream": self.verified()}
+            routes = [
+                self.ending("inside", inside, backend, **again),
+                route("outside", outside, {**backend.target, "tls": self.verified()}),
+            ]
+            for made in routes:  # they are dialed when the request is there
+                made["match"] |= {"path": "/*", "protocol": "http"}
+            proxy = self.proxy(*routes, acceleration=acceleration)
+            for client in (self.secure(inside), self.connect(outside)):
+                client.sendall(request + bytes(300_000))
+                self.assertTrue(self.read(client, 12).startswith(b"HTTP/1.1 502"))
+            until(lambda: proxy.rejected("tls_error") == 2, "both, counted")  # noqa: B023 - this round's
+            proxy.emptied()
+            for name in ("inside", "outside"):
+                self.assertRegex(
+                    proxy.printed, f"route {name}: TLS with .* failed .*: tlsv13 alert certificate required"
+                )
+
+    def test_plain_client_reaches_a_target_with_tls(self):
+        """A target has TLS although its route terminates none."""
         backend, port = self.served(INNER, in_order(page("inside"))), self.port()
         target = {**backend.target, "tls": self.verified()}
         self.proxy(route("plain", port, target))
@@ -105,14 +131,14 @@ class VerifiedTests(ReEncryptingCase):
 
 class EndTests(ReEncryptingCase):
     def both(self, serve):
-        """One proxy after the other, with either relay, before a backend over TLS that does ``serve``."""
+        """For each kind of relay, a proxy in front of a backend with TLS that runs ``serve``."""
         for acceleration in ACCELERATIONS:
             backend = self.backend(over_tls(self.authority.server(INNER), serve))
             proxy, port = self.re_encrypting(backend, acceleration=acceleration)
             yield proxy, port
 
-    def test_an_end_in_order(self):
-        """close_notify there and back."""
+    def test_close_notify_in_both_directions_closes_normally(self):
+        """A clean end of TLS is passed on as such, and counted as normal."""
         for proxy, port in self.both(in_order(echo)):
             client = self.secure(port)
             self.assert_echoes(client)
@@ -121,8 +147,8 @@ class EndTests(ReEncryptingCase):
             until(lambda: proxy.closed("normal") == 1, "an end in order")  # noqa: B023 - this round's
             self.assertEqual(proxy.moved, (5, 5))
 
-    def test_a_target_whose_tls_ends_without_saying_so_is_a_cut(self):
-        """A FIN alone may be anybody's: what the client has is not the whole, and it can see that."""
+    def test_fin_of_a_target_without_close_notify_is_a_reset(self):
+        """A FIN alone is not authenticated (truncation attack), so the client must not see a clean end."""
 
         def serve(_, sock):
             sock.sendall(b"half of it")

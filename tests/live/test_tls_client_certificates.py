@@ -1,4 +1,4 @@
-"""Clients that must say who they are: whose certificate is wanted, who has none, and who has the wrong one."""
+"""Client certificates: required or requested, missing, of another authority, or with a name that is not allowed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.live.certificates import Authority
 from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 
-#: A client of TLS 1.3 hears of a refusal only when it reads: its own handshake is done before (RFC 8446, 4.4.2.4).
+#: A client of TLS 1.3 sees a refusal only when it reads: its own handshake is complete before (RFC 8446, 4.4.2.4).
 _VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 
@@ -27,25 +27,25 @@ class ClientCertificateTests(TlsCase):
         return context
 
     def assert_refused(self, port, context, session=None, name=NAME):
-        """An alert comes, and nothing else."""
+        """Assert that the client receives an alert and nothing else."""
         with self.assertRaises(ssl.SSLError) as seen:
             self.secure(port, name, context, session).recv(1)
         self.assertIn("ALERT", seen.exception.reason)
 
-    def test_with_one(self):
+    def test_client_with_a_certificate_is_served(self):
         _, _, port = self.terminator(echo, tls={"clientAuth": self.wanted})
         for version in _VERSIONS:
             self.assert_echoes(self.secure(port, context=self.client(self.robot, version)))
 
-    def test_without_one(self):
-        """No backend ever sees such a client, and it is counted."""
+    def test_client_without_a_required_certificate_is_refused(self):
+        """The refusal is counted, and the backend sees no connection."""
         proxy, backend, port = self.terminator(echo, tls={"clientAuth": self.wanted})
         for count, version in enumerate(_VERSIONS, 1):
             self.assert_refused(port, self.client(version=version))
             until(lambda: proxy.rejected("tls_error") == count, "it, counted")  # noqa: B023 - this round's
         self.assertEqual(backend.accepted, 0)
 
-    def test_of_a_stranger(self):
+    def test_certificate_of_an_unknown_authority_is_refused(self):
         (self.directory / "other").mkdir()
         stranger = Authority(self.directory / "other").certificate("robot")
         proxy, backend, port = self.terminator(echo, tls={"clientAuth": self.wanted})
@@ -54,7 +54,7 @@ class ClientCertificateTests(TlsCase):
         until(lambda: proxy.rejected("tls_error") == 2, "both, counted")
         self.assertEqual(backend.accepted, 0)
 
-    def test_with_a_name_that_is_not_wanted(self):
+    def test_certificate_with_another_name_is_refused(self):
         _, backend, port = self.terminator(echo, tls={"clientAuth": {**self.wanted, "match": ["DNS:robot"]}})
         self.assert_echoes(self.secure(port, context=self.client(self.robot)))
         accepted = backend.accepted
@@ -62,13 +62,13 @@ class ClientCertificateTests(TlsCase):
         self.assert_refused(port, self.client(other))
         self.assertEqual(backend.accepted, accepted)
 
-    def test_requested_and_not_given(self):
+    def test_requested_certificate_may_be_missing(self):
         _, _, port = self.terminator(echo, tls={"clientAuth": {**self.wanted, "mode": "request"}})
         self.assert_echoes(self.secure(port, context=self.client()))
         self.assert_echoes(self.secure(port, context=self.client(self.robot)))
 
-    def test_a_session_does_not_cross_into_a_name_that_wants_more(self):
-        """What was agreed with a name that asks for nothing opens no other, on the same port."""
+    def test_session_of_an_open_name_opens_no_guarded_name(self):
+        """Resuming skips the certificate request: a session of an open name must not open a guarded one on the same port."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(
             self.ending("open", port, backend, domains=[NAME]),
@@ -94,7 +94,7 @@ class ClientCertificateTests(TlsCase):
         self.assertEqual(backend.accepted, 4)
         until(lambda: proxy.rejected("tls_error") == 2, "both, counted")
 
-    def test_curl_with_and_without(self):
+    def test_curl_with_and_without_a_certificate(self):
         _, _, port = self.terminator(_answer, tls={"clientAuth": self.wanted})
         done = self.curl(port, "--cert", self.robot)
         self.assertEqual((done.stdout, done.returncode), ("known", 0), done.stderr)

@@ -1,4 +1,4 @@
-"""F44: every write is cut to a few bytes, both ways, with TLS on one side or both: what is inside is the same."""
+"""Every write is cut to a few bytes in both directions, with TLS on one side or both: the plaintext is unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _sum(data):
 
 
 class _Pieces:
-    """Sends in writes of 1 to 7 bytes, each a segment where the kernel is quick enough, and dawdles now and then."""
+    """Sends in writes of 1 to 7 bytes (a segment each if the kernel is quick enough), with random short pauses."""
 
     def __init__(self, seed):
         self._chance = random.Random(seed)
@@ -38,9 +38,9 @@ class _Pieces:
 
 
 class CutWriteTests(ReEncryptingCase):
-    """Also in the handshakes."""
+    """The handshakes are cut, too."""
 
-    def test_before_a_plain_target(self):
+    def test_tiny_writes_over_terminated_tls(self):
         def serve(backend, sock):
             sending = threading.Thread(target=_Pieces(1), args=(sock, _DOWN))
             sending.start()
@@ -52,7 +52,7 @@ class CutWriteTests(ReEncryptingCase):
                 proxy, backend, port = self.terminator(serve, acceleration=acceleration)
                 self.assert_same(proxy, backend, port)
 
-    def test_with_tls_on_both_sides(self):
+    def test_tiny_writes_over_tls_on_both_sides(self):
         context = self.authority.server(INNER)
 
         def serve(backend, sock):

@@ -1,20 +1,21 @@
-"""What is thrown at a port that ends TLS: nothing is read without bound, nobody else waits, all of it is counted."""
+"""Misbehaving clients of a port that terminates TLS: memory is bounded, others are served, each is counted."""
 
 from __future__ import annotations
 
 import contextlib
 import selectors
 import socket
+import ssl
 import threading
 import time
 
 from tests.live.backends import ON_THE_WAY, echo, endless
-from tests.live.case import route
-from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.case import TIMEOUT, route
+from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
-#: Bytes that the proxy itself may grow by for it.
+#: Bytes that the proxy's memory may grow by.
 _MEMORY = 4 * 1024 * 1024
 #: Seconds. A client that has to wait for others is served when they are: those here never finish by themselves. This is
 #: below tlsHandshakeTimeout and initialDataTimeout, which end them.
@@ -22,13 +23,13 @@ _SERVED_WITHIN = 5.0
 
 
 def _deaf(backend, _sock):
-    """Reads nothing until the client has given up."""
+    """Read nothing until the test has ended the client."""
     until(lambda: backend.seen, "the end of the test", 20)
 
 
 class BackPressureTests(TlsCase):
-    def test_a_client_that_hardly_reads(self):
-        """The backend is stopped after what the buffers hold, and a client of a byte at a time changes nothing."""
+    def test_client_reading_single_bytes_pauses_the_backend(self):
+        """The backend can send what the buffers hold and no more; the proxy neither grows nor spins."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, backend, port = self.terminator(endless, acceleration=acceleration)
@@ -46,8 +47,8 @@ class BackPressureTests(TlsCase):
                 client.close()
                 proxy.emptied()
 
-    def test_a_backend_that_never_reads(self):
-        """The client is stopped likewise."""
+    def test_backend_that_never_reads_pauses_the_client(self):
+        """The client can send what the buffers hold and no more, and the proxy does not grow."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, backend, port = self.terminator(_deaf, acceleration=acceleration)
@@ -66,14 +67,14 @@ class BackPressureTests(TlsCase):
 
 
 class UnfinishedTests(TlsCase):
-    """A hundred handshakes that never end, and what that means to others."""
+    """A hundred unfinished handshakes must not keep others from being served."""
 
     def unfinished(self, port, count):
         hello = self.hello()
         for _ in range(count):
             self.connect(port).sendall(hello)
 
-    def test_others_are_served(self):
+    def test_others_are_served_during_unfinished_handshakes(self):
         proxy, _, port = self.terminator(echo)
         before = proxy.rss
         self.unfinished(port, 100)
@@ -84,8 +85,8 @@ class UnfinishedTests(TlsCase):
         self.assertLess(time.monotonic() - began, _SERVED_WITHIN)
         self.assertLess(proxy.rss - before, 100 * 128 * 1024)
 
-    def test_others_are_served_while_they_are_begun_again_and_again(self):
-        """F23: a hundred at a time, each left when it has cost us a signature, and another begun in its place."""
+    def test_others_are_served_during_a_storm_of_handshakes(self):
+        """100 at a time; each is closed once it has cost the proxy a signature, and replaced by another."""
         proxy, _, port = self.terminator(echo)
         hello = self.hello()
         with _Storm(port, hello, 100) as storm:
@@ -103,35 +104,69 @@ class UnfinishedTests(TlsCase):
         self.assertGreaterEqual(self.failed(proxy), begun)
 
     def failed(self, proxy):
-        """How many handshakes came to nothing."""
+        """Number of failed handshakes."""
         _, text = proxy.ask("/metrics")
         name = 'smartproxy_tls_handshakes_total{result="failed",version="none"} '
         return sum(
             float(line.removeprefix(name)) for line in text.decode().splitlines() if line.startswith(name)
         )
 
-    def test_they_end_at_the_deadline(self):
-        """However much they hold, it is given back, and counted."""
+    def test_unfinished_handshakes_end_at_the_timeout(self):
+        """Each is closed and counted as refused."""
         proxy, _, port = self.terminator(echo, tlsHandshakeTimeout="200ms", initialDataTimeout="200ms")
         self.unfinished(port, 30)
         until(lambda: proxy.rejected("tls_error") == 30, "all of them refused")
         proxy.emptied()
 
-    def test_no_more_than_allowed(self):
-        """Over the limit they are refused at once, and those that stand go on."""
+    def test_stalled_ones_make_room(self):
+        """Above the limit each new client is served, at the cost of a stalled one; and those that stand go on."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(self.ending("one", port, backend), tls={"maxHandshakes": 5})
         standing = self.secure(port)
         self.assert_echoes(standing)
         self.unfinished(port, 20)
-        until(lambda: proxy.rejected("tls_error") == 15, "those over the limit refused")
+
+        def served():
+            client = self.secure(port)
+            self.assert_echoes(client)
+            client.close()
+            return proxy.rejected("tls_error")
+
+        until(served, "a stalled one closed for another")
         self.assert_echoes(standing)
+
+    def test_burst_is_served_beside_stalled_ones(self):
+        """Three times the limit at once, beside twice the limit that go no further: all of them are served."""
+        limit = 20
+        for acceleration in ACCELERATIONS:
+            with self.subTest(acceleration=acceleration):
+                port, limits = self.port(), {"maxHandshakes": limit}
+                ending = self.ending("one", port, self.backend(echo))
+                proxy = self.proxy(ending, acceleration=acceleration, tls=limits)
+                self.unfinished(port, 2 * limit)
+                until(lambda: proxy.active == 2 * limit, "the stalled ones")  # noqa: B023 - this round's
+                burst = [self.begin(port) for _ in range(3 * limit)]
+                for client in burst:
+                    client.settimeout(TIMEOUT)
+                    client.do_handshake()
+                    self.assert_echoes(client)
+
+    def begin(self, port):
+        """A client that has sent its hello and does not wait."""
+        client = self.authority.client().wrap_socket(
+            self.connect(port), server_hostname=NAME, do_handshake_on_connect=False
+        )
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        return client
 
 
 class _Storm:
-    """So many handshakes at a time, from a thread of their own: each is left at the server's first word.
+    """``width`` concurrent handshakes in a thread: each is closed at the server's first bytes, and replaced.
 
-    :ivar begun: how many have been answered.
+    :ivar begun: number of handshakes that were answered.
     """
 
     def __init__(self, port, hello, width):
@@ -168,8 +203,8 @@ class _Storm:
 
 
 class PlainTests(TlsCase):
-    def test_plain_http_is_told_what_to_do(self):
-        """400, readable, on a port that speaks nothing but TLS; and no backend hears of it."""
+    def test_plain_http_gets_a_readable_400(self):
+        """On a port for TLS only; the backend sees no connection."""
         port, backend = self.port(), self.backend(echo)
         only = self.ending("only", port, backend)
         del only["match"]["protocol"]
@@ -182,7 +217,7 @@ class PlainTests(TlsCase):
         self.assertEqual(proxy.rejected("tls_error"), 1)
         self.assertEqual(backend.accepted, 0)
 
-    def test_other_rubbish_gets_an_alert(self):
+    def test_other_bytes_get_an_alert(self):
         port, backend = self.port(), self.backend(echo)
         only = self.ending("only", port, backend)
         del only["match"]["protocol"]
@@ -194,15 +229,15 @@ class PlainTests(TlsCase):
         self.assertEqual(proxy.rejected("tls_error"), 1)
         self.assertEqual(backend.accepted, 0)
 
-    def test_tls_to_a_port_without(self):
-        """It is a stranger's protocol there, and goes on as it is."""
+    def test_tls_to_a_plain_port_is_relayed(self):
+        """A route without TLS settings relays a ClientHello like any other bytes."""
         port = self.port()
         self.proxy(route("plain", port, self.backend(echo)))
         hello = self.hello()
         self.assert_echoes(self.connect(port), hello)
 
-    def test_tls_to_a_port_that_wants_requests(self):
-        """No route takes it, and it hears so in its own words."""
+    def test_tls_to_a_port_for_http_gets_an_alert(self):
+        """No route matches, and the client is refused in its own protocol."""
         port, backend = self.port(), self.backend(echo)
         proxy = self.proxy(route("plain", port, backend, path="/*"))
         done = self.curl(port)

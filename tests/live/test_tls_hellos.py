@@ -1,4 +1,4 @@
-"""F18, F19: what a ClientHello may look like on a route whose TLS ends here, and what is no name in it."""
+"""ClientHellos on routes that terminate TLS: in pieces, large, post-quantum, incomplete or malformed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.live.backends import echo
 from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 
-#: Bytes of a hello: more than a record holds, and than any hello may have.
-_LARGE, _TOO_LARGE = 20 * 1024, 64 * 1024
+#: Bytes of a hello: more than a record holds; and how many of each that is never complete.
+_LARGE, _NEARLY_WHOLE = 20 * 1024, 63 * 1024
 #: The longest name of a protocol in ALPN (RFC 7301, 3.1).
 _PROTOCOL = b"x" * 255
-#: What each of a flood of connections may cost while it waits.
+#: Bytes that each of many waiting connections may use.
 _A_CONNECTION = 128 * 1024
 
 
@@ -28,7 +28,7 @@ def _in_single_bytes(sock, data):
 
 
 class _FirstInRecords:
-    """Sends the first message, a ClientHello, in records of so many bytes, and the rest as it is."""
+    """Sends the first message, a ClientHello, in records of ``size`` bytes, and later bytes unchanged."""
 
     def __init__(self, size):
         self._size = size
@@ -44,7 +44,7 @@ class _FirstInRecords:
 
 
 class HelloTests(TlsCase):
-    """F18."""
+    """However a ClientHello is split into segments and records, it is read whole, within its limit of 64 KiB."""
 
     def setUp(self):
         super().setUp()
@@ -55,16 +55,16 @@ class HelloTests(TlsCase):
         )
 
     def shaken(self, send):
-        """A handshake and an exchange with everything that the client says going through ``send``."""
+        """Perform a handshake and an exchange; the client sends everything through ``send``."""
         client = self.tls_end(self.front, send=send)
         client.write(b"words")
         self.assertEqual(client.read(), b"words")
 
-    def test_in_single_bytes(self):
+    def test_hello_in_single_bytes(self):
         self.shaken(_in_single_bytes)
 
-    def test_over_several_records_that_cut_the_name(self):
-        """Wherever it is cut: the certificate of the name is shown, as the client checks."""
+    def test_hello_in_records_that_cut_the_name(self):
+        """The client verifies that it gets the certificate of the name, wherever that is cut."""
         hello = self.hello()
         name = hello[5:].index(NAME.encode())
         for size in (1, 7, name + 1, name + len(NAME) - 1):
@@ -80,39 +80,41 @@ class HelloTests(TlsCase):
             context.set_alpn_protos(list(protocols))
         return self.greeted(context)
 
-    def test_a_post_quantum_key_share(self):
-        """A hello of 1.7 KB, in two segments as a rule; and that key exchange is what is agreed on."""
+    def test_hello_with_a_post_quantum_key_share(self):
+        """Such a ClientHello has 1.7 KB, usually in two segments; that key exchange is negotiated."""
         self.assertEqual(self.modern().get_group_name(), "X25519MLKEM768")
 
-    def test_over_16_kib(self):
-        """More than one record can hold is more than one record."""
+    def test_hello_over_16_kib_in_several_records(self):
+        """It is larger than the 16 KiB of one record (RFC 8446, 5.1)."""
         self.modern(*[_PROTOCOL] * (_LARGE // len(_PROTOCOL)))
 
-    def test_over_64_kib_is_refused(self):
-        """What claims to be larger than any hello is not waited for, and costs next to nothing."""
+    def test_hello_over_128_kib_is_refused(self):
+        """A length field above the limit is refused at once, so that nothing is buffered for it."""
         before = self.running.rss
         for _ in range(20):
             client = self.connect(self.front)
-            client.sendall(client_hello.build(NAME, size=_TOO_LARGE + 1)[:0x4000])
+            client.sendall(b"\x16\x03\x01\x40\x00\x01" + (client_hello.LIMIT + 1).to_bytes(3, "big"))
             self.assertEqual(client.recv(100)[:1], b"\x15")
         self.assertEqual(self.running.rejected("tls_error"), 20)
         self.assertLess(self.running.rss - before, 20 * _A_CONNECTION)
         self.assertEqual(self.target.accepted, 0)
 
-    def test_large_ones_that_are_never_whole(self):
-        """All but the last byte of 100: held within bounds, and others are served."""
+    def test_many_incomplete_large_hellos_are_bounded(self):
+        """100 ClientHellos lack their last byte: memory is bounded, and others are served."""
         before = self.running.rss
-        whole = client_hello.build(NAME, size=_TOO_LARGE - 1024)
+        whole = client_hello.build(NAME, size=_NEARLY_WHOLE)
         for _ in range(100):
             self.connect(self.front).sendall(whole[:-1])
         until(lambda: self.running.active == 100, "all of them there")
         self.shaken(socket.socket.sendall)
         self.assertLess(self.running.rss - before, 100 * _A_CONNECTION)
 
-    def test_rubbish_in_the_middle_of_a_handshake(self):
-        """It is answered with an alert, counted, and reaches no backend."""
+    def test_invalid_record_in_the_handshake_gets_an_alert(self):
+        """It is counted as refused, and reaches no backend."""
         context = self.authority.client()
-        context.maximum_version = ssl.TLSVersion.TLSv1_2  # whose alerts can be read until a handshake is done
+        context.maximum_version = (
+            ssl.TLSVersion.TLSv1_2
+        )  # its alerts are not encrypted before the handshake is complete
         client = self.connect(self.front)
         client.sendall(self.hello(context=context))
         client.sendall(b"\x17\x03\x03\x00\x40" + os.urandom(64))
@@ -124,8 +126,8 @@ class HelloTests(TlsCase):
         self.assertEqual(self.running.rejected("tls_error"), 1)
         self.assertEqual(self.target.accepted, 0)
 
-    def test_rubbish_after_the_handshake(self):
-        """A record that cannot be decrypted cuts the connection, on both sides."""
+    def test_invalid_record_after_the_handshake_cuts_both_sides(self):
+        """A record that cannot be decrypted may be an attack, so that the connection is cut."""
         client = self.secure(self.front)
         self.assert_echoes(client)
         socket.socket.sendall(client, b"\x17\x03\x03\x00\x40" + os.urandom(64))

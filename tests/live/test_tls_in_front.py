@@ -1,4 +1,4 @@
-"""Other proxies in front of us that bring what they got over TLS, and what measures servers: nothing fails, all is counted."""
+"""HAProxy and nginx as TLS clients, and load generators: nothing fails, and each connection is counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.live.waiting import until
 
 class FrontCase(TlsCase):
     def counted(self, proxy, name, **labels):
-        """A counter, as it is exported."""
+        """Value of an exported counter."""
         _, text = proxy.ask("/metrics")
         told = ",".join(f'{key}="{value}"' for key, value in labels.items())
         name += f"{{{told}}}" if told else ""
@@ -23,8 +23,8 @@ class FrontCase(TlsCase):
 
 
 class HaproxyTests(FrontCase):
-    def test_haproxy_as_a_client(self):
-        """HAProxy takes plain bytes and brings them over TLS; it ends in order, and so do we."""
+    def test_haproxy_as_a_tls_client_ends_cleanly(self):
+        """HAProxy receives plain bytes and sends them over TLS; both ends are clean."""
         proxy, _, ours = self.terminator(echo)
         theirs = self.port()
         haproxy(
@@ -44,10 +44,10 @@ class HaproxyTests(FrontCase):
 
 
 class NginxTests(FrontCase):
-    """It takes plain HTTP, and verifies who we are."""
+    """nginx receives plain HTTP, and verifies the proxy's certificate."""
 
     def before_us(self, name):
-        """A proxy of ours behind nginx, which asks for ``name``; and nginx's answers to two requests."""
+        """A proxy behind nginx, which sends ``name`` as SNI; and nginx's responses to two requests."""
         proxy, _, ours = self.terminator(page("inside"))
         theirs = self.port()
         nginx(
@@ -62,7 +62,7 @@ class NginxTests(FrontCase):
         curl = needed("curl"), "-sS", "-w", " %{http_code}", f"http://127.0.0.1:{theirs}/"
         return proxy, [run(*curl).stdout for _ in range(2)]
 
-    def test_it_is_served_and_takes_up_its_session(self):
+    def test_nginx_is_served_and_resumes_its_session(self):
         proxy, answers = self.before_us(NAME)
         self.assertEqual(answers, ["inside 200"] * 2)
         proxy.emptied()
@@ -71,24 +71,24 @@ class NginxTests(FrontCase):
         )
         self.assertEqual(self.counted(proxy, "smartproxy_tls_resumed_total"), 1)
 
-    def test_a_name_of_which_we_have_no_certificate(self):
-        """nginx is told, and tells its client."""
+    def test_nginx_asking_for_an_unknown_name_answers_502(self):
+        """The proxy refuses the handshake, which nginx reports to its client."""
         proxy, answers = self.before_us("two.test")
         self.assertEqual([answer[-4:] for answer in answers], [" 502"] * 2)
         self.assertEqual(proxy.rejected("tls_error"), 2)
 
 
 class LoadTests(FrontCase):
-    """As many connections as a program makes in a second or two, one after the other or 20 at a time."""
+    """As many connections as a load generator makes in a second or two, in sequence or 20 at a time."""
 
     def setUp(self):
         super().setUp()
         self.running, self.target, self.front = self.terminator(page("inside"))
 
-    def test_s_time(self):
-        """Handshakes, anew and taken up: each succeeds, and brings the page. How many a second is not the subject.
+    def test_s_time_full_and_resumed_handshakes_succeed(self):
+        """Each connection fetches the page, and resumptions are counted; the rate is not tested.
 
-        A second each is the shortest that ``s_time`` can be told.
+        Each run takes 1 s, the shortest duration that ``s_time`` accepts.
         """
         certain = "-CAfile", self.authority.file, "-verify", "1"
         where = "-connect", f"127.0.0.1:{self.front}"
@@ -110,12 +110,12 @@ class LoadTests(FrontCase):
                 )
                 taken_up = self.counted(self.running, "smartproxy_tls_resumed_total") - resumed
                 self.assertEqual(taken_up, count if sessions == "reuse" else 0)
-                made += count + (sessions == "reuse")  # one to have a session
+                made += count + (sessions == "reuse")  # the first one creates the session
         self.running.emptied()
         self.assertEqual(self.target.accepted, made)
         self.assertEqual(self.counted(self.running, "smartproxy_connections_total", route="one"), made)
 
-    def test_ab(self):
+    def test_ab_with_20_concurrent_clients_has_no_failure(self):
         done = run(needed("ab"), "-q", "-n", "500", "-c", "20", f"https://127.0.0.1:{self.front}/")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout, r"Complete requests: +500\nFailed requests: +0\n")

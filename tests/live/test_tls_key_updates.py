@@ -1,4 +1,4 @@
-"""A client that has us change our keys again and again, and reads none of our answers: they are not kept for it."""
+"""A client that requests KeyUpdates without end and reads no answer: the answers must not fill the memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.live.key_updates import KeyChanger
 from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import until
 
-#: Bytes that the proxy may grow by, and changes that it bears with: an honest client has one in a gigabyte or hour.
+#: Bytes that the memory may grow by, and the updates tried: an honest client has one per gigabyte or hour.
 _MEMORY, _MOST = 3 << 20, 1_000_000
 
 
 class KeyUpdateTests(TlsCase):
-    def test_it_is_cut_when_it_has_gone_too_far(self):
+    def test_unread_key_updates_are_cut_in_bounded_memory(self):
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, _, port = self.terminator(echo, acceleration=acceleration)
@@ -26,8 +26,8 @@ class KeyUpdateTests(TlsCase):
                 self.assertLess(proxy.rss - before, _MEMORY)
                 until(lambda: proxy.closed("client_reset") == 1, "the cut, counted")  # noqa: B023 - this round's
 
-    def test_some_are_answered(self):
-        """A thousand, and what was said before and behind them arrives."""
+    def test_thousand_key_updates_are_answered(self):
+        """The bytes sent before and after them arrive."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 proxy, _, port = self.terminator(echo, acceleration=acceleration)
@@ -42,7 +42,7 @@ class KeyUpdateTests(TlsCase):
                 proxy.emptied()
 
     def change(self, client):
-        """As often as it goes."""
+        """Update the keys until the proxy closes the connection."""
         self.addCleanup(client.free)
         deadline = time.monotonic() + 60
         for _ in range(_MOST):
@@ -50,7 +50,7 @@ class KeyUpdateTests(TlsCase):
                 self.assertLess(time.monotonic(), deadline)
 
     def deaf_socket(self, port):
-        """A connection with next to no room for what comes."""
+        """A connection with a very small receive buffer."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         sock.connect(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Thousands of connections over TLS, most of them with a fault: nothing is left of them, and each is counted once."""
+"""A thousand TLS connections, most with a fault: nothing is left of them, and each is counted once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.live.tls_end import TlsEnd
 from tests.live.waiting import settled, until
 
 _FIRST, _THEN, _CLIENTS = 200, 900, 4
-#: Bytes that the proxy may have grown by from the first hundreds to all the others.
+#: Bytes that the memory may grow by after the first 200 connections.
 _MEMORY = 4 << 20
 
 
 def _moody(_backend, sock):
-    """Echoes, or resets, or says more than it is asked for."""
+    """Echo, reset, or send 1 MiB before the echo, as the client requests."""
     said = sock.recv(1 << 16)
     if said.startswith(b"reset"):
         reset(sock)
@@ -31,7 +31,7 @@ def _moody(_backend, sock):
 
 
 def _in_order(backend, sock):
-    """The same within TLS, with a close_notify where it has not reset."""
+    """The same within TLS, with a close_notify unless it has reset."""
     _moody(backend, sock)
     if sock.fileno() >= 0:
         sock.unwrap()
@@ -45,12 +45,12 @@ class MixedTests(ReEncryptingCase):
         self.whole = self.hello()
         self.wild = self.hello("elsewhere.example")
 
-    def test_nothing_is_left(self):
+    def test_thousand_faulty_connections_leave_nothing(self):
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
-                self.nothing_is_left(acceleration)
+                self.assert_nothing_left(acceleration)
 
-    def nothing_is_left(self, acceleration):
+    def assert_nothing_left(self, acceleration):
         self.plain, self.again, self.looking, self.guarded, self.strange = (self.port() for _ in range(5))
         plain = self.backend(_moody)
         secure = self.backend(over_tls(self.authority.server(INNER), _in_order))
@@ -82,7 +82,7 @@ class MixedTests(ReEncryptingCase):
         self.assertEqual(metrics["closed"]["error"], 0)
 
     def round(self, count):
-        """So many connections, a few at a time."""
+        """Open ``count`` connections, a few at a time."""
         clients = [
             threading.Thread(target=self.client, args=(count + number, count // _CLIENTS))
             for number in range(_CLIENTS)
@@ -113,7 +113,7 @@ class MixedTests(ReEncryptingCase):
         return end
 
     def good(self, chance):
-        """There and back, in either version."""
+        """A complete exchange, in either version of TLS."""
         with self.open(chance.choice((self.plain, self.again))) as sock:
             end = self.exchange(sock, b"words", chance.choice((self.fine, self.hasty)))
             assert end.read() == b"words"
@@ -121,7 +121,7 @@ class MixedTests(ReEncryptingCase):
             end.read_to_end()
 
     def half(self, chance):
-        """Ends its direction at once, and reads the rest or not."""
+        """End the client's direction at once, and read the rest or not."""
         with self.open(chance.choice((self.plain, self.again))) as sock:
             end = self.exchange(sock, b"flood")
             end.end()
@@ -129,7 +129,7 @@ class MixedTests(ReEncryptingCase):
                 end.read_to_end()
 
     def cut(self, chance):
-        """A reset, by the client in the middle, or by the backend."""
+        """A reset by the client during the exchange, or by the backend."""
         with self.open(chance.choice((self.plain, self.again))) as sock:
             end = self.exchange(sock, chance.choice((b"words", b"flood", b"reset")))
             end.read()
@@ -137,14 +137,14 @@ class MixedTests(ReEncryptingCase):
                 reset(sock)
 
     def begun(self, chance):
-        """A hello, or some of it, and no more."""
+        """A ClientHello or a part of it, and nothing more."""
         with self.open(self.plain) as sock:
             sock.sendall(self.whole[: chance.randint(1, len(self.whole))])
             if chance.random() < 0.5:
                 reset(sock)
 
     def rubbish(self, chance):
-        """What is no TLS, before or behind a handshake."""
+        """Invalid bytes before or after a handshake."""
         with self.open(self.plain) as sock:
             if chance.random() < 0.5:
                 self.exchange(sock, b"words")
@@ -155,7 +155,7 @@ class MixedTests(ReEncryptingCase):
             sock.recv(1 << 16)
 
     def refused(self, chance):
-        """No certificate for the name, none of the client's, a target that is not what it should be."""
+        """An unknown name, no client certificate, or a target whose verification fails."""
         with self.open(chance.choice((self.plain, self.guarded, self.strange))) as sock:
             if chance.random() < 0.3:
                 sock.sendall(self.wild)
@@ -163,7 +163,7 @@ class MixedTests(ReEncryptingCase):
                 self.exchange(sock, b"words").read()
 
     def told(self, chance):
-        """A request that is looked at, or that is none."""
+        """A request that is routed by its path, or other bytes."""
         with self.open(self.looking) as sock:
             words = chance.choice((b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n", b"EHLO one.test\r\n"))
             self.exchange(sock, words).read()

@@ -1,4 +1,4 @@
-"""OCSP stapling between OpenSSL's own responder and OpenSSL's own client; and with a responder that is dead."""
+"""OCSP stapling with OpenSSL's responder and client, and with a responder that does not answer."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class StaplingTests(TlsCase):
         self.url = f"http://127.0.0.1:{self.at}/"
 
     def issued(self, authority=None):
-        """A file with a certificate that names our responder."""
+        """Path of a certificate with the URL of the test's responder."""
         return (authority or self.authority).certificate(NAME, ocsp=self.url)
 
     def responder(self, *files, revoked=()):
-        """``openssl ocsp``, which knows the certificates in these files."""
+        """Start ``openssl ocsp`` with the status of the certificates in these files."""
         lines = [_indexed(file, revoked=file in revoked) for file in files]
         index = self.file("index.txt", "".join(lines))
         ca = self.authority.file
@@ -39,12 +39,12 @@ class StaplingTests(TlsCase):
         return front
 
     def stapled(self):
-        """What the proxy says of the only certificate's response."""
+        """The status of the only certificate's response in the admin API."""
         [shown] = self.running.api("certificates")["certificates"]
         return shown["ocsp"]
 
     def counted(self, result):
-        """How many answers were of this kind."""
+        """Number of responses with this result."""
         text = self.running.ask("/metrics")[1].decode()
         return int(
             re.search(rf'^smartproxy_ocsp_responses_total{{result="{result}"}} (\d+)$', text, re.MULTILINE)[1]
@@ -54,11 +54,11 @@ class StaplingTests(TlsCase):
         until(lambda: self.stapled()["status"] == status, f"{status}, and not {self.stapled()}")
 
     def asked(self, front, *options):
-        """What ``openssl s_client`` says, having asked for the status."""
+        """Output of ``openssl s_client`` that requests the status."""
         return self.s_client(front, "-status", "-servername", NAME, *options).stdout
 
-    def test_a_client_that_asks_is_shown_the_response(self):
-        """And after the certificate was replaced on disk, the response of the new one."""
+    def test_response_is_stapled_for_clients_that_request_it(self):
+        """After the certificate is replaced on disk, the response for the new one is stapled."""
         file = self.issued()
         (self.directory / "beside").mkdir()
         beside = self.issued(self.authority.writing_to(self.directory / "beside"))
@@ -79,7 +79,7 @@ class StaplingTests(TlsCase):
         until(lambda: self.counted("good") == 2, "a second response")
         self.assertIn(f"Serial Number: {serial}", self.asked(front))
 
-    def test_a_revoked_certificate_is_told_of_and_nothing_is_stapled(self):
+    def test_revoked_certificate_is_reported_and_not_stapled(self):
         file = self.issued()
         self.responder(file, revoked=[file])
         front = self.begin(file)
@@ -88,8 +88,8 @@ class StaplingTests(TlsCase):
         self.assertIn("OCSP response: no response sent", self.asked(front))
         self.assertIn(f"CERTIFICATE {NAME} IS REVOKED", self.running.printed)
 
-    def test_a_responder_that_does_not_answer_holds_up_no_handshake(self):
-        """It takes the question and is silent; clients are served all the while."""
+    def test_silent_responder_delays_no_handshake(self):
+        """It accepts the request and never answers; clients are served meanwhile."""
         with socket.create_server(("127.0.0.1", self.at)) as silent:
             front = self.begin(self.issued())
             question, _ = silent.accept()
@@ -107,7 +107,7 @@ def _certificate(file):
 
 
 def _serial(file):
-    """As OpenSSL writes it: whole bytes."""
+    """The serial number as OpenSSL prints it: an even number of digits."""
     digits = f"{_certificate(file).serial_number:X}"
     return digits if len(digits) % 2 == 0 else f"0{digits}"
 
@@ -118,5 +118,5 @@ def _indexed(file, *, revoked):
     until_ = f"{certificate.not_valid_after_utc:%y%m%d%H%M%SZ}"
     since = f"{certificate.not_valid_before_utc:%y%m%d%H%M%SZ},keyCompromise" if revoked else ""
     state = "R" if revoked else "V"
-    serial = _serial(file)  # as the name, too: OpenSSL wants each but once
+    serial = _serial(file)  # also used as the name, which OpenSSL requires to be unique
     return f"{state}\t{until_}\t{since}\t{serial}\tunknown\t/CN={serial}\n"

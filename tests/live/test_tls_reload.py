@@ -1,4 +1,4 @@
-"""Certificates that are replaced while the proxy runs: new connections see the new one, nobody is cut."""
+"""Certificates replaced while the proxy runs: new connections get the new one, open ones are not closed."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class ReplacedTests(TlsCase):
         self.beside = self.authority.writing_to(self.directory / "beside")
 
     def shown(self):
-        """The serial number of what a new connection is shown."""
+        """Serial number of the certificate sent to a new connection."""
         client = self.secure(self.front)
         der = client.getpeercert(binary_form=True)
         client.close()
         return x509.load_der_x509_certificate(der).serial_number
 
     def written(self):
-        """The serial number of what stands in the file."""
+        """Serial number of the certificate in the file."""
         return x509.load_pem_x509_certificate(self.file.read_bytes()).serial_number
 
-    def test_the_new_one_is_shown_to_new_connections(self):
-        """The file is replaced at once, as certificate tools do, or written anew in place."""
+    def test_replaced_certificate_is_used_for_new_connections(self):
+        """The file is replaced by a rename, as certificate tools do, or rewritten in place."""
         established = self.secure(self.front)
         self.assert_echoes(established)
         for in_place in (True, False):
@@ -46,8 +46,8 @@ class ReplacedTests(TlsCase):
                 until(lambda: self.shown() == self.written() != before, "the new one, shown")  # noqa: B023 - this round's
         self.assert_echoes(established)
 
-    def test_a_broken_one_changes_nothing(self):
-        """The one before stays; and a good one that comes later is taken."""
+    def test_invalid_certificate_changes_nothing(self):
+        """The previous certificate stays in use, and a later valid one is loaded."""
         before = self.shown()
         good = self.file.read_bytes()
         key = good[good.index(b"-----BEGIN PRIVATE KEY") :]

@@ -1,4 +1,7 @@
-"""F7: RST in every phase of TLS, from either side: nothing is left, nothing is logged that should not be, gauges are at 0."""
+"""RST in every phase of TLS, from either side.
+
+Each leaves no connection, no descriptor and no log line that hides a fault, and the gauges return to 0.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What testssl.sh finds on a port with each profile: nothing that is worse than low."""
+"""testssl.sh finds nothing of more than low severity on a port with each TLS profile."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from tests.live.backends import page
 from tests.live.programs import needed
 from tests.live.terminating import NAME, TlsCase
 
-#: Protocols, kinds of ciphers, forward secrecy, what the server shows, and the vulnerabilities that are more than the
-#: absence of a cipher or a protocol. Renegotiation has a test of its own: here it is half a minute of waiting.
+#: Checks: protocols, cipher categories, forward secrecy, server defaults and headers, and the vulnerabilities that do
+#: not follow from a cipher or protocol. Renegotiation is tested in test_tls_clients: here it would take 30 s.
 _ASKED = {
     "modern": ["-p", "-s", "-f", "-S", "-H"],
     "intermediate": ["-p", "-s", "-f", "-S", "-H", "-T", "-BB", "-C", "-Z", "-W", "-L"],
 }
 _KEYS = {"modern": "ecdsa", "intermediate": "rsa"}
 _FINE = frozenset({"OK", "INFO", "LOW", "WARN"})  # a warning is about the scanner itself
-#: What is found of any certificate of a test.
+#: Findings about every certificate made for a test.
 _OF_THE_TEST = {
     "cert_expirationStatus": "it lives for a day",
     "cert_notAfter": "it lives for a day",
@@ -26,7 +26,7 @@ _WITHIN = 240.0
 
 
 class ScannedTests(TlsCase):
-    def test_with_each_profile(self):
+    def test_scan_of_each_profile_finds_nothing_above_low(self):
         scanner = needed("testssl")
         backend, ports = self.backend(page("inside")), {profile: self.port() for profile in _ASKED}
         shown = {profile: self.authority.certificate(NAME, kind) for profile, kind in _KEYS.items()}
@@ -39,8 +39,8 @@ class ScannedTests(TlsCase):
         scans = {profile: self.scan(scanner, profile, port) for profile, port in ports.items()}
         for profile, (running, file) in scans.items():
             with self.subTest(profile=profile):
-                # What it ends with counts its own troubles, too: a client of TLS 1.3 that leaves behind the handshake
-                # may not have read its ticket yet, and then it has no session to come back with.
+                # The exit code is ignored, since it counts the scanner's own errors, too: a TLS 1.3 client that closes right
+                # after the handshake may not have read its session ticket, and then cannot resume.
                 running.wait(_WITHIN)
                 self.assertIn("Done ", running.printed)
                 found = json.loads(file.read_text())
@@ -54,7 +54,7 @@ class ScannedTests(TlsCase):
                 self.assertIn("heartbleed", told)
 
     def scan(self, scanner, profile, port):
-        """The scanner, running, and where it writes what it finds."""
+        """Start the scanner; the process and the file of its findings."""
         file = self.directory / f"{profile}.json"
         running = self.program(
             scanner, "--quiet", "--color", "0", "--warnings", "off", "--nodns", "none", "--ip", "127.0.0.1",

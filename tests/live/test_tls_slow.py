@@ -1,4 +1,4 @@
-"""F3: an answer that is read, or sent, a byte at a time within TLS: nothing grows, and the backend is let go."""
+"""An answer read or sent one byte at a time within TLS: memory is bounded, and the backend is released."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.live.waiting import PATIENCE, until
 _CHUNK = bytes(256 * 1024)
 #: Bytes that the proxy may grow by for such a connection.
 _MEMORY = 4 * 1024 * 1024
-#: Seconds between two bytes. A real one takes a second, and what is measured is the same.
+#: Seconds between two bytes. An attacker waits longer; the effect is the same.
 _PACE = 0.02
 _INACTIVITY, _LIFETIME = 0.5, 0.8
-#: Bytes that may be on the way together: fewer than these.
+#: More bytes than may be in flight at once.
 _AT_ONCE = 5
 
 
 def _flood(backend, sock):
-    """Send until nobody takes it; when that was is left in ``seen``."""
+    """Send until the connection is closed, and append the time of that to ``seen``."""
     try:
         while True:
             sock.sendall(_CHUNK)
@@ -29,18 +29,18 @@ def _flood(backend, sock):
 
 
 def _trickle(backend, sock):
-    """A byte at a time, likewise."""
+    """The same, one byte at a time."""
     try:
         while True:
             sock.sendall(b".")
-            time.sleep(_PACE)  # that is what it is
+            time.sleep(_PACE)  # the pace of this backend
     except OSError:
         backend.seen.append(time.monotonic())
 
 
 class SlowTests(TlsCase):
     def each(self, name, serve, **keys):
-        """A proxy with either relay, before a backend that does ``serve``; and a client of it."""
+        """For each kind of relay, a proxy in front of a backend that runs ``serve``, and a client."""
         for acceleration in ACCELERATIONS:
             with self.subTest(acceleration=acceleration):
                 backend, port = self.backend(serve), self.port()
@@ -50,11 +50,11 @@ class SlowTests(TlsCase):
                 yield proxy, self.secure(port, NAME)
                 self.assertLess(proxy.rss - before, _MEMORY)
                 proxy.emptied()
-                (released,) = until(lambda: backend.seen, "the backend let go")  # noqa: B023 - this round's
+                (released,) = until(lambda: backend.seen, "the backend released")  # noqa: B023 - this round's
                 self.assertLess(released - began, PATIENCE)
 
-    def test_an_answer_that_is_hardly_read(self):
-        """What is read does not even reach the proxy: nothing moves, and that ends it (``inactivityTimeout``)."""
+    def test_answer_read_in_single_bytes_ends_by_inactivity(self):
+        """The kernel delivers those bytes from its socket buffer: the proxy sees no activity (``inactivityTimeout``)."""
         for proxy, client in self.each("slow", _flood, inactivityTimeout=f"{round(_INACTIVITY * 1000)}ms"):
             deadline = time.monotonic() + PATIENCE
             while not proxy.closed("inactivity"):
@@ -62,8 +62,8 @@ class SlowTests(TlsCase):
                 client.recv(1)
                 time.sleep(_PACE)  # the pace of this client
 
-    def test_an_answer_that_is_hardly_sent(self):
-        """Each byte arrives when it was sent, and is activity; a lifetime ends it (``maxConnectionLifetime``)."""
+    def test_answer_sent_in_single_bytes_ends_by_lifetime(self):
+        """Each byte arrives when it was sent, and is activity; only ``maxConnectionLifetime`` ends the connection."""
         for proxy, client in self.each(
             "slow", _trickle, maxConnectionLifetime=f"{round(_LIFETIME * 1000)}ms"
         ):
@@ -79,13 +79,13 @@ class SlowTests(TlsCase):
                 got / pieces, _AT_ONCE, "held back"
             )  # the mean: a busy machine may hold up some of them
             until(lambda: proxy.closed("lifetime") == 1, "its end, counted")  # noqa: B023 - this round's
-            # A lifetime ends with a RST, which overtakes what has been handed to the socket, and counted, just before.
+            # The lifetime ends with a RST, which discards bytes handed to the socket, and counted, just before.
             self.assertIn(proxy.moved[1] - got, range(_AT_ONCE))
 
 
 class SlowHeadTests(TlsCase):
-    def test_a_hundred_request_heads_without_end(self):
-        """Where the route looks at what is inside, they end at ``initialDataTimeout``, and others are served meanwhile."""
+    def test_hundred_incomplete_request_heads_end_at_the_timeout(self):
+        """On a route that inspects the plaintext, they end at ``initialDataTimeout``; others are served meanwhile."""
         attacker = needed("slowhttptest")
         backend, port = self.backend(page("inside")), self.port()
         looking = self.ending("looking", port, backend)

@@ -1,4 +1,4 @@
-"""``smartproxy top`` in a terminal, with a proxy that goes away."""
+"""``smartproxy top`` in a terminal, with a proxy that stops meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.live.waiting import PATIENCE, until
 
 class TopTests(LiveCase):
     def start(self, url):
-        """The command, and the other end of its terminal."""
+        """Start the command; the process, and the other end of its terminal."""
         keyboard, terminal = pty.openpty()
         self.addCleanup(os.close, keyboard)
         self.resize(keyboard, 40, 100)
@@ -49,7 +49,7 @@ class TopTests(LiveCase):
         fcntl.ioctl(keyboard, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def shows(self, keyboard, words):
-        """Wait until ``words`` are drawn."""
+        """Wait until ``words`` are displayed."""
         held = bytearray()
 
         def look():
@@ -61,7 +61,7 @@ class TopTests(LiveCase):
 
         until(look, f"{words} on the terminal")
 
-    def test_it_shows_a_proxy_survives_its_end_and_ends_by_q(self):
+    def test_top_shows_a_proxy_survives_its_stop_and_quits_by_q(self):
         front = self.port()
         proxy = self.proxy(route("the-echo", front, self.backend(echo)))
         self.assert_echoes(self.connect(front))

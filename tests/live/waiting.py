@@ -1,18 +1,19 @@
-"""Waiting for something to become true, and never longer: what a live test does in place of sleeping."""
+"""Waiting for a condition, with a limit: live tests do this instead of sleeping."""
 
 from __future__ import annotations
 
 import time
 
-#: Seconds. Much more than anything here takes on a busy machine: only a test that fails waits as long.
+#: Seconds: much longer than any condition takes on a busy machine, so that only a failing test waits as long.
 PATIENCE = 30.0
 _PAUSE = 0.01
 
 
 def until(look, what, within=PATIENCE):
-    """What ``look()`` answers, as soon as that is true.
+    """Call ``look`` until it returns a true value, and return that.
 
-    :raises AssertionError: where it is not within ``within`` seconds; it says ``what`` was waited for.
+    :param what: description of the condition, for the error message.
+    :raises AssertionError: if the value is not true within ``within`` seconds.
     """
     deadline = time.monotonic() + within
     while True:
@@ -25,7 +26,7 @@ def until(look, what, within=PATIENCE):
 
 
 def settled(look, quiet=0.3, within=PATIENCE):
-    """What ``look()`` answers once it has been the same for ``quiet`` seconds: a transfer that has stopped."""
+    """Call ``look`` until its value has not changed for ``quiet`` seconds, and return that: a transfer has stopped."""
     deadline = time.monotonic() + within
     answer, since = look(), time.monotonic()
     while time.monotonic() - since < quiet:

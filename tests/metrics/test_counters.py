@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.metrics.counters import Counters
+from smartproxy.metrics import totals
+from smartproxy.metrics.counters import LAST_SCRAPE, MOST_UNUSED, UNROUTED, Counters
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 
@@ -62,3 +63,103 @@ class RouteCountersTests(SynchronousTestCase):
         counters.route("a").dial_seconds.observe(1)
         self.assertEqual(counters.route("b").closed, {})
         self.assertEqual(sum(counters.route("b").dial_seconds.counts), 0)
+
+
+class SeriesTests(SynchronousTestCase):
+    """When the series of a route begin and end."""
+
+    def setUp(self):
+        self.counters = Counters()
+
+    def keep(self, *names, now=0.0):
+        self.counters.keep(names, now)
+
+    def use(self, name, now=0.0):
+        """One connection from its begin to its end."""
+        of_route = self.counters.route(name)
+        of_route.opened += 1
+        of_route.unsettled += 1
+        of_route.close(CloseReason.NORMAL)
+        self.counters.settle(name, now)
+
+    def names(self):
+        return list(self.counters.routes)
+
+    def test_configured_route_is_there_before_its_first_connection(self):
+        """Prometheus's rate() misses a first increment without a 0 before it, and an alert a series that is absent."""
+        self.keep("b", "a")
+        self.assertEqual((self.names(), self.counters.routes["a"].opened), (["b", "a"], 0))
+
+    def test_removed_route_without_connections_ends_at_once(self):
+        self.keep("a", "b")
+        self.keep("b")
+        self.assertEqual(self.names(), ["b"])
+
+    def test_removed_route_ends_after_a_last_scrape(self):
+        """Its last connections may be closed for ``route_removed``, which no scrape would show otherwise."""
+        self.keep("a")
+        self.use("a")
+        self.keep("b", now=100.0)
+        self.counters.prune(100.0 + LAST_SCRAPE - 1)
+        self.assertEqual(self.names(), ["a", "b"])
+        self.counters.prune(100.0 + LAST_SCRAPE)
+        self.assertEqual(self.names(), ["b"])
+
+    def test_removed_route_stays_until_its_connections_are_closed(self):
+        self.keep("a")
+        self.counters.route("a").opened += 1
+        self.counters.route("a").unsettled += 1
+        self.keep("b", now=0.0)
+        self.counters.prune(1000.0)
+        self.assertEqual(self.names(), ["a", "b"])
+        self.counters.settle("a", 1000.0)
+        self.counters.prune(1000.0 + LAST_SCRAPE)
+        self.assertEqual(self.names(), ["b"])
+
+    def test_late_connection_of_a_removed_route_does_not_keep_it(self):
+        """A connection keeps the configuration that it was accepted with."""
+        self.keep("b")
+        self.use("a", now=5.0)
+        self.use("a", now=10.0)
+        self.counters.prune(5.0 + LAST_SCRAPE)
+        self.assertEqual(self.names(), ["b", "a"])
+        self.counters.prune(10.0 + LAST_SCRAPE)
+        self.assertEqual(self.names(), ["b"])
+
+    def test_late_connection_during_the_last_scrape_counts_on(self):
+        self.keep("a")
+        self.use("a")
+        self.keep("b")
+        self.counters.route("a").unsettled += 1
+        self.counters.prune(LAST_SCRAPE)
+        self.assertEqual(self.counters.route("a").opened, 1)
+        self.counters.settle("a", 100.0)
+        self.counters.prune(100.0 + LAST_SCRAPE)
+        self.assertEqual(self.names(), ["b"])
+
+    def test_route_that_is_added_again_counts_on(self):
+        self.keep("a")
+        self.use("a")
+        self.keep("b")
+        self.keep("a", "b")
+        self.counters.prune(LAST_SCRAPE)
+        self.assertEqual((sorted(self.names()), self.counters.route("a").opened), (["a", "b"], 1))
+
+    def test_route_of_many_updates_is_one_of_few(self):
+        """Three hundred updates within seconds, each with new names that are used."""
+        for number in range(300):
+            self.keep(f"route-{number}")
+            self.use(f"route-{number}")
+        self.assertEqual(len(self.names()), MOST_UNUSED + 1)
+
+    def test_totals_by_reason_never_decrease(self):
+        for number in range(300):
+            self.keep(f"route-{number}")
+            self.use(f"route-{number}")
+        self.assertEqual(totals.closed(self.counters)[CloseReason.NORMAL], 300)
+
+    def test_unrouted_connections_keep_their_series(self):
+        self.counters.route(UNROUTED).close(CloseReason.CLIENT_RESET)
+        self.keep("a")
+        self.counters.prune(LAST_SCRAPE)
+        self.assertEqual(self.names(), [UNROUTED, "a"])

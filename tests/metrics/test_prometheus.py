@@ -126,6 +126,9 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_sent_bytes", "counter", ("route",)),
                 ("smartproxy_zombies", "counter", ("kind",)),
                 ("smartproxy_certificate_expiry_timestamp_seconds", "gauge", ()),
+                ("smartproxy_config_reloads", "counter", ("result",)),
+                ("smartproxy_config_last_reload_successful", "gauge", ()),
+                ("smartproxy_config_last_reload_timestamp_seconds", "gauge", ()),
                 ("smartproxy_certificate_reloads", "counter", ("result",)),
                 ("smartproxy_ocsp_responses", "counter", ("result",)),
                 ("smartproxy_tls_handshakes", "counter", ("result", "version")),
@@ -195,6 +198,16 @@ class NamesTests(SynchronousTestCase):
         control.registry.ended.empty()
         seen = scrape(control)
         self.assertEqual((seen[length], seen[batches]), (0, 1))
+
+    def test_reloads_are_counted_and_the_last_one_is_shown(self):
+        control = FakeControl()
+        control.counters.config_reload(1000.5, ok=True)
+        control.counters.config_reload(2000.5, ok=False)
+        seen = scrape(control)
+        self.assertEqual(seen["smartproxy_config_reloads_total", ("ok",)], 1)
+        self.assertEqual(seen["smartproxy_config_reloads_total", ("failed",)], 1)
+        self.assertEqual(seen["smartproxy_config_last_reload_successful", ()], 0)
+        self.assertEqual(seen["smartproxy_config_last_reload_timestamp_seconds", ()], 2000)
 
     def test_rejections_and_headers_start_at_zero(self):
         control = FakeControl()

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.connections.registry import Registry
-from smartproxy.metrics.counters import Counters
+from smartproxy.metrics.counters import LAST_SCRAPE, Counters
 from smartproxy.metrics.interfaces import IMetrics
 from smartproxy.metrics.service import Metrics, NoMetrics, make_metrics
 from smartproxy.metrics.throughput import Rate
@@ -50,6 +50,20 @@ class BothTests(MetricsCase):
     def test_no_plan_gives_no_metrics(self):
         self.assertIsInstance(self.metrics, Metrics)
         self.assertIsInstance(make_metrics(None, self.registry, self.counters, self.clock), NoMetrics)
+
+
+class RemovedRouteTests(MetricsCase):
+    def test_rate_of_a_removed_route_ends_with_its_series(self):
+        """Else 300 updates within a minute, each with new names, would be 300 entries in JSON."""
+        self.counters.keep(["web", "new"], 0.0)
+        for route in ("web", "new"):
+            self.close(self.connect(route=route))
+        self.counters.keep(["new"], 0.0)
+        self.clock.advance(5)
+        self.assertEqual(list(self.metrics.throughput.by_route()), ["web", "new"])
+        self.counters.prune(LAST_SCRAPE)
+        self.clock.advance(5)
+        self.assertEqual(list(self.metrics.throughput.by_route()), ["new"])
 
 
 class CountedTests(MetricsCase):

@@ -74,7 +74,7 @@ class AddressTests(SynchronousTestCase):
 
 
 class RecordTests(SynchronousTestCase):
-    def test_a_byte_is_counted_once_for_the_connection_and_for_each_meter(self):
+    def test_byte_is_counted_once_in_the_record_and_in_each_meter(self):
         record = ConnectionRecord(1, ACCEPTED)
         record.meters = (Meter(), Meter())
         record.moved_in(3, 11.0)

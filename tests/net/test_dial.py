@@ -104,7 +104,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         return Endpoint("127.0.0.1", *free_ports(1))
 
     def silent(self):
-        """The queue of the listening socket is full, so the kernel does not answer a SYN."""
+        """A server whose accept queue is full, so that the kernel does not answer a SYN."""
         server = self.server()
         for _ in range(8):
             filler = socket.socket()
@@ -171,7 +171,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertEqual(heard, [b"220", error.ConnectionDone])
 
     def test_accepted_and_reset_at_once_is_refused(self):
-        """Nothing was sent yet, so the next target can be tried."""
+        """Nothing was sent yet, so that the next target can be tried."""
         factory = Wanted()
         self.dialer.dial(self.listening(), factory, 30)
         server, _ = self.servers[0].accept()

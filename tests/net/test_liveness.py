@@ -34,7 +34,7 @@ class LivenessTests(SynchronousTestCase):
         self.assertFalse(socket_gone(self.near))
 
     def test_after_both_fins_it_is_gone_once_everything_is_read(self):
-        """A half-closed client may read the last bytes of a long answer slowly."""
+        """A half-closed client that reads a long answer slowly must not be taken for a closed one."""
         for order in (1, -1):
             self.setUp()
             self.far.sendall(b"last words")

@@ -8,49 +8,14 @@ import socket
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.net import poller as poller_module
 from smartproxy.net.poller import READABLE, WRITABLE, Poller
-from tests.pumps import HandReactor
+from tests.net.pollers import Owner, PollerCase
 
 
-class Owner:
-    """Records its events, and runs an action of the test for each."""
-
-    def __init__(self, then=lambda events: None):
-        self.events = []
-        self.failures = []
-        self.then = then
-
-    def ready(self, events):
-        self.events.append(events)
-        self.then(events)
-
-    def failed(self, why):
-        self.failures.append(why.type)
-
-
-class PollerTests(SynchronousTestCase):
-    def setUp(self):
-        self.reactor = HandReactor()
-        self.poller = Poller(self.reactor, self.reactor.seconds)
-        self.poller.start()
-        self.addCleanup(self.stop)
-
-    def stop(self):
-        if not self.poller._epoll.closed:
-            self.poller.stop()
-
-    def pair(self, owner):
-        near, far = socket.socketpair()
-        self.addCleanup(near.close)
-        self.addCleanup(far.close)
-        near.setblocking(False)
-        self.poller.add(near.fileno(), owner)
-        return near, far
-
+class PollerTests(PollerCase):
     def connected_at(self, number, owner):
         """A connection of ``owner`` whose descriptor number belonged to another socket before."""
         near, far = socket.socketpair()
@@ -63,12 +28,6 @@ class PollerTests(SynchronousTestCase):
         there.setblocking(False)
         self.poller.add(number, owner)
         return there, far
-
-    def quietened(self, *owners):
-        """Dispatch the first event of each, which says that it is writable."""
-        self.poller.doRead()
-        for owner in owners:
-            owner.events.clear()
 
     def test_it_provides_twisteds_reader_interface(self):
         verifyObject(IReadDescriptor, self.poller)
@@ -236,23 +195,6 @@ class PollerTests(SynchronousTestCase):
             self.assertEqual(sum(len(owner.events) for owner in owners), told)
         self.assertEqual({len(owner.events) for owner in owners}, {1})
 
-    def crowd(self, count):
-        """Many sockets whose peers have closed, and one that has received bytes after that."""
-        self.patch(poller_module, "_BATCH", 10)
-        self.patch(poller_module, "_ENDS_A_BATCH", 4)
-        self.told = []
-        ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
-        ends = [self.pair(owner) for owner in ending]
-        living = Owner(lambda _: self.told.append("living"))
-        _, far = self.pair(living)
-        while self.told[-1:] != ["living"]:
-            self.poller.doRead()
-        self.told.clear()
-        for _, end in ends:
-            end.close()
-        far.send(b"x")
-        return ending, ends
-
     def test_with_many_events_ends_are_deferred_in_slices(self):
         self.crowd(35)
         self.poller.doRead()
@@ -263,12 +205,6 @@ class PollerTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.told, ["living", *range(35)])
         self.assertEqual(self.reactor.calls, [])
-
-    def turn(self):
-        """Run one event loop iteration; ``Clock.advance`` would run those that follow, too."""
-        call = self.reactor.calls.pop(0)
-        call.called = True
-        call.func()
 
     def test_with_few_events_ends_keep_their_order(self):
         self.crowd(8)
@@ -311,101 +247,6 @@ class PollerTests(SynchronousTestCase):
         while self.poller.fileno() >= 0:
             self.poller.doRead()
         self.assertEqual(self.reactor.calls, [])
-
-    # -- the budget of time ----------------------------------------------------------------------------
-
-    def slow(self, count, seconds):
-        """Sockets whose events take ``seconds`` each; their numbers are told in order."""
-        self.patch(poller_module, "_FEW", 1)
-        self.told = []
-
-        def handle(number):
-            self.told.append(number)
-            self.reactor.rightNow += seconds
-
-        return [self.pair(Owner(lambda _, number=number: handle(number))) for number in range(count)]
-
-    def test_a_turn_ends_when_its_time_is_used_up(self):
-        """However many are ready, the rest of the reactor is served after 10 ms; what is left goes on, in order."""
-        self.slow(30, 0.003)
-        self.poller.doRead()
-        self.assertEqual(self.told, [0, 1, 2, 3])
-        while self.reactor.calls:
-            self.turn()
-            self.assertLessEqual(len(self.told) % 4, 4)
-        self.assertEqual(self.told, list(range(30)))
-
-    def test_a_postponed_event_of_a_closed_socket_is_dropped(self):
-        """Its number may belong to another socket by the next turn."""
-        pairs = self.slow(8, 0.006)
-        self.poller.doRead()
-        owner = self.poller._watched[pairs[5][0].fileno()]
-        self.poller.close(pairs[5][0], owner)
-        fresh = Owner()
-        self.pair(fresh)
-        while self.reactor.calls:
-            self.turn()
-        self.assertEqual(self.told, [0, 1, 2, 3, 4, 6, 7])
-
-    def test_postponed_events_come_before_newer_ones(self):
-        pairs = self.slow(4, 0.006)
-        self.poller.doRead()
-        self.assertEqual(self.told, [0, 1])
-        pairs[0][1].send(b"x")
-        while self.reactor.calls:
-            self.turn()
-        self.poller.doRead()
-        self.assertEqual(self.told, [0, 1, 2, 3, 0])
-
-    def test_in_a_crowd_each_event_has_its_share_of_the_time(self):
-        """A bulk transfer beside many others moves less at once than one alone."""
-        over = []
-
-        def handle(_):
-            over.append(self.poller.is_over())
-            self.reactor.rightNow += 0.0015
-            over.append(self.poller.is_over())
-
-        self.pair(Owner(handle))
-        self.poller.doRead()
-        self.assertEqual(over, [False, False])
-        over.clear()
-        for _ in range(10):
-            self.pair(Owner(handle))
-        self.poller.doRead()
-        self.assertEqual(over[:2], [False, True])
-
-    def test_an_event_asked_for_again_and_again_does_not_starve_others(self):
-        busy = Owner(lambda _: self.poller.again(one.fileno()))
-        other = Owner()
-        one, _ = self.pair(busy)
-        _, far = self.pair(other)
-        self.quietened(busy, other)
-        for count in range(1, 4):
-            far.send(b"x")
-            self.turn()
-            self.assertEqual((len(busy.events), len(other.events)), (count, count))
-
-    def test_ends_are_dispatched_although_time_is_short(self):
-        """Under constant load, lost connections would otherwise be kept for as long as it lasts."""
-        self.crowd(35)
-        for _ in range(12):
-            self.pair(Owner(lambda _: setattr(self.reactor, "rightNow", self.reactor.rightNow + 1)))
-        self.poller.doRead()
-        before = len(self.told)
-        self.assertLess(before, 35)
-        while len(self.told) < 36:
-            self.turn()
-        self.assertEqual(sorted(map(str, self.told)), sorted(["living", *map(str, range(35))]))
-
-    def test_what_was_asked_for_again_is_dispatched_in_the_next_turn(self):
-        owner = Owner()
-        near, _ = self.pair(owner)
-        self.quietened(owner)
-        self.poller.again(near.fileno())
-        self.assertEqual(owner.events, [])
-        self.turn()
-        self.assertEqual(owner.events, [READABLE])
 
     def test_soon_never_calls_at_once(self):
         called = []

@@ -1,4 +1,4 @@
-"""A client in memory for one phase, its clock and its deadlines."""
+"""An in-memory client for tests of one phase, with its clock and deadlines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def routed(*, header=None, client=CLIENT, **more) -> Routed:
 
 
 class Client:
-    """A side with somebody at its far end, and time that passes."""
+    """A side whose transport is connected to an in-memory peer, and a clock to advance.
+
+    :ivar far: the peer's end of the connection.
+    """
 
     def __init__(self, side=None, nature=None, *, near=("203.0.113.5", 443)) -> None:
         self.clock = Clock()

@@ -1,4 +1,4 @@
-"""May this client come in, and on this route?"""
+"""Admission of a client: global limits, limits of its address, lists and limits of its route."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.phases.made import ACCEPTED, CLIENT, PEER, a_route, announced, routed
 class AdmitTests(SynchronousTestCase):
     def admit(self, *, draining=False, **plan):
         self.registry = Registry(Counters(), CleanupPlan(), Clock())
-        admission = Admission(ProxyPlan((), **plan), self.registry, RateWindows(lambda: 0.0))
+        admission = Admission(ProxyPlan((), **plan), self.registry, RateWindows(lambda: 0.0), ())
         return Admit(admission, self.registry, lambda: draining)
 
-    def come(self, admit, client=CLIENT):
-        """One connection, as far as its client is known."""
+    def connect(self, admit, client=CLIENT):
+        """Open a connection up to the point where its client is known; the reason where it is refused."""
         reason = admit.accept()
         if reason is not None:
             return reason
@@ -39,46 +39,46 @@ class AdmitTests(SynchronousTestCase):
             return refused.reason
         return record
 
-    def test_a_burst_cannot_overshoot(self):
+    def test_burst_does_not_exceed_the_limit(self):
         for limits, reason in (
             ({"max_connections": 3}, RejectReason.GLOBAL_LIMIT),
             ({"max_connections_per_ip": 3}, RejectReason.IP_LIMIT),
             ({"connection_rate_per_minute": 3}, RejectReason.RATE_LIMIT),
         ):
             admit = self.admit(**limits)
-            came = [self.come(admit) for _ in range(10)]
-            self.assertEqual(came[3:], [reason] * 7)
+            connected = [self.connect(admit) for _ in range(10)]
+            self.assertEqual(connected[3:], [reason] * 7)
             self.assertEqual(self.registry.active, 3)
 
-    def test_who_has_gone_makes_room(self):
+    def test_closed_connection_frees_its_place(self):
         admit = self.admit(max_connections_per_ip=1)
-        record = self.come(admit)
-        self.assertIs(self.come(admit), RejectReason.IP_LIMIT)
+        record = self.connect(admit)
+        self.assertIs(self.connect(admit), RejectReason.IP_LIMIT)
         self.registry.close(record, None, 0.0)
-        self.assertEqual(self.come(admit).client, CLIENT)
+        self.assertEqual(self.connect(admit).client, CLIENT)
 
-    def test_it_is_the_announced_client_that_counts(self):
-        """F47: behind one proxy there are many clients."""
+    def test_announced_client_counts_instead_of_the_peer(self):
+        """All clients behind a proxy share the proxy's address; a limit on that address would refuse most of them."""
         admit = self.admit(max_connections_per_ip=1)
         for number in range(3):
             self.assertEqual(
-                self.come(admit, Endpoint(f"192.0.2.{number}", 1)).state, ConnectionState.DETECTING
+                self.connect(admit, Endpoint(f"192.0.2.{number}", 1)).state, ConnectionState.DETECTING
             )
-        self.assertIs(self.come(admit, Endpoint("192.0.2.2", 2)), RejectReason.IP_LIMIT)
+        self.assertIs(self.connect(admit, Endpoint("192.0.2.2", 2)), RejectReason.IP_LIMIT)
         self.assertNotIn(PEER.host, self.registry.by_ip)
 
-    def test_a_refused_client_is_named_though_it_is_not_counted(self):
+    def test_refused_client_is_recorded_but_not_counted(self):
         admit = self.admit(connection_rate_per_minute=1)
-        self.come(admit)
+        self.connect(admit)
         record = self.registry.open(ACCEPTED)
         self.assertRaises(Refused, admit.client, record, announced())
         self.assertEqual((record.client, record.identified), (CLIENT, False))
         self.assertEqual(self.registry.by_ip, {CLIENT.host: 1})
 
-    def test_while_draining_nobody_is_wanted(self):
-        self.assertIs(self.come(self.admit(draining=True)), RejectReason.DRAINING)
+    def test_new_client_is_refused_while_draining(self):
+        self.assertIs(self.connect(self.admit(draining=True)), RejectReason.DRAINING)
 
-    def test_the_record_says_who_it_is(self):
+    def test_record_holds_the_client_and_header_version(self):
         admit = self.admit()
         record = self.registry.open(ACCEPTED)
         admit.client(record, announced(header=ProxyHeader(2)))
@@ -86,7 +86,7 @@ class AdmitTests(SynchronousTestCase):
             (record.proxy_version, record.client, record.state), (2, CLIENT, ConnectionState.DETECTING)
         )
 
-    def test_the_lists_of_a_route(self):
+    def test_allow_and_block_lists_of_a_route(self):
         here, elsewhere = frozenset({CLIENT.host}), frozenset({"10.0.0.1"})
         for lists, reason in (
             ({"block": here}, RejectReason.IP_BLOCKED),
@@ -96,34 +96,34 @@ class AdmitTests(SynchronousTestCase):
             ({"kind": ActionKind.BLOCK, "allow": elsewhere}, RejectReason.IP_BLOCKED),
         ):
             admit = self.admit()
-            record = self.come(admit)
+            record = self.connect(admit)
             with self.assertRaises(Refused) as caught:
                 admit.route(record, routed(**lists))
             self.assertIs(caught.exception.reason, reason, lists)
             self.assertEqual((record.route, self.registry.by_route), (None, {}))
 
-    def test_the_limit_of_a_route(self):
+    def test_limit_of_a_route(self):
         admit = self.admit()
         for _ in range(2):
-            admit.route(self.come(admit), routed(max_connections=2))
+            admit.route(self.connect(admit), routed(max_connections=2))
         with self.assertRaises(Refused) as caught:
-            admit.route(self.come(admit), routed(max_connections=2))
+            admit.route(self.connect(admit), routed(max_connections=2))
         self.assertIs(caught.exception.reason, RejectReason.ROUTE_LIMIT)
-        admit.route(self.come(admit), routed(name="other", max_connections=2))
+        admit.route(self.connect(admit), routed(name="other", max_connections=2))
         self.assertEqual(self.registry.by_route, {"web": 2, "other": 1})
 
-    def test_the_record_says_where_it_goes(self):
+    def test_record_holds_route_and_keep_alive(self):
         for wanted in (True, False):
             admit = self.admit()
-            record = self.come(admit)
+            record = self.connect(admit)
             admit.route(record, routed(keep_alive=KeepAlive(enabled=wanted)))
             self.assertEqual(
                 (record.route, record.keep_alive, record.state), ("web", wanted, ConnectionState.CONNECTING)
             )
             self.assertEqual(self.registry.counters.route("web").active, 1)
 
-    def test_the_record_says_whether_it_may_be_found_to_be_stuck(self):
-        """An immortal one may not, and neither may one whose route says that its protocol never answers."""
+    def test_record_holds_whether_stuck_detection_applies(self):
+        """Not for an immortal connection, nor where the route declares that its protocol never answers."""
         immortal = KeepAlive(treatment=Treatment.IMMORTAL)
         mortal = KeepAlive(enabled=False, treatment=Treatment.IMMORTAL)
         for options, wanted in (
@@ -133,12 +133,12 @@ class AdmitTests(SynchronousTestCase):
             ({"keep_alive": mortal}, True),
         ):
             admit = self.admit()
-            record = self.come(admit)
+            record = self.connect(admit)
             admit.route(record, routed(**options))
             self.assertEqual(record.stuck_detection, wanted, options)
 
-    def test_the_record_says_whether_it_carries_tls(self):
-        """Because its first bytes were, or because its route says so where nobody looks at them."""
+    def test_record_holds_whether_the_connection_is_tls(self):
+        """It is detected from the first bytes, or declared by the route where the first bytes are not inspected."""
         facts = routed()
         for protocol, said, wanted in (
             (Spoken.UNSEEN, False, False),
@@ -147,14 +147,14 @@ class AdmitTests(SynchronousTestCase):
             (Spoken.HTTP, False, False),
         ):
             admit = self.admit()
-            record = self.come(admit)
+            record = self.connect(admit)
             detected = facts.detected._replace(protocol=protocol)
             admit.route(record, Routed(detected, a_route(carries_tls=said)))
             self.assertEqual(record.tls, wanted)
 
 
 class RouteTests(SynchronousTestCase):
-    def test_the_tables_answer_or_none(self):
+    def test_route_of_the_table_or_no_route(self):
         class Table:
             answer = a_route()
 

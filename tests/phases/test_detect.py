@@ -1,15 +1,16 @@
-"""What does the client speak, and whom does it ask for? (F1, F2, F18)"""
+"""Detection of the client's protocol and of the name it asks for, from its first bytes."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import PeerClosed, Refused
+from smartproxy.errors import HandshakeRefused, PeerClosed, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.wire import client_hello, postgres, tls_record
+from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client, announced
 
 REQUEST = b"GET /path HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -29,12 +30,12 @@ class DetectTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(waiting, Refused).value.reason, reason)
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_where_nobody_needs_it_nobody_waits(self):
+    def test_detection_is_skipped_where_no_route_needs_it(self):
         detected = self.successResultOf(self.detect(needed=False))
         self.assertEqual((detected.protocol, detected.domain), (ApplicationProtocol.UNSEEN, None))
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_what_it_sees_stays_where_it_is(self):
+    def test_inspected_bytes_stay_buffered(self):
         for said, protocol, domain in (
             (HELLO, ApplicationProtocol.TLS, "a.example"),
             (REQUEST, ApplicationProtocol.HTTP, "a.example"),
@@ -50,22 +51,57 @@ class DetectTests(SynchronousTestCase):
                 self.assertEqual(self.client.side.buffered, said)
                 self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_a_hello_over_several_records_with_the_name_cut(self):
-        """F18."""
+    def test_name_cut_by_a_record_boundary_is_found(self):
+        """A ClientHello may be split over records at any byte (RFC 8446, 5.1), also within the server name."""
         for size in (1, 7, 40):
             self.setUp()
             detecting = self.detect()
             self.client.say(client_hello.build("a.example", record_size=size))
             self.assertEqual(self.successResultOf(detecting).domain, "a.example")
 
-    def test_a_large_hello_is_seen_whole(self):
-        """F18: more than the transport's window, and nearly what may be held."""
+    def test_large_hello_is_buffered_until_complete(self):
+        """Nearly 128 KiB: more than the transport's window, and close to the limit of a ClientHello."""
+        large = client_hello.build(
+            "a.example", cipher_suites=[0x1301] * 32_700, extensions=[(99, bytes(65_000))]
+        )
         detecting = self.detect()
-        self.client.say(client_hello.build("a.example", size=60_000))
+        for at in range(0, len(large), 16_000):
+            self.client.say(large[at : at + 16_000])
         self.client.clock.advance(0)
         self.assertEqual(self.successResultOf(detecting).domain, "a.example")
 
-    def test_a_hello_over_the_cap_is_refused_and_not_held(self):
+    def test_a_post_quantum_hello_in_records_of_one_byte(self):
+        """F18."""
+        detecting = self.detect()
+        self.client.say(client_hello.build("a.example", post_quantum=True, record_size=1))
+        self.assertEqual(self.successResultOf(detecting).domain, "a.example")
+
+    def test_another_record_within_a_hello_is_refused_at_once(self):
+        """Application data, an alert, a change of ciphers: the client waits for an answer and sends no more."""
+        for size in (30_000, 300):
+            begun = client_hello.build("a.example", size=size, record_size=200)[:205]
+            for kind in (0x17, 0x15, 0x14):
+                self.setUp()
+                detecting = self.detect()
+                self.client.say(begun)
+                self.client.say(bytes([kind]) + b"\x03\x03\x00\x02\x01\x00")
+                self.assertIs(
+                    self.failureResultOf(detecting, HandshakeRefused).value.alert, Alert.UNEXPECTED_MESSAGE
+                )
+
+    def test_each_malformed_hello_has_its_alert(self):
+        for said, alert in (
+            (b"\x16\x03\x01\x40\x01", Alert.RECORD_OVERFLOW),
+            (b"\x16\x03\x01\x00\x00", Alert.UNEXPECTED_MESSAGE),
+            (HELLO[:9] + b"\x02\x00" + HELLO[11:], Alert.PROTOCOL_VERSION),
+            (HELLO[:43] + b"\xff" + HELLO[44:], Alert.DECODE_ERROR),
+        ):
+            self.setUp()
+            detecting = self.detect()
+            self.client.say(said)
+            self.assertIs(self.failureResultOf(detecting, HandshakeRefused).value.alert, alert)
+
+    def test_hello_over_the_limit_is_refused_and_not_buffered(self):
         detecting = self.detect()
         self.client.say(tls_record.wrap(tls_record.HANDSHAKE, b"\x01\xff\xff\xff" + bytes(16_000)))
         for _ in range(40):
@@ -73,18 +109,18 @@ class DetectTests(SynchronousTestCase):
         self.assert_refused(detecting, RejectReason.TLS_ERROR)
         self.assertLess(len(self.client.side.buffered), 200_000)
 
-    def test_tls_that_is_none_is_refused(self):
+    def test_malformed_hello_is_refused(self):
         detecting = self.detect()
         self.client.say(b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00")
         self.assert_refused(detecting, RejectReason.TLS_ERROR)
 
-    def test_an_end_within_a_hello_is_refused(self):
+    def test_fin_within_a_hello_is_refused(self):
         detecting = self.detect()
         self.client.say(HELLO[:50])
         self.client.fin()
         self.assert_refused(detecting, RejectReason.TLS_ERROR)
 
-    def test_an_end_within_a_request_leaves_it_raw(self):
+    def test_fin_within_a_request_is_detected_as_raw(self):
         for part in (REQUEST[:2], REQUEST[:20]):
             self.setUp()
             detecting = self.detect()
@@ -92,27 +128,27 @@ class DetectTests(SynchronousTestCase):
             self.client.fin()
             self.assertIs(self.successResultOf(detecting).protocol, ApplicationProtocol.RAW)
 
-    def test_a_request_that_is_none_is_raw(self):
+    def test_malformed_request_is_detected_as_raw(self):
         detecting = self.detect()
         self.client.say(b"GET /\r\nbroken\r\n\r\n")
         self.assertIs(self.successResultOf(detecting).protocol, ApplicationProtocol.RAW)
 
-    def test_who_leaves_without_a_byte_has_left(self):
+    def test_fin_before_the_first_byte_raises_peer_closed(self):
         detecting = self.detect()
         self.client.fin()
         self.failureResultOf(detecting, PeerClosed)
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_silence_is_refused_when_the_time_is_over(self):
-        """F1."""
+    def test_silent_client_is_refused_at_the_timeout(self):
+        """Otherwise clients that connect and send nothing would use up memory and descriptors."""
         detecting = self.detect(timeout=60.0)
         self.client.pass_time(59.9)
         self.assertNoResult(detecting)
         self.client.pass_time(0.3)
         self.assert_refused(detecting, RejectReason.INITIAL_DATA_TIMEOUT)
 
-    def test_a_byte_now_and_then_does_not_extend_the_time(self):
-        """F2."""
+    def test_slow_bytes_do_not_extend_the_timeout(self):
+        """A client that sends one byte at a time (Slowloris) has no more time than a silent one."""
         for said in (HELLO, REQUEST):
             self.setUp()
             detecting = self.detect(timeout=5.0)
@@ -122,7 +158,7 @@ class DetectTests(SynchronousTestCase):
             self.client.pass_time(0.2)
             self.assert_refused(detecting, RejectReason.INITIAL_DATA_TIMEOUT)
 
-    def test_without_a_timeout_it_waits(self):
+    def test_timeout_of_0_waits_without_limit(self):
         detecting = self.detect(timeout=0.0)
         self.client.pass_time(100)
         self.client.say(REQUEST)
@@ -130,7 +166,7 @@ class DetectTests(SynchronousTestCase):
 
 
 class StartTlsTests(SynchronousTestCase):
-    """Where some route has to do with TLS, a client may ask for it first."""
+    """A client may send a PostgreSQL SSLRequest first, where a route of the listener involves TLS."""
 
     def setUp(self):
         self.client = Client()
@@ -149,13 +185,13 @@ class StartTlsTests(SynchronousTestCase):
         self.assertIs(self.failureResultOf(waiting, Refused).value.reason, reason)
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_the_hello_behind_the_answer_is_what_is_seen(self):
-        for questions, answers in (((SSL,), b"S"), ((GSSENC, SSL), b"NS"), ((GSSENC, GSSENC, SSL), b"NNS")):
+    def test_hello_after_the_answer_is_detected(self):
+        for requests, answers in (((SSL,), b"S"), ((GSSENC, SSL), b"NS"), ((GSSENC, GSSENC, SSL), b"NNS")):
             for size in (len(HELLO), 1):
                 self.setUp()
                 detecting = self.detect()
-                for question in questions:
-                    self.say(question)
+                for request in requests:
+                    self.say(request)
                 for at in range(0, len(HELLO), size):
                     self.say(HELLO[at : at + size])
                 detected = self.successResultOf(detecting)
@@ -164,7 +200,7 @@ class StartTlsTests(SynchronousTestCase):
                 self.assertEqual((self.client.side.buffered, self.client.far.received), (HELLO, answers))
                 self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_whoever_does_not_ask_is_seen_as_ever(self):
+    def test_client_without_ssl_request_is_detected_as_usual(self):
         cancel = bytes.fromhex("00000010 04d2162e 0000002a 01020304")
         for said, protocol in (
             (HELLO, ApplicationProtocol.TLS),
@@ -178,15 +214,15 @@ class StartTlsTests(SynchronousTestCase):
             self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
             self.assertEqual((self.client.side.buffered, self.client.far.received), (said, b""))
 
-    def test_where_nothing_has_to_do_with_tls_the_question_is_payload(self):
+    def test_ssl_request_is_payload_where_no_route_uses_tls(self):
         detecting = self.detect(answers=False)
         self.say(SSL)
         detected = self.successResultOf(detecting)
         self.assertEqual((detected.protocol, detected.start_tls), (ApplicationProtocol.RAW, False))
         self.assertEqual((self.client.side.buffered, self.client.far.received), (SSL, b""))
 
-    def test_behind_a_no_everything_is_looked_at(self):
-        """So that nobody gets past the routes by asking for something that there is not."""
+    def test_bytes_after_a_declined_request_are_detected(self):
+        """Otherwise a client could bypass routing by first requesting GSSAPI encryption, which is always declined."""
         for said, protocol in (
             (HELLO, ApplicationProtocol.TLS),
             (REQUEST, ApplicationProtocol.HTTP),
@@ -200,7 +236,7 @@ class StartTlsTests(SynchronousTestCase):
             self.assertEqual((detected.protocol, detected.start_tls), (protocol, False))
             self.assertEqual(self.client.side.buffered, said)
 
-    def test_behind_a_yes_only_a_hello_is_taken(self):
+    def test_only_a_hello_is_accepted_after_a_granted_request(self):
         for said in (REQUEST, SSL, b"\x00\x00\x00\x29\x00\x03", b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"):
             self.setUp()
             detecting = self.detect()
@@ -209,7 +245,7 @@ class StartTlsTests(SynchronousTestCase):
             self.assert_refused(detecting, RejectReason.TLS_ERROR)
             self.assertEqual(self.client.far.received, b"S")
 
-    def test_asking_again_and_again_goes_no_deeper(self):
+    def test_repeated_requests_do_not_recurse(self):
         detecting = self.detect()
         for _ in range(2000):
             self.say(GSSENC)
@@ -217,7 +253,7 @@ class StartTlsTests(SynchronousTestCase):
         self.say(HELLO)
         self.assertTrue(self.successResultOf(detecting).start_tls)
 
-    def test_asking_extends_no_time(self):
+    def test_requests_do_not_extend_the_timeout(self):
         for said in ((), (SSL,), (GSSENC, SSL), (SSL, HELLO[:50])):
             self.setUp()
             detecting = self.detect(timeout=5.0)
@@ -229,14 +265,14 @@ class StartTlsTests(SynchronousTestCase):
             self.client.pass_time(0.3)
             self.assert_refused(detecting, RejectReason.INITIAL_DATA_TIMEOUT)
 
-    def test_whoever_leaves_instead_of_a_hello_has_left(self):
+    def test_fin_instead_of_a_hello_raises_peer_closed(self):
         detecting = self.detect()
         self.say(SSL)
         self.client.fin()
         self.failureResultOf(detecting, PeerClosed)
         self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_what_came_before_the_answer_is_refused(self):
+    def test_bytes_sent_before_the_answer_are_refused(self):
         detecting = self.detect()
         self.say(SSL + HELLO)
         self.assert_refused(detecting, RejectReason.TLS_ERROR)

@@ -1,4 +1,4 @@
-"""Who is the client? (F2, F14-F17)"""
+"""Reading a PROXY header: which client it announces, and when it is ignored or refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import AcceptHeader
 from smartproxy.phases.proxy_header import ReadProxyHeader
-from smartproxy.wire import proxy_tlv, proxy_v1, proxy_v2
+from smartproxy.wire import proxy_detect, proxy_tlv, proxy_v1, proxy_v2
 from smartproxy.wire.proxy_header import Tlv
 from tests.phases.made import ACCEPTED, PEER, Client
 
@@ -42,7 +42,7 @@ class ReadProxyHeaderTests(SynchronousTestCase):
         self.assertEqual((announced.client, announced.header), (PEER, None))
         self.assertEqual(self.client.side.buffered, held)
 
-    def test_a_header_of_either_version_names_the_client(self):
+    def test_header_of_either_version_announces_the_client(self):
         for header, version in ((V1, 1), (V2, 2)):
             self.setUp()
             reading = self.read()
@@ -55,12 +55,12 @@ class ReadProxyHeaderTests(SynchronousTestCase):
             self.assertEqual(self.counted(), {(str(version), "ok"): 1})
             self.assertEqual(len(self.client.deadlines), 0)
 
-    def test_it_may_be_there_already(self):
+    def test_header_that_is_already_buffered_is_read(self):
         self.client.say(V2)
         self.assertEqual(self.successResultOf(self.read()).client, Endpoint(*SOURCE))
 
-    def test_cut_at_every_offset_it_is_the_same(self):
-        """F17."""
+    def test_header_cut_at_every_offset_is_read(self):
+        """TCP may deliver a header in any pieces; a check of the first segment alone would miss it."""
         for header in (V1, V2):
             for cut in range(1, len(header)):
                 self.setUp()
@@ -72,44 +72,56 @@ class ReadProxyHeaderTests(SynchronousTestCase):
                 self.assertEqual((announced.client, self.client.side.buffered), (Endpoint(*SOURCE), b"x"))
         self.assertEqual(announced.header.tlvs[:2], TLVS)
 
-    def test_byte_by_byte_it_is_the_same(self):
+    def test_header_in_single_bytes_is_read(self):
         reading = self.read()
         for at in range(len(V2)):
             self.client.say(V2[at : at + 1])
         self.assertEqual(self.successResultOf(reading).client, Endpoint(*SOURCE))
 
-    def test_from_a_stranger_it_is_payload(self):
-        """F14."""
+    def test_large_header_in_single_bytes_is_parsed_few_times(self):
+        """Its length is in its first 16 bytes, so that nothing is looked at before the last byte."""
+        calls = []
+        parse = proxy_detect.parse
+        self.patch(proxy_detect, "parse", lambda data: calls.append(len(data)) or parse(data))
+        header = proxy_v2.build(SOURCE, DESTINATION, tlvs=[Tlv(0xE0, bytes(4000))])
+        reading = self.read()
+        for at in range(len(header)):
+            self.client.say(header[at : at + 1])
+        self.assertEqual(self.successResultOf(reading).client, Endpoint(*SOURCE))
+        self.assertLess(sum(calls), 2 * len(header))
+
+    def test_header_of_an_untrusted_peer_is_payload(self):
+        """Otherwise any client could claim another address and so bypass lists and limits."""
         self.client.say(V1)
         for accept in AcceptHeader:
             self.assert_direct(self.read(accept, trusted=frozenset({"192.0.2.200"})), V1)
             self.assert_direct(self.read(accept, trusted=None), V1)
         self.assertEqual(self.counted(), {})
 
-    def test_where_none_is_accepted_it_is_payload(self):
+    def test_header_is_payload_where_none_is_accepted(self):
         self.client.say(V1)
         self.assert_direct(self.read(AcceptHeader.NEVER), V1)
         self.assertEqual(self.counted(), {})
 
-    def test_a_second_header_is_payload(self):
-        """F16."""
+    def test_second_header_is_payload(self):
+        """It is sent by the client behind the trusted proxy, and must not replace the announced address."""
         self.client.say(V1 + proxy_v1.build(("6.6.6.6", 6), DESTINATION))
         self.assertEqual(self.successResultOf(self.read()).client, Endpoint(*SOURCE))
         self.assertEqual(self.client.side.buffered, proxy_v1.build(("6.6.6.6", 6), DESTINATION))
 
-    def test_other_bytes_are_a_direct_clients(self):
+    def test_other_bytes_come_from_a_direct_client(self):
         self.client.say(b"GET / HTTP/1.1\r\n")
         self.assert_direct(self.read(), b"GET / HTTP/1.1\r\n")
         self.assertEqual(self.counted(), {("none", "missing"): 1})
 
-    def test_other_bytes_where_one_is_required_are_refused(self):
-        """F15."""
+    def test_other_bytes_are_refused_where_a_header_is_required(self):
+        """With ``require``, a peer that sends no header would be routed by the address of the proxy in front."""
         self.client.say(b"GET / HTTP/1.1\r\n")
         self.assert_refused(self.read(AcceptHeader.REQUIRE), RejectReason.PROXY_HEADER_MISSING)
         self.assertEqual(self.counted(), {("none", "missing"): 1})
 
-    def test_silence_is_a_direct_clients_when_the_time_is_over(self):
-        """Its server may be one that speaks first."""
+    def test_silent_peer_is_a_direct_client_at_the_timeout(self):
+        """In its protocol, the server may be the one that sends first."""
         reading = self.read(timeout=5.0)
         self.client.pass_time(4.9)
         self.assertNoResult(reading)
@@ -117,12 +129,12 @@ class ReadProxyHeaderTests(SynchronousTestCase):
         self.assert_direct(reading, b"")
         self.assertEqual(self.counted(), {("none", "missing"): 1})
 
-    def test_silence_where_one_is_required_is_refused(self):
+    def test_silent_peer_is_refused_where_a_header_is_required(self):
         reading = self.read(AcceptHeader.REQUIRE)
         self.client.pass_time(5.2)
         self.assert_refused(reading, RejectReason.PROXY_HEADER_MISSING)
 
-    def test_a_part_of_one_is_refused_when_the_time_is_over(self):
+    def test_partial_header_is_refused_at_the_timeout(self):
         for accept in (AcceptHeader.DETECT, AcceptHeader.REQUIRE):
             for part in (V1[:1], V1[:20], V2[:4], V2[:100]):
                 self.setUp()
@@ -132,8 +144,8 @@ class ReadProxyHeaderTests(SynchronousTestCase):
                 self.assert_refused(reading, RejectReason.PROXY_HEADER_TIMEOUT)
                 self.assertEqual(self.counted(), {("none", "timeout"): 1})
 
-    def test_a_byte_now_and_then_does_not_extend_the_time(self):
-        """F2."""
+    def test_slow_bytes_do_not_extend_the_timeout(self):
+        """A peer that sends one byte at a time (Slowloris) has no more time than a silent one."""
         reading = self.read()
         for at in range(10):
             self.client.say(V1[at : at + 1])
@@ -141,14 +153,14 @@ class ReadProxyHeaderTests(SynchronousTestCase):
         self.client.pass_time(0.2)
         self.assert_refused(reading, RejectReason.PROXY_HEADER_TIMEOUT)
 
-    def test_without_a_timeout_it_waits(self):
+    def test_timeout_of_0_waits_without_limit(self):
         reading = self.read(timeout=0.0)
         self.client.pass_time(100)
         self.assertNoResult(reading)
         self.client.say(V1)
         self.assertEqual(self.successResultOf(reading).client, Endpoint(*SOURCE))
 
-    def test_a_malformed_one_is_refused(self):
+    def test_malformed_header_is_refused(self):
         broken = V2[:-1] + bytes([V2[-1] ^ 1])
         for bytes_ in (b"PROXY TCP4 nonsense\r\n", broken):
             self.setUp()
@@ -157,18 +169,18 @@ class ReadProxyHeaderTests(SynchronousTestCase):
             self.assert_refused(reading, RejectReason.PROXY_HEADER_INVALID)
             self.assertEqual(self.counted(), {("none", "invalid"): 1})
 
-    def test_an_end_within_it_is_refused(self):
+    def test_fin_within_a_header_is_refused(self):
         reading = self.read()
         self.client.say(V1[:10])
         self.client.fin()
         self.assert_refused(reading, RejectReason.PROXY_HEADER_INVALID)
 
-    def test_an_end_without_a_byte_is_a_direct_clients(self):
+    def test_fin_before_the_first_byte_is_a_direct_client(self):
         reading = self.read()
         self.client.fin()
         self.assert_direct(reading, b"")
 
-    def test_where_nobody_is_announced_the_peer_is_the_client(self):
+    def test_header_without_address_makes_the_peer_the_client(self):
         for header in (b"PROXY UNKNOWN\r\n", proxy_v2.build(None, None)):
             self.setUp()
             self.client.say(header)

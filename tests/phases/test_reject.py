@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.connections.lingering import Lingering
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
@@ -14,21 +15,23 @@ from smartproxy.wire import tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client
 
+HOST = "192.0.2.1"
+
 
 class ResponseTests(SynchronousTestCase):
     def test_a_tls_client_gets_an_alert(self):
         for reason, alert in (
             (RejectReason.NO_ROUTE, Alert.UNRECOGNIZED_NAME),
             (RejectReason.IP_BLOCKED, Alert.ACCESS_DENIED),
-            (RejectReason.TLS_ERROR, Alert.DECODE_ERROR),
+            (RejectReason.TLS_ERROR, Alert.UNEXPECTED_MESSAGE),
             (RejectReason.UPSTREAM_TIMEOUT, Alert.INTERNAL_ERROR),
         ):
             self.assertEqual(response_for(ApplicationProtocol.TLS, reason), tls_alert.build(alert))
 
-    def test_a_malformed_hello_gets_an_alert(self):
+    def test_bytes_that_are_no_hello_get_an_alert(self):
         self.assertEqual(
             response_for(ApplicationProtocol.UNSEEN, RejectReason.TLS_ERROR),
-            tls_alert.build(Alert.DECODE_ERROR),
+            tls_alert.build(Alert.UNEXPECTED_MESSAGE),
         )
 
     def test_an_http_client_gets_a_response(self):
@@ -86,7 +89,7 @@ class ResponseTests(SynchronousTestCase):
 
     def test_other_plain_bytes_on_a_tls_route_get_an_alert(self):
         self.assertEqual(
-            refusal_response(ApplicationProtocol.RAW, NotTls()), tls_alert.build(Alert.DECODE_ERROR)
+            refusal_response(ApplicationProtocol.RAW, NotTls()), tls_alert.build(Alert.UNEXPECTED_MESSAGE)
         )
 
     def test_a_tls_failure_of_the_target_is_answered_as_unreachable(self):
@@ -98,12 +101,14 @@ class ResponseTests(SynchronousTestCase):
         self.assertTrue(refusal_response(ApplicationProtocol.HTTP, failed).startswith(b"HTTP/1.1 502 "))
 
 
+def reject(client, most=10) -> RejectConnection:
+    return RejectConnection(Lingering(client.deadlines, most))
+
+
 class LetGoTests(SynchronousTestCase):
     def refuse(self, protocol=ApplicationProtocol.HTTP, **nature):
         self.client = Client(nature=Nature(**nature))
-        RejectConnection(self.client.deadlines).refuse(
-            self.client.side, protocol, Refused(RejectReason.NO_ROUTE)
-        )
+        reject(self.client).refuse(self.client.side, protocol, Refused(RejectReason.NO_ROUTE), HOST)
         self.client.clock.advance(0)
 
     def assert_gone(self):
@@ -120,7 +125,7 @@ class LetGoTests(SynchronousTestCase):
         """A FIN would look like an empty reply of the target."""
         self.client = Client(nature=Nature())
         refused = DialFailed(RejectReason.UPSTREAM_REFUSED)
-        RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.UNSEEN, refused)
+        reject(self.client).refuse(self.client.side, ApplicationProtocol.UNSEEN, refused, HOST)
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.was_reset)
 
@@ -147,7 +152,7 @@ class LetGoTests(SynchronousTestCase):
     def test_after_an_alert_of_openssl_the_connection_lingers(self):
         self.client = Client()
         failed = HandshakeFailed("no shared cipher")
-        RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.TLS, failed)
+        reject(self.client).refuse(self.client.side, ApplicationProtocol.TLS, failed, HOST)
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.ended)
         self.assertTrue(self.client.transport.connected, "it lingers")
@@ -157,7 +162,7 @@ class LetGoTests(SynchronousTestCase):
     def test_a_handshake_that_timed_out_is_closed_at_once(self):
         self.client = Client()
         failed = HandshakeFailed("the handshake took too long", alert_sent=False)
-        RejectConnection(self.client.deadlines).refuse(self.client.side, ApplicationProtocol.TLS, failed)
+        reject(self.client).refuse(self.client.side, ApplicationProtocol.TLS, failed, HOST)
         self.client.clock.advance(0)
         self.assert_gone()
 
@@ -165,8 +170,8 @@ class LetGoTests(SynchronousTestCase):
         self.client = Client()
         self.client.say(bytes(200_000))
         self.assertFalse(self.client.transport.reading)
-        RejectConnection(self.client.deadlines).refuse(
-            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE)
+        reject(self.client).refuse(
+            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE), HOST
         )
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.waiting, 0)
@@ -185,8 +190,8 @@ class LetGoTests(SynchronousTestCase):
         """It must not hold a socket for ever."""
         self.client = Client(nature=Nature(window=1))
         self.client.far.reading = False
-        RejectConnection(self.client.deadlines).refuse(
-            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE)
+        reject(self.client).refuse(
+            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE), HOST
         )
         self.client.pass_time(LINGER + 0.2)
         self.assert_gone()
@@ -195,8 +200,8 @@ class LetGoTests(SynchronousTestCase):
         """Its FIN was received already, so there is nothing to linger for."""
         self.client = Client()
         self.client.fin()
-        RejectConnection(self.client.deadlines).refuse(
-            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE)
+        reject(self.client).refuse(
+            self.client.side, ApplicationProtocol.HTTP, Refused(RejectReason.NO_ROUTE), HOST
         )
         self.client.clock.advance(0)
         self.assertTrue(self.client.far.received.startswith(b"HTTP/1.1 404"))
@@ -210,13 +215,13 @@ class LetGoTests(SynchronousTestCase):
 
     def test_cut_resets_the_connection(self):
         client = Client()
-        RejectConnection(client.deadlines).cut(client.side)
+        reject(client).cut(client.side)
         client.clock.advance(0)
         self.assertTrue(client.far.was_reset)
 
     def test_a_side_without_a_transport_is_not_cut(self):
         client = Client()
         client.side.detach()
-        RejectConnection(client.deadlines).cut(client.side)
+        reject(client).cut(client.side)
         client.clock.advance(0)
         self.assertFalse(client.far.was_reset)

@@ -1,4 +1,4 @@
-"""Which relay, and off."""
+"""Choice and start of a relay: splice between two sockets of the poller, transports otherwise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StartRelayTests(SynchronousTestCase):
         start = StartRelay(self.pump.poller, pool, self.pump.reactor.seconds)
         return start(self.record, client, upstream, TARGET, b"HEADER ")
 
-    def test_sockets_of_the_poller_are_spliced(self):
+    def test_two_sockets_of_the_poller_are_spliced(self):
         (client, one), (upstream, two) = self.stream(), self.stream()
         one.write(b"held")
         self.pump.settle()
@@ -45,7 +45,7 @@ class StartRelayTests(SynchronousTestCase):
         self.record.owner.abort(CloseReason.ADMIN)
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
-    def test_what_was_exchanged_before_is_counted_with_the_first_bytes(self):
+    def test_bytes_exchanged_before_the_relay_are_counted(self):
         (client, one), (upstream, two) = self.stream(), self.stream()
         one.write(b"held")
         self.pump.settle()
@@ -56,7 +56,7 @@ class StartRelayTests(SynchronousTestCase):
         self.record.owner.abort(CloseReason.ADMIN)
         self.successResultOf(done)
 
-    def test_where_nothing_may_be_spliced_the_transports_relay(self):
+    def test_transports_relay_where_splicing_is_off(self):
         (client, _), (upstream, two) = self.stream(), self.stream()
         done = self.start(client, upstream, None)
         self.pump.settle()
@@ -65,7 +65,7 @@ class StartRelayTests(SynchronousTestCase):
         self.pump.settle()
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
 
-    def test_where_one_side_is_another_transport_the_transports_relay(self):
+    def test_transports_relay_where_one_side_is_no_socket(self):
         client = Client()
         upstream, two = self.stream()
         done = self.start(client.side, upstream, self.pool)

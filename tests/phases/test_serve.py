@@ -1,4 +1,4 @@
-"""Serving a connection in this process: a handler stands where a target would."""
+"""Serving a connection in this process: a handler takes the place of a target."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.phases.made import CLIENT, Client, routed
 from tests.relays.worlds import a_record
 
 
-class Shouts(Protocol):
-    """Answers in capitals."""
+class UpperCase(Protocol):
+    """Answers in upper case."""
 
     def connectionMade(self):
         self.lost = []
@@ -31,17 +31,17 @@ class Shouts(Protocol):
 
 
 @implementer(IHalfCloseableProtocol)
-class ShoutsLast(Shouts):
+class UpperCaseThenBye(UpperCase):
     def readConnectionLost(self):
         self.transport.write(b"bye")
         self.transport.loseConnection()
 
     def writeConnectionLost(self):
-        """Not asked for."""
+        """The protocol does not end its own direction first."""
 
 
 class ServeTests(SynchronousTestCase):
-    def serve(self, protocol=Shouts, said=b"", *, ended=False):
+    def serve(self, protocol=UpperCase, said=b"", *, ended=False):
         self.client = Client()
         self.record = a_record()
         self.built = []
@@ -60,11 +60,11 @@ class ServeTests(SynchronousTestCase):
             self.client.fin()
         facts = routed(kind=ActionKind.HANDLER, handler=factory)
         serve = Serve(self.client.clock)
-        done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts))
+        done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts, lambda: None))
         self.client.clock.advance(0)
         return done
 
-    def test_the_handler_gets_what_was_held_and_what_comes(self):
+    def test_handler_receives_buffered_and_new_bytes(self):
         self.serve(said=b"one")
         self.client.say(b"two")
         self.assertEqual(self.client.far.received, b"hello ONE!TWO!")
@@ -73,13 +73,13 @@ class ServeTests(SynchronousTestCase):
             (self.record.relay, self.record.state), (RelayKind.TRANSPORT, ConnectionState.RELAYING)
         )
 
-    def test_its_bytes_are_counted_as_a_targets_are(self):
+    def test_bytes_of_a_handler_are_counted_like_a_targets(self):
         self.serve(said=b"one")
         self.client.say(b"two")
         self.assertEqual(self.record.bytes_received, len(b"onetwo"))
         self.assertEqual(self.record.bytes_sent, len(self.client.far.received))
 
-    def test_its_transport_is_the_clients_in_all_but_counting(self):
+    def test_transport_of_a_handler_delegates_to_the_clients(self):
         self.serve()
         transport = self.built[0].transport
         self.assertEqual(transport.getHost(), self.client.transport.getHost())
@@ -89,38 +89,38 @@ class ServeTests(SynchronousTestCase):
         self.assertFalse(self.client.transport.reading)
         self.assertTrue(IPushProducer.providedBy(self.client.transport))
 
-    def test_a_clean_end(self):
+    def test_fin_of_the_client_closes_normally(self):
         done = self.serve()
         self.client.fin()
         self.assertEqual(self.successResultOf(done), CloseReason.NORMAL)
         self.assertEqual(self.built[0].lost, [ConnectionDone])
 
-    def test_an_end_that_had_come_already(self):
+    def test_fin_received_before_the_handler_closes_normally(self):
         done = self.serve(said=b"one", ended=True)
         self.assertEqual(self.client.far.received, b"hello ONE!")
         self.assertEqual(self.successResultOf(done), CloseReason.NORMAL)
 
-    def test_one_that_knows_half_close_has_the_last_word(self):
-        done = self.serve(ShoutsLast)
+    def test_half_close_protocol_can_send_after_the_clients_fin(self):
+        done = self.serve(UpperCaseThenBye)
         self.client.fin()
         self.assertEqual(self.client.far.received, b"hello bye")
         self.assertEqual(self.successResultOf(done), CloseReason.NORMAL)
 
-    def test_a_handler_that_closes(self):
+    def test_close_by_the_handler_ends_the_client(self):
         done = self.serve()
         self.built[0].transport.loseConnection()
         self.client.clock.advance(0)
         self.assertEqual(self.successResultOf(done), CloseReason.NORMAL)
         self.assertTrue(self.client.far.ended)
 
-    def test_a_client_that_resets(self):
+    def test_reset_by_the_client_reaches_the_handler(self):
         done = self.serve()
         self.client.far.rst()
         self.client.clock.advance(0)
         self.assertEqual(self.successResultOf(done), CloseReason.CLIENT_RESET)
         self.assertEqual(self.built[0].lost, [ConnectionLost])
 
-    def test_ended_from_outside(self):
+    def test_connection_ended_by_an_administrator_is_aborted(self):
         done = self.serve()
         self.record.owner.abort(CloseReason.ADMIN)
         self.client.clock.advance(0)

@@ -1,4 +1,4 @@
-"""Answering a client that asks for TLS before its ClientHello."""
+"""A client that sends PostgreSQL's SSLRequest before its ClientHello, and the answers to it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class AnswerTests(SynchronousTestCase):
         self.client.say(first)
         return self.client.run(AnswerStartTls()(self.client.side))
 
-    def test_request_for_tls_is_accepted(self):
-        """The answer is returned once the client has sent more, so that the next phase has bytes to detect."""
+    def test_ssl_request_is_granted(self):
+        """The call returns only when the client has sent more, so that the next detection has bytes to inspect."""
         answering = self.answering(SSL)
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.received, b"S")
@@ -34,7 +34,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(answering), EncryptionAnswer.WILLING)
         self.assertEqual(self.client.side.buffered, b"\x16")
 
-    def test_request_for_gssapi_is_declined(self):
+    def test_gssapi_request_is_declined(self):
         answering = self.answering(GSSENC)
         self.client.clock.advance(0)
         self.assertEqual(self.client.far.received, b"N")
@@ -42,7 +42,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertIs(self.successResultOf(answering), EncryptionAnswer.UNWILLING)
         self.assertEqual(self.client.side.buffered, SSL)
 
-    def test_request_in_pieces_is_answered_when_complete(self):
+    def test_request_in_single_bytes_is_answered(self):
         answering = self.answering(SSL[:1])
         for at in range(1, len(SSL)):
             self.client.say(SSL[at : at + 1])
@@ -51,26 +51,26 @@ class AnswerTests(SynchronousTestCase):
         self.client.say(b"\x16")
         self.successResultOf(answering)
 
-    def test_other_first_bytes_stay_buffered_without_an_answer(self):
+    def test_other_bytes_stay_buffered_and_unanswered(self):
         for said in (b"\x00\x00\x00\x10\x04\xd2\x16\x2e", b"\x00\x01", b"SSH-2.0-x\r\n"):
             self.setUp()
             self.assertIsNone(self.successResultOf(self.answering(said)))
             self.assertEqual((self.client.side.buffered, self.client.far.received), (said, b""))
 
-    def test_incomplete_request_at_the_end_is_not_a_request(self):
+    def test_fin_within_a_request_is_no_request(self):
         answering = self.answering(SSL[:5])
         self.client.fin()
         self.assertIsNone(self.successResultOf(answering))
         self.assertEqual(self.client.side.buffered, SSL[:5])
 
-    def test_disconnect_after_the_answer_raises_peer_closed(self):
+    def test_fin_after_the_answer_raises_peer_closed(self):
         for request in (SSL, GSSENC):
             self.setUp()
             answering = self.answering(request)
             self.client.fin()
             self.failureResultOf(answering, PeerClosed)
 
-    def test_plaintext_after_the_request_is_refused_silently(self):
+    def test_plaintext_pipelined_after_a_request_is_refused_silently(self):
         """Anybody on the network may have injected it (CVE-2021-23214)."""
         for request in (SSL, GSSENC):
             for behind in (b"\x16", b"\x00", GSSENC):

@@ -1,6 +1,8 @@
-"""From a plan to running objects."""
+"""Building the running objects of a compiled configuration."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,36 +11,36 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.proxy.assembly import Paths
 from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
-from tests.sessions.house import route, settings
+from tests.sessions.memory_proxy import route, settings
 
 
-def a_plan(accelerated):
+def compiled_plan(accelerated):
     return settings(acceleration="auto" if accelerated else "off").compile()
 
 
 class RuntimeTests(SynchronousTestCase):
     def runtime(self, reactor=None, *, accelerated=True):
-        runtime = Runtime(a_plan(accelerated), reactor or MemoryReactorClock())
+        runtime = Runtime(compiled_plan(accelerated), reactor or MemoryReactorClock())
         if runtime.sockets.poller is not None:
             self.addCleanup(runtime.sockets.poller.stop)
         return runtime
 
-    def test_accelerated_it_has_sockets_of_its_own(self):
+    def test_accelerated_runtime_has_a_poller_and_pipes(self):
         runtime = self.runtime()
         self.assertIsNotNone(runtime.sockets.poller)
         self.assertIsNotNone(runtime.sockets.pipes)
         self.assertIsInstance(runtime.sockets.dialer, PollerDialer)
 
-    def test_where_it_is_off_or_cannot_be_it_has_the_reactors(self):
+    def test_unaccelerated_runtime_uses_the_reactors_sockets(self):
         self.patch(splice, "supported", lambda: self.supported)
         for self.supported, accelerated in ((True, False), (False, True)):
             runtime = self.runtime(accelerated=accelerated)
             self.assertEqual((runtime.sockets.poller, runtime.sockets.pipes), (None, None))
             self.assertIsInstance(runtime.sockets.dialer, ReactorDialer)
 
-    def test_stopped_it_leaves_nothing(self):
+    def test_stopped_runtime_leaves_nothing_in_the_reactor(self):
         reactor = MemoryReactorClock()
-        runtime = Runtime(a_plan(True), reactor)
+        runtime = Runtime(compiled_plan(True), reactor)
         runtime.start()
         self.assertTrue(reactor.getDelayedCalls())
         self.assertEqual(reactor.readers, {runtime.sockets.poller})
@@ -47,31 +49,54 @@ class RuntimeTests(SynchronousTestCase):
 
 
 class PathsTests(SynchronousTestCase):
+    def test_making_a_path_does_not_look_at_every_route(self):
+        """A reload makes one for every port: with 1,000 routes on 10,000 ports that would be ten million looks."""
+        looks = []
+
+        class Counted(tuple):
+            __slots__ = ()
+
+            def __iter__(self):
+                looks.append(self)
+                return super().__iter__()
+
+        routes = [
+            route(f"r{number}", match={"ports": "8000-8999", "domains": [f"{number}.test"]})
+            for number in range(3)
+        ]
+        plan = settings(routes=routes).compile()
+        plan = replace(plan, routes=Counted(plan.routes))
+        paths = Paths(plan, Runtime(plan, MemoryReactorClock()), lambda: False)
+        before = len(looks)
+        for port in range(8000, 8999):
+            paths.path("", port)
+        self.assertEqual(len(looks), before)
+
     def detect(self, *routes, port=8080):
-        runtime = Runtime(a_plan(False), MemoryReactorClock())
+        runtime = Runtime(compiled_plan(False), MemoryReactorClock())
         plan = settings(routes=list(routes), initialDataTimeout="45s").compile()
         return Paths(plan, runtime, lambda: False).path("", port).detect
 
-    def test_first_bytes_are_looked_at_only_where_a_route_of_the_listener_needs_them(self):
+    def test_detection_is_off_where_no_route_of_the_port_needs_it(self):
         named = route("named", match={"domains": ["a.example"]})
         self.assertTrue(self.detect(named)._needed)
         self.assertFalse(self.detect(route())._needed)
         self.assertFalse(self.detect(named, route("other", port=81), port=81)._needed)
 
-    def test_the_most_patient_route_decides_how_long_they_are_waited_for(self):
+    def test_initial_timeout_is_the_longest_of_the_ports_routes(self):
         first = route("a", match={"domains": ["a.example"]}, initialDataTimeout="10s")
         second = route("b", match={"domains": ["b.example"]}, initialDataTimeout="20s")
         self.assertEqual(self.detect(first, second)._timeout, 20.0)
         self.assertEqual(self.detect(first, route("rest", initialDataTimeout="90s"))._timeout, 10.0)
         self.assertEqual(self.detect(route("c", match={"domains": ["c.example"]}))._timeout, 45.0)
 
-    def test_a_route_that_waits_for_ever_lets_all_wait(self):
+    def test_route_with_timeout_0_disables_the_ports_timeout(self):
         first = route("a", match={"domains": ["a.example"]}, initialDataTimeout="10s")
         second = route("b", match={"domains": ["b.example"]}, initialDataTimeout=0)
         self.assertEqual(self.detect(first, second)._timeout, 0.0)
 
-    def test_identifiers_are_never_the_same(self):
-        runtime = Runtime(a_plan(False), MemoryReactorClock())
+    def test_unique_ids_differ_across_reloads(self):
+        runtime = Runtime(compiled_plan(False), MemoryReactorClock())
         plan = settings().compile()
         made = set()
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""SmartProxy, the service: its life, its changes, and what can be seen of it."""
+"""SmartProxy, the service: start, drain and stop, changes of its configuration, and its status."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
-from tests.sessions.house import HeldNetwork, House, route, settings
+from tests.sessions.memory_proxy import HeldNetwork, MemoryProxy, route, settings
 
 TWO = [route("web"), route("mail", port=2525, hosts="10.0.0.25")]
 
 
-class LifeTests(SynchronousTestCase):
-    def test_keeps_the_interfaces(self):
-        house = House(self)
-        verifyObject(IService, house.proxy)
-        verifyObject(IProxyControl, house.proxy)
+class LifecycleTests(SynchronousTestCase):
+    def test_provides_its_interfaces(self):
+        proxy = MemoryProxy(self)
+        verifyObject(IService, proxy.service)
+        verifyObject(IProxyControl, proxy.service)
 
     def test_ports_are_bound_before_privileges_are_dropped(self):
         network = HeldNetwork()
@@ -38,13 +38,13 @@ class LifeTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertFalse(proxy.running)
 
-    def test_it_lives_in_an_application(self):
-        house = House(self)
+    def test_service_can_be_added_to_an_application(self):
+        proxy = MemoryProxy(self)
         application = MultiService()
-        house.proxy.setServiceParent(application)
-        self.assertIs(application.getServiceNamed("smartproxy"), house.proxy)
+        proxy.service.setServiceParent(application)
+        self.assertIs(application.getServiceNamed("smartproxy"), proxy.service)
 
-    def test_a_port_that_is_taken_is_told_and_none_is_bound(self):
+    def test_port_in_use_raises_and_leaves_no_port_bound(self):
         network = HeldNetwork()
         network.occupy(8081)
         proxy = SmartProxy(settings(routes=[route(), route("b", port=8081)]), network)
@@ -53,157 +53,157 @@ class LifeTests(SynchronousTestCase):
         self.assertEqual(network.listening_on(), set())
         self.successResultOf(proxy.stopService())
 
-    def test_stopped_with_nobody_there_it_stops_at_once_and_its_ports_are_closed(self):
-        house = House(self)
-        stopped = house.proxy.stopService()
+    def test_stop_without_connections_closes_the_ports_at_once(self):
+        proxy = MemoryProxy(self)
+        stopped = proxy.service.stopService()
         self.assertNoResult(stopped)
-        house.network.advance(0)
+        proxy.network.advance(0)
         self.successResultOf(stopped)
-        self.assertEqual(house.network.listening_on(), set())
+        self.assertEqual(proxy.network.listening_on(), set())
 
-    def test_stopped_it_waits_for_those_that_live(self):
-        house = House(self)
-        client = house.client()
-        backend = house.backend()
-        stopped = house.proxy.stopService()
-        house.pass_time(10)
+    def test_stop_waits_for_open_connections(self):
+        proxy = MemoryProxy(self)
+        client = proxy.client()
+        backend = proxy.backend()
+        stopped = proxy.service.stopService()
+        proxy.pass_time(10)
         self.assertNoResult(stopped)
-        self.assertEqual(house.proxy.status()["state"], "draining")
+        self.assertEqual(proxy.service.status()["state"], "draining")
         client.write(b"last words")
         client.fin()
-        house.settle()
+        proxy.settle()
         backend.fin()
-        house.settle()
+        proxy.settle()
         self.successResultOf(stopped)
-        self.assertEqual((backend.received, house.closed()), (b"last words", {"normal": 1}))
+        self.assertEqual((backend.received, proxy.closed()), (b"last words", {"normal": 1}))
 
-    def test_stopped_it_ends_what_outlives_the_grace(self):
-        house = House(self, gracefulShutdownTimeout="2s")
-        client = house.client()
-        house.backend()
-        dialling = house.client("192.0.2.2")
-        stopped = house.proxy.stopService()
-        house.pass_time(1.9)
+    def test_stop_ends_connections_after_the_grace_period(self):
+        proxy = MemoryProxy(self, gracefulShutdownTimeout="2s")
+        client = proxy.client()
+        proxy.backend()
+        dialling = proxy.client("192.0.2.2")
+        stopped = proxy.service.stopService()
+        proxy.pass_time(1.9)
         self.assertNoResult(stopped)
-        house.pass_time(0.2)
+        proxy.pass_time(0.2)
         self.successResultOf(stopped)
         self.assertEqual((client.was_reset, dialling.was_reset), (True, True))
-        self.assertEqual(house.closed(), {"shutdown": 2})
-        house.assert_empty()
+        self.assertEqual(proxy.closed(), {"shutdown": 2})
+        proxy.assert_empty()
 
-    def test_stopped_without_grace_it_ends_all_at_once(self):
-        house = House(self, gracefulShutdownTimeout=0)
-        house.client()
-        house.backend()
-        stopped = house.proxy.stopService()
-        house.settle()
+    def test_stop_without_grace_period_ends_all_at_once(self):
+        proxy = MemoryProxy(self, gracefulShutdownTimeout=0)
+        proxy.client()
+        proxy.backend()
+        stopped = proxy.service.stopService()
+        proxy.settle()
         self.successResultOf(stopped)
-        self.assertEqual(house.closed(), {"shutdown": 1})
+        self.assertEqual(proxy.closed(), {"shutdown": 1})
 
-    def test_draining_takes_no_new_ones_and_leaves_the_others(self):
-        house = House(self)
-        client = house.client()
-        backend = house.backend()
-        listener = house.network.ports["::", 8080]
-        house.proxy.drain()
-        house.proxy.drain()
-        # One that had been accepted before the socket was closed.
+    def test_drain_refuses_new_connections_and_keeps_open_ones(self):
+        proxy = MemoryProxy(self)
+        client = proxy.client()
+        backend = proxy.backend()
+        listener = proxy.network.ports["::", 8080]
+        proxy.service.drain()
+        proxy.service.drain()
+        # A connection that the kernel had accepted before the socket was closed.
         self.assertIsNone(listener.factory.buildProtocol(listener.getHost()))
-        self.assertEqual(house.rejected(), {"draining": 1})
-        house.settle()
-        self.assertEqual(house.network.listening_on(), set())
+        self.assertEqual(proxy.rejected(), {"draining": 1})
+        proxy.settle()
+        self.assertEqual(proxy.network.listening_on(), set())
         client.write(b"goes on")
-        house.settle()
+        proxy.settle()
         self.assertEqual(backend.received, b"goes on")
 
 
 class ChangeTests(SynchronousTestCase):
-    def change(self, house, routes):
-        changed = house.proxy.update_routes(routes)
-        house.settle()
+    def change(self, proxy, routes):
+        changed = proxy.service.update_routes(routes)
+        proxy.settle()
         return changed
 
-    def names(self, house):
-        return [plan.name for plan in house.proxy.plan.routes]
+    def names(self, proxy):
+        return [plan.name for plan in proxy.service.plan.routes]
 
-    def test_new_routes_are_for_new_connections(self):
-        house = House(self)
-        old = house.client()
-        old_backend = house.backend()
-        self.successResultOf(self.change(house, [route("new", hosts="10.0.0.2")]))
-        house.client("192.0.2.2")
-        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+    def test_new_routes_apply_to_new_connections(self):
+        proxy = MemoryProxy(self)
+        old = proxy.client()
+        old_backend = proxy.backend()
+        self.successResultOf(self.change(proxy, [route("new", hosts="10.0.0.2")]))
+        proxy.client("192.0.2.2")
+        self.assertEqual(proxy.dialled(), "10.0.0.2:9000")
         old.write(b"goes on")
-        house.settle()
+        proxy.settle()
         self.assertEqual(old_backend.received, b"goes on")
-        self.assertEqual({record.route for record in house.proxy.connections}, {"web", "new"})
-        self.assertEqual(house.network.listening_on(), {8080})
+        self.assertEqual({record.route for record in proxy.service.connections}, {"web", "new"})
+        self.assertEqual(proxy.network.listening_on(), {8080})
 
-    def test_one_that_is_on_its_way_goes_on_as_it_began(self):
-        house = House(self, routes=[route(match={"domains": ["a.example"]})])
-        client = house.client()
-        self.successResultOf(self.change(house, [route("new", hosts="10.0.0.2")]))
+    def test_connection_in_detection_keeps_the_routes_it_began_with(self):
+        proxy = MemoryProxy(self, routes=[route(match={"domains": ["a.example"]})])
+        client = proxy.client()
+        self.successResultOf(self.change(proxy, [route("new", hosts="10.0.0.2")]))
         client.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
-        house.settle()
-        self.assertEqual((house.dialled(), house.record.route), ("10.0.0.1:9000", "web"))
+        proxy.settle()
+        self.assertEqual((proxy.dialled(), proxy.record.route), ("10.0.0.1:9000", "web"))
 
-    def test_ports_come_and_go(self):
-        house = House(self)
-        self.successResultOf(self.change(house, TWO))
-        self.assertEqual(house.network.listening_on(), {8080, 2525})
-        self.assertEqual(set(house.proxy.addresses()), {("", 8080), ("", 2525)})
-        self.successResultOf(self.change(house, TWO[1:]))
-        self.assertEqual(house.network.listening_on(), {2525})
-        house.client(port=2525)
-        self.assertEqual(house.dialled(), "10.0.0.25:9000")
+    def test_update_opens_new_ports_and_closes_unused_ones(self):
+        proxy = MemoryProxy(self)
+        self.successResultOf(self.change(proxy, TWO))
+        self.assertEqual(proxy.network.listening_on(), {8080, 2525})
+        self.assertEqual(set(proxy.service.addresses()), {("", 8080), ("", 2525)})
+        self.successResultOf(self.change(proxy, TWO[1:]))
+        self.assertEqual(proxy.network.listening_on(), {2525})
+        proxy.client(port=2525)
+        self.assertEqual(proxy.dialled(), "10.0.0.25:9000")
 
-    def test_a_bad_change_changes_nothing(self):
-        house = House(self)
-        before = house.proxy.plan
+    def test_invalid_change_changes_nothing(self):
+        proxy = MemoryProxy(self)
+        before = proxy.service.plan
         for bad in (
             [route("a"), route("a", port=81)],
             [{"name": "b"}],
             [route(port=70000)],
             [route(match={"nonsense": 1})],
         ):
-            changed = self.change(house, bad)
+            changed = self.change(proxy, bad)
             self.assertTrue(self.failureResultOf(changed, ConfigurationError).value.problems)
-            self.assertIs(house.proxy.plan, before)
-        house.client()
-        self.assertEqual(house.dialled(), "10.0.0.1:9000")
-        self.assertEqual(house.network.listening_on(), {8080})
+            self.assertIs(proxy.service.plan, before)
+        proxy.client()
+        self.assertEqual(proxy.dialled(), "10.0.0.1:9000")
+        self.assertEqual(proxy.network.listening_on(), {8080})
 
-    def test_a_change_whose_port_is_taken_changes_nothing(self):
-        house = House(self)
-        before = house.proxy.plan
-        house.network.occupy(2525)
+    def test_change_with_a_port_in_use_changes_nothing(self):
+        proxy = MemoryProxy(self)
+        before = proxy.service.plan
+        proxy.network.occupy(2525)
         others = [route("other", port=1000), route("web", hosts="10.0.0.9"), route("mail", port=2525)]
-        self.failureResultOf(self.change(house, others), CannotListenError)
-        self.assertIs(house.proxy.plan, before)
-        self.assertEqual(house.network.listening_on(), {8080})
-        house.client()
-        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+        self.failureResultOf(self.change(proxy, others), CannotListenError)
+        self.assertIs(proxy.service.plan, before)
+        self.assertEqual(proxy.network.listening_on(), {8080})
+        proxy.client()
+        self.assertEqual(proxy.dialled(), "10.0.0.1:9000")
 
-    def test_of_two_changes_the_later_one_is_in_force(self):
-        """The first has a port to close, which takes a while; the second does not wait for it."""
-        house = House(self, routes=TWO)
-        first = house.proxy.update_routes([route("first")])
-        second = house.proxy.update_routes([route("second", hosts="10.0.0.2")])
-        house.settle()
+    def test_later_of_two_changes_is_in_force(self):
+        """Closing the port of the first change takes time; the second change must not be overwritten by it."""
+        proxy = MemoryProxy(self, routes=TWO)
+        first = proxy.service.update_routes([route("first")])
+        second = proxy.service.update_routes([route("second", hosts="10.0.0.2")])
+        proxy.settle()
         self.successResultOf(first)
         self.successResultOf(second)
-        self.assertEqual(self.names(house), ["second"])
-        house.client()
-        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+        self.assertEqual(self.names(proxy), ["second"])
+        proxy.client()
+        self.assertEqual(proxy.dialled(), "10.0.0.2:9000")
 
-    def test_the_admin_may_spell_routes_as_in_a_file(self):
-        house = House(self)
-        replaced = house.proxy.replace_routes([route("new")])
-        house.settle()
+    def test_admin_may_spell_routes_as_in_a_file(self):
+        proxy = MemoryProxy(self)
+        replaced = proxy.service.replace_routes([route("new")])
+        proxy.settle()
         self.successResultOf(replaced)
-        self.assertEqual(self.names(house), ["new"])
+        self.assertEqual(self.names(proxy), ["new"])
 
-    def test_before_it_runs_a_change_is_for_later(self):
+    def test_change_before_start_is_applied_at_start(self):
         network = HeldNetwork()
         proxy = SmartProxy(settings(), network)
         self.successResultOf(proxy.update_routes([route("later", port=81)]))
@@ -214,86 +214,86 @@ class ChangeTests(SynchronousTestCase):
         network.advance(0)
         self.successResultOf(stopped)
 
-    def test_while_draining_a_change_opens_nothing(self):
-        house = House(self)
-        house.proxy.drain()
-        house.settle()
-        self.successResultOf(self.change(house, TWO))
-        self.assertEqual(house.network.listening_on(), set())
+    def test_change_while_draining_opens_no_port(self):
+        proxy = MemoryProxy(self)
+        proxy.service.drain()
+        proxy.settle()
+        self.successResultOf(self.change(proxy, TWO))
+        self.assertEqual(proxy.network.listening_on(), set())
 
 
 class ReloadTests(SynchronousTestCase):
-    def house(self, text):
+    def start_proxy(self, text):
         self.path = Path(self.mktemp() + ".yaml")
         self.write(text)
-        return House(self, Settings.load(self.path))
+        return MemoryProxy(self, Settings.load(self.path))
 
     def write(self, text):
         self.path.write_text("acceleration: 'off'\n" + text)
 
-    def reload(self, house, text):
+    def reload(self, proxy, text):
         self.write(text)
-        reloaded = house.proxy.reload()
-        house.settle()
+        reloaded = proxy.service.reload()
+        proxy.settle()
         return reloaded
 
-    def test_what_the_file_says_now(self):
-        house = self.house(_YAML)
-        self.successResultOf(self.reload(house, _YAML.replace("10.0.0.1", "10.0.0.2")))
-        house.client()
-        self.assertEqual(house.dialled(), "10.0.0.2:9000")
+    def test_reload_applies_the_changed_file(self):
+        proxy = self.start_proxy(_YAML)
+        self.successResultOf(self.reload(proxy, _YAML.replace("10.0.0.1", "10.0.0.2")))
+        proxy.client()
+        self.assertEqual(proxy.dialled(), "10.0.0.2:9000")
 
-    def test_a_broken_file_changes_nothing(self):
-        """F34."""
-        house = self.house(_YAML)
-        problem = self.failureResultOf(self.reload(house, _YAML + "nonsense: 1\n"), ConfigurationError)
+    def test_invalid_file_changes_nothing(self):
+        """An operator's typing error must not take a running proxy down; the error names the file and line."""
+        proxy = self.start_proxy(_YAML)
+        problem = self.failureResultOf(self.reload(proxy, _YAML + "nonsense: 1\n"), ConfigurationError)
         self.assertIn(".yaml:", str(problem.value))
-        house.client()
-        self.assertEqual(house.dialled(), "10.0.0.1:9000")
+        proxy.client()
+        self.assertEqual(proxy.dialled(), "10.0.0.1:9000")
 
-    def test_limits_are_changed_too(self):
-        house = self.house(_YAML + "maxConnections: 1\n")
-        house.client()
-        self.assertTrue(house.client().ended)
-        self.successResultOf(self.reload(house, _YAML + "maxConnections: 2\n"))
-        self.assertFalse(house.client().ended)
-        self.assertTrue(house.client().ended)
+    def test_reload_changes_limits(self):
+        proxy = self.start_proxy(_YAML + "maxConnections: 1\n")
+        proxy.client()
+        self.assertTrue(proxy.client().ended)
+        self.successResultOf(self.reload(proxy, _YAML + "maxConnections: 2\n"))
+        self.assertFalse(proxy.client().ended)
+        self.assertTrue(proxy.client().ended)
 
-    def refusals(self, house, count):
-        before = house.rejected().get("rate_limit", 0)
+    def refusals(self, proxy, count):
+        before = proxy.rejected().get("rate_limit", 0)
         for _ in range(count):
-            house.client()
-        return house.rejected().get("rate_limit", 0) - before
+            proxy.client()
+        return proxy.rejected().get("rate_limit", 0) - before
 
-    def test_an_unchanged_rate_forgives_nobody(self):
-        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
-        self.assertEqual(self.refusals(house, 3), 0)
-        self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 3\n"))
-        self.assertEqual(self.refusals(house, 2), 2)
+    def test_reload_with_unchanged_rate_keeps_its_window(self):
+        proxy = self.start_proxy(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(proxy, 3), 0)
+        self.successResultOf(self.reload(proxy, _YAML + "connectionRateLimitPerMinute: 3\n"))
+        self.assertEqual(self.refusals(proxy, 2), 2)
 
-    def test_a_changed_rate_applies_at_once_and_forgives_nobody(self):
-        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
-        self.assertEqual(self.refusals(house, 4), 1)
-        self.successResultOf(self.reload(house, _YAML + "connectionRateLimitPerMinute: 5\n"))
-        self.assertEqual(self.refusals(house, 6), 4)
+    def test_changed_rate_applies_at_once_and_keeps_its_window(self):
+        proxy = self.start_proxy(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(proxy, 4), 1)
+        self.successResultOf(self.reload(proxy, _YAML + "connectionRateLimitPerMinute: 5\n"))
+        self.assertEqual(self.refusals(proxy, 6), 4)
 
-    def test_a_rate_that_is_no_more_is_no_more(self):
-        house = self.house(_YAML + "connectionRateLimitPerMinute: 3\n")
-        self.assertEqual(self.refusals(house, 4), 1)
-        self.successResultOf(self.reload(house, _YAML))
-        self.assertEqual(self.refusals(house, 20), 0)
+    def test_removed_rate_limit_no_longer_applies(self):
+        proxy = self.start_proxy(_YAML + "connectionRateLimitPerMinute: 3\n")
+        self.assertEqual(self.refusals(proxy, 4), 1)
+        self.successResultOf(self.reload(proxy, _YAML))
+        self.assertEqual(self.refusals(proxy, 20), 0)
 
-    def test_what_came_from_no_file_cannot_be_read_again(self):
-        house = House(self)
-        self.failureResultOf(house.proxy.reload(), ConfigurationError)
+    def test_settings_without_a_file_cannot_be_reloaded(self):
+        proxy = MemoryProxy(self)
+        self.failureResultOf(proxy.service.reload(), ConfigurationError)
 
 
-class SeenTests(SynchronousTestCase):
-    def test_facts_for_a_person(self):
-        house = House(self, routes=TWO)
-        house.client()
-        house.pass_time(2)
-        status = house.proxy.status()
+class StatusTests(SynchronousTestCase):
+    def test_status_has_state_routes_connections_and_listeners(self):
+        proxy = MemoryProxy(self, routes=TWO)
+        proxy.client()
+        proxy.pass_time(2)
+        status = proxy.service.status()
         self.assertEqual(status["uptimeSeconds"], 2)
         self.assertEqual(
             {key: status[key] for key in ("state", "routes", "connections", "acceleration")},
@@ -301,15 +301,15 @@ class SeenTests(SynchronousTestCase):
         )
         self.assertEqual(status["listeners"], ["[::]:2525", "[::]:8080"])
 
-    def test_its_live_connections(self):
-        house = House(self)
-        house.client()
-        (record,) = house.proxy.connections
+    def test_connections_lists_the_open_ones(self):
+        proxy = MemoryProxy(self)
+        proxy.client()
+        (record,) = proxy.service.connections
         self.assertEqual((record.listener, record.route), (":8080", "web"))
-        self.assertFalse(house.proxy.end_connection(99))
+        self.assertFalse(proxy.service.end_connection(99))
         record.owner.abort(CloseReason.ADMIN)
-        house.settle()
-        self.assertEqual(house.proxy.connections, [])
+        proxy.settle()
+        self.assertEqual(proxy.service.connections, [])
 
 
 _YAML = """

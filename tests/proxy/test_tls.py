@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import HandshakeRefused
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.plan import MatchPlan, OriginationPlan, RoutePlan, TargetPlan
 from smartproxy.proxy.tls import TlsState
+from smartproxy.security.handshake_limit import STALLED
+from tests.security.handshakes import Handshake
 from tests.tls import talk
 from tests.tls.made import Authority
 
@@ -34,7 +34,7 @@ def to_target(name: str, **options: Any) -> RoutePlan:
 
 class StateTests(SynchronousTestCase):
     def start(self, plan: ProxyPlan) -> None:
-        reactor = MemoryReactorClock()
+        self.clock = reactor = MemoryReactorClock()
         self.tls = TlsState(plan, reactor, reactor, Counters())
         self.reload(plan)
 
@@ -45,27 +45,27 @@ class StateTests(SynchronousTestCase):
     def test_handshakes_begun_before_a_reload_still_count(self) -> None:
         first = talk.route(EXACT)
         self.start(talk.proxy(first, max_handshakes=LIMIT))
-        with ExitStack() as under_way:
-            for _ in range(LIMIT):
-                under_way.enter_context(self.tls.handshakes)
-            self.reload(talk.proxy(first, talk.route(OTHER, name="more"), max_handshakes=LIMIT))
-            self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
-        with self.tls.handshakes:
-            self.assertEqual(self.tls.handshakes.active, 1)
+        begun = [self.handshake() for _ in range(LIMIT)]
+        self.reload(talk.proxy(first, talk.route(OTHER, name="more"), max_handshakes=LIMIT))
+        self.clock.advance(STALLED)
+        self.handshake()
+        self.assertEqual([one.why != "" for one in begun], [True] + [False] * (LIMIT - 1))
+        self.assertEqual(self.tls.handshakes.active, LIMIT)
 
     def test_limit_of_handshakes_is_changed_by_a_reload(self) -> None:
-        """A lower one lets those under way finish; what exceeds it is refused until then."""
+        """A lower one lets those in progress finish; each new one still closes a stalled one."""
         first = talk.route(EXACT)
         self.start(talk.proxy(first, max_handshakes=1))
-        with self.tls.handshakes:
-            self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
-            self.reload(talk.proxy(first, max_handshakes=2))
-            with self.tls.handshakes:
-                self.reload(talk.proxy(first, max_handshakes=1))
-                self.assertRaises(HandshakeRefused, self.tls.handshakes.__enter__)
-                self.reload(talk.proxy(first, max_handshakes=0))
-                with self.tls.handshakes:
-                    self.assertEqual(self.tls.handshakes.active, 3)
+        for limit, active in ((1, 1), (2, 2), (1, 2), (0, 3), (0, 4)):
+            self.reload(talk.proxy(first, max_handshakes=limit))
+            self.handshake()
+            self.clock.advance(STALLED)
+            self.assertEqual(self.tls.handshakes.active, active)
+
+    def handshake(self) -> Handshake:
+        begun = Handshake(self.clock.seconds(), self.tls.handshakes)
+        self.tls.handshakes.begin(begun, "192.0.2.1")
+        return begun
 
     def test_prepared_configuration_changes_nothing(self) -> None:
         """A reload that cannot bind its ports is given up after it has been prepared."""

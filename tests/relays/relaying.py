@@ -106,7 +106,7 @@ class RelayTests:
             world.client.received = b""
 
     def test_writes_of_a_few_bytes_arrive_complete_and_in_order(self):
-        """No boundary of a write may matter to the relay."""
+        """Relayed bytes must not depend on how they are split into segments."""
         world = self.linked()
         chance = Random(3)
         up, down = noise(5000, 3), noise(4000, 4)
@@ -157,7 +157,7 @@ class RelayTests:
     # -- half-close ----------------------------------------------------------------------------------
 
     def test_a_client_that_ended_first_gets_a_late_long_answer(self):
-        """A half-closed connection carries the other direction for as long as it takes."""
+        """A FIN of the client ends one direction only: an answer that comes later must still arrive whole."""
         world = self.linked()
         world.client.write(b"ask")
         world.client.fin()
@@ -242,7 +242,7 @@ class RelayTests:
     # -- back-pressure -------------------------------------------------------------------------------
 
     def test_an_upstream_is_not_read_while_its_client_does_not_read(self):
-        """Buffered bytes are limited, and nothing is lost once the client reads again."""
+        """The bytes buffered are bounded, and none is lost once the client reads again."""
         world = self.linked(**self.NARROW)
         answer = noise(8 * MIB)
         world.client.reading = False
@@ -283,7 +283,7 @@ class RelayTests:
         world.settle()
         self.assert_same(world.client.received, answer)
 
-    # -- resets ---------------------------------------------------------------------------------
+    # -- resets --------------------------------------------------------------------------------------
 
     def phases(self):
         """A linked relay in each state that matters."""

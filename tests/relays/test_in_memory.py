@@ -28,7 +28,7 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         self.assertLess(world.transports[0].most, 2 * 64 * 1024)
 
     def test_pieces_of_a_few_bytes_with_random_delays(self):
-        """No boundary of a write may matter, nor time that passes between the pieces."""
+        """Relayed bytes must not depend on how they are split, nor on pauses between the pieces."""
         world = self.linked(sizes=range(1, 8), delays=(0.0, 0.001, 0.05, 0.3))
         up, down = noise(3000, 5), noise(4000, 6)
         world.client.write(up)

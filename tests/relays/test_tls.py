@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+import gc
 from typing import ClassVar
 
 from OpenSSL import SSL
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.flow.side import Side
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.detach import Detached
+from smartproxy.net.poller import READABLE
+from smartproxy.net.stream import Stream
 from smartproxy.relays import tls
 from smartproxy.testing import Nature
+from smartproxy.tls.channel import Channel
+from smartproxy.tls.transport import TlsTransport
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
 from tests.tls.ends import TlsEnd
+
+_LARGE = (Channel, TlsTransport, tls.TlsHalf, tls.TlsRelay)
+
+
+def _cut_at_once(world, cut, other):
+    cut.write(b"half of it")
+    world.settle()
+    cut.below.fin()
+    world.settle()
+
+
+def _cut_behind_what_waits(world, cut, other):
+    other.reading = False
+    cut.write(noise(MIB))
+    world.settle()
+    cut.below.fin()
+    world.settle()
+    other.reading = True
+    world.settle()
+
+
+def _rubbish(world, cut, other):
+    cut.write(b"half of it")
+    world.settle()
+    cut.below.write(b"GET / HTTP/1.0\r\n\r\n")
+    world.settle()
+
+
+def _abort_while_cutting(world, cut, other):
+    other.reading = False
+    cut.write(noise(64 * 1024))
+    world.settle()
+    cut.below.fin()
+    world.settle()
+    world.relay.abort(CloseReason.HALF_CLOSE_TIMEOUT)
+    world.settle()
+    other.reading = True
 
 
 class WithinTls(OverSockets):
@@ -125,15 +169,71 @@ class WithinTls(OverSockets):
             ends[1 - index].reading = True
             world.assert_nothing_is_left(self)
 
+    def test_every_cut_frees_its_channels_without_collector(self):
+        """A relay that keeps itself alive keeps 70 KiB of OpenSSL until the collector runs.
+
+        A bare FIN, one whose bytes before it are still to be sent, rubbish, and an abort while the cut waits.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        others = {id(each) for each in gc.get_objects() if isinstance(each, _LARGE)}
+        for index in range(2):
+            for cut in (_cut_at_once, _cut_behind_what_waits, _rubbish, _abort_while_cutting):
+                if self.tls[index]:
+                    world = self.linked(**self.NARROW)
+                    cut(world, *((world.client, world.upstream), (world.upstream, world.client))[index])
+                    self.assertEqual(len(world.outcome), 1)
+                    del world.relay, world.near
+                    world.assert_nothing_is_left(self)
+                    left = [
+                        type(each)
+                        for each in gc.get_objects()
+                        if isinstance(each, _LARGE) and id(each) not in others
+                    ]
+                    self.assertEqual(left, [], cut)
+
     def test_bytes_that_are_not_tls_are_passed_on_as_a_reset(self):
         for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
             if not self.tls[index]:
                 continue
             world = self.linked()
-            (world.client, world.upstream)[index].below.write(b"GET / HTTP/1.0\r\n\r\n")
+            broken = (world.client, world.upstream)[index]
+            broken.write(b"half of it")
+            world.settle()
+            broken.below.write(b"GET / HTTP/1.0\r\n\r\n")
             self.assert_over(world, reason)
             self.assertTrue((world.upstream, world.client)[index].was_reset)
+            self.assertEqual(world.relay.problem, "bad record type; record layer failure" if index else "")
+            self.assertFalse(world.relay.spared)
             world.assert_nothing_is_left(self)
+
+    def test_client_is_spared_where_target_tls_fails_unanswered(self):
+        """It can be told then: in TLS 1.3 a target refuses our certificate behind the handshake."""
+        if not self.tls[1]:
+            return
+        world = self.linked()
+        world.client.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        world.settle()
+        world.upstream.below.write(b"GET / HTTP/1.0\r\n\r\n")
+        self.assert_over(world, CloseReason.UPSTREAM_RESET)
+        self.assertEqual(
+            (world.relay.problem, world.relay.first),
+            ("bad record type; record layer failure", b"GET / HTTP/1.1\r\nHo"),
+        )
+        self.assertTrue(world.relay.spared)
+        self.assertFalse(world.client.was_reset or world.client.ended)
+        self.discard_client(world)
+        world.assert_nothing_is_left(self)
+
+    def discard_client(self, world) -> None:
+        """Close the connection of a client that was spared."""
+        spared = world.relay.spared
+        if isinstance(spared, Detached):
+            Stream(spared.sock, world.pump.poller, Side(), seen=READABLE).abortConnection()
+        else:
+            world.near[0].transport.abortConnection()
+        world.settle()
 
 
 class TlsRelayTests(WithinTls, SynchronousTestCase):

@@ -50,7 +50,7 @@ class DomainSetTests(SynchronousTestCase):
         self.assertEqual(names.best("a.example.com"), "*.example.com")
         self.assertEqual(names.best("example.com"), "*")
 
-    def test_specificity_orders_exact_then_longer_then_star_then_none(self) -> None:
+    def test_specificity_is_exact_then_longer_then_star_then_none(self) -> None:
         ordered = ["a.example.com", "*.b.example.com", "*.example.com", "*", None]
         self.assertEqual(sorted(ordered, key=specificity, reverse=True), ordered)
 

@@ -100,7 +100,7 @@ class ExplainTests(SynchronousTestCase):
         for line in lines(table, http("/\nroute forged\x1b")):
             self.assertTrue(line.isprintable(), line)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.lists(ASKS, max_size=6), FACTS)
     def test_the_route_is_that_of_the_table_and_none_is_listed_twice(self, asked, facts) -> None:
         """An explanation that disagrees with the proxy is worse than none."""

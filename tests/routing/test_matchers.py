@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.plan import MatchPlan
-from smartproxy.routing.matchers import conditions_of, is_heard_on, patterns_of, ports_of, specificity
+from smartproxy.routing.matchers import conditions_of, is_heard_on, patterns_of, specificity
 from smartproxy.security.address_set import AddressSet
 from tests.routing.made import PORTS, http, raw, tls
 
@@ -93,11 +93,6 @@ class ConditionTests(SynchronousTestCase):
 
 
 class ListenerTests(SynchronousTestCase):
-    def test_ports_of_all_ranges_are_listed(self) -> None:
-        self.assertEqual(
-            list(ports_of(MatchPlan((range(80, 81), range(8000, 8003))))), [80, 8000, 8001, 8002]
-        )
-
     def test_a_route_without_an_address_is_on_all_listeners(self) -> None:
         self.assertTrue(is_heard_on(MatchPlan(PORTS), "127.0.0.1"))
         self.assertTrue(is_heard_on(MatchPlan(PORTS), ""))

@@ -59,7 +59,7 @@ class PathTests(SynchronousTestCase):
         self.assertFalse(is_exact("/:a"))
         self.assertFalse(is_exact("/a*"))
 
-    def test_specificity_orders_exact_then_more_literal_characters_then_none(self) -> None:
+    def test_specificity_orders_exact_then_more_literals_then_none(self) -> None:
         ordered = ["/a", "/api/v1/*", "/api/:longParameterName", "*", None]
         self.assertEqual(sorted(ordered, key=specificity, reverse=True), ordered)
 

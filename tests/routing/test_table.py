@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.facts import ApplicationProtocol
-from smartproxy.model.plan import TerminationPlan
-from smartproxy.routing.matchers import specificity
+from smartproxy.model.plan import MatchPlan, TerminationPlan
+from smartproxy.routing import table as table_module
+from smartproxy.routing.matchers import is_heard_on, specificity
 from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.security.address_set import AddressSet
 from tests.routing.made import http, raw, route, routes, tls
@@ -243,10 +244,44 @@ def is_listened_on(listed, facts) -> bool:
 
 
 class ReferenceTests(SynchronousTestCase):
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(st.lists(ASKS, max_size=8), FACTS)
     def test_the_index_finds_what_checking_every_route_finds(self, asked, facts) -> None:
         """The index makes a look-up fast, and must not change its result."""
         listed = [route(f"r{index}", index, **asks) for index, asks in enumerate(asked)]
         expected = naive(listed, facts) if is_listened_on(listed, facts) else None
         self.assertIs(RouteTable(listed).find(facts), expected)
+
+
+class SpansTests(SynchronousTestCase):
+    """Ranges of ports are cut where others begin and end."""
+
+    def test_each_port_has_the_routes_whose_ranges_contain_it(self) -> None:
+        ranges = {
+            "wide": (range(8000, 8010),),
+            "inner": (range(8003, 8005), range(8004, 8006)),
+            "after": (range(8009, 8012),),
+            "apart": (range(80, 81),),
+        }
+        table = RouteTable(
+            routes(**{name: {"ports": ports, "domains": (name,)} for name, ports in ranges.items()})
+        )
+        self.assertEqual(table.listeners(), {("", port) for port in (80, *range(8000, 8012))})
+        for address, port in table.listeners():
+            on_port = table.routes_on(listener_name(address, port))
+            assert on_port is not None
+            expected = {name for name, ports in ranges.items() if any(port in each for each in ports)}
+            self.assertEqual({entry.route.name for entry in on_port.entries}, expected)
+
+    def test_routes_on_the_same_ports_are_looked_at_once(self) -> None:
+        """A thousand routes on ten thousand ports would be ten million looks, at every reload."""
+        looks: list[str] = []
+
+        def counted(match: MatchPlan, address: str) -> bool:
+            looks.append(address)
+            return is_heard_on(match, address)
+
+        self.patch(table_module, "is_heard_on", counted)
+        names = {f"r{n}": {"ports": (range(8000, 9000),), "domains": (f"{n}.example",)} for n in range(5)}
+        self.assertEqual(len(RouteTable(routes(**names)).listeners()), 1000)
+        self.assertEqual(len(looks), 5)

@@ -24,6 +24,13 @@ class Live:
     by_route: dict[str, int] = field(default_factory=dict)
 
 
+class Lingering(list):
+    """Sockets that linger; one of them is closed where room is needed."""
+
+    def make_room(self) -> None:
+        self.pop()
+
+
 def a_route(**given) -> RoutePlan:
     return RoutePlan("web", 0, MatchPlan((range(80, 81),)), **given)
 
@@ -123,9 +130,10 @@ class AdmissionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.live = Live()
+        self.lingering = Lingering()
 
     def admission(self, **limits) -> Admission:
-        return Admission(ProxyPlan((), **limits), self.live, RateWindows(self.clock.seconds))
+        return Admission(ProxyPlan((), **limits), self.live, RateWindows(self.clock.seconds), self.lingering)
 
     def test_without_limits_every_connection_is_admitted(self) -> None:
         self.live.active = 10**6
@@ -142,6 +150,24 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIsNone(admission.accept())
         self.live.active = 2
         self.assertIs(admission.accept(), RejectReason.GLOBAL_LIMIT)
+
+    def test_a_live_connection_takes_the_place_of_one_that_lingers(self) -> None:
+        """Sockets of both do not exceed the limit, and refused clients do not shut out others."""
+        admission = self.admission(max_connections=3)
+        self.live.active = 1
+        self.lingering.append("a")
+        self.assertIsNone(admission.accept())
+        self.assertEqual(self.lingering, ["a"])
+        self.lingering.append("b")
+        self.assertIsNone(admission.accept())
+        self.assertEqual(self.lingering, ["a"])
+
+    def test_what_lingers_is_not_closed_for_one_that_is_refused(self) -> None:
+        admission = self.admission(max_connections=2)
+        self.live.active = 2
+        self.lingering.append("a")
+        self.assertIs(admission.accept(), RejectReason.GLOBAL_LIMIT)
+        self.assertEqual(self.lingering, ["a"])
 
     def test_the_limit_per_ip_counts_that_client_only(self) -> None:
         admission = self.admission(max_connections_per_ip=1)

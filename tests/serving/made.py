@@ -1,4 +1,4 @@
-"""A proxy on a network in memory, with one route that a handler serves."""
+"""A proxy on an in-memory network, with one route that a handler serves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ ROUTE = "served"
 
 
 class Serving:
-    """:ivar client: the last that has connected."""
+    """A proxy with one served route, and its latest client.
+
+    :ivar client: the client that connected last.
+    """
 
     def __init__(self, case, handler=None, nature: Nature | None = None, *, action=None, match=None, **more):
         top = {key: more.pop(key) for key in ("proxy_ips", "accept_proxy_protocol") if key in more}
@@ -46,18 +49,18 @@ class Serving:
         return record
 
     @property
-    def tally(self):
-        """What has become of it, once its books are closed."""
+    def counters(self):
+        """Counters of the route, after the cleanup has added closed connections to the totals."""
         self.network.run(0.3)
         return self.proxy.counters.route(ROUTE)
 
     @property
     def closed(self) -> dict[CloseReason, int]:
-        return self.tally.closed
+        return self.counters.closed
 
     @property
     def moved(self):
-        return self.tally.received, self.tally.sent
+        return self.counters.received, self.counters.sent
 
     def rejected(self, reason: RejectReason) -> int:
         return self.proxy.counters.rejected[reason]

@@ -1,4 +1,4 @@
-"""A connection given to a coroutine: what it can do with it."""
+"""``Connection``, the object that a handler coroutine receives: reading, writing, closing, and its facts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BIG = 1024 * 1024
 
 
 class ReadTests(CoroutineTestCase):
-    def test_it_reads_what_has_come_and_then_the_end(self):
+    def test_read_returns_received_bytes_then_empty_at_fin(self):
         got = []
 
         async def collect(connection):
@@ -30,7 +30,7 @@ class ReadTests(CoroutineTestCase):
         self.assertEqual(got[-1], b"")
         self.assertEqual(serving.moved, (6, 0))
 
-    def test_it_reads_as_much_as_it_wants_and_loses_nothing(self):
+    def test_read_with_a_size_keeps_the_rest(self):
         got = []
 
         async def small(connection):
@@ -44,7 +44,7 @@ class ReadTests(CoroutineTestCase):
         serving.settle()
         self.assertEqual(got, [b"", b"abc", b"def", b"gh"])
 
-    def test_only_what_was_taken_is_counted(self):
+    def test_only_bytes_that_were_read_are_counted(self):
         go_on = Deferred()
 
         async def four(connection):
@@ -58,7 +58,7 @@ class ReadTests(CoroutineTestCase):
         serving.client.fin()
         self.assertEqual(serving.moved, (4, 0))
 
-    def test_a_client_that_is_not_read_is_not_read_on(self):
+    def test_unread_bytes_pause_the_client(self):
         go_on = Deferred()
 
         async def slow(connection):
@@ -75,7 +75,7 @@ class ReadTests(CoroutineTestCase):
         serving.settle()
         self.assertEqual(serving.record.bytes_received, BIG)
 
-    def test_a_late_piece_after_a_pause_is_not_lost(self):
+    def test_bytes_delivered_after_a_pause_are_not_lost(self):
         got = []
         go_on = Deferred()
 
@@ -91,24 +91,24 @@ class ReadTests(CoroutineTestCase):
         serving.settle()
         self.assertEqual(b"".join(got), bytes(range(250)) * 40)
 
-    def test_it_may_wait_so_long_and_no_longer(self):
-        told = []
+    def test_read_raises_timeout_error_and_can_be_repeated(self):
+        events = []
 
         async def hurried(connection):
             try:
                 await connection.read(timeout=2)
             except TimeoutError:
-                told.append(connection.seconds())
-            told.append(await connection.read(timeout=2))
+                events.append(connection.seconds())
+            events.append(await connection.read(timeout=2))
 
         serving = self.serve(hurried)
         serving.connect()
         serving.network.run(3)
-        self.assertEqual(len(told), 1)
+        self.assertEqual(len(events), 1)
         serving.say(b"late")
-        self.assertEqual(told[1:], [b"late"])
+        self.assertEqual(events[1:], [b"late"])
 
-    def test_two_cannot_read_at_once(self):
+    def test_concurrent_read_raises_runtime_error(self):
         async def twice(connection):
             first = Deferred.fromCoroutine(connection.read())
             try:
@@ -124,7 +124,7 @@ class ReadTests(CoroutineTestCase):
 
 
 class WriteTests(CoroutineTestCase):
-    def test_it_waits_while_the_client_does_not_read(self):
+    def test_write_waits_while_the_client_does_not_read(self):
         done = []
 
         async def pour(connection):
@@ -141,7 +141,7 @@ class WriteTests(CoroutineTestCase):
         serving.settle()
         self.assertEqual((len(done), len(client.received)), (64, BIG))
 
-    def test_one_long_write_is_in_pieces_and_each_byte_is_counted_once(self):
+    def test_long_write_is_split_and_counted_once(self):
         async def pour(connection):
             await connection.write(bytes(BIG))
 
@@ -157,21 +157,21 @@ class WriteTests(CoroutineTestCase):
         client.fin()
         self.assertEqual(serving.moved, (0, BIG))
 
-    def test_after_its_own_end_it_cannot_write(self):
-        told = []
+    def test_write_after_end_raises_connection_closed(self):
+        events = []
 
         async def ends(connection):
             connection.end()
             try:
                 await connection.write(b"more")
             except ConnectionClosed:
-                told.append("refused")
+                events.append("refused")
 
         serving = self.serve(ends)
         serving.connect()
-        self.assertEqual((told, serving.client.received), (["refused"], b""))
+        self.assertEqual((events, serving.client.received), (["refused"], b""))
 
-    def test_it_returns_when_there_is_room_again_and_not_before(self):
+    def test_write_returns_only_when_there_is_room_again(self):
         done = []
 
         async def pour(connection):
@@ -187,7 +187,7 @@ class WriteTests(CoroutineTestCase):
 
 
 class EndTests(CoroutineTestCase):
-    def test_a_client_that_has_ended_still_gets_its_answer(self):
+    def test_client_receives_the_answer_after_its_fin(self):
         async def late(connection):
             while await connection.read():
                 pass
@@ -203,7 +203,7 @@ class EndTests(CoroutineTestCase):
         self.assertEqual((serving.client.received, serving.client.ended), (b"answer", True))
         self.assertEqual(serving.closed, {CloseReason.NORMAL: 1})
 
-    def test_its_end_leaves_the_clients_direction_open(self):
+    def test_end_leaves_the_clients_direction_open(self):
         got = []
 
         async def listens(connection):
@@ -220,7 +220,7 @@ class EndTests(CoroutineTestCase):
         self.assertEqual(serving.closed, {CloseReason.NORMAL: 1})
         self.assertEqual((got, serving.moved), ([b"late"], (4, 8)))
 
-    def test_what_it_has_written_arrives_although_the_client_still_speaks(self):
+    def test_written_bytes_arrive_while_the_client_still_sends(self):
         async def brief(connection):
             await connection.write(b"answer")
 
@@ -233,7 +233,7 @@ class EndTests(CoroutineTestCase):
         self.assertEqual(serving.closed, {CloseReason.NORMAL: 1})
         self.assertEqual(serving.moved, (0, 6))
 
-    def test_a_client_that_never_closes_after_the_answer_has_the_half_close_timeout(self):
+    def test_client_that_never_closes_hits_the_half_close_timeout(self):
         async def brief(connection):
             await connection.write(b"answer")
 
@@ -244,25 +244,25 @@ class EndTests(CoroutineTestCase):
         serving.network.run(2)
         self.assertEqual(serving.closed, {CloseReason.HALF_CLOSE_TIMEOUT: 1})
 
-    def test_closing_may_be_waited_for(self):
-        told = []
+    def test_close_waits_for_the_client_and_can_be_repeated(self):
+        events = []
 
         async def polite(connection):
             await connection.write(b"bye")
             await connection.close()
-            told.append("gone")
+            events.append("closed")
             await connection.close()
-            told.append("still gone")
+            events.append("still closed")
 
         serving = self.serve(polite)
         serving.connect()
-        self.assertEqual(told, [])
+        self.assertEqual(events, [])
         serving.client.fin()
         serving.settle()
-        self.assertEqual(told, ["gone", "still gone"])
+        self.assertEqual(events, ["closed", "still closed"])
         self.assertEqual(serving.closed, {CloseReason.NORMAL: 1})
 
-    def test_what_nobody_has_read_does_not_keep_it_open(self):
+    def test_unread_bytes_do_not_keep_the_connection_open(self):
         go_on = Deferred()
 
         async def busy(connection):
@@ -274,35 +274,35 @@ class EndTests(CoroutineTestCase):
         serving.client.fin()
         self.assertEqual((serving.closed, serving.moved), ({CloseReason.NORMAL: 1}, (0, 0)))
 
-    def ends_and_is_busy(self, told, go_on):
-        """Both have ended, and a transport may close by itself then; the coroutine still has something to do."""
+    def end_and_keep_running(self, events, go_on):
+        """Both directions have ended, so that the transport may close; the coroutine still runs."""
 
         async def busy(connection):
             connection.end()
             try:
                 await go_on
             finally:
-                told.append("done")
+                events.append("done")
 
         serving = self.serve(busy)
         serving.connect()
         serving.client.transport.peer.lost(ConnectionDone())
-        self.assertEqual((told, len(serving.proxy.connections)), ([], 1))
+        self.assertEqual((events, len(serving.proxy.connections)), ([], 1))
         return serving
 
-    def test_when_both_have_ended_it_may_go_on_to_its_own_end(self):
-        told, go_on = [], Deferred()
-        serving = self.ends_and_is_busy(told, go_on)
+    def test_coroutine_may_finish_after_both_directions_ended(self):
+        events, go_on = [], Deferred()
+        serving = self.end_and_keep_running(events, go_on)
         go_on.callback(None)
-        self.assertEqual((told, serving.closed), (["done"], {CloseReason.NORMAL: 1}))
+        self.assertEqual((events, serving.closed), (["done"], {CloseReason.NORMAL: 1}))
 
-    def test_when_both_have_ended_it_can_still_be_ended_from_outside(self):
-        told = []
-        serving = self.ends_and_is_busy(told, Deferred())
+    def test_admin_can_end_it_after_both_directions_ended(self):
+        events = []
+        serving = self.end_and_keep_running(events, Deferred())
         serving.proxy.end_connection(serving.record.id)
-        self.assertEqual((told, serving.closed), (["done"], {CloseReason.ADMIN: 1}))
+        self.assertEqual((events, serving.closed), (["done"], {CloseReason.ADMIN: 1}))
 
-    def test_it_may_reset(self):
+    def test_abort_resets_the_client(self):
         async def rude(connection):
             connection.abort()
 
@@ -311,7 +311,7 @@ class EndTests(CoroutineTestCase):
         self.assertTrue(serving.client.was_reset)
         self.assertEqual(serving.closed, {CloseReason.UPSTREAM_RESET: 1})
 
-    def test_where_nothing_can_be_half_closed_the_clients_end_is_still_an_end(self):
+    def test_fin_on_a_transport_without_half_close_is_an_end(self):
         got = []
 
         async def collect(connection):
@@ -327,7 +327,7 @@ class EndTests(CoroutineTestCase):
 
 
 class FactTests(CoroutineTestCase):
-    def test_it_knows_who_is_there(self):
+    def test_connection_has_the_announced_client_and_header(self):
         seen = []
 
         async def looks(connection):
@@ -339,21 +339,24 @@ class FactTests(CoroutineTestCase):
         self.assertEqual((connection.client, connection.peer), (("203.0.113.7", 4711), ("192.0.2.1", 50000)))
         self.assertEqual((connection.port, connection.route), (7000, ROUTE))
         self.assertEqual(connection.header.destination, ("198.51.100.1", 443))
-        self.assertEqual((connection.sni, connection.request, connection.protocol), (None, None, "tcp"))
+        self.assertEqual(
+            (connection.sni, connection.host, connection.request, connection.protocol),
+            (None, None, None, "tcp"),
+        )
         self.assertIs(connection.facts.detected.announced.header, connection.header)
 
-    def test_it_knows_what_was_asked_for_and_can_read_it(self):
+    def test_connection_has_the_detected_request_and_its_bytes(self):
         seen = []
 
         async def looks(connection):
-            seen.extend([connection.sni, connection.request.path, await connection.read()])
+            seen.extend([connection.sni, connection.host, connection.request.path, await connection.read()])
 
         serving = self.serve(looks, match={"domains": ["a.example"]})
         request = b"GET /x HTTP/1.1\r\nHost: A.example\r\n\r\n"
         serving.connect(request)
-        self.assertEqual(seen, ["a.example", "/x", request])
+        self.assertEqual(seen, [None, "a.example", "/x", request])
 
-    def test_the_record_says_how_it_is_served(self):
+    def test_record_shows_the_relay_and_state(self):
         async def waits(connection):
             await connection.read()
 

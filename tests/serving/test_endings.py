@@ -1,4 +1,4 @@
-"""What becomes of a coroutine when its connection ends, and of the connection when the coroutine raises."""
+"""A handler coroutine is cancelled when its connection ends; a connection ends when its coroutine raises."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from tests.serving.made import ROUTE, CoroutineTestCase
 
 class CancelTests(CoroutineTestCase):
     def ended(self, how, reason, **more):
-        told = []
+        events = []
 
         async def patient(connection):
             try:
                 await connection.read()
             except CancelledError:
-                told.append("cancelled")
+                events.append("cancelled")
                 raise
             finally:
-                told.append("put away")
+                events.append("cleaned up")
 
         serving = self.serve(patient, **more)
         serving.connect()
         how(serving)
         self.assertEqual(serving.closed, {reason: 1})
-        self.assertEqual(told, ["cancelled", "put away"])
+        self.assertEqual(events, ["cancelled", "cleaned up"])
         self.assertEqual(self.failures(), [])
 
-    def test_a_reset_cancels_it(self):
+    def test_reset_cancels_the_coroutine(self):
         self.ended(lambda serving: serving.client.rst(), CloseReason.CLIENT_RESET)
 
-    def test_somebody_in_the_admin_api_cancels_it(self):
+    def test_ending_by_the_admin_api_cancels_the_coroutine(self):
         self.ended(lambda serving: serving.proxy.end_connection(serving.record.id), CloseReason.ADMIN)
 
-    def test_silence_cancels_it(self):
+    def test_inactivity_cancels_the_coroutine(self):
         self.ended(
             lambda serving: serving.network.run(11),
             CloseReason.INACTIVITY,
@@ -46,18 +46,18 @@ class CancelTests(CoroutineTestCase):
             keep_alive=False,
         )
 
-    def test_a_shutdown_cancels_it(self):
+    def test_shutdown_cancels_the_coroutine(self):
         self.ended(lambda serving: serving.network.stop(serving.proxy), CloseReason.SHUTDOWN)
 
-    def test_one_that_waits_to_write_is_cancelled_too(self):
-        told = []
+    def test_coroutine_waiting_to_write_is_cancelled(self):
+        events = []
 
         async def pour(connection):
             try:
                 while True:
                     await connection.write(bytes(100_000))
             except CancelledError:
-                told.append("cancelled")
+                events.append("cancelled")
 
         serving = self.serve(pour)
         client = serving.network.connect(7000)
@@ -65,9 +65,9 @@ class CancelTests(CoroutineTestCase):
         serving.settle()
         client.rst()
         self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
-        self.assertEqual((told, self.failures()), (["cancelled"], []))
+        self.assertEqual((events, self.failures()), (["cancelled"], []))
 
-    def test_one_that_does_not_hear_of_it_keeps_nothing_open(self):
+    def test_coroutine_ignoring_cancellation_keeps_nothing_open(self):
         async def deaf(connection):
             while True:
                 with contextlib.suppress(CancelledError):
@@ -78,24 +78,24 @@ class CancelTests(CoroutineTestCase):
         serving.client.rst()
         self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
 
-    def test_waiting_ends_with_the_connection(self):
-        told = []
+    def test_wait_ends_with_the_connection(self):
+        events = []
 
         async def dozes(connection):
             await connection.wait(1000)
-            told.append(connection.seconds())
+            events.append(connection.seconds())
             await connection.write(b"anybody there?")
 
         serving = self.serve(dozes)
         serving.connect()
         serving.client.rst()
         self.assertEqual(serving.closed, {CloseReason.CLIENT_RESET: 1})
-        self.assertEqual((told, self.failures()), ([0.0], []))
+        self.assertEqual((events, self.failures()), ([0.0], []))
         self.assertEqual([call for call in serving.network.calls if call.getTime() > 500], [])
 
 
 class FailureTests(CoroutineTestCase):
-    def test_one_that_raises_ends_its_own_connection_only(self):
+    def test_exception_ends_only_its_own_connection(self):
         async def fragile(connection):
             data = await connection.read()
             if data == b"bad":
@@ -111,7 +111,7 @@ class FailureTests(CoroutineTestCase):
         self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_its_route_is_in_the_log(self):
+    def test_exception_is_logged_with_its_route(self):
         said = []
 
         async def fragile(connection):
@@ -124,7 +124,7 @@ class FailureTests(CoroutineTestCase):
         self.assertEqual([event["route"] for event in said if event.get("log_failure")], [ROUTE])
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_one_that_raises_before_it_waits(self):
+    def test_exception_before_the_first_await_resets_the_client(self):
         async def broken(connection):
             raise ZeroDivisionError
 
@@ -134,7 +134,7 @@ class FailureTests(CoroutineTestCase):
         self.assertEqual(serving.closed, {CloseReason.ERROR: 1})
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_one_that_raises_while_it_is_cancelled_is_logged_and_the_reason_stays(self):
+    def test_exception_during_cancellation_keeps_the_close_reason(self):
         async def messy(connection):
             try:
                 await connection.read()
@@ -147,7 +147,7 @@ class FailureTests(CoroutineTestCase):
         self.assertEqual(serving.closed, {CloseReason.ADMIN: 1})
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_one_that_may_refuse_is_counted_as_a_refusal(self):
+    def test_refused_before_the_first_byte_counts_as_a_refusal(self):
         async def choosy(connection):
             raise Refused(RejectReason.IP_BLOCKED)
 
@@ -157,7 +157,7 @@ class FailureTests(CoroutineTestCase):
         self.assertTrue(serving.client.ended)
         self.assertEqual(self.failures(), [])
 
-    def test_after_the_first_byte_it_is_too_late_to_refuse(self):
+    def test_refused_after_the_first_byte_counts_as_an_error(self):
         async def late(connection):
             await connection.read()
             raise Refused(RejectReason.IP_BLOCKED)

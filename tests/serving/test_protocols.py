@@ -1,4 +1,4 @@
-"""A connection given to a Twisted protocol: what its transport is, and what becomes of a protocol that raises."""
+"""A connection served by a Twisted protocol: its transport, and what happens when the protocol raises."""
 
 from __future__ import annotations
 
@@ -18,40 +18,43 @@ from smartproxy.testing import Nature
 from tests.serving.made import ROUTE, Serving
 
 
-class Noted(Protocol):
-    """Notes what it is told; ``raises`` names the call in which it fails."""
+class Recording(Protocol):
+    """Records its calls and raises in one of them.
+
+    :cvar raises: name of the call that raises.
+    """
 
     raises = ""
 
     def connectionMade(self):
-        self.told = []
-        self.note("connectionMade")
+        self.calls = []
+        self.record_call("connectionMade")
 
     def dataReceived(self, data):
-        self.note("dataReceived")
+        self.record_call("dataReceived")
         self.transport.write(data)
 
     def connectionLost(self, reason):
         self.why = reason.type
-        self.note("connectionLost")
+        self.record_call("connectionLost")
 
-    def note(self, what):
-        self.told.append(what)
+    def record_call(self, what):
+        self.calls.append(what)
         if self.raises == what:
             raise ZeroDivisionError
 
 
 @implementer(IHalfCloseableProtocol)
-class HalfCloses(Noted):
+class HalfCloses(Recording):
     def readConnectionLost(self):
-        self.note("readConnectionLost")
+        self.record_call("readConnectionLost")
 
     def writeConnectionLost(self):
-        self.note("writeConnectionLost")
+        self.record_call("writeConnectionLost")
 
 
 class ProtocolTestCase(SynchronousTestCase):
-    def serve(self, protocol=Noted, nature=None, *, raises="", **more):
+    def serve(self, protocol=Recording, nature=None, *, raises="", **more):
         self.built = []
         case = self
 
@@ -74,29 +77,29 @@ class ProtocolTestCase(SynchronousTestCase):
 
 
 class FailureTests(ProtocolTestCase):
-    def fails_in(self, call, act, protocol=Noted):
+    def assert_failure_in(self, call, act, protocol=Recording):
         self.serve(protocol, raises=call)
         client = self.serving.connect()
         act(client)
         self.serving.settle()
         self.assertEqual(self.serving.closed, {CloseReason.ERROR: 1}, call)
         self.assertEqual(self.failures(), [ZeroDivisionError], call)
-        self.assertEqual(self.built[0].told.count("connectionLost"), 1, call)
+        self.assertEqual(self.built[0].calls.count("connectionLost"), 1, call)
         return client
 
-    def test_it_ends_its_own_connection_wherever_it_raises(self):
-        self.assertTrue(self.fails_in("connectionMade", lambda client: client.write(b"x")).was_reset)
-        self.assertTrue(self.fails_in("dataReceived", lambda client: client.write(b"x")).was_reset)
-        self.fails_in("readConnectionLost", lambda client: client.fin(), HalfCloses)
-        self.fails_in("connectionLost", lambda client: client.rst())
+    def test_exception_in_any_call_ends_the_connection(self):
+        self.assertTrue(self.assert_failure_in("connectionMade", lambda client: client.write(b"x")).was_reset)
+        self.assertTrue(self.assert_failure_in("dataReceived", lambda client: client.write(b"x")).was_reset)
+        self.assert_failure_in("readConnectionLost", lambda client: client.fin(), HalfCloses)
+        self.assert_failure_in("connectionLost", lambda client: client.rst())
 
-    def test_nothing_more_is_given_to_one_that_has_raised(self):
+    def test_protocol_that_raised_receives_no_further_data(self):
         self.serve(raises="connectionMade")
         self.serving.connect(b"hello")
-        self.assertEqual(self.built[0].told, ["connectionMade", "connectionLost"])
+        self.assertEqual(self.built[0].calls, ["connectionMade", "connectionLost"])
         self.assertEqual((self.serving.moved, self.failures()), ((0, 0), [ZeroDivisionError]))
 
-    def test_the_others_go_on(self):
+    def test_exception_leaves_other_connections_open(self):
         self.serve(raises="")
         other = self.serving.connect(b"one")
         self.built[0].raises = ""
@@ -106,14 +109,14 @@ class FailureTests(ProtocolTestCase):
         self.assertEqual((other.received, other.gone), (b"one", False))
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_what_it_raises_in_a_call_of_the_transports_is_its_failure_too(self):
+    def test_exception_within_a_transport_call_is_an_error(self):
         self.serve()
         self.serving.connect()
         self.built[0].transport.lost(ZeroDivisionError())  # as a reactor does when a producer has raised
         self.assertEqual(self.serving.closed, {CloseReason.ERROR: 1})
         self.assertEqual(self.failures(), [ZeroDivisionError])
 
-    def test_a_factory_that_raises_is_an_error_of_that_connection(self):
+    def test_exception_of_the_factory_resets_the_client(self):
         class Broken(Factory):
             def buildProtocol(self, addr):
                 raise ZeroDivisionError
@@ -122,7 +125,7 @@ class FailureTests(ProtocolTestCase):
         self.assertTrue(serving.connect().was_reset)
         self.assertEqual((serving.closed, self.failures()), ({CloseReason.ERROR: 1}, [ZeroDivisionError]))
 
-    def test_a_factory_that_does_not_want_it_closes(self):
+    def test_factory_that_returns_none_closes_normally(self):
         class Never(Factory):
             def buildProtocol(self, addr):
                 return None
@@ -133,7 +136,7 @@ class FailureTests(ProtocolTestCase):
 
 
 class TransportTests(ProtocolTestCase):
-    def test_its_peer_is_the_client_as_announced_and_its_host_where_that_had_connected_to(self):
+    def test_peer_and_host_are_the_announced_addresses(self):
         self.serve(proxy_ips=["192.0.2.1"])
         self.serving.connect(b"PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n")
         transport = self.built[0].transport
@@ -142,14 +145,14 @@ class TransportTests(ProtocolTestCase):
         self.assertEqual((self.address, self.address.type), (transport.getPeer(), "TCP"))
         self.assertEqual(transport.facts.detected.announced.accepted.peer.host, "192.0.2.1")
 
-    def test_without_an_announcement_they_are_the_connections_own(self):
+    def test_peer_and_host_without_a_proxy_header(self):
         self.serve()
         self.serving.connect()
         transport = self.built[0].transport
         self.assertEqual((transport.getPeer().host, transport.getPeer().port), ("192.0.2.1", 50000))
         self.assertEqual(transport.getHost().port, 7000)
 
-    def test_it_is_what_the_real_one_is(self):
+    def test_transport_provides_tcp_and_push_producer_interfaces(self):
         self.serve()
         self.serving.connect()
         transport = self.built[0].transport
@@ -162,7 +165,7 @@ class TransportTests(ProtocolTestCase):
         self.serving.settle()
         self.assertEqual(self.serving.record.bytes_received, 6)
 
-    def test_what_goes_nowhere_is_not_counted(self):
+    def test_bytes_written_after_closing_are_not_counted(self):
         self.serve()
         self.serving.connect()
         transport = self.built[0].transport
@@ -174,8 +177,8 @@ class TransportTests(ProtocolTestCase):
         transport.write(b"much too late")
         self.assertEqual((self.serving.client.received, self.serving.moved), (b"last", (0, 4)))
 
-    def test_a_producer_finishes_before_it_closes(self):
-        class Sends(Noted):
+    def test_producer_finishes_before_the_transport_closes(self):
+        class Sends(Recording):
             def connectionMade(self):
                 super().connectionMade()
                 FileSender().beginFileTransfer(BytesIO(bytes(500_000)), self.transport)
@@ -186,19 +189,19 @@ class TransportTests(ProtocolTestCase):
         self.assertEqual((len(client.received), client.ended), (500_000, True))
         self.assertEqual(self.serving.moved, (0, 500_000))
 
-    def test_it_may_end_its_own_direction_and_hear_of_it(self):
+    def test_lose_write_connection_half_closes_and_notifies(self):
         self.serve(HalfCloses)
         client = self.serving.connect()
         self.built[0].transport.write(b"go ahead")
         self.built[0].transport.loseWriteConnection()
         self.serving.settle()
         self.assertTrue(client.ended)
-        self.assertEqual(self.built[0].told, ["connectionMade", "writeConnectionLost"])
+        self.assertEqual(self.built[0].calls, ["connectionMade", "writeConnectionLost"])
         self.serving.say(b"late")
         self.assertEqual(self.serving.record.bytes_received, 4)
         self.assertIsNotNone(self.serving.record.half_closed_at)
 
-    def test_one_that_knows_half_closed_connections_may_answer_late(self):
+    def test_half_close_protocol_may_answer_after_the_clients_fin(self):
         self.serve(HalfCloses)
         client = self.serving.connect()
         client.fin()
@@ -209,7 +212,7 @@ class TransportTests(ProtocolTestCase):
         self.assertEqual(client.received, b"answer")
         self.assertIs(self.built[0].why, ConnectionDone)
 
-    def test_its_reset_is_what_a_backends_would_be(self):
+    def test_abort_counts_as_a_reset_by_the_upstream(self):
         self.serve()
         client = self.serving.connect()
         self.built[0].transport.abortConnection()
@@ -217,13 +220,13 @@ class TransportTests(ProtocolTestCase):
         self.assertTrue(client.was_reset)
         self.assertIs(self.built[0].why, ConnectionAborted)
 
-    def test_after_its_own_close_it_hears_nothing_more(self):
+    def test_closed_protocol_receives_no_further_data(self):
         self.serve()
         self.serving.connect()
         self.built[0].transport.registerProducer(self, True)  # keeps it open
         self.built[0].transport.loseConnection()
         self.serving.say(b"too late")
-        self.assertEqual(self.built[0].told, ["connectionMade"])
+        self.assertEqual(self.built[0].calls, ["connectionMade"])
         self.assertFalse(self.serving.client.transport.peer.disconnecting)
         self.built[0].transport.unregisterProducer()
         self.assertEqual(self.serving.moved, (0, 0))
@@ -233,7 +236,7 @@ class TransportTests(ProtocolTestCase):
 
 
 class WholeProtocolTests(SynchronousTestCase):
-    def test_a_web_site_is_served_and_knows_its_client(self):
+    def test_twisted_web_site_is_served_with_the_announced_client(self):
         class Who(Resource):
             isLeaf = True
 
@@ -249,7 +252,7 @@ class WholeProtocolTests(SynchronousTestCase):
         self.assertTrue(serving.client.ended)
         self.assertEqual(serving.moved[1], len(serving.client.received))
 
-    def test_a_line_receiver_that_closes_reads_no_further_line(self):
+    def test_line_receiver_that_closes_reads_no_further_line(self):
         class OneLine(LineReceiver):
             def lineReceived(self, line):
                 self.sendLine(line)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import client_hello
-from tests.sessions.house import House, route
+from tests.sessions.memory_proxy import MemoryProxy, route
 
 BY_NAME = route(match={"domains": ["a.example"]})
 
 
 class NamesTests(SynchronousTestCase):
     def record_after(self, first_bytes):
-        house = House(self, routes=[BY_NAME])
-        house.client().write(first_bytes)
-        house.settle()
-        return house.record
+        proxy = MemoryProxy(self, routes=[BY_NAME])
+        proxy.client().write(first_bytes)
+        proxy.settle()
+        return proxy.record
 
     def test_record_of_plain_http_has_host_and_no_sni(self):
         """``sni`` is the ClientHello's alone: a reader of the access log must be able to tell the two apart."""

@@ -1,4 +1,4 @@
-"""What a connection held is let go when it ends, and not when the collector of circles comes by: TLS holds a lot."""
+"""A closed TLS connection is freed by reference counting, without the cyclic garbage collector: it holds much memory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def _large():
     return [each for each in gc.get_objects() if isinstance(each, _LARGE)]
 
 
-class CircleTests(TlsTestCase):
+class ReferenceCycleTests(TlsTestCase):
     def setUp(self):
         super().setUp()
-        looking = self.route("looking", match={"path": "/*", "ports": 444})
-        asking = {
+        inspecting = self.route("inspecting", match={"path": "/*", "ports": 444})
+        client_auth = {
             "mode": "terminate", "certificate": self.certificate, "clientAuth": {"mode": "require", "ca": self.ca},
         }  # fmt: skip
         onward = {
@@ -30,12 +30,12 @@ class CircleTests(TlsTestCase):
         }  # fmt: skip
         served = {"type": "respond", "response": {"status": 200, "body": "served"}}
         self.start(
-            self.route(), looking, self.route("asking", match={"ports": 445}, tls=asking),
+            self.route(), inspecting, self.route("asking", match={"ports": 445}, tls=client_auth),
             self.route("onward", match={"ports": 446}, tls=onward),
             self.route("served", match={"ports": 447}, action=served),
         )  # fmt: skip
         gc.collect()
-        self.others = _large()  # of other tests
+        self.others = _large()  # objects of other tests
         gc.disable()
         self.addCleanup(gc.enable)
 
@@ -44,72 +44,72 @@ class CircleTests(TlsTestCase):
         self.settle()
         return end
 
-    def assert_let_go(self):
+    def assert_freed(self):
         self.settle()
         self.network.run(5)
         self.assertEqual(self.proxy.connections, [])
         self.assertEqual([each for each in _large() if each not in self.others], [])
 
-    def test_after_an_end_in_order(self):
+    def test_freed_after_a_clean_end(self):
         end = self.open()
         end.write(b"ask")
         self.settle()
         self.backend.connections[-1].write(b"answer")
         self.backend.connections[-1].fin()
         end.fin()
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_a_reset(self):
+    def test_freed_after_a_reset(self):
         for by_client in (True, False):
             end = self.open()
             end.write(b"ask")
             self.settle()
             (end.below if by_client else self.backend.connections[-1]).rst()
-            self.assert_let_go()
+            self.assert_freed()
 
-    def test_after_what_is_no_tls_any_more(self):
+    def test_freed_after_an_undecryptable_record(self):
         end = self.open()
         end.below.write(b"\x17\x03\x03\x00\x40" + bytes(64))
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_a_look_within(self):
+    def test_freed_after_detection_within_tls(self):
         end = self.open(444)
         end.write(REQUEST)
         self.settle()
         self.backend.connections[-1].fin()
         end.fin()
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_a_refusal_within(self):
+    def test_freed_after_a_refusal_within_tls(self):
         end = self.open(444)
         end.write(b"EHLO\r\n")
         self.settle()
         end.close()
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_an_answer_of_our_own(self):
+    def test_freed_after_a_respond_action(self):
         end = self.open(447)
         end.write(REQUEST)
         self.settle()
         end.close()
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_a_handshake_that_came_to_nothing(self):
+    def test_freed_after_a_failed_handshake(self):
         for port, name in ((443, "b.example"), (445, "a.example")):
             with self.subTest(port=port):
                 self.open(port, name).below.close()
-                self.assert_let_go()
+                self.assert_freed()
 
-    def test_after_a_handshake_that_was_left(self):
+    def test_freed_after_a_disconnect_in_the_handshake(self):
         for leave in ("fin", "rst"):
             with self.subTest(leave=leave):
                 below = self.network.connect(443)
                 below.write(b"\x16\x03\x01")
                 self.settle()
                 getattr(below, leave)()
-                self.assert_let_go()
+                self.assert_freed()
 
-    def test_after_a_target_within_tls(self):
+    def test_freed_after_a_target_with_tls(self):
         end = self.open(446)
         target = self.target("b.example")
         end.write(b"ask")
@@ -119,18 +119,18 @@ class CircleTests(TlsTestCase):
         end.fin()
         self.settle()
         target.below.close()
-        self.assert_let_go()
+        self.assert_freed()
 
-    def test_after_a_target_that_was_somebody_else(self):
+    def test_freed_after_a_target_with_the_wrong_certificate(self):
         for leaf in (self.authority.leaf("c.example"), Authority("another").leaf("b.example")):
             end = self.open(446)
             self.target(leaf=leaf)
             end.below.close()
-            self.assert_let_go()
+            self.assert_freed()
 
-    def test_after_a_target_that_speaks_no_tls(self):
+    def test_freed_after_a_target_without_tls(self):
         end = self.open(446)
         self.backend.connections[-1].write(b"220 ready\r\n")
         self.settle()
         end.below.close()
-        self.assert_let_go()
+        self.assert_freed()

@@ -1,4 +1,4 @@
-"""The name that a client asks for, on a listener whose routes end TLS: no spelling of it leads past a route."""
+"""Server names on a listener that terminates TLS: no spelling of a name bypasses its route."""
 
 from __future__ import annotations
 
@@ -13,61 +13,65 @@ from tests.tls.talk import client_context
 _SERVER_NAME = 0
 
 
-def _listed(*names):
-    """The extension with these names in its list."""
+def _server_name_extension(*names):
+    """A server_name extension with these names in its list."""
     listed = b"".join(b"\0" + struct.pack(">H", len(name)) + name for name in names)
     return _SERVER_NAME, struct.pack(">H", len(listed)) + listed
 
 
 class NameTests(RouteCase):
-    """Beside a route for any name, whose certificate is for any name: who gets to that one has asked for another."""
+    """A guarded route beside an open one for any name: a client of the open one must have asked for another name."""
 
-    def start_beside(self, *routes):
-        anyone = self.ending("open")
+    def start_with_open_route(self, *routes):
+        anyone = self.terminating("open")
         anyone["action"]["tls"]["certificate"] = "selfSigned"
         self.start(anyone, *routes)
 
-    def ask(self, name):
-        """A client that takes whatever it is shown."""
+    def connect_unverified(self, name):
+        """A client that accepts any certificate."""
         return self.connect(name, context=client_context())
 
-    def test_case_and_final_dot_do_not_lead_past_a_route(self):
-        self.start_beside(self.ending("guarded", "b.example", client_auth=self.asking(), number=1))
+    def test_case_and_final_dot_do_not_bypass_a_route(self):
+        self.start_with_open_route(
+            self.terminating("guarded", "b.example", client_auth=self.client_auth(), number=1)
+        )
         for name in ("b.example", "B.Example", "b.example.", "B.EXAMPLE."):
-            self.ask(name)
+            self.connect_unverified(name)
         self.assertEqual(self.rejected(), {"tls_error": 4})
         self.assertEqual((self.backend.connections, self.other.connections), ([], []))
-        self.assertTrue(self.ask("c.example").shaken)
+        self.assertTrue(self.connect_unverified("c.example").shaken)
 
     def test_a_wildcard_with_client_certificates_covers_every_depth(self):
-        self.start_beside(self.ending("guarded", "*.wild.example", client_auth=self.asking(), number=1))
+        self.start_with_open_route(
+            self.terminating("guarded", "*.wild.example", client_auth=self.client_auth(), number=1)
+        )
         for name in ("x.wild.example", "X.Wild.example.", "y.x.wild.example"):
-            self.ask(name)
+            self.connect_unverified(name)
         self.assertEqual(self.rejected(), {"tls_error": 3})
         self.assertEqual((self.backend.connections, self.other.connections), ([], []))
-        self.assertTrue(self.ask("wild.example").shaken)
+        self.assertTrue(self.connect_unverified("wild.example").shaken)
 
-    def test_no_name_does_not_meet_a_domain(self):
-        """Such a client comes to a route that asks for none, or nowhere."""
-        self.start(self.ending("guarded", "a.example"))
+    def test_client_without_sni_matches_no_domain(self):
+        """Such a client is served by a route without domains, or refused."""
+        self.start(self.terminating("guarded", "a.example"))
         end = self.connect(None)
         self.assertEqual(end.below.received, tls_alert.build(Alert.UNRECOGNIZED_NAME))
         self.assertEqual(self.rejected(), {"no_route": 1})
 
 
-class NoNameTests(RouteCase):
-    """F19: what stands in SNI and is no name."""
+class InvalidNameTests(RouteCase):
+    """SNI values that are not host names: two parsers could read them as different names."""
 
     def setUp(self):
         super().setUp()
         self.start(
-            self.ending("open"),
-            self.ending("guarded", "a.example", client_auth=self.asking(), number=1),
-            self.ending("wide", "*.example", number=1),
+            self.terminating("open"),
+            self.terminating("guarded", "a.example", client_auth=self.client_auth(), number=1),
+            self.terminating("wide", "*.example", number=1),
         )
 
-    def test_it_is_refused_before_a_certificate_is_shown(self):
-        """A NUL, 256 bytes, two names, none: whoever reads them as one may take them for another than we do."""
+    def test_invalid_name_is_refused_before_the_certificate(self):
+        """A NUL, 256 bytes, two names, none: a backend may read another name in them than the proxy does."""
         long = (b"x" * 61 + b".") * 4 + b"example"
         self.assertEqual(len(long), 255)
         for names in (
@@ -85,14 +89,14 @@ class NoNameTests(RouteCase):
             with self.subTest(names=names):
                 refused = self.rejected().get("tls_error", 0)
                 end = self.network.connect(443)
-                end.write(client_hello.build(extensions=[_listed(*names)]))
+                end.write(client_hello.build(extensions=[_server_name_extension(*names)]))
                 self.settle()
                 self.assertEqual(end.received, tls_alert.build(Alert.DECODE_ERROR))
                 self.assertEqual(self.rejected(), {"tls_error": refused + 1})
         self.assertEqual((self.backend.connections, self.other.connections), ([], []))
 
-    def test_an_address_is_no_name(self):
-        """Such a client is one that asks for none (RFC 6066, 3 has no addresses)."""
+    def test_ip_address_counts_as_no_name(self):
+        """RFC 6066, 3 permits no addresses in server_name, so that it is treated as absent."""
         for address in ("192.0.2.1", "2001:db8::1"):
             end = self.connect(address)
             self.assertEqual((end.problem, self.proxy.connections[-1].sni), (None, None), address)

@@ -1,4 +1,4 @@
-"""A whole proxy that staples: from the question to the responder to what a client is shown and a person is told."""
+"""OCSP stapling of a whole proxy: the request, the response stapled for clients, and the status shown."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ class StaplingTests(TlsTestCase):
         self.network.settle()
 
     def answer(self, responder):
-        """The responder's answer to the only question, sent."""
-        [asked] = responder.connections
-        self.assertIn(b"\r\nHost: ocsp.example\r\n", asked.received)
+        """Answer the only request to the responder; the response in DER."""
+        [request] = responder.connections
+        self.assertIn(b"\r\nHost: ocsp.example\r\n", request.received)
         der = Responder(self.authority).answer(self.leaf)
-        asked.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(der), der))
+        request.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(der), der))
         self.network.settle()
         return der
 
     def stapled(self):
-        """What a new client is stapled, once it has been served."""
-        told = []
+        """The response stapled for a new client, which is also served."""
+        shown = []
         context = client_context(self.authority)
-        context.set_ocsp_client_callback(lambda _connection, data, _: told.append(data) or True)
-        end = self.within(self.network.connect(443), _asking(context))
+        context.set_ocsp_client_callback(lambda _connection, data, _: shown.append(data) or True)
+        end = self.within(self.network.connect(443), _client_with_status_request(context))
         self.settle()
         end.write(b"hello")
         self.settle()
         self.assertEqual(self.backend.connections[-1].received, b"hello")
-        return told[0] if told else b""
+        return shown[0] if shown else b""
 
-    def told(self):
+    def shown(self):
         [shown] = self.proxy.certificates()
         return shown.ocsp
 
-    def test_the_responder_is_asked_and_its_answer_is_shown(self):
+    def test_response_is_fetched_stapled_and_shown(self):
         responder = self.network.backend(*RESPONDER)
         self.run_proxy()
         der = self.answer(responder)
         self.assertEqual(self.stapled(), der)
-        self.assertEqual(self.told().status, "good")
+        self.assertEqual(self.shown().status, "good")
 
-    def test_a_change_of_routes_keeps_the_answer(self):
+    def test_change_of_routes_keeps_the_response(self):
         responder = self.network.backend(*RESPONDER)
         self.run_proxy()
         der = self.answer(responder)
@@ -64,18 +64,18 @@ class StaplingTests(TlsTestCase):
         self.assertEqual(self.stapled(), der)
         self.assertEqual(len(responder.connections), 1)
 
-    def test_one_that_is_not_there_or_does_not_answer_holds_up_nobody(self):
+    def test_dead_or_silent_responder_delays_no_client(self):
         for silent in (False, True):
             if silent:
                 self.network.silent.add(RESPONDER)
             self.run_proxy()
             self.assertEqual(self.stapled(), b"")
             self.network.run(TIMEOUT + 1)
-            self.assertEqual(self.told().status, "failed")
+            self.assertEqual(self.shown().status, "failed")
             self.assertEqual(self.stapled(), b"")
             self.network.stop(self.proxy)
 
-    def test_stopped_in_the_middle_of_a_question_nothing_is_left(self):
+    def test_stop_during_a_request_leaves_nothing(self):
         responder = self.network.backend(*RESPONDER)
         self.run_proxy()
         self.network.stop(self.proxy)
@@ -83,15 +83,15 @@ class StaplingTests(TlsTestCase):
         self.assertTrue(responder.connections[0].ended or responder.connections[0].was_reset)
         self.assertEqual(self.network.getDelayedCalls(), [])
 
-    def test_where_it_is_off_nobody_is_asked(self):
+    def test_responder_is_not_queried_where_stapling_is_off(self):
         responder = self.network.backend(*RESPONDER)
         self.run_proxy(ocspStapling=False)
         self.network.run(10)
         self.assertEqual(responder.connections, [])
-        self.assertEqual((self.stapled(), self.told().status), (b"", "none"))
+        self.assertEqual((self.stapled(), self.shown().status), (b"", "none"))
 
 
-def _asking(context):
+def _client_with_status_request(context):
     made = client(context=context)
     made.request_ocsp()
     return made

@@ -1,4 +1,4 @@
-"""A proxy in memory whose connections carry TLS: the test is its clients and backends, and the authority."""
+"""Base of tests with an in-memory proxy whose connections carry TLS: clients, backends and an authority."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUEST = b"GET /api HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
 
 class TlsTestCase(SynchronousTestCase):
-    """An authority, a network, and what connects."""
+    """An authority, an in-memory network, two backends, and the TLS ends opened on it."""
 
     def setUp(self) -> None:
         self.authority = Authority()
@@ -29,7 +29,7 @@ class TlsTestCase(SynchronousTestCase):
 
     @property
     def ca(self) -> str:
-        """The authority, as a file."""
+        """Path of the authority's certificate."""
         path = Path(self.mktemp())
         path.write_bytes(self.authority.pem)
         return str(path.absolute())
@@ -39,7 +39,7 @@ class TlsTestCase(SynchronousTestCase):
         return {"cert": leaf.pem.decode(), "key": leaf.key_pem.decode()}
 
     def route(self, name="web", *, match=None, target=None, tls=None, **more):
-        """Ends TLS for ``a.example`` unless told otherwise."""
+        """Settings of a route; it terminates TLS for ``a.example`` by default."""
         if tls is None:
             tls = {"mode": "terminate", "certificate": self.certificate}
         targets = [{"host": "10.0.0.1", "port": 9000, **(target or {})}]
@@ -75,7 +75,7 @@ class TlsTestCase(SynchronousTestCase):
             self.network.settle()
 
     def target(self, *names, number=0, leaf=None) -> TlsEnd:
-        """The backend's latest connection, which speaks TLS."""
+        """A TLS server on the latest connection of a backend."""
         leaf = leaf or self.authority.leaf(*names)
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate(leaf.certificate)

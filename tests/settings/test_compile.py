@@ -104,6 +104,11 @@ class ValueTests(SynchronousTestCase):
         assert made.client_ip is not None
         self.assertIn("10.1.1.1", made.client_ip)
 
+    def test_both_spellings_of_every_address_are_one_listener(self) -> None:
+        """``::`` accepts IPv4 too; two sockets on it would get half of the connections each."""
+        for address in ("", "::", "0:0::0"):
+            self.assertEqual(only_route(plan(route(match={"address": address}))).match.address, "")
+
     def test_target_keys(self) -> None:
         targets = [{"host": ["a", "b"], "port": "preserve", "weight": 3}, {"host": "::1", "port": 5}]
         one, two = only_route(plan(route(action={"targets": targets}))).targets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,7 +41,6 @@ def error_of(reader: Any, text: str) -> tuple[int, str]:
 
 
 class AgreementTests(SynchronousTestCase):
-    @settings(deadline=None)
     @given(_TABLES, st.sampled_from([None, 0, 3]))
     def test_json_and_yaml_readers_agree_on_json(self, value: Any, indent: int | None) -> None:
         text = json.dumps(value, indent=indent)
@@ -49,7 +48,6 @@ class AgreementTests(SynchronousTestCase):
         self.assertEqual((by_json.value, by_yaml.value), (value, value))
         self.assertEqual(lines_of(by_json.marks()), lines_of(by_yaml.marks()))
 
-    @settings(deadline=None)
     @given(_TABLES)
     def test_toml_line_of_each_key_contains_the_key(self, value: Any) -> None:
         value = {f"k{key}": inner for key, inner in value.items() if _fits_toml(inner)}

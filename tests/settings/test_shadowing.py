@@ -134,7 +134,7 @@ def _connections() -> list[Detected]:
 class AgreementWithRoutingTests(SynchronousTestCase):
     connections = _connections()
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(st.lists(st.tuples(st.integers(0, 1), _MATCHES), min_size=2, max_size=4))
     def test_no_connection_is_routed_to_an_unreachable_route(self, drawn: Any) -> None:
         routes = [route(f"r{i}", priority, **match) for i, (priority, match) in enumerate(drawn)]

@@ -15,7 +15,7 @@ from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.profiles import PROFILES
 from tests.settings.formats import as_json, route
 from tests.settings.tls_case import CA, FILES, LEAF, RSA, FileCase
-from tests.tls.made import DAY, PEM, Authority, key, key_pem
+from tests.tls.made import DAY, PEM, Authority, as_pss, key, key_pem
 
 
 class CertificateTests(FileCase):
@@ -134,6 +134,26 @@ class RefusedCertificateTests(FileCase):
             ["certificate.certFile: a.pem: has an RSA key of 1024 bits; the minimum is 2048"],
         )
 
+    def test_rsa_pss_key_is_refused(self) -> None:
+        """Every handshake with it would fail: cryptography turns such a key into a plain RSA key."""
+        plain = CA.leaf("a.example", kind="rsa")
+        self.write("a.key", plain.key_pem)
+        self.write("a.pem", as_pss(plain.certificate))
+        self.assertEqual(
+            self.refused_certificate(FILES),
+            [
+                "certificate.certFile: a.pem: has an RSA-PSS key, which is not supported; use an RSA or an ECDSA key"
+            ],
+        )
+
+    def test_curve_that_tls_does_not_use_is_refused(self) -> None:
+        curved = CA.leaf("a.example", kind="k1")
+        self.write("a.pem", curved.pem + curved.key_pem)
+        self.assertEqual(
+            self.refused_certificate({"certFile": "a.pem"}),
+            ["certificate.certFile: a.pem: has a key of a type that TLS does not use"],
+        )
+
     def test_files_without_certificate_or_key_are_refused(self) -> None:
         self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
         for certificate, problem in (
@@ -209,16 +229,36 @@ class DirectoryTests(FileCase):
         found = sorted(Path(plan.source).name for plan in self.store().certificates)
         self.assertEqual(found, ["new.pem", "other.pem"])
 
-    def test_each_unusable_entry_is_reported_with_its_file(self) -> None:
+    def test_each_unusable_entry_is_a_warning_with_its_file(self) -> None:
         self.write("certs/a.pem", LEAF.pem)
         self.write(
             "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
         )
         self.write("certs/c.key", key_pem(key("ec", 2), b"x"))
-        told = "\n".join(self.refused({"mode": "terminate"}, tls={"certificates": "certs"}))
-        self.assertIn("certs/a.pem: there is no private key for it", told)
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs"})
+        told = "\n".join(settings.warnings())
+        self.assertIn("certs/a.pem: there is no private key for it; it is left out", told)
         self.assertIn("certs/b.pem: expired on ", told)
         self.assertIn("certs/c.key: is encrypted", told)
+        self.assertEqual(settings.compile().tls.certificates, ())
+
+    def test_default_in_a_file_that_is_left_out_is_a_warning(self) -> None:
+        """One expired certificate must not prevent a start, whichever it is."""
+        self.write("certs/good.pem", LEAF.pem + LEAF.key_pem)
+        self.write(
+            "certs/b.pem", RSA.key_pem + CA.leaf("b.example", kind="rsa", start=-9 * DAY, end=-DAY).pem
+        )
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs", "default": "b.example"})
+        self.assertEqual(len(settings.compile().tls.certificates), 1)
+        told = "\n".join(settings.warnings())
+        self.assertIn('tls.default: is in no certificate that can be used (got "b.example")', told)
+
+    def test_reload_reads_unchanged_files_of_the_directory_once(self) -> None:
+        os.utime(self.write("certs/good.pem", LEAF.pem + LEAF.key_pem), (1_000_000, 1_000_000))
+        settings = self.load({"mode": "terminate"}, tls={"certificates": "certs"})
+        [before] = settings.compile().tls.certificates
+        [after] = settings.again().compile().tls.certificates
+        self.assertIs(before, after)
 
     def test_missing_directory_is_reported(self) -> None:
         [problem] = self.refused({"mode": "terminate"}, tls={"certificates": "certs"})
@@ -228,6 +268,24 @@ class DirectoryTests(FileCase):
         (self.folder / "certs").mkdir()
         [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
         self.assertIn('tls.certificates: contains no certificate (got "certs")', warning)
+
+    def test_default_may_be_an_address_of_a_certificate(self) -> None:
+        for number, address in enumerate(("192.0.2.1", "2001:db8::1")):
+            leaf = CA.leaf(address, number=number)
+            self.write(f"certs/{number}.pem", leaf.pem + leaf.key_pem)
+        self.assertEqual(self.store(default="192.0.2.1").default, "192.0.2.1")
+        self.assertEqual(self.store(default="2001:DB8:0::1").default, "2001:db8::1")
+        self.assertEqual(
+            self.refused({"mode": "terminate"}, tls={"certificates": "certs", "default": "192.0.2.2"}),
+            ['tls.default: is in no certificate (got "192.0.2.2")'],
+        )
+
+    def test_chain_without_its_intermediate_is_a_warning(self) -> None:
+        leaf = Authority("middle", above=CA).leaf("a.example")
+        self.write("certs/a.pem", leaf.certificate.public_bytes(PEM) + leaf.key_pem)
+        [warning] = self.load({"mode": "terminate"}, tls={"certificates": "certs"}).warnings()
+        missing = "a.pem: the certificate of its issuer CN=middle is missing from its chain"
+        self.assertTrue(warning.endswith(missing), warning)
 
     def test_default_must_be_a_name_of_a_certificate(self) -> None:
         self.write("certs/both.pem", LEAF.pem + LEAF.key_pem)
@@ -297,7 +355,7 @@ class OptionTests(FileCase):
             self.assertTrue(told.startswith(problem), told)
 
     def test_certificate_that_expires_soon_is_a_warning(self) -> None:
-        self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem)
+        self.write("a.pem", CA.leaf("a.example", end=5 * DAY).pem + CA.pem)
         [warning] = self.load({"mode": "terminate", "certificate": FILES}).warnings()
         self.assertIn("routes[0].action.tls.certificate: ", warning)
         self.assertIn("a.pem: expires on ", warning)

@@ -35,6 +35,52 @@ class UpstreamTests(FileCase):
         )
         self.assertIsNone(self.target({"mode": "terminate", "certificate": FILES}))
 
+    def test_server_name_is_a_name_an_address_or_that_of_the_client(self) -> None:
+        for written, name, of_client in (
+            ("b.example", "b.example", False),
+            ("B.Example.", "b.example", False),
+            ("b\u00fccher.example", "xn--bcher-kva.example", False),
+            ("_service.example", "_service.example", False),
+            ("192.0.2.1", "192.0.2.1", False),
+            ("2001:db8::1", "2001:db8::1", False),
+            ("{domain}", None, True),
+        ):
+            made = self.target(tls={"serverName": written})
+            self.assertEqual((made.server_name, made.client_name), (name, of_client))
+
+    def test_server_name_that_no_certificate_has_is_refused(self) -> None:
+        for written in (
+            "b.t:443", "*.b.t", "*", "[::1]", "fe80::1%eth0", "a..b", "10.0.0.300", "https://b.t", "b t",
+            "{host}", "{domain}.t", "-b.t", "x" * 64 + ".t", "",
+        ):  # fmt: skip
+            [told] = self.refused(targets=[{"host": "h", "port": 1, "tls": {"serverName": written}}])
+            self.assertTrue(
+                told.startswith(
+                    "routes[0].action.targets[0].tls.serverName: "
+                    'must be a host name or an IP address, without a port, or "{domain}"'
+                ),
+                told,
+            )
+
+    def test_session_reuse_can_be_switched_off(self) -> None:
+        self.assertTrue(self.target(tls=True).session_reuse)
+        self.assertFalse(self.target(tls={"sessionReuse": False}).session_reuse)
+
+    def test_files_of_targets_and_client_authorities_are_watched(self) -> None:
+        self.write("crl.pem", CA.crl())
+        tls = {
+            "mode": "terminate",
+            "certificate": {"certFile": "a.pem", "keyFile": "a.key"},
+            "clientAuth": {"mode": "require", "ca": "ca.pem", "crl": "crl.pem"},
+        }
+        self.write("other.pem", CA.pem)
+        self.write("own.pem", LEAF.pem + LEAF.key_pem)
+        target = {"host": "h", "port": 1, "tls": {"ca": "other.pem", "certFile": "own.pem"}}
+        made = self.plan(tls, targets=[target])
+        names = sorted(file.removeprefix(f"{self.folder}/") for file in made.tls.files)
+        self.assertEqual(names, ["ca.pem", "crl.pem", "other.pem", "own.pem"])
+        self.assertEqual(self.plan(targets=[{"host": "h", "port": 1, "tls": True}]).tls.files, {})
+
     def test_verify_false_is_a_warning(self) -> None:
         targets = [{"host": "h", "port": 1, "tls": {"verify": False}}]
         [warning] = self.load(targets=targets).warnings()

@@ -24,12 +24,13 @@ NOW = dt.datetime.now(dt.UTC)
 
 @cache
 def key(kind: str = "ec", number: int = 0) -> Any:
-    """A key of type ``ec``, ``p384``, ``rsa``, ``weak`` or ``ed25519``; each number has its own."""
+    """A key of type ``ec``, ``p384``, ``k1``, ``rsa``, ``weak`` or ``ed25519``; each number has its own."""
     makers = {
         "ec": lambda: ec.generate_private_key(ec.SECP256R1()),
         "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
         "rsa": lambda: rsa.generate_private_key(65537, 2048),
         "weak": lambda: rsa.generate_private_key(65537, 1024),  # noqa: S505 - to be refused
+        "k1": lambda: ec.generate_private_key(ec.SECP256K1()),
         "ed25519": ed25519.Ed25519PrivateKey.generate,
     }
     return makers[kind]()
@@ -38,6 +39,16 @@ def key(kind: str = "ec", number: int = 0) -> Any:
 def key_pem(made: Any, passphrase: bytes | None = None) -> bytes:
     how = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
     return made.private_bytes(PEM, serialization.PrivateFormat.PKCS8, how)
+
+
+def as_pss(certificate: x509.Certificate) -> bytes:
+    """The certificate with its RSA key declared as an RSA-PSS key, in PEM. Its signature is wrong then."""
+    rsa_encryption = bytes.fromhex("06092a864886f70d0101010500")  # with the parameters, which are NULL
+    rsassa_pss = bytes.fromhex("06092a864886f70d01010a3000")  # with the parameters, an empty sequence
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    assert der.count(rsa_encryption) == 1
+    changed = der.replace(rsa_encryption, rsassa_pss)
+    return x509.load_der_x509_certificate(changed).public_bytes(PEM)
 
 
 class Leaf(NamedTuple):

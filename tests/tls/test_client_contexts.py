@@ -17,7 +17,7 @@ from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.identity import peer_identity
 from tests.tls import talk
-from tests.tls.made import DAY, Authority, Leaf
+from tests.tls.made import DAY, PEM, Authority, Leaf
 
 CA = Authority()
 STRANGER = Authority("stranger")
@@ -36,9 +36,10 @@ class TargetTests(SynchronousTestCase):
         name = Certificate(leaf.plan()).names[0]
         servers = talk.contexts(talk.proxy(certificates=(leaf.plan(),), default=name))
         tls = OriginationPlan(**{"ca": CA.pem, **options})
-        connecting = self.clients.connection(tls, host)
+        name = tls.name_for(host, None)
+        connecting = self.clients.connection(tls, name)
         talk.connected(servers, to or talk.route(), connecting)
-        self.clients.verify(connecting, tls, host)
+        self.clients.verify(connecting, tls, name)
         return connecting
 
     def test_target_with_its_own_name_is_accepted(self) -> None:
@@ -76,6 +77,36 @@ class TargetTests(SynchronousTestCase):
         self.connect("other.test", leaf=STRANGER.leaf("a.example"), verify=False,
                      server_name="a.example")  # fmt: skip
 
+    def test_intermediate_or_the_leaf_itself_is_trusted_as_ca(self) -> None:
+        """As in curl and Go: what is in ``ca`` needs no issuer."""
+        between = Authority("intermediate", above=CA)
+        leaf = between.leaf("a.example")
+        self_signed = Authority("alone")
+        pinned = self_signed.leaf("a.example")
+        for ca, shown in (
+            (between.pem, leaf),
+            (leaf.certificate.public_bytes(PEM), leaf),
+            (pinned.certificate.public_bytes(PEM), pinned),
+            (CA.pem, leaf),
+            (CA.pem + pinned.certificate.public_bytes(PEM), pinned),
+        ):
+            self.connect(leaf=shown, ca=ca)
+
+    def test_pinned_certificate_does_not_vouch_for_others(self) -> None:
+        """Neither for another one of its issuer nor for what it has signed; and its name and dates count."""
+        pinned = CA.leaf("a.example").certificate.public_bytes(PEM)
+        for leaf in (CA.leaf("a.example", number=1), STRANGER.leaf("a.example")):
+            self.assertRaises(TlsError, self.connect, leaf=leaf, ca=pinned)
+        expired = CA.leaf("a.example", start=-9 * DAY, end=-DAY)
+        self.assertRaises(TlsError, self.connect, leaf=expired, ca=expired.certificate.public_bytes(PEM))
+        other = CA.leaf("b.example")
+        self.assertRaises(HandshakeFailed, self.connect, leaf=other, ca=other.certificate.public_bytes(PEM))
+
+    def test_name_that_no_certificate_has_is_a_failed_handshake(self) -> None:
+        """It may come from a callable; the settings refuse it."""
+        for name in ("b.t:443", "*.b.t", "[::1]", "a..b", "", "x" * 300, "\u2603.example\u3002.", "1234"):
+            self.assertRaises(HandshakeFailed, self.connect, server_name=name or ".")
+
     def test_private_authority_is_not_in_the_system_store(self) -> None:
         self.assertRaises(TlsError, self.connect, ca=None)
 
@@ -105,6 +136,7 @@ class SessionTests(SynchronousTestCase):
         """Whether a connection that is kept afterwards has resumed a session."""
         host = f"{name}.hosts.example"
         connecting = self.clients.connection(tls, host)
+        self.clients.resume(connecting, tls, host)
         talk.connected(self.servers, self.route, connecting)
         self.clients.verify(connecting, tls, host)
         self.clients.keep(connecting, tls, host)
@@ -112,6 +144,16 @@ class SessionTests(SynchronousTestCase):
 
     def test_session_is_resumed_by_the_next_connection_to_its_name(self) -> None:
         self.assertEqual([self.connect(name) for name in "aaba"], [False, True, False, True])
+
+    def test_session_is_not_kept_or_offered_without_reuse(self) -> None:
+        never = replace(PLAIN, session_reuse=False)
+        self.assertEqual([self.connect("a", never) for _ in range(2)], [False, False])
+        self.assertEqual([self.connect("a", tls) for tls in (PLAIN, never, PLAIN)], [False, False, True])
+
+    def test_session_that_was_forgotten_is_not_offered(self) -> None:
+        self.connect("a")
+        self.clients.forget(PLAIN, "a.hosts.example")
+        self.assertFalse(self.connect("a"))
 
     def test_least_recently_stored_session_is_evicted(self) -> None:
         """A target's host may come from a callable, so that there is no end of names."""

@@ -103,7 +103,7 @@ class HandshakeTests(SynchronousTestCase):
         self.show()
         self.asked.answer(OURS.answer(LEAF))
         renewed = CA.leaf("a.example", ocsp=URL, end=60 * DAY)
-        self.in_force.store.renew({self.plan: renewed.plan()})
+        self.in_force.store.show(self.in_force.store.changed({self.plan: renewed.plan()}))
         self.assertFalse(self.seen())
         self.clock.advance(SWEEP_INTERVAL)
         der = OURS.answer(renewed)

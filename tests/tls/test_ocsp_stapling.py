@@ -164,7 +164,7 @@ class ReplacedTests(StaplingCase):
 
     def renew(self, leaf: Leaf) -> CertificatePlan:
         plan = leaf.plan("0.pem")
-        self.store.renew({self.plans[0]: plan})
+        self.store.show(self.store.changed({self.plans[0]: plan}))
         return plan
 
     def test_renewed_certificate_does_not_get_the_former_response(self) -> None:

@@ -130,6 +130,20 @@ class ResumptionTests(SynchronousTestCase):
         self.assertTrue(self.resumes(contexts, to, to))
         self.assertTrue(self.resumes(contexts, to, to, most=SSL.TLS1_2_VERSION))
 
+    def test_nothing_of_a_client_without_tickets_is_kept(self) -> None:
+        """OpenSSL would keep its session with its chain of up to 100 KiB, for two hours, in 20,480 places."""
+        to = talk.route(EXACT, client_auth=ClientAuthPlan(required=True, ca=CA.pem))
+        contexts = talk.contexts(talk.proxy(to))
+        context = talk.client_context(CA, most=SSL.TLS1_2_VERSION, certificate=CA.leaf("robot", client=True))
+        context.set_options(SSL.OP_NO_TICKET)
+        connecting = talk.client(context=context)
+        accepting = talk.connected(contexts, to, connecting)
+        connecting.shutdown()
+        accepting.shutdown()
+        session = connecting.get_session()
+        assert session is not None
+        self.assertFalse(self.resumed(contexts, to, session, context))
+
     def test_session_is_resumed_with_client_certificates(self) -> None:
         to = talk.route(EXACT, client_auth=ClientAuthPlan(required=True, ca=CA.pem))
         self.assertTrue(self.resumes(talk.contexts(talk.proxy(to)), to, to))
@@ -200,7 +214,7 @@ class RetentionTests(SynchronousTestCase):
         accepted = talk.connected(self.in_force.contexts, self.kept, early)
         former = self.context(self.kept)
         newer = CA.leaf("a.example", end=90 * DAY)
-        self.in_force.store.renew({EXACT: newer.plan()})
+        self.in_force.store.show(self.in_force.store.changed({EXACT: newer.plan()}))
         late = talk.client(CA)
         talk.connected(self.in_force.contexts, self.kept, late)
         self.assertEqual(late.get_peer_certificate(as_cryptography=True), newer.certificate)

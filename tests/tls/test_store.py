@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CA = Authority()
 EXACT = CA.leaf("a.example").plan("a.pem")
 RSA = CA.leaf("a.example", kind="rsa").plan("rsa.pem")
+V4 = CA.leaf("192.0.2.1").plan("v4.pem")
+V6 = CA.leaf("2001:0db8::0:1").plan("v6.pem")
 WILD = CA.leaf("*.example", kind="p384").plan("wild.pem")
 
 
@@ -53,6 +55,43 @@ class ChoiceTests(SynchronousTestCase):
         to = talk.route(other, EXACT)
         configured = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,), default="a.example"))
         self.assertEqual(configured.find(to.tls, talk.hello(None)).plan.source, "b.pem")
+
+    def test_hello_without_name_gets_the_certificate_for_the_local_address(self) -> None:
+        """A client that connects to an address sends no name (RFC 6066, 3)."""
+        for shared in ((V4, V6, EXACT), (EXACT, V6, V4)):
+            for local, expected in (
+                ("192.0.2.1", "v4.pem"),
+                ("2001:db8::1", "v6.pem"),
+                ("192.0.2.9", "a.pem"),
+            ):
+                to = talk.route()
+                configured = ConfiguredCertificates(talk.proxy(to, certificates=shared, default="a.example"))
+                found = configured.find(to.tls, talk.hello(None), lambda local=local: local)
+                self.assertEqual(found.plan.source, expected)
+
+    def test_certificate_of_a_route_for_the_local_address_is_preferred_to_its_first(self) -> None:
+        to = talk.route(EXACT, V4)
+        configured = ConfiguredCertificates(talk.proxy(to))
+        for local, expected in (("192.0.2.1", "v4.pem"), ("192.0.2.9", "a.pem")):
+            found = configured.find(to.tls, talk.hello(None), lambda local=local: local)
+            self.assertEqual(found.plan.source, expected)
+
+    def test_name_is_preferred_to_the_local_address(self) -> None:
+        to = talk.route()
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=(V4, EXACT)))
+        self.assertEqual(configured.find(to.tls, talk.hello(), lambda: "192.0.2.1").plan.source, "a.pem")
+        self.assertIsNone(configured.find(to.tls, talk.hello("b.example"), lambda: "192.0.2.1"))
+
+    def test_address_may_be_the_default(self) -> None:
+        self.assertEqual(self.chosen(None, EXACT, V4, default="192.0.2.1"), "v4.pem")
+        self.assertEqual(self.chosen("other.test", EXACT, V6, default="2001:db8::1"), "v6.pem")
+
+    def test_key_type_counts_among_certificates_for_an_address(self) -> None:
+        rsa = CA.leaf("192.0.2.1", kind="rsa").plan("rsa.pem")
+        to = talk.route()
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=(V4, rsa)))
+        hello = talk.hello(None, signature_algorithms=(0x0804, 0x0401))
+        self.assertEqual(configured.find(to.tls, hello, lambda: "192.0.2.1").plan.source, "rsa.pem")
 
     def test_certificate_of_the_route_is_preferred_to_shared_ones(self) -> None:
         mine = CA.leaf("a.example").plan("mine.pem")
@@ -113,9 +152,9 @@ class RenewalTests(SynchronousTestCase):
         to = talk.route(EXACT)
         configured = self.apply(to)
         newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
-        self.store.renew({EXACT: newer})
+        self.store.show(self.store.changed({EXACT: newer}))
         self.assertEqual(configured.find(to.tls, talk.hello()).plan, newer)
-        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual([*self.store.own_entries], [EXACT])
         self.assertEqual([one.plan for one in self.store.certificates], [newer])
         self.assertEqual(self.changes, 2)
 
@@ -124,13 +163,15 @@ class RenewalTests(SynchronousTestCase):
         to = talk.route(EXACT)
         former = self.apply(to)
         self.apply(to)
-        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
+        self.store.show(self.store.changed({EXACT: newer}))
         self.assertEqual(former.find(to.tls, talk.hello()).plan, EXACT)
 
     def test_reload_replaces_renewed_certificates_by_configured_ones(self) -> None:
         to = talk.route(EXACT)
         self.apply(to)
-        self.store.renew({EXACT: CA.leaf("a.example", end=90 * DAY).plan("newer.pem")})
+        newer = CA.leaf("a.example", end=90 * DAY).plan("newer.pem")
+        self.store.show(self.store.changed({EXACT: newer}))
         again = self.apply(to)
         self.assertEqual(again.find(to.tls, talk.hello()).plan.source, "a.pem")
 
@@ -138,7 +179,7 @@ class RenewalTests(SynchronousTestCase):
         to, own = talk.route(), talk.route(RSA, name="own")
         configured = self.apply(to, own, certificates=(EXACT,))
         other = CA.leaf("b.example").plan("b.pem")
-        self.store.replace_shared((other,))
+        self.store.show(self.store.changed({}, (other,)))
         self.assertIsNone(configured.find(to.tls, talk.hello("a.example")))
         self.assertEqual(configured.find(to.tls, talk.hello("b.example")).plan.source, "b.pem")
         self.assertEqual(configured.find(own.tls, talk.hello("a.example")).plan.source, "rsa.pem")
@@ -148,7 +189,7 @@ class RenewalTests(SynchronousTestCase):
         """The reload that prepared it may still fail."""
         self.apply(talk.route(EXACT))
         self.store.prepare(talk.proxy(talk.route(RSA)))
-        self.assertEqual([*self.store.entries], [EXACT])
+        self.assertEqual([*self.store.own_entries], [EXACT])
         self.assertEqual(self.changes, 1)
 
     def test_self_signed_certificate_is_kept_over_a_reload(self) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines of handshakes while the wall clock jumps by an hour, in either direction."""
+"""The wall clock jumps by an hour in either direction, and no handshake times out because of it."""
 
 from __future__ import annotations
 

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
 from smartproxy.tls.certificate_files import CertificateFiles
-from smartproxy.tls.directory import read_directory
-from smartproxy.tls.inotify import DirectoryNotifications
+from smartproxy.tls.directory import CertificateDirectory
 from smartproxy.tls.watcher import POLL_INTERVAL, SETTLE_TIME, CertificateWatch
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf, key, key_pem
@@ -137,6 +136,7 @@ class PairTests(WatchCase):
         os.utime(self.folder / "a.pem", (1, 1))
         self.settle()
         self.assertEqual(self.shown(), OLD.certificate)
+        self.assertEqual((self.reloads(), self.lines), ((0, 0), []))
 
     def test_expiry_is_published_and_follows_a_renewal(self) -> None:
         self.assertEqual(
@@ -179,8 +179,9 @@ class DirectoryTests(WatchCase):
         super().setUp()
         self.write("a.pem", OLD.pem + OLD.key_pem)
         self.route = talk.route()
-        stored = read_directory(str(self.folder)).certificates
-        self.begin(self.route, certificates=stored, directory=str(self.folder))
+        self.directory = CertificateDirectory(str(self.folder))
+        found = self.directory.read()
+        self.begin(self.route, certificates=found.certificates, directory=found)
 
     def shown(self, name: str) -> Any:
         found = self.in_force.contexts.certificates.find(self.route.tls, talk.hello(name))
@@ -212,26 +213,138 @@ class DirectoryTests(WatchCase):
         self.assertEqual(self.shown("a.example"), OLD.certificate)
         self.folder.mkdir()
 
+    def test_file_in_the_way_of_a_reload_keeps_its_certificate(self) -> None:
+        """A reload may come while a renewed certificate is being written."""
+        self.write("a.pem", b"-----BEGIN CERTIFICATE-----\n")
+        self.reload()
+        self.assertEqual(self.shown("a.example"), OLD.certificate)
+        self.assertIn("the former one is kept", self.lines[-1])
+        self.write("a.pem", NEW.pem + NEW.key_pem)
+        self.settle()
+        self.assertEqual(self.shown("a.example"), NEW.certificate)
 
-class NotificationTests(TestCase):
-    def test_callback_is_called_for_a_new_file(self) -> Deferred[None]:
-        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
+    def test_certificate_that_is_removed_is_not_kept_by_a_reload(self) -> None:
+        (self.folder / "a.pem").unlink()
+        self.reload()
+        self.assertIsNone(self.shown("a.example"))
 
-        made = TemporaryDirectory()
-        self.addCleanup(made.cleanup)
-        told: Deferred[None] = Deferred()
-        notifications = DirectoryNotifications(reactor, lambda: None if told.called else told.callback(None))
-        self.addCleanup(notifications.stop)
-        notifications.watch({made.name})
-        (Path(made.name) / "a.pem").write_bytes(b"x")
-        return told.addTimeout(10, reactor)
+    def test_file_that_is_left_out_is_logged_and_counted_once(self) -> None:
+        self.write("b.pem", b"foreign")
+        for _ in range(3):
+            self.reload()
+        self.settle()
+        [line] = self.lines
+        self.assertIn("b.pem: contains no PEM certificate and no PEM private key", line)
+        self.assertEqual(self.reloads(), (0, 1))
 
-    def test_missing_directory_is_ignored(self) -> None:
-        from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
+    def test_renewal_beside_a_bad_file_is_not_counted_as_failed(self) -> None:
+        """An alert for failed renewals must not fire for a stray file each time another is renewed."""
+        self.write("b.pem", b"foreign")
+        self.reload()
+        self.write("a.pem", NEW.pem + NEW.key_pem)
+        self.settle()
+        self.assertEqual(self.shown("a.example"), NEW.certificate)
+        self.assertEqual(self.reloads(), (1, 1))
 
-        notifications = DirectoryNotifications(reactor, self.fail)
-        notifications.watch({"/no/such/directory"})
-        notifications.stop()
+    def test_file_that_is_bad_again_is_counted_again(self) -> None:
+        other = CA.leaf("b.example", kind="rsa")
+        for content in (b"foreign", other.pem + other.key_pem, b"foreign"):
+            self.write("b.pem", content)
+            self.settle()
+        self.assertEqual(self.reloads()[1], 2)
+
+    def test_route_with_a_file_of_the_directory_is_renewed_too(self) -> None:
+        own = talk.route(CertificateFiles(str(self.folder / "a.pem")).read(), name="own")
+        self.reload(own)
+        self.write("a.pem", NEW.pem + NEW.key_pem)
+        self.settle()
+        for to in (own, self.route):
+            found = self.in_force.contexts.certificates.find(to.tls, talk.hello())
+            self.assertEqual(found.leaf, NEW.certificate)
+
+    def reload(self, *more: RoutePlan) -> None:
+        found = self.directory.read()
+        plan = talk.proxy(self.route, *more, certificates=found.certificates, directory=found)
+        self.in_force.reload(plan)
+        self.watch.configure(plan.tls)
+
+
+class ThreadTests(WatchCase):
+    """The event loop goes on while a thread looks at files, and may reload or stop meanwhile."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[tuple[Deferred[Any], Any]] = []
+        self.watch = CertificateWatch(self.in_force.store, self.clock, self.counters, self.call)
+        self.write("a.pem", OLD.pem + OLD.key_pem)
+        self.route = talk.route(CertificateFiles(str(self.folder / "a.pem")).read())
+        self.begin(self.route)
+        self.clock.advance(0)
+        self.finish()
+
+    def call(self, call: Any) -> Deferred[Any]:
+        waiting: Deferred[Any] = Deferred()
+        self.calls.append((waiting, call))
+        return waiting
+
+    def finish(self) -> None:
+        """Let the thread finish what it was given."""
+        calls, self.calls = self.calls, []
+        for waiting, call in calls:
+            waiting.callback(call())
+
+    def shown(self) -> Any:
+        return self.in_force.contexts.certificates.find(self.route.tls, talk.hello()).leaf
+
+    def change(self) -> None:
+        """Change the file, up to where the thread has been given it to read."""
+        self.write("a.pem", NEW.pem + NEW.key_pem)
+        self.clock.advance(POLL_INTERVAL)
+        self.finish()
+        self.clock.advance(SETTLE_TIME)
+        self.finish()
+
+    def test_file_is_read_in_the_thread(self) -> None:
+        self.change()
+        self.assertEqual(len(self.calls), 1)
+        self.assertEqual(self.shown(), OLD.certificate)
+        self.finish()
+        self.assertEqual(self.shown(), NEW.certificate)
+
+    def test_result_is_dropped_after_a_reload_and_read_again(self) -> None:
+        self.change()
+        plan = talk.proxy(self.route)
+        self.in_force.reload(plan)
+        self.watch.configure(plan.tls)
+        self.finish()
+        self.assertEqual(self.shown(), OLD.certificate)
+        for _ in range(3):
+            self.clock.advance(SETTLE_TIME)
+            self.finish()
+        self.finish()
+        self.assertEqual(self.shown(), NEW.certificate)
+
+    def test_result_is_dropped_after_a_stop(self) -> None:
+        self.change()
+        self.watch.stop()
+        self.finish()
+        self.assertEqual(self.shown(), OLD.certificate)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_polls_do_not_overlap(self) -> None:
+        for _ in range(5):
+            self.clock.advance(POLL_INTERVAL)
+        self.assertEqual(len(self.calls), 1)
+
+    def test_polling_goes_on_after_a_failure(self) -> None:
+        self.clock.advance(POLL_INTERVAL)
+        [(waiting, _)] = self.calls
+        self.calls.clear()
+        waiting.errback(RuntimeError("looking failed"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.change()
+        self.finish()
+        self.assertEqual(self.shown(), NEW.certificate)
 
 
 def _empty_registry(counters: Counters) -> Registry:

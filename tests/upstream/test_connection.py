@@ -1,4 +1,4 @@
-"""One connection to a target: Twisted's pair of factory and protocol."""
+"""Factory and protocol of one connection to a target."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TO = Endpoint("192.0.2.1", 80)
 
 class FakeDialer:
     def __init__(self, at_once=None):
-        self.given_up = 0
+        self.cancelled = 0
         self.at_once = at_once
 
     def dial(self, to, factory, timeout):
@@ -37,11 +37,11 @@ class FakeDialer:
         return self
 
     def stopConnecting(self):
-        self.given_up += 1
+        self.cancelled += 1
         self.factory.clientConnectionFailed(self, Failure(error.UserError()))
 
 
-def stand(factory):
+def connect(factory):
     clock = Clock()
     transport, far = connection(clock)
     transport.carry(factory.buildProtocol(None))
@@ -49,8 +49,8 @@ def stand(factory):
 
 
 class SocketTests(SynchronousTestCase):
-    def test_its_keep_alive_reaches_the_socket(self):
-        """Asked of the kernel, over loopback."""
+    def test_keep_alive_settings_reach_the_socket(self):
+        """Read back from the kernel over loopback: an option that is only stored here has no effect."""
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
         pump = Pump(self)
@@ -66,7 +66,7 @@ class SocketTests(SynchronousTestCase):
 
 
 class UpstreamFactoryTests(SynchronousTestCase):
-    def test_it_stands_paused_with_its_options(self):
+    def test_connection_starts_paused_with_its_options(self):
         for keep_alive in (True, False):
             factory, dialer = (
                 UpstreamFactory(TO, keep_alive=options(KeepAlive(enabled=keep_alive))),
@@ -74,37 +74,37 @@ class UpstreamFactoryTests(SynchronousTestCase):
             )
             linked = factory.dial(dialer, 30)
             self.assertEqual(dialer.asked, (TO, 30))
-            transport, _, _ = stand(factory)
+            transport, _, _ = connect(factory)
             upstream = self.successResultOf(linked)
             self.assertEqual((upstream.address, upstream.transport), (TO, transport))
             self.assertFalse(transport.reading)
             self.assertEqual((transport.getTcpNoDelay(), transport.getTcpKeepAlive()), (True, keep_alive))
 
-    def test_it_fails_with_its_place_in_the_closed_set(self):
+    def test_failure_has_its_reject_reason(self):
         factory = UpstreamFactory(TO, keep_alive=())
         linked = factory.dial(FakeDialer(), 30)
         factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
         self.assertIs(self.failureResultOf(linked, DialFailed).value.reason, RejectReason.UPSTREAM_REFUSED)
 
-    def test_it_may_fail_or_stand_before_the_dialer_returns(self):
+    def test_dialer_may_fail_or_connect_synchronously(self):
         def refuse(factory):
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
 
         self.failureResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(refuse), 30), DialFailed)
-        self.successResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(stand), 30))
+        self.successResultOf(UpstreamFactory(TO, keep_alive=()).dial(FakeDialer(connect), 30))
 
-    def test_cancelled_the_attempt_is_given_up(self):
+    def test_cancelling_stops_the_attempt(self):
         factory, dialer = UpstreamFactory(TO, keep_alive=()), FakeDialer()
         linked = factory.dial(dialer, 30)
         linked.cancel()
         self.failureResultOf(linked, CancelledError)
-        self.assertEqual(dialer.given_up, 1)
+        self.assertEqual(dialer.cancelled, 1)
 
-    def test_one_that_stands_although_it_was_given_up_is_reset(self):
+    def test_connection_made_after_cancelling_is_reset(self):
         factory = UpstreamFactory(TO, keep_alive=())
         linked = factory.dial(FakeDialer(), 30)
         linked.cancel()
         self.failureResultOf(linked, CancelledError)
-        _, far, clock = stand(factory)
+        _, far, clock = connect(factory)
         clock.advance(0)
         self.assertTrue(far.was_reset)

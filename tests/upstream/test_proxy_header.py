@@ -1,4 +1,4 @@
-"""Telling the target who its client is."""
+"""The PROXY header sent to a target: addresses and TLVs."""
 
 from __future__ import annotations
 
@@ -61,40 +61,40 @@ class SendProxyHeaderTests(SynchronousTestCase):
     def tlvs(self, *names, **more):
         return [tuple(tlv) for tlv in self.sent(*names, **more).tlvs]
 
-    def test_nobody_who_does_not_ask_for_one_gets_one(self):
+    def test_no_header_without_configuration(self):
         self.assertEqual(self.build(), b"")
 
-    def test_version_1(self):
+    def test_version_1_header(self):
         self.assertEqual(self.build(SendHeader(1)), b"PROXY TCP4 192.0.2.1 203.0.113.5 4000 443\r\n")
 
-    def test_version_2(self):
+    def test_version_2_header(self):
         header = self.sent()
         self.assertEqual((header.source, header.destination, header.tlvs), (tuple(CLIENT), OURS, ()))
 
-    def test_a_client_of_another_family_than_our_end(self):
+    def test_ipv6_client_of_an_ipv4_listener(self):
         client = Endpoint("2001:db8::7", 4000)
         line = self.build(SendHeader(1), client=client)
         self.assertTrue(line.startswith(b"PROXY TCP6 2001:db8::7 "), line)
         self.assertEqual(self.sent(client=client).source, tuple(client))
 
-    def test_where_the_client_had_connected_to_is_passed_on(self):
-        """F47: in a chain, the inner proxy announces what the outer one did."""
+    def test_announced_destination_is_passed_on(self):
+        """In a chain of proxies, the backend must see where the client connected to, not the outer proxy's address."""
         header = self.sent(header=RECEIVED)
         self.assertEqual((header.source, header.destination), (tuple(CLIENT), ANNOUNCED))
 
-    def test_a_header_that_announced_nobody_has_no_destination_to_pass_on(self):
+    def test_local_header_has_no_destination_to_pass_on(self):
         self.assertEqual(self.sent(header=ProxyHeader(2, local=True)).destination, OURS)
 
-    def test_no_tlv_that_is_not_asked_for(self):
+    def test_no_tlv_without_configuration(self):
         self.assertEqual(self.tlvs(header=RECEIVED, hello="a.example"), [])
 
-    def test_authority_is_what_the_client_asks_for(self):
+    def test_authority_is_the_requested_name(self):
         name = (proxy_tlv.PP2_TYPE_AUTHORITY, b"a.example")
         self.assertEqual(self.tlvs("authority", hello="a.example"), [name])
         self.assertEqual(self.tlvs("authority", request="a.example"), [name])
         self.assertEqual(self.tlvs("authority"), [])
 
-    def test_what_a_trusted_proxy_has_told_goes_before_what_we_see(self):
+    def test_received_tlvs_take_precedence_over_own_values(self):
         self.assertEqual(
             self.tlvs("authority", "alpn", "ssl", "uniqueId", header=RECEIVED, hello="a.example"),
             [
@@ -105,19 +105,19 @@ class SendProxyHeaderTests(SynchronousTestCase):
             ],
         )
 
-    def test_what_nobody_has_told_and_we_cannot_see_is_left_out(self):
+    def test_tlv_without_a_value_is_left_out(self):
         self.assertEqual(self.tlvs("alpn", "ssl", hello="a.example"), [])
 
-    def test_unique_id_is_ours_where_there_is_none(self):
+    def test_unique_id_is_generated_where_none_was_received(self):
         self.assertEqual(self.tlvs("uniqueId"), [(proxy_tlv.PP2_TYPE_UNIQUE_ID, b"ours-1")])
 
-    def test_crc32c_is_right_and_our_own(self):
+    def test_crc32c_is_recomputed_and_valid(self):
         built = self.build(SendHeader(2, ("crc32c", "passThrough")), header=RECEIVED)
         self.assertIsInstance(proxy_detect.parse(built), Done)
         broken = built[:-1] + bytes([built[-1] ^ 1])
         self.assertNotIsInstance(proxy_detect.parse(broken), Done)
 
-    def test_pass_through_sends_the_others_on_byte_for_byte(self):
+    def test_pass_through_forwards_other_tlvs_byte_for_byte(self):
         self.assertEqual(
             self.tlvs("passThrough", header=RECEIVED),
             [
@@ -127,10 +127,10 @@ class SendProxyHeaderTests(SynchronousTestCase):
             ],
         )
 
-    def test_pass_through_sends_nothing_twice(self):
+    def test_pass_through_sends_no_tlv_twice(self):
         kinds = [kind for kind, _ in self.tlvs("uniqueId", "passThrough", header=RECEIVED)]
         self.assertEqual(len(kinds), len(set(kinds)))
         self.assertIn(0xE5, kinds)
 
-    def test_pass_through_of_nothing(self):
+    def test_pass_through_without_a_received_header(self):
         self.assertEqual(self.tlvs("passThrough"), [])

@@ -1,4 +1,4 @@
-"""Several addresses of one host, raced (RFC 8305)."""
+"""Racing connection attempts to several addresses of one host (RFC 8305)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class RaceTests(SynchronousTestCase):
     def race(self, addresses, attempt=None):
         return Race(addresses, attempt or self.attempt, self.clock).start()
 
-    def fails(self, address, why="no"):
+    def fail_attempt(self, address, why="no"):
         self.attempts[address].errback(DialFailed(RejectReason.UPSTREAM_REFUSED, why))
 
-    def test_the_next_begins_a_quarter_of_a_second_later(self):
+    def test_next_attempt_starts_after_the_head_start(self):
         self.race("abc")
         self.assertEqual(list(self.attempts), ["a"])
         self.clock.advance(HEAD_START - 0.01)
@@ -39,25 +39,25 @@ class RaceTests(SynchronousTestCase):
         self.clock.advance(100)
         self.assertEqual(self.cancelled, [])
 
-    def test_the_delay_is_that_of_the_rfc(self):
+    def test_head_start_is_250_ms_as_in_rfc_8305(self):
         self.assertEqual(HEAD_START, 0.25)
 
-    def test_the_next_begins_at_once_when_the_one_before_has_failed(self):
+    def test_next_attempt_starts_at_once_after_a_failure(self):
         self.race("ab")
-        self.fails("a")
+        self.fail_attempt("a")
         self.assertEqual(list(self.attempts), ["a", "b"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_after_a_failure_the_one_after_next_has_its_own_delay(self):
+    def test_attempt_after_a_failure_has_its_own_head_start(self):
         self.race("abc")
         self.clock.advance(0.2)
-        self.fails("a")
+        self.fail_attempt("a")
         self.clock.advance(0.2)
         self.assertEqual(list(self.attempts), ["a", "b"])
         self.clock.advance(0.05)
         self.assertEqual(list(self.attempts), ["a", "b", "c"])
 
-    def test_the_first_that_stands_wins_and_the_others_are_given_up(self):
+    def test_first_success_cancels_the_other_attempts(self):
         won = self.race("abcd")
         self.clock.advance(HEAD_START)
         self.clock.advance(HEAD_START)
@@ -68,26 +68,26 @@ class RaceTests(SynchronousTestCase):
         self.assertNotIn("d", self.attempts)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_when_all_have_failed_it_fails_as_the_last_did(self):
+    def test_error_of_the_last_attempt_is_reported(self):
         lost = self.race("abc")
         self.clock.advance(HEAD_START)
-        self.fails("b", "b's")
-        self.fails("a", "a's")
+        self.fail_attempt("b", "b's")
+        self.fail_attempt("a", "a's")
         self.assertNoResult(lost)
-        self.fails("c", "c's")
+        self.fail_attempt("c", "c's")
         self.assertEqual(self.failureResultOf(lost, DialFailed).value.detail, "c's")
 
-    def test_attempts_that_end_at_once(self):
+    def test_attempts_may_fail_and_succeed_synchronously(self):
         answers = {"a": fail(DialFailed(RejectReason.UPSTREAM_REFUSED)), "b": succeed("B")}
         self.assertEqual(self.successResultOf(self.race("ab", answers.pop)), "B")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_all_fail_at_once(self):
+    def test_all_attempts_may_fail_synchronously(self):
         lost = self.race("abc", lambda _: fail(DialFailed(RejectReason.UPSTREAM_REFUSED)))
         self.failureResultOf(lost, DialFailed)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_cancelled_it_gives_up_all(self):
+    def test_cancelling_cancels_every_attempt(self):
         won = self.race("abc")
         self.clock.advance(HEAD_START)
         won.cancel()

@@ -6,9 +6,19 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import client_hello
-from smartproxy.wire.client_hello import ClientHello
-from smartproxy.wire.verdict import Done, Malformed
-from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged, trickled
+from smartproxy.wire.client_hello import PRE_SHARED_KEY, ClientHello
+from smartproxy.wire.tls_alert import Alert
+from smartproxy.wire.verdict import Done, Malformed, NeedMore
+from tests.wire.ways import (
+    PROPERTY,
+    check,
+    check_refused,
+    check_remembers,
+    check_sound,
+    damaged,
+    trickled,
+    work,
+)
 
 
 def parse(data):
@@ -48,6 +58,11 @@ def framed(body):
     """A ClientHello with ``body``, in one record."""
     message = b"\x01" + len(body).to_bytes(3, "big") + body
     return b"\x16\x03\x01" + len(message).to_bytes(2, "big") + message
+
+
+def framed_large(size):
+    """The beginning of a hello of ``size`` bytes."""
+    return b"\x16\x03\x01\x40\x00\x01" + size.to_bytes(3, "big")
 
 
 def sni(payload):
@@ -125,11 +140,62 @@ class FormatTests(SynchronousTestCase):
             self.assertEqual((verdict.value.server_name, verdict.consumed), ("a.example", len(data)))
             self.assertEqual(trickled(parse, data), verdict)
 
-    def test_a_hello_over_64_kib_is_refused_by_its_length_field(self):
+    def test_a_hello_of_128_kib_is_parsed(self):
+        """OpenSSL accepts it: long lists of ciphers and of extensions at once."""
+        data = client_hello.build(
+            "a.example", cipher_suites=[0x1301] * 32_700, extensions=[(99, bytes(65_000))]
+        )
+        self.assertGreater(len(data), 127 * 1024)
+        verdict = parse(data)
+        self.assertEqual((verdict.value.server_name, verdict.consumed), ("a.example", len(data)))
+        self.assertEqual(work(client_hello.HelloParser(), data, 1000)[1], verdict)
+
+    def test_a_hello_over_the_limit_is_refused_by_its_length_field(self):
         """So no client can make the proxy buffer more."""
-        data = client_hello.build(cipher_suites=[0x1301] * 5000, extensions=[(99, bytes(60_000))])
+        data = framed_large(client_hello.LIMIT + 1)
+        self.assertIsInstance(parse(framed_large(client_hello.LIMIT)), NeedMore)
         self.assertIsInstance(parse(data), Malformed)
-        self.assertIsInstance(parse(data[:9]), Malformed)
+
+    def test_a_post_quantum_hello_in_records_of_one_byte_is_parsed(self):
+        data = client_hello.build("a.example", post_quantum=True, record_size=1)
+        expected = parse(client_hello.build("a.example")).value
+        self.assertEqual(parse(data), Done(expected, len(data)))
+        seen, verdict = work(client_hello.HelloParser(), data, 1)
+        self.assertEqual(verdict, Done(expected, len(data)))
+        self.assertLess(seen, 12 * len(data))
+
+    def test_pieces_give_the_verdicts_of_the_whole(self):
+        for data in (
+            client_hello.build("www.example.com", ["h2"], record_size=40),
+            genuine("a.example"),
+            client_hello.build(b"bad name"),
+        ):
+            check_remembers(self, client_hello.HelloParser(), parse, data)
+
+    def test_a_later_version_than_tls_1_2_counts_as_that(self):
+        """RFC 5246, E.1; whatever is later than TLS 1.2 is negotiated by the extension."""
+        for version in (0x0304, 0x03FF, 0x0400, 0xFFFF):
+            body = version.to_bytes(2, "big") + bytes(33) + b"\x00\x02\x13\x01" + b"\x01\x00"
+            self.assertEqual(parse(framed(body)).value.versions, (0x0303,), version)
+        self.assertEqual(parse(framed(b"\x03\x00" + body[2:])).value.versions, (0x0300,))
+
+    def test_each_malformed_hello_has_its_alert(self):
+        body = bytes(32) + b"\x00" + b"\x00\x02\x13\x01" + b"\x01\x00"
+        for data, alert in (
+            (framed(b"\x02\x00" + body), Alert.PROTOCOL_VERSION),
+            (framed(b"\x00\x02" + body), Alert.PROTOCOL_VERSION),
+            (b"\x16\x03\x01\x00\x04\x02\x00\x00\x00", Alert.UNEXPECTED_MESSAGE),
+            (b"\x16\x03\x01\x00\x00", Alert.UNEXPECTED_MESSAGE),
+            (b"\x16\x03\x01\x40\x01", Alert.RECORD_OVERFLOW),
+            (b"\x16\x03\x01\x00\x01\x01\x17\x03\x03\x00\x01x", Alert.UNEXPECTED_MESSAGE),
+            (extended((PRE_SHARED_KEY, b""), (99, b"")), Alert.ILLEGAL_PARAMETER),
+            (extended((99, b""), (99, b"")), Alert.ILLEGAL_PARAMETER),
+            (with_extensions(b"\x00\x01"), Alert.DECODE_ERROR),
+            (framed_large(client_hello.LIMIT + 1), Alert.DECODE_ERROR),
+        ):
+            verdict = parse(data)
+            self.assertIsInstance(verdict, Malformed)
+            self.assertEqual(client_hello.alert_for(verdict), alert, verdict)
 
     def test_a_ticket_or_a_pre_shared_key_offers_resumption(self):
         self.assertFalse(parse(client_hello.build("a.example", ticket=None)).value.offers_ticket)
@@ -200,6 +266,7 @@ class FormatTests(SynchronousTestCase):
     )
     def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, parse, data)
+        check_remembers(self, client_hello.HelloParser(), parse, data)
 
     @PROPERTY
     @given(

@@ -20,6 +20,16 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual(host.normalise_address(text), spelling)
         self.assertEqual(host.address_text(bytes(10) + b"\xff\xff\xc0\x00\x02\x01"), "192.0.2.1")
 
+    def test_a_wildcard_overlaps_its_family_and_that_of_ipv6_both(self):
+        """As bind(2) refuses them on one port."""
+        for one, other, overlap in [
+            ("", "", True), ("", "127.0.0.1", True), ("", "::1", True), ("::", "127.0.0.1", True), ("::", "::1", True),
+            ("::", "0.0.0.0", True), ("0.0.0.0", "127.0.0.1", True), ("0.0.0.0", "::1", False),
+            ("127.0.0.1", "127.0.0.2", False), ("127.0.0.1", "::1", False), ("::ffff:127.0.0.1", "127.0.0.1", True),
+        ]:  # fmt: skip
+            self.assertEqual(host.addresses_overlap(one, other), overlap, (one, other))
+            self.assertEqual(host.addresses_overlap(other, one), overlap, (other, one))
+
     def test_a_mapped_address_is_packed_as_ipv4(self):
         self.assertEqual(host.packed_address("::ffff:192.0.2.1"), b"\xc0\x00\x02\x01")
 
@@ -94,3 +104,23 @@ class HostNameTests(SynchronousTestCase):
             self.assertTrue(host.is_label(text), text)
         for text in ["", "a.b", "a.", "a b", "\ud800", "\u017f", "\u0660", "a" * 64, "a\n"]:
             self.assertFalse(host.is_label(text), text)
+
+
+class LoopbackTests(SynchronousTestCase):
+    def test_loopback_hosts(self):
+        for name in ("localhost", "localhost.", "127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"):
+            self.assertTrue(host.is_loopback(name), name)
+
+    def test_other_hosts_are_not_loopback(self):
+        """The admin API needs a token on these."""
+        for name in (
+            "",
+            "0.0.0.0",
+            "::",
+            "128.0.0.1",
+            "::2",
+            "localhost.example",
+            "10.0.0.1",
+            "::ffff:10.0.0.1",
+        ):
+            self.assertFalse(host.is_loopback(name), name)

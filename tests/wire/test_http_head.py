@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.wire import http_head, http_response
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
-from tests.wire.ways import PROPERTY, check, check_refused, check_sound, damaged
+from tests.wire.ways import PROPERTY, check, check_refused, check_remembers, check_sound, damaged, work
 
 SIMPLE = b"GET /a/b?c=d HTTP/1.1\r\nHost: a.example\r\nX-Env:  staging \r\n\r\n"
 
@@ -129,6 +129,7 @@ class ParseTests(SynchronousTestCase):
     )
     def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, parse, data)
+        check_remembers(self, http_head.HeadParser(), parse, data)
 
     @PROPERTY
     @given(
@@ -178,6 +179,33 @@ class LimitTests(SynchronousTestCase):
         self.assertIs(parse(start + b"a" * http_head.HEAD_LIMIT), http_head.HEAD_TOO_LONG)
         self.assertIs(parse(fits[:-4] + b"a\r\n\r\n"), http_head.HEAD_TOO_LONG)
         self.assertEqual(parse(fits[:-4]), NeedMore(http_head.HEAD_LIMIT))
+
+    def test_a_head_in_small_pieces_takes_linear_time(self):
+        """64 KiB in pieces of 4 bytes are 16,384 verdicts, each of them on all that was received so far."""
+        fields = [f"X-{number}: {'v' * 600}" for number in range(98)]
+        for data in (
+            request("GET / HTTP/1.1", "Host: a", *fields),
+            request("GET /" + "a" * 8000 + " HTTP/1.1", "Host: a"),
+            request("GET / HTTP/1.1", "Host: a", "X: " + "v" * 65_000),
+        ):
+            for size in (1, 4):
+                seen, verdict = work(http_head.HeadParser(), data, size)
+                self.assertIsInstance(verdict, Done)
+                self.assertLess(seen, 50 * len(data))
+
+    def test_pieces_give_the_verdicts_of_the_whole(self):
+        for data in (
+            request("GET / HTTP/1.1", "Host: a", "X: y"),
+            request("GET / HTTP/1.1", "Host: a", *["X: y"] * 100),
+            b"GET /\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\rX\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n",
+            b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: \x00\r\n\r\n",
+            b"X" * 40 + b" / HTTP/1.1\r\n",
+        ):
+            check_remembers(self, http_head.HeadParser(), parse, data)
 
     def test_the_worst_heads_are_parsed_in_linear_time(self):
         """Blanks, colons and CRs make an ambiguous regular expression backtrack."""

@@ -40,6 +40,15 @@ class DetectTests(SynchronousTestCase):
             for cut in range(len(signature)):
                 self.assertEqual(parse(signature[:cut]), NeedMore(cut + 1))
 
+    def test_the_signature_alone_begins_a_header(self):
+        """Whatever follows it: a header that is refused as late need not be a correct one."""
+        for signature in (proxy_v1.SIGNATURE, proxy_v2.SIGNATURE):
+            for cut in range(len(signature)):
+                self.assertIsNone(proxy_detect.begins_header(signature[:cut]))
+                self.assertIs(proxy_detect.begins_header(signature[:cut] + b"~"), False)
+            for more in (b"", b"~", bytes(5000)):
+                self.assertIs(proxy_detect.begins_header(signature + more), True)
+
     def test_a_malformed_header_is_not_payload(self):
         """Forwarded as payload it would tell a backend that trusts the proxy a client address of anybody's choice."""
         check_refused(self, parse, b"PROXY nonsense\r\n")

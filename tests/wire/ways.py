@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 
 #: For every property: the same examples in each run, and no clock.
-PROPERTY = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+PROPERTY = settings(max_examples=150, derandomize=True, database=None)
 
 TRAILING = (b"\x00", b"\r\n", b"PROXY UNKNOWN\r\n", b"\x16\x03\x01\x00\x01\x01", b"x" * 70_000)
 
@@ -31,6 +31,48 @@ def trickled(parse, data):
             return verdict
         wanted = verdict.at_least
     return None
+
+
+class Measured(bytearray):
+    """Received bytes that count how many of them a parser looks at."""
+
+    seen = 0
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        self.seen += len(found) if isinstance(key, slice) else 1
+        return found
+
+    def find(self, wanted, begin=0, end=None):
+        self.seen += max(min(len(self), len(self) if end is None else end) - begin, 0)
+        return super().find(wanted, begin, len(self) if end is None else end)
+
+
+def check_remembers(case, parser, parse, data):
+    """Assert that one ``parser``, called with each prefix of ``data``, gives the verdicts of ``parse``.
+
+    :return: how many bytes it has looked at.
+    """
+    received = Measured()
+    for byte in data:
+        received.append(byte)
+        verdict = parser(received)
+        expected = parse(bytes(received))
+        case.assertEqual(verdict, expected, f"of the first {len(received)} bytes")
+        if not isinstance(verdict, NeedMore):
+            break
+    return received.seen
+
+
+def work(parser, data, size):
+    """How many bytes ``parser`` looks at while ``data`` is received in pieces of ``size``; and its last verdict."""
+    received = Measured()
+    for at in range(0, len(data), size):
+        received += data[at : at + size]
+        verdict = parser(received)
+        if not isinstance(verdict, NeedMore):
+            break
+    return received.seen, verdict
 
 
 def check(case, parse, data, value):

@@ -5,6 +5,6 @@ from twisted.application.service import ServiceMaker
 smartproxy = ServiceMaker(
     "smartproxy",
     "smartproxy.tap",
-    "A TCP/TLS/HTTP proxy",
+    "A TCP and TLS proxy",
     "smartproxy",
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
+
+#: Values of a file that change when it is written or replaced.
+FileState: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,8 @@ class CertificatePlan:
     :ivar reread: reads those files again; raises :class:`ValueError` where their content is not valid.
     :ivar self_signed: whether it has no files and is made at start, for ``names``.
     :ivar names: the names of a self-signed one.
+    :ivar remarks: what is wrong with it and does not prevent its use, one line each.
+    :ivar states: of ``files``, taken before they were read; ``None`` for one that does not exist.
     """
 
     source: str
@@ -25,6 +30,41 @@ class CertificatePlan:
     reread: Callable[[], CertificatePlan] | None = field(default=None, repr=False, compare=False)
     self_signed: bool = False
     names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    states: tuple[FileState | None, ...] = field(default=(), repr=False, compare=False)
+
+
+class LeftOut(NamedTuple):
+    """A file in a directory of certificates that is not used.
+
+    :ivar file: its path.
+    :ivar problem: why; one line that begins with the file.
+    """
+
+    file: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryPlan:
+    """A directory of certificates, as it was read.
+
+    :ivar path: of the directory.
+    :ivar certificates: those that can be used.
+    :ivar left_out: the files that cannot.
+    :ivar names: every name that ``certificates`` have.
+    :ivar files: every file that may hold a certificate or a key, with its state before it was read.
+    :ivar folders: every folder to watch for changes, with its device and inode.
+    :ivar reread: reads it again, as far as it has changed; may be called in a thread.
+    """
+
+    path: str
+    certificates: tuple[CertificatePlan, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    names: frozenset[str] = frozenset()
+    files: Mapping[str, FileState | None] = field(default_factory=dict, repr=False, compare=False)
+    folders: Mapping[str, tuple[int, int]] = field(default_factory=dict, repr=False, compare=False)
+    reread: Callable[[], DirectoryPlan] | None = field(default=None, repr=False, compare=False)
 
 
 #: An embedder's callable: for the server name of a ClientHello, or None where it has none, it returns a certificate, or an
@@ -82,16 +122,28 @@ class OriginationPlan:
 
     :ivar ca: PEM of the authorities, or None for the store of the system.
     :ivar server_name: the name to ask for and to verify, or None for the target's host.
+    :ivar client_name: whether the name is the one that the client asks for, in place of ``server_name``.
     :ivar verify: whether the target's certificate is verified.
     :ivar certificate: our own, where the target wants one.
+    :ivar session_reuse: whether sessions are kept and resumed.
     """
 
     ca: bytes | None = None
     server_name: str | None = None
+    client_name: bool = False
     verify: bool = True
     certificate: CertificatePlan | None = None
     alpn: tuple[str, ...] = ()
     min_version: Literal["1.2", "1.3"] = "1.2"
+    session_reuse: bool = True
+
+    def name_for(self, host: str, asked: str | None) -> str:
+        """The name to ask a target for, and to verify.
+
+        :param host: the target's.
+        :param asked: the server name in the client's ClientHello, if it has one.
+        """
+        return (asked if self.client_name else self.server_name) or host
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +151,16 @@ class TlsPlan:
     """TLS of the whole proxy.
 
     :ivar certificates: those found in ``directory``.
-    :ivar default: the name whose certificate is shown where none fits.
-    :ivar max_handshakes: in progress at once.
+    :ivar directory: where they were read from.
+    :ivar default: the name or address whose certificate is shown where none fits.
+    :ivar max_handshakes: in progress before stalled ones are closed.
+    :ivar files: authorities, revocation lists and our certificates for targets, with their state before they were read.
+        When one of these files changes, the configuration is compiled again.
     """
 
     certificates: tuple[CertificatePlan, ...] = ()
-    directory: str | None = None
+    directory: DirectoryPlan | None = None
     default: str | None = None
     max_handshakes: int = 200
     ocsp_stapling: bool = True
+    files: Mapping[str, FileState | None] = field(default_factory=dict, repr=False, compare=False)

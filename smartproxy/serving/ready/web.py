@@ -107,9 +107,9 @@ async def _request(connection: Connection) -> RequestHead | None:
     """Read the request head; ``None`` where there is none, after an answer that says why."""
     patience = connection.facts.route.timeouts.initial_data or math.inf
     due = connection.seconds() + patience
-    held = b""
+    held, parse = bytearray(), http_head.HeadParser()
     while True:
-        verdict: Verdict[RequestHead] = http_head.parse(held)
+        verdict: Verdict[RequestHead] = parse(held)
         if isinstance(verdict, Malformed):
             await connection.write(http_head.build_refusal(verdict))
             return None

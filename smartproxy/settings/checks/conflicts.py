@@ -5,16 +5,16 @@ A message names the other route involved by its name; the key path is that of th
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files
+from smartproxy.settings.checks import tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.wire.host import addresses_overlap, is_loopback
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _KEYS_OF = {
 }  # fmt: skip
 #: Those of them that their type requires.
 _REQUIRED = frozenset({"targets", "handler", "to", "response"})
-_IPV6: Final = 6
 
 
 def problems(settings: Configuration, references: References) -> Iterator[Problem]:
@@ -67,7 +66,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
                 ("routes", index, "security", "maxConnections"),
                 f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
             )
-    yield from tls_files.warnings(settings, references.tls)
+    yield from tls_warnings.warnings(settings, references.tls)
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:
@@ -153,7 +152,7 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
             if name in admin.model_fields_set:
                 yield Problem(("admin", name), "has no meaning beside unix")
         return
-    if admin.token is None and not _is_loopback(admin.address):
+    if admin.token is None and not is_loopback(admin.address):
         message = f"is required where the address is not a loopback address {got(admin.address)}"
         yield Problem(("admin", "token"), message)
     for route in settings.routes:
@@ -163,23 +162,9 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
             return
 
 
-def _is_loopback(address: str) -> bool:
-    return bool(address) and ip_address(address).is_loopback
-
-
 def _listens_on(match: Match, address: str, port: int) -> bool:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
-    return _overlap(match.address, address) and any(port in units.ports(one) for one in ports)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether two listeners on the same port and these addresses would collide."""
-    if one == other or "" in {one, other}:
-        return True
-    a, b = ip_address(one), ip_address(other)
-    wildcards = [address for address in (a, b) if address.is_unspecified]
-    # A socket on :: accepts IPv4 too, unless IPV6_V6ONLY is set (RFC 3493, section 5.3).
-    return a == b or any(address.version == _IPV6 or a.version == b.version for address in wildcards)
+    return addresses_overlap(match.address, address) and any(port in units.ports(one) for one in ports)
 
 
 def _reachability(settings: Configuration) -> Iterator[Problem]:

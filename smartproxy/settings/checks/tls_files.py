@@ -1,17 +1,17 @@
-"""Problems of the TLS files that a configuration names, and warnings about certificates that expire soon."""
+"""Problems of the TLS files that a configuration names. Warnings about them are in :mod:`tls_warnings`."""
 
 from __future__ import annotations
 
-import datetime as dt
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from cryptography import x509
 
 from smartproxy.errors import InvalidCertificate
-from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.tls import certificate_keys, certificates_of
+from smartproxy.settings.compile.tls import certificate_name
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, UpstreamTls
 from smartproxy.tls.certificate import names_of
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Route
     from smartproxy.settings.tables.tls import ClientAuth
 
-#: A certificate that expires within this time is a warning. ACME clients renew 30 days before the end.
-_EXPIRES_SOON: Final = dt.timedelta(days=14)
-
 
 def problems(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     """Everything that is wrong with the files. Those of disabled routes are not read."""
@@ -38,42 +35,14 @@ def problems(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
             yield from _route_files(route, files, ("routes", index, "action"))
 
 
-def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
-    """Valid TLS settings that look like mistakes, and certificates that expire soon."""
-    for index, route in enumerate(settings.routes):
-        path: KeyPath = ("routes", index, "action")
-        yield from _unverified(route.action.tls.upstream, (*path, "tls", "upstream"))
-        for number, target in enumerate(route.action.targets):
-            yield from _unverified(target.tls, (*path, "targets", number, "tls"))
-        if route.enabled:
-            for place, one in certificates_of(route.action.tls, (*path, "tls")):
-                yield from _expires_soon(partial(files.certificate, one), place)
-    name = settings.tls.certificates
-    if name is not None:
-        yield from _directory_warnings(name, files)
-
-
-def _directory_warnings(name: str, files: TlsFiles) -> Iterator[Problem]:
-    path = ("tls", "certificates")
-    try:
-        certificates = files.directory(name).certificates
-    except InvalidCertificate:
-        return  # reported by problems()
-    for plan in certificates:
-        yield from _expiry_warning(plan, path)
-    if not certificates:
-        yield Problem(path, f"contains no certificate {got(name)}")
-
-
 def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     tls = settings.tls
     if tls.certificates is not None:
         try:
-            found = files.directory(tls.certificates)
+            files.directory(tls.certificates)
         except InvalidCertificate as problem:
             yield Problem(("tls", "certificates"), str(problem))
             return
-        yield from (Problem(("tls", "certificates"), problem) for problem in found.problems)
     if tls.default:
         yield from _default(settings, tls.default, files)
 
@@ -81,25 +50,29 @@ def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator
 def _default(settings: Configuration, written: str, files: TlsFiles) -> Iterator[Problem]:
     path = ("tls", "default")
     try:
-        name = normalise_pattern(written)
+        name = certificate_name(written)
     except ValueError as problem:
-        yield Problem(path, f"must be a name like example.com: {problem}")
+        yield Problem(path, f"must be a name like example.com or an IP address: {problem}")
         return
-    carried = {one for plan in _usable(settings, files) for one in _names(plan)}
-    if name not in carried:
+    # A file that was left out may have it, and must not prevent a start: that is a warning.
+    if name not in carried_names(settings, files) and not has_left_out(settings, files):
         yield Problem(path, f"is in no certificate {got(written)}")
 
 
-def _usable(settings: Configuration, files: TlsFiles) -> Iterator[CertificatePlan]:
-    """Every usable certificate of the configuration."""
-    if settings.tls.certificates is not None:
-        yield from files.directory(settings.tls.certificates).certificates
+def carried_names(settings: Configuration, files: TlsFiles) -> set[str]:
+    """Every name that the usable certificates of the configuration have."""
+    name = settings.tls.certificates
+    carried = set() if name is None else set(files.directory(name).names)
     for route in settings.routes:
         for _, one in certificates_of(route.action.tls, ()) if route.enabled else ():
-            try:
-                yield files.certificate(one, tuple(route.match.domains))
-            except InvalidCertificate:
-                continue  # reported at its own key
+            with suppress(InvalidCertificate):  # reported at its own key
+                carried.update(_names(files.certificate(one, tuple(route.match.domains))))
+    return carried
+
+
+def has_left_out(settings: Configuration, files: TlsFiles) -> bool:
+    name = settings.tls.certificates
+    return name is not None and bool(files.directory(name).left_out)
 
 
 def _names(plan: CertificatePlan) -> tuple[str, ...]:
@@ -143,25 +116,3 @@ def _unusable(read: Callable[[], object], path: KeyPath) -> Iterator[Problem]:
         read()
     except InvalidCertificate as problem:
         yield Problem((*path, file_key(problem.part)) if problem.part else path, str(problem))
-
-
-def _unverified(written: object, path: KeyPath) -> Iterator[Problem]:
-    if isinstance(written, UpstreamTls) and not written.verify:
-        yield Problem((*path, "verify"), "is false: any server that answers is accepted as the target")
-
-
-def _expires_soon(read: Callable[[], CertificatePlan], path: KeyPath) -> Iterator[Problem]:
-    """A warning if the certificate expires soon. One that cannot be read is reported by :func:`problems`."""
-    try:
-        plan = read()
-    except InvalidCertificate:
-        return
-    yield from _expiry_warning(plan, path)
-
-
-def _expiry_warning(plan: CertificatePlan, path: KeyPath) -> Iterator[Problem]:
-    if plan.self_signed:
-        return
-    until = x509.load_pem_x509_certificate(plan.chain).not_valid_after_utc
-    if until - dt.datetime.now(dt.UTC) < _EXPIRES_SOON:
-        yield Problem(path, f"{plan.source}: expires on {until:%Y-%m-%d %H:%M} UTC")

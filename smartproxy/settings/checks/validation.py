@@ -15,13 +15,12 @@ from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
-from smartproxy.settings.compile.references import References
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
+    from smartproxy.settings.compile.references import References
     from smartproxy.settings.reading.locations import KeyPath, Source
     from smartproxy.settings.tables.route import Route
 
@@ -30,9 +29,12 @@ ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
 _EMPTY = "has no value; give it one, or leave it out for its default"
 
 
-def validate(model: type[ConfigurationT], value: object, source: Source) -> ConfigurationT:
+def validate(
+    model: type[ConfigurationT], value: object, source: Source, references: References
+) -> ConfigurationT:
     """The table of ``value``, which was read from ``source``.
 
+    :param references: what the table refers to.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
     found_before = [*_empty_keys(value, ()), *unavailable(value)]
@@ -40,9 +42,9 @@ def validate(model: type[ConfigurationT], value: object, source: Source) -> Conf
         table = model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
-        problems += _problems_of_the_rest(model, value, problems, source)
+        problems += _problems_of_the_rest(model, value, problems, references)
     else:
-        found = conflicts.problems(table, References(source.directory))
+        found = conflicts.problems(table, references)
         problems = list(dict.fromkeys([*found_before, *found]))
     if problems:
         raise ConfigurationError(lines_of(problems, source))
@@ -50,12 +52,12 @@ def validate(model: type[ConfigurationT], value: object, source: Source) -> Conf
 
 
 def with_routes(
-    table: ConfigurationT, routes: list[Route | Mapping[str, object]], directory: Path, source: Source
+    table: ConfigurationT, routes: list[Route | Mapping[str, object]], source: Source, references: References
 ) -> ConfigurationT:
     """``table`` with other routes, validated.
 
-    :param directory: what relative paths are resolved against.
     :param source: names the routes in messages.
+    :param references: what the configuration refers to.
     :raises ConfigurationError: with every problem found.
     """
     keys = {name: getattr(table, name) for name in table.model_fields_set}
@@ -64,7 +66,7 @@ def with_routes(
     except ValidationError as error:
         problems = list(problems_of(error, type(table)))
     else:
-        problems = list(conflicts.problems(changed, References(directory)))
+        problems = list(conflicts.problems(changed, references))
     if problems:
         raise ConfigurationError(lines_of(problems, source))
     return changed
@@ -101,7 +103,7 @@ def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
 
 
 def _problems_of_the_rest(
-    model: type[Configuration], value: object, problems: list[Problem], source: Source
+    model: type[Configuration], value: object, problems: list[Problem], references: References
 ) -> list[Problem]:
     """What is wrong with the whole of the well-formed keys and routes, at their places in the file."""
     if not isinstance(value, dict) or not isinstance(value.get("routes"), list):
@@ -114,20 +116,20 @@ def _problems_of_the_rest(
     rest = {key: inner for key, inner in value.items() if key not in bad_keys}
     found = [
         *conflicts.names_used_twice(names),
-        *_conflicts_of(model, rest | {"routes": [routes[i] for i in kept]}, kept, source),
+        *_conflicts_of(model, rest | {"routes": [routes[i] for i in kept]}, kept, references),
     ]
     return [problem for problem in dict.fromkeys(found) if problem not in problems]
 
 
 def _conflicts_of(
-    model: type[Configuration], value: dict[str, object], indices: list[int], source: Source
+    model: type[Configuration], value: dict[str, object], indices: list[int], references: References
 ) -> Iterator[Problem]:
     """The conflicts in ``value``, whose routes have these indices in the file."""
     try:
         table = model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError:
         return
-    for problem in conflicts.problems(table, References(source.directory)):
+    for problem in conflicts.problems(table, references):
         if problem.path[:1] != ("routes",):
             yield problem
         elif len(problem.path) > 1:  # a problem of the list as a whole may be due to the routes left out

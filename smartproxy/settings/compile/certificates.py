@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smartproxy.errors import InvalidCertificate
@@ -10,18 +11,19 @@ from smartproxy.model.plan import CertificatePlan
 from smartproxy.settings.tables.tls import CertificateSettings
 from smartproxy.tls.certificate_files import (
     CertificateFiles,
+    certificate_from_pem,
     certificates_in,
-    contents,
-    from_pem,
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
-from smartproxy.tls.directory import Found, read_directory
+from smartproxy.tls.folders import state_of
+from smartproxy.tls.known_certificates import KnownCertificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from smartproxy.model.plan import DirectoryPlan, FileState
     from smartproxy.settings.tables.tls import UpstreamTls
 
 KeyT = TypeVar("KeyT")
@@ -32,14 +34,20 @@ class TlsFiles:
     """The TLS files of one configuration. Each is read once, and its content or its problem remembered.
 
     :param directory: what their paths are relative to.
+    :param former: what the configuration before has read; only what has changed is read again.
+    :ivar known: what this one has read.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, former: KnownCertificates | None = None) -> None:
         self._directory = directory
+        self.known = KnownCertificates(former)
         self._certificates: _Once[CertificateFiles, CertificatePlan] = _Once()
         self._authorities: _Once[str, bytes] = _Once()
         self._revocations: _Once[tuple[str, bytes], bytes] = _Once()
-        self._directories: _Once[str, Found] = _Once()
+        self._directories: _Once[str, DirectoryPlan] = _Once()
+        #: The files read so far whose change requires another plan, with their state before they were read: all but the
+        #: certificates that clients are shown.
+        self.watched: dict[str, FileState | None] = {}
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
@@ -56,8 +64,10 @@ class TlsFiles:
         if not isinstance(written, CertificateSettings):
             return CertificatePlan("selfSigned", self_signed=True, names=domains)
         if written.cert is not None:
-            secret = passphrase(self._optional(written.passphrase_file), written.passphrase_env)
-            return from_pem(written.cert.encode(), (written.key or "").encode(), secret)
+            secret = passphrase(
+                self._optional(written.passphrase_file), written.passphrase_env, self.known.contents
+            )
+            return certificate_from_pem(written.cert.encode(), (written.key or "").encode(), secret)
         return self._read(
             CertificateFiles(
                 cert_file=self._optional(written.cert_file),
@@ -75,35 +85,52 @@ class TlsFiles:
         """
         if upstream.cert_file is None:
             return None
-        return self._read(
-            CertificateFiles(
-                cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
-            )
+        files = CertificateFiles(
+            cert_file=self._optional(upstream.cert_file), key_file=self._optional(upstream.key_file)
         )
+        for file in (files.cert_file, files.key_file):
+            self._watch(file)
+        return self._read(files)
 
     def authorities(self, name: str) -> bytes:
         """A PEM file with at least one certificate of an authority.
 
         :raises InvalidCertificate: where it has none.
         """
-        return self._authorities.get(name, lambda: _read_authorities(self.path_of(name)))
+        self._watch(self.path_of(name))
+        return self._authorities.get(name, lambda: self._read_authorities(self.path_of(name)))
 
     def revocations(self, name: str, ca: bytes) -> bytes:
         """A PEM file with revocation lists: one of each authority in ``ca``, none of them expired.
 
         :raises InvalidCertificate: where one is missing or expired.
         """
-        return self._revocations.get((name, ca), lambda: _read_revocations(self.path_of(name), ca))
+        self._watch(self.path_of(name))
+        return self._revocations.get((name, ca), lambda: self._read_revocations(self.path_of(name), ca))
 
-    def directory(self, name: str) -> Found:
+    def directory(self, name: str) -> DirectoryPlan:
         """All certificates in a directory.
 
         :raises InvalidCertificate: where it cannot be read.
         """
-        return self._directories.get(name, lambda: read_directory(self.path_of(name)))
+        return self._directories.get(name, partial(self.known.directory, self.path_of(name)))
 
     def _read(self, files: CertificateFiles) -> CertificatePlan:
-        return self._certificates.get(files, files.read)
+        return self._certificates.get(files, partial(self.known.certificate, files))
+
+    def _read_authorities(self, file: str) -> bytes:
+        pem = self.known.contents(file)
+        certificates_in(pem, file)
+        return pem
+
+    def _read_revocations(self, file: str, ca: bytes) -> bytes:
+        pem = self.known.contents(file)
+        _check_revocations(file, pem, ca)
+        return pem
+
+    def _watch(self, file: str | None) -> None:
+        if file is not None and file not in self.watched:
+            self.watched[file] = state_of(file)
 
     def _optional(self, name: str | None) -> str | None:
         return None if name is None else self.path_of(name)
@@ -131,14 +158,8 @@ class _Once(Generic[KeyT, ValueT]):
         return known
 
 
-def _read_authorities(file: str) -> bytes:
-    pem = contents(file)
-    certificates_in(pem, file)
-    return pem
-
-
-def _read_revocations(file: str, ca: bytes) -> bytes:
-    pem = contents(file)
+def _check_revocations(file: str, pem: bytes, ca: bytes) -> None:
+    """Refuse what is no list, a missing list of an authority in ``ca``, and an expired one."""
     try:
         lists = revocation_lists(pem)
     except ValueError:
@@ -154,4 +175,3 @@ def _read_revocations(file: str, ca: bytes) -> bytes:
         until = one.next_update_utc
         if until is not None and until < dt.datetime.now(dt.UTC):
             raise InvalidCertificate(f"{file}: expired on {until:%Y-%m-%d %H:%M} UTC")
-    return pem

@@ -147,7 +147,7 @@ def match_plan(match: Match) -> MatchPlan:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in ports),
-        address=normalise_address(match.address) if match.address else "",
+        address=_bind_address(match.address),
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         path=match.path,
@@ -155,6 +155,12 @@ def match_plan(match: Match) -> MatchPlan:
         headers=tuple(match.headers.items()),
         protocol=match.protocol,
     )
+
+
+def _bind_address(written: str) -> str:
+    """``::`` accepts IPv4 too, as ``""`` does: it is the same listener."""
+    address = normalise_address(written) if written else ""
+    return "" if address == "::" else address
 
 
 def _target(settings: Configuration, route: Route, target: Target, references: References) -> TargetPlan:

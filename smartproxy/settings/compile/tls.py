@@ -12,8 +12,10 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.tables.base import inherited
+from smartproxy.settings.tables.rules import CLIENT_NAME
 from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
+from smartproxy.wire.host import is_address, normalise_address
 
 if TYPE_CHECKING:
     from smartproxy.settings.compile.certificates import TlsFiles
@@ -22,15 +24,25 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.tls import ClientAuth, RouteTls
 
 
+def certificate_name(written: str) -> str:
+    """A name or an address, in the form in which certificates are found by it.
+
+    :raises ValueError: where it is neither.
+    """
+    return normalise_address(written) if is_address(written) else normalise_pattern(written)
+
+
 def tls_plan(settings: Configuration, files: TlsFiles) -> TlsPlan:
-    """TLS of the whole proxy."""
+    """TLS of the whole proxy; after its routes, whose files are watched."""
     tls = settings.tls
+    directory = None if tls.certificates is None else files.directory(tls.certificates)
     return TlsPlan(
-        certificates=() if tls.certificates is None else files.directory(tls.certificates).certificates,
-        directory=None if tls.certificates is None else files.path_of(tls.certificates),
-        default=normalise_pattern(tls.default) if tls.default else None,
+        certificates=() if directory is None else directory.certificates,
+        directory=directory,
+        default=certificate_name(tls.default) if tls.default else None,
         max_handshakes=tls.max_handshakes,
         ocsp_stapling=tls.ocsp_stapling,
+        files=dict(files.watched),
     )
 
 
@@ -80,12 +92,22 @@ def origination(route: Route, target: Target, files: TlsFiles) -> OriginationPla
     upstream = written if isinstance(written, UpstreamTls) else UpstreamTls()
     return OriginationPlan(
         ca=None if upstream.ca == "system" else files.authorities(upstream.ca),
-        server_name=upstream.server_name,
+        server_name=_server_name(upstream),
+        client_name=upstream.server_name == CLIENT_NAME,
         verify=upstream.verify,
         certificate=files.own_certificate(upstream),
         alpn=tuple(upstream.alpn),
         min_version=upstream.min_version,
+        session_reuse=upstream.session_reuse,
     )
+
+
+def _server_name(upstream: UpstreamTls) -> str | None:
+    """The name to ask for, as A-labels; ``None`` where it is not known before a connection."""
+    written = upstream.server_name
+    if written is None or written == CLIENT_NAME:
+        return None
+    return certificate_name(written)
 
 
 def _client_auth(written: ClientAuth | None, files: TlsFiles) -> ClientAuthPlan | None:

@@ -50,7 +50,8 @@ class ConnectionKeys(Table):
     """Keys that the top level, ``defaults`` and each route may have."""
 
     connection_timeout: Duration = "30s"
-    """Time limit for dialing one target."""
+    """Time limit for dialing one target, for resolving its name, and for each callable that chooses it. All targets
+    of a connection together have three times this limit (a TLS handshake has its own limit); 0 is no limit."""
     initial_data_timeout: Duration = "60s"
     """Time limit for the client's first bytes, where a route needs to see them."""
     tls_handshake_timeout: Duration = "10s"

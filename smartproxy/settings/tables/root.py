@@ -104,9 +104,9 @@ class Configuration(ConnectionKeys):
         shaped(_required_or_flag, 'must be true, false or "require"'),
     ] = True
     """From a trusted peer: `true` uses a PROXY header if there is one, `"require"` closes the connection without one, `false`
-    treats it as payload. From any other peer a header is always payload."""
+    treats it as payload. From any other peer a header is always payload. Behind a balancer use `"require"`."""
     proxy_header_timeout: Duration = "5s"
-    """Time limit for the PROXY header of a trusted peer."""
+    """Time limit for the PROXY header of a trusted peer. A header that comes later ends the connection."""
     send_proxy_protocol: SendProxyProtocol = False
     """Send a PROXY header to targets: `true` or `1` (version 1), `2`, or a mapping with `version` and `tlvs`."""
     graceful_shutdown_timeout: Duration = "30s"
@@ -114,7 +114,7 @@ class Configuration(ConnectionKeys):
     max_pending_data_size: Size = "10MiB"
     """Client bytes buffered while a target is dialed; reading pauses well before."""
     max_connections: Count = 0
-    """Concurrent connections of the whole proxy; 0 is no limit."""
+    """Concurrent connections of the whole proxy, with refused ones whose clients still read why; 0 is no limit."""
     max_connections_per_ip: Count = 0
     """Concurrent connections of one client address, behind a trusted peer of the announced one; 0 is no limit."""
     connection_rate_limit_per_minute: Count = 0

@@ -165,6 +165,17 @@ def is_host(text: str) -> bool:
     return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
+#: In place of a server name: the one that the client asks for.
+CLIENT_NAME = "{domain}"
+
+
+def is_server_name(text: str) -> bool:
+    """Whether a certificate can be valid for ``text``, or it is :data:`CLIENT_NAME`. Other alphabets are allowed."""
+    if text == CLIENT_NAME or is_address(text):
+        return True
+    return "*" not in text and is_domain(text) and is_host(domains.normalise_pattern(text))
+
+
 def is_domain(text: str) -> bool:
     return _succeeds(domains.normalise_pattern, text)
 

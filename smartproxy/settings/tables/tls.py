@@ -19,6 +19,7 @@ from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluat
     Flag,
     NamePattern,
     NonEmptyString,
+    ServerName,
     String,
 )
 
@@ -98,9 +99,11 @@ class UpstreamTls(Table):
     """TLS towards a target."""
 
     ca: NonEmptyString = "system"
-    """A PEM file of authorities, or `system` for those of the operating system."""
-    server_name: NonEmptyString | None = None
-    """The name to ask for and to verify; without it, the target's host."""
+    """A PEM file of authorities, or `system` for those of the operating system. It may hold roots, intermediates, or the
+    certificate of the target itself."""
+    server_name: ServerName | None = None
+    """The name to ask for and to verify; without it, the target's host. `{domain}` is the name in the client's ClientHello,
+    or the target's host where it has none."""
     verify: Flag = True
     """Whether the certificate of the target is verified."""
     cert_file: NonEmptyString | None = None
@@ -111,6 +114,8 @@ class UpstreamTls(Table):
     """Protocols to offer."""
     min_version: TlsVersion = "1.2"
     """The oldest version that is accepted."""
+    session_reuse: Flag = True
+    """Whether the session of a closed connection is resumed by the next one."""
 
 
 class RouteTls(Table):
@@ -141,13 +146,14 @@ class Tls(Table):
     certificates: NonEmptyString | None = None
     """A directory of PEM files, each used for the names in it."""
     default: String | None = None
-    """The name whose certificate is used where no certificate fits; without it, such a client is refused."""
+    """The name or IP address whose certificate is used where no certificate fits; without it, such a client is refused."""
     profile: Profile = "intermediate"
     """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: TlsVersion = "1.2"
     """The oldest version that is accepted."""
     max_handshakes: Count = 200
-    """Concurrent handshakes."""
+    """Handshakes in progress above which each new one closes a stalled one: the oldest of the address that has most. 0 is
+    no limit."""
     ocsp_stapling: Flag = True
     """Whether OCSP responses are fetched and stapled. It applies to certificates that name a responder and have their issuer
     in their file."""

@@ -86,6 +86,14 @@ AddressList: TypeAlias = list[AddressEntry]
 HostName: TypeAlias = Annotated[
     str, StringRule("must be a host name or an IP address, without a port", rules.is_host, title="host")
 ]
+ServerName: TypeAlias = Annotated[
+    str,
+    StringRule(
+        'must be a host name or an IP address, without a port, or "{domain}"',
+        rules.is_server_name,
+        title="host or {domain}",
+    ),
+]
 
 # -- HTTP and TLS ----------------------------------------------------------------------------------------
 

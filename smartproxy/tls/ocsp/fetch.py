@@ -130,7 +130,7 @@ class _BodyCollector(Protocol):
     def __init__(self, refusal: str) -> None:
         self.whole: Deferred[bytes] = Deferred(lambda _: self._disconnect())
         self._refusal = refusal
-        self._received = b""
+        self._received = bytearray()
 
     def connectionMade(self) -> None:
         if self._refusal:
@@ -146,7 +146,7 @@ class _BodyCollector(Protocol):
             return
         # PotentialDataLoss: in HTTP/1.0 a body may end with its connection.
         if reason.check(ResponseDone, PotentialDataLoss):
-            self.whole.callback(self._received)
+            self.whole.callback(bytes(self._received))
         else:
             self.whole.errback(reason)
 

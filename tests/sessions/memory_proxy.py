@@ -1,12 +1,12 @@
-"""A whole proxy in memory: the test is its clients, its backends and its clock.
+"""A whole proxy in memory, with the clients, the backends and the clock under control of the test.
 
 ::
 
-    house = House(case, routes=[route("web")])
-    client = house.client()             # somebody connects
-    backend = house.backend()           # and the backend that is being dialled answers
+    proxy = MemoryProxy(case, routes=[route("web")])
+    client = proxy.client()             # a client connects
+    backend = proxy.backend()           # the backend that is being dialled accepts
     client.write(b"ask")
-    house.settle()
+    proxy.settle()
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _EVERY = "::"
 
 
 def route(name="web", *, port=8080, hosts="10.0.0.1", match=None, **more):
-    """As in a file: to port 9000 of ``hosts``."""
+    """A route as in a configuration file; it forwards to port 9000 of ``hosts``."""
     action = more.pop("action", {"type": "forward", "targets": [{"host": hosts, "port": 9000}]})
     return {"name": name, "match": {"ports": [port]} | (match or {}), "action": action} | more
 
 
 def settings(**configuration) -> Settings:
-    """As in a file, in memory; one route unless told otherwise."""
+    """Settings as from a configuration file, with one route unless ``routes`` is given."""
     said = {"routes": [route()], "acceleration": "off"} | configuration
     return Settings.parse(json.dumps(said), "json")
 
@@ -55,7 +55,7 @@ class HeldDial:
     """A connection attempt of the proxy that is pending until the test answers it.
 
     :ivar to: host and port.
-    :ivar stopped: whether the proxy has given it up.
+    :ivar stopped: whether the proxy has cancelled it.
     """
 
     def __init__(self, to: tuple[str, int], factory: Any, connect: Callable[[], object]) -> None:
@@ -99,7 +99,7 @@ class HeldNetwork(MemoryNetwork):
         self._occupied: set[int] = set()
 
     def occupy(self, port: int) -> None:
-        """Another program listens on ``port``, on every address."""
+        """Let another program listen on ``port``, on every address."""
         self.listenTCP(port, Factory(), interface=_EVERY)
         self._occupied.add(port)
 
@@ -118,21 +118,26 @@ class HeldNetwork(MemoryNetwork):
         return {port for interface, port in self.ports if interface == _EVERY} - self._occupied
 
 
-class House:
-    """A running proxy. It is stopped after the test, and leaves nothing behind."""
+class MemoryProxy:
+    """A running proxy. After the test it is stopped, and the test fails if it leaves a timer or a listening port.
+
+    :ivar service: the proxy itself.
+    :ivar backends: the backends that were dialled, by host and port.
+    :ivar ends: the proxy's end of each connection.
+    """
 
     def __init__(self, case, said: Settings | None = None, **configuration) -> None:
         self.case = case
         self.network = HeldNetwork()
-        self.proxy = self.network.start(said or settings(**configuration))
+        self.service = self.network.start(said or settings(**configuration))
         self.backends: dict[tuple[str, int], Backend] = {}
         self.ends: list[MemoryTransport] = []
         case.addCleanup(self.stop)
 
-    # -- the world -----------------------------------------------------------------------------------
+    # -- peers and time ------------------------------------------------------------------------------
 
     def client(self, ip="192.0.2.1", *, port=8080, nature=None) -> FarEnd:
-        """A client connects. One that is refused at once has :attr:`FarEnd.ended`."""
+        """Connect a client. One that is refused at once has :attr:`FarEnd.ended`."""
         self.network.nature = nature or Nature()
         far = self.network.connect(port, "203.0.113.5", client=(ip, 50000))
         self.network.nature = Nature()
@@ -144,12 +149,12 @@ class House:
         return far
 
     def dialled(self):
-        """Where to, the last time."""
+        """The host and port of the latest connection attempt."""
         host, port = self.network.dials[-1].to
         return f"{host}:{port}"
 
     def backend(self) -> FarEnd:
-        """The backend that is being dialled answers."""
+        """Let the backend that is being dialled accept the connection."""
         dial = self.network.dials[-1]
         if dial.to not in self.backends:
             self.backends[dial.to] = self.network.backend(*dial.to)
@@ -162,37 +167,37 @@ class House:
         self.settle()
 
     def settle(self) -> None:
-        """Until nothing moves that does not wait for time to pass."""
+        """Run until nothing is pending but timers."""
         self.network.settle()
 
     def pass_time(self, seconds) -> None:
         self.network.run(seconds)
 
     def stop(self) -> None:
-        stopped = self.proxy.stopService()
+        stopped = self.service.stopService()
         self.settle()
         self.pass_time(40)
         self.case.successResultOf(stopped)
         self.case.assertEqual(self.network.getDelayedCalls(), [])
         self.case.assertEqual(self.network.listening_on(), set())
 
-    # -- what came of it -----------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------------
 
     @property
     def record(self):
-        (record,) = self.proxy.connections
+        (record,) = self.service.connections
         return record
 
     def closed(self, route="web"):
-        return {str(reason): count for reason, count in self.proxy.counters.route(route).closed.items()}
+        return {str(reason): count for reason, count in self.service.counters.route(route).closed.items()}
 
     def rejected(self):
-        return {str(reason): count for reason, count in self.proxy.counters.rejected.items() if count}
+        return {str(reason): count for reason, count in self.service.counters.rejected.items() if count}
 
     def assert_empty(self) -> None:
-        """Nothing lives, nothing is counted as living, and no transport is open."""
-        registry = self.proxy.registry
+        """Assert that no connection is registered or counted as active, and that no transport is open."""
+        registry = self.service.registry
         self.case.assertEqual((registry.live, registry.by_ip, registry.by_route), ({}, {}, {}))
-        self.case.assertEqual({tally.active for tally in self.proxy.counters.routes.values()} | {0}, {0})
+        self.case.assertEqual({tally.active for tally in self.service.counters.routes.values()} | {0}, {0})
         self.case.assertEqual([transport for transport in self.ends if transport.connected], [])
         self.case.assertEqual([transport for transport in self.ends if transport.producer], [])

@@ -1,0 +1,87 @@
+"""Warnings about TLS: settings that look like mistakes, and certificates that clients reject, or soon will."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+
+from smartproxy.errors import InvalidCertificate
+from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.checks.tls import certificates_of
+from smartproxy.settings.checks.tls_files import carried_names, has_left_out
+from smartproxy.settings.compile.tls import certificate_name
+from smartproxy.settings.tables.tls import UpstreamTls
+from smartproxy.tls.chain import chain_problem, system_authorities
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from smartproxy.model.plan import CertificatePlan
+    from smartproxy.settings.compile.certificates import TlsFiles
+    from smartproxy.settings.reading.locations import KeyPath
+    from smartproxy.settings.tables.root import Configuration
+
+#: A certificate that expires within this time is a warning. ACME clients renew 30 days before the end.
+_EXPIRES_SOON: Final = dt.timedelta(days=14)
+
+
+def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
+    """Everything in the TLS settings and files that does not prevent a start. Problems are not repeated."""
+    for index, route in enumerate(settings.routes):
+        path: KeyPath = ("routes", index, "action")
+        yield from _unverified(route.action.tls.upstream, (*path, "tls", "upstream"))
+        for number, target in enumerate(route.action.targets):
+            yield from _unverified(target.tls, (*path, "targets", number, "tls"))
+        if route.enabled:
+            for place, one in certificates_of(route.action.tls, (*path, "tls")):
+                yield from _of_certificate(partial(files.certificate, one), place)
+    if settings.tls.certificates is not None:
+        with suppress(InvalidCertificate):
+            yield from _of_directory(settings, settings.tls.certificates, files)
+
+
+def _of_directory(settings: Configuration, name: str, files: TlsFiles) -> Iterator[Problem]:
+    path = ("tls", "certificates")
+    found = files.directory(name)
+    yield from (Problem(path, f"{one.problem}; it is left out") for one in found.left_out)
+    for plan in found.certificates:
+        yield from _of_plan(plan, path)
+    if not found.certificates:
+        yield Problem(path, f"contains no certificate {got(name)}")
+    yield from _of_default(settings, files)
+
+
+def _of_default(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
+    default = settings.tls.default
+    if not default or not has_left_out(settings, files):
+        return
+    with suppress(ValueError):
+        if certificate_name(default) not in carried_names(settings, files):
+            yield Problem(("tls", "default"), f"is in no certificate that can be used {got(default)}")
+
+
+def _of_certificate(read: Callable[[], CertificatePlan], path: KeyPath) -> Iterator[Problem]:
+    with suppress(InvalidCertificate):
+        yield from _of_plan(read(), path)
+
+
+def _of_plan(plan: CertificatePlan, path: KeyPath) -> Iterator[Problem]:
+    if plan.self_signed:
+        return
+    yield from (Problem(path, remark) for remark in plan.remarks)
+    chain = x509.load_pem_x509_certificates(plan.chain)
+    problem = chain_problem(chain, system_authorities().__contains__)
+    if problem:
+        yield Problem(path, f"{plan.source}: {problem}")
+    until = chain[0].not_valid_after_utc
+    if until - dt.datetime.now(dt.UTC) < _EXPIRES_SOON:
+        yield Problem(path, f"{plan.source}: expires on {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _unverified(written: object, path: KeyPath) -> Iterator[Problem]:
+    if isinstance(written, UpstreamTls) and not written.verify:
+        yield Problem((*path, "verify"), "is false: any server that answers is accepted as the target")

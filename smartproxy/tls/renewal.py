@@ -1,0 +1,169 @@
+"""What is done in a thread when certificates are watched: look at files, read those that have changed, select anew.
+
+::
+
+    watched = WatchedFiles(own, plan.directory)          # of one configuration
+    found = watched.look(applied, polled)           # the state of every file
+    renewal = watched.read(applied, found.states, store)    # the certificates of the changed files, not shown yet
+
+Nothing here changes what is in force; :mod:`smartproxy.tls.watcher` does that in the event loop.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from smartproxy.errors import AccessDenied, InvalidCertificate
+from smartproxy.flow.pace import Pace
+from smartproxy.tls.directory import former_of_left_out
+from smartproxy.tls.folders import identities, may_be_unchanged, places_of, scan, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.plan import CertificatePlan, DirectoryPlan, FileState
+    from smartproxy.tls.inotify import DirectoryNotifications
+    from smartproxy.tls.store import CertificateStore, Entries, Selection
+
+#: By file, as it was at one time; ``None`` for one that does not exist.
+FileStates: TypeAlias = "dict[str, FileState | None]"
+
+
+class Look(NamedTuple):
+    """The files as they are now.
+
+    :ivar is_as_applied: whether they are as they were when they were last read.
+    :ivar is_as_polled: whether they are as they were at the last poll.
+    :ivar watch: watches their folders, to be called in the event loop; ``None`` if they are watched already.
+    """
+
+    states: FileStates
+    is_as_applied: bool
+    is_as_polled: bool
+    watch: Callable[[], None] | None
+
+
+class Renewal(NamedTuple):
+    """What the changed files contain.
+
+    :ivar renewed: for entries of routes, what there is now.
+    :ivar failed: why others could not be read.
+    :ivar directory: the directory of certificates, if it has changed.
+    :ivar is_shared_changed: whether its certificates have.
+    :ivar selection: to be shown, if anything is to be shown that was not before.
+    """
+
+    renewed: dict[CertificatePlan, CertificatePlan]
+    failed: list[str]
+    directory: DirectoryPlan | None = None
+    is_shared_changed: bool = False
+    selection: Selection | None = None
+
+
+class WatchedFiles:
+    """The files that are watched for one configuration.
+
+    :param current: for each entry of a route, what its files contained when they were last read.
+    :param directory: the directory of certificates, as it was last read.
+    :param compiled: files that the plan was compiled from: it has to be compiled again when one changes.
+    """
+
+    def __init__(
+        self,
+        current: dict[CertificatePlan, CertificatePlan],
+        directory: DirectoryPlan | None,
+        compiled: FileStates | None = None,
+    ) -> None:
+        self.current = current
+        self.directory = directory
+        self.compiled = compiled or {}
+
+    def states_as_read(self) -> FileStates:
+        """Every file as it was when it was read, so that no later change is missed."""
+        states = dict(self.compiled) if self.directory is None else self.compiled | dict(self.directory.files)
+        for plan in self.current.values():
+            states.update(zip(plan.files, plan.states, strict=False))
+        return states
+
+    def look(
+        self, applied: FileStates, polled: FileStates, notifications: DirectoryNotifications | None = None
+    ) -> Look:
+        """The state of every file now.
+
+        :param applied: their states when they were last read.
+        :param polled: their states at the last poll.
+        :param notifications: is prepared to watch their folders.
+        """
+        pace = Pace()
+        files = {file for plan in self.current.values() for file in plan.files} | self.compiled.keys()
+        folders = identities(places_of(files)) if notifications is not None else {}
+        states: FileStates = {}
+        if self.directory is not None:
+            found = scan(self.directory.path, pace)
+            states.update(found.files)
+            folders |= found.folders
+        for file in pace.over(files):
+            states[file] = state_of(file)
+        watch = None if notifications is None else notifications.prepare(folders, pace)
+        is_as_applied, is_as_polled = (not _changed(one, states, pace) for one in (applied, polled))
+        return Look(states, is_as_applied, is_as_polled, watch)
+
+    def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
+        """Read the files that have changed between two states."""
+        pace = Pace()
+        changed = _changed(before, states, pace)
+        renewal = self._read_own(changed, states, pace)
+        shared: Entries | None = None
+        if self.directory is not None and any(map(self._is_in_directory, changed)):
+            renewal, shared = self._read_directory(self.directory, renewal, store.shared)
+        if renewal.renewed or shared is not None:
+            renewal = renewal._replace(selection=store.changed(renewal.renewed, shared))
+        return renewal
+
+    def _read_own(self, changed: set[str], states: FileStates, pace: Pace) -> Renewal:
+        renewal = Renewal({}, [])
+        for entry, current in pace.over(self.current.items()):
+            if changed.isdisjoint(current.files):
+                continue
+            try:
+                found = current.reread() if current.reread is not None else current
+            except InvalidCertificate as problem:
+                # A folder that may not be searched since root has read its files looks like a change of all of them.
+                if not (isinstance(problem, AccessDenied) and _may_be_unchanged(current, states)):
+                    renewal.failed.append(str(problem))
+            else:
+                if found != current:
+                    renewal.renewed[entry] = found
+        return renewal
+
+    def _read_directory(
+        self, directory: DirectoryPlan, renewal: Renewal, former: Entries
+    ) -> tuple[Renewal, Entries | None]:
+        """Read the directory. Returns its certificates if they are others than the ``former`` ones."""
+        if directory.reread is None:
+            return renewal, None
+        try:
+            found = directory.reread()
+        except InvalidCertificate as problem:
+            renewal.failed.append(str(problem))
+            return renewal, None
+        shared = (*found.certificates, *former_of_left_out(former, found))
+        is_changed = shared != former
+        renewal = renewal._replace(directory=found, is_shared_changed=is_changed)
+        return renewal, shared if is_changed else None
+
+    def _is_in_directory(self, file: str) -> bool:
+        return self.directory is not None and Path(file).is_relative_to(self.directory.path)
+
+
+def _changed(before: FileStates, now: FileStates, pace: Pace) -> set[str]:
+    """The files whose state has changed, those that were removed and those that are new."""
+    changed = {file for file in pace.over(before) if before[file] != now.get(file) or file not in now}
+    changed.update(file for file in pace.over(now) if file not in before)
+    return changed
+
+
+def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:
+    read = dict(zip(plan.files, plan.states, strict=False))  # an embedder's plan has no states
+    return bool(read) and all(may_be_unchanged(state, states.get(file)) for file, state in read.items())

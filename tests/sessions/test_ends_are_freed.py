@@ -1,0 +1,151 @@
+"""What a connection held is freed at its end, however it ends, without the collector of reference cycles."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from types import CoroutineType
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred
+
+from smartproxy.connections.lingering import _Lingerer
+from smartproxy.flow.callables import _Question
+from smartproxy.flow.side import Screen
+from smartproxy.model.record import ConnectionRecord
+from smartproxy.phases.terminate_tls import _HandshakeAttempt
+from smartproxy.testing import FarEnd
+from smartproxy.wire import proxy_v1
+from tests.on_network import HOST, NetworkTestCase, a_route, served
+from tests.sessions.tls_case import TlsTestCase
+from tests.tls.talk import client
+
+PEER = ("192.0.2.1", 50000)
+#: Not the sides: the transports of the network in memory refer to them, and to each other.
+HELD = (CoroutineType, ConnectionRecord, Screen, _HandshakeAttempt, _Lingerer, _Question)
+
+
+def held():
+    """The objects of connections; a coroutine that has ended holds nothing."""
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, HELD) and not (isinstance(each, CoroutineType) and each.cr_frame is None)
+    ]
+
+
+class _Freed:
+    """Compares what is held before and after."""
+
+    def watch(self):
+        gc.collect()
+        self.before = held()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def assert_freed(self):
+        self.network.run(3)
+        self.assertEqual(self.proxy.connections, [])
+        self.backend.connections.clear()
+        before = {id(each) for each in self.before}
+        self.assertEqual([each for each in held() if id(each) not in before], [])
+
+
+class CallableTests(_Freed, NetworkTestCase):
+    def cancelled_by(self, choose, end):
+        self.start(a_route(host=choose, connection_timeout="2s"), proxy_ips=[])
+        self.watch()
+        end(self.connect(80))
+        self.network.settle()
+        self.assert_freed()
+
+    async def swallows(self, facts):
+        with contextlib.suppress(CancelledError):
+            await Deferred()
+        return HOST
+
+    def ends_itself(self, facts):
+        self.proxy.end_connection(self.proxy.connections[0].id)
+        return HOST
+
+    def test_reset_while_a_callable_is_waited_for(self):
+        for choose in (self.swallows, self.ends_itself):
+            self.cancelled_by(choose, lambda client: client.rst())
+            self.network.stop(self.proxy)
+
+    def test_callable_that_takes_too_long(self):
+        self.cancelled_by(self.swallows, lambda client: self.network.run(2.5))
+
+    def test_refused_client_that_lingers(self):
+        route = {"name": "api", "match": {"ports": 80, "path": "/api"}}
+        self.start({**route, "action": {"targets": [{"host": HOST, "port": 9000}]}})
+        self.watch()
+        for leave in (FarEnd.fin, FarEnd.rst, lambda _: None):
+            client = self.connect(80, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertTrue(client.received.startswith(b"HTTP/1.1 404"))
+            leave(client)
+            self.network.settle()
+            self.assert_freed()
+
+    def test_coroutine_that_is_cancelled_or_fails(self):
+        async def reads(connection):
+            await connection.read(timeout=1)
+
+        async def sleeps(connection):
+            await connection.wait(1000)
+            await connection.write(b"too late")
+
+        self.start(served(reads, "reads", 7), served(sleeps, "sleeps", 8), graceful_shutdown_timeout=0)
+        self.watch()
+        for port in (7, 8):
+            self.connect(port).rst()
+            self.network.settle()
+            self.assert_freed()
+            self.connect(port)
+            self.proxy.end_connection(self.proxy.connections[0].id)
+            self.assert_freed()
+        self.connect(7)
+        self.network.run(1.5)
+        self.assertEqual(self.failures(), [TimeoutError])
+        self.assert_freed()
+
+    def test_late_header(self):
+        async def serve(connection):
+            await connection.read()
+
+        self.start(a_route(), served(serve), proxy_ips=[PEER[0]], proxy_header_timeout="1s")
+        self.watch()
+        for port in (80, 7):
+            for said in (proxy_v1.build(PEER, PEER), b"PRO", b"payload"):
+                client = self.connect(port, client=PEER)
+                self.network.run(1.5)
+                client.write(said)
+                self.network.settle()
+                client.rst()
+                self.network.settle()
+                self.assert_freed()
+
+
+class TlsTests(_Freed, TlsTestCase):
+    def test_handshake_closed_for_another(self):
+        self.start(self.route(), tls={"maxHandshakes": 1})
+        self.watch()
+        for _ in range(2):
+            below = self.network.connect(443)
+            connection = client(self.authority)
+            self.assertRaises(SSL.WantReadError, connection.do_handshake)
+            below.write(connection.bio_read(1 << 16))
+            self.network.run(2.1)
+        self.assertEqual(self.rejected(), {"tls_error": 1})
+        below.rst()
+        self.network.settle()
+        self.assert_freed()
+
+    def test_broken_record_while_it_is_not_waited_for(self):
+        self.start(self.route(match={"path": "/api"}))
+        self.watch()
+        end = self.connect()
+        end.connection.send(b"GET /api HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        end.below.write(end.connection.bio_read(1 << 16) + b"\x17\x03\x03\x00\x05junk!")
+        self.network.settle()
+        self.assert_freed()

@@ -1,0 +1,163 @@
+"""Authorities, revocation lists and certificates for targets that change on disk: in force without a reload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from OpenSSL import SSL
+from twisted.logger import capturedLogs, formatEvent
+
+from smartproxy.tls.watcher import POLL_INTERVAL, SETTLE_TIME
+from tests.sessions.tls_case import TlsTestCase
+from tests.tls.made import Authority
+from tests.tls.talk import client
+
+
+class WatchedTests(TlsTestCase):
+    def setUp(self):
+        super().setUp()
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+
+    def write(self, name: str, content: bytes) -> str:
+        """Replace a file as tools do: write another one, then rename it."""
+        path = self.folder / name
+        beside = path.with_suffix(".new")
+        beside.write_bytes(content)
+        beside.replace(path)
+        return str(path)
+
+    def changed(self, name: str, content: bytes) -> list[str]:
+        """The lines that are logged when a file has changed."""
+        self.write(name, content)
+        with capturedLogs() as logged:
+            self.network.run(POLL_INTERVAL + 3 * SETTLE_TIME)
+        return [formatEvent(event) for event in logged]
+
+    def reloads(self):
+        counted = self.proxy.counters.certificate_reloads
+        return counted["ok"], counted["failed"]
+
+    def begin_client_auth(self):
+        auth = {
+            "mode": "require",
+            "ca": self.write("clients.pem", self.authority.pem),
+            "crl": self.write("crl.pem", self.authority.crl()),
+        }
+        self.start(self.route(tls={"mode": "terminate", "certificate": self.certificate, "clientAuth": auth}))
+
+    def is_accepted(self, leaf) -> bool:
+        """Whether a client with this certificate reaches the target."""
+        before = len(self.backend.connections)
+        end = self.within(self.network.connect(443), client(self.authority, "a.example", certificate=leaf))
+        self.settle()
+        end.below.close()
+        self.settle()
+        return len(self.backend.connections) > before
+
+    def begin_target(self, **upstream):
+        target = {"tls": {"serverName": "b.example", **upstream}}
+        self.start(self.route(tls={"mode": "passthrough"}, target=target))
+
+    def is_trusted(self, authority, **options) -> bool:
+        """Whether a target with a certificate of ``authority`` gets the client's bytes."""
+        below = self.network.connect(443)
+        below.write(b"ask")
+        self.settle()
+        end = self.accept(authority, **options)
+        self.settle()
+        below.close()
+        self.settle()
+        return end.received == b"ask"
+
+    def accept(self, authority, clients=None):
+        leaf = authority.leaf("b.example")
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(leaf.certificate)
+        context.use_privatekey(leaf.key)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        if clients is not None:
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        self.accepted = connection
+        return self.within(self.backend.connections[-1], connection)
+
+    def test_new_revocation_list_is_in_force(self):
+        self.begin_client_auth()
+        robot = self.authority.leaf("robot", client=True)
+        self.assertTrue(self.is_accepted(robot))
+        lines = self.changed("crl.pem", self.authority.crl(robot))
+        self.assertFalse(self.is_accepted(robot))
+        self.assertEqual(self.reloads(), (1, 0))
+        self.assertIn(f"certificate renewed: {self.folder}/crl.pem", lines)
+
+    def test_it_counts_as_no_reload(self):
+        """An alert on the last reload must not fire for a file that is half written."""
+        self.begin_client_auth()
+        self.changed("crl.pem", self.authority.crl())
+        self.changed("crl.pem", b"nonsense")
+        self.assertEqual(self.reloads(), (1, 1))
+        self.assertEqual(self.proxy.counters.config_reloads, {"ok": 0, "failed": 0})
+        self.assertTrue(self.proxy.counters.config_reload_ok)
+
+    def test_new_authority_of_clients_is_in_force(self):
+        auth = {"mode": "require", "ca": self.write("clients.pem", self.authority.pem)}
+        self.start(self.route(tls={"mode": "terminate", "certificate": self.certificate, "clientAuth": auth}))
+        other = Authority("other")
+        robot = other.leaf("robot", client=True)
+        self.assertFalse(self.is_accepted(robot))
+        self.changed("clients.pem", self.authority.pem + other.pem)
+        self.assertTrue(self.is_accepted(robot))
+
+    def test_new_authority_of_targets_is_in_force(self):
+        other = Authority("other")
+        self.begin_target(ca=self.write("ca.pem", self.authority.pem))
+        self.assertEqual([self.is_trusted(one) for one in (self.authority, other)], [True, False])
+        self.changed("ca.pem", other.pem)
+        self.assertEqual([self.is_trusted(one) for one in (self.authority, other)], [False, True])
+
+    def test_new_certificate_towards_targets_is_shown(self):
+        old, new = (self.authority.leaf(name, client=True) for name in ("old", "new"))
+        own = self.write("own.pem", old.pem + old.key_pem)
+        self.begin_target(ca=self.ca, certFile=own)
+        shown = []
+        for _ in range(2):
+            self.assertTrue(self.is_trusted(self.authority, clients=self.authority))
+            shown.append(self.accepted.get_peer_certificate(as_cryptography=True))
+            self.changed("own.pem", new.pem + new.key_pem)
+        self.assertEqual(shown, [old.certificate, new.certificate])
+
+    def test_file_that_cannot_be_used_changes_nothing(self):
+        """It is logged and counted, and the next change is applied."""
+        self.begin_client_auth()
+        robot = self.authority.leaf("robot", client=True)
+        lines = self.changed("crl.pem", b"nothing")
+        self.assertTrue(self.is_accepted(robot))
+        self.assertEqual(self.reloads(), (0, 1))
+        [line] = [line for line in lines if "not renewed" in line]
+        self.assertIn(f"{self.folder}/crl.pem: contains no PEM revocation list", line)
+        self.changed("crl.pem", self.authority.crl(robot))
+        self.assertFalse(self.is_accepted(robot))
+        self.assertEqual(self.reloads(), (1, 1))
+
+    def test_live_connections_and_other_routes_go_on(self):
+        self.begin_client_auth()
+        robot = self.authority.leaf("robot", client=True)
+        end = self.within(self.network.connect(443), client(self.authority, "a.example", certificate=robot))
+        self.settle()
+        self.changed("crl.pem", self.authority.crl(robot))
+        end.write(b"still here")
+        self.settle()
+        self.assertEqual(self.backend.connections[-1].received, b"still here")
+
+    def test_routes_that_were_updated_are_compiled_again(self):
+        """And not those of the file that the proxy was started with."""
+        self.begin_client_auth()
+        auth = {"mode": "require", "ca": str(self.folder / "clients.pem")}
+        tls = {"mode": "terminate", "certificate": self.certificate, "clientAuth": auth}
+        self.network.result(self.proxy.update_routes([self.route("updated", tls=tls)]))
+        other = Authority("other")
+        self.changed("clients.pem", other.pem)
+        self.assertTrue(self.is_accepted(other.leaf("robot", client=True)))
+        self.assertEqual([route.name for route in self.proxy.plan.routes], ["updated"])
