@@ -31,6 +31,8 @@ from smartproxy.net.poller import Poller
 #: Seconds without any event after which nothing moves: far more than loopback takes to deliver; and where
 #: bytes are under way, far more than a delayed acknowledgement takes, which may hold them up (tcp(7)).
 _QUIET, _QUIET_UNDER_WAY = 0.001, 0.06
+#: Seconds of each quiet turn of a reactor while bytes are on their way. Where a peer does not read, they always are.
+_QUIET_TURN = 0.005
 #: Rounds without what is waited for, each of them quiet, after which it will not come.
 _PATIENCE = 500
 #: Turns of a reactor in which nothing moves, after which nothing will.
@@ -283,7 +285,7 @@ class ReactorPump(Ends):
                 raise AssertionError("it never comes to be so")
 
     def settle(self) -> None:
-        """Until nothing has moved for a while that is long for loopback."""
+        """Until nothing has moved for a time that is long for loopback, longer where bytes are on their way."""
         quiet = 0
         while quiet < _QUIET_TURNS:
             quiet = 0 if self.turn() else quiet + 1
@@ -291,7 +293,12 @@ class ReactorPump(Ends):
                 reading = [
                     far.sock for far in self.far if far.sock.fileno() >= 0 and far.reading and not far.ended
                 ]
-                select.select(reading, [], [], _QUIET)
+                select.select(reading, [], [], _QUIET_TURN if self._under_way() else _QUIET)
+
+    def _under_way(self) -> bool:
+        """Whether some kernel buffer holds what was not acknowledged: a busy kernel delivers it later."""
+        sockets = [far.sock.fileno() for far in self.far] + [each.fileno() for each in self.watched()]
+        return any(_unacknowledged(fd) for fd in sockets if fd >= 0)
 
     def close(self) -> None:
         for each in self.watched():
