@@ -31,7 +31,7 @@ from smartproxy.net.poller import Poller
 #: Seconds without any event after which nothing moves: far more than loopback takes to deliver; and where
 #: bytes are under way, far more than a delayed acknowledgement takes, which may hold them up (tcp(7)).
 _QUIET, _QUIET_UNDER_WAY = 0.001, 0.06
-#: Seconds of each quiet turn of a reactor while bytes are on their way. Where a peer does not read, they always are.
+#: Seconds of each quiet turn of a reactor while bytes are on their way to a far end that reads.
 _QUIET_TURN = 0.005
 #: Rounds without what is waited for, each of them quiet, after which it will not come.
 _PATIENCE = 500
@@ -48,6 +48,13 @@ def _unacknowledged(fd: int) -> int:
         return struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)))[0]
     except OSError:
         return 0  # closed under its owner, by a test of just that
+
+
+def _peer(sock: socket.socket) -> object:
+    try:
+        return sock.getpeername()
+    except OSError:
+        return None  # reset
 
 
 def _acknowledge(fd: int) -> None:
@@ -293,12 +300,13 @@ class ReactorPump(Ends):
                 reading = [
                     far.sock for far in self.far if far.sock.fileno() >= 0 and far.reading and not far.ended
                 ]
-                select.select(reading, [], [], _QUIET_TURN if self._under_way() else _QUIET)
+                select.select(reading, [], [], _QUIET_TURN if self._under_way(reading) else _QUIET)
 
-    def _under_way(self) -> bool:
-        """Whether some kernel buffer holds what was not acknowledged: a busy kernel delivers it later."""
-        sockets = [far.sock.fileno() for far in self.far] + [each.fileno() for each in self.watched()]
-        return any(_unacknowledged(fd) for fd in sockets if fd >= 0)
+    def _under_way(self, reading) -> bool:
+        """Whether the kernel holds bytes for a far end that reads: a busy kernel delivers them later."""
+        names = {sock.getsockname() for sock in reading}
+        near = [each.socket for each in self.watched() if each.fileno() >= 0]
+        return any(_unacknowledged(sock.fileno()) and _peer(sock) in names for sock in near)
 
     def close(self) -> None:
         for each in self.watched():
