@@ -176,20 +176,18 @@ class ZombieTests(LiveCase):
         return proxy
 
     def test_backend_killed_behind_a_paused_relay_is_half_zombie(self):
-        """The transport is paused, so that the reactor does not report the RST."""
-        proxy = self.killed_behind("off")
-        until(lambda: proxy.metrics["zombies"] == {"full": 0, "half": 1, "stuck": 0}, "one half zombie")
-        until(lambda: proxy.closed("zombie_half") == 1, "its books closed")
-        self.assertEqual(proxy.active, 0)
-        self.assertIn(
-            "zombies: 0 full (a bug in smartproxy), 1 half, 0 stuck: half 1 of 127.0.0.1:", proxy.printed
-        )
-
-    def test_backend_killed_behind_a_paused_splice_is_noticed(self):
-        """The poller reports a RST although reading is paused, so that the connection is no zombie."""
-        proxy = self.killed_behind("auto")
-        until(lambda: proxy.closed("upstream_reset") == 1, "the reset noticed")
-        self.assertEqual(sum(proxy.metrics["zombies"].values()), 0)
+        """The client may still read what was sent before the reset; one that reads nothing is found by the sweep."""
+        for acceleration in _BOTH:
+            with self.subTest(acceleration=acceleration):
+                proxy = self.killed_behind(acceleration)
+                half = {"full": 0, "half": 1, "stuck": 0}
+                until(lambda: proxy.metrics["zombies"] == half, "one half zombie")  # noqa: B023 - this round's
+                until(lambda: proxy.closed("zombie_half") == 1, "its books closed")  # noqa: B023 - this round's
+                self.assertEqual(proxy.active, 0)
+                self.assertIn(
+                    "zombies: 0 full (a bug in smartproxy), 1 half, 0 stuck: half 1 of 127.0.0.1:",
+                    proxy.printed,
+                )
 
     def test_backend_that_never_answers_is_stuck(self):
         """Except with TLS, which has more time, where the route disables it, and while the client still sends."""
