@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STEP := .ci/step
 
-# Tests run in as many processes as there are CPUs: JOBS=1 changes that.
-JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+# Tests run in twice as many processes as there are CPUs, because many wait for other programs: JOBS=1 changes that.
+JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 # A process that has nothing left to do takes tests from another one: how long they take differs by three magnitudes.
 PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
 
