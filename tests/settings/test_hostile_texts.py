@@ -1,7 +1,7 @@
-"""Texts that no one writes by hand: too deep, with numbers too large, or with what is no character.
+"""Texts that no one writes by hand: too deep, with numbers too large, or with characters that no terminal can show.
 
 They come from a program that writes configurations, and through ``Settings.parse`` from anyone. Each of these was found
-by fuzzing (``tests/fuzz``) and has once raised something else than ``ConfigurationError``, or was reported wrongly.
+by fuzzing (``tests/fuzz``) and has once raised something else than ``ConfigurationError``, or has broken a log line.
 """
 
 from __future__ import annotations
@@ -100,6 +100,30 @@ class CharacterTests(SynchronousTestCase):
             self.assertEqual(
                 problems_of(text, "yaml"), ["f:2: not valid YAML: surrogates are not characters"], text
             )
+
+    def test_keys_in_messages_are_escaped(self):
+        """A line break would forge a line of the log, and a surrogate cannot be printed."""
+        for text, format_, problem in [
+            ('{"a\\nb": 1, "a\\nb": 2}', "json", 'f:1: duplicate key "a\\nb", first in line 1'),
+            ('{"\\ud800": 1, "\\ud800": 2}', "json", 'f:1: duplicate key "\\ud800", first in line 1'),
+            ('"a\\e[2J": 1\n"a\\e[2J": 2', "yaml", 'f:2: duplicate key "a\\x1b[2J", first in line 1'),
+            ("a: !<x%0Ay> 1", "yaml", "f:1: tags are not supported (got x\\ny)"),
+            ('{"a\\nb": 1, "routes": []}', "json", "f:1: a\\nb: unknown key"),
+            ('routes = []\n"a\\u2028b" = 1', "toml", "f:2: a\\u2028b: unknown key"),
+        ]:
+            self.assertIn(problem, problems_of(text, format_))
+
+    def test_keys_in_angle_brackets_are_unknown_keys(self):
+        """pydantic's tags are written so, too."""
+        for key in ("<<a", "<x", "<one>", "<table>"):
+            self.assertIn(f"f:1: {key}: unknown key", problems_of(f'"{key}": 1', "yaml"))
+        routes = '{"routes": [{"name": "a", "<list>": 1, "action": {"tls": {"<table>": 1, "<b": 2}}}]}'
+        found = problems_of(routes, "json")
+        for path in ("<list>", "action.tls.<table>", "action.tls.<b"):
+            self.assertIn(f"f:1: routes[0].{path}: unknown key", found)
+
+    def test_letters_of_every_language_stay_as_they_are(self):
+        self.assertIn("f:1: \u00e9\u4e2d: unknown key", problems_of('{"\u00e9\u4e2d": 1}', "json"))
 
     def test_the_end_of_yaml_is_reported_in_its_last_line(self):
         """The parser places it behind the last line, where no editor can go."""

@@ -92,6 +92,13 @@ def _deep_line(document: Document) -> int:
     return min(mark.line for mark in level)
 
 
+def one_line(text: str) -> str:
+    """``text`` with everything escaped that is not printable, such as a line break in a key that a message names."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 class Source:
     """The file that a configuration was read from, as far as messages need it.
 
