@@ -22,15 +22,21 @@ import struct
 import termios
 from pathlib import Path
 
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from smartproxy.net.poller import Poller
 
 #: Seconds without any event after which nothing moves: far more than loopback takes to deliver; and where
 #: bytes are under way, far more than a delayed acknowledgement takes, which may hold them up (tcp(7)).
 _QUIET, _QUIET_UNDER_WAY = 0.001, 0.06
+#: Seconds of each quiet turn of a reactor while bytes are on their way. Where a peer does not read, they always are.
+_QUIET_TURN = 0.005
 #: Rounds without what is waited for, each of them quiet, after which it will not come.
 _PATIENCE = 500
+#: Turns of a reactor in which nothing moves, after which nothing will.
+_QUIET_TURNS = 60
 
 
 def open_descriptors() -> int:
@@ -155,19 +161,11 @@ class Far:
         return bool(data) or self.ended
 
 
-class Pump:
-    """A poller, what it is driven by, and the far ends of its connections.
+class Ends:
+    """The far ends of connections."""
 
-    :param case: the test, which everything is closed after.
-    """
-
-    def __init__(self, case) -> None:
-        self.reactor = HandReactor()
-        self.poller = Poller(self.reactor, self.reactor.seconds)
-        self.poller.start()
+    def __init__(self) -> None:
         self.far: list[Far] = []
-        self.stopped = False
-        case.addCleanup(self.close)
 
     def connection(self, *, buffers: int | None = None) -> tuple[socket.socket, Far]:
         """Two ends of a connection: the near one non-blocking and nobody's yet.
@@ -189,6 +187,21 @@ class Pump:
         far = Far(sock)
         self.far.append(far)
         return far
+
+
+class Pump(Ends):
+    """A poller, what it is driven by, and the far ends of its connections.
+
+    :param case: the test, which everything is closed after.
+    """
+
+    def __init__(self, case) -> None:
+        self.reactor = HandReactor()
+        self.poller = Poller(self.reactor, self.reactor.seconds)
+        self.poller.start()
+        super().__init__()
+        self.stopped = False
+        case.addCleanup(self.close)
 
     def turn(self) -> bool:
         """One turn of a reactor. Whether anything moved."""
@@ -237,5 +250,58 @@ class Pump:
         if not self.stopped:
             self.stopped = True
             self.poller.stop()
+        for far in self.far:
+            far.sock.close()
+
+
+class ReactorPump(Ends):
+    """One of Twisted's reactors, turned by hand, and the far ends of connections.
+
+    :param case: the test, which everything is closed after.
+    """
+
+    def __init__(self, case, reactor) -> None:
+        super().__init__()
+        self.reactor = reactor
+        self._own = set(reactor.getReaders())
+        case.addCleanup(self.close)
+
+    def watched(self):
+        """What the reactor watches, but for what is its own."""
+        every = [*self.reactor.getReaders(), *self.reactor.getWriters()]
+        return [each for each in every if each not in self._own]
+
+    def turn(self) -> bool:
+        """One turn. Whether a far end moved."""
+        self.reactor.iterate(0)
+        return bool(sum(far.step() for far in self.far))
+
+    def until(self, is_so) -> None:
+        """Until it is so."""
+        quiet = 0
+        while not is_so():
+            quiet = 0 if self.turn() else quiet + 1
+            if quiet > _PATIENCE * _QUIET_TURNS:
+                raise AssertionError("it never comes to be so")
+
+    def settle(self) -> None:
+        """Until nothing has moved for a time that is long for loopback, longer where bytes are on their way."""
+        quiet = 0
+        while quiet < _QUIET_TURNS:
+            quiet = 0 if self.turn() else quiet + 1
+            if quiet > _QUIET_TURNS // 2:
+                reading = [
+                    far.sock for far in self.far if far.sock.fileno() >= 0 and far.reading and not far.ended
+                ]
+                select.select(reading, [], [], _QUIET_TURN if self._under_way() else _QUIET)
+
+    def _under_way(self) -> bool:
+        """Whether some kernel buffer holds what was not acknowledged: a busy kernel delivers it later."""
+        sockets = [far.sock.fileno() for far in self.far] + [each.fileno() for each in self.watched()]
+        return any(_unacknowledged(fd) for fd in sockets if fd >= 0)
+
+    def close(self) -> None:
+        for each in self.watched():
+            each.connectionLost(Failure(ConnectionAborted()))
         for far in self.far:
             far.sock.close()

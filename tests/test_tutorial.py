@@ -85,4 +85,4 @@ class TestingPageTests(SynchronousTestCase):
     def test_program_on_the_testing_page_runs(self):
         (source,) = sources(DOCS / "testing.rst")
         exec(compile(source, "testing.rst", "exec"), {"__name__": "a_page"})  # noqa: S102 - our own documentation
-        self.assertIn("assert client.was_reset", source)
+        self.assertIn("assert proxy.connections", source)

@@ -2,7 +2,8 @@
 
 A connection has one deadline: the time at which it has to be closed if no further byte moves. When the deadline fires and
 bytes have moved since, it is set again from the time of the last byte. So a byte costs nothing here: the record has its
-time stamp anyway. The work of a sweep grows with the number of due deadlines, not with that of live connections.
+time stamp anyway. The work of a sweep grows with the number of due deadlines, not with that of live connections. Before a connection is closed
+for its silence, its peers are asked for what they still acknowledge: :mod:`smartproxy.connections.delivery`.
 
 ``keepAliveTreatment`` selects the timeouts of a connection with TCP keep-alive: *standard*, the normal ones; *extended*,
 inactivity multiplied and a longer lifetime; *immortal*, none.
@@ -16,6 +17,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from smartproxy.connections.delivery import Delivery
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import Treatment
 
@@ -69,7 +71,7 @@ def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
 class TimeoutWatch:
     """The deadline of one connection. Only a deadline closes it, never a call into this class."""
 
-    __slots__ = ("_deadline", "_limits", "_record", "_timeouts")
+    __slots__ = ("_deadline", "_delivery", "_limits", "_record", "_timeouts")
 
     def __init__(
         self, timeouts: ConnectionTimeouts, record: ConnectionRecord, limits: EffectiveTimeouts
@@ -78,6 +80,7 @@ class TimeoutWatch:
         self._record = record
         self._limits = limits
         self._deadline: Deadline | None = None
+        self._delivery: Delivery | None = None  # made when it is needed, which is for few connections
         self._set(self._next()[1])
 
     def half_closed(self) -> None:
@@ -94,10 +97,16 @@ class TimeoutWatch:
     def _check(self) -> None:
         """Close the connection if a timeout has passed; else set the deadline again."""
         reason, left = self._next()
+        if left <= 0 and reason is not CloseReason.LIFETIME and self._still_delivers():
+            reason, left = self._next()
         if left <= 0:
             self._record.owner.abort(reason)
         else:
             self._set(left)
+
+    def _still_delivers(self) -> bool:
+        self._delivery = self._delivery or Delivery()
+        return self._delivery.goes_on(self._record, self._timeouts.clock())
 
     def _set(self, left: float) -> None:
         self.cancel()

@@ -10,6 +10,9 @@ A sweep checks every connection each ``zombieDetection.interval`` (10 s), and cl
 - *stuck*: the client has sent data, no reply was ever sent to it, and no byte has moved for a long time. An upload in
   progress is not stuck. A route whose protocol never replies (syslog) sets ``stuckDetection: false``.
 
+A connection whose peers still acknowledge bytes is neither half nor stuck: the kernel is delivering what was handed to it
+before (:mod:`smartproxy.connections.delivery`).
+
 Grace and threshold are 5 minutes for a connection with TLS, and 30 s and 60 s for others. With ``keepAliveTreatment:
 immortal`` a connection can be full or half, but not stuck.
 
@@ -25,6 +28,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
+from smartproxy.connections.delivery import Delivery
 from smartproxy.model.outcome import CloseReason, ConnectionState
 
 if TYPE_CHECKING:
@@ -66,6 +70,8 @@ class ZombieSweep:
         self._clock = clock
         #: When a sweep first found one socket of a connection gone, by connection number.
         self._half_since: dict[int, float] = {}
+        #: What the peers of connections that seemed dead have acknowledged, by connection number.
+        self._deliveries: dict[int, Delivery] = {}
         self._current: Deferred[None] | None = None
         self._looping = self._new_loop()
 
@@ -126,6 +132,7 @@ class ZombieSweep:
         # Drop the times of connections that have been closed since, or the table would grow for ever.
         live = self._registry.live
         self._half_since = {number: at for number, at in self._half_since.items() if number in live}
+        self._deliveries = {number: each for number, each in self._deliveries.items() if number in live}
         self._log(found)
 
     async def _find(self, numbers: Iterable[int]) -> AsyncIterator[tuple[ConnectionRecord, ZombieKind]]:
@@ -153,11 +160,15 @@ class ZombieSweep:
             # ended side sent before may still be on its way to the other.
             since = max(self._half_since.setdefault(record.id, now), record.last_activity_at)
             grace = self._plan.half_grace_tls if record.tls else self._plan.half_grace_plain
-            return "half" if now - since >= grace else None
+            return "half" if now - since >= grace and not self._still_delivers(record, now) else None
         # Both sockets exist: forget an earlier finding.
         self._half_since.pop(record.id, None)
         threshold = self._plan.stuck_tls if record.tls else self._plan.stuck_plain
-        return "stuck" if _is_unanswered(record) and now - record.last_activity_at >= threshold else None
+        is_stuck = _is_unanswered(record) and now - record.last_activity_at >= threshold
+        return "stuck" if is_stuck and not self._still_delivers(record, now) else None
+
+    def _still_delivers(self, record: ConnectionRecord, now: float) -> bool:
+        return self._deliveries.setdefault(record.id, Delivery()).goes_on(record, now)
 
     def _end(self, kind: ZombieKind, record: ConnectionRecord) -> None:
         # Counted first: a close that fails must not hide the zombie.

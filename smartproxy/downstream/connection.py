@@ -106,6 +106,10 @@ class Downstream(Side):
         """Whether the client's socket is closed; there is no upstream socket yet."""
         return transport_gone(self.transport), False
 
+    def acknowledged(self) -> int | None:
+        """``None``: nothing was relayed to the client yet."""
+        return None
+
     def _give_up(self) -> None:
         if self.receiver is None and not self.is_detached:  # nor has a relay taken the socket
             self.abort(CloseReason.NORMAL)

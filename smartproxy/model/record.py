@@ -35,6 +35,9 @@ class Owner(Protocol):
     def gone(self) -> tuple[bool, bool]:
         """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
 
+    def acknowledged(self) -> int | None:
+        """How many bytes both peers have acknowledged so far; ``None`` if nothing waits to be acknowledged."""
+
 
 class NoOwner:
     """The owner of a record whose connection is not made yet, or has ended: there is nothing to end."""
@@ -45,6 +48,10 @@ class NoOwner:
     def gone(self) -> tuple[bool, bool]:
         """Neither: there is no socket."""
         return False, False
+
+    def acknowledged(self) -> int | None:
+        """``None``: there is no socket."""
+        return None
 
 
 NO_OWNER = NoOwner()

@@ -17,13 +17,13 @@ class Detached(NamedTuple):
 
     :ivar readable: whether the kernel may have bytes, or the FIN, of it: there will be no event for these.
     :ivar unsent: bytes that were written to the transport and not sent yet.
-    :ivar fin_seen: whether the kernel has reported a FIN.
+    :ivar marked: whether the kernel has reported a FIN or urgent data, before which a read stops.
     """
 
     sock: socket.socket
     readable: bool
     unsent: bytes
-    fin_seen: bool = False
+    marked: bool = False
 
 
 class Detachable(Protocol):

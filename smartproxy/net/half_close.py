@@ -1,4 +1,4 @@
-"""Ending our direction of a connection, in order or as a cut, whatever its transport can do.
+"""Ending our direction of a connection, in order, as a cut or with a reset, whatever its transport can do.
 
 A FIN ends one direction of a TCP connection and leaves the other open. Twisted's TLS cannot do that
 (``loseWriteConnection`` on a TLS transport reaches the raw socket below it, twisted#5341, and cuts the encryption off),
@@ -8,9 +8,18 @@ sends a close_notify.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import socket
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableDescriptor, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IPullProducer,
+    ISSLTransport,
+    ITCPTransport,
+)
+from zope.interface import implementer
+
+from smartproxy.net.outgoing import report_when_sent, unsent
 
 if TYPE_CHECKING:
     from smartproxy.flow.side import SideTransport
@@ -45,13 +54,67 @@ def end_output(transport: SideTransport) -> None:
 
 
 def cut_output(transport: SideTransport) -> None:
-    """End the connection so that the peer does not take what was sent for the whole.
+    """End the connection behind everything that was written, so that the peer does not take that for the whole.
 
-    smartproxy's TLS does that behind everything that was written: it ends without close_notify. Without TLS there is
-    only the RST, which drops what the kernel has not sent yet.
+    smartproxy's TLS ends without close_notify. Without TLS there is only the RST.
     """
     own = getattr(transport, "cut_output", None)
     if own is not None:
         own()
     else:
-        transport.abortConnection()
+        reset_output(transport)
+
+
+def reset_output(transport: Any) -> None:
+    """Reset the connection behind everything that was written, with TLS or without. Its bytes are read no more.
+
+    ``abortConnection`` would drop what the transport and the kernel have not sent yet.
+    """
+    own = getattr(transport, "reset_output", None)
+    if own is not None:
+        own()
+    else:
+        transport.pauseProducing()
+        transport.unregisterProducer()
+        transport.registerProducer(_ResetBehind(transport), False)
+
+
+def still_sends(transport: Any) -> bool:
+    """Whether the kernel has not sent everything yet that was written to ``transport``."""
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return isinstance(handle, socket.socket) and unsent(handle) > 0
+
+
+@implementer(IPullProducer)
+class _ResetBehind:
+    """A pull producer without data: when it is asked for some, the transport has nothing left to write.
+
+    Then the kernel may still have something to send. With ``startWriting``, which Twisted's transports and
+    :class:`~smartproxy.net.stream.Stream` have, it is asked again when the socket is writable, which means that all is sent.
+    """
+
+    __slots__ = ("_ask_again", "_asked", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._ask_again = getattr(transport, "startWriting", None)
+        self._asked = False
+
+    def resumeProducing(self) -> None:
+        """Reset the connection if everything is sent."""
+        # Twisted asks once within registerProducer, whatever is left to be written.
+        first, self._asked = not self._asked, True
+        if self._ask_again is not None and (first or self._kernel_has_more()):
+            self._ask_again()
+        else:
+            self._transport.unregisterProducer()
+            self._transport.abortConnection()
+
+    def _kernel_has_more(self) -> bool:
+        if not still_sends(self._transport):
+            return False
+        report_when_sent(self._transport.getHandle())
+        return True
+
+    def stopProducing(self) -> None:
+        """The connection is lost."""

@@ -38,6 +38,17 @@ def _has_last_words(sock: socket.socket) -> bool:
     return not any(events & select.POLLERR for _, events in poll.poll(0))
 
 
+def reset_behind_end(transport: Any) -> int:
+    """The error of a connection whose transport has just reported the peer's end; 0 if there is none.
+
+    Twisted's epoll and poll reactors take a hang-up without readable data for a FIN. On a RST, the kernel sets the state of
+    the socket a moment before the flags that make it readable (tcp_done() in net/ipv4/tcp.c), so they may do that to a reset.
+    EPIPE is the error of a RST that came behind a real FIN. Asking clears the error.
+    """
+    handle = getattr(transport, "getHandle", lambda: None)()
+    return handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if isinstance(handle, socket.socket) else 0
+
+
 def transport_gone(transport: Any) -> bool:
     """Whether the connection of ``transport`` no longer exists. One without a socket is asked if it is connected."""
     if transport is None:

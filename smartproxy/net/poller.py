@@ -5,13 +5,16 @@ watch a descriptor. That buys two things. The reactor dispatches once for a batc
 once for each (its own dispatch costs about as much as the system call it leads to); and a socket is
 registered once, edge-triggered, for its whole life, so that pausing and resuming cost no system call.
 
-Edge-triggered means (epoll(7)): after an event for reading, read until a short count or EAGAIN, or call
-:meth:`Poller.rearm`; after an event for writing, likewise. A FIN or RST is an event even for a socket that is not read,
+Edge-triggered means (epoll(7)): after an event for reading, read until EAGAIN, or until a short count if the event was not
+:data:`MARKED`, or call :meth:`Poller.rearm`; after an event for writing, likewise. A FIN or RST is an event even for a socket that is not read,
 so a lost peer is noticed while its bytes are held back.
 
 Events are dispatched in the order in which the kernel reports them, with one exception: when more sockets are ready than
 one batch has, events that report an end are deferred, and some of them are dispatched after each batch. Otherwise live
 connections would wait until thousands that were lost at the same moment have been cleaned up.
+
+A turn takes :data:`BUDGET` seconds. Events for which no time is left are dispatched first in the next turn, in their order; and
+an event that could move megabytes stops when its share of the turn is over (:meth:`Poller.is_over`).
 """
 
 from __future__ import annotations
@@ -31,17 +34,24 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP
+#: Urgent data is readable, too: the read that finds nothing else removes the mark, at which splice(2) would stop for ever.
+READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
 WRITABLE = select.EPOLLOUT
 BROKEN = select.EPOLLERR
-#: A FIN was received. There may be bytes before it, and no event follows when those have been read.
-FIN_SEEN = select.EPOLLRDHUP | select.EPOLLHUP
-_ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+#: A FIN or urgent data was received. A read stops before either, and no event follows for what is behind: so a short read
+#: has not emptied the socket (tcp(7)). Urgent data that comes after the event is an event of its own.
+MARKED = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
+_ALL = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 
+#: Seconds of one turn of the event loop that events may take; the last one may exceed them, by its share at most. The rest of
+#: the reactor, timers and the admin API among it, has its turn in between.
+BUDGET = 0.010
+#: Events of a batch that end in time without a look at the clock after each: each stops when its share is over.
+_FEW = 8
 #: Events of one batch, after which the rest of the reactor is served. HAProxy's default (tune.maxpollevents) is 200.
 _BATCH = 200
 #: An event that reports the end of a direction, or of the connection.
-_END = FIN_SEEN | BROKEN
+_END = select.EPOLLRDHUP | select.EPOLLHUP | BROKEN
 #: Deferred ends dispatched after a batch. Each costs some 50 microseconds, and no peer waits for it.
 _ENDS_A_BATCH = 64
 
@@ -75,6 +85,8 @@ class Poller:
         self._closing: list[socket.socket] = []
         self._in_batch = False
         self._ends: OrderedDict[int, int] = OrderedDict()
+        self._postponed: OrderedDict[int, int] = OrderedDict()
+        self._turn_ends = self._event_ends = 0.0
         self._again: IDelayedCall | None = None
         self.now = clock()
 
@@ -85,7 +97,9 @@ class Poller:
         # Both directions at once and for good: waiting for less and changing that would be a system call each time.
         self._epoll.register(fd, _ALL)
         self._watched[fd] = owner
-        self._ends.pop(fd, None)  # a deferred end of a closed socket that had the same number
+        # An event of a closed socket that had the same number.
+        self._ends.pop(fd, None)
+        self._postponed.pop(fd, None)
 
     def hand_over(self, fd: int, owner: Pollable) -> None:
         """Send the events of ``fd`` to another owner from now on. It costs no system call."""
@@ -137,6 +151,8 @@ class Poller:
             if self._watched.get(fd) is owner:  # another owner may have closed it in this loop
                 self._close_owner(owner, why)
         self._reactor.removeReader(self)
+        self._ends.clear()
+        self._postponed.clear()
         if self._again is not None:
             self._again.cancel()
             self._again = None
@@ -151,38 +167,81 @@ class Poller:
         return "poller"
 
     def doRead(self) -> None:
-        """Dispatch one batch of events to their owners."""
+        """Dispatch events to their owners, those that were postponed first, until the time of a turn is used up."""
         self.now = self._clock()
+        self._turn_ends = self.now + BUDGET
         self._in_batch = True
+        in_time = True
+        if self._postponed:
+            postponed, self._postponed = self._postponed, OrderedDict()
+            in_time = self._dispatch(list(postponed.items()))
+        # Otherwise what is left has waited for longer.
+        if in_time:
+            self._dispatch_ready()
+        # No event of the batch is left that is not known to add(), so the numbers may be reused.
+        self._in_batch = False
+        if self._closing:
+            self._close_all()
+        if (self._ends or self._postponed) and self._again is None:
+            self._again = self._reactor.callLater(0, self._go_on)
+
+    def _dispatch_ready(self) -> None:
+        """Dispatch one batch of what is ready now."""
         room = _BATCH
-        while room > 0:
+        in_time = True
+        # An event may have stopped the poller.
+        while room > 0 and in_time and not self._epoll.closed:
             ready = self._epoll.poll(0, _BATCH)
             # A full answer means that there is more; a short one, that everything ready is in it.
             crowd = len(ready) == _BATCH
             # Once some are deferred, later ones of the same socket must not overtake them.
             if crowd or self._ends:
                 ready = self._defer_ends(ready)
-            self._dispatch(ready)
+            in_time = self._dispatch(ready)
             room -= len(ready)
             if not crowd:
                 break
         if self._ends:
-            self._dispatch_ends()
-        # No event of the batch is left, so the numbers may be reused.
-        self._in_batch = False
-        if self._closing:
-            self._close_all()
+            self._dispatch_ends(_ENDS_A_BATCH if in_time else _FEW)
 
-    def _dispatch(self, ready: list[tuple[int, int]]) -> None:
+    def _dispatch(self, ready: list[tuple[int, int]]) -> bool:
+        """Dispatch events, and postpone those for which no time is left in this turn. Returns whether there was enough."""
         watched = self._watched
-        for fd, events in ready:
+        share = BUDGET / (len(ready) or 1)
+        self._event_ends = self.now
+        # The clock costs a tenth of a microsecond. A few events need it only if they move megabytes, and ask themselves.
+        crowd = len(ready) > _FEW
+        left = iter(ready)
+        for fd, events in left:
             owner = watched.get(fd)
             if owner is None:
                 continue  # closed by an earlier event of this batch
+            self._event_ends += share
             try:
                 owner.ready(events)
             except Exception:
                 self._failed(fd)
+            if crowd and self._clock() >= self._turn_ends:
+                break
+        else:
+            return True
+        for fd, events in left:
+            if fd in watched:
+                self._postpone(fd, events)
+        return False
+
+    def _postpone(self, fd: int, events: int) -> None:
+        self._postponed[fd] = self._postponed.get(fd, 0) | events
+
+    def is_over(self) -> bool:
+        """Whether the event that is being handled has used its share of the turn up: the rest is for others."""
+        return self._clock() >= self._event_ends
+
+    def again(self, fd: int) -> None:
+        """Report ``fd`` as readable in the next turn: its owner holds bytes for which the kernel has no event."""
+        self._postpone(fd, READABLE)
+        if self._again is None:
+            self._again = self._reactor.callLater(0, self._go_on)
 
     def _defer_ends(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Defer the events that report an end. Returns the others."""
@@ -192,12 +251,10 @@ class Poller:
                 ends[fd] = ends.get(fd, 0) | events
         return [each for each in ready if not each[1] & _END]
 
-    def _dispatch_ends(self) -> None:
+    def _dispatch_ends(self, most: int) -> None:
         """Dispatch some of the deferred ends, oldest first; the others follow in the next event loop iteration."""
-        count = min(_ENDS_A_BATCH, len(self._ends))
+        count = min(most, len(self._ends))
         self._dispatch([self._ends.popitem(last=False) for _ in range(count)])
-        if self._ends and self._again is None:
-            self._again = self._reactor.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
         self._again = None

@@ -5,7 +5,7 @@ are two intended differences: a ``write`` is sent at once when nothing waits bef
 while it is paused is lost at once, not at the next read.
 
 What it reads, writes and expects of a producer is a state each: :mod:`smartproxy.net.stream_states`. ``_readable`` and
-``_fin_seen`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
+``_marked`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
 because it is watched edge-triggered.
 
 A relay that moves the bytes itself takes the socket with :meth:`Stream.detach`; the poller goes on to watch it.
@@ -34,7 +34,7 @@ from zope.interface import implementer
 
 from smartproxy.flow.states import following
 from smartproxy.net.detach import Detached
-from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
+from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEvent, StreamInput, StreamOutput
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Stream:
     """
 
     __slots__ = (
-        "_broken", "_fin_seen", "_input", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
+        "_broken", "_input", "_marked", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
         "_readable", "_sock",
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ class Stream:
         self._output = _OPEN
         # What the kernel last reported of the socket: edge-triggered events have to be remembered.
         self._readable = bool(seen & READABLE)
-        self._fin_seen = bool(seen & FIN_SEEN)
+        self._marked = bool(seen & MARKED)
         self._broken = 0
         self._out: bytearray | None = None
         self._producer: Any = None
@@ -101,8 +101,8 @@ class Stream:
             self._flush()
         if events & (READABLE | BROKEN):
             self._readable = True
-            if events & FIN_SEEN:
-                self._fin_seen = True
+            if events & MARKED:
+                self._marked = True
             if self._input is _READING:
                 self._read()
             # After the read, which may find bytes that were received before the reset. While paused there was none.
@@ -120,7 +120,9 @@ class Stream:
             try:
                 data = self._sock.recv(_READ_SIZE)
             except BlockingIOError:
-                self._readable = False
+                self._readable = self._marked = (
+                    False  # urgent data was passed; after a FIN, a read would return nothing
+                )
                 return
             except OSError as broken:
                 self._lost(Failure(error.ConnectionLost(str(broken))))
@@ -128,9 +130,9 @@ class Stream:
             if not data:
                 self._nothing_left()
                 return
-            # A short read has emptied the socket. But a FIN that was reported together with these bytes is still
-            # to be read, and no new event will come for it.
-            self._readable = len(data) == _READ_SIZE or self._fin_seen
+            # A short read has emptied the socket, but not where a FIN or urgent data was reported together with
+            # these bytes: no new event will come for what is behind.
+            self._readable = len(data) == _READ_SIZE or self._marked
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
             if not self._readable or self._input is not _READING:
@@ -315,6 +317,11 @@ class Stream:
         if not streaming:
             self._poller.soon(self._flush)
 
+    def startWriting(self) -> None:
+        """Ask the pull producer again as soon as the socket is writable."""
+        if self._output is not _CLOSED:
+            self._poller.rearm(self._sock.fileno())
+
     def unregisterProducer(self) -> None:
         """Forget the producer. An end that waited for it follows."""
         self._producer = None
@@ -346,7 +353,7 @@ class Stream:
         """Give the socket to the caller. The poller still watches it, until it is handed over."""
         self._protocol = None
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
-        return Detached(self._sock, self._readable, bytes(self._out or b""), self._fin_seen)
+        return Detached(self._sock, self._readable, bytes(self._out or b""), self._marked)
 
     def getHandle(self) -> socket.socket:
         """The socket."""

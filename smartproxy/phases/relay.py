@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from smartproxy.errors import DialFailed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 from smartproxy.net.detach import Detached, can_detach
-from smartproxy.net.poller import FIN_SEEN, READABLE
+from smartproxy.net.poller import MARKED, READABLE
 from smartproxy.net.stream import Stream
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.tls import TlsRelay
@@ -113,7 +113,7 @@ class StartRelay:
         """Give ``client`` its socket back, with its TLS if ``near``, its former transport, had any."""
         assert self._poller is not None  # noqa: S101 - there was a relay over its sockets
         lower = near.lower if isinstance(near, TlsTransport) else client
-        seen = READABLE | FIN_SEEN if spared.fin_seen else READABLE
+        seen = READABLE | MARKED if spared.marked else READABLE
         transport = Stream(spared.sock, self._poller, lower, seen=seen)
         transport.pauseProducing()
         transport.write(spared.unsent)

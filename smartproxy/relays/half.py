@@ -1,4 +1,4 @@
-"""What the relays over sockets share: one half of a relayed connection, and the relay of two halves.
+"""One half of a relayed connection: what the relays over sockets share.
 
 A :class:`Half` is one socket of the connection. It is read from, and what was read is written to its *peer*, the
 other half. What each of the two can still do is in :mod:`smartproxy.relays.states`.
@@ -7,12 +7,12 @@ What differs between a half that splices and one with TLS is how bytes move (:me
 how an output is ended (:meth:`Half.send_end`). :meth:`Half.pump` moves from a half to its peer until the one has no
 more to give or the other does not take: back-pressure is that nobody reads.
 
-``readable``, ``writable`` and ``fin_seen`` are no states. They are what the kernel last reported of the socket, which
+``readable``, ``writable`` and ``marked`` are no states. They are what the kernel last reported of the socket, which
 has to be remembered because it is watched edge-triggered (epoll(7)), and they change with the chunks. The states
 change only when a direction ends. In between they cost the byte path a comparison by identity, and no look-up.
 
-Every call that writes may end the relay, because a failed write resets both sides. So each step that follows one looks
-at the states again; :meth:`SocketRelay.end` leaves both halves CLOSED and empty for that.
+Every call that writes may end the relay, because a failed write may be the second end of both sides. So each step that follows one looks
+at the states again; the relay's end leaves both halves CLOSED and empty for that.
 """
 
 from __future__ import annotations
@@ -20,17 +20,13 @@ from __future__ import annotations
 import errno
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
-
-from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.liveness import socket_gone
-from smartproxy.net.poller import BROKEN, FIN_SEEN, READABLE, WRITABLE, Poller
+from smartproxy.net.outgoing import discard_input, report_when_sent, unsent
+from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream import reset
-from smartproxy.relays.interfaces import IRelay
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 
 if TYPE_CHECKING:
@@ -47,6 +43,32 @@ _OUTPUT_OPEN, _WRITE_FAILED, _FINISHED, _CUTTING, _OUTPUT_CLOSED = Writing
 _INPUT_ENDED_EVENT, _OUTPUT_ENDED_EVENT = HalfEvent.INPUT_ENDED, HalfEvent.OUTPUT_ENDED
 
 
+class PairRelay(Protocol):
+    """What a half asks of its relay: :class:`~smartproxy.relays.sockets.SocketRelay`.
+
+    :ivar reason: why the relay ends; the half that was reset or cut first counts.
+    :ivar resets: whether the half that is cut off is reset behind its last byte. With TLS, a FIN without close_notify
+        is a cut, too.
+    :ivar awaited: the events after which the half that is cut off may have been sent everything.
+    """
+
+    awaited: int
+    poller: Poller
+    reason: CloseReason
+    record: ConnectionRecord
+    resets: bool
+
+    def abort(self, reason: CloseReason) -> None: ...
+
+    def blame(self, half: Any) -> None: ...
+
+    def broken(self, half: Any) -> None: ...
+
+    def complete(self) -> None: ...
+
+    def end(self, reason: CloseReason) -> None: ...
+
+
 class Half(ABC):
     """One socket of a relayed connection, and what waits to be written to it.
 
@@ -54,7 +76,8 @@ class Half(ABC):
     :ivar count: called with the number of payload bytes handed to this half, and with the time.
     :ivar readable: whether the kernel may have bytes, or the FIN, of this socket.
     :ivar writable: whether the kernel may take bytes for it.
-    :ivar fin_seen: whether the kernel has reported a FIN: it is no event of its own once bytes before it are read.
+    :ivar marked: whether the kernel has reported a FIN or urgent data, before which a read stops: a short read has not
+        emptied the socket then.
     :ivar buffered: whether bytes of this socket may wait in this process, for which no event will come.
     :ivar waiting: number of bytes that were read from the peer and not written to this half yet.
     :ivar pending: these bytes, where they are in this process (a splice relay has them in a pipe).
@@ -62,15 +85,15 @@ class Half(ABC):
     """
 
     __slots__ = (
-        "buffered", "count", "fin_seen", "peer", "pending", "readable", "reading", "relay", "sock", "waiting",
+        "buffered", "count", "marked", "peer", "pending", "readable", "reading", "relay", "sock", "waiting",
         "writable", "writing",
     )  # fmt: skip
 
     TURNS: ClassVar[int]
     peer: Self
-    relay: SocketRelay
+    relay: PairRelay
 
-    def __init__(self, relay: SocketRelay, given: Detached, count: Callable[[int, float], None]) -> None:
+    def __init__(self, relay: PairRelay, given: Detached, count: Callable[[int, float], None]) -> None:
         self.relay = relay
         self.sock = given.sock
         self.count = count
@@ -78,7 +101,7 @@ class Half(ABC):
         self.writing = _OUTPUT_OPEN
         # An event that the transport before this relay has had is not reported again.
         self.readable = given.readable
-        self.fin_seen = given.fin_seen
+        self.marked = given.marked
         # Until a write says otherwise: if it does not succeed, the kernel reports the socket once it is writable.
         self.writable = True
         self.buffered = False
@@ -100,8 +123,8 @@ class Half(ABC):
     def ready(self, events: int) -> None:
         """Handle the poller's events of the socket."""
         if self.reading is _INPUT_CLOSED:
-            # After a cut nothing is read. The half that is being cut off still writes; the other only waits.
-            if self.writing is _CUTTING:
+            # After a cut nothing is relayed. The half that is being cut off still writes; the other only waits.
+            if self.writing is _CUTTING and events & (self.relay.awaited | BROKEN):
                 self.writable = True
                 self.cut_off(is_lost=bool(events & BROKEN))
             return
@@ -111,11 +134,26 @@ class Half(ABC):
         # A FIN or RST is readable, too: the read finds out which.
         if events & READABLE and self.reading is not _INPUT_CLOSED:
             self.readable = True
-            if events & FIN_SEEN:
-                self.fin_seen = True
+            if events & MARKED:
+                self.marked = True
             self.pump()
         # Last, because bytes that were received before the reset can still be read.
         if events & BROKEN:
+            self.reset_received()
+
+    def reset_received(self) -> None:
+        """A RST was received: deliver what was received before it, then cut the peer off."""
+        if self.reading is _INPUT_OPEN:
+            self.relay.blame(self)
+            self.change(HalfEvent.RESET)
+            self.forget()
+            # The reset is reported once, perhaps to a write; so no event may come for bytes that are still to be read.
+            self.readable = True
+            self.pump()
+        # Nothing is left to be read, or the peer takes none of it. Otherwise its next event for writing resumes the pump.
+        if self.reading is _INPUT_ENDED or (
+            self.reading is _DRAINING and self.peer.writing is not _OUTPUT_OPEN
+        ):
             self.relay.broken(self)
 
     def failed(self, why: Failure) -> None:
@@ -141,20 +179,17 @@ class Half(ABC):
             # Where the peer takes no more, this input is left in the kernel, and the sender is slowed down by TCP.
             if other.writing is not _OUTPUT_OPEN or not (self.readable or self.buffered):
                 return
-            if not turns:
+            # One chunk is always moved, whatever the time is.
+            if not turns or (turns < self.TURNS and self.relay.poller.is_over()):
                 break
             turns -= 1
             self.move(other)
         # There is more, but other connections are served first. Edge-triggered, the kernel reports the socket
         # again only after it was armed again; for bytes that are buffered in this process it has no event at all.
         if self.buffered:
-            self.relay.poller.soon(self._go_on)
+            self.relay.poller.again(self.sock.fileno())
         else:
             self.relay.poller.rearm(self.sock.fileno())
-
-    def _go_on(self) -> None:
-        if self.reading is not _INPUT_CLOSED:
-            self.pump()
 
     @abstractmethod
     def move(self, other: Self) -> None:
@@ -210,19 +245,17 @@ class Half(ABC):
         upload. The answer is then still in our receive buffer. The kernel reports EPIPE instead of ECONNRESET if a
         FIN came before the RST: then the receive buffer has all that the server sent.
         """
-        # Without an open input there is nothing left to deliver; without an open output this is a second failure.
+        # Without an open input there is nothing left to read; without an open output this is a second failure.
         if self.reading is not _INPUT_OPEN or self.writing is not _OUTPUT_OPEN:
             self.relay.broken(self)
-            return
-        self.forget()
-        was_reset = why.errno != errno.EPIPE
-        self.change(HalfEvent.WRITE_RESET if was_reset else HalfEvent.WRITE_FAILED)
-        # The reset is reported once, to this write; so no event may come for bytes that are still to be read.
-        self.readable = True
-        self.pump()
-        # What the peer did not take at once is dropped: the reset must be passed on, and nothing reports it again.
-        if was_reset:
-            self.relay.broken(self)
+        elif why.errno != errno.EPIPE:
+            self.reset_received()
+        else:
+            self.relay.blame(self)
+            self.change(HalfEvent.WRITE_FAILED)
+            self.forget()
+            self.readable = True
+            self.pump()
 
     def finish(self) -> None:
         """The peer's input has ended and all of it is written: end this half's output, too."""
@@ -233,107 +266,57 @@ class Half(ABC):
             self.send_end()
             if self.writing is _OUTPUT_CLOSED:
                 return
+        if self.peer.writing is _WRITE_FAILED:
+            self.relay.broken(self.peer)  # its FIN came before its RST
         # With TLS the close_notify itself may have to wait, so the end of both outputs is not yet the last byte.
-        if self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
+        elif self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
             self.relay.complete()
         elif first:
             self.relay.record.half_closed()
 
     def send_end(self) -> None:
-        """Send a FIN. If both outputs have ended, closing the socket sends it."""
-        if self.peer.writing is _OUTPUT_OPEN:
+        """Send a FIN. If both outputs have ended in order, closing the socket sends it."""
+        if self.peer.writing is not _FINISHED:
             try:
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
-                self.relay.broken(self)
+                self.reset_received()
+
+    @property
+    def fin_sent(self) -> bool:
+        """Whether a FIN was sent to this half."""
+        return self.writing is _FINISHED
 
     def cut_off(self, *, is_lost: bool) -> None:
-        """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket is lost."""
-        raise NotImplementedError  # without TLS there is no cut: every FIN is an orderly end
+        """Send what waits, then close without an orderly end: the peer was cut. Close at once if the socket ``is_lost``.
+
+        A RST would drop what the kernel has not sent.
+        """
+        if not is_lost:
+            if self.waiting and not self.flush():
+                return
+            if unsent(self.sock):
+                self._wait_until_sent()
+                return
+        if self.relay.resets:
+            reset(self.sock)
+        self.relay.end(self.relay.reason)
+
+    def _wait_until_sent(self) -> None:
+        """Have :meth:`cut_off` called again when the kernel may have sent everything."""
+        if self.relay.awaited is WRITABLE:
+            report_when_sent(self.sock)
+            self.relay.poller.rearm(self.sock.fileno())
+            return
+        # Behind a FIN the kernel reports the socket writable in any case. So look again when it sends something, which
+        # nobody gets any more: left unread, it would make the close a RST, and once the window is full, no event follows.
+        try:
+            if discard_input(self.sock):
+                self.relay.poller.rearm(self.sock.fileno())
+        except (OSError, EOFError):
+            self.relay.end(self.relay.reason)  # after its FIN, the kernel sends the rest by itself
 
     def forget(self) -> None:
         """Drop what waits, and return what was borrowed for it."""
         self.pending = b""
         self.waiting = 0
-
-
-@implementer(IRelay)
-class SocketRelay:
-    """Two sockets of the poller, relayed. A subclass says how bytes move, by the halves that it makes.
-
-    :ivar done: fires with the reason when both sockets are closed.
-    """
-
-    __slots__ = ("client", "done", "poller", "record", "upstream")
-
-    client: Half
-    upstream: Half
-
-    def __init__(self, client: Half, upstream: Half, record: ConnectionRecord, poller: Poller) -> None:
-        self.record = record
-        self.poller = poller
-        self.done: Deferred[CloseReason] = Deferred()
-        self.client = client
-        self.upstream = upstream
-        client.peer = upstream
-        upstream.peer = client
-        poller.hand_over(client.sock.fileno(), client)
-        poller.hand_over(upstream.sock.fileno(), upstream)
-
-    def start(self, header: bytes, held: bytes, ended: bool) -> Deferred[CloseReason]:
-        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
-        client, upstream = self.client, self.upstream
-        if ended:
-            client.change(HalfEvent.INPUT_ENDED)
-        upstream.greet(header, held)
-        # There will be no event for bytes that were reported before the sockets came here.
-        for half, other in ((client, upstream), (upstream, client)):
-            if half.reading is not _INPUT_CLOSED and (
-                half.readable or half.buffered or other.waiting or ended
-            ):
-                half.pump()
-        return self.done
-
-    def abort(self, reason: CloseReason) -> None:
-        """End both halves with a reset."""
-        if not self.done.called:
-            reset(self.client.sock)
-            reset(self.upstream.sock)
-            self.end(reason)
-
-    def gone(self) -> tuple[bool, bool]:
-        """Whether the client's and the upstream's connection no longer exist in the kernel."""
-        if self.done.called:
-            return True, True
-        return socket_gone(self.client.sock), socket_gone(self.upstream.sock)
-
-    def broken(self, half: Half) -> None:
-        """Reset the other half: ``half`` was reset, or its TLS failed."""
-        # Only the other: the kernel has closed this one already, or its TLS has sent an alert, which a RST would drop.
-        if not self.done.called:
-            reset(half.peer.sock)
-            self.end(self.blame(half))
-
-    def blame(self, half: Half) -> CloseReason:
-        """The close reason of an end that ``half`` caused."""
-        return CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
-
-    def complete(self) -> None:
-        """Close the relay: both directions have ended in order."""
-        self.end(CloseReason.NORMAL)
-
-    def end(self, reason: CloseReason) -> None:
-        """Close both sockets, once."""
-        client, upstream = self.client, self.upstream
-        for half in (client, upstream):
-            # HalfEvent.CLOSED without the look-up: every state allows it.
-            half.reading, half.writing = _INPUT_CLOSED, _OUTPUT_CLOSED
-            half.forget()
-            self.close(half)
-        # Without these circles, the halves are freed now and not by the garbage collector.
-        del client.peer, upstream.peer, self.client, self.upstream
-        self.done.callback(reason)
-
-    def close(self, half: Half) -> None:
-        """Close the socket of ``half``."""
-        self.poller.close(half.sock, half)

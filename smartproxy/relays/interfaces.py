@@ -37,5 +37,11 @@ class IRelay(Interface):
     def gone() -> tuple[bool, bool]:
         """Whether the client's and the upstream's connection no longer exist, according to the kernel."""
 
+    def acknowledged() -> int | None:
+        """How many bytes both peers have acknowledged so far; ``None`` if nothing waits to be acknowledged."""
+
     def abort(reason: CloseReason) -> None:
-        """Reset both sides now. The Deferred of :meth:`start` fires with ``reason``."""
+        """Reset both sides now. The Deferred of :meth:`start` fires with ``reason``.
+
+        For ``half_close_timeout``, a side whose end was sent in order is closed in order: it may still be reading.
+        """

@@ -22,8 +22,9 @@ import os
 import select
 from typing import TYPE_CHECKING, ClassVar
 
-from smartproxy.relays.half import Half, SocketRelay
-from smartproxy.relays.states import Reading
+from smartproxy.relays.half import Half
+from smartproxy.relays.sockets import SocketRelay
+from smartproxy.relays.states import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +39,16 @@ if TYPE_CHECKING:
 _COPY = 64 * 1024
 #: Bytes in one read that indicate a bulk transfer.
 _BULK = 16 * 1024
+#: Seconds without progress after which a pipe may be taken back. Moving its bytes to memory costs more than copying them at
+#: once, so a direction that is blocked for a moment, as every busy one is now and then, keeps its pipe.
+_STALLED = 1.0
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK if hasattr(os, "splice") else 0
 
 #: One buffer for all connections: a read is written, or copied to ``pending``, before the next one.
 _buffer = memoryview(bytearray(_COPY))
 
 
-_CLOSED = Reading.CLOSED
+_CLOSED = Writing.CLOSED
 
 
 def supported() -> bool:
@@ -55,12 +59,14 @@ def supported() -> bool:
 class SpliceHalf(Half):
     """One plain socket.
 
+    :ivar blocked_at: when the socket last did not take what is in the pipe, in monotonic seconds.
     :ivar bulk: whether reads from it go through a pipe.
     :ivar pipe: holds what was spliced from the peer and is to be spliced to this half.
+    :ivar reclaimed: number of bytes in ``pending`` that were in a pipe which the pool has taken back.
     :ivar uncounted: number of bytes at the front of what waits that are not payload (a PROXY header).
     """
 
-    __slots__ = ("bulk", "pipe", "uncounted")
+    __slots__ = ("blocked_at", "bulk", "pipe", "reclaimed", "uncounted")
 
     #: At most 8 MiB through pipes of 1 MiB.
     TURNS: ClassVar[int] = 8
@@ -72,6 +78,8 @@ class SpliceHalf(Half):
         )  # not super(), which costs 0.2 microseconds a connection each time
         self.bulk = False
         self.pipe: Pipe | None = None
+        self.reclaimed = 0
+        self.blocked_at = 0.0
         self.uncounted = len(given.unsent)
 
     def move(self, other: SpliceHalf) -> None:
@@ -82,7 +90,7 @@ class SpliceHalf(Half):
         try:
             got = self.sock.recv_into(_buffer)
         except BlockingIOError:
-            self.readable = False
+            self.readable = self.marked = False  # urgent data was passed; a FIN would have been read
             return
         except OSError:
             self.relay.broken(self)
@@ -94,9 +102,9 @@ class SpliceHalf(Half):
         if got >= _BULK:
             self.bulk = self.relay.pipes is not None
         if got < _COPY:
-            # A short read has emptied the socket. What comes now is a new event, but a FIN that was
-            # reported together with these bytes is not.
-            self.readable = self.fin_seen
+            # A short read has emptied the socket. What comes now is a new event, but a FIN or urgent data that
+            # was reported together with these bytes is not, nor what follows it.
+            self.readable = self.marked
         sent = other.write(_buffer[:got])
         if sent:
             other.count_sent(sent)
@@ -107,11 +115,11 @@ class SpliceHalf(Half):
             self.bulk = False  # the kernel gives no more pipes: copy
             return
         try:
-            # The pipe is empty, so EAGAIN can only mean that the socket is.
+            # The pipe is empty, so EAGAIN means that the socket is, or that a mark of urgent data comes next.
             got = os.splice(self.sock.fileno(), pipe.write, pipe.size, flags=_FLAGS)
         except BlockingIOError:
             # The transfer pauses. An idle direction holds no pipe, and what comes next may be small.
-            self.readable = False
+            self.readable = self.marked
             self.bulk = False
             other.give_back()
         except OSError as failed:
@@ -119,8 +127,9 @@ class SpliceHalf(Half):
         else:
             other.waiting = got
             if not got:
+                # 0 before a mark of urgent data, too, if a FIN was received. Only a read passes the one and finds the other.
+                self.bulk = False
                 other.give_back()
-                self.input_ended()
 
     def _fill_failed(self, other: SpliceHalf, failed: OSError) -> None:
         other.give_back()
@@ -149,7 +158,9 @@ class SpliceHalf(Half):
         sent = self.write(data)
         if sent:
             self.count_sent(sent)
-        return not self.waiting and self.reading is not _CLOSED
+        if self.reclaimed and not self.waiting:
+            self._release()
+        return not self.waiting and self.writing is not _CLOSED
 
     def _drain(self) -> bool:
         """Write what is in the pipe."""
@@ -163,6 +174,7 @@ class SpliceHalf(Half):
                 self.count_sent(sent)
         except BlockingIOError:
             self.writable = False
+            self.blocked_at = self.relay.poller.now
             return False
         except OSError as failed:
             self.write_failed(failed)
@@ -183,18 +195,42 @@ class SpliceHalf(Half):
     def borrow(self) -> Pipe | None:
         """Borrow a pipe for what goes to this half."""
         pipes = self.relay.pipes
-        self.pipe = pipes.lend() if pipes is not None else None
+        self.pipe = pipes.lend(self) if pipes is not None else None
         return self.pipe
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the pipe has bytes of which the socket has taken none for a while."""
+        stalled = self.waiting > 0 and not self.writable
+        return stalled and self.relay.poller.now - self.blocked_at >= _STALLED
+
+    def empty_pipe(self) -> None:
+        """Move what waits from the pipe to memory, and return the pipe: others can use it."""
+        pipe = self.pipe
+        assert pipe is not None  # noqa: S101 - the pool asks only those that have borrowed one
+        while len(self.pending) < self.waiting:
+            self.pending += os.read(pipe.read, self.waiting - len(self.pending))
+        self.reclaimed = self.waiting
+        self.relay.pool.reclaimed += self.waiting
+        self.pipe = None
+        self.relay.pool.take_back(self, pipe, empty=True)
+
+    def _release(self) -> None:
+        """What was taken out of a pipe is not in memory any more."""
+        self.relay.pool.reclaimed -= self.reclaimed
+        self.reclaimed = 0
 
     def give_back(self) -> None:
         """Return the pipe, if there is one."""
         pipe, self.pipe = self.pipe, None
         if pipe is not None:
-            self.relay.pool.take_back(pipe, empty=not self.waiting)
+            self.relay.pool.take_back(self, pipe, empty=not self.waiting)
 
     def forget(self) -> None:
         """Drop what waits; a pipe with bytes in it is closed by the pool."""
         self.give_back()
+        if self.reclaimed:
+            self._release()
         self.pending = b""
         self.waiting = 0
 

@@ -3,18 +3,19 @@
 Each half ends twice: its input, when nothing more will be received from it, and its output, when nothing more will be
 sent to it. These are all ways in which that happens; from every state the event CLOSED leads to CLOSED::
 
-    reading   OPEN --INPUT_ENDED--------------> ENDED
-                |                                 ^
-                |--WRITE_RESET--> DRAINING -------'  INPUT_ENDED
-                `--INPUT_CUT, PEER_CUT--------> CLOSED
+    reading   OPEN --INPUT_ENDED------------> ENDED
+                |                               ^
+                |--RESET-------> DRAINING ------'  INPUT_ENDED
+                `--INPUT_CUT, PEER_CUT------> CLOSED   also from DRAINING and ENDED
 
-    writing   OPEN --OUTPUT_ENDED-------------> FINISHED
-                |--WRITE_FAILED, WRITE_RESET--> FAILED
-                |--PEER_CUT-------------------> CUTTING
-                `--INPUT_CUT------------------> CLOSED
+    writing   OPEN --OUTPUT_ENDED-----------> FINISHED
+                |--WRITE_FAILED, RESET------> FAILED   RESET also from FINISHED
+                |--PEER_CUT-----------------> CUTTING  also from FINISHED
+                `--INPUT_CUT----------------> CLOSED   from every state
 
-A relay ends in order when the outputs of both halves have ended and nothing waits to be written, and out of order with
-the first half that is reset: :class:`~smartproxy.relays.half.SocketRelay`.
+A relay ends in order when the outputs of both halves have ended and nothing waits to be written. If a half is reset or cut,
+what was received of it before is sent to its peer, and then the peer is cut off:
+:meth:`SocketRelay.cut <smartproxy.relays.sockets.SocketRelay.cut>`.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class HalfEvent(State):
     """What ends one direction of a half, or both."""
 
     INPUT_ENDED = auto()  # a FIN, or a close_notify, was received
-    INPUT_CUT = auto()  # a FIN was received where a close_notify was due
+    INPUT_CUT = auto()  # nothing more can be received, and it is no orderly end
     OUTPUT_ENDED = auto()  # the end of the peer's input is passed on
     PEER_CUT = auto()  # the peer's input was cut
     WRITE_FAILED = auto()  # a write met a RST that followed a FIN (EPIPE)
-    WRITE_RESET = auto()  # a write met a RST
+    RESET = auto()  # a RST was received; what came before it is still to be read
     CLOSED = auto()  # both sockets of the relay are closed
 
 
@@ -67,14 +68,16 @@ READING: Table[Reading, HalfEvent] = {
         HalfEvent.OUTPUT_ENDED: Reading.OPEN,
         HalfEvent.PEER_CUT: Reading.CLOSED,  # what it would send now cannot be delivered
         HalfEvent.WRITE_FAILED: Reading.OPEN,  # its last bytes and its FIN are still to be read
-        HalfEvent.WRITE_RESET: Reading.DRAINING,
+        HalfEvent.RESET: Reading.DRAINING,
         HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.DRAINING: {
         HalfEvent.INPUT_ENDED: Reading.ENDED,  # by a close_notify only: a FIN cannot be told from the RST
+        HalfEvent.INPUT_CUT: Reading.CLOSED,
         HalfEvent.CLOSED: Reading.CLOSED,
     },
     Reading.ENDED: {
+        HalfEvent.INPUT_CUT: Reading.CLOSED,
         HalfEvent.OUTPUT_ENDED: Reading.ENDED,
         HalfEvent.PEER_CUT: Reading.CLOSED,
         HalfEvent.CLOSED: Reading.CLOSED,
@@ -92,17 +95,20 @@ WRITING: Table[Writing, HalfEvent] = {
         HalfEvent.OUTPUT_ENDED: Writing.FINISHED,
         HalfEvent.PEER_CUT: Writing.CUTTING,
         HalfEvent.WRITE_FAILED: Writing.FAILED,
-        HalfEvent.WRITE_RESET: Writing.FAILED,
+        HalfEvent.RESET: Writing.FAILED,
         HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.FAILED: {
         HalfEvent.INPUT_ENDED: Writing.FAILED,
         HalfEvent.INPUT_CUT: Writing.CLOSED,
+        HalfEvent.RESET: Writing.FAILED,
         HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.FINISHED: {
         HalfEvent.INPUT_ENDED: Writing.FINISHED,
         HalfEvent.INPUT_CUT: Writing.CLOSED,
+        HalfEvent.PEER_CUT: Writing.CUTTING,
+        HalfEvent.RESET: Writing.FAILED,
         HalfEvent.CLOSED: Writing.CLOSED,
     },
     Writing.CUTTING: {

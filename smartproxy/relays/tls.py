@@ -18,16 +18,12 @@ The states, the back-pressure and every end but the cut are in :mod:`smartproxy.
 
 from __future__ import annotations
 
-import fcntl
-import socket
-import struct
 from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.errors import TlsError
-from smartproxy.model.outcome import CloseReason
 from smartproxy.net.detach import Detached
-from smartproxy.net.stream import reset
-from smartproxy.relays.half import Half, SocketRelay
+from smartproxy.relays.half import Half
+from smartproxy.relays.sockets import SocketRelay
 from smartproxy.relays.states import HalfEvent, Reading, Writing
 from smartproxy.tls.channel import CIPHER, CIPHER_VIEW, PLAIN, PLAIN_VIEW, Channel
 from smartproxy.wire.sniff import ENOUGH
@@ -41,10 +37,6 @@ if TYPE_CHECKING:
 #: Bytes of answers that may wait for a half that does not read them: twice what the other direction leaves unread, and
 #: thousands of KeyUpdates, each of which asks for one of ours (RFC 8446, 4.6.3).
 _UNREAD = 2 * PLAIN
-#: linux/sockios.h: the number of bytes of a TCP connection that were never sent.
-_SIOCOUTQNSD = 0x894B
-#: tcp(7) has it from Linux 3.12 on; Python's socket module from 3.12 on.
-_TCP_NOTSENT_LOWAT = 25
 
 # As in smartproxy.relays.half.
 _DRAINING, _ENDED = Reading.DRAINING, Reading.ENDED
@@ -123,14 +115,15 @@ class TlsHalf(Half):
         try:
             received = self.sock.recv_into(into, PLAIN)
         except BlockingIOError:
-            self.readable = False
+            self.readable = self.marked = False  # urgent data was passed; a FIN would have been read
             return 0
         except OSError:
             self.relay.broken(self)
             return 0
         if received < PLAIN:
-            # A short read has emptied the socket, but for a FIN that was reported together with these bytes.
-            self.readable = self.fin_seen
+            # A short read has emptied the socket, but for a FIN or urgent data that was reported together with
+            # these bytes, and for what follows that.
+            self.readable = self.marked
         if not received:
             self.readable = False
             # With TLS, the orderly end is the close_notify, after which nothing is received here any more.
@@ -191,51 +184,33 @@ class TlsHalf(Half):
             self.channel.say_end()
             self._send_output()
 
-    # -- a cut ---------------------------------------------------------------------------------------
+    @property
+    def fin_sent(self) -> bool:
+        """Whether a FIN was sent to this half: with TLS, its end was a close_notify."""
+        return self.channel is None and self.writing is _FINISHED
 
     def cut(self) -> None:
         """A FIN without close_notify was received: the other half is cut off when it has been sent everything.
 
-        A peer that has been sent our close_notify may answer with a bare FIN: it has read everything, and nothing
-        of what it had to say is missing.
+        A peer that has been sent our close_notify may answer with a bare FIN, as an orderly end: it has read everything,
+        and nothing of what it had to say is missing.
         """
-        relay, other = self.relay, self.peer
-        # Before the events, which change the state that this depends on.
-        relay.reason = CloseReason.NORMAL if self.writing is _FINISHED else relay.blame(self)
-        self.change(HalfEvent.INPUT_CUT)
-        other.change(HalfEvent.PEER_CUT)
-        relay.record.half_closed()
-        other.cut_off(is_lost=False)
-
-    def cut_off(self, *, is_lost: bool) -> None:
-        """Send what waits, and close then; at once where the socket ``is_lost``.
-
-        What the kernel has not sent would be dropped by a RST. It is made to report the socket writable when it has
-        sent all of it (TCP_NOTSENT_LOWAT of 1).
-        """
-        if not is_lost:
-            if self.waiting and not self.flush():
-                return
-            if _unsent(self.sock):
-                self.sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
-                self.relay.poller.rearm(self.sock.fileno())
-                return
-        # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
-        if self.channel is None and self.relay.reason is not CloseReason.NORMAL:
-            reset(self.sock)
-        self.relay.end(self.relay.reason)
+        if self.writing is _FINISHED:
+            self.change(HalfEvent.INPUT_ENDED)
+        else:
+            # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
+            self.relay.cut(self, resets=self.peer.channel is None)
 
 
 class TlsRelay(SocketRelay):
     """Two sockets of the poller, relayed through the TLS of either.
 
-    :ivar reason: why the relay ends, once one of its halves was cut.
     :ivar problem: how the TLS of the target has failed.
     :ivar spared: the client's socket, where that ended the relay before a byte of an answer: it is not closed.
     :ivar first: in this case, the first bytes of the client.
     """
 
-    __slots__ = ("first", "problem", "reason", "spared")
+    __slots__ = ("first", "problem", "spared")
 
     client: TlsHalf
     upstream: TlsHalf
@@ -247,7 +222,6 @@ class TlsRelay(SocketRelay):
         record: ConnectionRecord,
         poller: Poller,
     ) -> None:
-        self.reason = CloseReason.NORMAL
         self.problem = ""
         self.spared: Detached | None = None
         self.first = b""
@@ -267,7 +241,7 @@ class TlsRelay(SocketRelay):
             self.problem = why
             client = self.client
             if not self.record.bytes_sent and client.writing is Writing.OPEN:
-                self.spared = Detached(client.sock, client.readable, bytes(client.pending), client.fin_seen)
+                self.spared = Detached(client.sock, client.readable, bytes(client.pending), client.marked)
                 self.first = half.first
         self.broken(half)
 
@@ -276,18 +250,10 @@ class TlsRelay(SocketRelay):
         if self.spared is None:
             SocketRelay.broken(self, half)
         elif not self.done.called:
-            self.end(self.blame(half))
+            self.blame(half)
+            self.end(self.reason)
 
     def close(self, half: Half) -> None:
         """Close the socket of ``half``, unless it is the client's and spared."""
         if self.spared is None or half.sock is not self.spared.sock:
             SocketRelay.close(self, half)
-
-
-def _unsent(sock: socket.socket) -> int:
-    """How many bytes the kernel has not sent yet, not even once; 0 of a connection that is closed."""
-    try:
-        told: bytes = fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4))
-    except OSError:
-        return 0
-    return int(struct.unpack("i", told)[0])

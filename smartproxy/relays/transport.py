@@ -7,16 +7,20 @@ over when both connections are lost.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from smartproxy.errors import ConnectionTruncated, TlsConnectionLost
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.half_close import cut_output, end_output
-from smartproxy.net.liveness import transport_gone
+from smartproxy.net.failed_write import read_before_loss
+from smartproxy.net.half_close import can_half_close, cut_output, end_output, reset_output, still_sends
+from smartproxy.net.liveness import reset_behind_end, transport_gone
+from smartproxy.net.outgoing import acknowledged_by
 from smartproxy.relays.interfaces import IRelay
 from smartproxy.wire.sniff import ENOUGH
 
@@ -29,16 +33,21 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
 
 
+@implementer(IPushProducer)
 class _Direction:
-    """Forwards from one side to the other: the receiver of its source.
+    """Forwards from one side to the other: the receiver of its source, and the producer of its sink.
 
     :ivar blamed: close reason if the source is reset.
+    :ivar discards: whether the sink is lost, and the source is only read to find out that it was sent everything.
     :ivar ended: whether the source has ended its direction.
+    :ivar fin_sent: whether our FIN was sent to the source, behind everything that was written.
     :ivar first: the first bytes of the source.
     :ivar is_lost: whether the connection of the source is lost.
     """
 
-    __slots__ = ("blamed", "count", "ended", "first", "is_lost", "relay", "sink", "source")
+    __slots__ = (
+        "blamed", "count", "discards", "ended", "fin_sent", "first", "is_lost", "relay", "sink", "source",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,25 +62,49 @@ class _Direction:
         self.sink = sink
         self.count = count
         self.blamed = blamed
+        self.discards = False
         self.ended = False
+        self.fin_sent = False
         self.first = b""
         self.is_lost = False
 
     def data_received(self, data: bytes) -> None:
         """Write it to the sink. It may be received after a pause: TLS has decrypted it already."""
+        if self.discards:
+            self.relay.undeliverable(self)
+            return
         if not self.first:
             self.first = data[:ENOUGH]
         self.sink.transport.write(data)
         self.count(len(data), self.relay.clock())
 
     def input_ended(self) -> None:
-        """Pass the end on, once."""
-        if not self.ended:
+        """Pass the end on, once, unless it is a reset that Twisted has taken for one."""
+        if self.ended:
+            return
+        code = reset_behind_end(self.source.transport)
+        if code:
+            self.source.transport.abortConnection()  # the relay is told of the loss; the kernel has no more to report
+        if code in (0, errno.EPIPE):
             self.ended = True
             self.relay.direction_ended(self)
 
+    def pauseProducing(self) -> None:
+        """The sink holds more than it can send: do not read the source."""
+        self.source.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The sink has sent everything: read the source."""
+        self.source.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """Do nothing: the sink is lost, which the relay is told of. How the source ends depends on why."""
+
     def output_ended(self) -> None:
-        """Do nothing: the relay has ended the output itself, and waits for nothing."""
+        """Our FIN was sent."""
+        self.fin_sent = True
+        if self.discards:
+            self.relay.undeliverable(self)
 
     def lost(self, why: Failure) -> None:
         """The connection of the source is lost, and with it everything that was to be written to it."""
@@ -113,7 +146,8 @@ class TransportRelay:
             self.inward.count(len(held), self.clock())
         for direction in (self.inward, self.outward):
             direction.source.attach(direction)
-            direction.sink.transport.registerProducer(direction.source.transport, True)
+            read_before_loss(direction.source.transport)
+            direction.sink.transport.registerProducer(direction, True)
         # The upstream may have sent something while it was being connected; it is paused since.
         early = self.outward.source.consume()
         if early:
@@ -126,13 +160,17 @@ class TransportRelay:
         return self.done
 
     def abort(self, reason: CloseReason) -> None:
-        """Reset both sides. The first reason counts."""
+        """Reset both sides; in order, where the end was sent and its timeout has passed. The first reason counts."""
         if self.done.called:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = reason
         for direction in (self.inward, self.outward):
-            if not direction.is_lost:
+            if direction.is_lost:
+                continue
+            if reason is CloseReason.HALF_CLOSE_TIMEOUT and direction.fin_sent:
+                direction.source.transport.loseConnection()
+            else:
                 direction.source.transport.abortConnection()
 
     def gone(self) -> tuple[bool, bool]:
@@ -140,6 +178,12 @@ class TransportRelay:
         if self.done.called:
             return True, True
         return transport_gone(self.inward.source.transport), transport_gone(self.outward.source.transport)
+
+    def acknowledged(self) -> int | None:
+        """See :class:`~smartproxy.relays.interfaces.IRelay`."""
+        if self.done.called:
+            return None
+        return acknowledged_by(self.inward.source.transport, self.outward.source.transport)
 
     def direction_ended(self, direction: _Direction) -> None:
         """Pass the end of ``direction`` on; if it is the second, close both connections."""
@@ -166,8 +210,6 @@ class TransportRelay:
         if self.reason is CloseReason.NORMAL:
             self.reason = CloseReason.UPSTREAM_RESET
         self.spared, self.first = True, self.inward.first
-        # Else the loss of the target's transport stops its producer, which is the client's.
-        self.outward.source.transport.unregisterProducer()
         self._over()
 
     def side_lost(self, gone: _Direction, why: Failure) -> None:
@@ -183,15 +225,31 @@ class TransportRelay:
             if not self.record.bytes_sent and not gone.ended:
                 self._spare_client()
                 return
-        if why.check(ConnectionDone):
+        was_cut = why.check(ConnectionTruncated) is not None
+        # TLS that was sent our close_notify may answer with a bare FIN, as an orderly end: nothing is missing.
+        if why.check(ConnectionDone) or (was_cut and other.ended):
             # Both directions have ended; or both at once, as in Twisted's TLS. What was written is still delivered.
             other.source.transport.loseConnection()
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
-        # TLS that was cut without a close_notify is passed on as a cut, behind the last byte where that is possible.
-        if why.check(ConnectionTruncated):
-            self.record.half_closed()
+        # What was received before is still delivered. TLS without a close_notify is passed on as a cut, a reset as a reset.
+        self.record.half_closed()
+        if gone.ended and can_half_close(other.source.transport):
+            other.discards = True
+            self.undeliverable(other)
+        elif was_cut:
             cut_output(other.source.transport)
         else:
-            other.source.transport.abortConnection()
+            reset_output(other.source.transport)
+
+    def undeliverable(self, direction: _Direction) -> None:
+        """The sink is lost, and its end was passed on before: reset the source once it was sent everything.
+
+        Behind a FIN the kernel does not report that, so it is asked each time that the source sends something.
+        """
+        transport = direction.source.transport
+        if direction.fin_sent and not still_sends(transport):
+            transport.abortConnection()
+        else:
+            transport.resumeProducing()

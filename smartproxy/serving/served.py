@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.liveness import transport_gone
+from smartproxy.net.outgoing import acknowledged_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,10 @@ class Served:
         The kernel has to be asked: Twisted's transports do not notice a reset while they are paused.
         """
         return transport_gone(self.transport), False
+
+    def acknowledged(self) -> int | None:
+        """How many bytes the client has acknowledged so far; ``None`` if nothing waits to be acknowledged."""
+        return acknowledged_by(self.transport)
 
     def lost(self, why: Failure) -> None:
         """Handle the loss of the connection."""

@@ -21,7 +21,8 @@ from zope.interface import implementer
 from smartproxy.errors import ConnectionTruncated, TlsConnectionLost, TlsError
 from smartproxy.flow.states import State, following
 from smartproxy.net.detach import can_detach
-from smartproxy.net.half_close import end_output
+from smartproxy.net.half_close import end_output, reset_output
+from smartproxy.net.liveness import reset_behind_end
 from smartproxy.tls.channel import PLAIN_VIEW, Channel
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ class TlsTransport:
 
     def input_ended(self) -> None:
         """Handle a FIN. Without a close_notify before it, data may be missing."""
-        if self._input is _INPUT_OPEN:
+        if self._input is _INPUT_OPEN and reset_behind_end(self.lower.transport):
+            self._cut(Failure(ConnectionLost("the peer has reset the connection")))
+        elif self._input is _INPUT_OPEN:
             self._cut(Failure(ConnectionTruncated("the peer ended TLS without saying so")))
 
     def output_ended(self) -> None:
@@ -215,6 +218,12 @@ class TlsTransport:
             self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
         self.lower.transport.unregisterProducer()
         self.lower.transport.loseConnection()
+
+    def reset_output(self) -> None:
+        """Close with a RST behind what was written."""
+        if self._output is _OPEN:
+            self._output = following(OUTPUT, self._output, TlsEvent.END_ASKED)
+        reset_output(self.lower.transport)
 
     def abortConnection(self) -> None:
         """Close the connection now, with a RST."""

@@ -15,9 +15,12 @@ from smartproxy.model.plan import CleanupPlan
 class StandIn:
     """The owner of a record, as a test wants it."""
 
-    def __init__(self, gone=lambda: (False, False), abort=lambda reason: None) -> None:
+    def __init__(
+        self, gone=lambda: (False, False), abort=lambda reason: None, acknowledged=lambda: None
+    ) -> None:
         self.gone = gone
         self.abort = abort
+        self.acknowledged = acknowledged
 
 
 class RegistryFixture:

@@ -139,6 +139,41 @@ class TimeoutsTests(SynchronousTestCase):
         live.record.half_closed()
         self.assert_ends(live, CloseReason.HALF_CLOSE_TIMEOUT, 60)
 
+    # -- what the kernel still delivers --------------------------------------------------------------
+
+    def test_silent_connection_that_still_delivers_is_not_closed(self):
+        """Megabytes in the kernel's queue for a slow reader: no byte is handed on, and yet it reads."""
+        for timeouts, reason in (
+            ({"inactivity": 60}, CloseReason.INACTIVITY),
+            ({"inactivity": 4 * HOUR, "half_close": 60}, CloseReason.HALF_CLOSE_TIMEOUT),
+        ):
+            live = self.live(**timeouts)
+            if reason is CloseReason.HALF_CLOSE_TIMEOUT:
+                live.record.half_closed()
+            read = []
+            live.record.owner.acknowledged = lambda read=read: len(read)
+            for _ in range(20):
+                read.append(1)
+                self.pass_time(30)
+            self.assertIsNone(live.reason)
+            live.record.owner.acknowledged = lambda: None  # all of it was read
+            self.pass_time(60 + LATE)
+            self.assertEqual(live.reason, reason)
+
+    def test_peer_that_stops_reading_is_closed(self):
+        """Bytes that wait and are not acknowledged for a whole timeout are not being delivered."""
+        live = self.live(inactivity=60)
+        live.record.owner.acknowledged = lambda: 1000
+        self.pass_time(119)
+        self.assertIsNone(live.reason)
+        self.pass_time(1 + 2 * LATE)
+        self.assertEqual(live.reason, CloseReason.INACTIVITY)
+
+    def test_lifetime_closes_a_connection_that_still_delivers(self):
+        live = self.live(max_lifetime=60, inactivity=0)
+        live.record.owner.acknowledged = self.clock.seconds
+        self.assert_ends(live, CloseReason.LIFETIME, 60)
+
     def test_half_close_timeout_counts_from_the_half_close(self):
         live = self.live(inactivity=4 * HOUR, half_close=60)
         self.pass_time(3 * HOUR)

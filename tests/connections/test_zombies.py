@@ -155,6 +155,20 @@ class ZombieTests(SynchronousTestCase):
         self.pass_time(10)
         self.assertEqual(self.sweep._half_since, {})
 
+    def test_connection_that_still_delivers_is_neither_half_nor_stuck(self):
+        """The last bytes of a reset target to a slow client; a long upload that the kernel still sends."""
+        read = []
+        for nature in ({"gone": (False, True), "sent": 1}, {"received": 1}):
+            record = self.fixture.relayed(**nature)
+            record.owner.acknowledged = lambda: len(read)
+            for _ in range(20):
+                self.pass_time(20)
+                read.append(1)
+            self.assertEqual(self.fixture.ends, [])
+            self.pass_time(200)
+            self.assertEqual(len(self.fixture.ends), 1)
+            self.fixture.ends.clear()
+
     # -- stuck ---------------------------------------------------------------------------------------
 
     def test_stuck_is_closed_after_its_threshold(self):

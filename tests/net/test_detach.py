@@ -31,7 +31,7 @@ class DetachTests(StreamCase):
         given = stream.detach()
         self.addCleanup(given.sock.close)
         self.assertIs(given.sock, stream.getHandle())
-        self.assertTrue(given.readable and given.fin_seen)
+        self.assertTrue(given.readable and given.marked)
         self.assertTrue(0 < len(given.unsent) < MIB)
         self.assertEqual((heard.received, heard.told), (b"", []))
 

@@ -8,49 +8,14 @@ import socket
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.net import poller as poller_module
 from smartproxy.net.poller import READABLE, WRITABLE, Poller
-from tests.pumps import HandReactor
+from tests.net.pollers import Owner, PollerCase
 
 
-class Owner:
-    """Records its events, and runs an action of the test for each."""
-
-    def __init__(self, then=lambda events: None):
-        self.events = []
-        self.failures = []
-        self.then = then
-
-    def ready(self, events):
-        self.events.append(events)
-        self.then(events)
-
-    def failed(self, why):
-        self.failures.append(why.type)
-
-
-class PollerTests(SynchronousTestCase):
-    def setUp(self):
-        self.reactor = HandReactor()
-        self.poller = Poller(self.reactor, self.reactor.seconds)
-        self.poller.start()
-        self.addCleanup(self.stop)
-
-    def stop(self):
-        if not self.poller._epoll.closed:
-            self.poller.stop()
-
-    def pair(self, owner):
-        near, far = socket.socketpair()
-        self.addCleanup(near.close)
-        self.addCleanup(far.close)
-        near.setblocking(False)
-        self.poller.add(near.fileno(), owner)
-        return near, far
-
+class PollerTests(PollerCase):
     def connected_at(self, number, owner):
         """A connection of ``owner`` whose descriptor number belonged to another socket before."""
         near, far = socket.socketpair()
@@ -63,12 +28,6 @@ class PollerTests(SynchronousTestCase):
         there.setblocking(False)
         self.poller.add(number, owner)
         return there, far
-
-    def quietened(self, *owners):
-        """Dispatch the first event of each, which says that it is writable."""
-        self.poller.doRead()
-        for owner in owners:
-            owner.events.clear()
 
     def test_it_provides_twisteds_reader_interface(self):
         verifyObject(IReadDescriptor, self.poller)
@@ -236,23 +195,6 @@ class PollerTests(SynchronousTestCase):
             self.assertEqual(sum(len(owner.events) for owner in owners), told)
         self.assertEqual({len(owner.events) for owner in owners}, {1})
 
-    def crowd(self, count):
-        """Many sockets whose peers have closed, and one that has received bytes after that."""
-        self.patch(poller_module, "_BATCH", 10)
-        self.patch(poller_module, "_ENDS_A_BATCH", 4)
-        self.told = []
-        ending = [Owner(lambda _, number=number: self.told.append(number)) for number in range(count)]
-        ends = [self.pair(owner) for owner in ending]
-        living = Owner(lambda _: self.told.append("living"))
-        _, far = self.pair(living)
-        while self.told[-1:] != ["living"]:
-            self.poller.doRead()
-        self.told.clear()
-        for _, end in ends:
-            end.close()
-        far.send(b"x")
-        return ending, ends
-
     def test_with_many_events_ends_are_deferred_in_slices(self):
         self.crowd(35)
         self.poller.doRead()
@@ -263,12 +205,6 @@ class PollerTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(self.told, ["living", *range(35)])
         self.assertEqual(self.reactor.calls, [])
-
-    def turn(self):
-        """Run one event loop iteration; ``Clock.advance`` would run those that follow, too."""
-        call = self.reactor.calls.pop(0)
-        call.called = True
-        call.func()
 
     def test_with_few_events_ends_keep_their_order(self):
         self.crowd(8)
@@ -293,6 +229,23 @@ class PollerTests(SynchronousTestCase):
         self.crowd(20)
         self.poller.doRead()
         self.poller.stop()
+        self.assertEqual(self.reactor.calls, [])
+
+    def test_stopping_within_a_full_batch_ends_it(self):
+        """The last connection may stop the service: no event is asked for after that."""
+        self.patch(poller_module, "_BATCH", 2)
+        for _ in range(2):
+            self.pair(Owner(lambda _: self.poller.stop()))
+        for _ in range(3):
+            self.pair(Owner())
+        self.poller.doRead()
+        self.assertEqual((self.poller.fileno(), self.reactor.calls), (-1, []))
+
+    def test_stopping_within_a_crowd_of_ends_leaves_no_call(self):
+        self.crowd(35)
+        self.pair(Owner(lambda _: self.poller.stop()))
+        while self.poller.fileno() >= 0:
+            self.poller.doRead()
         self.assertEqual(self.reactor.calls, [])
 
     def test_soon_never_calls_at_once(self):

@@ -277,7 +277,7 @@ class StreamTests(StreamCase):
         given = stream.detach()
         self.addCleanup(given.sock.close)
         self.assertEqual(
-            (given.readable, given.fin_seen, given.unsent, given.sock), (True, True, b"", stream.getHandle())
+            (given.readable, given.marked, given.unsent, given.sock), (True, True, b"", stream.getHandle())
         )
         self.assertEqual(given.sock.recv(9), b"x")
         stream.write(b"no")

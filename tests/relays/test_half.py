@@ -87,7 +87,7 @@ class TableTests(SynchronousTestCase):
         for event in (
             HalfEvent.INPUT_ENDED,
             HalfEvent.OUTPUT_ENDED,
-            HalfEvent.WRITE_RESET,
+            HalfEvent.RESET,
             HalfEvent.WRITE_FAILED,
             HalfEvent.PEER_CUT,
         ):

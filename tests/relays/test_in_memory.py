@@ -76,3 +76,20 @@ class TransportRelayInMemoryTests(RelayTests, SynchronousTestCase):
         world.client.write(b"x")
         world.settle()
         self.assertEqual(world.record.last_activity_at, 12.5)
+
+    def test_bytes_relayed_before_a_reset_reach_a_slow_peer(self):
+        """What the transport still holds is sent before the connection is reset."""
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            world = self.linked(window=1000)
+            ends = world.client, world.upstream
+            sender, receiver = ends[index], ends[1 - index]
+            receiver.reading = False
+            sender.write(noise(20_000))
+            world.settle()
+            sender.rst()
+            world.settle()
+            self.assertEqual(world.outcome, [])
+            receiver.reading = True
+            self.assert_over(world, reason)
+            self.assert_same(receiver.received, noise(20_000))
+            self.assertEqual((receiver.ended, receiver.was_reset), (False, True))

@@ -104,6 +104,33 @@ class WithinTls(OverSockets):
             self.assert_cut(other)
             world.assert_nothing_is_left(self)
 
+    def test_a_bare_fin_in_answer_to_a_close_notify_is_an_orderly_end(self):
+        """A browser closes the socket when it has read everything. Whatever relays it, the reason is the same."""
+        for index in range(2):
+            if not self.tls[index]:
+                continue
+            world = self.linked()
+            ends = (world.client, world.upstream)
+            ends[1 - index].write(b"all of it")
+            ends[1 - index].fin()
+            world.settle()
+            self.assertTrue(ends[index].ended)
+            ends[index].below.fin()
+            self.assert_over(world, CloseReason.NORMAL)
+            self.assertTrue(ends[1 - index].ended)
+            self.assertFalse(ends[1 - index].was_reset)
+            world.assert_nothing_is_left(self)
+
+    def test_a_reset_in_answer_to_a_close_notify_is_a_reset(self):
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            world = self.linked()
+            ends = (world.client, world.upstream)
+            ends[1 - index].fin()
+            world.settle()
+            ends[index].rst()
+            self.assert_over(world, reason)
+            world.assert_nothing_is_left(self)
+
     def test_bytes_sent_before_a_cut_are_delivered_complete(self):
         """Many targets close without close_notify behind a complete answer: a slow reader must still get all of it."""
         for index in range(2):
@@ -219,6 +246,17 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         world.settle()
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
 
+    def test_in_a_crowd_all_bytes_are_relayed_a_chunk_at_a_time(self):
+        """Bytes that the channel holds have no event of the kernel's, and must not wait for one."""
+        world = self.linked()
+        self.patch(world.pump.poller, "is_over", lambda: True)
+        up, down = noise(MIB, 1), noise(MIB, 2)
+        world.client.write(up)
+        world.upstream.write(down)
+        world.settle()
+        self.assert_same(world.upstream.received, up)
+        self.assert_same(world.client.received, down)
+
     def test_bytes_are_relayed_before_an_answer_meets_a_reset(self):
         """A channel's answer is sent after the bytes that were read, so that its failure cannot lose them."""
         world = self.linked()
@@ -249,6 +287,8 @@ class TlsRelayFromPlainTests(WithinTls, SynchronousTestCase):
 
 class TlsTransportOverStreamsTests(WithinTls, SynchronousTestCase):
     kind = TlsSocketWorld
+    # Whether everything behind a close_notify is in the kernel is not known here, so this end is a reset.
+    test_half_close_timeout_sends_no_reset_behind_the_end = None
 
     def client_owner(self, world):
         return world.near[0].transport.lower.transport

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.internet.tcp import Server
 
 from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
@@ -18,7 +19,7 @@ from smartproxy.relays.pipes import PipePool
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.transport import TransportRelay
 from smartproxy.testing import Nature, connection
-from tests.pumps import Pump, open_descriptors
+from tests.pumps import Pump, ReactorPump, open_descriptors
 
 
 def a_record() -> ConnectionRecord:
@@ -122,3 +123,30 @@ class SpliceWorld(SocketWorld):
         self.pool = self.pool or PipePool()
         given = client.detach().detach(), upstream.detach().detach()
         return SpliceRelay(*given, self.record, self.pump.poller, self.pool)
+
+
+class TwistedWorld(World):
+    """Real TCP on Twisted's own transports, on any of its reactors, which is turned by hand.
+
+    ``buffers``: of the kernel, in bytes.
+    """
+
+    def __init__(self, case, reactor: Any, *, buffers: int | None = None) -> None:
+        super().__init__()
+        self.before = open_descriptors()
+        self.pump = ReactorPump(case, reactor)
+        self.now = reactor.seconds
+        self.settle = self.pump.settle
+        self.near = Side(), Side()
+        ends = [self.pump.connection(buffers=buffers) for _ in self.near]
+        self.client, self.upstream = (far for _, far in ends)
+        for side, (sock, _) in zip(self.near, ends, strict=True):
+            transport = Server(sock, side, sock.getpeername(), None, 0, reactor)
+            side.makeConnection(transport)
+        self.near[1].transport.pauseProducing()
+
+    def assert_nothing_is_left(self, case) -> None:
+        self.pump.settle()
+        case.assertEqual(self.pump.watched(), [])
+        self.pump.close()
+        case.assertEqual(open_descriptors(), self.before)

@@ -1,0 +1,50 @@
+"""Reading what was received before a reset that a write has met, on Twisted's own TCP transports.
+
+A server that refuses a long upload sends its answer and closes with unread input, so its kernel sends a RST behind the answer.
+If the next thing that happens to the connection is a write, it fails, and Twisted loses the connection without reading it once
+more: the answer is dropped with the socket's receive buffer. Our own sockets read it (:meth:`Half.write_failed
+<smartproxy.relays.half.Half.write_failed>`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ref
+
+from twisted.internet.tcp import Connection
+
+#: Reads of 64 KiB after a failed write: together more than the largest receive buffer (tcp_rmem, 6 MiB by default).
+_READS = 128
+
+
+def read_before_loss(transport: Any) -> None:
+    """Have ``transport`` deliver received bytes before it is lost because of a failed write.
+
+    Only Twisted's TCP transports need it; it does nothing to others.
+    """
+    below = getattr(transport, "lower", None)
+    if below is not None:
+        read_before_loss(below.transport)  # our TLS
+    elif isinstance(transport, Connection):
+        patched: Any = transport
+        patched.writeSomeData = _WriteSomeData(transport)
+
+
+class _WriteSomeData:
+    """Twisted's ``writeSomeData`` of one transport, and the reads after a failure."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Connection) -> None:
+        self._transport = ref(transport)  # weak: it is an attribute of the transport
+
+    def __call__(self, data: bytes) -> Any:
+        """Write. Returns the number of bytes written, or an exception."""
+        transport: Any = self._transport()
+        result = type(transport).writeSomeData(transport, data)
+        if isinstance(result, Exception) and not transport.disconnecting:
+            for _ in range(_READS):
+                # Of a connection that was reset, a read without data returns an error, never "try again".
+                if transport.doRead() is not None:
+                    break
+        return result
