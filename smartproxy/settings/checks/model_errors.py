@@ -5,6 +5,7 @@ For an unknown key the message suggests the nearest known one, or the table that
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
@@ -25,18 +26,26 @@ if TYPE_CHECKING:
 #: Keys whose values are never repeated in a message.
 _SECRETS = frozenset({"token", "key", "cert"})
 
+#: What pydantic puts between the keys for a discriminated union: which of its alternatives was chosen.
+_TAG = re.compile(r"<[a-z]+>")
+
 
 def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
     """The problems that pydantic found in a value for ``root``."""
     for detail in error.errors(include_url=False):
-        # Tags of discriminated unions are in angle brackets; they are not keys.
-        path = tuple(key for key in detail["loc"] if not str(key).startswith("<"))
+        path = _without_tags(detail["loc"])
         if detail["type"] == "extra_forbidden":
+            # The last is the key as written, even if it looks like a tag.
+            path = (*_without_tags(detail["loc"][:-1]), detail["loc"][-1])
             yield Problem(path, _unknown_key(path, root), is_unknown_key=True)
         elif detail["type"] == "missing":
             yield Problem(path, "is required")
         else:
             yield Problem(path, _message(detail, path))
+
+
+def _without_tags(location: KeyPath) -> KeyPath:
+    return tuple(key for key in location if not _TAG.fullmatch(str(key)))
 
 
 def _message(detail: ErrorDetails, path: KeyPath) -> str:

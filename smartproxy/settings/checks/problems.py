@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
+from smartproxy.settings.reading.locations import one_line
+
 if TYPE_CHECKING:
     from smartproxy.settings.reading.locations import KeyPath, Source
 
@@ -37,7 +39,7 @@ def line_of(problem: Problem, source: Source | None) -> str:
     """The line that reports ``problem``."""
     prefix = source.prefix(problem.path) if source is not None else ""
     path = dotted(problem.path)
-    return f"{prefix}{path}: {problem.message}" if path else f"{prefix}{problem.message}"
+    return one_line(f"{prefix}{path}: {problem.message}" if path else f"{prefix}{problem.message}")
 
 
 def lines_of(problems: Iterable[Problem], source: Source) -> list[str]:

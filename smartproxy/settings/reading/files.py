@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
 from smartproxy.settings.reading import json_reader, toml_reader, yaml_reader
-from smartproxy.settings.reading.locations import Document, Source
+from smartproxy.settings.reading.locations import Document, Source, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,10 @@ _READERS: dict[str, Callable[[str], Document]] = {
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
 
 
+def _refused(problem: str) -> ConfigurationError:
+    return ConfigurationError([one_line(problem)])
+
+
 def read_file(path: Path) -> tuple[str, str]:
     """The text of a file, and its format.
 
@@ -27,14 +31,14 @@ def read_file(path: Path) -> tuple[str, str]:
     """
     format_ = _SUFFIXES.get(path.suffix.lower())
     if format_ is None:
-        raise ConfigurationError([f"{path}: must end in {', '.join(_SUFFIXES)}"])
+        raise _refused(f"{path}: must end in {', '.join(_SUFFIXES)}")
     try:
         return path.read_bytes().decode("utf-8-sig"), format_
     except OSError as problem:
-        raise ConfigurationError([f"{path}: cannot be read: {problem.strerror or problem}"]) from None
+        raise _refused(f"{path}: cannot be read: {problem.strerror or problem}") from None
     except UnicodeDecodeError as problem:
         line = problem.object.count(b"\n", 0, problem.start) + 1
-        raise ConfigurationError([f"{path}:{line}: is not UTF-8"]) from None
+        raise _refused(f"{path}:{line}: is not UTF-8") from None
 
 
 def parse_text(text: str, format_: str, file: str) -> tuple[object, Source]:
@@ -44,11 +48,11 @@ def parse_text(text: str, format_: str, file: str) -> tuple[object, Source]:
     :raises ConfigurationError: where the text is empty, or not valid in its format.
     """
     if format_ not in _READERS:
-        raise ConfigurationError([f"{file}: the format must be one of {', '.join(_READERS)} (got {format_})"])
+        raise _refused(f"{file}: the format must be one of {', '.join(_READERS)} (got {format_})")
     try:
         document = _READERS[format_](text)
     except ConfigurationSyntaxError as error:
-        raise ConfigurationError([f"{file}:{error.line}: {error.message}"]) from None
+        raise _refused(f"{file}:{error.line}: {error.message}") from None
     if document.value is None:
-        raise ConfigurationError([f"{file}: is empty"])
+        raise _refused(f"{file}: is empty")
     return document.value, Source(file, document.marks)

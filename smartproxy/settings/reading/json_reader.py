@@ -7,11 +7,12 @@ because the text is known to be valid by then.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, NoReturn
 
 from smartproxy.errors import ConfigurationSyntaxError
-from smartproxy.settings.reading.locations import Document, Mark
+from smartproxy.settings.reading.locations import TOO_DEEP, Document, Mark, refuse_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{},:]|[^][{},:"\s]+')
 def read(text: str) -> Document:
     """Parse a JSON text.
 
-    :raises ConfigurationSyntaxError: where it is not JSON, or an object has a duplicate key.
+    :raises ConfigurationSyntaxError: where it is not JSON, is nested too deep, or an object has a duplicate key.
     """
     duplicates = 0
 
@@ -33,16 +34,20 @@ def read(text: str) -> Document:
         return made
 
     try:
-        value = json.loads(text, object_pairs_hook=table, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=table, parse_float=_finite, parse_constant=_refuse)
     except json.JSONDecodeError as problem:
         raise ConfigurationSyntaxError(
             problem.lineno, f"not valid JSON: {problem.msg} (column {problem.colno})"
         ) from None
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise ConfigurationSyntaxError(1, f"not valid JSON: {problem}") from None
+    except RecursionError:
+        raise ConfigurationSyntaxError(1, TOO_DEEP) from None
+    document = Document(value, lambda: marks(text))
+    refuse_deep(document)
     if duplicates:
         marks(text)  # raises with the line of the first one
-    return Document(value, lambda: marks(text))
+    return document
 
 
 def marks(text: str) -> Mark:
@@ -98,6 +103,14 @@ def _lines_and_tokens(text: str) -> Iterator[tuple[int, str]]:
         line += text.count("\n", seen, found.start())
         seen = found.start()
         yield line, found[0]
+
+
+def _finite(number: str) -> float:
+    """The standard library reads a number over 1.8e308 as infinity."""
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError("a number is too large")
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from smartproxy.errors import ConfigurationSyntaxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: The path of a value in a configuration: keys, and indices of lists.
 KeyPath: TypeAlias = tuple[str | int, ...]
+
+#: Most levels of values within each other, in every format: deeper than any configuration, and far from Python's
+#: recursion limit, so that what is read can be walked by recursive functions.
+MAX_DEPTH: Final = 64
+TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 
 class Mark:
@@ -53,6 +60,43 @@ class Document(NamedTuple):
 
     value: object
     marks: Callable[[], Mark]
+
+
+def refuse_deep(document: Document) -> None:
+    """Check the depth of a document, which readers cannot limit: dotted keys and aliases nest without recursion.
+
+    :raises ConfigurationSyntaxError: where it is above :data:`MAX_DEPTH`.
+    """
+    level = [document.value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for value in level for inner in _values_in(value)]
+        if not level:
+            return
+    raise ConfigurationSyntaxError(_deep_line(document), TOO_DEEP)
+
+
+def _values_in(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _deep_line(document: Document) -> int:
+    """The first line that is too deep; 1 where it is so deep that a scanner, which is recursive, cannot find it."""
+    try:
+        level = [document.marks()]
+    except RecursionError:
+        return 1
+    for _ in range(MAX_DEPTH):
+        level = [inner for mark in level for inner in mark.children.values()]
+    return min(mark.line for mark in level)
+
+
+def one_line(text: str) -> str:
+    """``text`` with everything escaped that is not printable, such as a line break in a key that a message names."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 class Source:

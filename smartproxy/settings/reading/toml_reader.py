@@ -11,7 +11,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from smartproxy.errors import ConfigurationSyntaxError
-from smartproxy.settings.reading.locations import Document, Mark
+from smartproxy.settings.reading.locations import TOO_DEEP, Document, Mark, refuse_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,15 +29,19 @@ _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 def read(text: str) -> Document:
     """Parse a TOML text.
 
-    :raises ConfigurationSyntaxError: where it is not TOML.
+    :raises ConfigurationSyntaxError: where it is not TOML, or is nested too deep.
     """
     try:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise _syntax_error(str(problem), text) from None
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise ConfigurationSyntaxError(1, f"not valid TOML: {problem}") from None
-    return Document(value, lambda: marks(text))
+    except RecursionError:
+        raise ConfigurationSyntaxError(1, TOO_DEEP) from None
+    document = Document(value, lambda: marks(text))
+    refuse_deep(document)
+    return document
 
 
 def _syntax_error(message: str, text: str) -> ConfigurationSyntaxError:

@@ -8,19 +8,18 @@ the values that an alias refers to are counted each time it is used, against a l
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
 
 from smartproxy.errors import ConfigurationSyntaxError
-from smartproxy.settings.reading.locations import Document, Mark
+from smartproxy.settings.reading.locations import MAX_DEPTH, TOO_DEEP, Document, Mark, refuse_deep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Deeper than any configuration, and far from Python's recursion limit.
-_MAX_DEPTH: Final = 64
 #: A text has fewer values than characters. With aliases it may have twice as many, plus these: enough for any
 #: configuration, too few for aliases that refer to aliases ("billion laughs").
 _SPARE_VALUES: Final = 10_000
@@ -29,7 +28,7 @@ _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"(true|True|TRUE)|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-#: A longer one is a string. Python itself refuses to convert more than 4300 digits.
+#: A longer one is a string, as is a number over 1.8e308. Python itself refuses to convert more than 4300 digits.
 _INT_DIGITS: Final = 100
 _STRING_TAG: Final = "tag:yaml.org,2002:str"
 
@@ -63,10 +62,17 @@ def read(text: str) -> Document:
     except yaml.MarkedYAMLError as problem:
         mark = problem.problem_mark or problem.context_mark
         what = problem.problem or problem.context or "syntax error"
-        raise ConfigurationSyntaxError(mark.line + 1 if mark else 1, f"not valid YAML: {what}") from None
+        # What is missing at the end is reported behind the last line.
+        line = min(mark.line + 1, len(text.splitlines())) if mark else 1
+        raise ConfigurationSyntaxError(line, f"not valid YAML: {what}") from None
     except yaml.YAMLError as problem:
         raise ConfigurationSyntaxError(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
-    return Document(composed.value, lambda: composed.mark)
+    except UnicodeEncodeError as problem:
+        line = text.count("\n", 0, problem.start) + 1
+        raise ConfigurationSyntaxError(line, "not valid YAML: surrogates are not characters") from None
+    document = Document(composed.value, lambda: composed.mark)
+    refuse_deep(document)  # through aliases
+    return document
 
 
 class _Composer:
@@ -98,8 +104,8 @@ class _Composer:
         if event.tag is not None and (event.tag != _STRING_TAG or not isinstance(event, yaml.ScalarEvent)):
             raise ConfigurationSyntaxError(_line(event), f"tags are not supported (got {event.tag})")
         self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise ConfigurationSyntaxError(_line(event), f"nested deeper than {_MAX_DEPTH} levels")
+        if self._depth > MAX_DEPTH:
+            raise ConfigurationSyntaxError(_line(event), TOO_DEEP)
         node = self._spend(event, self._composed(event))
         self._depth -= 1
         if event.anchor is not None:
@@ -206,7 +212,8 @@ def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
         return truth[1] is not None
     if _INT.fullmatch(text) and len(text) < _INT_DIGITS:
         return int(text, 10 if text[-1:].isdigit() and text[1:2] not in {"o", "x"} else 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    number = float(text) if _FLOAT.fullmatch(text) else math.inf
+    return text if math.isinf(number) else number
 
 
 def _line(event: yaml.Event) -> int:
