@@ -1,8 +1,8 @@
 """One result for all who ask for it while it is being made.
 
 A page of metrics takes milliseconds of several event loop iterations and megabytes. When many clients ask at once, it is
-made at most twice: for those who asked before it began, and then for all who asked since. So nobody gets a page that was
-begun before the request, which could miss what had happened by then.
+made at most twice: for the requests before it began, and then for all later ones. So no client gets a page that was
+begun before its request, which could miss what had happened by then.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class DetectTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(detecting).domain, "a.example")
 
     def test_a_post_quantum_hello_in_records_of_one_byte(self):
-        """F18."""
+        """The number of records is not limited: clients with post-quantum keys send large hellos, cut anywhere."""
         detecting = self.detect()
         self.client.say(client_hello.build("a.example", post_quantum=True, record_size=1))
         self.assertEqual(self.successResultOf(detecting).domain, "a.example")

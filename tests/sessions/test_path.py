@@ -9,23 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.net.half_close import LINGER
-from smartproxy.wire import client_hello, proxy_v1, proxy_v2, tls_alert
+from smartproxy.wire import proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
+from tests.sessions.all_phases import ALL_PHASES, DESTINATION, HEADER, HELLO, OUTER, SOURCE
 from tests.sessions.memory_proxy import MemoryProxy, route
-
-OUTER = "198.51.100.9"
-SOURCE, DESTINATION = ("192.0.2.77", 4000), ("203.0.113.77", 443)
-HEADER = proxy_v2.build(SOURCE, DESTINATION)
-HELLO = client_hello.build("a.example")
-REQUEST = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
-
-#: A configuration with which every phase waits: for a PROXY header, for first bytes, and for the backend.
-ALL_PHASES = {
-    "proxyIPs": [OUTER],
-    "proxyHeaderTimeout": "5s",
-    "initialDataTimeout": "60s",
-    "routes": [route(match={"domains": ["a.example"]})],
-}
 
 
 class UpperCase(Protocol):

@@ -50,20 +50,8 @@ class ReloadTests(TlsTestCase):
         encrypted = {"tls": {"ca": self.ca, "serverName": "a.example"}}
         to = {"match": {"ports": 80}, "target": encrypted, "tls": {"mode": "passthrough"}}
         self.start(self.route("plain", **to), self.another())
-        leaf = self.authority.leaf("a.example")
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.use_certificate(leaf.certificate)
-        context.use_privatekey(leaf.key)
-        for resumed in (False, True):
-            below = self.network.connect(80)
-            self.settle()
-            connection = SSL.Connection(context, None)
-            connection.set_accept_state()
-            end = self.within(self.backend.connections[-1], connection)
-            end.write(b"hello")
-            self.settle()
-            self.assertEqual((below.received, end.resumed), (b"hello", resumed))
-            below.fin()
-            end.fin()
-            self.settle()
-            self.update(self.route("plain", **to), self.another(domains=["b.example"]))
+        self.assert_target_sessions_resume(
+            "a.example",
+            80,
+            lambda: self.update(self.route("plain", **to), self.another(domains=["b.example"])),
+        )

@@ -124,26 +124,11 @@ class OriginationTests(TlsTestCase):
 
     def test_session_with_a_target_is_resumed(self):
         self.start(self.route(tls={"mode": "passthrough"}, target={"tls": self.upstream()}))
-        leaf = self.authority.leaf("b.example")
-        context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.use_certificate(leaf.certificate)
-        context.use_privatekey(leaf.key)
-        for resumed in (False, True):
-            below = self.network.connect(443)
-            self.settle()
-            connection = SSL.Connection(context, None)
-            connection.set_accept_state()
-            end = self.within(self.backend.connections[-1], connection)
-            end.write(b"hello")
-            self.settle()
-            self.assertEqual((below.received, end.resumed), (b"hello", resumed))
-            below.fin()
-            end.fin()
-            self.settle()
+        self.assert_target_sessions_resume("b.example", 443)
 
 
 class ResumptionTests(TlsTestCase):
-    """F63: a target that fails a handshake that offers it a session."""
+    """A target that fails a handshake that offers it a session."""
 
     def begin(self, **more):
         target = {"tls": {"ca": self.ca, "serverName": "b.example"} | more, "sendProxyProtocol": 1}

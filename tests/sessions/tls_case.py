@@ -86,6 +86,26 @@ class TlsTestCase(SynchronousTestCase):
         self.settle()
         return end
 
+    def assert_target_sessions_resume(self, name, port, between=lambda: None) -> None:
+        """Two connections to a target with a certificate for ``name``: the second resumes the first one's session."""
+        leaf = self.authority.leaf(name)
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate(leaf.certificate)
+        context.use_privatekey(leaf.key)
+        for resumed in (False, True):
+            below = self.network.connect(port)
+            self.settle()
+            connection = SSL.Connection(context, None)
+            connection.set_accept_state()
+            end = self.within(self.backend.connections[-1], connection)
+            end.write(b"hello")
+            self.settle()
+            self.assertEqual((below.received, end.resumed), (b"hello", resumed))
+            below.fin()
+            end.fin()
+            self.settle()
+            between()
+
     def rejected(self):
         return {str(reason): count for reason, count in self.proxy.counters.rejected.items() if count}
 
