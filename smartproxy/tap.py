@@ -9,16 +9,18 @@ import contextlib
 import gc
 import signal
 import sys
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
+from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
 from smartproxy.proxy.service import SmartProxy
+from smartproxy.proxy.start_report import INVALID, UNBOUND, StartReport
 from smartproxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-#: Exit codes: wrong usage or an invalid configuration, and a port that cannot be bound.
-INVALID, UNBOUND = 2, 3
 #: Thresholds of the cyclic garbage collector: allocations before it runs on the youngest generation, and its runs before
 #: it also runs on each older one. Python's defaults are 700, 10 and 10.
 _GC_THRESHOLDS = (50_000, 20, 50)
@@ -57,7 +57,12 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:
-            _exit(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+            StartReport().fail(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+
+    def opt_version(self) -> None:
+        """Print the version of smartproxy and exit."""
+        print(f"smartproxy {__version__}")  # noqa: T201 - the output of --version
+        sys.exit(0)
 
     def postOptions(self) -> None:
         """Load the configuration, so that its problems are printed before anything starts."""
@@ -66,19 +71,25 @@ class Options(usage.Options):
         try:
             self["settings"] = Settings.load(self["config"])
         except ConfigurationError as invalid:
-            _exit(INVALID, *invalid.problems)
+            StartReport().fail(INVALID, *invalid.problems)
         if self["check"]:
             print(self["settings"].summary())  # noqa: T201 - the output of --check
             sys.exit(0)
 
 
 class TwistdProxy(SmartProxy):
-    """The proxy as twistd runs it: a port that cannot be bound exits with :data:`UNBOUND`.
+    """The proxy as twistd runs it: a start that fails exits with its code, and is reported.
 
     SIGUSR1 reopens the access log, and still rotates twistd's own log file.
+
+    :param report: reports how the start ended.
     """
 
     _sigusr1_before: _SignalHandler = None
+
+    def __init__(self, settings: Settings, reactor: Any = None, report: StartReport | None = None) -> None:
+        super().__init__(settings, reactor)
+        self._report = report or StartReport()
 
     def startService(self) -> None:
         """Start the proxy, and make Python's cyclic garbage collector run less often.
@@ -107,20 +118,27 @@ class TwistdProxy(SmartProxy):
         try:
             super().privilegedStartService()
         except ConfigurationError as invalid:
-            _exit(INVALID, *invalid.problems)
+            self._report.fail(INVALID, *invalid.problems)
         except CannotListenError as unbound:
-            _exit(UNBOUND, listening.reason(unbound))
+            self._report.fail(UNBOUND, listening.reason(unbound))
 
 
-def makeService(options: Mapping[str, Settings]) -> IService:
+def makeService(options: Options) -> IService:
     """Create the service that twistd runs."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
 
     installed = cast("_TwistdReactor", reactor)
     use_monotonic_time(installed)
-    proxy = TwistdProxy(options["settings"])
+    twistd = cast("Mapping[str, Any]", options.parent)
+    report = StartReport(twistd["pidfile"], daemon=not twistd["nodaemon"])
+    report.arm()
+    try:
+        proxy = TwistdProxy(options["settings"], installed, report)
+    except ConfigurationError as invalid:  # a file has changed since the settings were read
+        report.fail(INVALID, *invalid.problems)
     # Twisted installs its own handlers when the reactor starts; these replace them after that.
     installed.callWhenRunning(_install_signal_handlers, installed, proxy)
+    installed.callWhenRunning(report.succeed)
     return proxy
 
 
@@ -152,9 +170,3 @@ def _reason(failed: Failure) -> str:
 def _stop(reactor: _TwistdReactor) -> None:
     with contextlib.suppress(ReactorNotRunning):  # a second SIGTERM
         reactor.stop()
-
-
-def _exit(code: int, *lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201 - an error message before there is a log
-    sys.exit(code)
