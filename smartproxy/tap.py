@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
@@ -19,6 +20,7 @@ from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
+from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.proxy.start_report import INVALID, UNBOUND, StartReport
 from smartproxy.settings import Settings
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from twisted.application.service import IService
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+    from twisted.internet.task import LoopingCall
     from twisted.python.failure import Failure
 
     class _TwistdReactor(IReactorCore, IReactorFromThreads, IReactorTime):
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
 
     #: What ``signal.signal`` returns.
     _SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -80,16 +86,26 @@ class Options(usage.Options):
 class TwistdProxy(SmartProxy):
     """The proxy as twistd runs it: a start that fails exits with its code, and is reported.
 
-    SIGUSR1 reopens the access log, and still rotates twistd's own log file.
+    SIGUSR1 reopens the access log, and still rotates twistd's own log file. Where systemd runs the process, it is told what
+    the proxy does.
 
     :param report: reports how the start ended.
+    :param notifier: reports to systemd.
     """
 
     _sigusr1_before: _SignalHandler = None
+    _watchdog: LoopingCall | None = None
 
-    def __init__(self, settings: Settings, reactor: Any = None, report: StartReport | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any = None,
+        report: StartReport | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         super().__init__(settings, reactor)
         self._report = report or StartReport()
+        self._notifier = notifier or Notifier()
 
     def startService(self) -> None:
         """Start the proxy, and make Python's cyclic garbage collector run less often.
@@ -104,8 +120,48 @@ class TwistdProxy(SmartProxy):
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no scan needs to visit it
         gc.set_threshold(*_GC_THRESHOLDS)
+        # When the event loop runs, it handles SIGHUP, which systemd may send as soon as the proxy is ready.
+        self._reactor.callWhenRunning(self._ready)
         if self._sigusr1_before is None:  # else it is started again, and would become its own predecessor
             self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
+
+    def _ready(self) -> None:
+        if not self.running:
+            return
+        if self._watchdog is None:
+            self._watchdog = self._notifier.watchdog(self._reactor)
+        self._notifier.ready(self._in_force())
+
+    def _in_force(self) -> str:
+        return f"listening on {self.listening_on()}; {len(self.plan.routes)} routes"
+
+    def reload(self) -> Deferred[None]:
+        """Reload, and let systemd know."""
+        self._notifier.reloading()
+        return super().reload().addCallbacks(self._reloaded, self._not_reloaded)
+
+    def _reloaded(self, _: None) -> None:
+        self._notifier.reloaded(self._in_force())
+
+    def _not_reloaded(self, why: Failure) -> Failure:
+        self._notifier.reloaded(f"reload refused: {_reason(why)}; {self._in_force()}")
+        return why
+
+    def drain(self) -> None:
+        """Drain, and let systemd know."""
+        super().drain()
+        self._notifier.say("draining: no new connections")
+
+    def stopService(self) -> Deferred[None]:
+        """Stop, and let systemd know."""
+        self._notifier.stopping(f"stopping: {self.registry.active} connections")
+        return super().stopService().addBoth(self._stopped)
+
+    def _stopped(self, result: T) -> T:
+        if self._watchdog is not None and not self.running:  # else it was started again
+            self._watchdog.stop()
+            self._watchdog = None
+        return result
 
     def _on_sigusr1(self, number: int, frame: FrameType | None) -> None:
         # A signal handler can run between any two bytecodes, so the work is left to the next event loop iteration.
@@ -133,7 +189,7 @@ def makeService(options: Options) -> IService:
     report = StartReport(twistd["pidfile"], daemon=not twistd["nodaemon"])
     report.arm()
     try:
-        proxy = TwistdProxy(options["settings"], installed, report)
+        proxy = TwistdProxy(options["settings"], installed, report, Notifier.of(os.environ))
     except ConfigurationError as invalid:  # a file has changed since the settings were read
         report.fail(INVALID, *invalid.problems)
     # Twisted installs its own handlers when the reactor starts; these replace them after that.
