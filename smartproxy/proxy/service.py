@@ -183,8 +183,7 @@ class SmartProxy(Service):
             )
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
-        for record in list(self.registry.live.values()):
-            record.owner.abort(CloseReason.SHUTDOWN)
+        self.end_connections()
         await emptied
         await self._listeners_closed
         if self._admin is not None:
@@ -300,6 +299,11 @@ class SmartProxy(Service):
             return False
         record.owner.abort(CloseReason.ADMIN)
         return True
+
+    def end_connections(self) -> None:
+        """End every live connection with the reason ``shutdown``."""
+        for record in self.connections:
+            record.owner.abort(CloseReason.SHUTDOWN)
 
     def status(self) -> dict[str, object]:
         """Facts about the process: plain values that JSON can carry."""
