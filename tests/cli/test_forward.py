@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 import shlex
-from contextlib import chdir
+from contextlib import chdir, redirect_stderr
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 from click.testing import CliRunner
+from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
 import smartproxy
 from smartproxy._version import __version__
 from smartproxy.cli import main
-from smartproxy.cli.foreground import ProblemPrinter, as_line
+from smartproxy.cli.foreground import ForegroundStop, ProblemPrinter, as_line
 from smartproxy.cli.forward_arguments import Place, parse_listen, parse_target
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import ClosedConnection, ConnectionRecord
 from smartproxy.settings import Settings
+from tests.sessions.memory_proxy import MemoryProxy
 from tests.settings.formats import folder
 from tests.tls.made import Authority
 
@@ -202,5 +206,34 @@ class LineTests(SynchronousTestCase):
         self.assertTrue(line.startswith("[2001:db8::1]:4711 -> h:9000: "), line)
         self.assertTrue(line.endswith(", upstream_unreachable"), line)
 
-    def test_printer_is_an_observer(self):
-        ProblemPrinter()({"log_format": "nothing", "log_namespace": "x"})
+    def test_problems_are_printed_but_for_refusals_which_have_a_line(self):
+        printed = StringIO()
+        with redirect_stderr(printed):
+            for level, namespace in (
+                (LogLevel.info, "smartproxy.x"),
+                (LogLevel.warn, "smartproxy.observe.refusal_log"),
+                (LogLevel.warn, "smartproxy.upstream.connect"),
+            ):
+                ProblemPrinter()(
+                    {"log_format": "{x}", "x": namespace, "log_level": level, "log_namespace": namespace}
+                )
+        self.assertEqual(printed.getvalue(), "smartproxy.upstream.connect\n")
+
+
+class StopTests(SynchronousTestCase):
+    def test_second_request_ends_the_connections_that_the_first_waits_for(self):
+        proxy = MemoryProxy(self)
+        client = proxy.client()
+        proxy.backend()
+        stops = []
+        reactor = SimpleNamespace(stop=lambda: stops.append(True))
+        stop = ForegroundStop(proxy.service, reactor)
+        printed = StringIO()
+        with redirect_stderr(printed):
+            stop.requested()
+        self.assertEqual(printed.getvalue(), "waiting up to 30 s for 1 connections; Ctrl-C ends them\n")
+        self.assertEqual(stops, [])
+        stop.requested()
+        proxy.settle()
+        self.assertEqual((stops, proxy.closed()), ([True], {"shutdown": 1}))
+        self.assertTrue(client.gone)
