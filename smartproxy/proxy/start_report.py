@@ -131,6 +131,9 @@ class StartReport:
         self, kind: type[BaseException], raised: BaseException, where: TracebackType | None
     ) -> None:
         """Report an exception of twistd: a file that it cannot write, for example. Of a bug, keep the traceback."""
+        if isinstance(raised, KeyboardInterrupt):
+            self._report(FAILED, (f"{_PREFIX}interrupted",))
+            return  # Python now ends by the signal
         if not isinstance(raised, OSError):
             if self._is_daemon():
                 log.critical("cannot start: {why}", why="".join(traceback.format_exception(raised)))

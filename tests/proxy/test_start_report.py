@@ -96,6 +96,12 @@ class StartReportTests(SynchronousTestCase):
         )
         self.assertEqual((self.unhandled, self.pid_file.exists()), ([], False))
 
+    def test_interrupt_is_one_line_without_a_traceback(self):
+        self.armed()
+        sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+        self.assertEqual(self.printed.getvalue(), "twistd smartproxy: cannot start: interrupted\n")
+        self.assertEqual((self.unhandled, self.pid_file.exists()), ([], False))
+
     def test_bug_keeps_its_traceback(self):
         """On standard error, and in the log of a daemon, whose standard error is closed."""
         wrong = ValueError("a bug")
