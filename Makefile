@@ -20,9 +20,11 @@ help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## /  \1 /p' $(firstword $(MAKEFILE_LIST)) | while read -r name about; do \
 		printf '  make %-8s %s\n' "$$name" "$$about"; done
 
+# twistd ends by the signal of Ctrl-C, which make would report as an error.
 demo: $(VENV)/.for-demo ## Run the demonstration until Ctrl-C
 	@cat tap/demo.txt
-	@exec $(BIN)/twistd -n --pidfile= smartproxy --config tap/demo.yaml
+	@trap : INT; $(BIN)/twistd -n --pidfile= smartproxy --config tap/demo.yaml; code=$$?; \
+		test $$code -eq 130 || exit $$code
 
 # What each runner is for. pytest runs every test and measures coverage. trial runs the tests on its TestCase once more,
 # because its own runner is the reference for clean reactors and lost errors. tests/live and test_packaging.py block on
@@ -111,8 +113,9 @@ EXTRAS_fuzz := [test,fuzz]
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer with venv was found (Debian: apt-get" \
 		"install python3-venv); name one with PYTHON=" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@echo "== creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV)
 
 $(VENV)/.for-%: setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --editable '.$(EXTRAS_$*)'
+	@$(BIN)/python .ci/install.py --editable '.$(EXTRAS_$*)'
 	@touch $@

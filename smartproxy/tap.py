@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import signal
 import sys
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
+from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
+from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
+from smartproxy.proxy.start_report import INVALID, UNBOUND, StartReport
 from smartproxy.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +30,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from twisted.application.service import IService
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+    from twisted.internet.task import LoopingCall
     from twisted.python.failure import Failure
 
     class _TwistdReactor(IReactorCore, IReactorFromThreads, IReactorTime):
@@ -35,10 +41,10 @@ if TYPE_CHECKING:
     #: What ``signal.signal`` returns.
     _SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 
+T = TypeVar("T")
+
 log = Logger()
 
-#: Exit codes: wrong usage or an invalid configuration, and a port that cannot be bound.
-INVALID, UNBOUND = 2, 3
 #: Thresholds of the cyclic garbage collector: allocations before it runs on the youngest generation, and its runs before
 #: it also runs on each older one. Python's defaults are 700, 10 and 10.
 _GC_THRESHOLDS = (50_000, 20, 50)
@@ -57,7 +63,12 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:
-            _exit(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+            StartReport().fail(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+
+    def opt_version(self) -> None:
+        """Print the version of smartproxy and exit."""
+        print(f"smartproxy {__version__}")  # noqa: T201 - the output of --version
+        sys.exit(0)
 
     def postOptions(self) -> None:
         """Load the configuration, so that its problems are printed before anything starts."""
@@ -66,19 +77,35 @@ class Options(usage.Options):
         try:
             self["settings"] = Settings.load(self["config"])
         except ConfigurationError as invalid:
-            _exit(INVALID, *invalid.problems)
+            StartReport().fail(INVALID, *invalid.problems)
         if self["check"]:
             print(self["settings"].summary())  # noqa: T201 - the output of --check
             sys.exit(0)
 
 
 class TwistdProxy(SmartProxy):
-    """The proxy as twistd runs it: a port that cannot be bound exits with :data:`UNBOUND`.
+    """The proxy as twistd runs it: a start that fails exits with its code, and is reported.
 
-    SIGUSR1 reopens the access log, and still rotates twistd's own log file.
+    SIGUSR1 reopens the access log, and still rotates twistd's own log file. Where systemd runs the process, it is told what
+    the proxy does.
+
+    :param report: reports how the start ended.
+    :param notifier: reports to systemd.
     """
 
     _sigusr1_before: _SignalHandler = None
+    _watchdog: LoopingCall | None = None
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any = None,
+        report: StartReport | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
+        super().__init__(settings, reactor)
+        self._report = report or StartReport()
+        self._notifier = notifier or Notifier()
 
     def startService(self) -> None:
         """Start the proxy, and make Python's cyclic garbage collector run less often.
@@ -93,8 +120,48 @@ class TwistdProxy(SmartProxy):
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no scan needs to visit it
         gc.set_threshold(*_GC_THRESHOLDS)
+        # When the event loop runs, it handles SIGHUP, which systemd may send as soon as the proxy is ready.
+        self._reactor.callWhenRunning(self._ready)
         if self._sigusr1_before is None:  # else it is started again, and would become its own predecessor
             self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
+
+    def _ready(self) -> None:
+        if not self.running:
+            return
+        if self._watchdog is None:
+            self._watchdog = self._notifier.watchdog(self._reactor)
+        self._notifier.ready(self._in_force())
+
+    def _in_force(self) -> str:
+        return f"listening on {self.listening_on()}; {len(self.plan.routes)} routes"
+
+    def reload(self) -> Deferred[None]:
+        """Reload, and let systemd know."""
+        self._notifier.reloading()
+        return super().reload().addCallbacks(self._reloaded, self._not_reloaded)
+
+    def _reloaded(self, _: None) -> None:
+        self._notifier.reloaded(self._in_force())
+
+    def _not_reloaded(self, why: Failure) -> Failure:
+        self._notifier.reloaded(f"reload refused: {_reason(why)}; {self._in_force()}")
+        return why
+
+    def drain(self) -> None:
+        """Drain, and let systemd know."""
+        super().drain()
+        self._notifier.say("draining: no new connections")
+
+    def stopService(self) -> Deferred[None]:
+        """Stop, and let systemd know."""
+        self._notifier.stopping(f"stopping: {self.registry.active} connections")
+        return super().stopService().addBoth(self._stopped)
+
+    def _stopped(self, result: T) -> T:
+        if self._watchdog is not None and not self.running:  # else it was started again
+            self._watchdog.stop()
+            self._watchdog = None
+        return result
 
     def _on_sigusr1(self, number: int, frame: FrameType | None) -> None:
         # A signal handler can run between any two bytecodes, so the work is left to the next event loop iteration.
@@ -107,20 +174,27 @@ class TwistdProxy(SmartProxy):
         try:
             super().privilegedStartService()
         except ConfigurationError as invalid:
-            _exit(INVALID, *invalid.problems)
+            self._report.fail(INVALID, *invalid.problems)
         except CannotListenError as unbound:
-            _exit(UNBOUND, listening.reason(unbound))
+            self._report.fail(UNBOUND, listening.reason(unbound))
 
 
-def makeService(options: Mapping[str, Settings]) -> IService:
+def makeService(options: Options) -> IService:
     """Create the service that twistd runs."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
 
     installed = cast("_TwistdReactor", reactor)
     use_monotonic_time(installed)
-    proxy = TwistdProxy(options["settings"])
+    twistd = cast("Mapping[str, Any]", options.parent)
+    report = StartReport(twistd["pidfile"], daemon=not twistd["nodaemon"])
+    report.arm()
+    try:
+        proxy = TwistdProxy(options["settings"], installed, report, Notifier.of(os.environ))
+    except ConfigurationError as invalid:  # a file has changed since the settings were read
+        report.fail(INVALID, *invalid.problems)
     # Twisted installs its own handlers when the reactor starts; these replace them after that.
     installed.callWhenRunning(_install_signal_handlers, installed, proxy)
+    installed.callWhenRunning(report.succeed)
     return proxy
 
 
@@ -152,9 +226,3 @@ def _reason(failed: Failure) -> str:
 def _stop(reactor: _TwistdReactor) -> None:
     with contextlib.suppress(ReactorNotRunning):  # a second SIGTERM
         reactor.stop()
-
-
-def _exit(code: int, *lines: str) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201 - an error message before there is a log
-    sys.exit(code)

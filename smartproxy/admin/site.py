@@ -187,6 +187,7 @@ def _text(raw: bytes) -> str:
 class AdminSite(Site):
     """A site without an access log."""
 
+    noisy = False
     requestFactory = BoundedRequest
 
     def __init__(self, resource: Resource, **more: Any) -> None:

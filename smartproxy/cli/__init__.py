@@ -1,4 +1,4 @@
-"""The command ``smartproxy``: works on a configuration file, or on a running proxy through its admin API.
+"""The command ``smartproxy``: forwards a port, works on a configuration file, or on a running proxy through its admin API.
 
 A command is imported when it is run, so that ``smartproxy check`` does not wait for Twisted and treq. To add one, write
 its module and name it in :data:`_COMMANDS`. Give it a ``short_help`` that is a whole phrase: click would cut the first
@@ -15,6 +15,7 @@ import click
 
 #: Command name to ``module:function``, in the order of ``--help``.
 _COMMANDS = {
+    "forward": "smartproxy.cli.forward:forward",
     "check": "smartproxy.cli.check:check",
     "explain": "smartproxy.cli.explain:explain",
     "schema": "smartproxy.cli.schema:schema",
@@ -43,7 +44,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="smartproxy")
 def main() -> None:
-    """Check and explain a configuration, and control a running proxy.
+    """Forward a port, check and explain a configuration, and control a running proxy.
 
-    To start the proxy: twistd smartproxy --config FILE
+    To start a proxy with a configuration: twistd smartproxy --config FILE
     """

@@ -109,7 +109,7 @@ class CleanupQueue(Generic[T]):
             self._process(item)
         except Exception:
             self.failed += 1
-            log.failure("clean-up of {item!r} failed", item=item)
+            log.failure("clean-up of a {item} failed", item=type(item).__name__)
         else:
             self.cleaned += 1
 

@@ -13,6 +13,7 @@ bind the same addresses, and the kernel would send it half of the connections (s
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
@@ -111,11 +112,15 @@ def listen_together(fresh: Iterable[Listening], held: Iterable[Listening] = ()) 
 
 def reason(failed: CannotListenError) -> str:
     """``cannot listen on 127.0.0.1:80: [Errno 98] Address already in use``, for a log line or a reply."""
-    return f"cannot listen on {Endpoint(failed.interface or '*', failed.port)}: {failed.socketError}"
+    if isinstance(failed.port, bytes):  # the path of a unix socket
+        place = f"unix:{os.fsdecode(failed.port)}"
+    else:
+        place = str(Endpoint(failed.interface or "*", failed.port))
+    return f"cannot listen on {place}: {failed.socketError}"
 
 
 class ListeningPort(tcp.Port):
-    """Twisted's port, opened in three steps. ``::`` accepts IPv4 too.
+    """Twisted's port, opened in three steps, without its log lines. ``::`` accepts IPv4 too.
 
     :ivar retiring: whether it accepts what the kernel has completed, and then closes.
     """
@@ -138,7 +143,6 @@ class ListeningPort(tcp.Port):
         except OSError as why:
             created.close()
             raise CannotListenError(self.interface, self.port, why) from why
-        # Twisted's startListening() accepts from this one, instead of creating a socket.
         self._preexistingSocket = created
 
     def listen(self) -> None:
@@ -154,7 +158,10 @@ class ListeningPort(tcp.Port):
         if self._preexistingSocket is None:
             self.bind()
             self.listen()
-        super().startListening()
+        opened, self._preexistingSocket = self._preexistingSocket, None
+        assert opened is not None  # noqa: S101 - bind() sets it
+        self._realPortNumber = opened.getsockname()[1]
+        begin_to_accept(self, opened)
 
     def discard(self) -> None:
         """See :class:`Listening`."""
@@ -179,6 +186,9 @@ class ListeningPort(tcp.Port):
             self._accept_completed()
         super().connectionLost(reason)
 
+    def _logConnectionLostMsg(self) -> None:
+        """Log nothing."""
+
     def _accept_completed(self) -> None:
         """Accept what waits in the kernel's queue, which has at most :data:`BACKLOG` connections."""
         for _ in range(BACKLOG):
@@ -190,6 +200,22 @@ class ListeningPort(tcp.Port):
         waiting = select.poll()
         waiting.register(self.socket, select.POLLIN)
         return bool(waiting.poll(0))
+
+
+def begin_to_accept(port: Any, opened: socket.socket) -> None:
+    """Do what Twisted's ``Port.startListening`` does with a listening socket, without logging it.
+
+    A proxy logs all its listeners in one line; with Twisted's it would be a line for each, with the name of a class.
+
+    :param port: a ``twisted.internet.tcp.Port``, whose types say less than it takes.
+    """
+    tcp._reservedFD.reserve()  # noqa: SLF001 - Twisted closes it to accept and drop when descriptors are short
+    port.factory.doStart()
+    port.connected = True
+    port.socket = opened
+    port.fileno = opened.fileno
+    port.numberAccepts = 100  # Twisted's value
+    port.startReading()
 
 
 class ReactorPort:

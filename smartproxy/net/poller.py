@@ -282,14 +282,19 @@ class Poller:
         if owner is None:
             log.failure("a socket's owner failed in its own code, after closing it", failure=why)
             return
-        log.failure("{owner!r} failed in its own code; its socket is closed", failure=why, owner=owner)
+        log.failure("a {owner} failed in its own code; its socket is closed", failure=why, owner=_kind(owner))
         self._close_owner(owner, why)
 
     def _close_owner(self, owner: Pollable, why: Failure) -> None:
         try:
             owner.failed(why)
         except Exception:
-            log.failure("{owner!r} could not be closed", owner=owner)
+            log.failure("a {owner} could not be closed", owner=_kind(owner))
+
+
+def _kind(owner: Pollable) -> str:
+    """For a log line: the name of its class."""
+    return type(owner).__name__
 
 
 def _close(sock: socket.socket) -> None:

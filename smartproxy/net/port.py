@@ -119,7 +119,7 @@ class PollerPort(ListeningPort):
                 return
             protocol.makeConnection(Stream(sock, self._poller, protocol))
         except Exception:
-            log.failure("{port} could not begin a connection", port=self)
+            log.failure("listener {address} could not begin a connection", address=listening_at(self))
             self._poller.close(sock, self)
             sock.close()  # if it was not watched yet
 
@@ -129,7 +129,11 @@ class PollerPort(ListeningPort):
         now = reactor.seconds()
         if now >= self._tell_at:
             self._tell_at = now + _TELL
-            log.warn("{port} accepts nothing until descriptors are free: {why}", port=self, why=why)
+            log.warn(
+                "listener {address} accepts nothing until descriptors are free: {why}",
+                address=listening_at(self),
+                why=why,
+            )
         self.stopReading()
         self._resume = reactor.callLater(_PAUSE, self._go_on)
 

@@ -25,9 +25,9 @@ from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
-from smartproxy.admin.site import make_admin_site
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
+from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
 from smartproxy.proxy.runtime import Runtime
@@ -44,11 +44,14 @@ if TYPE_CHECKING:
     from smartproxy.metrics.service import Metrics, NoMetrics
     from smartproxy.model.address import Endpoint
     from smartproxy.model.certificate_status import ShownCertificate
-    from smartproxy.model.plan import AdminPlan, ProxyPlan
+    from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.settings import Route, Settings
 
 log = Logger()
+
+#: Listeners that a log line names.
+_NAMED = 8
 
 
 @implementer(IProxyControl)
@@ -116,7 +119,7 @@ class SmartProxy(Service):
         try:
             self._runtime.accounting.open_log()
             if self.plan.admin is not None:
-                self._admin = self._listen_for_admin(self.plan.admin)
+                self._admin = listen_for_admin(self, self.plan.admin, self._reactor)
         except Exception:
             self._listeners.close()
             self._runtime.accounting.close_log()
@@ -135,9 +138,12 @@ class SmartProxy(Service):
         self._configuration.check_access()
         self._runtime.start()
         log.info(
-            "smartproxy {version} listens on {ports}",
+            "smartproxy {version} listens on {listeners}{admin}; {workers} worker; configuration {file}",
             version=__version__,
-            ports=", ".join(str(place) for place in self._listeners.addresses().values()),
+            listeners=self.listening_on(),
+            admin=self._admin_note(),
+            workers=1,
+            file=self._configuration.settings.file or "of the program",
         )
 
     def stopService(self) -> Deferred[None]:
@@ -177,8 +183,7 @@ class SmartProxy(Service):
             )
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
-        for record in list(self.registry.live.values()):
-            record.owner.abort(CloseReason.SHUTDOWN)
+        self.end_connections()
         await emptied
         await self._listeners_closed
         if self._admin is not None:
@@ -269,6 +274,16 @@ class SmartProxy(Service):
         """The addresses it listens on, by what the configuration asked for."""
         return self._listeners.addresses()
 
+    def listening_on(self) -> str:
+        """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""
+        places = sorted(self._listeners.addresses().values(), key=lambda place: (place.port, place.host))
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        return ", ".join(map(str, places[:_NAMED])) + more
+
+    def _admin_note(self) -> str:
+        admin, port = self.plan.admin, self._admin
+        return "" if admin is None or port is None else f"; admin {admin_address(admin, port)}"
+
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
         return self._runtime.tls.certificates()
@@ -285,6 +300,11 @@ class SmartProxy(Service):
         record.owner.abort(CloseReason.ADMIN)
         return True
 
+    def end_connections(self) -> None:
+        """End every live connection with the reason ``shutdown``."""
+        for record in self.connections:
+            record.owner.abort(CloseReason.SHUTDOWN)
+
     def status(self) -> dict[str, object]:
         """Facts about the process: plain values that JSON can carry."""
         return {
@@ -299,14 +319,6 @@ class SmartProxy(Service):
             "connections": self.registry.active,
             "lingering": len(self._runtime.lingering),
         }
-
-    def _listen_for_admin(self, plan: AdminPlan) -> IListeningPort:
-        site = make_admin_site(self, plan, self._reactor)
-        if plan.unix is not None:
-            port: IListeningPort = self._reactor.listenUNIX(plan.unix, site, mode=0o600, wantPID=True)
-        else:
-            port = self._reactor.listenTCP(plan.port, site, interface=plan.address)
-        return port
 
 
 def _timed_out(_: object, timeout: float) -> None:

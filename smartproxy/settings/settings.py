@@ -145,6 +145,11 @@ class Settings(Configuration):
         return f"{place}ok ({plans.summary(self)})"
 
     @property
+    def file(self) -> Path | None:
+        """The file that these settings were loaded from; ``None`` for others."""
+        return self._file
+
+    @property
     def directory(self) -> Path:
         """The directory that relative paths are resolved against: the file's, or else the working directory."""
         return self._directory

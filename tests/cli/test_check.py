@@ -84,7 +84,7 @@ class GroupTests(SynchronousTestCase):
     def test_help_lists_every_command(self) -> None:
         result = CliRunner().invoke(main, ["--help"])
         self.assertEqual(result.exit_code, 0)
-        for command in ("check", "explain", "schema", "reload", "drain", "connections"):
+        for command in ("forward", "check", "explain", "schema", "reload", "drain", "connections"):
             self.assertRegex(result.stdout, rf"\n  {command} ")
             own = CliRunner().invoke(main, [command, "--help"])
             self.assertEqual((own.exit_code, "Usage:" in own.stdout), (0, True), command)
@@ -92,7 +92,7 @@ class GroupTests(SynchronousTestCase):
     def test_no_line_of_help_is_cut(self) -> None:
         """click cuts the first sentence of a docstring to the width of the list; a ``short_help`` it wraps."""
         for width in (60, 80, 120):
-            for arguments in ([], ["check"], ["explain"], ["reload"], ["connections"], ["top"]):
+            for arguments in ([], ["forward"], ["check"], ["explain"], ["reload"], ["connections"], ["top"]):
                 shown = CliRunner().invoke(main, [*arguments, "--help"], terminal_width=width).stdout
                 _usage, *lines = shown.splitlines()
                 cut = [line for line in lines if line.rstrip().endswith("...")]

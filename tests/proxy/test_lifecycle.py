@@ -204,6 +204,7 @@ class SignalTests(SynchronousTestCase):
         self.addCleanup(gc.set_threshold, *gc.get_threshold())
         network = HeldNetwork()
         network.callFromThread = lambda _call: called.append("reopen")
+        network.callWhenRunning = lambda call: call()
         proxy = TwistdProxy(settings(), network)
         for _ in range(2):
             proxy.startService()
