@@ -17,9 +17,9 @@ from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
 from smartproxy.model.outcome import RejectReason
+from smartproxy.net.descriptors import highest_descriptor
 from smartproxy.net.interfaces import IConnecting, IDialer
 from smartproxy.net.poller import BROKEN, READABLE, Poller
-from smartproxy.net.port import highest_descriptor
 from smartproxy.net.stream import Stream
 
 if TYPE_CHECKING:
