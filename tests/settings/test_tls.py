@@ -166,8 +166,8 @@ class RefusedCertificateTests(FileCase):
             ({"certFile": "a.key", "keyFile": "a.key"},
              "certificate.certFile: a.key: contains no PEM certificate, or a malformed one; it holds a private key"),
             ({"certFile": "request.pem"},
-             "certificate.certFile: request.pem: contains no PEM certificate, or a malformed one; it holds a certificate "
-             "request, which an authority has to sign first"),
+             ("certificate.certFile: request.pem: contains no PEM certificate, or a malformed one; it holds a certificate "
+              "request, which an authority has to sign first")),
             ({"pkcs12File": "a.pem"},
              "certificate.pkcs12File: a.pem: cannot be opened: it has a passphrase, or it is not PKCS#12"),
         ):  # fmt: skip
@@ -178,8 +178,10 @@ class RefusedCertificateTests(FileCase):
         self.assertEqual(
             self.refused_certificate(swapped),
             [
-                "certificate.certFile: a.key: is a private key, and keyFile a certificate: certFile and keyFile are "
-                "swapped"
+                (
+                    "certificate.certFile: a.key: is a private key, and keyFile a certificate: certFile and keyFile are "
+                    "swapped"
+                )
             ],
         )
         inline = {"cert": LEAF.key_pem.decode(), "key": LEAF.pem.decode()}
