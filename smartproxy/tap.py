@@ -18,6 +18,7 @@ from twisted.python import usage
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
+from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
 
@@ -118,6 +119,7 @@ def makeService(options: Mapping[str, Settings]) -> IService:
 
     installed = cast("_TwistdReactor", reactor)
     use_monotonic_time(installed)
+    raise_limit()  # before anything sizes its reserve by it
     proxy = TwistdProxy(options["settings"])
     # Twisted installs its own handlers when the reactor starts; these replace them after that.
     installed.callWhenRunning(_install_signal_handlers, installed, proxy)
