@@ -30,7 +30,7 @@ _ALIKE, _NEARLY_SAME, _ELSEWHERE = 0.6, 0.8, 0.85
 _LONGEST = 60
 
 
-class _Known(NamedTuple):
+class _KnownKey(NamedTuple):
     """A key of the schema, and the table that has it."""
 
     key: str
@@ -54,7 +54,7 @@ def hint(path: KeyPath, root: type[BaseModel]) -> str:
 
 
 @lru_cache(maxsize=1000)  # thousands of routes may have the same mistake
-def _similar(key: str, here: _Steps, root: type[BaseModel]) -> tuple[float, str, tuple[_Known, ...]]:
+def _similar(key: str, here: _Steps, root: type[BaseModel]) -> tuple[float, str, tuple[_KnownKey, ...]]:
     """The most similar key of the table itself, with how alike it is; and the nearest tables that have such a key."""
     scored = [(_likeness(key, one.key), one) for one in _schema(root)]
     likeness, own = max(((score, one.key) for score, one in scored if one.table == here), default=(0.0, ""))
@@ -107,17 +107,17 @@ def _steps(path: KeyPath) -> _Steps:
 
 
 @cache
-def _schema(root: type[BaseModel]) -> tuple[_Known, ...]:
+def _schema(root: type[BaseModel]) -> tuple[_KnownKey, ...]:
     """Every key of the schema with its table."""
     return tuple(dict.fromkeys(_keys(root, (), ())))
 
 
-def _keys(table: type[BaseModel], steps: _Steps, above: tuple[type[BaseModel], ...]) -> Iterator[_Known]:
+def _keys(table: type[BaseModel], steps: _Steps, above: tuple[type[BaseModel], ...]) -> Iterator[_KnownKey]:
     if table in above:  # a table within itself has no end
         return
     for name, field in table.model_fields.items():
         key = field.alias or name
-        yield _Known(key, steps)
+        yield _KnownKey(key, steps)
         for more, inner in _tables_in(field.annotation):
             yield from _keys(inner, (*steps, key, *more), (*above, table))
 

@@ -13,7 +13,7 @@ from smartproxy.settings.tables.types import Least
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from smartproxy.settings.compile.levels import Level
+    from smartproxy.settings.compile.levels import SettingLevel
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
 
@@ -57,8 +57,8 @@ class _Place(NamedTuple):
     :ivar levels: the places that apply to its routes, in their order; it is one of them.
     """
 
-    own: Level
-    levels: Sequence[Level]
+    own: SettingLevel
+    levels: Sequence[SettingLevel]
 
     def is_set(self, name: str) -> bool:
         """Whether ``name`` is set in any of the places."""

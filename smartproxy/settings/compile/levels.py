@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.root import Configuration
 
 
-class Level(NamedTuple):
+class SettingLevel(NamedTuple):
     """One place.
 
     :ivar path: the path of its table in a file.
@@ -29,24 +29,27 @@ class Level(NamedTuple):
     name: str
 
 
-def connection_levels(settings: Configuration, index: int) -> tuple[Level, ...]:
+def connection_levels(settings: Configuration, index: int) -> tuple[SettingLevel, ...]:
     """The places of the timeouts and keep-alive keys of a route."""
-    return (Level(("routes", index), settings.routes[index], "route"), *shared_levels(settings))
+    return (SettingLevel(("routes", index), settings.routes[index], "route"), *shared_levels(settings))
 
 
-def shared_levels(settings: Configuration) -> tuple[Level, ...]:
+def shared_levels(settings: Configuration) -> tuple[SettingLevel, ...]:
     """The places of the same keys outside of routes."""
-    return (Level(("defaults",), settings.defaults, "defaults"), Level((), settings, "top level"))
-
-
-def security_levels(settings: Configuration, index: int) -> tuple[Level, ...]:
-    """The places of the keys in a route's ``security``."""
     return (
-        Level(("routes", index, "security"), settings.routes[index].security, "route"),
-        Level(("defaults", "security"), settings.defaults.security, "defaults"),
+        SettingLevel(("defaults",), settings.defaults, "defaults"),
+        SettingLevel((), settings, "top level"),
     )
 
 
-def setting_level(name: str, levels: Sequence[Level]) -> Level | None:
+def security_levels(settings: Configuration, index: int) -> tuple[SettingLevel, ...]:
+    """The places of the keys in a route's ``security``."""
+    return (
+        SettingLevel(("routes", index, "security"), settings.routes[index].security, "route"),
+        SettingLevel(("defaults", "security"), settings.defaults.security, "defaults"),
+    )
+
+
+def setting_level(name: str, levels: Sequence[SettingLevel]) -> SettingLevel | None:
     """The first of ``levels`` that sets ``name``; ``None`` where the built-in default applies."""
     return next((level for level in levels if name in level.table.model_fields_set), None)

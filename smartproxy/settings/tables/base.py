@@ -58,11 +58,13 @@ class ConnectionKeys(Table):
     tls_handshake_timeout: Annotated[Duration, Least(500)] = "10s"
     """Time limit for a TLS handshake."""
     inactivity_timeout: Annotated[Duration, Least(5_000)] = "4h"
-    """A connection without a byte in either direction for this long is closed; 0 is no limit."""
+    """A connection without a byte in either direction for this long is closed; 0 is no limit. Under the default
+    `keepAliveTreatment`, `extended`, it is multiplied by `keepAliveInactivityMultiplier`: 4h is 24h in effect, and 1m is 6m."""
     half_close_timeout: Annotated[Duration, Least(500)] = "60s"
     """A connection with one direction closed and no byte in the other for this long is closed."""
     max_connection_lifetime: Annotated[Duration, Least(60_000)] = "24h"
-    """Time limit for a whole connection; 0 is no limit."""
+    """Time limit for a whole connection; 0 is no limit. Under the default `keepAliveTreatment`, `extended`,
+    `extendedKeepAliveLifetime` applies in its place."""
     timeout_jitter: Share = 0
     """Largest share, 0 to 1, by which the inactivity, lifetime and half-close timeouts of a connection are shortened at
     random, so that connections opened together are not closed together; 0 is off."""
@@ -70,7 +72,8 @@ class ConnectionKeys(Table):
     """TCP keep-alive on both sides. A connection that has it is a keep-alive connection."""
     keep_alive_treatment: Literal["standard", "extended", "immortal"] = "extended"
     """The timeouts of keep-alive connections. `standard`: the normal ones; `extended`: the inactivity
-    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither."""
+    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither.
+    Set it beside a timeout: `smartproxy check` warns of one that the default treatment changes."""
     keep_alive_inactivity_multiplier: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] = 6
     """Factor of the inactivity timeout under `extended` treatment."""
     extended_keep_alive_lifetime: Annotated[Duration, Least(60_000)] = "7d"
