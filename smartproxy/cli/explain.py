@@ -143,13 +143,21 @@ def _notes(plan: ProxyPlan, run: DryRun, detected: Detected, request: RequestHea
 
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:
-    if address:
-        address = _address(address, "--address")
-    if address is None:
-        # "" (every address) sorts first; if the port has no such listener, take its first one.
-        address = min((at for at, number in table.listeners() if number == port), default="")
+    at = _listening(table, port, _address(address, "--address") if address else address)
     client = Endpoint("" if client_ip is None else _address(client_ip, "--client-ip"), 0)
-    return Announced(Accepted(listener_name(address, port), port, client, 0.0), client)
+    return Announced(Accepted(listener_name(at, port), port, client, 0.0), client)
+
+
+def _listening(table: RouteTable, port: int, address: str | None) -> str:
+    """The address of the listener that gets connections to ``address``: the kernel prefers the most specific one.
+
+    :param address: ``None`` is any: "" (every address) sorts first, else the first one that the port has is taken.
+    """
+    addresses = {at for at, number in table.listeners() if number == port}
+    if address is None:
+        return min(addresses, default="")
+    wider = ("0.0.0.0", "") if ":" not in address else ("",)
+    return next((at for at in (address, *wider) if at in addresses), address)
 
 
 def _address(text: str, option: str) -> str:

@@ -140,6 +140,10 @@ class ExplainCommandTests(SynchronousTestCase):
             self.assertEqual(result.stdout.splitlines()[:2], ["route local", "  on 127.0.0.1:9443"])
         self.assertTrue(self.run_with("--port", "9443", "--address", "::1").stdout.startswith("no route\n"))
 
+    def test_address_without_a_listener_of_its_own_is_served_by_every_address(self) -> None:
+        printed = self.run_with("--port", "8000", "--address", "192.0.2.9").stdout.splitlines()
+        self.assertEqual(printed[:2], ["route rest", "  on :8000"])
+
     def test_options_that_no_client_could_send_are_wrong_usage(self) -> None:
         for arguments, why in {
             ("--client-ip", "10.0.0"): "'10.0.0' is not an IP address",
