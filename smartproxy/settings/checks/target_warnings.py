@@ -69,13 +69,16 @@ class _OwnListeners:
     def loops(self, index: int, target: Target, path: KeyPath) -> Iterator[Problem]:
         """The problem of ``target``, of the route at ``index``, if its connections can come back to that route."""
         direct = self._reached(index, target)
-        if index in direct or index in self._closure(direct):
-            others = sorted(self._routes[other].name for other in direct)
-            via = "" if index in direct else f' through route "{others[0]}"'
-            yield Problem(
-                path,
-                f"is a listener of this proxy: connections come back to this route{via}, and are refused as a loop",
-            )
+        if index in direct:
+            via = ""
+        elif index in self._closure(direct):
+            via = f' through route "{min(self._routes[other].name for other in direct)}"'
+        else:
+            return
+        yield Problem(
+            path,
+            f"is a listener of this proxy: connections come back to this route{via}, and are refused as a loop",
+        )
 
     def _closure(self, first: set[int]) -> set[int]:
         """Every route that connections handed to ``first`` may come to."""
@@ -95,12 +98,14 @@ class _OwnListeners:
 
     def _reached(self, index: int, target: Target) -> set[int]:
         """The routes whose listeners get connections to ``target``."""
-        found: set[int] = set()
-        for port in self._target_ports(index, target):
-            if port in self._by_port:
-                for host in _hosts(target):
-                    found |= self._routes_at(host, port)
-        return found
+        found = [
+            self._routes_at(host, port)
+            for port in self._target_ports(index, target)
+            if port in self._by_port
+            for host in _hosts(target)
+        ]
+        # Thousands of routes may share one listener and one target: their set is not copied.
+        return found[0] if len(found) == 1 else set().union(*found)
 
     def _routes_at(self, host: str, port: int) -> set[int]:
         if (host, port) not in self._places:
