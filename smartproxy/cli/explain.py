@@ -126,7 +126,14 @@ def _disabled(settings: Settings, announced: Announced) -> tuple[str, ...]:
 
 def _notes(plan: ProxyPlan, run: DryRun, detected: Detected, request: RequestHead | None) -> Iterator[str]:
     """What was not used of the options, and what else may happen."""
-    hello = detected.hello
+    hello, admin = detected.hello, plan.admin
+    if (
+        run.explanation.route is None
+        and admin is not None
+        and admin.unix is None
+        and admin.port == detected.port
+    ):
+        yield f"port {admin.port} is the admin listener"
     if hello is not None and hello.bad_name:
         yield "an IP address is no server name (RFC 6066, section 3): the client has none"
     if hello is not None and request is not None and not run.looks_inside:

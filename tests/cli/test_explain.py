@@ -132,6 +132,11 @@ class ExplainCommandTests(SynchronousTestCase):
         self.assertEqual(first, "no route")
         self.assertTrue(second.endswith("443, 8000-8002, 9443"), second)
 
+    def test_port_of_the_admin_listener_is_named(self) -> None:
+        self.file.write_text("admin: true" + CONFIGURATION, encoding="utf-8")
+        printed = self.run_with("--port", "8404").stdout.splitlines()
+        self.assertEqual((printed[0], printed[-1]), ("no route", "note: port 8404 is the admin listener"))
+
     def test_address_is_optional_if_the_port_has_only_one(self) -> None:
         for where in ([], ["--address", "127.0.0.1"]):
             result = self.run_with("--port", "9443", *where)
