@@ -20,6 +20,7 @@ from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
+from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.proxy.start_report import INVALID, UNBOUND, StartReport
@@ -188,6 +189,7 @@ def makeService(options: Options) -> IService:
     twistd = cast("Mapping[str, Any]", options.parent)
     report = StartReport(twistd["pidfile"], daemon=not twistd["nodaemon"])
     report.arm()
+    raise_limit()  # before anything sizes its reserve by it
     try:
         proxy = TwistdProxy(options["settings"], installed, report, Notifier.of(os.environ))
     except ConfigurationError as invalid:  # a file has changed since the settings were read

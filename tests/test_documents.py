@@ -139,7 +139,7 @@ class ConfigurationTests(SynchronousTestCase):
         explained = self.printed("explain smartproxy.yaml --port 8443 --sni shop.localhost", file)
         self.assertEqual(
             [line.strip().partition(", expires")[0] for line in explained],
-            [line.partition(", expires")[0] for line in said[said.index("route shop") :][:4]],
+            [line.partition(", expires")[0] for line in said[said.index("route shop") :][: len(explained)]],
         )
         file = self.written(configuration.replace("shop.key", "other.key"))
         (refused,) = self.printed("check smartproxy.yaml", file, 2)
@@ -149,7 +149,7 @@ class ConfigurationTests(SynchronousTestCase):
         file = self.written(text(TAP / "tls-termination.yaml"))
         for name in ("www.example.com", "account.example.com", "machines.example.com"):
             printed = self.printed(f"explain smartproxy.yaml --port 443 --sni {name}", file)
-            self.assertTrue(printed[-1].startswith(f"certificate: {name}"), printed)
+            self.assertTrue(any(line.startswith(f"certificate: {name}") for line in printed), printed)
         asked = "explain smartproxy.yaml --port 80 --host www.example.com"
         self.assertEqual(self.printed(asked, file)[0], "route to-https")
 

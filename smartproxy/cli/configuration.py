@@ -29,10 +29,10 @@ def read(file: str | Path) -> Settings:
         return Settings.load(file)
 
 
-def compiled(file: str | Path) -> ProxyPlan:
-    """Return the compiled configuration in ``file``; otherwise as :func:`read`."""
+def compiled(settings: Settings) -> ProxyPlan:
+    """Return the compiled settings; otherwise as :func:`read`."""
     with _problems_printed():
-        return Settings.load(file).compile()
+        return settings.compile()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``smartproxy explain``: shows which route takes a connection, and why. Nothing is started.
+"""``smartproxy explain``: shows which route takes a connection, why, and what happens to it then. Nothing is started.
 
 The options are converted to the bytes that a client would send, and these are parsed by the parsers of the proxy. So a
 name, a host or a path is normalised, accepted and refused exactly as in the running proxy.
@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import click
 
 from smartproxy.cli import configuration
+from smartproxy.cli.dry_run import DryRun
+from smartproxy.cli.effects import Effects
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
+from smartproxy.model.plan import AcceptHeader
 from smartproxy.routing import domains
-from smartproxy.routing.explain import explain as explained
+from smartproxy.routing.matchers import is_heard_on
 from smartproxy.routing.table import RouteTable, listener_name
-from smartproxy.tls.store import ConfiguredCertificates
+from smartproxy.settings.compile.plans import match_plan
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.host import normalise_address
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
-    from smartproxy.model.plan import ProxyPlan, TerminationPlan
+    from collections.abc import Iterator
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.settings import Settings
     from smartproxy.wire.client_hello import ClientHello
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.verdict import Verdict
@@ -31,8 +37,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REQUEST_NOT_USED = (
-    "note: inside TLS a request is not seen; --method, --host, --path and --header were not used"
+    "inside TLS no request is looked at here; --method, --host, --path and --header were not used"
 )
+_CHOSEN_AGAIN = "the route is chosen again by what is inside TLS; --method, --host, --path and --header describe a request there"
 
 
 class _Query(NamedTuple):
@@ -80,46 +87,91 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
 ) -> None:
-    """Show which route of FILE takes a connection, why, and why each earlier one does not.
+    """Show which route of FILE takes a connection, why, why each earlier one does not, and what happens to it then.
 
     The options describe the connection: --sni and --alpn a TLS client; --method, --host, --path and --header an HTTP
     request; without any of them, the client speaks neither. Nothing is started.
+
+    The first line is "route NAME" or "no route". A connection that would be refused has a line "refused: REASON". Then
+    come the certificate, the limits, the effective timeouts, and the targets in the order in which they are tried.
     """
-    plan = configuration.compiled(file)
+    settings = configuration.read(file)
+    plan = configuration.compiled(settings)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)
     query = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(query) if query.is_given else None
-    explanation = explained(table, _detected(table, announced, hello, request))
-    for line in explanation.lines():
+    detected = _detected(table, announced, hello, request)
+    run = DryRun(plan, detected, request, address or "", _disabled(settings, announced))
+    for line in run.explanation.lines():
         click.echo(line)
-    if hello is not None and explanation.route is not None and explanation.route.tls is not None:
-        click.echo(_certificate(plan, explanation.route.tls, hello, address or ""))
-    if hello is not None and request is not None:
-        click.echo(_REQUEST_NOT_USED)
+    at, number = announced.accepted.listener.rpartition(":")[0], announced.accepted.port
+    for line in Effects(settings, plan, run, detected, table.first_bytes_timeout(at, number)).lines():
+        click.echo(line)
+    for note in _notes(plan, run, detected, request):
+        click.echo(f"note: {note}")
 
 
-def _certificate(plan: ProxyPlan, tls: TerminationPlan, hello: ClientHello, address: str) -> str:
-    """The line about the certificate that the client would get."""
-    if tls.certificate_for is not None:
-        return "certificate: chosen by a callable for each handshake"
-    shown = ConfiguredCertificates(plan).find(tls, hello, lambda: address)
-    if shown is None:
-        return "certificate: none for this name; refused with unrecognized_name"
-    names = ", ".join(shown.names) or "no name"
-    return f"certificate: {names} ({shown.plan.source}, {shown.key_type.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
+def _disabled(settings: Settings, announced: Announced) -> tuple[str, ...]:
+    """The names of disabled routes that would be on the listener, or on its port where there is none."""
+    at, port = announced.accepted.listener.rpartition(":")[0], announced.accepted.port
+    matches = [(route.name, match_plan(route.match)) for route in settings.routes if not route.enabled]
+    return tuple(
+        name
+        for name, match in matches
+        if is_heard_on(match, at) and any(port in ports for ports in match.ports)
+    )
+
+
+def _notes(plan: ProxyPlan, run: DryRun, detected: Detected, request: RequestHead | None) -> Iterator[str]:
+    """What was not used of the options, and what else may happen."""
+    hello, admin = detected.hello, plan.admin
+    if (
+        run.explanation.route is None
+        and admin is not None
+        and admin.unix is None
+        and admin.port == detected.port
+    ):
+        yield f"port {admin.port} is the admin listener"
+    if hello is not None and hello.bad_name:
+        yield "an IP address is no server name (RFC 6066, section 3): the client has none"
+    if hello is not None and request is not None and not run.looks_inside:
+        yield _REQUEST_NOT_USED
+    if run.looks_inside and request is None and run.certificate is not None:
+        yield _CHOSEN_AGAIN
+    client = detected.client_ip
+    if plan.trusted is not None and client in plan.trusted and plan.accept_header is not AcceptHeader.NEVER:
+        required = plan.accept_header is AcceptHeader.REQUIRE
+        without = (
+            "without one it is refused (proxy_header_missing)" if required else "with one, that client counts"
+        )
+        yield f"{client} is in proxyIPs, so it may announce a client with a PROXY header; {without}"
 
 
 def _announced(table: RouteTable, address: str | None, port: int, client_ip: str | None) -> Announced:
+    at = _listening(table, port, _address(address, "--address") if address else address)
+    client = Endpoint("" if client_ip is None else _address(client_ip, "--client-ip"), 0)
+    return Announced(Accepted(listener_name(at, port), port, client, 0.0), client)
+
+
+def _listening(table: RouteTable, port: int, address: str | None) -> str:
+    """The address of the listener that gets connections to ``address``: the kernel prefers the most specific one.
+
+    :param address: ``None`` is any: "" (every address) sorts first, else the first one that the port has is taken.
+    """
+    addresses = {at for at, number in table.listeners() if number == port}
     if address is None:
-        # "" (every address) sorts first; if the port has no such listener, take its first one.
-        address = min((at for at, number in table.listeners() if number == port), default="")
+        return min(addresses, default="")
+    wider = ("0.0.0.0", "") if ":" not in address else ("",)
+    return next((at for at in (address, *wider) if at in addresses), address)
+
+
+def _address(text: str, option: str) -> str:
     try:
-        client = Endpoint(normalise_address(client_ip) if client_ip is not None else "", 0)
+        return normalise_address(text)
     except ValueError:
-        raise click.BadParameter(f"{client_ip!r} is not an IP address", param_hint="--client-ip") from None
-    return Announced(Accepted(listener_name(address, port), port, client, 0.0), client)
+        raise click.BadParameter(f"{text!r} is not an IP address", param_hint=option) from None
 
 
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:

@@ -55,7 +55,7 @@ class EffectiveTimeouts:
 def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
     """Return the timeouts of a route, by its keep-alive treatment."""
     timeouts, keep_alive = route.timeouts, route.keep_alive
-    treatment = keep_alive.treatment if keep_alive.enabled else Treatment.STANDARD
+    treatment = keep_alive.applied
     if treatment is Treatment.IMMORTAL:
         return EffectiveTimeouts(0, 0, 0)
     if treatment is Treatment.EXTENDED:

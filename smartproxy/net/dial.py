@@ -16,18 +16,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DialFailed
+from smartproxy.model.address import Endpoint, endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.net.descriptors import highest_descriptor
 from smartproxy.net.interfaces import IConnecting, IDialer
 from smartproxy.net.poller import BROKEN, READABLE, Poller
-from smartproxy.net.port import highest_descriptor
 from smartproxy.net.stream import Stream
+from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTCP
     from twisted.internet.protocol import ClientFactory
 
     from smartproxy.flow.deadline import Deadline, Deadlines
-    from smartproxy.model.address import Endpoint
 
 #: No timeout, in seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
 _FOR_EVER = 86400.0
@@ -53,6 +54,18 @@ def failure_of(why: Failure, to: Endpoint) -> DialFailed:
         return _failure(errno.ECONNREFUSED, to)
     code = getattr(why.value, "osError", None)
     return _failure(code if isinstance(code, int) else errno.EHOSTUNREACH, to)
+
+
+def local_address(connecting: Any) -> Endpoint | None:
+    """The local address of an attempt in progress: known at once over the poller, and of one bound to a source."""
+    attempt = connecting if isinstance(connecting, _Attempt) else getattr(connecting, "transport", None)
+    if attempt is None:
+        return None
+    try:
+        local = attempt.getHost()
+    except OSError:  # it has failed already
+        return None
+    return Endpoint(unmapped(local.host), local.port)
 
 
 @implementer(IConnecting)
@@ -89,6 +102,9 @@ class _Attempt:
         if events & READABLE:  # a server that sends first: edge-triggered, this event is not repeated
             stream.ready(READABLE)
 
+    def getHost(self) -> Endpoint:
+        return endpoint(self._sock.getsockname())
+
     def failed(self, why: Failure) -> None:
         self._forget()
         self._factory.clientConnectionFailed(self, why)
@@ -118,16 +134,22 @@ class _Attempt:
 class PollerDialer:
     """Dials with sockets that are watched by the poller."""
 
+    connects_at_once = True
+
     def __init__(self, poller: Poller, deadlines: Deadlines) -> None:
         self._poller = poller
         self._deadlines = deadlines
         self._highest = highest_descriptor(2)
 
-    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
+    def dial(
+        self, to: Endpoint, factory: ClientFactory, timeout: float, source: str = ""
+    ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
         family = socket.AF_INET6 if ":" in to.host else socket.AF_INET
         try:
             sock = self._socket(family)
+            if source:
+                sock.bind((source, 0))
         except OSError as short:
             told: Any = factory
             told.clientConnectionFailed(None, Failure(_failure(short.errno or 0, to)))
@@ -152,10 +174,15 @@ class PollerDialer:
 class ReactorDialer:
     """Dials through the reactor: on any platform, and in memory."""
 
+    connects_at_once = False
+
     def __init__(self, reactor: IReactorTCP) -> None:
         self._reactor = reactor
 
-    def dial(self, to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
+    def dial(
+        self, to: Endpoint, factory: ClientFactory, timeout: float, source: str = ""
+    ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
-        connector = self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER)
+        bound = (source, 0) if source else None
+        connector = self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER, bound)
         return cast("IConnecting", connector)  # Twisted's connectors have the only method of the interface

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from smartproxy.model.address import Endpoint, endpoint
+from smartproxy.net.descriptors import highest_descriptor
 from smartproxy.net.keep_alive import apply_keepalive_to_socket, options
 from smartproxy.net.listening import BACKLOG, ListeningPort
 from smartproxy.net.stream import Stream
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _ACCEPTS_A_TURN = 64
 #: Seconds for which accepting pauses when descriptors are short, and seconds in which that is logged once.
 _PAUSE, _TELL = 0.1, 5.0
-#: Descriptors that accepting leaves free: a sixteenth of the limit, at least 16 and at most 256.
-_RESERVE_SHARE, _RESERVE_MIN, _RESERVE_MAX = 16, 16, 256
 #: Errors of the accepted connection, not of the listener (accept(2)): the next one may be accepted.
 _GONE_ALREADY = frozenset(
     {
@@ -42,16 +40,6 @@ _GONE_ALREADY = frozenset(
 )  # fmt: skip
 
 log = Logger()
-
-
-def highest_descriptor(part: int = 1) -> int:
-    """The descriptor number above which accepting pauses. The kernel always assigns the lowest free number.
-
-    :param part: leave only one ``part``-th of the reserve free: dialling may go further than accepting.
-    """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    reserve = min(max(limit // _RESERVE_SHARE, _RESERVE_MIN), _RESERVE_MAX)
-    return limit - reserve // part
 
 
 class PollerPort(ListeningPort):

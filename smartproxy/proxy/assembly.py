@@ -117,6 +117,7 @@ def _connect(runtime: Runtime) -> Connect:
         targets.originate,
         targets.request_tls,
         targets.turns,
+        targets.loops,
     )
 
 

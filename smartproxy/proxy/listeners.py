@@ -85,6 +85,7 @@ class Listeners:
             else:
                 listener.switch(serves, paths)
         self._open.update(fresh)
+        self._runtime.targets.loops.ports = frozenset(number for _, number in self._open)
         return _all(port.retire() for port in unused)
 
     def close(self) -> Deferred[None]:

@@ -29,6 +29,7 @@ from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.security.limits import RateWindows
+from smartproxy.security.loops import Loops
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
@@ -99,12 +100,14 @@ class Targets:
     """What connecting to targets needs.
 
     :ivar turns: whose turn it is, by route and target name.
+    :ivar loops: the connections to listeners of this proxy.
     :ivar originate: begins TLS.
     """
 
     def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
         self.resolver = Resolver(reactor, clocks.time)
         self.turns = Turns()
+        self.loops = Loops()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 

@@ -16,7 +16,7 @@ import fcntl
 import os
 from typing import NamedTuple, Protocol
 
-from smartproxy.net.port import highest_descriptor
+from smartproxy.net.descriptors import highest_descriptor
 
 #: Sizes in bytes, in order of preference. fs.pipe-max-size is 1 MiB by default (pipe(7)).
 _SIZES = (1 << 20, 256 << 10, 64 << 10)

@@ -54,9 +54,10 @@ class AddressSet:
     :raises ValueError: where an entry is none of these; the message quotes it.
     """
 
-    __slots__ = ("_hosts", "_networks", "_v4", "_v6")
+    __slots__ = ("_entries", "_hosts", "_networks", "_v4", "_v6")
 
     def __init__(self, entries: Iterable[str]) -> None:
+        self._entries = entries = tuple(entries)
         networks = {network for entry in entries for network in networks_of(entry)}
         self._networks = frozenset(networks)
         self._hosts = frozenset(
@@ -81,6 +82,12 @@ class AddressSet:
             if number >> shift in prefixes:
                 return True
         return False
+
+    def entry_with(self, address: str) -> str | None:
+        """The first entry, as written, that has the address; ``None`` where none has."""
+        if address not in self:
+            return None
+        return next((entry for entry in self._entries if address in AddressSet((entry,))), None)
 
     def __len__(self) -> int:
         """The number of distinct networks, with single hosts, and with ranges split into networks."""

@@ -22,7 +22,7 @@ from pydantic import PrivateAttr
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
-from smartproxy.settings.checks import conflicts, validation
+from smartproxy.settings.checks import conflicts, likely_mistakes, validation
 from smartproxy.settings.checks.problems import line_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.references import References
@@ -114,7 +114,10 @@ class Settings(Configuration):
 
     def warnings(self) -> list[str]:
         """Valid settings that look like mistakes, in the same form as :meth:`check`."""
-        return self._lines(conflicts.warnings(self, self._references()))
+        found = likely_mistakes.warnings(self, self._references())
+        # In the order of the file.
+        source = self._source
+        return self._lines(found if source is None else sorted(found, key=lambda one: source.line(one.path)))
 
     def compile(self) -> ProxyPlan:
         """Compile: durations to seconds, sizes to bytes, lists of addresses to sets, references to handlers.

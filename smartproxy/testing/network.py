@@ -87,9 +87,17 @@ class _Connector:
     """An attempt to connect."""
 
     def __init__(
-        self, network: MemoryNetwork, to: tuple[str, int], factory: ClientFactory[Any], timeout: float
+        self,
+        network: MemoryNetwork,
+        to: tuple[str, int],
+        factory: ClientFactory[Any],
+        timeout: float,
+        bind: tuple[str, int] | None,
     ) -> None:
         self.to = to
+        host, number = bind or ("127.0.0.1", 0)
+        self._local = (host, number or network.free_port())
+        self.transport = self  # as of Twisted's connectors: it has the local address
         self._network = network
         self._factory = factory
         self._call = network.callLater(0, self._arrive)
@@ -103,7 +111,7 @@ class _Connector:
         if port is None:
             self._fail(error.ConnectionRefusedError())
             return
-        here, there = self._network.pair(("127.0.0.1", self._network.free_port()), self.to)
+        here, there = self._network.pair(self._local, self.to)
         accepted = port.factory.buildProtocol(here.address)
         here.carry(cast("CarriedProtocol", self._factory.buildProtocol(there.address)))
         if accepted is None:
@@ -127,6 +135,10 @@ class _Connector:
     def connect(self) -> NoReturn:
         """Not supported: the proxy does not reuse a connector."""
         raise NotImplementedError("a connector cannot be used twice")
+
+    def getHost(self) -> Address:
+        """The address that is connected from."""
+        return address(*self._local)
 
     def getDestination(self) -> Address:
         """The address that is connected to."""
@@ -305,7 +317,7 @@ class MemoryNetwork(Clock):
         bindAddress: tuple[str, int] | None = None,
     ) -> IConnector:
         """See IReactorTCP. ``host`` must be an address; the proxy resolves names before."""
-        connector = _Connector(self, (host, port), factory, timeout)
+        connector = _Connector(self, (host, port), factory, timeout, bindAddress)
         factory.startedConnecting(connector)
         return connector
 

@@ -13,6 +13,7 @@ never shown to a client.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -41,6 +42,9 @@ _PEM: Final = serialization.Encoding.PEM
 _MIN_RSA_BITS: Final = 2048
 #: Hashes that clients no longer accept in a signature (likewise, 7.1.3.2).
 _BROKEN: Final = (hashes.MD5, hashes.SHA1)
+
+#: The label of a PEM block.
+_LABEL: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,15 @@ class CertificateFiles:
             chain, key = _pkcs12(self.pkcs12_file, secret)
             return _plan(chain, key, self.pkcs12_file, "pkcs12_file")
         assert self.cert_file is not None  # noqa: S101 - settings require one of the two
-        chain = certificates_in(contents(self.cert_file, "cert_file"), self.cert_file, "cert_file")
+        pem = contents(self.cert_file, "cert_file")
         part = "cert_file" if self.key_file is None else "key_file"
         at = self.key_file or self.cert_file
-        key = _key(contents(at, part), secret, at, part)
+        key_text = contents(at, part) if self.key_file is not None else pem
+        if _are_swapped(pem, key_text):
+            why = f"{self.cert_file}: is a private key, and keyFile a certificate: certFile and keyFile are swapped"
+            raise InvalidCertificate(why, "cert_file")
+        chain = certificates_in(pem, self.cert_file, "cert_file")
+        key = _key(key_text, secret, at, part)
         return _plan(chain, key, self.cert_file, part)
 
 
@@ -89,6 +98,8 @@ def certificate_from_pem(chain: bytes, key: bytes, secret: bytes | None = None) 
     :param secret: the passphrase of the key, if it is encrypted.
     :raises InvalidCertificate: if they cannot be used.
     """
+    if _are_swapped(chain, key):
+        raise InvalidCertificate("is a private key, and key a certificate: cert and key are swapped", "cert")
     return _plan(certificates_in(chain, "", "cert"), _key(key, secret, "", "key"), "", "key")
 
 
@@ -138,9 +149,34 @@ def certificates_in(pem: bytes, file: str = "", part: str = "") -> list[x509.Cer
             _ = certificate.extensions
     except Exception:  # cryptography has classes of its own for several kinds of malformed certificate
         raise InvalidCertificate(
-            f"{_at(file)}contains no PEM certificate, or a malformed one", part
+            f"{_at(file)}contains no PEM certificate, or a malformed one{_instead_of_certificate(pem)}", part
         ) from None
     return found
+
+
+def _are_swapped(chain: bytes, key: bytes) -> bool:
+    """Whether the text for the certificate holds only a key, and that for the key only a certificate."""
+    return _kinds(chain) == {b"PRIVATE KEY"} and _kinds(key) == {b"CERTIFICATE"}
+
+
+def _kinds(pem: bytes) -> set[bytes]:
+    """What the blocks of a PEM text are (RFC 7468): ``CERTIFICATE``, ``PRIVATE KEY``, ``CERTIFICATE REQUEST`` ..."""
+    labels = {label.strip() for label in _LABEL.findall(pem)}
+    return {b"PRIVATE KEY" if label.endswith(b"PRIVATE KEY") else label for label in labels}
+
+
+def _instead_of_certificate(pem: bytes) -> str:
+    kinds = _kinds(pem)
+    if kinds == {b"PRIVATE KEY"}:
+        return "; it holds a private key"
+    if b"CERTIFICATE" not in kinds and any(kind.endswith(b"CERTIFICATE REQUEST") for kind in kinds):
+        return "; it holds a certificate request, which an authority has to sign first"
+    return ""
+
+
+def _no_key(pem: bytes, part: str) -> str:
+    hint = "; name the file of its key with keyFile" if part == "cert_file" else "; it holds a certificate"
+    return "contains no PEM private key" + (hint if _kinds(pem) == {b"CERTIFICATE"} else "")
 
 
 def _pkcs12(file: str, secret: bytes | None) -> tuple[list[x509.Certificate], PrivateKey]:
@@ -170,7 +206,7 @@ def _key(pem: bytes, secret: bytes | None, file: str, part: str) -> PrivateKey:
             return _key(pem, None, file, part)
         why = "is encrypted; set its passphrase with passphraseFile or passphraseEnv"
     except ValueError:
-        why = "cannot be decrypted with this passphrase" if secret else "contains no PEM private key"
+        why = "cannot be decrypted with this passphrase" if secret else _no_key(pem, part)
     except Exception as problem:  # a type of key that cryptography does not support
         why = f"contains a key that cannot be used: {type(problem).__name__}"
     raise InvalidCertificate(f"{_at(file)}{why}", part) from None

@@ -11,7 +11,7 @@ that takes no ticket resumes nothing: OpenSSL's cache for it is off.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -22,12 +22,14 @@ from smartproxy.tls.identity import identity_of, matches
 from smartproxy.tls.profiles import PROFILES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from OpenSSL.SSL import _NoOverlappingProtocols
 
     from smartproxy.model.plan import ClientAuthPlan, OriginationPlan, TerminationPlan
     from smartproxy.tls.certificate import Certificate
+
+ProtocolT = TypeVar("ProtocolT", str, bytes)
 
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 #: SSL_MODE_ENABLE_PARTIAL_WRITE of SSL_CTX_set_mode(3). pyOpenSSL sets it but does not export it.
@@ -181,12 +183,17 @@ _REASONS: Final = {
 }
 
 
+def first_common(ours: Sequence[ProtocolT], offered: Sequence[ProtocolT]) -> ProtocolT | None:
+    """The protocol that is negotiated by ALPN: the first of ours that the client offers; ``None`` without one."""
+    return next((name for name in ours if name in offered), None)
+
+
 def _selecting(
     ours: list[bytes],
 ) -> Callable[[SSL.Connection, list[bytes]], bytes | _NoOverlappingProtocols]:
     """An ALPN callback that selects our first protocol that the client offers, and none if there is no such."""
 
     def select(_connection: SSL.Connection, offered: list[bytes]) -> bytes | _NoOverlappingProtocols:
-        return next((name for name in ours if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
+        return first_common(ours, offered) or SSL.NO_OVERLAPPING_PROTOCOLS
 
     return select

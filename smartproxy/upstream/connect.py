@@ -10,12 +10,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import fail
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
+from smartproxy.security.loops import own_source
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.net.interfaces import IDialer
+    from smartproxy.security.loops import Loops
     from smartproxy.upstream.interfaces import IResolver
     from smartproxy.upstream.originate_tls import Originate
     from smartproxy.upstream.request_tls import RequestTls
@@ -101,6 +104,11 @@ def _nothing() -> None:
     """A connection without TLS has no session to keep."""
 
 
+def _call_both(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()
+
+
 def _no_header(_: TargetPlan) -> bytes:
     return b""
 
@@ -116,6 +124,7 @@ class Connect:
     :param originate: begins TLS with targets that have TLS.
     :param request_tls: asks a target for TLS first, as PostgreSQL's clients do.
     :param turns: the state of balancing, which outlives this configuration.
+    :param loops: recognises connections to listeners of this proxy; likewise.
     """
 
     def __init__(
@@ -127,6 +136,7 @@ class Connect:
         originate: Originate,
         request_tls: RequestTls,
         turns: Turns,
+        loops: Loops,
     ) -> None:
         self._dialer = dialer
         self._resolver = resolver
@@ -135,6 +145,7 @@ class Connect:
         self._originate = originate
         self._request_tls = request_tls
         self._turns = turns
+        self._loops = loops
         self._balance: dict[RoutePlan, RoundRobin] = {}
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
@@ -200,7 +211,7 @@ class Connect:
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
-        attempt = partial(self._dial, routed.detected.port if port is None else port, route, budget)
+        attempt = partial(self._dial, routed.detected.port if port is None else port, routed, budget)
         try:
             return await self._open(candidate, host, attempt, routed, budget, header(target))
         except ResumptionFailed as refused:
@@ -229,6 +240,7 @@ class Connect:
                 side = await attempt(addresses[0])
             else:
                 side = await Race(addresses, attempt, self._clock).start()
+        forget = side.on_closed
         connected = Connected(side, side.address, target, header)
         try:
             budget.require_live()
@@ -236,7 +248,11 @@ class Connect:
                 await self._begin_tls(connected, routed, host, resume=resume)
         except BaseException:  # the connection has no other owner yet
             side.transport.abortConnection()
+            if forget is not None:
+                forget()
             raise
+        if forget is not None:
+            connected.on_closed = partial(_call_both, connected.on_closed, forget)
         return connected
 
     async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:
@@ -276,11 +292,29 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, port: int, route: RoutePlan, budget: _Budget, host: str) -> Deferred[Upstream]:
+    def _dial(self, port: int, routed: Routed, budget: _Budget, host: str) -> Deferred[Upstream]:
+        route = routed.route
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = (
                 options(route.keep_alive) if route.keep_alive.enabled else ()
             )
         factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
+        if port in self._loops.ports:
+            return self._dial_own_port(factory, routed, budget)
         return factory.dial(self._dialer, budget.seconds())
+
+    def _dial_own_port(self, factory: UpstreamFactory, routed: Routed, budget: _Budget) -> Deferred[Upstream]:
+        """Dial the port number of a listener of this proxy, on this machine or another one."""
+        to, peer, loops = factory.to, routed.detected.announced.accepted.peer, self._loops
+        try:
+            loops.check(to, peer, routed.route.name)
+        except DialFailed as loop:
+            return fail(loop)
+        # The reactor connects later, and is to choose the port now: the connection may be accepted before it is reported.
+        source = "" if self._dialer.connects_at_once else own_source(to.host)
+        dialed = factory.dial(self._dialer, budget.seconds(), source)
+        local = factory.local_address()
+        if local is not None and loops.add(local, to, peer, routed.route.name):
+            factory.on_end = partial(loops.forget, local)
+        return dialed

@@ -8,10 +8,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
 from smartproxy.flow.side import Side
-from smartproxy.net.dial import failure_of
+from smartproxy.net.dial import failure_of, local_address
 from smartproxy.net.keep_alive import Option, apply_keepalive
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.python.failure import Failure
 
     from smartproxy.model.address import Endpoint
@@ -35,14 +37,21 @@ class Upstream(Side):
         apply_keepalive(self.transport, self._factory.keep_alive)
         self._factory.connected(self)
 
+    @property
+    def on_closed(self) -> Callable[[], None] | None:
+        """To be called when the connection has ended, if anything is kept for it."""
+        return self._factory.on_end
+
 
 class UpstreamFactory(ClientFactory):
     """One attempt to connect.
 
     :param keep_alive: TCP keep-alive, as options of its socket.
+    :ivar on_end: called when the attempt has failed, or its connection has ended; ``None`` if nothing is kept for it.
     """
 
     noisy = False
+    on_end: Callable[[], None] | None = None
 
     def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...]) -> None:
         self.to = to
@@ -50,17 +59,24 @@ class UpstreamFactory(ClientFactory):
         self._waiting: Deferred[Upstream] | None = None
         self._connecting: IConnecting | None = None
 
-    def dial(self, dialer: IDialer, timeout: float) -> Deferred[Upstream]:
+    def dial(self, dialer: IDialer, timeout: float, source: str = "") -> Deferred[Upstream]:
         """Begin to connect.
 
+        :param source: local address to connect from; empty leaves it to the system.
         :return: fires with the connection, paused; fails with a :class:`~smartproxy.errors.DialFailed`. Cancelling
             it cancels the attempt.
         """
         connected = self._waiting = Deferred(self._cancelled)
-        connecting = dialer.dial(self.to, self, timeout)
+        connecting = (
+            dialer.dial(self.to, self, timeout, source) if source else dialer.dial(self.to, self, timeout)
+        )
         if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
         return connected
+
+    def local_address(self) -> Endpoint | None:
+        """The local address of the attempt in progress; ``None`` if there is none, or it is not known yet."""
+        return None if self._connecting is None else local_address(self._connecting)
 
     def buildProtocol(self, addr: Any) -> Upstream:
         """The connection is being established: make its protocol."""
@@ -71,12 +87,14 @@ class UpstreamFactory(ClientFactory):
         waiting = self._finish()
         if waiting is None:
             upstream.transport.abortConnection()
+            self._end()
         else:
             waiting.callback(upstream)
 
     def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
         """The attempt has failed."""
         waiting = self._finish()
+        self._end()
         if waiting is not None:
             waiting.errback(failure_of(reason, self.to))
 
@@ -85,6 +103,10 @@ class UpstreamFactory(ClientFactory):
         self._finish()
         if connecting is not None:
             connecting.stopConnecting()
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            self.on_end()
 
     def _finish(self) -> Deferred[Upstream] | None:
         """The Deferred that still waits for the attempt, if any; it is cleared."""

@@ -76,3 +76,14 @@ class ShortOfDescriptorsTests(LiveCase):
         lines = proxy.printed.count("accepts nothing until descriptors are free")
         self.assertGreaterEqual(lines, 1)
         self.assertLessEqual(lines, 1 + (time.monotonic() - began) / 5)
+
+
+class SoftLimitTests(LiveCase):
+    def test_soft_limit_is_raised_at_start(self):
+        """Service managers and shells start programs with a soft limit of 1,024: 500 connections."""
+        before = ["sh", "-c", f'ulimit -Sn {_LIMIT}; ulimit -Hn 300; exec "$@"', "sh"]
+        front = self.port()
+        proxy = self.proxy(route("echo", front, self.backend(echo)), before=before)
+        self.assertIn(f"limit on open files raised from {_LIMIT} to 300", proxy.printed)
+        clients = [self.connect(front) for _ in range(_LIMIT // 2 + 10)]
+        until(lambda: proxy.active == len(clients), "more connections than the soft limit allows")

@@ -14,7 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.net import port as port_module
-from smartproxy.net.port import PollerPort, highest_descriptor, listening_at
+from smartproxy.net.descriptors import highest_descriptor
+from smartproxy.net.port import PollerPort, listening_at
 from smartproxy.net.stream import Stream
 from tests.pumps import Pump
 

@@ -153,3 +153,21 @@ class RefusedEntryTests(SynchronousTestCase):
     def test_an_entry_with_a_zone_is_refused(self) -> None:
         for entry in ("fe80::1%eth0", "fe80::%eth0/64", "fe80::1%1-fe80::2"):
             self.refused(entry, "an address with a zone is not allowed")
+
+
+class EntryTests(SynchronousTestCase):
+    def test_first_entry_as_written_is_found(self) -> None:
+        listed = AddressSet(["192.0.2.7", "10.0.0.5/8", "10.1.0.0/16", "203.0.113.1-203.0.113.9"])
+        found = {
+            each: listed.entry_with(each)
+            for each in ("10.1.2.3", "::ffff:10.1.2.3", "203.0.113.5", "8.8.8.8")
+        }
+        self.assertEqual(
+            found,
+            {
+                "10.1.2.3": "10.0.0.5/8",
+                "::ffff:10.1.2.3": "10.0.0.5/8",
+                "203.0.113.5": "203.0.113.1-203.0.113.9",
+                "8.8.8.8": None,
+            },
+        )

@@ -156,14 +156,39 @@ class RefusedCertificateTests(FileCase):
 
     def test_files_without_certificate_or_key_are_refused(self) -> None:
         self.write("x.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+        self.write("request.pem", b"-----BEGIN NEW CERTIFICATE REQUEST-----\nAAAA\n")
         for certificate, problem in (
             ({"certFile": "x.pem"}, "certificate.certFile: x.pem: contains no PEM certificate, or a malformed one"),
-            ({"certFile": "a.pem"}, "certificate.certFile: a.pem: contains no PEM private key"),
-            ({"certFile": "a.pem", "keyFile": "x.pem"}, "certificate.keyFile: x.pem: contains no PEM private key"),
+            ({"certFile": "a.pem"},
+             "certificate.certFile: a.pem: contains no PEM private key; name the file of its key with keyFile"),
+            ({"certFile": "a.pem", "keyFile": "x.pem"},
+             "certificate.keyFile: x.pem: contains no PEM private key; it holds a certificate"),
+            ({"certFile": "a.key", "keyFile": "a.key"},
+             "certificate.certFile: a.key: contains no PEM certificate, or a malformed one; it holds a private key"),
+            ({"certFile": "request.pem"},
+             ("certificate.certFile: request.pem: contains no PEM certificate, or a malformed one; it holds a certificate "
+              "request, which an authority has to sign first")),
             ({"pkcs12File": "a.pem"},
              "certificate.pkcs12File: a.pem: cannot be opened: it has a passphrase, or it is not PKCS#12"),
         ):  # fmt: skip
             self.assertEqual(self.refused_certificate(certificate), [problem])
+
+    def test_swapped_certificate_and_key_are_named_as_swapped(self) -> None:
+        swapped = {"certFile": "a.key", "keyFile": "a.pem"}
+        self.assertEqual(
+            self.refused_certificate(swapped),
+            [
+                (
+                    "certificate.certFile: a.key: is a private key, and keyFile a certificate: certFile and keyFile are "
+                    "swapped"
+                )
+            ],
+        )
+        inline = {"cert": LEAF.key_pem.decode(), "key": LEAF.pem.decode()}
+        [line] = self.refused_certificate(inline)
+        self.assertTrue(
+            line.endswith("cert: is a private key, and key a certificate: cert and key are swapped"), line
+        )
 
     def test_missing_or_wrong_passphrase_is_reported(self) -> None:
         self.write("a.key", key_pem(LEAF.key, b"open sesame"))

@@ -13,6 +13,7 @@ from smartproxy.flow.side import Side
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import TargetPlan
+from smartproxy.security.loops import Loops
 from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.originate_tls import Encrypted
@@ -27,6 +28,8 @@ class FakeDialer:
     :ivar pending: factory of each attempt not yet ended, by host.
     :ivar cancelled: hosts whose attempts were cancelled.
     """
+
+    connects_at_once = True
 
     def __init__(self, clock):
         self.clock = clock
@@ -104,6 +107,7 @@ class ConnectCase(SynchronousTestCase):
     def create(self, **names):
         self.originated, self.handshakes, self.resumes = [], [], []
         self.tls_requests, self.unwilling = [], []
+        self.loops = Loops()
         self.connect = Connect(
             self.dialer,
             FakeResolver(**names),
@@ -112,6 +116,7 @@ class ConnectCase(SynchronousTestCase):
             self.originate,
             self.request_tls,
             Turns(),
+            self.loops,
         )
 
     def connecting(self, targets, **more):

@@ -55,3 +55,8 @@ class KeepAlive:
     inactivity_multiplier: float = 6.0
     extended_lifetime: float = 7 * 86400.0
     probes: Probes = field(default_factory=Probes)
+
+    @property
+    def applied(self) -> Treatment:
+        """The treatment that applies: a connection without keep-alive has the normal timeouts."""
+        return self.treatment if self.enabled else Treatment.STANDARD

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files, tls_warnings
+from smartproxy.settings.checks import tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -51,22 +51,6 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from _reachability(settings)
     yield from tls_files.problems(settings, references.tls)
     yield from tls.problems(settings)
-
-
-def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
-    """Valid settings that look like mistakes."""
-    if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
-        yield Problem(
-            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: no client is asked for a header'
-        )
-    for index, route in enumerate(settings.routes):
-        limit = route.security.max_connections
-        if 0 < settings.max_connections < limit:
-            yield Problem(
-                ("routes", index, "security", "maxConnections"),
-                f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
-            )
-    yield from tls_warnings.warnings(settings, references.tls)
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:

@@ -6,16 +6,15 @@ For an unknown key the message suggests the nearest known one, or the table that
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import BaseModel, ValidationError
-
+from smartproxy.settings.checks import places
 from smartproxy.settings.checks.problems import Problem, got
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
     from smartproxy.settings.reading.locations import KeyPath
@@ -77,42 +76,5 @@ _MESSAGES: dict[str, Callable[[_Context], str]] = {
 
 
 def _unknown_key(path: KeyPath, root: type[BaseModel]) -> str:
-    key = str(path[-1])
-    tables = _tables_at(path[:-1], root)
-    known = {name: inner for table in tables for name, inner in _keys_of(table)}
-    nearest = _nearest(key, known)
-    if nearest is not None:
-        return f'unknown key; did you mean "{nearest}"?'
-    for name, inner in known.items():
-        if any(key == inner_key for table in inner for inner_key, _ in _keys_of(table)):
-            return f'unknown key; it belongs in "{name}"'
-    return "unknown key"
-
-
-def _nearest(key: str, known: Iterable[str]) -> str | None:
-    by_lower = {name.lower(): name for name in known}
-    found = get_close_matches(key.lower().replace("_", ""), by_lower, n=1)
-    return by_lower[found[0]] if found else None
-
-
-def _tables_at(path: KeyPath, root: type[BaseModel]) -> list[type[BaseModel]]:
-    tables = [root]
-    for key in path:
-        if isinstance(key, str):
-            tables = [
-                inner for table in tables for name, found in _keys_of(table) if name == key for inner in found
-            ]
-    return tables
-
-
-def _keys_of(table: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:
-    """The keys of a table, each with the tables that its value may be."""
-    for name, field in table.model_fields.items():
-        yield field.alias or name, list(_tables_in(field.annotation))
-
-
-def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _tables_in(inner)
+    hint = places.hint(path, root)
+    return f"unknown key; {hint}" if hint else "unknown key"

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.routing import domains, paths
 from smartproxy.routing.matchers import patterns_of, specificity
-from smartproxy.security.address_set import networks_of
+from smartproxy.security.address_ranges import covers, ranges_of
 from smartproxy.settings.compile.plans import match_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from smartproxy.model.plan import MatchPlan
+    from smartproxy.security.address_ranges import Ranges
     from smartproxy.settings.tables.route import Route
 
 #: Of the pieces with the same domain and path prefix, only this many are compared, so that the time stays linear.
@@ -31,9 +32,6 @@ _MAX_COMPARED: Final = 64
 _WILDCARD = re.compile(r"\*|(?<=/):[A-Za-z_]\w*", re.ASCII)
 #: Stand-ins for a ``*``: nothing, one segment, several. NUL is in no pattern, so it matches wildcards only.
 _STAND_INS = ("", "\0", "\0/\0")
-
-#: Disjoint address ranges in ascending order: IP version, first address, last address.
-_Ranges: TypeAlias = tuple[tuple[int, int, int], ...]
 
 
 class Unreachable(NamedTuple):
@@ -54,7 +52,7 @@ class _Conditions(NamedTuple):
     name: str
     priority: int
     match: MatchPlan
-    clients: _Ranges | None
+    clients: Ranges | None
     headers: frozenset[tuple[str, str]]
 
 
@@ -94,7 +92,7 @@ def unreachable(routes: Iterable[tuple[int, Route]]) -> Iterator[Unreachable]:
 def _conditions(index: int, route: Route) -> _Conditions:
     match = match_plan(route.match)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
-    clients = _ranges(route.match.client_ip) if route.match.client_ip else None
+    clients = ranges_of(route.match.client_ip) if route.match.client_ip else None
     return _Conditions(index, route.name, route.priority, match, clients, headers)
 
 
@@ -193,20 +191,7 @@ def _example(pattern: str, star: str) -> str:
     return _WILDCARD.sub(lambda found: star if found[0] == "*" else "\0", pattern)
 
 
-def _covers_clients(wide: _Ranges | None, narrow: _Ranges | None) -> bool:
+def _covers_clients(wide: Ranges | None, narrow: Ranges | None) -> bool:
     if wide is None or narrow is None:
         return wide is None
-    return all(any(a[0] == b[0] and a[1] <= b[1] and b[2] <= a[2] for a in wide) for b in narrow)
-
-
-def _ranges(entries: list[str]) -> _Ranges:
-    """The ranges of an address list; overlapping and adjacent ones are merged."""
-    networks = {network for entry in entries for network in networks_of(entry)}
-    found = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
-    merged: list[tuple[int, int, int]] = []
-    for version, first, last in found:
-        if merged and merged[-1][0] == version and first <= merged[-1][2] + 1:
-            merged[-1] = (version, merged[-1][1], max(last, merged[-1][2]))
-        else:
-            merged.append((version, first, last))
-    return tuple(merged)
+    return covers(wide, narrow)

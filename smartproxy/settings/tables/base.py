@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
-from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
+from smartproxy.settings.tables.types import (
     Duration,
     Flag,
+    Least,
     ProbeCount,
     ProbeDelay,
     Share,
@@ -49,19 +50,21 @@ class Table(BaseModel):
 class ConnectionKeys(Table):
     """Keys that the top level, ``defaults`` and each route may have."""
 
-    connection_timeout: Duration = "30s"
+    connection_timeout: Annotated[Duration, Least(100)] = "30s"
     """Time limit for dialing one target, for resolving its name, and for each callable that chooses it. All targets
     of a connection together have three times this limit (a TLS handshake has its own limit); 0 is no limit."""
-    initial_data_timeout: Duration = "60s"
+    initial_data_timeout: Annotated[Duration, Least(500)] = "60s"
     """Time limit for the client's first bytes, where a route needs to see them."""
-    tls_handshake_timeout: Duration = "10s"
+    tls_handshake_timeout: Annotated[Duration, Least(500)] = "10s"
     """Time limit for a TLS handshake."""
-    inactivity_timeout: Duration = "4h"
-    """A connection without a byte in either direction for this long is closed; 0 is no limit."""
-    half_close_timeout: Duration = "60s"
+    inactivity_timeout: Annotated[Duration, Least(5_000)] = "4h"
+    """A connection without a byte in either direction for this long is closed; 0 is no limit. Under the default
+    `keepAliveTreatment`, `extended`, it is multiplied by `keepAliveInactivityMultiplier`: 4h is 24h in effect, and 1m is 6m."""
+    half_close_timeout: Annotated[Duration, Least(500)] = "60s"
     """A connection with one direction closed and no byte in the other for this long is closed."""
-    max_connection_lifetime: Duration = "24h"
-    """Time limit for a whole connection; 0 is no limit."""
+    max_connection_lifetime: Annotated[Duration, Least(60_000)] = "24h"
+    """Time limit for a whole connection; 0 is no limit. Under the default `keepAliveTreatment`, `extended`,
+    `extendedKeepAliveLifetime` applies in its place."""
     timeout_jitter: Share = 0
     """Largest share, 0 to 1, by which the inactivity, lifetime and half-close timeouts of a connection are shortened at
     random, so that connections opened together are not closed together; 0 is off."""
@@ -69,15 +72,16 @@ class ConnectionKeys(Table):
     """TCP keep-alive on both sides. A connection that has it is a keep-alive connection."""
     keep_alive_treatment: Literal["standard", "extended", "immortal"] = "extended"
     """The timeouts of keep-alive connections. `standard`: the normal ones; `extended`: the inactivity
-    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither."""
+    timeout times `keepAliveInactivityMultiplier`, and the lifetime `extendedKeepAliveLifetime`; `immortal`: neither.
+    Set it beside a timeout: `smartproxy check` warns of one that the default treatment changes."""
     keep_alive_inactivity_multiplier: Annotated[float, Strict(), Field(ge=1, allow_inf_nan=False)] = 6
     """Factor of the inactivity timeout under `extended` treatment."""
-    extended_keep_alive_lifetime: Duration = "7d"
+    extended_keep_alive_lifetime: Annotated[Duration, Least(60_000)] = "7d"
     """Time limit for a whole connection under `extended` treatment."""
-    keep_alive_initial_delay: ProbeDelay = "60s"
+    keep_alive_initial_delay: Annotated[ProbeDelay, Least(10_000)] = "60s"
     """With `keepAlive`: how long a connection is idle before the kernel sends the first probe; in whole seconds, and 0 is the
     default of the system."""
-    keep_alive_interval: ProbeDelay = "15s"
+    keep_alive_interval: Annotated[ProbeDelay, Least(1_000)] = "15s"
     """Time between two probes; in whole seconds, and 0 is the default of the system."""
     keep_alive_count: ProbeCount = 9
     """How many probes without an answer reset the connection; 0 is the default of the system."""

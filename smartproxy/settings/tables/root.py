@@ -21,6 +21,7 @@ from smartproxy.settings.tables.types import (
     Duration,
     Flag,
     Interval,
+    Least,
     NonEmptyString,
     PortNumber,
     Positive,
@@ -32,15 +33,15 @@ from smartproxy.settings.tables.types import (
 class ZombieDetection(Table):
     """When an open connection counts as dead."""
 
-    interval: Interval = "10s"
+    interval: Annotated[Interval, Least(500)] = "10s"
     """Time between two checks."""
-    half_grace_tls: Duration = "5m"
+    half_grace_tls: Annotated[Duration, Least(1_000)] = "5m"
     """Time after which a TLS connection is closed of which one socket is closed and the other is not."""
-    half_grace_plain: Duration = "30s"
+    half_grace_plain: Annotated[Duration, Least(1_000)] = "30s"
     """The same without TLS."""
-    stuck_tls: Duration = "5m"
+    stuck_tls: Annotated[Duration, Least(1_000)] = "5m"
     """Idle time after which a TLS connection that received client data but sent no reply is closed as stuck."""
-    stuck_plain: Duration = "60s"
+    stuck_plain: Annotated[Duration, Least(1_000)] = "60s"
     """The same without TLS."""
 
 
@@ -49,16 +50,16 @@ class CleanupSettings(Table):
 
     batch_size: Positive = 100
     """Size of a batch; as many pending connections start one."""
-    delay: Duration = "100ms"
+    delay: Annotated[Duration, Least(1)] = "100ms"
     """How long the first pending connection waits for others."""
 
 
 class MetricsSettings(Table):
     """Throughput over time."""
 
-    sample_interval: Interval = "1s"
+    sample_interval: Annotated[Interval, Least(100)] = "1s"
     """Time between two samples."""
-    retention: Interval = "1h"
+    retention: Annotated[Interval, Least(60_000)] = "1h"
     """How long samples are kept."""
 
 
@@ -105,13 +106,13 @@ class Configuration(ConnectionKeys):
     ] = True
     """From a trusted peer: `true` uses a PROXY header if there is one, `"require"` closes the connection without one, `false`
     treats it as payload. From any other peer a header is always payload. Behind a balancer use `"require"`."""
-    proxy_header_timeout: Duration = "5s"
+    proxy_header_timeout: Annotated[Duration, Least(100)] = "5s"
     """Time limit for the PROXY header of a trusted peer. A header that comes later ends the connection."""
     send_proxy_protocol: SendProxyProtocol = False
     """Send a PROXY header to targets: `true` or `1` (version 1), `2`, or a mapping with `version` and `tlvs`."""
-    graceful_shutdown_timeout: Duration = "30s"
+    graceful_shutdown_timeout: Annotated[Duration, Least(1_000)] = "30s"
     """How long open connections may continue when the proxy stops."""
-    max_pending_data_size: Size = "10MiB"
+    max_pending_data_size: Annotated[Size, Least(4096, "bytes", "MiB")] = "10MiB"
     """Client bytes buffered while a target is dialed; reading pauses well before."""
     max_connections: Count = 0
     """Concurrent connections of the whole proxy, with refused ones whose clients still read why; 0 is no limit."""

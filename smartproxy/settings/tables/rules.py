@@ -91,7 +91,8 @@ def check_interval(written: object) -> None:
 def check_probe_delay(written: object) -> None:
     value = units.seconds(written)
     if value and not 1 <= value <= _LONGEST_PROBE_DELAY:
-        raise ValueError(f"must be 1s to {_LONGEST_PROBE_DELAY}s, or 0 for the default of the system")
+        meant = f'; did you mean "{written:g}s"?' if isinstance(written, int | float) and value < 1 else ""
+        raise ValueError(f"must be 1s to {_LONGEST_PROBE_DELAY}s, or 0 for the default of the system{meant}")
 
 
 def check_target_port(written: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import Discriminator, Field, Strict, Tag
 from pydantic.json_schema import SkipJsonSchema
@@ -39,6 +39,23 @@ _SIZE_SCHEMA = {
     "title": "size",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE_PATTERN}],
 }
+
+
+class Least(NamedTuple):
+    """The smallest sensible value of a duration or a size, as an annotation of its key.
+
+    A smaller number is valid, but was probably written in another unit: ``check`` warns about it.
+
+    :ivar value: in the unit of a number without one: milliseconds or bytes.
+    :ivar unit: what such a number is.
+    :ivar meant: the unit that a person had in mind.
+    """
+
+    value: float
+    unit: str = "ms"
+    meant: str = "s"
+
+
 Duration: TypeAlias = Annotated[int | float | str, Rule(units.seconds, **_DURATION_SCHEMA)]
 Interval: TypeAlias = Annotated[int | float | str, Rule(rules.check_interval, **_DURATION_SCHEMA)]
 ProbeDelay: TypeAlias = Annotated[int | float | str, Rule(rules.check_probe_delay, **_DURATION_SCHEMA)]

@@ -32,6 +32,8 @@ LONGEST = 36500 * 86400.0
 #: Far above any buffer of a machine; a larger size is a mistake in the unit.
 LARGEST = 1 << 40
 HIGHEST_PORT = 65535
+#: The shortest duration that is written in days, in seconds.
+_DAYS_FROM = 2 * 86400.0
 
 #: More milliseconds than this may not be divided as a float: an ``int`` above 1.8e308 raises ``OverflowError``.
 _HUGE = 1e300
@@ -58,6 +60,23 @@ def seconds(written: object) -> float:
     if not 0 <= value <= LONGEST:
         raise ValueError('must be 0 to 100 years ("36500d")')
     return value
+
+
+def duration_text(value: float) -> str:
+    """A duration in seconds as :func:`seconds` reads it: ``1h30m``, ``100ms``.
+
+    0 and infinity, which are no limit, are ``none``. Up to two days are in hours, as configurations have them: ``24h``, and then ``7d``.
+    """
+    if not 0 < value <= LONGEST:
+        return "none"
+    left = round(value * 1000)
+    written = ""
+    for unit, size in _DURATION_UNITS.items():
+        if unit == "d" and value < _DAYS_FROM:
+            continue
+        count, left = divmod(left, round(size * 1000))
+        written += f"{count}{unit}" if count else ""
+    return written or "0s"
 
 
 def octets(written: object) -> int:

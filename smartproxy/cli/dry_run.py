@@ -1,0 +1,159 @@
+"""The control path of a connection without the connection, for ``smartproxy explain``.
+
+The phases of :mod:`smartproxy.session` are called in its order, with the same compiled objects: the route table, the limits and
+lists, the certificates. So what is refused here is refused by the running proxy, for the same reason. No other connection is
+live, so no limit on their number is reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from smartproxy.errors import NotTls, Refused
+from smartproxy.model.facts import ApplicationProtocol, Detected, Routed, TlsFacts
+from smartproxy.model.record import ConnectionRecord
+from smartproxy.phases.admit import Admit
+from smartproxy.phases.look_inside import LookInside
+from smartproxy.phases.route import ChooseRoute
+from smartproxy.routing.explain import explain, explain_inside
+from smartproxy.routing.table import RouteTable
+from smartproxy.security.limits import Admission, RateWindows
+from smartproxy.tls.context_factory import first_common
+from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
+from smartproxy.tls.store import ConfiguredCertificates
+
+if TYPE_CHECKING:
+    from smartproxy.flow.side import Side
+    from smartproxy.model.address import Endpoint
+    from smartproxy.model.facts import Announced
+    from smartproxy.model.plan import ProxyPlan, RoutePlan, TerminationPlan
+    from smartproxy.tls.certificate import Certificate
+    from smartproxy.wire.http_head import RequestHead
+
+
+class _NoConnections:
+    """The counts of a proxy without connections, and the recorder of one that keeps none."""
+
+    active = 0
+    by_ip: dict[str, int]
+    by_route: dict[str, int]
+
+    def __init__(self) -> None:
+        self.by_ip, self.by_route = {}, {}
+
+    def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool) -> None:
+        """Nothing is counted."""
+
+    def assign(self, record: ConnectionRecord, route: str) -> None:
+        """Nothing is counted."""
+
+
+class _NoSockets(list[object]):
+    """No refused connection lingers."""
+
+    def make_room(self) -> None:
+        """There is nothing to close."""
+
+
+class DryRun:
+    """One connection.
+
+    :param detected: what is known of it. An empty client address is an unknown one, and compared with no list.
+    :param request: the request inside TLS, if one is given.
+    :param local: the address that the client connects to, or nothing.
+    :param disabled: the names of disabled routes of the listener.
+    :ivar explanation: the route, and why it was chosen.
+    :ivar route: the route; the first choice where a look inside TLS finds none.
+    :ivar record: its record, as far as the path has come.
+    :ivar refused: why it is refused; ``None`` where it is not.
+    :ivar certificate: what the client of a route that terminates TLS is shown.
+    :ivar looks_inside: whether the route is chosen again by what is inside TLS.
+    """
+
+    def __init__(
+        self,
+        plan: ProxyPlan,
+        detected: Detected,
+        request: RequestHead | None = None,
+        local: str = "",
+        disabled: tuple[str, ...] = (),
+    ) -> None:
+        self._table = RouteTable(plan.routes)
+        self._request = request
+        self._local = local
+        nothing = _NoConnections()
+        self._admit = Admit(
+            Admission(plan, nothing, RateWindows(lambda: 0.0), _NoSockets()), nothing, lambda: False
+        )
+        self._certificates = ConfiguredCertificates(plan)
+        self._contexts = ServerContexts(plan, self._certificates, ServerContextCache())
+        self._look_inside = LookInside(self._table, self._look)
+        self.explanation = explain(self._table, detected, disabled)
+        self.record = ConnectionRecord(0, detected.announced.accepted)
+        self.route: RoutePlan | None = None
+        self.refused: Refused | None = None
+        self.certificate: Certificate | None = None
+        self.looks_inside = False
+        if self._table.routes_on(self.record.listener) is not None:  # else there is nothing to refuse
+            try:
+                self._follow(detected)
+            except Refused as refused:
+                self.refused = refused
+
+    def _follow(self, detected: Detected) -> None:
+        """The path, as in :meth:`smartproxy.session.ConnectionPath.carry`.
+
+        :raises Refused: where the connection is refused.
+        """
+        self._admit.client(self.record, detected.announced)
+        self.record.protocol = detected.protocol
+        routed = ChooseRoute(self._table)(detected)
+        self.route = routed.route
+        self.looks_inside = self._look_inside.is_due(routed)
+        if not self.looks_inside:
+            self._admit_to_route(routed)
+        if routed.route.tls is not None:
+            self._terminate(routed, routed.route.tls)
+            if self.looks_inside and self._request is not None:
+                routed = self._chosen_again(routed)
+        if self.looks_inside:
+            self._admit_to_route(routed)
+
+    def _admit_to_route(self, routed: Routed) -> None:
+        if not self.record.client.host:
+            routed = routed._replace(route=replace(routed.route, allow=None, block=None))
+        self._admit.route(self.record, routed)
+
+    def _terminate(self, routed: Routed, tls: TerminationPlan) -> None:
+        hello = routed.detected.hello
+        if hello is None:
+            raise NotTls
+        self._contexts.for_hello(routed.route, hello, lambda: self._local)
+        self.certificate = self._certificates.find(tls, hello, lambda: self._local)
+        self.record.secured = TlsFacts("TLS", "", first_common(tls.alpn, hello.alpn))
+
+    def _chosen_again(self, routed: Routed) -> Routed:
+        """The second choice, by the request."""
+        routes = self._table.inside(routed.detected, routed.route)
+        assert routes is not None  # noqa: S101 - the look inside is due
+        seen = routed.detected._replace(
+            secured=self.record.secured, protocol=ApplicationProtocol.HTTP, request=self._request
+        )
+        self.explanation = explain_inside(self.explanation, routes, seen)
+        side: Any = SimpleNamespace(transport=SimpleNamespace(resumeProducing=lambda: None))
+        chosen: list[Routed | Failure] = []
+        Deferred.fromCoroutine(self._look_inside(side, routed, self.record)).addBoth(chosen.append)
+        [result] = chosen  # it waits for nothing
+        if isinstance(result, Failure):
+            result.raiseException()
+        self.route = result.route
+        return result
+
+    async def _look(self, _side: Side, announced: Announced) -> Detected:
+        """What detection inside TLS would find."""
+        return Detected(announced, ApplicationProtocol.HTTP, request=self._request)

@@ -1,0 +1,40 @@
+"""Valid settings that look like mistakes: everything that ``smartproxy check`` warns about.
+
+A warning must be right nearly always, because ``--strict`` makes it an error: what may well be meant is not one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.settings.checks import (
+    address_warnings,
+    limit_warnings,
+    match_warnings,
+    name_coverage,
+    target_warnings,
+    timing_warnings,
+    tls_warnings,
+)
+from smartproxy.settings.checks.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from smartproxy.settings.compile.references import References
+    from smartproxy.settings.tables.root import Configuration
+
+
+def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
+    """The warnings about ``settings``, which must be valid."""
+    if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
+        yield Problem(
+            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: no client is asked for a header'
+        )
+    yield from timing_warnings.warnings(settings)
+    yield from address_warnings.warnings(settings)
+    yield from match_warnings.warnings(settings)
+    yield from target_warnings.warnings(settings)
+    yield from limit_warnings.warnings(settings)
+    yield from tls_warnings.warnings(settings, references.tls)
+    yield from name_coverage.warnings(settings, references.tls)
