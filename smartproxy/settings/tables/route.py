@@ -13,8 +13,9 @@ from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     AddressList,
+    AlpnNames,
     Base64,
-    BindAddress,
+    BindAddresses,
     Count,
     Domains,
     Flag,
@@ -78,12 +79,14 @@ class Match(Table):
 
     ports: Ports
     """Ports to listen on: a port, a range like `"8000-8010"`, or a list of both."""
-    address: BindAddress = ""
-    """Local address to listen on; `""` is every address, IPv4 and IPv6."""
+    address: BindAddresses = ""
+    """Local addresses to listen on; `""` is every address, IPv4 and IPv6."""
     domains: Domains = Field(default_factory=list)
     """Names that the client asks for, by SNI or Host. A leading `*` matches one or more labels."""
     client_ip: AddressList = Field(default_factory=list)
     """Client addresses; behind a trusted peer, the announced ones."""
+    alpn: AlpnNames = Field(default_factory=list)
+    """Protocols of which a TLS client must offer one (ALPN), like `h2`."""
     path: PathPattern | None = None
     """Path of an HTTP request, the whole of it: exact, with `*` for anything and `:name` for one segment."""
     methods: Methods = Field(default_factory=list)
@@ -180,6 +183,9 @@ class Route(Shared):
     """A route that is not enabled is checked, but not used."""
     priority: Annotated[int, Field(strict=True)] = 0
     """Routes with a higher priority are tried first; then the more specific match, then the order in the file."""
+    fallback: Flag = False
+    """Whether the route also takes TLS clients without SNI, whatever its `domains` are. A route without `domains` takes them
+    in any case."""
     match: Match
     """The conditions of the route."""
     action: Action

@@ -91,6 +91,10 @@ BindAddress: TypeAlias = Annotated[
         title="address",
     ),
 ]
+BindAddresses: TypeAlias = Annotated[
+    Annotated[BindAddress, Tag("<one>")] | Annotated[list[BindAddress], Field(min_length=1), Tag("<list>")],
+    Discriminator(rules.one_or_list),
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
