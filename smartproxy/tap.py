@@ -76,7 +76,10 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A TCP and TLS proxy. With -n, an option of twistd itself, it runs in the foreground."
-    optParameters: ClassVar = [["config", "c", None, "The configuration: a .yaml, .json or .toml file."]]
+    optParameters: ClassVar = [
+        ["config", "c", None, "The configuration: a .yaml, .json or .toml file, or - for standard input."],
+        ["format", None, None, "Format of the configuration: yaml, json or toml; by default its suffix."],
+    ]
     optFlags: ClassVar = [["check", None, "Validate the configuration and exit."]]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -111,7 +114,7 @@ class Options(usage.Options):
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self["settings"] = Settings.load(self["config"])
+            self["settings"] = Settings.load(self["config"], self["format"])
         except ConfigurationError as invalid:
             _exit(INVALID, *invalid.problems)
         if self["check"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +21,16 @@ CASES = [
     (["chek", "x.yaml"], "unexpected chek; did you mean smartproxy check?"),
     ([], "--config FILE is required"),
 ]
+
+
+class StandardInputTests(SynchronousTestCase):
+    def test_configuration_is_read_from_standard_input(self) -> None:
+        text = b'{"routes": [{"name": "a", "match": {"ports": 80}, "action": {"type": "block"}}]}'
+        for options in (["--config", "-"], ["--config", "-", "--format", "json"]):
+            with patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(text))):
+                parsed = Options()
+                parsed.parseOptions(options)
+            self.assertEqual(parsed["settings"].summary(), "<stdin>: ok (1 routes, ports 80)")
 
 
 class WrongOptionTests(SynchronousTestCase):

@@ -58,6 +58,7 @@ class _Query(NamedTuple):
 
 @click.command("explain", short_help="Show which route takes a connection, and why.")
 @click.argument("file", type=click.Path(path_type=Path))
+@configuration.format_option
 @click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port of the connection.")
 @click.option("--address", help="Local address, if routes are bound to addresses.")
 @click.option("--sni", help="Server name of a TLS client.")
@@ -70,6 +71,7 @@ class _Query(NamedTuple):
 def explain(
     *,
     file: Path,
+    format_: str | None,
     port: int,
     address: str | None,
     sni: str | None,
@@ -80,12 +82,12 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
 ) -> None:
-    """Show which route of FILE takes a connection, why, and why each earlier one does not.
+    """Show which route of FILE (- is standard input) takes a connection, why, and why each earlier one does not.
 
     The options describe the connection: --sni and --alpn a TLS client; --method, --host, --path and --header an HTTP
     request; without any of them, the client speaks neither. Nothing is started.
     """
-    plan = configuration.compiled(file)
+    plan = configuration.compiled(file, format_)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)
     query = _Query(method, host, path, headers)

@@ -44,6 +44,8 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     :param references: what they refer to. The files and handlers of disabled routes are not looked at.
     """
     yield from unavailable(settings)
+    if settings.include:  # a reader replaces it by the routes of the files
+        yield Problem(("include",), "is read with a file only; give the routes themselves")
     yield from _names(settings)
     yield from _header(settings.send_proxy_protocol, ())
     yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))

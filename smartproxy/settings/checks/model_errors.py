@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.suggestions import is_pair_without_blank, suggestion
 from smartproxy.settings.checks.unknown_keys import unknown_key
+from smartproxy.settings.reading.variables import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
     #: What pydantic knows of an error besides its type: limits, alternatives, the exception raised.
     _Context: TypeAlias = Mapping[str, object]
-
-#: Keys whose values are never repeated in a message.
-_SECRETS = frozenset({"token", "key", "cert"})
 
 #: What pydantic puts between the keys for a discriminated union: which of its alternatives was chosen.
 _TAG = re.compile(r"<[a-z]+>")
@@ -48,6 +46,11 @@ def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Probl
     yield from (Problem(path, "is required") for path in missing if path not in meant)
 
 
+def paths_of(error: ValidationError) -> list[KeyPath]:
+    """The paths of the values that pydantic refused."""
+    return [_without_tags(detail["loc"]) for detail in error.errors(include_url=False, include_context=False)]
+
+
 def _without_tags(location: KeyPath) -> KeyPath:
     return tuple(key for key in location if not _TAG.fullmatch(str(key)))
 
@@ -56,7 +59,7 @@ def _message(detail: ErrorDetails, path: KeyPath) -> str:
     # pydantic's own text is used only for the discriminators in tables.types, which set it.
     word = _MESSAGES.get(detail["type"])
     rule = word(detail.get("ctx", {})) if word else detail["msg"]
-    if path and path[-1] in _SECRETS:
+    if path and path[-1] in SECRETS:
         return rule
     hint = suggestion(detail, path)
     return f"{rule}; {hint} {got(detail['input'])}" if hint else f"{rule} {got(detail['input'])}"

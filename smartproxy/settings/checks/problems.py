@@ -39,15 +39,21 @@ class Problem(NamedTuple):
 
 def line_of(problem: Problem, source: Source | None) -> str:
     """The line that reports ``problem``."""
-    prefix = source.prefix(problem.path, at_value=problem.at_value) if source is not None else ""
-    path = dotted(problem.path)
-    return one_line(f"{prefix}{path}: {problem.message}" if path else f"{prefix}{problem.message}")
+    if source is None:
+        return one_line(_said(problem.path, problem.message))
+    source, path = source.locate(problem.path)
+    prefix = source.prefix(path, at_value=problem.at_value)
+    return one_line(prefix + _said(path, source.hidden(problem.message, path)))
+
+
+def _said(path: KeyPath, message: str) -> str:
+    return f"{dotted(path)}: {message}" if path else message
 
 
 def lines_of(problems: Iterable[Problem], source: Source) -> list[str]:
     """The lines that report ``problems``, in the order of the file."""
     return [
-        line_of(p, source) for p in sorted(problems, key=lambda p: source.line(p.path, at_value=p.at_value))
+        line_of(p, source) for p in sorted(problems, key=lambda p: source.order(p.path, at_value=p.at_value))
     ]
 
 

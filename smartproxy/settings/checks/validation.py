@@ -14,8 +14,10 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.known_keys import is_required
-from smartproxy.settings.checks.model_errors import problems_of
+from smartproxy.settings.checks.model_errors import paths_of, problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
+from smartproxy.settings.reading.locations import is_extension
+from smartproxy.settings.reading.yaml_reader import plain_scalar
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def validate(
     """
     found_before = [*_empty_keys(value, (), model), *unavailable(value)]
     try:
-        table = model.model_validate(value, by_alias=True, by_name=False)
+        table = _validated(model, value, source)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
         problems += _problems_of_the_rest(model, value, problems, references)
@@ -51,6 +53,19 @@ def validate(
     if problems:
         raise ConfigurationError(lines_of(problems, source))
     return table
+
+
+def _validated(model: type[ConfigurationT], value: object, source: Source) -> ConfigurationT:
+    """The table of ``value``; what came from a variable is a number or a boolean where the key does not want a string.
+
+    :raises ValidationError: where it is not valid.
+    """
+    while True:
+        try:
+            return model.model_validate(value, by_alias=True, by_name=False)
+        except ValidationError as error:
+            if not source.give_numbers(value, paths_of(error), plain_scalar):
+                raise
 
 
 def with_routes(
@@ -80,6 +95,8 @@ def _empty_keys(value: object, path: KeyPath, model: type[Configuration]) -> Ite
         yield Problem(path, _EMPTY_AND_REQUIRED if is_required(path, model) else _EMPTY)
     elif isinstance(value, dict):
         for key, inner in value.items():
+            if is_extension(key) and path[1:] == path[1:2] and path[:1] in {(), ("routes",)}:
+                continue
             # Without the blank after its colon, a key is "key:value" and has no value. It is reported as unknown.
             if inner is None and ":" in key:
                 continue

@@ -216,9 +216,12 @@ def _key(event: yaml.Event) -> str:
 
 
 def _scalar(event: yaml.ScalarEvent) -> str | int | float | bool | None:
-    text = event.value
-    if not event.implicit[0] or event.tag == _STRING_TAG:
-        return text
+    is_string = not event.implicit[0] or event.tag == _STRING_TAG
+    return event.value if is_string else plain_scalar(event.value)
+
+
+def plain_scalar(text: str) -> str | int | float | bool | None:
+    """The value of a scalar without quotes."""
     if _NULL.fullmatch(text):
         return None
     if truth := _BOOL.fullmatch(text):

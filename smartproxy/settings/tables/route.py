@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import flag_or_table, shaped
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
@@ -174,7 +174,7 @@ class Defaults(Shared):
     """As at the top level."""
 
 
-class Route(Shared):
+class Route(Shared, Extensible):
     """One route."""
 
     name: Name
