@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr
 
 from smartproxy.errors import ConfigurationError
+from smartproxy.files.states import denied
 from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, validation
@@ -29,7 +30,6 @@ from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files, includes
 from smartproxy.settings.reading.locations import Source
 from smartproxy.settings.tables.root import Configuration
-from smartproxy.tls.folders import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
