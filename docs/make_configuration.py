@@ -117,9 +117,11 @@ size
     A number of bytes, or a string with a unit: ``"64KiB"``, ``"10MiB"``, ``"1GiB"``.
 port or range
     A number, or a string like ``"8000-8010"``, both ends included.
-address, CIDR or range
+address, CIDR, range or file
     ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and the same for IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1``
-    are the same address.
+    are the same address. ``file:PATH`` stands for the entries in a file, one a line, with comments after ``#``. The file is
+    followed: a change is applied within seconds, without a reload; a file with a line that is no entry leaves the former
+    content in force and is logged. An empty file is a list without addresses: as an allow list it accepts nobody.
 domain
     ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
 path pattern

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
+    from smartproxy.settings.compile.address_lists import ListedAddresses
     from smartproxy.settings.tables.route import Route
     from smartproxy.tls.known_certificates import KnownCertificates
 
@@ -51,6 +52,9 @@ class Settings(Configuration):
     _directory: Path = PrivateAttr(default=Path())
     #: The certificates that were read: configurations that are made from this one read only what has changed.
     _certificates: KnownCertificates | None = PrivateAttr(default=None)
+
+    #: The address lists that were read; those of compiled settings are the ones in force.
+    _addresses: ListedAddresses | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Self:  # noqa: A002 - the name that the caller uses
@@ -75,23 +79,25 @@ class Settings(Configuration):
         return cls._parse(text, format, file)
 
     @classmethod
-    def _load(cls, path: Path, format_: str | None, former: KnownCertificates | None = None) -> Self:
+    def _load(cls, path: Path, format_: str | None, before: Settings | None = None) -> Self:
         text, found = files.read_file(path, format_)
-        settings = cls._parse(text, found, str(path), former)
+        settings = cls._parse(text, found, str(path), before)
         settings._file = path  # noqa: SLF001 - our own class
         settings._format = found  # noqa: SLF001 - our own class
         return settings
 
     @classmethod
-    def _parse(cls, text: str, format_: str, file: str, former: KnownCertificates | None = None) -> Self:
+    def _parse(cls, text: str, format_: str, file: str, before: Settings | None = None) -> Self:
         with _gc_paused():
             value, source = includes.read_all(text, format_, file)
-            references = References(source.directory, former)
+            known = (None, None) if before is None else (before._certificates, before._addresses)  # noqa: SLF001 - our own class
+            references = References(source.directory, *known)
             settings = validation.validate(cls, value, source, references)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
         settings._files = source.files  # noqa: SLF001 - our own class
         settings._certificates = references.tls.known  # noqa: SLF001 - our own class
+        settings._addresses = references.addresses  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
@@ -101,7 +107,7 @@ class Settings(Configuration):
         """
         if self._file is None:
             raise ConfigurationError(["the configuration was not loaded from a file and cannot be reloaded"])
-        return type(self)._load(self._file, self._format, self._certificates)  # noqa: SLF001 - our own class
+        return type(self)._load(self._file, self._format, self)  # noqa: SLF001 - our own class
 
     def with_routes(self, routes: Iterable[Route | Mapping[str, object]], file: str = "routes") -> Self:
         """The same configuration with other routes, validated.
@@ -116,6 +122,7 @@ class Settings(Configuration):
         changed._files = self._files  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
         changed._certificates = references.tls.known  # noqa: SLF001 - our own class
+        changed._addresses = references.addresses  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -136,7 +143,7 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
-            self._certificates = references.tls.known
+            self._certificates, self._addresses = references.tls.known, references.addresses
             return plans.proxy_plan(self, references)
 
     def denied(self) -> list[str]:
@@ -145,7 +152,8 @@ class Settings(Configuration):
         What was read of the latter is used for as long as no change can be seen.
         """
         known = self._certificates
-        read = [] if self._file is None else self._files
+        read = [] if self._file is None else list(self._files)
+        read += () if self._addresses is None else self._addresses.files
         return denied(Pace().over([*read, *(() if known is None else sorted(known.files))]))
 
     def summary(self) -> str:
@@ -166,7 +174,7 @@ class Settings(Configuration):
         return schema.schema_of(cls)
 
     def _references(self) -> References:
-        return References(self._directory, self._certificates)
+        return References(self._directory, self._certificates, self._addresses, same=True)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

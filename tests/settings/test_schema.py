@@ -193,7 +193,7 @@ class ReferenceTests(SynchronousTestCase):
     def test_examples_of_the_page_are_valid(self) -> None:
         page = (ROOT / "docs" / "configuration.rst").read_text(encoding="utf-8")
         blocks = re.findall(r"\.\. code-block:: (yaml|toml)\n\n((?:    .*\n|\n)+)", page)
-        self.assertEqual([spelling for spelling, _ in blocks], ["yaml", "toml"])
+        self.assertEqual([spelling for spelling, _ in blocks], ["yaml", "toml", "yaml", "yaml"])
         for spelling, block in blocks:
             text = "\n".join(line.removeprefix("    ") for line in block.split("\n"))
             self.assertEqual(Settings.parse(text, spelling).check(), [])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files, tls_warnings
+from smartproxy.settings.checks import address_lists, tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -53,6 +53,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
         yield from _route(route, ("routes", index), references.handlers)
     yield from _admin(settings)
     yield from _reachability(settings)
+    yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
     yield from tls.problems(settings)
 
@@ -70,6 +71,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
                 ("routes", index, "security", "maxConnections"),
                 f"is above maxConnections of the whole proxy, {settings.max_connections} {got(limit)}",
             )
+    yield from address_lists.warnings(settings, references.addresses)
     yield from tls_warnings.warnings(settings, references.tls)
 
 

@@ -19,6 +19,7 @@ from smartproxy.routing import domains, paths
 from smartproxy.routing.matchers import NO_NAME, ranked_patterns, specificity
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.compile.plans import match_plan
+from smartproxy.settings.tables.rules import ADDRESS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,6 +32,9 @@ _MAX_COMPARED: Final = 64
 _WILDCARD = re.compile(r"\*|(?<=/):[A-Za-z_]\w*", re.ASCII)
 #: Stand-ins for a ``*``: nothing, one segment, several. NUL is in no pattern, so it matches wildcards only.
 _STAND_INS = ("", "\0", "\0/\0")
+
+#: In place of an IP version: not addresses, but a file with some.
+_FILE: Final = 0
 
 #: Disjoint address ranges in ascending order: IP version, first address, last address.
 _Ranges: TypeAlias = tuple[tuple[int, int, int], ...]
@@ -205,8 +209,15 @@ def _covers_clients(wide: _Ranges | None, narrow: _Ranges | None) -> bool:
 
 def _ranges(entries: list[str]) -> _Ranges:
     """The ranges of an address list; overlapping and adjacent ones are merged."""
-    networks = {network for entry in entries for network in networks_of(entry)}
-    found = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
+    files = {entry for entry in entries if entry.startswith(ADDRESS_FILE)}
+    networks = {network for entry in entries if entry not in files for network in networks_of(entry)}
+    found: list[tuple[int, int, int]] = sorted(
+        (n.version, int(n.network_address), int(n.broadcast_address)) for n in networks
+    )
+    # What a file contains may change: it covers nothing but the same file. A number of its own stands for it.
+    found += [
+        (_FILE, number, number) for number in sorted(2 * int.from_bytes(name.encode()) for name in files)
+    ]
     merged: list[tuple[int, int, int]] = []
     for version, first, last in found:
         if merged and merged[-1][0] == version and first <= merged[-1][2] + 1:

@@ -165,7 +165,13 @@ def _is_integer(value: object) -> TypeGuard[int]:
 # -- tests of strings ------------------------------------------------------------------------------------
 
 
+#: Begins an entry of an address list that names a file with entries.
+ADDRESS_FILE: Final = "file:"
+
+
 def is_address_entry(text: str) -> bool:
+    if text.startswith(ADDRESS_FILE):
+        return bool(text.removeprefix(ADDRESS_FILE).strip())
     return _succeeds(networks_of, text)
 
 

@@ -98,10 +98,10 @@ BindAddresses: TypeAlias = Annotated[
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be an IP address, a CIDR or a range a-b",
+        "must be an IP address, a CIDR, a range a-b or file:PATH",
         rules.is_address_entry,
         hints.address_hint,
-        title="address, CIDR or range",
+        title="address, CIDR, range or file",
     ),
 ]
 AddressList: TypeAlias = Annotated[list[AddressEntry], OneOrList()]
