@@ -57,7 +57,55 @@ The same route in TOML:
     keepAliveTreatment = "immortal"
 
 An unknown key is an error, and so is a key that is given twice or has no value. YAML is read as YAML 1.2: only ``true`` and
-``false`` are booleans. Aliases and merge keys are supported.
+``false`` are booleans. A list with one item may be written as that item: ``domains: example.com``.
+
+``-`` in place of a file is standard input (``smartproxy check -``, ``twistd smartproxy --config -``), which cannot be reloaded.
+``--format yaml|json|toml`` names the format where no suffix does.
+
+Variables, anchors, several files
+---------------------------------
+
+.. code-block:: yaml
+
+    x-internal: &internal                       # x-... keys are ignored, at the top level and in a route
+      ipAllowList: [10.0.0.0/8]
+    maxConnections: ${MAX_CONNECTIONS:-10000}
+    routes:
+      - name: db
+        x-owner: storage
+        match: {ports: 5432, address: ["127.0.0.1", "::1"]}
+        action: {targets: [{host: "${DB_HOST:-192.0.2.20}", port: 5432}]}
+        security:
+          <<: *internal
+          maxConnections: 50
+    include: ["conf.d/*.yaml"]                  # each a list of routes
+
+``${NAME}`` in a value is the environment variable, ``${NAME:-default}`` has a default for one that is not set or empty, and
+``$$`` is a dollar sign. The result becomes a number or a boolean where the key wants one. A variable that is not set is an
+error. Keys are left as they are, and so is what the admin API is given. In YAML, quote it within ``{ }`` and ``[ ]``.
+
+``include`` names files relative to the one that it is in. Each is a list of routes, or a mapping with ``routes`` and
+``include``, which TOML needs. A pattern includes every file that it matches, in the order of their names, and may match none;
+hidden files are left out. Included routes follow those of the file itself. Other paths, as of certificates, are relative to
+the main file. A reload reads all files again, and is refused if one is missing or includes itself.
+
+Clients without SNI
+-------------------
+
+On a port whose routes have ``domains``, ``fallback: true`` makes a route take the TLS clients that ask for no name. The route
+may have domains of its own. Without ``fallback``, such a client is taken by a route without ``domains``, for instance one with
+``match: {ports: 443, protocol: tls}``, which also takes those that ask for a name of no other route.
+
+.. code-block:: yaml
+
+    routes:
+      - name: www
+        match: {ports: 443, domains: www.example.com}
+        action: {targets: {host: 192.0.2.10, port: 443}}
+        fallback: true
+      - name: mail
+        match: {ports: 443, domains: mail.example.com}
+        action: {targets: {host: 192.0.2.11, port: 443}}
 
 Types of values
 ---------------
@@ -69,9 +117,11 @@ size
     A number of bytes, or a string with a unit: ``"64KiB"``, ``"10MiB"``, ``"1GiB"``.
 port or range
     A number, or a string like ``"8000-8010"``, both ends included.
-address, CIDR or range
+address, CIDR, range or file
     ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and the same for IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1``
-    are the same address.
+    are the same address. ``file:PATH`` stands for the entries in a file, one a line, with comments after ``#``. The file is
+    followed: a change is applied within seconds, without a reload; a file with a line that is no entry leaves the former
+    content in force and is logged. An empty file is a list without addresses: as an allow list it accepts nobody.
 domain
     ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
 path pattern
@@ -82,7 +132,7 @@ inherited
 
 #: The top level in groups, each key once.
 GROUPS = {
-    "Routes": ("routes", "defaults"),
+    "Routes": ("routes", "include", "defaults"),
     "PROXY protocol": ("proxyIPs", "acceptProxyProtocol", "proxyHeaderTimeout", "sendProxyProtocol"),
     "Timeouts": (
         "connectionTimeout",
@@ -186,6 +236,9 @@ def _type_of(shown: dict[str, Any]) -> str:
         return str(shown["title"])
     for choice in ("oneOf", "anyOf"):
         if choice in shown:
+            one, *others = shown[choice]
+            if [other.get("items") for other in others] == [one]:
+                return f"{_type_of(one)}, or a list of them"
             return " or ".join(dict.fromkeys(_type_of(inner) for inner in shown[choice]))
     if "enum" in shown or "const" in shown:
         return ", ".join(_literal(value) for value in shown.get("enum", [shown.get("const")]))

@@ -182,6 +182,19 @@ class AccessDenied(InvalidCertificate):
     """A file that the user of this process may not read. It may have been read before, by root."""
 
 
+class InvalidAddressFile(SmartProxyError, ValueError):
+    """A file with addresses cannot be used.
+
+    :ivar problems: one line each, ``FILE:LINE: ...`` where it is about a line.
+    :ivar is_denied: whether the user of this process may not read it.
+    """
+
+    def __init__(self, problems: list[str], *, is_denied: bool = False) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.is_denied = is_denied
+
+
 class OcspRequestImpossible(SmartProxyError, ValueError):
     """A certificate names no OCSP responder, or its issuer is not known. The text says which."""
 

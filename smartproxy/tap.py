@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import signal
 import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, cast
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
@@ -49,6 +51,31 @@ log = Logger()
 #: Thresholds of the cyclic garbage collector: allocations before it runs on the youngest generation, and its runs before
 #: it also runs on each older one. Python's defaults are 700, 10 and 10.
 _GC_THRESHOLDS = (50_000, 20, 50)
+#: Options of twistd itself that are written behind the name of the plugin by mistake.
+_TWISTD_OPTIONS = frozenset(
+    [
+        "n",
+        "l",
+        "d",
+        "u",
+        "g",
+        "o",
+        "b",
+        "e",
+        "r",
+        "nodaemon",
+        "logfile",
+        "pidfile",
+        "rundir",
+        "uid",
+        "gid",
+        "umask",
+        "chroot",
+        "reactor",
+        "syslog",
+        "prefix",
+    ]
+)
 
 
 class Options(usage.Options):
@@ -56,7 +83,10 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A TCP and TLS proxy. With -n, an option of twistd itself, it runs in the foreground."
-    optParameters: ClassVar = [["config", "c", None, "The configuration: a .yaml, .json or .toml file."]]
+    optParameters: ClassVar = [
+        ["config", "c", None, "The configuration: a .yaml, .json or .toml file, or - for standard input."],
+        ["format", None, None, "Format of the configuration: yaml, json or toml; by default its suffix."],
+    ]
     optFlags: ClassVar = [["check", None, "Validate the configuration and exit."]]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -64,19 +94,40 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:
-            StartReport().fail(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+            problem = f"twistd smartproxy: {wrong}{self._hint(str(wrong))} (--help tells more)"
+            StartReport().fail(INVALID, problem)
 
     def opt_version(self) -> None:
         """Print the version of smartproxy and exit."""
         print(f"smartproxy {__version__}")  # noqa: T201 - the output of --version
         sys.exit(0)
 
+    def parseArgs(self, *args: str) -> None:
+        """There are no arguments: everything is an option."""
+        if args:
+            command = get_close_matches(args[0], ("check", "explain", "schema"), n=1)
+            meant = f"smartproxy {command[0]}" if command else f"--config {args[0]}"
+            raise usage.UsageError(f"unexpected {args[0]}; did you mean {meant}?")
+
+    def _hint(self, problem: str) -> str:
+        """For the message about an unknown option: the one that was meant."""
+        unknown = re.fullmatch(r"option (--?)(\S+) not recognized", problem)
+        if unknown is None:
+            return ""
+        if unknown[2] in _TWISTD_OPTIONS:
+            return (
+                f"; options of twistd stand before the name: twistd {unknown[1]}{unknown[2]} smartproxy ..."
+            )
+        known = [name.rstrip("=") for name in self.longOpt]
+        found = get_close_matches(unknown[2], known, n=1)
+        return f"; did you mean --{found[0]}?" if found else ""
+
     def postOptions(self) -> None:
         """Load the configuration, so that its problems are printed before anything starts."""
         if self["config"] is None:
             raise usage.UsageError("--config FILE is required")
         try:
-            self["settings"] = Settings.load(self["config"])
+            self["settings"] = Settings.load(self["config"], self["format"])
         except ConfigurationError as invalid:
             StartReport().fail(INVALID, *invalid.problems)
         if self["check"]:

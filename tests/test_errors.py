@@ -21,6 +21,7 @@ class ErrorsTests(SynchronousTestCase):
         """An embedder who reads a certificate may catch ValueError, as for any other invalid value."""
         for made in (
             errors.InvalidCertificate("a.pem: expired", "cert_file"),
+            errors.InvalidAddressFile(["a.txt:1: must be an IP address"]),
             errors.InvalidOcspResponse("has expired"),
             errors.OcspRequestImpossible("the certificate names no responder"),
         ):

@@ -9,9 +9,10 @@ from smartproxy.cli import configuration
 
 @click.command(short_help="Validate a configuration file.")
 @click.option("--strict", is_flag=True, help="Treat warnings as problems.")
+@configuration.format_option
 @click.argument("file", type=click.Path())
-def check(file: str, *, strict: bool) -> None:
-    """Validate the configuration in FILE (.yaml, .yml, .json or .toml).
+def check(file: str, *, strict: bool, format_: str | None) -> None:
+    """Validate the configuration in FILE (.yaml, .yml, .json or .toml), or on standard input if FILE is -.
 
     \b
     Prints FILE: ok (N routes, ports ...), or one line per problem on standard error:
@@ -21,7 +22,7 @@ def check(file: str, *, strict: bool) -> None:
     error. Nothing is started, but handlers are imported. The exit code is 0 for a valid configuration and 2 for an
     invalid one; with --strict also 2 if there are warnings.
     """  # noqa: D301 - \b tells click not to rewrap the next paragraph
-    settings = configuration.read(file)
+    settings = configuration.read(file, format_)
     warnings = settings.warnings()
     for warning in warnings:
         click.echo(warning if strict else f"warning: {warning}", err=True)

@@ -20,13 +20,24 @@ if TYPE_CHECKING:
 INVALID = 2
 
 
-def read(file: str | Path) -> Settings:
+#: The option of commands that read a configuration.
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["yaml", "json", "toml"]),
+    help="Format of FILE.  [default: by its suffix; YAML on standard input]",
+)
+
+
+def read(file: str | Path, format_: str | None = None) -> Settings:
     """Return the settings in ``file``; print one line per problem on standard error if it is invalid.
 
+    :param file: ``-`` is standard input.
+    :param format_: as of :meth:`~smartproxy.settings.Settings.load`.
     :raises click.exceptions.Exit: with code 2 if it is invalid.
     """
     with _problems_printed():
-        return Settings.load(file)
+        return Settings.load(file, format_)
 
 
 def compiled(settings: Settings) -> ProxyPlan:

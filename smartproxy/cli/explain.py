@@ -65,6 +65,7 @@ class _Query(NamedTuple):
 
 @click.command("explain", short_help="Show which route takes a connection, and why.")
 @click.argument("file", type=click.Path(path_type=Path))
+@configuration.format_option
 @click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port of the connection.")
 @click.option("--address", help="Local address, if routes are bound to addresses.")
 @click.option("--sni", help="Server name of a TLS client.")
@@ -77,6 +78,7 @@ class _Query(NamedTuple):
 def explain(
     *,
     file: Path,
+    format_: str | None,
     port: int,
     address: str | None,
     sni: str | None,
@@ -87,7 +89,7 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
 ) -> None:
-    """Show which route of FILE takes a connection, why, why each earlier one does not, and what happens to it then.
+    """Show which route of FILE (- is standard input) takes a connection, why, why each earlier one does not, and what happens to it then.
 
     The options describe the connection: --sni and --alpn a TLS client; --method, --host, --path and --header an HTTP
     request; without any of them, the client speaks neither. Nothing is started.
@@ -95,7 +97,7 @@ def explain(
     The first line is "route NAME" or "no route". A connection that would be refused has a line "refused: REASON". Then
     come the certificate, the limits, the effective timeouts, and the targets in the order in which they are tried.
     """
-    settings = configuration.read(file)
+    settings = configuration.read(file, format_)
     plan = configuration.compiled(settings)
     table = RouteTable(plan.routes)
     announced = _announced(table, address, port, client_ip)

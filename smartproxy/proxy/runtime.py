@@ -22,12 +22,14 @@ from twisted.internet.task import LoopingCall
 from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
+from smartproxy.flow.threads import thread_for
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
 from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
+from smartproxy.security.address_files import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
 from smartproxy.upstream.originate_tls import Originate
@@ -120,6 +122,7 @@ class Runtime:
     """All of it.
 
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
+    :ivar address_files: follows the files with addresses.
     :ivar lingering: refused connections whose clients read why.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
@@ -131,6 +134,10 @@ class Runtime:
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
         self.targets = Targets(reactor, self.clocks, self.tls)
+        descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
+        self.address_files = AddressFileWatch(
+            self.clocks.time, thread_for("address-lists", reactor), descriptors
+        )
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
         self._housekeeping = LoopingCall(self._run_housekeeping)
@@ -143,10 +150,12 @@ class Runtime:
         self._housekeeping.start(_HOUSEKEEPING, now=False)
         self.accounting.start()
         self.tls.start()
+        self.address_files.start()
 
     def stop(self) -> None:
         """Stop everything. No connection is left."""
         self.tls.stop()
+        self.address_files.stop()
         self.lingering.close()
         self.targets.stop()
         if self._housekeeping.running:

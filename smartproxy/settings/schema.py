@@ -52,6 +52,10 @@ def schema_of(root: type[Table]) -> dict[str, Any]:
             shown = made["$defs"][table.__name__]["properties"][file_key(key)]
             shown.pop("default", None)
             shown["x-default"] = "inherited"
+    # Routes may all be in included files.
+    made["required"] = [key for key in made["required"] if key != "routes"]
+    made["anyOf"] = [{"required": ["routes"]}, {"required": ["include"]}]
+    made["properties"]["routes"]["x-default"] = "required, or `include`"
     for later in LATER:
         _key(made, later.steps)["x-available"] = list(later.only)
     return {"$schema": DIALECT, "title": "smartproxy", **{k: v for k, v in made.items() if k != "title"}}

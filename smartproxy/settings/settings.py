@@ -20,22 +20,23 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import PrivateAttr
 
 from smartproxy.errors import ConfigurationError
+from smartproxy.files.states import denied
 from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, likely_mistakes, validation
 from smartproxy.settings.checks.problems import line_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.references import References
-from smartproxy.settings.reading import files
+from smartproxy.settings.reading import files, includes
 from smartproxy.settings.reading.locations import Source
 from smartproxy.settings.tables.root import Configuration
-from smartproxy.tls.folders import denied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
+    from smartproxy.settings.compile.address_lists import ListedAddresses
     from smartproxy.settings.tables.route import Route
     from smartproxy.tls.known_certificates import KnownCertificates
 
@@ -45,17 +46,27 @@ class Settings(Configuration):
 
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
+    _format: str | None = PrivateAttr(default=None)
+    #: Every file that was read: the one above, and those that it includes.
+    _files: list[str] = PrivateAttr(default_factory=list)
     _directory: Path = PrivateAttr(default=Path())
     #: The certificates that were read: configurations that are made from this one read only what has changed.
     _certificates: KnownCertificates | None = PrivateAttr(default=None)
 
+    #: The address lists that were read; those of compiled settings are the ones in force.
+    _addresses: ListedAddresses | None = PrivateAttr(default=None)
+
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, format: str | None = None) -> Self:  # noqa: A002 - the name that the caller uses
         """Read a configuration file. Its suffix gives the format: ``.yaml``, ``.yml``, ``.json`` or ``.toml``.
 
+        :param path: ``-`` is standard input. That is read once, and cannot be reloaded.
+        :param format: ``yaml``, ``json`` or ``toml``, whatever the suffix is; for standard input YAML unless given.
         :raises ConfigurationError: with every problem found.
         """
-        return cls._load(Path(path))
+        if str(path) == "-":
+            return cls._parse(files.read_standard_input(), format or "yaml", files.STANDARD_INPUT)
+        return cls._load(Path(path), format)
 
     @classmethod
     def parse(cls, text: str, format: str, file: str = "<string>") -> Self:  # noqa: A002 - the name that the caller uses
@@ -68,31 +79,35 @@ class Settings(Configuration):
         return cls._parse(text, format, file)
 
     @classmethod
-    def _load(cls, path: Path, former: KnownCertificates | None = None) -> Self:
-        text, format_ = files.read_file(path)
-        settings = cls._parse(text, format_, str(path), former)
+    def _load(cls, path: Path, format_: str | None, before: Settings | None = None) -> Self:
+        text, found = files.read_file(path, format_)
+        settings = cls._parse(text, found, str(path), before)
         settings._file = path  # noqa: SLF001 - our own class
+        settings._format = found  # noqa: SLF001 - our own class
         return settings
 
     @classmethod
-    def _parse(cls, text: str, format_: str, file: str, former: KnownCertificates | None = None) -> Self:
+    def _parse(cls, text: str, format_: str, file: str, before: Settings | None = None) -> Self:
         with _gc_paused():
-            value, source = files.parse_text(text, format_, file)
-            references = References(source.directory, former)
+            value, source = includes.read_all(text, format_, file)
+            known = (None, None) if before is None else (before._certificates, before._addresses)  # noqa: SLF001 - our own class
+            references = References(source.directory, *known)
             settings = validation.validate(cls, value, source, references)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
+        settings._files = source.files  # noqa: SLF001 - our own class
         settings._certificates = references.tls.known  # noqa: SLF001 - our own class
+        settings._addresses = references.addresses  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
-        """Read the file of these settings again. Of the certificates only those are read that have changed.
+        """Read the file of these settings, and those that it includes, again. Of the certificates only those are read that have changed.
 
         :raises ConfigurationError: as :meth:`load`, and where these settings were not loaded from a file.
         """
         if self._file is None:
             raise ConfigurationError(["the configuration was not loaded from a file and cannot be reloaded"])
-        return type(self)._load(self._file, self._certificates)  # noqa: SLF001 - our own class
+        return type(self)._load(self._file, self._format, self)  # noqa: SLF001 - our own class
 
     def with_routes(self, routes: Iterable[Route | Mapping[str, object]], file: str = "routes") -> Self:
         """The same configuration with other routes, validated.
@@ -103,9 +118,11 @@ class Settings(Configuration):
         """
         references = self._references()
         changed = validation.with_routes(self, list(routes), Source(file), references)
-        changed._file = self._file  # noqa: SLF001 - our own class
+        changed._file, changed._format = self._file, self._format  # noqa: SLF001 - our own class
+        changed._files = self._files  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
         changed._certificates = references.tls.known  # noqa: SLF001 - our own class
+        changed._addresses = references.addresses  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -117,7 +134,7 @@ class Settings(Configuration):
         found = likely_mistakes.warnings(self, self._references())
         # In the order of the file.
         source = self._source
-        return self._lines(found if source is None else sorted(found, key=lambda one: source.line(one.path)))
+        return self._lines(found if source is None else sorted(found, key=lambda one: source.order(one.path)))
 
     def compile(self) -> ProxyPlan:
         """Compile: durations to seconds, sizes to bytes, lists of addresses to sets, references to handlers.
@@ -129,7 +146,7 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
-            self._certificates = references.tls.known
+            self._certificates, self._addresses = references.tls.known, references.addresses
             return plans.proxy_plan(self, references)
 
     def denied(self) -> list[str]:
@@ -137,14 +154,16 @@ class Settings(Configuration):
 
         What was read of the latter is used for as long as no change can be seen.
         """
-        files = [] if self._file is None else [str(self._file)]
         known = self._certificates
-        files += () if known is None else sorted(known.files)
-        return denied(Pace().over(files))
+        read = [] if self._file is None else list(self._files)
+        read += () if self._addresses is None else self._addresses.files
+        return denied(Pace().over([*read, *(() if known is None else sorted(known.files))]))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""
-        place = f"{self._file}: " if self._file is not None else ""
+        is_input = self._source is not None and self._source.file == files.STANDARD_INPUT
+        file = files.STANDARD_INPUT if is_input else self._file
+        place = f"{file}: " if file is not None else ""
         return f"{place}ok ({plans.summary(self)})"
 
     @property
@@ -163,7 +182,7 @@ class Settings(Configuration):
         return schema.schema_of(cls)
 
     def _references(self) -> References:
-        return References(self._directory, self._certificates)
+        return References(self._directory, self._certificates, self._addresses, same=True)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

@@ -25,9 +25,9 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from smartproxy.errors import AccessDenied, InvalidCertificate
+from smartproxy.files.states import state_of
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import key_type_of, names_of
-from smartproxy.tls.folders import state_of
 from smartproxy.tls.validity import expiry
 
 if TYPE_CHECKING:

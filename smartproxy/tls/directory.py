@@ -24,11 +24,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from smartproxy.errors import InvalidCertificate
+from smartproxy.files.states import has_settled, may_be_unchanged
 from smartproxy.flow.pace import Pace
 from smartproxy.model.plan import DirectoryPlan, LeftOut
 from smartproxy.tls.certificate_files import CertificateFiles, plan_of
 from smartproxy.tls.file_content import FileContent, read_content
-from smartproxy.tls.folders import has_settled, may_be_unchanged, scan
+from smartproxy.tls.folders import scan
 from smartproxy.tls.validity import next_change
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryptography import x509
 
 from smartproxy.errors import AccessDenied, InvalidCertificate
+from smartproxy.files.states import has_settled, may_be_unchanged, state_of
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.certificate_files import contents
 from smartproxy.tls.directory import CertificateDirectory
-from smartproxy.tls.folders import has_settled, may_be_unchanged, state_of
 from smartproxy.tls.validity import next_change
 
 if TYPE_CHECKING:

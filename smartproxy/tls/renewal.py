@@ -12,36 +12,21 @@ Nothing here changes what is in force; :mod:`smartproxy.tls.watcher` does that i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.errors import AccessDenied, InvalidCertificate
+from smartproxy.files.states import changed_between, identities, may_be_unchanged, places_of, state_of
+from smartproxy.files.watch import compared
 from smartproxy.flow.pace import Pace
 from smartproxy.tls.directory import former_of_left_out
-from smartproxy.tls.folders import identities, may_be_unchanged, places_of, scan, state_of
+from smartproxy.tls.folders import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from smartproxy.model.plan import CertificatePlan, DirectoryPlan, FileState
-    from smartproxy.tls.inotify import DirectoryNotifications
+    from smartproxy.files.inotify import DirectoryNotifications
+    from smartproxy.files.states import FileStates
+    from smartproxy.files.watch import Look
+    from smartproxy.model.plan import CertificatePlan, DirectoryPlan
     from smartproxy.tls.store import CertificateStore, Entries, Selection
-
-#: By file, as it was at one time; ``None`` for one that does not exist.
-FileStates: TypeAlias = "dict[str, FileState | None]"
-
-
-class Look(NamedTuple):
-    """The files as they are now.
-
-    :ivar is_as_applied: whether they are as they were when they were last read.
-    :ivar is_as_polled: whether they are as they were at the last poll.
-    :ivar watch: watches their folders, to be called in the event loop; ``None`` if they are watched already.
-    """
-
-    states: FileStates
-    is_as_applied: bool
-    is_as_polled: bool
-    watch: Callable[[], None] | None
 
 
 class Renewal(NamedTuple):
@@ -105,14 +90,12 @@ class WatchedFiles:
             folders |= found.folders
         for file in pace.over(files):
             states[file] = state_of(file)
-        watch = None if notifications is None else notifications.prepare(folders, pace)
-        is_as_applied, is_as_polled = (not _changed(one, states, pace) for one in (applied, polled))
-        return Look(states, is_as_applied, is_as_polled, watch)
+        return compared(states, folders, applied, polled, notifications, pace)
 
     def read(self, before: FileStates, states: FileStates, store: CertificateStore) -> Renewal:
         """Read the files that have changed between two states."""
         pace = Pace()
-        changed = _changed(before, states, pace)
+        changed = changed_between(before, states, pace)
         renewal = self._read_own(changed, states, pace)
         shared: Entries | None = None
         if self.directory is not None and any(map(self._is_in_directory, changed)):
@@ -155,13 +138,6 @@ class WatchedFiles:
 
     def _is_in_directory(self, file: str) -> bool:
         return self.directory is not None and Path(file).is_relative_to(self.directory.path)
-
-
-def _changed(before: FileStates, now: FileStates, pace: Pace) -> set[str]:
-    """The files whose state has changed, those that were removed and those that are new."""
-    changed = {file for file in pace.over(before) if before[file] != now.get(file) or file not in now}
-    changed.update(file for file in pace.over(now) if file not in before)
-    return changed
 
 
 def _may_be_unchanged(plan: CertificatePlan, states: FileStates) -> bool:

@@ -70,6 +70,21 @@ class CheckTests(SynchronousTestCase):
             self.assertEqual(result.exit_code, expected)
             self.assertIn(f"{directory}/foreign.pem: contains no PEM certificate", result.stderr)
 
+    def test_standard_input_is_read_in_the_format_that_is_named(self) -> None:
+        toml = '[[routes]]\nname = "a"\nmatch = {ports = 80}\naction = {type = "block"}\n'
+        for options, text in (((), VALID), (("--format", "yaml"), VALID), (("--format", "toml"), toml)):
+            result = CliRunner().invoke(main, ["check", *options, "-"], input=text)
+            self.assertEqual((result.exit_code, result.stdout.partition(" (")[0]), (0, "<stdin>: ok"))
+        result = CliRunner().invoke(main, ["check", "-"], input="routes:\n- name:web\n  match: {ports: 1}\n")
+        self.assertEqual(result.exit_code, 2)
+        self.assertEqual(
+            result.stderr, '<stdin>:2: not valid YAML: no blank after the colon: write "name: web"\n'
+        )
+
+    def test_format_wins_over_the_suffix(self) -> None:
+        code, out, _, file = self.run_on(VALID, "x.conf", "--format", "yaml")
+        self.assertEqual((code, out.partition(" (")[0]), (0, f"{file}: ok"))
+
     def test_missing_file_is_one_line_and_exit_code_2(self) -> None:
         result = CliRunner().invoke(main, ["check", "/nowhere/x.yaml"])
         self.assertEqual(result.exit_code, 2)
@@ -77,6 +92,18 @@ class CheckTests(SynchronousTestCase):
 
 
 class GroupTests(SynchronousTestCase):
+    def test_unknown_command_is_answered_with_the_one_that_was_meant(self) -> None:
+        for typed, meant in (
+            ("chek", "check"),
+            ("explian", "explain"),
+            ("validate", "check"),
+            ("status", "top"),
+        ):
+            result = CliRunner().invoke(main, [typed])
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(f"No such command '{typed}'; did you mean {meant}?", result.stderr)
+        self.assertNotIn("did you mean", CliRunner().invoke(main, ["zzz"]).stderr)
+
     def test_wrong_usage_exits_2(self) -> None:
         for arguments in (["check"], ["chekc"], ["check", "--lenient", "x.yaml"]):
             self.assertEqual(CliRunner().invoke(main, arguments).exit_code, 2, arguments)

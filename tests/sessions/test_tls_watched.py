@@ -7,7 +7,7 @@ from pathlib import Path
 from OpenSSL import SSL
 from twisted.logger import capturedLogs, formatEvent
 
-from smartproxy.tls.watcher import POLL_INTERVAL, SETTLE_TIME
+from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
 from tests.sessions.tls_case import TlsTestCase
 from tests.tls.made import Authority
 from tests.tls.talk import client

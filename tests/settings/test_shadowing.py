@@ -55,6 +55,8 @@ class UnreachableTests(SynchronousTestCase):
             ({"protocol": "http"}, {"path": "/x"}),
             ({"ports": "80-90"}, {"ports": [81, "85-86"]}),
             ({}, {"address": "10.0.0.1"}),
+            ({"address": ["10.0.0.1", "::1"]}, {"address": "::1"}),
+            ({"alpn": ["h2", "h3"]}, {"alpn": "h2"}),
         ]:
             self.assertEqual(
                 found(route("narrow", **narrow), route("wide", 1, **wide)), {"narrow": ("wide",)}, narrow
@@ -74,6 +76,9 @@ class UnreachableTests(SynchronousTestCase):
             ({"protocol": "tls"}, {"protocol": "http"}),
             ({"ports": "80-90"}, {"ports": "90-91"}),
             ({"address": "10.0.0.1"}, {}),
+            ({"address": ["10.0.0.1"]}, {"address": ["10.0.0.1", "10.0.0.2"]}),
+            ({"alpn": ["h2"]}, {"alpn": ["h2", "h3"]}),
+            ({"alpn": "h2"}, {}),
         ]:
             self.assertEqual(found(route("b", **other), route("a", 1, **one)), {}, other)
 

@@ -13,12 +13,13 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
+from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
 from smartproxy.tls.certificate_files import CertificateFiles
 from smartproxy.tls.directory import CertificateDirectory
-from smartproxy.tls.watcher import POLL_INTERVAL, SETTLE_TIME, CertificateWatch
+from smartproxy.tls.watcher import CertificateWatch
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf, key, key_pem
 

@@ -12,6 +12,7 @@ from smartproxy.model.plan.tls import TlsPlan
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from smartproxy.model.plan.addresses import AddressFile
     from smartproxy.model.plan.route import RoutePlan
 
 
@@ -79,6 +80,7 @@ class ProxyPlan:
     :ivar probes: of those sockets.
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
+    :ivar address_files: files with addresses that lists of the configuration name.
     """
 
     routes: tuple[RoutePlan, ...]
@@ -100,3 +102,4 @@ class ProxyPlan:
     metrics: MetricsPlan | None = field(default_factory=MetricsPlan)
     admin: AdminPlan | None = None
     access_log: AccessLogPlan | None = None
+    address_files: tuple[AddressFile, ...] = ()

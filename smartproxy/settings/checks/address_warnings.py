@@ -9,6 +9,7 @@ from smartproxy.security.address_set import networks_of
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.compile.levels import security_levels, setting_level
 from smartproxy.settings.tables.base import file_key, inherited
+from smartproxy.settings.tables.rules import ADDRESS_FILE
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from smartproxy.security.address_ranges import Ranges
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Match
 
 #: Addresses of listeners that accept IPv4 and IPv6.
-_DUAL_STACK: Final = ("", "::")
+_DUAL_STACK: Final = frozenset({"", "::"})
 
 
 def warnings(settings: Configuration) -> Iterator[Problem]:
@@ -47,7 +49,7 @@ def _lists(settings: Configuration) -> Iterator[tuple[KeyPath, list[str]]]:
 
 def _host_bits(entry: str, path: KeyPath) -> Iterator[Problem]:
     address, slash, _length = entry.strip().partition("/")
-    if not slash:
+    if not slash or entry.startswith(ADDRESS_FILE):
         return
     network, own = next(networks_of(entry)), normalise_address(address)
     if own != str(network.network_address):
@@ -61,7 +63,7 @@ def _trusts_everyone(settings: Configuration) -> Iterator[Problem]:
     """``proxyIPs`` with every address of a family: also as halves that add up to it."""
     if settings.accept_proxy_protocol is False:
         return
-    trusted = ranges_of(settings.proxy_ips)
+    trusted = ranges_of(entry for entry in settings.proxy_ips if not entry.startswith(ADDRESS_FILE))
     every = [name for name, all_ in (("IPv4", ALL_IPV4), ("IPv6", ALL_IPV6)) if covers(trusted, all_)]
     if every:
         yield Problem(
@@ -77,7 +79,9 @@ def _everyone_refused(settings: Configuration) -> Iterator[Problem]:
 
     def ranges(entries: list[str]) -> Ranges:
         if id(entries) not in known:
-            known[id(entries)] = ranges_of(entries)
+            # What a file contains may change, so nothing is said of a list with one.
+            in_files = any(entry.startswith(ADDRESS_FILE) for entry in entries)
+            known[id(entries)] = () if in_files else ranges_of(entries)
         return known[id(entries)]
 
     said: set[tuple[KeyPath, str]] = set()
@@ -88,7 +92,7 @@ def _everyone_refused(settings: Configuration) -> Iterator[Problem]:
         tables = [level.table for level in levels]
         allow, block = (inherited(name, *tables) for name in ("ip_allow_list", "ip_block_list"))
         found = [*_contradictions(ranges(allow), ranges(block), ranges(route.match.client_ip))]
-        if route.match.address in _DUAL_STACK:
+        if _DUAL_STACK & {*_addresses(route.match)}:
             found += _ipv4_only(ranges(allow))
         for name, problem in found:
             level = setting_level(name, levels)
@@ -96,6 +100,10 @@ def _everyone_refused(settings: Configuration) -> Iterator[Problem]:
             if (path, problem) not in said:
                 said.add((path, problem))
                 yield Problem(path, problem)
+
+
+def _addresses(match: Match) -> list[str]:
+    return match.address if isinstance(match.address, list) else [match.address]
 
 
 def _ipv4_only(allow: Ranges) -> Iterator[tuple[str, str]]:

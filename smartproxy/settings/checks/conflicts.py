@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files
+from smartproxy.settings.checks import address_lists, tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Action, Match, ResponseSettings, Route, SendProxyProtocol
 
+_TERMINATES = 'the route has "tls: {mode: terminate}"'
+
 #: The keys of an action that belong to one type.
 _KEYS_OF = {
     "targets": "forward", "handler": "handler", "to": "redirect", "status": "redirect", "response": "respond",
@@ -42,6 +44,8 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     :param references: what they refer to. The files and handlers of disabled routes are not looked at.
     """
     yield from unavailable(settings)
+    if settings.include:  # a reader replaces it by the routes of the files
+        yield Problem(("include",), "is read with a file only; give the routes themselves")
     yield from _names(settings)
     yield from _header(settings.send_proxy_protocol, ())
     yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
@@ -49,6 +53,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
         yield from _route(route, ("routes", index), references.handlers)
     yield from _admin(settings)
     yield from _reachability(settings)
+    yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
     yield from tls.problems(settings)
 
@@ -74,7 +79,7 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
-    yield from _match(route.match, (*path, "match"))
+    yield from _match(route, path)
     yield from _header(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):
         yield from _header(target.send_proxy_protocol, (*action_path, "targets", index))
@@ -83,12 +88,21 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
 
 
-def _match(match: Match, path: KeyPath) -> Iterator[Problem]:
+def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
+    match, ends_tls = route.match, route.action.tls.mode != "passthrough"
     http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
     needs_name = ["domains"] if match.domains else []
-    impossible = {"tcp": needs_name + http_only, "tls": http_only}.get(match.protocol or "", [])
-    for key in impossible:
-        yield Problem((*path, key), f'can never match where protocol is "{match.protocol}"')
+    needs_tls = ["alpn"] if match.alpn and not ends_tls else []
+    impossible = {"tcp": needs_name + needs_tls + http_only, "tls": http_only, "http": needs_tls}
+    for key in impossible.get(match.protocol or "", []):
+        yield Problem((*path, "match", key), f'can never match where protocol is "{match.protocol}"')
+    if needs_tls and http_only and match.protocol is None:
+        message = f"can never match beside alpn: a request inside TLS is seen only where {_TERMINATES}"
+        yield Problem((*path, "match", http_only[0]), message)
+    if route.fallback and match.protocol == "http":
+        yield Problem(
+            (*path, "fallback"), 'has no meaning where protocol is "http": it is for TLS clients without SNI'
+        )
 
 
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
@@ -148,7 +162,9 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
 
 def _listens_on(match: Match, address: str, port: int) -> bool:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
-    return addresses_overlap(match.address, address) and any(port in units.ports(one) for one in ports)
+    bound = match.address if isinstance(match.address, list | tuple) else [match.address]
+    is_same_port = any(port in units.ports(one) for one in ports)
+    return is_same_port and any(addresses_overlap(one, address) for one in bound)
 
 
 def _reachability(settings: Configuration) -> Iterator[Problem]:

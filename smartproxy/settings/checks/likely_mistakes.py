@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks import (
+    address_lists,
     address_warnings,
     limit_warnings,
     match_warnings,
@@ -33,6 +34,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
         )
     yield from timing_warnings.warnings(settings)
     yield from address_warnings.warnings(settings)
+    yield from address_lists.warnings(settings, references.addresses)
     yield from match_warnings.warnings(settings)
     yield from target_warnings.warnings(settings)
     yield from limit_warnings.warnings(settings)

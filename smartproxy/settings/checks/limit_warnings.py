@@ -51,7 +51,7 @@ def _descriptors(settings: Configuration) -> Iterator[Problem]:
     for index, route in enumerate(settings.routes):
         if route.enabled:
             match = match_plan(route.match)
-            own = {(match.address, port) for ports in match.ports for port in ports}
+            own = {(one, port) for one in match.addresses for ports in match.ports for port in ports}
             listeners |= own
             if len(own) > most:
                 most, widest = len(own), index

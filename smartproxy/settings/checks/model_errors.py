@@ -1,15 +1,14 @@
-"""pydantic's validation errors as problems in the words of this package.
-
-For an unknown key the message suggests the nearest known one, or the table that the key belongs to.
-"""
+"""pydantic's validation errors as problems in the words of this package."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
-from smartproxy.settings.checks import places
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.checks.suggestions import is_pair_without_blank, suggestion
+from smartproxy.settings.checks.unknown_keys import unknown_key
+from smartproxy.settings.reading.variables import SECRETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,25 +21,34 @@ if TYPE_CHECKING:
     #: What pydantic knows of an error besides its type: limits, alternatives, the exception raised.
     _Context: TypeAlias = Mapping[str, object]
 
-#: Keys whose values are never repeated in a message.
-_SECRETS = frozenset({"token", "key", "cert"})
-
 #: What pydantic puts between the keys for a discriminated union: which of its alternatives was chosen.
 _TAG = re.compile(r"<[a-z]+>")
 
 
 def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
     """The problems that pydantic found in a value for ``root``."""
+    missing: list[KeyPath] = []
+    meant: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
         path = _without_tags(detail["loc"])
         if detail["type"] == "extra_forbidden":
             # The last is the key as written, even if it looks like a tag.
             path = (*_without_tags(detail["loc"][:-1]), detail["loc"][-1])
-            yield Problem(path, _unknown_key(path, root), is_unknown_key=True)
+            unknown = unknown_key(path, root)
+            if unknown.meant is not None:
+                meant.add((*path[:-1], unknown.meant))
+            yield Problem(path, unknown.message, is_unknown_key=True)
         elif detail["type"] == "missing":
-            yield Problem(path, "is required")
+            missing.append(path)
         else:
-            yield Problem(path, _message(detail, path))
+            yield Problem(path, _message(detail, path), at_value=is_pair_without_blank(detail["input"]))
+    # A key that is there in another spelling is not reported twice.
+    yield from (Problem(path, "is required") for path in missing if path not in meant)
+
+
+def paths_of(error: ValidationError) -> list[KeyPath]:
+    """The paths of the values that pydantic refused."""
+    return [_without_tags(detail["loc"]) for detail in error.errors(include_url=False, include_context=False)]
 
 
 def _without_tags(location: KeyPath) -> KeyPath:
@@ -51,8 +59,10 @@ def _message(detail: ErrorDetails, path: KeyPath) -> str:
     # pydantic's own text is used only for the discriminators in tables.types, which set it.
     word = _MESSAGES.get(detail["type"])
     rule = word(detail.get("ctx", {})) if word else detail["msg"]
-    is_secret = bool(path) and path[-1] in _SECRETS
-    return rule if is_secret else f"{rule} {got(detail['input'])}"
+    if path and path[-1] in SECRETS:
+        return rule
+    hint = suggestion(detail, path)
+    return f"{rule}; {hint} {got(detail['input'])}" if hint else f"{rule} {got(detail['input'])}"
 
 
 _MESSAGES: dict[str, Callable[[_Context], str]] = {
@@ -73,8 +83,3 @@ _MESSAGES: dict[str, Callable[[_Context], str]] = {
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
 }
-
-
-def _unknown_key(path: KeyPath, root: type[BaseModel]) -> str:
-    hint = places.hint(path, root)
-    return f"unknown key; {hint}" if hint else "unknown key"

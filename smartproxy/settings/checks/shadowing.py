@@ -16,9 +16,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.routing import domains, paths
-from smartproxy.routing.matchers import patterns_of, specificity
+from smartproxy.routing.matchers import NO_NAME, ranked_patterns, specificity
 from smartproxy.security.address_ranges import covers, ranges_of
 from smartproxy.settings.compile.plans import match_plan
+from smartproxy.settings.tables.rules import ADDRESS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,6 +33,9 @@ _MAX_COMPARED: Final = 64
 _WILDCARD = re.compile(r"\*|(?<=/):[A-Za-z_]\w*", re.ASCII)
 #: Stand-ins for a ``*``: nothing, one segment, several. NUL is in no pattern, so it matches wildcards only.
 _STAND_INS = ("", "\0", "\0/\0")
+
+#: In place of an IP version: not addresses, but a file with some.
+_FILE: Final = 0
 
 
 class Unreachable(NamedTuple):
@@ -59,6 +63,7 @@ class _Conditions(NamedTuple):
 class _Piece(NamedTuple):
     """A route with one of its domain patterns.
 
+    :ivar pattern: ``None`` for a route without domains, ``NO_NAME`` for what a fallback takes.
     :ivar order: sorts pieces as the routing table does.
     """
 
@@ -90,9 +95,9 @@ def unreachable(routes: Iterable[tuple[int, Route]]) -> Iterator[Unreachable]:
 
 
 def _conditions(index: int, route: Route) -> _Conditions:
-    match = match_plan(route.match)
+    match = match_plan(route.match, fallback=route.fallback)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
-    clients = ranges_of(route.match.client_ip) if route.match.client_ip else None
+    clients = _ranges(route.match.client_ip) if route.match.client_ip else None
     return _Conditions(index, route.name, route.priority, match, clients, headers)
 
 
@@ -117,7 +122,7 @@ def _by_ports(compared: list[_Conditions]) -> Iterator[list[_Piece]]:
 
 
 def _pieces(one: _Conditions) -> Iterator[_Piece]:
-    for pattern in patterns_of(one.match) or (None,):
+    for pattern in ranked_patterns(one.match):
         domain, path, *flags = specificity(one.match, pattern)
         most_specific_first = tuple(-part for part in (*domain, *path, *flags))
         yield _Piece((-one.priority, most_specific_first, one.place), pattern, one)
@@ -153,7 +158,9 @@ def _literal_prefix(path: str | None) -> str:
 
 def _covering_patterns(pattern: str | None) -> Iterator[str | None]:
     """Every domain pattern that matches all names that ``pattern`` matches; ``None`` matches also without a name."""
-    if pattern is not None:
+    if pattern == NO_NAME:
+        yield pattern
+    elif pattern is not None:
         yield pattern
         yield from (f"*.{parent}" for parent in domains.parents(pattern.removeprefix("*.")))
         yield "*"
@@ -164,8 +171,9 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
     """Whether every connection that meets ``narrow`` meets ``wide``, domains and ports aside."""
     a, b = wide.match, narrow.match
     return (
-        a.address in ("", b.address)
+        ("" in a.addresses or set(b.addresses) <= set(a.addresses))
         and _covers_protocol(a, b)
+        and (not a.alpn or (bool(b.alpn) and b.alpn <= a.alpn))
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))
         and wide.headers <= narrow.headers
         and _covers_clients(wide.clients, narrow.clients)
@@ -195,3 +203,13 @@ def _covers_clients(wide: Ranges | None, narrow: Ranges | None) -> bool:
     if wide is None or narrow is None:
         return wide is None
     return covers(wide, narrow)
+
+
+def _ranges(entries: list[str]) -> Ranges:
+    """The ranges of an address list. What a file contains may change: it covers nothing but the same file."""
+    files = {entry for entry in entries if entry.startswith(ADDRESS_FILE)}
+    numbers = sorted(int.from_bytes(name.encode()) for name in files)
+    return (
+        *((_FILE, number, number) for number in numbers),
+        *ranges_of(entry for entry in entries if entry not in files),
+    )

@@ -110,7 +110,11 @@ class _OwnListeners:
     def _routes_at(self, host: str, port: int) -> set[int]:
         if (host, port) not in self._places:
             heard = self._by_port[port] if is_own_address(host) else ()
-            self._places[host, port] = {index for index in heard if reaches(host, self._heard[index].address)}
+            self._places[host, port] = {
+                index
+                for index in heard
+                if any(reaches(host, bound) for bound in self._heard[index].addresses)
+            }
         return self._places[host, port]
 
     def _target_ports(self, index: int, target: Target) -> Iterator[int]:

@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
-from smartproxy.settings.checks.model_errors import problems_of
+from smartproxy.settings.checks.known_keys import is_required
+from smartproxy.settings.checks.model_errors import paths_of, problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
+from smartproxy.settings.reading.locations import is_extension
+from smartproxy.settings.reading.yaml_reader import plain_scalar
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
 
 _EMPTY = "has no value; give it one, or leave it out for its default"
+_EMPTY_AND_REQUIRED = "has no value, and is required; what belongs to it must be indented below it"
 
 
 def validate(
@@ -37,9 +41,9 @@ def validate(
     :param references: what the table refers to.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
-    found_before = [*_empty_keys(value, ()), *unavailable(value)]
+    found_before = [*_empty_keys(value, (), model), *unavailable(value)]
     try:
-        table = model.model_validate(value, by_alias=True, by_name=False)
+        table = _validated(model, value, source)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
         problems += _problems_of_the_rest(model, value, problems, references)
@@ -49,6 +53,19 @@ def validate(
     if problems:
         raise ConfigurationError(lines_of(problems, source))
     return table
+
+
+def _validated(model: type[ConfigurationT], value: object, source: Source) -> ConfigurationT:
+    """The table of ``value``; what came from a variable is a number or a boolean where the key does not want a string.
+
+    :raises ValidationError: where it is not valid.
+    """
+    while True:
+        try:
+            return model.model_validate(value, by_alias=True, by_name=False)
+        except ValidationError as error:
+            if not source.give_numbers(value, paths_of(error), plain_scalar):
+                raise
 
 
 def with_routes(
@@ -72,16 +89,21 @@ def with_routes(
     return changed
 
 
-def _empty_keys(value: object, path: KeyPath) -> Iterator[Problem]:
+def _empty_keys(value: object, path: KeyPath, model: type[Configuration]) -> Iterator[Problem]:
     """Keys without a value. Were null taken as the default, an empty value would disable an allow or block list."""
     if value is None:
-        yield Problem(path, _EMPTY)
+        yield Problem(path, _EMPTY_AND_REQUIRED if is_required(path, model) else _EMPTY)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _empty_keys(inner, (*path, key))
+            if is_extension(key) and path[1:] == path[1:2] and path[:1] in {(), ("routes",)}:
+                continue
+            # Without the blank after its colon, a key is "key:value" and has no value. It is reported as unknown.
+            if inner is None and ":" in key:
+                continue
+            yield from _empty_keys(inner, (*path, key), model)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _empty_keys(inner, (*path, index))
+            yield from _empty_keys(inner, (*path, index), model)
 
 
 def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
@@ -90,7 +112,7 @@ def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
     The keys of a feature that is not available yet are unknown to the tables. They are not reported beside the
     ``type`` or ``mode`` that selects the feature.
     """
-    empty = {problem.path for problem in before if problem.message == _EMPTY}
+    empty = {problem.path for problem in before if problem.message in {_EMPTY, _EMPTY_AND_REQUIRED}}
     unavailable_at = {problem.path[:-1] for problem in before if problem.path[-1:] in {("type",), ("mode",)}}
     malformed = {problem.path for problem in found} - empty
     first = [problem for problem in before if problem.path not in malformed]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from smartproxy.errors import InvalidCertificate
+from smartproxy.files.states import state_of
 from smartproxy.model.plan import CertificatePlan
 from smartproxy.settings.tables.tls import CertificateSettings
 from smartproxy.tls.certificate_files import (
@@ -16,7 +17,6 @@ from smartproxy.tls.certificate_files import (
     passphrase,
 )
 from smartproxy.tls.context_factory import revocation_lists
-from smartproxy.tls.folders import state_of
 from smartproxy.tls.known_certificates import KnownCertificates
 
 if TYPE_CHECKING:

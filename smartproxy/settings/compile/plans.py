@@ -28,7 +28,6 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
-from smartproxy.security.address_set import AddressSet
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
@@ -37,6 +36,8 @@ from smartproxy.settings.tables.route import ProxyHeaderSettings
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.base import ConnectionKeys
     from smartproxy.settings.tables.root import (
@@ -57,15 +58,15 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
 
     :param references: what they refer to; the instance that they were checked with, so that files are read once.
     """
-    sets = _AddressSets()
+    addresses = references.addresses
     accept = settings.accept_proxy_protocol
     return ProxyPlan(
         routes=tuple(
-            _route(settings, route, index, sets, references)
+            _route(settings, route, index, references)
             for index, route in enumerate(settings.routes)
             if route.enabled
         ),
-        trusted=sets.of(settings.proxy_ips),
+        trusted=addresses.of(settings.proxy_ips),
         accept_header=_ACCEPT[accept],
         header_timeout=units.seconds(settings.proxy_header_timeout),
         graceful_shutdown=units.seconds(settings.graceful_shutdown_timeout),
@@ -83,6 +84,7 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         metrics=_metrics(settings.metrics),
         admin=_admin(settings.admin, references),
         access_log=_access_log(settings.access_log, references),
+        address_files=tuple(addresses.files.values()),
     )
 
 
@@ -100,40 +102,24 @@ _ACCEPT: dict[object, AcceptHeader] = {
 }
 
 
-class _AddressSets:
-    """Makes one address set per list: thousands of routes may share the list of their defaults."""
-
-    def __init__(self) -> None:
-        self._by_id: dict[int, AddressSet] = {}
-
-    def of(self, entries: list[str]) -> AddressSet | None:
-        """The set of a list of the settings, or ``None`` for an empty list."""
-        if not entries:
-            return None
-        # The settings keep the list alive, so its id is not reused while this object exists.
-        if id(entries) not in self._by_id:
-            self._by_id[id(entries)] = AddressSet(entries)
-        return self._by_id[id(entries)]
-
-
-def _route(
-    settings: Configuration, route: Route, index: int, sets: _AddressSets, references: References
-) -> RoutePlan:
+def _route(settings: Configuration, route: Route, index: int, references: References) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
     balance = (route.load_balancing, settings.defaults.load_balancing)
     return RoutePlan(
         name=route.name,
         index=index,
-        match=match_plan(route.match),
+        match=match_plan(
+            route.match, references.addresses.of(route.match.client_ip), fallback=route.fallback
+        ),
         kind=ActionKind(action.type),
         priority=route.priority,
         targets=tuple(_target(settings, route, target, references) for target in action.targets),
         balance=inherited("algorithm", *balance),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
-        allow=sets.of(inherited("ip_allow_list", *security)),
-        block=sets.of(inherited("ip_block_list", *security)),
+        allow=references.addresses.of(inherited("ip_allow_list", *security)),
+        block=references.addresses.of(inherited("ip_block_list", *security)),
         max_connections=inherited("max_connections", *security),
         timeouts=timeouts,
         keep_alive=_keep_alive(route, settings.defaults, settings),
@@ -142,18 +128,26 @@ def _route(
     )
 
 
-def match_plan(match: Match) -> MatchPlan:
-    """The conditions of a route, with addresses and names in their normal form."""
+def match_plan(match: Match, clients: Container[str] | None = None, *, fallback: bool = False) -> MatchPlan:
+    """The conditions of a route, with addresses and names in their normal form.
+
+    :param clients: the addresses of ``clientIp``. For comparisons of routes, which do not look at single clients, it may be
+        left out: then they are a set without addresses.
+    """
+    addresses = match.address if isinstance(match.address, list | tuple) else [match.address]
+    bound = tuple(dict.fromkeys(_bind_address(address) for address in addresses))
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in ports),
-        address=_bind_address(match.address),
+        addresses=("",) if "" in bound else bound,
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
-        client_ip=AddressSet(match.client_ip) if match.client_ip else None,
+        client_ip=(clients if clients is not None else frozenset()) if match.client_ip else None,
         path=match.path,
         methods=frozenset(match.methods),
         headers=tuple(match.headers.items()),
         protocol=match.protocol,
+        alpn=frozenset(match.alpn),
+        fallback=fallback,
     )
 
 

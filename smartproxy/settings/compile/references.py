@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.settings.compile.address_lists import ListedAddresses
 from smartproxy.settings.compile.certificates import TlsFiles
 from smartproxy.settings.compile.handlers import Handlers
 
@@ -19,14 +20,26 @@ class References:
     A file that changes between the check and the compilation therefore changes nothing.
 
     :param former: the certificates that the configuration before has read; only what has changed is read again.
+    :param addresses: likewise its address lists.
+    :param same: whether the configuration before is this one, which was found valid: an address list that has become unusable
+        since then has its former content.
     :ivar tls: certificates, keys, authorities and revocation lists.
     :ivar handlers: handlers that are named by their module.
+    :ivar addresses: address lists, with those that are in files.
     """
 
-    def __init__(self, directory: Path, former: KnownCertificates | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        former: KnownCertificates | None = None,
+        addresses: ListedAddresses | None = None,
+        *,
+        same: bool = False,
+    ) -> None:
         self._directory = directory
         self.tls = TlsFiles(directory, former)
         self.handlers = Handlers(directory)
+        self.addresses = ListedAddresses(directory, addresses if same else None, addresses)
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""

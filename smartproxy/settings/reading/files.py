@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from smartproxy.errors import ConfigurationError, ConfigurationSyntaxError
@@ -17,6 +18,8 @@ _READERS: dict[str, Callable[[str], Document]] = {
     "json": json_reader.read,
     "toml": toml_reader.read,
 }
+#: Names standard input in messages.
+STANDARD_INPUT = "<stdin>"
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".toml": "toml"}
 
 
@@ -24,12 +27,13 @@ def _refused(problem: str) -> ConfigurationError:
     return ConfigurationError([one_line(problem)])
 
 
-def read_file(path: Path) -> tuple[str, str]:
+def read_file(path: Path, format_: str | None = None) -> tuple[str, str]:
     """The text of a file, and its format.
 
+    :param format_: the format, whatever the suffix is.
     :raises ConfigurationError: where the file cannot be read, is not UTF-8, or has another suffix.
     """
-    format_ = _SUFFIXES.get(path.suffix.lower())
+    format_ = format_ or _SUFFIXES.get(path.suffix.lower())
     if format_ is None:
         raise _refused(f"{path}: must end in {', '.join(_SUFFIXES)}")
     try:
@@ -39,6 +43,17 @@ def read_file(path: Path) -> tuple[str, str]:
     except UnicodeDecodeError as problem:
         line = problem.object.count(b"\n", 0, problem.start) + 1
         raise _refused(f"{path}:{line}: is not UTF-8") from None
+
+
+def read_standard_input() -> str:
+    """The text on standard input.
+
+    :raises ConfigurationError: where it is not UTF-8.
+    """
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _refused(f"{STANDARD_INPUT}: is not UTF-8") from None
 
 
 def parse_text(text: str, format_: str, file: str) -> tuple[object, Source]:

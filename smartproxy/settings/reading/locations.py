@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from smartproxy.errors import ConfigurationSyntaxError
 
@@ -25,12 +25,17 @@ TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 
 class Mark:
-    """The line of a value, counted from 1, and the marks of the values in it."""
+    """The line of a value, counted from 1, and the marks of the values in it.
 
-    __slots__ = ("children", "line")
+    :ivar line: that of its key, if it has one.
+    :ivar begins: where the value itself begins, which may be below its key.
+    """
 
-    def __init__(self, line: int) -> None:
+    __slots__ = ("begins", "children", "line")
+
+    def __init__(self, line: int, begins: int = 0) -> None:
         self.line = line
+        self.begins = begins or line
         self.children: dict[str | int, Mark] = {}
 
     def child(self, key: str | int, line: int) -> Mark:
@@ -43,12 +48,17 @@ class Mark:
 
     def find(self, path: KeyPath) -> int:
         """The line of ``path``, or of its innermost ancestor that the file has."""
+        return self.nearest(path).line
+
+    def nearest(self, path: KeyPath) -> Mark:
+        """The mark of ``path``, or of its innermost ancestor that the file has."""
         here = self
         for key in path:
-            if key not in here.children:
+            if key in here.children:
+                here = here.children[key]
+            elif key != 0:  # the only item of a list may be written without brackets
                 break
-            here = here.children[key]
-        return here.line
+        return here
 
 
 class Document(NamedTuple):
@@ -99,28 +109,90 @@ def one_line(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
+def is_extension(key: object) -> bool:
+    """Whether a key is ignored at the top level and in a route: it begins with ``x-``, as in Compose files."""
+    return isinstance(key, str) and key.startswith("x-")
+
+
+class ReplacedVariables(Protocol):
+    """The environment variables that were replaced in the values of a file."""
+
+    def hidden(self, message: str, path: KeyPath) -> str:
+        """``message`` about ``path`` without the values of secret keys."""
+
+    def give_numbers(self, value: object, paths: Iterable[KeyPath], read: Callable[[str], object]) -> bool:
+        """Replace strings that came from a variable by the number or boolean that they read like."""
+
+
 class Source:
-    """The file that a configuration was read from, as far as messages need it.
+    """The file that a configuration was read from, as far as messages need it, and the files that it includes.
 
     :param marks: makes the tree of lines; without it, messages name the file only.
+    :ivar variables: those that were replaced in its values.
+    :ivar is_list: whether the file is a list of routes, and has no key ``routes``.
     """
 
     def __init__(self, file: str, marks: Callable[[], Mark] | None = None) -> None:
         self.file = file
+        self.variables: ReplacedVariables | None = None
+        self.is_list = False
         self._make_marks = marks
+        #: Included files, each with the index of its first route in the whole configuration.
+        self._included: list[tuple[int, Source]] = []
 
     @property
     def directory(self) -> Path:
         """The directory of the file: relative paths in the configuration are relative to it."""
         return Path(self.file).parent
 
-    def prefix(self, path: KeyPath) -> str:
-        """``FILE:LINE: `` for a message about ``path``, or ``FILE: `` where lines are not known."""
-        return f"{self.file}: " if self._marks is None else f"{self.file}:{self._marks.find(path)}: "
+    @property
+    def files(self) -> list[str]:
+        """The file and those that it includes."""
+        return [self.file, *(source.file for _, source in self._included)]
 
-    def line(self, path: KeyPath) -> int:
-        """The line of ``path``, to sort by; 0 where lines are not known."""
-        return 0 if self._marks is None else self._marks.find(path)
+    def add(self, first: int, source: Source) -> None:
+        """Note that the routes from the index ``first`` on are those of an included file."""
+        self._included.append((first, source))
+
+    def locate(self, path: KeyPath) -> tuple[Source, KeyPath]:
+        """The file that has ``path``, and the path in it."""
+        if len(path) > 1 and path[0] == "routes":
+            for first, source in reversed(self._included):
+                if int(path[1]) >= first:
+                    return source, ("routes", int(path[1]) - first, *path[2:])
+        return self, path
+
+    def prefix(self, path: KeyPath, *, at_value: bool = False) -> str:
+        """``FILE:LINE: `` for a message about ``path`` of this file, or ``FILE: `` where lines are not known.
+
+        :param at_value: whether to name the line where its value begins.
+        """
+        line = self._line(path, at_value=at_value)
+        return f"{self.file}:{line}: " if line else f"{self.file}: "
+
+    def order(self, path: KeyPath, *, at_value: bool = False) -> tuple[int, int]:
+        """The place of ``path`` in the order of the files, to sort by; the line is 0 where lines are not known."""
+        source, local = self.locate(path)
+        return self.files.index(source.file), source._line(local, at_value=at_value)  # noqa: SLF001 - our own class
+
+    def hidden(self, message: str, path: KeyPath) -> str:
+        """``message`` without secrets that came from variables."""
+        return message if self.variables is None else self.variables.hidden(message, path)
+
+    def give_numbers(self, value: object, paths: list[KeyPath], read: Callable[[str], object]) -> bool:
+        """As :meth:`ReplacedVariables.give_numbers`, for this file and those that it includes."""
+        sources = [self, *(source for _, source in self._included)]
+        changed = False
+        for source in sources:
+            if source.variables is not None:
+                changed |= source.variables.give_numbers(value, paths, read)
+        return changed
+
+    def _line(self, path: KeyPath, *, at_value: bool) -> int:
+        if self._marks is None:
+            return 0
+        mark = self._marks.nearest(path[1:] if self.is_list and path[:1] == ("routes",) else path)
+        return mark.begins if at_value else mark.line
 
     @cached_property
     def _marks(self) -> Mark | None:

@@ -9,10 +9,11 @@ is inherited from ``defaults``, and then from the top level (:func:`inherited`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 from smartproxy.settings.tables.types import (
     Duration,
@@ -45,6 +46,21 @@ class Table(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+
+class Extensible(Table):
+    """A table in which keys that begin with ``x-`` are ignored, as in Compose files: a place for anchors."""
+
+    model_config = ConfigDict(json_schema_extra={"patternProperties": {"^x-": {}}})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_extensions(cls, written: object) -> object:
+        if not isinstance(written, Mapping) or not any(
+            key.startswith("x-") for key in written if isinstance(key, str)
+        ):
+            return written
+        return {key: value for key, value in written.items() if not str(key).startswith("x-")}
 
 
 class ConnectionKeys(Table):

@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
-from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
+from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol
 from smartproxy.settings.tables.rules import shaped
 from smartproxy.settings.tables.tls import Tls, Unsettled
@@ -91,11 +92,14 @@ def _required_or_flag(value: object) -> str | None:
     return "<string>" if value == "require" else None
 
 
-class Configuration(ConnectionKeys):
+class Configuration(ConnectionKeys, Extensible):
     """The configuration of a proxy."""
 
     routes: list[Route]
     """The routes."""
+    include: Annotated[list[NonEmptyString], OneOrList()] = Field(default_factory=list)
+    """Files with more routes, relative to this one: each a list of routes, or a mapping with `routes`. A pattern like
+    `conf.d/*.yaml` is every file that it matches, in the order of their names."""
     defaults: Defaults = Defaults()
     """Values for every route that does not set its own."""
     proxy_ips: AddressList = Field(default_factory=list)

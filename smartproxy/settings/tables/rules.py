@@ -48,11 +48,15 @@ class Rule:
     """A check of a value, for ``Annotated``.
 
     :param check: raises ``ValueError`` with the message.
+    :param hint: what to write instead of a value that is refused, for the end of the message; or ``""``.
     :param schema: what the JSON Schema has for such a value.
     """
 
-    def __init__(self, check: Callable[[object], object], **schema: object) -> None:
+    def __init__(
+        self, check: Callable[[object], object], hint: Callable[[Any], str] | None = None, **schema: object
+    ) -> None:
         self._check = check
+        self._hint = hint
         self._schema = schema
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> core_schema.CoreSchema:
@@ -62,7 +66,13 @@ class Rule:
         return dict(self._schema)
 
     def _validate(self, written: ValueT) -> ValueT:
-        self._check(written)
+        try:
+            self._check(written)
+        except ValueError as problem:
+            hint = self._hint(written) if self._hint is not None else ""
+            if not hint:
+                raise
+            raise ValueError(f"{problem}; {hint}") from None
         return written
 
 
@@ -70,14 +80,24 @@ class StringRule(Rule):
     """A rule for a string.
 
     :param message: where the value is not a string, or does not pass ``test``.
+    :param hint: as of :class:`Rule`, for strings.
     """
 
-    def __init__(self, message: str, test: Callable[[str], object], **schema: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        test: Callable[[str], object],
+        hint: Callable[[str], str] | None = None,
+        **schema: object,
+    ) -> None:
         def check(written: object) -> None:
             if not isinstance(written, str) or not test(written):
                 raise ValueError(message)
 
-        super().__init__(check, **({"type": "string"} | schema))
+        def hint_for(written: object) -> str:
+            return hint(written) if hint is not None and isinstance(written, str) else ""
+
+        super().__init__(check, hint_for, **({"type": "string"} | schema))
 
 
 # -- checks of any value: they raise ValueError with the message -----------------------------------------
@@ -146,7 +166,13 @@ def _is_integer(value: object) -> TypeGuard[int]:
 # -- tests of strings ------------------------------------------------------------------------------------
 
 
+#: Begins an entry of an address list that names a file with entries.
+ADDRESS_FILE: Final = "file:"
+
+
 def is_address_entry(text: str) -> bool:
+    if text.startswith(ADDRESS_FILE):
+        return bool(text.removeprefix(ADDRESS_FILE).strip())
     return _succeeds(networks_of, text)
 
 

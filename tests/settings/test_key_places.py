@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.settings.checks.places import hint
+from smartproxy.settings.checks.unknown_keys import unknown_key
 from smartproxy.settings.tables.root import Configuration
 
 ROUTE, MATCH, ACTION = ("routes", 0), ("routes", 0, "match"), ("routes", 0, "action")
@@ -28,26 +28,26 @@ HINTS = [
     (ROUTE, "sendProxyProtocol", 'it belongs in "action"'),
     (ROUTE, "ipBlockList", 'it belongs in "security"'),
     (ROUTE, "maxConnections", 'it belongs in "security"'),
-    (ROUTE, "host", 'it belongs in "action.targets[]"'),
-    (ROUTE, "protocol", 'it belongs in "match" or in "action"'),
-    (ROUTE, "port", 'did you mean "ports" in "match"?'),
-    (ACTION, "weight", 'it belongs in "targets[]"'),
+    (ROUTE, "host", 'write "domains" in "match"'),
+    (ROUTE, "protocol", 'it belongs in "match"'),
+    (ROUTE, "port", 'write "ports" in "match"'),
+    (ACTION, "weight", 'it belongs in "targets"'),
     (ACTION, "clientAuth", 'it belongs in "tls"'),
-    ((), "security", 'it belongs in "routes[]" or in "defaults"'),
-    ((), "targets", 'it belongs in "routes[].action"'),
-    ((), "ports", 'it belongs in "routes[].match"'),
+    ((), "security", 'it belongs in a route, or in "defaults" for all of them'),
+    ((), "targets", 'it belongs in "action" of a route'),
+    ((), "ports", 'it belongs in "match" of a route'),
     # one level too far down, or beside
-    (MATCH, "priority", 'it belongs in "routes[0]"'),
-    (MATCH, "action", 'it belongs in "routes[0]"'),
-    (MATCH, "targets", 'it belongs in "routes[0].action"'),
-    (ACTION, "inactivityTimeout", 'it belongs in "routes[0]"'),
-    (ACTION, "match", 'it belongs in "routes[0]"'),
-    (ACTION, "domains", 'it belongs in "routes[0].match"'),
+    (MATCH, "priority", "it belongs in the route itself"),
+    (MATCH, "action", "it belongs in the route itself"),
+    (MATCH, "targets", 'it belongs in "action" of the route'),
+    (ACTION, "inactivityTimeout", "it belongs in the route itself"),
+    (ACTION, "match", "it belongs in the route itself"),
+    (ACTION, "domains", 'it belongs in "match" of the route'),
     (TARGET, "tlvs", 'it belongs in "sendProxyProtocol"'),
-    (TARGET, "certificate", 'it belongs in "routes[0].action.tls"'),
-    (TLS, "targets", 'it belongs in "routes[0].action"'),
+    (TARGET, "certificate", 'it belongs in "action.tls" of the route'),
+    (TLS, "targets", 'it belongs in "action" of the route'),
     (ROUTE, "proxyIPs", "it belongs at the top level"),
-    (ROUTE, "proxy_ips", 'did you mean "proxyIPs" at the top level?'),
+    (ROUTE, "proxy_ips", "it belongs at the top level"),
     (("admin",), "accessLog", "it belongs at the top level"),
     # nothing like it
     ((), "zzz", ""),
@@ -57,4 +57,5 @@ HINTS = [
 class HintTests(SynchronousTestCase):
     def test_each_unknown_key_gets_the_nearest_place(self) -> None:
         for table, key, expected in HINTS:
-            self.assertEqual(hint((*table, key), Configuration), expected, (table, key))
+            message = unknown_key((*table, key), Configuration).message
+            self.assertEqual(message, f"unknown key; {expected}" if expected else "unknown key", (table, key))

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.tls.folders import identities, places, places_of
+from smartproxy.files.states import identities, places, places_of
 
 
 class PlaceTests(SynchronousTestCase):

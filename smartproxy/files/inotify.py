@@ -75,7 +75,7 @@ class DirectoryNotifications:
         try:
             source = _source(self._reactor)
         except Exception as problem:  # no inotify, or too many descriptors
-            log.debug("certificates are polled only, inotify failed: {problem}", problem=str(problem))
+            log.debug("files are polled only, inotify failed: {problem}", problem=str(problem))
             return None
         for folder in folders:
             pace()

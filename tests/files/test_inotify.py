@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from smartproxy.files.inotify import DirectoryNotifications
+from smartproxy.files.states import identities, places_of
 from smartproxy.flow.pace import Pace
-from smartproxy.tls.folders import identities, places_of
-from smartproxy.tls.inotify import DirectoryNotifications
 
 
 class NotificationTests(TestCase):
