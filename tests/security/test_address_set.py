@@ -153,3 +153,23 @@ class RefusedEntryTests(SynchronousTestCase):
     def test_an_entry_with_a_zone_is_refused(self) -> None:
         for entry in ("fe80::1%eth0", "fe80::%eth0/64", "fe80::1%1-fe80::2"):
             self.refused(entry, "an address with a zone is not allowed")
+
+
+class EntryTests(SynchronousTestCase):
+    def test_narrowest_network_is_the_entry(self):
+        """An operator asks why a client is blocked: the answer is the entry to remove."""
+        addresses = AddressSet(
+            ["192.0.2.0/24", "192.0.2.64/26", "192.0.2.66", "10.0.0.1-10.0.0.2", "2001:db8::/32", "::/0"]
+        )
+        for address, entry in (
+            ("192.0.2.66", "192.0.2.66"),
+            ("::ffff:192.0.2.66", "192.0.2.66"),
+            ("192.0.2.65", "192.0.2.64/26"),
+            ("192.0.2.1", "192.0.2.0/24"),
+            ("10.0.0.2", "10.0.0.2"),
+            ("2001:db8::1", "2001:db8::/32"),
+            ("fe80::1%eth0", "::/0"),
+            ("198.51.100.1", None),
+            ("no address", None),
+        ):
+            self.assertEqual(addresses.entry(address), entry)
