@@ -178,6 +178,7 @@ class SmartProxy(Service):
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
         for record in list(self.registry.live.values()):
+            record.explain(CloseReason.SHUTDOWN, f"still open after {timeout:g} s (gracefulShutdownTimeout)")
             record.owner.abort(CloseReason.SHUTDOWN)
         await emptied
         await self._listeners_closed
