@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionLost
 
-from smartproxy.model.outcome import RejectReason
+from smartproxy.model.outcome import EndedBy, RejectReason
 
 if TYPE_CHECKING:
     from smartproxy.wire.tls_alert import Alert
@@ -50,8 +50,11 @@ class Refused(SmartProxyError):
     """A connection is refused.
 
     :ivar reason: the label that it is counted under.
-    :ivar detail: for the log: one line of plain ASCII that contains nothing a client has sent.
+    :ivar detail: for the logs: one line of plain ASCII.
+    :ivar side: the end that ended the connection; ``None``: the one that the reason is due to.
     """
+
+    side: EndedBy | None = None
 
     def __init__(self, reason: RejectReason, detail: str = "") -> None:
         super().__init__(reason.value, detail)
@@ -64,10 +67,15 @@ class HandshakeFailed(Refused):
 
     :ivar alert_sent: whether the client has been sent an alert, and so needs time to read it.
     :ivar timed_out: whether it took too long.
+    :param by_peer: whether the peer has ended it, by an alert or by closing its connection.
     """
 
-    def __init__(self, detail: str, *, alert_sent: bool = True, timed_out: bool = False) -> None:
+    def __init__(
+        self, detail: str, *, alert_sent: bool = True, timed_out: bool = False, by_peer: bool = False
+    ) -> None:
         super().__init__(RejectReason.TLS_ERROR, detail)
+        if by_peer:
+            self.side = EndedBy.CLIENT
         self.alert_sent = alert_sent
         self.timed_out = timed_out
 
@@ -98,7 +106,9 @@ class Misdirected(Refused):
 
 
 class DialFailed(Refused):
-    """No target of a route could be connected to. The reason is that of the last attempt."""
+    """No target of a route could be connected to. The reason is that of the last attempt, the detail that of all."""
+
+    side = EndedBy.TARGET
 
 
 class ResumptionFailed(DialFailed):

@@ -27,6 +27,7 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from smartproxy.errors import PeerClosed, Refused
+from smartproxy.model.ending import about, in_words, refusal
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, differ, options
 
@@ -98,7 +99,9 @@ class ConnectionPath:
             record.note_names(detected)
             routed = self.route(detected)
             may_change = self.look_inside.is_due(routed)
-            if not may_change:
+            if may_change:
+                record.refused_by = routed.route.name  # if its TLS fails, or nothing matches what is inside
+            else:
                 self.admit.route(record, routed)
             if routed.route.tls is not None:
                 side, record.secured = await self.terminate(client, routed)
@@ -112,9 +115,8 @@ class ConnectionPath:
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live)
             else:
-                linked = await self.connect(
-                    routed, partial(self.send_proxy_header, routed, side=client), client.require_live
-                )
+                header = partial(self.send_proxy_header, routed, side=client)
+                linked = await self.connect(routed, header, client.require_live, record)
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(
@@ -130,12 +132,14 @@ class ConnectionPath:
             if linked is not None:
                 linked.on_closed()
 
-    def unwanted(self, peer: str) -> RejectReason | None:
+    def unwanted(self, peer: str, listener: str) -> RejectReason | None:
         """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""
-        reason = self.admit.accept()
-        if reason is not None:
-            self._count(reason, peer)
-        return reason
+        refused = self.admit.accept()
+        if refused is None:
+            return None
+        self.registry.counters.reject(refused.reason)
+        self.refusals.note(refused.reason, peer, f"listener {listener}: {refused.detail}")
+        return refused.reason
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
         """Apply the route's TCP keep-alive where it differs from the listener's."""
@@ -144,8 +148,10 @@ class ConnectionPath:
 
     def _refuse(self, side: Side, record: ConnectionRecord, refused: Refused) -> RejectReason:
         """Count a refusal, answer the client and close. Returns the outcome."""
-        self._count(refused.reason, record.client.host, refused.detail)
-        self.reject.refuse(side, record.protocol, refused, record.client.host)
+        self.registry.counters.reject(refused.reason)
+        answer = self.reject.refuse(side, record.protocol, refused, record.client.host)
+        record.explain(refused.reason, "; ".join(filter(None, (refused.detail, answer))), refused.side)
+        self.refusals.note(refused.reason, record.client.host, refusal(record, refused.reason))
         return refused.reason
 
     def _cut(
@@ -166,13 +172,17 @@ class ConnectionPath:
             isinstance(failed, CancelledError) and not client.is_live
         )
         if not explained:
-            log.failure("connection {id} on route {route} failed", id=record.id, route=record.route)
+            log.failure(
+                "connection {id} on route {route} failed: {about}",
+                id=record.id,
+                route=record.route,
+                about=about(record),
+            )
             if client.is_live:
+                record.explain(CloseReason.ERROR, in_words(failed))
                 return CloseReason.ERROR
         if isinstance(client.why, RejectReason):
-            self._count(client.why, record.client.host)
+            self.registry.counters.reject(client.why)
+            record.explain(client.why, client.detail)
+            self.refusals.note(client.why, record.client.host, refusal(record, client.why))
         return client.why
-
-    def _count(self, reason: RejectReason, client: str, detail: str = "") -> None:
-        self.registry.counters.reject(reason)
-        self.refusals.note(reason, client, detail)

@@ -42,7 +42,7 @@ log = Logger()
 class _Sending:
     """One reply that is being sent."""
 
-    def __init__(self, outbox: Outbox, request: Request, body: bytes) -> None:
+    def __init__(self, outbox: Outbox, request: Request, body: bytes | bytearray) -> None:
         self.body = body
         self._outbox = outbox
         self._request = request
@@ -70,7 +70,7 @@ class _Sending:
             if self._sent >= len(self.body) and self._sent:
                 self._finish()
                 return
-            self._request.write(self.body[self._sent : self._sent + PIECE])
+            self._request.write(bytes(self.body[self._sent : self._sent + PIECE]))
             self._sent += PIECE
 
     def stopProducing(self) -> None:
@@ -116,7 +116,7 @@ class Outbox:
         self._holders: Counter[int] = Counter()
         self._held = 0
 
-    def send(self, request: Request, body: bytes) -> None:
+    def send(self, request: Request, body: bytes | bytearray) -> None:
         """Write ``body`` and finish ``request``, as its client reads."""
         _Sending(self, request, body).start()
 

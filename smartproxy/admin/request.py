@@ -34,11 +34,12 @@ class AdminRequest(NamedTuple):
 class Reply(NamedTuple):
     """A response.
 
+    :ivar body: not changed any more.
     :ivar headers: in addition to those that every response has.
     """
 
     status: int
-    body: bytes
+    body: bytes | bytearray
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
 

@@ -118,7 +118,7 @@ class BoundedRequest(Request):
         channel: Any = self.channel
         transport = channel.transport
         headers = {"Content-Type": reply.content_type, **_ALWAYS}
-        transport.write(http_response.build(reply.status, reply.body, headers))
+        transport.write(http_response.build(reply.status, bytes(reply.body), headers))
         self.requestHeaders.removeHeader(b"Expect")  # or twisted.web would still send 100 Continue
         transport.loseWriteConnection()
         self._abort = channel.site.reactor.callLater(LINGER, transport.abortConnection)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
-from smartproxy.model.facts import ApplicationProtocol, agreed
 from smartproxy.model.timestamps import Moment
+from smartproxy.observe.connection_fields import connection_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,28 +32,7 @@ TOP_IPS = 10
 
 def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
     """A live connection."""
-    return {
-        "id": record.id,
-        "state": record.state,
-        "route": record.route,
-        "listener": record.listener,
-        "clientIp": record.client.host,
-        "clientPort": record.client.port,
-        "peerIp": record.peer.host,
-        "proxyProtocol": record.proxy_version,
-        "target": None if record.target is None else str(record.target),
-        "protocol": record.protocol,
-        "tls": record.protocol is ApplicationProtocol.TLS,
-        "sni": record.sni,
-        "host": record.host,
-        **agreed(record.secured),
-        "keepAlive": record.keep_alive,
-        "bytesReceived": record.bytes_received,
-        "bytesSent": record.bytes_sent,
-        "openedAt": moment.iso(record.opened_at),
-        "lastActivityAt": moment.iso(record.last_activity_at),
-        "relay": record.relay,
-    }
+    return connection_fields(record, moment) | {"state": record.state}
 
 
 def certificate(shown: ShownCertificate) -> dict[str, object]:

@@ -12,7 +12,7 @@ from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import ActionKind, Treatment
-from smartproxy.security.address_set import AddressSet
+from smartproxy.security.address_files import entry_of
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.units import duration_text
@@ -266,6 +266,5 @@ def _in_brackets(text: str) -> str:
 
 
 def _entry(addresses: object, client: str) -> str:
-    """The entry of an address list that has ``client``, as written."""
-    found = addresses.entry_with(client) if isinstance(addresses, AddressSet) else None
-    return found or client
+    """The entry of an address list that has ``client``."""
+    return entry_of(addresses, client) or client

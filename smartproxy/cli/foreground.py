@@ -99,7 +99,7 @@ class ForegroundStop:
     def requested(self) -> None:
         """Begin to stop; when called again, do not wait for open connections."""
         if self._begun:
-            self._proxy.end_connections()
+            self._proxy.end_connections("stopped without waiting")
             return
         self._begun = True
         active = self._proxy.registry.active

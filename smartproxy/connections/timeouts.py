@@ -36,11 +36,21 @@ class EffectiveTimeouts:
     :ivar lifetime: since the socket was accepted.
     :ivar half_close: without a byte, after one direction has ended.
     :ivar jitter: largest share, 0 to 1, by which they are shortened at random.
+    :ivar is_extended: whether ``keepAliveTreatment: extended`` has lengthened them.
     """
 
-    __slots__ = ("half_close", "inactivity", "jitter", "lifetime")
+    __slots__ = ("half_close", "inactivity", "is_extended", "jitter", "lifetime")
 
-    def __init__(self, inactivity: float, lifetime: float, half_close: float, jitter: float = 0.0) -> None:
+    def __init__(
+        self,
+        inactivity: float,
+        lifetime: float,
+        half_close: float,
+        jitter: float = 0.0,
+        *,
+        is_extended: bool = False,
+    ) -> None:
+        self.is_extended = is_extended
         self.inactivity = inactivity or inf
         self.lifetime = lifetime or inf
         self.half_close = half_close or inf
@@ -49,7 +59,19 @@ class EffectiveTimeouts:
     def shortened(self, share: float) -> EffectiveTimeouts:
         """Return timeouts shortened by ``share`` (0 to 1) of the jitter."""
         left = 1.0 - self.jitter * share
-        return EffectiveTimeouts(self.inactivity * left, self.lifetime * left, self.half_close * left)
+        return EffectiveTimeouts(
+            self.inactivity * left, self.lifetime * left, self.half_close * left, is_extended=self.is_extended
+        )
+
+    def in_words(self, reason: CloseReason) -> str:
+        """The timeout that closes a connection for ``reason``: seconds, and the keys that they come from."""
+        if reason is CloseReason.LIFETIME:
+            key = "extendedKeepAliveLifetime" if self.is_extended else "maxConnectionLifetime"
+            return f"open for {self.lifetime:g} s ({key})"
+        if reason is CloseReason.HALF_CLOSE_TIMEOUT:
+            return f"one direction has ended, and no byte moved for {self.half_close:g} s (halfCloseTimeout)"
+        multiplied = ", times keepAliveInactivityMultiplier" if self.is_extended else ""
+        return f"no byte moved for {self.inactivity:g} s (inactivityTimeout{multiplied})"
 
 
 def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
@@ -64,6 +86,7 @@ def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
             keep_alive.extended_lifetime,
             timeouts.half_close,
             timeouts.jitter,
+            is_extended=True,
         )
     return EffectiveTimeouts(timeouts.inactivity, timeouts.max_lifetime, timeouts.half_close, timeouts.jitter)
 
@@ -100,6 +123,7 @@ class TimeoutWatch:
         if left <= 0 and reason is not CloseReason.LIFETIME and self._still_delivers():
             reason, left = self._next()
         if left <= 0:
+            self._record.explain(reason, self._limits.in_words(reason))
             self._record.owner.abort(reason)
         else:
             self._set(left)

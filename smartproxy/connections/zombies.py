@@ -29,6 +29,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
 from smartproxy.connections.delivery import Delivery
+from smartproxy.model.ending import about
 from smartproxy.model.outcome import CloseReason, ConnectionState
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class ZombieSweep:
     def _end(self, kind: ZombieKind, record: ConnectionRecord) -> None:
         # Counted first: a close that fails must not hide the zombie.
         self._counters.zombie(kind)
+        record.explain(_REASONS[kind], self._in_words(kind, record))
         try:
             record.owner.abort(_REASONS[kind])
         except Exception:
@@ -182,12 +184,25 @@ class ZombieSweep:
             # nothing if abort() has closed it after all.
             self._registry.close(record, CloseReason.ZOMBIE_FULL, self._clock.seconds())
 
+    def _in_words(self, kind: ZombieKind, record: ConnectionRecord) -> str:
+        plan, suffix = self._plan, "Tls" if record.tls else "Plain"
+        if kind == "half":
+            seconds = plan.half_grace_tls if record.tls else plan.half_grace_plain
+            return f"one socket was closed, and no byte moved for {seconds:g} s (zombieDetection.halfGrace{suffix})"
+        if kind == "stuck":
+            seconds = plan.stuck_tls if record.tls else plan.stuck_plain
+            return (
+                f"no reply to {record.bytes_received} bytes of the client, and no byte moved for {seconds:g} s "
+                f"(zombieDetection.stuck{suffix})"
+            )
+        return "both sockets were closed without an event: a bug in smartproxy"
+
     def _log(self, found: dict[ZombieKind, list[ConnectionRecord]]) -> None:
         all_found = [(kind, record) for kind, records in found.items() for record in records]
         if not all_found:
             return
         named = ", ".join(
-            f"{kind} {record.id} of {record.client} on {record.route}" for kind, record in all_found[:_NAMED]
+            f"{kind} {record.id} of {record.client} ({about(record)})" for kind, record in all_found[:_NAMED]
         )
         log.warn(
             "zombies: {full} full (a bug in smartproxy), {half} half, {stuck} stuck: {named}{more}",

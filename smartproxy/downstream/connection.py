@@ -49,6 +49,8 @@ class Downstream(Side):
 
     _path: CancellableCoroutine[None] | None = None
     _end: CloseReason | RejectReason | None = None
+    #: Why it was refused from outside of its path, in words.
+    detail = ""
 
     def __init__(self, factory: DownstreamFactory, accepted: Accepted) -> None:
         self._factory = factory
@@ -97,9 +99,10 @@ class Downstream(Side):
         if self._path is not None:
             self._path.cancel()
 
-    def refuse(self, reason: RejectReason) -> None:
+    def refuse(self, reason: RejectReason, detail: str) -> None:
         """Reset the connection; it ends as refused for ``reason``. The first reason counts."""
-        self._end = self._end or reason
+        if self._end is None:
+            self._end, self.detail = reason, detail
         self.transport.abortConnection()  # whose loss ends the path, or the relay
 
     def gone(self) -> tuple[bool, bool]:
@@ -123,7 +126,8 @@ class DownstreamFactory(ServerFactory):
     :param carry: starts the control path of a connection. A reload replaces it; live connections keep theirs.
     :param hold: bytes of a client that may be buffered before its target is connected.
     :param keep_alive: TCP keep-alive of its connections; where the port :attr:`inherits`, they have it already.
-    :param refuse: the reason to close a connection at once, or ``None``. It counts and logs what it refuses.
+    :param refuse: the reason to close a connection of a peer to the listener at once, or ``None``. It counts and logs what
+        it refuses.
     :ivar inherits: whether accepted sockets have inherited their options from the listening socket.
     """
 
@@ -134,7 +138,7 @@ class DownstreamFactory(ServerFactory):
         name: str,
         port: int,
         carry: Carry,
-        refuse: Callable[[str], RejectReason | None],
+        refuse: Callable[[str, str], RejectReason | None],
         deadlines: Deadlines,
         clock: Callable[[], float],
         *,
@@ -158,6 +162,6 @@ class DownstreamFactory(ServerFactory):
     def buildProtocol(self, addr: Any) -> Downstream | None:
         """A connection was accepted from ``addr``, which has ``host`` and ``port``."""
         peer = Endpoint(unmapped(addr.host), addr.port)
-        if self.refuse(peer.host) is not None:
+        if self.refuse(peer.host, self.name) is not None:
             return None
         return Downstream(self, Accepted(self.name, self.port, peer, self._clock()))

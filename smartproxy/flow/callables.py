@@ -39,16 +39,22 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     :raises DialFailed: when it takes longer; it is cancelled then.
     """
     name = f"the {what} callable of route {facts.route.name!a}"
-    answer = answer_of(name, choice(facts))
-    if not isinstance(answer, Deferred):
-        return answer
+    try:
+        answer = answer_of(name, choice(facts))
+        if not isinstance(answer, Deferred):
+            return answer
+        return await _in_time(name, answer, seconds, clock)
+    except Exception as failed:
+        if name not in getattr(failed, "__notes__", ()):
+            failed.add_note(name)
+        raise
 
+
+def _in_time(name: str, answer: Deferred[object], seconds: float, clock: IReactorTime) -> Deferred[object]:
     def give_up(_: object, after: float) -> None:
         raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{name} has not answered in {round(after, 3)} s")
 
-    if seconds:
-        answer.addTimeout(seconds, clock, give_up)
-    return await answer
+    return answer.addTimeout(seconds, clock, give_up) if seconds else answer
 
 
 def answer_of(name: str, answer: object) -> Any:

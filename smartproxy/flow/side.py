@@ -51,13 +51,15 @@ class Screen:
     is known. Then it removes itself, and costs nothing.
 
     :param reason: for which the connection is refused if the bytes may not pass.
+    :param detail: in words, for the logs.
     :ivar behind: the receiver attached meanwhile.
     """
 
-    def __init__(self, side: Side, reason: RejectReason) -> None:
+    def __init__(self, side: Side, reason: RejectReason, detail: str) -> None:
         self.behind: Receiver | None = None
         self._side = side
         self._reason = reason
+        self._detail = detail
         self._held = b""
         self._has_refused = False
         side.receiver = self
@@ -89,7 +91,7 @@ class Screen:
         self._has_refused = True
         self._held = b""
         self.decided()
-        self._side.refuse(self._reason)
+        self._side.refuse(self._reason, self._detail)
 
     def input_ended(self) -> None:
         """No more bytes will be received, so those that are held may pass."""
@@ -262,7 +264,8 @@ class Side(protocol.Protocol):
         self._waiting = waiting
         self._wanted = at_least
         if at_least > self.hold:
-            self._answer(Failure(Refused(RejectReason.PENDING_DATA_LIMIT)))
+            detail = f"its first bytes are {at_least} or more, and {self.hold} may be buffered"
+            self._answer(Failure(Refused(RejectReason.PENDING_DATA_LIMIT, detail)))
         elif self.ended:
             self._answer(Failure(PeerClosed()))
         elif self._paused:
@@ -297,8 +300,8 @@ class Side(protocol.Protocol):
         """Whether its first bytes are still to be looked at, so that it has to be read from here."""
         return isinstance(self.receiver, Screen)
 
-    def refuse(self, reason: RejectReason) -> None:
-        """End the connection now, refused for ``reason``, whatever its path waits for."""
+    def refuse(self, reason: RejectReason, detail: str) -> None:
+        """End the connection now, refused for ``reason`` and its ``detail``, whatever its path waits for."""
         self.transport.abortConnection()
 
     def detach(self) -> SideTransport:

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from smartproxy.metrics import totals
+from smartproxy.metrics.counters import UNROUTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +39,7 @@ class MetricFamily(NamedTuple):
     kind: Kind
     meaning: str
     labels: tuple[str, ...]
-    rows: Iterable[tuple[tuple[str, ...], int]]
+    rows: Iterable[tuple[tuple[str, ...], float]]
 
 
 class HistogramFamily(NamedTuple):
@@ -79,19 +80,24 @@ def _connections(routes: list[tuple[str, RouteCounters]]) -> Iterator[MetricFami
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_connections_closed", "counter", "Those that have ended.", ("route", "reason"),
-        (((name, why), count) for name, counted in routes for why, count in list(counted.closed.items())),
+        (
+            ((name, why), count)
+            for name, counted in routes
+            if counted.closed
+            for why, count in list(counted.closed.items())
+        ),
     )  # fmt: skip
 
 
 def _bytes(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily]:
-    moved = totals.by_route(registry, counters)
+    received, sent = totals.directions_by_route(registry, counters)
     yield MetricFamily(
         "smartproxy_received_bytes", "counter", "Payload from clients, handed to targets.", ("route",),
-        (((name,), count.received) for name, count in moved.items()),
+        (((name,), count) for name, count in received.items()),
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_sent_bytes", "counter", "Payload from targets, handed to clients.", ("route",),
-        (((name,), count.sent) for name, count in moved.items()),
+        (((name,), count) for name, count in sent.items()),
     )  # fmt: skip
 
 
@@ -175,13 +181,15 @@ def _handshakes(counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
 
 
 def _histograms(routes: list[tuple[str, RouteCounters]]) -> Iterator[HistogramFamily]:
+    # Ten thousand histograms are not looked at for the few routes that were used.
+    used = [(name, counted) for name, counted in routes if counted.opened or name == UNROUTED]
     yield HistogramFamily(
         "smartproxy_upstream_dial_seconds", "How long connecting to a target took.",
-        ((name, counted.dial_seconds) for name, counted in routes if any(counted.dial_seconds.counts)),
+        ((name, counted.dial_seconds) for name, counted in used if any(counted.dial_seconds.counts)),
     )  # fmt: skip
     yield HistogramFamily(
         "smartproxy_connection_duration_seconds", "How long ended connections lived.",
-        ((name, counted.duration_seconds) for name, counted in routes if any(counted.duration_seconds.counts)),
+        ((name, counted.duration_seconds) for name, counted in used if any(counted.duration_seconds.counts)),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    page, content_type = exposition(registry, counters, accept="application/openmetrics-text")
+    page, content_type = exposition(families(registry, counters), accept="application/openmetrics-text")
     body = b"".join(page)
 
 Every Prometheus reads text format 0.0.4; a scraper gets OpenMetrics 1.0 if its ``Accept`` header names it. The formats
@@ -19,15 +19,13 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
-from smartproxy.metrics.families import HistogramFamily, families
+from smartproxy.metrics.families import HistogramFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.families import Kind, MetricFamily
     from smartproxy.metrics.histogram import Histogram
-    from smartproxy.metrics.source import ConnectionSource
 
 #: https://prometheus.io/docs/instrumenting/exposition_formats/#basic-info
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -43,15 +41,16 @@ _HERE = "\0"
 
 
 def exposition(
-    registry: ConnectionSource, counters: Counters, accept: str = ""
+    shown: Iterable[MetricFamily | HistogramFamily], accept: str = ""
 ) -> tuple[Iterator[bytes], str]:
     """Return the page of one scrape in pieces, and its content type.
 
+    :param shown: the families of the page.
     :param accept: the ``Accept`` header of the scraper, or one of :data:`FORMATS`.
     """
     content_type = negotiated(accept)
     write = _openmetrics if content_type == OPENMETRICS else _text
-    return write(registry, counters), content_type
+    return write(shown), content_type
 
 
 def negotiated(accept: str) -> str:
@@ -63,8 +62,8 @@ def negotiated(accept: str) -> str:
     return OPENMETRICS if "application/openmetrics-text" in kinds else TEXT
 
 
-def _text(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:
-    for family in families(registry, counters):
+def _text(shown: Iterable[MetricFamily | HistogramFamily]) -> Iterator[bytes]:
+    for family in shown:
         if isinstance(family, HistogramFamily):
             yield _head(family.name, "histogram", family.meaning)
         else:
@@ -73,8 +72,8 @@ def _text(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:
         yield from _lines(family)
 
 
-def _openmetrics(registry: ConnectionSource, counters: Counters) -> Iterator[bytes]:
-    for family in families(registry, counters):
+def _openmetrics(shown: Iterable[MetricFamily | HistogramFamily]) -> Iterator[bytes]:
+    for family in shown:
         kind = "histogram" if isinstance(family, HistogramFamily) else family.kind
         yield _head(family.name, kind, family.meaning)
         yield from _lines(family)
@@ -98,7 +97,7 @@ def _pieces(lines: Iterator[str], most: int) -> Iterator[bytes]:
         yield piece.encode()
 
 
-def _line(family: MetricFamily) -> Callable[[tuple[str, ...], int], str]:
+def _line(family: MetricFamily) -> Callable[[tuple[str, ...], float], str]:
     """Return a function that writes a row. The common case of one label is a separate one, because it is the fastest."""
     sample = family.name + _SUFFIX[family.kind]
     if not family.labels:
@@ -107,7 +106,7 @@ def _line(family: MetricFamily) -> Callable[[tuple[str, ...], int], str]:
         start = f'{sample}{{{family.labels[0]}="'
         return lambda values, number: f'{start}{_escaped(values[0])}"}} {number}\n'
 
-    def several(values: tuple[str, ...], number: int) -> str:
+    def several(values: tuple[str, ...], number: float) -> str:
         pairs = sorted(zip(family.labels, values, strict=True))
         labels = ",".join([f'{label}="{_escaped(value)}"' for label, value in pairs])
         return f"{sample}{{{labels}}} {number}\n"

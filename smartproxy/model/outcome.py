@@ -7,6 +7,7 @@ a :class:`RejectReason`. The values are the labels of the metrics and part of th
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final, NamedTuple, TypeAlias
 
 
 class CloseReason(StrEnum):
@@ -47,6 +48,31 @@ class RejectReason(StrEnum):
     TLS_ERROR = "tls_error"
     PENDING_DATA_LIMIT = "pending_data_limit"
     DRAINING = "draining"
+
+
+Outcome: TypeAlias = CloseReason | RejectReason
+
+#: Characters of a detail at most: ten failed targets with their errors.
+LONGEST_DETAIL: Final = 1000
+
+
+class EndedBy(StrEnum):
+    """The end that ended a connection; code that serves it in this process is its target."""
+
+    CLIENT = "client"
+    TARGET = "target"
+    PROXY = "proxy"
+
+
+class EndingDetail(NamedTuple):
+    """Why a connection ended.
+
+    :ivar text: in words; may contain what a client sent.
+    :ivar side: ``None``: as :data:`SIDES` has it for the outcome.
+    """
+
+    text: str
+    side: EndedBy | None = None
 
 
 class ConnectionState(StrEnum):

@@ -10,7 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smartproxy.model import facts
-from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.model.outcome import (
+    LONGEST_DETAIL,
+    CloseReason,
+    ConnectionState,
+    EndedBy,
+    EndingDetail,
+    Outcome,
+    RelayKind,
+)
 
 if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
@@ -72,9 +80,16 @@ class ConnectionRecord:
 
     :ivar owner: holds the connection's sockets, and can end it.
     :ivar watch: holds its timeouts, once it is linked.
+    :ivar target: the address that was dialed last; the connected one once it is linked.
+    :ivar attempts: how many addresses were dialed.
+    :ivar dial_seconds: how long connecting to a target took, all attempts together; ``None`` where none was needed.
+    :ivar ended_first: the end whose FIN was passed on first; ``None`` while both directions are open.
+    :ivar refused_by: the route that was found but did not admit the connection; ``route`` is ``None`` then.
+    :ivar details: why it ended, by outcome; ``None`` while nothing has explained it.
     :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
+    :ivar path: the path of the same request.
     :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
     :ivar tls: whether it carries TLS, according to its first bytes or its route.
     :ivar stuck_detection: whether it is closed as stuck when it gets no answer.
@@ -87,9 +102,10 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "counted", "half_closed_at", "host", "id", "identified",
-        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
-        "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
+        "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first",
+        "half_closed_at", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "meters",
+        "opened_at", "owner", "path", "peer", "protocol", "proxy_version", "refused_by", "relay", "route", "secured",
+        "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
     def __init__(self, number: int, accepted: facts.Accepted) -> None:
@@ -102,9 +118,13 @@ class ConnectionRecord:
         self.protocol = facts.ApplicationProtocol.UNSEEN
         self.sni: str | None = None
         self.host: str | None = None
+        self.path: str | None = None
         self.tls = False
         self.route: str | None = None
+        self.refused_by: str | None = None
         self.target: Endpoint | None = None
+        self.attempts = 0
+        self.dial_seconds: float | None = None
         self.relay: RelayKind | None = None
         self.keep_alive = False
         self.bytes_received = 0
@@ -117,20 +137,38 @@ class ConnectionRecord:
         self.owner: Owner = NO_OWNER
         self.watch: Watched | None = None
         self.half_closed_at: float | None = None
+        self.ended_first: EndedBy | None = None
+        self.details: dict[Outcome, EndingDetail] | None = None
         self.stuck_detection = False
         self.secured: facts.TlsFacts | None = None
 
     def note_names(self, detected: facts.Detected) -> None:
-        """Store the server name and the Host that ``detected`` has."""
+        """Store the server name, and the Host and path of the request, that ``detected`` has."""
         if detected.hello is not None:
             self.sni = detected.hello.server_name
         if detected.request is not None:
             self.host = detected.request.host
+            self.path = detected.request.path
 
-    def half_closed(self) -> None:
-        """Tell the timeouts that a direction has ended."""
+    def explain(self, outcome: Outcome, text: str, side: EndedBy | None = None) -> None:
+        """Store why the connection ends with ``outcome``, for the logs. The first text for an outcome counts.
+
+        :param side: the end that ended it, where it is not that of the outcome.
+        """
+        if self.details is None:
+            self.details = {}
+        self.details.setdefault(outcome, EndingDetail(text[:LONGEST_DETAIL], side))
+
+    def half_closed(self, by: EndedBy | None = None) -> None:
+        """Tell the timeouts that a direction has ended, ``by`` the FIN of this end."""
+        if self.ended_first is None:
+            self.ended_first = by
         if self.watch is not None:
             self.watch.half_closed()
+
+    def note_end(self, by: EndedBy) -> None:
+        """Store which end closes the connection, where no direction has ended before."""
+        self.ended_first = self.ended_first or by
 
     def closed(self) -> None:
         """Release the owner and the timeouts, so that no circle of references is left: the connection has ended."""
@@ -163,5 +201,5 @@ class ClosedConnection(NamedTuple):
     """
 
     record: ConnectionRecord
-    outcome: CloseReason | RejectReason
+    outcome: Outcome
     at: float

@@ -5,22 +5,27 @@
     {"time": "2026-01-02T03:04:05.678Z", "id": 17, "listener": ":443", "route": "web", "clientIp": ...}
     time=2026-01-02T03:04:05.678Z id=17 listener=:443 route=web clientIp=192.0.2.1 ... outcome=normal relay=splice
 
+Its fields are those of ``connections`` in the admin API, with their last values, and what is known at the end only:
+``outcome`` is the close or reject reason, as in the metrics; ``detail`` says why in words, ``side`` which end it was;
+``attempts`` counts the addresses that were dialed, ``dialSeconds`` is how long that took. A refused connection has the
+route that refused it, and the target that was tried last.
+
 A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
-batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. ``outcome`` is the close
-or reject reason, as in the metrics. Sockets that are closed right after accept, because of ``maxConnections`` or
+batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
 while the proxy drains, have no line; the metrics count them.
 
-A client chooses its server name and its Host. Both formats escape everything but printable ASCII, so an entry is always
+A client chooses its server name, its Host and its path. Both formats escape everything but printable ASCII, so an entry is always
 one line and safe to print on a terminal. In text, a value with a space, a quote or an equals sign is quoted.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from smartproxy.model.facts import agreed
+from smartproxy.model.ending import detail_of, side_of
 from smartproxy.model.timestamps import Moment
+from smartproxy.observe.connection_fields import connection_fields
 from smartproxy.observe.log_file import LogFile
 
 if TYPE_CHECKING:
@@ -33,6 +38,9 @@ if TYPE_CHECKING:
 #: Escapes a string as JSON does; the text format uses the same escapes.
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _TO_QUOTE = frozenset(' "=\\')
+#: Characters of a path at most; a request line may have 8,192 (:mod:`smartproxy.wire.http_head`), and a line of the log
+#: has to fit in an atomic write to a pipe.
+LONGEST_PATH: Final = 512
 
 
 class AccessLog:
@@ -73,25 +81,19 @@ class AccessLog:
 
 def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
     """The fields of a line, in their order."""
-    record = closed.record
+    record, outcome = closed.record, closed.outcome
+    seconds = record.dial_seconds
     return {
         "time": moment.iso(closed.at),
-        "id": record.id,
-        "listener": record.listener,
-        "route": record.route,
-        "clientIp": record.client.host,
-        "clientPort": record.client.port,
-        "peerIp": record.peer.host,
-        "target": None if record.target is None else str(record.target),
-        "protocol": record.protocol,
-        "sni": record.sni,
-        "host": record.host,
-        **agreed(record.secured),
+        **connection_fields(record, moment),
+        "route": record.route or record.refused_by,
+        "path": None if record.path is None else record.path[:LONGEST_PATH],
         "durationSeconds": round(closed.at - record.opened_at, 6),
-        "bytesReceived": record.bytes_received,
-        "bytesSent": record.bytes_sent,
-        "outcome": closed.outcome,
-        "relay": record.relay,
+        "attempts": record.attempts,
+        "dialSeconds": None if seconds is None else round(seconds, 6),
+        "outcome": outcome,
+        "side": side_of(record, outcome),
+        "detail": detail_of(record, outcome),
     }
 
 
@@ -103,6 +105,8 @@ def as_text(values: dict[str, object]) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if not isinstance(value, str):
         return str(value)
     # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.

@@ -3,11 +3,11 @@
 The first refusal of a reason is logged at once, so that an operator who watches the log sees it. Those that follow are
 counted, and logged in one line after five seconds::
 
-    refused 1 connection: ip_blocked (198.51.100.7)
-    refused 4711 connections in 5.0 s: ip_blocked (198.51.100.7, 203.0.113.9, 203.0.113.10, ...)
-    refused 2 connections in 5.0 s: upstream_refused (198.51.100.7): 10.0.0.1:80: Connection refused
+    refused 1 connection: ip_blocked (198.51.100.7): listener :443, name a.example, route web: security.ipBlockList ...
+    refused 4711 connections in 5.0 s: ip_blocked (198.51.100.7, 203.0.113.9, 203.0.113.10, ...): listener :443, ...
 
-The text after the addresses is the last detail given, if any.
+The text after the addresses is about the last of them: listener, name asked for, route, target and number of dials, as
+far as they are known, and why.
 
 The owner calls :meth:`RefusalLog.flush` about once per second in a ``LoopingCall``, and with ``everything`` when it
 stops. The metrics have the exact numbers; this log is for people.
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
+from smartproxy.model.ending import LONGEST_ADDRESS, printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,28 +29,30 @@ if TYPE_CHECKING:
 #: Seconds between two lines of one reason.
 INTERVAL: Final = 5.0
 
-#: Number of addresses in a line, and the length of each at most: INET6_ADDRSTRLEN without its NUL (RFC 3493).
+#: Number of addresses in a line.
 _EXAMPLES: Final = 3
-_LONGEST: Final = 45
-#: Characters of a detail at most.
-_LONGEST_DETAIL: Final = 200
+#: Characters behind the addresses at most.
+_LONGEST: Final = 1000
 
 
 class _PendingRefusals:
-    """Refusals of one reason that have not been logged yet."""
+    """Refusals of one reason that have not been logged yet.
 
-    __slots__ = ("count", "detail", "examples", "more", "since")
+    :ivar last: the last of them.
+    """
+
+    __slots__ = ("count", "examples", "last", "more", "since")
 
     def __init__(self, since: float) -> None:
         self.since = since
         self.count = 0
-        self.detail = ""
+        self.last = ""
         self.examples: list[str] = []
         self.more = False
 
-    def add(self, ip: str, detail: str) -> None:
+    def add(self, ip: str, about: str) -> None:
         self.count += 1
-        self.detail = detail or self.detail
+        self.last = about
         if ip in self.examples:
             return
         if len(self.examples) < _EXAMPLES:
@@ -57,7 +61,7 @@ class _PendingRefusals:
             self.more = True
 
     def __str__(self) -> str:
-        return ", ".join([_printable(ip) for ip in self.examples] + ["..."] * self.more)
+        return ", ".join([printable(ip, LONGEST_ADDRESS) for ip in self.examples] + ["..."] * self.more)
 
 
 class RefusalLog:
@@ -72,20 +76,23 @@ class RefusalLog:
         self._log = log or Logger()
         self._pending: dict[RejectReason, _PendingRefusals] = {}
 
-    def note(self, reason: RejectReason, ip: str, detail: str = "") -> None:
-        """Log or count a refused connection of ``ip``; ``detail`` is more specific than the reason."""
+    def note(self, reason: RejectReason, ip: str, about: str) -> None:
+        """Log or count a refused connection of ``ip``.
+
+        :param about: what is known of it, and why it was refused: :func:`smartproxy.model.ending.refusal`.
+        """
         now = self._clock()
         pending = self._pending.get(reason)
         if pending is None:
             self._pending[reason] = _PendingRefusals(now)
             self._log.warn(
-                "refused 1 connection: {reason} ({ip}){detail}",
+                "refused 1 connection: {reason} ({ip}): {about}",
                 reason=reason.value,
-                ip=_printable(ip),
-                detail=_suffix(detail),
+                ip=printable(ip, LONGEST_ADDRESS),
+                about=_safe(about),
             )
             return
-        pending.add(ip, detail)
+        pending.add(ip, about)
         if now - pending.since >= INTERVAL:
             self._log_pending(reason, pending, now)
 
@@ -103,20 +110,17 @@ class RefusalLog:
             return
         self._pending[reason] = _PendingRefusals(now)
         self._log.warn(
-            "refused {count} connection{s} in {seconds:.1f} s: {reason} ({examples}){detail}",
+            "refused {count} connection{s} in {seconds:.1f} s: {reason} ({examples}): {about}",
             count=pending.count,
             s="" if pending.count == 1 else "s",
             seconds=now - pending.since,
             reason=reason.value,
             examples=str(pending),
-            detail=_suffix(pending.detail),
+            about=_safe(pending.last),
         )
 
 
-def _printable(text: str, longest: int = _LONGEST) -> str:
-    """Truncate and escape. An address needs neither, but the log must be safe even if this is not one."""
-    return ascii(text[:longest])[1:-1]
-
-
-def _suffix(detail: str) -> str:
-    return f": {_printable(detail, _LONGEST_DETAIL)}" if detail else ""
+def _safe(about: str) -> str:
+    """Truncated, and escaped where it is not printable ASCII. It should be, but the log must be safe even if not."""
+    about = about[:_LONGEST]
+    return about if about.isascii() and about.isprintable() else printable(about, _LONGEST)

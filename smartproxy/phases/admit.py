@@ -32,6 +32,8 @@ class AdmissionLimits(Protocol):
 
     def route(self, route: RoutePlan, ip: str, *, listed: bool) -> RejectReason | None: ...
 
+    def explain(self, reason: RejectReason, ip: str = "", route: RoutePlan | None = None) -> str: ...
+
 
 class AdmissionRecorder(Protocol):
     """Records admitted connections: :class:`~smartproxy.connections.registry.Registry`."""
@@ -54,11 +56,12 @@ class Admit:
         self._counts = counts
         self._draining = draining
 
-    def accept(self) -> RejectReason | None:
+    def accept(self) -> Refused | None:
         """Why a connection just accepted is refused; ``None``: it is not."""
         if self._draining():
-            return RejectReason.DRAINING
-        return self._limits.accept()
+            return Refused(RejectReason.DRAINING, "no new connections are accepted")
+        reason = self._limits.accept()
+        return None if reason is None else Refused(reason, self._limits.explain(reason))
 
     def client(self, record: ConnectionRecord, announced: Announced) -> None:
         """Admit the client.
@@ -69,7 +72,7 @@ class Admit:
         reason = self._limits.client(announced.client.host) if is_client else None
         if reason is not None:
             record.client = announced.client
-            raise Refused(reason)
+            raise Refused(reason, self._limits.explain(reason, announced.client.host))
         self._counts.identify(record, announced.client, counts=is_client)
         record.proxy_version = announced.proxy_version
         record.state = ConnectionState.DETECTING
@@ -82,9 +85,11 @@ class Admit:
         listed = not routed.detected.announced.is_local
         reason = self._limits.route(routed.route, record.client.host, listed=listed)
         if routed.route.kind is ActionKind.BLOCK and routed.route.handler is None:
-            reason = RejectReason.IP_BLOCKED
+            record.refused_by = routed.route.name
+            raise Refused(RejectReason.IP_BLOCKED, "the route blocks every client")
         if reason is not None:
-            raise Refused(reason)
+            record.refused_by = routed.route.name
+            raise Refused(reason, self._limits.explain(reason, record.client.host, routed.route))
         self._counts.assign(record, routed.route.name)
         record.tls = routed.route.carries_tls or routed.detected.protocol is Spoken.TLS
         record.keep_alive = routed.route.keep_alive.enabled

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from smartproxy.errors import DeadlineExpired, HandshakeRefused, PeerClosed, Refused
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
-from smartproxy.model.outcome import RejectReason
+from smartproxy.model.outcome import EndedBy, RejectReason
 from smartproxy.wire import client_hello, http_head
 from smartproxy.wire.postgres import EncryptionAnswer, could_be_request
 from smartproxy.wire.sniff import SniffedProtocol, sniff
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from smartproxy.flow.side import Side
 
 T = TypeVar("T")
+
+_CUT = Malformed("the client sent a FIN within its first bytes")
 
 #: Answers a client that asks for TLS first. Gives the answer, or ``None`` where the client does not ask.
 StartTls: TypeAlias = "Callable[[Side], Awaitable[EncryptionAnswer | None]]"
@@ -68,10 +70,14 @@ class Detect:
                 return seen
             return await self._started(side, seen, start_tls)
         except DeadlineExpired:
-            raise Refused(RejectReason.INITIAL_DATA_TIMEOUT) from None
+            raise Refused(RejectReason.INITIAL_DATA_TIMEOUT, self._late(side)) from None
         finally:
             if due is not None:
                 due.cancel()
+
+    def _late(self, side: Side) -> str:
+        received = f"incomplete after {len(side.buffered)} bytes" if side.buffered else "no byte was received"
+        return f"{received} in {self._timeout:g} s (initialDataTimeout)"
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
         kind = sniff(side.buffered)
@@ -82,7 +88,9 @@ class Detect:
             if isinstance(hello, NeedMore):
                 hello = await _decided(side, client_hello.HelloParser(), hello)
             if isinstance(hello, Malformed):
-                raise HandshakeRefused(hello.why, client_hello.alert_for(hello))
+                refused = HandshakeRefused(hello.why, client_hello.alert_for(hello))
+                refused.side = EndedBy.CLIENT if hello is _CUT else None
+                raise refused
             return Detected(announced, ApplicationProtocol.TLS, hello=hello.value)
         if isinstance(kind, Done) and kind.value is SniffedProtocol.HTTP:
             request = http_head.parse(side.buffered)
@@ -114,7 +122,7 @@ async def _decided(
         try:
             await side.wait_for(verdict.at_least)
         except PeerClosed:
-            return Malformed("the client sent a FIN within its first bytes")
+            return _CUT
         answer = parse(side.buffered)
         if not isinstance(answer, NeedMore):
             return answer

@@ -59,7 +59,9 @@ class LookInside:
             self._check_host(routed, record.host)
         entry = routes.find(detected)
         if entry is None:
-            raise Refused(RejectReason.NO_ROUTE)
+            raise Refused(
+                RejectReason.NO_ROUTE, f"no route matches what is inside TLS, protocol {detected.protocol}"
+            )
         return Routed(detected, entry.route)
 
     def _check_host(self, routed: Routed, host: str | None) -> None:

@@ -16,7 +16,7 @@ from smartproxy.errors import DeadlineExpired, PeerClosed, Refused
 from smartproxy.flow.side import Screen
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced
-from smartproxy.model.outcome import RejectReason
+from smartproxy.model.outcome import EndedBy, RejectReason
 from smartproxy.model.plan import AcceptHeader
 from smartproxy.wire import proxy_detect
 from smartproxy.wire.verdict import Malformed, NeedMore
@@ -37,7 +37,9 @@ class _LateHeader(Screen):
     """
 
     def __init__(self, side: Side, timeout: float, deadlines: Deadlines, counters: Counters) -> None:
-        super().__init__(side, RejectReason.PROXY_HEADER_TIMEOUT)
+        super().__init__(
+            side, RejectReason.PROXY_HEADER_TIMEOUT, f"received after {timeout:g} s (proxyHeaderTimeout)"
+        )
         self._timeout = timeout
         self._deadlines = deadlines
         self._counters = counters
@@ -93,17 +95,23 @@ class ReadProxyHeader:
             return Announced(accepted, accepted.peer)
         header = await self._header(side)
         if header is None:
-            return self._direct(accepted)
+            return self._direct(side, accepted)
         self._counters.proxy_header("1" if header.version == 1 else "2", "ok")
         if header.source is None:
             return Announced(accepted, accepted.peer, header)
         return Announced(accepted, Endpoint(*header.source), header)
 
-    def _direct(self, accepted: Accepted) -> Announced:
+    def _direct(self, side: Side, accepted: Accepted) -> Announced:
         self._counters.proxy_header("none", "missing")
         if self._required:
-            raise Refused(RejectReason.PROXY_HEADER_MISSING)
+            raise Refused(RejectReason.PROXY_HEADER_MISSING, self._missing(side))
         return Announced(accepted, accepted.peer)
+
+    def _missing(self, side: Side) -> str:
+        if side.buffered:
+            return "the first bytes are no PROXY header, which acceptProxyProtocol requires"
+        silent = "and disconnected" if side.ended else f"in {self._timeout:g} s (proxyHeaderTimeout)"
+        return f"the peer sent nothing {silent}"
 
     async def _header(self, side: Side) -> ProxyHeader | None:
         """The header at the start of ``side``, consumed; ``None`` where there is none."""
@@ -133,6 +141,9 @@ class ReadProxyHeader:
             return
         if isinstance(cut, PeerClosed):
             self._counters.proxy_header("none", "invalid")
-            raise Refused(RejectReason.PROXY_HEADER_INVALID, "the peer sent a FIN within the header") from cut
+            refused = Refused(RejectReason.PROXY_HEADER_INVALID, "the peer sent a FIN within the header")
+            refused.side = EndedBy.CLIENT
+            raise refused from cut
         self._counters.proxy_header("none", "timeout")
-        raise Refused(RejectReason.PROXY_HEADER_TIMEOUT) from cut
+        detail = f"incomplete after {len(side.buffered)} bytes in {self._timeout:g} s (proxyHeaderTimeout)"
+        raise Refused(RejectReason.PROXY_HEADER_TIMEOUT, detail) from cut

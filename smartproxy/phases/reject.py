@@ -94,22 +94,23 @@ class RejectConnection:
     def __init__(self, lingering: Lingering) -> None:
         self._lingering = lingering
 
-    def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused, client: str) -> None:
+    def refuse(self, side: Side, protocol: ApplicationProtocol, refused: Refused, client: str) -> str:
         """Send the answer of ``protocol`` if it has one, and close.
 
         :param client: its address.
+        :return: what was sent, in words; empty where nothing was.
 
         Where TLS is terminated here, the protocol is that of the decrypted bytes.
         """
         if channel_of(side.transport) is not None:
             protocol = _inside(side)
         if side.is_lost:
-            return
+            return ""
         response = refusal_response(protocol, refused, side.buffered)
         answered = bool(response) or (isinstance(refused, HandshakeFailed) and refused.alert_sent)
         if not answered and (isinstance(refused, DialFailed) or refused.reason in _UPSTREAM):
             self.cut(side)
-            return
+            return ""
         side.transport.write(response)
         self._lingering.attach(side, client)
         if answered and not side.ended:
@@ -118,10 +119,19 @@ class RejectConnection:
             side.transport.resumeProducing()
         else:
             side.transport.loseConnection()
+        return _in_words(response)
 
     def cut(self, side: Side) -> None:
         """Reset the connection. A side that was detached has no socket to reset."""
         side.transport.abortConnection()
+
+
+def _in_words(response: bytes) -> str:
+    """The alert, or the status, of an answer."""
+    alert = tls_alert.parse(response)
+    if isinstance(alert, Done):
+        return f"sent {tls_alert.in_words(alert.value.description)}"
+    return f"answered {response[9:12].decode()}" if response else ""
 
 
 def _inside(side: Side) -> ApplicationProtocol:

@@ -31,5 +31,7 @@ class ChooseRoute:
         """
         route = self._find(detected)
         if route is None:
-            raise Refused(RejectReason.NO_ROUTE)
+            raise Refused(
+                RejectReason.NO_ROUTE, f"no route of the listener matches, protocol {detected.protocol}"
+            )
         return Routed(detected, route)

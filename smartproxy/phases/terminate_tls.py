@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Why a handshake has ended whose deadline has passed.
-_TOO_LONG = "the handshake took too long"
+_TOO_LONG = "took too long"
 
 
 class _DecryptedSide(Side):
@@ -58,14 +58,16 @@ class _DecryptedSide(Side):
 class _HandshakeAttempt:
     """One handshake, which its deadline can end, or another one that needs room.
 
+    :param seconds: its deadline; 0 for none.
     :ivar began: monotonic seconds.
     :ivar cancel: ends what it waits for now.
     :ivar why: what has ended it; empty while nothing has.
     """
 
-    __slots__ = ("began", "cancel", "why")
+    __slots__ = ("_seconds", "began", "cancel", "why")
 
-    def __init__(self, began: float, cancel: Callable[[], object]) -> None:
+    def __init__(self, began: float, cancel: Callable[[], object], seconds: float) -> None:
+        self._seconds = seconds
         self.began = began
         self.cancel = cancel
         self.why = ""
@@ -91,10 +93,15 @@ class _HandshakeAttempt:
         except CancelledError:
             if not self.why:
                 raise
-            why = f"{what} took too long" if self.why is _TOO_LONG else self.why
-            raise HandshakeRefused(why, Alert.INTERNAL_ERROR) from None
+            raise HandshakeRefused(self.in_words(what), Alert.INTERNAL_ERROR) from None
         finally:
             self.cancel = waiting
+
+    def in_words(self, what: str) -> str:
+        """Why it has ended while ``what`` was in progress."""
+        if self.why is _TOO_LONG:
+            return f"{what} took too long (tlsHandshakeTimeout {self._seconds:g} s)"
+        return self.why
 
 
 class Terminate:
@@ -148,8 +155,8 @@ class Terminate:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
-        attempt = _HandshakeAttempt(self._clock(), client.expire)
         seconds = plan.handshake_timeout
+        attempt = _HandshakeAttempt(self._clock(), client.expire, seconds)
         due = self._deadlines.call_later(seconds, attempt.time_out) if seconds else None
         self._handshakes.begin(attempt, routed.detected.client_ip)
         try:
@@ -169,7 +176,7 @@ class Terminate:
             await handshake(client, channel, self._deadlines, 0)
         except HandshakeFailed:
             if attempt.why:
-                raise HandshakeFailed(attempt.why, alert_sent=False) from None
+                raise HandshakeFailed(attempt.in_words("the handshake"), alert_sent=False) from None
             raise
         finally:
             self._handshakes.end(attempt)

@@ -183,7 +183,7 @@ class SmartProxy(Service):
             )
             with contextlib.suppress(TimeoutError):
                 await self.registry.emptied().addTimeout(timeout, self._reactor, _timed_out)
-        self.end_connections()
+        self.end_connections(f"still open after {timeout:g} s (gracefulShutdownTimeout)")
         await emptied
         await self._listeners_closed
         if self._admin is not None:
@@ -300,9 +300,13 @@ class SmartProxy(Service):
         record.owner.abort(CloseReason.ADMIN)
         return True
 
-    def end_connections(self) -> None:
-        """End every live connection with the reason ``shutdown``."""
+    def end_connections(self, why: str) -> None:
+        """End every live connection with the reason ``shutdown``.
+
+        :param why: for the access log.
+        """
         for record in self.connections:
+            record.explain(CloseReason.SHUTDOWN, why)
             record.owner.abort(CloseReason.SHUTDOWN)
 
     def status(self) -> dict[str, object]:

@@ -68,6 +68,8 @@ class PairRelay(Protocol):
 
     def end(self, reason: CloseReason) -> None: ...
 
+    def half_closed(self, half: Any) -> None: ...
+
 
 class Half(ABC):
     """One socket of a relayed connection, and what waits to be written to it.
@@ -272,7 +274,7 @@ class Half(ABC):
         elif self.peer.writing is not _OUTPUT_OPEN and not self.waiting and not self.peer.waiting:
             self.relay.complete()
         elif first:
-            self.relay.record.half_closed()
+            self.relay.half_closed(self.peer)
 
     def send_end(self) -> None:
         """Send a FIN. If both outputs have ended in order, closing the socket sends it."""

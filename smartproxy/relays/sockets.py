@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.liveness import socket_gone
 from smartproxy.net.outgoing import acknowledged
 from smartproxy.net.poller import READABLE, WRITABLE, Poller
@@ -108,12 +108,16 @@ class SocketRelay:
         other.change(HalfEvent.PEER_CUT)
         other.cut_off(is_lost=False)
         if not self.done.called:
-            self.record.half_closed()
+            self.half_closed(half)
 
     def blame(self, half: Half) -> None:
         """Set the close reason: ``half`` was reset or cut, and it was the first."""
         if self.reason is CloseReason.NORMAL:
             self.reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
+
+    def half_closed(self, half: Half) -> None:
+        """The input of ``half`` has ended, and its end was passed on."""
+        self.record.half_closed(EndedBy.CLIENT if half is self.client else EndedBy.TARGET)
 
     def complete(self) -> None:
         """Close the relay: both directions have ended in order."""

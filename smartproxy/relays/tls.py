@@ -21,6 +21,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from smartproxy.errors import TlsError
+from smartproxy.model.ending import TRUNCATED
+from smartproxy.model.outcome import CloseReason
 from smartproxy.net.detach import Detached
 from smartproxy.relays.half import Half
 from smartproxy.relays.sockets import SocketRelay
@@ -198,6 +200,8 @@ class TlsHalf(Half):
         if self.writing is _FINISHED:
             self.change(HalfEvent.INPUT_ENDED)
         else:
+            reason = CloseReason.CLIENT_RESET if self is self.relay.client else CloseReason.UPSTREAM_RESET
+            self.relay.record.explain(reason, TRUNCATED)
             # A plain half knows only the RST for an end that is not orderly; with TLS the missing close_notify is it.
             self.relay.cut(self, resets=self.peer.channel is None)
 
@@ -237,6 +241,8 @@ class TlsRelay(SocketRelay):
         """The peer of ``half`` has sent an alert, or what is no TLS."""
         if self.done.called:  # sending our own alert has ended the relay
             return
+        reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
+        self.record.explain(reason, f"its TLS failed: {why}")
         if half is self.upstream:
             self.problem = why
             client = self.client

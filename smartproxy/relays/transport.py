@@ -16,7 +16,8 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from smartproxy.errors import ConnectionTruncated, TlsConnectionLost
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.ending import TRUNCATED
+from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.failed_write import read_before_loss
 from smartproxy.net.half_close import can_half_close, cut_output, end_output, reset_output, still_sends
 from smartproxy.net.liveness import reset_behind_end, transport_gone
@@ -189,7 +190,7 @@ class TransportRelay:
         """Pass the end of ``direction`` on; if it is the second, close both connections."""
         if not (self.inward.ended and self.outward.ended):
             end_output(direction.sink.transport)
-            self.record.half_closed()
+            self.record.half_closed(EndedBy.CLIENT if direction is self.inward else EndedBy.TARGET)
             return
         for each in (self.inward, self.outward):
             if not each.is_lost:
@@ -220,11 +221,13 @@ class TransportRelay:
             return
         other.source.transport.unregisterProducer()
         broken = why.value
-        if gone is self.outward and isinstance(broken, TlsConnectionLost):
-            self.problem = broken.problem
-            if not self.record.bytes_sent and not gone.ended:
-                self._spare_client()
-                return
+        if isinstance(broken, TlsConnectionLost):
+            self.record.explain(gone.blamed, f"its TLS failed: {broken.problem}")
+            if gone is self.outward:
+                self.problem = broken.problem
+                if not self.record.bytes_sent and not gone.ended:
+                    self._spare_client()
+                    return
         was_cut = why.check(ConnectionTruncated) is not None
         # TLS that was sent our close_notify may answer with a bare FIN, as an orderly end: nothing is missing.
         if why.check(ConnectionDone) or (was_cut and other.ended):
@@ -233,6 +236,8 @@ class TransportRelay:
             return
         if self.reason is CloseReason.NORMAL:
             self.reason = gone.blamed
+        if was_cut:
+            self.record.explain(gone.blamed, TRUNCATED)
         # What was received before is still delivered. TLS without a close_notify is passed on as a cut, a reset as a reset.
         self.record.half_closed()
         if gone.ended and can_half_close(other.source.transport):

@@ -72,8 +72,20 @@ class AddressLists:
     def __contains__(self, address: object) -> bool:
         return any(address in one for one in self._lists)
 
+    def entry(self, address: str) -> str | None:
+        """The narrowest network that contains ``address``, with its file if it is in one; ``None`` where there is none."""
+        return next((found for one in self._lists if (found := entry_of(one, address))), None)
+
     def __str__(self) -> str:
         return ", ".join(text for one in self._lists if (text := str(one)))
+
+
+def entry_of(addresses: object, address: str) -> str | None:
+    """The entry of an address list that has ``address``; ``None`` where none has, or an embedder's list does not say."""
+    if isinstance(addresses, AddressFile):
+        found = entry_of(addresses.current, address)
+        return found and f"{found} in {addresses.path}"
+    return addresses.entry(address) if isinstance(addresses, AddressSet | AddressLists) else None
 
 
 class AddressFileWatch:

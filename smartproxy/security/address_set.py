@@ -54,10 +54,10 @@ class AddressSet:
     :raises ValueError: where an entry is none of these; the message quotes it.
     """
 
-    __slots__ = ("_entries", "_hosts", "_networks", "_v4", "_v6")
+    __slots__ = ("_hosts", "_networks", "_v4", "_v6")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self._entries = entries = tuple(entries)
+        entries = tuple(entries)
         networks = {network for entry in entries for network in networks_of(entry)}
         self._networks = frozenset(networks)
         self._hosts = frozenset(
@@ -70,24 +70,28 @@ class AddressSet:
         """Whether the address is in the set. False for anything that is not an IP address."""
         if not isinstance(address, str):
             return False
-        if address in self._hosts:
-            return True
+        return address in self._hosts or self._found(address) is not None
+
+    def _found(self, address: str) -> tuple[bytes, int] | None:
+        """``address`` as bytes, and how many of its last bits the narrowest network with it leaves open."""
         try:
             packed = packed_address(address)
         except ValueError:
-            return False
+            return None
         number = int.from_bytes(packed)
         tables = self._v4 if len(packed) == IPV4_SIZE else self._v6
-        for shift, prefixes in tables:  # noqa: SIM110 - all() makes a generator, which doubles the time
+        for shift, prefixes in tables:
             if number >> shift in prefixes:
-                return True
-        return False
+                return packed, shift
+        return None
 
-    def entry_with(self, address: str) -> str | None:
-        """The first entry, as written, that has the address; ``None`` where none has."""
-        if address not in self:
+    def entry(self, address: str) -> str | None:
+        """The narrowest network that contains ``address``, as text; ``None`` where it is not in the set."""
+        found = self._found(address)
+        if found is None:
             return None
-        return next((entry for entry in self._entries if address in AddressSet((entry,))), None)
+        packed, shift = found
+        return _written(ip_network((packed, len(packed) * 8 - shift), strict=False))
 
     def __len__(self) -> int:
         """The number of distinct networks, with single hosts, and with ranges split into networks."""

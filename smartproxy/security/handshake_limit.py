@@ -85,7 +85,7 @@ class HandshakeLimit:
         if evicted is None and self.active > self.limit * BURST:
             evicted = self._fresh.evict()
         if evicted is not None:
-            evicted.give_up("too many handshakes at once")
+            evicted.give_up(f"too many handshakes at once (tls.maxHandshakes {self.limit})")
 
     def _sort_out_stalled(self) -> None:
         since = self._clock.seconds() - STALLED

@@ -17,6 +17,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.model.outcome import RejectReason
+from smartproxy.security.address_files import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -147,6 +148,16 @@ class Admission:
                 self._lingering.make_room()
         return None
 
+    def explain(self, reason: RejectReason, ip: str = "", route: RoutePlan | None = None) -> str:
+        """The limit or the entry of a list for which ``ip`` was just refused, as the configuration spells it."""
+        if reason is RejectReason.GLOBAL_LIMIT:
+            return f"maxConnections {self._max}"
+        if reason is RejectReason.RATE_LIMIT:
+            return f"connectionRateLimitPerMinute {self._per_minute}"
+        if reason is RejectReason.IP_LIMIT:
+            return f"maxConnectionsPerIP {self._max_per_ip}"
+        return "" if route is None else _explain_route(reason, ip, route)
+
     def client(self, ip: str) -> RejectReason | None:
         """Why this client is refused, if so. It counts towards the rate even where the limit per IP then refuses it."""
         if self._per_minute and not self._rate.allow(ip, self._per_minute):
@@ -167,3 +178,11 @@ class Admission:
         if route.max_connections and self._counts.by_route.get(route.name, 0) >= route.max_connections:
             return RejectReason.ROUTE_LIMIT
         return None
+
+
+def _explain_route(reason: RejectReason, ip: str, route: RoutePlan) -> str:
+    if reason is RejectReason.ROUTE_LIMIT:
+        return f"security.maxConnections {route.max_connections}"
+    if reason is RejectReason.IP_BLOCKED:
+        return f"security.ipBlockList {entry_of(route.block, ip) or ip}"
+    return f"not in security.ipAllowList ({route.allow})"

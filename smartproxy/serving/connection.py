@@ -24,7 +24,7 @@ from twisted.internet.error import ConnectionClosed, ConnectionDone
 
 from smartproxy.errors import Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.half_close import end_output
 from smartproxy.serving.served import Served
 from smartproxy.serving.streams import InputStream, OutputStream
@@ -163,7 +163,7 @@ class Connection:
 
     def abort(self) -> None:
         """Close now with a RST; pending data may be lost."""
-        self._served.abort(CloseReason.UPSTREAM_RESET)
+        self._served.reset()
 
     def gone(self) -> None:
         """The connection is closed: fire the Deferreds that :meth:`close` returned."""
@@ -209,7 +209,7 @@ class ServedCoroutine(Served):
 
     def input_ended(self) -> None:
         """The client has sent a FIN."""
-        self.record.half_closed()
+        self.record.half_closed(EndedBy.CLIENT)
         self.input.finished()
         if self._closing:
             self.transport.loseConnection()
@@ -259,7 +259,7 @@ class ServedCoroutine(Served):
         if not self.output.closed:
             self.output.finish()
             end_output(self.transport)
-            self.record.half_closed()
+            self.record.half_closed(EndedBy.TARGET)
 
     def close(self) -> None:
         """Stop reading and writing; the client may read pending data and close."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.outcome import EndedBy
 from smartproxy.serving.served import Served
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class CountedTransport:
         """Close after pending data is sent and the producer is unregistered."""
         self._leaving = True
         self._served.deaf = True
+        self._served.record.note_end(EndedBy.TARGET)
         if not self._producing:
             self._real.loseConnection()
 
@@ -83,11 +84,11 @@ class CountedTransport:
         """Send a FIN after pending data; the client may go on sending."""
         self._finished = True
         self._real.loseWriteConnection()
-        self._served.record.half_closed()
+        self._served.record.half_closed(EndedBy.TARGET)
 
     def abortConnection(self) -> None:
         """Reset the connection; counted like a reset by a target."""
-        self._served.abort(CloseReason.UPSTREAM_RESET)
+        self._served.reset()
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client: as announced by a trusted proxy, else the peer."""
@@ -134,9 +135,10 @@ class ServedProtocol(Served):
     def input_ended(self) -> None:
         """The client's FIN: a protocol that supports half-close goes on, the connection of any other is closed."""
         if not self.deaf and IHalfCloseableProtocol.providedBy(self._protocol):
-            self.record.half_closed()
+            self.record.half_closed(EndedBy.CLIENT)
             self.attempt(self._protocol.readConnectionLost)
         else:
+            self.record.note_end(EndedBy.CLIENT)
             self.transport.loseConnection()
 
     def output_ended(self) -> None:

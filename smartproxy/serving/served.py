@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.ending import about, in_words
+from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.liveness import transport_gone
 from smartproxy.net.outgoing import acknowledged_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side, SideTransport
     from smartproxy.model.record import ConnectionRecord
@@ -73,14 +73,24 @@ class Served:
 
     def fail(self, why: Failure | None = None) -> None:
         """Log an exception of the code that serves, and reset the connection."""
+        failure = why or Failure()
         log.failure(
-            "connection {id} on route {route}: its handler failed",
-            failure=why,
+            "connection {id} on route {route}: its handler failed: {about}",
+            failure=failure,
             id=self.record.id,
             route=self.record.route,
+            about=about(self.record),
+        )
+        self.record.explain(
+            CloseReason.ERROR, f"its handler raised {in_words(failure.value)}", EndedBy.TARGET
         )
         self.deaf = True
         self.abort(CloseReason.ERROR)
+
+    def reset(self) -> None:
+        """Reset the connection, because the code that serves it wants that; counted like a reset by a target."""
+        self.record.explain(CloseReason.UPSTREAM_RESET, "its handler reset the connection")
+        self.abort(CloseReason.UPSTREAM_RESET)
 
     def abort(self, reason: CloseReason) -> None:
         """Reset the connection now. The first reason counts."""

@@ -93,6 +93,11 @@ class Channel:
         return bool(lib.SSL_session_reused(self._ssl))
 
     @property
+    def verify_error(self) -> int:
+        """Why the peer's certificate was not accepted: a code of :class:`OpenSSL.SSL.X509VerificationCodes`, 0 for none."""
+        return int(lib.SSL_get_verify_result(self._ssl))
+
+    @property
     def is_awaited(self) -> bool:
         """Whether the peer waits for the output of our handshake, which is complete.
 

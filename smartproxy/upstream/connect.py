@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.security.loops import Loops
-    from smartproxy.upstream.interfaces import IResolver
+    from smartproxy.upstream.interfaces import DialProgress, IResolver
     from smartproxy.upstream.originate_tls import Originate
     from smartproxy.upstream.request_tls import RequestTls
     from smartproxy.upstream.turns import Turns
@@ -55,13 +55,17 @@ class _Budget:
 
     :param limit: ``connectionTimeout`` in seconds; 0 is no limit.
     :ivar require_live: raises if the client's connection was ended.
+    :ivar progress: gets what is dialed.
     :ivar began: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_limit", "began", "require_live")
+    __slots__ = ("_clock", "_limit", "began", "progress", "require_live")
 
-    def __init__(self, clock: IReactorTime, limit: float, require_live: Callable[[], None]) -> None:
+    def __init__(
+        self, clock: IReactorTime, limit: float, require_live: Callable[[], None], progress: DialProgress
+    ) -> None:
         self.require_live = require_live
+        self.progress = progress
         self._clock = clock
         self._limit = limit
         self.began = clock.seconds()
@@ -77,8 +81,21 @@ class _Budget:
         """Whether no time is left for another target."""
         return bool(self._limit) and self._left() <= _SHORTEST
 
+    def passed(self) -> float:
+        """The seconds since it began."""
+        return self._clock.seconds() - self.began
+
     def _left(self) -> float:
         return self.began + TOTAL * self._limit - self._clock.seconds()
+
+
+class _Unrecorded:
+    """The progress of dials that no connection has a record of."""
+
+    def __init__(self) -> None:
+        self.target: Endpoint | None = None
+        self.attempts = 0
+        self.dial_seconds: float | None = None
 
 
 class Connected:
@@ -154,28 +171,37 @@ class Connect:
         routed: Routed,
         header: Callable[[TargetPlan], bytes] = _no_header,
         require_live: Callable[[], None] = _always_live,
+        progress: DialProgress | None = None,
     ) -> Connected:
         """A connection to one of the route's targets, paused.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
         :param require_live: raises if the client's connection was ended; called after each wait.
+        :param progress: gets what is dialed.
         :raises DialFailed: where every candidate failed, or no time is left for the next one; the reason is that of the
-            last one tried.
+            last one tried, the detail that of all.
         """
         route = routed.route
-        budget = _Budget(self._clock, route.timeouts.connection, require_live)
+        budget = _Budget(self._clock, route.timeouts.connection, require_live, progress or _Unrecorded())
         failed: DialFailed | None = None
         for candidate in self._candidates(route).order():
             try:
                 connected = await self._try(candidate, routed, header, budget)
             except DialFailed as why:
                 self._log(candidate, route, why)
+                if failed is not None:
+                    why.detail = f"{failed.detail}; {why.detail}"
                 failed = why
                 if budget.is_spent():
                     break
+            except BaseException:  # the client disconnected, or a callable raised
+                budget.progress.dial_seconds = budget.passed()
+                raise
             else:
-                self._counters.route(route.name).dial_seconds.observe(self._clock.seconds() - budget.began)
+                seconds = budget.progress.dial_seconds = budget.passed()
+                self._counters.route(route.name).dial_seconds.observe(seconds)
                 return connected
+        budget.progress.dial_seconds = budget.passed()
         try:
             raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
         finally:
@@ -211,9 +237,14 @@ class Connect:
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
-        attempt = partial(self._dial, routed.detected.port if port is None else port, routed, budget)
+        if port is None:
+            port = routed.detected.port
+        attempt = partial(self._dial, port, routed, budget)
         try:
             return await self._open(candidate, host, attempt, routed, budget, header(target))
+        except NameNotResolved:
+            budget.progress.target = Endpoint(host, port)  # nothing was dialed
+            raise
         except ResumptionFailed as refused:
             # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
             self._log_refused_session(candidate, route, refused)
@@ -300,6 +331,8 @@ class Connect:
                 options(route.keep_alive) if route.keep_alive.enabled else ()
             )
         factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
+        budget.progress.target = factory.to
+        budget.progress.attempts += 1
         if port in self._loops.ports:
             return self._dial_own_port(factory, routed, budget)
         return factory.dial(self._dialer, budget.seconds())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zope.interface import Interface
 
@@ -11,8 +11,23 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from smartproxy.model.address import Endpoint
+
 
 # ruff: noqa: N805 - an interface has no self
+
+
+class DialProgress(Protocol):
+    """What is stored of the dials of a connection: in its :class:`~smartproxy.model.record.ConnectionRecord`.
+
+    :ivar target: the address that was dialed last, or the name that has none.
+    :ivar attempts: how many addresses were dialed.
+    :ivar dial_seconds: how long connecting took, or was tried.
+    """
+
+    target: Endpoint | None
+    attempts: int
+    dial_seconds: float | None
 
 
 class IResolver(Interface):

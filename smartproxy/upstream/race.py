@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from smartproxy.errors import Refused
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -26,7 +28,8 @@ class Race:
     """Attempts at ``addresses``, which must not be empty.
 
     :param attempt: begins to connect to one address.
-    :ivar won: fires with the first connection; fails as the last attempt did. Cancelling it cancels all attempts.
+    :ivar won: fires with the first connection; fails as the last attempt did, with the details of all. Cancelling it
+        cancels all attempts.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Race:
         self._clock = clock
         self._running: list[Deferred[Upstream]] = []
         self._timer: IDelayedCall | None = None
+        self._details: list[str] = []
         self.won: Deferred[Upstream] = Deferred(lambda _: self._cancel_all())
 
     def start(self) -> Deferred[Upstream]:
@@ -61,6 +65,9 @@ class Race:
         if loser not in self._running:
             return  # cancelled: another attempt has won
         self._running.remove(loser)
+        if isinstance(why.value, Refused):
+            self._details.append(why.value.detail)
+            why.value.detail = "; ".join(self._details)
         if self._remaining:
             self._next()
         elif not self._running:

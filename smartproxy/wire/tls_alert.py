@@ -60,7 +60,9 @@ class AlertMessage(NamedTuple):
 
 
 _HEAD = 5  # type, version (2), length (2)
-_SIZE = 2  # level, description
+_BODY = 2  # level, description
+#: Bytes of an unencrypted alert.
+SIZE = _HEAD + _BODY
 
 
 def build(description: Alert, level: Level | None = None) -> bytes:
@@ -70,15 +72,20 @@ def build(description: Alert, level: Level | None = None) -> bytes:
     return tls_record.wrap(tls_record.ALERT, bytes([level, description]))
 
 
+def in_words(description: Alert) -> str:
+    """The name of an alert as in RFC 8446, for a log."""
+    return f"alert {description.name.lower()}"
+
+
 def parse(data: bytes | bytearray | memoryview) -> Verdict[AlertMessage]:
     """Parse the alert at the beginning of ``data``: unencrypted, and alone in its record."""
-    held = bytes(data[: _HEAD + _SIZE])
+    held = bytes(data[:SIZE])
     if not bytes([tls_record.ALERT, 3]).startswith(held[:2]):
         return Malformed("not a TLS alert record")
-    if not _SIZE.to_bytes(2, "big").startswith(held[3:_HEAD]):
+    if not _BODY.to_bytes(2, "big").startswith(held[3:_HEAD]):
         return Malformed("alert record of a wrong size")
-    if len(held) < _HEAD + _SIZE:
-        return NeedMore(_HEAD + _SIZE)
+    if len(held) < SIZE:
+        return NeedMore(SIZE)
     try:
         return Done(AlertMessage(Alert(held[6]), Level(held[5])), len(held))
     except ValueError:

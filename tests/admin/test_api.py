@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from smartproxy.admin import api
 from smartproxy.admin.control import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
@@ -173,6 +174,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertApproximates(shown["bytes"]["p50"], 1000, 10)
 
     def test_long_scrape_yields_to_the_event_loop_and_is_complete(self):
+        self.patch(api, "_SLICE", 0.0)
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")

@@ -231,7 +231,7 @@ class ZombieTests(SynchronousTestCase):
         self.pass_time(7)
         line = self.line()
         self.assertTrue(line.startswith("zombies: 1 full (a bug in smartproxy), 3 half, 4 stuck: "), line)
-        self.assertEqual(line.count(" of 192.0.2.1:5000 on web"), 5)
+        self.assertEqual(line.count(" of 192.0.2.1:5000 (listener :443, route web)"), 5)
         self.assertIn(f": full {full.id} of", line)
         self.assertTrue(line.endswith(", ..."), line)
 

@@ -38,7 +38,7 @@ class DownstreamTests(SynchronousTestCase):
             ":443", 443, self.carry, self.refuse, self.deadlines, lambda: 12.5, **options
         )
 
-    def refuse(self, ip):
+    def refuse(self, ip, listener):
         self.asked = ip
         return self.refusal
 

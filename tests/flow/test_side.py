@@ -37,7 +37,7 @@ class Judge(Screen):
     """Lets nothing pass that begins with ``no``."""
 
     def __init__(self, side):
-        super().__init__(side, RejectReason.NO_ROUTE)
+        super().__init__(side, RejectReason.NO_ROUTE, "begins with no")
         self.decisions = 0
 
     def judge(self, begin):

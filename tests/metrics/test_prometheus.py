@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.collector import PrometheusCollector
+from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason, RejectReason
 from tests.admin.doubles import FakeControl
@@ -20,7 +21,7 @@ HOSTILE_NAME = 'a"b\\c\nd\x1be %s %% ü'
 
 
 def page(control, accept=""):
-    pieces, _ = exposition(control.registry, control.counters, accept)
+    pieces, _ = exposition(families(control.registry, control.counters), accept)
     return b"".join(pieces).decode()
 
 
@@ -76,13 +77,29 @@ class FormatTests(SynchronousTestCase):
     def test_many_routes_are_written_in_pieces_without_loss(self):
         control = FakeControl()
         for number in range(2500):
+            control.counters.route(f"r{number}").opened = 1
             control.counters.route(f"r{number}").duration_seconds.observe(0.5)
-        pieces, _ = exposition(control.registry, control.counters)
+        pieces, _ = exposition(families(control.registry, control.counters))
         self.assertGreater(sum(1 for piece in pieces if len(piece) > 10_000), 25)
         seen = scrape(control)
         self.assertEqual(
             sum(seen["smartproxy_connection_duration_seconds_count", (f"r{n}",)] for n in range(2500)), 2500
         )
+
+    def test_unused_route_adds_four_lines(self):
+        """Each configured route has its counters from 0; the histograms of ten thousand would be 300,000 lines."""
+        control = FakeControl()
+        control.counters.keep([f"customer-{number:05d}" for number in range(10_000)], 0.0)
+        for number in range(100):
+            used = control.counters.route(f"customer-{number:05d}")
+            used.opened = 1
+            used.dial_seconds.observe(0.01)
+            used.duration_seconds.observe(1.0)
+        whole = page(control)
+        lines = [line for line in whole.splitlines() if 'route="' in line]
+        self.assertEqual(len(lines), 4 * 10_000 + 100 * (17 + 16))
+        self.assertIn('smartproxy_connections_total{route="customer-09999"} 0\n', whole)
+        self.assertLess(len(whole), 3_000_000)
 
     def test_routes_and_reasons_may_appear_during_a_scrape(self):
         control = FakeControl()
@@ -90,7 +107,7 @@ class FormatTests(SynchronousTestCase):
             for reason in (CloseReason.NORMAL, CloseReason.ADMIN, CloseReason.ERROR):
                 control.counters.route(f"r{number}").close(reason)
         body = b""
-        for number, piece in enumerate(exposition(control.registry, control.counters)[0]):
+        for number, piece in enumerate(exposition(families(control.registry, control.counters))[0]):
             body += piece
             control.connect(route=f"new{number}")
             for of_route in control.counters.routes.values():
@@ -106,7 +123,7 @@ class FormatTests(SynchronousTestCase):
 
 class NamesTests(SynchronousTestCase):
     def test_names_types_and_labels_are_the_documented_ones(self):
-        families = {
+        names = {
             (
                 family.name,
                 family.type,
@@ -115,7 +132,7 @@ class NamesTests(SynchronousTestCase):
             for family in parse_openmetrics(page(busy(), OPENMETRICS))
         }
         self.assertEqual(
-            families,
+            names,
             {
                 ("smartproxy_build", "info", ("version",)),
                 ("smartproxy_connections", "counter", ("route",)),
@@ -223,6 +240,7 @@ class NamesTests(SynchronousTestCase):
         control = FakeControl()
         dial = control.counters.route("web").dial_seconds
         name = "smartproxy_upstream_dial_seconds"
+        control.connect()
         self.assertNotIn((f"{name}_count", ("web",)), scrape(control))
         for seconds in (0.0005, 0.02, 45.0):
             dial.observe(seconds)
@@ -244,7 +262,9 @@ class NegotiationTests(SynchronousTestCase):
     def test_unknown_accept_header_gets_text_and_is_not_echoed(self):
         control = FakeControl()
         for accept in ("", "*/*", ";;;,,=", "text/plain; version=\x1b", "application/json"):
-            self.assertIn("version=0.0.4", exposition(control.registry, control.counters, accept)[1])
+            self.assertIn(
+                "version=0.0.4", exposition(families(control.registry, control.counters), accept)[1]
+            )
         offer = "text/plain, Application/OpenMetrics-Text; version=9.9.9; escaping=evil"
-        content_type = exposition(control.registry, control.counters, offer)[1]
+        content_type = exposition(families(control.registry, control.counters), offer)[1]
         self.assertEqual(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8")

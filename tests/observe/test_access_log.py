@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 from pathlib import Path
 
 from twisted.internet.task import Clock
@@ -12,7 +13,7 @@ from smartproxy.connections.registry import Registry
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, ApplicationProtocol
-from smartproxy.model.outcome import CloseReason, RejectReason, RelayKind
+from smartproxy.model.outcome import CloseReason, EndedBy, RejectReason, RelayKind
 from smartproxy.model.plan import AccessLogPlan, CleanupPlan
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import AccessLog, as_text
@@ -36,13 +37,16 @@ class AccessLogCase(SynchronousTestCase):
         self.addCleanup(self.log.close)
         self.registry.on_closed.append(self.log.write)
 
-    def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com"):
+    def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com", path="/cart"):
         """Close a connection of 12.5 seconds and return the lines of the log."""
         record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), 87.5))
         self.registry.identify(record, Endpoint("192.0.2.1", 4000))
         self.registry.assign(record, "web")
         record.target, record.protocol = Endpoint("2001:db8::1", 9000), ApplicationProtocol.TLS
         record.sni, record.host, record.relay = sni, "b.example.com", RelayKind.SPLICE
+        record.path, record.attempts, record.dial_seconds = path, 2, 0.125
+        record.half_closed(EndedBy.CLIENT)
+        record.half_closed(EndedBy.TARGET)
         record.moved_in(11, 88.0)
         record.moved_out(22, 88.0)
         return self.closed(record, outcome)
@@ -71,19 +75,29 @@ class JsonTests(AccessLogCase):
                 "clientIp": "192.0.2.1",
                 "clientPort": 4000,
                 "peerIp": "198.51.100.9",
+                "proxyProtocol": 0,
                 "target": "[2001:db8::1]:9000",
                 "protocol": "tls",
+                "tls": True,
                 "sni": "a.example.com",
                 "host": "b.example.com",
                 "tlsVersion": None,
                 "cipher": None,
                 "alpn": None,
                 "clientCertificate": None,
-                "durationSeconds": 12.5,
+                "keepAlive": False,
                 "bytesReceived": 11,
                 "bytesSent": 22,
-                "outcome": "normal",
+                "openedAt": "2026-01-02T03:03:53.178Z",
+                "lastActivityAt": "2026-01-02T03:03:53.678Z",
                 "relay": "splice",
+                "path": "/cart",
+                "durationSeconds": 12.5,
+                "attempts": 2,
+                "dialSeconds": 0.125,
+                "outcome": "normal",
+                "side": "client",
+                "detail": None,
             },
         )
 
@@ -97,6 +111,17 @@ class JsonTests(AccessLogCase):
         (line,) = self.ended(sni=HOSTILE)
         self.assertTrue(line.isprintable())
         self.assertEqual(json.loads(line)["sni"], HOSTILE)
+
+    def test_path_and_detail_are_bounded(self):
+        """A line has to fit in an atomic write to a pipe, whatever a client sends."""
+        record = self.registry.open(Accepted(":443", 443, Endpoint("192.0.2.1", 5000), 99.75))
+        record.path = "/" + "x" * 9000
+        record.explain(RejectReason.NO_ROUTE, HOSTILE + "x" * 9000)
+        (line,) = self.closed(record, RejectReason.NO_ROUTE)
+        logged = json.loads(line)
+        self.assertEqual((len(logged["path"]), len(logged["detail"])), (512, 1000))
+        self.assertTrue(line.isprintable())
+        self.assertLess(len(line), select.PIPE_BUF)
 
     def test_failed_write_is_counted_and_totals_are_still_updated(self):
         """A full disk must not stop the accounting."""
@@ -115,15 +140,16 @@ class TextTests(AccessLogCase):
         self.assertEqual(
             self.ended()[0],
             "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
-            "peerIp=198.51.100.9 target=[2001:db8::1]:9000 protocol=tls sni=a.example.com host=b.example.com "
-            "tlsVersion=- cipher=- alpn=- clientCertificate=- "
-            "durationSeconds=12.5 bytesReceived=11 bytesSent=22 outcome=normal relay=splice",
+            "peerIp=198.51.100.9 proxyProtocol=0 target=[2001:db8::1]:9000 protocol=tls tls=true sni=a.example.com "
+            "host=b.example.com tlsVersion=- cipher=- alpn=- clientCertificate=- keepAlive=false bytesReceived=11 "
+            "bytesSent=22 openedAt=2026-01-02T03:03:53.178Z lastActivityAt=2026-01-02T03:03:53.678Z relay=splice "
+            "path=/cart durationSeconds=12.5 attempts=2 dialSeconds=0.125 outcome=normal side=client detail=-",
         )
 
     def test_unknown_value_is_a_dash(self):
         (line,) = self.refused()
         self.assertIn(" route=- ", line)
-        self.assertTrue(line.endswith(" outcome=ip_limit relay=-"))
+        self.assertTrue(line.endswith(" outcome=ip_limit side=proxy detail=-"))
 
     def test_text_escapes_a_hostile_server_name(self):
         (line,) = self.ended(sni=HOSTILE)

@@ -28,9 +28,9 @@ class AdmitTests(SynchronousTestCase):
 
     def connect(self, admit, client=CLIENT):
         """Open a connection up to the point where its client is known; the reason where it is refused."""
-        reason = admit.accept()
-        if reason is not None:
-            return reason
+        at_once = admit.accept()
+        if at_once is not None:
+            return at_once.reason
         record = self.registry.open(ACCEPTED)
         try:
             admit.client(record, announced(client))

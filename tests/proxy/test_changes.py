@@ -12,6 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from smartproxy import Route, Settings, SmartProxy
 from smartproxy.errors import ConfigurationError
+from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.serving.ready import echo
@@ -88,7 +89,7 @@ class UpdateTests(NetworkTestCase):
         self.assertEqual(self.closed("served"), {CloseReason.ROUTE_REMOVED: 1})
 
     def page(self):
-        return b"".join(exposition(self.proxy.registry, self.proxy.counters)[0])
+        return b"".join(exposition(families(self.proxy.registry, self.proxy.counters))[0])
 
     def test_page_of_metrics_does_not_grow_with_updates(self):
         """Three hundred updates with new names, and connections in each: 8 KB were 786 KB."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.admin import views
 from smartproxy.connections.registry import Registry
 from smartproxy.metrics.counters import Counters
+from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.metrics.service import make_metrics
 from smartproxy.model.address import Endpoint
@@ -87,7 +88,7 @@ class AccountingTests:
             (shown["totals"]["bytesReceived"], shown["totals"]["bytesSent"], shown["connections"]["active"]),
             (sum(up), sum(down), 0),
         )
-        scraped = b"".join(exposition(self.registry, self.counters)[0]).decode()
+        scraped = b"".join(exposition(families(self.registry, self.counters))[0]).decode()
         for number in (0, 1):
             self.assertIn(
                 f'smartproxy_received_bytes_total{{route="route-{number}"}} {up[number]}\n', scraped

@@ -156,18 +156,20 @@ class RefusedEntryTests(SynchronousTestCase):
 
 
 class EntryTests(SynchronousTestCase):
-    def test_first_entry_as_written_is_found(self) -> None:
-        listed = AddressSet(["192.0.2.7", "10.0.0.5/8", "10.1.0.0/16", "203.0.113.1-203.0.113.9"])
-        found = {
-            each: listed.entry_with(each)
-            for each in ("10.1.2.3", "::ffff:10.1.2.3", "203.0.113.5", "8.8.8.8")
-        }
-        self.assertEqual(
-            found,
-            {
-                "10.1.2.3": "10.0.0.5/8",
-                "::ffff:10.1.2.3": "10.0.0.5/8",
-                "203.0.113.5": "203.0.113.1-203.0.113.9",
-                "8.8.8.8": None,
-            },
+    def test_narrowest_network_is_the_entry(self):
+        """An operator asks why a client is blocked: the answer is the entry to remove."""
+        addresses = AddressSet(
+            ["192.0.2.0/24", "192.0.2.64/26", "192.0.2.66", "10.0.0.1-10.0.0.2", "2001:db8::/32", "::/0"]
         )
+        for address, entry in (
+            ("192.0.2.66", "192.0.2.66"),
+            ("::ffff:192.0.2.66", "192.0.2.66"),
+            ("192.0.2.65", "192.0.2.64/26"),
+            ("192.0.2.1", "192.0.2.0/24"),
+            ("10.0.0.2", "10.0.0.2"),
+            ("2001:db8::1", "2001:db8::/32"),
+            ("fe80::1%eth0", "::/0"),
+            ("198.51.100.1", None),
+            ("no address", None),
+        ):
+            self.assertEqual(addresses.entry(address), entry)

@@ -68,14 +68,14 @@ class RaceTests(SynchronousTestCase):
         self.assertNotIn("d", self.attempts)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_error_of_the_last_attempt_is_reported(self):
+    def test_errors_of_all_attempts_are_reported(self):
         lost = self.race("abc")
         self.clock.advance(HEAD_START)
         self.fail_attempt("b", "b's")
         self.fail_attempt("a", "a's")
         self.assertNoResult(lost)
         self.fail_attempt("c", "c's")
-        self.assertEqual(self.failureResultOf(lost, DialFailed).value.detail, "c's")
+        self.assertEqual(self.failureResultOf(lost, DialFailed).value.detail, "b's; a's; c's")
 
     def test_attempts_may_fail_and_succeed_synchronously(self):
         answers = {"a": fail(DialFailed(RejectReason.UPSTREAM_REFUSED)), "b": succeed("B")}
