@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
 
     if seconds:
         answer.addTimeout(seconds, clock, give_up)
-    return await answer
+    return await unfailed(answer)
 
 
 def answer_of(name: str, answer: object) -> Any:
