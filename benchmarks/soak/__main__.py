@@ -55,12 +55,14 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         soak = Soak(stack, directory, plan)
         verdicts = asyncio.run(soak.run())
+        if options.log is not None:
+            options.log.write_text(soak.end.log)
         if not all(verdicts.values()):
             lines = soak.end.log.splitlines()
             print(*lines[-40:], "faults:", *faults(soak.end.log)[:20], sep="\n", file=sys.stderr)
         ledger, end = soak.clients.ledger, soak.end
         return {
-            **{key: value for key, value in vars(options).items() if key != "output"},
+            **{key: value for key, value in vars(options).items() if key not in {"output", "log"}},
             "machine": where,
             "verdicts": verdicts,
             "counts": {**soak.counts, **dict(sorted(ledger.outcomes.items()))},
@@ -105,6 +107,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
         type=Path,
         help=f"JSON file; by default {OUTPUT.relative_to(ROOT)} for a full run, else none",
     )
+    add("--log", type=Path, help="file for the log of the proxy; by default it is not kept")
     options = parser.parse_args(argv)
     if options.output is None and options.minutes >= FULL and not options.strict:
         options.output = OUTPUT
