@@ -180,10 +180,10 @@ class Hostile:
     async def _stubborn(self, random: Random) -> None:
         """A handler that catches everything: the client resets, half-closes, or waits. The API may end it."""
         talk = await self._dial(self._ports.stubborn, source(random))
-        await talk.write(b"x" * random.randint(0, 1))
-        await asyncio.sleep(random.uniform(0, 0.4))
         what = random.choice((talk.reset, talk.writer.write_eof, lambda: talk.writer.write(b"x")))
         try:
+            await talk.write(b"x" * random.randint(0, 1))
+            await asyncio.sleep(random.uniform(0, 0.4))
             what()
             heard: bytes = b"" if what == talk.reset else await talk.reader.read()
         except OSError:  # the API has ended it

@@ -17,10 +17,12 @@ from benchmarks.soak import stubborn
 from benchmarks.soak.certificates import DOMAIN
 from benchmarks.soak.talk import CLEAN, FAULTY, HOST, SECURED, TRUSTED
 
-#: Seconds that a trusted peer has for its PROXY header.
-HEADER_TIMEOUT = 3.0
-#: Seconds for the first bytes, and for a TLS handshake.
+#: Seconds that a trusted peer has for its PROXY header: honest ones need it, too, on a busy machine.
+HEADER_TIMEOUT = 6.0
+#: Seconds for the first bytes, and for a TLS handshake, on the route with those that stall.
 FIRST_BYTES_TIMEOUT = 5.0
+#: The same on other routes, with honest clients only.
+_HONEST_TIMEOUT = "55s"
 #: Seconds of silence behind a FIN, on the route with slow readers.
 HALF_CLOSE = 2.0
 #: The address that the plain route listens on, and that of a route beside it on the same port, in turn.
@@ -63,6 +65,8 @@ def settings(
             "name": "inside",
             "match": {"ports": [ports.inside], "address": HOST, "path": "/inside"},
             "action": {"type": "respond", "response": {"body": "inside"}, "tls": {"mode": "terminate"}},
+            "initialDataTimeout": f"{FIRST_BYTES_TIMEOUT:.0f}s",
+            "tlsHandshakeTimeout": f"{FIRST_BYTES_TIMEOUT:.0f}s",
         },
         {
             "name": "stubborn",
@@ -76,8 +80,9 @@ def settings(
         "admin": {"port": admin},
         "proxyIPs": [TRUSTED],
         "proxyHeaderTimeout": f"{HEADER_TIMEOUT:.0f}s",
-        "initialDataTimeout": f"{FIRST_BYTES_TIMEOUT:.0f}s",
-        "tlsHandshakeTimeout": f"{FIRST_BYTES_TIMEOUT:.0f}s",
+        "initialDataTimeout": _HONEST_TIMEOUT,
+        "tlsHandshakeTimeout": _HONEST_TIMEOUT,
+        "connectionTimeout": _HONEST_TIMEOUT,
         "tls": {"certificates": "certificates"},
         "routes": routes,
     }

@@ -40,6 +40,8 @@ ROUTES = (*CLEAN, RUDE, FAULTY)
 
 _DIGEST = hashlib.sha256().digest_size
 _RECORD_HEAD = 5
+#: Less than a conversation may take, and much for a few kilobytes, also on a busy machine.
+_ARRIVES_WITHIN = 50.0
 _CHUNK = 65536
 _CONTENT = BLOCK + BLOCK[:_CHUNK]
 #: SO_LINGER with timeout 0: closing sends a RST.
@@ -182,10 +184,10 @@ class Talk:
     async def leave_unread(self, size: int) -> None:
         """Wait until the kernel holds ``size`` bytes that are never read; they count as received.
 
-        :raises TimeoutError: if they do not come within ten seconds.
+        :raises TimeoutError: if they do not come in time.
         """
         sock = self.writer.get_extra_info("socket")
-        until = asyncio.get_running_loop().time() + 10
+        until = asyncio.get_running_loop().time() + _ARRIVES_WITHIN
         while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))[0] < size:
             if asyncio.get_running_loop().time() > until:
                 raise TimeoutError(f"{size} bytes were not received")

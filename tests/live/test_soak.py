@@ -52,7 +52,7 @@ class VerdictTests(SynchronousTestCase):
             "cleanup": {"queued": 0},
             "zombies": {"full": 0},
             "closed": {"error": 0},
-            "rejected": {"no_route": 0},
+            "rejected": {"no_route": 0, "upstream_refused": 0},
         }
         self.warm = {"otherDescriptors": 10, "pipeEnds": 4, "rssBytes": 0}
         self.size = dict(self.warm)
@@ -103,7 +103,16 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual(self.false(), {"clean routes: connections add up"})
 
     def test_refusal_that_was_not_counted(self):
-        self.ledger.refused["no_route"] = 1
+        for reason in ("no_route", "upstream_refused"):
+            self.ledger.refused = {reason: 1}
+            self.assertEqual(self.false(), {"refusals are counted by reason"})
+
+    def test_only_targets_that_reset_may_refuse_more_than_was_provoked(self):
+        self.shown["rejected"]["upstream_refused"] = 1
+        self.ledger.refused = {"upstream_refused": 0}
+        self.assertEqual(self.false(), set())
+        self.shown["rejected"]["no_route"] = 1
+        self.ledger.refused = {"no_route": 0}
         self.assertEqual(self.false(), {"refusals are counted by reason"})
 
     def test_what_is_left(self):
