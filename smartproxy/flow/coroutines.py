@@ -12,7 +12,7 @@ that the coroutine held until the garbage collector runs. :func:`unfailed` raise
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -31,7 +31,8 @@ def unfailed(awaited: Deferred[T]) -> Deferred[T]:
     if awaited.called and not awaited.paused and isinstance(awaited.result, Failure):
         failures: list[Failure] = []
         awaited.addErrback(failures.append)
-        raise failures.pop().value
+        # Not bound to a local name, which would be a cycle with this frame.
+        raise cast("BaseException", failures.pop().value)
     return awaited
 
 
