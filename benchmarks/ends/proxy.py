@@ -26,7 +26,7 @@ DOMAIN = "ends.bench.example"
 _SHORT = "300ms"
 #: And those that are not, however busy the machine is.
 _LONG = "60s"
-_SETTLES_WITHIN = 30.0
+_SETTLES_WITHIN = 180.0
 
 
 class Sizes(NamedTuple):
@@ -156,7 +156,7 @@ class Proxy(Process):
         return Sizes(self.rss_bytes, descriptors, self.ask("metrics")["connections"]["active"])
 
     def settled(self, done: Callable[[Sizes], bool]) -> Sizes:
-        """The sizes when ``done`` says that the ends are over, or after half a minute."""
+        """The sizes when ``done`` says that the ends are over, or after three minutes."""
         deadline = time.monotonic() + _SETTLES_WITHIN
         while not done(sizes := self.sizes()) and time.monotonic() < deadline:
             time.sleep(0.2)
