@@ -62,12 +62,17 @@ class Process:
         os.sched_setaffinity(self._child.pid, cpus)
 
     @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._child.pid
+
+    @property
     def cpu_ns(self) -> int:
         """CPU time used by the process so far, in nanoseconds."""
         clock = ctypes.c_int()
         error = _LIBC.clock_getcpuclockid(self._child.pid, ctypes.byref(clock))
         if error:
-            raise BenchmarkError(f"{self.name} has no CPU clock: {os.strerror(error)}{self._tail()}")
+            raise BenchmarkError(f"{self.name} has no CPU clock: {os.strerror(error)}{self.tail()}")
         return time.clock_gettime_ns(clock.value)
 
     @property
@@ -85,11 +90,11 @@ class Process:
         deadline = time.monotonic() + _STARTS_WITHIN
         while time.monotonic() < deadline:
             if self._child.poll() is not None:
-                raise BenchmarkError(f"{self.name} ended with {self._child.returncode}{self._tail()}")
+                raise BenchmarkError(f"{self.name} ended with {self._child.returncode}{self.tail()}")
             with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
                 return
             time.sleep(0.05)
-        raise BenchmarkError(f"{self.name} does not listen on {host}:{port}{self._tail()}")
+        raise BenchmarkError(f"{self.name} does not listen on {host}:{port}{self.tail()}")
 
     def stop(self) -> None:
         """Send SIGTERM, and SIGKILL if the process has not ended after five seconds."""
@@ -100,7 +105,8 @@ class Process:
             self._child.kill()
             self._child.wait()
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """The last lines of its output, for the message of an error."""
         lines = self._log.read_text(errors="replace").splitlines()[-20:]
         return "".join(f"\n    {line}" for line in lines)
 
@@ -114,7 +120,7 @@ class Process:
         trace: TracebackType | None,
     ) -> None:
         if isinstance(error, BenchmarkError) and self._child.poll() is not None:
-            error.add_note(f"{self.name} had ended with {self._child.returncode}{self._tail()}")
+            error.add_note(f"{self.name} had ended with {self._child.returncode}{self.tail()}")
         self.stop()
 
 

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
         answer = answer_of(name, choice(facts))
         if not isinstance(answer, Deferred):
             return answer
-        return await _in_time(name, answer, seconds, clock)
+        return await unfailed(_in_time(name, answer, seconds, clock))
     except Exception as failed:
         if name not in getattr(failed, "__notes__", ()):
             failed.add_note(name)

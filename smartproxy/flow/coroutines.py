@@ -1,21 +1,39 @@
-"""A coroutine that can be cancelled at any time, also by what it calls itself.
+"""Coroutines of connections: cancelled at any time, and freed when they end.
 
-A ``Deferred`` of a coroutine cancels what the coroutine waits for. While the coroutine is executing it waits for
+A coroutine may also be cancelled by what it calls itself. A ``Deferred`` of a coroutine cancels what the coroutine waits for. While the coroutine is executing it waits for
 nothing: Twisted then cancels the Deferred that was awaited before, which has no effect, or fails an assertion if there
 was none. That happens when code that the coroutine calls ends the connection: a TLS record that cannot be decrypted, or
 an embedder's callable. Such a cancel is repeated when the coroutine waits again.
+
+If a Deferred has failed before it is awaited, Twisted raises the exception in a method of its ``Failure``. The frame of that
+method is in the exception's traceback, and the failure refers to the exception: a reference cycle, which keeps everything
+that the coroutine held until the garbage collector runs. :func:`unfailed` raises it without one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
+
+
+def unfailed(awaited: Deferred[T]) -> Deferred[T]:
+    """``awaited``, for a coroutine to await.
+
+    :raises Exception: that of ``awaited``, if it has failed already.
+    """
+    if awaited.called and not awaited.paused and isinstance(awaited.result, Failure):
+        failures: list[Failure] = []
+        awaited.addErrback(failures.append)
+        # Not bound to a local name, which would be a cycle with this frame.
+        raise cast("BaseException", failures.pop().value)
+    return awaited
 
 
 class CancellableCoroutine(Generic[T]):

@@ -258,17 +258,18 @@ class Side(protocol.Protocol):
     def wait_for(self, at_least: int) -> Deferred[None]:
         """Fires when ``at_least`` bytes are buffered; fails with :class:`PeerClosed` or :class:`DeadlineExpired`.
 
-        It fails with :class:`~smartproxy.errors.Refused` if that is more than may be buffered.
+        :raises PeerClosed: if the peer has ended its direction already.
+        :raises Refused: if that is more than may be buffered.
         """
+        if at_least > self.hold:
+            detail = f"its first bytes are {at_least} or more, and {self.hold} may be buffered"
+            raise Refused(RejectReason.PENDING_DATA_LIMIT, detail)
+        if self.ended:
+            raise PeerClosed
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting = waiting
         self._wanted = at_least
-        if at_least > self.hold:
-            detail = f"its first bytes are {at_least} or more, and {self.hold} may be buffered"
-            self._answer(Failure(Refused(RejectReason.PENDING_DATA_LIMIT, detail)))
-        elif self.ended:
-            self._answer(Failure(PeerClosed()))
-        elif self._paused:
+        if self._paused:
             # The phase has seen what is buffered, and it is not enough: the limit does not apply to one more read.
             self._paused = False
             self.transport.resumeProducing()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 from smartproxy.net.detach import Detached, can_detach
 from smartproxy.net.poller import MARKED, READABLE
@@ -70,8 +71,8 @@ class StartRelay:
     ) -> Deferred[CloseReason]:
         """Start the relay. The Deferred fires with the reason when the connection has ended.
 
-        It fails with :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a byte of an answer.
-        ``client`` still has its connection then.
+        It fails with, or at once this raises, :class:`~smartproxy.errors.DialFailed` when the target's TLS failed before a
+        byte of an answer. ``client`` still has its connection then.
 
         :param exchanged: payload bytes that were handed on before the link, each way; they are counted here.
         """
@@ -86,6 +87,7 @@ class StartRelay:
         done = relay.start(header, client.consume(), client.ended)
         if has_tls and isinstance(relay, (TlsRelay, TransportRelay)):
             done.addCallback(self._ended, relay, client, near)
+            return unfailed(done)
         return done
 
     def _ended(

@@ -11,6 +11,7 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 
 from smartproxy.flow.callables import ask
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
@@ -58,7 +59,7 @@ class Serve:
         record.relay = RelayKind.TRANSPORT
         record.state = ConnectionState.RELAYING
         record.owner = served
-        return await served.start()
+        return await unfailed(served.start())
 
     def _served(self, handler: Any, record: ConnectionRecord, side: Side, routed: Routed) -> Served | None:
         """The connection with its handler; ``None`` where a factory's ``buildProtocol`` returns none."""

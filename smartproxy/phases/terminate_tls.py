@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused, NotTls
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.flow.side import Side, destination_of
 from smartproxy.model.facts import TlsFacts
 from smartproxy.tls.channel import Channel
@@ -89,7 +90,7 @@ class _HandshakeAttempt:
         """
         waiting, self.cancel = self.cancel, awaited.cancel
         try:
-            return await awaited
+            return await unfailed(awaited)
         except CancelledError:
             if not self.why:
                 raise

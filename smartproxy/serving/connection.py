@@ -240,12 +240,13 @@ class ServedCoroutine(Served):
 
     def over(self, why: Failure) -> None:
         """Fire :attr:`done`. A connection that the handler refused is counted as refused, however its socket closed."""
-        if self._refused is None:
+        refused, self._refused = self._refused, None  # its traceback refers to frames that hold this object
+        if refused is None:
             super().over(why)
             return
-        self.side.receiver = None
+        self.side.receiver = self._connection = None  # the latter is a reference cycle, too
         if not self.done.called:
-            self.done.errback(self._refused)
+            self.done.errback(refused)
 
     def abort(self, reason: CloseReason) -> None:
         """End it now, with a reset."""

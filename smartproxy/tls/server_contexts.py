@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeRefused
 from smartproxy.flow.callables import answer_of
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.context_factory import server_context
 from smartproxy.wire.tls_alert import Alert
@@ -158,7 +159,7 @@ class ServerContexts:
         assert plan.certificate_for is not None  # noqa: S101 - only called for such a route
         chosen = answer_of(f"the certificate callable of route {route!a}", plan.certificate_for(name))
         if isinstance(chosen, Deferred):
-            chosen = await chosen
+            chosen = await unfailed(chosen)
         if chosen is None:
             raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)
         return self._cache.get_chosen(plan, chosen)

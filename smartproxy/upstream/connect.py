@@ -14,6 +14,7 @@ from twisted.internet.defer import fail
 from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
+from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
@@ -264,13 +265,13 @@ class Connect:
         """A connection to ``host``, with its TLS. ``attempt`` dials one address."""
         target = candidate.target
         if candidate.is_literal or is_address(host):
-            side = await attempt(unmapped(host))
+            side = await unfailed(attempt(unmapped(host)))
         else:
-            addresses = await self._resolve(host, budget)
+            addresses = await unfailed(self._resolve(host, budget))
             if len(addresses) == 1:
-                side = await attempt(addresses[0])
+                side = await unfailed(attempt(addresses[0]))
             else:
-                side = await Race(addresses, attempt, self._clock).start()
+                side = await unfailed(Race(addresses, attempt, self._clock).start())
         forget = side.on_closed
         connected = Connected(side, side.address, target, header)
         try:

@@ -117,7 +117,7 @@ class SideTests(SynchronousTestCase):
         self.assertGreaterEqual(len(self.side.buffered), HOLD)
 
     def test_a_wait_for_more_than_the_limit_is_refused(self):
-        self.failureResultOf(self.side.wait_for(HOLD + 1), Refused)
+        self.assertRaises(Refused, self.side.wait_for, HOLD + 1)
 
     def test_a_wait_fires_when_enough_bytes_are_buffered(self):
         waiting = self.side.wait_for(3)
@@ -131,7 +131,7 @@ class SideTests(SynchronousTestCase):
         self.far.fin()
         self.clock.advance(0)
         self.failureResultOf(waiting, PeerClosed)
-        self.failureResultOf(self.side.wait_for(3), PeerClosed)
+        self.assertRaises(PeerClosed, self.side.wait_for, 3)
 
     def test_a_wait_fails_when_it_expires(self):
         waiting = self.side.wait_for(3)

@@ -9,9 +9,12 @@ from types import CoroutineType
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 
+from smartproxy import Settings
 from smartproxy.connections.lingering import _Lingerer
+from smartproxy.errors import Refused
 from smartproxy.flow.callables import _Question
 from smartproxy.flow.side import Screen
+from smartproxy.model.outcome import RejectReason
 from smartproxy.model.record import ConnectionRecord
 from smartproxy.phases.terminate_tls import _HandshakeAttempt
 from smartproxy.testing import FarEnd
@@ -21,6 +24,8 @@ from tests.sessions.tls_case import TlsTestCase
 from tests.tls.talk import client
 
 PEER = ("192.0.2.1", 50000)
+#: A record that cannot be decrypted.
+BROKEN = b"\x17\x03\x03\x00\x05junk!"
 #: Not the sides: the transports of the network in memory refer to them, and to each other.
 HELD = (CoroutineType, ConnectionRecord, Screen, _HandshakeAttempt, _Lingerer, _Question)
 
@@ -109,6 +114,30 @@ class CallableTests(_Freed, NetworkTestCase):
         self.assertEqual(self.failures(), [TimeoutError])
         self.assert_freed()
 
+    def test_what_has_failed_before_it_is_awaited(self):
+        """Twisted raises such a failure in a frame of the failure itself, and so makes a cycle of both."""
+
+        async def refuses(asked):
+            raise Refused(
+                RejectReason.NO_ROUTE
+            )  # another exception would be kept by Twisted's history of the log
+
+        self.start(
+            a_route(host=refuses),
+            a_route("nowhere", 81, host="nowhere.example"),
+            a_route("both", 82, host="both.example"),
+            served(refuses),
+        )
+        self.network.names["both.example"] = ["10.0.0.7", "10.0.0.8"]
+        self.connect(81)  # from now on the answer is known
+        self.network.settle()
+        self.watch()
+        for port in (80, 81, 82, 7):
+            client = self.connect(port)
+            self.network.run(0.3)
+            self.assertTrue(client.ended or client.was_reset)
+            self.assert_freed()
+
     def test_late_header(self):
         async def serve(connection):
             await connection.read()
@@ -141,11 +170,40 @@ class TlsTests(_Freed, TlsTestCase):
         self.network.settle()
         self.assert_freed()
 
+    def test_broken_record_behind_the_handshake(self):
+        """The path waits for bytes of a side that has ended already."""
+        self.start(self.route(match={"path": "/api"}))
+        self.watch()
+        below = self.network.connect(443)
+        connection = client(self.authority)
+        self.assertRaises(SSL.WantReadError, connection.do_handshake)
+        below.write(connection.bio_read(1 << 16))
+        self.network.settle()
+        connection.bio_write(below.received)
+        connection.do_handshake()
+        below.write(connection.bio_read(1 << 16) + BROKEN)
+        self.network.settle()
+        below.rst()
+        self.assert_freed()
+
+    def test_certificate_callable_that_raises_at_once(self):
+        async def choose(name):
+            raise Refused(RejectReason.NO_ROUTE)
+
+        chosen = self.route()
+        chosen["action"]["tls"]["certificate"] = choose
+        settings = Settings.model_validate({"routes": [chosen], "acceleration": "off"})
+        self.proxy = self.network.start(settings)
+        self.addCleanup(self.network.stop, self.proxy)
+        self.watch()
+        self.connect().below.rst()
+        self.assert_freed()
+
     def test_broken_record_while_it_is_not_waited_for(self):
         self.start(self.route(match={"path": "/api"}))
         self.watch()
         end = self.connect()
         end.connection.send(b"GET /api HTTP/1.1\r\nHost: a.example\r\n\r\n")
-        end.below.write(end.connection.bio_read(1 << 16) + b"\x17\x03\x03\x00\x05junk!")
+        end.below.write(end.connection.bio_read(1 << 16) + BROKEN)
         self.network.settle()
         self.assert_freed()

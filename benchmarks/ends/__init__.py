@@ -1,0 +1,1 @@
+"""Whether anything of a connection stays behind, however it ends. ``python -m benchmarks.ends`` measures it."""

@@ -1,0 +1,54 @@
+"""What the clients of a soak have done, to compare with the counters of the proxy and the backends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable
+
+from OpenSSL import SSL
+
+from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, CorruptError
+
+#: How a conversation may fail.
+FAILURES = (CorruptError, OSError, SSL.Error, asyncio.IncompleteReadError, RuntimeError)
+_MOST_ERRORS = 20
+
+
+class Ledger:
+    """Counters of all clients.
+
+    :ivar moved: bytes by route.
+    :ivar opened: connections by route.
+    :ivar refused: connections that the proxy must have refused, by reason.
+    :ivar outcomes: conversations by ``kind, route: outcome``.
+    :ivar errors: descriptions of the first failures.
+    :ivar failed: number of failures.
+    """
+
+    def __init__(self) -> None:
+        self.moved = {route: {"received": 0, "sent": 0} for route in ROUTES}
+        self.opened: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.errors: list[str] = []
+        self.failed = 0
+
+    async def judge(self, kind: str, route: str, conversation: Awaitable[object], patience: float) -> None:
+        """Await a conversation and count its outcome.
+
+        :param patience: seconds that it may take.
+        """
+        steady = route != FAULTY
+        try:
+            async with asyncio.timeout(patience):
+                await conversation
+            outcome = "as it must"
+        except FAILURES as error:
+            outcome = "failed" if steady or isinstance(error, CorruptError) else "broken"
+            if route == "spare" and isinstance(error, ConnectionRefusedError):
+                outcome = "not listening"  # a reload has removed the route
+            if outcome == "failed":
+                self.failed += 1
+                self.errors = [*self.errors, f"{kind} on {route}: {error!r}"][:_MOST_ERRORS]
+        self.outcomes[f"{kind}, {'clean' if route in CLEAN else route}: {outcome}"] += 1
