@@ -20,7 +20,9 @@ class HaproxyMigrationTests(MigrationCase):
         at_theirs = {port: self.port() for port in ports}
         at_ours = {port: self.port() for port in ports}
         changes = {f"*:{port}": f"127.0.0.1:{at_theirs[port]}" for port in ports}
-        changes |= {f"{host}:{port}": f"127.0.0.1:{backend.port}" for (host, port), backend in targets.items()}
+        changes |= {
+            f"{host}:{port}": f"127.0.0.1:{backend.port}" for (host, port), backend in targets.items()
+        }
         file = self.file("haproxy.cfg", replaced(original, {**changes, **dict(theirs)}))
         self.program(program, "-db", "-f", file).listens(at_theirs[ports[0]])
         self.ours(configuration, at_ours, targets, ours)
@@ -30,7 +32,12 @@ class HaproxyMigrationTests(MigrationCase):
         one, two = (self.named(name, header=True, tls=f"{name}.test") for name in ("shop1", "shop2"))
         git = self.named("git", tls="git.test")
         web = self.named("web", header=True, tls="web.test")
-        targets = {("10.1.0.11", 8443): one, ("10.1.0.12", 8443): two, ("10.1.0.21", 443): git, ("10.1.0.31", 443): web}
+        targets = {
+            ("10.1.0.11", 8443): one,
+            ("10.1.0.12", 8443): two,
+            ("10.1.0.21", 443): git,
+            ("10.1.0.31", 443): web,
+        }
         small = {"maxconn 20000": "maxconn 100"}  # HAProxy wants descriptors for all of them
         theirs, ours = self.started("TLS by name, passed through", targets, [443], small)
         git_answers, web_answers = ("git.test", b"git:words"), ("web.test", b"web:words")
@@ -40,7 +47,10 @@ class HaproxyMigrationTests(MigrationCase):
             {
                 "name": (self.over_tls("git.example.com"), git_answers),
                 "name in capitals": (self.over_tls("GIT.Example.Com"), git_answers),
-                "another name": (self.announces(self.over_tls("other.example"), web), (1, "127.0.0.1", "front", web_answers)),
+                "another name": (
+                    self.announces(self.over_tls("other.example"), web),
+                    (1, "127.0.0.1", "front", web_answers),
+                ),
                 "no name": (self.announces(self.over_tls(None), web), (1, "127.0.0.1", "front", web_answers)),
                 "name below another": (self.over_tls("a.git.example.com"), web_answers),
                 "no TLS": (self.over_plain(b"SSH-2.0-client\r\n"), REFUSED),
@@ -55,7 +65,10 @@ class HaproxyMigrationTests(MigrationCase):
         return sorted(self.over_tls("shop.example.com")(port)[0] for _ in range(6))
 
     def over_wildcard(self, port):
-        return all(self.over_tls(name)(port)[0].startswith("shop") for name in ("a.shop.example.com", "a.b.shop.example.com"))
+        return all(
+            self.over_tls(name)(port)[0].startswith("shop")
+            for name in ("a.shop.example.com", "a.b.shop.example.com")
+        )
 
     def mail(self, ours=()):
         """The section about mail, with this machine as the load balancer; the backend, and both ports."""
@@ -74,7 +87,9 @@ class HaproxyMigrationTests(MigrationCase):
         said = b"EHLO a\r\n"
         answer = GREETING + b"mx1:" + said
         announced = {
-            version: self.announces(self.over_plain(said, header=build(f"198.51.100.{version}"), answer=answer), mail)
+            version: self.announces(
+                self.over_plain(said, header=build(f"198.51.100.{version}"), answer=answer), mail
+            )
             for version, build in ((1, v1), (2, v2))
         }
         self.same(
@@ -85,7 +100,10 @@ class HaproxyMigrationTests(MigrationCase):
                 "version 2": (announced[2], (2, "198.51.100.2", 25, answer)),
                 "blocked by what is announced": (self.over_plain(said, header=v1("203.0.113.5")), REFUSED),
                 "not a header": (self.over_plain(said), REFUSED),
-                "malformed header": (self.over_plain(b"", header=b"PROXY TCP4 1.2.3.4 nowhere 1 2\r\n"), REFUSED),
+                "malformed header": (
+                    self.over_plain(b"", header=b"PROXY TCP4 1.2.3.4 nowhere 1 2\r\n"),
+                    REFUSED,
+                ),
                 "at once": (self.at_once(4, v1("198.51.100.20")), [GREETING] * 3 + [REFUSED]),
                 "in a minute": (self.one_by_one(7, "198.51.100.21"), [GREETING] * 5 + [REFUSED] * 2),
             },
@@ -139,11 +157,13 @@ class HaproxyMigrationTests(MigrationCase):
             at_ours[8443],
             {
                 "with a certificate": (
-                    self.over_tls("www.example.com", certificate=robot), ("www.example.com", b"robots:words")
+                    self.over_tls("www.example.com", certificate=robot),
+                    ("www.example.com", b"robots:words"),
                 ),
                 "without": (self.over_tls("www.example.com"), REFUSED),
                 "of another authority": (
-                    self.over_tls("www.example.com", certificate=here.certificate("stranger.example")), REFUSED
+                    self.over_tls("www.example.com", certificate=here.certificate("stranger.example")),
+                    REFUSED,
                 ),
                 "no TLS": plain,
             },
@@ -169,4 +189,3 @@ def v1(client):
 def v2(client):
     """The same in version 2."""
     return proxy_v2.build((client, 40000), ("192.0.2.1", 25))
-

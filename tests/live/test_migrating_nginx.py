@@ -37,7 +37,9 @@ class NginxMigrationTests(MigrationCase):
         at_theirs = {port: self.port() for port in ports}
         at_ours = {port: self.port() for port in ports}
         written = {f"listen {port}": f"listen 127.0.0.1:{at_theirs[port]}" for port in ports}
-        written |= {f"{host}:{port}": f"127.0.0.1:{backend.port}" for (host, port), backend in targets.items()}
+        written |= {
+            f"{host}:{port}": f"127.0.0.1:{backend.port}" for (host, port), backend in targets.items()
+        }
         written |= {f"/etc/nginx/{name}": path for name, path in dict(files).items()}
         frame = _FRAME.format(module=_MODULE, directory=self.directory)
         file = self.file("nginx.conf", frame + replaced(original, {**written, **dict(changes)}))
@@ -51,7 +53,12 @@ class NginxMigrationTests(MigrationCase):
         web = self.named("web", header=True, tls="web.test")
         theirs, ours = self.started(
             "TLS by name, passed through",
-            {("10.1.0.11", 8443): one, ("10.1.0.12", 8443): two, ("10.1.0.21", 443): git, ("10.1.0.31", 443): web},
+            {
+                ("10.1.0.11", 8443): one,
+                ("10.1.0.12", 8443): two,
+                ("10.1.0.21", 443): git,
+                ("10.1.0.31", 443): web,
+            },
             [443],
         )
         git_answers, web_answers = ("git.test", b"git:words"), ("web.test", b"web:words")
@@ -59,13 +66,19 @@ class NginxMigrationTests(MigrationCase):
             theirs[443],
             ours[443],
             {
-                "name": (self.announces(self.over_tls("git.example.com"), git), (1, "127.0.0.1", "front", git_answers)),
+                "name": (
+                    self.announces(self.over_tls("git.example.com"), git),
+                    (1, "127.0.0.1", "front", git_answers),
+                ),
                 "name in capitals": (self.over_tls("GIT.Example.Com"), git_answers),
                 "another name": (self.over_tls("other.example"), web_answers),
                 "no name": (self.over_tls(None), web_answers),
                 "turns by weight": (self.turns, ["shop1.test"] * 4 + ["shop2.test"] * 2),
                 "wildcard": (self.wildcards, {"shop"}),
-                "no TLS": (self.announces(self.over_plain(b"SSH-2.0-client\r\n"), web), (1, "127.0.0.1", "front", REFUSED)),
+                "no TLS": (
+                    self.announces(self.over_plain(b"SSH-2.0-client\r\n"), web),
+                    (1, "127.0.0.1", "front", REFUSED),
+                ),
             },
         )
 
@@ -81,7 +94,9 @@ class NginxMigrationTests(MigrationCase):
         backup = self.named("backup", greeting=b"hello ")
         changes = {"192.0.2.0/24": f"{ALLOWED}/32", "203.0.113.0/24": f"{DENIED}/32"}
         targets = {("10.4.0.11", 5432): database, ("10.4.0.12", 5432): backup, ("10.4.0.21", 6379): cache}
-        at_theirs, at_ours = self.started("Database and cache for some clients", targets, [5432, 6379], changes)
+        at_theirs, at_ours = self.started(
+            "Database and cache for some clients", targets, [5432, 6379], changes
+        )
         self.same(
             at_theirs[5432],
             at_ours[5432],
@@ -104,7 +119,12 @@ class NginxMigrationTests(MigrationCase):
         self.same(
             at_theirs[5432],
             at_ours[5432],
-            {"the first target is down": (self.once(b"words", ALLOWED, b"hello backup:words"), b"hello backup:words")},
+            {
+                "the first target is down": (
+                    self.once(b"words", ALLOWED, b"hello backup:words"),
+                    b"hello backup:words",
+                )
+            },
         )
 
     def once(self, data, source, answer=None):
@@ -153,7 +173,10 @@ class NginxMigrationTests(MigrationCase):
             at_ours[636],
             {
                 "announced": (self.over_tls("shop.example.com", header=v1("198.51.100.7")), answers),
-                "denied by what is announced": (self.over_tls("shop.example.com", header=v1("203.0.113.9")), REFUSED),
+                "denied by what is announced": (
+                    self.over_tls("shop.example.com", header=v1("203.0.113.9")),
+                    REFUSED,
+                ),
             },
         )
 
