@@ -15,17 +15,21 @@ from tests.live.backends import over_tls
 from tests.live.case import LiveCase
 from tests.live.certificates import Authority
 
-_PAGES = Path(__file__).resolve().parents[2] / "docs" / "migrating"
+_PAGES = Path(__file__).resolve().parents[2] / "docs"
 _SECTION = re.compile(r"^(.+)\n-{3,}\n", re.MULTILINE)
 _BLOCK = re.compile(r"^\.\. code-block:: (\S+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 
 
-def pair(page, title):
-    """The two configurations of a section of a page: the original, and ours."""
+def blocks(page, title):
+    """The configurations in a section of a page."""
     parts = _SECTION.split((_PAGES / f"{page}.rst").read_text(encoding="utf-8"))
     section = dict(zip(parts[1::2], parts[2::2], strict=True))[title]
-    blocks = [re.sub("^    ", "", body, flags=re.MULTILINE) for _, body in _BLOCK.findall(section)]
-    original, ours = blocks
+    return [re.sub("^    ", "", body, flags=re.MULTILINE) for _, body in _BLOCK.findall(section)]
+
+
+def pair(page, title):
+    """The two configurations of a section of a migration page: the original, and ours."""
+    original, ours = blocks(f"migrating/{page}", title)
     return original, ours
 
 
@@ -117,7 +121,10 @@ class MigrationCase(LiveCase):
         written = {f"ports: {old}": f"ports: {new}" for old, new in ports.items()}
         for (host, port), backend in targets.items():
             written[f"host: {host}, port: {port}"] = f"host: 127.0.0.1, port: {backend.port}"
-        return self.proxy(**settings(text, {**written, **dict(changes)}))
+        configured = settings(text, {**written, **dict(changes)})
+        for key in ("admin", "gracefulShutdownTimeout"):  # a test has its own
+            configured.pop(key, None)
+        return self.proxy(**configured)
 
     def same(self, theirs, ours, actions):
         """Each action gives the same at both ports, and what it is expected to be."""
