@@ -52,11 +52,13 @@ pytestmark = pytest.mark.installing
 PLACES = {
     "docs/man/*.1": "share/man/man1",
     "tap/*.yaml": "share/doc/smartproxy/examples",
+    "tap/*.json": "share/doc/smartproxy/examples",
     "tap/*.py": "share/doc/smartproxy/examples",
     "tap/*.tac": "share/doc/smartproxy/examples",
     "tap/*.txt": "share/doc/smartproxy/examples",
     "tap/Containerfile": "share/doc/smartproxy/examples",
     "tap/*.service": "lib/systemd/system",
+    "tap/*.socket": "lib/systemd/system",
 }
 
 
