@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from click.testing import CliRunner
+from jsonschema import Draft202012Validator
 from OpenSSL import SSL
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred
@@ -33,6 +34,7 @@ from smartproxy.model.record import ClosedConnection, ConnectionRecord
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import entry
 from smartproxy.settings.checks.availability import LATER
+from smartproxy.settings.reading.files import parse_text, read_file
 from tests.documented import write_files
 from tests.tls import talk
 
@@ -45,6 +47,7 @@ TAP = ROOT / "tap"
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
 #: Added to a configuration that a test runs: the in-memory reactor provides Twisted's listeners only.
 IN_MEMORY = "acceleration: off\n"
+SCHEMA = Draft202012Validator(Settings.json_schema())
 
 
 def text(path: Path) -> str:
@@ -91,13 +94,19 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(done.exit_code, exit_code, done.output)
         return done.output.replace(f"{self.directory}/", "").splitlines()
 
+    def assert_valid(self, file: Path, name: str) -> None:
+        """The file has routes, no problem and no warning, and editors that use the JSON Schema agree."""
+        settings = Settings.load(file)
+        self.assertTrue(settings.compile().routes, name)
+        self.assertEqual(settings.warnings(), [], name)
+        value, _ = parse_text(*read_file(file), str(file))
+        self.assertEqual([str(fault) for fault in SCHEMA.iter_errors(value)], [], name)
+
     def test_every_configuration_in_the_documentation_is_valid(self) -> None:
         checked = 0
         for page in pages():
             for language, source in blocks(page, "yaml", "json", "toml"):
-                settings = Settings.load(self.written(source, language))
-                self.assertTrue(settings.compile().routes, page.name)
-                self.assertEqual(settings.warnings(), [], page.name)
+                self.assert_valid(self.written(source, language), page.name)
                 checked += 1
         self.assertGreater(checked, 6)
 
@@ -109,9 +118,7 @@ class ConfigurationTests(SynchronousTestCase):
         for example in examples:
             if example.name == "prometheus-rules.yaml":
                 continue  # for Prometheus: tests/test_monitoring.py
-            settings = Settings.load(self.written(text(example)))
-            self.assertTrue(settings.compile().routes)
-            self.assertEqual(settings.warnings(), [])
+            self.assert_valid(self.written(text(example)), example.name)
 
     def test_the_demo_listens_on_every_port_that_its_text_names(self) -> None:
         plan = Settings.load(TAP / "demo.yaml").compile()

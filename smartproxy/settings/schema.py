@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
+from smartproxy._version import __version__
 from smartproxy.settings.checks.availability import LATER
 from smartproxy.settings.tables.base import ConnectionKeys, Table, file_key
 from smartproxy.settings.tables.route import Action, Defaults, Route, Shared, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pydantic_core import core_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: Names the schema of one version. It is not a place to fetch it from: ``smartproxy schema`` prints it.
+IDENTIFIER = f"urn:smartproxy:configuration:{__version__}"
 
 
 class _FileSchema(GenerateJsonSchema):
@@ -41,24 +44,55 @@ class _FileSchema(GenerateJsonSchema):
 
 
 def schema_of(root: type[Table]) -> dict[str, Any]:
-    """The schema of ``root``.
+    """The schema of ``root``: what this version accepts.
 
-    It has two keywords of its own: ``x-default`` describes the default where it is not a value, ``x-available`` lists the
-    only values that this version implements.
+    Each key has a description, and a default unless it is required. It has two keywords of its own: ``x-default`` says in
+    words what applies where the key is left out, and ``x-available`` lists the only values that this version implements.
     """
     made = root.model_json_schema(schema_generator=_FileSchema)
+    for later in LATER:
+        _restrict(_key(made, later.steps), later.only)
     for table, keys in _INHERITED.items():
-        for key in keys:
-            shown = made["$defs"][table.__name__]["properties"][file_key(key)]
-            shown.pop("default", None)
+        for key in map(file_key, keys):
+            shown = made["$defs"][table.__name__]["properties"][key]
+            shown["default"] = made["properties"].get(key, shown)["default"]
             shown["x-default"] = "inherited"
     # Routes may all be in included files.
     made["required"] = [key for key in made["required"] if key != "routes"]
     made["anyOf"] = [{"required": ["routes"]}, {"required": ["include"]}]
     made["properties"]["routes"]["x-default"] = "required, or `include`"
-    for later in LATER:
-        _key(made, later.steps)["x-available"] = list(later.only)
-    return {"$schema": DIALECT, "title": "smartproxy", **{k: v for k, v in made.items() if k != "title"}}
+    for holder, key, shown in keys_of(made):
+        _complete(made, holder, key, shown)
+    return {
+        "$schema": DIALECT,
+        "$id": IDENTIFIER,
+        "title": "smartproxy",
+        **{key: value for key, value in made.items() if key != "title"},
+    }
+
+
+def keys_of(made: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, dict[str, Any]]]:
+    """Each key of each table: the schema of the table, the key, and the schema of its value."""
+    for table in (made, *made["$defs"].values()):
+        for key, shown in table["properties"].items():
+            yield table, key, shown
+
+
+def _restrict(shown: dict[str, Any], only: tuple[object, ...]) -> None:
+    """Refuse every value except ``only``."""
+    shown["x-available"] = list(only)
+    if only:
+        shown["enum"] = list(only)
+    else:
+        shown["not"] = {}
+
+
+def _complete(made: dict[str, Any], table: dict[str, Any], key: str, shown: dict[str, Any]) -> None:
+    """Add what pydantic leaves out: a description that a table repeats, and that a key has no default."""
+    if "description" not in shown:
+        shown["description"] = made["$defs"][shown["$ref"].rpartition("/")[2]]["description"]
+    if "default" not in shown and key not in table.get("required", ()):
+        shown.setdefault("x-default", "none")
 
 
 def _key(made: dict[str, Any], steps: Iterable[str]) -> dict[str, Any]:

@@ -98,6 +98,11 @@ class Backend:
             self._open.discard(sock)
             sock.close()
 
+    @property
+    def open(self):
+        """Number of open connections."""
+        return len(self._open)
+
     def replace(self, sock, other):
         """``other`` owns the descriptor of ``sock`` from now on, and is what :meth:`close` shuts down."""
         self._open.discard(sock)

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy import __version__
 from smartproxy.settings import Settings
+from smartproxy.settings.checks.availability import LATER, Later, unavailable
 from smartproxy.settings.tables import units
 from tests.settings.formats import route
 
@@ -58,65 +61,39 @@ routes:
   stuckDetection: true
 """
 
-TYPES: dict[str, Any] = {
-    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
-}  # fmt: skip
+
+def faults(schema: dict[str, Any], value: Any) -> list[str]:
+    """What is wrong with ``value``: the place, and the keyword of JSON Schema that it violates."""
+    found = Draft202012Validator(schema).iter_errors(value)
+    return sorted(f"{fault.json_path[1:]}: {fault.validator}" for fault in found)
 
 
-def faults(schema: dict[str, Any], value: Any, root: dict[str, Any], path: str = "") -> Iterator[str]:
-    """What is wrong with ``value``, by the part of JSON Schema 2020-12 that our schema uses."""
-    if "$ref" in schema:
-        yield from faults(root["$defs"][schema["$ref"].rpartition("/")[2]], value, root, path)
-    for choice, allowed in (("anyOf", {1, 2, 3}), ("oneOf", {1})):
-        fits = sum(not list(faults(inner, value, root)) for inner in schema.get(choice, ()))
-        if choice in schema and fits not in allowed:
-            yield f"{path}: {fits} of {choice}"
-    wanted = TYPES.get(schema.get("type", ""))
-    if wanted and (
-        not isinstance(value, wanted) or (isinstance(value, bool) and schema["type"] != "boolean")
-    ):
-        yield f"{path}: no {schema['type']}"
-        return
-    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
-        yield f"{path}: none of the values"
-    yield from _limits(schema, value, path)
-    for index, item in enumerate(value if isinstance(value, list) else ()):
-        yield from faults(schema.get("items", {}), item, root, f"{path}[{index}]")
-    if isinstance(value, dict):
-        yield from _keys(schema, value, root, path)
+def keys(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """Each key of each table as ``Table.key``, the schema of its value, and whether it is required."""
+    for name, table in {"": schema, **schema["$defs"]}.items():
+        for key, shown in table["properties"].items():
+            yield f"{name}.{key}", shown, key in table.get("required", ())
 
 
-def _limits(schema: dict[str, Any], value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, int | float):
-        if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-            yield f"{path}: out of bounds"
-    elif isinstance(value, str):
-        if len(value) < schema.get("minLength", 0) or not re.search(schema.get("pattern", ""), value):
-            yield f"{path}: no such text"
-    elif isinstance(value, list) and len(value) < schema.get("minItems", 0):
-        yield f"{path}: too few"
-
-
-def _keys(schema: dict[str, Any], value: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[str]:
-    known = schema.get("properties", {})
-    yield from (f"{path}.{key}: required" for key in schema.get("required", ()) if key not in value)
-    for key, inner in value.items():
-        if any(re.search(pattern, key) for pattern in schema.get("patternProperties", {})):
-            continue
-        more = schema.get("additionalProperties", True)
-        if key not in known and more is False:
-            yield f"{path}.{key}: unknown"
-        else:
-            yield from faults(
-                known.get(key, more if isinstance(more, dict) else {}), inner, root, f"{path}.{key}"
-            )
+def holding(steps: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A valid configuration with ``value`` at the key that these steps lead to."""
+    made: dict[str, Any] = {"routes": [route()]}
+    here: Any = made
+    for step in steps[:-1]:
+        here = here[0] if step == "[]" else here.setdefault(step, {})
+    here[steps[-1]] = value
+    return made
 
 
 class SchemaTests(SynchronousTestCase):
     schema = Settings.json_schema()
 
     def faults(self, value: Any) -> list[str]:
-        return list(faults(self.schema, value, self.schema))
+        return faults(self.schema, value)
+
+    def test_it_is_a_valid_schema_with_an_identifier(self) -> None:
+        Draft202012Validator.check_schema(self.schema)
+        self.assertEqual(self.schema["$id"], f"urn:smartproxy:configuration:{__version__}")
 
     def test_full_example_is_valid_for_schema_and_tables(self) -> None:
         value = yaml.safe_load(EXAMPLE.replace("acceleration: off", "acceleration: 'off'"))
@@ -125,14 +102,14 @@ class SchemaTests(SynchronousTestCase):
 
     def test_schema_refuses_what_the_tables_refuse(self) -> None:
         for value, fault in [
-            ({}, ": 0 of anyOf"),
-            ({"routes": [route()], "maxConections": 1}, ".maxConections: unknown"),
-            ({"routes": [route(ports=70000)]}, ".routes[0].match.ports: 0 of oneOf"),
-            ({"routes": [route()], "inactivityTimeout": "4 h"}, ".inactivityTimeout: 0 of anyOf"),
-            ({"routes": [route()], "inactivityTimeout": ""}, ".inactivityTimeout: 0 of anyOf"),
-            ({"routes": [route()], "maxPendingDataSize": "1MB"}, ".maxPendingDataSize: 0 of anyOf"),
-            ({"routes": [route()], "sendProxyProtocol": 3}, ".sendProxyProtocol: 0 of oneOf"),
-            ({"routes": [route()], "defaults": None}, ".defaults: no object"),
+            ({}, ": anyOf"),
+            ({"routes": [route()], "maxConections": 1}, ": additionalProperties"),
+            ({"routes": [route(ports=70000)]}, ".routes[0].match.ports: oneOf"),
+            ({"routes": [route()], "inactivityTimeout": "4 h"}, ".inactivityTimeout: anyOf"),
+            ({"routes": [route()], "inactivityTimeout": ""}, ".inactivityTimeout: anyOf"),
+            ({"routes": [route()], "maxPendingDataSize": "1MB"}, ".maxPendingDataSize: anyOf"),
+            ({"routes": [route()], "sendProxyProtocol": 3}, ".sendProxyProtocol: oneOf"),
+            ({"routes": [route()], "defaults": None}, ".defaults: type"),
         ]:
             self.assertEqual(self.faults(value), [fault])
 
@@ -150,35 +127,57 @@ class SchemaTests(SynchronousTestCase):
                 else:
                     self.assertIsNotNone(re.search(pattern, text), text)
 
-    def test_every_key_is_described(self) -> None:
-        tables = {"": self.schema, **self.schema["$defs"]}
+    def test_every_key_has_a_description_and_a_default(self) -> None:
+        """An editor shows both; ``x-default`` says in words what applies where no value does."""
+        self.assertEqual([name for name, shown, _ in keys(self.schema) if not shown.get("description")], [])
         silent = [
-            f"{name}.{key}"
-            for name, table in tables.items()
-            for key, shown in table["properties"].items()
-            if "description" not in shown and "$ref" not in shown
+            name
+            for name, shown, required in keys(self.schema)
+            if not required and "default" not in shown and not shown.get("x-default")
         ]
         self.assertEqual(silent, [])
-        self.assertEqual([name for name, table in tables.items() if not table["description"]], [])
+        self.assertEqual([name for name, table in self.tables() if not table["description"]], [])
+
+    def tables(self) -> list[tuple[str, dict[str, Any]]]:
+        return [("", self.schema), *self.schema["$defs"].items()]
 
     def test_every_default_is_valid(self) -> None:
-        tables = {"": self.schema, **self.schema["$defs"]}
-        for name, table in tables.items():
-            for key, shown in table["properties"].items():
-                if "default" in shown:
-                    self.assertEqual(list(faults(shown, shown["default"], self.schema)), [], f"{name}.{key}")
+        """A default that is not available, like an empty ``acme``, is what applies without the key."""
+        for name, shown, _ in keys(self.schema):
+            if "default" in shown and "not" not in shown:
+                here = {**shown, "$defs": self.schema["$defs"]}
+                self.assertEqual(faults(here, shown["default"]), [], name)
 
-    def test_unavailable_values_are_marked(self) -> None:
-        action = self.schema["$defs"]["Action"]["properties"]
-        self.assertEqual(
-            action["type"]["x-available"], ["forward", "redirect", "respond", "block", "handler"]
-        )
-        self.assertEqual(self.schema["properties"]["acme"]["x-available"], [])
+    def test_what_is_not_available_is_not_valid(self) -> None:
+        self.assertTrue(LATER)
+        for later in LATER:
+            for value in later.only:
+                self.assertEqual(self.faults(holding(later.steps, value)), [], later.path)
+            for value in self.written(later):
+                if value not in later.only:
+                    document = holding(later.steps, value)
+                    self.assertEqual(len(self.faults(document)), 1, (later.path, value))
+                    self.assertEqual(len(list(unavailable(document))), 1, (later.path, value))
+
+    def written(self, later: Later) -> list[Any]:
+        """Values that a table accepts for the key, available or not."""
+        values: list[Any] = {
+            "workers": [2, "auto"],
+            "routes.[].action.type": ["static"],
+            "routes.[].action.protocol": ["http"],
+        }.get(later.path, [])
+        if later.path.endswith("algorithm"):
+            values = ["leastConnections"]
+        elif not later.only:
+            values = [{}, {"key": "value"}]
+        self.assertTrue(values, f"{later.path}: add a value that is not available")
+        return values
 
     def test_inherited_keys_of_a_route_are_marked(self) -> None:
         properties = self.schema["$defs"]["Route"]["properties"]
         self.assertEqual(properties["inactivityTimeout"]["x-default"], "inherited")
-        self.assertNotIn("default", properties["inactivityTimeout"])
+        self.assertEqual(properties["inactivityTimeout"]["default"], "4h")
+        self.assertEqual(properties["security"]["default"], {})
         self.assertEqual(self.schema["properties"]["inactivityTimeout"]["default"], "4h")
 
 
