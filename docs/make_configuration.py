@@ -91,6 +91,7 @@ GROUPS = {
         "inactivityTimeout",
         "halfCloseTimeout",
         "maxConnectionLifetime",
+        "tcpUserTimeout",
         "timeoutJitter",
         "gracefulShutdownTimeout",
     ),

@@ -56,7 +56,9 @@ class Paths:
         self._plan = plan
         self._runtime = runtime
         self.table = RouteTable(plan.routes)
-        self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
+        self.keep_alive = KeepAlive(
+            enabled=plan.keep_alive, probes=plan.probes, user_timeout=plan.user_timeout
+        )
         self.hold = min(HOLD, plan.max_pending_data) if plan.max_pending_data else HOLD
         accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
         registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
-from smartproxy.net.keep_alive import Option, options
+from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
@@ -279,8 +279,6 @@ class Connect:
     def _dial(self, port: int, route: RoutePlan, budget: _Budget, host: str) -> Deferred[Upstream]:
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
-            keep_alive = self._keep_alive[route] = (
-                options(route.keep_alive) if route.keep_alive.enabled else ()
-            )
-        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
+            keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
+        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=source)
         return factory.dial(self._dialer, budget.seconds())

@@ -185,6 +185,17 @@ class InheritanceTests(SynchronousTestCase):
         made = plan(
             route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
         )
+    def test_user_timeout_is_in_milliseconds_and_inherited(self) -> None:
+        made = plan(
+            route("a", 80, tcpUserTimeout="1.0005s"),
+            route("b", 81, tcpUserTimeout=0),
+            route("c", 82),
+            tcpUserTimeout="2m",
+        )
+        self.assertEqual(made.user_timeout, 120_000)
+        self.assertEqual([one.keep_alive.user_timeout for one in made.routes], [1001, 0, 120_000])
+        self.assertEqual(plan(route()).user_timeout, 0)
+
         self.assertEqual([one.carries_tls for one in made.routes], [False, True])
 
     def test_value_equal_to_default_is_not_inherited(self) -> None:

@@ -77,6 +77,7 @@ class ProxyPlan:
     :ivar max_pending_data: client bytes buffered while a target is dialed.
     :ivar keep_alive: whether accepted sockets have TCP keep-alive, before a route is known.
     :ivar probes: of those sockets.
+    :ivar user_timeout: of those sockets, as in :class:`~smartproxy.model.plan.timing.KeepAlive`.
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
     """
@@ -92,6 +93,7 @@ class ProxyPlan:
     connection_rate_per_minute: int = 0
     keep_alive: bool = True
     probes: Probes = field(default_factory=Probes)
+    user_timeout: int = 0
     acceleration: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)

@@ -75,6 +75,7 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         connection_rate_per_minute=settings.connection_rate_limit_per_minute,
         keep_alive=settings.keep_alive,
         probes=_probes(settings),
+        user_timeout=_user_timeout(settings),
         acceleration=settings.acceleration == "auto",
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
@@ -207,9 +208,15 @@ def _keep_alive(*levels: ConnectionKeys) -> KeepAlive:
         extended_lifetime=units.seconds(inherited("extended_keep_alive_lifetime", *levels)),
         probes=_probes(*levels),
     )
+        user_timeout=_user_timeout(*levels),
 
 
 def _probes(*levels: ConnectionKeys) -> Probes:
+def _user_timeout(*levels: ConnectionKeys) -> int:
+    """In whole milliseconds; fractions are rounded up, because 0 is another value."""
+    return ceil(units.seconds(inherited("tcp_user_timeout", *levels)) * 1000)
+
+
     """The kernel counts in whole seconds, so fractions are rounded up."""
     return Probes(
         initial_delay=ceil(units.seconds(inherited("keep_alive_initial_delay", *levels))),

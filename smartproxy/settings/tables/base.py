@@ -20,6 +20,7 @@ from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluat
     ProbeCount,
     ProbeDelay,
     Share,
+    UserTimeout,
 )
 
 #: Where the name in a file is not the plain camelCase of the one in Python.
@@ -62,6 +63,11 @@ class ConnectionKeys(Table):
     """A connection with one direction closed and no byte in the other for this long is closed."""
     max_connection_lifetime: Duration = "24h"
     """Time limit for a whole connection; 0 is no limit."""
+    tcp_user_timeout: UserTimeout = 0
+    """`TCP_USER_TIMEOUT` of the sockets of both sides: how long sent data may stay unacknowledged, or wait for a peer that
+    does not read, before the kernel resets the connection; 0 is the default of the system (about 15 minutes, and no limit for
+    a peer that acknowledges and does not read). So a dead peer with data under way is found in this time. With `keepAlive` it
+    also takes the place of `keepAliveCount`. Minutes are sensible: a peer that is busy for longer loses its connection."""
     timeout_jitter: Share = 0
     """Largest share, 0 to 1, by which the inactivity, lifetime and half-close timeouts of a connection are shortened at
     random, so that connections opened together are not closed together; 0 is off."""

@@ -37,6 +37,8 @@ LONGEST_NAME: Final = 200
 _LONGEST_ALPN: Final = 255  # RFC 7301, section 3.1
 #: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of Linux's net/tcp.h, in seconds.
 _LONGEST_PROBE_DELAY: Final = 32767
+#: tcp(7): milliseconds in an int, which is almost 25 days.
+_LONGEST_USER_TIMEOUT: Final = 24 * 86400
 #: What cannot be in a path (RFC 3986, section 3.3), or is only written in regular expressions.
 _REGEX_LIKE = re.compile(r"[\^\\|{}\[\]]|\(\.|\(\?|/\.[*+]|\$$")
 _PATH = re.compile(r"[/*][!-~]*")
@@ -92,6 +94,12 @@ def check_probe_delay(written: object) -> None:
     value = units.seconds(written)
     if value and not 1 <= value <= _LONGEST_PROBE_DELAY:
         raise ValueError(f"must be 1s to {_LONGEST_PROBE_DELAY}s, or 0 for the default of the system")
+
+
+def check_user_timeout(written: object) -> None:
+    value = units.seconds(written)
+    if value and not 1 <= value <= _LONGEST_USER_TIMEOUT:
+        raise ValueError('must be 1s to "24d", or 0 for the default of the system')
 
 
 def check_target_port(written: object) -> None:

@@ -42,6 +42,7 @@ _SIZE_SCHEMA = {
 Duration: TypeAlias = Annotated[int | float | str, Rule(units.seconds, **_DURATION_SCHEMA)]
 Interval: TypeAlias = Annotated[int | float | str, Rule(rules.check_interval, **_DURATION_SCHEMA)]
 ProbeDelay: TypeAlias = Annotated[int | float | str, Rule(rules.check_probe_delay, **_DURATION_SCHEMA)]
+UserTimeout: TypeAlias = Annotated[int | float | str, Rule(rules.check_user_timeout, **_DURATION_SCHEMA)]
 ProbeCount: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=_MOST_PROBES)]
 Size: TypeAlias = Annotated[int | str, Rule(units.octets, **_SIZE_SCHEMA)]
 
