@@ -25,8 +25,10 @@ class IConnecting(Interface):
 class IDialer(Interface):
     """Connects to one address, once: over the poller, or over the reactor."""
 
-    def dial(to: Endpoint, factory: ClientFactory, timeout: float) -> IConnecting | None:
+    def dial(to: Endpoint, factory: ClientFactory, timeout: float, source: str = "") -> IConnecting | None:
         """Connect to ``to`` within ``timeout`` seconds (0: the kernel's own limit).
+
+        ``source`` is the local address to connect from, of the same family; empty leaves it to the system.
 
         Ends in ``factory.buildProtocol`` and the protocol's ``connectionMade``, or in
         ``factory.clientConnectionFailed(connecting, failure)``; perhaps before this returns, and then what it

@@ -200,7 +200,9 @@ class Connect:
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
-        attempt = partial(self._dial, routed.detected.port if port is None else port, route, budget)
+        attempt = partial(
+            self._dial, routed.detected.port if port is None else port, route, target.source, budget
+        )
         try:
             return await self._open(candidate, host, attempt, routed, budget, header(target))
         except ResumptionFailed as refused:
@@ -222,9 +224,14 @@ class Connect:
         """A connection to ``host``, with its TLS. ``attempt`` dials one address."""
         target = candidate.target
         if candidate.is_literal or is_address(host):
-            side = await attempt(unmapped(host))
+            address = unmapped(host)
+            if target.source:
+                _of_family(target.source, (address,), host)
+            side = await attempt(address)
         else:
             addresses = await self._resolve(host, budget)
+            if target.source:
+                addresses = _of_family(target.source, addresses, host)
             if len(addresses) == 1:
                 side = await attempt(addresses[0])
             else:
@@ -276,9 +283,24 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, port: int, route: RoutePlan, budget: _Budget, host: str) -> Deferred[Upstream]:
+    def _dial(
+        self, port: int, route: RoutePlan, source: str, budget: _Budget, host: str
+    ) -> Deferred[Upstream]:
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
         factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=source)
         return factory.dial(self._dialer, budget.seconds())
+
+
+def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+    """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
+
+    :raises DialFailed: if ``host`` has none.
+    """
+    fitting = [address for address in addresses if (":" in address) == (":" in source)]
+    if not fitting:
+        family = "IPv6" if ":" in source else "IPv4"
+        why = f"{host} has no {family} address to connect to from {source}"
+        raise DialFailed(RejectReason.UPSTREAM_UNREACHABLE, why)
+    return fitting

@@ -40,12 +40,14 @@ class UpstreamFactory(ClientFactory):
     """One attempt to connect.
 
     :param keep_alive: TCP keep-alive, as options of its socket.
+    :param source: local address to connect from; empty leaves it to the system.
     """
 
     noisy = False
 
-    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...]) -> None:
+    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...], source: str = "") -> None:
         self.to = to
+        self.source = source
         self.keep_alive = keep_alive
         self._waiting: Deferred[Upstream] | None = None
         self._connecting: IConnecting | None = None
@@ -57,7 +59,7 @@ class UpstreamFactory(ClientFactory):
             it cancels the attempt.
         """
         connected = self._waiting = Deferred(self._cancelled)
-        connecting = dialer.dial(self.to, self, timeout)
+        connecting = dialer.dial(self.to, self, timeout, self.source)
         if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
         return connected
@@ -78,7 +80,7 @@ class UpstreamFactory(ClientFactory):
         """The attempt has failed."""
         waiting = self._finish()
         if waiting is not None:
-            waiting.errback(failure_of(reason, self.to))
+            waiting.errback(failure_of(reason, self.to, self.source))
 
     def _cancelled(self, _: Deferred[Upstream]) -> None:
         connecting = self._connecting

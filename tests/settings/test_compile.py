@@ -119,6 +119,15 @@ class ValueTests(SynchronousTestCase):
         made = plan(route("off", enabled=False), route("on", 81))
         self.assertEqual([(one.name, one.index) for one in made.routes], [("on", 1)])
 
+    def test_bind_address_is_normalised(self) -> None:
+        def source(**target: Any) -> str:
+            [made] = only_route(plan(route(action={"targets": [{"host": "h", "port": 1, **target}]}))).targets
+            return made.source
+
+        self.assertEqual(source(), "")
+        self.assertEqual(source(bind="::ffff:192.0.2.7"), "192.0.2.7")
+        self.assertEqual(source(bind="2001:DB8:0::7"), "2001:db8::7")
+
     def test_handler_reference_is_resolved(self) -> None:
         for text, kind in [("json:dumps", "function"), ("tests.settings.test_compile:A_FACTORY", "Factory")]:
             made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
@@ -176,15 +185,6 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual(made.probes, Probes(60, 20, 9))
         self.assertEqual([one.keep_alive.probes for one in made.routes], [Probes(2, 20, 3), Probes(60, 0, 9)])
 
-    def test_jitter_defaults_to_zero(self) -> None:
-        made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))
-        self.assertEqual([one.timeouts.jitter for one in made.routes], [0.0, 0.25])
-
-    def test_explicit_passthrough_sets_carries_tls(self) -> None:
-        action = {"targets": [{"host": "192.0.2.1", "port": 1}]}
-        made = plan(
-            route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
-        )
     def test_user_timeout_is_in_milliseconds_and_inherited(self) -> None:
         made = plan(
             route("a", 80, tcpUserTimeout="1.0005s"),
@@ -196,6 +196,15 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual([one.keep_alive.user_timeout for one in made.routes], [1001, 0, 120_000])
         self.assertEqual(plan(route()).user_timeout, 0)
 
+    def test_jitter_defaults_to_zero(self) -> None:
+        made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))
+        self.assertEqual([one.timeouts.jitter for one in made.routes], [0.0, 0.25])
+
+    def test_explicit_passthrough_sets_carries_tls(self) -> None:
+        action = {"targets": [{"host": "192.0.2.1", "port": 1}]}
+        made = plan(
+            route("a", 80, action=action), route("b", 81, action=action | {"tls": {"mode": "passthrough"}})
+        )
         self.assertEqual([one.carries_tls for one in made.routes], [False, True])
 
     def test_value_equal_to_default_is_not_inherited(self) -> None:

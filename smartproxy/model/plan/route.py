@@ -59,6 +59,7 @@ class TargetPlan:
     :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
     :ivar tls: ``None`` connects without TLS.
     :ivar send_header: ``None`` sends no PROXY header.
+    :ivar source: local address to connect from, normalised; empty leaves it to the system.
     """
 
     hosts: tuple[str, ...] | Choice
@@ -66,6 +67,7 @@ class TargetPlan:
     weight: int = 1
     tls: OriginationPlan | None = None
     send_header: SendHeader | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
 from smartproxy.settings.tables.route import ProxyHeaderSettings
-from smartproxy.wire.host import addresses_overlap, is_loopback
+from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Action, Match, ResponseSettings, Route, SendProxyProtocol
+    from smartproxy.settings.tables.route import (
+        Action,
+        Match,
+        ResponseSettings,
+        Route,
+        SendProxyProtocol,
+        Target,
+    )
 
 #: The keys of an action that belong to one type.
 _KEYS_OF = {
@@ -93,10 +100,27 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
     yield from _match(route.match, (*path, "match"))
     yield from _header(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):
-        yield from _header(target.send_proxy_protocol, (*action_path, "targets", index))
+        yield from _target(target, (*action_path, "targets", index))
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
+
+
+def _target(target: Target, path: KeyPath) -> Iterator[Problem]:
+    yield from _header(target.send_proxy_protocol, path)
+    if target.bind is None or callable(target.host):
+        return
+    family = _family(target.bind)
+    for host in [target.host] if isinstance(target.host, str) else target.host:
+        if is_address(host) and _family(host) != family:
+            yield Problem(
+                (*path, "bind"),
+                f"is an {family} address, from which {host} cannot be reached {got(target.bind)}",
+            )
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in normalise_address(address) else "IPv4"
 
 
 def _match(match: Match, path: KeyPath) -> Iterator[Problem]:

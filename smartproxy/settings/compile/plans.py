@@ -174,6 +174,7 @@ def _target(settings: Configuration, route: Route, target: Target, references: R
         weight=target.weight,
         tls=origination(route, target, references.tls),
         send_header=_send_header(header),
+        source=normalise_address(target.bind) if target.bind is not None else "",
     )
 
 
@@ -207,16 +208,16 @@ def _keep_alive(*levels: ConnectionKeys) -> KeepAlive:
         inactivity_multiplier=float(inherited("keep_alive_inactivity_multiplier", *levels)),
         extended_lifetime=units.seconds(inherited("extended_keep_alive_lifetime", *levels)),
         probes=_probes(*levels),
-    )
         user_timeout=_user_timeout(*levels),
+    )
 
 
-def _probes(*levels: ConnectionKeys) -> Probes:
 def _user_timeout(*levels: ConnectionKeys) -> int:
     """In whole milliseconds; fractions are rounded up, because 0 is another value."""
     return ceil(units.seconds(inherited("tcp_user_timeout", *levels)) * 1000)
 
 
+def _probes(*levels: ConnectionKeys) -> Probes:
     """The kernel counts in whole seconds, so fractions are rounded up."""
     return Probes(
         initial_delay=ceil(units.seconds(inherited("keep_alive_initial_delay", *levels))),

@@ -26,6 +26,7 @@ from smartproxy.settings.tables.types import (
     PathPattern,
     Ports,
     RedirectTo,
+    SourceAddress,
     String,
     TargetPort,
 )
@@ -100,6 +101,9 @@ class Target(Table):
     """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
     port: TargetPort
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
+    bind: SourceAddress | None = None
+    """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
+    an address of this machine when a connection is made. Without it the system chooses."""
     weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
     """Share of the connections, relative to the other targets; a target with 0 is used only when all others fail."""
     tls: Annotated[

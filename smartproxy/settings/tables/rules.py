@@ -161,6 +161,10 @@ def is_bind_address(text: str) -> bool:
     return not text or is_address(text)
 
 
+def is_source_address(text: str) -> bool:
+    return is_address(text)
+
+
 def is_host(text: str) -> bool:
     if is_address(text):
         return True

@@ -75,6 +75,9 @@ BindAddress: TypeAlias = Annotated[
     str,
     StringRule('must be an IP address, or "" for every address', rules.is_bind_address, title="address"),
 ]
+SourceAddress: TypeAlias = Annotated[
+    str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
