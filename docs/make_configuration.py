@@ -104,7 +104,13 @@ GROUPS = {
         "keepAliveInterval",
         "keepAliveCount",
     ),
-    "Limits": ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute", "maxPendingDataSize"),
+    "Limits": (
+        "maxConnections",
+        "maxConnectionsPerIP",
+        "connectionRateLimitPerMinute",
+        "ipv6LimitPrefix",
+        "maxPendingDataSize",
+    ),
     "Monitoring and cleanup": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
     "The process": ("workers", "acceleration", "tls", "acme"),
 }

@@ -83,6 +83,7 @@ class ConfigurationInForce:
         accounting = self._runtime.accounting
         accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
+        self._runtime.apply_limits(self.plan)
 
     def check_access(self) -> None:
         """Log which files cannot be read again: root may have read them, before the process became another user."""
@@ -158,6 +159,7 @@ class ConfigurationInForce:
             raise
         accounting.apply(plan, prepared)
         self._runtime.tls.apply(paths.contexts, plan)
+        self._runtime.apply_limits(plan)
         return closing
 
     def waiting_for_restart(self) -> list[str]:

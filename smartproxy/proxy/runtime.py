@@ -133,6 +133,11 @@ class Runtime:
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
+    def apply_limits(self, plan: ProxyPlan) -> None:
+        """Tell clients apart as ``plan`` says. What was counted before still counts."""
+        self.rate.regroup(plan.ipv6_limit_prefix)
+        self.lingering.ipv6_prefix = plan.ipv6_limit_prefix
+
     def start(self) -> None:
         """Begin to watch sockets and clocks."""
         self.sockets.start()

@@ -71,6 +71,8 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route()], "tcpUserTimeout": "25d"}, "tcpUserTimeout", "tcpUser",
      'must be 1s to "24d", or 0 for the default of the system (got "25d")'),
     ({"routes": [route()], "keepAliveCount": 128}, "keepAliveCount", "Count", "must be at most 127 (got 128)"),
+    ({"routes": [route()], "ipv6LimitPrefix": 129}, "ipv6LimitPrefix", "ipv6", "must be at most 128 (got 129)"),
+    ({"routes": [route()], "ipv6LimitPrefix": 0}, "ipv6LimitPrefix", "ipv6", "must be at least 1 (got 0)"),
     ({"routes": [route()], "timeoutJitter": 1.5}, "timeoutJitter", "Jitter", "must be at most 1 (got 1.5)"),
     ({"routes": [route()], "acceptProxyProtocol": "maybe"}, "acceptProxyProtocol", "accept",
      'must be true, false or "require" (got "maybe")'),

@@ -75,6 +75,7 @@ class ProxyPlan:
     :ivar trusted: peers that may announce a client with a PROXY header.
     :ivar header_timeout: for the PROXY header of a trusted peer.
     :ivar max_pending_data: client bytes buffered while a target is dialed.
+    :ivar ipv6_limit_prefix: length of the IPv6 prefix that the limits per client take for one client.
     :ivar keep_alive: whether accepted sockets have TCP keep-alive, before a route is known.
     :ivar probes: of those sockets.
     :ivar user_timeout: of those sockets, as in :class:`~smartproxy.model.plan.timing.KeepAlive`.
@@ -91,6 +92,7 @@ class ProxyPlan:
     max_connections: int = 0
     max_connections_per_ip: int = 0
     connection_rate_per_minute: int = 0
+    ipv6_limit_prefix: int = 128
     keep_alive: bool = True
     probes: Probes = field(default_factory=Probes)
     user_timeout: int = 0

@@ -73,6 +73,7 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         max_connections=settings.max_connections,
         max_connections_per_ip=settings.max_connections_per_ip,
         connection_rate_per_minute=settings.connection_rate_limit_per_minute,
+        ipv6_limit_prefix=settings.ipv6_limit_prefix,
         keep_alive=settings.keep_alive,
         probes=_probes(settings),
         user_timeout=_user_timeout(settings),
