@@ -10,6 +10,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from smartproxy.model.facts import ApplicationProtocol, agreed
+from smartproxy.model.shown_tlvs import shown_tlvs
 from smartproxy.model.timestamps import Moment
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
         "clientPort": record.client.port,
         "peerIp": record.peer.host,
         "proxyProtocol": record.proxy_version,
+        "proxyTlvs": shown_tlvs(record.header),
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "tls": record.protocol is ApplicationProtocol.TLS,

@@ -17,9 +17,11 @@ from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Det
 from smartproxy.routing import domains
 from smartproxy.routing.explain import explain as explained
 from smartproxy.routing.table import RouteTable, listener_name
+from smartproxy.settings.tables.rules import tlv_value
 from smartproxy.tls.store import ConfiguredCertificates
-from smartproxy.wire import client_hello, http_head
+from smartproxy.wire import client_hello, http_head, proxy_tlv
 from smartproxy.wire.host import normalise_address
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ class _Query(NamedTuple):
 @click.option("--path", help="Path of a request.  [default: /]")
 @click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
 @click.option("--client-ip", metavar="IP", help="Address of the client.")
+@click.option(
+    "--proxy-tlv", "tlvs", multiple=True, metavar="TYPE=VALUE", help="TLV of its PROXY header; repeatable."
+)
 def explain(
     *,
     file: Path,
@@ -79,6 +84,7 @@ def explain(
     path: str | None,
     headers: tuple[str, ...],
     client_ip: str | None,
+    tlvs: tuple[str, ...],
 ) -> None:
     """Show which route of FILE takes a connection, why, and why each earlier one does not.
 
@@ -87,7 +93,7 @@ def explain(
     """
     plan = configuration.compiled(file)
     table = RouteTable(plan.routes)
-    announced = _announced(table, address, port, client_ip)
+    announced = _announced(table, address, port, client_ip)._replace(header=_header(tlvs))
     query = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(query) if query.is_given else None
@@ -120,6 +126,21 @@ def _announced(table: RouteTable, address: str | None, port: int, client_ip: str
     except ValueError:
         raise click.BadParameter(f"{client_ip!r} is not an IP address", param_hint="--client-ip") from None
     return Announced(Accepted(listener_name(address, port), port, client, 0.0), client)
+
+
+def _header(tlvs: tuple[str, ...]) -> ProxyHeader | None:
+    """The PROXY header with these TLVs; ``None`` without any."""
+    found = []
+    for written in tlvs:
+        name, is_given, value = written.partition("=")
+        try:
+            found.append(Tlv(proxy_tlv.type_of(name), tlv_value(value)))
+        except ValueError:
+            is_given = ""
+        if not is_given:
+            message = f"{written!r} is not TYPE=VALUE, like authority=example.com or 0xEA=hex:01"
+            raise click.BadParameter(message, param_hint="--proxy-tlv")
+    return ProxyHeader(2, tlvs=tuple(found)) if found else None
 
 
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:

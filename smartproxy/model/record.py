@@ -14,6 +14,7 @@ from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason,
 
 if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
+    from smartproxy.wire.proxy_header import ProxyHeader
 
 
 class Meter:
@@ -73,6 +74,7 @@ class ConnectionRecord:
     :ivar owner: holds the connection's sockets, and can end it.
     :ivar watch: holds its timeouts, once it is linked.
     :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
+    :ivar header: the PROXY header of a trusted peer, if it sent one.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
     :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
@@ -87,9 +89,9 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "bytes_received", "bytes_sent", "client", "counted", "half_closed_at", "host", "id", "identified",
+        "bytes_received", "bytes_sent", "client", "counted", "half_closed_at", "header", "host", "id", "identified",
         "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
-        "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
+        "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
     def __init__(self, number: int, accepted: facts.Accepted) -> None:
@@ -98,7 +100,7 @@ class ConnectionRecord:
         self.listener = accepted.listener
         self.peer = accepted.peer
         self.client: Endpoint = accepted.peer
-        self.proxy_version = 0
+        self.header: ProxyHeader | None = None
         self.protocol = facts.ApplicationProtocol.UNSEEN
         self.sni: str | None = None
         self.host: str | None = None
@@ -119,6 +121,11 @@ class ConnectionRecord:
         self.half_closed_at: float | None = None
         self.stuck_detection = False
         self.secured: facts.TlsFacts | None = None
+
+    @property
+    def proxy_version(self) -> int:
+        """0, 1 or 2: the PROXY protocol version that announced the client."""
+        return 0 if self.header is None else self.header.version
 
     def note_names(self, detected: facts.Detected) -> None:
         """Store the server name and the Host that ``detected`` has."""

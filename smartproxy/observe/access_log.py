@@ -20,6 +20,7 @@ import json
 from typing import TYPE_CHECKING, Literal
 
 from smartproxy.model.facts import agreed
+from smartproxy.model.shown_tlvs import shown_tlvs
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.log_file import LogFile
 
@@ -82,6 +83,7 @@ def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
         "clientIp": record.client.host,
         "clientPort": record.client.port,
         "peerIp": record.peer.host,
+        "proxyTlvs": shown_tlvs(record.header),
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "sni": record.sni,
@@ -103,6 +105,8 @@ def as_text(values: dict[str, object]) -> str:
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, dict):
+        value = ";".join(f"{name}={inner}" for name, inner in value.items())
     if not isinstance(value, str):
         return str(value)
     # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.

@@ -71,7 +71,7 @@ class Admit:
             record.client = announced.client
             raise Refused(reason)
         self._counts.identify(record, announced.client, counts=is_client)
-        record.proxy_version = announced.proxy_version
+        record.header = announced.header
         record.state = ConnectionState.DETECTING
 
     def route(self, record: ConnectionRecord, routed: Routed) -> None:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.routing import domains, paths
+from smartproxy.wire import proxy_tlv
+from smartproxy.wire.host import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from smartproxy.model.facts import Detected
-    from smartproxy.model.plan import MatchPlan
+    from smartproxy.model.plan import MatchPlan, TlvMatch
 
 #: Sort key: the greater one is the more specific match. See :func:`specificity`.
 Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool]
@@ -79,7 +81,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
     1. the domain: an exact name, then the longer wildcard, then ``*``, then none;
     2. the path: an exact one, then the pattern with more literal characters, then none;
     3. whether there is a condition on the client address;
-    4. the number of header conditions;
+    4. the number of conditions on headers and on TLVs of the PROXY header;
     5. whether there is a condition on the method;
     6. whether there is a condition on the protocol;
     7. whether the route is bound to an address.
@@ -88,7 +90,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
         domains.specificity(pattern),
         paths.specificity(match.path),
         match.client_ip is not None,
-        len(match.headers),
+        len(match.headers) + len(match.proxy_tlv),
         bool(match.methods),
         match.protocol is not None,
         bool(match.address),
@@ -98,6 +100,8 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
 def _conditions(match: MatchPlan) -> Iterator[Condition]:
     if match.client_ip is not None:
         yield _client_ip(match.client_ip)
+    for tlv in match.proxy_tlv:
+        yield _proxy_tlv(tlv)
     if match.protocol is not None:
         yield _protocol(match.protocol)
     if match.domains:
@@ -117,6 +121,31 @@ def _client_ip(addresses: Container[str]) -> Condition:
         is_met=lambda facts: facts.announced.client.host in addresses,
         seen=lambda facts: _shown(facts.client_ip),
     )
+
+
+def _proxy_tlv(wanted: TlvMatch) -> Condition:
+    names = domains.DomainSet(wanted.domains)
+
+    def is_met(facts: Detected) -> bool:
+        return any(
+            value in wanted.values or names.best(host_name(value)) is not None
+            for value in _tlv_values(facts, wanted.type)
+        )
+
+    return Condition(
+        subject=f"PROXY TLV {proxy_tlv.name_of(wanted.type)}",
+        wanted=_listed(wanted.domains or [proxy_tlv.text_of(value) for value in wanted.values]),
+        is_met=is_met,
+        seen=lambda facts: (
+            _listed([proxy_tlv.text_of(value) for value in _tlv_values(facts, wanted.type)]) or _shown(None)
+        ),
+    )
+
+
+def _tlv_values(facts: Detected, kind: int) -> list[bytes]:
+    """The values of that type in the PROXY header of a trusted peer."""
+    header = facts.announced.header
+    return [] if header is None else [tlv.value for tlv in header.tlvs if tlv.type == kind]
 
 
 def _protocol(protocol: str) -> Condition:

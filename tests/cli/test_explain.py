@@ -65,6 +65,31 @@ class ExplainCommandTests(SynchronousTestCase):
             ],
         )
 
+    def test_tlv_of_a_proxy_header_is_matched(self) -> None:
+        self.file.write_text(
+            """
+proxyIPs: [10.0.0.1]
+routes:
+  - name: shop
+    match: {ports: 443, proxyTlv: {authority: "*.shop.example", 0xEA: "hex:0176"}}
+    action: {targets: [{host: 127.0.0.1, port: 9000}]}
+"""
+        )
+        tlvs = ["--proxy-tlv", "authority=A.shop.example", "--proxy-tlv"]
+        self.assertEqual(
+            self.lines(*tlvs, "0xea=hex:0176"),
+            [
+                "route shop",
+                "  on :443",
+                "  PROXY TLV authority: wants *.shop.example, has A.shop.example",
+                r"  PROXY TLV 0xEA: wants \x01v, has \x01v",
+            ],
+        )
+        self.assertEqual(self.lines(*tlvs, "0xEA=v")[2], r"not shop: PROXY TLV 0xEA: wants \x01v, has v")
+        self.assertIn("PROXY TLV authority: wants *.shop.example, has none", self.lines()[2])
+        for wrong in ("authority", "sni=a", "0xEA=hex:0"):
+            self.assertIn("is not TYPE=VALUE", self.refused("--port", "443", "--proxy-tlv", wrong))
+
     def test_request_is_matched_by_host_path_header_and_method(self) -> None:
         request = ["--host", "www.example.com:443", "--path", "/api/x?y=*", "--header", "x-env: staging"]
         self.assertEqual(self.lines(*request, "--method", "POST")[0], "route api")

@@ -20,11 +20,13 @@ from smartproxy.model.plan import (
     RoutePlan,
     SendHeader,
     Timeouts,
+    TlvMatch,
     Treatment,
     ZombiePlan,
 )
 from smartproxy.phases.serve import serves
 from smartproxy.settings import Settings
+from smartproxy.wire.proxy_header import Tlv
 from tests.settings.formats import as_json, folder, route
 
 A_FACTORY = Factory()
@@ -118,6 +120,20 @@ class ValueTests(SynchronousTestCase):
     def test_disabled_route_is_left_out_and_keeps_its_index(self) -> None:
         made = plan(route("off", enabled=False), route("on", 81))
         self.assertEqual([(one.name, one.index) for one in made.routes], [("on", 1)])
+
+    def test_tlvs_compile_to_types_and_bytes(self) -> None:
+        asked = {"authority": ["A.example.", "*.B.example"], "alpn": "h2", "0xea": ["hex:01ff", "\u00e9"]}
+        self.assertEqual(
+            only_route(plan(route(match={"proxyTlv": asked}), proxyIPs=["10.0.0.1"])).match.proxy_tlv,
+            (
+                TlvMatch(2, domains=("a.example", "*.b.example")),
+                TlvMatch(1, (b"h2",)),
+                TlvMatch(0xEA, (b"\x01\xff", b"\xc3\xa9")),
+            ),
+        )
+        sending = {"version": 2, "tlvs": ["alpn"], "customTlvs": {"0xE0": "text", "0xEF": "hex:00"}}
+        [target] = only_route(plan(route(), sendProxyProtocol=sending)).targets
+        self.assertEqual(target.send_header, SendHeader(2, ("alpn",), (Tlv(0xE0, b"text"), Tlv(0xEF, b"\0"))))
 
     def test_bind_address_is_normalised(self) -> None:
         def source(**target: Any) -> str:

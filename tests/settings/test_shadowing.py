@@ -53,6 +53,8 @@ class UnreachableTests(SynchronousTestCase):
             ({"methods": ["GET", "HEAD"]}, {"methods": ["GET"]}),
             ({"headers": {"X-A": "1"}}, {"headers": {"x-a": "1", "X-B": "2"}}),
             ({"protocol": "http"}, {"path": "/x"}),
+            ({"proxyTlv": {"alpn": ["h2", "x"]}}, {"proxyTlv": {"alpn": "x", "0xE0": "1"}}),
+            ({"proxyTlv": {"authority": "*.org"}}, {"proxyTlv": {"0x02": ["x.org", "*.x.org"]}}),
             ({"ports": "80-90"}, {"ports": [81, "85-86"]}),
             ({}, {"address": "10.0.0.1"}),
         ]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from smartproxy.model.plan.timing import KeepAlive, Timeouts
+from smartproxy.wire.proxy_header import Tlv  # noqa: TC001 - a field's type
 
 if TYPE_CHECKING:
     from smartproxy.model.plan.tls import OriginationPlan, TerminationPlan
@@ -45,10 +46,12 @@ class SendHeader:
     """The PROXY header that a target is sent.
 
     :ivar tlvs: as in the configuration, in its order.
+    :ivar custom: TLVs with values of the configuration.
     """
 
     version: Literal[1, 2]
     tlvs: tuple[str, ...] = ()
+    custom: tuple[Tlv, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,17 @@ class TargetPlan:
     source: str = ""
 
 
+class TlvMatch(NamedTuple):
+    """A condition on a TLV of the PROXY header: it has one of the values, or a name that one of the patterns matches.
+
+    :ivar domains: domain patterns, for a TLV that is a name; else empty.
+    """
+
+    type: int
+    values: tuple[bytes, ...] = ()
+    domains: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class MatchPlan:
     """The conditions of a route. An empty tuple, an empty set or ``None`` is no condition."""
@@ -78,6 +92,7 @@ class MatchPlan:
     address: str = ""
     domains: tuple[str, ...] = ()
     client_ip: Container[str] | None = None
+    proxy_tlv: tuple[TlvMatch, ...] = ()
     path: str | None = None
     methods: frozenset[str] = frozenset()
     headers: tuple[tuple[str, str], ...] = ()

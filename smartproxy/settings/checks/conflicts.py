@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files, tls_warnings
+from smartproxy.settings.checks import proxy_protocol, tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
-from smartproxy.settings.tables.route import ProxyHeaderSettings
 from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from smartproxy.model.plan import Handler
     from smartproxy.settings.compile.handlers import Handlers
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
         Match,
         ResponseSettings,
         Route,
-        SendProxyProtocol,
         Target,
     )
 
@@ -50,22 +48,23 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     """
     yield from unavailable(settings)
     yield from _names(settings)
-    yield from _header(settings.send_proxy_protocol, ())
-    yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
+    yield from proxy_protocol.problems(settings.send_proxy_protocol, ())
+    yield from proxy_protocol.problems(settings.defaults.send_proxy_protocol, ("defaults",))
+    unmatchable = set()
     for index, route in enumerate(settings.routes):
-        yield from _route(route, ("routes", index), references.handlers)
+        for problem in _route(route, ("routes", index), references.handlers):
+            if problem.path[2:3] == ("match",):
+                unmatchable.add(index)
+            yield problem
     yield from _admin(settings)
-    yield from _reachability(settings)
+    yield from _reachability(settings, unmatchable)
     yield from tls_files.problems(settings, references.tls)
     yield from tls.problems(settings)
 
 
 def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
     """Valid settings that look like mistakes."""
-    if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
-        yield Problem(
-            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: no client is asked for a header'
-        )
+    yield from proxy_protocol.warnings(settings)
     for index, route in enumerate(settings.routes):
         limit = route.security.max_connections
         if 0 < settings.max_connections < limit:
@@ -98,7 +97,8 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route.match, (*path, "match"))
-    yield from _header(action.send_proxy_protocol, action_path)
+    yield from proxy_protocol.match_problems(route.match, (*path, "match"))
+    yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):
         yield from _target(target, (*action_path, "targets", index))
     yield from _action(action, action_path)
@@ -107,7 +107,7 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
 
 
 def _target(target: Target, path: KeyPath) -> Iterator[Problem]:
-    yield from _header(target.send_proxy_protocol, path)
+    yield from proxy_protocol.problems(target.send_proxy_protocol, path)
     if target.bind is None or callable(target.host):
         return
     family = _family(target.bind)
@@ -162,11 +162,6 @@ def _handler(handler: str | Handler, path: KeyPath, handlers: Handlers) -> Itera
         yield Problem(path, f"{problem} {got(handler)}")
 
 
-def _header(header: SendProxyProtocol, path: KeyPath) -> Iterator[Problem]:
-    if isinstance(header, ProxyHeaderSettings) and header.version == 1 and header.tlvs:
-        yield Problem((*path, "sendProxyProtocol", "tlvs"), "has no meaning for version 1")
-
-
 def _admin(settings: Configuration) -> Iterator[Problem]:
     if settings.admin is False:
         return
@@ -191,8 +186,16 @@ def _listens_on(match: Match, address: str, port: int) -> bool:
     return addresses_overlap(match.address, address) and any(port in units.ports(one) for one in ports)
 
 
-def _reachability(settings: Configuration) -> Iterator[Problem]:
-    enabled = [(index, route) for index, route in enumerate(settings.routes) if route.enabled]
+def _reachability(settings: Configuration, unmatchable: Container[int]) -> Iterator[Problem]:
+    """Routes that others cover.
+
+    :param unmatchable: indices of routes whose ``match`` has a problem: it cannot be compared.
+    """
+    enabled = [
+        (index, route)
+        for index, route in enumerate(settings.routes)
+        if route.enabled and index not in unmatchable
+    ]
     for index, covering in unreachable(enabled):
         names = " and ".join(f'"{name}"' for name in covering[:3])
         message = f"is never reached: every connection that it matches goes to {names}"

@@ -23,7 +23,7 @@ from smartproxy.settings.compile.plans import match_plan
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from smartproxy.model.plan import MatchPlan
+    from smartproxy.model.plan import MatchPlan, TlvMatch
     from smartproxy.settings.tables.route import Route
 
 #: Of the pieces with the same domain and path prefix, only this many are compared, so that the time stays linear.
@@ -171,6 +171,7 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))
         and wide.headers <= narrow.headers
         and _covers_clients(wide.clients, narrow.clients)
+        and all(any(_covers_tlv(one, other) for other in b.proxy_tlv) for one in a.proxy_tlv)
         and _covers_path(a.path, b.path)
     )
 
@@ -178,6 +179,17 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
 def _covers_protocol(wide: MatchPlan, narrow: MatchPlan) -> bool:
     needs_http = narrow.path is not None or bool(narrow.methods or narrow.headers)
     return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and needs_http)
+
+
+def _covers_tlv(wide: TlvMatch, narrow: TlvMatch) -> bool:
+    """Whether a header that meets ``narrow`` meets ``wide``."""
+    return (
+        wide.type == narrow.type
+        and set(narrow.values) <= set(wide.values)
+        and all(
+            not wide.domains or set(_covering_patterns(name)) & set(wide.domains) for name in narrow.domains
+        )
+    )
 
 
 def _covers_path(wide: str | None, narrow: str | None) -> bool:

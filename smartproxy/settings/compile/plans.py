@@ -23,6 +23,7 @@ from smartproxy.model.plan import (
     SendHeader,
     TargetPlan,
     Timeouts,
+    TlvMatch,
     Treatment,
     ZombiePlan,
 )
@@ -34,7 +35,10 @@ from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.settings.tables.rules import tlv_value
+from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import normalise_address
+from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
     from smartproxy.settings.compile.references import References
@@ -152,11 +156,20 @@ def match_plan(match: Match) -> MatchPlan:
         address=_bind_address(match.address),
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
+        proxy_tlv=tuple(_tlv_match(name, values) for name, values in match.proxy_tlv.items()),
         path=match.path,
         methods=frozenset(match.methods),
         headers=tuple(match.headers.items()),
         protocol=match.protocol,
     )
+
+
+def _tlv_match(name: str, written: str | list[str]) -> TlvMatch:
+    values = [written] if isinstance(written, str) else written
+    kind = proxy_tlv.type_of(name)
+    if kind == proxy_tlv.PP2_TYPE_AUTHORITY:
+        return TlvMatch(kind, domains=tuple(dict.fromkeys(normalise_pattern(value) for value in values)))
+    return TlvMatch(kind, tuple(dict.fromkeys(tlv_value(value) for value in values)))
 
 
 def _bind_address(written: str) -> str:
@@ -181,7 +194,8 @@ def _target(settings: Configuration, route: Route, target: Target, references: R
 
 def _send_header(written: SendProxyProtocol) -> SendHeader | None:
     if isinstance(written, ProxyHeaderSettings):
-        return SendHeader(written.version, tuple(written.tlvs))
+        custom = ((proxy_tlv.type_of(name), tlv_value(value)) for name, value in written.custom_tlvs.items())
+        return SendHeader(written.version, tuple(written.tlvs), tuple(Tlv(*each) for each in custom))
     if written is False:
         return None
     return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1

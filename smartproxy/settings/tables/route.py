@@ -15,6 +15,7 @@ from smartproxy.settings.tables.types import (
     Base64,
     BindAddress,
     Count,
+    CustomTlvType,
     Domain,
     Flag,
     HandlerReference,
@@ -29,6 +30,9 @@ from smartproxy.settings.tables.types import (
     SourceAddress,
     String,
     TargetPort,
+    TlvType,
+    TlvValue,
+    TlvValues,
 )
 
 Tlv = Literal["authority", "alpn", "ssl", "uniqueId", "crc32c", "passThrough"]
@@ -41,6 +45,9 @@ class ProxyHeaderSettings(Table):
     """Version of the PROXY protocol."""
     tlvs: list[Tlv] = Field(default_factory=list)
     """TLVs of a version 2 header; `passThrough` is those of the header that the client's proxy sent."""
+    custom_tlvs: dict[CustomTlvType, TlvValue] = Field(default_factory=dict)
+    """More TLVs of a version 2 header: values by type, 0xE0 to 0xEF. A value is text, or `hex:` and hexadecimal digits. It replaces
+    a received one of that type."""
 
 
 def _header_shape(value: object) -> str | None:
@@ -82,6 +89,10 @@ class Match(Table):
     """Local address to listen on; `""` is every address, IPv4 and IPv6."""
     domains: list[Domain] = Field(default_factory=list)
     """Names that the client asks for, by SNI or Host. A leading `*` matches one or more labels."""
+    proxy_tlv: dict[TlvType, TlvValues] = Field(default_factory=dict)
+    """TLVs that the PROXY header of a trusted peer must have: values by type, one or a list of which one is enough. A type is
+    `authority` (a name, matched like `domains`), `alpn`, `uniqueId`, or any in hexadecimal like 0xEA. A value is text, or `hex:`
+    and hexadecimal digits, and must be equal."""
     client_ip: AddressList = Field(default_factory=list)
     """Client addresses; behind a trusted peer, the announced ones."""
     path: PathPattern | None = None

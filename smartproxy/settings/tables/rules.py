@@ -19,6 +19,7 @@ from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
 from smartproxy.tls.identity import checked_pattern
+from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import NAME_LIMIT, host_name, is_address
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 LONGEST_NAME: Final = 200
+#: Bytes of a value: receivers limit the whole header, nginx to 4,096 bytes.
+LONGEST_TLV: Final = 1024
+#: Before a value that is not text.
+_HEX: Final = "hex:"
+#: Their values are structures, checksums or padding.
+_NOT_COMPARED: Final = frozenset({proxy_tlv.PP2_TYPE_SSL, proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
 _LONGEST_ALPN: Final = 255  # RFC 7301, section 3.1
 #: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of Linux's net/tcp.h, in seconds.
 _LONGEST_PROBE_DELAY: Final = 32767
@@ -190,6 +197,30 @@ def is_server_name(text: str) -> bool:
 
 def is_domain(text: str) -> bool:
     return _succeeds(domains.normalise_pattern, text)
+
+
+def is_comparable_tlv(text: str) -> bool:
+    return _succeeds(proxy_tlv.type_of, text) and proxy_tlv.type_of(text) not in _NOT_COMPARED
+
+
+def is_custom_tlv(text: str) -> bool:
+    if not _succeeds(proxy_tlv.type_of, text):
+        return False
+    return proxy_tlv.PP2_TYPE_MIN_CUSTOM <= proxy_tlv.type_of(text) <= proxy_tlv.PP2_TYPE_MAX_CUSTOM
+
+
+def is_tlv_value(text: str) -> bool:
+    return _succeeds(tlv_value, text) and 1 <= len(tlv_value(text)) <= LONGEST_TLV
+
+
+def tlv_value(text: str) -> bytes:
+    """The bytes of a value: those behind ``hex:``, or else the text in UTF-8.
+
+    :raises ValueError: where what follows ``hex:`` is not hexadecimal.
+    """
+    if text.startswith(_HEX):
+        return bytes.fromhex(text.removeprefix(_HEX))
+    return text.encode("utf-8", "surrogateescape")
 
 
 def is_name(text: str) -> bool:

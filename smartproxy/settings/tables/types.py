@@ -99,6 +99,37 @@ ServerName: TypeAlias = Annotated[
     ),
 ]
 
+# -- the PROXY protocol ----------------------------------------------------------------------------------
+
+TlvType: TypeAlias = Annotated[
+    str,
+    StringRule(
+        'must be "authority", "alpn", "uniqueId" or a type like 0xE0 that is none of ssl, crc32c and padding',
+        rules.is_comparable_tlv,
+        pattern="^(authority|alpn|uniqueId|0[xX][0-9a-fA-F]{1,2})$",
+    ),
+]
+CustomTlvType: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be a type from 0xE0 to 0xEF, those for own use; types that have a name are sent with tlvs",
+        rules.is_custom_tlv,
+        pattern="^0[xX][eE][0-9a-fA-F]$",
+    ),
+]
+TlvValue: TypeAlias = Annotated[
+    str,
+    StringRule(
+        f'must be a string of 1 to {rules.LONGEST_TLV} bytes, or "hex:" and hexadecimal digits',
+        rules.is_tlv_value,
+        minLength=1,
+    ),
+]
+TlvValues: TypeAlias = Annotated[
+    Annotated[TlvValue, Tag("<one>")] | Annotated[list[TlvValue], Field(min_length=1), Tag("<list>")],
+    Discriminator(rules.one_or_list),
+]
+
 # -- HTTP and TLS ----------------------------------------------------------------------------------------
 
 PathPattern: TypeAlias = Annotated[str, Rule(rules.check_path, type="string", title="path pattern")]
