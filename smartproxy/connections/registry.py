@@ -15,7 +15,7 @@ from smartproxy.connections.cleanup import CleanupQueue
 from smartproxy.connections.client_counts import ClientCounts, decrement
 from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
-from smartproxy.model.record import ClosedConnection, ConnectionRecord
+from smartproxy.model.record import NO_OWNER, ClosedConnection, ConnectionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
+    from smartproxy.model.record import Owner
 
 
 class Registry:
@@ -77,10 +78,11 @@ class Registry:
             if meters is not None and record.route is not None:
                 record.meters = meters.of_route(record.meters, record.route)
 
-    def open(self, accepted: Accepted) -> ConnectionRecord:
-        """Create the record of an accepted socket."""
+    def open(self, accepted: Accepted, owner: Owner = NO_OWNER) -> ConnectionRecord:
+        """Create the record of an accepted socket, which ``owner`` holds."""
         self.opened += 1
         record = ConnectionRecord(self.opened, accepted)
+        record.owner = owner
         self.live[record.id] = record
         return record
 

@@ -17,6 +17,7 @@ from smartproxy.flow.side import HOLD
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
+from smartproxy.phases.forward_cancel import ForwardCancel
 from smartproxy.phases.look_inside import LookInside
 from smartproxy.phases.proxy_header import ReadProxyHeader
 from smartproxy.phases.reject import RejectConnection
@@ -76,6 +77,16 @@ class Paths:
             seconds,
             lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
         )
+        self._forward_cancel = ForwardCancel(
+            self.table,
+            self._connect,
+            self._send_proxy_header,
+            self._admit.admits,
+            runtime.targets.turns.postgres,
+            runtime.targets.cancels,
+            runtime.clocks.time,
+            counters,
+        )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:
@@ -100,9 +111,14 @@ class Paths:
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,
-            look_inside=LookInside(self.table, Detect(timeout, clocks.deadlines, needed=True)),
+            look_inside=LookInside(
+                self.table,
+                Detect(timeout, clocks.deadlines, needed=True, cancels=True),
+                self._forward_cancel,
+            ),
             relay=self._relay,
             serve=Serve(clocks.time),
+            forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
             reject=RejectConnection(self._runtime.lingering),
             keep_alive=self.keep_alive,

@@ -24,6 +24,7 @@ from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
+from smartproxy.phases.forward_cancel import CancelsInProgress
 from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
@@ -99,12 +100,14 @@ class Targets:
     """What connecting to targets needs.
 
     :ivar turns: whose turn it is, by route and target name.
+    :ivar cancels: PostgreSQL's requests to cancel a query that are in progress.
     :ivar originate: begins TLS.
     """
 
     def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
         self.resolver = Resolver(reactor, clocks.time)
         self.turns = Turns()
+        self.cancels = CancelsInProgress()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 

@@ -42,6 +42,7 @@ class Condition:
     :ivar wanted: the values that meet the condition, for ``explain``.
     :ivar is_met: the predicate.
     :ivar seen: the value that the connection has: escaped, on one line; ``none`` where it has none.
+    :ivar is_early: whether it is about the client, and needs none of its first bytes.
     :ivar inside: whether a route that terminates TLS checks it on the decrypted content, and not on the ClientHello.
     """
 
@@ -50,6 +51,7 @@ class Condition:
     is_met: Callable[[Detected], bool]
     seen: Callable[[Detected], str]
     inside: bool = False
+    is_early: bool = False
 
 
 def conditions_of(match: MatchPlan) -> tuple[Condition, ...]:
@@ -120,6 +122,7 @@ def _client_ip(addresses: Container[str]) -> Condition:
         wanted=str(addresses),
         is_met=lambda facts: facts.announced.client.host in addresses,
         seen=lambda facts: _shown(facts.client_ip),
+        is_early=True,
     )
 
 
@@ -139,6 +142,7 @@ def _proxy_tlv(wanted: TlvMatch) -> Condition:
         seen=lambda facts: (
             _listed([proxy_tlv.text_of(value) for value in _tlv_values(facts, wanted.type)]) or _shown(None)
         ),
+        is_early=True,
     )
 
 

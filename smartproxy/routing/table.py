@@ -25,7 +25,7 @@ from smartproxy.routing.matchers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan, TerminationPlan
@@ -62,6 +62,10 @@ class Entry:
     def asked(self, facts: Detected) -> tuple[Condition, ...]:
         """The conditions that can be checked on ``facts``."""
         return self.outside if _from_outside(facts) else self.conditions
+
+    def admits_client(self, facts: Detected) -> bool:
+        """Whether the conditions that need no first bytes are met."""
+        return all(condition.is_met(facts) for condition in self.conditions if condition.is_early)
 
     def matches(self, facts: Detected) -> bool:
         """Whether all conditions are met. The condition on the domain is met by any pattern of the route."""
@@ -197,6 +201,16 @@ class RouteTable:
         """
         routes = self._by_name.get(facts.announced.accepted.listener)
         return None if routes is None else routes.inside(route)
+
+    def named(self, facts: Detected, names: Container[str]) -> list[RoutePlan]:
+        """The routes of the connection's listener that have one of ``names`` and admit its client, whatever it sends."""
+        routes = self._by_name.get(facts.announced.accepted.listener)
+        found = {
+            entry.route: None
+            for entry in (routes.entries if routes is not None else ())
+            if entry.route.name in names and entry.admits_client(facts)
+        }
+        return list(found)
 
     def routes_on(self, name: str) -> ListenerRoutes | None:
         """The routes of the listener with that :func:`listener_name`, for ``explain``."""

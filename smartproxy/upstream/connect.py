@@ -21,6 +21,7 @@ from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
 from smartproxy.wire.host import is_address, unmapped
+from smartproxy.wire.postgres import ALPN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -164,11 +165,31 @@ class Connect:
                     break
             else:
                 self._counters.route(route.name).dial_seconds.observe(self._clock.seconds() - budget.began)
+                hello = routed.detected.hello
+                if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
+                    self._turns.postgres.add(route.name)
                 return connected
         try:
             raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
+
+    async def to(self, candidate: Candidate, routed: Routed, header: bytes) -> Connected:
+        """A connection to one candidate of the route, paused. It takes no turn, and is not measured.
+
+        :param header: the PROXY header.
+        :raises DialFailed: where it cannot be connected.
+        """
+        budget = _Budget(self._clock, routed.route.timeouts.connection, _always_live)
+        try:
+            return await self._try(candidate, routed, lambda _: header, budget)
+        except DialFailed as why:
+            self._log(candidate, routed.route, why)
+            raise
+
+    def candidates(self, route: RoutePlan) -> list[Candidate]:
+        """Every host of every target of ``route``."""
+        return self._candidates(route).candidates
 
     def _candidates(self, route: RoutePlan) -> RoundRobin:
         balance = self._balance.get(route)

@@ -141,6 +141,13 @@ class RoutePlan:
     carries_tls: bool = False
 
     @property
+    def has_several_hosts(self) -> bool:
+        """Whether connections may go to one of several hosts."""
+        return len(self.targets) > 1 or any(
+            isinstance(target.hosts, tuple) and len(target.hosts) > 1 for target in self.targets
+        )
+
+    @property
     def needs_first_bytes(self) -> bool:
         """Whether the first bytes must be seen: to choose the route, or the certificate by the ClientHello."""
         return self.tls is not None or self.match.needs_first_bytes
