@@ -193,6 +193,9 @@ def _type_of(shown: dict[str, Any]) -> str:
         return str(shown["title"])
     for choice in ("oneOf", "anyOf"):
         if choice in shown:
+            one, *others = shown[choice]
+            if [other.get("items") for other in others] == [one]:
+                return f"{_type_of(one)}, or a list of them"
             return " or ".join(dict.fromkeys(_type_of(inner) for inner in shown[choice]))
     if "enum" in shown or "const" in shown:
         return ", ".join(_literal(value) for value in shown.get("enum", [shown.get("const")]))

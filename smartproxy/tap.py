@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
 import signal
 import sys
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, TypeAlias, cast
 
 from twisted.internet.error import CannotListenError, ReactorNotRunning
@@ -42,6 +44,31 @@ INVALID, UNBOUND = 2, 3
 #: Thresholds of the cyclic garbage collector: allocations before it runs on the youngest generation, and its runs before
 #: it also runs on each older one. Python's defaults are 700, 10 and 10.
 _GC_THRESHOLDS = (50_000, 20, 50)
+#: Options of twistd itself that are written behind the name of the plugin by mistake.
+_TWISTD_OPTIONS = frozenset(
+    [
+        "n",
+        "l",
+        "d",
+        "u",
+        "g",
+        "o",
+        "b",
+        "e",
+        "r",
+        "nodaemon",
+        "logfile",
+        "pidfile",
+        "rundir",
+        "uid",
+        "gid",
+        "umask",
+        "chroot",
+        "reactor",
+        "syslog",
+        "prefix",
+    ]
+)
 
 
 class Options(usage.Options):
@@ -57,7 +84,27 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as wrong:
-            _exit(INVALID, f"twistd smartproxy: {wrong} (--help tells more)")
+            _exit(INVALID, f"twistd smartproxy: {wrong}{self._hint(str(wrong))} (--help tells more)")
+
+    def parseArgs(self, *args: str) -> None:
+        """There are no arguments: everything is an option."""
+        if args:
+            command = get_close_matches(args[0], ("check", "explain", "schema"), n=1)
+            meant = f"smartproxy {command[0]}" if command else f"--config {args[0]}"
+            raise usage.UsageError(f"unexpected {args[0]}; did you mean {meant}?")
+
+    def _hint(self, problem: str) -> str:
+        """For the message about an unknown option: the one that was meant."""
+        unknown = re.fullmatch(r"option (--?)(\S+) not recognized", problem)
+        if unknown is None:
+            return ""
+        if unknown[2] in _TWISTD_OPTIONS:
+            return (
+                f"; options of twistd stand before the name: twistd {unknown[1]}{unknown[2]} smartproxy ..."
+            )
+        known = [name.rstrip("=") for name in self.longOpt]
+        found = get_close_matches(unknown[2], known, n=1)
+        return f"; did you mean --{found[0]}?" if found else ""
 
     def postOptions(self) -> None:
         """Load the configuration, so that its problems are printed before anything starts."""

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PROBES = frozenset({"/healthz", "/readyz"})
 _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="smartproxy admin"'),)
 
+#: RFC 6750, 3.1.
+_WRONG = (("WWW-Authenticate", 'Bearer realm="smartproxy admin", error="invalid_token"'),)
+
 
 class Guard:
     """Authorises a request, or gives the reply that refuses it.
@@ -56,14 +59,18 @@ class Guard:
         return None
 
     def _check_token(self, request: AdminRequest) -> Reply | None:
-        if request.path in PROBES or compare_digest(_bearer(request.headers), self._token or b""):
+        given = (request.headers.getRawHeaders(b"Authorization") or [b""])[0]
+        if request.path in PROBES or compare_digest(_bearer(given), self._token or b""):
             return None
-        return refusal(401, "a token is required: Authorization: Bearer TOKEN", _CHALLENGE)
+        if not given:
+            return refusal(401, "a token is required: Authorization: Bearer TOKEN", _CHALLENGE)
+        if not _bearer(given):
+            return refusal(401, "the token must be sent as Authorization: Bearer TOKEN", _CHALLENGE)
+        return refusal(401, "the token is wrong: it must be admin.token of the configuration", _WRONG)
 
 
-def _bearer(headers: Headers) -> bytes:
-    given = headers.getRawHeaders(b"Authorization") or [b""]
-    scheme, _, token = given[0].partition(b" ")
+def _bearer(given: bytes) -> bytes:
+    scheme, _, token = given.partition(b" ")
     return token.strip() if scheme.lower() == b"bearer" else b""
 
 

@@ -81,6 +81,7 @@ def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, ob
     return {
         "name": plan.name,
         "priority": plan.priority,
+        "fallback": plan.match.fallback,
         "match": _match(plan.match),
         "action": {"type": plan.kind, "targets": [_target(target) for target in plan.targets]},
         "maxConnections": plan.max_connections,
@@ -93,8 +94,9 @@ def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, ob
 def _match(match: MatchPlan) -> dict[str, object]:
     return {
         "ports": [span[0] if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in match.ports],
-        "address": match.address,
+        "address": match.addresses[0] if len(match.addresses) == 1 else list(match.addresses),
         "domains": list(match.domains),
+        "alpn": sorted(match.alpn),
         "path": match.path,
         "methods": sorted(match.methods),
         "headers": dict(match.headers),

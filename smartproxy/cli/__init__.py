@@ -9,6 +9,7 @@ Exit codes: 0 success, 2 wrong usage or an invalid configuration, 3 a port could
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
@@ -26,6 +27,14 @@ _COMMANDS = {
 }
 
 
+#: What people type, and the command that does it.
+_OTHER_WORDS = {
+    "validate": ["check"], "test": ["check"], "configtest": ["check"], "lint": ["check"], "verify": ["check"],
+    "run": ["twistd -n smartproxy --config FILE"], "start": ["twistd smartproxy --config FILE"],
+    "serve": ["twistd -n smartproxy --config FILE"], "stats": ["top"], "status": ["top"], "monitor": ["top"],
+}  # fmt: skip
+
+
 class _Lazy(click.Group):
     """A group that imports a command when it is run or listed."""
 
@@ -38,6 +47,18 @@ class _Lazy(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; the message about an unknown command names the one that was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as unknown:
+            meant = _OTHER_WORDS.get(args[0]) or get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if not meant:
+                raise
+            raise click.UsageError(f"{unknown.message.rstrip('.')}; did you mean {meant[0]}?", ctx) from None
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

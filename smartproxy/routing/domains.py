@@ -93,9 +93,9 @@ class DomainSet:
 
 
 def specificity(pattern: str | None) -> tuple[int, int]:
-    """A sort key, greater for the more specific pattern: exact, then the longer wildcard, ``*``, no pattern."""
-    if pattern is None:
-        return (0, 0)
+    """A sort key, greater for the more specific pattern: exact, then the longer wildcard, ``*``, no name (``""``), no pattern."""
+    if not pattern:
+        return (0, int(pattern is not None))
     if pattern == "*":
         return (1, 0)
     return (2, len(pattern)) if pattern.startswith("*.") else (3, 0)

@@ -15,7 +15,7 @@ they are *not* TLS.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.routing import domains, paths
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import MatchPlan, TlvMatch
 
 #: Sort key: the greater one is the more specific match. See :func:`specificity`.
-Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool]
+Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool, bool]
+
+#: In place of a domain pattern: a TLS client that asks for no name.
+NO_NAME: Final = ""
 
 _TOLD_APART = (ApplicationProtocol.TLS, ApplicationProtocol.HTTP)
 
@@ -54,12 +57,13 @@ class Condition:
     is_early: bool = False
 
 
-def conditions_of(match: MatchPlan) -> tuple[Condition, ...]:
+def conditions_of(match: MatchPlan, *, fallback: bool = False) -> tuple[Condition, ...]:
     """The conditions of ``match``, for a connection on one of its listeners.
 
+    :param fallback: those on which a fallback takes a client: TLS without SNI, in place of the domains.
     :raises ValueError: where a domain pattern is invalid.
     """
-    return tuple(_conditions(match))
+    return tuple(_conditions(match, fallback=fallback))
 
 
 def patterns_of(match: MatchPlan) -> tuple[str, ...]:
@@ -70,9 +74,20 @@ def patterns_of(match: MatchPlan) -> tuple[str, ...]:
     return tuple(dict.fromkeys(domains.normalise_pattern(pattern) for pattern in match.domains))
 
 
+def ranked_patterns(match: MatchPlan) -> tuple[str | None, ...]:
+    """The ways in which a route can match a name; which of them it is decides how specific the match is.
+
+    They are its domain patterns, or ``None`` for a route without domains, and :data:`NO_NAME` for a fallback.
+
+    :raises ValueError: where a pattern is invalid.
+    """
+    patterns = patterns_of(match) or (None,)
+    return (*patterns, NO_NAME) if match.fallback else patterns
+
+
 def is_heard_on(match: MatchPlan, address: str) -> bool:
     """Whether a route gets connections of the listener on ``address``: one without an address gets those of all."""
-    return match.address in ("", address)
+    return "" in match.addresses or address in match.addresses
 
 
 def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
@@ -80,13 +95,14 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
 
     The first difference in this order decides:
 
-    1. the domain: an exact name, then the longer wildcard, then ``*``, then none;
+    1. the domain: an exact name, then the longer wildcard, then ``*``, then a fallback that is given no name, then none;
     2. the path: an exact one, then the pattern with more literal characters, then none;
     3. whether there is a condition on the client address;
     4. the number of conditions on headers and on TLVs of the PROXY header;
     5. whether there is a condition on the method;
-    6. whether there is a condition on the protocol;
-    7. whether the route is bound to an address.
+    6. whether there is a condition on the protocols that the client offers (ALPN);
+    7. whether there is a condition on the protocol;
+    8. whether the route is bound to an address.
     """
     return (
         domains.specificity(pattern),
@@ -94,20 +110,25 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
         match.client_ip is not None,
         len(match.headers) + len(match.proxy_tlv),
         bool(match.methods),
+        bool(match.alpn),
         match.protocol is not None,
-        bool(match.address),
+        "" not in match.addresses,
     )
 
 
-def _conditions(match: MatchPlan) -> Iterator[Condition]:
+def _conditions(match: MatchPlan, *, fallback: bool) -> Iterator[Condition]:
     if match.client_ip is not None:
         yield _client_ip(match.client_ip)
     for tlv in match.proxy_tlv:
         yield _proxy_tlv(tlv)
     if match.protocol is not None:
         yield _protocol(match.protocol)
-    if match.domains:
+    if fallback:
+        yield _no_name()
+    elif match.domains:
         yield _domain(patterns_of(match))
+    if match.alpn:
+        yield _alpn(match.alpn)
     if match.path is not None:
         yield _path(match.path)
     if match.methods:
@@ -174,6 +195,28 @@ def _domain(patterns: tuple[str, ...]) -> Condition:
         wanted=_listed(patterns),
         is_met=lambda facts: names.best(facts.domain) is not None,
         seen=lambda facts: _shown(facts.domain),
+    )
+
+
+def _no_name() -> Condition:
+    return Condition(
+        subject="domain",
+        wanted="TLS without SNI",
+        is_met=lambda facts: facts.hello is not None and facts.hello.server_name is None,
+        seen=lambda facts: _shown(facts.domain) if facts.hello is not None else "no TLS",
+    )
+
+
+def _alpn(protocols: frozenset[str]) -> Condition:
+    return Condition(
+        subject="ALPN",
+        wanted=_listed(sorted(protocols)),
+        is_met=lambda facts: facts.hello is not None and not protocols.isdisjoint(facts.hello.alpn),
+        seen=lambda facts: (
+            _listed([_shown(name) for name in facts.hello.alpn])
+            if facts.hello and facts.hello.alpn
+            else _shown(None)
+        ),
     )
 
 

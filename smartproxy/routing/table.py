@@ -5,7 +5,7 @@ Routes are checked in this order: higher ``priority`` first, then the more speci
 all met gets the connection.
 
 How specific a route is depends on which of its domains matched. So a route has one entry in the order for each of its
-domain patterns, or a single one if it has none. The entries of a listener are numbered in that order (``rank``) and
+domain patterns, or a single one if it has none; a fallback has one more, for clients without a name. The entries of a listener are numbered in that order (``rank``) and
 indexed by pattern: a dict of exact names, a dict of wildcards that is asked once for each parent domain, and a list of
 entries without a domain. A connection is checked against the entries of its own name only, and the match with the
 lowest rank wins: a look-up among 10,000 routes takes the same time as among 10.
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 
 from smartproxy.routing import domains
 from smartproxy.routing.matchers import (
+    NO_NAME,
     Condition,
     conditions_of,
     is_heard_on,
-    patterns_of,
+    ranked_patterns,
     specificity,
 )
 
@@ -35,7 +36,7 @@ class Entry:
     """A route with one of its domain patterns.
 
     :ivar route: the route.
-    :ivar pattern: the domain pattern; ``None`` for a route without domains.
+    :ivar pattern: the domain pattern; ``None`` for a route without domains, ``NO_NAME`` for a client without a name.
     :ivar conditions: all conditions of the route.
     :ivar rank: position in the order of its listener.
     :ivar outside: the conditions that can be checked on the ClientHello: all, unless the route terminates TLS.
@@ -131,7 +132,7 @@ class ListenerRoutes:
 
     def _filed_under(self, pattern: str | None) -> list[Entry]:
         # "*" is indexed with the entries without a domain; its condition still requires a name.
-        if pattern is None or pattern == "*":
+        if pattern is None or pattern in ("*", NO_NAME):
             return self._nameless
         if pattern.startswith("*."):
             return self._by_suffix.setdefault(pattern[2:], [])
@@ -248,7 +249,7 @@ def listener_name(address: str, port: int) -> str:
 def _heard(routes: Sequence[RoutePlan]) -> Iterator[tuple[tuple[str, int], tuple[RoutePlan, ...]]]:
     """Each listener, with the routes that get its connections."""
     for ports, there in _spans(routes):
-        for address in dict.fromkeys(route.match.address for route in there):
+        for address in dict.fromkeys(one for route in there for one in route.match.addresses):
             heard = tuple(route for route in there if is_heard_on(route.match, address))
             for port in ports:
                 yield (address, port), heard
@@ -278,8 +279,12 @@ def _entries(
     routes: Iterable[RoutePlan], conditions: dict[RoutePlan, tuple[Condition, ...]]
 ) -> Iterator[Entry]:
     for route in routes:
-        for pattern in patterns_of(route.match) or (None,):
-            yield Entry(route, pattern, conditions[route])
+        for pattern in ranked_patterns(route.match):
+            yield Entry(
+                route,
+                pattern,
+                conditions_of(route.match, fallback=True) if pattern == NO_NAME else conditions[route],
+            )
 
 
 def _order(entry: Entry) -> tuple[int, tuple[int, ...], int]:

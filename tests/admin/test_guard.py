@@ -38,6 +38,23 @@ class TokenTests(SynchronousTestCase):
             with self.subTest(given):
                 self.assertEqual(self._status("/metrics", f"Authorization: {given}"), 401)
 
+    def test_refusal_tells_a_missing_token_from_a_wrong_one(self):
+        """Who has sent a token must not be told that one is required."""
+        for given, error, why in (
+            (None, None, "a token is required: Authorization: Bearer TOKEN"),
+            (
+                "Bearer wrong",
+                'error="invalid_token"',
+                "the token is wrong: it must be admin.token of the configuration",
+            ),
+            ("Basic s3cret", None, "the token must be sent as Authorization: Bearer TOKEN"),
+            ("s3cret", None, "the token must be sent as Authorization: Bearer TOKEN"),
+        ):
+            headers = [f"Authorization: {given}"] if given else []
+            answer = self.listener.ask("GET", "/metrics", *headers, host="proxy.internal:8404")
+            self.assertEqual(answer.json()["error"], why)
+            self.assertEqual("invalid_token" in answer.headers["WWW-Authenticate"], error is not None)
+
     def test_right_token_is_accepted_with_any_host_name(self):
         self.assertEqual(self._status("/metrics", "Authorization: Bearer s3cret"), 200)
         self.assertEqual(self._status("/metrics", "authorization: bearer  s3cret"), 200)

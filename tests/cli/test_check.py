@@ -77,6 +77,18 @@ class CheckTests(SynchronousTestCase):
 
 
 class GroupTests(SynchronousTestCase):
+    def test_unknown_command_is_answered_with_the_one_that_was_meant(self) -> None:
+        for typed, meant in (
+            ("chek", "check"),
+            ("explian", "explain"),
+            ("validate", "check"),
+            ("status", "top"),
+        ):
+            result = CliRunner().invoke(main, [typed])
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(f"No such command '{typed}'; did you mean {meant}?", result.stderr)
+        self.assertNotIn("did you mean", CliRunner().invoke(main, ["zzz"]).stderr)
+
     def test_wrong_usage_exits_2(self) -> None:
         for arguments in (["check"], ["chekc"], ["check", "--lenient", "x.yaml"]):
             self.assertEqual(CliRunner().invoke(main, arguments).exit_code, 2, arguments)

@@ -35,7 +35,9 @@ class FactsTests(SynchronousTestCase):
 
     def test_a_match_needs_first_bytes_only_for_conditions_on_them(self):
         ports = (range(80, 81),)
-        self.assertFalse(MatchPlan(ports, address="::", client_ip=frozenset({"192.0.2.1"})).needs_first_bytes)
+        self.assertFalse(
+            MatchPlan(ports, addresses=("::",), client_ip=frozenset({"192.0.2.1"})).needs_first_bytes
+        )
         for asks in (
             {"domains": ("a.example",)},
             {"path": "/"},

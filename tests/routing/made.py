@@ -33,8 +33,9 @@ def raw(*, client: str = "192.0.2.1", port: int = 443, address: str = "") -> Det
     return Detected(Announced(Accepted(f"{address}:{port}", port, peer, 0.0), peer))
 
 
-def tls(name: str | None = None, **where) -> Detected:
-    return raw(**where)._replace(protocol=ApplicationProtocol.TLS, hello=ClientHello(server_name=name))
+def tls(name: str | None = None, alpn: tuple[str, ...] = (), **where) -> Detected:
+    hello = ClientHello(server_name=name, alpn=alpn)
+    return raw(**where)._replace(protocol=ApplicationProtocol.TLS, hello=hello)
 
 
 def http(

@@ -81,7 +81,7 @@ class ExplainTests(SynchronousTestCase):
 
     def test_an_unused_port_is_answered_with_the_listening_ones(self) -> None:
         table = RouteTable(
-            [route("a", ports=(range(80, 81), range(8000, 8011))), route("b", 1, address="::1")]
+            [route("a", ports=(range(80, 81), range(8000, 8011))), route("b", 1, addresses=("::1",))]
         )
         self.assertEqual(
             lines(table, raw(port=9)),
@@ -90,7 +90,7 @@ class ExplainTests(SynchronousTestCase):
         self.assertTrue(lines(RouteTable([]), raw())[1].endswith(": none"))
 
     def test_an_address_without_a_listener_is_named(self) -> None:
-        table = RouteTable(routes(a={"address": "::1"}))
+        table = RouteTable(routes(a={"addresses": ("::1",)}))
         told = lines(table, raw(address="127.0.0.1"))[1]
         self.assertIn("no listener on 127.0.0.1:443;", told)
 

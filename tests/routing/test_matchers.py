@@ -126,9 +126,9 @@ class ListenerTests(SynchronousTestCase):
     def test_a_route_without_an_address_is_on_all_listeners(self) -> None:
         self.assertTrue(is_heard_on(MatchPlan(PORTS), "127.0.0.1"))
         self.assertTrue(is_heard_on(MatchPlan(PORTS), ""))
-        self.assertTrue(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), "127.0.0.1"))
-        self.assertFalse(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), ""))
-        self.assertFalse(is_heard_on(MatchPlan(PORTS, address="127.0.0.1"), "::1"))
+        self.assertTrue(is_heard_on(MatchPlan(PORTS, addresses=("127.0.0.1",)), "127.0.0.1"))
+        self.assertFalse(is_heard_on(MatchPlan(PORTS, addresses=("127.0.0.1",)), ""))
+        self.assertFalse(is_heard_on(MatchPlan(PORTS, addresses=("127.0.0.1",)), "::1"))
 
     def test_patterns_are_normalised_and_deduplicated(self) -> None:
         match = MatchPlan(PORTS, domains=("A.example", "a.example.", "*"))
@@ -143,7 +143,7 @@ class SpecificityTests(SynchronousTestCase):
             "headers": (("A", "1"), ("B", "2")),
             "methods": frozenset({"GET"}),
             "protocol": "http",
-            "address": "::1",
+            "addresses": ("::1",),
         }
         ordered = [
             ("a.example", {}),
@@ -151,6 +151,7 @@ class SpecificityTests(SynchronousTestCase):
             ("*.example", {}),
             ("*", {"path": "/"}),
             ("*", {}),
+            ("", {}),
             (None, {"path": "/x"}),
             (None, everything),
             (None, {"path": "/*"}),
@@ -158,8 +159,9 @@ class SpecificityTests(SynchronousTestCase):
             (None, {"headers": (("A", "1"), ("B", "2"))}),
             (None, {"headers": (("A", "1"),)}),
             (None, {"methods": frozenset({"GET"})}),
+            (None, {"alpn": frozenset({"h2"})}),
             (None, {"protocol": "tls"}),
-            (None, {"address": "::1"}),
+            (None, {"addresses": ("::1",)}),
             (None, {}),
         ]
         ranks = [specificity(MatchPlan(PORTS, **asks), pattern) for pattern, asks in ordered]

@@ -89,8 +89,8 @@ class ListenerTests(SynchronousTestCase):
         self.table = RouteTable(
             routes(
                 everywhere={"ports": (range(80, 82),)},
-                loopback={"ports": (range(81, 83),), "address": "127.0.0.1"},
-                sixth={"ports": (range(82, 83),), "address": "::1", "protocol": "tls"},
+                loopback={"ports": (range(81, 83),), "addresses": ("127.0.0.1",)},
+                sixth={"ports": (range(82, 83),), "addresses": ("::1",), "protocol": "tls"},
             )
         )
 
@@ -104,7 +104,7 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(found(self.table, raw(port=81)), "everywhere")
 
     def test_a_route_without_an_address_is_on_all_of_its_port(self) -> None:
-        table = RouteTable(routes(rest={}, tls={"address": "::1", "protocol": "tls"}))
+        table = RouteTable(routes(rest={}, tls={"addresses": ("::1",), "protocol": "tls"}))
         self.assertEqual(found(table, raw(address="::1")), "rest")
         self.assertEqual(found(table, tls(address="::1")), "tls")
 
@@ -152,6 +152,37 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(len(held), 1)
 
 
+class AlpnAndFallbackTests(SynchronousTestCase):
+    def test_alpn_is_what_the_client_offers(self) -> None:
+        table = RouteTable(routes(h2={"alpn": frozenset({"h2"})}, rest={}))
+        offers = [("h2",), ("http/1.1", "h2"), ("http/1.1",), ()]
+        self.assertEqual([found(table, tls("a", alpn)) for alpn in offers], ["h2", "h2", "rest", "rest"])
+        self.assertEqual([found(table, raw()), found(table, http())], ["rest", "rest"])
+
+    def test_a_fallback_takes_clients_without_sni_beside_its_domains(self) -> None:
+        table = RouteTable(
+            routes(own={"domains": ("a.example",)}, fallback={"domains": ("b.example",), "fallback": True})
+        )
+        clients = [tls("a.example"), tls("b.example"), tls("c.example"), tls(), http(), raw()]
+        self.assertEqual(
+            [found(table, facts) for facts in clients], ["own", "fallback", None, "fallback", None, None]
+        )
+
+    def test_a_fallback_goes_before_routes_for_any_name(self) -> None:
+        """Whoever marks a route as the fallback means it for clients without SNI, wherever it is in the file."""
+        table = RouteTable(routes(rest={}, tls={"protocol": "tls"}, fallback={"fallback": True}))
+        self.assertEqual(
+            [found(table, tls()), found(table, tls("a")), found(table, raw())], ["fallback", "tls", "rest"]
+        )
+
+    def test_a_route_on_several_addresses_is_on_each(self) -> None:
+        table = RouteTable(routes(two={"addresses": ("10.0.0.1", "::1")}, every={}))
+        self.assertEqual(table.listeners(), {("10.0.0.1", 443), ("::1", 443), ("", 443)})
+        self.assertEqual(
+            [found(table, raw(address=at)) for at in ("10.0.0.1", "::1", "")], ["two", "two", "every"]
+        )
+
+
 LABELS = ["a", "b", "example"]
 NAMES = st.lists(st.sampled_from(LABELS), min_size=1, max_size=4).map(".".join)
 PATTERNS = NAMES | NAMES.map("*.{}".format) | st.just("*")
@@ -160,7 +191,9 @@ PATHS = ["/", "/a", "/a/b"]
 ASKS = st.fixed_dictionaries(
     {"ports": st.sampled_from([(range(443, 444),), (range(442, 445), range(443, 444))])},
     optional={
-        "address": st.sampled_from(ADDRESSES),
+        "addresses": st.sampled_from([("",), ("127.0.0.1",), ("127.0.0.1", "::1")]),
+        "alpn": st.just(frozenset({"h2", "h3"})),
+        "fallback": st.booleans(),
         "domains": st.lists(PATTERNS, max_size=3).map(tuple),
         "client_ip": st.just(AddressSet(["10.0.0.0/8"])),
         "path": st.sampled_from([*PATHS, "/*", "/:x"]),
@@ -179,7 +212,12 @@ WHERE = st.fixed_dictionaries(
 )
 FACTS = st.one_of(
     WHERE.map(lambda where: raw(**where)._replace(protocol=ApplicationProtocol.RAW)),
-    st.builds(lambda name, where: tls(name, **where), st.none() | NAMES, WHERE),
+    st.builds(
+        lambda name, alpn, where: tls(name, alpn, **where),
+        st.none() | NAMES,
+        st.sampled_from([(), ("h2", "http/1.1"), ("http/1.1",)]),
+        WHERE,
+    ),
     st.builds(
         lambda path, host, method, headers, where: http(
             path, host=host, method=method, headers=headers, **where
@@ -201,7 +239,11 @@ def naive(listed, facts):
         for pattern in met_patterns(route.match, facts)
         if asked_for_nothing_else(route.match, facts)
     ]
-    heard = [match for match in taken if listener_name(match[3].match.address, facts.port) in heard_as(facts)]
+    heard = [
+        match
+        for match in taken
+        if any(listener_name(one, facts.port) in heard_as(facts) for one in match[3].match.addresses)
+    ]
     return max(heard, key=lambda match: match[:3], default=(None,))[-1]
 
 
@@ -210,11 +252,12 @@ def heard_as(facts) -> set[str]:
 
 
 def met_patterns(match, facts):
-    if not match.domains:
-        return [None]
     name = facts.domain
+    nameless = [""] if match.fallback and facts.hello is not None and name is None else []
+    if not match.domains:
+        return [None, *nameless]
     if name is None:
-        return []
+        return nameless
     return [p for p in match.domains if p in ("*", name) or (p[:2] == "*." and name.endswith(p[1:]))]
 
 
@@ -226,6 +269,7 @@ def asked_for_nothing_else(match, facts) -> bool:
         any(facts.port in ports for ports in match.ports)
         and (match.client_ip is None or facts.client_ip.startswith("10."))
         and match.protocol in (None, protocol)
+        and (not match.alpn or (facts.hello is not None and "h2" in facts.hello.alpn))
         and (
             match.path is None
             or (request is not None and request.path in paths.get(match.path, [match.path]))
@@ -237,7 +281,7 @@ def asked_for_nothing_else(match, facts) -> bool:
 
 def is_listened_on(listed, facts) -> bool:
     return any(
-        facts.port in ports and route.match.address == facts.announced.accepted.listener.rpartition(":")[0]
+        facts.port in ports and facts.announced.accepted.listener.rpartition(":")[0] in route.match.addresses
         for route in listed
         for ports in route.match.ports
     )

@@ -100,7 +100,7 @@ class ValueTests(SynchronousTestCase):
         }  # fmt: skip
         made = only_route(plan(route(ports=[443, "8000-8010"], match=match))).match
         self.assertEqual(made.ports, (range(443, 444), range(8000, 8011)))
-        self.assertEqual((made.domains, made.address), (("example.com", "*.example.com"), "10.0.0.1"))
+        self.assertEqual((made.domains, made.addresses), (("example.com", "*.example.com"), ("10.0.0.1",)))
         self.assertEqual((made.path, made.methods, made.headers), ("/a", frozenset({"GET"}), (("X-A", "1"),)))
         self.assertEqual(made.protocol, "http")
         assert made.client_ip is not None
@@ -109,7 +109,15 @@ class ValueTests(SynchronousTestCase):
     def test_both_spellings_of_every_address_are_one_listener(self) -> None:
         """``::`` accepts IPv4 too; two sockets on it would get half of the connections each."""
         for address in ("", "::", "0:0::0"):
-            self.assertEqual(only_route(plan(route(match={"address": address}))).match.address, "")
+            self.assertEqual(only_route(plan(route(match={"address": address}))).match.addresses, ("",))
+
+    def test_addresses_are_one_or_a_list(self) -> None:
+        for written, compiled in (
+            (["10.0.0.1", "::ffff:10.0.0.1", "::1"], ("10.0.0.1", "::1")),
+            (["10.0.0.1", ""], ("",)),
+        ):
+            made = only_route(plan(route(match={"address": written})))
+            self.assertEqual(made.match.addresses, compiled)
 
     def test_target_keys(self) -> None:
         targets = [{"host": ["a", "b"], "port": "preserve", "weight": 3}, {"host": "::1", "port": 5}]

@@ -107,7 +107,11 @@ class CharacterTests(SynchronousTestCase):
             ('{"a\\nb": 1, "a\\nb": 2}', "json", 'f:1: duplicate key "a\\nb", first in line 1'),
             ('{"\\ud800": 1, "\\ud800": 2}', "json", 'f:1: duplicate key "\\ud800", first in line 1'),
             ('"a\\e[2J": 1\n"a\\e[2J": 2', "yaml", 'f:2: duplicate key "a\\x1b[2J", first in line 1'),
-            ("a: !<x%0Ay> 1", "yaml", "f:1: tags are not supported (got x\\ny)"),
+            (
+                "a: !<x%0Ay> 1",
+                "yaml",
+                "f:1: tags are not supported; quote a value that begins with ! (got x\\ny)",
+            ),
             ('{"a\\nb": 1, "routes": []}', "json", "f:1: a\\nb: unknown key"),
             ('routes = []\n"a\\u2028b" = 1', "toml", "f:2: a\\u2028b: unknown key"),
         ]:

@@ -21,44 +21,45 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
         "routes[1].action.targets[0].port", r"port\W+70000", 'must be 1..65535 or "preserve" (got 70000)',
     ),
     ({"routes": [route(ports=[80, "9-5"])]}, "routes[0].match.ports[1]", "9-5|ports",
-     'must be a range that does not end before it begins (got "9-5")'),
+     'must be a range that does not end before it begins; write "5-9" (got "9-5")'),
     ({"routes": [route(ports=0)]}, "routes[0].match.ports", r"ports\W+0",
      'must be a port 1..65535, or a range like "8000-8010" (got 0)'),
     ({"routes": [route(ports=[])]}, "routes[0].match.ports", "ports", "must not be empty (got a list)"),
     ({"routes": [route(match={"domains": ["a.*.b"]})]}, "routes[0].match.domains[0]", r"a\.\*|domains",
-     'must be a name like "example.com", "*.example.com" or "*" (got "a.*.b")'),
-    ({"routes": [route(match={"domains": "example.com"})]}, "routes[0].match.domains", "domains",
-     'must be a list (got "example.com")'),
+     'must be a name like "example.com", "*.example.com" or "*"; a * stands for the first labels only (got "a.*.b")'),
+    ({"routes": [route(match={"domains": ".example.com"})]}, "routes[0].match.domains", "domains",
+     ('must be a name like "example.com", "*.example.com" or "*"; write "*.example.com" for the names below it, and '
+      '"example.com" for itself (got ".example.com")')),
     ({"routes": [route(match={"path": "^/api/.*$"})]}, "routes[0].match.path", "path",
-     'looks like a regular expression; a path is exact, with * for anything and :name for one segment (got "^/api/.*$")'),
+     'looks like a regular expression; a path is exact, with * for anything and :name for one segment; write "/api/*" (got "^/api/.*$")'),
     ({"routes": [route(match={"path": "api"})]}, "routes[0].match.path", "path",
-     'must be a path that begins with / or *, without blanks and without a query (got "api")'),
+     'must be a path that begins with / or *, without blanks and without a query; write "/api" (got "api")'),
     ({"routes": [route(match={"path": "/a/:"})]}, "routes[0].match.path", "path",
      'must have a name after each : that begins a segment (got "/a/:")'),
     ({"routes": [route(match={"methods": ["get"]})]}, "routes[0].match.methods[0]", '- get|methods|"get"',
-     'must be a method in capitals, like GET (got "get")'),
+     'must be a method in capitals, like GET; write "GET" (got "get")'),
     ({"routes": [route(match={"clientIp": ["10.0.0.300"]})]}, "routes[0].match.clientIp[0]", "300",
      'must be an IP address, a CIDR or a range a-b (got "10.0.0.300")'),
     ({"routes": [route(match={"address": "eth0"})]}, "routes[0].match.address", "address",
-     'must be an IP address, or "" for every address (got "eth0")'),
+     'must be an IP address, or "" for every address; write an address of the interface (got "eth0")'),
     ({"routes": [route(action={"targets": [{"host": "h:80", "port": 1}]})]}, "routes[0].action.targets[0].host",
-     "h:80", 'must be a host name or an IP address, without a port (got "h:80")'),
+     "h:80", 'must be a host name or an IP address, without a port; write "h" and port: 80 (got "h:80")'),
     ({"routes": [route(action={"targets": [{"host": ["h", "10.0.0.300"], "port": 1}]})]},
      "routes[0].action.targets[0].host[1]", r"300|host", 'must be a host name or an IP address, without a port (got "10.0.0.300")'),
     ({"routes": [route(action={"targets": [{"host": 5, "port": 1}]})]}, "routes[0].action.targets[0].host", "host",
      "must be a host name or an IP address, or a list of them (got 5)"),
     ({"routes": [route(action={"type": "forwrd"})]}, "routes[0].action.type", "type",
-     'must be "forward", "redirect", "respond", "block", "static" or "handler" (got "forwrd")'),
-    ({"routes": [route(enabled="yes")]}, "routes[0].enabled", "enabled", 'must be true or false (got "yes")'),
+     'must be "forward", "redirect", "respond", "block", "static" or "handler"; did you mean "forward"? (got "forwrd")'),
+    ({"routes": [route(enabled="yes")]}, "routes[0].enabled", "enabled", 'must be true or false; write true (got "yes")'),
     ({"routes": [route(priority="high")]}, "routes[0].priority", "priority", 'must be a whole number (got "high")'),
     ({"routes": [route(name="")]}, "routes[0].name", "name",
      'must be a printable string of 1 to 200 characters (got "")'),
-    ({"routes": "none"}, "routes", "routes", 'must be a list (got "none")'),
+    ({"routes": "none"}, "routes", "routes", 'must be a list; begin each route with "- name: NAME" (got "none")'),
     ({"routes": [route()], "defaults": 3}, "defaults", "defaults", "must be a mapping (got 3)"),
     ({"routes": [route()], "inactivityTimeout": "4 hours"}, "inactivityTimeout", "inactivity",
-     'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d" (got "4 hours")'),
+     'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d"; write "4h" (got "4 hours")'),
     ({"routes": [route()], "maxPendingDataSize": "10MB"}, "maxPendingDataSize", "maxPending",
-     'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB" (got "10MB")'),
+     'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB"; write "10MiB" (got "10MB")'),
     ({"routes": [route()], "maxConnections": -1}, "maxConnections", "maxConn", "must be at least 0 (got -1)"),
     ({"routes": [route()], "keepAliveInactivityMultiplier": 0.5}, "keepAliveInactivityMultiplier", "Multiplier",
      "must be at least 1 (got 0.5)"),
@@ -118,6 +119,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "os:sep", 'is not a handler: neither a callable nor a protocol factory (got "os:sep")'),
     ({"routes": [route(match={"protocol": "tls", "path": "/x"})]}, "routes[0].match.path", "path",
      'can never match where protocol is "tls"'),
+    ({"routes": [route(match={"protocol": "tcp", "alpn": "h2"})]}, "routes[0].match.alpn", "alpn",
+     'can never match where protocol is "tcp"'),
+    ({"routes": [route(match={"path": "/x", "alpn": ["h2"]})]}, "routes[0].match.path", "path",
+     'can never match beside alpn: a request inside TLS is seen only where the route has "tls: {mode: terminate}"'),
+    ({"routes": [route(fallback=True, match={"protocol": "http"})]}, "routes[0].fallback", "fallback",
+     'has no meaning where protocol is "http": it is for TLS clients without SNI'),
+    ({"routes": [route(match={"address": []})]}, "routes[0].match.address", "address", "must not be empty (got a list)"),
     ({"routes": [route(ports="8000-9000")], "admin": {"port": 8404}}, "admin.port", r"port\W+8404",
      'is a port of route "web" (got 8404)'),
     ({"routes": [route()], "admin": {"address": "0.0.0.0"}}, "admin.token", "admin",
@@ -192,10 +200,11 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route(action={"protocol": "http"})]}, "routes[0].action.protocol", "protocol",
      '"http" is not available in this version'),
     ({"routes": [route(loadBalancing={"algorithm": "leastConnections"})]}, "routes[0].loadBalancing.algorithm",
-     "algorithm", '"leastConnections" is not available in this version'),
+     "algorithm", '"leastConnections" is not available in this version; targets take turns by their weight'),
     ({"routes": [route(headers={"request": {}})]}, "routes[0].headers", "headers", "is not available in this version"),
     ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
-    ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme", "is not available in this version"),
+    ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme",
+     "is not available in this version; name the certificates in tls.certificates, or in action.tls of a route"),
 ]  # fmt: skip
 
 
@@ -304,9 +313,12 @@ class FileTests(SynchronousTestCase):
         path = self.write("x.yaml", b"# nothing\n")
         self.assertEqual(self.refused(path), [f"{path}: is empty"])
         path = self.write("x.yaml", b"- 1\n")
-        self.assertEqual(self.refused(path), [f"{path}:1: must be a mapping (got a list)"])
+        self.assertEqual(
+            self.refused(path),
+            [f'{path}:1: must be a mapping; write keys, beginning with "routes:" (got a list)'],
+        )
         path = self.write("x.toml", b"a = \n")
-        self.assertEqual(self.refused(path), [f"{path}:1: not valid TOML: Invalid value"])
+        self.assertEqual(self.refused(path), [f"{path}:1: not valid TOML: the key has no value"])
 
     def test_again_reads_the_changed_file(self) -> None:
         path = self.write("x.json", as_json({"routes": [route()]}).encode())

@@ -135,7 +135,7 @@ class YamlTests(SynchronousTestCase):
 
     def test_invalid_yaml_is_reported_with_its_line(self) -> None:
         line, message = error_of(read_yaml, "a: 1\nb: [1, 2\nc: 3\n")
-        self.assertEqual((line, message.partition(":")[0]), (3, "not valid YAML"))
+        self.assertEqual((line, message), (2, "not valid YAML: [ is not closed"))
         self.assertEqual(error_of(read_yaml, "a: \0")[0], 1)
 
     def test_empty_text_is_none(self) -> None:
@@ -148,8 +148,7 @@ class JsonTests(SynchronousTestCase):
         self.assertEqual(error_of(read_json, text), (4, 'duplicate key "a", first in line 2'))
 
     def test_invalid_json_is_reported_with_line_and_column(self) -> None:
-        expected = (2, "not valid JSON: Expecting ':' delimiter (column 6)")
-        self.assertEqual(error_of(read_json, '{"a": 1,\n "b" 2}'), expected)
+        self.assertEqual(error_of(read_json, "\n"), (2, "not valid JSON: Expecting value (column 1)"))
 
     def test_comments_and_infinity_are_invalid_json(self) -> None:
         for text in ("{} // no", '{"a": NaN}', '{"a": Infinity}', "{'a': 1}"):

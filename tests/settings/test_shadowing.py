@@ -57,6 +57,8 @@ class UnreachableTests(SynchronousTestCase):
             ({"proxyTlv": {"authority": "*.org"}}, {"proxyTlv": {"0x02": ["x.org", "*.x.org"]}}),
             ({"ports": "80-90"}, {"ports": [81, "85-86"]}),
             ({}, {"address": "10.0.0.1"}),
+            ({"address": ["10.0.0.1", "::1"]}, {"address": "::1"}),
+            ({"alpn": ["h2", "h3"]}, {"alpn": "h2"}),
         ]:
             self.assertEqual(
                 found(route("narrow", **narrow), route("wide", 1, **wide)), {"narrow": ("wide",)}, narrow
@@ -76,6 +78,9 @@ class UnreachableTests(SynchronousTestCase):
             ({"protocol": "tls"}, {"protocol": "http"}),
             ({"ports": "80-90"}, {"ports": "90-91"}),
             ({"address": "10.0.0.1"}, {}),
+            ({"address": ["10.0.0.1"]}, {"address": ["10.0.0.1", "10.0.0.2"]}),
+            ({"alpn": ["h2"]}, {"alpn": ["h2", "h3"]}),
+            ({"alpn": "h2"}, {}),
         ]:
             self.assertEqual(found(route("b", **other), route("a", 1, **one)), {}, other)
 

@@ -86,10 +86,15 @@ class TlvMatch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MatchPlan:
-    """The conditions of a route. An empty tuple, an empty set or ``None`` is no condition."""
+    """The conditions of a route. An empty tuple, an empty set or ``None`` is no condition.
+
+    :ivar addresses: local addresses to listen on; ``""`` is every address.
+    :ivar alpn: the client must offer one of these protocols.
+    :ivar fallback: whether a TLS client without SNI is taken, whatever the domains are.
+    """
 
     ports: tuple[range, ...]
-    address: str = ""
+    addresses: tuple[str, ...] = ("",)
     domains: tuple[str, ...] = ()
     client_ip: Container[str] | None = None
     proxy_tlv: tuple[TlvMatch, ...] = ()
@@ -97,17 +102,29 @@ class MatchPlan:
     methods: frozenset[str] = frozenset()
     headers: tuple[tuple[str, str], ...] = ()
     protocol: Literal["tcp", "tls", "http"] | None = None
+    alpn: frozenset[str] = frozenset()
+    fallback: bool = False
 
     @property
     def needs_first_bytes(self) -> bool:
         """Whether the client's first bytes must be seen to decide."""
-        return bool(self.domains or self.path is not None or self.methods or self.headers or self.protocol)
+        return bool(
+            self.domains
+            or self.path is not None
+            or self.methods
+            or self.headers
+            or self.protocol
+            or self.alpn
+            or self.fallback
+        )
 
     @property
     def expects_tls(self) -> bool:
         """Whether it requires TLS, or a name that a ClientHello may have."""
         if self.protocol is not None:
             return self.protocol == "tls"
+        if self.alpn or self.fallback:
+            return True
         return bool(self.domains) and not (self.path is not None or self.methods or self.headers)
 
 

@@ -21,10 +21,12 @@ class Later(NamedTuple):
 
     :ivar path: the keys in a file, joined by dots; ``[]`` is each item of a list.
     :ivar only: the values that are available.
+    :ivar today: what to write in this version.
     """
 
     path: str
     only: tuple[object, ...] = ()
+    today: str = ""
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -32,13 +34,15 @@ class Later(NamedTuple):
         return tuple(self.path.split("."))
 
 
+_ROUND_ROBIN = "targets take turns by their weight"
+
 LATER = (
     Later("workers", only=(1,)),
-    Later("acme"),
+    Later("acme", today="name the certificates in tls.certificates, or in action.tls of a route"),
     Later("defaults.headers"),
-    Later("defaults.loadBalancing.algorithm", only=("roundRobin",)),
+    Later("defaults.loadBalancing.algorithm", only=("roundRobin",), today=_ROUND_ROBIN),
     Later("routes.[].headers"),
-    Later("routes.[].loadBalancing.algorithm", only=("roundRobin",)),
+    Later("routes.[].loadBalancing.algorithm", only=("roundRobin",), today=_ROUND_ROBIN),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
 )
@@ -53,7 +57,8 @@ def unavailable(settings: object) -> Iterator[Problem]:
         for path, value in _values_at(settings, later.steps, ()):
             if value not in later.only:
                 what = f"{json.dumps(value)} is" if isinstance(value, str | int | float) else "is"
-                yield Problem(path, f"{what} not available in this version")
+                hint = f"; {later.today}" if later.today else ""
+                yield Problem(path, f"{what} not available in this version{hint}")
 
 
 def _values_at(value: object, steps: tuple[str, ...], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:

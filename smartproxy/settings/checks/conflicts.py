@@ -32,6 +32,8 @@ if TYPE_CHECKING:
         Target,
     )
 
+_TERMINATES = 'the route has "tls: {mode: terminate}"'
+
 #: The keys of an action that belong to one type.
 _KEYS_OF = {
     "targets": "forward", "handler": "handler", "to": "redirect", "status": "redirect", "response": "respond",
@@ -96,7 +98,7 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
-    yield from _match(route.match, (*path, "match"))
+    yield from _match(route, path)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):
@@ -123,12 +125,21 @@ def _family(address: str) -> str:
     return "IPv6" if ":" in normalise_address(address) else "IPv4"
 
 
-def _match(match: Match, path: KeyPath) -> Iterator[Problem]:
+def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
+    match, ends_tls = route.match, route.action.tls.mode != "passthrough"
     http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
     needs_name = ["domains"] if match.domains else []
-    impossible = {"tcp": needs_name + http_only, "tls": http_only}.get(match.protocol or "", [])
-    for key in impossible:
-        yield Problem((*path, key), f'can never match where protocol is "{match.protocol}"')
+    needs_tls = ["alpn"] if match.alpn and not ends_tls else []
+    impossible = {"tcp": needs_name + needs_tls + http_only, "tls": http_only, "http": needs_tls}
+    for key in impossible.get(match.protocol or "", []):
+        yield Problem((*path, "match", key), f'can never match where protocol is "{match.protocol}"')
+    if needs_tls and http_only and match.protocol is None:
+        message = f"can never match beside alpn: a request inside TLS is seen only where {_TERMINATES}"
+        yield Problem((*path, "match", http_only[0]), message)
+    if route.fallback and match.protocol == "http":
+        yield Problem(
+            (*path, "fallback"), 'has no meaning where protocol is "http": it is for TLS clients without SNI'
+        )
 
 
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
@@ -183,7 +194,9 @@ def _admin(settings: Configuration) -> Iterator[Problem]:
 
 def _listens_on(match: Match, address: str, port: int) -> bool:
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
-    return addresses_overlap(match.address, address) and any(port in units.ports(one) for one in ports)
+    bound = match.address if isinstance(match.address, list | tuple) else [match.address]
+    is_same_port = any(port in units.ports(one) for one in ports)
+    return is_same_port and any(addresses_overlap(one, address) for one in bound)
 
 
 def _reachability(settings: Configuration, unmatchable: Container[int]) -> Iterator[Problem]:

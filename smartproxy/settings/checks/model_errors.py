@@ -1,21 +1,18 @@
-"""pydantic's validation errors as problems in the words of this package.
-
-For an unknown key the message suggests the nearest known one, or the table that the key belongs to.
-"""
+"""pydantic's validation errors as problems in the words of this package."""
 
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeAlias, get_args
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, TypeAlias
 
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.checks.suggestions import is_pair_without_blank, suggestion
+from smartproxy.settings.checks.unknown_keys import unknown_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
     from smartproxy.settings.reading.locations import KeyPath
@@ -34,6 +31,8 @@ _KEY_ITSELF = "[key]"
 
 def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
     """The problems that pydantic found in a value for ``root``."""
+    missing: list[KeyPath] = []
+    meant: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
         location = detail["loc"]
         if location[-1:] == (_KEY_ITSELF,) and detail["input"] == location[-2]:
@@ -42,11 +41,16 @@ def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Probl
         if detail["type"] == "extra_forbidden":
             # The last is the key as written, even if it looks like a tag.
             path = (*_without_tags(detail["loc"][:-1]), detail["loc"][-1])
-            yield Problem(path, _unknown_key(path, root), is_unknown_key=True)
+            unknown = unknown_key(path, root)
+            if unknown.meant is not None:
+                meant.add((*path[:-1], unknown.meant))
+            yield Problem(path, unknown.message, is_unknown_key=True)
         elif detail["type"] == "missing":
-            yield Problem(path, "is required")
+            missing.append(path)
         else:
-            yield Problem(path, _message(detail, path))
+            yield Problem(path, _message(detail, path), at_value=is_pair_without_blank(detail["input"]))
+    # A key that is there in another spelling is not reported twice.
+    yield from (Problem(path, "is required") for path in missing if path not in meant)
 
 
 def _without_tags(location: KeyPath) -> KeyPath:
@@ -57,8 +61,10 @@ def _message(detail: ErrorDetails, path: KeyPath) -> str:
     # pydantic's own text is used only for the discriminators in tables.types, which set it.
     word = _MESSAGES.get(detail["type"])
     rule = word(detail.get("ctx", {})) if word else detail["msg"]
-    is_secret = bool(path) and path[-1] in _SECRETS
-    return rule if is_secret else f"{rule} {got(detail['input'])}"
+    if path and path[-1] in _SECRETS:
+        return rule
+    hint = suggestion(detail, path)
+    return f"{rule}; {hint} {got(detail['input'])}" if hint else f"{rule} {got(detail['input'])}"
 
 
 _MESSAGES: dict[str, Callable[[_Context], str]] = {
@@ -79,45 +85,3 @@ _MESSAGES: dict[str, Callable[[_Context], str]] = {
     "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
     "less_than_equal": lambda context: f"must be at most {context['le']:g}",
 }
-
-
-def _unknown_key(path: KeyPath, root: type[BaseModel]) -> str:
-    key = str(path[-1])
-    tables = _tables_at(path[:-1], root)
-    known = {name: inner for table in tables for name, inner in _keys_of(table)}
-    nearest = _nearest(key, known)
-    if nearest is not None:
-        return f'unknown key; did you mean "{nearest}"?'
-    for name, inner in known.items():
-        if any(key == inner_key for table in inner for inner_key, _ in _keys_of(table)):
-            return f'unknown key; it belongs in "{name}"'
-    return "unknown key"
-
-
-def _nearest(key: str, known: Iterable[str]) -> str | None:
-    by_lower = {name.lower(): name for name in known}
-    found = get_close_matches(key.lower().replace("_", ""), by_lower, n=1)
-    return by_lower[found[0]] if found else None
-
-
-def _tables_at(path: KeyPath, root: type[BaseModel]) -> list[type[BaseModel]]:
-    tables = [root]
-    for key in path:
-        if isinstance(key, str):
-            tables = [
-                inner for table in tables for name, found in _keys_of(table) if name == key for inner in found
-            ]
-    return tables
-
-
-def _keys_of(table: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:
-    """The keys of a table, each with the tables that its value may be."""
-    for name, field in table.model_fields.items():
-        yield field.alias or name, list(_tables_in(field.annotation))
-
-
-def _tables_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _tables_in(inner)

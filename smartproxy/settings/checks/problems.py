@@ -28,23 +28,27 @@ class Problem(NamedTuple):
     :ivar path: the key to change.
     :ivar message: what is wrong, or what the value must be.
     :ivar is_unknown_key: whether the problem is that no such key exists.
+    :ivar at_value: whether the line to report is that where the value begins, and not that of its key.
     """
 
     path: KeyPath
     message: str
     is_unknown_key: bool = False
+    at_value: bool = False
 
 
 def line_of(problem: Problem, source: Source | None) -> str:
     """The line that reports ``problem``."""
-    prefix = source.prefix(problem.path) if source is not None else ""
+    prefix = source.prefix(problem.path, at_value=problem.at_value) if source is not None else ""
     path = dotted(problem.path)
     return one_line(f"{prefix}{path}: {problem.message}" if path else f"{prefix}{problem.message}")
 
 
 def lines_of(problems: Iterable[Problem], source: Source) -> list[str]:
     """The lines that report ``problems``, in the order of the file."""
-    return [line_of(p, source) for p in sorted(problems, key=lambda p: source.line(p.path))]
+    return [
+        line_of(p, source) for p in sorted(problems, key=lambda p: source.line(p.path, at_value=p.at_value))
+    ]
 
 
 def dotted(path: KeyPath) -> str:

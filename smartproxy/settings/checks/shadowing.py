@@ -16,7 +16,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from smartproxy.routing import domains, paths
-from smartproxy.routing.matchers import patterns_of, specificity
+from smartproxy.routing.matchers import NO_NAME, ranked_patterns, specificity
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.compile.plans import match_plan
 
@@ -61,6 +61,7 @@ class _Conditions(NamedTuple):
 class _Piece(NamedTuple):
     """A route with one of its domain patterns.
 
+    :ivar pattern: ``None`` for a route without domains, ``NO_NAME`` for what a fallback takes.
     :ivar order: sorts pieces as the routing table does.
     """
 
@@ -92,7 +93,7 @@ def unreachable(routes: Iterable[tuple[int, Route]]) -> Iterator[Unreachable]:
 
 
 def _conditions(index: int, route: Route) -> _Conditions:
-    match = match_plan(route.match)
+    match = match_plan(route.match, fallback=route.fallback)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
     clients = _ranges(route.match.client_ip) if route.match.client_ip else None
     return _Conditions(index, route.name, route.priority, match, clients, headers)
@@ -119,7 +120,7 @@ def _by_ports(compared: list[_Conditions]) -> Iterator[list[_Piece]]:
 
 
 def _pieces(one: _Conditions) -> Iterator[_Piece]:
-    for pattern in patterns_of(one.match) or (None,):
+    for pattern in ranked_patterns(one.match):
         domain, path, *flags = specificity(one.match, pattern)
         most_specific_first = tuple(-part for part in (*domain, *path, *flags))
         yield _Piece((-one.priority, most_specific_first, one.place), pattern, one)
@@ -155,7 +156,9 @@ def _literal_prefix(path: str | None) -> str:
 
 def _covering_patterns(pattern: str | None) -> Iterator[str | None]:
     """Every domain pattern that matches all names that ``pattern`` matches; ``None`` matches also without a name."""
-    if pattern is not None:
+    if pattern == NO_NAME:
+        yield pattern
+    elif pattern is not None:
         yield pattern
         yield from (f"*.{parent}" for parent in domains.parents(pattern.removeprefix("*.")))
         yield "*"
@@ -166,8 +169,9 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
     """Whether every connection that meets ``narrow`` meets ``wide``, domains and ports aside."""
     a, b = wide.match, narrow.match
     return (
-        a.address in ("", b.address)
+        ("" in a.addresses or set(b.addresses) <= set(a.addresses))
         and _covers_protocol(a, b)
+        and (not a.alpn or (bool(b.alpn) and b.alpn <= a.alpn))
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))
         and wide.headers <= narrow.headers
         and _covers_clients(wide.clients, narrow.clients)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
+from smartproxy.settings.checks.known_keys import is_required
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
 from smartproxy.settings.tables.root import Configuration
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
 
 _EMPTY = "has no value; give it one, or leave it out for its default"
+_EMPTY_AND_REQUIRED = "has no value, and is required; what belongs to it must be indented below it"
 
 
 def validate(
@@ -37,7 +39,7 @@ def validate(
     :param references: what the table refers to.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
-    found_before = [*_empty_keys(value, ()), *unavailable(value)]
+    found_before = [*_empty_keys(value, (), model), *unavailable(value)]
     try:
         table = model.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -72,16 +74,19 @@ def with_routes(
     return changed
 
 
-def _empty_keys(value: object, path: KeyPath) -> Iterator[Problem]:
+def _empty_keys(value: object, path: KeyPath, model: type[Configuration]) -> Iterator[Problem]:
     """Keys without a value. Were null taken as the default, an empty value would disable an allow or block list."""
     if value is None:
-        yield Problem(path, _EMPTY)
+        yield Problem(path, _EMPTY_AND_REQUIRED if is_required(path, model) else _EMPTY)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            yield from _empty_keys(inner, (*path, key))
+            # Without the blank after its colon, a key is "key:value" and has no value. It is reported as unknown.
+            if inner is None and ":" in key:
+                continue
+            yield from _empty_keys(inner, (*path, key), model)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _empty_keys(inner, (*path, index))
+            yield from _empty_keys(inner, (*path, index), model)
 
 
 def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
@@ -90,7 +95,7 @@ def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
     The keys of a feature that is not available yet are unknown to the tables. They are not reported beside the
     ``type`` or ``mode`` that selects the feature.
     """
-    empty = {problem.path for problem in before if problem.message == _EMPTY}
+    empty = {problem.path for problem in before if problem.message in {_EMPTY, _EMPTY_AND_REQUIRED}}
     unavailable_at = {problem.path[:-1] for problem in before if problem.path[-1:] in {("type",), ("mode",)}}
     malformed = {problem.path for problem in found} - empty
     first = [problem for problem in before if problem.path not in malformed]

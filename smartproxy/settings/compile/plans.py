@@ -131,7 +131,7 @@ def _route(
     return RoutePlan(
         name=route.name,
         index=index,
-        match=match_plan(route.match),
+        match=match_plan(route.match, fallback=route.fallback),
         kind=ActionKind(action.type),
         priority=route.priority,
         targets=tuple(_target(settings, route, target, references) for target in action.targets),
@@ -148,12 +148,14 @@ def _route(
     )
 
 
-def match_plan(match: Match) -> MatchPlan:
+def match_plan(match: Match, *, fallback: bool = False) -> MatchPlan:
     """The conditions of a route, with addresses and names in their normal form."""
+    addresses = match.address if isinstance(match.address, list | tuple) else [match.address]
+    bound = tuple(dict.fromkeys(_bind_address(address) for address in addresses))
     ports = match.ports if isinstance(match.ports, list | tuple) else [match.ports]
     return MatchPlan(
         ports=tuple(units.ports(port) for port in ports),
-        address=_bind_address(match.address),
+        addresses=("",) if "" in bound else bound,
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=AddressSet(match.client_ip) if match.client_ip else None,
         proxy_tlv=tuple(_tlv_match(name, values) for name, values in match.proxy_tlv.items()),
@@ -161,6 +163,8 @@ def match_plan(match: Match) -> MatchPlan:
         methods=frozenset(match.methods),
         headers=tuple(match.headers.items()),
         protocol=match.protocol,
+        alpn=frozenset(match.alpn),
+        fallback=fallback,
     )
 
 

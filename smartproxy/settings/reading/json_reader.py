@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from smartproxy.errors import ConfigurationSyntaxError
+from smartproxy.settings.reading.json_mistakes import find_mistake
 from smartproxy.settings.reading.locations import TOO_DEEP, Document, Mark, refuse_deep
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def read(text: str) -> Document:
     try:
         value = json.loads(text, object_pairs_hook=table, parse_float=_finite, parse_constant=_refuse)
     except json.JSONDecodeError as problem:
+        mistake = find_mistake(problem)
+        if mistake is not None:
+            raise ConfigurationSyntaxError(mistake.line, f"not valid JSON: {mistake.message}") from None
         raise ConfigurationSyntaxError(
             problem.lineno, f"not valid JSON: {problem.msg} (column {problem.colno})"
         ) from None

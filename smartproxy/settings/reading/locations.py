@@ -25,12 +25,17 @@ TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
 
 class Mark:
-    """The line of a value, counted from 1, and the marks of the values in it."""
+    """The line of a value, counted from 1, and the marks of the values in it.
 
-    __slots__ = ("children", "line")
+    :ivar line: that of its key, if it has one.
+    :ivar begins: where the value itself begins, which may be below its key.
+    """
 
-    def __init__(self, line: int) -> None:
+    __slots__ = ("begins", "children", "line")
+
+    def __init__(self, line: int, begins: int = 0) -> None:
         self.line = line
+        self.begins = begins or line
         self.children: dict[str | int, Mark] = {}
 
     def child(self, key: str | int, line: int) -> Mark:
@@ -43,12 +48,17 @@ class Mark:
 
     def find(self, path: KeyPath) -> int:
         """The line of ``path``, or of its innermost ancestor that the file has."""
+        return self.nearest(path).line
+
+    def nearest(self, path: KeyPath) -> Mark:
+        """The mark of ``path``, or of its innermost ancestor that the file has."""
         here = self
         for key in path:
-            if key not in here.children:
+            if key in here.children:
+                here = here.children[key]
+            elif key != 0:  # the only item of a list may be written without brackets
                 break
-            here = here.children[key]
-        return here.line
+        return here
 
 
 class Document(NamedTuple):
@@ -114,13 +124,20 @@ class Source:
         """The directory of the file: relative paths in the configuration are relative to it."""
         return Path(self.file).parent
 
-    def prefix(self, path: KeyPath) -> str:
-        """``FILE:LINE: `` for a message about ``path``, or ``FILE: `` where lines are not known."""
-        return f"{self.file}: " if self._marks is None else f"{self.file}:{self._marks.find(path)}: "
+    def prefix(self, path: KeyPath, *, at_value: bool = False) -> str:
+        """``FILE:LINE: `` for a message about ``path``, or ``FILE: `` where lines are not known.
 
-    def line(self, path: KeyPath) -> int:
+        :param at_value: whether to name the line where its value begins.
+        """
+        line = self.line(path, at_value=at_value)
+        return f"{self.file}:{line}: " if line else f"{self.file}: "
+
+    def line(self, path: KeyPath, *, at_value: bool = False) -> int:
         """The line of ``path``, to sort by; 0 where lines are not known."""
-        return 0 if self._marks is None else self._marks.find(path)
+        if self._marks is None:
+            return 0
+        mark = self._marks.nearest(path)
+        return mark.begins if at_value else mark.line
 
     @cached_property
     def _marks(self) -> Mark | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.errors import ConfigurationSyntaxError
 from smartproxy.settings.reading.locations import TOO_DEEP, Document, Mark, refuse_deep
+from smartproxy.settings.reading.toml_mistakes import find_mistake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,13 @@ def read(text: str) -> Document:
 
 def _syntax_error(message: str, text: str) -> ConfigurationSyntaxError:
     place = _PLACE.search(message)
-    line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
-    return ConfigurationSyntaxError(line, f"not valid TOML: {_PLACE.sub('', message)}")
+    is_placed = place is not None and place[1] is not None
+    line = int(place[1]) if place and is_placed else text.rstrip("\n").count("\n") + 1
+    problem = _PLACE.sub("", message)
+    mistake = find_mistake(problem, text, line, int(place[2]) if place and is_placed else 1)
+    if mistake is not None:
+        return ConfigurationSyntaxError(mistake.line, f"not valid TOML: {mistake.message}")
+    return ConfigurationSyntaxError(line, f"not valid TOML: {problem}")
 
 
 def marks(text: str) -> Mark:

@@ -16,6 +16,7 @@ import yaml
 
 from smartproxy.errors import ConfigurationSyntaxError
 from smartproxy.settings.reading.locations import MAX_DEPTH, TOO_DEEP, Document, Mark, refuse_deep
+from smartproxy.settings.reading.yaml_mistakes import find_mistake, mistake_in_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,19 +61,28 @@ def read(text: str) -> Document:
     try:
         composed = _Composer(text).document()
     except yaml.MarkedYAMLError as problem:
-        mark = problem.problem_mark or problem.context_mark
-        what = problem.problem or problem.context or "syntax error"
-        # What is missing at the end is reported behind the last line.
-        line = min(mark.line + 1, len(text.splitlines())) if mark else 1
-        raise ConfigurationSyntaxError(line, f"not valid YAML: {what}") from None
+        raise _syntax_error(text, problem) from None
     except yaml.YAMLError as problem:
         raise ConfigurationSyntaxError(1, f"not valid YAML: {' '.join(str(problem).split())}") from None
     except UnicodeEncodeError as problem:
         line = text.count("\n", 0, problem.start) + 1
         raise ConfigurationSyntaxError(line, "not valid YAML: surrogates are not characters") from None
+    if isinstance(composed.value, str) and (mistake := mistake_in_string(text)):
+        raise ConfigurationSyntaxError(mistake.line, f"not a configuration: {mistake.message}")
     document = Document(composed.value, lambda: composed.mark)
     refuse_deep(document)  # through aliases
     return document
+
+
+def _syntax_error(text: str, problem: yaml.MarkedYAMLError) -> ConfigurationSyntaxError:
+    mistake = find_mistake(text, problem)
+    if mistake is not None:
+        return ConfigurationSyntaxError(mistake.line, f"not valid YAML: {mistake.message}")
+    mark = problem.problem_mark or problem.context_mark
+    what = problem.problem or problem.context or "syntax error"
+    # What is missing at the end is reported behind the last line.
+    line = min(mark.line + 1, len(text.splitlines())) if mark else 1
+    return ConfigurationSyntaxError(line, f"not valid YAML: {what}")
 
 
 class _Composer:
@@ -102,7 +112,9 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._spend(event, self._aliased(event))
         if event.tag is not None and (event.tag != _STRING_TAG or not isinstance(event, yaml.ScalarEvent)):
-            raise ConfigurationSyntaxError(_line(event), f"tags are not supported (got {event.tag})")
+            raise ConfigurationSyntaxError(
+                _line(event), f"tags are not supported; quote a value that begins with ! (got {event.tag})"
+            )
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise ConfigurationSyntaxError(_line(event), TOO_DEEP)
@@ -121,7 +133,8 @@ class _Composer:
         node = self._anchors.get(event.anchor or "")
         if node is None:
             raise ConfigurationSyntaxError(
-                _line(event), f"alias *{event.anchor} has no complete anchor before it"
+                _line(event),
+                f"alias *{event.anchor} has no complete anchor before it; quote a value that begins with *",
             )
         return node
 
@@ -165,7 +178,7 @@ def _placed(mark: Mark, line: int) -> Mark:
     """``mark`` moved to ``line``, that of the key: a value may be below its key, or elsewhere through an alias."""
     if mark.line == line:
         return mark
-    moved = Mark(line)
+    moved = Mark(line, mark.begins)
     moved.children = mark.children
     return moved
 

@@ -7,22 +7,24 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from smartproxy.settings.tables.base import ConnectionKeys, Table
+from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import flag_or_table, shaped
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     AddressList,
+    AlpnNames,
     Base64,
-    BindAddress,
+    BindAddresses,
     Count,
     CustomTlvType,
-    Domain,
+    Domains,
     Flag,
     HandlerReference,
     HeaderName,
     HeaderValue,
     Host,
-    Method,
+    Methods,
     Name,
     PathPattern,
     Ports,
@@ -43,7 +45,7 @@ class ProxyHeaderSettings(Table):
 
     version: Literal[1, 2] = 2
     """Version of the PROXY protocol."""
-    tlvs: list[Tlv] = Field(default_factory=list)
+    tlvs: Annotated[list[Tlv], OneOrList()] = Field(default_factory=list)
     """TLVs of a version 2 header; `passThrough` is those of the header that the client's proxy sent."""
     custom_tlvs: dict[CustomTlvType, TlvValue] = Field(default_factory=dict)
     """More TLVs of a version 2 header: values by type, 0xE0 to 0xEF. A value is text, or `hex:` and hexadecimal digits. It replaces
@@ -85,9 +87,9 @@ class Match(Table):
 
     ports: Ports
     """Ports to listen on: a port, a range like `"8000-8010"`, or a list of both."""
-    address: BindAddress = ""
-    """Local address to listen on; `""` is every address, IPv4 and IPv6."""
-    domains: list[Domain] = Field(default_factory=list)
+    address: BindAddresses = ""
+    """Local addresses to listen on; `""` is every address, IPv4 and IPv6."""
+    domains: Domains = Field(default_factory=list)
     """Names that the client asks for, by SNI or Host. A leading `*` matches one or more labels."""
     proxy_tlv: dict[TlvType, TlvValues] = Field(default_factory=dict)
     """TLVs that the PROXY header of a trusted peer must have: values by type, one or a list of which one is enough. A type is
@@ -95,9 +97,11 @@ class Match(Table):
     and hexadecimal digits, and must be equal."""
     client_ip: AddressList = Field(default_factory=list)
     """Client addresses; behind a trusted peer, the announced ones."""
+    alpn: AlpnNames = Field(default_factory=list)
+    """Protocols of which a TLS client must offer one (ALPN), like `h2`."""
     path: PathPattern | None = None
     """Path of an HTTP request, the whole of it: exact, with `*` for anything and `:name` for one segment."""
-    methods: list[Method] = Field(default_factory=list)
+    methods: Methods = Field(default_factory=list)
     """Methods of an HTTP request."""
     headers: dict[HeaderName, String] = Field(default_factory=dict)
     """Headers that an HTTP request must have, with exactly these values."""
@@ -145,7 +149,7 @@ class Action(Table):
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
     """`forward` connects to a target; `redirect` and `respond` answer without one; `block` refuses; `handler` gives the
     connection to your own code."""
-    targets: list[Target] = Field(default_factory=list)
+    targets: Annotated[list[Target], OneOrList()] = Field(default_factory=list)
     """For `forward`: where to connect."""
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
@@ -194,6 +198,9 @@ class Route(Shared):
     """A route that is not enabled is checked, but not used."""
     priority: Annotated[int, Field(strict=True)] = 0
     """Routes with a higher priority are tried first; then the more specific match, then the order in the file."""
+    fallback: Flag = False
+    """Whether the route also takes TLS clients without SNI, whatever its `domains` are. A route without `domains` takes them
+    in any case."""
     match: Match
     """The conditions of the route."""
     action: Action

@@ -57,11 +57,15 @@ class Rule:
     """A check of a value, for ``Annotated``.
 
     :param check: raises ``ValueError`` with the message.
+    :param hint: what to write instead of a value that is refused, for the end of the message; or ``""``.
     :param schema: what the JSON Schema has for such a value.
     """
 
-    def __init__(self, check: Callable[[object], object], **schema: object) -> None:
+    def __init__(
+        self, check: Callable[[object], object], hint: Callable[[Any], str] | None = None, **schema: object
+    ) -> None:
         self._check = check
+        self._hint = hint
         self._schema = schema
 
     def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> core_schema.CoreSchema:
@@ -71,7 +75,13 @@ class Rule:
         return dict(self._schema)
 
     def _validate(self, written: ValueT) -> ValueT:
-        self._check(written)
+        try:
+            self._check(written)
+        except ValueError as problem:
+            hint = self._hint(written) if self._hint is not None else ""
+            if not hint:
+                raise
+            raise ValueError(f"{problem}; {hint}") from None
         return written
 
 
@@ -79,14 +89,24 @@ class StringRule(Rule):
     """A rule for a string.
 
     :param message: where the value is not a string, or does not pass ``test``.
+    :param hint: as of :class:`Rule`, for strings.
     """
 
-    def __init__(self, message: str, test: Callable[[str], object], **schema: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        test: Callable[[str], object],
+        hint: Callable[[str], str] | None = None,
+        **schema: object,
+    ) -> None:
         def check(written: object) -> None:
             if not isinstance(written, str) or not test(written):
                 raise ValueError(message)
 
-        super().__init__(check, **({"type": "string"} | schema))
+        def hint_for(written: object) -> str:
+            return hint(written) if hint is not None and isinstance(written, str) else ""
+
+        super().__init__(check, hint_for, **({"type": "string"} | schema))
 
 
 # -- checks of any value: they raise ValueError with the message -----------------------------------------

@@ -14,10 +14,10 @@ from smartproxy.model.plan import CertificateChoice
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.rules import one_or_list, shaped, string_or_table
 from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
-    AlpnName,
+    AlpnNames,
     Count,
     Flag,
-    NamePattern,
+    NamePatterns,
     NonEmptyString,
     ServerName,
     String,
@@ -91,7 +91,7 @@ class ClientAuth(Table):
     """A PEM file of authorities. Without it a certificate is requested, but not verified."""
     crl: NonEmptyString | None = None
     """A PEM file with the revocation list of every authority in a client's chain."""
-    match: list[NamePattern] = Field(default_factory=list)
+    match: NamePatterns = Field(default_factory=list)
     """Names of which the certificate must have one, like `DNS:*.clients.example` or `CN:robot`; empty accepts any."""
 
 
@@ -110,7 +110,7 @@ class UpstreamTls(Table):
     """A PEM file with the client certificate for the target, where it wants one."""
     key_file: NonEmptyString | None = None
     """Its key; without it, the key is in `certFile`."""
-    alpn: list[AlpnName] = Field(default_factory=list)
+    alpn: AlpnNames = Field(default_factory=list)
     """Protocols to offer."""
     min_version: TlsVersion = "1.2"
     """The oldest version that is accepted."""
@@ -132,7 +132,7 @@ class RouteTls(Table):
     """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: Annotated[TlsVersion, Field(json_schema_extra={"x-default": "inherited"})] = "1.2"
     """The oldest version that is accepted."""
-    alpn: list[AlpnName] = Field(default_factory=list)
+    alpn: AlpnNames = Field(default_factory=list)
     """Protocols to negotiate. Without any, none is negotiated, and clients that offer some are served as well."""
     client_auth: ClientAuth | None = None
     """Authentication of clients by certificate."""

@@ -11,7 +11,8 @@ from pydantic.json_schema import SkipJsonSchema
 from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
 from smartproxy.serving.ready.web import is_template
-from smartproxy.settings.tables import rules, units
+from smartproxy.settings.tables import hints, rules, units
+from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import Rule, StringRule
 
 #: MAX_TCP_KEEPCNT of Linux's net/tcp.h.
@@ -39,19 +40,27 @@ _SIZE_SCHEMA = {
     "title": "size",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": units.SIZE_PATTERN}],
 }
-Duration: TypeAlias = Annotated[int | float | str, Rule(units.seconds, **_DURATION_SCHEMA)]
-Interval: TypeAlias = Annotated[int | float | str, Rule(rules.check_interval, **_DURATION_SCHEMA)]
-ProbeDelay: TypeAlias = Annotated[int | float | str, Rule(rules.check_probe_delay, **_DURATION_SCHEMA)]
-UserTimeout: TypeAlias = Annotated[int | float | str, Rule(rules.check_user_timeout, **_DURATION_SCHEMA)]
+Duration: TypeAlias = Annotated[
+    int | float | str, Rule(units.seconds, hints.duration_hint, **_DURATION_SCHEMA)
+]
+Interval: TypeAlias = Annotated[
+    int | float | str, Rule(rules.check_interval, hints.duration_hint, **_DURATION_SCHEMA)
+]
+ProbeDelay: TypeAlias = Annotated[
+    int | float | str, Rule(rules.check_probe_delay, hints.duration_hint, **_DURATION_SCHEMA)
+]
+UserTimeout: TypeAlias = Annotated[
+    int | float | str, Rule(rules.check_user_timeout, hints.duration_hint, **_DURATION_SCHEMA)
+]
 ProbeCount: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=_MOST_PROBES)]
-Size: TypeAlias = Annotated[int | str, Rule(units.octets, **_SIZE_SCHEMA)]
+Size: TypeAlias = Annotated[int | str, Rule(units.octets, hints.size_hint, **_SIZE_SCHEMA)]
 
 # -- addresses, ports and names --------------------------------------------------------------------------
 
 _PORT_SCHEMA = {"type": "integer", "minimum": 1, "maximum": units.HIGHEST_PORT}
 _RANGE_SCHEMA = {"type": "string", "pattern": units.PORTS_PATTERN}
 PortRange: TypeAlias = Annotated[
-    int | str, Rule(units.ports, title="port or range", anyOf=[_PORT_SCHEMA, _RANGE_SCHEMA])
+    int | str, Rule(units.ports, hints.ports_hint, title="port or range", anyOf=[_PORT_SCHEMA, _RANGE_SCHEMA])
 ]
 Ports: TypeAlias = Annotated[
     Annotated[PortRange, Tag("<one>")] | Annotated[list[PortRange], Field(min_length=1), Tag("<list>")],
@@ -69,11 +78,25 @@ Name: TypeAlias = Annotated[
 ]
 Domain: TypeAlias = Annotated[
     str,
-    StringRule('must be a name like "example.com", "*.example.com" or "*"', rules.is_domain, title="domain"),
+    StringRule(
+        'must be a name like "example.com", "*.example.com" or "*"',
+        rules.is_domain,
+        hints.domain_hint,
+        title="domain",
+    ),
 ]
 BindAddress: TypeAlias = Annotated[
     str,
-    StringRule('must be an IP address, or "" for every address', rules.is_bind_address, title="address"),
+    StringRule(
+        'must be an IP address, or "" for every address',
+        rules.is_bind_address,
+        hints.bind_hint,
+        title="address",
+    ),
+]
+BindAddresses: TypeAlias = Annotated[
+    Annotated[BindAddress, Tag("<one>")] | Annotated[list[BindAddress], Field(min_length=1), Tag("<list>")],
+    Discriminator(rules.one_or_list),
 ]
 SourceAddress: TypeAlias = Annotated[
     str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
@@ -83,12 +106,17 @@ AddressEntry: TypeAlias = Annotated[
     StringRule(
         "must be an IP address, a CIDR or a range a-b",
         rules.is_address_entry,
+        hints.address_hint,
         title="address, CIDR or range",
     ),
 ]
-AddressList: TypeAlias = list[AddressEntry]
+AddressList: TypeAlias = Annotated[list[AddressEntry], OneOrList()]
+Domains: TypeAlias = Annotated[list[Domain], OneOrList()]
 HostName: TypeAlias = Annotated[
-    str, StringRule("must be a host name or an IP address, without a port", rules.is_host, title="host")
+    str,
+    StringRule(
+        "must be a host name or an IP address, without a port", rules.is_host, hints.host_hint, title="host"
+    ),
 ]
 ServerName: TypeAlias = Annotated[
     str,
@@ -132,11 +160,16 @@ TlvValues: TypeAlias = Annotated[
 
 # -- HTTP and TLS ----------------------------------------------------------------------------------------
 
-PathPattern: TypeAlias = Annotated[str, Rule(rules.check_path, type="string", title="path pattern")]
+PathPattern: TypeAlias = Annotated[
+    str, Rule(rules.check_path, hints.path_hint, type="string", title="path pattern")
+]
 Method: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a method in capitals, like GET", rules.METHOD.fullmatch, pattern=f"^{rules.METHOD.pattern}$"
+        "must be a method in capitals, like GET",
+        rules.METHOD.fullmatch,
+        hints.method_hint,
+        pattern=f"^{rules.METHOD.pattern}$",
     ),
 ]
 HeaderName: TypeAlias = Annotated[str, StringRule("must be the name of a header", rules.TOKEN.fullmatch)]
@@ -158,6 +191,9 @@ AlpnName: TypeAlias = Annotated[
     str, StringRule('must be the name of a protocol, like "http/1.1"', rules.is_alpn, minLength=1)
 ]
 NamePattern: TypeAlias = Annotated[str, Rule(rules.check_name_pattern, type="string", title="name pattern")]
+Methods: TypeAlias = Annotated[list[Method], OneOrList()]
+AlpnNames: TypeAlias = Annotated[list[AlpnName], OneOrList()]
+NamePatterns: TypeAlias = Annotated[list[NamePattern], OneOrList()]
 
 # -- what may be a callable in Python --------------------------------------------------------------------
 
