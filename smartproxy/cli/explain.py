@@ -69,6 +69,7 @@ class _Query(NamedTuple):
 @click.option("--path", help="Path of a request.  [default: /]")
 @click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
 @click.option("--client-ip", metavar="IP", help="Address of the client.")
+@click.option("--silent", is_flag=True, help="The client sends nothing, and waits for the server.")
 @click.option(
     "--proxy-tlv", "tlvs", multiple=True, metavar="TYPE=VALUE", help="TLV of its PROXY header; repeatable."
 )
@@ -85,6 +86,7 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
     tlvs: tuple[str, ...],
+    silent: bool,
 ) -> None:
     """Show which route of FILE takes a connection, why, and why each earlier one does not.
 
@@ -97,7 +99,9 @@ def explain(
     query = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(query) if query.is_given else None
-    explanation = explained(table, _detected(table, announced, hello, request))
+    if silent and (hello is not None or request is not None):
+        raise click.UsageError("--silent: such a client sends neither a ClientHello nor a request")
+    explanation = explained(table, _detected(table, announced, hello, request, silent=silent))
     for line in explanation.lines():
         click.echo(line)
     if hello is not None and explanation.route is not None and explanation.route.tls is not None:
@@ -165,7 +169,12 @@ def _parsed(verdict: Verdict[T], options: str) -> T:
 
 
 def _detected(
-    table: RouteTable, announced: Announced, hello: ClientHello | None, request: RequestHead | None
+    table: RouteTable,
+    announced: Announced,
+    hello: ClientHello | None,
+    request: RequestHead | None,
+    *,
+    silent: bool,
 ) -> Detected:
     """The facts that detection would produce from these first bytes.
 
@@ -177,4 +186,6 @@ def _detected(
         return Detected(announced, ApplicationProtocol.HTTP, request=request)
     address, _, port = announced.accepted.listener.rpartition(":")
     inspected = table.needs_first_bytes(address, int(port))
+    if inspected and silent:
+        return Detected(announced, silent=True)
     return Detected(announced, ApplicationProtocol.RAW if inspected else ApplicationProtocol.UNSEEN)

@@ -100,6 +100,7 @@ class Detected(NamedTuple):
         ClientHello, by which the certificate was chosen.
     :ivar cancel: whether the first bytes are a PostgreSQL CancelRequest and nothing else, on a listener that answers
         requests for TLS.
+    :ivar silent: whether the client has sent nothing for the time after which a route takes silent clients (``silence``).
     :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
     """
 
@@ -110,6 +111,7 @@ class Detected(NamedTuple):
     secured: TlsFacts | None = None
     start_tls: bool = False
     cancel: bool = False
+    silent: bool = False
 
     @property
     def domain(self) -> str | None:

@@ -3,7 +3,8 @@
 Where the routes of a listener match by ports and addresses only, nothing waits for the client's first bytes, so that
 protocols in which the server speaks first work. Else the first bytes are parsed and stay buffered: the target gets them
 as they were received. A client that first asks whether TLS is available (PostgreSQL) is the exception: its request is
-consumed and answered, and what it sends then is parsed. A PostgreSQL client may also connect to cancel a query
+consumed and answered, and what it sends then is parsed. A client that waits for the server to speak first sends nothing: a
+route may take it after a time (``silence``). A PostgreSQL client may also connect to cancel a query
 (:mod:`smartproxy.phases.forward_cancel`).
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
+    from smartproxy.model.plan import RoutePlan
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Detect:
     :param timeout: seconds in which enough bytes must be received (``initialDataTimeout``). A byte does not extend it.
     :param needed: whether some route of the listener needs the first bytes.
     :param start_tls: where some route of the listener expects TLS: see :mod:`smartproxy.phases.start_tls`.
+    :param silence: where some route of the listener takes silent clients: finds that route for one, if there is any.
     :param cancels: whether PostgreSQL's requests to cancel a query are detected without ``start_tls``, too.
     """
 
@@ -47,8 +50,10 @@ class Detect:
         *,
         needed: bool,
         start_tls: StartTls | None = None,
+        silence: Callable[[Detected], RoutePlan | None] | None = None,
         cancels: bool = False,
     ) -> None:
+        self._silence = silence
         self._needed = needed
         self._start_tls = start_tls
         self._cancels = cancels or start_tls is not None
@@ -65,7 +70,11 @@ class Detect:
             return Detected(announced)
         due = self._deadlines.call_later(self._timeout, side.expire) if self._timeout else None
         try:
-            if not side.buffered:
+            if not side.buffered and self._silence is not None:
+                silent = Detected(announced, silent=True)
+                if await self._is_silent(side, self._silence(silent)):
+                    return silent
+            elif not side.buffered:
                 await side.wait_for(1)
             seen = await self._look(side, announced)
             if (
@@ -83,6 +92,23 @@ class Detect:
         finally:
             if due is not None:
                 due.cancel()
+
+    async def _is_silent(self, side: Side, route: RoutePlan | None) -> bool:
+        """Wait for the first byte, and return whether there is none in the time that ``route`` gives a client.
+
+        ``initialDataTimeout`` may be shorter. Then the client goes to ``route`` when it ends.
+        """
+        if route is None:
+            await side.wait_for(1)
+            return False
+        due = self._deadlines.call_later(route.silence, side.expire)
+        try:
+            await side.wait_for(1)
+        except DeadlineExpired:
+            return True
+        finally:
+            due.cancel()
+        return False
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
         kind = sniff(side.buffered)

@@ -105,6 +105,7 @@ class Paths:
                 timeout,
                 clocks.deadlines,
                 needed=self.table.needs_first_bytes(address, port),
+                silence=self.table.find if self.table.takes_silent(address, port) else None,
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
             ),
             route=ChooseRoute(self.table),

@@ -198,6 +198,17 @@ def _domain(patterns: tuple[str, ...]) -> Condition:
     )
 
 
+def silence(seconds: float) -> Condition:
+    """What a route requires of a client that has sent nothing: it takes it after ``seconds``; 0: it does not take it."""
+    return Condition(
+        subject="first bytes",
+        wanted=f"none for {seconds:g} s" if seconds else "some",
+        is_met=lambda facts: bool(seconds) and facts.silent,
+        seen=lambda _: _shown(None),
+        is_early=True,
+    )
+
+
 def _no_name() -> Condition:
     return Condition(
         subject="domain",

@@ -137,6 +137,7 @@ class RoutePlan:
     :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
         without handler closes before anything else.
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
+    :ivar silence: seconds after which it takes a client that has sent nothing; 0: it does not.
     :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
     """
 
@@ -156,6 +157,7 @@ class RoutePlan:
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
     stuck_detection: bool = True
     carries_tls: bool = False
+    silence: float = 0.0
 
     @property
     def has_several_hosts(self) -> bool:

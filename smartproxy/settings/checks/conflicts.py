@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import proxy_protocol, tls, tls_files, tls_warnings
+from smartproxy.settings.checks import fallbacks, proxy_protocol, tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -67,6 +67,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
 def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
     """Valid settings that look like mistakes."""
     yield from proxy_protocol.warnings(settings)
+    yield from fallbacks.warnings(settings)
     for index, route in enumerate(settings.routes):
         limit = route.security.max_connections
         if 0 < settings.max_connections < limit:
@@ -99,6 +100,7 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
+    yield from fallbacks.problems(route, path)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):

@@ -54,6 +54,7 @@ class _Conditions(NamedTuple):
     name: str
     priority: int
     match: MatchPlan
+    takes_silent: bool
     clients: _Ranges | None
     headers: frozenset[tuple[str, str]]
 
@@ -96,7 +97,8 @@ def _conditions(index: int, route: Route) -> _Conditions:
     match = match_plan(route.match, fallback=route.fallback)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
     clients = _ranges(route.match.client_ip) if route.match.client_ip else None
-    return _Conditions(index, route.name, route.priority, match, clients, headers)
+    takes_silent = route.silence is not None
+    return _Conditions(index, route.name, route.priority, match, takes_silent, clients, headers)
 
 
 def _by_ports(compared: list[_Conditions]) -> Iterator[list[_Piece]]:
@@ -170,6 +172,7 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
     a, b = wide.match, narrow.match
     return (
         ("" in a.addresses or set(b.addresses) <= set(a.addresses))
+        and (wide.takes_silent or not narrow.takes_silent)
         and _covers_protocol(a, b)
         and (not a.alpn or (bool(b.alpn) and b.alpn <= a.alpn))
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))

@@ -145,6 +145,7 @@ def _route(
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
+        silence=0.0 if route.silence is None else units.seconds(route.silence),
     )
 
 

@@ -24,6 +24,7 @@ from smartproxy.settings.tables.types import (
     HeaderName,
     HeaderValue,
     Host,
+    Interval,
     Methods,
     Name,
     PathPattern,
@@ -201,6 +202,9 @@ class Route(Shared):
     fallback: Flag = False
     """Whether the route also takes TLS clients without SNI, whatever its `domains` are. A route without `domains` takes them
     in any case."""
+    silence: Interval | None = None
+    """With `fallback`: a client that has sent nothing by then goes to this route, so that protocols in which the server speaks first
+    work beside routes by SNI on one port. Without it such a client is refused after `initialDataTimeout`."""
     match: Match
     """The conditions of the route."""
     action: Action
