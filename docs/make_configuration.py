@@ -141,6 +141,7 @@ GROUPS = {
         "inactivityTimeout",
         "halfCloseTimeout",
         "maxConnectionLifetime",
+        "tcpUserTimeout",
         "timeoutJitter",
         "gracefulShutdownTimeout",
     ),
@@ -153,7 +154,13 @@ GROUPS = {
         "keepAliveInterval",
         "keepAliveCount",
     ),
-    "Limits": ("maxConnections", "maxConnectionsPerIP", "connectionRateLimitPerMinute", "maxPendingDataSize"),
+    "Limits": (
+        "maxConnections",
+        "maxConnectionsPerIP",
+        "connectionRateLimitPerMinute",
+        "ipv6LimitPrefix",
+        "maxPendingDataSize",
+    ),
     "Monitoring and cleanup": ("zombieDetection", "cleanup", "metrics", "admin", "accessLog"),
     "The process": ("workers", "acceleration", "tls", "acme"),
 }

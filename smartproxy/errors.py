@@ -11,6 +11,7 @@
     |   `-- DialFailed                 no target could be connected to
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
+    |-- Completed                      a phase has served the connection to its end
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
     |-- ConnectionTruncated            a TLS peer closed without close_notify
     |-- TlsError                       the peer violated TLS, or ended it with an alert
@@ -39,6 +40,7 @@ from twisted.internet.error import ConnectionLost
 from smartproxy.model.outcome import EndedBy, RejectReason
 
 if TYPE_CHECKING:
+    from smartproxy.model.outcome import CloseReason
     from smartproxy.wire.tls_alert import Alert
 
 
@@ -117,6 +119,17 @@ class ResumptionFailed(DialFailed):
 
 class NameNotResolved(DialFailed):
     """A target's name has no address, or was not resolved in time. The resolver logs it, once for all routes."""
+
+
+class Completed(SmartProxyError):
+    """A phase has served the connection to its end, so that no later phase is due.
+
+    :ivar reason: why it was closed.
+    """
+
+    def __init__(self, reason: CloseReason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 class PeerClosed(SmartProxyError):

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from smartproxy.errors import PeerClosed, Refused
+from smartproxy.errors import Completed, PeerClosed, Refused
 from smartproxy.model.ending import about, in_words, refusal
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.net.keep_alive import apply_keepalive, differ, options
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from smartproxy.observe.refusal_log import RefusalLog
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.detect import Detect
+    from smartproxy.phases.forward_cancel import ForwardCancel
     from smartproxy.phases.look_inside import LookInside
     from smartproxy.phases.proxy_header import ReadProxyHeader
     from smartproxy.phases.reject import RejectConnection
@@ -78,14 +79,14 @@ class ConnectionPath:
     look_inside: LookInside
     relay: StartRelay
     serve: Serve
+    forward_cancel: ForwardCancel
     timeouts: ConnectionTimeouts
     reject: RejectConnection
     keep_alive: KeepAlive
 
     async def carry(self, client: Downstream, accepted: Accepted) -> None:
         """Take one connection from its accept to its close."""
-        record = self.registry.open(accepted)
-        record.owner = client
+        record = self.registry.open(accepted, client)
         outcome: CloseReason | RejectReason = CloseReason.ERROR
         linked: Connected | None = None
         side: Side = client
@@ -97,6 +98,8 @@ class ConnectionPath:
             client.require_live()
             record.protocol = detected.protocol
             record.note_names(detected)
+            if detected.cancel:
+                await self.forward_cancel(record, client, detected)
             routed = self.route(detected)
             may_change = self.look_inside.is_due(routed)
             if may_change:
@@ -115,14 +118,17 @@ class ConnectionPath:
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live)
             else:
-                header = partial(self.send_proxy_header, routed, side=client)
-                linked = await self.connect(routed, header, client.require_live, record)
+                linked = await self.connect(
+                    routed, partial(self.send_proxy_header, routed, side=client), client.require_live, record
+                )
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(
                     record, side, linked.side, linked.address, linked.header, linked.exchanged
                 )
             client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
+        except Completed as completed:
+            outcome = completed.reason
         except Refused as refused:
             outcome = self._refuse(side, record, refused)
         except Exception as failed:

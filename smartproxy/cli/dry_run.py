@@ -46,11 +46,19 @@ class _NoConnections:
     def __init__(self) -> None:
         self.by_ip, self.by_route = {}, {}
 
+    def of_client(self, _ip: str) -> int:
+        """No client has a connection."""
+        return 0
+
     def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool) -> None:
         """Nothing is counted."""
 
     def assign(self, record: ConnectionRecord, route: str) -> None:
         """Nothing is counted."""
+
+
+async def _no_cancel(_record: ConnectionRecord, _side: Side, _detected: Detected, _route: RoutePlan) -> None:
+    """The client asks for no query to be cancelled."""
 
 
 class _NoSockets(list[object]):
@@ -92,7 +100,7 @@ class DryRun:
         )
         self._certificates = ConfiguredCertificates(plan)
         self._contexts = ServerContexts(plan, self._certificates, ServerContextCache())
-        self._look_inside = LookInside(self._table, self._look)
+        self._look_inside = LookInside(self._table, self._look, _no_cancel)
         self.explanation = explain(self._table, detected, disabled)
         self.record = ConnectionRecord(0, detected.announced.accepted)
         self.route: RoutePlan | None = None

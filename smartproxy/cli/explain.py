@@ -21,8 +21,10 @@ from smartproxy.routing import domains
 from smartproxy.routing.matchers import is_heard_on
 from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.settings.compile.plans import match_plan
-from smartproxy.wire import client_hello, http_head
+from smartproxy.settings.tables.rules import tlv_value
+from smartproxy.wire import client_hello, http_head, proxy_tlv
 from smartproxy.wire.host import normalise_address
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -75,6 +77,10 @@ class _Query(NamedTuple):
 @click.option("--path", help="Path of a request.  [default: /]")
 @click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
 @click.option("--client-ip", metavar="IP", help="Address of the client.")
+@click.option("--silent", is_flag=True, help="The client sends nothing, and waits for the server.")
+@click.option(
+    "--proxy-tlv", "tlvs", multiple=True, metavar="TYPE=VALUE", help="TLV of its PROXY header; repeatable."
+)
 def explain(
     *,
     file: Path,
@@ -88,6 +94,8 @@ def explain(
     path: str | None,
     headers: tuple[str, ...],
     client_ip: str | None,
+    tlvs: tuple[str, ...],
+    silent: bool,
 ) -> None:
     """Show which route of FILE (- is standard input) takes a connection, why, why each earlier one does not, and what happens to it then.
 
@@ -100,11 +108,13 @@ def explain(
     settings = configuration.read(file, format_)
     plan = configuration.compiled(settings)
     table = RouteTable(plan.routes)
-    announced = _announced(table, address, port, client_ip)
+    announced = _announced(table, address, port, client_ip)._replace(header=_header(tlvs))
     query = _Query(method, host, path, headers)
     hello = _hello(sni, alpn) if sni is not None or alpn else None
     request = _request(query) if query.is_given else None
-    detected = _detected(table, announced, hello, request)
+    if silent and (hello is not None or request is not None):
+        raise click.UsageError("--silent: such a client sends neither a ClientHello nor a request")
+    detected = _detected(table, announced, hello, request, silent=silent)
     run = DryRun(plan, detected, request, address or "", _disabled(settings, announced))
     for line in run.explanation.lines():
         click.echo(line)
@@ -176,6 +186,21 @@ def _address(text: str, option: str) -> str:
         raise click.BadParameter(f"{text!r} is not an IP address", param_hint=option) from None
 
 
+def _header(tlvs: tuple[str, ...]) -> ProxyHeader | None:
+    """The PROXY header with these TLVs; ``None`` without any."""
+    found = []
+    for written in tlvs:
+        name, is_given, value = written.partition("=")
+        try:
+            found.append(Tlv(proxy_tlv.type_of(name), tlv_value(value)))
+        except ValueError:
+            is_given = ""
+        if not is_given:
+            message = f"{written!r} is not TYPE=VALUE, like authority=example.com or 0xEA=hex:01"
+            raise click.BadParameter(message, param_hint="--proxy-tlv")
+    return ProxyHeader(2, tlvs=tuple(found)) if found else None
+
+
 def _hello(sni: str | None, alpn: tuple[str, ...]) -> ClientHello:
     try:
         name = sni if sni is None or sni.isascii() else domains.normalise_pattern(sni)
@@ -198,7 +223,12 @@ def _parsed(verdict: Verdict[T], options: str) -> T:
 
 
 def _detected(
-    table: RouteTable, announced: Announced, hello: ClientHello | None, request: RequestHead | None
+    table: RouteTable,
+    announced: Announced,
+    hello: ClientHello | None,
+    request: RequestHead | None,
+    *,
+    silent: bool,
 ) -> Detected:
     """The facts that detection would produce from these first bytes.
 
@@ -210,4 +240,6 @@ def _detected(
         return Detected(announced, ApplicationProtocol.HTTP, request=request)
     address, _, port = announced.accepted.listener.rpartition(":")
     inspected = table.needs_first_bytes(address, int(port))
+    if inspected and silent:
+        return Detected(announced, silent=True)
     return Detected(announced, ApplicationProtocol.RAW if inspected else ApplicationProtocol.UNSEEN)

@@ -12,6 +12,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from smartproxy.net.half_close import LINGER
+from smartproxy.security.client_key import ADDRESS, client_key
 from smartproxy.security.eviction import EvictionQueue
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class Lingering:
     """All lingering connections of a proxy, across its reloads.
 
     :param deadlines: each lingers for at most ``LINGER`` seconds and is reset then.
-    :ivar most: how many may linger. One more resets the oldest of the address that has most.
+    :ivar most: how many may linger. One more resets the oldest of the client that has most.
+    :ivar ipv6_prefix: length of the IPv6 prefix that one client has.
     """
 
     def __init__(self, deadlines: Deadlines, most: int) -> None:
         self.most = most
+        self.ipv6_prefix = ADDRESS
         self._deadlines = deadlines
         self._held: EvictionQueue[_Lingerer] = EvictionQueue()
 
@@ -52,7 +55,7 @@ class Lingering:
 
         :param address: of the client.
         """
-        self._held.add(_Lingerer(self, side, self._deadlines), address)
+        self._held.add(_Lingerer(self, side, self._deadlines), client_key(address, self.ipv6_prefix))
         if len(self._held) > self.most:
             self.make_room()
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
+from smartproxy.connections.client_counts import ClientCounts, decrement
 from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
-from smartproxy.model.record import ClosedConnection, ConnectionRecord
+from smartproxy.model.record import NO_OWNER, ClosedConnection, ConnectionRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
+    from smartproxy.model.record import Owner
 
 
 class Registry:
@@ -37,6 +39,8 @@ class Registry:
     :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
+    :ivar clients: number of live connections by client.
+    :ivar of_client: number of live connections of the client that an address belongs to, for limits.
     :ivar by_ip: number of live connections by client address; no address has 0. A trusted peer's own connections
         (LOCAL) are not in it.
     :ivar by_route: number of live connections by route name; no route has 0.
@@ -51,7 +55,9 @@ class Registry:
         self.meters: MeterSource | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
-        self.by_ip: dict[str, int] = {}
+        self.clients = ClientCounts()
+        self.by_ip = self.clients.by_ip
+        self.of_client = self.clients.of_client
         self.by_route: dict[str, int] = {}
         self.closed_received = 0
         self.closed_sent = 0
@@ -72,10 +78,11 @@ class Registry:
             if meters is not None and record.route is not None:
                 record.meters = meters.of_route(record.meters, record.route)
 
-    def open(self, accepted: Accepted) -> ConnectionRecord:
-        """Create the record of an accepted socket."""
+    def open(self, accepted: Accepted, owner: Owner = NO_OWNER) -> ConnectionRecord:
+        """Create the record of an accepted socket, which ``owner`` holds."""
         self.opened += 1
         record = ConnectionRecord(self.opened, accepted)
+        record.owner = owner
         self.live[record.id] = record
         return record
 
@@ -85,7 +92,7 @@ class Registry:
         record.identified = True
         record.counted = counts
         if counts:
-            self.by_ip[client.host] = self.by_ip.get(client.host, 0) + 1
+            self.clients.add(client.host)
         if self.meters is not None:
             record.meters = self.meters.of_client(client.host)
 
@@ -111,9 +118,9 @@ class Registry:
             return False
         record.closed()
         if record.counted:
-            _decrement(self.by_ip, record.client.host)
+            self.clients.remove(record.client.host)
         if record.route is not None:
-            _decrement(self.by_route, record.route)
+            decrement(self.by_route, record.route)
             self.counters.route(record.route).active -= 1
         if isinstance(outcome, CloseReason):
             # Counted together with the gauge, not at clean-up: a reader that sees it inactive also sees its reason.
@@ -158,12 +165,3 @@ class Registry:
         for waiting in awaited:
             if not waiting.called:
                 waiting.callback(None)
-
-
-def _decrement(counts: dict[str, int], key: str) -> None:
-    """Subtract one, and delete a key that reaches 0: else a million clients would leave a million keys."""
-    left = counts[key] - 1
-    if left:
-        counts[key] = left
-    else:
-        del counts[key]

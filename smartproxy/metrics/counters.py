@@ -34,6 +34,9 @@ ZombieKind: TypeAlias = Literal["full", "half", "stuck"]
 #: Result of a TLS handshake with a client: ``refused`` before it began, ``not_tls`` if the client sent no ClientHello.
 HandshakeResult: TypeAlias = Literal["ok", "failed", "refused", "not_tls"]
 
+#: Result of forwarding a PostgreSQL CancelRequest to one target; ``dropped``: there were too many at once.
+CancelResult: TypeAlias = Literal["ok", "failed", "dropped"]
+
 _VERSIONS: tuple[HeaderVersion, ...] = ("1", "2", "none")
 _RESULTS: tuple[HeaderResult, ...] = ("ok", "invalid", "missing", "timeout")
 _HANDSHAKES: tuple[tuple[HandshakeResult, str], ...] = (
@@ -96,6 +99,7 @@ class Counters:
     :ivar handshakes: TLS handshakes with clients by (result, version).
     :ivar resumed: successful handshakes that resumed a session.
     :ivar handshake_seconds: duration of successful handshakes.
+    :ivar postgres_cancels: PostgreSQL's requests to cancel a query by result, one for each target.
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
     :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
     :ivar ocsp_responses: OCSP requests by result.
@@ -107,7 +111,7 @@ class Counters:
     __slots__ = (
         "_configured", "_unused", "access_log_dropped", "certificate_expiry", "certificate_reloads", "closed_before",
         "config_reload_at", "config_reload_ok", "config_reloads", "handshake_seconds", "handshakes", "ocsp_responses",
-        "proxy_headers", "rejected", "resumed", "routes", "zombies",
+        "postgres_cancels", "proxy_headers", "rejected", "resumed", "routes", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -124,6 +128,7 @@ class Counters:
         self.handshakes: dict[tuple[str, str], int] = dict.fromkeys(_HANDSHAKES, 0)
         self.handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self.resumed = 0
+        self.postgres_cancels: dict[str, int] = dict.fromkeys(("ok", "failed", "dropped"), 0)
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.certificate_expiry: dict[str, float] = {}
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
@@ -205,6 +210,10 @@ class Counters:
     def no_handshake(self, result: HandshakeResult) -> None:
         """Count a handshake that failed or was refused."""
         self.handshakes[result, "none"] += 1
+
+    def cancel(self, result: CancelResult) -> None:
+        """Count a PostgreSQL CancelRequest for one target."""
+        self.postgres_cancels[result] += 1
 
     def config_reload(self, at: float, *, ok: bool) -> None:
         """Count a change of the configuration that has succeeded or failed.

@@ -111,6 +111,10 @@ def _refusals(counters: Counters) -> Iterator[MetricFamily]:
         ("version", "result"), list(counters.proxy_headers.items()),
     )  # fmt: skip
     yield MetricFamily(
+        "smartproxy_postgres_cancels", "counter", "PostgreSQL's requests to cancel a query, for each target.",
+        ("result",), [((result,), count) for result, count in counters.postgres_cancels.items()],
+    )  # fmt: skip
+    yield MetricFamily(
         "smartproxy_zombies", "counter", "Dead connections that a sweep found.",
         ("kind",), [((kind,), count) for kind, count in counters.zombies.items()],
     )  # fmt: skip

@@ -98,6 +98,9 @@ class Detected(NamedTuple):
     :ivar request: the head of an HTTP request; the decrypted one where ``secured`` is set.
     :ivar secured: the result of the handshake where TLS is terminated here. ``domain`` stays the name of the
         ClientHello, by which the certificate was chosen.
+    :ivar cancel: whether the first bytes are a PostgreSQL CancelRequest and nothing else, on a listener that answers
+        requests for TLS.
+    :ivar silent: whether the client has sent nothing for the time after which a route takes silent clients (``silence``).
     :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
     """
 
@@ -107,6 +110,8 @@ class Detected(NamedTuple):
     request: RequestHead | None = None
     secured: TlsFacts | None = None
     start_tls: bool = False
+    cancel: bool = False
+    silent: bool = False
 
     @property
     def domain(self) -> str | None:

@@ -22,6 +22,7 @@ from smartproxy.model.outcome import (
 
 if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
+    from smartproxy.wire.proxy_header import ProxyHeader
 
 
 class Meter:
@@ -87,6 +88,7 @@ class ConnectionRecord:
     :ivar refused_by: the route that was found but did not admit the connection; ``route`` is ``None`` then.
     :ivar details: why it ended, by outcome; ``None`` while nothing has explained it.
     :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
+    :ivar header: the PROXY header of a trusted peer, if it sent one.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
     :ivar host: the Host of the HTTP request that was looked at, inside of terminated TLS too; ``None`` without one.
     :ivar path: the path of the same request.
@@ -103,8 +105,8 @@ class ConnectionRecord:
 
     __slots__ = (
         "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first",
-        "half_closed_at", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "meters",
-        "opened_at", "owner", "path", "peer", "protocol", "proxy_version", "refused_by", "relay", "route", "secured",
+        "half_closed_at", "header", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "meters",
+        "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -114,7 +116,7 @@ class ConnectionRecord:
         self.listener = accepted.listener
         self.peer = accepted.peer
         self.client: Endpoint = accepted.peer
-        self.proxy_version = 0
+        self.header: ProxyHeader | None = None
         self.protocol = facts.ApplicationProtocol.UNSEEN
         self.sni: str | None = None
         self.host: str | None = None
@@ -141,6 +143,11 @@ class ConnectionRecord:
         self.details: dict[Outcome, EndingDetail] | None = None
         self.stuck_detection = False
         self.secured: facts.TlsFacts | None = None
+
+    @property
+    def proxy_version(self) -> int:
+        """0, 1 or 2: the PROXY protocol version that announced the client."""
+        return 0 if self.header is None else self.header.version
 
     def note_names(self, detected: facts.Detected) -> None:
         """Store the server name, and the Host and path of the request, that ``detected`` has."""

@@ -6,6 +6,7 @@ failure when it is not. :func:`failure_of` maps that failure to a reject reason.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: No timeout, in seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
 _FOR_EVER = 86400.0
+#: Of ip(7), in linux/in.h.
+_BIND_ADDRESS_NO_PORT = 24
 _REASONS = {
     errno.ECONNREFUSED: RejectReason.UPSTREAM_REFUSED,
     errno.ECONNRESET: RejectReason.UPSTREAM_REFUSED,
@@ -39,21 +42,25 @@ _REASONS = {
 }
 
 
-def _failure(code: int, to: Endpoint) -> DialFailed:
+def _failure(code: int, to: Endpoint, source: str = "") -> DialFailed:
     reason = _REASONS.get(code, RejectReason.UPSTREAM_UNREACHABLE)
-    return DialFailed(reason, f"{to}: {os.strerror(code)}")
+    begin = f" from {source}" if source else ""
+    return DialFailed(reason, f"{to}{begin}: {os.strerror(code)}")
 
 
-def failure_of(why: Failure, to: Endpoint) -> DialFailed:
-    """The failure of a connection to ``to`` as a :class:`~smartproxy.errors.DialFailed`, for either dialer."""
+def failure_of(why: Failure, to: Endpoint, source: str = "") -> DialFailed:
+    """The failure of a connection to ``to`` as a :class:`~smartproxy.errors.DialFailed`, for either dialer.
+
+    :param source: the local address that was asked for.
+    """
     if isinstance(why.value, DialFailed):
         return why.value
     if why.check(error.TimeoutError, error.TCPTimedOutError):
-        return _failure(errno.ETIMEDOUT, to)
+        return _failure(errno.ETIMEDOUT, to, source)
     if why.check(error.ConnectionRefusedError):
-        return _failure(errno.ECONNREFUSED, to)
+        return _failure(errno.ECONNREFUSED, to, source)
     code = getattr(why.value, "osError", None)
-    return _failure(code if isinstance(code, int) else errno.EHOSTUNREACH, to)
+    return _failure(code if isinstance(code, int) else errno.EHOSTUNREACH, to, source)
 
 
 def local_address(connecting: Any) -> Endpoint | None:
@@ -72,12 +79,13 @@ def local_address(connecting: Any) -> Endpoint | None:
 class _Attempt:
     """A non-blocking socket that is connecting."""
 
-    __slots__ = ("_deadline", "_factory", "_poller", "_sock", "_to")
+    __slots__ = ("_deadline", "_factory", "_poller", "_sock", "_source", "_to")
 
-    def __init__(self, poller: Poller, sock: socket.socket, to: Endpoint, factory: Any) -> None:
+    def __init__(self, poller: Poller, sock: socket.socket, to: Endpoint, factory: Any, source: str) -> None:
         self._poller = poller
         self._sock = sock
         self._to = to
+        self._source = source
         self._factory = factory
         self._deadline: Deadline | None = None
 
@@ -85,7 +93,7 @@ class _Attempt:
         code = self._sock.connect_ex(self._to)
         if code not in (0, errno.EINPROGRESS):
             self._sock.close()
-            self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
+            self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to, self._source)))
             return
         self._poller.add(self._sock.fileno(), self)
         if timeout:
@@ -118,7 +126,7 @@ class _Attempt:
 
     def _fail(self, code: int) -> None:
         self._forget()
-        self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to)))
+        self._factory.clientConnectionFailed(self, Failure(_failure(code, self._to, self._source)))
 
     def _forget(self) -> None:
         self._cancel_deadline()
@@ -149,12 +157,12 @@ class PollerDialer:
         try:
             sock = self._socket(family)
             if source:
-                sock.bind((source, 0))
-        except OSError as short:
+                _bind(sock, source)
+        except OSError as failed:
             told: Any = factory
-            told.clientConnectionFailed(None, Failure(_failure(short.errno or 0, to)))
+            told.clientConnectionFailed(None, Failure(_failure(failed.errno or 0, to, source)))
             return None
-        attempt = _Attempt(self._poller, sock, to, factory)
+        attempt = _Attempt(self._poller, sock, to, factory, source)
         attempt.begin(timeout, self._deadlines)
         return attempt
 
@@ -168,6 +176,23 @@ class PollerDialer:
             sock.close()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return sock
+
+
+def _bind(sock: socket.socket, source: str) -> None:
+    """Bind ``sock`` to the local address ``source``. The port is chosen when it connects.
+
+    Only then does the kernel know the target, and a port that is in use towards another target can be used. Chosen here, the
+    28,000 ephemeral ports would be for all targets together (ip(7), ``IP_BIND_ADDRESS_NO_PORT``).
+
+    :raises OSError: if this machine does not have the address; ``sock`` is closed then.
+    """
+    with contextlib.suppress(OSError):  # an old kernel
+        sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+    try:
+        sock.bind((source, 0))
+    except OSError:
+        sock.close()
+        raise
 
 
 @implementer(IDialer)

@@ -1,4 +1,7 @@
-"""TCP keep-alive of a socket: whether the kernel probes a silent peer, when, and how often.
+"""When the kernel gives up on a silent peer of a socket: TCP keep-alive and the user timeout.
+
+Keep-alive says whether an idle peer is probed, when, and how often. The user timeout (tcp(7), ``TCP_USER_TIMEOUT``) limits
+how long sent data may stay unacknowledged; without it the kernel retransmits for about 15 minutes.
 
 Each option costs half a microsecond for each connection, so none is set that a socket has already: accepted sockets
 inherit those of the listening socket, and a new socket has the system's defaults (tcp(7): the sysctls
@@ -11,6 +14,7 @@ inherit those of the listening socket, and a new socket has the system's default
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 #: The options of :class:`~smartproxy.model.plan.Probes`, in its order. macOS has another name for the first.
 _IDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", 0))
 _PROBES = (_IDLE, getattr(socket, "TCP_KEEPINTVL", 0), getattr(socket, "TCP_KEEPCNT", 0))
+
+#: Linux only.
+_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 0)
 
 #: The keep-alive of a new socket.
 NONE = KeepAlive(enabled=False, probes=Probes(0, 0, 0))
@@ -41,7 +48,10 @@ def options(wanted: KeepAlive, has: KeepAlive = NONE) -> tuple[Option, ...]:
 
     The probes come first: setting them on a socket with keep-alive would restart its timer.
     """
-    pairs = zip(_PROBES, _filled(wanted.probes), _filled(has.probes), strict=True)
+    pairs = [
+        *zip(_PROBES, _filled(wanted.probes), _filled(has.probes), strict=True),
+        (_USER_TIMEOUT, wanted.user_timeout, has.user_timeout),
+    ]
     needed = [Option(socket.IPPROTO_TCP, name, value) for name, value, old in pairs if name and value != old]
     if wanted.enabled is not has.enabled:
         needed.append(Option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, wanted.enabled))
@@ -65,9 +75,18 @@ def apply_keepalive_to_socket(sock: socket.socket, needed: tuple[Option, ...]) -
         sock.setsockopt(level, name, value)
 
 
+def without_probes(wanted: KeepAlive) -> KeepAlive:
+    """For a new socket: ``wanted`` without options that have no effect because keep-alive is not enabled."""
+    return wanted if wanted.enabled else replace(wanted, probes=NONE.probes)
+
+
 def differ(one: KeepAlive, other: KeepAlive) -> bool:
     """Whether sockets of the two have different options."""
-    return one.enabled is not other.enabled or one.probes != other.probes
+    return (
+        one.enabled is not other.enabled
+        or one.probes != other.probes
+        or one.user_timeout != other.user_timeout
+    )
 
 
 def _filled(probes: Probes) -> Iterator[int]:

@@ -107,6 +107,8 @@ def _text(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        value = ";".join(f"{name}={inner}" for name, inner in value.items())
     if not isinstance(value, str):
         return str(value)
     # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.

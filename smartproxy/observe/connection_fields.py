@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.model.facts import ApplicationProtocol, agreed
+from smartproxy.model.shown_tlvs import shown_tlvs
 
 if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
@@ -21,6 +22,7 @@ def connection_fields(record: ConnectionRecord, moment: Moment) -> dict[str, obj
         "clientPort": record.client.port,
         "peerIp": record.peer.host,
         "proxyProtocol": record.proxy_version,
+        "proxyTlvs": shown_tlvs(record.header),
         "target": None if record.target is None else str(record.target),
         "protocol": record.protocol,
         "tls": record.protocol is ApplicationProtocol.TLS,

@@ -74,8 +74,14 @@ class Admit:
             record.client = announced.client
             raise Refused(reason, self._limits.explain(reason, announced.client.host))
         self._counts.identify(record, announced.client, counts=is_client)
-        record.proxy_version = announced.proxy_version
+        record.header = announced.header
         record.state = ConnectionState.DETECTING
+
+    def admits(self, routed: Routed) -> bool:
+        """Whether the route's lists admit the client. Its number of connections does not matter, and nothing is counted."""
+        announced = routed.detected.announced
+        reason = self._limits.route(routed.route, announced.client.host, listed=not announced.is_local)
+        return reason is None or reason is RejectReason.ROUTE_LIMIT
 
     def route(self, record: ConnectionRecord, routed: Routed) -> None:
         """Admit the connection to its route.

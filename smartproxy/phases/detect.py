@@ -3,7 +3,9 @@
 Where the routes of a listener match by ports and addresses only, nothing waits for the client's first bytes, so that
 protocols in which the server speaks first work. Else the first bytes are parsed and stay buffered: the target gets them
 as they were received. A client that first asks whether TLS is available (PostgreSQL) is the exception: its request is
-consumed and answered, and what it sends then is parsed.
+consumed and answered, and what it sends then is parsed. A client that waits for the server to speak first sends nothing: a
+route may take it after a time (``silence``). A PostgreSQL client may also connect to cancel a query
+(:mod:`smartproxy.phases.forward_cancel`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from smartproxy.errors import DeadlineExpired, HandshakeRefused, PeerClosed, Ref
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import EndedBy, RejectReason
 from smartproxy.wire import client_hello, http_head
-from smartproxy.wire.postgres import EncryptionAnswer, could_be_request
+from smartproxy.wire.postgres import EncryptionAnswer, could_be_request, parse_cancel
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
+    from smartproxy.model.plan import RoutePlan
 
 T = TypeVar("T")
 
@@ -38,13 +41,24 @@ class Detect:
     :param timeout: seconds in which enough bytes must be received (``initialDataTimeout``). A byte does not extend it.
     :param needed: whether some route of the listener needs the first bytes.
     :param start_tls: where some route of the listener expects TLS: see :mod:`smartproxy.phases.start_tls`.
+    :param silence: where some route of the listener takes silent clients: finds that route for one, if there is any.
+    :param cancels: whether PostgreSQL's requests to cancel a query are detected without ``start_tls``, too.
     """
 
     def __init__(
-        self, timeout: float, deadlines: Deadlines, *, needed: bool, start_tls: StartTls | None = None
+        self,
+        timeout: float,
+        deadlines: Deadlines,
+        *,
+        needed: bool,
+        start_tls: StartTls | None = None,
+        silence: Callable[[Detected], RoutePlan | None] | None = None,
+        cancels: bool = False,
     ) -> None:
+        self._silence = silence
         self._needed = needed
         self._start_tls = start_tls
+        self._cancels = cancels or start_tls is not None
         self._timeout = timeout
         self._deadlines = deadlines
 
@@ -58,17 +72,23 @@ class Detect:
             return Detected(announced)
         due = self._deadlines.call_later(self._timeout, side.expire) if self._timeout else None
         try:
-            if not side.buffered:
+            if not side.buffered and self._silence is not None:
+                silent = Detected(announced, silent=True)
+                if await self._is_silent(side, self._silence(silent)):
+                    return silent
+            elif not side.buffered:
                 await side.wait_for(1)
             seen = await self._look(side, announced)
-            start_tls = self._start_tls
             if (
-                start_tls is None
+                not self._cancels
                 or seen.protocol is not ApplicationProtocol.RAW
                 or not could_be_request(side.buffered)
             ):
                 return seen
-            return await self._started(side, seen, start_tls)
+            if self._start_tls is not None:
+                seen = await self._started(side, seen, self._start_tls)
+            is_cancel = seen.protocol is ApplicationProtocol.RAW and await _is_cancel(side)
+            return seen._replace(cancel=is_cancel)
         except DeadlineExpired:
             raise Refused(RejectReason.INITIAL_DATA_TIMEOUT, self._late(side)) from None
         finally:
@@ -78,6 +98,23 @@ class Detect:
     def _late(self, side: Side) -> str:
         received = f"incomplete after {len(side.buffered)} bytes" if side.buffered else "no byte was received"
         return f"{received} in {self._timeout:g} s (initialDataTimeout)"
+
+    async def _is_silent(self, side: Side, route: RoutePlan | None) -> bool:
+        """Wait for the first byte, and return whether there is none in the time that ``route`` gives a client.
+
+        ``initialDataTimeout`` may be shorter. Then the client goes to ``route`` when it ends.
+        """
+        if route is None:
+            await side.wait_for(1)
+            return False
+        due = self._deadlines.call_later(route.silence, side.expire)
+        try:
+            await side.wait_for(1)
+        except DeadlineExpired:
+            return True
+        finally:
+            due.cancel()
+        return False
 
     async def _look(self, side: Side, announced: Announced) -> Detected:
         kind = sniff(side.buffered)
@@ -109,6 +146,18 @@ class Detect:
                     raise Refused(RejectReason.TLS_ERROR, "not a ClientHello after the request for TLS")
                 return seen._replace(start_tls=True)
         return seen
+
+
+async def _is_cancel(side: Side) -> bool:
+    """Whether a CancelRequest is all that ``side`` has sent, waiting for as many bytes as it takes to tell."""
+    while True:
+        verdict = parse_cancel(side.buffered)
+        if not isinstance(verdict, NeedMore):
+            return isinstance(verdict, Done) and verdict.consumed == len(side.buffered)
+        try:
+            await side.wait_for(verdict.at_least)
+        except PeerClosed:
+            return False
 
 
 async def _decided(

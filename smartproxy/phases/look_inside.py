@@ -3,7 +3,8 @@
 A ClientHello chooses the certificate, and a route only as far as its name and ALPN can. Where one of the routes that
 terminate TLS in the same way asks for a path, a method, a header or a protocol, the first bytes of the plaintext are
 detected like those of a connection without TLS, and the route is chosen again among them. Where none does, nothing
-waits for the client: a server may send first.
+waits for the client: a server may send first. (A PostgreSQL client sends first. If its route has several servers, its first
+bytes are inspected, because a request to cancel a query is for all of them.)
 
 A Host header that differs from the name in the ClientHello does not choose a route. But the target may go by it, and
 serve content for which other clients must show a certificate. So if a connection for this host would have been asked
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from smartproxy.flow.side import Side
+    from smartproxy.model.plan import RoutePlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.routing.table import ListenerRoutes, RouteTable
 
@@ -30,11 +32,18 @@ class LookInside:
     """Chooses the route again.
 
     :param detect: detects the protocol of the first bytes: :class:`~smartproxy.phases.detect.Detect`.
+    :param forward_cancel: forwards a request to cancel: :class:`~smartproxy.phases.forward_cancel.ForwardCancel`.
     """
 
-    def __init__(self, table: RouteTable, detect: Callable[[Side, Announced], Awaitable[Detected]]) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        detect: Callable[[Side, Announced], Awaitable[Detected]],
+        forward_cancel: Callable[[ConnectionRecord, Side, Detected, RoutePlan], Awaitable[None]],
+    ) -> None:
         self._table = table
         self._detect = detect
+        self._forward_cancel = forward_cancel
 
     def is_due(self, routed: Routed) -> bool:
         """Whether the route has to be chosen again after the handshake."""
@@ -46,13 +55,18 @@ class LookInside:
         :param record: gets the request's Host, also where the request is refused.
         :raises Refused: if there is none, the bytes do not come in time, or the request is for a host with other client
             certificates.
+        :raises Completed: if it was a request to cancel, and has been forwarded.
         """
         routes = self._routes(routed)
         detected = routed.detected._replace(secured=record.secured)
-        if routes is None:
+        if routes is None and not _may_cancel(routed):
             return Routed(detected, routed.route)
         side.transport.resumeProducing()
         seen = await self._detect(side, detected.announced)
+        if seen.cancel:
+            await self._forward_cancel(record, side, detected, routed.route)
+        if routes is None:
+            return Routed(detected, routed.route)
         detected = detected._replace(protocol=seen.protocol, request=seen.request)
         record.note_names(detected)
         if record.host not in (None, detected.domain):
@@ -63,6 +77,9 @@ class LookInside:
                 RejectReason.NO_ROUTE, f"no route matches what is inside TLS, protocol {detected.protocol}"
             )
         return Routed(detected, entry.route)
+
+    def _routes(self, routed: Routed) -> ListenerRoutes | None:
+        return self._table.inside(routed.detected, routed.route)
 
     def _check_host(self, routed: Routed, host: str | None) -> None:
         """Check a request for a ``host`` other than the name in the ClientHello.
@@ -77,5 +94,7 @@ class LookInside:
         if wanted is not None and wanted != ours.client_auth:
             raise Misdirected
 
-    def _routes(self, routed: Routed) -> ListenerRoutes | None:
-        return self._table.inside(routed.detected, routed.route)
+
+def _may_cancel(routed: Routed) -> bool:
+    """Whether a PostgreSQL client may be connected to one of several servers: all of them get a request to cancel."""
+    return routed.detected.start_tls and routed.route.has_several_hosts

@@ -107,6 +107,7 @@ class Accounting:
         if prepared is not None and plan.access_log is not None:
             prepared.set_format(plan.access_log.format)
         self.registry.ended.configure(plan.cleanup)
+        self.registry.clients.regroup(plan.ipv6_limit_prefix)
         if plan.metrics != self._plan.metrics:
             self._measure(plan.metrics)
         if plan.zombies != self._plan.zombies:

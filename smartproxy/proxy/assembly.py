@@ -17,6 +17,7 @@ from smartproxy.flow.side import HOLD
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
+from smartproxy.phases.forward_cancel import ForwardCancel
 from smartproxy.phases.look_inside import LookInside
 from smartproxy.phases.proxy_header import ReadProxyHeader
 from smartproxy.phases.reject import RejectConnection
@@ -56,7 +57,9 @@ class Paths:
         self._plan = plan
         self._runtime = runtime
         self.table = RouteTable(plan.routes)
-        self.keep_alive = KeepAlive(enabled=plan.keep_alive, probes=plan.probes)
+        self.keep_alive = KeepAlive(
+            enabled=plan.keep_alive, probes=plan.probes, user_timeout=plan.user_timeout
+        )
         self.hold = min(HOLD, plan.max_pending_data) if plan.max_pending_data else HOLD
         accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
         registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds
@@ -73,6 +76,16 @@ class Paths:
             runtime.sockets.pipes,
             seconds,
             lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+        )
+        self._forward_cancel = ForwardCancel(
+            self.table,
+            self._connect,
+            self._send_proxy_header,
+            self._admit.admits,
+            runtime.targets.turns.postgres,
+            runtime.targets.cancels,
+            runtime.clocks.time,
+            counters,
         )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
@@ -92,15 +105,21 @@ class Paths:
                 timeout,
                 clocks.deadlines,
                 needed=self.table.needs_first_bytes(address, port),
+                silence=self.table.find if self.table.takes_silent(address, port) else None,
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
             ),
             route=ChooseRoute(self.table),
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,
-            look_inside=LookInside(self.table, Detect(timeout, clocks.deadlines, needed=True)),
+            look_inside=LookInside(
+                self.table,
+                Detect(timeout, clocks.deadlines, needed=True, cancels=True),
+                self._forward_cancel,
+            ),
             relay=self._relay,
             serve=Serve(clocks.time),
+            forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
             reject=RejectConnection(self._runtime.lingering),
             keep_alive=self.keep_alive,

@@ -84,6 +84,7 @@ class ConfigurationInForce:
         accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
         self._runtime.address_files.follow(self.plan.address_files)
+        self._runtime.apply_limits(self.plan)
 
     def check_access(self) -> None:
         """Log which files cannot be read again: root may have read them, before the process became another user."""
@@ -160,6 +161,7 @@ class ConfigurationInForce:
         accounting.apply(plan, prepared)
         self._runtime.tls.apply(paths.contexts, plan)
         self._runtime.address_files.follow(plan.address_files)
+        self._runtime.apply_limits(plan)
         return closing
 
     def waiting_for_restart(self) -> list[str]:

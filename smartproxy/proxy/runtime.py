@@ -25,6 +25,7 @@ from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.threads import thread_for
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
+from smartproxy.phases.forward_cancel import CancelsInProgress
 from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
@@ -103,6 +104,7 @@ class Targets:
 
     :ivar turns: whose turn it is, by route and target name.
     :ivar loops: the connections to listeners of this proxy.
+    :ivar cancels: PostgreSQL's requests to cancel a query that are in progress.
     :ivar originate: begins TLS.
     """
 
@@ -110,6 +112,7 @@ class Targets:
         self.resolver = Resolver(reactor, clocks.time)
         self.turns = Turns()
         self.loops = Loops()
+        self.cancels = CancelsInProgress()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
 
@@ -142,6 +145,11 @@ class Runtime:
         self.rate = RateWindows(self.clocks.seconds)
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
+
+    def apply_limits(self, plan: ProxyPlan) -> None:
+        """Tell clients apart as ``plan`` says. What was counted before still counts."""
+        self.rate.regroup(plan.ipv6_limit_prefix)
+        self.lingering.ipv6_prefix = plan.ipv6_limit_prefix
 
     def start(self) -> None:
         """Begin to watch sockets and clocks."""

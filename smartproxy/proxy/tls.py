@@ -90,6 +90,7 @@ class TlsState:
         self._store.apply(contexts.certificates)
         self.targets.retain(_originations(plan))
         self.handshakes.limit = plan.tls.max_handshakes
+        self.handshakes.ipv6_prefix = plan.ipv6_limit_prefix
         self._watch.configure(plan.tls)
         self._stapling.configure(plan.tls)
 

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.routing import domains, paths
+from smartproxy.wire import proxy_tlv
+from smartproxy.wire.host import host_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from smartproxy.model.facts import Detected
-    from smartproxy.model.plan import MatchPlan
+    from smartproxy.model.plan import MatchPlan, TlvMatch
 
 #: Sort key: the greater one is the more specific match. See :func:`specificity`.
 Specificity: TypeAlias = tuple[tuple[int, int], tuple[int, int], bool, int, bool, bool, bool, bool]
@@ -43,6 +45,7 @@ class Condition:
     :ivar wanted: the values that meet the condition, for ``explain``.
     :ivar is_met: the predicate.
     :ivar seen: the value that the connection has: escaped, on one line; ``none`` where it has none.
+    :ivar is_early: whether it is about the client, and needs none of its first bytes.
     :ivar inside: whether a route that terminates TLS checks it on the decrypted content, and not on the ClientHello.
     """
 
@@ -51,6 +54,7 @@ class Condition:
     is_met: Callable[[Detected], bool]
     seen: Callable[[Detected], str]
     inside: bool = False
+    is_early: bool = False
 
 
 def conditions_of(match: MatchPlan, *, fallback: bool = False) -> tuple[Condition, ...]:
@@ -94,7 +98,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
     1. the domain: an exact name, then the longer wildcard, then ``*``, then a fallback that is given no name, then none;
     2. the path: an exact one, then the pattern with more literal characters, then none;
     3. whether there is a condition on the client address;
-    4. the number of header conditions;
+    4. the number of conditions on headers and on TLVs of the PROXY header;
     5. whether there is a condition on the method;
     6. whether there is a condition on the protocols that the client offers (ALPN);
     7. whether there is a condition on the protocol;
@@ -104,7 +108,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
         domains.specificity(pattern),
         paths.specificity(match.path),
         match.client_ip is not None,
-        len(match.headers),
+        len(match.headers) + len(match.proxy_tlv),
         bool(match.methods),
         bool(match.alpn),
         match.protocol is not None,
@@ -115,6 +119,8 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
 def _conditions(match: MatchPlan, *, fallback: bool) -> Iterator[Condition]:
     if match.client_ip is not None:
         yield _client_ip(match.client_ip)
+    for tlv in match.proxy_tlv:
+        yield _proxy_tlv(tlv)
     if match.protocol is not None:
         yield _protocol(match.protocol)
     if fallback:
@@ -137,7 +143,34 @@ def _client_ip(addresses: Container[str]) -> Condition:
         wanted=str(addresses),
         is_met=lambda facts: facts.announced.client.host in addresses,
         seen=lambda facts: _shown(facts.client_ip),
+        is_early=True,
     )
+
+
+def _proxy_tlv(wanted: TlvMatch) -> Condition:
+    names = domains.DomainSet(wanted.domains)
+
+    def is_met(facts: Detected) -> bool:
+        return any(
+            value in wanted.values or names.best(host_name(value)) is not None
+            for value in _tlv_values(facts, wanted.type)
+        )
+
+    return Condition(
+        subject=f"PROXY TLV {proxy_tlv.name_of(wanted.type)}",
+        wanted=_listed(wanted.domains or [proxy_tlv.text_of(value) for value in wanted.values]),
+        is_met=is_met,
+        seen=lambda facts: (
+            _listed([proxy_tlv.text_of(value) for value in _tlv_values(facts, wanted.type)]) or _shown(None)
+        ),
+        is_early=True,
+    )
+
+
+def _tlv_values(facts: Detected, kind: int) -> list[bytes]:
+    """The values of that type in the PROXY header of a trusted peer."""
+    header = facts.announced.header
+    return [] if header is None else [tlv.value for tlv in header.tlvs if tlv.type == kind]
 
 
 def _protocol(protocol: str) -> Condition:
@@ -162,6 +195,17 @@ def _domain(patterns: tuple[str, ...]) -> Condition:
         wanted=_listed(patterns),
         is_met=lambda facts: names.best(facts.domain) is not None,
         seen=lambda facts: _shown(facts.domain),
+    )
+
+
+def silence(seconds: float) -> Condition:
+    """What a route requires of a client that has sent nothing: it takes it after ``seconds``; 0: it does not take it."""
+    return Condition(
+        subject="first bytes",
+        wanted=f"none for {seconds:g} s" if seconds else "some",
+        is_met=lambda facts: bool(seconds) and facts.silent,
+        seen=lambda _: _shown(None),
+        is_early=True,
     )
 
 

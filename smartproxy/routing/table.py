@@ -22,11 +22,12 @@ from smartproxy.routing.matchers import (
     conditions_of,
     is_heard_on,
     ranked_patterns,
+    silence,
     specificity,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan, TerminationPlan
@@ -62,7 +63,19 @@ class Entry:
 
     def asked(self, facts: Detected) -> tuple[Condition, ...]:
         """The conditions that can be checked on ``facts``."""
+        if facts.silent:
+            early = (condition for condition in self.conditions if condition.is_early)
+            return (*early, silence(self.silence))
         return self.outside if _from_outside(facts) else self.conditions
+
+    @property
+    def silence(self) -> float:
+        """Seconds after which it takes a silent client: a fallback does so in the place where it takes one without a name."""
+        return self.route.silence if self.pattern == NO_NAME else 0.0
+
+    def admits_client(self, facts: Detected) -> bool:
+        """Whether the conditions that need no first bytes are met."""
+        return all(condition.is_met(facts) for condition in self.conditions if condition.is_early)
 
     def matches(self, facts: Detected) -> bool:
         """Whether all conditions are met. The condition on the domain is met by any pattern of the route."""
@@ -81,6 +94,7 @@ class ListenerRoutes:
     :ivar first_bytes_timeout: seconds to wait for them: the route is not known before, so the longest timeout of the routes
         that need them applies; 0 is no limit, ``None`` where no route needs them.
     :ivar starts_tls: whether first bytes are read, and some route expects TLS in them.
+    :ivar takes_silent: whether some route takes clients that have sent nothing for a time.
     """
 
     __slots__ = (
@@ -89,10 +103,12 @@ class ListenerRoutes:
         "_inside",
         "_nameless",
         "_names_matter",
+        "_silent",
         "entries",
         "first_bytes_timeout",
         "needs_first_bytes",
         "starts_tls",
+        "takes_silent",
     )
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -109,6 +125,8 @@ class ListenerRoutes:
         for rank, entry in enumerate(self.entries):
             entry.rank = rank
             self._filed_under(entry.pattern).append(entry)
+        self._silent = [entry for entry in self.entries if entry.silence]
+        self.takes_silent = bool(self._silent)
         self._names_matter = bool(self._exact or self._by_suffix)
         self._inside: dict[RoutePlan, ListenerRoutes] | None = None
 
@@ -120,6 +138,8 @@ class ListenerRoutes:
 
     def find(self, facts: Detected) -> Entry | None:
         """The first entry in order that matches."""
+        if facts.silent:
+            return next((entry for entry in self._silent if entry.admits_client(facts)), None)
         best = _first(self._nameless, facts, None)
         if self._names_matter and (name := facts.domain):
             for entries in self._filed_for(name):
@@ -184,6 +204,11 @@ class RouteTable:
         routes = self._listeners.get((address, port))
         return routes is not None and routes.starts_tls
 
+    def takes_silent(self, address: str, port: int) -> bool:
+        """Whether some route of that listener takes clients that have sent nothing for a time."""
+        routes = self._listeners.get((address, port))
+        return routes is not None and routes.takes_silent
+
     def find(self, facts: Detected) -> RoutePlan | None:
         """The route for a connection; ``None`` where no route matches, or there is no such listener."""
         routes = self._by_name.get(facts.announced.accepted.listener)
@@ -198,6 +223,16 @@ class RouteTable:
         """
         routes = self._by_name.get(facts.announced.accepted.listener)
         return None if routes is None else routes.inside(route)
+
+    def named(self, facts: Detected, names: Container[str]) -> list[RoutePlan]:
+        """The routes of the connection's listener that have one of ``names`` and admit its client, whatever it sends."""
+        routes = self._by_name.get(facts.announced.accepted.listener)
+        found = {
+            entry.route: None
+            for entry in (routes.entries if routes is not None else ())
+            if entry.route.name in names and entry.admits_client(facts)
+        }
+        return list(found)
 
     def routes_on(self, name: str) -> ListenerRoutes | None:
         """The routes of the listener with that :func:`listener_name`, for ``explain``."""

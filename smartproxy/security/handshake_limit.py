@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from smartproxy.flow.work_budget import WorkBudget
+from smartproxy.security.client_key import ADDRESS, client_key
 from smartproxy.security.eviction import EvictionQueue
 
 if TYPE_CHECKING:
@@ -50,10 +51,12 @@ class HandshakeLimit:
 
     :param clock: monotonic.
     :ivar limit: how many may be in progress before stalled ones are closed; 0 is no limit.
+    :ivar ipv6_prefix: length of the IPv6 prefix that one client has.
     """
 
     def __init__(self, limit: int, clock: IReactorTime) -> None:
         self.limit = limit
+        self.ipv6_prefix = ADDRESS
         self._clock = clock
         self._work = WorkBudget(WORK, clock)
         self._fresh: EvictionQueue[Evictable] = EvictionQueue()
@@ -66,7 +69,7 @@ class HandshakeLimit:
 
     def begin(self, handshake: Evictable, address: str) -> None:
         """Count a handshake with a client of ``address``, and make room for it where there are too many."""
-        self._fresh.add(handshake, address)
+        self._fresh.add(handshake, client_key(address, self.ipv6_prefix))
         if self.limit and self.active > self.limit:
             self._make_room()
 

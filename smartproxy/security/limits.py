@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from itertools import repeat
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.model.outcome import RejectReason
 from smartproxy.security.address_files import entry_of
+from smartproxy.security.client_key import ADDRESS, client_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,9 +37,8 @@ class ConnectionCounts(Protocol):
     def active(self) -> int:
         """All together."""
 
-    @property
-    def by_ip(self) -> Mapping[str, int]:
-        """By the client's address."""
+    def of_client(self, ip: str) -> int:
+        """Of the client that an address belongs to."""
 
     @property
     def by_route(self) -> Mapping[str, int]:
@@ -53,6 +54,29 @@ class LingeringSockets(Protocol):
         """Close one of them."""
 
 
+class _NetworkTimes(array):  # type: ignore[type-arg] # array[float] exists from Python 3.12 on
+    """When clients of one IPv6 network connected.
+
+    :ivar addresses: the address of each, in the same order.
+    """
+
+    __slots__ = ("addresses",)
+
+    def __init__(self, _typecode: str) -> None:
+        self.addresses: list[str] = []
+
+
+def _admit(times: array[float], limit: int, now: float) -> bool:
+    """Append ``now`` if there are fewer than ``limit`` times in the window."""
+    # Times older than the window are deleted only when they count, so most calls are one append.
+    if len(times) >= limit:
+        del times[: bisect_right(times, now - WINDOW)]
+        if len(times) >= limit:
+            return False
+    times.append(now)
+    return True
+
+
 class RateWindows:
     """When each client last connected, to hold it to so many connections in any 60 seconds, wherever they begin.
 
@@ -65,15 +89,17 @@ class RateWindows:
     been, and nothing visits each client.
 
     It holds no limit, only what happened, and lives as long as the proxy: a reload does not forgive a client, whether it
-    changes the limit or not.
+    changes the limit or not. Where a client is an IPv6 network, the addresses are kept beside the times, so that a reload can
+    count them by networks of another size.
 
     :param clock: monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_earlier", "_recent", "_turns_at")
+    __slots__ = ("_clock", "_earlier", "_prefix", "_recent", "_turns_at")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self._prefix = ADDRESS
         self._recent: dict[str, array[float]] = {}
         self._earlier: dict[str, array[float]] = {}
         self._turns_at = clock() + WINDOW
@@ -90,16 +116,46 @@ class RateWindows:
         now = self._clock()
         if now >= self._turns_at:
             self._turn(now)
+        if self._prefix != ADDRESS and ":" in ip:
+            return self._allow_network(ip, limit, now)
         times = self._recent.get(ip)
         if times is None:
             times = self._recent[ip] = self._earlier.pop(ip) if ip in self._earlier else array("d")
-        # Times older than the window are deleted only when they count, so most calls are one append.
-        if len(times) >= limit:
-            del times[: bisect_right(times, now - WINDOW)]
-            if len(times) >= limit:
-                return False
-        times.append(now)
-        return True
+        return _admit(times, limit, now)
+
+    def _allow_network(self, ip: str, limit: int, now: float) -> bool:
+        key = client_key(ip, self._prefix)
+        times = self._recent.get(key)
+        if times is None:
+            times = self._recent[key] = self._earlier.pop(key) if key in self._earlier else _NetworkTimes("d")
+        allowed = _admit(times, limit, now)
+        if isinstance(times, _NetworkTimes):
+            if allowed:
+                times.addresses.append(ip)
+            del times.addresses[: len(times.addresses) - len(times)]  # those of times that were deleted
+        return allowed
+
+    def regroup(self, prefix: int) -> None:
+        """Count IPv6 networks of this prefix length from now on, recorded connections included."""
+        if prefix == self._prefix:
+            return
+        self._prefix = prefix
+        kept = [*self._earlier.items(), *self._recent.items()]
+        self._earlier, self._recent = {}, {key: times for key, times in kept if ":" not in key}
+        recorded = sorted(
+            (at, ip)
+            for key, times in kept
+            if ":" in key
+            for at, ip in zip(times, getattr(times, "addresses", repeat(key)), strict=False)
+        )
+        for at, ip in recorded:
+            key = client_key(ip, prefix)
+            times = self._recent.get(key)
+            if times is None:
+                times = self._recent[key] = array("d") if key == ip else _NetworkTimes("d")
+            times.append(at)
+            if isinstance(times, _NetworkTimes):
+                times.addresses.append(ip)
 
     def prune(self) -> None:
         """Discard clients that have not connected within the last one to two windows.
@@ -162,7 +218,7 @@ class Admission:
         """Why this client is refused, if so. It counts towards the rate even where the limit per IP then refuses it."""
         if self._per_minute and not self._rate.allow(ip, self._per_minute):
             return RejectReason.RATE_LIMIT
-        if self._max_per_ip and self._counts.by_ip.get(ip, 0) >= self._max_per_ip:
+        if self._max_per_ip and self._counts.of_client(ip) >= self._max_per_ip:
             return RejectReason.IP_LIMIT
         return None
 

@@ -53,9 +53,10 @@ class Loops:
     def add(self, local: Endpoint, to: Endpoint, peer: Endpoint, route: str) -> bool:
         """Keep the local address of a socket that connects to ``to``, if that is this machine. Returns whether it is.
 
-        The kernel connects to an address of this machine from the same one, and to any loopback address from one.
+        The kernel connects to an address of this machine from the same one, and to any loopback address from one; but a
+        target may be dialed from another address (``bind``).
         """
-        if local.host != to.host and not is_loopback(local.host):
+        if local.host != to.host and not is_loopback(local.host) and not is_own_address(to.host):
             return False
         self._passed[local] = self._passed.get(peer, _NONE) | {route}
         return True

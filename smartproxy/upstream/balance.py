@@ -44,6 +44,7 @@ class RoundRobin:
     """The candidates of one route as one configuration has them.
 
     :param turn: how many turns the route has had; it outlives this object.
+    :ivar candidates: all of them, those of weight 0 last.
 
     A candidate of weight 0 gets connections only when all others have failed.
     """
@@ -54,8 +55,8 @@ class RoundRobin:
             for index, target in enumerate(targets)
             for host in (target.hosts if isinstance(target.hosts, tuple) else (target.hosts,))
         ]
-        self._candidates = sorted(candidates, key=lambda candidate: not candidate.weight)
-        self._round = _round(self._candidates)
+        self.candidates = sorted(candidates, key=lambda candidate: not candidate.weight)
+        self._round = _round(self.candidates)
         self._turn = turn
         turn.keep({candidate.name for candidate in candidates})
 
@@ -66,7 +67,7 @@ class RoundRobin:
         chosen = self._round[self._turn.taken % len(self._round)]
         self._turn.taken += 1
         yield chosen
-        for candidate in self._candidates:
+        for candidate in self.candidates:
             if candidate is not chosen:
                 yield candidate
 

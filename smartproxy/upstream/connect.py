@@ -17,13 +17,14 @@ from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
-from smartproxy.net.keep_alive import Option, options
+from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
 from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
 from smartproxy.wire.host import is_address, unmapped
+from smartproxy.wire.postgres import ALPN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -201,12 +202,32 @@ class Connect:
             else:
                 seconds = budget.progress.dial_seconds = budget.passed()
                 self._counters.route(route.name).dial_seconds.observe(seconds)
+                hello = routed.detected.hello
+                if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
+                    self._turns.postgres.add(route.name)
                 return connected
         budget.progress.dial_seconds = budget.passed()
         try:
             raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
+
+    async def to(self, candidate: Candidate, routed: Routed, header: bytes) -> Connected:
+        """A connection to one candidate of the route, paused. It takes no turn, and is not measured.
+
+        :param header: the PROXY header.
+        :raises DialFailed: where it cannot be connected.
+        """
+        budget = _Budget(self._clock, routed.route.timeouts.connection, _always_live, _Unrecorded())
+        try:
+            return await self._try(candidate, routed, lambda _: header, budget)
+        except DialFailed as why:
+            self._log(candidate, routed.route, why)
+            raise
+
+    def candidates(self, route: RoutePlan) -> list[Candidate]:
+        """Every host of every target of ``route``."""
+        return self._candidates(route).candidates
 
     def _candidates(self, route: RoutePlan) -> RoundRobin:
         balance = self._balance.get(route)
@@ -240,7 +261,7 @@ class Connect:
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         if port is None:
             port = routed.detected.port
-        attempt = partial(self._dial, port, routed, budget)
+        attempt = partial(self._dial, port, routed, target.source, budget)
         try:
             return await self._open(candidate, host, attempt, routed, budget, header(target))
         except NameNotResolved:
@@ -265,9 +286,14 @@ class Connect:
         """A connection to ``host``, with its TLS. ``attempt`` dials one address."""
         target = candidate.target
         if candidate.is_literal or is_address(host):
-            side = await unfailed(attempt(unmapped(host)))
+            address = unmapped(host)
+            if target.source:
+                _of_family(target.source, (address,), host)
+            side = await unfailed(attempt(address))
         else:
             addresses = await unfailed(self._resolve(host, budget))
+            if target.source:
+                addresses = _of_family(target.source, addresses, host)
             if len(addresses) == 1:
                 side = await unfailed(attempt(addresses[0]))
             else:
@@ -324,14 +350,12 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, port: int, routed: Routed, budget: _Budget, host: str) -> Deferred[Upstream]:
+    def _dial(self, port: int, routed: Routed, source: str, budget: _Budget, host: str) -> Deferred[Upstream]:
         route = routed.route
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
-            keep_alive = self._keep_alive[route] = (
-                options(route.keep_alive) if route.keep_alive.enabled else ()
-            )
-        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
+            keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
+        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=source)
         budget.progress.target = factory.to
         budget.progress.attempts += 1
         if port in self._loops.ports:
@@ -346,9 +370,23 @@ class Connect:
         except DialFailed as loop:
             return fail(loop)
         # The reactor connects later, and is to choose the port now: the connection may be accepted before it is reported.
-        source = "" if self._dialer.connects_at_once else own_source(to.host)
-        dialed = factory.dial(self._dialer, budget.seconds(), source)
+        if not factory.source and not self._dialer.connects_at_once:
+            factory.source = own_source(to.host)
+        dialed = factory.dial(self._dialer, budget.seconds())
         local = factory.local_address()
         if local is not None and loops.add(local, to, peer, routed.route.name):
             factory.on_end = partial(loops.forget, local)
         return dialed
+
+
+def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+    """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
+
+    :raises DialFailed: if ``host`` has none.
+    """
+    fitting = [address for address in addresses if (":" in address) == (":" in source)]
+    if not fitting:
+        family = "IPv6" if ":" in source else "IPv4"
+        why = f"{host} has no {family} address to connect to from {source}"
+        raise DialFailed(RejectReason.UPSTREAM_UNREACHABLE, why)
+    return fitting

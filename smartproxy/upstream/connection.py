@@ -48,13 +48,15 @@ class UpstreamFactory(ClientFactory):
 
     :param keep_alive: TCP keep-alive, as options of its socket.
     :ivar on_end: called when the attempt has failed, or its connection has ended; ``None`` if nothing is kept for it.
+    :param source: local address to connect from; empty leaves it to the system.
     """
 
     noisy = False
     on_end: Callable[[], None] | None = None
 
-    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...]) -> None:
+    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...], source: str = "") -> None:
         self.to = to
+        self.source = source
         self.keep_alive = keep_alive
         self._waiting: Deferred[Upstream] | None = None
         self._connecting: IConnecting | None = None
@@ -67,9 +69,7 @@ class UpstreamFactory(ClientFactory):
             it cancels the attempt.
         """
         connected = self._waiting = Deferred(self._cancelled)
-        connecting = (
-            dialer.dial(self.to, self, timeout, source) if source else dialer.dial(self.to, self, timeout)
-        )
+        connecting = dialer.dial(self.to, self, timeout, self.source)
         if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
         return connected
@@ -96,7 +96,7 @@ class UpstreamFactory(ClientFactory):
         waiting = self._finish()
         self._end()
         if waiting is not None:
-            waiting.errback(failure_of(reason, self.to))
+            waiting.errback(failure_of(reason, self.to, self.source))
 
     def _cancelled(self, _: Deferred[Upstream]) -> None:
         connecting = self._connecting

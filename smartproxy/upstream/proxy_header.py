@@ -1,7 +1,8 @@
 """The PROXY header for a target, which announces the client and precedes its bytes.
 
 A TLV that is named in the configuration is sent where its value is known: from the header that a trusted proxy has sent,
-so that a chain of proxies announces the same values, else from this connection.
+so that a chain of proxies announces the same values, else from this connection. Values that the configuration gives itself
+replace received ones.
 """
 
 from __future__ import annotations
@@ -19,13 +20,8 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Detected, Routed, TlsFacts
     from smartproxy.model.plan import SendHeader, TargetPlan
 
-#: The configuration's names, in the order in which the TLVs are sent.
-_NAMED = {
-    "alpn": proxy_tlv.PP2_TYPE_ALPN,
-    "authority": proxy_tlv.PP2_TYPE_AUTHORITY,
-    "uniqueId": proxy_tlv.PP2_TYPE_UNIQUE_ID,
-    "ssl": proxy_tlv.PP2_TYPE_SSL,
-}
+#: Those of :data:`~smartproxy.wire.proxy_tlv.TYPE_NAMES` that have a value here, in the order in which they are sent.
+_SENT = ("alpn", "authority", "uniqueId", "ssl")
 #: The verify result of a certificate that was not verified (X509_V_ERR_UNSPECIFIED).
 _NOT_VERIFIED = 1
 #: TLVs that belong to one header only and are never passed on.
@@ -56,15 +52,17 @@ class SendProxyHeader:
     def _tlvs(self, sending: SendHeader, detected: Detected) -> Iterator[Tlv]:
         header = detected.announced.header
         received = header.tlvs if header is not None else ()
-        named = {kind: name for name, kind in _NAMED.items() if name in sending.tlvs}
+        named = {proxy_tlv.TYPE_NAMES[name]: name for name in _SENT if name in sending.tlvs}
         for kind, name in named.items():
             value = next((tlv.value for tlv in received if tlv.type == kind), None) or self._own(
                 name, detected
             )
             if value is not None:
                 yield Tlv(kind, value)
+        yield from sending.custom
         if "passThrough" in sending.tlvs:
-            yield from (tlv for tlv in received if tlv.type not in named and tlv.type not in _OWN)
+            ours = {*named, *(tlv.type for tlv in sending.custom), *_OWN}
+            yield from (tlv for tlv in received if tlv.type not in ours)
 
     def _own(self, name: str, detected: Detected) -> bytes | None:
         """The value for this connection. In passthrough the negotiated ALPN and TLS parameters are unknown here."""

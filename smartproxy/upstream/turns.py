@@ -47,9 +47,13 @@ class RouteTurn:
 
 
 class Turns:
-    """The state of every route that is configured, by name. Lives as long as the proxy."""
+    """The state of every route that is configured, by name. Lives as long as the proxy.
+
+    :ivar postgres: names of the routes by which a PostgreSQL client has been connected.
+    """
 
     def __init__(self) -> None:
+        self.postgres: set[str] = set()
         self._routes: dict[str, RouteTurn] = {}
 
     def of(self, route: str) -> RouteTurn:
@@ -61,5 +65,6 @@ class Turns:
 
     def keep(self, routes: Collection[str]) -> None:
         """Forget routes that are no longer configured."""
+        self.postgres.intersection_update(routes)
         for name in self._routes.keys() - routes:
             del self._routes[name]

@@ -12,7 +12,7 @@ server. A client may ask for GSSAPI encryption first, in the same way. This modu
 
 Sections named here are those of the PostgreSQL documentation, "Frontend/Backend Protocol". A CancelRequest
 (55.2.8) has a code of the same kind, but there is no answer to it, so it is not an :class:`EncryptionRequest`;
-neither is a StartupMessage, whose code is a version.
+:func:`parse_cancel` finds its end. A StartupMessage has a version in place of the code.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ class EncryptionAnswer(Enum):
     ERROR = b"E"
 
 
+#: The ALPN name of the protocol (55.2.10, "direct" TLS; registered with IANA).
+ALPN: Final = "postgresql"
+
+_CANCEL: Final = 80877102  # 1234, 5678: 55.7, "CancelRequest"
+#: Length, code and process, then the secret key: 4 bytes, and up to 256 from protocol version 3.2 on (55.7).
+_CANCEL_HEAD: Final = struct.Struct(">iii")
+_KEY_SIZES: Final = range(4, 257)
+
 _MESSAGE: Final = struct.Struct(">ii")  # length of the whole message, request code
 _REQUESTS: Final = {_MESSAGE.pack(_MESSAGE.size, request): request for request in EncryptionRequest}
 _BEGIN: Final = b"\x00"  # the upper byte of any length under 16 MiB
@@ -61,6 +69,33 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[EncryptionRequest]:
         # One byte more and not eight: these may be all bytes of another protocol, whose client now waits.
         return NeedMore(len(begin) + 1)
     return Malformed("neither SSLRequest nor GSSENCRequest")
+
+
+def parse_cancel(data: bytes | bytearray | memoryview) -> Verdict[None]:
+    """Parse the CancelRequest at the beginning of ``data``; ``Done.consumed`` is its size."""
+    head = bytes(data[: _MESSAGE.size])
+    length = int.from_bytes(head[:4], "big")
+    if head[:2] != b"\0\0"[: len(head)] or (len(head) >= 4 and length - _CANCEL_HEAD.size not in _KEY_SIZES):  # noqa: PLR2004 - of an int
+        return Malformed("not the length of a CancelRequest")
+    if not _CANCEL.to_bytes(4, "big").startswith(head[4:]):
+        return Malformed("not a CancelRequest")
+    if len(head) < _MESSAGE.size:
+        return NeedMore(len(head) + 1)
+    return Done(None, length) if len(data) >= length else NeedMore(length)
+
+
+def build_cancel(process: int, key: bytes) -> bytes:
+    """Build the request to cancel the query of a session.
+
+    :param key: its secret key, 4 to 256 bytes.
+    :raises ValueError: where it has another size, or ``process`` does not fit in its field.
+    """
+    if len(key) not in _KEY_SIZES:
+        raise ValueError("the key must have 4 to 256 bytes")
+    try:
+        return _CANCEL_HEAD.pack(_CANCEL_HEAD.size + len(key), _CANCEL, process) + key
+    except struct.error as error:
+        raise ValueError(f"not a process: {error}") from None
 
 
 def build(request: EncryptionRequest) -> bytes:

@@ -6,6 +6,7 @@ Section numbers are those of HAProxy's ``doc/proxy-protocol.txt``.
 
 from __future__ import annotations
 
+import re
 import struct
 from enum import IntFlag
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -29,6 +30,21 @@ PP2_SUBTYPE_SSL_CIPHER: Final = 0x23
 PP2_SUBTYPE_SSL_SIG_ALG: Final = 0x24
 PP2_SUBTYPE_SSL_KEY_ALG: Final = 0x25
 PP2_TYPE_NETNS: Final = 0x30
+
+#: Types for applications' own use (2.2.8).
+PP2_TYPE_MIN_CUSTOM: Final = 0xE0
+PP2_TYPE_MAX_CUSTOM: Final = 0xEF
+
+#: Names of types, as users write and read them. Other types are written in hexadecimal.
+TYPE_NAMES: Final = {
+    "alpn": PP2_TYPE_ALPN,
+    "authority": PP2_TYPE_AUTHORITY,
+    "crc32c": PP2_TYPE_CRC32C,
+    "uniqueId": PP2_TYPE_UNIQUE_ID,
+    "ssl": PP2_TYPE_SSL,
+}
+_NAMES_OF: Final = {kind: name for name, kind in TYPE_NAMES.items()}
+_HEXADECIMAL: Final = re.compile(r"0[xX][0-9a-fA-F]{1,2}")
 
 #: Longest value of ``PP2_TYPE_UNIQUE_ID`` in bytes (2.2.7.5).
 UNIQUE_ID_LIMIT: Final = 128
@@ -74,6 +90,28 @@ class SslInfo(NamedTuple):
     sig_alg: bytes | None = None
     key_alg: bytes | None = None
     others: tuple[Tlv, ...] = ()
+
+
+def type_of(name: str) -> int:
+    """The type that ``name`` denotes: one of :data:`TYPE_NAMES`, or hexadecimal like ``0xE0``.
+
+    :raises ValueError: where it is neither.
+    """
+    if name in TYPE_NAMES:
+        return TYPE_NAMES[name]
+    if _HEXADECIMAL.fullmatch(name):
+        return int(name, 16)
+    raise ValueError(f"{name!r} is not a type of a TLV")
+
+
+def name_of(kind: int) -> str:
+    """The name of a type; hexadecimal for one that has none."""
+    return _NAMES_OF.get(kind) or f"0x{kind:02X}"
+
+
+def text_of(value: bytes) -> str:
+    """A value as printable ASCII on one line: every other byte, and a backslash, is escaped."""
+    return value.decode("latin-1").encode("unicode_escape").decode("ascii")
 
 
 def parse_tlvs(data: bytes) -> tuple[Tlv, ...] | Malformed:

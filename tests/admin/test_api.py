@@ -13,6 +13,7 @@ from smartproxy.admin.control import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
@@ -41,7 +42,8 @@ class ConnectionsTests(SynchronousTestCase):
         control = FakeControl()
         record = control.connect(at=90.0, received=11, sent=22)
         record.state, record.relay, record.keep_alive = ConnectionState.RELAYING, RelayKind.SPLICE, True
-        record.protocol, record.sni, record.proxy_version = ApplicationProtocol.TLS, "a.example.com", 2
+        record.protocol, record.sni = ApplicationProtocol.TLS, "a.example.com"
+        record.header = ProxyHeader(2, tlvs=(Tlv(2, b"outer.example"),))
         record.target, record.host = Endpoint("2001:db8::1", 9000), "b.example.com"
         record.secured = TlsFacts("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, "robot")
         self.assertEqual(
@@ -58,6 +60,7 @@ class ConnectionsTests(SynchronousTestCase):
                         "clientPort": 4000,
                         "peerIp": "198.51.100.9",
                         "proxyProtocol": 2,
+                        "proxyTlvs": {"authority": "outer.example"},
                         "target": "[2001:db8::1]:9000",
                         "protocol": "tls",
                         "tls": True,
@@ -82,7 +85,8 @@ class ConnectionsTests(SynchronousTestCase):
         control = FakeControl()
         control.connect(route=None)
         shown = Listener(control).get("/api/v1/connections").json()["connections"][0]
-        self.assertEqual([shown[key] for key in ("route", "target", "relay", "sni", "host")], [None] * 5)
+        unknown = ("route", "target", "relay", "sni", "host", "proxyTlvs")
+        self.assertEqual([shown[key] for key in unknown], [None] * 6)
 
     def _ids(self, query):
         control = FakeControl()

@@ -80,6 +80,61 @@ class ExplainCommandTests(SynchronousTestCase):
             ],
         )
 
+    def test_silent_client_goes_to_the_fallback_with_silence(self) -> None:
+        self.file.write_text(
+            """
+routes:
+  - name: mail
+    match: {ports: 443, clientIp: [10.0.0.0/8], domains: [mail.example.com]}
+    fallback: true
+    silence: 3s
+    action: {targets: [{host: 127.0.0.1, port: 25}]}
+  - name: web
+    match: {ports: 443, domains: [www.example.com]}
+    action: {targets: [{host: 127.0.0.1, port: 9000}]}
+"""
+        )
+        self.assertEqual(
+            self.lines("--silent", "--client-ip", "10.0.0.1")[:4],
+            [
+                "route mail",
+                "  on :443",
+                "  client address: wants 10.0.0.0/8, has 10.0.0.1",
+                "  first bytes: wants none for 3 s, has none",
+            ],
+        )
+        refused = self.lines("--silent", "--client-ip", "192.0.2.1")
+        self.assertEqual(refused[0], "no route")
+        self.assertIn("not web: first bytes: wants some, has none", refused)
+        self.assertIn("not mail: client address: wants 10.0.0.0/8, has 192.0.2.1", refused)
+        self.assertEqual(self.lines("--client-ip", "10.0.0.1")[0], "no route")
+        self.assertIn("--silent", self.refused("--port", "443", "--silent", "--sni", "www.example.com"))
+
+    def test_tlv_of_a_proxy_header_is_matched(self) -> None:
+        self.file.write_text(
+            """
+proxyIPs: [10.0.0.1]
+routes:
+  - name: shop
+    match: {ports: 443, proxyTlv: {authority: "*.shop.example", 0xEA: "hex:0176"}}
+    action: {targets: [{host: 127.0.0.1, port: 9000}]}
+"""
+        )
+        tlvs = ["--proxy-tlv", "authority=A.shop.example", "--proxy-tlv"]
+        self.assertEqual(
+            self.lines(*tlvs, "0xea=hex:0176"),
+            [
+                "route shop",
+                "  on :443",
+                "  PROXY TLV authority: wants *.shop.example, has A.shop.example",
+                r"  PROXY TLV 0xEA: wants \x01v, has \x01v",
+            ],
+        )
+        self.assertEqual(self.lines(*tlvs, "0xEA=v")[2], r"not shop: PROXY TLV 0xEA: wants \x01v, has v")
+        self.assertIn("PROXY TLV authority: wants *.shop.example, has none", self.lines()[2])
+        for wrong in ("authority", "sni=a", "0xEA=hex:0"):
+            self.assertIn("is not TYPE=VALUE", self.refused("--port", "443", "--proxy-tlv", wrong))
+
     def test_request_is_matched_by_host_path_header_and_method(self) -> None:
         request = ["--host", "www.example.com:443", "--path", "/api/x?y=*", "--header", "x-env: staging"]
         self.assertEqual(self.lines(*request, "--method", "POST")[0], "route api")

@@ -31,6 +31,13 @@ class LingeringTests(SynchronousTestCase):
         self.clock.advance(0)
         return far
 
+    def test_an_ipv6_network_is_one_client_where_configured(self) -> None:
+        self.lingering.ipv6_prefix = 64
+        honest = self.linger("2001:db8:0:1::1")
+        flood = [self.linger(f"2001:db8::{number}") for number in range(1, 5)]
+        self.assertEqual([far.was_reset for far in flood], [True, True, False, False])
+        self.assertFalse(honest.was_reset)
+
     def test_number_is_bounded_at_the_cost_of_the_address_with_most(self) -> None:
         honest = self.linger("192.0.2.1")
         flood = [self.linger("192.0.2.66") for _ in range(10)]

@@ -85,6 +85,8 @@ HTTP_RESPONSE = tuple(
 POSTGRES = (
     *(postgres.build(request) for request in EncryptionRequest),
     *(postgres.build_answer(answer) for answer in EncryptionAnswer),
+    postgres.build_cancel(42, b"\x01\x02\x03\x04"),
+    postgres.build_cancel(-1, bytes(range(32))),
 )
 SNIFF = (
     *HTTP_HEAD,

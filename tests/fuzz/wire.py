@@ -213,10 +213,15 @@ def check_postgres(data):
         assert postgres.build(verdict.value) == data[: verdict.consumed]
     if data and not postgres.could_be_request(data):
         assert isinstance(verdict, Malformed)
+    cancel = check_verdicts(postgres.parse_cancel, data)
+    if isinstance(cancel, Done):
+        assert isinstance(verdict, Malformed)
+        process = int.from_bytes(data[8:12], "big", signed=True)
+        assert postgres.build_cancel(process, data[12 : cancel.consumed]) == data[: cancel.consumed]
     answer = check_verdicts(postgres.parse_answer, data)
     if isinstance(answer, Done):
         assert postgres.build_answer(answer.value) == data[: answer.consumed]
-    return reached(verdict)
+    return max(reached(verdict), reached(cancel))
 
 
 def check_sniff(data):

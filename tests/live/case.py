@@ -129,7 +129,9 @@ class LiveCase(unittest.TestCase):
 
 def route(name, port, *backends, action=None, **keys):
     """A route from ``port`` to ``backends``, as it stands in a file. ``keys`` named as in ``match`` go there."""
-    match = {key: keys.pop(key) for key in ("domains", "clientIp", "path", "protocol") if key in keys}
+    match = {
+        key: keys.pop(key) for key in ("domains", "clientIp", "path", "protocol", "proxyTlv") if key in keys
+    }
     targets = [getattr(backend, "target", backend) for backend in backends]
     return {
         "name": name,

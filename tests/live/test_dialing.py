@@ -51,6 +51,24 @@ class DialingTests(LiveCase):
         self.assertGreaterEqual(time.monotonic() - began, 0.5)
         self.assertEqual(proxy.rejected("upstream_timeout"), 0)
 
+    def test_connection_begins_at_the_bind_address(self):
+        """A bind address that this machine does not have fails that target only, and the log says why."""
+        for acceleration in ("auto", "off"):
+            with self.subTest(acceleration=acceleration):
+                seen = []
+
+                def note(backend, sock, seen=seen):
+                    seen.append(sock.getpeername()[0])
+                    echo(backend, sock)
+
+                backend, front = self.backend(note), self.port()
+                targets = [{**backend.target, "bind": bind} for bind in ("192.0.2.1", "127.0.0.9")]
+                proxy = self.proxy(route("web", front, *targets), acceleration=acceleration)
+                self.assert_echoes(self.connect(front))
+                self.assertEqual(seen, ["127.0.0.9"])
+                words = f"127.0.0.1:{backend.port} from 192.0.2.1: Cannot assign requested address"
+                until(lambda: words in proxy.printed, words)  # noqa: B023 - this round's
+
     def test_client_is_refused_where_no_target_answers(self):
         """Each target is tried once, then the client is closed, and counted once."""
         proxy, front = self.listening(blackhole(self), blackhole(self))

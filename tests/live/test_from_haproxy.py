@@ -94,6 +94,40 @@ class FromHaproxyTests(LiveCase):
         self.assertEqual({reason for reason, count in proxy.metrics["rejected"].items() if count}, set())
 
 
+class TlvMatchTests(LiveCase):
+    """HAProxy terminates TLS, so the name that a client asked for is in its header only."""
+
+    def test_route_is_chosen_by_the_authority(self):
+        authority = Authority(self.directory)
+        ours, theirs = self.port(), self.port()
+        backends = {name: self.backend(announced) for name in ("front.test", "other")}
+        custom = {"version": 2, "customTlvs": {"0xE0": "edge-1"}}
+        proxy = self.proxy(
+            route("other", ours, backends["other"]),
+            route(
+                "front", ours, backends["front.test"], proxyTlv={"authority": "*.test"},
+                action={"sendProxyProtocol": custom},
+            ),
+            proxyIPs=TRUSTED,
+        )  # fmt: skip
+        haproxy(
+            self,
+            theirs,
+            f"listen l\n bind 127.0.0.1:{theirs} ssl crt {authority.certificate('front.test')}\n"
+            f" server s 127.0.0.1:{ours} send-proxy-v2 proxy-v2-options authority",
+        )
+        context = authority.client()
+        context.check_hostname = False
+        for name, backend in backends.items():
+            client = context.wrap_socket(self.connect(theirs), server_hostname=name)
+            self.addCleanup(client.close)
+            self.assert_echoes(client)
+            self.assertEqual(len(backend.seen), 1, name)
+        header, _ = backends["front.test"].seen[0]
+        self.assertEqual([tuple(tlv) for tlv in header.tlvs], [(0xE0, b"edge-1")])
+        self.assertEqual(proxy.the_connection(route="front")["proxyTlvs"], {"authority": "front.test"})
+
+
 class TlvTests(LiveCase):
     """HAProxy terminates TLS and announces it in TLVs; ``passThrough`` sends them to the backend unchanged."""
 
@@ -155,6 +189,14 @@ class TlvTests(LiveCase):
         self.assertEqual((tls.verify, tls.cn), (0, b"robot"))
         self.assertEqual(tls.version, b"TLSv1.3")
         self.assertEqual(raw[-7:-4], b"\x03\x00\x04")  # this hop's checksum, which the parser has verified
+
+    def test_tlvs_are_shown_in_the_api(self):
+        seen = self.running.the_connection(clientIp=CLIENT)["proxyTlvs"]
+        self.assertEqual(
+            (seen["authority"], seen["uniqueId"]), ("front.test", f"live-{self.name[0]}-{self.name[1]}")
+        )
+        self.assertIn("verify=0 version=TLSv1.3", seen["ssl"])
+        self.assertIn("cn=robot", seen["ssl"])
 
     def header_of(self, raw):
         return proxy_v2.parse(raw).value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 import socket
 import threading
 
@@ -128,6 +131,58 @@ class PsqlTests(PostgresCase):
         # Where plain clients have a route, a client that only prefers TLS connects again without it.
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="prefer"), "f|")
         self.assert_answers(self.psql(mixed, _SERVER, sslmode="disable"), "f|")
+
+
+class CancelTests(PostgresCase):
+    """Ctrl-C in psql cancels the query over a connection of its own, in plain text and without a name."""
+
+    def interrupted(self, port, name):
+        """What psql prints whose query was interrupted."""
+        where = {
+            "host": name, "hostaddr": "127.0.0.1", "port": port, "user": "postgres", "dbname": "postgres",
+            "sslmode": "verify-full", "sslrootcert": self.authority.file,
+        }  # fmt: skip
+        words = " ".join(f"{key}={value}" for key, value in where.items())
+        query = "select pg_sleep(600)"
+        running = self.program(
+            program("psql"), "-XAtw", "-c", query, words, env={"PATH": os.defpath, "HOME": "/nonexistent"}
+        )
+        active = (
+            "select count(*) from pg_stat_activity where query like 'select pg_sleep%' and state = 'active'"
+        )
+        until(lambda: self.psql(port, name, active).stdout.strip() == "1", "the query being executed")
+        running.signal(signal.SIGINT)
+        self.assertEqual(running.wait(), 1)
+        return running.printed
+
+    def test_query_is_cancelled_on_a_port_with_routes_by_name(self):
+        """TLS passes through, so the proxy has seen neither process nor key; web servers are not asked."""
+        target, web = self.server(tls=True), self.backend(silent)
+
+        def named(name, port):
+            return route(name, port, target, domains=[_SERVER])
+
+        for proxy, ports in self.both(
+            ("db", named), ("web", lambda name, port: route(name, port, web, domains=["web.test"]))
+        ):
+            printed = self.interrupted(ports["db"], _SERVER)
+            self.assertIn("canceling statement due to user request", printed)
+            self.assertEqual(self.cancels(proxy), (1.0, 0.0, 0.0))
+        self.assertEqual(web.accepted, 0)
+
+    def test_query_is_cancelled_where_tls_is_terminated(self):
+        target = self.server()
+        for proxy, ports in self.both(("one", lambda name, port: self.ending(name, port, target))):
+            printed = self.interrupted(ports["one"], NAME)
+            self.assertIn("canceling statement due to user request", printed)
+            self.assertEqual(self.cancels(proxy), (1.0, 0.0, 0.0))
+
+    def cancels(self, proxy):
+        """Number of requests by result: ok, failed, dropped."""
+        _, page = proxy.ask("/metrics")
+        found = re.findall(rb'smartproxy_postgres_cancels_total{result="(\w+)"} (\S+)', page)
+        counts = {result.decode(): float(count) for result, count in found}
+        return tuple(counts[result] for result in ("ok", "failed", "dropped"))
 
 
 class Counter:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.live.backends import banner
+from smartproxy.wire import client_hello
+from tests.live.backends import banner, echo
 from tests.live.case import LiveCase, route
 
 _BANNER = b"SSH-2.0-live\r\n"
@@ -18,6 +19,24 @@ class ServerFirstTests(LiveCase):
                 client = self.connect(front)
                 self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
                 self.assert_echoes(client)
+
+    def test_silent_client_beside_routes_by_name_receives_the_banner(self):
+        """After ``silence``, and not before; a client with a name goes to its own route on the same port."""
+        for acceleration in ("auto", "off"):
+            with self.subTest(acceleration=acceleration):
+                front, web = self.port(), self.backend(echo)
+                proxy = self.proxy(
+                    route("web", front, web, domains=["web.test"]),
+                    route("ssh", front, self.backend(banner), fallback=True, silence="400ms"),
+                    acceleration=acceleration,
+                )
+                began = time.monotonic()
+                client = self.connect(front)
+                self.assertEqual(self.read(client, len(_BANNER)), _BANNER)
+                self.assertGreaterEqual(time.monotonic() - began, 0.4)
+                self.assert_echoes(client)
+                self.assert_echoes(self.connect(front), client_hello.build("web.test"))
+                self.assertEqual((web.accepted, proxy.active), (1, 2))
 
     def test_silent_trusted_peer_is_a_direct_client(self):
         """It receives the banner when ``proxyHeaderTimeout`` has passed, and not before."""

@@ -155,6 +155,7 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_cleanup_batches", "counter", ()),
                 ("smartproxy_access_log_dropped", "counter", ()),
                 ("smartproxy_proxy_headers", "counter", ("result", "version")),
+                ("smartproxy_postgres_cancels", "counter", ("result",)),
                 ("smartproxy_upstream_dial_seconds", "histogram", ("le", "route")),
                 ("smartproxy_connection_duration_seconds", "histogram", ("le", "route")),
             },

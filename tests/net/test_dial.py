@@ -187,6 +187,31 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
         self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
 
+    def test_attempt_begins_at_its_source_address(self):
+        factory = Wanted()
+        self.dialer.dial(self.listening(), factory, 30, "127.0.0.9")
+        self.answer(factory)
+        accepted, peer = self.servers[0].accept()
+        accepted.close()
+        self.assertEqual(peer[0], "127.0.0.9")
+
+    def test_source_address_leaves_the_port_to_the_connect(self):
+        """Chosen before, each local port would serve one connection, whatever its target."""
+        bound = []
+        begin = dial_module._Attempt.begin
+        self.patch(
+            dial_module._Attempt,
+            "begin",
+            lambda attempt, *args: (bound.append(attempt._sock.getsockname()), begin(attempt, *args)),
+        )
+        self.dialer.dial(self.listening(), Wanted(), 30, "127.0.0.9")
+        self.assertEqual(bound, [("127.0.0.9", 0)])
+
+    def test_source_address_of_another_machine_fails_the_attempt(self):
+        factory = Wanted()
+        self.assertIsNone(self.dialer.dial(self.listening(), factory, 30, "192.0.2.1"))
+        self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
+
     def test_without_descriptors_the_attempt_fails(self):
         def refuse(*_):
             raise OSError(errno.EMFILE, "Too many open files")
@@ -249,6 +274,11 @@ class ReactorDialerTests(DialerTests, SynchronousTestCase):
     def assert_given_up(self, factory):
         self.assertTrue(self.reactor.connectors[-1].stoppedConnecting)
 
+    def test_source_address_is_given_to_the_reactor(self):
+        self.dialer.dial(NOWHERE, Wanted(), 0)
+        self.dialer.dial(NOWHERE, Wanted(), 0, "192.0.2.7")
+        self.assertEqual([client[4] for client in self.reactor.tcpClients], [None, ("192.0.2.7", 0)])
+
     def test_no_timeout_is_not_the_timeout_0_of_the_reactor(self):
         self.dialer.dial(NOWHERE, Wanted(), 0)
         self.assertGreater(self.reactor.tcpClients[0][3], 3600)
@@ -268,6 +298,12 @@ class FailureTests(SynchronousTestCase):
             failed = failure_of(Failure(exception), NOWHERE)
             self.assertEqual((type(failed), failed.reason), (DialFailed, reason), exception)
             self.assertIn("192.0.2.1:9", failed.detail)
+
+    def test_failure_names_the_source_address(self):
+        cannot = error.ConnectBindError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        failed = failure_of(Failure(cannot), NOWHERE, "192.0.2.7")
+        self.assertIs(failed.reason, RejectReason.UPSTREAM_UNREACHABLE)
+        self.assertEqual(failed.detail, "192.0.2.1:9 from 192.0.2.7: Cannot assign requested address")
 
     def test_a_failure_that_has_a_reason_keeps_it(self):
         known = DialFailed(RejectReason.UPSTREAM_TIMEOUT, "known")

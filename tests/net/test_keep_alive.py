@@ -10,11 +10,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.net import keep_alive as keep_alive_module
-from smartproxy.net.keep_alive import apply_keepalive, apply_keepalive_to_socket, differ, options
+from smartproxy.net.keep_alive import (
+    apply_keepalive,
+    apply_keepalive_to_socket,
+    differ,
+    options,
+    without_probes,
+)
 from smartproxy.testing import connection
 
 OFF = KeepAlive(enabled=False)
 SYSTEM = Probes(0, 0, 0)
+
+
+def user_timeout_of(sock) -> int:
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
 def all_of(sock) -> tuple[int, int, int, int]:
@@ -59,6 +69,20 @@ class KeepAliveTests(SynchronousTestCase):
         self.assertEqual(options(KeepAlive(), KeepAlive()), ())
         self.assertEqual(len(options(KeepAlive(probes=Probes(60, 15, 8)), KeepAlive())), 1)
 
+    def test_user_timeout_is_independent_of_keep_alive(self):
+        for enabled in (True, False):
+            sock = self.fresh()
+            wanted = without_probes(KeepAlive(enabled=enabled, user_timeout=90_000))
+            apply_keepalive_to_socket(sock, options(wanted))
+            self.assertEqual(user_timeout_of(sock), 90_000)
+            self.assertEqual(all_of(sock)[0], enabled)
+        self.assertEqual(len(options(without_probes(KeepAlive(enabled=False)))), 0)
+
+    def test_user_timeout_0_costs_no_option(self):
+        self.assertNotIn(
+            socket.TCP_USER_TIMEOUT, [option.name for option in options(KeepAlive(user_timeout=0))]
+        )
+
     def test_the_probes_are_set_before_keep_alive_is_enabled(self):
         """Setting them on a socket with keep-alive would restart its timer."""
         *_, last = options(KeepAlive(probes=Probes(61, 7, 4)))
@@ -66,7 +90,14 @@ class KeepAliveTests(SynchronousTestCase):
 
     def test_any_keep_alive_can_be_changed_to_any_other(self):
         """A listener sets one keep-alive, and a route may require another."""
-        several = [KeepAlive(), OFF, KeepAlive(probes=SYSTEM), KeepAlive(probes=Probes(61, 7, 4))]
+        several = [
+            KeepAlive(),
+            OFF,
+            KeepAlive(probes=SYSTEM),
+            KeepAlive(probes=Probes(61, 7, 4)),
+            KeepAlive(user_timeout=60_000),
+            KeepAlive(enabled=False, user_timeout=90_000),
+        ]
         for has in several:
             for wanted in several:
                 once, twice = self.fresh(), self.fresh()
@@ -74,16 +105,19 @@ class KeepAliveTests(SynchronousTestCase):
                 apply_keepalive_to_socket(twice, options(has))
                 apply_keepalive_to_socket(twice, options(wanted, has))
                 self.assertEqual(all_of(twice), all_of(once), (has, wanted))
+                self.assertEqual(user_timeout_of(twice), user_timeout_of(once), (has, wanted))
                 self.assertEqual(differ(wanted, has), bool(options(wanted, has)))
 
     def test_accepted_sockets_inherit_the_options(self):
         with socket.create_server(("127.0.0.1", 0)) as listening:
-            apply_keepalive_to_socket(listening, options(KeepAlive(probes=Probes(61, 7, 4))))
+            apply_keepalive_to_socket(
+                listening, options(KeepAlive(probes=Probes(61, 7, 4), user_timeout=90_000))
+            )
             far = socket.create_connection(listening.getsockname())
             near, _ = listening.accept()
         self.addCleanup(far.close)
         self.addCleanup(near.close)
-        self.assertEqual(all_of(near), (1, 61, 7, 4))
+        self.assertEqual((all_of(near), user_timeout_of(near)), ((1, 61, 7, 4), 90_000))
 
     def test_a_transport_without_a_socket_is_only_switched(self):
         transport, _ = connection(Clock())

@@ -17,10 +17,14 @@ from smartproxy.model.outcome import CloseReason, EndedBy, RejectReason, RelayKi
 from smartproxy.model.plan import AccessLogPlan, CleanupPlan
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import AccessLog, as_text
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 
 #: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
 MOMENT = Moment(1767323045.678, 100.0)
 HOSTILE = 'a\r\nb\x00\x1b[2J"\\=\x7f\x85\u202e d'
+
+
+TLVS = (Tlv(2, b"a.example"), Tlv(0xEA, b'\x01v" =;\x1b'))
 
 
 class AccessLogCase(SynchronousTestCase):
@@ -37,7 +41,7 @@ class AccessLogCase(SynchronousTestCase):
         self.addCleanup(self.log.close)
         self.registry.on_closed.append(self.log.write)
 
-    def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com", path="/cart"):
+    def ended(self, outcome=CloseReason.NORMAL, sni="a.example.com", path="/cart", tlvs=()):
         """Close a connection of 12.5 seconds and return the lines of the log."""
         record = self.registry.open(Accepted(":443", 443, Endpoint("198.51.100.9", 5000), 87.5))
         self.registry.identify(record, Endpoint("192.0.2.1", 4000))
@@ -47,6 +51,7 @@ class AccessLogCase(SynchronousTestCase):
         record.path, record.attempts, record.dial_seconds = path, 2, 0.125
         record.half_closed(EndedBy.CLIENT)
         record.half_closed(EndedBy.TARGET)
+        record.header = ProxyHeader(2, tlvs=tlvs)
         record.moved_in(11, 88.0)
         record.moved_out(22, 88.0)
         return self.closed(record, outcome)
@@ -75,7 +80,8 @@ class JsonTests(AccessLogCase):
                 "clientIp": "192.0.2.1",
                 "clientPort": 4000,
                 "peerIp": "198.51.100.9",
-                "proxyProtocol": 0,
+                "proxyProtocol": 2,
+                "proxyTlvs": None,
                 "target": "[2001:db8::1]:9000",
                 "protocol": "tls",
                 "tls": True,
@@ -99,6 +105,13 @@ class JsonTests(AccessLogCase):
                 "side": "client",
                 "detail": None,
             },
+        )
+
+    def test_tlvs_of_the_proxy_header_are_a_mapping(self):
+        (line,) = self.ended(tlvs=TLVS)
+        self.assertEqual(
+            json.loads(line)["proxyTlvs"],
+            {"authority": "a.example", "0xEA": r"\x01v\x22 =;\x1b".replace(r"\x22", '"')},
         )
 
     def test_refused_connection_has_a_line(self):
@@ -136,11 +149,19 @@ class JsonTests(AccessLogCase):
 class TextTests(AccessLogCase):
     format = "text"
 
+    def test_text_line_has_tlvs_as_pairs(self):
+        (line,) = self.ended(tlvs=TLVS)
+        self.assertIn(
+            r'peerIp=198.51.100.9 proxyTlvs="authority=a.example;0xEA=\\x01v\" =;\\x1b" target=', line
+        )
+        (line,) = self.ended(tlvs=TLVS[:1])[1:]
+        self.assertIn('proxyTlvs="authority=a.example" ', line)
+
     def test_text_line_has_every_field(self):
         self.assertEqual(
             self.ended()[0],
             "time=2026-01-02T03:04:05.678Z id=1 listener=:443 route=web clientIp=192.0.2.1 clientPort=4000 "
-            "peerIp=198.51.100.9 proxyProtocol=0 target=[2001:db8::1]:9000 protocol=tls tls=true sni=a.example.com "
+            "peerIp=198.51.100.9 proxyProtocol=2 proxyTlvs=- target=[2001:db8::1]:9000 protocol=tls tls=true sni=a.example.com "
             "host=b.example.com tlsVersion=- cipher=- alpn=- clientCertificate=- keepAlive=false bytesReceived=11 "
             "bytesSent=22 openedAt=2026-01-02T03:03:53.178Z lastActivityAt=2026-01-02T03:03:53.678Z relay=splice "
             "path=/cart durationSeconds=12.5 attempts=2 dialSeconds=0.125 outcome=normal side=client detail=-",

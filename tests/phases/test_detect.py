@@ -221,12 +221,37 @@ class StartTlsTests(SynchronousTestCase):
         self.assertEqual((detected.protocol, detected.start_tls), (ApplicationProtocol.RAW, False))
         self.assertEqual((self.client.side.buffered, self.client.far.received), (SSL, b""))
 
+    def test_request_to_cancel_is_detected_in_any_pieces(self):
+        """It is not consumed: without a target that may be meant, it is routed like other bytes."""
+        for key in (b"\x01\x02\x03\x04", bytes(32)):
+            cancel = postgres.build_cancel(42, key)
+            for size in (1, 7, len(cancel)):
+                self.setUp()
+                detecting = self.detect()
+                for at in range(0, len(cancel), size):
+                    self.assertNoResult(detecting)
+                    self.say(cancel[at : at + size])
+                detected = self.successResultOf(detecting)
+                self.assertEqual((detected.protocol, detected.cancel), (ApplicationProtocol.RAW, True))
+                self.assertEqual((self.client.side.buffered, self.client.far.received), (cancel, b""))
+
+    def test_request_to_cancel_with_more_bytes_is_raw(self):
+        cancel = postgres.build_cancel(42, bytes(4))
+        for said in (cancel + b"\x00", cancel[:4] + b"\x05", b"\x00\x01", cancel[:8] + b"..."):
+            self.setUp()
+            detecting = self.detect()
+            self.say(said)
+            if said.endswith(b"..."):
+                self.assertNoResult(detecting)
+                self.client.fin()
+            self.assertFalse(self.successResultOf(detecting).cancel)
+
     def test_bytes_after_a_declined_request_are_detected(self):
         """Otherwise a client could bypass routing by first requesting GSSAPI encryption, which is always declined."""
         for said, protocol in (
             (HELLO, ApplicationProtocol.TLS),
             (REQUEST, ApplicationProtocol.HTTP),
-            (b"\x00\x00\x00\x29", ApplicationProtocol.RAW),
+            (b"\x00\x00\x00\x29\x00", ApplicationProtocol.RAW),
         ):
             self.setUp()
             detecting = self.detect()

@@ -65,6 +65,42 @@ class FileTestCase(NetworkTestCase):
         return [event["keys"] for event in formats]
 
 
+class LimitPrefixTests(FileTestCase):
+    def connect_from(self, ip):
+        far = self.network.connect(80, HOST, client=(ip, 5000))
+        self.network.settle()
+        return far
+
+    def rejected(self):
+        return {str(reason): count for reason, count in self.proxy.counters.rejected.items() if count}
+
+    def test_reload_changes_which_addresses_are_one_client(self):
+        """Connections from before the reload count for their network behind it, and end properly."""
+        self.start_file(maxConnectionsPerIP=2)
+        first = [self.connect_from(f"2001:db8::{n}") for n in (1, 2)]
+        self.reload(maxConnectionsPerIP=2, ipv6LimitPrefix=64)
+        self.connect_from("2001:db8::3")
+        self.assertEqual(self.rejected(), {"ip_limit": 1})
+        other = self.connect_from("2001:db8:0:1::1")
+        self.reload(maxConnectionsPerIP=2)
+        third = self.connect_from("2001:db8::3")
+        self.assertEqual(self.rejected(), {"ip_limit": 1})
+        self.assertEqual(sorted(self.proxy.registry.by_ip.values()), [1, 1, 1, 1])
+        self.reload(maxConnectionsPerIP=2, ipv6LimitPrefix=48)
+        for far in (*first, other, third):
+            far.rst()
+        self.network.settle()
+        self.assertEqual(self.proxy.registry.by_ip, {})
+        self.assertEqual([bool(self.connect_from(f"2001:db8::{n}")) for n in (4, 5, 6)], [True] * 3)
+        self.assertEqual(self.rejected(), {"ip_limit": 2})
+
+    def test_prefix_holds_from_the_start_and_for_the_rate(self):
+        self.start_file(connectionRateLimitPerMinute=1, ipv6LimitPrefix=64)
+        for n in (1, 2):
+            self.connect_from(f"2001:db8::{n}")
+        self.assertEqual(self.rejected(), {"rate_limit": 1})
+
+
 class AccessLogTests(FileTestCase):
     def test_it_is_turned_on_moved_and_turned_off(self):
         self.start_file()
@@ -218,12 +254,15 @@ class RestartTests(FileTestCase):
         reported = {"acceleration", "admin"}
         by_paths = {
             "routes", "trusted", "accept_header", "header_timeout", "max_pending_data", "max_connections",
-            "max_connections_per_ip", "connection_rate_per_minute", "keep_alive", "probes", "timeouts", "tls",
+            "max_connections_per_ip", "connection_rate_per_minute", "keep_alive", "probes", "user_timeout",
+            "timeouts", "tls",
         }  # fmt: skip
         by_accounting = {"zombies", "cleanup", "metrics", "access_log"}
+        by_runtime = {"ipv6_limit_prefix"}
         read_when_used = {"graceful_shutdown"}
         self.assertEqual(
-            {field.name for field in fields(ProxyPlan)}, reported | by_paths | by_accounting | read_when_used
+            {field.name for field in fields(ProxyPlan)},
+            reported | by_paths | by_accounting | by_runtime | read_when_used,
         )
         self.start_file()
         for name in reported:

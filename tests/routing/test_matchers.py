@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.model.facts import ApplicationProtocol
-from smartproxy.model.plan import MatchPlan
+from smartproxy.model.facts import ApplicationProtocol, Detected
+from smartproxy.model.plan import MatchPlan, TlvMatch
 from smartproxy.routing.matchers import conditions_of, is_heard_on, patterns_of, specificity
 from smartproxy.security.address_set import AddressSet
+from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from tests.routing.made import PORTS, http, raw, tls
 
 
 def meets(facts, **asks) -> bool:
     return all(condition.is_met(facts) for condition in conditions_of(MatchPlan(PORTS, **asks)))
+
+
+def announced(*tlvs: Tlv) -> Detected:
+    """A connection whose PROXY header has these TLVs."""
+    facts = raw()
+    return facts._replace(announced=facts.announced._replace(header=ProxyHeader(2, tlvs=tlvs)))
 
 
 class ConditionTests(SynchronousTestCase):
@@ -32,6 +39,29 @@ class ConditionTests(SynchronousTestCase):
         office = AddressSet(["10.0.0.0/8"])
         self.assertTrue(meets(raw(client="10.1.2.3"), client_ip=office))
         self.assertFalse(meets(raw(client="192.0.2.1"), client_ip=office))
+
+    def test_a_tlv_is_matched_by_one_of_its_values(self) -> None:
+        facts = announced(Tlv(0xEA, b"other"), Tlv(0xEA, b"\x01vpce"), Tlv(1, b"h2"))
+        self.assertTrue(meets(facts, proxy_tlv=(TlvMatch(0xEA, (b"x", b"\x01vpce")), TlvMatch(1, (b"h2",)))))
+        self.assertFalse(meets(facts, proxy_tlv=(TlvMatch(0xEA, (b"vpce",)),)))
+        self.assertFalse(meets(facts, proxy_tlv=(TlvMatch(1, (b"h2",)), TlvMatch(5, (b"h2",)))))
+        for without in (raw(), announced()):
+            self.assertFalse(meets(without, proxy_tlv=(TlvMatch(1, (b"h2",)),)))
+
+    def test_a_tlv_that_is_a_name_is_matched_like_a_domain(self) -> None:
+        wanted = (TlvMatch(2, domains=("a.example", "*.b.example")),)
+        for name, met in (
+            (b"a.example", True), (b"A.example.", True), (b"x.y.b.example", True), (b"b.example", False),
+            (b"", False), (b"\xff", False),
+        ):  # fmt: skip
+            self.assertEqual(meets(announced(Tlv(2, name)), proxy_tlv=wanted), met, name)
+        self.assertFalse(meets(tls("a.example"), proxy_tlv=wanted), "SNI is no TLV")
+
+    def test_a_tlv_is_shown_escaped(self) -> None:
+        (condition,) = conditions_of(MatchPlan(PORTS, proxy_tlv=(TlvMatch(0xEA, (b"a\n",)),)))
+        self.assertEqual((condition.subject, condition.wanted), ("PROXY TLV 0xEA", r"a\n"))
+        self.assertEqual(condition.seen(announced(Tlv(0xEA, b"\x1b[2J"))), r"\x1b[2J")
+        self.assertEqual(condition.seen(raw()), "none")
 
     def test_path_method_and_headers_require_a_request(self) -> None:
         for facts in (raw(), tls("a.example")):

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import MatchPlan, ProxyPlan, RoutePlan
 from smartproxy.security.address_set import AddressSet
+from smartproxy.security.client_key import client_key
 from smartproxy.security.limits import WINDOW, Admission, RateWindows
 
 
@@ -22,6 +23,9 @@ class Live:
     active: int = 0
     by_ip: dict[str, int] = field(default_factory=dict)
     by_route: dict[str, int] = field(default_factory=dict)
+
+    def of_client(self, ip: str) -> int:
+        return self.by_ip.get(ip, 0)
 
 
 class Lingering(list):
@@ -77,6 +81,62 @@ class RateWindowsTests(SynchronousTestCase):
         self.assertEqual([rate.allow("192.0.2.1", 3) for _ in range(2)], [True, False])
         self.assertFalse(rate.allow("192.0.2.1", 1))
 
+    def test_an_ipv6_network_is_one_client_where_configured(self) -> None:
+        """One client has at least a /64, and could use another address for each connection."""
+        rate = RateWindows(self.clock.seconds)
+        rate.regroup(64)
+        self.assertEqual([rate.allow(f"2001:db8::{n}", 3) for n in range(1, 6)], [True] * 3 + [False] * 2)
+        self.assertTrue(rate.allow("2001:db8:0:1::1", 3), "another /64")
+        self.assertTrue(all(rate.allow(f"192.0.2.{n}", 1) for n in range(9)), "IPv4 is not grouped")
+
+    def test_a_changed_prefix_forgives_and_invents_no_connection(self) -> None:
+        rate = RateWindows(self.clock.seconds)
+        one, other, far = "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"
+        for ip in (one, other, other, far, "192.0.2.1"):
+            rate.allow(ip, 9)
+        for prefix, counts in (
+            (64, (3, 3, 1)),
+            (48, (4, 4, 4)),
+            (128, (1, 2, 1)),
+            (56, (4, 4, 4)),
+            (128, (1, 2, 1)),
+        ):
+            rate.regroup(prefix)
+            for ip, count in zip((one, other, far), counts, strict=True):
+                self.assertFalse(rate.allow(ip, count), (prefix, ip))
+            self.assertFalse(rate.allow("192.0.2.1", 1), prefix)
+        self.assertTrue(rate.allow(other, 3), "it has two")
+
+    @given(
+        st.integers(1, 4),
+        st.lists(
+            st.tuples(
+                st.sampled_from(["2001:db8::1", "2001:db8::2", "2001:db8:1::1", "192.0.2.1"]),
+                st.sampled_from([0, 1, 29, 59, 60, 61, 130]),
+                st.sampled_from([None, 32, 48, 64, 128]),
+            ),
+            max_size=60,
+        ),
+    )
+    def test_changed_prefixes_decide_as_a_full_record_would(self, limit, attempts) -> None:
+        clock = Clock()
+        rate = RateWindows(clock.seconds)
+        prefix = 128
+        admitted: list[tuple[str, float]] = []
+        for ip, wait, changed in attempts:
+            clock.advance(wait)
+            if changed is not None:
+                prefix = changed
+                rate.regroup(prefix)
+            now = clock.seconds()
+            own = client_key(ip, prefix)
+            expected = (
+                sum(client_key(who, prefix) == own and at > now - WINDOW for who, at in admitted) < limit
+            )
+            self.assertEqual(rate.allow(ip, limit), expected)
+            if expected:
+                admitted.append((ip, now))
+
     @given(
         st.integers(1, 4),
         st.lists(
@@ -105,6 +165,17 @@ class RateWindowsTests(SynchronousTestCase):
             self.clock.advance(0.1)
             most = max(most, len(rate))
         self.assertLessEqual(most, 2 * 600 + 2)
+
+    def test_memory_is_bounded_for_networks_too(self) -> None:
+        """Each address of a network is kept as long as the time at which it connected."""
+        rate = RateWindows(self.clock.seconds)
+        rate.regroup(64)
+        for number in range(20_000):
+            rate.allow(f"2001:db8::{number:x}", 700)
+            self.clock.advance(0.1)
+        (times,) = rate._recent.values()
+        self.assertLessEqual(len(times.addresses), 700)
+        self.assertEqual(len(times.addresses), len(times))
 
     def test_prune_discards_clients_after_two_windows(self) -> None:
         rate = RateWindows(self.clock.seconds)

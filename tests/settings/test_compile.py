@@ -20,11 +20,13 @@ from smartproxy.model.plan import (
     RoutePlan,
     SendHeader,
     Timeouts,
+    TlvMatch,
     Treatment,
     ZombiePlan,
 )
 from smartproxy.phases.serve import serves
 from smartproxy.settings import Settings
+from smartproxy.wire.proxy_header import Tlv
 from tests.settings.formats import as_json, folder, route
 
 A_FACTORY = Factory()
@@ -127,6 +129,29 @@ class ValueTests(SynchronousTestCase):
         made = plan(route("off", enabled=False), route("on", 81))
         self.assertEqual([(one.name, one.index) for one in made.routes], [("on", 1)])
 
+    def test_tlvs_compile_to_types_and_bytes(self) -> None:
+        asked = {"authority": ["A.example.", "*.B.example"], "alpn": "h2", "0xea": ["hex:01ff", "\u00e9"]}
+        self.assertEqual(
+            only_route(plan(route(match={"proxyTlv": asked}), proxyIPs=["10.0.0.1"])).match.proxy_tlv,
+            (
+                TlvMatch(2, domains=("a.example", "*.b.example")),
+                TlvMatch(1, (b"h2",)),
+                TlvMatch(0xEA, (b"\x01\xff", b"\xc3\xa9")),
+            ),
+        )
+        sending = {"version": 2, "tlvs": ["alpn"], "customTlvs": {"0xE0": "text", "0xEF": "hex:00"}}
+        [target] = only_route(plan(route(), sendProxyProtocol=sending)).targets
+        self.assertEqual(target.send_header, SendHeader(2, ("alpn",), (Tlv(0xE0, b"text"), Tlv(0xEF, b"\0"))))
+
+    def test_bind_address_is_normalised(self) -> None:
+        def source(**target: Any) -> str:
+            [made] = only_route(plan(route(action={"targets": [{"host": "h", "port": 1, **target}]}))).targets
+            return made.source
+
+        self.assertEqual(source(), "")
+        self.assertEqual(source(bind="::ffff:192.0.2.7"), "192.0.2.7")
+        self.assertEqual(source(bind="2001:DB8:0::7"), "2001:db8::7")
+
     def test_handler_reference_is_resolved(self) -> None:
         for text, kind in [("json:dumps", "function"), ("tests.settings.test_compile:A_FACTORY", "Factory")]:
             made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
@@ -183,6 +208,17 @@ class InheritanceTests(SynchronousTestCase):
         )
         self.assertEqual(made.probes, Probes(60, 20, 9))
         self.assertEqual([one.keep_alive.probes for one in made.routes], [Probes(2, 20, 3), Probes(60, 0, 9)])
+
+    def test_user_timeout_is_in_milliseconds_and_inherited(self) -> None:
+        made = plan(
+            route("a", 80, tcpUserTimeout="1.0005s"),
+            route("b", 81, tcpUserTimeout=0),
+            route("c", 82),
+            tcpUserTimeout="2m",
+        )
+        self.assertEqual(made.user_timeout, 120_000)
+        self.assertEqual([one.keep_alive.user_timeout for one in made.routes], [1001, 0, 120_000])
+        self.assertEqual(plan(route()).user_timeout, 0)
 
     def test_jitter_defaults_to_zero(self) -> None:
         made = plan(route("a", 80), route("b", 81, timeoutJitter=0.25))

@@ -68,3 +68,32 @@ class HandlerCheckTests(SynchronousTestCase):
         handle = Action(type="handler", handler="tests.settings.raises_on_import:thing")
         [problem] = Settings(routes=[Route(name="a", match=Match(ports=80), action=handle)]).check()
         self.assertIn(" or sys.path: ZeroDivisionError: division by zero", problem)
+
+
+class SilenceTests(SynchronousTestCase):
+    def warned(self, **second: Any) -> list[str]:
+        def silent(name: str, **match: Any) -> Route:
+            asked = Match(**({"ports": "440-443"} | match))
+            return Route(name=name, fallback=True, silence="3s", match=asked, action=Action(type="block"))
+
+        return Settings(routes=[silent("a", domains=["a.org"]), silent("b", **second)]).warnings()
+
+    def test_second_route_for_silent_clients_on_a_port_is_doubted(self) -> None:
+        message = (
+            'routes[1].silence: is set for route "a" on the same port, too: '
+            'a silent client goes to the first of them that admits it (got "3s")'
+        )
+        self.assertEqual(self.warned(ports=443, domains=["b.org"]), [message])
+        self.assertEqual(self.warned(ports=444, domains=["b.org"]), [])
+
+
+class ProxyTlvTests(SynchronousTestCase):
+    def test_condition_on_a_header_that_is_never_read_is_doubted(self) -> None:
+        match = Match(ports=80, proxy_tlv={"alpn": "h2"})
+        where = "routes[0].match.proxyTlv: can never match: "
+        self.assertEqual(
+            settings(match).warnings(), [f"{where}proxyIPs is empty, so no PROXY header is read"]
+        )
+        off = settings(match, proxy_ips=["10.0.0.1"], accept_proxy_protocol=False)
+        self.assertEqual(off.warnings(), [f"{where}acceptProxyProtocol is false, so no PROXY header is read"])
+        self.assertEqual(settings(match, proxy_ips=["10.0.0.1"]).warnings(), [])

@@ -67,7 +67,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      'must be 1s to 32767s, or 0 for the default of the system (got "500ms")'),
     ({"routes": [route()], "keepAliveInitialDelay": "10h"}, "keepAliveInitialDelay", "InitialDelay",
      'must be 1s to 32767s, or 0 for the default of the system (got "10h")'),
+    ({"routes": [route()], "tcpUserTimeout": 30}, "tcpUserTimeout", "tcpUser",
+     'must be 1s to "24d", or 0 for the default of the system (got 30)'),
+    ({"routes": [route()], "tcpUserTimeout": "25d"}, "tcpUserTimeout", "tcpUser",
+     'must be 1s to "24d", or 0 for the default of the system (got "25d")'),
     ({"routes": [route()], "keepAliveCount": 128}, "keepAliveCount", "Count", "must be at most 127 (got 128)"),
+    ({"routes": [route()], "ipv6LimitPrefix": 129}, "ipv6LimitPrefix", "ipv6", "must be at most 128 (got 129)"),
+    ({"routes": [route()], "ipv6LimitPrefix": 0}, "ipv6LimitPrefix", "ipv6", "must be at least 1 (got 0)"),
     ({"routes": [route()], "timeoutJitter": 1.5}, "timeoutJitter", "Jitter", "must be at most 1 (got 1.5)"),
     ({"routes": [route()], "acceptProxyProtocol": "maybe"}, "acceptProxyProtocol", "accept",
      'must be true, false or "require" (got "maybe")'),
@@ -130,6 +136,42 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "has no meaning for version 1"),
     ({"routes": [route(action={"tls": {"minVersion": "1.3"}})]}, "routes[0].action.tls.minVersion", "minVersion",
      'has no meaning for mode "passthrough"'),
+    ({"routes": [route(action={"targets": [{"host": "h", "port": 1, "bind": "eth0"}]})]},
+     "routes[0].action.targets[0].bind", "bind", 'must be an IP address of this machine (got "eth0")'),
+    ({"routes": [route(action={"targets": [{"host": "::1", "port": 1, "bind": "192.0.2.7"}]})]},
+     "routes[0].action.targets[0].bind", "bind",
+     'is an IPv4 address, from which ::1 cannot be reached (got "192.0.2.7")'),
+    ({"routes": [route(action={"targets": [{"host": ["h", "192.0.2.1"], "port": 1, "bind": "::1"}]})]},
+     "routes[0].action.targets[0].bind", "bind",
+     'is an IPv6 address, from which 192.0.2.1 cannot be reached (got "::1")'),
+    ({"routes": [route()], "sendProxyProtocol": {"version": 1, "customTlvs": {"0xE0": "a"}}},
+     "sendProxyProtocol.customTlvs", "customTlvs", "has no meaning for version 1"),
+    ({"routes": [route()], "sendProxyProtocol": {"customTlvs": {"0xF0": "a"}}}, "sendProxyProtocol.customTlvs.0xF0",
+     "0xF0",
+     'must be a type from 0xE0 to 0xEF, those for own use; types that have a name are sent with tlvs (got "0xF0")'),
+    ({"routes": [route()], "sendProxyProtocol": {"customTlvs": {"0xE0": "a", "0xe0": "b"}}},
+     "sendProxyProtocol.customTlvs.0xe0", "0xe0", "is the same type as 0xE0"),
+    ({"routes": [route()], "sendProxyProtocol": {"customTlvs": {f"0xE{n}": "a" * 1000 for n in range(3)}}},
+     "sendProxyProtocol.customTlvs", "customTlvs", "has 3009 bytes; receivers may refuse more than 2048"),
+    ({"routes": [route()], "sendProxyProtocol": {"customTlvs": {"0xE0": "hex:0"}}}, "sendProxyProtocol.customTlvs.0xE0",
+     "0xE0", 'must be a string of 1 to 1024 bytes, or "hex:" and hexadecimal digits (got "hex:0")'),
+    ({"routes": [route(match={"proxyTlv": {"ssl": "a"}})], "proxyIPs": ["10.0.0.1"]}, "routes[0].match.proxyTlv.ssl",
+     "ssl",
+     'must be "authority", "alpn", "uniqueId" or a type like 0xE0 that is none of ssl, crc32c and padding (got "ssl")'),
+    ({"routes": [route(match={"proxyTlv": {"authority": ["a.example", "b..c"]}})], "proxyIPs": ["10.0.0.1"]},
+     "routes[0].match.proxyTlv.authority", "authority",
+     'must be a name like "example.com", "*.example.com" or "*" (got "b..c")'),
+    ({"routes": [route(silence="3s")]}, "routes[0].silence", "silence",
+     'has no meaning without fallback: write "fallback: true" beside it (got "3s")'),
+    ({"routes": [route(fallback=True, silence=0)]}, "routes[0].silence", "silence", "must be longer than 0 (got 0)"),
+    ({"routes": [route(fallback=True, silence="3s", match={"alpn": ["h2"]})]}, "routes[0].match.alpn", "alpn",
+     "can never match beside silence: such a client sends nothing"),
+    ({"routes": [route(fallback=True, silence="3s", match={"protocol": "tls"})]}, "routes[0].match.protocol",
+     "protocol", 'can never match beside silence: such a client sends nothing (got "tls")'),
+    ({"routes": [route(fallback=True, silence="3s",
+                       action={"tls": {"mode": "terminate", "certificate": "selfSigned"}}, match={"domains": ["a.b"]})]},
+     "routes[0].silence", "silence",
+     'has no meaning where TLS is terminated: a TLS client sends first (got "3s")'),
     # actions without a target
     ({"routes": [route(action={"type": "redirect", "targets": []})]}, "routes[0].action.to", "action|type",
      'is required for type "redirect"'),
@@ -196,6 +238,18 @@ class ProblemTests(SynchronousTestCase):
                 expected = f"{path}: {message}".replace("{cwd}", str(Path.cwd()))
                 self.assertEqual((told[1:], place[2]), ([], expected), spelling)
                 self.assertRegex(text.split("\n")[int(place[1]) - 1], row, f"{spelling}: {path}")
+
+    def test_wrong_key_of_a_mapping_is_named_once(self) -> None:
+        text = "routes:\n- name: a\n  match: {ports: 80, headers: {bad name: x}}\n  action: {type: block}\n"
+        message = 'routes[0].match.headers.bad name: must be the name of a header (got "bad name")'
+        self.assertEqual(problems_of(text, "yaml"), [f"proxy:3: {message}"])
+
+    def test_tlv_types_need_no_quotes_in_yaml(self) -> None:
+        text = (
+            "sendProxyProtocol: {version: 2, customTlvs: {0xE0: 12ab}}\nproxyIPs: [10.0.0.1]\nroutes:\n"
+            "- name: a\n  match: {ports: 80, proxyTlv: {0xea: [a, b]}}\n  action: {type: block}\n"
+        )
+        self.assertEqual(Settings.parse(text, "yaml").routes[0].match.proxy_tlv, {"0xea": ["a", "b"]})
 
     def test_key_without_value_is_refused(self) -> None:
         text = "routes:\n- name: a\n  match: {ports: 80}\n  action: {type: block}\n  security:\n    ipAllowList:\n"

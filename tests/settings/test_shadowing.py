@@ -39,6 +39,14 @@ class UnreachableTests(SynchronousTestCase):
         self.assertEqual(found(route("wide"), route("narrow", domains=["x.org"])), {})
         self.assertEqual(found(route("wide", path="/api/*"), route("narrow", path="/api/x")), {})
 
+    def test_only_a_route_for_silent_clients_covers_one(self) -> None:
+        def silent(name: str, **match: Any) -> Route:
+            wanted = Match(**({"ports": 80} | match))
+            return Route(name=name, fallback=True, silence="3s", match=wanted, action=Action(type="block"))
+
+        self.assertEqual(found(route("all", 1), silent("mail", domains=["x.org"])), {})
+        self.assertEqual(found(silent("a"), silent("b")), {"b": ("a",)})
+
     def test_wider_route_with_higher_priority_covers(self) -> None:
         for wide, narrow in [
             ({}, {"domains": ["x.org"]}),
@@ -53,6 +61,8 @@ class UnreachableTests(SynchronousTestCase):
             ({"methods": ["GET", "HEAD"]}, {"methods": ["GET"]}),
             ({"headers": {"X-A": "1"}}, {"headers": {"x-a": "1", "X-B": "2"}}),
             ({"protocol": "http"}, {"path": "/x"}),
+            ({"proxyTlv": {"alpn": ["h2", "x"]}}, {"proxyTlv": {"alpn": "x", "0xE0": "1"}}),
+            ({"proxyTlv": {"authority": "*.org"}}, {"proxyTlv": {"0x02": ["x.org", "*.x.org"]}}),
             ({"ports": "80-90"}, {"ports": [81, "85-86"]}),
             ({}, {"address": "10.0.0.1"}),
             ({"address": ["10.0.0.1", "::1"]}, {"address": "::1"}),

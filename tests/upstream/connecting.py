@@ -24,6 +24,7 @@ from tests.phases.made import routed
 class FakeDialer:
     """A dialer whose attempts the test ends.
 
+    :ivar sources: the local address of each attempt.
     :ivar refusing: hosts that refuse at once.
     :ivar pending: factory of each attempt not yet ended, by host.
     :ivar cancelled: hosts whose attempts were cancelled.
@@ -34,12 +35,14 @@ class FakeDialer:
     def __init__(self, clock):
         self.clock = clock
         self.dialled = []
+        self.sources = []
         self.pending = {}
         self.refusing = set()
         self.cancelled = []
 
-    def dial(self, to, factory, timeout):
+    def dial(self, to, factory, timeout, source=""):
         self.dialled.append((to, timeout))
+        self.sources.append(source)
         if to.host in self.refusing:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return None

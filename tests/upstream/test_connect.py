@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
@@ -9,6 +11,7 @@ from smartproxy.errors import DialFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, TerminationPlan, Timeouts
+from smartproxy.net.keep_alive import Option
 from tests.phases.made import routed
 from tests.upstream.connecting import ConnectCase, to
 
@@ -28,6 +31,40 @@ class ConnectTests(ConnectCase):
         connecting = self.connecting(to("192.0.2.1"), keep_alive=KeepAlive(enabled=False))
         self.dialer.accept("192.0.2.1")
         self.assertFalse(self.successResultOf(connecting).side.transport.getTcpKeepAlive())
+
+    def test_user_timeout_of_the_route_reaches_the_targets_socket(self):
+        for enabled in (True, False):
+            keep_alive = KeepAlive(enabled=enabled, user_timeout=90_000)
+            self.connecting(to("192.0.2.1"), keep_alive=keep_alive)
+            option = Option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 90_000)
+            self.assertIn(option, self.dialer.pending["192.0.2.1"].keep_alive)
+
+    def test_bind_address_is_given_to_the_dialer(self):
+        self.connecting((TargetPlan(("192.0.2.1",), 80, source="192.0.2.7"),))
+        self.assertEqual(self.dialer.sources, ["192.0.2.7"])
+
+    def test_only_addresses_of_the_family_of_bind_are_raced(self):
+        """From an IPv4 address no IPv6 address can be reached: trying would cost the head start of the race."""
+        for source, dialled in (
+            ("192.0.2.7", ["192.0.2.1:80", "192.0.2.2:80"]),
+            ("2001:db8::7", ["[2001:db8::1]:80", "[2001:db8::2]:80"]),
+        ):
+            self.setUp()
+            self.create(a=["2001:db8::1", "192.0.2.1", "2001:db8::2", "192.0.2.2"])
+            self.connecting((TargetPlan(("a.example",), 80, source=source),))
+            self.clock.advance(0.3)
+            self.assertEqual(self.dialled(), dialled)
+            self.assertEqual(set(self.dialer.sources), {source})
+
+    def test_host_without_an_address_of_the_family_of_bind_fails(self):
+        """Also one that a callable chooses; the next target is tried."""
+        self.create(a=["2001:db8::1"])
+        for host in (("a.example",), lambda facts: "2001:db8::1"):
+            failing = self.connecting((TargetPlan(host, 80, source="192.0.2.7"),))
+            why = self.failureResultOf(failing, DialFailed).value
+            self.assertIs(why.reason, RejectReason.UPSTREAM_UNREACHABLE)
+            self.assertIn("has no IPv4 address to connect to from 192.0.2.7", why.detail)
+        self.assertEqual(self.dialled(), [])
 
     def test_failed_target_is_followed_by_the_next(self):
         """No client byte was sent yet, so a refusal or timeout of one target must not reach the client."""

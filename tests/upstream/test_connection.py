@@ -29,7 +29,7 @@ class FakeDialer:
         self.cancelled = 0
         self.at_once = at_once
 
-    def dial(self, to, factory, timeout):
+    def dial(self, to, factory, timeout, source=""):
         self.asked = (to, timeout)
         self.factory = factory
         if self.at_once is not None:

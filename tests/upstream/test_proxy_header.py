@@ -127,6 +127,17 @@ class SendProxyHeaderTests(SynchronousTestCase):
             ],
         )
 
+    def test_custom_tlvs_are_sent_and_replace_received_ones(self):
+        custom = (Tlv(0xE5, b"ours"), Tlv(0xE0, b"\x00\xff"))
+        header = self.build(SendHeader(2, ("alpn", "passThrough"), custom), header=RECEIVED)
+        sent = [tuple(tlv) for tlv in proxy_v2.parse(header).value.tlvs]
+        self.assertEqual(sent[:3], [(proxy_tlv.PP2_TYPE_ALPN, b"h2"), *map(tuple, custom)])
+        self.assertEqual([kind for kind, _ in sent].count(0xE5), 1)
+        self.assertEqual(
+            {kind for kind, _ in sent[3:]},
+            {proxy_tlv.PP2_TYPE_AUTHORITY, proxy_tlv.PP2_TYPE_UNIQUE_ID, proxy_tlv.PP2_TYPE_SSL},
+        )
+
     def test_pass_through_sends_no_tlv_twice(self):
         kinds = [kind for kind, _ in self.tlvs("uniqueId", "passThrough", header=RECEIVED)]
         self.assertEqual(len(kinds), len(set(kinds)))

@@ -82,3 +82,34 @@ class AnswerTests(SynchronousTestCase):
     @given(st.binary(max_size=40))
     def test_arbitrary_bytes_never_raise(self, data):
         check_sound(self, postgres.parse_answer, data)
+
+
+class CancelTests(SynchronousTestCase):
+    def test_request_with_a_key_of_any_size_is_parsed(self):
+        """Four bytes until protocol version 3.0, up to 256 from version 3.2 on."""
+        for key in (b"\x01\x02\x03\x04", bytes(32), bytes(256)):
+            check(self, postgres.parse_cancel, postgres.build_cancel(42, key), None)
+
+    def test_a_built_request_has_the_documented_bytes(self):
+        self.assertEqual(postgres.build_cancel(42, b"\x01\x02\x03\x04"), CANCEL_REQUEST)
+
+    def test_other_first_messages_are_malformed(self):
+        for data in (
+            SSL_REQUEST,
+            GSSENC_REQUEST,
+            STARTUP,
+            bytes.fromhex("0000000f 04d2162e 0000002a 010203"),  # a key of three bytes
+            bytes.fromhex("0000010d 04d2162e 0000002a") + bytes(257),
+            bytes.fromhex("00000010 04d2162d 0000002a 01020304"),
+            client_hello.build("a.example"),
+        ):
+            check_refused(self, postgres.parse_cancel, data)
+
+    def test_values_that_do_not_fit_are_refused(self):
+        for process, key in ((1 << 31, bytes(4)), (1, b""), (1, bytes(3)), (1, bytes(257))):
+            self.assertRaises(ValueError, postgres.build_cancel, process, key)
+
+    @PROPERTY
+    @given(st.binary(max_size=300))
+    def test_any_bytes_are_parsed_soundly(self, data):
+        check_sound(self, postgres.parse_cancel, data)

@@ -43,7 +43,9 @@ class TlvTests(SynchronousTestCase):
 
     def test_every_type_of_the_specification_has_a_constant(self):
         numbers = [number for name, number in vars(proxy_tlv).items() if name.startswith("PP2_")]
-        self.assertEqual(sorted(numbers), [1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x30])
+        self.assertEqual(
+            sorted(numbers), [1, 2, 3, 4, 5, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x30, 0xE0, 0xEF]
+        )
 
     @PROPERTY
     @given(st.lists(TLVS, max_size=6))
@@ -94,3 +96,20 @@ class SslTests(SynchronousTestCase):
     @given(st.binary(max_size=60))
     def test_arbitrary_bytes_never_raise(self, value):
         self.assertIsInstance(parse_ssl(value), SslInfo | Malformed)
+
+
+class NameTests(SynchronousTestCase):
+    def test_every_type_has_a_name_that_denotes_it(self):
+        for kind in range(256):
+            self.assertEqual(proxy_tlv.type_of(proxy_tlv.name_of(kind)), kind)
+            self.assertEqual(proxy_tlv.type_of(f"0x{kind:x}"), kind)
+
+    def test_other_names_are_refused(self):
+        for name in ("", "sni", "224", "0x", "0x100", "0xG0", "Authority", " 0xE0", "0xE0\n"):
+            self.assertRaises(ValueError, proxy_tlv.type_of, name)
+
+    @given(st.binary(max_size=64))
+    def test_text_of_a_value_is_printable_and_reversible(self, value):
+        text = proxy_tlv.text_of(value)
+        self.assertTrue(text.isascii() and (text.isprintable() or not text))
+        self.assertEqual(text.encode().decode("unicode_escape").encode("latin-1"), value)

@@ -24,6 +24,7 @@ from smartproxy.model.plan.route import (
     RoutePlan,
     SendHeader,
     TargetPlan,
+    TlvMatch,
 )
 from smartproxy.model.plan.timing import KeepAlive, Probes, Timeouts, Treatment
 from smartproxy.model.plan.tls import (
@@ -65,6 +66,7 @@ __all__ = [
     "TerminationPlan",
     "Timeouts",
     "TlsPlan",
+    "TlvMatch",
     "Treatment",
     "ZombiePlan",
 ]

@@ -76,8 +76,10 @@ class ProxyPlan:
     :ivar trusted: peers that may announce a client with a PROXY header.
     :ivar header_timeout: for the PROXY header of a trusted peer.
     :ivar max_pending_data: client bytes buffered while a target is dialed.
+    :ivar ipv6_limit_prefix: length of the IPv6 prefix that the limits per client take for one client.
     :ivar keep_alive: whether accepted sockets have TCP keep-alive, before a route is known.
     :ivar probes: of those sockets.
+    :ivar user_timeout: of those sockets, as in :class:`~smartproxy.model.plan.timing.KeepAlive`.
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
     :ivar address_files: files with addresses that lists of the configuration name.
@@ -92,8 +94,10 @@ class ProxyPlan:
     max_connections: int = 0
     max_connections_per_ip: int = 0
     connection_rate_per_minute: int = 0
+    ipv6_limit_prefix: int = 128
     keep_alive: bool = True
     probes: Probes = field(default_factory=Probes)
+    user_timeout: int = 0
     acceleration: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from smartproxy.model.plan.timing import KeepAlive, Timeouts
+from smartproxy.wire.proxy_header import Tlv  # noqa: TC001 - a field's type
 
 if TYPE_CHECKING:
     from smartproxy.model.plan.tls import OriginationPlan, TerminationPlan
@@ -45,10 +46,12 @@ class SendHeader:
     """The PROXY header that a target is sent.
 
     :ivar tlvs: as in the configuration, in its order.
+    :ivar custom: TLVs with values of the configuration.
     """
 
     version: Literal[1, 2]
     tlvs: tuple[str, ...] = ()
+    custom: tuple[Tlv, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class TargetPlan:
     :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
     :ivar tls: ``None`` connects without TLS.
     :ivar send_header: ``None`` sends no PROXY header.
+    :ivar source: local address to connect from, normalised; empty leaves it to the system.
     """
 
     hosts: tuple[str, ...] | Choice
@@ -66,6 +70,18 @@ class TargetPlan:
     weight: int = 1
     tls: OriginationPlan | None = None
     send_header: SendHeader | None = None
+    source: str = ""
+
+
+class TlvMatch(NamedTuple):
+    """A condition on a TLV of the PROXY header: it has one of the values, or a name that one of the patterns matches.
+
+    :ivar domains: domain patterns, for a TLV that is a name; else empty.
+    """
+
+    type: int
+    values: tuple[bytes, ...] = ()
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +97,7 @@ class MatchPlan:
     addresses: tuple[str, ...] = ("",)
     domains: tuple[str, ...] = ()
     client_ip: Container[str] | None = None
+    proxy_tlv: tuple[TlvMatch, ...] = ()
     path: str | None = None
     methods: frozenset[str] = frozenset()
     headers: tuple[tuple[str, str], ...] = ()
@@ -120,6 +137,7 @@ class RoutePlan:
     :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
         without handler closes before anything else.
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
+    :ivar silence: seconds after which it takes a client that has sent nothing; 0: it does not.
     :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
     """
 
@@ -139,6 +157,14 @@ class RoutePlan:
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
     stuck_detection: bool = True
     carries_tls: bool = False
+    silence: float = 0.0
+
+    @property
+    def has_several_hosts(self) -> bool:
+        """Whether connections may go to one of several hosts."""
+        return len(self.targets) > 1 or any(
+            isinstance(target.hosts, tuple) and len(target.hosts) > 1 for target in self.targets
+        )
 
     @property
     def needs_first_bytes(self) -> bool:

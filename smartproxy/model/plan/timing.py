@@ -45,9 +45,10 @@ class Probes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """TCP keep-alive, and the timeouts of connections that have it.
+    """TCP keep-alive, the timeouts of connections that have it, and the user timeout, which does not depend on it.
 
     :ivar extended_lifetime: in seconds.
+    :ivar user_timeout: ``TCP_USER_TIMEOUT`` in milliseconds; 0 leaves it to the system.
     """
 
     enabled: bool = True
@@ -55,6 +56,7 @@ class KeepAlive:
     inactivity_multiplier: float = 6.0
     extended_lifetime: float = 7 * 86400.0
     probes: Probes = field(default_factory=Probes)
+    user_timeout: int = 0
 
     @property
     def applied(self) -> Treatment:

@@ -7,25 +7,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, tls, tls_files
+from smartproxy.settings.checks import address_lists, fallbacks, proxy_protocol, tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
-from smartproxy.settings.tables.route import ProxyHeaderSettings
-from smartproxy.wire.host import addresses_overlap, is_loopback
+from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
     from smartproxy.model.plan import Handler
     from smartproxy.settings.compile.handlers import Handlers
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
-    from smartproxy.settings.tables.route import Action, Match, ResponseSettings, Route, SendProxyProtocol
+    from smartproxy.settings.tables.route import (
+        Action,
+        Match,
+        ResponseSettings,
+        Route,
+        Target,
+    )
 
 _TERMINATES = 'the route has "tls: {mode: terminate}"'
 
@@ -47,12 +52,16 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     if settings.include:  # a reader replaces it by the routes of the files
         yield Problem(("include",), "is read with a file only; give the routes themselves")
     yield from _names(settings)
-    yield from _header(settings.send_proxy_protocol, ())
-    yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
+    yield from proxy_protocol.problems(settings.send_proxy_protocol, ())
+    yield from proxy_protocol.problems(settings.defaults.send_proxy_protocol, ("defaults",))
+    unmatchable = set()
     for index, route in enumerate(settings.routes):
-        yield from _route(route, ("routes", index), references.handlers)
+        for problem in _route(route, ("routes", index), references.handlers):
+            if problem.path[2:3] == ("match",):
+                unmatchable.add(index)
+            yield problem
     yield from _admin(settings)
-    yield from _reachability(settings)
+    yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
     yield from tls.problems(settings)
@@ -80,12 +89,31 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
-    yield from _header(action.send_proxy_protocol, action_path)
+    yield from fallbacks.problems(route, path)
+    yield from proxy_protocol.match_problems(route.match, (*path, "match"))
+    yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in enumerate(action.targets):
-        yield from _header(target.send_proxy_protocol, (*action_path, "targets", index))
+        yield from _target(target, (*action_path, "targets", index))
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
+
+
+def _target(target: Target, path: KeyPath) -> Iterator[Problem]:
+    yield from proxy_protocol.problems(target.send_proxy_protocol, path)
+    if target.bind is None or callable(target.host):
+        return
+    family = _family(target.bind)
+    for host in [target.host] if isinstance(target.host, str) else target.host:
+        if is_address(host) and _family(host) != family:
+            yield Problem(
+                (*path, "bind"),
+                f"is an {family} address, from which {host} cannot be reached {got(target.bind)}",
+            )
+
+
+def _family(address: str) -> str:
+    return "IPv6" if ":" in normalise_address(address) else "IPv4"
 
 
 def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
@@ -136,11 +164,6 @@ def _handler(handler: str | Handler, path: KeyPath, handlers: Handlers) -> Itera
         yield Problem(path, f"{problem} {got(handler)}")
 
 
-def _header(header: SendProxyProtocol, path: KeyPath) -> Iterator[Problem]:
-    if isinstance(header, ProxyHeaderSettings) and header.version == 1 and header.tlvs:
-        yield Problem((*path, "sendProxyProtocol", "tlvs"), "has no meaning for version 1")
-
-
 def _admin(settings: Configuration) -> Iterator[Problem]:
     if settings.admin is False:
         return
@@ -167,8 +190,16 @@ def _listens_on(match: Match, address: str, port: int) -> bool:
     return is_same_port and any(addresses_overlap(one, address) for one in bound)
 
 
-def _reachability(settings: Configuration) -> Iterator[Problem]:
-    enabled = [(index, route) for index, route in enumerate(settings.routes) if route.enabled]
+def _reachability(settings: Configuration, unmatchable: Container[int]) -> Iterator[Problem]:
+    """Routes that others cover.
+
+    :param unmatchable: indices of routes whose ``match`` has a problem: it cannot be compared.
+    """
+    enabled = [
+        (index, route)
+        for index, route in enumerate(settings.routes)
+        if route.enabled and index not in unmatchable
+    ]
     for index, covering in unreachable(enabled):
         names = " and ".join(f'"{name}"' for name in covering[:3])
         message = f"is never reached: every connection that it matches goes to {names}"

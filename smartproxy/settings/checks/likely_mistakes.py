@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 from smartproxy.settings.checks import (
     address_lists,
     address_warnings,
+    fallbacks,
     limit_warnings,
     match_warnings,
     name_coverage,
+    proxy_protocol,
     target_warnings,
     timing_warnings,
     tls_warnings,
 )
-from smartproxy.settings.checks.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.root import Configuration
 
 
 def warnings(settings: Configuration, references: References) -> Iterator[Problem]:
     """The warnings about ``settings``, which must be valid."""
-    if settings.accept_proxy_protocol == "require" and not settings.proxy_ips:
-        yield Problem(
-            ("acceptProxyProtocol",), 'is "require", but proxyIPs is empty: no client is asked for a header'
-        )
+    yield from proxy_protocol.warnings(settings)
+    yield from fallbacks.warnings(settings)
     yield from timing_warnings.warnings(settings)
     yield from address_warnings.warnings(settings)
     yield from address_lists.warnings(settings, references.addresses)

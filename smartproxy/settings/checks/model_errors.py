@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: What pydantic puts between the keys for a discriminated union: which of its alternatives was chosen.
 _TAG = re.compile(r"<[a-z]+>")
+#: What pydantic puts behind a key of a mapping where the key itself is wrong, and not its value.
+_KEY_ITSELF = "[key]"
 
 
 def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Problem]:
@@ -30,7 +32,10 @@ def problems_of(error: ValidationError, root: type[BaseModel]) -> Iterator[Probl
     missing: list[KeyPath] = []
     meant: set[KeyPath] = set()
     for detail in error.errors(include_url=False):
-        path = _without_tags(detail["loc"])
+        location = detail["loc"]
+        if location[-1:] == (_KEY_ITSELF,) and detail["input"] == location[-2]:
+            location = location[:-1]
+        path = _without_tags(location)
         if detail["type"] == "extra_forbidden":
             # The last is the key as written, even if it looks like a tag.
             path = (*_without_tags(detail["loc"][:-1]), detail["loc"][-1])

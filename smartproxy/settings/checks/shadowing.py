@@ -24,7 +24,7 @@ from smartproxy.settings.tables.rules import ADDRESS_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from smartproxy.model.plan import MatchPlan
+    from smartproxy.model.plan import MatchPlan, TlvMatch
     from smartproxy.security.address_ranges import Ranges
     from smartproxy.settings.tables.route import Route
 
@@ -56,6 +56,7 @@ class _Conditions(NamedTuple):
     name: str
     priority: int
     match: MatchPlan
+    takes_silent: bool
     clients: Ranges | None
     headers: frozenset[tuple[str, str]]
 
@@ -98,7 +99,8 @@ def _conditions(index: int, route: Route) -> _Conditions:
     match = match_plan(route.match, fallback=route.fallback)
     headers = frozenset((name.lower(), value) for name, value in match.headers)
     clients = _ranges(route.match.client_ip) if route.match.client_ip else None
-    return _Conditions(index, route.name, route.priority, match, clients, headers)
+    takes_silent = route.silence is not None
+    return _Conditions(index, route.name, route.priority, match, takes_silent, clients, headers)
 
 
 def _by_ports(compared: list[_Conditions]) -> Iterator[list[_Piece]]:
@@ -172,11 +174,13 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
     a, b = wide.match, narrow.match
     return (
         ("" in a.addresses or set(b.addresses) <= set(a.addresses))
+        and (wide.takes_silent or not narrow.takes_silent)
         and _covers_protocol(a, b)
         and (not a.alpn or (bool(b.alpn) and b.alpn <= a.alpn))
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))
         and wide.headers <= narrow.headers
         and _covers_clients(wide.clients, narrow.clients)
+        and all(any(_covers_tlv(one, other) for other in b.proxy_tlv) for one in a.proxy_tlv)
         and _covers_path(a.path, b.path)
     )
 
@@ -184,6 +188,17 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
 def _covers_protocol(wide: MatchPlan, narrow: MatchPlan) -> bool:
     needs_http = narrow.path is not None or bool(narrow.methods or narrow.headers)
     return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and needs_http)
+
+
+def _covers_tlv(wide: TlvMatch, narrow: TlvMatch) -> bool:
+    """Whether a header that meets ``narrow`` meets ``wide``."""
+    return (
+        wide.type == narrow.type
+        and set(narrow.values) <= set(wide.values)
+        and all(
+            not wide.domains or set(_covering_patterns(name)) & set(wide.domains) for name in narrow.domains
+        )
+    )
 
 
 def _covers_path(wide: str | None, narrow: str | None) -> bool:

@@ -23,6 +23,7 @@ from smartproxy.model.plan import (
     SendHeader,
     TargetPlan,
     Timeouts,
+    TlvMatch,
     Treatment,
     ZombiePlan,
 )
@@ -33,7 +34,10 @@ from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.settings.tables.rules import tlv_value
+from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import normalise_address
+from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -74,8 +78,10 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         max_connections=settings.max_connections,
         max_connections_per_ip=settings.max_connections_per_ip,
         connection_rate_per_minute=settings.connection_rate_limit_per_minute,
+        ipv6_limit_prefix=settings.ipv6_limit_prefix,
         keep_alive=settings.keep_alive,
         probes=_probes(settings),
+        user_timeout=_user_timeout(settings),
         acceleration=settings.acceleration == "auto",
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
@@ -125,6 +131,7 @@ def _route(settings: Configuration, route: Route, index: int, references: Refere
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
+        silence=0.0 if route.silence is None else units.seconds(route.silence),
     )
 
 
@@ -142,6 +149,7 @@ def match_plan(match: Match, clients: Container[str] | None = None, *, fallback:
         addresses=("",) if "" in bound else bound,
         domains=tuple(dict.fromkeys(normalise_pattern(domain) for domain in match.domains)),
         client_ip=(clients if clients is not None else frozenset()) if match.client_ip else None,
+        proxy_tlv=tuple(_tlv_match(name, values) for name, values in match.proxy_tlv.items()),
         path=match.path,
         methods=frozenset(match.methods),
         headers=tuple(match.headers.items()),
@@ -149,6 +157,14 @@ def match_plan(match: Match, clients: Container[str] | None = None, *, fallback:
         alpn=frozenset(match.alpn),
         fallback=fallback,
     )
+
+
+def _tlv_match(name: str, written: str | list[str]) -> TlvMatch:
+    values = [written] if isinstance(written, str) else written
+    kind = proxy_tlv.type_of(name)
+    if kind == proxy_tlv.PP2_TYPE_AUTHORITY:
+        return TlvMatch(kind, domains=tuple(dict.fromkeys(normalise_pattern(value) for value in values)))
+    return TlvMatch(kind, tuple(dict.fromkeys(tlv_value(value) for value in values)))
 
 
 def _bind_address(written: str) -> str:
@@ -167,12 +183,14 @@ def _target(settings: Configuration, route: Route, target: Target, references: R
         weight=target.weight,
         tls=origination(route, target, references.tls),
         send_header=_send_header(header),
+        source=normalise_address(target.bind) if target.bind is not None else "",
     )
 
 
 def _send_header(written: SendProxyProtocol) -> SendHeader | None:
     if isinstance(written, ProxyHeaderSettings):
-        return SendHeader(written.version, tuple(written.tlvs))
+        custom = ((proxy_tlv.type_of(name), tlv_value(value)) for name, value in written.custom_tlvs.items())
+        return SendHeader(written.version, tuple(written.tlvs), tuple(Tlv(*each) for each in custom))
     if written is False:
         return None
     return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1
@@ -200,7 +218,13 @@ def _keep_alive(*levels: ConnectionKeys) -> KeepAlive:
         inactivity_multiplier=float(inherited("keep_alive_inactivity_multiplier", *levels)),
         extended_lifetime=units.seconds(inherited("extended_keep_alive_lifetime", *levels)),
         probes=_probes(*levels),
+        user_timeout=_user_timeout(*levels),
     )
+
+
+def _user_timeout(*levels: ConnectionKeys) -> int:
+    """In whole milliseconds; fractions are rounded up, because 0 is another value."""
+    return ceil(units.seconds(inherited("tcp_user_timeout", *levels)) * 1000)
 
 
 def _probes(*levels: ConnectionKeys) -> Probes:

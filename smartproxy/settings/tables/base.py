@@ -22,6 +22,7 @@ from smartproxy.settings.tables.types import (
     ProbeCount,
     ProbeDelay,
     Share,
+    UserTimeout,
 )
 
 #: Where the name in a file is not the plain camelCase of the one in Python.
@@ -81,6 +82,11 @@ class ConnectionKeys(Table):
     max_connection_lifetime: Annotated[Duration, Least(60_000)] = "24h"
     """Time limit for a whole connection; 0 is no limit. Under the default `keepAliveTreatment`, `extended`,
     `extendedKeepAliveLifetime` applies in its place."""
+    tcp_user_timeout: UserTimeout = 0
+    """`TCP_USER_TIMEOUT` of the sockets of both sides: how long sent data may stay unacknowledged, or wait for a peer that
+    does not read, before the kernel resets the connection; 0 is the default of the system (about 15 minutes, and no limit for
+    a peer that acknowledges and does not read). So a dead peer with data under way is found in this time. With `keepAlive` it
+    also takes the place of `keepAliveCount`. Minutes are sensible: a peer that is busy for longer loses its connection."""
     timeout_jitter: Share = 0
     """Largest share, 0 to 1, by which the inactivity, lifetime and half-close timeouts of a connection are shortened at
     random, so that connections opened together are not closed together; 0 is off."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, Tag
+from pydantic import Field, Strict, Tag
 
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
@@ -124,6 +124,10 @@ class Configuration(ConnectionKeys, Extensible):
     """Concurrent connections of one client address, behind a trusted peer of the announced one; 0 is no limit."""
     connection_rate_limit_per_minute: Count = 0
     """New connections of one client address in any 60 seconds; 0 is no limit."""
+    ipv6_limit_prefix: Annotated[int, Strict(), Field(ge=1, le=128)] = 128
+    """Length of the IPv6 prefix that counts as one client for `maxConnectionsPerIP`, `connectionRateLimitPerMinute` and
+    `tls.maxHandshakes`: with 64 all addresses of a /64 share their limits. 128 is each address by itself. IPv4 addresses, also
+    IPv4-mapped ones, are always clients of their own."""
     zombie_detection: Annotated[
         Annotated[Flag, Tag("<flag>")] | Annotated[ZombieDetection, Tag("<table>")], FLAG_OR_TABLE
     ] = True

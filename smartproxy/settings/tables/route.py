@@ -17,19 +17,25 @@ from smartproxy.settings.tables.types import (
     Base64,
     BindAddresses,
     Count,
+    CustomTlvType,
     Domains,
     Flag,
     HandlerReference,
     HeaderName,
     HeaderValue,
     Host,
+    Interval,
     Methods,
     Name,
     PathPattern,
     Ports,
     RedirectTo,
+    SourceAddress,
     String,
     TargetPort,
+    TlvType,
+    TlvValue,
+    TlvValues,
 )
 
 Tlv = Literal["authority", "alpn", "ssl", "uniqueId", "crc32c", "passThrough"]
@@ -42,6 +48,9 @@ class ProxyHeaderSettings(Table):
     """Version of the PROXY protocol."""
     tlvs: Annotated[list[Tlv], OneOrList()] = Field(default_factory=list)
     """TLVs of a version 2 header; `passThrough` is those of the header that the client's proxy sent."""
+    custom_tlvs: dict[CustomTlvType, TlvValue] = Field(default_factory=dict)
+    """More TLVs of a version 2 header: values by type, 0xE0 to 0xEF. A value is text, or `hex:` and hexadecimal digits. It replaces
+    a received one of that type."""
 
 
 def _header_shape(value: object) -> str | None:
@@ -83,6 +92,10 @@ class Match(Table):
     """Local addresses to listen on; `""` is every address, IPv4 and IPv6."""
     domains: Domains = Field(default_factory=list)
     """Names that the client asks for, by SNI or Host. A leading `*` matches one or more labels."""
+    proxy_tlv: dict[TlvType, TlvValues] = Field(default_factory=dict)
+    """TLVs that the PROXY header of a trusted peer must have: values by type, one or a list of which one is enough. A type is
+    `authority` (a name, matched like `domains`), `alpn`, `uniqueId`, or any in hexadecimal like 0xEA. A value is text, or `hex:`
+    and hexadecimal digits, and must be equal."""
     client_ip: AddressList = Field(default_factory=list)
     """Client addresses; behind a trusted peer, the announced ones."""
     alpn: AlpnNames = Field(default_factory=list)
@@ -104,6 +117,9 @@ class Target(Table):
     """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
     port: TargetPort
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
+    bind: SourceAddress | None = None
+    """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
+    an address of this machine when a connection is made. Without it the system chooses."""
     weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
     """Share of the connections, relative to the other targets; a target with 0 is used only when all others fail."""
     tls: Annotated[
@@ -186,6 +202,9 @@ class Route(Shared, Extensible):
     fallback: Flag = False
     """Whether the route also takes TLS clients without SNI, whatever its `domains` are. A route without `domains` takes them
     in any case."""
+    silence: Interval | None = None
+    """With `fallback`: a client that has sent nothing by then goes to this route, so that protocols in which the server speaks first
+    work beside routes by SNI on one port. Without it such a client is refused after `initialDataTimeout`."""
     match: Match
     """The conditions of the route."""
     action: Action

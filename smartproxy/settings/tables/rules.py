@@ -19,6 +19,7 @@ from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
 from smartproxy.tls.identity import checked_pattern
+from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import NAME_LIMIT, host_name, is_address
 
 if TYPE_CHECKING:
@@ -34,9 +35,17 @@ METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 LONGEST_NAME: Final = 200
+#: Bytes of a value: receivers limit the whole header, nginx to 4,096 bytes.
+LONGEST_TLV: Final = 1024
+#: Before a value that is not text.
+_HEX: Final = "hex:"
+#: Their values are structures, checksums or padding.
+_NOT_COMPARED: Final = frozenset({proxy_tlv.PP2_TYPE_SSL, proxy_tlv.PP2_TYPE_CRC32C, proxy_tlv.PP2_TYPE_NOOP})
 _LONGEST_ALPN: Final = 255  # RFC 7301, section 3.1
 #: MAX_TCP_KEEPIDLE and MAX_TCP_KEEPINTVL of Linux's net/tcp.h, in seconds.
 _LONGEST_PROBE_DELAY: Final = 32767
+#: tcp(7): milliseconds in an int, which is almost 25 days.
+_LONGEST_USER_TIMEOUT: Final = 24 * 86400
 #: What cannot be in a path (RFC 3986, section 3.3), or is only written in regular expressions.
 _REGEX_LIKE = re.compile(r"[\^\\|{}\[\]]|\(\.|\(\?|/\.[*+]|\$$")
 _PATH = re.compile(r"[/*][!-~]*")
@@ -115,6 +124,12 @@ def check_probe_delay(written: object) -> None:
         raise ValueError(f"must be 1s to {_LONGEST_PROBE_DELAY}s, or 0 for the default of the system{meant}")
 
 
+def check_user_timeout(written: object) -> None:
+    value = units.seconds(written)
+    if value and not 1 <= value <= _LONGEST_USER_TIMEOUT:
+        raise ValueError('must be 1s to "24d", or 0 for the default of the system')
+
+
 def check_target_port(written: object) -> None:
     if written == "preserve" or callable(written):
         return
@@ -180,6 +195,10 @@ def is_bind_address(text: str) -> bool:
     return not text or is_address(text)
 
 
+def is_source_address(text: str) -> bool:
+    return is_address(text)
+
+
 def is_host(text: str) -> bool:
     if is_address(text):
         return True
@@ -205,6 +224,30 @@ def is_server_name(text: str) -> bool:
 
 def is_domain(text: str) -> bool:
     return _succeeds(domains.normalise_pattern, text)
+
+
+def is_comparable_tlv(text: str) -> bool:
+    return _succeeds(proxy_tlv.type_of, text) and proxy_tlv.type_of(text) not in _NOT_COMPARED
+
+
+def is_custom_tlv(text: str) -> bool:
+    if not _succeeds(proxy_tlv.type_of, text):
+        return False
+    return proxy_tlv.PP2_TYPE_MIN_CUSTOM <= proxy_tlv.type_of(text) <= proxy_tlv.PP2_TYPE_MAX_CUSTOM
+
+
+def is_tlv_value(text: str) -> bool:
+    return _succeeds(tlv_value, text) and 1 <= len(tlv_value(text)) <= LONGEST_TLV
+
+
+def tlv_value(text: str) -> bytes:
+    """The bytes of a value: those behind ``hex:``, or else the text in UTF-8.
+
+    :raises ValueError: where what follows ``hex:`` is not hexadecimal.
+    """
+    if text.startswith(_HEX):
+        return bytes.fromhex(text.removeprefix(_HEX))
+    return text.encode("utf-8", "surrogateescape")
 
 
 def is_name(text: str) -> bool:

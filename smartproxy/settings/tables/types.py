@@ -66,6 +66,9 @@ Interval: TypeAlias = Annotated[
 ProbeDelay: TypeAlias = Annotated[
     int | float | str, Rule(rules.check_probe_delay, hints.duration_hint, **_DURATION_SCHEMA)
 ]
+UserTimeout: TypeAlias = Annotated[
+    int | float | str, Rule(rules.check_user_timeout, hints.duration_hint, **_DURATION_SCHEMA)
+]
 ProbeCount: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=_MOST_PROBES)]
 Size: TypeAlias = Annotated[int | str, Rule(units.octets, hints.size_hint, **_SIZE_SCHEMA)]
 
@@ -112,6 +115,9 @@ BindAddresses: TypeAlias = Annotated[
     Annotated[BindAddress, Tag("<one>")] | Annotated[list[BindAddress], Field(min_length=1), Tag("<list>")],
     Discriminator(rules.one_or_list),
 ]
+SourceAddress: TypeAlias = Annotated[
+    str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
@@ -136,6 +142,37 @@ ServerName: TypeAlias = Annotated[
         rules.is_server_name,
         title="host or {domain}",
     ),
+]
+
+# -- the PROXY protocol ----------------------------------------------------------------------------------
+
+TlvType: TypeAlias = Annotated[
+    str,
+    StringRule(
+        'must be "authority", "alpn", "uniqueId" or a type like 0xE0 that is none of ssl, crc32c and padding',
+        rules.is_comparable_tlv,
+        pattern="^(authority|alpn|uniqueId|0[xX][0-9a-fA-F]{1,2})$",
+    ),
+]
+CustomTlvType: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be a type from 0xE0 to 0xEF, those for own use; types that have a name are sent with tlvs",
+        rules.is_custom_tlv,
+        pattern="^0[xX][eE][0-9a-fA-F]$",
+    ),
+]
+TlvValue: TypeAlias = Annotated[
+    str,
+    StringRule(
+        f'must be a string of 1 to {rules.LONGEST_TLV} bytes, or "hex:" and hexadecimal digits',
+        rules.is_tlv_value,
+        minLength=1,
+    ),
+]
+TlvValues: TypeAlias = Annotated[
+    Annotated[TlvValue, Tag("<one>")] | Annotated[list[TlvValue], Field(min_length=1), Tag("<list>")],
+    Discriminator(rules.one_or_list),
 ]
 
 # -- HTTP and TLS ----------------------------------------------------------------------------------------
