@@ -21,9 +21,10 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from smartproxy.cli.admin_client import AdminClient, call, printable
+from smartproxy.cli.admin_address import admin_options
+from smartproxy.cli.admin_client import call, printable
 from smartproxy.cli.board import SORTS, Board, Snapshot, snapshot
-from smartproxy.cli.remote import admin_options, run
+from smartproxy.cli.remote import run
 from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet, IReactorTime
     from twisted.python.failure import Failure
 
-    from smartproxy.cli.admin_client import ICommandReactor
+    from smartproxy.cli.admin_client import AdminClient, ICommandReactor
 
 #: Lines of the output, and their length, when standard output is not a terminal.
 _PIPE_HEIGHT, _PIPE_WIDTH = 1000, 120
@@ -57,9 +58,7 @@ _PIPE_HEIGHT, _PIPE_WIDTH = 1000, 120
 @click.option("--filter", "only", default="", help="Show only routes whose names contain this.")
 @click.option("--once", is_flag=True, help="Print one snapshot and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the snapshot as JSON.")
-def top(
-    *, url: str, token: str | None, interval: float, sort: str, only: str, once: bool, as_json: bool
-) -> None:
+def top(*, admin: AdminClient, interval: float, sort: str, only: str, once: bool, as_json: bool) -> None:
     """Show routes, clients and throughput of a running proxy, live.
 
     \b
@@ -68,7 +67,7 @@ def top(
     """  # noqa: D301 - \b tells click not to rewrap the next paragraph
     if as_json and not once:
         raise click.UsageError("--json requires --once")
-    admin, board = AdminClient(url, token), Board(sort, only)
+    board = Board(sort, only)
 
     async def show(reactor: ICommandReactor) -> None:
         if once or not (sys.stdin.isatty() and sys.stdout.isatty()):

@@ -81,7 +81,7 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         cleanup=CleanupPlan(settings.cleanup.batch_size, units.seconds(settings.cleanup.delay)),
         tls=tls_plan(settings, references.tls),
         metrics=_metrics(settings.metrics),
-        admin=_admin(settings.admin, references),
+        admin=admin_plan(settings.admin, references),
         access_log=_access_log(settings.access_log, references),
     )
 
@@ -236,7 +236,8 @@ def _metrics(written: bool | MetricsSettings) -> MetricsPlan | None:
     return MetricsPlan(units.seconds(written.sample_interval), units.seconds(written.retention))
 
 
-def _admin(written: bool | AdminSettings, references: References) -> AdminPlan | None:
+def admin_plan(written: bool | AdminSettings, references: References) -> AdminPlan | None:
+    """The admin listener; ``None`` where there is none."""
     if isinstance(written, bool):
         return AdminPlan() if written else None
     unix = None if written.unix is None else references.path_of(written.unix)
