@@ -114,10 +114,16 @@ def make_agent(reactor: ICommandReactor, admin: AdminClient) -> IAgent:
 
 
 async def call(
-    reactor: ICommandReactor, admin: AdminClient, method: str, path: str, query: dict[str, str] | None = None
+    reactor: ICommandReactor,
+    admin: AdminClient,
+    method: str,
+    path: str,
+    query: dict[str, str] | None = None,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - Twisted has no scope of asyncio's
 ) -> JsonObject:
     """Send one request to the admin API and return its reply.
 
+    :param timeout: in seconds.
     :raises AdminRequestFailed: if the proxy cannot be reached, refuses the request, or is not a proxy.
     """
     headers = Headers({} if admin.token is None else {"Authorization": [f"Bearer {admin.token}"]})
@@ -128,9 +134,9 @@ async def call(
         return response.code, await treq.content(response)
 
     try:
-        status, body = await Deferred.fromCoroutine(send()).addTimeout(TIMEOUT, reactor)
+        status, body = await Deferred.fromCoroutine(send()).addTimeout(timeout, reactor)
     except defer.TimeoutError as failure:
-        raise AdminRequestFailed(f"no reply from {admin.name} within {TIMEOUT:g} s", _WRONG_ONE) from failure
+        raise AdminRequestFailed(f"no reply from {admin.name} within {timeout:g} s", _WRONG_ONE) from failure
     except Exception as failure:
         raise _unanswered(admin, failure) from failure
     return _decoded(admin, status, body)
