@@ -34,11 +34,11 @@ log = Logger()
 async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> object:
     """The answer of ``choice`` for a connection with these facts.
 
-    :param what: the configuration key of the callable, for messages.
+    :param what: what the callable chooses, for messages.
     :param seconds: the time it may take (``connectionTimeout``); 0 is no limit.
     :raises DialFailed: when it takes longer; it is cancelled then.
     """
-    name = f"the {what} callable of route {facts.route.name!a}"
+    name = description_of(what, choice, facts.route.name)
     answer = answer_of(name, choice(facts))
     if not isinstance(answer, Deferred):
         return answer
@@ -49,6 +49,15 @@ async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: I
     if seconds:
         answer.addTimeout(seconds, clock, give_up)
     return await answer
+
+
+def description_of(what: str, choice: object, route: str) -> str:
+    """``the host callable tenant of route 'web'``, for messages.
+
+    :param what: what the callable chooses.
+    """
+    name = getattr(choice, "__qualname__", None) or type(choice).__qualname__
+    return f"the {what} callable {ascii(name)[1:-1]} of route {route!a}"
 
 
 def answer_of(name: str, answer: object) -> Any:

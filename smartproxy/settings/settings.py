@@ -23,6 +23,7 @@ from smartproxy.errors import ConfigurationError
 from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, validation
+from smartproxy.settings.checks.chosen_target import valid_target
 from smartproxy.settings.checks.problems import line_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.references import References
@@ -127,7 +128,7 @@ class Settings(Configuration):
             if problems:
                 raise ConfigurationError(problems)
             self._certificates = references.tls.known
-            return plans.proxy_plan(self, references)
+            return plans.proxy_plan(self, references, valid_target)
 
     def denied(self) -> list[str]:
         """The files of these settings that this user may not read: the settings' own, and those of TLS.

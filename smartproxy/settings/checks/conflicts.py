@@ -43,8 +43,8 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     """
     yield from unavailable(settings)
     yield from _names(settings)
-    yield from _header(settings.send_proxy_protocol, ())
-    yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
+    yield from header_problems(settings.send_proxy_protocol, ())
+    yield from header_problems(settings.defaults.send_proxy_protocol, ("defaults",))
     for index, route in enumerate(settings.routes):
         yield from _route(route, ("routes", index), references.handlers)
     yield from _admin(settings)
@@ -91,9 +91,9 @@ def _names(settings: Configuration) -> Iterator[Problem]:
 def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route.match, (*path, "match"))
-    yield from _header(action.send_proxy_protocol, action_path)
-    for index, target in enumerate(action.targets):
-        yield from _header(target.send_proxy_protocol, (*action_path, "targets", index))
+    yield from header_problems(action.send_proxy_protocol, action_path)
+    for index, target in action.written_targets():
+        yield from header_problems(target.send_proxy_protocol, (*action_path, "targets", index))
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
@@ -116,7 +116,7 @@ def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
-    if action.targets and not any(target.weight for target in action.targets):
+    if action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
 
 
@@ -138,7 +138,8 @@ def _handler(handler: str | Handler, path: KeyPath, handlers: Handlers) -> Itera
         yield Problem(path, f"{problem} {got(handler)}")
 
 
-def _header(header: SendProxyProtocol, path: KeyPath) -> Iterator[Problem]:
+def header_problems(header: SendProxyProtocol, path: KeyPath) -> Iterator[Problem]:
+    """Problems of ``sendProxyProtocol`` of the table at ``path``."""
     if isinstance(header, ProxyHeaderSettings) and header.version == 1 and header.tlvs:
         yield Problem((*path, "sendProxyProtocol", "tlvs"), "has no meaning for version 1")
 

@@ -29,14 +29,18 @@ from smartproxy.model.plan import (
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
+from smartproxy.settings.compile.chosen_targets import ChosenTargets
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.settings.tables.route import ProxyHeaderSettings, Target
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.base import ConnectionKeys
     from smartproxy.settings.tables.root import (
@@ -46,22 +50,26 @@ if TYPE_CHECKING:
         MetricsSettings,
         ZombieDetection,
     )
-    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, Target
+    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, TargetChoice
+
+    #: Checks the answer of a callable that gives a target; raises ValueError.
+    ValidTarget: TypeAlias = Callable[[object, References], Target]
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
 
 
-def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
+def proxy_plan(settings: Configuration, references: References, valid_target: ValidTarget) -> ProxyPlan:
     """The plan of ``settings``, which must be valid.
 
     :param references: what they refer to; the instance that they were checked with, so that files are read once.
+    :param valid_target: checks what a callable gives as a target.
     """
     sets = _AddressSets()
     accept = settings.accept_proxy_protocol
     return ProxyPlan(
         routes=tuple(
-            _route(settings, route, index, sets, references)
+            _route(settings, route, index, sets, references, valid_target)
             for index, route in enumerate(settings.routes)
             if route.enabled
         ),
@@ -117,7 +125,12 @@ class _AddressSets:
 
 
 def _route(
-    settings: Configuration, route: Route, index: int, sets: _AddressSets, references: References
+    settings: Configuration,
+    route: Route,
+    index: int,
+    sets: _AddressSets,
+    references: References,
+    valid_target: ValidTarget,
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
@@ -128,7 +141,12 @@ def _route(
         match=match_plan(route.match),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(_target(settings, route, target, references) for target in action.targets),
+        targets=tuple(
+            _target(settings, route, target, references)
+            if isinstance(target, Target)
+            else _chosen_target(settings, route, target, references, valid_target)
+            for target in action.targets
+        ),
         balance=inherited("algorithm", *balance),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
@@ -174,6 +192,20 @@ def _target(settings: Configuration, route: Route, target: Target, references: R
         tls=origination(route, target, references.tls),
         send_header=_send_header(header),
     )
+
+
+def _chosen_target(
+    settings: Configuration,
+    route: Route,
+    choice: TargetChoice,
+    references: References,
+    valid_target: ValidTarget,
+) -> TargetPlan:
+    """A target that a callable gives for each connection, and how its answers are compiled."""
+    made = ChosenTargets(
+        lambda answer: _target(settings, route, valid_target(answer, references), references)
+    )
+    return TargetPlan(hosts=choice, port=choice, made=made)
 
 
 def _send_header(written: SendProxyProtocol) -> SendHeader | None:
