@@ -30,16 +30,22 @@ _EMPTY = "has no value; give it one, or leave it out for its default"
 
 
 def validate(
-    model: type[ConfigurationT], value: object, source: Source, references: References
+    model: type[ConfigurationT],
+    value: object,
+    source: Source,
+    references: References,
+    *,
+    by_name: bool = False,
 ) -> ConfigurationT:
     """The table of ``value``, which was read from ``source``.
 
     :param references: what the table refers to.
+    :param by_name: whether keys may have their names in Python, too.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
     found_before = [*_empty_keys(value, ()), *unavailable(value)]
     try:
-        table = model.model_validate(value, by_alias=True, by_name=False)
+        table = model.model_validate(value, by_alias=True, by_name=by_name)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
         problems += _problems_of_the_rest(model, value, problems, references)
