@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from smartproxy.flow.clock import use_monotonic_time
     from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint
-    from smartproxy.model.facts import ApplicationProtocol, Routed
+    from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected, Routed, TlsFacts
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
+    from smartproxy.serving.protocols import ClientTransport
     from smartproxy.serving.ready import block, discard, echo, http_redirect, http_respond, respond
     from smartproxy.settings import (
         Action,
@@ -46,23 +47,34 @@ if TYPE_CHECKING:
     )
     from smartproxy.tls.certificate import self_signed_certificate
     from smartproxy.tls.certificate_files import certificate_from_pem
+    from smartproxy.wire.client_hello import ClientHello
+    from smartproxy.wire.http_head import RequestHead
+    from smartproxy.wire.proxy_header import AddressFamily, ProxyHeader, Tlv
 
 __all__ = [
+    "Accepted",
     "Action",
+    "AddressFamily",
+    "Announced",
     "ApplicationProtocol",
     "CertificatePlan",
     "ClientAuth",
+    "ClientHello",
+    "ClientTransport",
     "CloseReason",
     "ConfigurationError",
     "Connection",
     "ConnectionRecord",
     "Defaults",
+    "Detected",
     "Endpoint",
     "InvalidCertificate",
     "Match",
     "PrometheusCollector",
+    "ProxyHeader",
     "Refused",
     "RejectReason",
+    "RequestHead",
     "Route",
     "RouteTls",
     "Routed",
@@ -72,6 +84,8 @@ __all__ = [
     "SmartProxyError",
     "Target",
     "Tls",
+    "TlsFacts",
+    "Tlv",
     "UpstreamTls",
     "__version__",
     "block",
@@ -90,12 +104,20 @@ _MODULES = {
     "smartproxy.flow.clock": ("use_monotonic_time",),
     "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint",),
-    "smartproxy.model.facts": ("ApplicationProtocol", "Routed"),
+    "smartproxy.model.facts": (
+        "Accepted",
+        "Announced",
+        "ApplicationProtocol",
+        "Detected",
+        "Routed",
+        "TlsFacts",
+    ),
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
     "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
+    "smartproxy.serving.protocols": ("ClientTransport",),
     "smartproxy.serving.ready": ("block", "discard", "echo", "http_redirect", "http_respond", "respond"),
     "smartproxy.settings": (
         "Action",
@@ -112,6 +134,9 @@ _MODULES = {
     ),
     "smartproxy.tls.certificate": ("self_signed_certificate",),
     "smartproxy.tls.certificate_files": ("certificate_from_pem",),
+    "smartproxy.wire.client_hello": ("ClientHello",),
+    "smartproxy.wire.http_head": ("RequestHead",),
+    "smartproxy.wire.proxy_header": ("AddressFamily", "ProxyHeader", "Tlv"),
 }
 _PLACES = {name: module for module, names in _MODULES.items() for name in names}
 

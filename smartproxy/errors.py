@@ -233,9 +233,13 @@ class InvalidOcspResponse(SmartProxyError, ValueError):
 class AdminRequestFailed(SmartProxyError):
     """A command got no usable answer from the admin API. The message is one line for the terminal.
 
+    :ivar why: what went wrong.
+    :ivar hint: what to do about it, or empty.
     :ivar exit_code: of the command.
     """
 
-    def __init__(self, why: str, exit_code: int = 1) -> None:
-        super().__init__(why)
+    def __init__(self, why: str, hint: str = "", exit_code: int = 1) -> None:
+        super().__init__(f"{why}; {hint}" if hint else why)
+        self.why = why
+        self.hint = hint
         self.exit_code = exit_code

@@ -116,17 +116,17 @@ class CallableTests(NetworkTestCase):
 
     def test_handler_callable_returning_no_handler_is_an_error(self):
         message = self.assert_ends_with_error(served(lambda facts: 5, "bad"), TypeError)
-        self.assertIn("the handler callable of route 'bad' gave int: must be a protocol factory", message)
+        self.assertRegex(
+            message, r"the handler callable \S+\.<lambda> of route 'bad' gave int: must be a protocol"
+        )
 
     def test_invalid_host_or_port_is_an_error_with_the_value(self):
         for wrong in (None, 5, b"10.0.0.5", "", "a b", "a\r\nb", "h:80", ["h"]):
             message = self.assert_ends_with_error(
                 a_route("bad", 7, host=lambda _, wrong=wrong: wrong), ValueError
             )
-            self.assertEqual(
-                message,
-                f"the host callable of route 'bad' gave {wrong!a}: must be a host name or an IP address",
-            )
+            end = f"<lambda> of route 'bad' gave {wrong!a}: must be a host name or an IP address"
+            self.assertTrue(message.startswith("the host callable ") and message.endswith(end), message)
             self.network.stop(self.proxy)
         for wrong in (None, 0, 99999, -1, "80", True, 80.0):
             message = self.assert_ends_with_error(

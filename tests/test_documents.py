@@ -20,7 +20,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy import Route, Settings, SmartProxy
+from smartproxy import Action, Match, Route, Settings, SmartProxy
 from smartproxy.cli import main as command
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import HandshakeRefused
@@ -35,6 +35,7 @@ from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import entry
 from smartproxy.settings.checks.availability import LATER
 from smartproxy.settings.reading.files import parse_text, read_file
+from smartproxy.testing import MemoryNetwork
 from tests.documented import write_files
 from tests.tls import talk
 
@@ -265,6 +266,35 @@ class EmbeddingPageTests(SynchronousTestCase):
         refused = contexts.for_hello(route, talk.hello("blue.apps.example"))
         assert isinstance(refused, Deferred)
         self.failureResultOf(refused, HandshakeRefused)
+
+    def test_both_kinds_of_handler_greet_alike(self) -> None:
+        defined = program(self.page, "class GreetFactory(")
+        for handler in (defined["greet"], defined["GreetFactory"]()):
+            network = MemoryNetwork()
+            route = Route(name="hello", match=Match(ports=7), action=Action(type="handler", handler=handler))
+            proxy = network.start(Settings(routes=[route], acceleration="off"))
+            client = network.connect(7, client=("203.0.113.7", 4711))
+            network.settle()
+            self.assertEqual(client.received, b"203.0.113.7:4711 on hello: nobody\n")
+            client.close()
+            network.stop(proxy)
+
+    def test_a_callable_gives_the_target_of_each_tenant(self) -> None:
+        defined = program(self.page, "async def backend_of(")
+        network = MemoryNetwork()
+        backend = network.backend("10.0.0.11", 9000)
+        proxy = network.start(Settings(routes=[defined["by_name"]], acceleration="off"))
+        client = network.connect(8080)
+        client.write(b"GET / HTTP/1.1\r\nHost: red.apps.example\r\n\r\n")
+        network.settle()
+        self.assertTrue(backend.connections[0].received.startswith(b"\r\n\r\n\0\r\nQUIT\n"))
+        other = network.connect(8080)
+        other.write(b"GET / HTTP/1.1\r\nHost: pink.apps.example\r\n\r\n")
+        network.settle()
+        self.assertTrue(other.received.startswith(b"HTTP/1.1 404 "))
+        backend.connections[0].close()
+        client.close()
+        network.stop(proxy)
 
     def test_replace_puts_routes_in_force_or_prints_the_problem(self) -> None:
         replace = program(self.page, "async def replace(")["replace"]

@@ -5,10 +5,35 @@ from __future__ import annotations
 import ast
 from importlib import import_module
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import smartproxy
+from smartproxy import Accepted, Announced, Connection, Detected, ProxyHeader, Routed
+
+
+def _names(kind):
+    """The names that the module of ``kind`` imports for type checking only."""
+    tree = ast.parse(Path(import_module(kind.__module__).__file__).read_text(encoding="utf-8"))
+    return {
+        alias.name: getattr(import_module(node.module), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("smartproxy.")
+        for alias in node.names
+    }
+
+
+def _properties(kind):
+    return [(name, value) for name, value in vars(kind).items() if isinstance(value, property)]
+
+
+def _classes_in(kind):
+    """The classes of this package in a type."""
+    if isinstance(kind, type) and kind.__module__.startswith("smartproxy."):
+        yield kind
+    for inner in get_args(kind):
+        yield from _classes_in(inner)
 
 
 class PublicNameTests(SynchronousTestCase):
@@ -34,6 +59,15 @@ class PublicNameTests(SynchronousTestCase):
     def test_a_public_name_is_what_its_module_calls_it(self):
         for name, module in smartproxy._PLACES.items():
             self.assertIs(getattr(smartproxy, name), getattr(import_module(module), name))
+
+    def test_types_of_facts_and_of_a_connection_are_public(self):
+        """A program that annotates what it takes out of them imports public names only. A route is known by its name."""
+        hints = [get_type_hints(prop.fget, None, _names(Connection)) for _, prop in _properties(Connection)]
+        facts = (Routed, Detected, Announced, Accepted, ProxyHeader)
+        hints += [get_type_hints(each, None, _names(each)) for each in facts]
+        found = {inner for hint in hints for kind in hint.values() for inner in _classes_in(kind)}
+        private = {kind.__name__ for kind in found if kind.__name__ not in smartproxy.__all__}
+        self.assertEqual(private, {"RoutePlan"})
 
     def test_every_public_name_has_a_docstring(self):
         for name in set(smartproxy.__all__) - {"__version__"}:

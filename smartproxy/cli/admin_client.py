@@ -2,20 +2,25 @@
 
 ::
 
-    reply = await call(reactor, AdminClient("unix:/run/smartproxy.sock", None), "GET", "/api/v1/connections")
+    reply = await call(reactor, AdminClient("unix:/run/smartproxy.sock"), "GET", "/api/v1/connections")
 
-The HTTP client is treq. A unix socket is reached through an endpoint below treq's agent, so the requests are the same.
+Requests are made with Twisted's agent, because treq does not accept IPv6 addresses in URLs. A unix socket is reached through an endpoint
+below the agent, so the requests are the same.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from urllib.parse import urlencode
 
-from treq.client import HTTPClient
+import treq
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import (
     IReactorFDSet,
     IReactorFromThreads,
@@ -41,9 +46,15 @@ JsonObject: TypeAlias = dict[str, Any]
 #: Seconds for a complete reply. A reload that binds many ports may take some.
 TIMEOUT = 30.0
 
-_UNPROCESSABLE, _FIRST_ERROR = 422, 400
+_UNAUTHORIZED, _UNPROCESSABLE, _FIRST_ERROR = 401, 422, 400
 #: Exit codes of commands by the status of the reply: 409 is a port that cannot be bound.
 _EXIT_CODES = {409: 3}
+
+_WRONG_ONE = "name the admin listener with --admin, or the proxy's configuration with --config"
+#: What to do where nothing listens.
+NOT_THERE = f"is the proxy running, with `admin` in its configuration? If so, {_WRONG_ONE}"
+#: Errors of a unix socket that belongs to another user.
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
 class ICommandReactor(IReactorTime, IReactorTCP, IReactorUNIX, IReactorFDSet, IReactorFromThreads):
@@ -53,11 +64,22 @@ class ICommandReactor(IReactorTime, IReactorTCP, IReactorUNIX, IReactorFDSet, IR
 class AdminClient(NamedTuple):
     """The address of an admin listener, and its token.
 
-    :ivar url: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:/PATH``.
+    :ivar url: ``http://HOST:PORT``, ``https://HOST:PORT`` or ``unix:PATH``.
+    :ivar origin: where the address was found, for messages.
+    :ivar token_origin: likewise the token.
+    :ivar hint: what to do where nothing listens there.
     """
 
     url: str
-    token: str | None
+    token: str | None = None
+    origin: str = "--admin"
+    token_origin: str = ""
+    hint: str = NOT_THERE
+
+    @property
+    def name(self) -> str:
+        """The address for a message, with its origin."""
+        return f"{self.url} ({self.origin})"
 
     @property
     def socket(self) -> str | None:
@@ -92,37 +114,49 @@ def make_agent(reactor: ICommandReactor, admin: AdminClient) -> IAgent:
 
 
 async def call(
-    reactor: ICommandReactor, admin: AdminClient, method: str, path: str, query: dict[str, str] | None = None
+    reactor: ICommandReactor,
+    admin: AdminClient,
+    method: str,
+    path: str,
+    query: dict[str, str] | None = None,
+    timeout: float = TIMEOUT,  # noqa: ASYNC109 - Twisted has no scope of asyncio's
 ) -> JsonObject:
     """Send one request to the admin API and return its reply.
 
+    :param timeout: in seconds.
     :raises AdminRequestFailed: if the proxy cannot be reached, refuses the request, or is not a proxy.
     """
     headers = Headers({} if admin.token is None else {"Authorization": [f"Bearer {admin.token}"]})
-    client = HTTPClient(make_agent(reactor, admin))
+    uri = f"{admin.base}{path}?{urlencode(query)}" if query else admin.base + path
 
     async def send() -> tuple[int, bytes]:
-        response = await client.request(
-            method, admin.base + path, params=query, headers=headers, allow_redirects=False
-        )
-        return response.code, await response.content()
+        response = await make_agent(reactor, admin).request(method.encode(), uri.encode(), headers)
+        return response.code, await treq.content(response)
 
     try:
-        status, body = await Deferred.fromCoroutine(send()).addTimeout(TIMEOUT, reactor)
+        status, body = await Deferred.fromCoroutine(send()).addTimeout(timeout, reactor)
     except defer.TimeoutError as failure:
-        raise AdminRequestFailed(f"no reply from {admin.url} within {TIMEOUT:g} s") from failure
+        raise AdminRequestFailed(f"no reply from {admin.name} within {timeout:g} s", _WRONG_ONE) from failure
     except Exception as failure:
-        raise AdminRequestFailed(
-            f"cannot connect to the admin listener at {admin.url}: {_one_line(failure)}"
-        ) from failure
+        raise _unanswered(admin, failure) from failure
     return _decoded(admin, status, body)
 
 
-def _one_line(failure: BaseException) -> str:
-    """The message of ``failure`` in one line. An agent wraps an error of the connection in a list of reasons."""
+def _unanswered(admin: AdminClient, failure: BaseException) -> AdminRequestFailed:
+    """What a failed request means for the user. An agent wraps an error of the connection in a list of reasons."""
     if isinstance(failure, ResponseFailed) and failure.reasons:
         failure = failure.reasons[0].value
-    return " ".join(str(failure).split()) or type(failure).__name__
+        if not isinstance(failure, ConnectError | ConnectionClosed):
+            protocol = "HTTPS" if admin.url.startswith("https:") else "HTTP"
+            return AdminRequestFailed(f"{admin.name} does not speak {protocol}", _WRONG_ONE)
+    why, hint = " ".join(printable(failure).split()).rstrip(".") or type(failure).__name__, admin.hint
+    if isinstance(failure, DNSLookupError):
+        why, hint = "its name cannot be resolved", ""
+    elif isinstance(failure, ConnectError) and isinstance(failure.osError, int):
+        why = os.strerror(failure.osError)
+        if failure.osError in _DENIED:
+            hint = "only the proxy's user and root may use its unix socket"
+    return AdminRequestFailed(f"cannot connect to the admin listener at {admin.name}: {why}", hint)
 
 
 def _decoded(admin: AdminClient, status: int, body: bytes) -> JsonObject:
@@ -130,16 +164,24 @@ def _decoded(admin: AdminClient, status: int, body: bytes) -> JsonObject:
         reply = json.loads(body)
     except (ValueError, RecursionError):
         reply = None
-    if not isinstance(reply, dict):
-        raise AdminRequestFailed(f"{admin.url} answered {status}, but is not an admin listener of smartproxy")
+    # Every refusal of the admin API is a mapping with "error" or "problems"; other servers may reply with JSON, too.
+    if not isinstance(reply, dict) or (status >= _FIRST_ERROR and not reply.keys() & {"error", "problems"}):
+        why = f"{admin.name} answered {status}, but is not an admin listener of smartproxy"
+        raise AdminRequestFailed(why, _WRONG_ONE)
     if status == _UNPROCESSABLE:
-        raise AdminRequestFailed(
-            "\n".join(printable(line) for line in reply.get("problems", [])), exit_code=2
-        )
+        problems = "\n".join(printable(line) for line in reply.get("problems", []))
+        raise AdminRequestFailed(problems, exit_code=2)
     if status >= _FIRST_ERROR:
-        why = f"{admin.url} refused: {printable(reply.get('error', status))}"
-        raise AdminRequestFailed(why, exit_code=_EXIT_CODES.get(status, 1))
+        why = f"{admin.name} refused: {printable(reply.get('error', status))}"
+        hint = _token_hint(admin) if status == _UNAUTHORIZED else ""
+        raise AdminRequestFailed(why, hint, _EXIT_CODES.get(status, 1))
     return reply
+
+
+def _token_hint(admin: AdminClient) -> str:
+    if admin.token is None:
+        return "give it with --token, SMARTPROXY_TOKEN, or --config FILE for that of a configuration"
+    return f"the token sent is from {admin.token_origin}"
 
 
 def printable(value: object) -> str:

@@ -1,39 +1,32 @@
-"""The screen of ``smartproxy top``: its values, sorting and filtering, and how it is drawn.
+"""The screen of ``smartproxy top``: sorting and filtering, and what it consists of.
 
 A :class:`Board` does not depend on a terminal, a clock or HTTP. Its input is snapshots of the admin API and keys, its output
-something that rich can print.
+lines for a terminal of a given size, which :mod:`smartproxy.cli.screen` lays out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
-from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
 from smartproxy.cli.admin_client import printable
+from smartproxy.cli.screen import Column, brief, cut_end, flow, number, rate, share, size, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from smartproxy.cli.admin_client import JsonObject
+    from smartproxy.cli.snapshot import RouteRow, Snapshot
 
 #: The keys that sort, and the column that each sorts by.
 SORTS = {"n": "name", "a": "active", "t": "total", "i": "in", "o": "out"}
-#: Number of clients shown, and number of lines that are not routes.
-_CLIENTS = 5
-_OTHER_LINES = _CLIENTS + 14
 _ENTER, _ESCAPE, _ERASE = "\r\n", "\x1b", "\x7f\b"
-
-
-#: Bytes per second in each direction, and the rows of the two tables. (``in`` is a keyword, so these are not classes.)
-InOutRate = TypedDict("InOutRate", {"in": float, "out": float})
-RouteRow = TypedDict("RouteRow", {"name": str, "active": int, "total": int | None, "in": float, "out": float})
-ClientRow = TypedDict("ClientRow", {"ip": str, "active": int, "in": float, "out": float})
-
+#: Lines of a screen without a limit, as for a pipe.
+UNLIMITED = 1_000_000
+#: Terminals of fewer columns have no room for what is only nice to have.
+_WIDE = 80
+#: Terminals of fewer lines show neither clients nor blank lines.
+_LOW = 10
 
 #: The number of a row in each column but the name.
 _SORT_NUMBERS: dict[str, Callable[[RouteRow], float]] = {
@@ -44,52 +37,31 @@ _SORT_NUMBERS: dict[str, Callable[[RouteRow], float]] = {
 }
 
 
-class Snapshot(NamedTuple):
-    """The state of a proxy, as ``--json`` prints it and the board shows it."""
-
-    state: str
-    connections: dict[str, int]
-    throughput: dict[str, InOutRate]
-    zombies: dict[str, int]
-    rejected: dict[str, int]
-    cleanup: dict[str, int]
-    routes: list[RouteRow]
-    clients: list[ClientRow]
+def _destination(row: RouteRow) -> str:
+    return brief(row["targets"], 24) or row["action"] or "-"
 
 
-def snapshot(status: JsonObject, metrics: JsonObject, routes: JsonObject) -> Snapshot:
-    """Create a snapshot from the replies of the admin API to ``status``, ``metrics`` and ``routes``.
-
-    A removed route is included as long as it has connections.
-
-    :raises KeyError: if a key is missing, as in the replies of another version; also TypeError and AttributeError.
-    """
-    active, rates = metrics["connections"]["byRoute"], metrics["throughput"]["byRoute"]
-    known = {route["name"]: route["connections"]["total"] for route in routes["routes"]}
-    return Snapshot(
-        state=status.get("state", ""),
-        connections={key: metrics["connections"][key] for key in ("active", "total")},
-        throughput={key: metrics["throughput"][key] for key in ("instant", "recent", "average")},
-        zombies=metrics["zombies"],
-        rejected={reason: count for reason, count in metrics["rejected"].items() if count},
-        cleanup=metrics["cleanup"],
-        routes=[
-            {"name": name, "active": active.get(name, 0), "total": known.get(name), **_rate(rates, name)}
-            for name in {**known, **active}
-        ],
-        clients=[
-            {
-                "ip": each["ip"],
-                "active": each["connections"],
-                **_rate(metrics["throughput"]["byIP"], each["ip"]),
-            }
-            for each in metrics["connections"]["topIPs"]
-        ],
-    )
-
-
-def _rate(rates: dict[str, InOutRate], key: str) -> InOutRate:
-    return rates.get(key, {"in": 0.0, "out": 0.0})
+#: The columns of routes after the name. The first four leave 22 of 60 characters to the name.
+_NUMBERS = (
+    Column("active", lambda row: number(row["active"]), 7),
+    Column("total", lambda row: number(row["total"]), 7),
+    Column("in", lambda row: rate(row["in"]), 8),
+    Column("out", lambda row: rate(row["out"]), 8),
+    Column("received", lambda row: size(row["bytesReceived"]), 8, shown_from=100),
+    Column("sent", lambda row: size(row["bytesSent"]), 6, shown_from=100),
+    Column("ports", lambda row: brief(row["ports"], 14) or "-", 14, shown_from=110, is_text=True),
+    Column("targets", _destination, 24, shown_from=130, is_text=True),
+)
+#: Those of clients, in the same places.
+_CLIENT_COLUMNS = (
+    Column("busiest clients", lambda row: row["ip"], is_text=True),
+    *(
+        column
+        if column.heading in {"active", "in", "out"}
+        else column._replace(heading="", cell=lambda _: "")
+        for column in _NUMBERS
+    ),
+)
 
 
 class Board:
@@ -107,15 +79,19 @@ class Board:
         self._typing: str | None = None
         self._snapshot: Snapshot | None = None
         self._failure = ""
+        self._age = 0.0
         self.has_quit = False
 
     def update(self, now: Snapshot) -> None:
         """Show a new snapshot."""
         self._snapshot, self._failure = now, ""
 
-    def fail(self, why: str) -> None:
-        """Show why there is no new snapshot, above the last one."""
-        self._failure = why
+    def fail(self, why: str, age: float = 0.0) -> None:
+        """Show why there is no new snapshot, and mark the last one as stale.
+
+        :param age: of the last snapshot, in seconds.
+        """
+        self._failure, self._age = why, age
 
     def press(self, key: str) -> None:
         """Handle a key: one character."""
@@ -149,74 +125,97 @@ class Board:
             routes.sort(key=_SORT_NUMBERS[self._sort], reverse=True)
         return routes[::-1] if self._reversed else routes
 
-    def render(self, height: int) -> RenderableType:
-        """Return the screen, for a terminal of ``height`` lines."""
-        if self._snapshot is None:
-            return Text(self._failure or "connecting ...")
-        lines = [Text(self._failure + "; retrying", style="bold red")] if self._failure else []
-        routes = self.visible_routes(self._snapshot)
-        return Group(
-            *lines,
-            _headline(self._snapshot),
-            _route_table(
-                routes, max(1, height - _OTHER_LINES), f"{self._sort}{' reversed' * self._reversed}"
-            ),
-            _problem_line(self._snapshot),
-            _client_table(self._snapshot.clients[:_CLIENTS]),
-            self._help_line(),
-        )
+    def render(self, width: int, height: int = UNLIMITED, *, keys: bool = True) -> list[Text]:
+        """The lines of the screen, ``height`` at most, each ``width`` characters at most.
 
-    def _help_line(self) -> Text:
+        :param keys: whether the last line lists the keys.
+        """
+        if self._snapshot is None:
+            return [Text((self._failure and f"{self._failure}; retrying") or "connecting ...")]
+        head, foot = self._head(self._snapshot, width), list(_troubles(self._snapshot, width))
+        if keys:
+            foot.append(self._help_line(width))
+        tables = self._tables(self._snapshot, width, height - len(head) - len(foot))
+        return [*head, *tables, *foot][:height]
+
+    def _head(self, now: Snapshot, width: int) -> list[Text]:
+        recent, counted = now.throughput["recent"], now.connections
+        state = printable(now.state) + (f", {_seconds(self._age)} ago" if self._failure else "")
+        program = "smartproxy " if width >= _WIDE else ""
+        parts = (
+            f"{program}{state}: {counted['active']} active of {number(counted['total'])}",
+            f"in {rate(recent['in'])}",
+            f"out {rate(recent['out'])}",
+        )
+        lines = flow(parts, width)
+        for line in lines:
+            line.stylize("dim" if self._failure else "bold")
+        if self._failure:
+            why = f"STALE: retrying after {_seconds(self._age)} without a reply: {self._failure}"
+            lines.insert(0, Text(cut_end(why, width), style="bold red"))
+        return lines
+
+    def _tables(self, now: Snapshot, width: int, lines: int) -> list[Text]:
+        """The tables of routes and clients, in ``lines`` lines at most."""
+        style = "dim" if self._failure else ""
+        gap = [Text()] if lines >= _LOW else []
+        routes, clients = self.visible_routes(now), now.clients if lines >= _LOW else []
+        overhead = (1 + 2 * len(gap)) + (1 + len(gap)) * bool(clients)
+        most_routes, most_clients = share(lines - overhead, len(routes), len(clients))
+        drawn = []
+        if now.routes and lines > 0:
+            columns = self._route_columns(len(routes), most_routes)
+            drawn += [*gap, *table(columns, routes[:most_routes], width, style), *gap]
+        if most_clients:
+            drawn += [*table(_CLIENT_COLUMNS, clients[:most_clients], width, style), *gap]
+        return drawn or gap
+
+    def _route_columns(self, count: int, shown: int) -> list[Column]:
+        """The columns, with a mark at the one that sorts and the number of routes above their names."""
+        mark = "▲" if self._reversed == (self._sort != "name") else "▼"
+        routes = f"{count} route{'s' * (count != 1)}"
+        heading = f"{shown} of {routes}" if shown < count else routes
+        if self._sort == "name":
+            heading += mark
+        return [
+            Column(heading, lambda row: row["name"], is_text=True),
+            *(
+                column._replace(heading=column.heading + mark) if column.heading == self._sort else column
+                for column in _NUMBERS
+            ),
+        ]
+
+    def _help_line(self, width: int) -> Text:
         if self._typing is not None:
-            return Text(f"filter: {self._typing}_   (Enter: keep, Esc: none)", style="reverse")
+            return Text(
+                cut_end(f"filter: {self._typing}_   (Enter: keep, Esc: none)", width), style="reverse"
+            )
         sorts = "  ".join(f"{key} {column}" for key, column in SORTS.items())
         only = f" [{printable(self._filter)}]" if self._filter else ""
-        return Text(f"sort: {sorts}  r reverse   / filter{only}   q quit", style="dim")
+        line = f"sort: {sorts}   r reverse   / filter{only}   q quit"
+        if len(line) > width:
+            line = f"q quit   / filter{only}   sort: {' '.join(SORTS)}   r reverse"
+        return Text(cut_end(line, width), style="dim")
 
 
-def _headline(now: Snapshot) -> Text:
-    recent = now.throughput["recent"]
-    return Text(
-        f"smartproxy {printable(now.state)}: {now.connections['active']} active of {now.connections['total']}, "
-        f"in {_per_second(recent['in'])}, out {_per_second(recent['out'])}",
-        style="bold",
+def _troubles(now: Snapshot, width: int) -> Iterator[Text]:
+    """Refusals, zombies and clean-up, as far as there are any."""
+    most = sorted(now.rejected.items(), key=lambda each: -each[1])
+    parts = (
+        [f"refused: {', '.join(f'{count} {printable(reason)}' for reason, count in most[:4])}"]
+        if most
+        else []
     )
+    if any(now.zombies.values()):
+        parts.append(f"zombies: {', '.join(f'{count} {kind}' for kind, count in now.zombies.items())}")
+    if now.cleanup["queued"]:
+        parts.append(f"waiting for clean-up: {now.cleanup['queued']}")
+    yield from flow(parts, width)
 
 
-def _route_table(routes: list[RouteRow], most: int, order: str) -> Table:
-    more = f", {len(routes) - most} more" if len(routes) > most else ""
-    table = Table(box=SIMPLE_HEAD, caption=f"{len(routes)} routes by {order}{more}", caption_justify="left")
-    table.add_column("route", overflow="ellipsis", no_wrap=True, ratio=1)
-    for heading in ("active", "total", "in", "out"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for route in routes[:most]:
-        table.add_row(
-            Text(printable(route["name"])),
-            str(route["active"]),
-            "-" if route["total"] is None else str(route["total"]),
-            _per_second(route["in"]),
-            _per_second(route["out"]),
-        )
-    return table
-
-
-def _client_table(clients: list[ClientRow]) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("client", no_wrap=True)
-    for heading in ("active", "in", "out"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for client in clients:
-        rates = _per_second(client["in"]), _per_second(client["out"])
-        table.add_row(Text(printable(client["ip"])), str(client["active"]), *rates)
-    return table
-
-
-def _problem_line(now: Snapshot) -> Text:
-    zombies = ", ".join(f"{count} {kind}" for kind, count in now.zombies.items())
-    most = sorted(now.rejected.items(), key=lambda each: -each[1])[:4]
-    refused = ", ".join(f"{count} {printable(reason)}" for reason, count in most) or "none"
-    return Text(f"zombies: {zombies}   refused: {refused}   waiting for clean-up: {now.cleanup['queued']}")
-
-
-def _per_second(count: float) -> str:
-    return f"{decimal(int(count))}/s" if count >= 1 else "-"
+def _seconds(age: float) -> str:
+    """An age for the screen: ``12 s``, ``3 min``, ``2 h``."""
+    for unit, seconds in (("h", 3600), ("min", 60)):
+        if age >= 2 * seconds:
+            return f"{age // seconds:.0f} {unit}"
+    return f"{age:.0f} s"

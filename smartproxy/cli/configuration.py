@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Settings
+from smartproxy.settings.admin_listener import admin_listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.model.plan import AdminPlan, ProxyPlan
 
 #: The exit code for wrong usage and for an invalid configuration.
 INVALID = 2
@@ -44,6 +45,12 @@ def compiled(settings: Settings) -> ProxyPlan:
     """Return the compiled settings; otherwise as :func:`read`."""
     with _problems_printed():
         return settings.compile()
+
+
+def admin_of(file: str | Path) -> AdminPlan | None:
+    """Return the admin listener in ``file``, of which nothing else is validated; otherwise as :func:`read`."""
+    with _problems_printed():
+        return admin_listener(Path(file))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from smartproxy.model.plan import ActionKind, Treatment
 from smartproxy.security.address_files import entry_of
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
 from smartproxy.settings.tables.base import file_key
+from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.balance import RoundRobin
 from smartproxy.upstream.connect import TOTAL
@@ -245,8 +246,9 @@ class Effects:
         number = route.targets.index(target)
         settings = self._settings
         written = settings.routes[route.index]
+        target_written = written.action.targets[number]
         levels = (
-            SettingLevel((), written.action.targets[number], "target"),
+            *((SettingLevel((), target_written, "target"),) if isinstance(target_written, Target) else ()),
             SettingLevel((), written.action, "route"),
             *connection_levels(settings, route.index)[1:],
         )

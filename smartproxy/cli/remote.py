@@ -2,18 +2,16 @@
 
 The reactor runs until the reply is printed, under :func:`twisted.internet.task.react`.
 
-``--admin`` is the address of the admin listener: a URL, or ``unix:/PATH``. Its token comes from ``--token`` or from
-``SMARTPROXY_TOKEN``, which does not appear in the process list.
+:mod:`smartproxy.cli.admin_address` finds the admin listener that they talk to.
 
-Exit codes: 0 success, 1 no reply or a refusal, 2 the proxy's configuration is invalid.
+Exit codes: 0 success, 1 no reply or a refusal, 2 wrong usage or an invalid configuration, 3 a port could not be bound.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -22,17 +20,15 @@ from rich.table import Table
 from rich.text import Text
 from twisted.internet import task
 
-from smartproxy.cli.admin_client import AdminClient, call, printable
+from smartproxy.cli.admin_address import admin_options
+from smartproxy.cli.admin_client import call, printable
 from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from smartproxy.cli.admin_client import ICommandReactor, JsonObject
+    from smartproxy.cli.admin_client import AdminClient, ICommandReactor, JsonObject
 
-P = ParamSpec("P")
-
-DEFAULT_ADMIN = "http://127.0.0.1:8404"
 _COLUMNS = ("id", "state", "route", "client", "target", "protocol", "relay", "received", "sent", "opened")
 _CERTIFICATE_COLUMNS = ("names", "expires", "kind", "", "ocsp", "source")
 #: Width of a table in characters when standard output is not a terminal.
@@ -52,41 +48,16 @@ def run(command: Callable[[ICommandReactor], Awaitable[None]]) -> NoReturn:
     task.react(main)
 
 
-def _checked_url(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    if value.startswith("unix:/") or (urlsplit(value).scheme in {"http", "https"} and urlsplit(value).netloc):
-        return value
-    raise click.BadParameter("must be http://HOST:PORT or unix:/PATH")
-
-
-def admin_options(command: Callable[P, None]) -> Callable[P, None]:
-    """Add the options ``--admin`` and ``--token`` to a command with the parameters ``url`` and ``token``."""
-    url = click.option(
-        "--admin",
-        "url",
-        default=DEFAULT_ADMIN,
-        show_default=True,
-        callback=_checked_url,
-        help="Address of the admin listener: a URL, or unix:/PATH.",
-    )
-    token = click.option(
-        "--token",
-        envvar="SMARTPROXY_TOKEN",
-        show_envvar=True,
-        help="The value of admin.token in the configuration.",
-    )
-    return url(token(command))
-
-
 @click.command(short_help="Reload the configuration of a running proxy.")
 @admin_options
-def reload(url: str, token: str | None) -> None:
+def reload(admin: AdminClient) -> None:
     """Reload the configuration of a running proxy.
 
     If the configuration is invalid, its problems are printed and the current configuration stays in force.
     """
 
     async def request(reactor: ICommandReactor) -> None:
-        reply = await call(reactor, AdminClient(url, token), "POST", "/api/v1/reload")
+        reply = await call(reactor, admin, "POST", "/api/v1/reload")
         click.echo(f"reloaded; routes in force: {reply.get('routes')}")
         waiting = reply.get("waitingForRestart")
         if waiting:
@@ -97,11 +68,11 @@ def reload(url: str, token: str | None) -> None:
 
 @click.command(short_help="Stop accepting connections; open ones continue.")
 @admin_options
-def drain(url: str, token: str | None) -> None:
+def drain(admin: AdminClient) -> None:
     """Stop accepting connections; open ones continue. Only a restart undoes it."""
 
     async def request(reactor: ICommandReactor) -> None:
-        await call(reactor, AdminClient(url, token), "POST", "/api/v1/drain")
+        await call(reactor, admin, "POST", "/api/v1/drain")
         click.echo("draining: no new connections are accepted")
 
     run(request)
@@ -120,14 +91,14 @@ def drain(url: str, token: str | None) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the reply of the admin API as JSON.")
 def connections(
-    *, url: str, token: str | None, route: str | None, client_ip: str | None, limit: int, as_json: bool
+    *, admin: AdminClient, route: str | None, client_ip: str | None, limit: int, as_json: bool
 ) -> None:
     """List the live connections, oldest first."""
     query = {"route": route, "clientIp": client_ip, "limit": str(limit)}
 
     async def request(reactor: ICommandReactor) -> None:
         given = {name: value for name, value in query.items() if value is not None}
-        reply = await call(reactor, AdminClient(url, token), "GET", "/api/v1/connections", given)
+        reply = await call(reactor, admin, "GET", "/api/v1/connections", given)
         if as_json:
             click.echo(json.dumps(reply, indent=2))
         else:
@@ -139,11 +110,11 @@ def connections(
 @click.command(short_help="List the certificates that clients are shown.")
 @admin_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reply of the admin API as JSON.")
-def certificates(*, url: str, token: str | None, as_json: bool) -> None:
+def certificates(*, admin: AdminClient, as_json: bool) -> None:
     """List the certificates that clients are shown, in the order of their expiry."""
 
     async def request(reactor: ICommandReactor) -> None:
-        reply = await call(reactor, AdminClient(url, token), "GET", "/api/v1/certificates")
+        reply = await call(reactor, admin, "GET", "/api/v1/certificates")
         if as_json:
             click.echo(json.dumps(reply, indent=2))
         else:

@@ -14,16 +14,18 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.task import LoopingCall
 from zope.interface import implementer
 
-from smartproxy.cli.admin_client import AdminClient, call, printable
-from smartproxy.cli.board import SORTS, Board, Snapshot, snapshot
-from smartproxy.cli.remote import admin_options, run
+from smartproxy.cli.admin_address import admin_options
+from smartproxy.cli.admin_client import call, printable
+from smartproxy.cli.board import SORTS, Board
+from smartproxy.cli.remote import run
+from smartproxy.cli.snapshot import Snapshot, snapshot
 from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFDSet, IReactorTime
     from twisted.python.failure import Failure
 
-    from smartproxy.cli.admin_client import ICommandReactor
+    from smartproxy.cli.admin_client import AdminClient, ICommandReactor
 
-#: Lines of the output, and their length, when standard output is not a terminal.
-_PIPE_HEIGHT, _PIPE_WIDTH = 1000, 120
+#: Length of lines when standard output is not a terminal and ``COLUMNS`` is not set.
+_PIPE_WIDTH = 120
+#: Seconds for a reply. The commands wait longer; here old numbers have to be marked as such.
+_TIMEOUT = 5.0
 
 
 @click.command(short_help="Show routes, clients and throughput, live.")
@@ -57,9 +61,7 @@ _PIPE_HEIGHT, _PIPE_WIDTH = 1000, 120
 @click.option("--filter", "only", default="", help="Show only routes whose names contain this.")
 @click.option("--once", is_flag=True, help="Print one snapshot and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the snapshot as JSON.")
-def top(
-    *, url: str, token: str | None, interval: float, sort: str, only: str, once: bool, as_json: bool
-) -> None:
+def top(*, admin: AdminClient, interval: float, sort: str, only: str, once: bool, as_json: bool) -> None:
     """Show routes, clients and throughput of a running proxy, live.
 
     \b
@@ -68,7 +70,7 @@ def top(
     """  # noqa: D301 - \b tells click not to rewrap the next paragraph
     if as_json and not once:
         raise click.UsageError("--json requires --once")
-    admin, board = AdminClient(url, token), Board(sort, only)
+    board = Board(sort, only)
 
     async def show(reactor: ICommandReactor) -> None:
         if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -85,11 +87,11 @@ async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient) -> Snapsh
     :raises AdminRequestFailed: if there is no proxy, or one of another version.
     """
     paths = ("status", "metrics", "routes")
-    replies = [await call(reactor, admin, "GET", f"/api/v1/{path}") for path in paths]
+    replies = [await call(reactor, admin, "GET", f"/api/v1/{path}", timeout=_TIMEOUT) for path in paths]
     try:
         return snapshot(*replies)
     except (KeyError, TypeError, AttributeError) as missing:
-        raise AdminRequestFailed(f"{admin.url} is not a proxy of this version: {missing}") from missing
+        raise AdminRequestFailed(f"{admin.name} is not a proxy of this version: {missing}") from missing
 
 
 def _print(board: Board, now: Snapshot, *, as_json: bool) -> None:
@@ -97,9 +99,10 @@ def _print(board: Board, now: Snapshot, *, as_json: bool) -> None:
         click.echo(json.dumps({**now._asdict(), "routes": board.visible_routes(now)}, indent=2))
         return
     board.update(now)
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(
-        board.render(_PIPE_HEIGHT)
-    )
+    console = Console(file=sys.stdout)
+    is_wide = console.is_terminal or "COLUMNS" in os.environ
+    for line in board.render(console.width if is_wide else _PIPE_WIDTH, keys=False):
+        console.print(line, soft_wrap=True)
 
 
 class TopView:
@@ -119,6 +122,8 @@ class TopView:
         self._fetch = fetch
         self._board = board
         self._draw = draw
+        self._clock = clock
+        self._replied_at = clock.seconds()
         self._ended: Deferred[None] = Deferred()
         self._polling = LoopingCall(self._poll)
         self._polling.clock = clock
@@ -153,12 +158,16 @@ class TopView:
             self._ended.errback(failure)
 
     def _poll(self) -> Deferred[None]:
-        fetched = self._fetch().addCallbacks(self._board.update, self._fail)
+        fetched = self._fetch().addCallbacks(self._update, self._fail)
         return fetched.addCallback(lambda _: self._draw_unless_ended())
+
+    def _update(self, now: Snapshot) -> None:
+        self._replied_at = self._clock.seconds()
+        self._board.update(now)
 
     def _fail(self, why: Failure) -> None:
         why.trap(AdminRequestFailed)
-        self._board.fail(printable(why.value))
+        self._board.fail(printable(why.value), self._clock.seconds() - self._replied_at)
 
     def _draw_unless_ended(self) -> None:
         if not self._ended.called:
@@ -172,7 +181,7 @@ async def _show_live(reactor: ICommandReactor, admin: AdminClient, board: Board,
             reactor,
             lambda: Deferred.fromCoroutine(fetch_snapshot(reactor, admin)),
             board,
-            lambda: live.update(board.render(console.size.height), refresh=True),
+            lambda: live.update(Group(*board.render(*console.size)), refresh=True),
         )
         # A changed window size draws the screen again: no keys, but the same path.
         signal.signal(signal.SIGWINCH, lambda _number, _frame: reactor.callFromThread(view.press, ""))

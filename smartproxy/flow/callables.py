@@ -35,11 +35,11 @@ log = Logger()
 async def ask(what: str, choice: Choice, facts: Routed, seconds: float, clock: IReactorTime) -> object:
     """The answer of ``choice`` for a connection with these facts.
 
-    :param what: the configuration key of the callable, for messages.
+    :param what: what the callable chooses, for messages.
     :param seconds: the time it may take (``connectionTimeout``); 0 is no limit.
     :raises DialFailed: when it takes longer; it is cancelled then.
     """
-    name = f"the {what} callable of route {facts.route.name!a}"
+    name = description_of(what, choice, facts.route.name)
     try:
         answer = answer_of(name, choice(facts))
         if not isinstance(answer, Deferred):
@@ -56,6 +56,15 @@ def _in_time(name: str, answer: Deferred[object], seconds: float, clock: IReacto
         raise DialFailed(RejectReason.UPSTREAM_TIMEOUT, f"{name} has not answered in {round(after, 3)} s")
 
     return answer.addTimeout(seconds, clock, give_up) if seconds else answer
+
+
+def description_of(what: str, choice: object, route: str) -> str:
+    """``the host callable tenant of route 'web'``, for messages.
+
+    :param what: what the callable chooses.
+    """
+    name = getattr(choice, "__qualname__", None) or type(choice).__qualname__
+    return f"the {what} callable {ascii(name)[1:-1]} of route {route!a}"
 
 
 def answer_of(name: str, answer: object) -> Any:

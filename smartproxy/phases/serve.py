@@ -10,7 +10,7 @@ from __future__ import annotations
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 
-from smartproxy.flow.callables import ask
+from smartproxy.flow.callables import ask, description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.serving.connection import ServedCoroutine
@@ -65,8 +65,8 @@ class Serve:
         """The connection with its handler; ``None`` where a factory's ``buildProtocol`` returns none."""
         if not serves(handler):
             raise TypeError(
-                f"the handler callable of route {routed.route.name!a} gave {type(handler).__name__}: "
-                "must be a protocol factory or a coroutine function"
+                f"{description_of('handler', routed.route.handler, routed.route.name)} gave "
+                f"{type(handler).__name__}: must be a protocol factory or a coroutine function"
             )
         if not hasattr(handler, "buildProtocol"):
             return ServedCoroutine(record, side, self._clock, handler, routed)

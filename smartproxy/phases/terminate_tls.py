@@ -16,6 +16,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import connectionDone
 
 from smartproxy.errors import HandshakeFailed, HandshakeRefused, NotTls
+from smartproxy.flow.callables import description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.flow.side import Side, destination_of
 from smartproxy.model.facts import TlsFacts
@@ -166,7 +167,7 @@ class Terminate:
                 routed.route, hello, lambda: destination_of(announced, client).host
             )
             if isinstance(context, Deferred):
-                name = f"the certificate callable of route {routed.route.name!a}"
+                name = description_of("certificate", plan.certificate_for, routed.route.name)
                 context = await attempt.wait_for(context, name)
             turn = self._handshakes.turn()
             if turn is not None:

@@ -19,21 +19,24 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import IServiceCollection, Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
+from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
 from smartproxy.proxy.runtime import Runtime
+from smartproxy.settings import Settings, route_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.settings import Route, Settings
+    from smartproxy.settings import Route
 
 log = Logger()
 
@@ -58,14 +61,16 @@ _NAMED = 8
 class SmartProxy(Service):
     """A proxy.
 
-    :param settings: a configuration that was found valid.
+    :param settings: the configuration: settings, the path of a file, or a mapping with the keys of a file.
     :param reactor: the installed one unless given.
+    :raises ConfigurationError: with every problem of the configuration.
     :ivar draining: whether new connections are refused.
     """
 
     name = "smartproxy"
 
-    def __init__(self, settings: Settings, reactor: Any = None) -> None:
+    def __init__(self, settings: Settings | str | Path | Mapping[str, Any], reactor: Any = None) -> None:
+        settings = Settings.of(settings)
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         self._reactor = reactor
@@ -132,6 +137,7 @@ class SmartProxy(Service):
             self._start_after_stop = True
             return
         if self.running:
+            log.warn("{service} is running: a second startService() has no effect", service=self.name)
             return
         self.privilegedStartService()
         super().startService()
@@ -217,7 +223,11 @@ class SmartProxy(Service):
         :return: fires when it is done; fails with :class:`~smartproxy.errors.ConfigurationError` or
             ``CannotListenError``, and then nothing has changed.
         """
-        return self._change(partial(self._with_routes, list(routes)), call_here)
+        try:
+            given = route_list(routes)
+        except ConfigurationError:
+            return fail()
+        return self._change(partial(self._with_routes, given), call_here)
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
         """As :meth:`update_routes`, for routes as written in a file; they are checked in a thread."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.model.address import Endpoint
-    from smartproxy.model.facts import ApplicationProtocol, Routed
+    from smartproxy.model.facts import ApplicationProtocol, Routed, TlsFacts
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
@@ -60,6 +60,11 @@ class Connection:
         self._leaving: list[Deferred[None]] = []
 
     # -- who it is -------------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> int:
+        """Its number, as in the log, the access log and the admin API."""
+        return self._served.record.id
 
     @property
     def client(self) -> Endpoint:
@@ -86,6 +91,11 @@ class Connection:
         """The server name of the ClientHello; ``None`` without TLS, or where no route needed the first bytes."""
         hello = self.facts.detected.hello
         return None if hello is None else hello.server_name
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """The result of the TLS handshake with the client; ``None`` where the route does not terminate TLS."""
+        return self.facts.detected.secured
 
     @property
     def host(self) -> str | None:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
 
 
-class CountedTransport:
-    """A client's transport, as a protocol sees it.
+class ClientTransport:
+    """A client's transport, as a protocol of a handler sees it: ``self.transport`` of the protocol.
 
     :ivar facts: everything known of the connection.
     """
@@ -124,7 +124,7 @@ class ServedProtocol(Served):
 
     def begin(self) -> None:
         """Connect the protocol to its transport."""
-        self._protocol.makeConnection(CountedTransport(self, self._facts))
+        self._protocol.makeConnection(ClientTransport(self, self._facts))
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes and deliver them."""

@@ -21,6 +21,7 @@
 Each imports only what is below it in this list.
 """
 
+from smartproxy.settings.checks.made_in_python import route_list
 from smartproxy.settings.settings import Settings
 from smartproxy.settings.tables.base import ConnectionKeys
 from smartproxy.settings.tables.root import (
@@ -73,4 +74,5 @@ __all__ = [
     "Tls",
     "UpstreamTls",
     "ZombieDetection",
+    "route_list",
 ]

@@ -5,14 +5,14 @@
     settings = Settings.load("smartproxy.yaml")     # ConfigurationError lists every problem with its line
     plan = settings.compile()                       # what the control path and the byte path use
 
-Made in Python, with the same names in snake_case, a malformed table raises pydantic's ``ValidationError`` at once.
-Problems that need the whole configuration (a name used twice, an unreachable route) are found by :meth:`Settings.check`
+Made in Python, with the same names in snake_case, a malformed table raises :exc:`ConfigurationError` at once. Problems that need the whole configuration (a name used twice, an unreachable route) are found by :meth:`Settings.check`
 and :meth:`Settings.compile`.
 """
 
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,21 +24,33 @@ from smartproxy.files.states import denied
 from smartproxy.flow.pace import Pace
 from smartproxy.settings import schema
 from smartproxy.settings.checks import conflicts, likely_mistakes, validation
+from smartproxy.settings.checks.chosen_target import valid_target
+from smartproxy.settings.checks.made_in_python import (
+    invalid_table,
+    no_settings,
+    positional_arguments,
+    route_list,
+)
 from smartproxy.settings.checks.problems import line_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files, includes
 from smartproxy.settings.reading.locations import Source
+from smartproxy.settings.tables.base import Explanations
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.compile.address_lists import ListedAddresses
     from smartproxy.settings.tables.route import Route
     from smartproxy.tls.known_certificates import KnownCertificates
+
+
+Explanations.invalid = staticmethod(invalid_table)
+Explanations.positional = staticmethod(positional_arguments)
 
 
 class Settings(Configuration):
@@ -79,6 +91,21 @@ class Settings(Configuration):
         return cls._parse(text, format, file)
 
     @classmethod
+    def of(cls, given: object) -> Self:
+        """The settings that ``given`` means: settings, the path of a file, or a mapping with the keys of a file.
+
+        :raises ConfigurationError: with every problem found, also where it is something else.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, str | Path) and "\n" not in str(given):
+            return cls.load(given)
+        if isinstance(given, Mapping):
+            with _gc_paused():
+                return cls._validated(dict(given), Source("settings"), by_name=True)
+        raise ConfigurationError([no_settings(given)])
+
+    @classmethod
     def _load(cls, path: Path, format_: str | None, before: Settings | None = None) -> Self:
         text, found = files.read_file(path, format_)
         settings = cls._parse(text, found, str(path), before)
@@ -90,9 +117,15 @@ class Settings(Configuration):
     def _parse(cls, text: str, format_: str, file: str, before: Settings | None = None) -> Self:
         with _gc_paused():
             value, source = includes.read_all(text, format_, file)
-            known = (None, None) if before is None else (before._certificates, before._addresses)  # noqa: SLF001 - our own class
-            references = References(source.directory, *known)
-            settings = validation.validate(cls, value, source, references)
+            return cls._validated(value, source, before)
+
+    @classmethod
+    def _validated(
+        cls, value: object, source: Source, before: Settings | None = None, *, by_name: bool = False
+    ) -> Self:
+        known = (None, None) if before is None else (before._certificates, before._addresses)  # noqa: SLF001 - our own class
+        references = References(source.directory, *known)
+        settings = validation.validate(cls, value, source, references, by_name=by_name)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
         settings._files = source.files  # noqa: SLF001 - our own class
@@ -117,7 +150,7 @@ class Settings(Configuration):
         :raises ConfigurationError: with every problem found.
         """
         references = self._references()
-        changed = validation.with_routes(self, list(routes), Source(file), references)
+        changed = validation.with_routes(self, route_list(routes), Source(file), references)
         changed._file, changed._format = self._file, self._format  # noqa: SLF001 - our own class
         changed._files = self._files  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
@@ -147,7 +180,7 @@ class Settings(Configuration):
             if problems:
                 raise ConfigurationError(problems)
             self._certificates, self._addresses = references.tls.known, references.addresses
-            return plans.proxy_plan(self, references)
+            return plans.proxy_plan(self, references, valid_target)
 
     def denied(self) -> list[str]:
         """The files of these settings that this user may not read: the settings' own, and those of TLS.

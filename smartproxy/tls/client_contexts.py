@@ -34,15 +34,23 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import OriginationPlan
 
+#: Contexts kept of targets that a callable gives; the one that was used longest ago is dropped. The authorities of a system
+#: take about a megabyte in each.
+_MAX_CHOSEN: Final = 64
 #: Sessions kept, one for each context and name; the least recently stored is evicted.
 _MAX_SESSIONS: Final = 1024
 
 
 class ClientContexts:
-    """Contexts by the TLS options of targets, and sessions by context and name. It lives as long as the proxy."""
+    """Contexts by the TLS options of targets, and sessions by context and name. It lives as long as the proxy.
+
+    Options that no configured target has are those of targets that a callable gives, of which there may be any number.
+    """
 
     def __init__(self) -> None:
+        self._configured: frozenset[OriginationPlan] = frozenset()
         self._contexts: dict[OriginationPlan, SSL.Context] = {}
+        self._chosen: OrderedDict[OriginationPlan, SSL.Context] = OrderedDict()
         self._sessions: OrderedDict[tuple[SSL.Context, str], SSL.Session] = OrderedDict()
 
     def connection(self, tls: OriginationPlan, name: str) -> SSL.Connection:
@@ -102,20 +110,43 @@ class ClientContexts:
             self._sessions.popitem(last=False)
 
     def retain(self, plans: Iterable[OriginationPlan]) -> None:
-        """Drop the contexts and sessions of all other TLS options. Open connections keep theirs alive."""
-        in_force = {_context_key(plan) for plan in plans}
-        self._contexts = {key: context for key, context in self._contexts.items() if key in in_force}
-        contexts = set(self._contexts.values())
+        """Drop the contexts and sessions of all other TLS options. Open connections keep theirs alive.
+
+        Those of chosen targets are kept, as far as there is room: the callables may give the same targets again.
+        """
+        self._configured = frozenset(map(_context_key, plans))
+        self._contexts = {key: context for key, context in self._contexts.items() if key in self._configured}
+        self._drop_sessions()
+
+    def _drop_sessions(self) -> None:
+        contexts = {*self._contexts.values(), *self._chosen.values()}
         for key in [key for key in self._sessions if key[0] not in contexts]:
             del self._sessions[key]
 
     def _context(self, tls: OriginationPlan) -> SSL.Context:
         key = _context_key(tls)
         context = self._contexts.get(key)
-        if context is None:
-            own = None if tls.certificate is None else Certificate(tls.certificate)
-            context = self._contexts[key] = client_context(tls, own)
+        if context is not None:
+            return context
+        if key not in self._configured:
+            return self._chosen_context(key)
+        context = self._chosen.pop(key) if key in self._chosen else _new_context(key)
+        self._contexts[key] = context
         return context
+
+    def _chosen_context(self, key: OriginationPlan) -> SSL.Context:
+        context = self._chosen.get(key)
+        if context is None:
+            context = self._chosen[key] = _new_context(key)
+            if len(self._chosen) > _MAX_CHOSEN:
+                self._chosen.popitem(last=False)
+                self._drop_sessions()
+        self._chosen.move_to_end(key)
+        return context
+
+
+def _new_context(tls: OriginationPlan) -> SSL.Context:
+    return client_context(tls, None if tls.certificate is None else Certificate(tls.certificate))
 
 
 def _context_key(tls: OriginationPlan) -> OriginationPlan:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import HandshakeRefused
-from smartproxy.flow.callables import answer_of
+from smartproxy.flow.callables import answer_of, description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.context_factory import server_context
@@ -157,7 +157,8 @@ class ServerContexts:
 
     async def _for_chosen(self, route: str, plan: TerminationPlan, name: str | None) -> SSL.Context:
         assert plan.certificate_for is not None  # noqa: S101 - only called for such a route
-        chosen = answer_of(f"the certificate callable of route {route!a}", plan.certificate_for(name))
+        described = description_of("certificate", plan.certificate_for, route)
+        chosen = answer_of(described, plan.certificate_for(name))
         if isinstance(chosen, Deferred):
             chosen = await unfailed(chosen)
         if chosen is None:

@@ -8,7 +8,7 @@ with twenty dead targets, its client must not wait twenty times ``connectionTime
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import fail
 from twisted.logger import Logger
@@ -20,7 +20,7 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
 from smartproxy.upstream.balance import Candidate, RoundRobin
-from smartproxy.upstream.choice import chosen_host, chosen_port
+from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
 from smartproxy.wire.host import is_address, unmapped
@@ -251,6 +251,21 @@ class Connect:
             )
 
     async def _try(
+        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
+    ) -> Connected:
+        if candidate.target.made is None:
+            return await self._attempt(candidate, routed, header, budget)
+        target = await chosen_target(candidate.target, routed, budget.seconds(), self._clock)
+        hosts = cast("tuple[str, ...]", target.hosts)
+        *others, last = [Candidate(target, host, 0) for host in hosts]
+        for one in others:
+            try:
+                return await self._attempt(one, routed, header, budget)
+            except DialFailed as why:
+                self._log(candidate, routed.route, why)
+        return await self._attempt(last, routed, header, budget)
+
+    async def _attempt(
         self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
     ) -> Connected:
         target, route = candidate.target, routed.route

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 from click.testing import CliRunner
@@ -182,7 +183,12 @@ class TokenTests(RemoteCase):
         result = self.run_command("drain")
         self.assertEqual((result.exit_code, self.control.draining), (1, False))
         self.assertEqual(result.stderr.count("\n"), 1)
-        self.assertIn("http://127.0.0.1:8404 refused: a token is required", result.stderr)
+        self.assertRegex(result.stderr, r"http://127.0.0.1:8404 \(.*\) refused: .*give it with --token")
+
+    def test_wrong_token_names_its_origin(self):
+        result = self.run_command("drain", "--token", "wrong")
+        self.assertEqual((result.exit_code, self.control.draining), (1, False))
+        self.assertTrue(result.stderr.endswith("the token sent is from --token or SMARTPROXY_TOKEN\n"))
 
     def test_token_comes_from_the_option_or_the_environment(self):
         self.assertEqual(self.run_command("drain", "--token", "s3cret").exit_code, 0)
@@ -197,8 +203,32 @@ class NoAnswerTests(RemoteCase):
         self.assertIn(text, result.stderr)
 
     def test_refused_connection_is_reported(self):
-        self.use(FailingAgent(error.ConnectionRefusedError("no")))
-        self._fails("cannot connect to the admin listener at http://127.0.0.1:8404: Connection was refused")
+        for how, why in (
+            (error.ConnectionRefusedError(), "Connection was refused by other side"),
+            (error.ConnectionRefusedError(errno.ECONNREFUSED), "Connection refused"),
+        ):
+            self.use(FailingAgent(how))
+            self._fails(
+                "cannot connect to the admin listener at http://127.0.0.1:8404 (the default, as there is"
+            )
+            self._fails(f"{why}; is the proxy running, with `admin` in its configuration?")
+
+    def test_unix_socket_that_is_missing_or_denied_is_reported(self):
+        self.use(FailingAgent(error.ConnectError(errno.ENOENT)))
+        self._fails(
+            "at unix:/run/x.sock (--admin): No such file or directory; is", "--admin", "unix:/run/x.sock"
+        )
+        self.use(FailingAgent(error.ConnectError(errno.EACCES)))
+        self._fails("Permission denied; only the proxy's user and root may use its", "--admin", "unix:x")
+
+    def test_name_that_cannot_be_resolved_is_reported(self):
+        self.use(FailingAgent(error.DNSLookupError("no results for hostname lookup: nohost")))
+        self._fails("http://nohost:1 (--admin): its name cannot be resolved", "--admin", "nohost:1")
+
+    def test_peer_that_does_not_speak_http_is_reported(self):
+        self.use(FailingAgent(ResponseFailed([Failure(ValueError("SSH-2.0"))])))
+        self._fails("does not speak HTTP;")
+        self._fails("does not speak HTTPS;", "--admin", "https://h:1")
 
     def test_reason_of_a_failed_response_is_reported(self):
         self.use(FailingAgent(ResponseFailed([Failure(error.ConnectionRefusedError())])))
@@ -206,35 +236,33 @@ class NoAnswerTests(RemoteCase):
 
     def test_timeout_is_reported(self):
         self.use(SlowAgent())
-        self._fails("no reply from http://127.0.0.1:8404 within 30 s")
+        self._fails("no reply from http://h:1 (--admin) within 30 s", "--admin", "h:1")
 
     def test_reply_of_another_server_is_reported(self):
         class Page(Resource):
             isLeaf = True
 
-            def render(self, _request):
-                return b"<html>welcome</html>"
+            def render(self, request):
+                request.setResponseCode(answers[0][0])
+                return answers[0][1]
 
-        self.use(RequestTraversalAgent(Page()))
-        self._fails("answered 200, but is not an admin listener of smartproxy")
-
-    def test_invalid_admin_address_is_wrong_usage(self):
-        for address in ("localhost:8404", "ftp://x", "http://", "unix:", "unix:relative"):
-            with self.subTest(address):
-                self.assertEqual(self.run_command("drain", "--admin", address).exit_code, 2)
+        answers = [(200, b"<html>welcome</html>"), (404, b'{"message": "Not Found"}'), (200, b"[]")]
+        while answers:
+            status, _ = answers[0]
+            self.use(RequestTraversalAgent(Page()))
+            self._fails(f"answered {status}, but is not an admin listener of smartproxy; name")
+            del answers[0]
 
 
 class AgentTests(SynchronousTestCase):
     def test_unix_address_connects_to_the_socket(self):
         reactor = MemoryReactorClock()
-        admin = admin_client.AdminClient("unix:/run/smartproxy.sock", None)
+        admin = admin_client.AdminClient("unix:/run/smartproxy.sock")
         called = Deferred.fromCoroutine(admin_client.call(reactor, admin, "GET", "/healthz"))
         self.assertEqual(reactor.unixClients[0][0], "/run/smartproxy.sock")
         reactor.advance(admin_client.TIMEOUT)
         self.failureResultOf(called, admin_client.AdminRequestFailed)
 
     def test_url_keeps_its_path_without_the_last_slash(self):
-        self.assertEqual(admin_client.AdminClient("http://h:1/x/", None).base, "http://h:1/x")
-        self.assertIsInstance(
-            admin_client.make_agent(Clock(), admin_client.AdminClient("http://h", None)), Agent
-        )
+        self.assertEqual(admin_client.AdminClient("http://h:1/x/").base, "http://h:1/x")
+        self.assertIsInstance(admin_client.make_agent(Clock(), admin_client.AdminClient("http://h")), Agent)

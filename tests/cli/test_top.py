@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from smartproxy.cli.board import Board, snapshot
+from smartproxy.cli.board import Board
+from smartproxy.cli.snapshot import snapshot
 from smartproxy.cli.top import Keys, TopView, top
 from smartproxy.errors import AdminRequestFailed
 from tests.cli.test_board import METRICS, ROUTES, STATUS
@@ -31,7 +32,21 @@ class OnceTests(RemoteCase):
         self.assertEqual(result.exit_code, 0)
         self.assertEqual(printed["connections"], {"active": 1, "total": 1})
         self.assertEqual(
-            printed["routes"], [{"name": "web", "active": 1, "total": 1, "in": 10.0, "out": 0.0}]
+            printed["routes"],
+            [
+                {
+                    "name": "web",
+                    "active": 1,
+                    "total": 1,
+                    "in": 10.0,
+                    "out": 0.0,
+                    "bytesReceived": 10,
+                    "bytesSent": 0,
+                    "ports": [443, "8000-8010"],
+                    "targets": ["10.0.0.1:9000", "callable:preserve"],
+                    "action": "forward",
+                }
+            ],
         )
         self.assertEqual(printed["clients"][0]["ip"], "192.0.2.7")
         self.assertEqual(set(printed["zombies"]), {"full", "half", "stuck"})
@@ -99,8 +114,9 @@ class TopViewTests(SynchronousTestCase):
     def test_proxy_that_does_not_reply_is_polled_until_it_does(self):
         there, self.answer = self.answer, AdminRequestFailed("no \x1b proxy")
         self.clock.advance(2.0)
-        self.assertEqual(self.board._failure, "no \\x1b proxy")
+        self.assertEqual((self.board._failure, self.board._age), ("no \\x1b proxy", 2.0))
         self.clock.advance(2.0)
+        self.assertEqual(self.board._age, 4.0)
         self.answer = there
         self.clock.advance(2.0)
         self.assertEqual((self.fetches, self.board._failure), (4, ""))

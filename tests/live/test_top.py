@@ -73,7 +73,7 @@ class TopTests(LiveCase):
         self.resize(keyboard, 30, 60)
         self.shows(keyboard, b"[nothing]")
         proxy.stop()
-        self.shows(keyboard, b"retrying")
+        self.shows(keyboard, b"STALE: retrying")
         self.assertIsNone(top.poll())
         os.write(keyboard, b"q")
         self.assertEqual(top.wait(PATIENCE), 0)

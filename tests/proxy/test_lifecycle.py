@@ -11,6 +11,7 @@ from twisted.internet import protocol, reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import CannotListenError
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from smartproxy import Route, Settings, SmartProxy
@@ -111,9 +112,14 @@ class RestartTests(SynchronousTestCase):
 
     def test_started_twice_is_started_once(self):
         proxy = MemoryProxy(self)
+        logged = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
         proxy.service.startService()
         proxy.client()
         self.assertEqual(proxy.service.metrics.connections.active(), 1)
+        warnings = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(warnings, ["smartproxy is running: a second startService() has no effect"])
 
     def test_failed_start_is_repeated(self):
         network = HeldNetwork()

@@ -338,6 +338,7 @@ class FactTests(CoroutineTestCase):
         (connection,) = seen
         self.assertEqual((connection.client, connection.peer), (("203.0.113.7", 4711), ("192.0.2.1", 50000)))
         self.assertEqual((connection.port, connection.route), (7000, ROUTE))
+        self.assertEqual((connection.id, connection.tls), (1, None))
         self.assertEqual(connection.header.destination, ("198.51.100.1", 443))
         self.assertEqual(
             (connection.sni, connection.host, connection.request, connection.protocol),

@@ -369,8 +369,8 @@ class PythonTests(SynchronousTestCase):
         self.assertIs(plan.routes[1].handler, print)
 
     def test_malformed_table_raises_when_it_is_made(self) -> None:
-        self.assertRaises(ValidationError, Target, host="h", port=0)
-        self.assertRaises(ValidationError, Match, ports=80, domain=["x"])
+        self.assertRaises(ConfigurationError, Target, host="h", port=0)
+        self.assertRaises(ConfigurationError, Match, ports=80, domain=["x"])
 
     def test_conflict_raises_in_compile(self) -> None:
         error = self.assertRaises(ConfigurationError, Settings(routes=[]).compile)

@@ -13,6 +13,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.routing.table import RouteTable
 from smartproxy.settings import Action, Match, Route, Settings
+from smartproxy.settings.checks.chosen_target import valid_target
 from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.compile.plans import proxy_plan
 from smartproxy.settings.compile.references import References
@@ -161,6 +162,6 @@ class AgreementWithRoutingTests(SynchronousTestCase):
             return
         reachable = [one for one in routes if one.name not in called]
         self.assertNotEqual(reachable, [], "the first in the order is always reached")
-        table = RouteTable(proxy_plan(Settings(routes=routes), References(Path())).routes)
+        table = RouteTable(proxy_plan(Settings(routes=routes), References(Path()), valid_target).routes)
         reached = {plan.name for facts in self.connections if (plan := table.find(facts)) is not None}
         self.assertEqual(called & reached, set())

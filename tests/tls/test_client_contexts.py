@@ -169,6 +169,7 @@ class SessionTests(SynchronousTestCase):
 
     def test_sessions_and_contexts_out_of_use_are_freed(self) -> None:
         other = replace(PLAIN, min_version="1.3")
+        self.clients.retain([PLAIN, other])
         context = weakref.ref(self.clients.connection(other, "a.hosts.example").get_context())
         self.connect("a", other)
         self.connect("a")
@@ -176,3 +177,20 @@ class SessionTests(SynchronousTestCase):
         gc.collect()
         self.assertIsNone(context())
         self.assertEqual((self.connect("a"), self.connect("a", other)), (True, False))
+
+    def test_contexts_of_chosen_targets_are_kept_up_to_a_limit(self) -> None:
+        """A callable may give any number of TLS options, and none of them is in a configuration."""
+        self.patch(client_contexts, "_MAX_CHOSEN", 2)
+        self.clients.retain([PLAIN])
+        options = [OriginationPlan(ca=CA.pem, alpn=(name,)) for name in ("a", "b", "c")]
+        contexts = [weakref.ref(self.clients.connection(each, "h.example").get_context()) for each in options]
+        gc.collect()
+        self.assertEqual([context() is None for context in contexts], [True, False, False])
+        self.clients.retain([PLAIN])
+        for each, context in zip(options[1:], contexts[1:], strict=True):
+            self.assertIs(self.clients.connection(each, "h.example").get_context(), context())
+
+    def test_context_of_a_chosen_target_is_kept_when_it_is_configured(self) -> None:
+        context = self.clients.connection(PLAIN, "h.example").get_context()
+        self.clients.retain([PLAIN])
+        self.assertIs(self.clients.connection(PLAIN, "h.example").get_context(), context)

@@ -61,6 +61,8 @@ class TargetPlan:
     :ivar hosts: names or addresses, or a callable that is asked for each connection.
     :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
     :ivar tls: ``None`` connects without TLS.
+    :ivar made: for a callable that gives the whole target: makes the plan of its answer, and raises ValueError. ``hosts`` and
+        ``port`` are that callable then.
     :ivar send_header: ``None`` sends no PROXY header.
     :ivar source: local address to connect from, normalised; empty leaves it to the system.
     """
@@ -71,6 +73,7 @@ class TargetPlan:
     tls: OriginationPlan | None = None
     send_header: SendHeader | None = None
     source: str = ""
+    made: Callable[[object], TargetPlan] | None = field(default=None, repr=False)
 
 
 class TlvMatch(NamedTuple):

@@ -92,14 +92,15 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
     yield from fallbacks.problems(route, path)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
-    for index, target in enumerate(action.targets):
-        yield from _target(target, (*action_path, "targets", index))
+    for index, target in action.written_targets():
+        yield from target_problems(target, (*action_path, "targets", index))
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
 
 
-def _target(target: Target, path: KeyPath) -> Iterator[Problem]:
+def target_problems(target: Target, path: KeyPath) -> Iterator[Problem]:
+    """Problems of one target."""
     yield from proxy_protocol.problems(target.send_proxy_protocol, path)
     if target.bind is None or callable(target.host):
         return
@@ -142,7 +143,7 @@ def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
-    if action.targets and not any(target.weight for target in action.targets):
+    if action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
 
 

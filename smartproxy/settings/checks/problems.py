@@ -65,7 +65,9 @@ def dotted(path: KeyPath) -> str:
 
 def got(value: object) -> str:
     """``(got 70000)``: the value in the configuration, shortened, on one line."""
-    if isinstance(value, Mapping | BaseModel):
+    if isinstance(value, BaseModel):
+        return f"(got a {type(value).__name__})"
+    if isinstance(value, Mapping):
         return "(got a mapping)"
     if isinstance(value, list | tuple):
         return "(got a list)"

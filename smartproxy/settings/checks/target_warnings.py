@@ -33,7 +33,7 @@ def warnings(settings: Configuration) -> Iterator[Problem]:
     own = _OwnListeners(enabled)
     for index, route in enabled:
         path = ("routes", index, "action")
-        for number, target in enumerate(route.action.targets):
+        for number, target in route.action.written_targets():
             place = (*path, "targets", number)
             yield from own.loops(index, target, place)
             yield from _admin(settings, route, target, place)
@@ -56,7 +56,7 @@ class _OwnListeners:
             {
                 port
                 for index, route in routes
-                for one in route.action.targets
+                for _, one in route.action.written_targets()
                 for port in self._target_ports(index, one)
             }
         )
@@ -92,7 +92,7 @@ class _OwnListeners:
 
     def _next(self, index: int) -> set[int]:
         if index not in self._following:
-            targets = self._routes[index].action.targets
+            targets = [target for _, target in self._routes[index].action.written_targets()]
             self._following[index] = set().union(*(self._reached(index, target) for target in targets))
         return self._following[index]
 
@@ -146,7 +146,7 @@ def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath)
 
 def _targets_twice(route: Route, path: KeyPath) -> Iterator[Problem]:
     seen: set[tuple[str, object]] = set()
-    for number, target in enumerate(route.action.targets):
+    for number, target in route.action.written_targets():
         for host in _hosts(target):
             if callable(target.port):
                 continue

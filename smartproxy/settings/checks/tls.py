@@ -25,8 +25,8 @@ def problems(settings: Configuration) -> Iterator[Problem]:
     for index, route in enumerate(settings.routes):
         path: KeyPath = ("routes", index, "action")
         yield from _route_tls(settings, route.action.tls, (*path, "tls"))
-        for number, target in enumerate(route.action.targets):
-            yield from _target_keys(target, (*path, "targets", number))
+        for number, target in route.action.written_targets():
+            yield from target_keys(target, (*path, "targets", number))
 
 
 def _route_tls(settings: Configuration, tls: RouteTls, path: KeyPath) -> Iterator[Problem]:
@@ -106,7 +106,8 @@ def _client_auth_keys(written: ClientAuth | None, path: KeyPath) -> Iterator[Pro
                 yield Problem((*path, name), "has no meaning without ca")
 
 
-def _target_keys(target: Target, path: KeyPath) -> Iterator[Problem]:
+def target_keys(target: Target, path: KeyPath) -> Iterator[Problem]:
+    """Problems of the TLS keys of a target."""
     if isinstance(target.tls, UpstreamTls):
         yield from _upstream_keys(target.tls, (*path, "tls"))
 

@@ -86,9 +86,9 @@ def _route_files(route: Route, files: TlsFiles, path: KeyPath) -> Iterator[Probl
             if not (isinstance(one, CertificateSettings) and list(certificate_keys(one, place))):
                 yield from _unusable(partial(files.certificate, one), place)
         yield from _client_auth_files(tls.client_auth, files, (*path, "tls", "clientAuth"))
-        yield from _upstream_files(tls.upstream, files, (*path, "tls", "upstream"))
-    for number, target in enumerate(route.action.targets):
-        yield from _upstream_files(target.tls, files, (*path, "targets", number, "tls"))
+        yield from upstream_files(tls.upstream, files, (*path, "tls", "upstream"))
+    for number, target in route.action.written_targets():
+        yield from upstream_files(target.tls, files, (*path, "targets", number, "tls"))
 
 
 def _client_auth_files(written: ClientAuth | None, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
@@ -101,7 +101,8 @@ def _client_auth_files(written: ClientAuth | None, files: TlsFiles, path: KeyPat
         yield from _unusable(lambda: files.revocations(crl, files.authorities(ca)), (*path, "crl"))
 
 
-def _upstream_files(written: object, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
+def upstream_files(written: object, files: TlsFiles, path: KeyPath) -> Iterator[Problem]:
+    """Problems of the files that TLS towards a target names."""
     if not isinstance(written, UpstreamTls):
         return
     if written.ca != "system" and written.verify:

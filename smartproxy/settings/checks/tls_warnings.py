@@ -34,7 +34,7 @@ def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     for index, route in enumerate(settings.routes):
         path: KeyPath = ("routes", index, "action")
         yield from _unverified(route.action.tls.upstream, (*path, "tls", "upstream"))
-        for number, target in enumerate(route.action.targets):
+        for number, target in route.action.written_targets():
             yield from _unverified(target.tls, (*path, "targets", number, "tls"))
         if route.enabled:
             for place, one in certificates_of(route.action.tls, (*path, "tls")):

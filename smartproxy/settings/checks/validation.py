@@ -34,16 +34,22 @@ _EMPTY_AND_REQUIRED = "has no value, and is required; what belongs to it must be
 
 
 def validate(
-    model: type[ConfigurationT], value: object, source: Source, references: References
+    model: type[ConfigurationT],
+    value: object,
+    source: Source,
+    references: References,
+    *,
+    by_name: bool = False,
 ) -> ConfigurationT:
     """The table of ``value``, which was read from ``source``.
 
     :param references: what the table refers to.
+    :param by_name: whether keys may have their names in Python, too.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
     found_before = [*_empty_keys(value, (), model), *unavailable(value)]
     try:
-        table = _validated(model, value, source)
+        table = _validated(model, value, source, by_name=by_name)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
         problems += _problems_of_the_rest(model, value, problems, references)
@@ -55,14 +61,16 @@ def validate(
     return table
 
 
-def _validated(model: type[ConfigurationT], value: object, source: Source) -> ConfigurationT:
+def _validated(
+    model: type[ConfigurationT], value: object, source: Source, *, by_name: bool
+) -> ConfigurationT:
     """The table of ``value``; what came from a variable is a number or a boolean where the key does not want a string.
 
     :raises ValidationError: where it is not valid.
     """
     while True:
         try:
-            return model.model_validate(value, by_alias=True, by_name=False)
+            return model.model_validate(value, by_alias=True, by_name=by_name)
         except ValidationError as error:
             if not source.give_numbers(value, paths_of(error), plain_scalar):
                 raise

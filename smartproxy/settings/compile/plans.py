@@ -29,18 +29,20 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
+from smartproxy.settings.compile.chosen_targets import ChosenTargets
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.tls import origination, termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.route import ProxyHeaderSettings
+from smartproxy.settings.tables.route import ProxyHeaderSettings, Target
 from smartproxy.settings.tables.rules import tlv_value
 from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import normalise_address
 from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
+    from typing import TypeAlias
 
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.base import ConnectionKeys
@@ -51,22 +53,26 @@ if TYPE_CHECKING:
         MetricsSettings,
         ZombieDetection,
     )
-    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, Target
+    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, TargetChoice
+
+    #: Checks the answer of a callable that gives a target; raises ValueError.
+    ValidTarget: TypeAlias = Callable[[object, References], Target]
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
 
 
-def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
+def proxy_plan(settings: Configuration, references: References, valid_target: ValidTarget) -> ProxyPlan:
     """The plan of ``settings``, which must be valid.
 
     :param references: what they refer to; the instance that they were checked with, so that files are read once.
+    :param valid_target: checks what a callable gives as a target.
     """
     addresses = references.addresses
     accept = settings.accept_proxy_protocol
     return ProxyPlan(
         routes=tuple(
-            _route(settings, route, index, references)
+            _route(settings, route, index, references, valid_target)
             for index, route in enumerate(settings.routes)
             if route.enabled
         ),
@@ -88,7 +94,7 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
         cleanup=CleanupPlan(settings.cleanup.batch_size, units.seconds(settings.cleanup.delay)),
         tls=tls_plan(settings, references.tls),
         metrics=_metrics(settings.metrics),
-        admin=_admin(settings.admin, references),
+        admin=admin_plan(settings.admin, references),
         access_log=_access_log(settings.access_log, references),
         address_files=tuple(addresses.files.values()),
     )
@@ -108,7 +114,9 @@ _ACCEPT: dict[object, AcceptHeader] = {
 }
 
 
-def _route(settings: Configuration, route: Route, index: int, references: References) -> RoutePlan:
+def _route(
+    settings: Configuration, route: Route, index: int, references: References, valid_target: ValidTarget
+) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
     balance = (route.load_balancing, settings.defaults.load_balancing)
@@ -120,7 +128,12 @@ def _route(settings: Configuration, route: Route, index: int, references: Refere
         ),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(_target(settings, route, target, references) for target in action.targets),
+        targets=tuple(
+            _target(settings, route, target, references)
+            if isinstance(target, Target)
+            else _chosen_target(settings, route, target, references, valid_target)
+            for target in action.targets
+        ),
         balance=inherited("algorithm", *balance),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
@@ -185,6 +198,20 @@ def _target(settings: Configuration, route: Route, target: Target, references: R
         send_header=_send_header(header),
         source=normalise_address(target.bind) if target.bind is not None else "",
     )
+
+
+def _chosen_target(
+    settings: Configuration,
+    route: Route,
+    choice: TargetChoice,
+    references: References,
+    valid_target: ValidTarget,
+) -> TargetPlan:
+    """A target that a callable gives for each connection, and how its answers are compiled."""
+    made = ChosenTargets(
+        lambda answer: _target(settings, route, valid_target(answer, references), references)
+    )
+    return TargetPlan(hosts=choice, port=choice, made=made)
 
 
 def _send_header(written: SendProxyProtocol) -> SendHeader | None:
@@ -254,7 +281,8 @@ def _metrics(written: bool | MetricsSettings) -> MetricsPlan | None:
     return MetricsPlan(units.seconds(written.sample_interval), units.seconds(written.retention))
 
 
-def _admin(written: bool | AdminSettings, references: References) -> AdminPlan | None:
+def admin_plan(written: bool | AdminSettings, references: References) -> AdminPlan | None:
+    """The admin listener; ``None`` where there is none."""
     if isinstance(written, bool):
         return AdminPlan() if written else None
     unix = None if written.unix is None else references.path_of(written.unix)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from smartproxy.settings.tables.types import (
     Duration,
@@ -24,6 +24,9 @@ from smartproxy.settings.tables.types import (
     Share,
     UserTimeout,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Where the name in a file is not the plain camelCase of the one in Python.
 _IRREGULAR = {"proxy_ips": "proxyIPs", "max_connections_per_ip": "maxConnectionsPerIP"}
@@ -36,7 +39,37 @@ def file_key(name: str) -> str:
     return _IRREGULAR.get(name) or first + "".join(word.capitalize() for word in rest)
 
 
-class Table(BaseModel):
+class Explanations:
+    """How a wrong call of a table is reported. :mod:`smartproxy.settings.checks` knows, and imports the tables.
+
+    :cvar invalid: the exception for an error of pydantic in a call of a table with these arguments.
+    :cvar positional: the exception for arguments without names.
+    """
+
+    invalid: ClassVar[Callable[[ValidationError, type[BaseModel], dict[str, object]], Exception]]
+    positional: ClassVar[Callable[[type[BaseModel], tuple[object, ...]], Exception]]
+
+
+if TYPE_CHECKING:
+    _Model = BaseModel
+else:
+
+    class _Explaining(type(BaseModel)):
+        """Reports a wrong call in a program. pydantic itself makes tables without a call: its errors stay as they are."""
+
+        def __call__(cls, *args: object, **kwargs: object) -> BaseModel:
+            if args:
+                raise Explanations.positional(cls, args)
+            try:
+                return super().__call__(**kwargs)
+            except ValidationError as error:
+                raise Explanations.invalid(error, cls, kwargs) from None
+
+    class _Model(BaseModel, metaclass=_Explaining):
+        pass
+
+
+class Table(_Model):
     """A table of keys."""
 
     model_config = ConfigDict(

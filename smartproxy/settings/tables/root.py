@@ -5,7 +5,7 @@ It is data and nothing else. :class:`smartproxy.settings.Settings` adds loading,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Strict, Tag
 
@@ -77,6 +77,11 @@ class AdminSettings(Table):
     """Token that a client must send; required where the address is not a loopback address."""
 
 
+Admin: TypeAlias = Annotated[
+    Annotated[Flag, Tag("<flag>")] | Annotated[AdminSettings, Tag("<table>")], FLAG_OR_TABLE
+]
+
+
 class AccessLogSettings(Table):
     """A line for every closed connection."""
 
@@ -138,9 +143,7 @@ class Configuration(ConnectionKeys, Extensible):
         Annotated[Flag, Tag("<flag>")] | Annotated[MetricsSettings, Tag("<table>")], FLAG_OR_TABLE
     ] = True
     """Measure throughput over time; a mapping sets how."""
-    admin: Annotated[
-        Annotated[Flag, Tag("<flag>")] | Annotated[AdminSettings, Tag("<table>")], FLAG_OR_TABLE
-    ] = False
+    admin: Admin = False
     """Serve metrics and the API; `true` is 127.0.0.1:8404, a mapping sets where."""
     access_log: Annotated[
         Annotated[Flag, Tag("<flag>")] | Annotated[AccessLogSettings, Tag("<table>")], FLAG_OR_TABLE

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
+from smartproxy.model.facts import Routed
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
-from smartproxy.settings.tables.rules import flag_or_table, shaped
+from smartproxy.settings.tables.rules import flag_or_table, shaped, target_shape
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
@@ -131,6 +134,27 @@ class Target(Table):
     """As at the top level, for this target."""
 
 
+#: A callable that gives a whole target: a :class:`Target`, or a mapping with the same keys.
+TargetChoice: TypeAlias = Callable[
+    [Routed], Target | Mapping[str, Any] | Awaitable[Target] | Awaitable[Mapping[str, Any]]
+]
+
+if TYPE_CHECKING:
+    # A list of another type is no list[Target | TargetChoice], because something else could be appended to it.
+    Targets: TypeAlias = Sequence[Target | TargetChoice]
+else:
+    Targets: TypeAlias = Annotated[
+        list[
+            Annotated[
+                Annotated[Target, Tag("<table>")]
+                | Annotated[TargetChoice, Tag("<callable>"), SkipJsonSchema()],
+                Discriminator(target_shape),
+            ]
+        ],
+        OneOrList(),
+    ]
+
+
 class ResponseSettings(Table):
     """The response to every client of a route."""
 
@@ -150,8 +174,8 @@ class Action(Table):
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
     """`forward` connects to a target; `redirect` and `respond` answer without one; `block` refuses; `handler` gives the
     connection to your own code."""
-    targets: Annotated[list[Target], OneOrList()] = Field(default_factory=list)
-    """For `forward`: where to connect."""
+    targets: Targets = Field(default_factory=list)
+    """For `forward`: where to connect. In Python also callables that give a whole target."""
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
@@ -170,6 +194,12 @@ class Action(Table):
     mode: Literal["close", "reset", "tarpit"] = "close"
     """For `block`: `close` sends a TLS alert or an HTTP error first where the client speaks TLS or HTTP; `reset` resets the
     connection; `tarpit` keeps up to 200 connections open for a minute, and closes then."""
+
+    def written_targets(self) -> Iterator[tuple[int, Target]]:
+        """The targets with their places in the list, without the callables that give one."""
+        for index, target in enumerate(self.targets):
+            if isinstance(target, Target):
+                yield index, target
 
 
 class Shared(ConnectionKeys):

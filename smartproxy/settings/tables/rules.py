@@ -297,6 +297,11 @@ def string_or_table(value: object) -> str | None:
     return "<string>" if isinstance(value, str) else None
 
 
+def target_shape(value: object) -> str:
+    """A class is callable, but what it makes is no target: it gets the message for a table."""
+    return "<callable>" if callable(value) and not isclass(value) else "<table>"
+
+
 def host_shape(value: object) -> str | None:
     if callable(value):
         return "<callable>"

@@ -1,0 +1,62 @@
+"""The remote commands against proxies with each kind of admin listener, as ``ExecReload`` of a unit runs them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+
+from tests.live.case import LiveCase
+from tests.live.programs import environment, run
+from tests.live.proxy import Proxy
+from tests.live.waiting import until
+
+
+class AdminListenerTests(LiveCase):
+    def command(self, *arguments):
+        words = [sys.executable, "-c", "from smartproxy.cli import main; main()", *arguments]
+        return run(*words, env=environment(), cwd="/")
+
+    def listens(self, port):
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    def test_reload_finds_every_admin_listener_by_its_configuration(self):
+        front, other = self.port(), self.port()
+        admins = [
+            {"port": self.port(), "token": "s3cret"},
+            {"unix": "admin.sock"},
+            {"address": "::1", "port": self.port()},
+            {"address": "", "port": self.port(), "token": "s3cret"},
+        ]
+        block = {"type": "block"}
+        for admin in admins:
+            with self.subTest(admin):
+                routes = [{"name": "a", "match": {"ports": front}, "action": block}]
+                proxy = Proxy(self.directory, {"routes": routes, "admin": admin})
+                self.addCleanup(proxy.stop)
+                until(lambda: self.listens(front), "the first port")
+                settings = json.loads(proxy.file.read_text())
+                settings["routes"].append({"name": "b", "match": {"ports": other}, "action": block})
+                proxy.file.write_text(json.dumps(settings))
+                done = self.command("reload", "--config", proxy.file)
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertEqual(done.stdout, "reloaded; routes in force: 2\n")
+                self.assertTrue(self.listens(other))
+                proxy.stop()
+
+    def test_reload_that_fails_says_why_and_has_its_exit_code(self):
+        front = self.port()
+        routes = [{"name": "a", "match": {"ports": front}, "action": {"type": "block"}}]
+        proxy = Proxy(self.directory, {"routes": routes, "admin": {"unix": "admin.sock"}})
+        self.addCleanup(proxy.stop)
+        until(lambda: self.listens(front), "the port")
+        settings = json.loads(proxy.file.read_text())
+        proxy.file.write_text(json.dumps({**settings, "routes": [{}]}))
+        done = self.command("reload", "--config", proxy.file)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("routes[0].name: is required", done.stderr)
+        proxy.stop()
+        done = self.command("reload", "--config", proxy.file)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is the proxy running with this configuration?", done.stderr)
