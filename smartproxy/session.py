@@ -96,8 +96,7 @@ class ConnectionPath:
             self.admit.client(record, announced)
             detected = await self.detect(client, announced)
             client.require_live()
-            record.protocol = detected.protocol
-            record.note_names(detected)
+            record.note_detected(detected)
             if detected.cancel:
                 await self.forward_cancel(record, client, detected)
             routed = self.route(detected)

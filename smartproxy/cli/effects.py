@@ -18,7 +18,7 @@ from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.balance import RoundRobin
-from smartproxy.upstream.connect import TOTAL
+from smartproxy.upstream.budget import TOTAL
 from smartproxy.upstream.turns import RouteTurn
 
 if TYPE_CHECKING:

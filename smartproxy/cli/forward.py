@@ -11,7 +11,7 @@ import click
 from smartproxy.cli.configuration import INVALID
 from smartproxy.cli.forward_arguments import (
     Forward,
-    Place,
+    HostPort,
     as_arguments,
     configuration,
     parse_listen,
@@ -29,10 +29,10 @@ _TLS = f"{_SELF_SIGNED}, or two files: CERT KEY"
 _SOURCE = "forward"
 
 
-def _place(parse: Callable[[str], Place]) -> Callable[[click.Context, click.Parameter, str], Place]:
+def _place(parse: Callable[[str], HostPort]) -> Callable[[click.Context, click.Parameter, str], HostPort]:
     """A click callback that parses a place."""
 
-    def parsed(ctx: click.Context, param: click.Parameter, value: str) -> Place:
+    def parsed(ctx: click.Context, param: click.Parameter, value: str) -> HostPort:
         try:
             return parse(value)
         except ValueError as wrong:
@@ -77,8 +77,8 @@ class ForwardCommand(click.Command):
 @click.option("--admin", is_flag=True, help="Serve metrics and the admin API on 127.0.0.1:8404.")
 @click.option("--print", "printing", is_flag=True, help="Print the configuration file that does the same.")
 def forward(
-    listen: Place,
-    target: Place,
+    listen: HostPort,
+    target: HostPort,
     tls: tuple[str, str] | None,
     send_proxy: str | None,
     *,

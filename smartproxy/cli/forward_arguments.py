@@ -34,7 +34,7 @@ _ARGUMENTS = {
 }
 
 
-class Place(NamedTuple):
+class HostPort(NamedTuple):
     """Host and port. The host ``""`` is every address."""
 
     host: str
@@ -51,14 +51,14 @@ class Forward(NamedTuple):
     :ivar send_proxy: version of the PROXY header for the target; 0 is none.
     """
 
-    listen: Place
-    target: Place
+    listen: HostPort
+    target: HostPort
     tls: tuple[str, str] | None = None
     send_proxy: int = 0
     admin: bool = False
 
 
-def parse_listen(text: str) -> Place:
+def parse_listen(text: str) -> HostPort:
     """The place to listen on: ``8080``, ``127.0.0.1:8080`` or ``[::1]:8080``.
 
     :raises ValueError: with a message for the user.
@@ -69,10 +69,10 @@ def parse_listen(text: str) -> Place:
     if host and not is_address(host):
         hint = "; did you mean 127.0.0.1 or [::1]?" if host == "localhost" else ""
         raise ValueError(f"{host!r} is not an IP address of this machine{hint}")
-    return Place(host, _port(port))
+    return HostPort(host, _port(port))
 
 
-def parse_target(text: str) -> Place:
+def parse_target(text: str) -> HostPort:
     """The place to forward to: ``127.0.0.1:9000``, ``[::1]:9000`` or ``backend.internal:9000``.
 
     :raises ValueError: with a message for the user.
@@ -85,7 +85,7 @@ def parse_target(text: str) -> Place:
     host, port = _split(text)
     if not is_address(host) and host_name(host.encode()) is None:
         raise ValueError(f"{host!r} is neither an IP address nor a host name")
-    return Place(host, _port(port))
+    return HostPort(host, _port(port))
 
 
 def _split(text: str) -> tuple[str, str]:

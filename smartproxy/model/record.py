@@ -149,6 +149,11 @@ class ConnectionRecord:
         """0, 1 or 2: the PROXY protocol version that announced the client."""
         return 0 if self.header is None else self.header.version
 
+    def note_detected(self, detected: facts.Detected) -> None:
+        """Store the protocol, and the names, that ``detected`` has."""
+        self.protocol = detected.protocol
+        self.note_names(detected)
+
     def note_names(self, detected: facts.Detected) -> None:
         """Store the server name, and the Host and path of the request, that ``detected`` has."""
         if detected.hello is not None:

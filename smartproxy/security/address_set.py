@@ -54,12 +54,12 @@ class AddressSet:
     :raises ValueError: where an entry is none of these; the message quotes it.
     """
 
-    __slots__ = ("_hosts", "_networks", "_v4", "_v6")
+    __slots__ = ("_entries", "_hosts", "_networks", "_v4", "_v6")
 
     def __init__(self, entries: Iterable[str]) -> None:
-        entries = tuple(entries)
-        networks = {network for entry in entries for network in networks_of(entry)}
-        self._networks = frozenset(networks)
+        #: Each network with the entry that it is of, as written.
+        self._entries = {network: entry.strip() for entry in entries for network in networks_of(entry)}
+        networks = self._networks = frozenset(self._entries)
         self._hosts = frozenset(
             str(network.network_address) for network in networks if network.prefixlen == network.max_prefixlen
         )
@@ -86,12 +86,12 @@ class AddressSet:
         return None
 
     def entry(self, address: str) -> str | None:
-        """The narrowest network that contains ``address``, as text; ``None`` where it is not in the set."""
+        """The entry with the narrowest network that has ``address``, as written; ``None`` where it is not in the set."""
         found = self._found(address)
         if found is None:
             return None
         packed, shift = found
-        return _written(ip_network((packed, len(packed) * 8 - shift), strict=False))
+        return self._entries[ip_network((packed, len(packed) * 8 - shift), strict=False)]
 
     def __len__(self) -> int:
         """The number of distinct networks, with single hosts, and with ranges split into networks."""

@@ -1,7 +1,7 @@
 """Connecting to a target of a route: candidates are tried in turn until one is connected.
 
 As long as nothing has been sent to a target, another can replace it. The client's bytes are buffered meanwhile; a
-client that disconnects cancels the attempt in progress. All attempts of a connection share one :class:`_Budget` of time:
+client that disconnects cancels the attempt in progress. All attempts of a connection share one :class:`DialBudget` of time:
 with twenty dead targets, its client must not wait twenty times ``connectionTimeout``.
 """
 
@@ -20,6 +20,7 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
 from smartproxy.upstream.balance import Candidate, RoundRobin
+from smartproxy.upstream.budget import DialBudget, UnrecordedDials
 from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
@@ -43,61 +44,7 @@ if TYPE_CHECKING:
     from smartproxy.upstream.request_tls import RequestTls
     from smartproxy.upstream.turns import Turns
 
-#: ``connectionTimeout`` limits each step of an attempt, and this many times it limits all attempts of a connection together,
-#: so that two dead targets still leave the third its full time. HAProxy makes at most four attempts of ``timeout connect``.
-TOTAL = 3
-#: A step has at least this time in seconds: 0 would be no limit.
-_SHORTEST = 0.001
-
 log = Logger()
-
-
-class _Budget:
-    """The time that a connection has for all its attempts, as long as its client is connected.
-
-    :param limit: ``connectionTimeout`` in seconds; 0 is no limit.
-    :ivar require_live: raises if the client's connection was ended.
-    :ivar progress: gets what is dialed.
-    :ivar began: monotonic seconds.
-    """
-
-    __slots__ = ("_clock", "_limit", "began", "progress", "require_live")
-
-    def __init__(
-        self, clock: IReactorTime, limit: float, require_live: Callable[[], None], progress: DialProgress
-    ) -> None:
-        self.require_live = require_live
-        self.progress = progress
-        self._clock = clock
-        self._limit = limit
-        self.began = clock.seconds()
-
-    def seconds(self) -> float:
-        """The time that the next step may take, in seconds; 0 is no limit. It raises for an ended connection."""
-        self.require_live()
-        if not self._limit:
-            return 0.0
-        return max(min(self._limit, self._left()), _SHORTEST)
-
-    def is_spent(self) -> bool:
-        """Whether no time is left for another target."""
-        return bool(self._limit) and self._left() <= _SHORTEST
-
-    def passed(self) -> float:
-        """The seconds since it began."""
-        return self._clock.seconds() - self.began
-
-    def _left(self) -> float:
-        return self.began + TOTAL * self._limit - self._clock.seconds()
-
-
-class _Unrecorded:
-    """The progress of dials that no connection has a record of."""
-
-    def __init__(self) -> None:
-        self.target: Endpoint | None = None
-        self.attempts = 0
-        self.dial_seconds: float | None = None
 
 
 class Connected:
@@ -184,7 +131,9 @@ class Connect:
             last one tried, the detail that of all.
         """
         route = routed.route
-        budget = _Budget(self._clock, route.timeouts.connection, require_live, progress or _Unrecorded())
+        budget = DialBudget(
+            self._clock, route.timeouts.connection, require_live, progress or UnrecordedDials()
+        )
         failed: DialFailed | None = None
         for candidate in self._candidates(route).order():
             try:
@@ -218,7 +167,7 @@ class Connect:
         :param header: the PROXY header.
         :raises DialFailed: where it cannot be connected.
         """
-        budget = _Budget(self._clock, routed.route.timeouts.connection, _always_live, _Unrecorded())
+        budget = DialBudget(self._clock, routed.route.timeouts.connection, _always_live, UnrecordedDials())
         try:
             return await self._try(candidate, routed, lambda _: header, budget)
         except DialFailed as why:
@@ -251,7 +200,7 @@ class Connect:
             )
 
     async def _try(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
+        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: DialBudget
     ) -> Connected:
         if candidate.target.made is None:
             return await self._attempt(candidate, routed, header, budget)
@@ -266,7 +215,7 @@ class Connect:
         return await self._attempt(last, routed, header, budget)
 
     async def _attempt(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
+        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: DialBudget
     ) -> Connected:
         target, route = candidate.target, routed.route
         host, port = candidate.host, target.port
@@ -293,7 +242,7 @@ class Connect:
         host: str,
         attempt: Callable[[str], Deferred[Upstream]],
         routed: Routed,
-        budget: _Budget,
+        budget: DialBudget,
         header: bytes,
         *,
         resume: bool = True,
@@ -350,7 +299,7 @@ class Connect:
         if asked and not terminated:
             connected.exchanged = await self._request_tls(connected.side, host, seconds)
 
-    def _resolve(self, host: str, budget: _Budget) -> Deferred[Sequence[str]]:
+    def _resolve(self, host: str, budget: DialBudget) -> Deferred[Sequence[str]]:
         """Addresses of ``host``."""
         answer = self._resolver.resolve(host)
 
@@ -365,7 +314,9 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, port: int, routed: Routed, source: str, budget: _Budget, host: str) -> Deferred[Upstream]:
+    def _dial(
+        self, port: int, routed: Routed, source: str, budget: DialBudget, host: str
+    ) -> Deferred[Upstream]:
         route = routed.route
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
@@ -377,7 +328,9 @@ class Connect:
             return self._dial_own_port(factory, routed, budget)
         return factory.dial(self._dialer, budget.seconds())
 
-    def _dial_own_port(self, factory: UpstreamFactory, routed: Routed, budget: _Budget) -> Deferred[Upstream]:
+    def _dial_own_port(
+        self, factory: UpstreamFactory, routed: Routed, budget: DialBudget
+    ) -> Deferred[Upstream]:
         """Dial the port number of a listener of this proxy, on this machine or another one."""
         to, peer, loops = factory.to, routed.detected.announced.accepted.peer, self._loops
         try:

@@ -54,7 +54,7 @@ class InsideTlsTests(ExplainCase):
         printed = self.ask(INSIDE, "--port", "443", "--sni", "b.example", "--path", "/")
         self.assertEqual(printed[0], "no route")
         self.assertIn("not admin: path: wants /admin/*, has /", printed)
-        self.assertIn("refused: no_route", printed)
+        self.assertIn("refused: no_route (no route matches what is inside TLS, protocol http)", printed)
 
     def test_alpn_that_is_negotiated(self) -> None:
         for offered, expected in (("http/1.1", "alpn http/1.1"), ("h2", "alpn none")):

@@ -17,7 +17,7 @@ import smartproxy
 from smartproxy._version import __version__
 from smartproxy.cli import main
 from smartproxy.cli.foreground import ForegroundStop, ProblemPrinter, as_line
-from smartproxy.cli.forward_arguments import Place, parse_listen, parse_target
+from smartproxy.cli.forward_arguments import HostPort, parse_listen, parse_target
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, RejectReason
@@ -202,7 +202,7 @@ class LineTests(SynchronousTestCase):
         )
 
     def test_refused_connection_names_the_target_as_it_was_written(self):
-        line = as_line(self.closed(RejectReason.UPSTREAM_UNREACHABLE), str(Place("h", 9000)))
+        line = as_line(self.closed(RejectReason.UPSTREAM_UNREACHABLE), str(HostPort("h", 9000)))
         self.assertTrue(line.startswith("[2001:db8::1]:4711 -> h:9000: "), line)
         self.assertTrue(line.endswith(", upstream_unreachable"), line)
 

@@ -152,7 +152,8 @@ class TextTests(AccessLogCase):
     def test_text_line_has_tlvs_as_pairs(self):
         (line,) = self.ended(tlvs=TLVS)
         self.assertIn(
-            r'peerIp=198.51.100.9 proxyTlvs="authority=a.example;0xEA=\\x01v\" =;\\x1b" target=', line
+            r'peerIp=198.51.100.9 proxyProtocol=2 proxyTlvs="authority=a.example;0xEA=\\x01v\" =;\\x1b" target=',
+            line,
         )
         (line,) = self.ended(tlvs=TLVS[:1])[1:]
         self.assertIn('proxyTlvs="authority=a.example" ', line)
