@@ -20,7 +20,7 @@
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
     |   `-- AccessDenied               this user may not read its file
-    |-- InvalidAddressFile             a file with addresses cannot be used
+    |-- InvalidAddressFile             a file with addresses cannot be read, or has a line that is none
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
