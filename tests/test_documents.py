@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from contextlib import chdir, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from shutil import copy
+from shutil import copy, which
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from unittest import skipIf
 
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -138,6 +140,29 @@ class ConfigurationTests(SynchronousTestCase):
         ((_, configuration),) = blocks(ROOT / "README.rst", "yaml")
         printed = self.printed(found[1], self.written(configuration))
         self.assertEqual(printed, [line[4:] for line in found[2].splitlines()])
+
+    @skipIf(which("openssl") is None, "needs openssl")
+    def test_the_readmes_configuration_checks_in_an_empty_folder(self) -> None:
+        """As pasted, check names the files that are missing; what the README says beside it makes them."""
+        page = ROOT / "README.rst"
+        ((_, configuration),), ((_, commands),) = blocks(page, "yaml"), blocks(page, "shell")
+        folder = self.directory / "empty"
+        folder.mkdir()
+        (folder / "smartproxy.yaml").write_text(configuration, encoding="utf-8")
+        with chdir(folder):
+            done = CliRunner().invoke(command, ["check", "smartproxy.yaml"])
+            self.assertEqual(done.exit_code, 2)
+            self.assertIn("certificates: does not exist: create it", done.output)
+            self.assertIn("targets-ca.pem: cannot be read: No such file or directory", done.output)
+            *makes, checks = commands.replace("\\\n", "").strip().splitlines()
+            for line in makes:
+                subprocess.run(shlex.split(line), check=True, capture_output=True)
+            program, *arguments = shlex.split(checks)
+            self.assertEqual(program, "smartproxy")
+            done = CliRunner().invoke(command, arguments)
+        self.assertEqual(
+            (done.exit_code, done.output), (0, "smartproxy.yaml: ok (4 routes, ports 443, 2222)\n")
+        )
 
     def test_the_commands_print_the_quick_starts_output(self) -> None:
         page = DOCS / "quickstart.rst"

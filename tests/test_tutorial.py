@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -83,6 +86,36 @@ class TutorialTests(SynchronousTestCase):
 
 class TestingPageTests(SynchronousTestCase):
     def test_program_on_the_testing_page_runs(self):
-        (source,) = sources(DOCS / "testing.rst")
+        source, *_ = sources(DOCS / "testing.rst")
         exec(compile(source, "testing.rst", "exec"), {"__name__": "a_page"})  # noqa: S102 - our own documentation
         self.assertIn("assert proxy.connections", source)
+
+    def test_each_test_on_the_page_passes_with_each_command_on_it(self):
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        for source in sources(DOCS / "testing.rst"):
+            if source.startswith("# test_"):
+                (directory / source.split()[1]).write_text(source, encoding="utf-8")
+        page = (DOCS / "testing.rst").read_text(encoding="utf-8")
+        commands = re.findall(r"^    python (-m .*) (test_\w+(?:\.py)?)$", page, re.MULTILINE)
+        self.assertEqual(
+            {Path(test).stem for _, test in commands}, {file.stem for file in directory.iterdir()}
+        )
+        runners: dict[str, list[str]] = {}  # one process for all tests of a runner, all at the same time
+        for runner, test in commands:
+            runners.setdefault(runner, []).append(test)
+        self.assertEqual(len(runners), 4)
+        started = [self.started(directory, [*words.split(), *tests]) for words, tests in runners.items()]
+        for running, (runner, tests) in zip(started, runners.items(), strict=True):
+            printed, _ = running.communicate()
+            with self.subTest(runner):
+                self.assertEqual(running.returncode, 0, printed)
+                count = len(tests)
+                self.assertRegex(printed, rf"\b{count} passed|successes={count}\b|Ran {count} test")
+
+    def started(self, directory, words):
+        return subprocess.Popen(
+            [sys.executable, *words],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(DOCS.parent), "PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip

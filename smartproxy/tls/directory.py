@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 #: A public key, and the names of its certificate.
 _ChainKey: TypeAlias = tuple[bytes, tuple[str, ...]]
 
+_MISSING = "does not exist: create it, with a PEM file for each certificate and its key beside it or in it"
+
 
 class _ReadFile(NamedTuple):
     """A file as it was read.
@@ -104,7 +106,8 @@ class CertificateDirectory:
         """
         try:
             if not Path(self._path).is_dir():
-                raise InvalidCertificate(f"{self._path}: is not a directory")
+                why = "is not a directory" if Path(self._path).exists() else _MISSING
+                raise InvalidCertificate(f"{self._path}: {why}")
         except PermissionError:
             pass  # it is left out as a folder that cannot be read
         with self._lock:
