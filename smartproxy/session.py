@@ -133,9 +133,7 @@ class ConnectionPath:
         except Exception as failed:
             outcome = self._cut(client, linked, record, failed)
         finally:
-            self.registry.close(record, outcome, self.clock())
-            if linked is not None:
-                linked.on_closed()
+            self._close(record, outcome, linked)
 
     def unwanted(self, peer: str, listener: str) -> RejectReason | None:
         """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""
@@ -145,6 +143,14 @@ class ConnectionPath:
         self.registry.counters.reject(refused.reason)
         self.refusals.note(refused.reason, peer, f"listener {listener}: {refused.detail}")
         return refused.reason
+
+    def _close(
+        self, record: ConnectionRecord, outcome: CloseReason | RejectReason, linked: Connected | None
+    ) -> None:
+        """Close the record, and release what was kept for the connection to the target."""
+        self.registry.close(record, outcome, self.clock())
+        if linked is not None:
+            linked.on_closed()
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
         """Apply the route's TCP keep-alive where it differs from the listener's."""

@@ -42,7 +42,7 @@ class SecurityTests(ExplainCase):
             (82, "10.1.9.77", "ip_blocked (security.ipBlockList 10.1.9.5/24)"),
             (82, "192.0.2.8", "ip_not_allowed (security.ipAllowList 10.1.0.0/16, 192.0.2.7)"),
             (83, "192.0.2.8", "ip_blocked (action.type block)"),
-            (84, "192.0.2.8", "no_route"),
+            (84, "192.0.2.8", "no_route (no route of the listener matches, protocol raw)"),
         ):
             self.assertEqual(self.refusals(port, client), [f"refused: {line}"])
 
