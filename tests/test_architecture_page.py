@@ -89,6 +89,7 @@ def steps() -> list[str]:
     calls.sort(key=lambda call: (call.lineno, call.col_offset))
     called = [ast.unparse(call.func) for call in calls]
     own = [name.removeprefix("self.") for name in called if name.startswith("self.")]
+    own = ["registry.close" if name == "_close" else name for name in own]
     return [name for name in dict.fromkeys(own) if name not in NO_STEPS]
 
 

@@ -142,7 +142,7 @@ class ChosenTargetTests(NetworkTestCase):
             ("10.0.0.5:80", "gave '10.0.0.5:80': must be a Target, or a mapping with host and port"),
             (Target, "must be a Target, or a mapping with host and port"),
             ({"host": HOST}, "port: is required"),
-            ({"host": HOST, "prot": 1}, 'port: is required; prot: unknown key; did you mean "port"?'),
+            ({"host": HOST, "prot": 1}, 'prot: unknown key; did you mean "port"?'),
             (
                 {"host": "a b", "port": 1},
                 'host: must be a host name or an IP address, without a port (got "a b")',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
 from unittest.mock import patch
@@ -37,7 +36,7 @@ class WrongOptionTests(SynchronousTestCase):
     def test_each_is_refused_with_what_was_meant_and_exits_2(self) -> None:
         for given, message in CASES:
             printed = io.StringIO()
-            with contextlib.redirect_stderr(printed):
+            with patch.object(sys, "__stderr__", printed):  # twistd redirects sys.stderr to the log
                 ended = self.assertRaises(SystemExit, Options().parseOptions, given)
             self.assertEqual(ended.code, 2)
             self.assertIn(message, printed.getvalue())

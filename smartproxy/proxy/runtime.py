@@ -30,7 +30,7 @@ from smartproxy.proxy.accounting import Accounting
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
-from smartproxy.security.address_files import AddressFileWatch
+from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
 from smartproxy.upstream.originate_tls import Originate

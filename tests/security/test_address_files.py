@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import InvalidAddressFile
 from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
-from smartproxy.security.address_files import AddressFileWatch, AddressLists, read_address_file
+from smartproxy.security.address_file_watch import AddressFileWatch
+from smartproxy.security.address_files import AddressLists, read_address_file
 from smartproxy.security.address_set import AddressSet
 
 

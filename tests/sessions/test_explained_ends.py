@@ -215,7 +215,7 @@ ROWS = [
     Row(C.SHUTDOWN, linked(stops), "still open after 30 s (gracefulShutdownTimeout)", "proxy", LINKED),
     Row(C.ADMIN, linked(lambda proxy, *_: proxy.service.end_connection(1)), "ended through the admin API", "proxy", LINKED),
     Row(C.ROUTE_REMOVED, linked(removed), "its route was removed, and gracefulShutdownTimeout has passed", "proxy", LINKED),
-    Row(C.ERROR, callable_raises, "the host callable of route 'web' raised ZeroDivisionError: division by zero", "proxy",
+    Row(C.ERROR, callable_raises, "the host callable raise_error of route 'web' raised ZeroDivisionError: division by zero", "proxy",
         {"route": "web"}, {}, ("connection 1 on route web failed: listener :8080, route web",)),
     Row(C.ERROR, says(b"raise"), "its handler raised ZeroDivisionError: no such thing", "target", {"route": "web"},
         handled("TALK"), ("connection 1 on route web: its handler failed: listener :8080, route web",)),

@@ -89,11 +89,11 @@ class Row(NamedTuple):
 
 R = RejectReason
 ROWS = [
-    Row(R.IP_BLOCKED, says(ip="192.0.2.66"), LISTED, "security.ipBlockList 192.0.2.66/31", {"route": "web"},
+    Row(R.IP_BLOCKED, says(ip="192.0.2.66"), LISTED, "security.ipBlockList 192.0.2.66-192.0.2.67", {"route": "web"},
         ip="192.0.2.66"),
     Row(R.IP_BLOCKED, says(ip="192.0.2.99"), LISTED, "security.ipBlockList 192.0.2.64/26", {"route": "web"},
         ip="192.0.2.99"),
-    Row(R.IP_BLOCKED, says(ip="::ffff:192.0.2.66"), LISTED, "security.ipBlockList 192.0.2.66/31",
+    Row(R.IP_BLOCKED, says(ip="::ffff:192.0.2.66"), LISTED, "security.ipBlockList 192.0.2.66-192.0.2.67",
         {"route": "web"}, ip="192.0.2.66"),
     Row(R.IP_BLOCKED, says(REQUEST), {"routes": [route(match={"domains": ["a.example"]}, action={"type": "block"})]},
         "the route blocks every client; answered 403", SAID_BY_REQUEST),
