@@ -145,7 +145,7 @@ class ChosenTargetTests(NetworkTestCase):
             ({"host": HOST, "prot": 1}, 'prot: unknown key; did you mean "port"?'),
             (
                 {"host": "a b", "port": 1},
-                'host: must be a host name or an IP address, without a port (got "a b")',
+                "host: must be a host name or an IP address, without a port; write a list",
             ),
             (
                 {"host": a_plain_target, "port": 1},
