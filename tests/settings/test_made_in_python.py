@@ -102,7 +102,7 @@ class CallTests(SynchronousTestCase):
 
     def test_no_message_names_a_key_of_a_file(self) -> None:
         """Every key whose name differs, unknown by one letter, is suggested in snake_case."""
-        for table in Table.__subclasses__():
+        for table in [table for table in Table.__subclasses__() if table.model_config["extra"] == "forbid"]:
             for name in table.model_fields:
                 error = self.assertRaises(ConfigurationError, table, **{f"{name}_x": 1})
                 lines = [line for line in error.problems if f"{name}_x:" in line]
