@@ -6,7 +6,7 @@ byte path looks at a configuration key, a default or a unit again.
 
 from __future__ import annotations
 
-from smartproxy.model.plan.addresses import AddressFile
+from smartproxy.model.plan.address_file import AddressFile
 from smartproxy.model.plan.proxy import (
     AcceptHeader,
     AccessLogPlan,

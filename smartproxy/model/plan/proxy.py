@@ -12,7 +12,7 @@ from smartproxy.model.plan.tls import TlsPlan
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from smartproxy.model.plan.addresses import AddressFile
+    from smartproxy.model.plan.address_file import AddressFile
     from smartproxy.model.plan.route import RoutePlan
 
 
