@@ -115,6 +115,7 @@ class ConnectionPath:
                 linked = await self.connect(
                     routed, partial(self.send_proxy_header, routed, side=client), client.require_live
                 )
+                record.member = linked.member
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(
@@ -128,7 +129,7 @@ class ConnectionPath:
         finally:
             self.registry.close(record, outcome, self.clock())
             if linked is not None:
-                linked.on_closed()
+                linked.closed(record)
 
     def unwanted(self, peer: str) -> RejectReason | None:
         """Why a connection just accepted from ``peer`` is refused before anything is read; ``None``: it is not."""

@@ -71,6 +71,7 @@ class ConnectionRecord:
     """The current state of one live connection.
 
     :ivar owner: holds the connection's sockets, and can end it.
+    :ivar member: the member of a target group that it is connected to, whose bytes it counts; ``None`` before.
     :ivar watch: holds its timeouts, once it is linked.
     :ivar half_closed_at: when a direction last ended, in monotonic seconds; ``None`` while both are open.
     :ivar sni: the server name of the ClientHello; ``None`` without TLS, or where it has none.
@@ -88,7 +89,7 @@ class ConnectionRecord:
 
     __slots__ = (
         "bytes_received", "bytes_sent", "client", "counted", "half_closed_at", "host", "id", "identified",
-        "keep_alive", "last_activity_at", "listener", "meters", "opened_at", "owner", "peer", "protocol",
+        "keep_alive", "last_activity_at", "listener", "member", "meters", "opened_at", "owner", "peer", "protocol",
         "proxy_version", "relay", "route", "secured", "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -105,6 +106,7 @@ class ConnectionRecord:
         self.tls = False
         self.route: str | None = None
         self.target: Endpoint | None = None
+        self.member: object = None
         self.relay: RelayKind | None = None
         self.keep_alive = False
         self.bytes_received = 0

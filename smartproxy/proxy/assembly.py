@@ -72,7 +72,7 @@ class Paths:
             runtime.sockets.poller,
             runtime.sockets.pipes,
             seconds,
-            lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+            lambda route, now: runtime.targets.log_limit.may_log(route, "established TLS", now),
         )
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
@@ -116,7 +116,8 @@ def _connect(runtime: Runtime) -> Connect:
         runtime.accounting.counters,
         targets.originate,
         targets.request_tls,
-        targets.turns,
+        targets.groups,
+        targets.log_limit,
     )
 
 

@@ -14,6 +14,7 @@ whose turn it is among targets, rate windows, handshakes in progress, TLS sessio
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -29,10 +30,12 @@ from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.security.limits import RateWindows
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.log_limit import LogLimit
+from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
-from smartproxy.upstream.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,15 +101,22 @@ class Sockets:
 class Targets:
     """What connecting to targets needs.
 
-    :ivar turns: whose turn it is, by route and target name.
+    :ivar groups: target groups by name, and the state of their members.
+    :ivar log_limit: which failures of targets are logged.
     :ivar originate: begins TLS.
     """
 
     def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
         self.resolver = Resolver(reactor, clocks.time)
-        self.turns = Turns()
+        self.groups = Groups(Members(), clocks.time, random.random)
+        self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
+
+    def apply(self, plan: ProxyPlan) -> None:
+        """Use the target groups of ``plan``."""
+        self.groups.apply(plan.groups)
+        self.log_limit.keep({route.name for route in plan.routes})
 
     def stop(self) -> None:
         """Stop the timers of name resolution."""
@@ -155,4 +165,5 @@ class Runtime:
     def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
         self.accounting.counters.prune(self.clocks.seconds())
+        self.targets.groups.members.prune(self.clocks.seconds())
         self.rate.prune()

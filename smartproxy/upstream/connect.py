@@ -16,7 +16,6 @@ from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
-from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.choice import chosen_host, chosen_port
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
@@ -32,17 +31,30 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.net.interfaces import IDialer
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.group import Group, Groups
     from smartproxy.upstream.interfaces import IResolver
+    from smartproxy.upstream.log_limit import LogLimit
+    from smartproxy.upstream.member import DialResult, Member
     from smartproxy.upstream.originate_tls import Originate
     from smartproxy.upstream.request_tls import RequestTls
-    from smartproxy.upstream.turns import Turns
 
 #: ``connectionTimeout`` limits each step of an attempt, and this many times it limits all attempts of a connection together,
 #: so that two dead targets still leave the third its full time. HAProxy makes at most four attempts of ``timeout connect``.
 TOTAL = 3
+#: Targets that are tried for one connection. One client must not make a proxy dial a thousand dead ones.
+MOST_TRIES = 32
 #: A step has at least this time in seconds: 0 would be no limit.
 _SHORTEST = 0.001
+
+_RESULTS: dict[RejectReason, DialResult] = {
+    RejectReason.UPSTREAM_REFUSED: "refused",
+    RejectReason.UPSTREAM_TIMEOUT: "timeout",
+    RejectReason.UPSTREAM_UNREACHABLE: "unreachable",
+    RejectReason.TLS_ERROR: "tls_error",
+}
 
 log = Logger()
 
@@ -83,18 +95,35 @@ class Connected:
 
     :ivar header: PROXY header that is still to be sent, before the client's bytes.
     :ivar exchanged: payload bytes already sent to the target, and already received from it.
-    :ivar on_closed: to be called when the connection has ended.
+    :ivar on_closed: to be called when the connection has ended: its TLS session may be used again.
     """
 
-    __slots__ = ("address", "exchanged", "header", "on_closed", "side", "target")
+    __slots__ = ("_candidate", "_group", "address", "exchanged", "header", "on_closed", "side", "target")
 
-    def __init__(self, side: Side, address: Endpoint, target: TargetPlan, header: bytes) -> None:
+    def __init__(
+        self, side: Side, address: Endpoint, candidate: Candidate, group: Group, header: bytes
+    ) -> None:
         self.side = side
         self.address = address
-        self.target = target
+        self.target = candidate.target
         self.header = header
         self.exchanged = (0, 0)
         self.on_closed: Callable[[], None] = _nothing
+        self._candidate = candidate
+        self._group = group
+
+    @property
+    def member(self) -> Member:
+        """The member of the group that it is connected to."""
+        return self._candidate.member
+
+    def closed(self, record: ConnectionRecord) -> None:
+        """The connection has ended. Its bytes are added to those of the target."""
+        member = self._candidate.member
+        member.received += record.bytes_received
+        member.sent += record.bytes_sent
+        self._group.release(self._candidate)
+        self.on_closed()
 
 
 def _nothing() -> None:
@@ -115,7 +144,8 @@ class Connect:
     :param clock: of the reactor: its ``seconds``, and its ``callLater`` for races between addresses.
     :param originate: begins TLS with targets that have TLS.
     :param request_tls: asks a target for TLS first, as PostgreSQL's clients do.
-    :param turns: the state of balancing, which outlives this configuration.
+    :param groups: the targets; they outlive this configuration.
+    :param log_limit: which failures are logged; likewise.
     """
 
     def __init__(
@@ -126,7 +156,8 @@ class Connect:
         counters: Counters,
         originate: Originate,
         request_tls: RequestTls,
-        turns: Turns,
+        groups: Groups,
+        log_limit: LogLimit,
     ) -> None:
         self._dialer = dialer
         self._resolver = resolver
@@ -134,8 +165,8 @@ class Connect:
         self._counters = counters
         self._originate = originate
         self._request_tls = request_tls
-        self._turns = turns
-        self._balance: dict[RoutePlan, RoundRobin] = {}
+        self._groups = groups
+        self._log_limit = log_limit
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
     async def __call__(
@@ -144,47 +175,52 @@ class Connect:
         header: Callable[[TargetPlan], bytes] = _no_header,
         require_live: Callable[[], None] = _always_live,
     ) -> Connected:
-        """A connection to one of the route's targets, paused.
+        """A connection to one of the route's targets, paused. It counts for the target until :meth:`Connected.closed`.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
         :param require_live: raises if the client's connection was ended; called after each wait.
-        :raises DialFailed: where every candidate failed, or no time is left for the next one; the reason is that of the
-            last one tried.
+        :raises DialFailed: where every target that was tried has failed, or no time is left for the next one; the
+            reason is that of the last one tried.
+        :raises Refused: where no target may be used, or none has room.
         """
         route = routed.route
+        assert route.group is not None  # noqa: S101 - the route forwards
+        group, client = self._groups.of(route.group), routed.detected.announced.client.host
+        candidate = group.take(client) or await group.wait_for_room(client)
         budget = _Budget(self._clock, route.timeouts.connection, require_live)
-        failed: DialFailed | None = None
-        for candidate in self._candidates(route).order():
+        tried: list[Candidate] = []
+        while True:
             try:
-                connected = await self._try(candidate, routed, header, budget)
+                connected = await self._try(candidate, group, routed, header, budget)
             except DialFailed as why:
-                self._log(candidate, route, why)
-                failed = why
-                if budget.is_spent():
-                    break
+                self._failed(candidate, group, route, why)
+                tried.append(candidate)
+                following = (
+                    None if budget.is_spent() or len(tried) >= MOST_TRIES else group.take(client, tried)
+                )
+                if following is None:
+                    raise
+                candidate = following
+            except BaseException:
+                group.withdrawn(candidate)
+                raise
             else:
+                group.succeeded(candidate)
                 self._counters.route(route.name).dial_seconds.observe(self._clock.seconds() - budget.began)
                 return connected
-        try:
-            raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
-        finally:
-            del failed  # its traceback refers to this frame: a reference cycle that holds the connection
 
-    def _candidates(self, route: RoutePlan) -> RoundRobin:
-        balance = self._balance.get(route)
-        if balance is None:
-            balance = self._balance[route] = RoundRobin(route.targets, self._turns.of(route.name))
-        return balance
+    def _failed(self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed) -> None:
+        """Count the failure of a candidate. It is logged, at most once per interval."""
+        detail = ascii(why.detail)[1:-1]
+        if not isinstance(why, NameNotResolved) and self._may_log(route, candidate.name):
+            log.warn("route {route}: {why}", route=route.name, why=detail)
+        group.failed(candidate, _RESULTS.get(why.reason, "unreachable"), detail)
 
-    def _log(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
-        """Log the failure of a candidate, at most once per interval: a dead one may fail a thousand times a second."""
-        if isinstance(why, NameNotResolved):
-            return
-        if self._turns.of(route.name).may_log(candidate.name, self._clock.seconds()):
-            log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
+    def _may_log(self, route: RoutePlan, what: str) -> bool:
+        return self._log_limit.may_log(route.name, what, self._clock.seconds())
 
     def _log_refused_session(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
-        if self._turns.of(route.name).may_log(f"{candidate.name} session", self._clock.seconds()):
+        if self._may_log(route, f"{candidate.name} session"):
             log.warn(
                 "route {route}: {why}: connecting again without the former session",
                 route=route.name,
@@ -192,7 +228,12 @@ class Connect:
             )
 
     async def _try(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: _Budget
+        self,
+        candidate: Candidate,
+        group: Group,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        budget: _Budget,
     ) -> Connected:
         target, route = candidate.target, routed.route
         host, port = candidate.host, target.port
@@ -202,15 +243,16 @@ class Connect:
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         attempt = partial(self._dial, routed.detected.port if port is None else port, route, budget)
         try:
-            return await self._open(candidate, host, attempt, routed, budget, header(target))
+            return await self._open(candidate, group, host, attempt, routed, budget, header(target))
         except ResumptionFailed as refused:
             # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
             self._log_refused_session(candidate, route, refused)
-        return await self._open(candidate, host, attempt, routed, budget, header(target), resume=False)
+        return await self._open(candidate, group, host, attempt, routed, budget, header(target), resume=False)
 
     async def _open(
         self,
         candidate: Candidate,
+        group: Group,
         host: str,
         attempt: Callable[[str], Deferred[Upstream]],
         routed: Routed,
@@ -229,7 +271,7 @@ class Connect:
                 side = await attempt(addresses[0])
             else:
                 side = await Race(addresses, attempt, self._clock).start()
-        connected = Connected(side, side.address, target, header)
+        connected = Connected(side, side.address, candidate, group, header)
         try:
             budget.require_live()
             if target.tls is not None or routed.detected.start_tls:

@@ -22,6 +22,7 @@ from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import (
     AdminPlan,
     CleanupPlan,
+    GroupPlan,
     MatchPlan,
     MetricsPlan,
     ProxyPlan,
@@ -34,7 +35,7 @@ WEB = RoutePlan(
     "web",
     0,
     MatchPlan((range(443, 444), range(8000, 8011)), domains=("*.example.com",)),
-    targets=(TargetPlan(("10.0.0.1",), 9000), TargetPlan(lambda _facts: "x", None, weight=2)),
+    group=GroupPlan("web", (TargetPlan(("10.0.0.1",), 9000), TargetPlan(lambda _facts: "x", None, weight=2))),
 )
 #: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
 MOMENT = Moment(1767323045.678, 100.0)

@@ -221,9 +221,11 @@ class RestartTests(FileTestCase):
             "max_connections_per_ip", "connection_rate_per_minute", "keep_alive", "probes", "timeouts", "tls",
         }  # fmt: skip
         by_accounting = {"zombies", "cleanup", "metrics", "access_log"}
+        by_targets = {"groups"}
         read_when_used = {"graceful_shutdown"}
         self.assertEqual(
-            {field.name for field in fields(ProxyPlan)}, reported | by_paths | by_accounting | read_when_used
+            {field.name for field in fields(ProxyPlan)},
+            reported | by_paths | by_accounting | by_targets | read_when_used,
         )
         self.start_file()
         for name in reported:

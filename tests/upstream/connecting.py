@@ -15,8 +15,10 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import TargetPlan
 from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.log_limit import LogLimit
+from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Encrypted
-from smartproxy.upstream.turns import Turns
 from tests.phases.made import routed
 
 
@@ -104,6 +106,7 @@ class ConnectCase(SynchronousTestCase):
     def create(self, **names):
         self.originated, self.handshakes, self.resumes = [], [], []
         self.tls_requests, self.unwilling = [], []
+        self.groups = Groups(Members(), self.clock, lambda: 0.5)
         self.connect = Connect(
             self.dialer,
             FakeResolver(**names),
@@ -111,11 +114,18 @@ class ConnectCase(SynchronousTestCase):
             self.counters,
             self.originate,
             self.request_tls,
-            Turns(),
+            self.groups,
+            LogLimit(),
         )
 
     def connecting(self, targets, **more):
-        return Deferred.fromCoroutine(self.connect(routed(targets=targets, **more)))
+        return Deferred.fromCoroutine(self.connect(self.routed(targets=targets, **more)))
+
+    def routed(self, **more):
+        """A connection of a route whose targets are configured."""
+        facts = routed(**more)
+        self.groups.apply([facts.route.group])
+        return facts
 
     def dialled(self):
         return [str(endpoint) for endpoint, _ in self.dialer.dialled]

@@ -6,6 +6,13 @@ byte path looks at a configuration key, a default or a unit again.
 
 from __future__ import annotations
 
+from smartproxy.model.plan.group import (
+    Algorithm,
+    BalancingPlan,
+    GroupPlan,
+    PassiveHealthPlan,
+    QueuePlan,
+)
 from smartproxy.model.plan.proxy import (
     AcceptHeader,
     AccessLogPlan,
@@ -17,13 +24,11 @@ from smartproxy.model.plan.proxy import (
 )
 from smartproxy.model.plan.route import (
     ActionKind,
-    Choice,
     Handler,
     MatchPlan,
     RoutePlan,
-    SendHeader,
-    TargetPlan,
 )
+from smartproxy.model.plan.target import Choice, SendHeader, TargetPlan
 from smartproxy.model.plan.timing import KeepAlive, Probes, Timeouts, Treatment
 from smartproxy.model.plan.tls import (
     CertificateChoice,
@@ -42,6 +47,8 @@ __all__ = [
     "AccessLogPlan",
     "ActionKind",
     "AdminPlan",
+    "Algorithm",
+    "BalancingPlan",
     "CertificateChoice",
     "CertificatePlan",
     "Choice",
@@ -49,14 +56,17 @@ __all__ = [
     "ClientAuthPlan",
     "DirectoryPlan",
     "FileState",
+    "GroupPlan",
     "Handler",
     "KeepAlive",
     "LeftOut",
     "MatchPlan",
     "MetricsPlan",
     "OriginationPlan",
+    "PassiveHealthPlan",
     "Probes",
     "ProxyPlan",
+    "QueuePlan",
     "RoutePlan",
     "SendHeader",
     "TargetPlan",

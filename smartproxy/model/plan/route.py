@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from smartproxy.model.plan.timing import KeepAlive, Timeouts
 
 if TYPE_CHECKING:
-    from smartproxy.model.plan.tls import OriginationPlan, TerminationPlan
+    from smartproxy.model.plan.group import GroupPlan
+    from smartproxy.model.plan.target import TargetPlan
+    from smartproxy.model.plan.tls import TerminationPlan
 
 
 class ActionKind(StrEnum):
@@ -23,12 +25,6 @@ class ActionKind(StrEnum):
     HANDLER = "handler"
 
 
-#: An embedder's callable for a host, a port or a handler. It is given a :class:`~smartproxy.model.facts.Routed`, which this
-#: module is below of; the types that an embedder sees are in :mod:`smartproxy.settings.tables.types`. It returns the value, or
-#: an awaitable or a Deferred of it, which is checked for each connection.
-Choice: TypeAlias = Callable[[Any], object]
-
-
 class ProtocolFactory(Protocol):
     """What Twisted calls for each connection. ``IProtocolFactory`` itself is not a type without mypy-zope."""
 
@@ -38,34 +34,6 @@ class ProtocolFactory(Protocol):
 
 #: What serves connections in this process: a factory, a coroutine function, or a callable that chooses one of them.
 Handler: TypeAlias = ProtocolFactory | Callable[[Any], object]
-
-
-@dataclass(frozen=True, slots=True)
-class SendHeader:
-    """The PROXY header that a target is sent.
-
-    :ivar tlvs: as in the configuration, in its order.
-    """
-
-    version: Literal[1, 2]
-    tlvs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
-    """Where to connect.
-
-    :ivar hosts: names or addresses, or a callable that is asked for each connection.
-    :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
-    :ivar tls: ``None`` connects without TLS.
-    :ivar send_header: ``None`` sends no PROXY header.
-    """
-
-    hosts: tuple[str, ...] | Choice
-    port: int | Choice | None
-    weight: int = 1
-    tls: OriginationPlan | None = None
-    send_header: SendHeader | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +67,7 @@ class RoutePlan:
     """One route.
 
     :ivar index: its place in the file, from 0, and the last tie-breaker of matching.
-    :ivar targets: those of ``forward``, each with the PROXY header and the TLS that it inherits.
+    :ivar group: the targets of ``forward``, each with the PROXY header and the TLS that it inherits; ``None`` for other actions.
     :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
         without handler closes before anything else.
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
@@ -111,8 +79,7 @@ class RoutePlan:
     match: MatchPlan
     kind: ActionKind = ActionKind.FORWARD
     priority: int = 0
-    targets: tuple[TargetPlan, ...] = ()
-    balance: str = "roundRobin"
+    group: GroupPlan | None = None
     handler: Handler | None = None
     tls: TerminationPlan | None = None
     allow: Container[str] | None = None
@@ -122,6 +89,11 @@ class RoutePlan:
     keep_alive: KeepAlive = field(default_factory=KeepAlive)
     stuck_detection: bool = True
     carries_tls: bool = False
+
+    @property
+    def targets(self) -> tuple[TargetPlan, ...]:
+        """Those of its group."""
+        return () if self.group is None else self.group.targets
 
     @property
     def needs_first_bytes(self) -> bool:

@@ -13,7 +13,10 @@ from smartproxy.model.plan import (
     AccessLogPlan,
     ActionKind,
     AdminPlan,
+    Algorithm,
+    BalancingPlan,
     CleanupPlan,
+    GroupPlan,
     KeepAlive,
     MatchPlan,
     MetricsPlan,
@@ -59,12 +62,14 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
     """
     sets = _AddressSets()
     accept = settings.accept_proxy_protocol
+    routes = tuple(
+        _route(settings, route, index, sets, references)
+        for index, route in enumerate(settings.routes)
+        if route.enabled
+    )
     return ProxyPlan(
-        routes=tuple(
-            _route(settings, route, index, sets, references)
-            for index, route in enumerate(settings.routes)
-            if route.enabled
-        ),
+        routes=routes,
+        groups=tuple(route.group for route in routes if route.group is not None),
         trusted=sets.of(settings.proxy_ips),
         accept_header=_ACCEPT[accept],
         header_timeout=units.seconds(settings.proxy_header_timeout),
@@ -121,15 +126,13 @@ def _route(
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
-    balance = (route.load_balancing, settings.defaults.load_balancing)
     return RoutePlan(
         name=route.name,
         index=index,
         match=match_plan(route.match),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(_target(settings, route, target, references) for target in action.targets),
-        balance=inherited("algorithm", *balance),
+        group=_group(settings, route, references),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=sets.of(inherited("ip_allow_list", *security)),
@@ -139,6 +142,18 @@ def _route(
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
+    )
+
+
+def _group(settings: Configuration, route: Route, references: References) -> GroupPlan | None:
+    """The group of a route's own targets, which has the name of the route."""
+    if not route.action.targets:
+        return None
+    algorithm = inherited("algorithm", route.load_balancing, settings.defaults.load_balancing)
+    return GroupPlan(
+        route.name,
+        tuple(_target(settings, route, target, references) for target in route.action.targets),
+        BalancingPlan(Algorithm(algorithm)),
     )
 
 
