@@ -22,6 +22,7 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
+    |-- CheckFailed                    a target did not pass a check
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -192,6 +193,17 @@ class OcspResponderUnavailable(SmartProxyError):
 
 class InvalidOcspResponse(SmartProxyError, ValueError):
     """An OCSP response cannot be used. The text says why, as the end of a sentence that begins with "the response"."""
+
+
+class CheckFailed(SmartProxyError):
+    """A target did not pass a check.
+
+    :ivar detail: what was found instead: one line of plain ASCII.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
 class AdminRequestFailed(SmartProxyError):

@@ -15,6 +15,7 @@ whose turn it is among targets, rate windows, handshakes in progress, TLS sessio
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -23,6 +24,7 @@ from twisted.internet.task import LoopingCall
 from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
+from smartproxy.model.outcome import CloseReason
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
 from smartproxy.proxy.accounting import Accounting
@@ -31,6 +33,8 @@ from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.security.limits import RateWindows
 from smartproxy.upstream.group import Groups
+from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.log_limit import LogLimit
 from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Originate
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.net.interfaces import IDialer
+    from smartproxy.upstream.member import Member
 
 #: Seconds between two rounds of housekeeping: refusals not logged yet are logged, idle rate windows are pruned.
 _HOUSEKEEPING = 1.0
@@ -102,25 +107,40 @@ class Targets:
     """What connecting to targets needs.
 
     :ivar groups: target groups by name, and the state of their members.
+    :ivar checks: the active checks of their members.
     :ivar log_limit: which failures of targets are logged.
     :ivar originate: begins TLS.
     """
 
-    def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
+    def __init__(
+        self, reactor: Any, clocks: Clocks, tls: TlsState, sockets: Sockets, accounting: Accounting
+    ) -> None:
+        self._registry = accounting.registry
         self.resolver = Resolver(reactor, clocks.time)
         self.groups = Groups(Members(), clocks.time, random.random)
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
+        ask = Checks(sockets.dialer, self.resolver, clocks.deadlines, self.originate)
+        self.checks = HealthChecks(
+            ask, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
+        )
 
     def apply(self, plan: ProxyPlan) -> None:
         """Use the target groups of ``plan``."""
         self.groups.apply(plan.groups)
+        self.checks.apply(self.groups)
         self.log_limit.keep({route.name for route in plan.routes})
 
     def stop(self) -> None:
-        """Stop the timers of name resolution."""
+        """Stop the checks and the timers of name resolution."""
+        self.checks.stop()
         self.resolver.stop()
+
+    def _end_sessions(self, member: Member) -> None:
+        """End the connections of a target that was found down."""
+        for record in [record for record in self._registry.live.values() if record.member is member]:
+            record.owner.abort(CloseReason.TARGET_DOWN)
 
 
 class Runtime:
@@ -137,7 +157,7 @@ class Runtime:
         self.accounting = Accounting(plan, self.clocks.time)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
-        self.targets = Targets(reactor, self.clocks, self.tls)
+        self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting)
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
         self._housekeeping = LoopingCall(self._run_housekeeping)

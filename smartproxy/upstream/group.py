@@ -89,6 +89,11 @@ class Group:
         """Number of clients in the queue."""
         return len(self._waiting)
 
+    @property
+    def resets_when_down(self) -> bool:
+        """Whether the sessions of a target that a check finds down are ended."""
+        return self._plan.reset_when_down
+
     def configure(self, plan: GroupPlan) -> None:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
         joining = bool(self.candidates)

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
-from smartproxy.settings import Settings
 from smartproxy.net.half_close import LINGER
+from smartproxy.settings import Settings
 from smartproxy.wire import proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.all_phases import ALL_PHASES, DESTINATION, HEADER, HELLO, OUTER, SOURCE

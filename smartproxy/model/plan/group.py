@@ -63,6 +63,7 @@ class GroupPlan:
 
     :ivar name: that of ``targetGroups``, or of the route whose own targets they are.
     :ivar passive: ``None`` ejects no target.
+    :ivar reset_when_down: whether the sessions of a target that a check finds down are ended.
     :ivar queue: ``None`` refuses a client where every target is at its limit.
     """
 
@@ -71,3 +72,4 @@ class GroupPlan:
     balancing: BalancingPlan = field(default_factory=BalancingPlan)
     passive: PassiveHealthPlan | None = field(default_factory=PassiveHealthPlan)
     queue: QueuePlan | None = None
+    reset_when_down: bool = False

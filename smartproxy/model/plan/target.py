@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from smartproxy.model.plan.check import CheckPlan
     from smartproxy.model.plan.tls import OriginationPlan
 
 #: An embedder's callable for a host, a port or a handler. It is given a :class:`~smartproxy.model.facts.Routed`, which this
@@ -36,6 +37,7 @@ class TargetPlan:
     :ivar tls: ``None`` connects without TLS.
     :ivar send_header: ``None`` sends no PROXY header.
     :ivar max_connections: 0 is no limit.
+    :ivar check: how it is checked; ``None``: not at all.
     :ivar backup: whether it is used only while no other target is up.
     """
 
@@ -47,3 +49,4 @@ class TargetPlan:
     name: str = ""
     max_connections: int = 0
     backup: bool = False
+    check: CheckPlan | None = None
