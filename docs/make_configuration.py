@@ -74,6 +74,8 @@ address, CIDR or range
     are the same address.
 domain
     ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
+status or range
+    A number from 100 to 599, or a string like ``"200-299"``, both ends included.
 path pattern
     Exact, with ``*`` for anything and ``:name`` for one segment.
 inherited
@@ -82,7 +84,7 @@ inherited
 
 #: The top level in groups, each key once.
 GROUPS = {
-    "Routes": ("routes", "defaults"),
+    "Routes": ("routes", "targetGroups", "defaults"),
     "PROXY protocol": ("proxyIPs", "acceptProxyProtocol", "proxyHeaderTimeout", "sendProxyProtocol"),
     "Timeouts": (
         "connectionTimeout",
@@ -110,7 +112,8 @@ GROUPS = {
 
 #: The tables, in the order in which a reader meets them.
 TABLES = (
-    "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "LoadBalancing", "Defaults",
+    "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "Defaults",
+    "TargetGroup", "LoadBalancing", "PassiveHealth", "HealthCheck", "CheckStep", "QueueSettings",
     "ZombieDetection", "CleanupSettings", "MetricsSettings", "AdminSettings", "AccessLogSettings",
     "Tls", "RouteTls", "CertificateSettings", "ClientAuth", "UpstreamTls", "Ciphers",
 )  # fmt: skip

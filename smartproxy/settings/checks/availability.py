@@ -36,9 +36,7 @@ LATER = (
     Later("workers", only=(1,)),
     Later("acme"),
     Later("defaults.headers"),
-    Later("defaults.loadBalancing.algorithm", only=("roundRobin",)),
     Later("routes.[].headers"),
-    Later("routes.[].loadBalancing.algorithm", only=("roundRobin",)),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
 )

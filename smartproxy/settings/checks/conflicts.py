@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import tls, tls_files, tls_warnings
+from smartproxy.settings.checks import groups, tls, tls_files, tls_warnings
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -47,6 +47,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from _header(settings.defaults.send_proxy_protocol, ("defaults",))
     for index, route in enumerate(settings.routes):
         yield from _route(route, ("routes", index), references.handlers)
+    yield from groups.problems(settings)
     yield from _admin(settings)
     yield from _reachability(settings)
     yield from tls_files.problems(settings, references.tls)
@@ -110,6 +111,8 @@ def _match(match: Match, path: KeyPath) -> Iterator[Problem]:
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
     for key, type_ in _KEYS_OF.items():
         is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
+        if key == "targets" and action.group is not None:
+            continue  # looked at with the groups
         if action.type == type_ and key in _REQUIRED and not is_set:
             yield Problem((*path, key), f'is required for type "{action.type}"')
         elif action.type != type_ and is_set:

@@ -13,18 +13,13 @@ from smartproxy.model.plan import (
     AccessLogPlan,
     ActionKind,
     AdminPlan,
-    Algorithm,
-    BalancingPlan,
     CleanupPlan,
-    GroupPlan,
     KeepAlive,
     MatchPlan,
     MetricsPlan,
     Probes,
     ProxyPlan,
     RoutePlan,
-    SendHeader,
-    TargetPlan,
     Timeouts,
     Treatment,
     ZombiePlan,
@@ -32,11 +27,11 @@ from smartproxy.model.plan import (
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
 from smartproxy.security.address_set import AddressSet
+from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
-from smartproxy.settings.compile.tls import origination, termination, tls_plan
+from smartproxy.settings.compile.tls import termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.route import ProxyHeaderSettings
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
@@ -49,7 +44,7 @@ if TYPE_CHECKING:
         MetricsSettings,
         ZombieDetection,
     )
-    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, Target
+    from smartproxy.settings.tables.route import Match, Route
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
@@ -62,14 +57,15 @@ def proxy_plan(settings: Configuration, references: References) -> ProxyPlan:
     """
     sets = _AddressSets()
     accept = settings.accept_proxy_protocol
+    groups = GroupPlans(settings, references)
     routes = tuple(
-        _route(settings, route, index, sets, references)
+        _route(settings, route, index, sets, references, groups)
         for index, route in enumerate(settings.routes)
         if route.enabled
     )
     return ProxyPlan(
         routes=routes,
-        groups=tuple(route.group for route in routes if route.group is not None),
+        groups=groups.all(),
         trusted=sets.of(settings.proxy_ips),
         accept_header=_ACCEPT[accept],
         header_timeout=units.seconds(settings.proxy_header_timeout),
@@ -122,7 +118,12 @@ class _AddressSets:
 
 
 def _route(
-    settings: Configuration, route: Route, index: int, sets: _AddressSets, references: References
+    settings: Configuration,
+    route: Route,
+    index: int,
+    sets: _AddressSets,
+    references: References,
+    groups: GroupPlans,
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
@@ -132,7 +133,7 @@ def _route(
         match=match_plan(route.match),
         kind=ActionKind(action.type),
         priority=route.priority,
-        group=_group(settings, route, references),
+        group=groups.of(route),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=sets.of(inherited("ip_allow_list", *security)),
@@ -142,18 +143,6 @@ def _route(
         keep_alive=_keep_alive(route, settings.defaults, settings),
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
-    )
-
-
-def _group(settings: Configuration, route: Route, references: References) -> GroupPlan | None:
-    """The group of a route's own targets, which has the name of the route."""
-    if not route.action.targets:
-        return None
-    algorithm = inherited("algorithm", route.load_balancing, settings.defaults.load_balancing)
-    return GroupPlan(
-        route.name,
-        tuple(_target(settings, route, target, references) for target in route.action.targets),
-        BalancingPlan(Algorithm(algorithm)),
     )
 
 
@@ -176,27 +165,6 @@ def _bind_address(written: str) -> str:
     """``::`` accepts IPv4 too, as ``""`` does: it is the same listener."""
     address = normalise_address(written) if written else ""
     return "" if address == "::" else address
-
-
-def _target(settings: Configuration, route: Route, target: Target, references: References) -> TargetPlan:
-    """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
-    host, port = target.host, target.port
-    header = inherited("send_proxy_protocol", target, route.action, settings.defaults, settings)
-    return TargetPlan(
-        hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
-        port=None if port == "preserve" else port,
-        weight=target.weight,
-        tls=origination(route, target, references.tls),
-        send_header=_send_header(header),
-    )
-
-
-def _send_header(written: SendProxyProtocol) -> SendHeader | None:
-    if isinstance(written, ProxyHeaderSettings):
-        return SendHeader(written.version, tuple(written.tlvs))
-    if written is False:
-        return None
-    return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1
 
 
 def _timeouts(*levels: ConnectionKeys) -> Timeouts:

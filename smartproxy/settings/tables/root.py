@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from smartproxy.settings.tables.base import ConnectionKeys, Table
-from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol
+from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol, TargetGroup
 from smartproxy.settings.tables.rules import shaped
 from smartproxy.settings.tables.tls import Tls, Unsettled
 from smartproxy.settings.tables.types import (
@@ -21,6 +21,7 @@ from smartproxy.settings.tables.types import (
     Duration,
     Flag,
     Interval,
+    Name,
     NonEmptyString,
     PortNumber,
     Positive,
@@ -95,6 +96,8 @@ class Configuration(ConnectionKeys):
 
     routes: list[Route]
     """The routes."""
+    target_groups: dict[Name, TargetGroup] = Field(default_factory=dict)
+    """Named groups of targets, which routes share."""
     defaults: Defaults = Defaults()
     """Values for every route that does not set its own."""
     proxy_ips: AddressList = Field(default_factory=list)

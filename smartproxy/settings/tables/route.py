@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag
 
+from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
 from smartproxy.settings.tables.base import ConnectionKeys, Table
 from smartproxy.settings.tables.rules import flag_or_table, shaped
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
@@ -65,13 +66,6 @@ class Security(Table):
     """Concurrent connections of this route; 0 is no limit."""
 
 
-class LoadBalancing(Table):
-    """How a target is chosen."""
-
-    algorithm: Annotated[str, Field(strict=True, min_length=1)] = "roundRobin"
-    """`roundRobin`: in turn, in proportion to the weights."""
-
-
 class Match(Table):
     """The conditions of a route. A connection must meet all of them; a key that is left out is no condition."""
 
@@ -96,12 +90,20 @@ class Match(Table):
 class Target(Table):
     """Where to connect."""
 
+    name: Name | None = Field(default=None, json_schema_extra={"x-default": "`host:port`"})
+    """Its name in logs, metrics and the API; unique in its group."""
     host: Host
     """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
     port: TargetPort
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
     weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
-    """Share of the connections, relative to the other targets; a target with 0 is used only when all others fail."""
+    """Share of the connections, relative to the other targets; a target with 0 gets none."""
+    backup: Flag = False
+    """Whether it is used only while no other target is up. Several backups share the connections."""
+    max_connections: Count = 0
+    """Concurrent connections of this target; 0 is no limit."""
+    health_check: HealthCheckChoice = False
+    """How this target is checked; its keys replace those of its group."""
     tls: Annotated[
         Annotated[Flag, Tag("<flag>")] | Annotated[UpstreamTls, Tag("<table>")],
         FLAG_OR_TABLE,
@@ -124,7 +126,7 @@ class ResponseSettings(Table):
     """`Content-Type` of an HTTP response."""
 
 
-class Action(Table):
+class Action(Balancing):
     """What happens to a connection."""
 
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
@@ -132,6 +134,8 @@ class Action(Table):
     connection to your own code."""
     targets: list[Target] = Field(default_factory=list)
     """For `forward`: where to connect."""
+    group: Name | None = None
+    """For `forward`: the group of `targetGroups` to connect to, instead of `targets`."""
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
@@ -159,11 +163,9 @@ class Shared(ConnectionKeys):
     """Which clients may connect, and how many at once."""
     headers: Unsettled = Field(default_factory=dict)
     """Headers to add, change and remove."""
-    load_balancing: LoadBalancing = LoadBalancing()
-    """How a target is chosen."""
 
 
-class Defaults(Shared):
+class Defaults(Shared, BalancingDefaults):
     """Values for every route that does not set its own."""
 
     send_proxy_protocol: SendProxyProtocol = False
@@ -185,3 +187,10 @@ class Route(Shared):
     """What happens to a connection that meets them."""
     stuck_detection: Flag = True
     """Whether a connection that receives client data and never sends a reply counts as stuck; `false` for one-way protocols."""
+
+
+class TargetGroup(Balancing):
+    """Targets that routes share."""
+
+    targets: list[Target] = Field(default_factory=list)
+    """Where to connect."""
