@@ -23,6 +23,7 @@
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
     |-- CheckFailed                    a target did not pass a check
+    |-- UnknownTarget                  there is no such target group, or no such target in it
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -204,6 +205,10 @@ class CheckFailed(SmartProxyError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class UnknownTarget(SmartProxyError, LookupError):
+    """There is no such target group, or no such target in it. The text says which, in one line of plain ASCII."""
 
 
 class AdminRequestFailed(SmartProxyError):

@@ -40,6 +40,7 @@ from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
+from smartproxy.upstream.steering import TargetGroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,7 @@ class Targets:
     """What connecting to targets needs.
 
     :ivar groups: target groups by name, and the state of their members.
+    :ivar steering: the groups from outside.
     :ivar checks: the active checks of their members.
     :ivar log_limit: which failures of targets are logged.
     :ivar originate: begins TLS.
@@ -118,6 +120,7 @@ class Targets:
         self._registry = accounting.registry
         self.resolver = Resolver(reactor, clocks.time)
         self.groups = Groups(Members(), clocks.time, random.random)
+        self.steering = TargetGroups(self.groups, accounting.registry.live, clocks.seconds)
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)

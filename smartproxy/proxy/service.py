@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import AdminPlan, ProxyPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.settings import Route, Settings
+    from smartproxy.upstream.steering import TargetGroups
 
 log = Logger()
 
@@ -268,6 +269,11 @@ class SmartProxy(Service):
     def addresses(self) -> dict[tuple[str, int], Endpoint]:
         """The addresses it listens on, by what the configuration asked for."""
         return self._listeners.addresses()
+
+    @property
+    def groups(self) -> TargetGroups:
+        """The target groups: what state their targets are in, and setting it by hand."""
+        return self._runtime.targets.steering
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.plan import Choice, TargetPlan
+    from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
 
 #: The least share of its weight that a target gets when its slow start begins: haproxy begins at a hundredth, too.
@@ -34,12 +35,13 @@ class Candidate:
     :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
     :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
     :ivar is_ramping: whether its share still grows (``slowStart``).
+    :ivar state: of its member, when it was last reported.
     :ivar standing: whether it may get connections, as its group has last counted it.
     """
 
     __slots__ = (
         "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_literal", "is_ramping", "limit", "member", "name",
-        "queued", "stamp", "standing", "stride", "target", "weight",
+        "queued", "stamp", "standing", "state", "stride", "target", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +65,7 @@ class Candidate:
         self.queued = False
         self.standing = Standing.EXCLUDED
         self.stamp = 0
+        self.state: TargetState = member.state
         self._credit = 0.0
         self._slow_start = slow_start
         self._clock = clock

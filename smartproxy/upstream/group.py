@@ -64,12 +64,14 @@ class Group:
 
     :param clock: monotonic.
     :param random: returns numbers from 0 to 1.
+    :ivar notify: called with a candidate whose state has changed.
     :ivar candidates: in the order of the configuration.
     :ivar tier: the one in use.
     """
 
     def __init__(self, name: str, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.name = name
+        self.notify: Callable[[Group, Candidate], None] = _ignore
         self.candidates: list[Candidate] = []
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
@@ -112,6 +114,10 @@ class Group:
         if plan.passive is None:
             for candidate in self.candidates:
                 candidate.member.readmit(self._seconds())
+
+    def uses(self, candidate: Candidate) -> bool:
+        """Whether ``candidate`` gets connections while it has room."""
+        return self._belongs(candidate)
 
     def take(self, client: str, tried: Collection[Candidate] = ()) -> Candidate | None:
         """Assign the next connection. It counts for the candidate until it fails, is withdrawn or released.
@@ -264,6 +270,9 @@ class Group:
     def _changed(self, member: Member) -> None:
         """The health of a member has changed, or what was set by hand."""
         candidate = self._by_member[member]
+        if member.state != candidate.state:
+            candidate.state = member.state
+            self.notify(self, candidate)
         former, weight = candidate.standing, candidate.weight
         candidate.refresh()
         candidate.standing = candidate.judge()
@@ -321,14 +330,22 @@ class Group:
             self._waiting.serve(candidate)
 
 
+def _ignore(_group: Group, _candidate: Candidate) -> None:
+    """No one follows changes of state."""
+
+
 class Groups:
-    """The groups of every configuration in force, by name."""
+    """The groups of every configuration in force, by name.
+
+    :ivar notify: called with a group and a candidate whose state has changed; to be set before the first :meth:`apply`.
+    """
 
     def __init__(self, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.members = members
         self._clock = clock
         self._random = random
         self._groups: dict[str, Group] = {}
+        self.notify: Callable[[Group, Candidate], None] = _ignore
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
@@ -354,7 +371,8 @@ class Groups:
         for plan in plans:
             group = self._groups.get(plan.name)
             if group is None:
-                self._groups[plan.name] = self._make(plan, self.members)
+                group = self._groups[plan.name] = self._make(plan, self.members)
+                group.notify = self.notify
             else:
                 group.configure(plan)
         for name in self._groups.keys() - {plan.name for plan in plans}:

@@ -6,7 +6,7 @@ of the configuration, and stand in a :class:`~smartproxy.upstream.group.Candidat
 
 Three sources decide whether it is usable, and each is kept by itself::
 
-    by hand   up, drain or down; None leaves it to the other two
+    by hand   drain or down; None leaves it to the other two
     checks    up or down
     dials     HEALTHY --> EJECTED <--> PROBING     enough dials have failed: no connections for ejectFor, then one
                  ^           |            |        tries it, and the outcome decides
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.states import Table
     from smartproxy.model.plan import PassiveHealthPlan
+    from smartproxy.model.target_status import ShownCheck, TargetState
 
 #: What came of a dial.
 DialResult: TypeAlias = Literal["ok", "refused", "timeout", "unreachable", "tls_error"]
@@ -64,26 +65,10 @@ _HEALTHY, _EJECTED, _PROBING = Dials.HEALTHY, Dials.EJECTED, Dials.PROBING
 
 
 class HandState(StrEnum):
-    """What an operator may set. Both ``drain`` and ``down`` keep sessions and get no new connections."""
+    """What an operator may set. Both keep connections and get no new ones."""
 
-    UP = "up"
     DRAIN = "drain"
     DOWN = "down"
-
-
-class CheckStatus:
-    """The last result of a member's checks.
-
-    :ivar at: seconds since the epoch.
-    :ivar detail: one line of ASCII that says what was found.
-    """
-
-    __slots__ = ("at", "detail", "ok")
-
-    def __init__(self, at: float, detail: str, *, ok: bool) -> None:
-        self.at = at
-        self.ok = ok
-        self.detail = detail
 
 
 class Member:
@@ -123,7 +108,7 @@ class Member:
         self.dials = _HEALTHY
         self.probe_at = float("inf")
         self.passed = True
-        self.last_check: CheckStatus | None = None
+        self.last_check: ShownCheck | None = None
         self.by_hand: HandState | None = None
         self.weight_by_hand: int | None = None
         self.usable_since = float("-inf")
@@ -136,20 +121,18 @@ class Member:
     @property
     def is_usable(self) -> bool:
         """Whether new connections are assigned to it in its turn."""
-        return self.by_hand is HandState.UP or (
-            self.by_hand is None and self.passed and self.dials is _HEALTHY
-        )
+        return self.passed and self.dials is _HEALTHY and self.by_hand is None
 
     @property
     def is_withheld(self) -> bool:
         """Whether an operator has excluded it: then not even a group whose members are all down uses it."""
-        return self.by_hand is HandState.DRAIN or self.by_hand is HandState.DOWN
+        return self.by_hand is not None
 
     @property
-    def state(self) -> str:
-        """``up``, ``down``, ``drain`` or ``ejected``."""
+    def state(self) -> TargetState:
+        """The state as it is shown: what was set by hand wins, and then what the checks say."""
         if self.by_hand is not None:
-            return self.by_hand.value
+            return "drain" if self.by_hand is HandState.DRAIN else "down"
         if not self.passed:
             return "down"
         return "up" if self.dials is _HEALTHY else "ejected"

@@ -30,6 +30,9 @@ from smartproxy.model.plan import (
     TargetPlan,
 )
 from smartproxy.model.timestamps import Moment
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.member import Members
+from smartproxy.upstream.steering import TargetGroups
 
 WEB = RoutePlan(
     "web",
@@ -51,6 +54,9 @@ class FakeControl:
         self.metrics = make_metrics(MetricsPlan(), self.registry, self.counters, self.clock)
         self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
+        members = Groups(Members(), self.clock, lambda: 0.5)
+        self.groups = TargetGroups(members, self.registry.live, self.clock.seconds)
+        members.apply([route.group for route in self.plan.routes if route.group is not None])
         self.draining = False
         self.changes = []
         self.problems = []

@@ -138,13 +138,6 @@ class TierTests(GroupCase):
         self.member("a").set_by_hand(None, None, 0.0)
         self.assertEqual(self.use(2), "aa")
 
-    def test_up_by_hand_wins_over_a_failed_check_and_an_ejection(self):
-        self.configure("ab")
-        self.fail_dial("a")
-        self.member("a").check(passed=False, now=0.0)
-        self.member("a").set_by_hand(HandState.UP, None, 0.0)
-        self.assertEqual(Counter(self.use(4))["a"], 2)
-
     def test_a_target_found_down_by_its_check_is_left_out_and_not_probed(self):
         self.configure("ab")
         self.fail_dial("a")

@@ -38,10 +38,10 @@ class StateTests(SynchronousTestCase):
         states.append(member.state)
         member.check(passed=False, now=0.0)
         states.append(member.state)
-        for by_hand in (HandState.DRAIN, HandState.DOWN, HandState.UP, None):
+        for by_hand in (HandState.DRAIN, HandState.DOWN, None):
             member.set_by_hand(by_hand, None, 0.0)
             states.append(member.state)
-        self.assertEqual(states, ["up", "ejected", "down", "drain", "down", "up", "down"])
+        self.assertEqual(states, ["up", "ejected", "down", "drain", "down", "down"])
 
     def test_changes_are_reported_to_its_group(self):
         member, changes = Member("app", "a"), []

@@ -8,8 +8,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from smartproxy.errors import CheckFailed
+from smartproxy.model.target_status import ShownCheck
 from smartproxy.upstream.health.rise_and_fall import RiseAndFall
-from smartproxy.upstream.member import CheckStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,7 +94,7 @@ class Checker:
     def _result(self, detail: str, *, passed: bool) -> None:
         member = self.candidate.member
         member.checks["ok" if passed else "failed"] += 1
-        member.last_check = CheckStatus(self._wall_clock(), detail, ok=passed)
+        member.last_check = ShownCheck(self._wall_clock(), passed, detail)
         self._results.add(passed=passed)
         up = self._results.is_up
         if up is member.passed:
