@@ -9,6 +9,7 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
+    |       |-- DialAbandoned          another target is tried before this one has answered
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
     |-- PeerClosed, DeadlineExpired    a peer has not sent enough: it ended its direction, or its time is up
@@ -101,6 +102,10 @@ class Misdirected(Refused):
 
 class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt."""
+
+
+class DialAbandoned(DialFailed):
+    """A target has not answered for a while, and another one is tried in its place."""
 
 
 class ResumptionFailed(DialFailed):

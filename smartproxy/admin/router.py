@@ -43,7 +43,8 @@ class Router:
         return endpoint(request._replace(items=items))
 
     def _find(self, path: str) -> tuple[Methods | None, tuple[str, ...]]:
-        parent, stars, items = path, "", ()
+        parent, stars = path, ""
+        items: tuple[str, ...] = ()
         for _ in range(_MOST_ITEMS + 1):
             found = self._table.get(parent + stars)
             if found is not None:

@@ -188,5 +188,6 @@ class Runtime:
     def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
         self.accounting.counters.prune(self.clocks.seconds())
+        self.targets.groups.pending.sweep()
         self.targets.groups.members.prune(self.clocks.seconds())
         self.rate.prune()

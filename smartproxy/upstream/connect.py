@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
+from smartproxy.errors import DialAbandoned, DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options
@@ -214,7 +214,8 @@ class Connect:
         detail = ascii(why.detail)[1:-1]
         if not isinstance(why, NameNotResolved) and self._may_log(route, candidate.name):
             log.warn("route {route}: {why}", route=route.name, why=detail)
-        group.failed(candidate, _RESULTS.get(why.reason, "unreachable"), detail)
+        gave_up = isinstance(why, DialAbandoned)
+        group.failed(candidate, _RESULTS.get(why.reason, "unreachable"), detail, gave_up=gave_up)
 
     def _may_log(self, route: RoutePlan, what: str) -> bool:
         return self._log_limit.may_log(route.name, what, self._clock.seconds())
@@ -241,7 +242,9 @@ class Connect:
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
-        attempt = partial(self._dial, routed.detected.port if port is None else port, route, budget)
+        attempt = partial(
+            self._dial, candidate, group, routed.detected.port if port is None else port, route, budget
+        )
         try:
             return await self._open(candidate, group, host, attempt, routed, budget, header(target))
         except ResumptionFailed as refused:
@@ -318,11 +321,18 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, port: int, route: RoutePlan, budget: _Budget, host: str) -> Deferred[Upstream]:
+    def _dial(
+        self, candidate: Candidate, group: Group, port: int, route: RoutePlan, budget: _Budget, host: str
+    ) -> Deferred[Upstream]:
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = (
                 options(route.keep_alive) if route.keep_alive.enabled else ()
             )
         factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive)
-        return factory.dial(self._dialer, budget.seconds())
+        dialed = factory.dial(self._dialer, budget.seconds())
+        if not dialed.called:
+            pending = self._groups.pending
+            pending.add(factory, group, candidate, budget)
+            dialed.addBoth(pending.ended, factory)
+        return dialed

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
+from smartproxy.errors import DialAbandoned
 from smartproxy.flow.side import Side
+from smartproxy.model.outcome import RejectReason
 from smartproxy.net.dial import failure_of
 from smartproxy.net.keep_alive import Option, apply_keepalive
 
@@ -61,6 +63,16 @@ class UpstreamFactory(ClientFactory):
         if self._waiting is not None:  # it has not succeeded or failed already
             self._connecting = connecting
         return connected
+
+    def give_up(self, after: float) -> None:
+        """End the attempt as one that was not answered: another target is tried."""
+        waiting, connecting = self._waiting, self._connecting
+        self._finish()
+        if connecting is not None:
+            connecting.stopConnecting()
+        if waiting is not None:
+            why = f"{self.to}: no answer in {after:g} s, another target is tried"
+            waiting.errback(DialAbandoned(RejectReason.UPSTREAM_TIMEOUT, why))
 
     def buildProtocol(self, addr: Any) -> Upstream:
         """The connection is being established: make its protocol."""

@@ -35,6 +35,7 @@ from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
 from smartproxy.upstream.member import Dials, Members
+from smartproxy.upstream.pending import PendingDials
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
@@ -159,14 +160,15 @@ class Group:
                 target=member.name,
             )
 
-    def failed(self, candidate: Candidate, result: DialResult, why: str) -> None:
+    def failed(self, candidate: Candidate, result: DialResult, why: str, *, gave_up: bool = False) -> None:
         """The dial of ``candidate`` has failed.
 
         :param why: for the log, one line of ASCII.
+        :param gave_up: whether its outcome was not waited for.
         """
         passive = self._plan.passive
         member = candidate.member
-        if member.failed(result, passive, self._seconds()) and passive is not None:
+        if member.failed(result, passive, self._seconds(), gave_up=gave_up) and passive is not None:
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",
                 group=self.name, target=member.name, seconds=passive.eject_for, why=why,
@@ -177,6 +179,16 @@ class Group:
         """The client of a dial has disconnected before there was a result."""
         candidate.member.withdraw(self._seconds())
         self.release(candidate)
+
+    def hesitates(self, candidate: Candidate) -> bool:
+        """A dial of ``candidate`` is not answered. Returns whether others take its place until it has ended."""
+        others = self._standings[Standing.UP, False] + self._standings[Standing.UP, True]
+        present = self._by_member.get(candidate.member)
+        if present is None or self._plan.passive is None:
+            return False
+        if present.standing is Standing.UP and others > 1:
+            candidate.member.hesitate(hesitant=True)
+        return candidate.member.hesitant
 
     def release(self, candidate: Candidate) -> None:
         """A connection of ``candidate`` has ended. It may be one of a former configuration."""
@@ -337,11 +349,13 @@ def _ignore(_group: Group, _candidate: Candidate) -> None:
 class Groups:
     """The groups of every configuration in force, by name.
 
+    :ivar pending: the dials in progress.
     :ivar notify: called with a group and a candidate whose state has changed; to be set before the first :meth:`apply`.
     """
 
     def __init__(self, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.members = members
+        self.pending = PendingDials(clock.seconds)
         self._clock = clock
         self._random = random
         self._groups: dict[str, Group] = {}

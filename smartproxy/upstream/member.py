@@ -80,6 +80,7 @@ class Member:
     :ivar results: dials by result; :attr:`checks` likewise for checks.
     :ivar ejections: how often it was ejected.
     :ivar dials: what dials say about it.
+    :ivar hesitant: whether a dial has not been answered for a while (:mod:`smartproxy.upstream.pending`).
     :ivar probe_at: monotonic time from which one connection may try it, while it is ejected.
     :ivar passed: whether its checks find it up; true without checks, and before the first result.
     :ivar by_hand: what an operator has set; ``None``: nothing.
@@ -91,7 +92,7 @@ class Member:
     """
 
     __slots__ = (
-        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejections", "group", "last_check",
+        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejections", "group", "hesitant", "last_check",
         "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
         "usable_since", "weight_by_hand",
     )  # fmt: skip
@@ -107,6 +108,7 @@ class Member:
         self.ejections = 0
         self.dials = _HEALTHY
         self.probe_at = float("inf")
+        self.hesitant = False
         self.passed = True
         self.last_check: ShownCheck | None = None
         self.by_hand: HandState | None = None
@@ -121,7 +123,7 @@ class Member:
     @property
     def is_usable(self) -> bool:
         """Whether new connections are assigned to it in its turn."""
-        return self.passed and self.dials is _HEALTHY and self.by_hand is None
+        return self.passed and self.dials is _HEALTHY and self.by_hand is None and not self.hesitant
 
     @property
     def is_withheld(self) -> bool:
@@ -142,17 +144,26 @@ class Member:
         self.results["ok"] += 1
         if self._failed_at:
             self._failed_at.clear()
+        if self.hesitant:
+            self.hesitate(hesitant=False)
         if self.dials is _HEALTHY:
             return False
         self._set(DialEvent.RECOVERED, now)
         return True
 
-    def failed(self, result: DialResult, passive: PassiveHealthPlan | None, now: float) -> bool:
+    def failed(
+        self, result: DialResult, passive: PassiveHealthPlan | None, now: float, *, gave_up: bool = False
+    ) -> bool:
         """A dial has failed. Returns whether that ejects the member.
 
+        :param gave_up: whether we did not wait for its outcome.
         :param passive: when it is ejected; ``None``: never.
         """
         self.results[result] += 1
+        if self.hesitant and not gave_up:
+            self.hesitate(hesitant=False)
+        if gave_up:
+            return False
         if passive is None or self.dials is _EJECTED:
             return False  # ejected: by another connection that was dialed at the same time
         if self.dials is _HEALTHY:
@@ -170,8 +181,15 @@ class Member:
         """One connection tries an ejected member."""
         self._set(DialEvent.PROBED, now)
 
+    def hesitate(self, *, hesitant: bool) -> None:
+        """A dial is not answered, or has ended. That is no change of its health: no slow start follows."""
+        self.hesitant = hesitant
+        self.on_change(self)
+
     def withdraw(self, now: float) -> None:
         """The client of a dial has disconnected before there was a result. The next connection may try at once."""
+        if self.hesitant:
+            self.hesitate(hesitant=False)
         if self.dials is _PROBING:
             self._set(DialEvent.WITHDRAWN, now)
 

@@ -51,7 +51,9 @@ class TargetsTests(SynchronousTestCase):
         record.member = candidate.member
         one, _ = self.shown()
         self.assertEqual((one["connections"], one["bytesReceived"], one["bytesSent"]), (1, 105, 7))
-        self.assertEqual(one["lastCheck"], {"at": "2026-01-02T03:04:05.678Z", "ok": True, "detail": "connected"})
+        self.assertEqual(
+            one["lastCheck"], {"at": "2026-01-02T03:04:05.678Z", "ok": True, "detail": "connected"}
+        )
 
     def test_one_group_is_selected(self):
         self.assertEqual(len(self.listener.get("/api/v1/targets?group=a/b").json()["targets"]), 2)
@@ -59,7 +61,9 @@ class TargetsTests(SynchronousTestCase):
 
     def test_drain_and_up(self):
         answer = self.put({"state": "drain"})
-        self.assertEqual((answer.status, answer.json()["state"], answer.json()["setByHand"]), (200, "drain", True))
+        self.assertEqual(
+            (answer.status, answer.json()["state"], answer.json()["setByHand"]), (200, "drain", True)
+        )
         self.assertEqual(self.shown()[0]["effectiveWeight"], 0)
         self.assertEqual(self.put({"state": "up"}).json()["state"], "up")
         self.assertFalse(self.shown()[0]["setByHand"])

@@ -26,6 +26,7 @@ class FakeDialer:
     """A dialer whose attempts the test ends.
 
     :ivar refusing: hosts that refuse at once.
+    :ivar accepting: hosts that accept at once.
     :ivar pending: factory of each attempt not yet ended, by host.
     :ivar cancelled: hosts whose attempts were cancelled.
     """
@@ -35,6 +36,7 @@ class FakeDialer:
         self.dialled = []
         self.pending = {}
         self.refusing = set()
+        self.accepting = set()
         self.cancelled = []
 
     def dial(self, to, factory, timeout):
@@ -43,6 +45,9 @@ class FakeDialer:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return None
         self.pending[to.host] = factory
+        if to.host in self.accepting:
+            self.accept(to.host)
+            return None
         return _Connecting(self, to.host)
 
     def accept(self, host):
