@@ -19,13 +19,14 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
-from smartproxy.metrics.families import HistogramFamily, families
+from smartproxy.metrics.families import families
+from smartproxy.metrics.family import HistogramFamily
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from smartproxy.metrics.counters import Counters
-    from smartproxy.metrics.families import Kind, MetricFamily
+    from smartproxy.metrics.family import Kind, MetricFamily
     from smartproxy.metrics.histogram import Histogram
     from smartproxy.metrics.source import ConnectionSource
 

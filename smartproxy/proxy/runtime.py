@@ -121,6 +121,7 @@ class Targets:
         self.resolver = Resolver(reactor, clocks.time)
         self.groups = Groups(Members(), clocks.time, random.random)
         self.steering = TargetGroups(self.groups, accounting.registry.live, clocks.seconds)
+        accounting.counters.targets = self.steering
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)

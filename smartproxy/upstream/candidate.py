@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from itertools import count
 from typing import TYPE_CHECKING
 
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from smartproxy.model.plan import Choice, TargetPlan
     from smartproxy.model.target_status import TargetState
@@ -115,11 +116,15 @@ class Candidate:
         return False
 
 
-def member_name(target: TargetPlan, host: str | Choice, index: int) -> str:
-    """The name of a target, the same after a reload: its own, or ``host:port``."""
-    if target.name:
-        return target.name
+def member_name(target: TargetPlan, host: str | Choice, taken: Collection[str]) -> str:
+    """The name of a target, the same after a reload: its own, or ``host:port``, or ``callable``.
+
+    :param taken: names of other targets of the group; one that is listed twice gets a number.
+    """
     if callable(host) or callable(target.port):
-        return f"callable-{index}" if index else "callable"
-    shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{'preserve' if target.port is None else target.port}"
+        name = target.name or "callable"
+    else:
+        shown = f"[{host}]" if ":" in host else host
+        name = target.name or f"{shown}:{'preserve' if target.port is None else target.port}"
+    numbers = (f"{name}-{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbers if other not in taken)

@@ -333,6 +333,6 @@ class Connect:
         dialed = factory.dial(self._dialer, budget.seconds())
         if not dialed.called:
             pending = self._groups.pending
-            pending.add(factory, group, candidate, budget)
+            pending.add(factory, group.hesitates, candidate, budget)
             dialed.addBoth(pending.ended, factory)
         return dialed

@@ -209,19 +209,16 @@ class Group:
         self._members.keep(self.name, (), self._seconds())
 
     def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
-        candidates: dict[Member, Candidate] = {}
-        for index, target in enumerate(plan.targets):
+        candidates: dict[str, Candidate] = {}
+        for target in plan.targets:
             for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
-                member = self._members.of(self.name, member_name(target, host, index))
+                name = member_name(target, host, candidates)
+                member = self._members.of(self.name, name)
                 if known is not None and member not in known:
                     member.joined(self._seconds())
                 member.on_change = self._changed
-                candidates.setdefault(
-                    member,
-                    Candidate(
-                        target, host, member, len(candidates), plan.balancing.slow_start, self._seconds
-                    ),
-                )
+                slow_start = plan.balancing.slow_start
+                candidates[name] = Candidate(target, host, member, len(candidates), slow_start, self._seconds)
         return list(candidates.values())
 
     def _made_balancer(self) -> IBalancer:

@@ -103,7 +103,7 @@ class Member:
         self.active = 0
         self.received = 0
         self.sent = 0
-        self.results: dict[DialResult, int] = dict.fromkeys(DIAL_RESULTS, 0)
+        self.results: dict[str, int] = dict.fromkeys(DIAL_RESULTS, 0)
         self.checks = {"ok": 0, "failed": 0}
         self.ejections = 0
         self.dials = _HEALTHY

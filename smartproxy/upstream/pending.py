@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connection import UpstreamFactory
-    from smartproxy.upstream.group import Group
     from smartproxy.upstream.member import Member
 
 ResultT = TypeVar("ResultT")
@@ -32,12 +31,19 @@ class PendingDials:
         self._clock = clock
         self._dials: dict[UpstreamFactory, _Dial] = {}
 
-    def add(self, dial: UpstreamFactory, group: Group, candidate: Candidate, client: object) -> None:
+    def add(
+        self,
+        dial: UpstreamFactory,
+        hesitates: Callable[[Candidate], bool],
+        candidate: Candidate,
+        client: object,
+    ) -> None:
         """``dial`` has begun.
 
+        :param hesitates: is told that the candidate does not answer. Returns whether others take its place.
         :param client: whose it is: the addresses of a name are dialed in parallel for one client.
         """
-        self._dials[dial] = _Dial(group, candidate, client, self._clock())
+        self._dials[dial] = _Dial(hesitates, candidate, client, self._clock())
 
     def ended(self, result: ResultT, dial: UpstreamFactory) -> ResultT:
         """``dial`` has ended with ``result``."""
@@ -52,14 +58,14 @@ class PendingDials:
             if dial.since > latest:
                 break
             member = dial.candidate.member
-            if member not in first and dial.group.hesitates(dial.candidate):
+            if member not in first and dial.hesitates(dial.candidate):
                 first[member] = dial.client
             elif first.get(member, dial.client) is not dial.client:
                 factory.give_up(SLOW)
 
 
 class _Dial(NamedTuple):
-    group: Group
+    hesitates: Callable[[Candidate], bool]
     candidate: Candidate
     client: object
     since: float

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from twisted.logger import Logger
 
 from smartproxy.errors import UnknownTarget
+from smartproxy.metrics.targets import TargetCounts
 from smartproxy.model.target_status import ShownTarget
 from smartproxy.upstream.member import HandState
 
@@ -99,6 +100,28 @@ class TargetGroups:
             raise ValueError(f"weight must be 0..{HIGHEST_WEIGHT}")
         member = self._member(group, name)
         member.set_by_hand(member.by_hand, weight, self._clock())
+
+    def target_counts(self) -> list[TargetCounts]:
+        """The counts of every target that is configured or still has connections, for the metrics."""
+        moved = self._moved()
+        return [
+            TargetCounts(
+                member.group,
+                member.name,
+                member.state == "up",
+                member.active,
+                dict(member.results),
+                dict(member.checks),
+                member.ejections,
+                member.received + moved.get(member, (0, 0))[0],
+                member.sent + moved.get(member, (0, 0))[1],
+            )
+            for member in self._groups.members
+        ]
+
+    def queue_lengths(self) -> list[tuple[str, int]]:
+        """Each group, and how many clients wait for one of its targets."""
+        return [(group.name, group.waiting) for group in self._groups]
 
     def _changed(self, group: Group, candidate: Candidate) -> None:
         if not self.on_change:
