@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
-
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
+from tests.counting import counted
 from tests.wire.ways import Measured
 
 #: Inputs up to this length are cut at every offset, longer ones at so many.
@@ -108,23 +106,3 @@ def check_incremental(make_parser, parse, data):
         parser = make_parser()
         if isinstance(parser(bytearray(data[:cut])), NeedMore):
             assert parser(bytearray(data)) == whole, f"cut at {cut}"
-
-
-class _Calls:
-    count = 0
-
-
-@contextmanager
-def counted():
-    """Count the calls of Python functions within: a measure of work that does not depend on the machine."""
-    calls = _Calls()
-
-    def count(frame, event, argument):
-        calls.count += event == "call"
-
-    former = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(former)

@@ -208,14 +208,14 @@ class LimitTests(SynchronousTestCase):
             check_remembers(self, http_head.HeadParser(), parse, data)
 
     def test_the_worst_heads_are_parsed_in_linear_time(self):
-        """Blanks, colons and CRs make an ambiguous regular expression backtrack."""
+        """Blanks, colons and CRs make an ambiguous regular expression backtrack: for minutes, not for milliseconds."""
         for filling in (b" ", b"\t", b":", b"a:", b"/", b"?", b"X: \r\n", b"%"):
             data = b"GET / HTTP/1.1\r\nHost: a\r\nX:" + (filling * 65536)[:65000] + b"\r\n\r\n"
             began = time.process_time()
             parse(data)
             parse(data[:-4])
             parse(b"GET /" + data[22:])
-            self.assertLess(time.process_time() - began, 0.5, filling)
+            self.assertLess(time.process_time() - began, 10, filling)
 
 
 class BeginsTests(SynchronousTestCase):
