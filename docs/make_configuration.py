@@ -124,6 +124,8 @@ address, CIDR, range or file
     content in force and is logged. An empty file is a list without addresses: as an allow list it accepts nobody.
 domain
     ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
+status or range
+    A number from 100 to 599, or a string like ``"200-299"``, both ends included.
 path pattern
     Exact, with ``*`` for anything and ``:name`` for one segment.
 inherited
@@ -132,7 +134,7 @@ inherited
 
 #: The top level in groups, each key once.
 GROUPS = {
-    "Routes": ("routes", "include", "defaults"),
+    "Routes": ("routes", "include", "targetGroups", "defaults"),
     "PROXY protocol": ("proxyIPs", "acceptProxyProtocol", "proxyHeaderTimeout", "sendProxyProtocol"),
     "Timeouts": (
         "connectionTimeout",
@@ -167,7 +169,8 @@ GROUPS = {
 
 #: The tables, in the order in which a reader meets them.
 TABLES = (
-    "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "LoadBalancing", "Defaults",
+    "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "Defaults",
+    "TargetGroup", "LoadBalancing", "PassiveHealth", "HealthCheck", "CheckStep", "QueueSettings",
     "ZombieDetection", "CleanupSettings", "MetricsSettings", "AdminSettings", "AccessLogSettings",
     "Tls", "RouteTls", "CertificateSettings", "ClientAuth", "UpstreamTls", "Ciphers",
 )  # fmt: skip

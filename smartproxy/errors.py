@@ -9,6 +9,7 @@
     |   |-- NotTls                     something other than a ClientHello on a TLS-terminating route
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
+    |       |-- DialAbandoned          another target is tried before this one has answered
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
     |-- Completed                      a phase has served the connection to its end
@@ -24,6 +25,8 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
+    |-- CheckFailed                    a target did not pass a check
+    |-- UnknownTarget                  there is no such target group, or no such target in it
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -112,6 +115,10 @@ class DialFailed(Refused):
     """No target of a route could be connected to. The reason is that of the last attempt, the detail that of all."""
 
     side = EndedBy.TARGET
+
+
+class DialAbandoned(DialFailed):
+    """A target has not answered for a while, and another one is tried in its place."""
 
 
 class ResumptionFailed(DialFailed):
@@ -229,6 +236,21 @@ class OcspResponderUnavailable(SmartProxyError):
 
 class InvalidOcspResponse(SmartProxyError, ValueError):
     """An OCSP response cannot be used. The text says why, as the end of a sentence that begins with "the response"."""
+
+
+class CheckFailed(SmartProxyError):
+    """A target did not pass a check.
+
+    :ivar detail: what was found instead: one line of plain ASCII.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class UnknownTarget(SmartProxyError, LookupError):
+    """There is no such target group, or no such target in it. The text says which, in one line of plain ASCII."""
 
 
 class AdminRequestFailed(SmartProxyError):

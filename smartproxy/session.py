@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     from smartproxy.phases.route import ChooseRoute
     from smartproxy.phases.serve import Serve
     from smartproxy.phases.terminate_tls import Terminate
-    from smartproxy.upstream.connect import Connect, Connected
+    from smartproxy.upstream.connect import Connect
+    from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.proxy_header import SendProxyHeader
 
 log = Logger()
@@ -120,6 +121,7 @@ class ConnectionPath:
                 linked = await self.connect(
                     routed, partial(self.send_proxy_header, routed, side=client), client.require_live, record
                 )
+                record.member = linked.member
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(
@@ -150,7 +152,7 @@ class ConnectionPath:
         """Close the record, and release what was kept for the connection to the target."""
         self.registry.close(record, outcome, self.clock())
         if linked is not None:
-            linked.on_closed()
+            linked.closed(record)
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
         """Apply the route's TCP keep-alive where it differs from the listener's."""

@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
 from smartproxy.metrics.counters import Counters
-from smartproxy.metrics.families import HistogramFamily, families
+from smartproxy.metrics.families import families
+from smartproxy.metrics.family import HistogramFamily
 from smartproxy.metrics.process import process_families
 from smartproxy.model.plan import CleanupPlan
 

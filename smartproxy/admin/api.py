@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from smartproxy.admin import views
 from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.admin.shared import SharedResult
+from smartproxy.admin.targets import TargetsApi
 from smartproxy.errors import ConfigurationError
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
@@ -68,6 +69,7 @@ class Api:
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""
         return {
+            **TargetsApi(self._control.groups).table(),
             "/metrics": {"GET": self.prometheus},
             "/healthz": {"GET": self.healthy},
             "/readyz": {"GET": self.ready},
@@ -152,7 +154,7 @@ class Api:
 
     def end_connection(self, request: AdminRequest) -> Reply:
         """Close one connection; 404 if there is none with that number."""
-        number = _number(request.item)
+        number = _number(request.items[0])
         if number is None or not self._control.end_connection(number):
             return refusal(404, "there is no such connection")
         return json_reply({"ended": number})

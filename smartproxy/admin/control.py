@@ -28,6 +28,7 @@ class IProxyControl(Interface):
     counters = Attribute("the :class:`~smartproxy.metrics.counters.Counters` of the process")
     metrics: IMetrics = Attribute("the metrics of the process")
     plan = Attribute("the :class:`~smartproxy.model.plan.ProxyPlan` in force; a reload replaces it")
+    groups = Attribute("the :class:`~smartproxy.upstream.steering.TargetGroups`: what state targets are in")
     draining = Attribute("``True`` once no new connections are accepted")
 
     def status() -> dict[str, object]:

@@ -20,7 +20,7 @@ class AdminRequest(NamedTuple):
 
     :ivar path: without the query string.
     :ivar query: parameter name to its last value.
-    :ivar item: the path segment that matched ``*`` in the router's table; empty for other paths.
+    :ivar items: the path segments that matched ``*`` in the router's table, decoded; empty for other paths.
     """
 
     method: str
@@ -28,7 +28,7 @@ class AdminRequest(NamedTuple):
     query: dict[str, str]
     headers: Headers
     body: bytes = b""
-    item: str = ""
+    items: tuple[str, ...] = ()
 
 
 class Reply(NamedTuple):

@@ -4,10 +4,10 @@
 
     Router({
         "/healthz": {"GET": api.health},
-        "/api/v1/connections/*": {"DELETE": api.end_connection},     # the segment at * is request.item
+        "/api/v1/connections/*": {"DELETE": api.end_connection},     # the segment at * is request.items[0]
     })
 
-Only the last segment of a path can be ``*``; an API of a dozen paths needs no more. HEAD is answered wherever GET is
+Only the last segments of a path can be ``*``, two at the most; an API of a dozen paths needs no more. HEAD is answered wherever GET is
 (RFC 9110, 9.3.2); twisted.web drops the body.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
+from urllib.parse import unquote
 
 from smartproxy.admin.request import AdminRequest, Reply, refusal
 
@@ -22,6 +23,7 @@ from smartproxy.admin.request import AdminRequest, Reply, refusal
 Answer: TypeAlias = Reply | Awaitable[Reply]
 Endpoint: TypeAlias = Callable[[AdminRequest], Answer]
 Methods: TypeAlias = Mapping[str, Endpoint]
+_MOST_ITEMS = 2
 
 
 class Router:
@@ -32,20 +34,26 @@ class Router:
 
     def answer(self, request: AdminRequest) -> Answer:
         """Return the endpoint's reply; 404 for an unknown path; 405 with ``Allow`` for another method."""
-        methods, item = self._find(request.path)
+        methods, items = self._find(request.path)
         if methods is None:
             return refusal(404, "there is nothing at this path")
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
             return refusal(405, "this path does not take that method", (("Allow", _allowed(methods)),))
-        return endpoint(request._replace(item=item))
+        return endpoint(request._replace(items=items))
 
-    def _find(self, path: str) -> tuple[Methods | None, str]:
-        exact = self._table.get(path)
-        if exact is not None:
-            return exact, ""
-        parent, _, item = path.rpartition("/")
-        return (self._table.get(f"{parent}/*"), item) if item else (None, "")
+    def _find(self, path: str) -> tuple[Methods | None, tuple[str, ...]]:
+        parent, stars = path, ""
+        items: tuple[str, ...] = ()
+        for _ in range(_MOST_ITEMS + 1):
+            found = self._table.get(parent + stars)
+            if found is not None:
+                return found, tuple(unquote(item) for item in items)
+            parent, _, item = parent.rpartition("/")
+            if not item:
+                break
+            stars, items = f"/*{stars}", (item, *items)
+        return None, ()
 
 
 def _allowed(methods: Methods) -> str:

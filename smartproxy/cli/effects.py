@@ -6,7 +6,10 @@ settings: ``built-in`` is a default that the configuration does not set.
 
 from __future__ import annotations
 
+from random import random
 from typing import TYPE_CHECKING
+
+from twisted.internet.task import Clock
 
 from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
@@ -17,9 +20,9 @@ from smartproxy.settings.compile.levels import SettingLevel, connection_levels, 
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
-from smartproxy.upstream.balance import RoundRobin
 from smartproxy.upstream.budget import TOTAL
-from smartproxy.upstream.turns import RouteTurn
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.member import Members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import ProxyPlan, RoutePlan, TargetPlan
     from smartproxy.settings import Settings
-    from smartproxy.upstream.balance import Candidate
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.group import Group
 
 _BUILT_IN = "built-in"
 
@@ -222,17 +226,26 @@ class Effects:
             }
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()
             return
-        balance = RoundRobin(route.targets, RouteTurn())
-        yield f"targets, {route.balance} by weight; the first connection tries them in this order:"
-        for number, candidate in enumerate(balance.order(), 1):
-            yield f"  {number}. {self._target(route, candidate)}"
+        assert route.group is not None  # noqa: S101 - the route forwards
+        group = Groups(Members(), Clock(), random).of(route.group)
+        tried: list[Candidate] = []
+        algorithm = route.group.balancing.algorithm
+        yield f"targets, {algorithm.value} by weight; the first connection tries them in this order:"
+        while (candidate := _next(group, self._client, tried)) is not None:
+            tried.append(candidate)
+            yield f"  {len(tried)}. {self._target(route, candidate)}"
+        for candidate in group.candidates:
+            if candidate not in tried:
+                yield f"  -  {self._target(route, candidate)}"
 
     def _target(self, route: RoutePlan, candidate: Candidate) -> str:
         target = candidate.target
         port = self._detected.port if target.port is None else target.port
         host = str(candidate.host)
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        share = f"weight {target.weight}" if target.weight else "weight 0, only when all others fail"
+        share = f"weight {target.weight}" if target.weight else "weight 0, gets none"
+        if target.backup:
+            share += ", backup: only while no other is up"
         return f"{where} {share}; {self._target_tls(target, host)}; {self._header(route, target)}"
 
     def _target_tls(self, target: TargetPlan, host: str) -> str:
@@ -257,6 +270,14 @@ class Effects:
             return "no PROXY header" if place == _BUILT_IN else f"no PROXY header ({place})"
         tlvs = f" with {', '.join(target.send_header.tlvs)}" if target.send_header.tlvs else ""
         return f"PROXY header version {target.send_header.version}{tlvs} ({place})"
+
+
+def _next(group: Group, client: str, tried: list[Candidate]) -> Candidate | None:
+    """The candidate that the first connection tries after those in ``tried``."""
+    if not tried:
+        return group.take(client)
+    group.failed(tried[-1], "refused", "")
+    return group.take(client, tried)
 
 
 def _named(level: SettingLevel | None) -> str:

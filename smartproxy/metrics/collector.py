@@ -21,13 +21,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector as CollectorBase
 
-from smartproxy.metrics.families import HistogramFamily, families
+from smartproxy.metrics.families import families
+from smartproxy.metrics.family import HistogramFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smartproxy.metrics.counters import Counters
-    from smartproxy.metrics.families import MetricFamily
+    from smartproxy.metrics.family import MetricFamily
     from smartproxy.metrics.source import ConnectionSource
 
 

@@ -20,10 +20,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
+from smartproxy.metrics.targets import NoTargets
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from smartproxy.metrics.targets import TargetSource
 
 #: Version of a trusted peer's PROXY header; ``none`` without a header, or if it was too short to tell.
 HeaderVersion: TypeAlias = Literal["1", "2", "none"]
@@ -105,13 +108,14 @@ class Counters:
     :ivar ocsp_responses: OCSP requests by result.
     :ivar config_reloads: changes of the configuration by result.
     :ivar config_reload_ok: whether the last one succeeded; true before the first.
+    :ivar targets: knows the counts of targets.
     :ivar config_reload_at: when it ended, in seconds since the epoch; before the first, when the proxy was created.
     """
 
     __slots__ = (
         "_configured", "_unused", "access_log_dropped", "certificate_expiry", "certificate_reloads", "closed_before",
         "config_reload_at", "config_reload_ok", "config_reloads", "handshake_seconds", "handshakes", "ocsp_responses",
-        "postgres_cancels", "proxy_headers", "rejected", "resumed", "routes", "zombies",
+        "postgres_cancels", "proxy_headers", "rejected", "resumed", "routes", "targets", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -135,6 +139,7 @@ class Counters:
         self.config_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.config_reload_ok = True
         self.config_reload_at = 0.0
+        self.targets: TargetSource = NoTargets()
 
     def route(self, name: str) -> RouteCounters:
         """Return the counters of the route ``name``; they are created on first use."""

@@ -12,45 +12,18 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import UNROUTED
+from smartproxy.metrics.family import HistogramFamily, MetricFamily
+from smartproxy.metrics.targets import target_families
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from smartproxy.metrics.counters import Counters, RouteCounters
-    from smartproxy.metrics.histogram import Histogram
     from smartproxy.metrics.source import ConnectionSource
-
-Kind: TypeAlias = Literal["counter", "gauge", "info"]
-
-
-class MetricFamily(NamedTuple):
-    """A metric with one number per set of label values.
-
-    :ivar name: without the suffix of its samples (``_total``, ``_info``).
-    :ivar meaning: the HELP text.
-    :ivar rows: label values and number. Can be read once; a reader may pause in between.
-    """
-
-    name: str
-    kind: Kind
-    meaning: str
-    labels: tuple[str, ...]
-    rows: Iterable[tuple[tuple[str, ...], float]]
-
-
-class HistogramFamily(NamedTuple):
-    """A metric with a histogram per route, or one of the whole proxy.
-
-    :ivar rows: route name and histogram; the name is ``None`` for the whole proxy.
-    """
-
-    name: str
-    meaning: str
-    rows: Iterable[tuple[str | None, Histogram]]
 
 
 def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
@@ -62,6 +35,7 @@ def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield from _connections(routes)
     yield from _bytes(registry, counters)
     yield from _refusals(counters)
+    yield from target_families(counters.targets)
     yield from _cleanup(registry, counters)
     yield from _configuration(counters)
     yield from _certificates(counters)

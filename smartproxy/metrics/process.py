@@ -12,12 +12,12 @@ import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartproxy.metrics.families import MetricFamily
+from smartproxy.metrics.family import MetricFamily
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smartproxy.metrics.families import Kind
+    from smartproxy.metrics.family import Kind
 
 #: Fields of /proc/self/stat (proc(5)) behind the name of the program, which may contain blanks and parentheses.
 _UTIME, _STIME, _STARTTIME, _VSIZE, _RSS = 11, 12, 19, 20, 21

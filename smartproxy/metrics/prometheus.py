@@ -19,12 +19,12 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
-from smartproxy.metrics.families import HistogramFamily
+from smartproxy.metrics.family import HistogramFamily
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from smartproxy.metrics.families import Kind, MetricFamily
+    from smartproxy.metrics.family import Kind, MetricFamily
     from smartproxy.metrics.histogram import Histogram
 
 #: https://prometheus.io/docs/instrumenting/exposition_formats/#basic-info

@@ -22,6 +22,7 @@ class CloseReason(StrEnum):
     ZOMBIE_FULL = "zombie_full"
     ZOMBIE_HALF = "zombie_half"
     ZOMBIE_STUCK = "zombie_stuck"
+    TARGET_DOWN = "target_down"
     SHUTDOWN = "shutdown"
     ADMIN = "admin"
     ROUTE_REMOVED = "route_removed"
@@ -48,6 +49,10 @@ class RejectReason(StrEnum):
     TLS_ERROR = "tls_error"
     PENDING_DATA_LIMIT = "pending_data_limit"
     DRAINING = "draining"
+    TARGET_LIMIT = "target_limit"
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    NO_TARGET = "no_target"
 
 
 Outcome: TypeAlias = CloseReason | RejectReason

@@ -80,6 +80,7 @@ class ConnectionRecord:
     """The current state of one live connection.
 
     :ivar owner: holds the connection's sockets, and can end it.
+    :ivar member: the member of a target group that it is connected to, whose bytes it counts; ``None`` before.
     :ivar watch: holds its timeouts, once it is linked.
     :ivar target: the address that was dialed last; the connected one once it is linked.
     :ivar attempts: how many addresses were dialed.
@@ -105,8 +106,8 @@ class ConnectionRecord:
 
     __slots__ = (
         "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first",
-        "half_closed_at", "header", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "meters",
-        "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
+        "half_closed_at", "header", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "member",
+        "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -127,6 +128,7 @@ class ConnectionRecord:
         self.target: Endpoint | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
+        self.member: object = None
         self.relay: RelayKind | None = None
         self.keep_alive = False
         self.bytes_received = 0

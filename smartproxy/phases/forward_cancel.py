@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.upstream.balance import Candidate
+    from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connect import Connect
 
 #: Targets that get one request. A port with more PostgreSQL servers is not usual.

@@ -75,14 +75,14 @@ class Paths:
             runtime.sockets.poller,
             runtime.sockets.pipes,
             seconds,
-            lambda route, now: runtime.targets.turns.of(route).may_log("established TLS", now),
+            lambda route, now: runtime.targets.log_limit.may_log(route, "established TLS", now),
         )
         self._forward_cancel = ForwardCancel(
             self.table,
             self._connect,
             self._send_proxy_header,
             self._admit.admits,
-            runtime.targets.turns.postgres,
+            runtime.targets.postgres_routes,
             runtime.targets.cancels,
             runtime.clocks.time,
             counters,
@@ -135,8 +135,10 @@ def _connect(runtime: Runtime) -> Connect:
         runtime.accounting.counters,
         targets.originate,
         targets.request_tls,
-        targets.turns,
+        targets.groups,
+        targets.log_limit,
         targets.loops,
+        targets.postgres_routes,
     )
 
 

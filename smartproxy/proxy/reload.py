@@ -85,6 +85,7 @@ class ConfigurationInForce:
         self._runtime.tls.apply(paths.contexts, self.plan)
         self._runtime.address_files.follow(self.plan.address_files)
         self._runtime.apply_limits(self.plan)
+        self._runtime.targets.apply(self.plan)
 
     def check_access(self) -> None:
         """Log which files cannot be read again: root may have read them, before the process became another user."""
@@ -141,7 +142,7 @@ class ConfigurationInForce:
         names = {route.name for route in plan.routes}
         removed = self._names() - names
         self.settings, self.plan = settings, plan
-        self._runtime.targets.turns.keep(names)
+        self._runtime.targets.apply(plan)
         self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
         # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
         closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))

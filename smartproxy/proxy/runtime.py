@@ -14,6 +14,8 @@ whose turn it is among targets, rate windows, handshakes in progress, TLS sessio
 
 from __future__ import annotations
 
+import random
+import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -23,6 +25,7 @@ from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.threads import thread_for
+from smartproxy.model.outcome import CloseReason
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
 from smartproxy.phases.forward_cancel import CancelsInProgress
@@ -33,16 +36,22 @@ from smartproxy.relays.pipes import PipePool
 from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.health.service import HealthChecks
+from smartproxy.upstream.log_limit import LogLimit
+from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Originate
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
-from smartproxy.upstream.turns import Turns
+from smartproxy.upstream.steering import TargetGroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.net.interfaces import IDialer
+    from smartproxy.upstream.member import Member
 
 #: Seconds between two rounds of housekeeping: refusals not logged yet are logged, idle rate windows are pruned.
 _HOUSEKEEPING = 1.0
@@ -102,23 +111,52 @@ class Sockets:
 class Targets:
     """What connecting to targets needs.
 
-    :ivar turns: whose turn it is, by route and target name.
     :ivar loops: the connections to listeners of this proxy.
     :ivar cancels: PostgreSQL's requests to cancel a query that are in progress.
+    :ivar groups: target groups by name, and the state of their members.
+    :ivar steering: the groups from outside.
+    :ivar checks: the active checks of their members.
+    :ivar log_limit: which failures of targets are logged.
+    :ivar postgres_routes: names of the routes by which a PostgreSQL client has been connected.
     :ivar originate: begins TLS.
     """
 
-    def __init__(self, reactor: Any, clocks: Clocks, tls: TlsState) -> None:
+    def __init__(
+        self, reactor: Any, clocks: Clocks, tls: TlsState, sockets: Sockets, accounting: Accounting
+    ) -> None:
+        self._registry = accounting.registry
         self.resolver = Resolver(reactor, clocks.time)
-        self.turns = Turns()
+        self.postgres_routes: set[str] = set()
         self.loops = Loops()
         self.cancels = CancelsInProgress()
+        self.groups = Groups(Members(), clocks.time, random.random)
+        self.steering = TargetGroups(self.groups, accounting.registry.live, clocks.seconds)
+        accounting.counters.targets = self.steering
+        self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
+        ask = Checks(sockets.dialer, self.resolver, clocks.deadlines, self.originate)
+        self.checks = HealthChecks(
+            ask, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
+        )
+
+    def apply(self, plan: ProxyPlan) -> None:
+        """Use the target groups of ``plan``."""
+        self.groups.apply(plan.groups)
+        self.checks.apply(self.groups)
+        names = {route.name for route in plan.routes}
+        self.log_limit.keep(names)
+        self.postgres_routes.intersection_update(names)
 
     def stop(self) -> None:
-        """Stop the timers of name resolution."""
+        """Stop the checks and the timers of name resolution."""
+        self.checks.stop()
         self.resolver.stop()
+
+    def _end_sessions(self, member: Member) -> None:
+        """End the connections of a target that was found down."""
+        for record in [record for record in self._registry.live.values() if record.member is member]:
+            record.owner.abort(CloseReason.TARGET_DOWN)
 
 
 class Runtime:
@@ -136,7 +174,7 @@ class Runtime:
         self.accounting = Accounting(plan, self.clocks.time)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
-        self.targets = Targets(reactor, self.clocks, self.tls)
+        self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self.address_files = AddressFileWatch(
             self.clocks.time, thread_for("address-lists", reactor), descriptors
@@ -175,4 +213,6 @@ class Runtime:
     def _run_housekeeping(self) -> None:
         self.accounting.refusals.flush()
         self.accounting.counters.prune(self.clocks.seconds())
+        self.targets.groups.pending.sweep()
+        self.targets.groups.members.prune(self.clocks.seconds())
         self.rate.prune()

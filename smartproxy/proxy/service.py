@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.settings import Route
+    from smartproxy.upstream.steering import TargetGroups
 
 log = Logger()
 
@@ -283,6 +284,11 @@ class SmartProxy(Service):
     def addresses(self) -> dict[tuple[str, int], Endpoint]:
         """The addresses it listens on, by what the configuration asked for."""
         return self._listeners.addresses()
+
+    @property
+    def groups(self) -> TargetGroups:
+        """The target groups: what state their targets are in, and setting it by hand."""
+        return self._runtime.targets.steering
 
     def listening_on(self) -> str:
         """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""

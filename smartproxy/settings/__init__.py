@@ -23,6 +23,13 @@ Each imports only what is below it in this list.
 
 from smartproxy.settings.checks.made_in_python import route_list
 from smartproxy.settings.settings import Settings
+from smartproxy.settings.tables.balancing import (
+    CheckStep,
+    HealthCheck,
+    LoadBalancing,
+    PassiveHealth,
+    QueueSettings,
+)
 from smartproxy.settings.tables.base import ConnectionKeys
 from smartproxy.settings.tables.root import (
     AccessLogSettings,
@@ -34,13 +41,13 @@ from smartproxy.settings.tables.root import (
 from smartproxy.settings.tables.route import (
     Action,
     Defaults,
-    LoadBalancing,
     Match,
     ProxyHeaderSettings,
     ResponseSettings,
     Route,
     Security,
     Target,
+    TargetGroup,
 )
 from smartproxy.settings.tables.tls import (
     CertificateSettings,
@@ -56,21 +63,26 @@ __all__ = [
     "Action",
     "AdminSettings",
     "CertificateSettings",
+    "CheckStep",
     "Ciphers",
     "CleanupSettings",
     "ClientAuth",
     "ConnectionKeys",
     "Defaults",
+    "HealthCheck",
     "LoadBalancing",
     "Match",
     "MetricsSettings",
+    "PassiveHealth",
     "ProxyHeaderSettings",
+    "QueueSettings",
     "ResponseSettings",
     "Route",
     "RouteTls",
     "Security",
     "Settings",
     "Target",
+    "TargetGroup",
     "Tls",
     "UpstreamTls",
     "ZombieDetection",

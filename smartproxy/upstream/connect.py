@@ -8,20 +8,20 @@ with twenty dead targets, its client must not wait twenty times ``connectionTime
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from twisted.internet.defer import fail
 from twisted.logger import Logger
 
-from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
+from smartproxy.errors import DialAbandoned, DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
-from smartproxy.upstream.balance import Candidate, RoundRobin
 from smartproxy.upstream.budget import DialBudget, UnrecordedDials
 from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
+from smartproxy.upstream.connected import Connected
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
 from smartproxy.wire.host import is_address, unmapped
@@ -33,46 +33,49 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.flow.side import Side
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.plan import Choice, RoutePlan, TargetPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.security.loops import Loops
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.group import Group, Groups
     from smartproxy.upstream.interfaces import DialProgress, IResolver
+    from smartproxy.upstream.log_limit import LogLimit
+    from smartproxy.upstream.member import DialResult
     from smartproxy.upstream.originate_tls import Originate
     from smartproxy.upstream.request_tls import RequestTls
-    from smartproxy.upstream.turns import Turns
+
+#: Targets that are tried for one connection. One client must not make a proxy dial a thousand dead ones.
+MOST_TRIES = 32
+
+_RESULTS: dict[RejectReason, DialResult] = {
+    RejectReason.UPSTREAM_REFUSED: "refused",
+    RejectReason.UPSTREAM_TIMEOUT: "timeout",
+    RejectReason.UPSTREAM_UNREACHABLE: "unreachable",
+    RejectReason.TLS_ERROR: "tls_error",
+}
 
 log = Logger()
 
 
-class Connected:
-    """A connection to a target, with its TLS established where the target has any.
+class _Attempt(NamedTuple):
+    """What is tried for one connection.
 
-    :ivar header: PROXY header that is still to be sent, before the client's bytes.
-    :ivar exchanged: payload bytes already sent to the target, and already received from it.
-    :ivar on_closed: to be called when the connection has ended.
+    :ivar candidate: whose turn it is.
+    :ivar group: ``None`` where the connection takes no turn.
+    :ivar target: that of the candidate, or what its callable has chosen.
+    :ivar host: likewise.
+    :ivar header: the PROXY header for a target.
     """
 
-    __slots__ = ("address", "exchanged", "header", "on_closed", "side", "target")
-
-    def __init__(self, side: Side, address: Endpoint, target: TargetPlan, header: bytes) -> None:
-        self.side = side
-        self.address = address
-        self.target = target
-        self.header = header
-        self.exchanged = (0, 0)
-        self.on_closed: Callable[[], None] = _nothing
-
-
-def _nothing() -> None:
-    """A connection without TLS has no session to keep."""
-
-
-def _call_both(first: Callable[[], None], second: Callable[[], None]) -> None:
-    first()
-    second()
+    candidate: Candidate
+    group: Group | None
+    target: TargetPlan
+    host: str | Choice
+    routed: Routed
+    header: Callable[[TargetPlan], bytes]
+    budget: DialBudget
 
 
 def _no_header(_: TargetPlan) -> bytes:
@@ -89,8 +92,10 @@ class Connect:
     :param clock: of the reactor: its ``seconds``, and its ``callLater`` for races between addresses.
     :param originate: begins TLS with targets that have TLS.
     :param request_tls: asks a target for TLS first, as PostgreSQL's clients do.
-    :param turns: the state of balancing, which outlives this configuration.
+    :param groups: the targets; they outlive this configuration.
+    :param log_limit: which failures are logged; likewise.
     :param loops: recognises connections to listeners of this proxy; likewise.
+    :param postgres_routes: gets the names of routes by which a PostgreSQL client was connected; likewise.
     """
 
     def __init__(
@@ -101,8 +106,10 @@ class Connect:
         counters: Counters,
         originate: Originate,
         request_tls: RequestTls,
-        turns: Turns,
+        groups: Groups,
+        log_limit: LogLimit,
         loops: Loops,
+        postgres_routes: set[str],
     ) -> None:
         self._dialer = dialer
         self._resolver = resolver
@@ -110,9 +117,10 @@ class Connect:
         self._counters = counters
         self._originate = originate
         self._request_tls = request_tls
-        self._turns = turns
+        self._groups = groups
+        self._log_limit = log_limit
         self._loops = loops
-        self._balance: dict[RoutePlan, RoundRobin] = {}
+        self._postgres_routes = postgres_routes
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
     async def __call__(
@@ -122,42 +130,61 @@ class Connect:
         require_live: Callable[[], None] = _always_live,
         progress: DialProgress | None = None,
     ) -> Connected:
-        """A connection to one of the route's targets, paused.
+        """A connection to one of the route's targets, paused. It counts for the target until :meth:`Connected.closed`.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
         :param require_live: raises if the client's connection was ended; called after each wait.
         :param progress: gets what is dialed.
-        :raises DialFailed: where every candidate failed, or no time is left for the next one; the reason is that of the
-            last one tried, the detail that of all.
+        :raises DialFailed: where every target that was tried has failed, or no time is left for the next one; the
+            reason is that of the last one tried, the detail that of all.
+        :raises Refused: where no target may be used, or none has room.
         """
         route = routed.route
+        assert route.group is not None  # noqa: S101 - the route forwards
+        group, client = self._groups.of(route.group), routed.detected.announced.client.host
+        candidate = group.take(client)
+        if candidate is None:
+            candidate = await unfailed(group.wait_for_room(client))
         budget = DialBudget(
             self._clock, route.timeouts.connection, require_live, progress or UnrecordedDials()
         )
+        try:
+            return await self._connected(group, candidate, routed, header, budget)
+        finally:
+            budget.progress.dial_seconds = budget.passed()
+
+    async def _connected(
+        self,
+        group: Group,
+        first: Candidate,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        budget: DialBudget,
+    ) -> Connected:
+        """A connection to ``first``, which the group has assigned, or to one of those that follow it."""
+        route, client = routed.route, routed.detected.announced.client.host
+        candidate: Candidate | None = first
+        tried: list[Candidate] = []
         failed: DialFailed | None = None
-        for candidate in self._candidates(route).order():
+        while candidate is not None:
             try:
-                connected = await self._try(candidate, routed, header, budget)
+                connected = await self._try(candidate, group, routed, header, budget)
             except DialFailed as why:
-                self._log(candidate, route, why)
+                self._failed(candidate, group, route, why)
                 if failed is not None:
                     why.detail = f"{failed.detail}; {why.detail}"
                 failed = why
-                if budget.is_spent():
-                    break
+                tried.append(candidate)
+                spent = budget.is_spent() or len(tried) >= MOST_TRIES
+                candidate = None if spent else group.take(client, tried)
             except BaseException:  # the client disconnected, or a callable raised
-                budget.progress.dial_seconds = budget.passed()
+                group.withdrawn(candidate)
                 raise
             else:
-                seconds = budget.progress.dial_seconds = budget.passed()
-                self._counters.route(route.name).dial_seconds.observe(seconds)
-                hello = routed.detected.hello
-                if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
-                    self._turns.postgres.add(route.name)
+                self._succeeded(candidate, group, routed, budget.passed())
                 return connected
-        budget.progress.dial_seconds = budget.passed()
         try:
-            raise failed or DialFailed(RejectReason.UPSTREAM_UNREACHABLE, "the route has no target")
+            raise cast("DialFailed", failed)
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
 
@@ -169,30 +196,40 @@ class Connect:
         """
         budget = DialBudget(self._clock, routed.route.timeouts.connection, _always_live, UnrecordedDials())
         try:
-            return await self._try(candidate, routed, lambda _: header, budget)
+            return await self._try(candidate, None, routed, lambda _: header, budget)
         except DialFailed as why:
-            self._log(candidate, routed.route, why)
+            self._log_failure(candidate, routed.route, why)
             raise
 
     def candidates(self, route: RoutePlan) -> list[Candidate]:
         """Every host of every target of ``route``."""
-        return self._candidates(route).candidates
+        return [] if route.group is None else self._groups.of(route.group).candidates
 
-    def _candidates(self, route: RoutePlan) -> RoundRobin:
-        balance = self._balance.get(route)
-        if balance is None:
-            balance = self._balance[route] = RoundRobin(route.targets, self._turns.of(route.name))
-        return balance
+    def _succeeded(self, candidate: Candidate, group: Group, routed: Routed, seconds: float) -> None:
+        name, hello = routed.route.name, routed.detected.hello
+        group.succeeded(candidate)
+        self._counters.route(name).dial_seconds.observe(seconds)
+        if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
+            self._postgres_routes.add(name)
 
-    def _log(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
+    def _failed(self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed) -> None:
+        """Count the failure of a candidate, and log it."""
+        self._log_failure(candidate, route, why)
+        gave_up = isinstance(why, DialAbandoned)
+        group.failed(
+            candidate, _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1], gave_up=gave_up
+        )
+
+    def _may_log(self, route: RoutePlan, what: str) -> bool:
+        return self._log_limit.may_log(route.name, what, self._clock.seconds())
+
+    def _log_failure(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
         """Log the failure of a candidate, at most once per interval: a dead one may fail a thousand times a second."""
-        if isinstance(why, NameNotResolved):
-            return
-        if self._turns.of(route.name).may_log(candidate.name, self._clock.seconds()):
+        if not isinstance(why, NameNotResolved) and self._may_log(route, candidate.name):
             log.warn("route {route}: {why}", route=route.name, why=ascii(why.detail)[1:-1])
 
     def _log_refused_session(self, candidate: Candidate, route: RoutePlan, why: DialFailed) -> None:
-        if self._turns.of(route.name).may_log(f"{candidate.name} session", self._clock.seconds()):
+        if self._may_log(route, f"{candidate.name} session"):
             log.warn(
                 "route {route}: {why}: connecting again without the former session",
                 route=route.name,
@@ -200,72 +237,66 @@ class Connect:
             )
 
     async def _try(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: DialBudget
+        self,
+        candidate: Candidate,
+        group: Group | None,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        budget: DialBudget,
     ) -> Connected:
-        if candidate.target.made is None:
-            return await self._attempt(candidate, routed, header, budget)
-        target = await chosen_target(candidate.target, routed, budget.seconds(), self._clock)
-        hosts = cast("tuple[str, ...]", target.hosts)
-        *others, last = [Candidate(target, host, 0) for host in hosts]
-        for one in others:
+        target = candidate.target
+        attempt = _Attempt(candidate, group, target, candidate.host, routed, header, budget)
+        if target.made is None:
+            return await self._attempt(attempt)
+        target = await chosen_target(target, routed, budget.seconds(), self._clock)
+        *others, last = cast("tuple[str, ...]", target.hosts)
+        for host in others:
             try:
-                return await self._attempt(one, routed, header, budget)
+                return await self._attempt(attempt._replace(target=target, host=host))
             except DialFailed as why:
-                self._log(candidate, routed.route, why)
-        return await self._attempt(last, routed, header, budget)
+                self._log_failure(candidate, routed.route, why)
+        return await self._attempt(attempt._replace(target=target, host=last))
 
-    async def _attempt(
-        self, candidate: Candidate, routed: Routed, header: Callable[[TargetPlan], bytes], budget: DialBudget
-    ) -> Connected:
-        target, route = candidate.target, routed.route
-        host, port = candidate.host, target.port
+    async def _attempt(self, attempt: _Attempt) -> Connected:
+        target, routed, budget = attempt.target, attempt.routed, attempt.budget
+        host, port = attempt.host, target.port
         if callable(host):
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         if port is None:
             port = routed.detected.port
-        attempt = partial(self._dial, port, routed, target.source, budget)
         try:
-            return await self._open(candidate, host, attempt, routed, budget, header(target))
+            return await self._open(attempt, host, port)
         except NameNotResolved:
             budget.progress.target = Endpoint(host, port)  # nothing was dialed
             raise
         except ResumptionFailed as refused:
             # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
-            self._log_refused_session(candidate, route, refused)
-        return await self._open(candidate, host, attempt, routed, budget, header(target), resume=False)
+            self._log_refused_session(attempt.candidate, routed.route, refused)
+        return await self._open(attempt, host, port, resume=False)
 
-    async def _open(
-        self,
-        candidate: Candidate,
-        host: str,
-        attempt: Callable[[str], Deferred[Upstream]],
-        routed: Routed,
-        budget: DialBudget,
-        header: bytes,
-        *,
-        resume: bool = True,
-    ) -> Connected:
-        """A connection to ``host``, with its TLS. ``attempt`` dials one address."""
-        target = candidate.target
+    async def _open(self, attempt: _Attempt, host: str, port: int, *, resume: bool = True) -> Connected:
+        """A connection to ``host``, with its TLS."""
+        candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
+        dial = partial(self._dial, attempt, port)
         if candidate.is_literal or is_address(host):
             address = unmapped(host)
             if target.source:
                 _of_family(target.source, (address,), host)
-            side = await unfailed(attempt(address))
+            side = await unfailed(dial(address))
         else:
-            addresses = await unfailed(self._resolve(host, budget))
+            addresses = await unfailed(self._resolve(host, attempt.budget))
             if target.source:
                 addresses = _of_family(target.source, addresses, host)
             if len(addresses) == 1:
-                side = await unfailed(attempt(addresses[0]))
+                side = await unfailed(dial(addresses[0]))
             else:
-                side = await unfailed(Race(addresses, attempt, self._clock).start())
+                side = await unfailed(Race(addresses, dial, self._clock).start())
         forget = side.on_closed
-        connected = Connected(side, side.address, target, header)
+        connected = Connected(side, side.address, target, candidate, attempt.group, attempt.header(target))
         try:
-            budget.require_live()
+            attempt.budget.require_live()
             if target.tls is not None or routed.detected.start_tls:
                 await self._begin_tls(connected, routed, host, resume=resume)
         except BaseException:  # the connection has no other owner yet
@@ -274,7 +305,7 @@ class Connect:
                 forget()
             raise
         if forget is not None:
-            connected.on_closed = partial(_call_both, connected.on_closed, forget)
+            connected.also_on_closed(forget)
         return connected
 
     async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:
@@ -314,19 +345,24 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(
-        self, port: int, routed: Routed, source: str, budget: DialBudget, host: str
-    ) -> Deferred[Upstream]:
-        route = routed.route
+    def _dial(self, attempt: _Attempt, port: int, host: str) -> Deferred[Upstream]:
+        """Dial one address."""
+        route, budget, group = attempt.routed.route, attempt.budget, attempt.group
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
-        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=source)
+        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=attempt.target.source)
         budget.progress.target = factory.to
         budget.progress.attempts += 1
         if port in self._loops.ports:
-            return self._dial_own_port(factory, routed, budget)
-        return factory.dial(self._dialer, budget.seconds())
+            dialed = self._dial_own_port(factory, attempt.routed, budget)
+        else:
+            dialed = factory.dial(self._dialer, budget.seconds())
+        if group is not None and not dialed.called:
+            pending = self._groups.pending
+            pending.add(factory, group.hesitates, attempt.candidate, budget)
+            dialed.addBoth(pending.ended, factory)
+        return dialed
 
     def _dial_own_port(
         self, factory: UpstreamFactory, routed: Routed, budget: DialBudget

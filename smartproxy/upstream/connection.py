@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory
 
+from smartproxy.errors import DialAbandoned
 from smartproxy.flow.side import Side
+from smartproxy.model.outcome import RejectReason
 from smartproxy.net.dial import failure_of, local_address
 from smartproxy.net.keep_alive import Option, apply_keepalive
 
@@ -77,6 +79,16 @@ class UpstreamFactory(ClientFactory):
     def local_address(self) -> Endpoint | None:
         """The local address of the attempt in progress; ``None`` if there is none, or it is not known yet."""
         return None if self._connecting is None else local_address(self._connecting)
+
+    def give_up(self, after: float) -> None:
+        """End the attempt as one that was not answered: another target is tried."""
+        waiting, connecting = self._waiting, self._connecting
+        self._finish()
+        if connecting is not None:
+            connecting.stopConnecting()
+        if waiting is not None:
+            why = f"{self.to}: no answer in {after:g} s, another target is tried"
+            waiting.errback(DialAbandoned(RejectReason.UPSTREAM_TIMEOUT, why))
 
     def buildProtocol(self, addr: Any) -> Upstream:
         """The connection is being established: make its protocol."""

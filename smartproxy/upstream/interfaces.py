@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 from zope.interface import Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from twisted.internet.defer import Deferred
 
     from smartproxy.model.address import Endpoint
+    from smartproxy.upstream.candidate import Candidate
 
 
 # ruff: noqa: N805 - an interface has no self
@@ -37,4 +38,26 @@ class IResolver(Interface):
         """All addresses of ``name``, both families, in the order to try them.
 
         Fails with :class:`~smartproxy.errors.DialFailed`, never with an empty answer.
+        """
+
+
+class IBalancer(Interface):
+    """Decides which candidate of a group gets the next connection. One that is ``inside`` may be chosen."""
+
+    def begin(candidates: Sequence[Candidate]) -> None:
+        """Start again with ``candidates``, in the order of the configuration; none of them is inside yet."""
+
+    def enter(candidate: Candidate) -> None:
+        """``candidate`` is inside now."""
+
+    def leave(candidate: Candidate) -> None:
+        """``candidate`` is not inside any more."""
+
+    def changed(candidate: Candidate) -> None:
+        """``candidate``, which is inside, has one connection more or less."""
+
+    def choose(client: str, tried: Collection[Candidate]) -> Candidate | None:
+        """The candidate for the next connection, or ``None`` if none is inside that is not among ``tried``.
+
+        :param client: the address of the client, the announced one behind a trusted peer.
         """

@@ -22,6 +22,7 @@ from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import (
     AdminPlan,
     CleanupPlan,
+    GroupPlan,
     MatchPlan,
     MetricsPlan,
     ProxyPlan,
@@ -29,12 +30,15 @@ from smartproxy.model.plan import (
     TargetPlan,
 )
 from smartproxy.model.timestamps import Moment
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.member import Members
+from smartproxy.upstream.steering import TargetGroups
 
 WEB = RoutePlan(
     "web",
     0,
     MatchPlan((range(443, 444), range(8000, 8011)), domains=("*.example.com",)),
-    targets=(TargetPlan(("10.0.0.1",), 9000), TargetPlan(lambda _facts: "x", None, weight=2)),
+    group=GroupPlan("web", (TargetPlan(("10.0.0.1",), 9000), TargetPlan(lambda _facts: "x", None, weight=2))),
 )
 #: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
 MOMENT = Moment(1767323045.678, 100.0)
@@ -50,6 +54,10 @@ class FakeControl:
         self.metrics = make_metrics(MetricsPlan(), self.registry, self.counters, self.clock)
         self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
+        members = Groups(Members(), self.clock, lambda: 0.5)
+        self.groups = TargetGroups(members, self.registry.live, self.clock.seconds)
+        self.counters.targets = self.groups
+        members.apply([route.group for route in self.plan.routes if route.group is not None])
         self.draining = False
         self.changes = []
         self.problems = []

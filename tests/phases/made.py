@@ -9,7 +9,7 @@ from smartproxy.flow.deadline import TICK, Deadlines
 from smartproxy.flow.side import Side
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, Detected, Routed
-from smartproxy.model.plan import MatchPlan, RoutePlan
+from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan
 from smartproxy.testing import connection
 
 PEER = Endpoint("198.51.100.9", 5000)
@@ -21,7 +21,9 @@ def announced(client=CLIENT, header=None) -> Announced:
     return Announced(ACCEPTED, client, header)
 
 
-def a_route(name="web", **more) -> RoutePlan:
+def a_route(name="web", targets=None, **more) -> RoutePlan:
+    if targets is not None:
+        more["group"] = GroupPlan(name, targets)
     return RoutePlan(name, 0, MatchPlan((range(443, 444),)), **more)
 
 

@@ -258,7 +258,7 @@ class RestartTests(FileTestCase):
             "timeouts", "tls",
         }  # fmt: skip
         by_accounting = {"zombies", "cleanup", "metrics", "access_log"}
-        by_runtime = {"ipv6_limit_prefix", "address_files"}
+        by_runtime = {"ipv6_limit_prefix", "address_files", "groups"}
         read_when_used = {"graceful_shutdown"}
         self.assertEqual(
             {field.name for field in fields(ProxyPlan)},

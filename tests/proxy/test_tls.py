@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
-from smartproxy.model.plan import MatchPlan, OriginationPlan, RoutePlan, TargetPlan
+from smartproxy.model.plan import GroupPlan, MatchPlan, OriginationPlan, RoutePlan, TargetPlan
 from smartproxy.proxy.tls import TlsState
 from smartproxy.security.handshake_limit import STALLED
 from tests.security.handshakes import Handshake
@@ -29,7 +29,7 @@ LIMIT = 200
 def to_target(name: str, **options: Any) -> RoutePlan:
     """A route that forwards to a target with TLS."""
     target = TargetPlan(("10.0.0.1",), 9000, tls=OriginationPlan(ca=CA.pem, **options))
-    return RoutePlan(name, 0, MatchPlan((range(80, 81),)), targets=(target,))
+    return RoutePlan(name, 0, MatchPlan((range(80, 81),)), group=GroupPlan(name, (target,)))
 
 
 class StateTests(SynchronousTestCase):

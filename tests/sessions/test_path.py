@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.downstream.connection import SILENT_FIN
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.net.half_close import LINGER
+from smartproxy.settings import Settings
 from smartproxy.wire import proxy_v1, proxy_v2, tls_alert
 from smartproxy.wire.tls_alert import Alert
 from tests.sessions.all_phases import ALL_PHASES, DESTINATION, HEADER, HELLO, OUTER, SOURCE
@@ -270,10 +271,9 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(len(proxy.service._runtime.clocks.deadlines), 0)
 
     def test_exception_of_a_callable_is_logged_and_counted(self):
-        target = {"host": "10.0.0.1", "port": 9000}
-        proxy = MemoryProxy(self, routes=[route(action={"type": "forward", "targets": [target]})])
-        plan = proxy.service.plan.routes[0].targets[0]
-        object.__setattr__(plan, "hosts", raise_error)
+        target = {"host": raise_error, "port": 9000}
+        said = Settings(routes=[route(action={"type": "forward", "targets": [target]})])
+        proxy = MemoryProxy(self, said)
         client = proxy.client()
         proxy.assert_empty()
         self.assertTrue(client.was_reset)

@@ -237,7 +237,7 @@ class CandidateTests(CancelCase):
             other = {**other, **keys, "match": {**other["match"], **keys.get("match", {})}}
             self.start(self.named("a.example"), other)
             self.session()
-            self.proxy._runtime.targets.turns.postgres.add("other")
+            self.proxy._runtime.targets.postgres_routes.add("other")
             self.cancel(client=("192.0.2.1", 5000))
             self.assertEqual((self.got(0), self.got(1)), ([CANCEL], []), keys)
 
@@ -255,7 +255,7 @@ class CandidateTests(CancelCase):
         self.cancel()
         self.assertEqual(self.got(), [CANCEL])
         self.network.result(self.proxy.update_routes([self.named("b.example", name="new")]))
-        self.assertEqual(self.proxy._runtime.targets.turns.postgres, set())
+        self.assertEqual(self.proxy._runtime.targets.postgres_routes, set())
 
 
 class TerminatedTests(CancelCase):

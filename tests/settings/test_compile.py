@@ -13,6 +13,7 @@ from smartproxy.model.plan import (
     ActionKind,
     AdminPlan,
     CleanupPlan,
+    GroupPlan,
     KeepAlive,
     MetricsPlan,
     Probes,
@@ -44,9 +45,12 @@ def only_route(made: ProxyPlan) -> RoutePlan:
 class DefaultTests(SynchronousTestCase):
     def test_key_defaults_equal_plan_defaults(self) -> None:
         made = plan()
-        usual = ProxyPlan(routes=made.routes)
+        usual = ProxyPlan(routes=made.routes, groups=made.groups)
         self.assertEqual(made, usual)
-        bare = RoutePlan("web", 0, made.routes[0].match, targets=made.routes[0].targets)
+        bare = RoutePlan("web", 0, made.routes[0].match, group=made.groups[0])
+        usual_group = GroupPlan("web", made.groups[0].targets)
+        for name in GroupPlan.__slots__:
+            self.assertEqual(getattr(made.groups[0], name), getattr(usual_group, name), name)
         for name in RoutePlan.__slots__:
             self.assertEqual(getattr(made.routes[0], name), getattr(bare, name), name)
 

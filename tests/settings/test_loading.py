@@ -209,8 +209,6 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      '"static" is not available in this version'),
     ({"routes": [route(action={"protocol": "http"})]}, "routes[0].action.protocol", "protocol",
      '"http" is not available in this version'),
-    ({"routes": [route(loadBalancing={"algorithm": "leastConnections"})]}, "routes[0].loadBalancing.algorithm",
-     "algorithm", '"leastConnections" is not available in this version; targets take turns by their weight'),
     ({"routes": [route(headers={"request": {}})]}, "routes[0].headers", "headers", "is not available in this version"),
     ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
     ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme",

@@ -16,8 +16,10 @@ from smartproxy.model.plan import TargetPlan
 from smartproxy.security.loops import Loops
 from smartproxy.testing import connection
 from smartproxy.upstream.connect import Connect
+from smartproxy.upstream.group import Groups
+from smartproxy.upstream.log_limit import LogLimit
+from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Encrypted
-from smartproxy.upstream.turns import Turns
 from tests.phases.made import routed
 
 
@@ -26,6 +28,7 @@ class FakeDialer:
 
     :ivar sources: the local address of each attempt.
     :ivar refusing: hosts that refuse at once.
+    :ivar accepting: hosts that accept at once.
     :ivar pending: factory of each attempt not yet ended, by host.
     :ivar cancelled: hosts whose attempts were cancelled.
     """
@@ -38,6 +41,7 @@ class FakeDialer:
         self.sources = []
         self.pending = {}
         self.refusing = set()
+        self.accepting = set()
         self.cancelled = []
 
     def dial(self, to, factory, timeout, source=""):
@@ -47,6 +51,9 @@ class FakeDialer:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return None
         self.pending[to.host] = factory
+        if to.host in self.accepting:
+            self.accept(to.host)
+            return None
         return _Connecting(self, to.host)
 
     def accept(self, host):
@@ -110,7 +117,8 @@ class ConnectCase(SynchronousTestCase):
     def create(self, **names):
         self.originated, self.handshakes, self.resumes = [], [], []
         self.tls_requests, self.unwilling = [], []
-        self.loops = Loops()
+        self.loops, self.postgres_routes = Loops(), set()
+        self.groups = Groups(Members(), self.clock, lambda: 0.5)
         self.connect = Connect(
             self.dialer,
             FakeResolver(**names),
@@ -118,12 +126,20 @@ class ConnectCase(SynchronousTestCase):
             self.counters,
             self.originate,
             self.request_tls,
-            Turns(),
+            self.groups,
+            LogLimit(),
             self.loops,
+            self.postgres_routes,
         )
 
     def connecting(self, targets, **more):
-        return Deferred.fromCoroutine(self.connect(routed(targets=targets, **more)))
+        return Deferred.fromCoroutine(self.connect(self.routed(targets=targets, **more)))
+
+    def routed(self, **more):
+        """A connection of a route whose targets are configured."""
+        facts = routed(**more)
+        self.groups.apply([facts.route.group])
+        return facts
 
     def dialled(self):
         return [str(endpoint) for endpoint, _ in self.dialer.dialled]

@@ -7,7 +7,7 @@ import socket
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from smartproxy.errors import DialFailed
+from smartproxy.errors import DialFailed, Refused
 from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import KeepAlive, OriginationPlan, TargetPlan, TerminationPlan, Timeouts
@@ -86,11 +86,12 @@ class ConnectTests(ConnectCase):
         self.assertEqual(self.dials(), 0)
 
     def test_route_without_targets_fails(self):
-        self.failureResultOf(self.connecting(()), DialFailed)
+        refused = self.failureResultOf(self.connecting(()), Refused)
+        self.assertIs(refused.value.reason, RejectReason.NO_TARGET)
 
     def test_targets_take_turns_across_connections(self):
         targets = to("192.0.2.1", "192.0.2.2")
-        route = routed(targets=targets)
+        route = self.routed(targets=targets)
         for _ in range(4):
             Deferred.fromCoroutine(self.connect(route))
         self.assertEqual(self.dialled(), ["192.0.2.1:80", "192.0.2.2:80"] * 2)
@@ -168,7 +169,7 @@ class ConnectTests(ConnectCase):
 
     def test_header_is_left_to_the_relay_without_tls(self):
         connecting = Deferred.fromCoroutine(
-            self.connect(routed(targets=to("192.0.2.1")), lambda target: b"PROXY %d" % target.port)
+            self.connect(self.routed(targets=to("192.0.2.1")), lambda target: b"PROXY %d" % target.port)
         )
         far = self.dialer.accept("192.0.2.1")
         self.clock.advance(0)
@@ -213,7 +214,7 @@ class ConnectTests(ConnectCase):
     # -- PostgreSQL's SSLRequest -------------------------------------------------------------------
 
     def connecting_after_start_tls(self, *targets, header=b"", **more):
-        facts = routed(targets=targets, timeouts=Timeouts(tls_handshake=3.0), **more)
+        facts = self.routed(targets=targets, timeouts=Timeouts(tls_handshake=3.0), **more)
         facts = facts._replace(detected=facts.detected._replace(start_tls=True))
         return Deferred.fromCoroutine(self.connect(facts, lambda target: header))
 
@@ -309,7 +310,7 @@ class ConnectTests(ConnectCase):
     def test_callable_is_called_for_each_connection(self):
         hosts = iter(["192.0.2.1", "192.0.2.2"])
         target = (TargetPlan(lambda facts: next(hosts), 80),)
-        route = routed(targets=target)
+        route = self.routed(targets=target)
         for _ in range(2):
             Deferred.fromCoroutine(self.connect(route))
         self.assertEqual(self.dialled(), ["192.0.2.1:80", "192.0.2.2:80"])

@@ -9,7 +9,6 @@ from smartproxy.errors import DialFailed, ResumptionFailed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import OriginationPlan, TargetPlan
 from smartproxy.wire.client_hello import ClientHello
-from tests.phases.made import routed
 from tests.upstream.connecting import ConnectCase
 
 
@@ -20,7 +19,7 @@ class ConnectTlsTests(ConnectCase):
         self.handshakes = [refused]
         with capturedLogs() as logged:
             connecting = Deferred.fromCoroutine(
-                self.connect(routed(targets=(target,)), lambda target: b"PROXY")
+                self.connect(self.routed(targets=(target,)), lambda target: b"PROXY")
             )
             self.dialer.accept("192.0.2.1")
             far = self.dialer.accept("192.0.2.1")
@@ -39,7 +38,7 @@ class ConnectTlsTests(ConnectCase):
         ):
             self.create(target=["192.0.2.1"])
             self.handshakes = [ResumptionFailed(RejectReason.TLS_ERROR, "it disconnected"), second]
-            facts = routed(targets=(TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
+            facts = self.routed(targets=(TargetPlan(("192.0.2.1",), 443, tls=OriginationPlan()),))
             connecting = Deferred.fromCoroutine(self.connect(facts))
             self.dialer.accept("192.0.2.1")
             self.dialer.accept("192.0.2.1")
@@ -56,7 +55,7 @@ class ConnectTlsTests(ConnectCase):
             (OriginationPlan(), ClientHello("a.example"), "target.example"),
         ):
             self.create(target=["192.0.2.1"])
-            facts = routed(targets=(TargetPlan(("target.example",), 443, tls=tls),))
+            facts = self.routed(targets=(TargetPlan(("target.example",), 443, tls=tls),))
             facts = facts._replace(detected=facts.detected._replace(hello=hello))
             Deferred.fromCoroutine(self.connect(facts))
             self.dialer.accept("192.0.2.1")

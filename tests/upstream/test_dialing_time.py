@@ -68,4 +68,5 @@ class DialingTimeTests(ConnectCase):
     def test_unresolved_name_is_logged_by_the_resolver_alone(self):
         with capturedLogs() as logged:
             self.failureResultOf(self.connecting(to("gone.test")), DialFailed)
-        self.assertEqual([event for event in logged if event["log_level"] is LogLevel.warn], [])
+        warned = [event["log_format"] for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(warned, ["target {group}/{target} is ejected for {seconds:g} s: {why}"])

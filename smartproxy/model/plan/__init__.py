@@ -7,6 +7,13 @@ byte path looks at a configuration key, a default or a unit again.
 from __future__ import annotations
 
 from smartproxy.model.plan.address_file import AddressFile
+from smartproxy.model.plan.group import (
+    Algorithm,
+    BalancingPlan,
+    GroupPlan,
+    PassiveHealthPlan,
+    QueuePlan,
+)
 from smartproxy.model.plan.proxy import (
     AcceptHeader,
     AccessLogPlan,
@@ -18,14 +25,12 @@ from smartproxy.model.plan.proxy import (
 )
 from smartproxy.model.plan.route import (
     ActionKind,
-    Choice,
     Handler,
     MatchPlan,
     RoutePlan,
-    SendHeader,
-    TargetPlan,
     TlvMatch,
 )
+from smartproxy.model.plan.target import Choice, SendHeader, TargetPlan
 from smartproxy.model.plan.timing import KeepAlive, Probes, Timeouts, Treatment
 from smartproxy.model.plan.tls import (
     CertificateChoice,
@@ -45,6 +50,8 @@ __all__ = [
     "ActionKind",
     "AddressFile",
     "AdminPlan",
+    "Algorithm",
+    "BalancingPlan",
     "CertificateChoice",
     "CertificatePlan",
     "Choice",
@@ -52,14 +59,17 @@ __all__ = [
     "ClientAuthPlan",
     "DirectoryPlan",
     "FileState",
+    "GroupPlan",
     "Handler",
     "KeepAlive",
     "LeftOut",
     "MatchPlan",
     "MetricsPlan",
     "OriginationPlan",
+    "PassiveHealthPlan",
     "Probes",
     "ProxyPlan",
+    "QueuePlan",
     "RoutePlan",
     "SendHeader",
     "TargetPlan",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from smartproxy.model.plan.address_file import AddressFile
+    from smartproxy.model.plan.group import GroupPlan
     from smartproxy.model.plan.route import RoutePlan
 
 
@@ -73,6 +74,7 @@ class AccessLogPlan:
 class ProxyPlan:
     """The whole of a configuration, without disabled routes. Limits of 0 are none; times are in seconds, sizes in bytes.
 
+    :ivar groups: target groups: those that have a name of their own, and those of routes with targets of their own.
     :ivar trusted: peers that may announce a client with a PROXY header.
     :ivar header_timeout: for the PROXY header of a trusted peer.
     :ivar max_pending_data: client bytes buffered while a target is dialed.
@@ -86,6 +88,7 @@ class ProxyPlan:
     """
 
     routes: tuple[RoutePlan, ...]
+    groups: tuple[GroupPlan, ...] = ()
     trusted: Container[str] | None = None
     accept_header: AcceptHeader = AcceptHeader.DETECT
     header_timeout: float = 5.0

@@ -8,10 +8,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from smartproxy.model.plan.timing import KeepAlive, Timeouts
-from smartproxy.wire.proxy_header import Tlv  # noqa: TC001 - a field's type
 
 if TYPE_CHECKING:
-    from smartproxy.model.plan.tls import OriginationPlan, TerminationPlan
+    from smartproxy.model.plan.group import GroupPlan
+    from smartproxy.model.plan.target import TargetPlan
+    from smartproxy.model.plan.tls import TerminationPlan
 
 
 class ActionKind(StrEnum):
@@ -24,12 +25,6 @@ class ActionKind(StrEnum):
     HANDLER = "handler"
 
 
-#: An embedder's callable for a host, a port or a handler. It is given a :class:`~smartproxy.model.facts.Routed`, which this
-#: module is below of; the types that an embedder sees are in :mod:`smartproxy.settings.tables.types`. It returns the value, or
-#: an awaitable or a Deferred of it, which is checked for each connection.
-Choice: TypeAlias = Callable[[Any], object]
-
-
 class ProtocolFactory(Protocol):
     """What Twisted calls for each connection. ``IProtocolFactory`` itself is not a type without mypy-zope."""
 
@@ -39,41 +34,6 @@ class ProtocolFactory(Protocol):
 
 #: What serves connections in this process: a factory, a coroutine function, or a callable that chooses one of them.
 Handler: TypeAlias = ProtocolFactory | Callable[[Any], object]
-
-
-@dataclass(frozen=True, slots=True)
-class SendHeader:
-    """The PROXY header that a target is sent.
-
-    :ivar tlvs: as in the configuration, in its order.
-    :ivar custom: TLVs with values of the configuration.
-    """
-
-    version: Literal[1, 2]
-    tlvs: tuple[str, ...] = ()
-    custom: tuple[Tlv, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
-    """Where to connect.
-
-    :ivar hosts: names or addresses, or a callable that is asked for each connection.
-    :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
-    :ivar tls: ``None`` connects without TLS.
-    :ivar made: for a callable that gives the whole target: makes the plan of its answer, and raises ValueError. ``hosts`` and
-        ``port`` are that callable then.
-    :ivar send_header: ``None`` sends no PROXY header.
-    :ivar source: local address to connect from, normalised; empty leaves it to the system.
-    """
-
-    hosts: tuple[str, ...] | Choice
-    port: int | Choice | None
-    weight: int = 1
-    tls: OriginationPlan | None = None
-    send_header: SendHeader | None = None
-    source: str = ""
-    made: Callable[[object], TargetPlan] | None = field(default=None, repr=False)
 
 
 class TlvMatch(NamedTuple):
@@ -136,7 +96,7 @@ class RoutePlan:
     """One route.
 
     :ivar index: its place in the file, from 0, and the last tie-breaker of matching.
-    :ivar targets: those of ``forward``, each with the PROXY header and the TLS that it inherits.
+    :ivar group: the targets of ``forward``, each with the PROXY header and the TLS that it inherits; ``None`` for other actions.
     :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
         without handler closes before anything else.
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
@@ -149,8 +109,7 @@ class RoutePlan:
     match: MatchPlan
     kind: ActionKind = ActionKind.FORWARD
     priority: int = 0
-    targets: tuple[TargetPlan, ...] = ()
-    balance: str = "roundRobin"
+    group: GroupPlan | None = None
     handler: Handler | None = None
     tls: TerminationPlan | None = None
     allow: Container[str] | None = None
@@ -168,6 +127,11 @@ class RoutePlan:
         return len(self.targets) > 1 or any(
             isinstance(target.hosts, tuple) and len(target.hosts) > 1 for target in self.targets
         )
+
+    @property
+    def targets(self) -> tuple[TargetPlan, ...]:
+        """Those of its group."""
+        return () if self.group is None else self.group.targets
 
     @property
     def needs_first_bytes(self) -> bool:

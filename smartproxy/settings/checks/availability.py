@@ -34,15 +34,11 @@ class Later(NamedTuple):
         return tuple(self.path.split("."))
 
 
-_ROUND_ROBIN = "targets take turns by their weight"
-
 LATER = (
     Later("workers", only=(1,)),
     Later("acme", today="name the certificates in tls.certificates, or in action.tls of a route"),
     Later("defaults.headers"),
-    Later("defaults.loadBalancing.algorithm", only=("roundRobin",), today=_ROUND_ROBIN),
     Later("routes.[].headers"),
-    Later("routes.[].loadBalancing.algorithm", only=("roundRobin",), today=_ROUND_ROBIN),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, fallbacks, proxy_protocol, tls, tls_files
+from smartproxy.settings.checks import address_lists, fallbacks, groups, proxy_protocol, tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -60,6 +60,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
             if problem.path[2:3] == ("match",):
                 unmatchable.add(index)
             yield problem
+    yield from groups.problems(settings)
     yield from _admin(settings)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
@@ -137,6 +138,8 @@ def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
     for key, type_ in _KEYS_OF.items():
         is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
+        if key == "targets" and action.group is not None:
+            continue  # looked at with the groups
         if action.type == type_ and key in _REQUIRED and not is_set:
             yield Problem((*path, key), f'is required for type "{action.type}"')
         elif action.type != type_ and is_set:

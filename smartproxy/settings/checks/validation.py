@@ -148,6 +148,8 @@ def _problems_of_the_rest(
         *conflicts.names_used_twice(names),
         *_conflicts_of(model, rest | {"routes": [routes[i] for i in kept]}, kept, references),
     ]
+    if "targetGroups" in bad_keys:
+        found = [problem for problem in found if problem.path[-1:] != ("group",)]
     return [problem for problem in dict.fromkeys(found) if problem not in problems]
 
 

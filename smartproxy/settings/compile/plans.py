@@ -6,7 +6,7 @@ Durations become seconds, sizes bytes, lists of addresses sets; and each route g
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from smartproxy.model.plan import (
     AcceptHeader,
@@ -20,8 +20,6 @@ from smartproxy.model.plan import (
     Probes,
     ProxyPlan,
     RoutePlan,
-    SendHeader,
-    TargetPlan,
     Timeouts,
     TlvMatch,
     Treatment,
@@ -29,21 +27,19 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
-from smartproxy.settings.compile.chosen_targets import ChosenTargets
+from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
-from smartproxy.settings.compile.tls import origination, termination, tls_plan
+from smartproxy.settings.compile.tls import termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.route import ProxyHeaderSettings, Target
 from smartproxy.settings.tables.rules import tlv_value
 from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import normalise_address
-from smartproxy.wire.proxy_header import Tlv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
-    from typing import TypeAlias
+    from collections.abc import Container
 
+    from smartproxy.settings.compile.groups import ValidTarget
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.base import ConnectionKeys
     from smartproxy.settings.tables.root import (
@@ -53,13 +49,7 @@ if TYPE_CHECKING:
         MetricsSettings,
         ZombieDetection,
     )
-    from smartproxy.settings.tables.route import Match, Route, SendProxyProtocol, TargetChoice
-
-    #: Checks the answer of a callable that gives a target; raises ValueError.
-    ValidTarget: TypeAlias = Callable[[object, References], Target]
-
-#: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
-_VERSION_2: Final = 2
+    from smartproxy.settings.tables.route import Match, Route
 
 
 def proxy_plan(settings: Configuration, references: References, valid_target: ValidTarget) -> ProxyPlan:
@@ -70,12 +60,15 @@ def proxy_plan(settings: Configuration, references: References, valid_target: Va
     """
     addresses = references.addresses
     accept = settings.accept_proxy_protocol
+    groups = GroupPlans(settings, references, valid_target)
+    routes = tuple(
+        _route(settings, route, index, references, groups)
+        for index, route in enumerate(settings.routes)
+        if route.enabled
+    )
     return ProxyPlan(
-        routes=tuple(
-            _route(settings, route, index, references, valid_target)
-            for index, route in enumerate(settings.routes)
-            if route.enabled
-        ),
+        routes=routes,
+        groups=groups.all(),
         trusted=addresses.of(settings.proxy_ips),
         accept_header=_ACCEPT[accept],
         header_timeout=units.seconds(settings.proxy_header_timeout),
@@ -115,11 +108,10 @@ _ACCEPT: dict[object, AcceptHeader] = {
 
 
 def _route(
-    settings: Configuration, route: Route, index: int, references: References, valid_target: ValidTarget
+    settings: Configuration, route: Route, index: int, references: References, groups: GroupPlans
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
-    balance = (route.load_balancing, settings.defaults.load_balancing)
     return RoutePlan(
         name=route.name,
         index=index,
@@ -128,13 +120,7 @@ def _route(
         ),
         kind=ActionKind(action.type),
         priority=route.priority,
-        targets=tuple(
-            _target(settings, route, target, references)
-            if isinstance(target, Target)
-            else _chosen_target(settings, route, target, references, valid_target)
-            for target in action.targets
-        ),
-        balance=inherited("algorithm", *balance),
+        group=groups.of(route),
         handler=handler_of(action, references.handlers),
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=references.addresses.of(inherited("ip_allow_list", *security)),
@@ -184,43 +170,6 @@ def _bind_address(written: str) -> str:
     """``::`` accepts IPv4 too, as ``""`` does: it is the same listener."""
     address = normalise_address(written) if written else ""
     return "" if address == "::" else address
-
-
-def _target(settings: Configuration, route: Route, target: Target, references: References) -> TargetPlan:
-    """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
-    host, port = target.host, target.port
-    header = inherited("send_proxy_protocol", target, route.action, settings.defaults, settings)
-    return TargetPlan(
-        hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
-        port=None if port == "preserve" else port,
-        weight=target.weight,
-        tls=origination(route, target, references.tls),
-        send_header=_send_header(header),
-        source=normalise_address(target.bind) if target.bind is not None else "",
-    )
-
-
-def _chosen_target(
-    settings: Configuration,
-    route: Route,
-    choice: TargetChoice,
-    references: References,
-    valid_target: ValidTarget,
-) -> TargetPlan:
-    """A target that a callable gives for each connection, and how its answers are compiled."""
-    made = ChosenTargets(
-        lambda answer: _target(settings, route, valid_target(answer, references), references)
-    )
-    return TargetPlan(hosts=choice, port=choice, made=made)
-
-
-def _send_header(written: SendProxyProtocol) -> SendHeader | None:
-    if isinstance(written, ProxyHeaderSettings):
-        custom = ((proxy_tlv.type_of(name), tlv_value(value)) for name, value in written.custom_tlvs.items())
-        return SendHeader(written.version, tuple(written.tlvs), tuple(Tlv(*each) for each in custom))
-    if written is False:
-        return None
-    return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1
 
 
 def _timeouts(*levels: ConnectionKeys) -> Timeouts:

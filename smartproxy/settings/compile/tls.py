@@ -82,11 +82,18 @@ def profile_of(tls: RouteTls, settings: Configuration) -> Profile:
     return profile._replace(min_version=max(profile.min_version, least))
 
 
-def origination(route: Route, target: Target, files: TlsFiles) -> OriginationPlan | None:
-    """TLS towards a target: the target's own, or else what its route re-encrypts with; ``None`` without TLS."""
-    written = inherited("tls", target)
-    if "tls" not in target.model_fields_set and route.action.tls.mode == "terminate-and-reencrypt":
-        written = route.action.tls.upstream or True
+def towards(target: Target, route: RouteTls | None) -> bool | UpstreamTls:
+    """What is written of the TLS towards a target: its own, or else what its route re-encrypts with.
+
+    :param route: of the route that has the target for itself.
+    """
+    if "tls" in target.model_fields_set or route is None or route.mode != "terminate-and-reencrypt":
+        return target.tls
+    return route.upstream or True
+
+
+def origination(written: bool | UpstreamTls, files: TlsFiles) -> OriginationPlan | None:
+    """TLS towards a target; ``None`` without TLS."""
     if written is False:
         return None
     upstream = written if isinstance(written, UpstreamTls) else UpstreamTls()

@@ -11,7 +11,7 @@ from pydantic import Field, Strict, Tag
 
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
-from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol
+from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol, TargetGroup
 from smartproxy.settings.tables.rules import shaped
 from smartproxy.settings.tables.tls import Tls, Unsettled
 from smartproxy.settings.tables.types import (
@@ -23,6 +23,7 @@ from smartproxy.settings.tables.types import (
     Flag,
     Interval,
     Least,
+    Name,
     NonEmptyString,
     PortNumber,
     Positive,
@@ -105,6 +106,8 @@ class Configuration(ConnectionKeys, Extensible):
     include: Annotated[list[NonEmptyString], OneOrList()] = Field(default_factory=list)
     """Files with more routes, relative to this one: each a list of routes, or a mapping with `routes`. A pattern like
     `conf.d/*.yaml` is every file that it matches, in the order of their names."""
+    target_groups: dict[Name, TargetGroup] = Field(default_factory=dict)
+    """Named groups of targets, which routes share."""
     defaults: Defaults = Defaults()
     """Values for every route that does not set its own."""
     proxy_ips: AddressList = Field(default_factory=list)

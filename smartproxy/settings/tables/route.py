@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.facts import Routed
+from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import flag_or_table, shaped, target_shape
@@ -80,13 +81,6 @@ class Security(Table):
     """Concurrent connections of this route; 0 is no limit."""
 
 
-class LoadBalancing(Table):
-    """How a target is chosen."""
-
-    algorithm: Annotated[str, Field(strict=True, min_length=1)] = "roundRobin"
-    """`roundRobin`: in turn, in proportion to the weights."""
-
-
 class Match(Table):
     """The conditions of a route. A connection must meet all of them; a key that is left out is no condition."""
 
@@ -117,6 +111,8 @@ class Match(Table):
 class Target(Table):
     """Where to connect."""
 
+    name: Name | None = Field(default=None, json_schema_extra={"x-default": "`host:port`"})
+    """Its name in logs, metrics and the API; unique in its group."""
     host: Host
     """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
     port: TargetPort
@@ -125,7 +121,13 @@ class Target(Table):
     """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
     an address of this machine when a connection is made. Without it the system chooses."""
     weight: Annotated[int, Field(strict=True, ge=0, le=1000)] = 1
-    """Share of the connections, relative to the other targets; a target with 0 is used only when all others fail."""
+    """Share of the connections, relative to the other targets; a target with 0 gets none."""
+    backup: Flag = False
+    """Whether it is used only while no other target is up. Several backups share the connections."""
+    max_connections: Count = 0
+    """Concurrent connections of this target; 0 is no limit."""
+    health_check: HealthCheckChoice = False
+    """How this target is checked; its keys replace those of its group."""
     tls: Annotated[
         Annotated[Flag, Tag("<flag>")] | Annotated[UpstreamTls, Tag("<table>")],
         FLAG_OR_TABLE,
@@ -169,7 +171,7 @@ class ResponseSettings(Table):
     """`Content-Type` of an HTTP response."""
 
 
-class Action(Table):
+class Action(Balancing):
     """What happens to a connection."""
 
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
@@ -177,6 +179,8 @@ class Action(Table):
     connection to your own code."""
     targets: Targets = Field(default_factory=list)
     """For `forward`: where to connect. In Python also callables that give a whole target."""
+    group: Name | None = None
+    """For `forward`: the group of `targetGroups` to connect to, instead of `targets`."""
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
@@ -210,11 +214,9 @@ class Shared(ConnectionKeys):
     """Which clients may connect, and how many at once."""
     headers: Unsettled = Field(default_factory=dict)
     """Headers to add, change and remove."""
-    load_balancing: LoadBalancing = LoadBalancing()
-    """How a target is chosen."""
 
 
-class Defaults(Shared):
+class Defaults(Shared, BalancingDefaults):
     """Values for every route that does not set its own."""
 
     send_proxy_protocol: SendProxyProtocol = False
@@ -242,3 +244,14 @@ class Route(Shared, Extensible):
     """What happens to a connection that meets them."""
     stuck_detection: Flag = True
     """Whether a connection that receives client data and never sends a reply counts as stuck; `false` for one-way protocols."""
+
+
+class TargetGroup(Balancing):
+    """Targets that routes share."""
+
+    targets: Annotated[list[Target], OneOrList()] = Field(default_factory=list)
+    """Where to connect."""
+
+    def written_targets(self) -> Iterator[tuple[int, Target]]:
+        """The targets with their places in the list, as :meth:`Action.written_targets` gives them."""
+        yield from enumerate(self.targets)

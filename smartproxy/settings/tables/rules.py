@@ -33,6 +33,8 @@ ValueT = TypeVar("ValueT")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
+#: The target of a request (RFC 9112, section 3.2.1).
+REQUEST_TARGET = re.compile(r"/[!-~]*")
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 LONGEST_NAME: Final = 200
 #: Bytes of a value: receivers limit the whole header, nginx to 4,096 bytes.
@@ -153,6 +155,15 @@ def check_path(written: object) -> None:
         raise ValueError("must be a path that begins with / or *, without blanks and without a query")
     if _NAMELESS_SEGMENT.search(written):
         raise ValueError("must have a name after each : that begins a segment")
+
+
+def check_regular_expression(written: object) -> None:
+    if not isinstance(written, str) or not written:
+        raise ValueError("must be a regular expression")
+    try:
+        re.compile(written.encode())
+    except re.error as why:
+        raise ValueError(f"is not a regular expression: {why}") from None
 
 
 def check_name_pattern(written: object) -> None:

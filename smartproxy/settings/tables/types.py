@@ -204,6 +204,26 @@ RedirectTo: TypeAlias = Annotated[
 Base64: TypeAlias = Annotated[
     str, StringRule("must be base64", rules.is_base64, title="base64", contentEncoding="base64")
 ]
+RequestTarget: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be a path that begins with /, without blanks", rules.REQUEST_TARGET.fullmatch, title="path"
+    ),
+]
+StatusRange: TypeAlias = Annotated[
+    int | str,
+    Rule(
+        units.statuses,
+        title="status or range",
+        anyOf=[
+            {"type": "integer", "minimum": 100, "maximum": 599},
+            {"type": "string", "pattern": units.STATUSES_PATTERN},
+        ],
+    ),
+]
+RegularExpression: TypeAlias = Annotated[
+    str, Rule(rules.check_regular_expression, type="string", format="regex", title="regular expression")
+]
 AlpnName: TypeAlias = Annotated[
     str, StringRule('must be the name of a protocol, like "http/1.1"', rules.is_alpn, minLength=1)
 ]

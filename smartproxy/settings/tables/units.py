@@ -41,6 +41,8 @@ _HUGE = 1e300
 _DURATION_RULE = 'must be a number of milliseconds, or a string with a unit: "100ms", "30s", "5m", "4h", "7d"'
 _SIZE_RULE = 'must be a number of bytes, or a string with a unit: "64KiB", "10MiB", "1GiB"'
 _PORTS_RULE = 'must be a port 1..65535, or a range like "8000-8010"'
+#: One status, or two with a hyphen.
+STATUSES_PATTERN = "^([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?$"
 
 
 def seconds(written: object) -> float:
@@ -110,4 +112,19 @@ def ports(written: object) -> range:
         raise ValueError(_PORTS_RULE)
     if last < first:
         raise ValueError("must be a range that does not end before it begins")
+    return range(first, last + 1)
+
+
+def statuses(written: object) -> range:
+    """A status of HTTP, or a range of them, both ends included.
+
+    :raises ValueError: where it is neither, outside 100..599, or ends before it begins.
+    """
+    text = str(written) if isinstance(written, int) and not isinstance(written, bool) else written
+    found = re.fullmatch(STATUSES_PATTERN, text) if isinstance(text, str) else None
+    first, last = (int(found[1]), int(found[2] or found[1])) if found is not None else (0, 0)
+    if not first <= last:
+        raise ValueError("must be a range that does not end before it begins")
+    if found is None:
+        raise ValueError('must be a status from 100 to 599, or a range like "200-299"')
     return range(first, last + 1)

@@ -1,0 +1,103 @@
+"""The endpoints of targets: what state they are in, and setting it by hand."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from smartproxy.admin.request import json_reply, refusal
+from smartproxy.errors import UnknownTarget
+from smartproxy.model.timestamps import Moment
+
+if TYPE_CHECKING:
+    from smartproxy.admin.request import AdminRequest, Reply
+    from smartproxy.admin.router import Methods
+    from smartproxy.model.target_status import ShownCheck, ShownTarget
+    from smartproxy.upstream.steering import TargetGroups
+
+_KEYS = frozenset({"state", "weight"})
+
+
+class TargetsApi:
+    """``/api/v1/targets``."""
+
+    def __init__(self, groups: TargetGroups) -> None:
+        self._groups = groups
+
+    def table(self) -> dict[str, Methods]:
+        """The table of paths for the router."""
+        return {
+            "/api/v1/targets": {"GET": self.targets},
+            "/api/v1/targets/*/*": {"PUT": self.set_by_hand},
+        }
+
+    def targets(self, request: AdminRequest) -> Reply:
+        """The targets of every group, or of the one that ``group`` names."""
+        try:
+            shown = self._groups.targets(request.query.get("group"))
+        except UnknownTarget as unknown:
+            return refusal(404, str(unknown))
+        return json_reply({"targets": [_target(one) for one in shown]})
+
+    def set_by_hand(self, request: AdminRequest) -> Reply:
+        """Set ``state``, ``weight`` or both. 404 for an unknown target; 422 for a body that is not valid."""
+        group, name = request.items
+        try:
+            wanted = _wanted(request.body)
+            self._set(group, name, wanted)
+        except UnknownTarget as unknown:
+            return refusal(404, str(unknown))
+        except ValueError as invalid:
+            return refusal(422, str(invalid))
+        (shown,) = [one for one in self._groups.targets(group) if one.name == name]
+        return json_reply(_target(shown))
+
+    def _set(self, group: str, name: str, wanted: dict[str, object]) -> None:
+        """Nothing is set where one of the values is not valid."""
+        weight, state = wanted.get("weight"), wanted.get("state")
+        if weight is not None and not isinstance(weight, int):
+            raise ValueError("weight must be a number, or null for that of the configuration")
+        if "state" in wanted:
+            self._groups.check_state(state)
+        if "weight" in wanted:
+            self._groups.set_weight(group, name, weight)
+        if "state" in wanted:
+            self._groups.set_state(group, name, str(state))
+
+
+def _wanted(body: bytes) -> dict[str, object]:
+    """Parse the body of ``PUT``.
+
+    :raises ValueError: if it is not valid.
+    """
+    try:
+        given: object = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError('the body must be JSON, like {"state": "drain"} or {"weight": 3}') from None
+    if not isinstance(given, dict) or not given or given.keys() - _KEYS:
+        raise ValueError('the body must be an object with "state", "weight" or both')
+    return given
+
+
+def _target(shown: ShownTarget) -> dict[str, object]:
+    return {
+        "group": shown.group,
+        "name": shown.name,
+        "address": shown.address,
+        "state": shown.state,
+        "setByHand": shown.set_by_hand,
+        "weight": shown.weight,
+        "effectiveWeight": shown.effective_weight,
+        "backup": shown.backup,
+        "connections": shown.connections,
+        "queued": shown.queued,
+        "bytesReceived": shown.received,
+        "bytesSent": shown.sent,
+        "lastCheck": _check(shown.last_check),
+    }
+
+
+def _check(shown: ShownCheck | None) -> dict[str, object] | None:
+    if shown is None:
+        return None
+    return {"at": Moment(shown.at, 0.0).iso(0.0), "ok": shown.ok, "detail": shown.detail}

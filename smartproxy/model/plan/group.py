@@ -1,0 +1,75 @@
+"""Compiled target groups: how a target of a group is chosen, and when one is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.plan.target import TargetPlan
+
+
+class Algorithm(StrEnum):
+    """How the next target is chosen (``loadBalancing.algorithm``)."""
+
+    ROUND_ROBIN = "roundRobin"
+    LEAST_CONNECTIONS = "leastConnections"
+    RANDOM = "random"
+    SOURCE = "source"
+    FIRST = "first"
+
+
+@dataclass(frozen=True, slots=True)
+class BalancingPlan:
+    """How targets share the connections.
+
+    :ivar slow_start: seconds in which the weight of a target that comes back or joins grows from near 0; 0 is off.
+    :ivar custom: makes an embedder's balancer, which is used in place of ``algorithm``.
+    """
+
+    algorithm: Algorithm = Algorithm.ROUND_ROBIN
+    slow_start: float = 0.0
+    custom: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassiveHealthPlan:
+    """When failed dials take a target out.
+
+    :ivar failures: as many within ``window`` eject a target.
+    :ivar window: seconds.
+    :ivar eject_for: seconds until one connection tries an ejected target again.
+    """
+
+    failures: int = 1
+    window: float = 10.0
+    eject_for: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePlan:
+    """Clients that wait while every target is at its limit. ``timeout`` is in seconds."""
+
+    size: int
+    timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupPlan:
+    """Targets that share connections, and what they have in common.
+
+    :ivar name: that of ``targetGroups``, or of the route whose own targets they are.
+    :ivar passive: ``None`` ejects no target.
+    :ivar reset_when_down: whether the sessions of a target that a check finds down are ended.
+    :ivar queue: ``None`` refuses a client where every target is at its limit.
+    """
+
+    name: str
+    targets: tuple[TargetPlan, ...] = ()
+    balancing: BalancingPlan = field(default_factory=BalancingPlan)
+    passive: PassiveHealthPlan | None = field(default_factory=PassiveHealthPlan)
+    queue: QueuePlan | None = None
+    reset_when_down: bool = False

@@ -1,0 +1,61 @@
+"""Compiled targets: where to connect, and on which terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from smartproxy.wire.proxy_header import Tlv  # noqa: TC001 - a field's type
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan.check import CheckPlan
+    from smartproxy.model.plan.tls import OriginationPlan
+
+#: An embedder's callable for a host, a port or a handler. It is given a :class:`~smartproxy.model.facts.Routed`, which this
+#: module is below of; the types that an embedder sees are in :mod:`smartproxy.settings.tables.types`. It returns the value, or
+#: an awaitable or a Deferred of it, which is checked for each connection.
+Choice: TypeAlias = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SendHeader:
+    """The PROXY header that a target is sent.
+
+    :ivar tlvs: as in the configuration, in its order.
+    :ivar custom: TLVs with values of the configuration.
+    """
+
+    version: Literal[1, 2]
+    tlvs: tuple[str, ...] = ()
+    custom: tuple[Tlv, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """Where to connect.
+
+    :ivar name: ``""``: it is called ``host:port``.
+    :ivar hosts: names or addresses, or a callable that is asked for each connection.
+    :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
+    :ivar tls: ``None`` connects without TLS.
+    :ivar made: for a callable that gives the whole target: makes the plan of its answer, and raises ValueError. ``hosts`` and
+        ``port`` are that callable then.
+    :ivar send_header: ``None`` sends no PROXY header.
+    :ivar source: local address to connect from, normalised; empty leaves it to the system.
+    :ivar max_connections: 0 is no limit.
+    :ivar check: how it is checked; ``None``: not at all.
+    :ivar backup: whether it is used only while no other target is up.
+    """
+
+    hosts: tuple[str, ...] | Choice
+    port: int | Choice | None
+    weight: int = 1
+    tls: OriginationPlan | None = None
+    send_header: SendHeader | None = None
+    source: str = ""
+    made: Callable[[object], TargetPlan] | None = field(default=None, repr=False)
+    name: str = ""
+    max_connections: int = 0
+    backup: bool = False
+    check: CheckPlan | None = None

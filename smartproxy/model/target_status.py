@@ -1,0 +1,47 @@
+"""The state of a target, as the admin API, the metrics and an embedding program see it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+TargetState: TypeAlias = Literal["up", "down", "drain", "ejected"]
+
+
+class ShownCheck(NamedTuple):
+    """The last check of a target.
+
+    :ivar at: seconds since the epoch.
+    :ivar detail: what was found, in one line.
+    """
+
+    at: float
+    ok: bool
+    detail: str
+
+
+class ShownTarget(NamedTuple):
+    """One target of one group.
+
+    :ivar address: ``host:port``, as the configuration has them.
+    :ivar set_by_hand: whether its state or weight was set by an operator.
+    :ivar weight: of the configuration, or as set by hand.
+    :ivar effective_weight: what it has now: less during its slow start, 0 while it gets no connections.
+    :ivar connections: dialed or established now.
+    :ivar queued: clients that wait for a target of its group.
+    :ivar received: bytes from clients, those of live connections included.
+    :ivar sent: bytes to clients, likewise.
+    """
+
+    group: str
+    name: str
+    address: str
+    state: TargetState
+    set_by_hand: bool
+    weight: int
+    effective_weight: float
+    backup: bool
+    connections: int
+    queued: int
+    received: int
+    sent: int
+    last_check: ShownCheck | None

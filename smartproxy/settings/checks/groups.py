@@ -1,0 +1,132 @@
+"""Problems of target groups, and of the keys that say how targets are chosen and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.tables.balancing import HealthCheck
+from smartproxy.settings.tables.base import file_key, inherited
+from smartproxy.settings.tables.route import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from smartproxy.settings.reading.locations import KeyPath
+    from smartproxy.settings.tables.balancing import BalancingDefaults, CheckStep
+    from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Action, Route
+
+#: Keys of an action that the group has where a route names one.
+_OF_THE_GROUP = ("targets", "load_balancing", "health_check", "passive_health", "when_down", "queue")
+#: Keys of a check that belong to some types.
+_CHECK_KEYS = {
+    "path": {"http"}, "method": {"http"}, "host_header": {"http"}, "expect_status": {"http"}, "expect_body": {"http"},
+    "steps": {"script"}, "tls": {"http", "script", "tls"},
+}  # fmt: skip
+_STEP_KEYS = ("send", "send_base64", "expect", "expect_base64", "expect_regex")
+
+
+def problems(settings: Configuration) -> Iterator[Problem]:
+    """What is wrong with groups, own ones of routes included."""
+    yield from _check(settings.defaults, ("defaults",))
+    names = {route.name: route for route in settings.routes}
+    for name, group in settings.target_groups.items():
+        path: KeyPath = ("targetGroups", name)
+        if name in names and names[name].action.targets:
+            yield Problem(
+                path, "is the name of a route with targets of its own, which is a group of that name"
+            )
+        if not group.targets:
+            yield Problem((*path, "targets"), "is required")
+        elif not any(target.weight for target in group.targets):
+            yield Problem((*path, "targets"), "has no target with a weight above 0")
+        yield from _targets(group.written_targets(), path, group, settings.defaults)
+        yield from _check(group, path)
+    for index, route in enumerate(settings.routes):
+        yield from _route(settings, route, ("routes", index, "action"))
+
+
+def _route(settings: Configuration, route: Route, path: KeyPath) -> Iterator[Problem]:
+    action = route.action
+    if action.group is None:
+        yield from _targets(action.written_targets(), path, action, settings.defaults)
+        yield from _check(action, path)
+        yield from _without_targets(action, path)
+        return
+    if action.type != "forward":
+        yield Problem((*path, "group"), f'has no meaning for type "{action.type}"')
+        return
+    for name in _OF_THE_GROUP:
+        if name in action.model_fields_set:
+            yield Problem(
+                (*path, file_key(name)),
+                f"has no meaning beside group; it belongs in targetGroups.{action.group}",
+            )
+    group = settings.target_groups.get(action.group)
+    if group is None:
+        known = ", ".join(settings.target_groups) or "none is configured"
+        yield Problem(
+            (*path, "group"), f"is not the name of a group in targetGroups ({known}) {got(action.group)}"
+        )
+    elif action.tls.mode == "terminate-and-reencrypt":
+        if action.tls.upstream is not None:
+            yield Problem((*path, "tls", "upstream"), "has no meaning beside group; its targets have tls")
+        for _, target in group.written_targets():
+            if target.tls is False:
+                message = f'is "terminate-and-reencrypt", but a target of group "{action.group}" has no tls'
+                yield Problem((*path, "tls", "mode"), message)
+                break
+
+
+def _without_targets(action: Action, path: KeyPath) -> Iterator[Problem]:
+    """Keys of balancing that have nothing to balance."""
+    if action.type == "forward":
+        return
+    for name in _OF_THE_GROUP[1:]:
+        if name in action.model_fields_set:
+            yield Problem((*path, file_key(name)), f'has no meaning for type "{action.type}"')
+
+
+def _targets(
+    targets: Iterable[tuple[int, Target]], path: KeyPath, *levels: BalancingDefaults
+) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, target in targets:
+        target_path = (*path, "targets", index)
+        if target.name is not None and target.name in seen:
+            yield Problem((*target_path, "name"), f"is the name of an earlier target {got(target.name)}")
+        if target.name is not None and isinstance(target.host, list | tuple) and len(target.host) > 1:
+            yield Problem(
+                (*target_path, "name"), "names one target, but host is a list; give each host a target"
+            )
+        seen |= {target.name} if target.name is not None else set()
+        yield from _check(target, target_path)
+        check = inherited("health_check", target, *levels)
+        port = check.port if isinstance(check, HealthCheck) else None
+        if check is not False and port is None and not isinstance(target.port, int):
+            yield Problem(
+                (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
+            )
+
+
+def _check(holder: BalancingDefaults | Target, path: KeyPath) -> Iterator[Problem]:
+    check = holder.health_check
+    if not isinstance(check, HealthCheck):
+        return
+    path = (*path, "healthCheck")
+    if "type" in check.model_fields_set or not isinstance(holder, Target):
+        for name, types in _CHECK_KEYS.items():
+            if name in check.model_fields_set and check.type not in types:
+                yield Problem((*path, file_key(name)), f'has no meaning for type "{check.type}"')
+        if check.type == "script" and not check.steps:
+            yield Problem((*path, "steps"), 'is required for type "script"')
+    for index, step in enumerate(check.steps):
+        yield from _step(step, (*path, "steps", index))
+
+
+def _step(step: CheckStep, path: KeyPath) -> Iterator[Problem]:
+    written = [name for name in _STEP_KEYS if name in step.model_fields_set]
+    if len(written) != 1:
+        keys = ", ".join(file_key(name) for name in _STEP_KEYS)
+        yield Problem(path, f"must have exactly one of {keys}")

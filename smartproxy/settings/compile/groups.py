@@ -1,0 +1,209 @@
+"""Compiles targets, and the groups that share connections among them.
+
+A route with targets of its own is a group of the name of the route.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any, Final
+
+from smartproxy.model.plan import (
+    Algorithm,
+    BalancingPlan,
+    GroupPlan,
+    OriginationPlan,
+    PassiveHealthPlan,
+    QueuePlan,
+    SendHeader,
+    TargetPlan,
+)
+from smartproxy.model.plan.check import CheckKind, CheckPlan, HttpCheckPlan, StepPlan
+from smartproxy.settings.compile.chosen_targets import ChosenTargets
+from smartproxy.settings.compile.tls import origination, towards
+from smartproxy.settings.tables import units
+from smartproxy.settings.tables.balancing import HealthCheck
+from smartproxy.settings.tables.base import inherited
+from smartproxy.settings.tables.route import ProxyHeaderSettings, Target
+from smartproxy.settings.tables.rules import tlv_value
+from smartproxy.wire import proxy_tlv
+from smartproxy.wire.host import normalise_address
+from smartproxy.wire.proxy_header import Tlv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
+    from smartproxy.settings.compile.references import References
+    from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, CheckStep
+    from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Route, SendProxyProtocol, TargetChoice
+
+    #: Checks the answer of a callable that gives a target; raises ValueError.
+    ValidTarget: TypeAlias = Callable[[object, References], Target]
+
+#: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
+_VERSION_2: Final = 2
+
+
+class GroupPlans:
+    """The groups of one configuration, each compiled once.
+
+    :param valid_target: checks what a callable gives as a target.
+    """
+
+    def __init__(self, settings: Configuration, references: References, valid_target: ValidTarget) -> None:
+        self._settings = settings
+        self._references = references
+        self._valid_target = valid_target
+        self._shared = {
+            name: self._plan(name, group, group.targets, None)
+            for name, group in settings.target_groups.items()
+        }
+        self._own: list[GroupPlan] = []
+
+    def of(self, route: Route) -> GroupPlan | None:
+        """The group of a route that forwards: a shared one, or its own."""
+        if route.action.group is not None:
+            return self._shared[route.action.group]
+        if not route.action.targets:
+            return None
+        plan = self._plan(route.name, route.action, route.action.targets, route)
+        self._own.append(plan)
+        return plan
+
+    def all(self) -> tuple[GroupPlan, ...]:
+        """Every group: the shared ones, and those that :meth:`of` has made."""
+        return (*self._shared.values(), *self._own)
+
+    def _plan(
+        self, name: str, keys: Balancing, targets: Iterable[Target | TargetChoice], route: Route | None
+    ) -> GroupPlan:
+        defaults = self._settings.defaults
+        balancing = (keys.load_balancing, defaults.load_balancing)
+        return GroupPlan(
+            name,
+            tuple(
+                self._target(target, keys, route)
+                if isinstance(target, Target)
+                else self._chosen_target(target, keys, route)
+                for target in targets
+            ),
+            BalancingPlan(
+                Algorithm(inherited("algorithm", *balancing)),
+                units.seconds(inherited("slow_start", *balancing)),
+            ),
+            _passive_health(keys, defaults),
+            None if keys.queue is None else QueuePlan(keys.queue.size, units.seconds(keys.queue.timeout)),
+            keys.when_down == "reset",
+        )
+
+    def _target(self, target: Target, keys: Balancing, route: Route | None) -> TargetPlan:
+        """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
+        host, port, settings = target.host, target.port, self._settings
+        levels = (target, settings) if route is None else (target, route.action, settings.defaults, settings)
+        tls = origination(towards(target, None if route is None else route.action.tls), self._references.tls)
+        return TargetPlan(
+            hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
+            port=None if port == "preserve" else port,
+            weight=target.weight,
+            tls=tls,
+            send_header=send_header(inherited("send_proxy_protocol", *levels)),
+            source=normalise_address(target.bind) if target.bind is not None else "",
+            name=target.name or "",
+            max_connections=target.max_connections,
+            backup=target.backup,
+            check=self._check(target, keys, tls),
+        )
+
+    def _chosen_target(self, choice: TargetChoice, keys: Balancing, route: Route | None) -> TargetPlan:
+        """A target that a callable gives for each connection, and how its answers are compiled."""
+        made = ChosenTargets(
+            lambda answer: self._target(self._valid_target(answer, self._references), keys, route)
+        )
+        return TargetPlan(hosts=choice, port=choice, made=made)
+
+    def _check(self, target: Target, keys: Balancing, tls: OriginationPlan | None) -> CheckPlan | None:
+        levels = checks_of(target, keys, self._settings.defaults)
+        if not levels:
+            return None
+        kind = CheckKind(inherited("type", *levels))
+        if any("tls" in level.model_fields_set for level in levels):
+            tls = origination(inherited("tls", *levels), self._references.tls)
+        elif kind is CheckKind.TLS and tls is None:
+            tls = OriginationPlan(
+                verify=False
+            )  # passthrough: whether a handshake succeeds is all that is asked
+        return _check_plan(kind, levels, None if kind is CheckKind.CONNECT else tls)
+
+
+def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan | None) -> CheckPlan:
+    def value(name: str) -> Any:
+        return inherited(name, *levels)
+
+    body = value("expect_body")
+    return CheckPlan(
+        kind,
+        port=value("port"),
+        interval=units.seconds(value("interval")),
+        fast_interval=units.seconds(value("fast_interval")),
+        timeout=units.seconds(value("timeout")),
+        rise=value("rise"),
+        fall=value("fall"),
+        tls=tls,
+        http=HttpCheckPlan(
+            method=value("method"),
+            path=value("path"),
+            host=value("host_header"),
+            statuses=tuple(units.statuses(written) for written in value("expect_status")),
+            body=b"" if body is None else body.encode(),
+        ),
+        steps=tuple(_step(step) for step in value("steps")),
+    )
+
+
+def _step(step: CheckStep) -> StepPlan:
+    return StepPlan(
+        send=_bytes(step.send, step.send_base64),
+        expect=_bytes(step.expect, step.expect_base64),
+        pattern=None if step.expect_regex is None else re.compile(step.expect_regex.encode()),
+    )
+
+
+def _bytes(text: str | None, base64: str | None) -> bytes:
+    return b64decode(base64) if base64 is not None else (text or "").encode()
+
+
+def _passive_health(*levels: BalancingDefaults) -> PassiveHealthPlan | None:
+    written = inherited("passive_health", *levels)
+    if written is False:
+        return None
+    if written is True:
+        return PassiveHealthPlan()
+    return PassiveHealthPlan(
+        written.failures, units.seconds(written.window), units.seconds(written.eject_for)
+    )
+
+
+def checks_of(*holders: BalancingDefaults | Target) -> list[HealthCheck]:
+    """The tables of a check, the first one that sets a key wins; none where the target is not checked."""
+    levels = []
+    for holder in holders:
+        if "health_check" not in holder.model_fields_set:
+            continue
+        written = holder.health_check
+        if written is False:
+            break
+        levels.append(HealthCheck() if written is True else written)
+    return levels
+
+
+def send_header(written: SendProxyProtocol) -> SendHeader | None:
+    """The PROXY header that is sent; ``None`` for none."""
+    if isinstance(written, ProxyHeaderSettings):
+        custom = ((proxy_tlv.type_of(name), tlv_value(value)) for name, value in written.custom_tlvs.items())
+        return SendHeader(written.version, tuple(written.tlvs), tuple(Tlv(*each) for each in custom))
+    if written is False:
+        return None
+    return SendHeader(_VERSION_2 if written == _VERSION_2 else 1)  # ``true`` is version 1

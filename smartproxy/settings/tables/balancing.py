@@ -1,0 +1,139 @@
+"""How targets share connections, and how it is found out which of them are up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, Tag
+
+from smartproxy.settings.tables.base import Table
+from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic evaluates annotations
+from smartproxy.settings.tables.types import (
+    FLAG_OR_TABLE,
+    Base64,
+    Duration,
+    Flag,
+    HeaderValue,
+    Interval,
+    Method,
+    NonEmptyString,
+    PortNumber,
+    Positive,
+    RegularExpression,
+    RequestTarget,
+    StatusRange,
+)
+
+
+class LoadBalancing(Table):
+    """How a target is chosen."""
+
+    algorithm: Literal["roundRobin", "leastConnections", "random", "source", "first"] = "roundRobin"
+    """`roundRobin`: in turn, in proportion to the weights; `leastConnections`: the one with the fewest connections for its
+    weight; `random`: the better of two drawn at random; `source`: always the same one for a client address; `first`: the
+    first in the list that is below its `maxConnections`."""
+    slow_start: Duration = 0
+    """The time in which the share of a target that comes back up, or is added, grows from near 0 to its weight; 0 is off."""
+
+
+class PassiveHealth(Table):
+    """When failed connection attempts take a target out. An attempt fails where it is refused, times out, or its TLS fails."""
+
+    failures: Positive = 1
+    """So many failures within `window`, without a success in between, eject a target."""
+    window: Interval = "10s"
+    """The time in which they are counted."""
+    eject_for: Interval = "10s"
+    """How long an ejected target gets no connection. Then one connection tries it, and its outcome decides."""
+
+
+class QueueSettings(Table):
+    """Clients that wait while every target is at its `maxConnections`."""
+
+    size: Positive
+    """The most clients that wait; others are refused."""
+    timeout: Interval = "5s"
+    """How long a client waits before it is refused."""
+
+
+class CheckStep(Table):
+    """One step of a script: exactly one of its keys."""
+
+    send: NonEmptyString | None = None
+    """Text to send, in UTF-8."""
+    send_base64: Base64 | None = None
+    """Bytes to send, in base64."""
+    expect: NonEmptyString | None = None
+    """Text that must be received."""
+    expect_base64: Base64 | None = None
+    """Bytes that must be received, in base64."""
+    expect_regex: RegularExpression | None = None
+    """A regular expression (Python's syntax, on bytes) that what is received must contain a match of."""
+
+
+class HealthCheck(Table):
+    """How a target is checked. A target that has not been checked yet is up."""
+
+    type: Literal["connect", "tls", "http", "script"] = "connect"
+    """`connect`: the target accepts a connection; `tls`: it completes a TLS handshake; `http`: it answers a request; `script`: a
+    conversation of `steps`."""
+    port: PortNumber | None = Field(default=None, json_schema_extra={"x-default": "that of the target"})
+    """The port to check."""
+    interval: Interval = "2s"
+    """Time between two checks, give or take a tenth at random."""
+    fast_interval: Interval = "1s"
+    """The same while a target is between up and down."""
+    timeout: Interval = "2s"
+    """Time limit for a whole check."""
+    rise: Positive = 2
+    """So many checks in a row must pass before a target that is down is up."""
+    fall: Positive = 3
+    """So many checks in a row must fail before a target that is up is down."""
+    tls: Annotated[
+        Annotated[Flag, Tag("<flag>")] | Annotated[UpstreamTls, Tag("<table>")],
+        FLAG_OR_TABLE,
+        Field(json_schema_extra={"x-default": "that of the target"}),
+    ] = False
+    """Whether `http` and `script` are over TLS; a mapping sets how."""
+    path: RequestTarget = "/"
+    """For `http`: the path to ask for, with its query."""
+    method: Method = "GET"
+    """For `http`: the method."""
+    host_header: HeaderValue | None = Field(
+        default=None, json_schema_extra={"x-default": "host and port of the target"}
+    )
+    """For `http`: the Host to ask for."""
+    expect_status: list[StatusRange] = Field(default=["200-399"])
+    """For `http`: statuses that pass, as numbers or ranges like `"200-299"`."""
+    expect_body: NonEmptyString | None = None
+    """For `http`: text that the body must contain, in its first 64 KiB."""
+    steps: list[CheckStep] = Field(default_factory=list)
+    """For `script`: what is sent and expected, in order."""
+
+
+HealthCheckChoice = Annotated[
+    Annotated[Flag, Tag("<flag>")] | Annotated[HealthCheck, Tag("<table>")], FLAG_OR_TABLE
+]
+PassiveHealthChoice = Annotated[
+    Annotated[Flag, Tag("<flag>")] | Annotated[PassiveHealth, Tag("<table>")], FLAG_OR_TABLE
+]
+
+
+class BalancingDefaults(Table):
+    """Keys that ``defaults``, a route's action and a group have."""
+
+    load_balancing: LoadBalancing = LoadBalancing()
+    """How a target is chosen."""
+    health_check: HealthCheckChoice = False
+    """Check targets, so that one that is down gets no connection; `true` connects to them, a mapping sets how."""
+    passive_health: PassiveHealthChoice = True
+    """Leave out a target whose connection attempts fail; `false` tries every target in its turn, a mapping sets when."""
+
+
+class Balancing(BalancingDefaults):
+    """Keys that a route's action and a group have."""
+
+    when_down: Literal["keep", "reset"] = "keep"
+    """What becomes of the connections of a target that a check finds down: `reset` ends them."""
+    queue: QueueSettings | None = None
+    """Clients that wait while every target is at its `maxConnections`; without it, they are refused."""

@@ -1,0 +1,82 @@
+"""Least connections: the candidate with the fewest connections for its weight, ties by turn.
+
+The candidates are in a heap by load. Each change of a candidate's connections adds a new entry, and the former one is
+skipped when it comes to the top: it has an older stamp.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, TypeAlias
+
+from zope.interface import implementer
+
+from smartproxy.upstream.interfaces import IBalancer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from smartproxy.upstream.candidate import Candidate
+
+#: Load, when it was last chosen, its place, its stamp.
+_Entry: TypeAlias = "tuple[float, int, int, int, Candidate]"
+#: Entries for each candidate before those that are out of date are removed.
+_MOST_PER_CANDIDATE = 8
+
+
+@implementer(IBalancer)
+class LeastConnections:
+    """The one with the fewest connections."""
+
+    def __init__(self) -> None:
+        self._heap: list[_Entry] = []
+        self._most = 0
+        self._turns = 0
+
+    def begin(self, candidates: Sequence[Candidate]) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        self._heap = []
+        self._most = _MOST_PER_CANDIDATE * (len(candidates) + 1)
+
+    def enter(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        self.changed(candidate)
+
+    def leave(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        candidate.stamp += 1
+
+    def changed(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        candidate.stamp += 1
+        heappush(
+            self._heap, (candidate.load, candidate.member.turn, candidate.index, candidate.stamp, candidate)
+        )
+        if len(self._heap) > self._most:
+            self._heap = [entry for entry in self._heap if entry[3] == entry[4].stamp]
+            heapify(self._heap)
+
+    def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        heap = self._heap
+        kept: list[_Entry] = []
+        chosen = None
+        last = None
+        while heap:
+            entry = heap[0]
+            candidate = entry[4]
+            if entry[3] != candidate.stamp:
+                heappop(heap)
+            elif (tried and candidate in tried) or (candidate.is_ramping and candidate.passes()):
+                kept.append(heappop(heap))
+                last = candidate if not (tried and candidate in tried) else last
+            else:
+                chosen = candidate
+                break
+        for entry in kept:
+            heappush(heap, entry)
+        chosen = chosen or last  # all the others are in their slow start
+        if chosen is not None:
+            self._turns += 1
+            chosen.member.turn = self._turns
+        return chosen

@@ -1,0 +1,79 @@
+"""Weighted round robin: in turn, in proportion to the weights, spread evenly.
+
+Each candidate is due at a virtual time. The one that is due first is chosen, and is due again after 1/weight. With the
+weights 5, 1, 1 that is ``a a b a a c a`` and not ``a a a a a b c``. haproxy's ``roundrobin`` works alike. Unlike a
+sequence computed in advance, it follows each change of weights and candidates at once, and choosing one of a thousand
+costs one step in a heap.
+
+The virtual time at which a member is due is kept in the member, so that a reload changes nobody's turn.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import TYPE_CHECKING
+
+from zope.interface import implementer
+
+from smartproxy.upstream.interfaces import IBalancer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from smartproxy.upstream.candidate import Candidate
+
+
+@implementer(IBalancer)
+class RoundRobin:
+    """In turn."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Candidate]] = []
+        self._now = 0.0
+
+    def begin(self, candidates: Sequence[Candidate]) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        self._heap = []
+        for place, candidate in enumerate(candidates):
+            if candidate.member.due is None:
+                # Spread, so that several heavy ones do not all come before the first light one.
+                candidate.member.due = self._now + candidate.stride * place / len(candidates)
+
+    def enter(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. One that was away does not catch up."""
+        if not candidate.queued:
+            candidate.queued = True
+            due = max(candidate.member.due or 0.0, self._now)
+            heappush(self._heap, (due, candidate.index, candidate))
+
+    def leave(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. It stays in the heap until it is due."""
+
+    def changed(self, candidate: Candidate) -> None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. The number of connections does not matter."""
+
+    def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
+        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        heap = self._heap
+        kept: list[tuple[float, int, Candidate]] | None = None
+        chosen = None
+        while heap:
+            due, index, candidate = heap[0]
+            if not candidate.inside:
+                heappop(heap)
+                candidate.queued = False
+                continue
+            if tried and candidate in tried:
+                kept = kept or []
+                kept.append(heappop(heap))
+                continue
+            following = candidate.member.due = due + candidate.stride
+            heapreplace(heap, (following, index, candidate))
+            self._now = due
+            if not (candidate.is_ramping and candidate.passes()):
+                chosen = candidate
+                break
+        if kept:
+            heap += kept
+            heapify(heap)
+        return chosen

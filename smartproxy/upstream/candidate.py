@@ -1,0 +1,130 @@
+"""A candidate: a member with the address and the terms that one configuration gives it."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from itertools import count
+from typing import TYPE_CHECKING
+
+from smartproxy.wire.host import is_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from smartproxy.model.plan import Choice, TargetPlan
+    from smartproxy.model.target_status import TargetState
+    from smartproxy.upstream.member import Member
+
+#: The least share of its weight that a target gets when its slow start begins: haproxy begins at a hundredth, too.
+_LEAST_SHARE = 0.01
+
+
+class Standing(Enum):
+    """Whether a candidate may get connections."""
+
+    EXCLUDED = auto()  # by an operator, or its weight is 0
+    DOWN = auto()  # only where no other is up
+    UP = auto()
+
+
+class Candidate:
+    """One target of a group, as balancing sees it.
+
+    :param slow_start: seconds; 0 is off.
+    :ivar index: its place in the group.
+    :ivar is_literal: whether the host is an address and needs no name resolution.
+    :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
+    :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
+    :ivar is_ramping: whether its share still grows (``slowStart``).
+    :ivar state: of its member, when it was last reported.
+    :ivar standing: whether it may get connections, as its group has last counted it.
+    """
+
+    __slots__ = (
+        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_literal", "is_ramping", "limit", "member", "name",
+        "queued", "stamp", "standing", "state", "stride", "target", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        target: TargetPlan,
+        host: str | Choice,
+        member: Member,
+        index: int,
+        slow_start: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.target = target
+        self.host = host
+        self.member = member
+        self.name = member.name
+        self.index = index
+        self.limit = target.max_connections
+        self.is_literal = isinstance(host, str) and is_address(host)
+        self.inside = False
+        self.is_ramping = False
+        self.queued = False
+        self.standing = Standing.EXCLUDED
+        self.stamp = 0
+        self.state: TargetState = member.state
+        self._credit = 0.0
+        self._slow_start = slow_start
+        self._clock = clock
+        self.weight = 0
+        self.stride = 0.0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over the weight that was set by hand, and begin a slow start that is due."""
+        by_hand = self.member.weight_by_hand
+        self.weight = self.target.weight if by_hand is None else by_hand
+        self.stride = 1 / self.weight if self.weight else 0.0
+        self.is_ramping = bool(self._slow_start) and self.share() < 1
+
+    def judge(self) -> Standing:
+        """Its standing by the present state of its member."""
+        if not self.weight or self.member.is_withheld:
+            return Standing.EXCLUDED
+        return Standing.UP if self.member.is_usable else Standing.DOWN
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is below its ``maxConnections``."""
+        return not self.limit or self.member.active < self.limit
+
+    @property
+    def load(self) -> float:
+        """Connections per weight, as if it got the next one."""
+        return (self.member.active + 1) * self.stride
+
+    def share(self) -> float:
+        """The part of its weight that it has now: 1, except during its slow start."""
+        if not self._slow_start:
+            return 1.0
+        elapsed = self._clock() - self.member.usable_since
+        if elapsed >= self._slow_start:
+            self.is_ramping = False
+            return 1.0
+        return max(elapsed / self._slow_start, _LEAST_SHARE)
+
+    def passes(self) -> bool:
+        """Whether it passes its turn on. During a slow start it takes as many of its turns as its share says."""
+        self._credit += self.share()
+        if self._credit < 1:
+            return True
+        self._credit -= 1
+        return False
+
+
+def member_name(target: TargetPlan, host: str | Choice, taken: Collection[str]) -> str:
+    """The name of a target, the same after a reload: its own, or ``host:port``, or ``callable``.
+
+    :param taken: names of other targets of the group; one that is listed twice gets a number.
+    """
+    if callable(host) or callable(target.port):
+        name = target.name or "callable"
+    else:
+        shown = f"[{host}]" if ":" in host else host
+        name = target.name or f"{shown}:{'preserve' if target.port is None else target.port}"
+    numbers = (f"{name}-{number}" for number in count(2))
+    return name if name not in taken else next(other for other in numbers if other not in taken)

@@ -1,0 +1,269 @@
+"""A member: one target of a group as the proxy knows it while it runs, and what is known of its health.
+
+A member is kept by the names of its group and of its target (:class:`Members`), so everything here outlives a reload:
+its connections, whether it is ejected, what its checks found, and what was set by hand. Its address and terms are those
+of the configuration, and stand in a :class:`~smartproxy.upstream.group.Candidate`.
+
+Three sources decide whether it is usable, and each is kept by itself::
+
+    by hand   drain or down; None leaves it to the other two
+    checks    up or down
+    dials     HEALTHY --> EJECTED <--> PROBING     enough dials have failed: no connections for ejectFor, then one
+                 ^           |            |        tries it, and the outcome decides
+                 `-----------+------------'        a dial has succeeded
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum, auto
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from smartproxy.flow.states import State, following
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from smartproxy.flow.states import Table
+    from smartproxy.model.plan import PassiveHealthPlan
+    from smartproxy.model.target_status import ShownCheck, TargetState
+
+#: What came of a dial.
+DialResult: TypeAlias = Literal["ok", "refused", "timeout", "unreachable", "tls_error"]
+DIAL_RESULTS: tuple[DialResult, ...] = ("ok", "refused", "timeout", "unreachable", "tls_error")
+#: Seconds that the series of a removed member outlive its last connection, for one more scrape.
+LAST_SCRAPE = 15.0
+
+
+class Dials(State):
+    """What dials say about a member."""
+
+    HEALTHY = auto()
+    EJECTED = auto()
+    PROBING = auto()  # one connection tries it
+
+
+class DialEvent(State):
+    """What changes that."""
+
+    EJECTED = auto()  # enough failures, or a failed probe
+    PROBED = auto()  # a connection was assigned after ejectFor
+    WITHDRAWN = auto()  # its client has disconnected before there was a result
+    RECOVERED = auto()  # a dial has succeeded; it may have begun before the ejection
+
+
+#: An event that is missing indicates a bug: it raises IllegalTransition.
+DIALS: Table[Dials, DialEvent] = {
+    Dials.HEALTHY: {DialEvent.EJECTED: Dials.EJECTED},
+    Dials.EJECTED: {DialEvent.PROBED: Dials.PROBING, DialEvent.RECOVERED: Dials.HEALTHY},
+    Dials.PROBING: {
+        DialEvent.EJECTED: Dials.EJECTED,
+        DialEvent.WITHDRAWN: Dials.EJECTED,
+        DialEvent.RECOVERED: Dials.HEALTHY,
+    },
+}
+_HEALTHY, _EJECTED, _PROBING = Dials.HEALTHY, Dials.EJECTED, Dials.PROBING
+
+
+class HandState(StrEnum):
+    """What an operator may set. Both keep connections and get no new ones."""
+
+    DRAIN = "drain"
+    DOWN = "down"
+
+
+class Member:
+    """One target of one group.
+
+    :ivar active: connections that are dialed or established now.
+    :ivar received: bytes received from clients for it, of closed connections.
+    :ivar sent: bytes sent to clients from it, likewise.
+    :ivar results: dials by result; :attr:`checks` likewise for checks.
+    :ivar ejections: how often it was ejected.
+    :ivar dials: what dials say about it.
+    :ivar hesitant: whether a dial has not been answered for a while (:mod:`smartproxy.upstream.pending`).
+    :ivar probe_at: monotonic time from which one connection may try it, while it is ejected.
+    :ivar passed: whether its checks find it up; true without checks, and before the first result.
+    :ivar by_hand: what an operator has set; ``None``: nothing.
+    :ivar weight_by_hand: likewise.
+    :ivar usable_since: monotonic time since when it is usable again; ``-inf`` for one that always was.
+    :ivar due: when it is due, as round robin counts; ``None`` before its first turn.
+    :ivar turn: when it was last chosen, as least connections count.
+    :ivar on_change: called when :attr:`is_usable` or the weight may have changed; set by the member's group.
+    """
+
+    __slots__ = (
+        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejections", "group", "hesitant", "last_check",
+        "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
+        "usable_since", "weight_by_hand",
+    )  # fmt: skip
+
+    def __init__(self, group: str, name: str) -> None:
+        self.group = group
+        self.name = name
+        self.active = 0
+        self.received = 0
+        self.sent = 0
+        self.results: dict[str, int] = dict.fromkeys(DIAL_RESULTS, 0)
+        self.checks = {"ok": 0, "failed": 0}
+        self.ejections = 0
+        self.dials = _HEALTHY
+        self.probe_at = float("inf")
+        self.hesitant = False
+        self.passed = True
+        self.last_check: ShownCheck | None = None
+        self.by_hand: HandState | None = None
+        self.weight_by_hand: int | None = None
+        self.usable_since = float("-inf")
+        self.unused_since: float | None = None
+        self.due: float | None = None
+        self.turn = 0
+        self.on_change: Callable[[Member], None] = _ignore
+        self._failed_at: list[float] = []
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether new connections are assigned to it in its turn."""
+        return self.passed and self.dials is _HEALTHY and self.by_hand is None and not self.hesitant
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether an operator has excluded it: then not even a group whose members are all down uses it."""
+        return self.by_hand is not None
+
+    @property
+    def state(self) -> TargetState:
+        """The state as it is shown: what was set by hand wins, and then what the checks say."""
+        if self.by_hand is not None:
+            return "drain" if self.by_hand is HandState.DRAIN else "down"
+        if not self.passed:
+            return "down"
+        return "up" if self.dials is _HEALTHY else "ejected"
+
+    def succeeded(self, now: float) -> bool:
+        """A dial has succeeded. Returns whether that ends an ejection."""
+        self.results["ok"] += 1
+        if self._failed_at:
+            self._failed_at.clear()
+        if self.hesitant:
+            self.hesitate(hesitant=False)
+        if self.dials is _HEALTHY:
+            return False
+        self._set(DialEvent.RECOVERED, now)
+        return True
+
+    def failed(
+        self, result: DialResult, passive: PassiveHealthPlan | None, now: float, *, gave_up: bool = False
+    ) -> bool:
+        """A dial has failed. Returns whether that ejects the member.
+
+        :param gave_up: whether we did not wait for its outcome.
+        :param passive: when it is ejected; ``None``: never.
+        """
+        self.results[result] += 1
+        if self.hesitant and not gave_up:
+            self.hesitate(hesitant=False)
+        if gave_up:
+            return False
+        if passive is None or self.dials is _EJECTED:
+            return False  # ejected: by another connection that was dialed at the same time
+        if self.dials is _HEALTHY:
+            self._failed_at = [at for at in self._failed_at if now - at < passive.window]
+            self._failed_at.append(now)
+            if len(self._failed_at) < passive.failures:
+                return False
+            self._failed_at.clear()
+        self.ejections += 1
+        self.probe_at = now + passive.eject_for
+        self._set(DialEvent.EJECTED, now)
+        return True
+
+    def probe(self, now: float) -> None:
+        """One connection tries an ejected member."""
+        self._set(DialEvent.PROBED, now)
+
+    def hesitate(self, *, hesitant: bool) -> None:
+        """A dial is not answered, or has ended. That is no change of its health: no slow start follows."""
+        self.hesitant = hesitant
+        self.on_change(self)
+
+    def withdraw(self, now: float) -> None:
+        """The client of a dial has disconnected before there was a result. The next connection may try at once."""
+        if self.hesitant:
+            self.hesitate(hesitant=False)
+        if self.dials is _PROBING:
+            self._set(DialEvent.WITHDRAWN, now)
+
+    def readmit(self, now: float) -> None:
+        """End an ejection without a dial: passive health was turned off."""
+        if self.dials is not _HEALTHY:
+            self._set(DialEvent.RECOVERED, now)
+
+    def check(self, *, passed: bool, now: float) -> None:
+        """Checks have found it up or down."""
+        was_usable = self.is_usable
+        self.passed = passed
+        self._changed(was_usable, now)
+
+    def set_by_hand(self, state: HandState | None, weight: int | None, now: float) -> None:
+        """What an operator wants; ``None`` leaves the state, or the weight, to the configuration."""
+        was_usable = self.is_usable
+        self.by_hand = state
+        self.weight_by_hand = weight
+        self._changed(was_usable, now)
+
+    def joined(self, now: float) -> None:
+        """It was added to a group that is in use: its share grows as that of one that comes back."""
+        self.usable_since = now
+
+    def _set(self, event: DialEvent, now: float) -> None:
+        was_usable = self.is_usable
+        self.dials = following(DIALS, self.dials, event)
+        self._changed(was_usable, now)
+
+    def _changed(self, was_usable: bool, now: float) -> None:
+        if self.is_usable and not was_usable:
+            self.usable_since = now
+        self.on_change(self)
+
+
+def _ignore(_: Member) -> None:
+    """It belongs to no group that is configured."""
+
+
+class Members:
+    """Every member that is configured, or still has a connection."""
+
+    def __init__(self) -> None:
+        self._members: dict[tuple[str, str], Member] = {}
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def of(self, group: str, name: str) -> Member:
+        """The member ``name`` of ``group``; created on first use."""
+        member = self._members.get((group, name))
+        if member is None:
+            member = self._members[group, name] = Member(group, name)
+        member.unused_since = None
+        return member
+
+    def find(self, group: str, name: str) -> Member | None:
+        """The member, if there is one."""
+        return self._members.get((group, name))
+
+    def keep(self, group: str, names: Collection[str], now: float) -> None:
+        """Members of ``group`` other than ``names`` end when their last connection has ended."""
+        for (of_group, name), member in self._members.items():
+            if of_group == group and name not in names and member.unused_since is None:
+                member.on_change = _ignore
+                member.unused_since = now
+
+    def prune(self, now: float) -> None:
+        """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`."""
+        for key, member in list(self._members.items()):
+            if member.unused_since is None:
+                continue
+            if member.active:
+                member.unused_since = now
+            elif now - member.unused_since >= LAST_SCRAPE:
+                del self._members[key]

@@ -1,0 +1,171 @@
+"""Target groups from outside: what state their targets are in, and setting it by hand.
+
+::
+
+    proxy.groups.targets("db")                          # ShownTarget of each
+    proxy.groups.set_state("db", "one", "drain")        # until the process starts again
+    proxy.groups.set_weight("db", "one", 3)
+    proxy.groups.on_change.append(lambda target: print(target.name, target.state))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from twisted.logger import Logger
+
+from smartproxy.errors import UnknownTarget
+from smartproxy.metrics.targets import TargetCounts
+from smartproxy.model.target_status import ShownTarget
+from smartproxy.upstream.member import HandState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.group import Group, Groups
+    from smartproxy.upstream.member import Member
+
+log = Logger()
+#: ``up`` leaves the state to checks and dials again, and ends an ejection. The other two keep connections, and let none in.
+SettableState: TypeAlias = Literal["up", "drain", "down"]
+SETTABLE: tuple[str, ...] = get_args(SettableState)
+#: The highest weight of a target.
+HIGHEST_WEIGHT = 1000
+
+
+class TargetGroups:
+    """The groups of the configuration in force.
+
+    :param live: the live connections.
+    :ivar on_change: called with a target whose state has changed.
+    """
+
+    def __init__(
+        self, groups: Groups, live: Mapping[int, ConnectionRecord], clock: Callable[[], float]
+    ) -> None:
+        self._groups = groups
+        self._live = live
+        self._clock = clock
+        self.on_change: list[Callable[[ShownTarget], object]] = []
+        groups.notify = self._changed
+
+    def names(self) -> list[str]:
+        """The names of all groups. A route with targets of its own is a group of the route's name."""
+        return [group.name for group in self._groups]
+
+    def targets(self, group: str | None = None) -> list[ShownTarget]:
+        """The targets of ``group``, or of all groups.
+
+        :raises UnknownTarget: where there is no such group.
+        """
+        if group is not None and self._groups.find(group) is None:
+            raise UnknownTarget(f"there is no group {group!a}")
+        moved = self._moved()
+        return [
+            _shown(one, candidate, moved.get(candidate.member, (0, 0)))
+            for one in self._groups
+            if group is None or one.name == group
+            for candidate in one.candidates
+        ]
+
+    def set_state(self, group: str, name: str, state: SettableState | str) -> None:
+        """Exclude a target from new connections, or stop doing so.
+
+        :raises UnknownTarget: where there is no such target.
+        :raises ValueError: where ``state`` is none of the three.
+        """
+        self.check_state(state)
+        member = self._member(group, name)
+        now = self._clock()
+        if state == "up":
+            member.set_by_hand(None, member.weight_by_hand, now)
+            member.readmit(now)
+        else:
+            member.set_by_hand(HandState(state), member.weight_by_hand, now)
+
+    def check_state(self, state: object) -> None:
+        """Raise ``ValueError`` where ``state`` cannot be set."""
+        if state not in SETTABLE:
+            raise ValueError('state must be "up", "drain" or "down"')
+
+    def set_weight(self, group: str, name: str, weight: int | None) -> None:
+        """Give a target another weight; ``None`` is that of the configuration.
+
+        :raises UnknownTarget: where there is no such target.
+        :raises ValueError: where ``weight`` is not from 0 to 1000.
+        """
+        if weight is not None and (type(weight) is not int or not 0 <= weight <= HIGHEST_WEIGHT):
+            raise ValueError(f"weight must be 0..{HIGHEST_WEIGHT}")
+        member = self._member(group, name)
+        member.set_by_hand(member.by_hand, weight, self._clock())
+
+    def target_counts(self) -> list[TargetCounts]:
+        """The counts of every target that is configured or still has connections, for the metrics."""
+        moved = self._moved()
+        return [
+            TargetCounts(
+                member.group,
+                member.name,
+                member.state == "up",
+                member.active,
+                dict(member.results),
+                dict(member.checks),
+                member.ejections,
+                member.received + moved.get(member, (0, 0))[0],
+                member.sent + moved.get(member, (0, 0))[1],
+            )
+            for member in self._groups.members
+        ]
+
+    def queue_lengths(self) -> list[tuple[str, int]]:
+        """Each group, and how many clients wait for one of its targets."""
+        return [(group.name, group.waiting) for group in self._groups]
+
+    def _changed(self, group: Group, candidate: Candidate) -> None:
+        if not self.on_change:
+            return
+        shown = _shown(group, candidate, self._moved().get(candidate.member, (0, 0)))
+        for call in list(self.on_change):
+            try:
+                call(shown)
+            except Exception:
+                log.failure("a callable of on_change failed for {target}", target=shown.name)
+
+    def _member(self, group: str, name: str) -> Member:
+        found = self._groups.find(group)
+        for candidate in () if found is None else found.candidates:
+            if candidate.name == name:
+                return candidate.member
+        raise UnknownTarget(f"there is no target {name!a} in group {group!a}")
+
+    def _moved(self) -> dict[object, tuple[int, int]]:
+        """The bytes of live connections by member."""
+        moved: dict[object, tuple[int, int]] = {}
+        for record in self._live.values():
+            if record.member is not None:
+                received, sent = moved.get(record.member, (0, 0))
+                moved[record.member] = received + record.bytes_received, sent + record.bytes_sent
+        return moved
+
+
+def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownTarget:
+    member, target = candidate.member, candidate.target
+    host = "callable" if callable(candidate.host) else candidate.host
+    port = "preserve" if target.port is None else "callable" if callable(target.port) else str(target.port)
+    return ShownTarget(
+        group=group.name,
+        name=candidate.name,
+        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        state=member.state,
+        set_by_hand=member.by_hand is not None or member.weight_by_hand is not None,
+        weight=candidate.weight,
+        effective_weight=round(candidate.weight * candidate.share(), 2) if group.uses(candidate) else 0,
+        backup=target.backup,
+        connections=member.active,
+        queued=group.waiting,
+        received=member.received + moved[0],
+        sent=member.sent + moved[1],
+        last_check=member.last_check,
+    )

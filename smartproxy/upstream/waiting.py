@@ -1,0 +1,107 @@
+"""Clients that wait while every target of a group is at its limit: first in, first out."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from smartproxy.errors import Refused
+from smartproxy.model.outcome import RejectReason
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+    from smartproxy.model.plan.group import QueuePlan
+    from smartproxy.upstream.candidate import Candidate
+
+
+class WaitingClients:
+    """The queue of one group.
+
+    One timer runs for all of them: they have the same timeout, unless a reload changes it.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._queue: deque[_Waiting] = deque()
+        self._timer: IDelayedCall | None = None
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    @property
+    def client(self) -> str:
+        """The address of the first client."""
+        return self._queue[0].client
+
+    def add(self, plan: QueuePlan, client: str, group: str) -> Deferred[Candidate]:
+        """Queue a client. Cancelling the Deferred removes it.
+
+        :raises Refused: where the queue is full.
+        """
+        if len(self._queue) >= plan.size:
+            raise Refused(RejectReason.QUEUE_FULL, f"the queue of {group} is full ({plan.size})")
+        waiting = _Waiting(client, group, self._clock.seconds() + plan.timeout)
+        waiting.assigned = Deferred(lambda _: self._remove(waiting))
+        self._queue.append(waiting)
+        self._watch(waiting.until)
+        return waiting.assigned
+
+    def serve(self, candidate: Candidate) -> None:
+        """Assign ``candidate`` to the first client."""
+        waiting = self._queue.popleft()
+        self._stop_if_empty()
+        waiting.assigned.callback(candidate)
+
+    def refuse_all(self, why: str) -> None:
+        """Refuse every client: the group has ended."""
+        queue, self._queue = self._queue, deque()
+        self._stop_if_empty()
+        for waiting in queue:
+            waiting.assigned.errback(Refused(RejectReason.NO_TARGET, why))
+
+    def _remove(self, waiting: _Waiting) -> None:
+        self._queue.remove(waiting)
+        self._stop_if_empty()
+
+    def _watch(self, until: float) -> None:
+        """Let the timer run until ``until`` or less. A client that has left before is noticed when it fires."""
+        now = self._clock.seconds()
+        if self._timer is None:
+            self._timer = self._clock.callLater(until - now, self._expire)
+        elif until < self._timer.getTime():  # a reload has shortened the timeout
+            self._timer.reset(until - now)
+
+    def _stop_if_empty(self) -> None:
+        if not self._queue and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        expired = [waiting for waiting in self._queue if waiting.until <= now]
+        self._queue = deque(waiting for waiting in self._queue if waiting.until > now)
+        if self._queue:
+            self._watch(min(waiting.until for waiting in self._queue))
+        for waiting in expired:
+            why = f"no target of {waiting.group} had room in time"
+            waiting.assigned.errback(Refused(RejectReason.QUEUE_TIMEOUT, why))
+
+
+class _Waiting:
+    """One client.
+
+    :ivar until: monotonic seconds.
+    """
+
+    __slots__ = ("assigned", "client", "group", "until")
+
+    assigned: Deferred[Candidate]
+
+    def __init__(self, client: str, group: str, until: float) -> None:
+        self.client = client
+        self.group = group
+        self.until = until

@@ -1,0 +1,101 @@
+"""``/api/v1/targets``: what state targets are in, and setting it by hand."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan, TargetPlan
+from smartproxy.model.target_status import ShownCheck
+from tests.admin.doubles import FakeControl, Listener
+
+TARGETS = (
+    TargetPlan(("10.0.0.1",), 9000, name="one", weight=2),
+    TargetPlan(("2001:db8::2",), None, backup=True),
+)
+WEB = RoutePlan("web", 0, MatchPlan((range(443, 444),)), group=GroupPlan("a/b", TARGETS))
+
+
+class TargetsTests(SynchronousTestCase):
+    def setUp(self):
+        self.control = FakeControl(WEB)
+        self.listener = Listener(self.control)
+
+    def put(self, body, path="/api/v1/targets/a%2Fb/one"):
+        written = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.listener.ask("PUT", path, body=written)
+
+    def shown(self):
+        return self.listener.get("/api/v1/targets").json()["targets"]
+
+    def test_every_target_is_shown(self):
+        one, other = self.shown()
+        self.assertEqual(
+            one,
+            {
+                "group": "a/b", "name": "one", "address": "10.0.0.1:9000", "state": "up", "setByHand": False, "weight": 2,
+                "effectiveWeight": 2, "backup": False, "connections": 0, "queued": 0, "bytesReceived": 0, "bytesSent": 0,
+                "lastCheck": None,
+            },
+        )  # fmt: skip
+        self.assertEqual((other["name"], other["address"]), ("[2001:db8::2]:preserve",) * 2)
+        self.assertEqual((other["backup"], other["effectiveWeight"]), (True, 0))
+
+    def test_connections_checks_and_bytes_are_those_of_the_target(self):
+        group = self.control.groups._groups.find("a/b")
+        candidate = group.take("192.0.2.1")
+        candidate.member.last_check = ShownCheck(1767323045.678, True, "connected")
+        candidate.member.received = 100
+        record = self.control.connect(received=5, sent=7)
+        record.member = candidate.member
+        one, _ = self.shown()
+        self.assertEqual((one["connections"], one["bytesReceived"], one["bytesSent"]), (1, 105, 7))
+        self.assertEqual(
+            one["lastCheck"], {"at": "2026-01-02T03:04:05.678Z", "ok": True, "detail": "connected"}
+        )
+
+    def test_one_group_is_selected(self):
+        self.assertEqual(len(self.listener.get("/api/v1/targets?group=a/b").json()["targets"]), 2)
+        self.assertEqual(self.listener.get("/api/v1/targets?group=b").status, 404)
+
+    def test_drain_and_up(self):
+        answer = self.put({"state": "drain"})
+        self.assertEqual(
+            (answer.status, answer.json()["state"], answer.json()["setByHand"]), (200, "drain", True)
+        )
+        self.assertEqual(self.shown()[0]["effectiveWeight"], 0)
+        self.assertEqual(self.put({"state": "up"}).json()["state"], "up")
+        self.assertFalse(self.shown()[0]["setByHand"])
+
+    def test_weight_and_its_reset(self):
+        answer = self.put({"weight": 7})
+        self.assertEqual((answer.json()["weight"], answer.json()["setByHand"]), (7, True))
+        answer = self.put({"weight": None})
+        self.assertEqual((answer.json()["weight"], answer.json()["setByHand"]), (2, False))
+
+    def test_unknown_group_or_target_is_404(self):
+        for path in ("/api/v1/targets/web/one", "/api/v1/targets/a%2Fb/two"):
+            self.assertEqual(self.put({"state": "down"}, path).status, 404)
+
+    def test_a_bad_body_is_422_and_changes_nothing(self):
+        for body in (
+            b"", b"{", b"[" * 100_000, [], {}, {"state": "dwon"}, {"state": None}, {"weight": -1}, {"weight": 1001},
+            {"weight": True}, {"weight": "3"}, {"weight": 1.5}, {"state": "down", "more": 1},
+            {"state": "down", "weight": -1}, {"state": "dwon", "weight": 3},
+        ):  # fmt: skip
+            self.assertEqual(self.put(body).status, 422, body)
+        self.assertFalse(self.shown()[0]["setByHand"])
+
+    def test_other_methods_are_405(self):
+        self.assertEqual(self.listener.get("/api/v1/targets/a%2Fb/one").status, 405)
+
+    def test_changes_are_reported(self):
+        seen = []
+        self.control.groups.on_change.append(lambda target: seen.append((target.name, target.state)))
+        self.control.groups.on_change.append(lambda target: 1 / 0)
+        self.put({"state": "down"})
+        self.put({"weight": 3})
+        self.put({"state": "up"})
+        self.assertEqual(seen, [("one", "down"), ("one", "up")])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)

@@ -1,0 +1,210 @@
+"""Target groups: what is refused, and what they compile to."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import ConfigurationError
+from smartproxy.model.plan import Algorithm, BalancingPlan, PassiveHealthPlan, QueuePlan, SendHeader
+from smartproxy.model.plan.check import CheckKind, CheckPlan, HttpCheckPlan, StepPlan
+from smartproxy.settings import Settings
+
+PG = "routes: [{name: pg, match: {ports: 5432}, action: {group: db}}]\n"
+ONE = "{name: one, host: 10.0.0.1, port: 5432}"
+
+#: What is written, and the problem with it.
+PROBLEMS = (
+    ("targetGroups: {db: {}}\n" + PG, "targetGroups.db.targets: is required"),
+    (
+        f"targetGroups: {{db: {{targets: [{ONE}, {ONE}]}}}}\n" + PG,
+        'targetGroups.db.targets[1].name: is the name of an earlier target (got "one")',
+    ),
+    (
+        "targetGroups: {db: {targets: [{name: one, host: [10.0.0.1, 10.0.0.2], port: 1}]}}\n" + PG,
+        "targetGroups.db.targets[0].name: names one target, but host is a list; give each host a target",
+    ),
+    (
+        f"targetGroups: {{bd: {{targets: [{ONE}]}}}}\n" + PG,
+        'routes[0].action.group: is not the name of a group in targetGroups (bd) (got "db")',
+    ),
+    (
+        (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            "routes: [{name: pg, match: {ports: 5432}, action: {group: db, queue: {size: 1}}}]"
+        ),
+        "routes[0].action.queue: has no meaning beside group; it belongs in targetGroups.db",
+    ),
+    (
+        (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            f"routes: [{{name: pg, match: {{ports: 5432}}, action: {{group: db, targets: [{ONE}]}}}}]"
+        ),
+        "routes[0].action.targets: has no meaning beside group; it belongs in targetGroups.db",
+    ),
+    (
+        (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            f"routes: [{{name: db, match: {{ports: 5432}}, action: {{targets: [{ONE}]}}}}]"
+        ),
+        "targetGroups.db: is the name of a route with targets of its own, which is a group of that name",
+    ),
+    (
+        (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            "routes: [{name: pg, match: {ports: 5432}, action: {group: db, tls: {mode: terminate-and-reencrypt, "
+            "certificate: selfSigned}}}]"
+        ),
+        'routes[0].action.tls.mode: is "terminate-and-reencrypt", but a target of group "db" has no tls',
+    ),
+    (
+        "routes: [{name: pg, match: {ports: 5432}, action: {type: block, group: db}}]",
+        'routes[0].action.group: has no meaning for type "block"',
+    ),
+    (
+        "routes: [{name: pg, match: {ports: 5432}, action: {type: block, healthCheck: true}}]",
+        'routes[0].action.healthCheck: has no meaning for type "block"',
+    ),
+    (
+        f"routes: [{{name: pg, match: {{ports: 5432}}, loadBalancing: {{}}, action: {{targets: [{ONE}]}}}}]",
+        'routes[0].loadBalancing: unknown key; it belongs in "action"',
+    ),
+    (
+        f"targetGroups: {{db: {{targets: [{ONE}], loadBalancing: {{algorithm: leastconn}}}}}}\n" + PG,
+        (
+            'targetGroups.db.loadBalancing.algorithm: must be "roundRobin", "leastConnections", "random", "source" or '
+            '"first" (got "leastconn")'
+        ),
+    ),
+)
+#: A health check, and the problem with it.
+CHECK_PROBLEMS = (
+    ("{type: script}", 'steps: is required for type "script"'),
+    ("{path: /x}", 'path: has no meaning for type "connect"'),
+    (
+        "{type: script, steps: [{send: a, expect: b}]}",
+        "steps[0]: must have exactly one of send, sendBase64, expect",
+    ),
+    (
+        "{type: script, steps: [{expectRegex: '('}]}",
+        "steps[0].expectRegex: is not a regular expression: missing )",
+    ),
+    ("{type: http, expectStatus: [700]}", "expectStatus[0]: must be a status from 100 to 599"),
+    ("{type: http, path: x}", "path: must be a path that begins with /"),
+    ("{interval: 0}", "interval: must be longer than 0"),
+    ("{fall: 0}", "fall: "),
+    ("{typ: http}", "typ: unknown key"),
+)
+
+
+def problems(text: str) -> str:
+    try:
+        Settings.parse(text, "yaml", "x.yaml")
+    except ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+def compiled(group: str, more: str = ""):
+    return Settings.parse(f"targetGroups: {{db: {group}}}\n{more}" + PG, "yaml").compile().groups[0]
+
+
+class ProblemTests(SynchronousTestCase):
+    def test_each_problem_is_named_once(self) -> None:
+        for text, problem in PROBLEMS:
+            found = problems(text).splitlines()
+            self.assertEqual([re.sub(r"^x.yaml:[0-9]+: ", "", line) for line in found], [problem], text)
+
+    def test_each_problem_of_a_check_is_named(self) -> None:
+        for check, problem in CHECK_PROBLEMS:
+            found = problems(f"targetGroups: {{db: {{targets: [{ONE}], healthCheck: {check}}}}}\n" + PG)
+            self.assertIn(f"targetGroups.db.healthCheck.{problem}", found)
+
+    def test_a_target_without_a_fixed_port_needs_one_for_its_check(self) -> None:
+        for holder in (
+            "{name: a, host: h, port: preserve, healthCheck: true}",
+            "{name: a, host: h, port: preserve}",
+        ):
+            found = problems(f"targetGroups: {{db: {{targets: [{holder}], healthCheck: true}}}}\n" + PG)
+            self.assertIn("targetGroups.db.targets[0].healthCheck: needs a port of its own", found)
+
+
+class CompileTests(SynchronousTestCase):
+    def test_a_group_without_keys_has_the_defaults(self) -> None:
+        plan = compiled(f"{{targets: [{ONE}]}}")
+        self.assertEqual(
+            (plan.name, plan.balancing, plan.passive), ("db", BalancingPlan(), PassiveHealthPlan())
+        )
+        self.assertEqual((plan.queue, plan.reset_when_down, plan.targets[0].check), (None, False, None))
+        self.assertEqual((plan.targets[0].name, plan.targets[0].backup), ("one", False))
+
+    def test_every_key_is_compiled(self) -> None:
+        plan = compiled(
+            "{targets: [{host: a, port: 1, backup: true, maxConnections: 7, weight: 3}], "
+            "loadBalancing: {algorithm: source, slowStart: 30s}, passiveHealth: {failures: 3, ejectFor: 1m}, "
+            "whenDown: reset, queue: {size: 5, timeout: 1s}}"
+        )
+        self.assertEqual(plan.balancing, BalancingPlan(Algorithm.SOURCE, 30.0))
+        self.assertEqual(plan.passive, PassiveHealthPlan(3, 10.0, 60.0))
+        self.assertEqual((plan.queue, plan.reset_when_down), (QueuePlan(5, 1.0), True))
+        (target,) = plan.targets
+        self.assertEqual((target.backup, target.max_connections, target.weight), (True, 7, 3))
+
+    def test_routes_of_a_group_share_one_plan(self) -> None:
+        text = (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            "routes: [{name: a, match: {ports: 1}, action: {group: db}}, "
+            "{name: b, match: {ports: 2}, action: {group: db}}, "
+            f"{{name: c, match: {{ports: 3}}, action: {{targets: [{ONE}]}}}}]"
+        )
+        plan = Settings.parse(text, "yaml").compile()
+        self.assertIs(plan.routes[0].group, plan.routes[1].group)
+        self.assertEqual([group.name for group in plan.groups], ["db", "c"])
+
+    def test_keys_of_a_targets_check_replace_those_of_its_group_and_the_defaults(self) -> None:
+        plan = compiled(
+            "{targets: [{host: a, port: 1, healthCheck: {interval: 9s}}, {host: b, port: 1, healthCheck: false}], "
+            "healthCheck: {type: http, path: /up, expectStatus: [204, 300-301]}}",
+            "defaults: {healthCheck: {rise: 5}}\n",
+        )
+        http = HttpCheckPlan(path="/up", statuses=(range(204, 205), range(300, 302)))
+        self.assertEqual(
+            [target.check for target in plan.targets],
+            [CheckPlan(CheckKind.HTTP, interval=9.0, rise=5, http=http), None],
+        )
+
+    def test_steps_are_bytes(self) -> None:
+        plan = compiled(
+            f"{{targets: [{ONE}], healthCheck: {{type: script, steps: "
+            '[{send: "é"}, {sendBase64: AAE=}, {expect: x}, {expectBase64: /w==}, {expectRegex: "^a"}]}}'
+        )
+        self.assertEqual(
+            plan.targets[0].check.steps,
+            (
+                StepPlan(send="é".encode()),
+                StepPlan(send=b"\0\1"),
+                StepPlan(expect=b"x"),
+                StepPlan(expect=b"\xff"),
+                StepPlan(pattern=re.compile(b"^a")),
+            ),
+        )
+
+    def test_a_check_has_the_tls_of_its_target_unless_it_says_otherwise(self) -> None:
+        def tls(check: str, target: str = "tls: {verify: false, serverName: a.example}") -> object:
+            group = f"{{targets: [{{host: a, port: 1, {target}}}], healthCheck: {check}}}"
+            found = compiled(group).targets[0].check.tls
+            return found and (found.verify, found.server_name)
+
+        self.assertEqual(tls("{type: http}"), (False, "a.example"))
+        self.assertEqual(tls("{type: http, tls: false}"), None)
+        self.assertEqual(tls("{type: http, tls: {serverName: b.example}}"), (True, "b.example"))
+        self.assertEqual(tls("{type: connect}"), None)
+        self.assertEqual(tls("{type: tls}", "weight: 1"), (False, None))
+
+    def test_proxy_header_of_a_group_is_the_targets_or_that_of_the_top_level(self) -> None:
+        plan = compiled(
+            "{targets: [{host: a, port: 1}, {host: b, port: 1, sendProxyProtocol: false}]}",
+            "sendProxyProtocol: 2\n",
+        )
+        self.assertEqual([target.send_header for target in plan.targets], [SendHeader(2), None])
