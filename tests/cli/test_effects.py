@@ -148,7 +148,7 @@ class TargetTests(ExplainCase):
                 "1. [::1]:3 weight 5",
                 "2. a:443 weight 2",
                 "3. b:443 weight 2",
-                "4. spare:1 weight 0, only when all others fail",
+                "-  spare:1 weight 0, gets none",
             ],
         )
 

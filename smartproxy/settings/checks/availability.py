@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Later(NamedTuple):
     """A key of which not every value is available.
 
-    :ivar path: the keys in a file, joined by dots; ``[]`` is each item of a list.
+    :ivar path: the keys in a file, joined by dots; ``[]`` is each item of a list, or each value of a mapping by names.
     :ivar only: the values that are available.
     :ivar today: what to write in this version.
     """
@@ -41,6 +41,20 @@ LATER = (
     Later("routes.[].headers"),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
+    *(
+        Later(
+            f"{holder}healthCheck.type",
+            only=("connect", "tls", "script"),
+            today="a script can send a request",
+        )
+        for holder in (
+            "defaults.",
+            "routes.[].action.",
+            "routes.[].action.targets.[].",
+            "targetGroups.[].",
+            "targetGroups.[].targets.[].",
+        )
+    ),
 )
 
 
@@ -64,11 +78,18 @@ def _values_at(value: object, steps: tuple[str, ...], path: KeyPath) -> Iterator
         return
     step, *rest = steps
     if step == "[]":
-        for index, item in enumerate(value if isinstance(value, list | tuple) else ()):
-            yield from _values_at(item, tuple(rest), (*path, index))
+        for key, item in _items(value):
+            yield from _values_at(item, tuple(rest), (*path, key))
     else:
         for inner in _written(value, step):
             yield from _values_at(inner, tuple(rest), (*path, step))
+
+
+def _items(value: object) -> Iterator[tuple[int | str, object]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, list | tuple):
+        yield from enumerate(value)
 
 
 def _written(value: object, key: str) -> Iterator[object]:

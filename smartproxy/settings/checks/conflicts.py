@@ -61,6 +61,9 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
                 unmatchable.add(index)
             yield problem
     yield from groups.problems(settings)
+    for name, group in settings.target_groups.items():
+        for index, target in group.written_targets():
+            yield from target_problems(target, ("targetGroups", name, "targets", index))
     yield from _admin(settings)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)

@@ -48,7 +48,7 @@ _WORDS: Final[dict[str, str]] = {
     "routes.security.ipAllowList": "allow allowlist allowed allowedips whitelist ipwhitelist sourcerange ipallow permit",
     "routes.security.ipBlockList": "deny denylist block blocklist blocked blacklist ipblacklist banned ipblock reject",
     "routes.security.maxConnections": "maxconn maxconns limitconn connectionlimit connections limit",
-    "routes.loadBalancing": "balance balancer loadbalancer lb algorithm strategy policy lbpolicy",
+    "routes.action.loadBalancing": "balance balancer loadbalancer lb algorithm strategy policy lbpolicy",
     "proxyIPs": "trustedips trustedproxies trusted setrealipfrom realipfrom trustedips proxies",
     "acceptProxyProtocol": "acceptproxy proxyproto useproxyprotocol",
     "connectionTimeout": "connecttimeout timeoutconnect proxyconnecttimeout dialtimeout",
@@ -87,14 +87,7 @@ _OPTIONS: Final = {
 
 #: Keys of later versions: where they stand, and what there is today.
 _LATER: Final[dict[str, tuple[str, str]]] = {
-    "healthcheck": ("routes.action", "a target that cannot be reached is passed over for the next one"),
-    "passivehealth": ("routes.action", "a target that cannot be reached is passed over for the next one"),
-    "whendown": ("routes.action", ""),
-    "queue": ("routes.action", ""),
     "targetsfile": ("routes.action", ""),
-    "group": ("routes.action", "name the targets in each route"),
-    "targetgroups": ("", "name the targets in each route"),
-    "backup": ("routes.action.targets", "a target with weight 0 is used only when all others fail"),
     "unix": ("routes.action.targets", ""),
     "srv": ("routes.action.targets", ""),
     "addresses": ("routes.action.targets", ""),

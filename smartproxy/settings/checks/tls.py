@@ -27,6 +27,9 @@ def problems(settings: Configuration) -> Iterator[Problem]:
         yield from _route_tls(settings, route.action.tls, (*path, "tls"))
         for number, target in route.action.written_targets():
             yield from target_keys(target, (*path, "targets", number))
+    for name, group in settings.target_groups.items():
+        for number, target in group.written_targets():
+            yield from target_keys(target, ("targetGroups", name, "targets", number))
 
 
 def _route_tls(settings: Configuration, tls: RouteTls, path: KeyPath) -> Iterator[Problem]:

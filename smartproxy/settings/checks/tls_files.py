@@ -33,6 +33,9 @@ def problems(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     for index, route in enumerate(settings.routes):
         if route.enabled:
             yield from _route_files(route, files, ("routes", index, "action"))
+    for name, group in settings.target_groups.items():
+        for number, target in group.written_targets():
+            yield from upstream_files(target.tls, files, ("targetGroups", name, "targets", number, "tls"))
 
 
 def _certificate_directory(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:

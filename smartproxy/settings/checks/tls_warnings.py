@@ -39,6 +39,9 @@ def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
         if route.enabled:
             for place, one in certificates_of(route.action.tls, (*path, "tls")):
                 yield from _of_certificate(partial(files.certificate, one), place)
+    for name, group in settings.target_groups.items():
+        for number, target in group.written_targets():
+            yield from _unverified(target.tls, ("targetGroups", name, "targets", number, "tls"))
     if settings.tls.certificates is not None:
         with suppress(InvalidCertificate):
             yield from _of_directory(settings, settings.tls.certificates, files)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from smartproxy.settings.tables.base import Table
+from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic evaluates annotations
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
@@ -15,6 +16,7 @@ from smartproxy.settings.tables.types import (
     Flag,
     HeaderValue,
     Interval,
+    Least,
     Method,
     NonEmptyString,
     PortNumber,
@@ -32,7 +34,7 @@ class LoadBalancing(Table):
     """`roundRobin`: in turn, in proportion to the weights; `leastConnections`: the one with the fewest connections for its
     weight; `random`: the better of two drawn at random; `source`: always the same one for a client address; `first`: the
     first in the list that is below its `maxConnections`."""
-    slow_start: Duration = 0
+    slow_start: Annotated[Duration, Least(1_000)] = 0
     """The time in which the share of a target that comes back up, or is added, grows from near 0 to its weight; 0 is off."""
 
 
@@ -41,9 +43,9 @@ class PassiveHealth(Table):
 
     failures: Positive = 1
     """So many failures within `window`, without a success in between, eject a target."""
-    window: Interval = "10s"
+    window: Annotated[Interval, Least(500)] = "10s"
     """The time in which they are counted."""
-    eject_for: Interval = "10s"
+    eject_for: Annotated[Interval, Least(500)] = "10s"
     """How long an ejected target gets no connection. Then one connection tries it, and its outcome decides."""
 
 
@@ -52,7 +54,7 @@ class QueueSettings(Table):
 
     size: Positive
     """The most clients that wait; others are refused."""
-    timeout: Interval = "5s"
+    timeout: Annotated[Interval, Least(100)] = "5s"
     """How long a client waits before it is refused."""
 
 
@@ -79,11 +81,11 @@ class HealthCheck(Table):
     conversation of `steps`."""
     port: PortNumber | None = Field(default=None, json_schema_extra={"x-default": "that of the target"})
     """The port to check."""
-    interval: Interval = "2s"
+    interval: Annotated[Interval, Least(100)] = "2s"
     """Time between two checks, give or take a tenth at random."""
-    fast_interval: Interval = "1s"
+    fast_interval: Annotated[Interval, Least(100)] = "1s"
     """The same while a target is between up and down."""
-    timeout: Interval = "2s"
+    timeout: Annotated[Interval, Least(100)] = "2s"
     """Time limit for a whole check."""
     rise: Positive = 2
     """So many checks in a row must pass before a target that is down is up."""
@@ -103,11 +105,11 @@ class HealthCheck(Table):
         default=None, json_schema_extra={"x-default": "host and port of the target"}
     )
     """For `http`: the Host to ask for."""
-    expect_status: list[StatusRange] = Field(default=["200-399"])
+    expect_status: Annotated[list[StatusRange], OneOrList()] = Field(default=["200-399"])
     """For `http`: statuses that pass, as numbers or ranges like `"200-299"`."""
     expect_body: NonEmptyString | None = None
     """For `http`: text that the body must contain, in its first 64 KiB."""
-    steps: list[CheckStep] = Field(default_factory=list)
+    steps: Annotated[list[CheckStep], OneOrList()] = Field(default_factory=list)
     """For `script`: what is sent and expected, in order."""
 
 
