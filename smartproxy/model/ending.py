@@ -46,6 +46,7 @@ _WORDS: Final[dict[Outcome, str]] = {
     CloseReason.SHUTDOWN: "the proxy stopped",
     CloseReason.ADMIN: "ended through the admin API",
     CloseReason.ROUTE_REMOVED: "its route was removed, and gracefulShutdownTimeout has passed",
+    CloseReason.TARGET_DOWN: "a check found its target down, and whenDown is reset",
     CloseReason.ERROR: "an exception in this process: the log has its traceback",
 }
 

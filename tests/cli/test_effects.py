@@ -145,8 +145,8 @@ class TargetTests(ExplainCase):
         self.assertEqual(
             [line.partition(";")[0] for line in self.targets(action)],
             [
-                "1. [::1]:3 weight 5",
-                "2. a:443 weight 2",
+                "1. a:443 weight 2",
+                "2. [::1]:3 weight 5",
                 "3. b:443 weight 2",
                 "-  spare:1 weight 0, gets none",
             ],

@@ -56,7 +56,7 @@ CASES = [
     ("route", "connect_timeout", 'unknown key; did you mean "connectionTimeout"?'),
     ("route", "proxyProtocol", 'unknown key; "acceptProxyProtocol" is for the headers of peers in proxyIPs, "sendProxyProtocol" for those to targets'),
     ("route", "send-proxy", 'unknown key; write "sendProxyProtocol" in "action"'),
-    ("route", "healthCheck", 'is not available in this version; it belongs in "action"'),
+    ("route", "healthCheck", 'unknown key; it belongs in "action"'),
     ("route", "targets", 'unknown key; it belongs in "action"'),
     ("route", "domains", 'unknown key; it belongs in "match"'),
     ("route", "host", 'unknown key; write "domains" in "match"'),
