@@ -99,9 +99,19 @@ def _key(made: dict[str, Any], steps: Iterable[str]) -> dict[str, Any]:
     """The schema of the key that these steps lead to."""
     here = made
     for step in steps:
-        here = made["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
-        here = here["items"] if step == "[]" else here["properties"][step]
+        here = next(_inside(made, here, step))
     return here
+
+
+def _inside(made: dict[str, Any], here: dict[str, Any], step: str) -> Iterator[dict[str, Any]]:
+    """What one step leads to, in each of the forms that a value may have."""
+    here = made["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
+    if step in here.get("properties", ()):
+        yield here["properties"][step]
+    elif step == "[]":
+        yield from (here[key] for key in ("items", "additionalProperties") if here.get(key))
+    for form in here.get("oneOf", ()):
+        yield from _inside(made, form, step)
 
 
 #: Keys that are inherited from ``defaults`` and then from the top level where they are left out.

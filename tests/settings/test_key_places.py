@@ -49,6 +49,9 @@ HINTS = [
     (ROUTE, "proxyIPs", "it belongs at the top level"),
     (ROUTE, "proxy_ips", "it belongs at the top level"),
     (("admin",), "accessLog", "it belongs at the top level"),
+    # groups of targets
+    (("targetGroups", "db", "targets", 0), "wieght", 'did you mean "weight"?'),
+    (("targetGroups", "db"), "algorithm", 'it belongs in "loadBalancing"'),
     # nothing like it
     ((), "zzz", ""),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.settings.checks import foreign_words
 from smartproxy.settings.checks.foreign_words import plain
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from smartproxy.settings.reading.locations import KeyPath
 
 _WITHOUT_BLANK = re.compile(r"-?([A-Za-z]\w*):\S.*", re.DOTALL)
+
+
+#: The table of groups. Keys in it are not what is meant elsewhere: a route has the same.
+_GROUPS: Final = ("targetGroups",)
 
 
 class Unknown(NamedTuple):
@@ -38,6 +42,8 @@ def unknown_key(path: KeyPath, root: type[BaseModel]) -> Unknown:
     """What to say about the key at ``path``, which its table does not have."""
     key = str(path[-1])
     table = tuple(step for step in path[:-1] if isinstance(step, str))
+    if table[:1] == _GROUPS:
+        table = _GROUPS + table[2:]  # the name of a group is no key
     for guess in (_from_later, _in_another_form, _from_elsewhere, _nearest):
         found = guess(key, table, root)
         if found is not None:
@@ -74,7 +80,11 @@ def _from_elsewhere(key: str, table: tuple[str, ...], root: type[BaseModel]) -> 
     if note is not None:
         return Unknown(f"unknown key; {note}")
     words = [KnownKey(place[:-1], place[-1]) for place in foreign_words.meant(key)]
-    own = [known for known in known_keys(root) if plain(known.name) == plain(key)]
+    own = [
+        known
+        for known in known_keys(root)
+        if plain(known.name) == plain(key) and (known.table[:1] != _GROUPS or table[:1] == _GROUPS)
+    ]
     # A foreign word may be a key of ours with another meaning: the nearer of the two was meant.
     here = {known.name for known in known_keys(root) if known.table == table}
     in_reach = [KnownKey(table, one.name) for one in words if one.name in here]
