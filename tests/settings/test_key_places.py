@@ -51,7 +51,7 @@ HINTS = [
     (("admin",), "accessLog", "it belongs at the top level"),
     # groups of targets
     (("targetGroups", "db", "targets", 0), "wieght", 'did you mean "weight"?'),
-    (("targetGroups", "db"), "algorithm", 'it belongs in "loadBalancing"'),
+    (("targetGroups", "db"), "algorithm", 'did you mean "loadBalancing"?'),
     # nothing like it
     ((), "zzz", ""),
 ]  # fmt: skip

@@ -166,8 +166,8 @@ class SchemaTests(SynchronousTestCase):
             "routes.[].action.type": ["static"],
             "routes.[].action.protocol": ["http"],
         }.get(later.path, [])
-        if later.path.endswith("algorithm"):
-            values = ["leastConnections"]
+        if later.path.endswith("healthCheck.type"):
+            values = ["http"]
         elif not later.only:
             values = [{}, {"key": "value"}]
         self.assertTrue(values, f"{later.path}: add a value that is not available")

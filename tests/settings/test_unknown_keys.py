@@ -79,7 +79,7 @@ CASES = [
     ("top", "security", 'unknown key; it belongs in a route, or in "defaults" for all of them'),
     ("top", "targets", 'unknown key; it belongs in "action" of a route'),
     ("top", "ports", 'unknown key; it belongs in "match" of a route'),
-    ("top", "healthCheck", 'is not available in this version; it belongs in "action" of a route'),
+    ("top", "healthCheck", 'unknown key; it belongs in "defaults"'),
     ("top", "user", "unknown key; it is the option -u of twistd"),
     ("top", "logfile", "unknown key; it is the option --logfile of twistd"),
     ("top", "log", 'unknown key; did you mean "accessLog"?'),
