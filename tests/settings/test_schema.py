@@ -80,7 +80,14 @@ def holding(steps: tuple[str, ...], value: Any) -> dict[str, Any]:
     made: dict[str, Any] = {"routes": [route()]}
     here: Any = made
     for step in steps[:-1]:
-        here = here[0] if step == "[]" else here.setdefault(step, {})
+        if step == "[]":
+            here = (
+                here[0]
+                if isinstance(here, list)
+                else here.setdefault("db", {"targets": [{"host": "a", "port": 1}]})
+            )
+        else:
+            here = here.setdefault(step, {})
     here[steps[-1]] = value
     return made
 
