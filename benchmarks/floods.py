@@ -285,15 +285,18 @@ class Flooded(NamedTuple):
 
     :ivar opened: connections of the flood, in a second.
     :ivar sockets: of the proxy, at most.
+    :ivar cpu: of the proxy, in seconds a second: on a busy machine it gets less than it could use.
     """
 
     contestant: str
     opened: float
     sockets: int
+    cpu: float
     honest: Honest
 
     def __str__(self) -> str:
-        return f"    {self.contestant:42} {self.opened:6,.0f} a second  {self.sockets:5} sockets   served: {self.honest}"
+        flood = f"{self.opened:6,.0f} a second  {self.sockets:5} sockets  {self.cpu:.2f} CPU"
+        return f"    {self.contestant:42} {flood}  served: {self.honest}"
 
 
 def flooded(
@@ -322,15 +325,16 @@ def flooded(
             while not told.stat().st_size and flooder.poll() is None:
                 time.sleep(0.02)
             time.sleep(0.5)
-            before = int(told.read_text().split()[-1])
+            before, used = int(told.read_text().split()[-1]), process.cpu_ns
             began = time.monotonic()
             seen = honest(port, seconds, context)
             opened = int(told.read_text().split()[-1]) - before
             took = time.monotonic() - began
+            cpu = (process.cpu_ns - used) / took / 1e9
         finally:
             flooder.kill()
             flooder.wait()
-        return Flooded(name, opened / took, sockets.most, seen)
+        return Flooded(name, opened / took, sockets.most, cpu, seen)
 
 
 def _answer_all(listening: socket.socket) -> None:
