@@ -118,6 +118,14 @@ class LiveCase(unittest.TestCase):
             held += data
         return held
 
+    def assert_refused(self, port, **more):
+        """A connection to ``port`` is closed without a byte. A RST may come before ``connect`` has returned."""
+        try:
+            sock = self.connect(port, **more)
+        except ConnectionResetError:
+            return
+        self.assert_gone(sock)
+
     def assert_gone(self, sock):
         """The other side has closed, with a FIN or a RST, and said nothing before."""
         try:

@@ -42,7 +42,7 @@ class ChainTests(LiveCase):
         inner, _ = self.chain(2, maxConnectionsPerIP=2)
         for _ in range(2):
             self.assert_echoes(self.connect(self.outside, source=REAL))
-        self.assert_gone(self.connect(self.outside, source=REAL))
+        self.assert_refused(self.outside, source=REAL)
         self.assertEqual(inner.rejected("ip_limit"), 1)
         self.assert_echoes(self.connect(self.outside, source=OTHER))
         self.assertEqual(inner.metrics["connections"]["byIP"], {REAL: 2, OTHER: 1})
@@ -51,12 +51,12 @@ class ChainTests(LiveCase):
         """A refusal names the real client, not the outer proxy."""
         inner, _ = self.chain(2, maxConnectionsPerIP=1)
         self.assert_echoes(self.connect(self.outside, source=REAL))
-        self.assert_gone(self.connect(self.outside, source=REAL))
+        self.assert_refused(self.outside, source=REAL)
         until(lambda: f"ip_limit ({REAL})" in inner.printed, "the refusal's line")
 
     def test_inner_proxy_applies_lists_to_the_announced_client(self):
         """Block lists compare the announced address, not the outer proxy's."""
         inner, _ = self.chain(2, defaults={"security": {"ipBlockList": [REAL]}})
-        self.assert_gone(self.connect(self.outside, source=REAL))
+        self.assert_refused(self.outside, source=REAL)
         self.assert_echoes(self.connect(self.outside, source=OTHER))
         self.assertEqual(inner.rejected("ip_blocked"), 1)

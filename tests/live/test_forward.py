@@ -94,7 +94,7 @@ class TrafficTests(ForwardCase):
     def test_refused_target_is_one_line_and_its_cause(self):
         front, target = self.port(), self.port()
         program = self.forwarding(str(front), f"127.0.0.1:{target}")
-        self.assert_gone(self.connect(front))
+        self.assert_refused(front)
         ((_, named, received, sent, _, reason),) = self.lines(program, 1)
         self.assertEqual(
             (named, received, sent, reason), (f"127.0.0.1:{target}", "0", "0", "upstream_refused")

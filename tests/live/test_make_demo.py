@@ -29,11 +29,22 @@ class MakeDemoTests(LiveCase):
         demo.write_text(
             re.sub(r"(port[s]?: )(\d{4})", lambda found: found[1] + ports[found[2]], demo.read_text())
         )
-        command = [make, "-o", f"{venv}/.for-demo", "demo", f"VENV={venv}"]
+        # A shell without job control starts its background jobs, perhaps these tests, with SIGINT ignored.
+        command = [
+            needed("env"),
+            "--default-signal=INT",
+            make,
+            "-o",
+            f"{venv}/.for-demo",
+            "demo",
+            f"VENV={venv}",
+        ]
         program = Program(command, self.directory / "make.log", env=environment(), cwd=self.directory)
         self.addCleanup(program.stop)
         until(lambda: " listens on " in program.printed or program.ended is not None, "the start")
-        self.assert_echoes(self.connect(int(ports["7000"])))  # the event loop runs, and handles signals
+        with self.connect(int(ports["7000"])) as client:
+            self.assert_echoes(client)  # the event loop runs, and handles signals
+        # An open connection would be waited for, as long as this test waits for the end.
         os.killpg(program.pid, signal.SIGINT)
         self.assertIn(program.wait(), (0, -signal.SIGINT))
         self.assertIn("Ctrl-C stops it.", program.printed)

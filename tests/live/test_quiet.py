@@ -36,7 +36,7 @@ class QuietTests(LiveCase):
         client = self.connect(front)
         self.assert_echoes(client)
         client.close()
-        self.assert_gone(self.connect(second))
+        self.assert_refused(second)
         settings = json.loads(proxy.file.read_text())
         settings["routes"].append(route("three", self.port(), backend))
         proxy.file.write_text(json.dumps(settings))

@@ -53,7 +53,7 @@ class TrustTests(LiveCase):
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         self.assert_gone(client)
         self.assertEqual(proxy.rejected("proxy_header_missing"), 1)
-        self.assert_gone(self.connect(front, source=TRUSTED))
+        self.assert_refused(front, source=TRUSTED)
         self.assertEqual(proxy.rejected("proxy_header_missing"), 2)
         self.assertEqual(self.said(front, TRUSTED, V1 + b"words"), b"words")
 

@@ -8,7 +8,7 @@ import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.net import port
+from smartproxy.net import descriptors
 from smartproxy.relays import pipes
 from smartproxy.relays.pipes import PipePool
 from tests.pumps import open_descriptors
@@ -125,7 +125,7 @@ class PipePoolTests(SynchronousTestCase):
 
     def test_pipes_take_an_eighth_of_the_descriptors_at_most(self):
         for limit, most in ((128, 7), (1024, 60), (65536, 256)):
-            self.patch(port.resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+            self.patch(descriptors.resource, "getrlimit", lambda _, limit=limit: (limit, limit))
             self.assertEqual(PipePool()._most, most)
 
     def test_no_pipe_takes_a_descriptor_of_the_reserve(self):
