@@ -121,7 +121,6 @@ class ConnectionPath:
                 linked = await self.connect(
                     routed, partial(self.send_proxy_header, routed, side=client), client.require_live, record
                 )
-                record.member = linked.member
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(

@@ -201,8 +201,8 @@ class ConfigurationTests(SynchronousTestCase):
                 "routes.[].action.protocol": "speaking HTTP",
                 "acme": "``acme``",
             }.get(later.path)
-            if later.path.endswith(".algorithm"):
-                words = "other than weighted round robin"
+            if ".healthCheck." in later.path:
+                words = "``http``"
             elif later.path.endswith(".headers"):
                 words = "no header changes"
             self.assertIsNotNone(words, later.path)

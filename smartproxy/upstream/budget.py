@@ -65,3 +65,4 @@ class UnrecordedDials:
         self.target: Endpoint | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
+        self.member: object = None

@@ -59,7 +59,7 @@ _RESULTS: dict[RejectReason, DialResult] = {
 log = Logger()
 
 
-class _Attempt(NamedTuple):
+class _DialTerms(NamedTuple):
     """What is tried for one connection.
 
     :ivar candidate: whose turn it is.
@@ -181,7 +181,7 @@ class Connect:
                 group.withdrawn(candidate)
                 raise
             else:
-                self._succeeded(candidate, group, routed, budget.passed())
+                self._succeeded(candidate, group, routed, budget)
                 return connected
         try:
             raise cast("DialFailed", failed)
@@ -205,10 +205,11 @@ class Connect:
         """Every host of every target of ``route``."""
         return [] if route.group is None else self._groups.of(route.group).candidates
 
-    def _succeeded(self, candidate: Candidate, group: Group, routed: Routed, seconds: float) -> None:
+    def _succeeded(self, candidate: Candidate, group: Group, routed: Routed, budget: DialBudget) -> None:
         name, hello = routed.route.name, routed.detected.hello
         group.succeeded(candidate)
-        self._counters.route(name).dial_seconds.observe(seconds)
+        self._counters.route(name).dial_seconds.observe(budget.passed())
+        budget.progress.member = candidate.member
         if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
             self._postgres_routes.add(name)
 
@@ -245,7 +246,7 @@ class Connect:
         budget: DialBudget,
     ) -> Connected:
         target = candidate.target
-        attempt = _Attempt(candidate, group, target, candidate.host, routed, header, budget)
+        attempt = _DialTerms(candidate, group, target, candidate.host, routed, header, budget)
         if target.made is None:
             return await self._attempt(attempt)
         target = await chosen_target(target, routed, budget.seconds(), self._clock)
@@ -257,7 +258,7 @@ class Connect:
                 self._log_failure(candidate, routed.route, why)
         return await self._attempt(attempt._replace(target=target, host=last))
 
-    async def _attempt(self, attempt: _Attempt) -> Connected:
+    async def _attempt(self, attempt: _DialTerms) -> Connected:
         target, routed, budget = attempt.target, attempt.routed, attempt.budget
         host, port = attempt.host, target.port
         if callable(host):
@@ -276,7 +277,7 @@ class Connect:
             self._log_refused_session(attempt.candidate, routed.route, refused)
         return await self._open(attempt, host, port, resume=False)
 
-    async def _open(self, attempt: _Attempt, host: str, port: int, *, resume: bool = True) -> Connected:
+    async def _open(self, attempt: _DialTerms, host: str, port: int, *, resume: bool = True) -> Connected:
         """A connection to ``host``, with its TLS."""
         candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
         dial = partial(self._dial, attempt, port)
@@ -345,7 +346,7 @@ class Connect:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, attempt: _Attempt, port: int, host: str) -> Deferred[Upstream]:
+    def _dial(self, attempt: _DialTerms, port: int, host: str) -> Deferred[Upstream]:
         """Dial one address."""
         route, budget, group = attempt.routed.route, attempt.budget, attempt.group
         keep_alive = self._keep_alive.get(route)

@@ -24,11 +24,13 @@ class DialProgress(Protocol):
     :ivar target: the address that was dialed last, or the name that has none.
     :ivar attempts: how many addresses were dialed.
     :ivar dial_seconds: how long connecting took, or was tried.
+    :ivar member: the target that was connected to; ``None`` before.
     """
 
     target: Endpoint | None
     attempts: int
     dial_seconds: float | None
+    member: object
 
 
 class IResolver(Interface):

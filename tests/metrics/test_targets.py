@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.plan import GroupPlan, TargetPlan
 from smartproxy.upstream.member import LAST_SCRAPE
@@ -20,7 +21,7 @@ class TargetSeriesTests(SynchronousTestCase):
         self.groups.apply([GroupPlan("app", TARGETS)])
 
     def series(self):
-        page, _ = exposition(self.control.registry, self.control.counters, "")
+        page, _ = exposition(families(self.control.registry, self.control.counters))
         lines = b"".join(page).decode().splitlines()
         return dict(line.rsplit(" ", 1) for line in lines if line.startswith("smartproxy_target_"))
 

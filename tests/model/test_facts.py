@@ -117,11 +117,12 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(
             " ".join(CloseReason),
             "normal client_reset upstream_reset inactivity lifetime half_close_timeout zombie_full zombie_half "
-            "zombie_stuck shutdown admin route_removed error",
+            "zombie_stuck target_down shutdown admin route_removed error",
         )
         self.assertEqual(
             " ".join(RejectReason),
             "ip_blocked ip_not_allowed global_limit ip_limit route_limit rate_limit proxy_header_invalid "
             "proxy_header_missing proxy_header_timeout initial_data_timeout no_route upstream_refused "
-            "upstream_timeout upstream_unreachable tls_error pending_data_limit draining",
+            "upstream_timeout upstream_unreachable tls_error pending_data_limit draining target_limit "
+            "queue_full queue_timeout no_target",
         )
