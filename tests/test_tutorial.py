@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -91,8 +92,10 @@ class TestingPageTests(SynchronousTestCase):
         self.assertIn("assert proxy.connections", source)
 
     def test_each_test_on_the_page_passes_with_each_command_on_it(self):
-        directory = Path(self.mktemp())
-        directory.mkdir()
+        # Not below the repository, whose settings of pytest would apply there.
+        temporary = TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        directory = Path(temporary.name)
         for source in sources(DOCS / "testing.rst"):
             if source.startswith("# test_"):
                 (directory / source.split()[1]).write_text(source, encoding="utf-8")
