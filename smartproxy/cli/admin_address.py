@@ -101,7 +101,7 @@ def find(address: str | None, config: Path | None, token: str | None) -> AdminCl
     file = config
     if file is None and address is None and Path(DEFAULT_FILE).exists():
         file = Path(DEFAULT_FILE)
-    plan = None if file is None else admin_of(file)
+    plan = None if file is None else admin_of(file, with_token=token is None)
     hint = NOT_THERE
     if address is not None:
         origin = "--admin"

@@ -47,10 +47,10 @@ def compiled(settings: Settings) -> ProxyPlan:
         return settings.compile()
 
 
-def admin_of(file: str | Path) -> AdminPlan | None:
+def admin_of(file: str | Path, *, with_token: bool = True) -> AdminPlan | None:
     """Return the admin listener in ``file``, of which nothing else is validated; otherwise as :func:`read`."""
     with _problems_printed():
-        return admin_listener(Path(file))
+        return admin_listener(Path(file), with_token=with_token)
 
 
 @contextmanager

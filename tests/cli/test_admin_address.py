@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import chdir
 from pathlib import Path
 
@@ -121,6 +122,20 @@ class FindTests(RemoteCase):
         Path("a.toml").write_text("[admin]\nport = 2\n")
         self.assertEqual(self.used("--config", "a.json")[0], "http://127.0.0.1:1")
         self.assertEqual(self.used("--config", "a.toml")[0], "http://127.0.0.1:2")
+
+    def test_variables_in_admin_are_replaced_and_others_need_not_be_set(self):
+        self.write(
+            'admin: {port: "${CLI_TEST_PORT:-9404}", token: "${CLI_TEST_TOKEN}"}\nx: "${CLI_TEST_OTHER}"'
+        )
+        self.patch(os, "environ", {**os.environ, "CLI_TEST_TOKEN": "s3cret"})
+        self.assertEqual(self.used(), ("http://127.0.0.1:9404", "s3cret"))
+
+    def test_variable_of_the_token_need_not_be_set_where_a_token_is_given(self):
+        self.write('admin: {token: "${CLI_TEST_TOKEN}"}')
+        said = self.refused()
+        self.assertTrue(said.startswith("smartproxy.yaml:2: admin.token: "), said)
+        self.assertIn("CLI_TEST_TOKEN", said)
+        self.assertEqual(self.used("--token", "given"), (DEFAULT, "given"))
 
     def test_option_and_environment_win_over_the_token_of_the_file(self):
         self.write("admin: {token: of-the-file}")

@@ -18,6 +18,7 @@ from smartproxy.settings.checks.model_errors import paths_of, problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
 from smartproxy.settings.reading.locations import is_extension
 from smartproxy.settings.reading.yaml_reader import plain_scalar
+from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Route
 
 ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
+TableT = TypeVar("TableT", bound=Table)
 
 _EMPTY = "has no value; give it one, or leave it out for its default"
 _EMPTY_AND_REQUIRED = "has no value, and is required; what belongs to it must be indented below it"
@@ -49,7 +51,7 @@ def validate(
     """
     found_before = [*_empty_keys(value, (), model), *unavailable(value)]
     try:
-        table = _validated(model, value, source, by_name=by_name)
+        table = validated_table(model, value, source, by_name=by_name)
     except ValidationError as error:
         problems = _merged(found_before, list(problems_of(error, model)))
         problems += _problems_of_the_rest(model, value, problems, references)
@@ -61,9 +63,7 @@ def validate(
     return table
 
 
-def _validated(
-    model: type[ConfigurationT], value: object, source: Source, *, by_name: bool
-) -> ConfigurationT:
+def validated_table(model: type[TableT], value: object, source: Source, *, by_name: bool = False) -> TableT:
     """The table of ``value``; what came from a variable is a number or a boolean where the key does not want a string.
 
     :raises ValidationError: where it is not valid.
