@@ -16,6 +16,7 @@ from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import ActionKind, Treatment
 from smartproxy.security.address_files import entry_of
+from smartproxy.security.client_key import client_key
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.route import Target
@@ -23,6 +24,7 @@ from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.budget import TOTAL
 from smartproxy.upstream.group import Groups
 from smartproxy.upstream.member import Members
+from smartproxy.wire.proxy_tlv import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +114,8 @@ class Effects:
         top = "top level"
         security = security_levels(self._settings, route.index)
         level = setting_level("max_connections", security)
-        client = f", for {self._client}" if self._client else ", for each client"
+        client = client_key(self._client, self._plan.ipv6_limit_prefix)
+        whose = f", for {client}" if client else ", for each client"
         limits = [
             ("maxConnections", self._plan.max_connections, top, ", for all routes together"),
             (
@@ -121,8 +124,8 @@ class Effects:
                 level.name if level else "",
                 ", for this route",
             ),
-            ("maxConnectionsPerIP", self._plan.max_connections_per_ip, top, client),
-            ("connectionRateLimitPerMinute", self._plan.connection_rate_per_minute, top, client),
+            ("maxConnectionsPerIP", self._plan.max_connections_per_ip, top, whose),
+            ("connectionRateLimitPerMinute", self._plan.connection_rate_per_minute, top, whose),
         ]
         found = [f"  {key}: {limit} ({place}){whose}" for key, limit, place, whose in limits if limit]
         yield "limits:" if found else "limits: none"
@@ -179,6 +182,8 @@ class Effects:
             )
             yield self._written(route, "connection_timeout", timeouts.connection) + all_
         yield from self._long_timeouts(route)
+        if keep_alive.user_timeout:
+            yield self._written(route, "tcp_user_timeout", keep_alive.user_timeout / 1000)
         if self._plan.zombies is not None and self._run.record.stuck_detection:
             zombies, is_tls = self._plan.zombies, self._run.record.tls
             key, seconds = ("stuckTls", zombies.stuck_tls) if is_tls else ("stuckPlain", zombies.stuck_plain)
@@ -246,7 +251,8 @@ class Effects:
         share = f"weight {target.weight}" if target.weight else "weight 0, gets none"
         if target.backup:
             share += ", backup: only while no other is up"
-        return f"{where} {share}; {self._target_tls(target, host)}; {self._header(route, target)}"
+        begin = f"from {target.source}; " if target.source else ""
+        return f"{where} {share}; {begin}{self._target_tls(target, host)}; {self._header(route, target)}"
 
     def _target_tls(self, target: TargetPlan, host: str) -> str:
         if target.tls is None:
@@ -268,7 +274,8 @@ class Effects:
         place = _named(setting_level("send_proxy_protocol", levels))
         if target.send_header is None:
             return "no PROXY header" if place == _BUILT_IN else f"no PROXY header ({place})"
-        tlvs = f" with {', '.join(target.send_header.tlvs)}" if target.send_header.tlvs else ""
+        names = [*target.send_header.tlvs, *(name_of(tlv.type) for tlv in target.send_header.custom)]
+        tlvs = f" with {', '.join(names)}" if names else ""
         return f"PROXY header version {target.send_header.version}{tlvs} ({place})"
 
 

@@ -75,6 +75,12 @@ class SecurityTests(ExplainCase):
             "  security.maxConnections: 7 (route), for this route", self.ask(SECURED, "--port", "82")
         )
 
+    def test_client_of_the_limits_may_be_an_ipv6_network(self) -> None:
+        configuration = f"ipv6LimitPrefix: 64\n{SECURED}"
+        for client, whose in (("2001:db8::7", "2001:db8::/64"), ("192.0.2.8", "192.0.2.8")):
+            printed = self.ask(configuration, "--port", "81", "--client-ip", client)
+            self.assertIn(f"  maxConnectionsPerIP: 20 (top level), for {whose}", printed)
+
     def test_trusted_peer_is_noted(self) -> None:
         for accept, end in (
             ("true", "with one, that client counts"),
@@ -155,7 +161,7 @@ class TargetTests(ExplainCase):
     def test_proxy_header_and_its_place(self) -> None:
         action = (
             "{targets: [{host: a, port: 1}, {host: b, port: 2, sendProxyProtocol: false},"
-            " {host: c, port: 3, sendProxyProtocol: {version: 2, tlvs: [authority, ssl]}}]}"
+            " {host: c, port: 3, sendProxyProtocol: {version: 2, tlvs: [authority, ssl], customTlvs: {0xe0: x}}}]}"
         )
         found = [line.rpartition("; ")[2] for line in self.targets(action, top="sendProxyProtocol: true")]
         self.assertEqual(
@@ -163,7 +169,7 @@ class TargetTests(ExplainCase):
             [
                 "PROXY header version 1 (top level)",
                 "no PROXY header (target)",
-                "PROXY header version 2 with authority, ssl (target)",
+                "PROXY header version 2 with authority, ssl, 0xE0 (target)",
             ],
         )
 
@@ -186,3 +192,22 @@ class TargetTests(ExplainCase):
         ):
             configuration = f"routes: [{{name: a, match: {{ports: 80}}, action: {action}}}]"
             self.assertIn(line, self.ask(configuration, "--port", "80"))
+
+
+class TcpTests(ExplainCase):
+    def test_user_timeout_and_bind_are_shown_where_set(self) -> None:
+        configuration = """
+tcpUserTimeout: 2m
+routes:
+  - name: a
+    match: {ports: 80}
+    tcpUserTimeout: 90s
+    action: {targets: [{host: 10.0.0.2, port: 1, bind: 10.0.0.5}]}
+  - {name: b, match: {ports: 81}, tcpUserTimeout: 0, action: {targets: [{host: h, port: 1}]}}
+"""
+        printed = self.ask(configuration, "--port", "80")
+        self.assertIn("  tcpUserTimeout: 1m30s (route)", printed)
+        self.assertIn("  1. 10.0.0.2:1 weight 1; from 10.0.0.5; without TLS; no PROXY header", printed)
+        other = "\n".join(self.ask(configuration, "--port", "81"))
+        self.assertNotIn("tcpUserTimeout", other)
+        self.assertNotIn("from ", other)

@@ -157,15 +157,19 @@ class CancelTests(PostgresCase):
 
     def test_query_is_cancelled_on_a_port_with_routes_by_name(self):
         """TLS passes through, so the proxy has seen neither process nor key; web servers are not asked."""
-        target, web = self.server(tls=True), self.backend(silent)
-
-        def named(name, port):
-            return route(name, port, target, domains=[_SERVER])
-
-        for proxy, ports in self.both(
-            ("db", named), ("web", lambda name, port: route(name, port, web, domains=["web.test"]))
-        ):
-            printed = self.interrupted(ports["db"], _SERVER)
+        target, web, fronts = self.server(tls=True), self.backend(silent), (self.port(), self.port())
+        made = [
+            {
+                "routes": [
+                    route("web", front, web, domains=["web.test"]),
+                    route("db", front, target, domains=[_SERVER]),
+                ],
+                "acceleration": acceleration,
+            }
+            for acceleration, front in zip(ACCELERATIONS, fronts, strict=True)
+        ]
+        for proxy, front in zip(self.proxies(*made), fronts, strict=True):
+            printed = self.interrupted(front, _SERVER)
             self.assertIn("canceling statement due to user request", printed)
             self.assertEqual(self.cancels(proxy), (1.0, 0.0, 0.0))
         self.assertEqual(web.accepted, 0)
