@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
-    from smartproxy.upstream.member import Member
 
 
 class Connected:
@@ -47,11 +46,6 @@ class Connected:
         self.on_closed: Callable[[], None] = _nothing
         self._candidate = candidate
         self._group = group
-
-    @property
-    def member(self) -> Member:
-        """The member of the group that it is connected to."""
-        return self._candidate.member
 
     def also_on_closed(self, call: Callable[[], None]) -> None:
         """Call ``call`` too when the connection has ended."""

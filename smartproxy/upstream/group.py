@@ -101,14 +101,11 @@ class Group:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
         joining = bool(self.candidates)
         known = {candidate.member for candidate in self.candidates}
-        former, self._plan = self._plan, plan
+        self._plan = plan
         self.candidates = self._made_candidates(plan, known if joining else None)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
         self._members.keep(self.name, {candidate.name for candidate in self.candidates}, self._seconds())
-        if (
-            plan.balancing.algorithm is not self._algorithm
-            or former.balancing.custom != plan.balancing.custom
-        ):
+        if plan.balancing.algorithm is not self._algorithm:
             self._algorithm = plan.balancing.algorithm
             self._balancer = self._made_balancer()
         self._begin()
@@ -117,8 +114,10 @@ class Group:
                 candidate.member.readmit(self._seconds())
 
     def uses(self, candidate: Candidate) -> bool:
-        """Whether ``candidate`` gets connections while it has room."""
-        return self._belongs(candidate)
+        """Whether ``candidate`` is of the tier in use, so that it gets connections while it has room."""
+        if self.tier is Tier.LAST_RESORT:
+            return candidate.standing is Standing.DOWN
+        return candidate.standing is Standing.UP and candidate.target.backup is (self.tier is Tier.BACKUP)
 
     def take(self, client: str, tried: Collection[Candidate] = ()) -> Candidate | None:
         """Assign the next connection. It counts for the candidate until it fails, is withdrawn or released.
@@ -258,15 +257,9 @@ class Group:
         down = self._standings[Standing.DOWN, False] + self._standings[Standing.DOWN, True]
         return Tier.LAST_RESORT if down else Tier.NONE
 
-    def _belongs(self, candidate: Candidate) -> bool:
-        """Whether ``candidate`` is of the tier in use."""
-        if self.tier is Tier.LAST_RESORT:
-            return candidate.standing is Standing.DOWN
-        return candidate.standing is Standing.UP and candidate.target.backup is (self.tier is Tier.BACKUP)
-
     def _place(self, candidate: Candidate) -> None:
         """Let the balancer choose ``candidate``, or not."""
-        inside = candidate.has_room and self._belongs(candidate)
+        inside = candidate.has_room and self.uses(candidate)
         if inside is candidate.inside:
             return
         candidate.inside = inside

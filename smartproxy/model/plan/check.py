@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Callable
 
     from smartproxy.model.plan.tls import OriginationPlan
 
@@ -63,7 +62,6 @@ class CheckPlan:
     :ivar rise: so many checks in a row that pass make a target up.
     :ivar fall: so many that fail make it down.
     :ivar tls: ``None``: the check is not encrypted.
-    :ivar custom: an embedder's callable that is asked in place of a check of ours.
     """
 
     kind: CheckKind = CheckKind.CONNECT
@@ -76,4 +74,3 @@ class CheckPlan:
     tls: OriginationPlan | None = None
     http: HttpCheckPlan = HttpCheckPlan()
     steps: tuple[StepPlan, ...] = ()
-    custom: Callable[[Any], object] | None = None

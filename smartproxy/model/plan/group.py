@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from smartproxy.model.plan.target import TargetPlan
 
 
@@ -27,12 +25,10 @@ class BalancingPlan:
     """How targets share the connections.
 
     :ivar slow_start: seconds in which the weight of a target that comes back or joins grows from near 0; 0 is off.
-    :ivar custom: makes an embedder's balancer, which is used in place of ``algorithm``.
     """
 
     algorithm: Algorithm = Algorithm.ROUND_ROBIN
     slow_start: float = 0.0
-    custom: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
