@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 from benchmarks import bulk, connections, idle, look_up, machine, report, tls
-from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors
+from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
 WORKLOADS = {
@@ -48,12 +46,6 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """Exit through every ``finally``, so that all started processes end."""
-    del frame
-    raise SystemExit(128 + number)
-
-
 def _measure(options: argparse.Namespace) -> report.Document:
     where = machine.facts()
     scale = _QUICK if options.quick else 1.0
@@ -65,7 +57,7 @@ def _measure(options: argparse.Namespace) -> report.Document:
 
 def main(argv: list[str]) -> int:
     options = _arguments(argv)
-    signal.signal(signal.SIGTERM, _end)
+    exit_on_sigterm()
     allow_descriptors(1024)
     os.sched_setaffinity(0, LOAD_CPUS)
     try:

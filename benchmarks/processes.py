@@ -13,12 +13,13 @@ import ctypes
 import os
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,3 +146,13 @@ def allow_descriptors(count: int) -> None:
         raise BenchmarkError(f"{count} open files are needed; the hard limit is {hard} (ulimit -Hn)")
     soft = count if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def exit_on_sigterm() -> None:
+    """Exit through every ``finally`` on SIGTERM, so that all started processes end."""
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    del frame
+    raise SystemExit(128 + number)

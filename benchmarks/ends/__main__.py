@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import socket
 import sys
 import time
@@ -37,6 +36,7 @@ from benchmarks.processes import (
     BenchmarkError,
     Process,
     allow_descriptors,
+    exit_on_sigterm,
     free_port,
 )
 
@@ -182,15 +182,9 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _end(number: int, frame: object) -> None:
-    """Exit through every ``finally``, so that all started processes end."""
-    del frame
-    raise SystemExit(128 + number)
-
-
 def main(argv: list[str]) -> int:
     options = _options(argv)
-    signal.signal(signal.SIGTERM, _end)
+    exit_on_sigterm()
     allow_descriptors(4_000)
     os.sched_setaffinity(0, LOAD_CPUS)
     try:

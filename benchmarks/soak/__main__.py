@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
-from types import FrameType
 from typing import Any
 
 from benchmarks import machine, report
-from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError
+from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError, exit_on_sigterm
 from benchmarks.soak.run import Plan, Soak
 from benchmarks.soak.verdicts import faults
 
@@ -32,12 +30,6 @@ from benchmarks.soak.verdicts import faults
 OUTPUT = ROOT / "docs" / "benchmarks" / "soak.json"
 #: Minutes of a full run: those of ``make soak``.
 FULL = 60.0
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Exit through every ``finally``, so that all started processes end."""
-    del frame
-    raise SystemExit(128 + number)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
@@ -116,7 +108,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     options = _options(argv)
-    signal.signal(signal.SIGTERM, _end)
+    exit_on_sigterm()
     os.sched_setaffinity(0, LOAD_CPUS)
     print(f"seed {options.seed}", flush=True)
     try:
