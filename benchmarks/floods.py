@@ -142,7 +142,7 @@ def flood_refused(port: int) -> None:
             sock.connect((_HOST, port))
             sock.sendall(_REFUSED)
         except OSError:
-            sock.close()  # nobody accepts, and the kernel's queue is full
+            sock.close()  # the kernel's queue of connections to accept is full
         else:
             held.append(sock)
         if time.monotonic() - told > 0.1:
@@ -311,7 +311,7 @@ def flooded(
         process = stack.enter_context(Process(name, made, directory / "log", PROXY_CPUS))
         process.wait_until_listening(_HOST, port)
         if honest(port, 0.5, context).served == 0:
-            raise BenchmarkError(f"{name} serves nobody, without a flood")
+            raise BenchmarkError(f"{name} serves no client, without a flood")
         sockets = Sockets(process.pid)
         stack.callback(sockets.stop)
         told = directory / "flood"

@@ -121,7 +121,7 @@ address, CIDR, range or file
     ``192.0.2.1``, ``192.0.2.0/24``, ``192.0.2.1-192.0.2.9``, and the same for IPv6. ``::ffff:192.0.2.1`` and ``192.0.2.1``
     are the same address. ``file:PATH`` stands for the entries in a file, one a line, with comments after ``#``. The file is
     followed: a change is applied within seconds, without a reload; a file with a line that is no entry leaves the former
-    content in force and is logged. An empty file is a list without addresses: as an allow list it accepts nobody.
+    content in force and is logged. An empty file is a list without addresses: as an allow list it refuses every client.
 domain
     ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
 status or range

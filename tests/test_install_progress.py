@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).resolve().parent.parent
 #: As pip 24 prints it.
 PIP = """\
-Obtaining file:///work/smartproxy
+Obtaining file:///src/smartproxy
   Installing build dependencies: started
   Checking if build backend supports build_editable: finished with status 'done'
 Collecting twisted>=24.10 (from smartproxy==0.1.0)

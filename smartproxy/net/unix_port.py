@@ -1,7 +1,7 @@
 """A listening unix socket that belongs to one process.
 
 It differs from Twisted's in its failures. Whatever prevents it is a ``CannotListenError``, and no lock file stays behind. A
-socket file that somebody has removed does not prevent the port from being closed. It logs nothing.
+socket file that was removed meanwhile does not prevent the port from being closed. It logs nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class UnixPort(unix.Port):
         with contextlib.suppress(OSError):
             self._path.unlink()
         if self.lockFile is not None:
-            with contextlib.suppress(OSError, ValueError):  # somebody has removed or replaced it
+            with contextlib.suppress(OSError, ValueError):  # it was removed or replaced meanwhile
                 self.lockFile.unlock()
         tcp.Port.connectionLost(self, reason)
 

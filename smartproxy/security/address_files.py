@@ -5,7 +5,7 @@
     blocklist.txt:
         # scanners
         198.51.100.0/24
-        2001:db8::/32       # a range or a single address may stand here, too
+        2001:db8::/32       # or a range, or a single address
 
     file = read_address_file("blocklist.txt")
     "198.51.100.7" in file                  # True

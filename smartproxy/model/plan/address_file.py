@@ -28,7 +28,7 @@ class AddressFile:
         self.current = current
 
     def __contains__(self, address: object) -> bool:
-        """Whether the file has the address now. A file without addresses has none: an allow list of it accepts nobody."""
+        """Whether the file has the address now. A file without addresses has none: an allow list of it refuses every client."""
         return address in self.current
 
     def __str__(self) -> str:
