@@ -22,7 +22,7 @@ from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.budget import TOTAL
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.member import Members
 from smartproxy.wire.proxy_tlv import name_of
 

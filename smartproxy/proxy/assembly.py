@@ -29,7 +29,9 @@ from smartproxy.phases.terminate_tls import Terminate
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission
 from smartproxy.session import ConnectionPath
+from smartproxy.upstream.attempt import Attempts
 from smartproxy.upstream.connect import Connect
+from smartproxy.upstream.dial_log import DialLog
 from smartproxy.upstream.proxy_header import SendProxyHeader
 
 if TYPE_CHECKING:
@@ -127,19 +129,20 @@ class Paths:
 
 
 def _connect(runtime: Runtime) -> Connect:
-    targets = runtime.targets
-    return Connect(
+    targets, clock = runtime.targets, runtime.clocks.time
+    dial_log = DialLog(targets.log_limit, clock.seconds)
+    attempt = Attempts(
         runtime.sockets.dialer,
         targets.resolver,
-        runtime.clocks.time,
-        runtime.accounting.counters,
+        clock,
         targets.originate,
         targets.request_tls,
-        targets.groups,
-        targets.log_limit,
+        targets.groups.pending,
         targets.loops,
-        targets.postgres_routes,
+        dial_log,
     )
+    counters = runtime.accounting.counters
+    return Connect(attempt, clock, counters, targets.groups, dial_log, targets.postgres_routes)
 
 
 def _unique() -> Callable[[], bytes]:

@@ -36,7 +36,7 @@ from smartproxy.relays.pipes import PipePool
 from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.health.checks import Checks
 from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.log_limit import LogLimit

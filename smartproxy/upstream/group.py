@@ -34,18 +34,17 @@ from smartproxy.upstream.balancing.random_two import RandomTwo
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
-from smartproxy.upstream.member import Dials, Members
-from smartproxy.upstream.pending import PendingDials
+from smartproxy.upstream.member import Dials
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.upstream.interfaces import IBalancer
-    from smartproxy.upstream.member import DialResult, Member
+    from smartproxy.upstream.member import DialResult, Member, Members
 
 log = Logger()
 _EJECTED = Dials.EJECTED
@@ -72,7 +71,7 @@ class Group:
 
     def __init__(self, name: str, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.name = name
-        self.notify: Callable[[Group, Candidate], None] = _ignore
+        self.notify: Callable[[Group, Candidate], None] = ignore
         self.candidates: list[Candidate] = []
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
@@ -332,52 +331,5 @@ class Group:
             self._waiting.serve(candidate)
 
 
-def _ignore(_group: Group, _candidate: Candidate) -> None:
-    """No one follows changes of state."""
-
-
-class Groups:
-    """The groups of every configuration in force, by name.
-
-    :ivar pending: the dials in progress.
-    :ivar notify: called with a group and a candidate whose state has changed; to be set before the first :meth:`apply`.
-    """
-
-    def __init__(self, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
-        self.members = members
-        self.pending = PendingDials(clock.seconds)
-        self._clock = clock
-        self._random = random
-        self._groups: dict[str, Group] = {}
-        self.notify: Callable[[Group, Candidate], None] = _ignore
-
-    def __iter__(self) -> Iterator[Group]:
-        return iter(self._groups.values())
-
-    def find(self, name: str) -> Group | None:
-        """The group called ``name``, if there is one."""
-        return self._groups.get(name)
-
-    def of(self, plan: GroupPlan) -> Group:
-        """The group of ``plan``.
-
-        One that a reload has removed is made for the connection that was accepted before, apart from all others.
-        """
-        return self._groups.get(plan.name) or self._make(plan, Members())
-
-    def _make(self, plan: GroupPlan, members: Members) -> Group:
-        group = Group(plan.name, members, self._clock, self._random)
-        group.configure(plan)
-        return group
-
-    def apply(self, plans: Collection[GroupPlan]) -> None:
-        """Put ``plans`` in force. Groups that are not among them end; their connections go on."""
-        for plan in plans:
-            group = self._groups.get(plan.name)
-            if group is None:
-                group = self._groups[plan.name] = self._make(plan, self.members)
-                group.notify = self.notify
-            else:
-                group.configure(plan)
-        for name in self._groups.keys() - {plan.name for plan in plans}:
-            self._groups.pop(name).end()
+def ignore(_group: Group, _candidate: Candidate) -> None:
+    """The value of ``notify`` while no one follows changes of state."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
-    from smartproxy.upstream.group import Group, Groups
+    from smartproxy.upstream.group import Group
+    from smartproxy.upstream.groups import Groups
     from smartproxy.upstream.member import Member
 
 log = Logger()

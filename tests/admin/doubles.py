@@ -30,7 +30,7 @@ from smartproxy.model.plan import (
     TargetPlan,
 )
 from smartproxy.model.timestamps import Moment
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.member import Members
 from smartproxy.upstream.steering import TargetGroups
 

@@ -212,12 +212,12 @@ class LineTests(SynchronousTestCase):
             for level, namespace in (
                 (LogLevel.info, "smartproxy.x"),
                 (LogLevel.warn, "smartproxy.observe.refusal_log"),
-                (LogLevel.warn, "smartproxy.upstream.connect"),
+                (LogLevel.warn, "smartproxy.upstream.dial_log"),
             ):
                 ProblemPrinter()(
                     {"log_format": "{x}", "x": namespace, "log_level": level, "log_namespace": namespace}
                 )
-        self.assertEqual(printed.getvalue(), "smartproxy.upstream.connect\n")
+        self.assertEqual(printed.getvalue(), "smartproxy.upstream.dial_log\n")
 
 
 class StopTests(SynchronousTestCase):

@@ -15,8 +15,10 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import TargetPlan
 from smartproxy.security.loops import Loops
 from smartproxy.testing import connection
+from smartproxy.upstream.attempt import Attempts
 from smartproxy.upstream.connect import Connect
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.dial_log import DialLog
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.log_limit import LogLimit
 from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Encrypted
@@ -119,17 +121,19 @@ class ConnectCase(SynchronousTestCase):
         self.tls_requests, self.unwilling = [], []
         self.loops, self.postgres_routes = Loops(), set()
         self.groups = Groups(Members(), self.clock, lambda: 0.5)
-        self.connect = Connect(
+        dial_log = DialLog(LogLimit(), self.clock.seconds)
+        attempt = Attempts(
             self.dialer,
             FakeResolver(**names),
             self.clock,
-            self.counters,
             self.originate,
             self.request_tls,
-            self.groups,
-            LogLimit(),
+            self.groups.pending,
             self.loops,
-            self.postgres_routes,
+            dial_log,
+        )
+        self.connect = Connect(
+            attempt, self.clock, self.counters, self.groups, dial_log, self.postgres_routes
         )
 
     def connecting(self, targets, **more):

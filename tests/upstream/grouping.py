@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.plan import Algorithm, BalancingPlan, GroupPlan, TargetPlan
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.member import Members
 
 CLIENT = "192.0.2.1"

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.plan import GroupPlan, SendHeader
 from smartproxy.model.plan.check import CheckKind, CheckPlan, StepPlan
-from smartproxy.upstream.group import Groups
+from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.health.checks import Checks
 from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.member import Members

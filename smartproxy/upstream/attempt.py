@@ -1,0 +1,254 @@
+"""One attempt at a candidate: its host is chosen and resolved, an address is dialed, and its TLS begun."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from twisted.internet.defer import fail
+
+from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
+from smartproxy.flow.coroutines import unfailed
+from smartproxy.model.address import Endpoint
+from smartproxy.model.outcome import RejectReason
+from smartproxy.net.keep_alive import Option, options, without_probes
+from smartproxy.security.loops import own_source
+from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
+from smartproxy.upstream.connected import Connected
+from smartproxy.upstream.connection import Upstream, UpstreamFactory
+from smartproxy.upstream.race import Race
+from smartproxy.wire.host import is_address, unmapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.plan import Choice, RoutePlan, TargetPlan
+    from smartproxy.net.interfaces import IDialer
+    from smartproxy.security.loops import Loops
+    from smartproxy.upstream.budget import DialBudget
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.dial_log import DialLog
+    from smartproxy.upstream.group import Group
+    from smartproxy.upstream.interfaces import IResolver
+    from smartproxy.upstream.originate_tls import Originate
+    from smartproxy.upstream.pending import PendingDials
+    from smartproxy.upstream.request_tls import RequestTls
+
+
+class DialTerms(NamedTuple):
+    """What is tried for one connection.
+
+    :ivar candidate: whose turn it is.
+    :ivar group: ``None`` where the connection takes no turn.
+    :ivar target: that of the candidate, or what its callable has chosen.
+    :ivar host: likewise.
+    :ivar header: the PROXY header for a target.
+    """
+
+    candidate: Candidate
+    group: Group | None
+    target: TargetPlan
+    host: str | Choice
+    routed: Routed
+    header: Callable[[TargetPlan], bytes]
+    budget: DialBudget
+
+
+class Attempts:
+    """Connects to one candidate.
+
+    :param clock: of the reactor: its ``seconds``, and its ``callLater`` for races between addresses.
+    :param originate: begins TLS with targets that have TLS.
+    :param request_tls: asks a target for TLS first, as PostgreSQL's clients do.
+    :param pending: gets the dials in progress; it outlives this configuration.
+    :param loops: recognises connections to listeners of this proxy; likewise.
+    """
+
+    def __init__(
+        self,
+        dialer: IDialer,
+        resolver: IResolver,
+        clock: IReactorTime,
+        originate: Originate,
+        request_tls: RequestTls,
+        pending: PendingDials,
+        loops: Loops,
+        dial_log: DialLog,
+    ) -> None:
+        self._dialer = dialer
+        self._resolver = resolver
+        self._clock = clock
+        self._originate = originate
+        self._request_tls = request_tls
+        self._pending = pending
+        self._loops = loops
+        self._log = dial_log
+        self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
+
+    async def __call__(
+        self,
+        candidate: Candidate,
+        group: Group | None,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        budget: DialBudget,
+    ) -> Connected:
+        """A connection to ``candidate``, paused.
+
+        :param group: ``None`` where the connection takes no turn.
+        :param header: the PROXY header for a target.
+        :raises DialFailed: where it cannot be connected.
+        """
+        target = candidate.target
+        attempt = DialTerms(candidate, group, target, candidate.host, routed, header, budget)
+        if target.made is None:
+            return await self._attempt(attempt)
+        target = await chosen_target(target, routed, budget.seconds(), self._clock)
+        *others, last = cast("tuple[str, ...]", target.hosts)
+        for host in others:
+            try:
+                return await self._attempt(attempt._replace(target=target, host=host))
+            except DialFailed as why:
+                self._log.failed(candidate, routed.route, why)
+        return await self._attempt(attempt._replace(target=target, host=last))
+
+    async def _attempt(self, attempt: DialTerms) -> Connected:
+        target, routed, budget = attempt.target, attempt.routed, attempt.budget
+        host, port = attempt.host, target.port
+        if callable(host):
+            host = await chosen_host(host, routed, budget.seconds(), self._clock)
+        if callable(port):
+            port = await chosen_port(port, routed, budget.seconds(), self._clock)
+        if port is None:
+            port = routed.detected.port
+        try:
+            return await self._open(attempt, host, port)
+        except NameNotResolved:
+            budget.progress.target = Endpoint(host, port)  # nothing was dialed
+            raise
+        except ResumptionFailed as refused:
+            # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
+            self._log.session_refused(attempt.candidate, routed.route, refused)
+        return await self._open(attempt, host, port, resume=False)
+
+    async def _open(self, attempt: DialTerms, host: str, port: int, *, resume: bool = True) -> Connected:
+        """A connection to ``host``, with its TLS."""
+        candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
+        dial = partial(self._dial, attempt, port)
+        if candidate.is_literal or is_address(host):
+            address = unmapped(host)
+            if target.source:
+                _of_family(target.source, (address,), host)
+            side = await unfailed(dial(address))
+        else:
+            addresses = await unfailed(self._resolve(host, attempt.budget))
+            if target.source:
+                addresses = _of_family(target.source, addresses, host)
+            if len(addresses) == 1:
+                side = await unfailed(dial(addresses[0]))
+            else:
+                side = await unfailed(Race(addresses, dial, self._clock).start())
+        forget = side.on_closed
+        connected = Connected(side, side.address, target, candidate, attempt.group, attempt.header(target))
+        try:
+            attempt.budget.require_live()
+            if target.tls is not None or routed.detected.start_tls:
+                await self._begin_tls(connected, routed, host, resume=resume)
+        except BaseException:  # the connection has no other owner yet
+            side.transport.abortConnection()
+            if forget is not None:
+                forget()
+            raise
+        if forget is not None:
+            connected.also_on_closed(forget)
+        return connected
+
+    async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:
+        """Begin the target's TLS, if it has any, and ask for it where the client asked.
+
+        A client that asked for TLS (PostgreSQL) has been answered in the target's place. In passthrough the target
+        must still be asked, and its question and answer are payload. Where TLS is terminated here, question and answer
+        were ours; a target with TLS of its own is then asked as the client asked us.
+        """
+        tls, seconds = connected.target.tls, routed.route.timeouts.tls_handshake
+        asked, terminated = routed.detected.start_tls, routed.route.tls is not None
+        # Whatever is in front of the target's TLS reads the PROXY header in plain text.
+        connected.side.transport.write(connected.header)
+        connected.header = b""
+        if asked and terminated and tls is not None:
+            await self._request_tls(connected.side, host, seconds)
+        if tls is not None:
+            hello = routed.detected.hello
+            name = tls.name_for(host, None if hello is None else hello.server_name)
+            encrypted = await self._originate(connected.side, tls, name, seconds, resume=resume)
+            connected.side, connected.on_closed = encrypted.side, encrypted.on_closed
+        if asked and not terminated:
+            connected.exchanged = await self._request_tls(connected.side, host, seconds)
+
+    def _resolve(self, host: str, budget: DialBudget) -> Deferred[Sequence[str]]:
+        """Addresses of ``host``."""
+        answer = self._resolver.resolve(host)
+
+        def give_up(_: object, after: float) -> None:
+            raise NameNotResolved(
+                RejectReason.UPSTREAM_TIMEOUT, f"{host} is not resolved in {round(after, 3)} s"
+            )
+
+        if not answer.called:  # most answers are cached and need no timer
+            timeout = budget.seconds()
+            if timeout:
+                answer.addTimeout(timeout, self._clock, give_up)
+        return answer
+
+    def _dial(self, attempt: DialTerms, port: int, host: str) -> Deferred[Upstream]:
+        """Dial one address."""
+        route, budget, group = attempt.routed.route, attempt.budget, attempt.group
+        keep_alive = self._keep_alive.get(route)
+        if keep_alive is None:
+            keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
+        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=attempt.target.source)
+        budget.progress.target = factory.to
+        budget.progress.attempts += 1
+        if port in self._loops.ports:
+            dialed = self._dial_own_port(factory, attempt.routed, budget)
+        else:
+            dialed = factory.dial(self._dialer, budget.seconds())
+        if group is not None and not dialed.called:
+            self._pending.add(factory, group.hesitates, attempt.candidate, budget)
+            dialed.addBoth(self._pending.ended, factory)
+        return dialed
+
+    def _dial_own_port(
+        self, factory: UpstreamFactory, routed: Routed, budget: DialBudget
+    ) -> Deferred[Upstream]:
+        """Dial the port number of a listener of this proxy, on this machine or another one."""
+        to, peer, loops = factory.to, routed.detected.announced.accepted.peer, self._loops
+        try:
+            loops.check(to, peer, routed.route.name)
+        except DialFailed as loop:
+            return fail(loop)
+        # The reactor connects later, and is to choose the port now: the connection may be accepted before it is reported.
+        if not factory.source and not self._dialer.connects_at_once:
+            factory.source = own_source(to.host)
+        dialed = factory.dial(self._dialer, budget.seconds())
+        local = factory.local_address()
+        if local is not None and loops.add(local, to, peer, routed.route.name):
+            factory.on_end = partial(loops.forget, local)
+        return dialed
+
+
+def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+    """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
+
+    :raises DialFailed: if ``host`` has none.
+    """
+    fitting = [address for address in addresses if (":" in address) == (":" in source)]
+    if not fitting:
+        family = "IPv6" if ":" in source else "IPv4"
+        why = f"{host} has no {family} address to connect to from {source}"
+        raise DialFailed(RejectReason.UPSTREAM_UNREACHABLE, why)
+    return fitting
