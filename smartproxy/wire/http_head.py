@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from smartproxy.wire import http_response
 from smartproxy.wire.host import address_text, host_name, packed_address
+from smartproxy.wire.http_fields import HEADERS_LIMIT, TCHAR, Fields
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
 #: Longest request line in bytes, CRLF not counted (nginx: 8 KiB, Apache: 8190; RFC 9112, 3 asks for 8000).
@@ -20,9 +21,6 @@ LINE_LIMIT: Final = 8 * 1024
 
 #: Longest head in bytes, with its blank line (h11 has the same, nginx 32 KiB, Go 1 MiB).
 HEAD_LIMIT: Final = 64 * 1024
-
-#: Most header fields (Apache: 100, HAProxy: 101).
-HEADERS_LIMIT: Final = 100
 
 LINE_TOO_LONG: Final = Malformed("request line over 8192 bytes")
 HEAD_TOO_LONG: Final = Malformed("request head over 65536 bytes")
@@ -37,10 +35,9 @@ _STATUS: Final = {
 }
 
 _END: Final = b"\r\n\r\n"
-_TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
-_NAME = re.compile(rf"{_TCHAR}+")
-_LINE = re.compile(rf"({_TCHAR}{{1,32}}) ([!-~]+) HTTP/([0-9])\.([0-9])")
-_LINE_BEGUN = re.compile(rf"\Z|{_TCHAR}{{1,32}}(?:\Z| (?:\Z|[!-~]))".encode())
+_LINE = re.compile(rb"(%b{1,32}) ([!-~]++) HTTP/([0-9]\.[0-9])" % TCHAR)
+_LINE_BEGUN = re.compile(rb"\Z|%b{1,32}(?:\Z| (?:\Z|[!-~]))" % TCHAR)
+_VERSIONS = {b"1.0": (1, 0), b"1.1": (1, 1)}
 _LONGEST_LINE_BEGIN = 34
 _ABSOLUTE = re.compile(r"(https?)://([^/?]+)([^?]*)(?:\?.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::([0-9]{0,5}))?")
@@ -64,7 +61,7 @@ class RequestHead(NamedTuple):
     :ivar path: of the target, as received, without its query; ``*`` for ``OPTIONS *``, empty for CONNECT.
     :ivar host: the host of the target or else of Host: lower case, without port, final dot or brackets.
     :ivar version: major and minor.
-    :ivar headers: in the order received, names in lower case, values decoded as Latin-1.
+    :ivar fields: the header fields.
     """
 
     method: str
@@ -72,7 +69,12 @@ class RequestHead(NamedTuple):
     path: str
     host: str | None
     version: tuple[int, int] = (1, 1)
-    headers: tuple[tuple[str, str], ...] = ()
+    fields: Fields = Fields()
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The fields in the order received, names in lower case, values decoded as Latin-1."""
+        return self.fields.pairs()
 
 
 class _MalformedHeadError(Exception):
@@ -163,23 +165,35 @@ class HeadParser:
             raise _MalformedHeadError(LINE_TOO_LONG)
         if end >= 0:
             self._line_end = end
-            _request_line(bytes(data[:end]).decode("latin-1"))
+            _request_line(bytes(data[:end]))
         elif not _LINE_BEGUN.match(bytes(data[:_LONGEST_LINE_BEGIN])):
             raise _MalformedHeadError("not a request line")
 
 
 def _head(head: bytes) -> RequestHead:
     """Parse a complete head, without its blank line."""
-    _refuse_bare(head)
-    lines = head.decode("latin-1").split("\r\n", HEADERS_LIMIT + 1)
-    if len(lines[0]) > LINE_LIMIT:
+    end = head.find(b"\r\n")
+    line, block = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
+    fields = _fields(block, head)
+    if len(line) > LINE_LIMIT:
         raise _MalformedHeadError(LINE_TOO_LONG)
-    method, target, version = _request_line(lines[0])
-    if len(lines) > HEADERS_LIMIT + 1:
+    method, target, version = _request_line(line)
+    path, host = _destination(method, target, _host(fields, version))
+    return RequestHead(method, target, path, host, version, fields)
+
+
+def _fields(block: bytes, head: bytes) -> Fields:
+    """The fields of ``head``, whose lines are ``block``. Why it is malformed is found out only where it is."""
+    try:
+        fields = Fields.parse(block)
+    except ValueError:
+        _refuse_bare(head)
+        if head.count(b"\n") > HEADERS_LIMIT:
+            raise _MalformedHeadError(TOO_MANY_HEADERS) from None
+        raise _MalformedHeadError("not a header field") from None
+    if len(fields) > HEADERS_LIMIT:
         raise _MalformedHeadError(TOO_MANY_HEADERS)
-    headers = tuple([_header(line) for line in lines[1:]])
-    path, host = _destination(method, target, _host(headers, version))
-    return RequestHead(method, target, path, host, version, headers)
+    return fields
 
 
 def _refuse_bare(head: bytes) -> None:
@@ -191,28 +205,20 @@ def _refuse_bare(head: bytes) -> None:
         raise _MalformedHeadError("control character")
 
 
-def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
+def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     """Method, target and version."""
     match = _LINE.fullmatch(line)
     if match is None:
         raise _MalformedHeadError("not a request line")
-    version = int(match[3]), int(match[4])
-    if version not in {(1, 0), (1, 1)}:
+    version = _VERSIONS.get(match[3])
+    if version is None:
         raise _MalformedHeadError(OTHER_VERSION)
-    return match[1], match[2], version
+    return match[1].decode("ascii"), match[2].decode("ascii"), version
 
 
-def _header(line: str) -> tuple[str, str]:
-    """Name and value of one field. A folded line (RFC 9112, 5.2) begins with a blank, and so has no valid name."""
-    name, colon, value = line.partition(":")
-    if not colon or not _NAME.fullmatch(name):
-        raise _MalformedHeadError("not a header field")
-    return name.lower(), value.strip(" \t")
-
-
-def _host(headers: tuple[tuple[str, str], ...], version: tuple[int, int]) -> _Authority | None:
+def _host(fields: Fields, version: tuple[int, int]) -> _Authority | None:
     """Host, parsed; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
-    hosts = [value for name, value in headers if name == "host"]
+    hosts = fields.noted("host")
     if len(hosts) > 1 or (not hosts and version == (1, 1)):
         raise _MalformedHeadError("not exactly one Host")
     return _authority(hosts[0]) if hosts else None

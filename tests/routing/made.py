@@ -9,6 +9,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.plan import MatchPlan, RoutePlan
 from smartproxy.wire.client_hello import ClientHello
+from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_head import RequestHead
 
 if TYPE_CHECKING:
@@ -46,7 +47,5 @@ def http(
     headers: Iterable[tuple[str, str]] = (),
     **where,
 ) -> Detected:
-    head = RequestHead(
-        method, path, path, host, headers=tuple((name.lower(), value) for name, value in headers)
-    )
+    head = RequestHead(method, path, path, host, fields=Fields.of(headers))
     return raw(**where)._replace(protocol=ApplicationProtocol.HTTP, request=head)

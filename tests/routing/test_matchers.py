@@ -109,7 +109,7 @@ class ConditionTests(SynchronousTestCase):
         self.assertRaises(ValueError, conditions_of, MatchPlan(PORTS, domains=("a.*.com",)))
 
     def test_text_of_a_client_is_shown_on_one_line(self) -> None:
-        hostile = http("/\r\n\x1b[0m\0é", host="a\nb", method="G\nT", headers=[("X", "\n")])
+        hostile = http("/\r\n\x1b[0m\0é", host="a\nb", method="G\nT", headers=[("X", "\t\xe9")])
         asks = MatchPlan(PORTS, domains=("*",), path="/", methods=frozenset({"GET"}), headers=(("X", "1"),))
         for condition in conditions_of(asks):
             shown = condition.seen(hostile)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.wire import http_head, http_response
+from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
 from tests.wire.ways import PROPERTY, check, check_refused, check_remembers, check_sound, damaged, work
@@ -27,7 +28,12 @@ def host_of(value):
 class ParseTests(SynchronousTestCase):
     def test_a_path_as_target_is_parsed(self):
         headers = (("host", "a.example"), ("x-env", "staging"))
-        check(self, parse, SIMPLE, RequestHead("GET", "/a/b?c=d", "/a/b", "a.example", (1, 1), headers))
+        check(
+            self,
+            parse,
+            SIMPLE,
+            RequestHead("GET", "/a/b?c=d", "/a/b", "a.example", (1, 1), Fields.of(headers)),
+        )
 
     def test_http_1_0_without_host_is_parsed(self):
         check(self, parse, b"GET / HTTP/1.0\r\n\r\n", RequestHead("GET", "/", "/", None, (1, 0)))
@@ -152,7 +158,8 @@ class ParseTests(SynchronousTestCase):
         )
         path = target.partition("?")[0]
         self.assertEqual(
-            parse(data), Done(RequestHead(method, target, path, "a.example", (1, 1), headers), len(data))
+            parse(data),
+            Done(RequestHead(method, target, path, "a.example", (1, 1), Fields.of(headers)), len(data)),
         )
 
 

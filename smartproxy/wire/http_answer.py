@@ -1,0 +1,95 @@
+"""The head of an HTTP/1 answer (RFC 9112, 4): parsed in pieces, and written anew.
+
+::
+
+    parser = AnswerParser()
+    verdict = parser(received)          # all bytes received so far; it looks at new ones only
+    build_head(200, b"OK", lines)       # lines: fields with their CRLF
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from smartproxy.wire.http_fields import HEADERS_LIMIT, Fields
+from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+#: Longest head in bytes, with its blank line.
+HEAD_LIMIT: Final = 64 * 1024
+
+_END: Final = b"\r\n\r\n"
+_BEGIN: Final = b"HTTP/1."
+_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]*+))?")
+
+_NOT_HTTP: Final = Malformed("not an HTTP/1 answer")
+_TOO_LONG: Final = Malformed("answer head over 65536 bytes")
+_TOO_MANY: Final = Malformed("over 100 header fields")
+_NOT_FIELDS: Final = Malformed("not header fields")
+
+
+class AnswerHead(NamedTuple):
+    """One answer, without its body.
+
+    :ivar status: from 100 to 599.
+    :ivar reason: the reason phrase, which may be empty.
+    :ivar version: major and minor.
+    """
+
+    status: int
+    reason: bytes
+    version: tuple[int, int]
+    fields: Fields
+
+
+def parse(data: bytes | bytearray | memoryview) -> Verdict[AnswerHead]:
+    """Parse the head at the beginning of ``data``. ``consumed`` includes its blank line."""
+    return AnswerParser()(bytes(data[:HEAD_LIMIT]))
+
+
+class AnswerParser:
+    """:func:`parse` for bytes that are received in pieces: called with all of them, it searches new bytes only."""
+
+    __slots__ = ("_searched",)
+
+    def __init__(self) -> None:
+        self._searched = 0
+
+    def __call__(self, data: bytes | bytearray) -> Verdict[AnswerHead]:
+        """The verdict on ``data``, which begins with the bytes of the former call."""
+        end = data.find(_END, max(self._searched - 3, 0), HEAD_LIMIT)
+        if end >= 0:
+            return _head(bytes(data[:end]))
+        size = min(len(data), HEAD_LIMIT)
+        self._searched = size
+        if not _BEGIN.startswith(bytes(data[: len(_BEGIN)])):
+            return _NOT_HTTP
+        last = bytes(data[max(size - 3, 0) : size])
+        missing = next(4 - count for count in (3, 2, 1, 0) if last.endswith(_END[:count]))
+        return NeedMore(size + missing) if size + missing <= HEAD_LIMIT else _TOO_LONG
+
+
+def _head(head: bytes) -> Verdict[AnswerHead]:
+    """Parse a complete head, without its blank line."""
+    end = head.find(b"\r\n")
+    line, block = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
+    match = _LINE.fullmatch(line)
+    if match is None:
+        return _NOT_HTTP
+    try:
+        fields = Fields.parse(block)
+    except ValueError:
+        return _NOT_FIELDS
+    if len(fields) > HEADERS_LIMIT:
+        return _TOO_MANY
+    value = AnswerHead(int(match[2]), match[3] or b"", (1, int(match[1])), fields)
+    return Done(value, len(head) + len(_END))
+
+
+def build_head(status: int, reason: bytes, lines: bytes) -> bytes:
+    """A head as HTTP/1.1.
+
+    :param reason: of an answer that was parsed, or a registered phrase.
+    :param lines: checked fields, each with its CRLF.
+    """
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines)

@@ -1,0 +1,131 @@
+r"""Header fields of HTTP/1 (RFC 9112, 5): a block of lines that was checked as a whole, and what was found in it.
+
+::
+
+    fields = Fields.parse(b"Host: a.example\r\nX-Env: staging\r\n")     # ValueError where it is malformed
+    fields.values("x-env")                                               # ["staging"]
+    fields.without({b"x-env"})                                           # b"Host: a.example\r\n"
+
+A block is parsed by one regular expression and kept as bytes: most fields of a request are only passed on, and to make two
+strings of each would cost more than everything else. Nothing is corrected. A folded line, a blank before the colon, CR or LF
+alone and control characters are malformed, because another server may read them in another way (request smuggling).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+#: Most fields of a head (Apache: 100, HAProxy: 101).
+HEADERS_LIMIT: Final = 100
+
+#: A character of a token, such as a name or a method.
+TCHAR: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
+#: Printable bytes, those above ASCII, blanks and tabs (RFC 9110, 5.5).
+_VALUE: Final = rb"[\t -~\x80-\xff]"
+# Possessive: each byte is looked at once, whatever the block is.
+_BLOCK: Final = re.compile(rb"(?:%b++:%b*+\r\n)*+" % (TCHAR, _VALUE))
+_LINE: Final = re.compile(rb"([^:]++):[\t ]*+([^\r]*?)[\t ]*+\r\n")
+_NAME: Final = re.compile(TCHAR + rb"+")
+_ANY_VALUE: Final = re.compile(_VALUE + rb"*")
+#: Fields that framing, routing and persistence depend on. Each is looked for once, in one pass over the block.
+_NOTED: Final = re.compile(
+    rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive):"
+    rb"[\t ]*+([^\r]*?)[\t ]*+(?=\r)",
+    re.IGNORECASE,
+)
+
+
+class Fields:
+    """Checked fields.
+
+    :ivar block: the lines as received, each with its CRLF; without the blank line.
+    """
+
+    __slots__ = ("_noted", "_pairs", "block")
+
+    def __init__(self, block: bytes = b"") -> None:
+        self.block = block
+        self._noted: dict[str, list[str]] | None = None
+        self._pairs: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def parse(cls, block: bytes) -> Fields:
+        """The fields of ``block``.
+
+        :raises ValueError: where it is malformed.
+        """
+        if not _BLOCK.fullmatch(block):
+            raise ValueError("not header fields")
+        return cls(block)
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Fields:
+        """Fields with these names and values.
+
+        :raises ValueError: where one cannot be written as a line.
+        """
+        return cls(b"".join(line(name, value) for name, value in pairs))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fields) and self.pairs() == other.pairs()
+
+    def __hash__(self) -> int:
+        return hash(self.pairs())
+
+    def __repr__(self) -> str:
+        return f"Fields({self.block!r})"
+
+    def __len__(self) -> int:
+        return self.block.count(b"\n")
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Names in lower case and values decoded as Latin-1, in the order received."""
+        return tuple(
+            (name.decode("ascii").lower(), value.decode("latin-1"))
+            for name, value in _LINE.findall(self.block)
+        )
+
+    def noted(self, name: str) -> list[str]:
+        """The values of one of the fields that framing, routing and persistence depend on.
+
+        :param name: in lower case: ``host``, ``content-length``, ``transfer-encoding``, ``connection``, ``expect``,
+            ``upgrade``, ``te``, ``trailer``, ``proxy-connection`` or ``keep-alive``.
+        """
+        noted = self._noted
+        if noted is None:
+            noted = self._noted = {}
+            for found, value in _NOTED.findall(b"\n" + self.block):
+                noted.setdefault(found.decode("ascii").lower(), []).append(value.decode("latin-1"))
+        return noted.get(name, [])
+
+    def values(self, name: str) -> list[str]:
+        """The values of any field; ``name`` in lower case."""
+        return [value for found, value in self.pairs() if found == name]
+
+    def without(self, names: Collection[bytes]) -> bytes:
+        """The lines of all fields but ``names``, which are in lower case."""
+        return b"".join(
+            each
+            for each in self.block.splitlines(keepends=True)
+            if each[: each.find(b":")].lower() not in names
+        )
+
+
+def line(name: str, value: str) -> bytes:
+    """One field as a line.
+
+    :raises ValueError: where name or value cannot be written: a line break in it would begin another field.
+    """
+    encoded, text = name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
+    if not _NAME.fullmatch(encoded) or not _ANY_VALUE.fullmatch(text):
+        raise ValueError(f"not a header field: {name!a}: {value!a}")
+    return b"%b: %b\r\n" % (encoded, text)
+
+
+def tokens(values: Iterable[str]) -> list[str]:
+    """The members of a list field such as Connection, in lower case (RFC 9110, 5.6.1)."""
+    return [token for value in values for part in value.split(",") if (token := part.strip(" \t").lower())]
