@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from smartproxy.observe.refusal_log import RefusalLog
     from smartproxy.phases.admit import Admit
     from smartproxy.phases.detect import Detect
+    from smartproxy.phases.exchange import ExchangeHttp
     from smartproxy.phases.forward_cancel import ForwardCancel
     from smartproxy.phases.look_inside import LookInside
     from smartproxy.phases.proxy_header import ReadProxyHeader
@@ -80,6 +81,7 @@ class ConnectionPath:
     look_inside: LookInside
     relay: StartRelay
     serve: Serve
+    exchange: ExchangeHttp
     forward_cancel: ForwardCancel
     timeouts: ConnectionTimeouts
     reject: RejectConnection
@@ -117,6 +119,10 @@ class ConnectionPath:
             if routed.route.handler is not None:
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live)
+            elif routed.route.http is not None:
+                outcome = await self.exchange(
+                    record, side, routed, partial(self.send_proxy_header, side=client)
+                )
             else:
                 linked = await self.connect(
                     routed, partial(self.send_proxy_header, routed, side=client), client.require_live, record

@@ -78,6 +78,18 @@ class LookInside:
             )
         return Routed(detected, entry.route)
 
+    def find(self, detected: Detected, route: RoutePlan) -> RoutePlan | None:
+        """The route of a later request on a connection of ``route``: among those that terminate TLS in the same way."""
+        if route.tls is None:
+            return self._table.find(detected)
+        if detected.request is not None and detected.request.host not in (None, detected.domain):
+            self._check_host(Routed(detected, route), detected.request.host)
+        routes = self._table.inside(detected, route)
+        if routes is None:
+            return route
+        entry = routes.find(detected)
+        return None if entry is None else entry.route
+
     def _routes(self, routed: Routed) -> ListenerRoutes | None:
         return self._table.inside(routed.detected, routed.route)
 

@@ -17,6 +17,7 @@ from smartproxy.flow.side import HOLD
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
+from smartproxy.phases.exchange import ExchangeHttp
 from smartproxy.phases.forward_cancel import ForwardCancel
 from smartproxy.phases.look_inside import LookInside
 from smartproxy.phases.proxy_header import ReadProxyHeader
@@ -89,6 +90,7 @@ class Paths:
             runtime.clocks.time,
             counters,
         )
+        self._draining = draining
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
     def path(self, address: str, port: int) -> ConnectionPath:
@@ -97,6 +99,9 @@ class Paths:
         timeout = self.table.first_bytes_timeout(address, port)
         if timeout is None:
             timeout = self._plan.timeouts.initial_data
+        look_inside = LookInside(
+            self.table, Detect(timeout, clocks.deadlines, needed=True, cancels=True), self._forward_cancel
+        )
         return ConnectionPath(
             registry=accounting.registry,
             refusals=accounting.refusals,
@@ -114,13 +119,18 @@ class Paths:
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,
-            look_inside=LookInside(
-                self.table,
-                Detect(timeout, clocks.deadlines, needed=True, cancels=True),
-                self._forward_cancel,
-            ),
+            look_inside=look_inside,
             relay=self._relay,
             serve=Serve(clocks.time),
+            exchange=ExchangeHttp(
+                self._connect,
+                look_inside.find,
+                self._admit.admits,
+                self._plan.trusted,
+                self._draining,
+                clocks.deadlines,
+                clocks.time,
+            ),
             forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
             reject=RejectConnection(self._runtime.lingering),

@@ -53,9 +53,13 @@ class Connected:
 
     def closed(self, record: ConnectionRecord) -> None:
         """The connection has ended. Its bytes are added to those of the target."""
+        self.ended(record.bytes_received, record.bytes_sent)
+
+    def ended(self, received: int, sent: int) -> None:
+        """The target is not used any more; so many bytes of payload were sent to it, and received."""
         member = self._candidate.member
-        member.received += record.bytes_received
-        member.sent += record.bytes_sent
+        member.received += received
+        member.sent += sent
         if self._group is not None:
             self._group.release(self._candidate)
         self.on_closed()

@@ -14,6 +14,7 @@ from smartproxy.model.plan.group import (
     PassiveHealthPlan,
     QueuePlan,
 )
+from smartproxy.model.plan.http import HttpPlan
 from smartproxy.model.plan.proxy import (
     AcceptHeader,
     AccessLogPlan,
@@ -61,6 +62,7 @@ __all__ = [
     "FileState",
     "GroupPlan",
     "Handler",
+    "HttpPlan",
     "KeepAlive",
     "LeftOut",
     "MatchPlan",

@@ -11,6 +11,7 @@ from smartproxy.model.plan.timing import KeepAlive, Timeouts
 
 if TYPE_CHECKING:
     from smartproxy.model.plan.group import GroupPlan
+    from smartproxy.model.plan.http import HttpPlan
     from smartproxy.model.plan.target import TargetPlan
     from smartproxy.model.plan.tls import TerminationPlan
 
@@ -102,6 +103,7 @@ class RoutePlan:
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
     :ivar silence: seconds after which it takes a client that has sent nothing; 0: it does not.
     :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
+    :ivar http: the terms on which it speaks HTTP; ``None`` forwards bytes as they are.
     """
 
     name: str
@@ -120,6 +122,7 @@ class RoutePlan:
     stuck_detection: bool = True
     carries_tls: bool = False
     silence: float = 0.0
+    http: HttpPlan | None = None
 
     @property
     def has_several_hosts(self) -> bool:

@@ -40,7 +40,6 @@ LATER = (
     Later("defaults.headers"),
     Later("routes.[].headers"),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
-    Later("routes.[].action.protocol", only=("tcp", "auto")),
     *(
         Later(
             f"{holder}healthCheck.type",

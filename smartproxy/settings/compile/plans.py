@@ -14,6 +14,7 @@ from smartproxy.model.plan import (
     ActionKind,
     AdminPlan,
     CleanupPlan,
+    HttpPlan,
     KeepAlive,
     MatchPlan,
     MetricsPlan,
@@ -131,6 +132,7 @@ def _route(
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
+        http=HttpPlan() if action.type == "forward" and action.protocol == "http" else None,
     )
 
 

@@ -1,0 +1,97 @@
+"""Bodies: read in the framing that they were sent in, and written in that of the other side.
+
+::
+
+    reader = BodyReader(framing)
+    verdict = reader.feed(received, pieces)     # None: more is to come. Ended(consumed, trailers), or Malformed
+    writer = BodyWriter(transport.write, chunked=True)
+    writer.write(pieces)
+    writer.end(trailers)
+
+Nothing is gathered: each piece is written when it was read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from smartproxy.wire.http_chunked import CHUNK_END, ChunkedDecoder, chunk_begin, last_chunk
+from smartproxy.wire.http_fields import Fields
+from smartproxy.wire.http_framing import Body, Framing
+from smartproxy.wire.verdict import Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_NO_TRAILERS = Fields()
+
+
+class EndedBody(NamedTuple):
+    """A body has ended. ``consumed`` bytes of what was fed last belong to it."""
+
+    consumed: int
+    trailers: Fields
+
+
+class BodyReader:
+    """Reads one body."""
+
+    __slots__ = ("_body", "_decoder", "_left")
+
+    def __init__(self, framing: Framing) -> None:
+        self._body = framing.body
+        self._left = framing.length
+        self._decoder = ChunkedDecoder() if framing.body is Body.CHUNKED else None
+
+    def feed(self, received: bytes, pieces: list[memoryview]) -> EndedBody | Malformed | None:
+        """Read on. ``pieces`` gets the content, as views of ``received``."""
+        if self._decoder is not None:
+            verdict = self._decoder.feed(received, pieces)
+            if verdict is None or isinstance(verdict, Malformed):
+                return verdict
+            return EndedBody(verdict.consumed, verdict.value)
+        if self._body is Body.UNTIL_CLOSE:
+            pieces.append(memoryview(received))
+            return None
+        count = min(self._left, len(received))
+        if count:
+            pieces.append(memoryview(received)[:count])
+        self._left -= count
+        return None if self._left else EndedBody(count, _NO_TRAILERS)
+
+    @property
+    def may_end_by_close(self) -> bool:
+        """Whether the end of the connection is the end of the body; anywhere else it is a cut."""
+        return self._body is Body.UNTIL_CLOSE
+
+
+class BodyWriter:
+    """Writes one body.
+
+    :param write: of the transport.
+    :param chunked: whether it is written in chunks; else its length was announced, or the connection's end is its end.
+    :ivar written: bytes written, framing included.
+    """
+
+    __slots__ = ("_chunked", "_write", "written")
+
+    def __init__(self, write: Callable[[bytes], object], *, chunked: bool) -> None:
+        self._write = write
+        self._chunked = chunked
+        self.written = 0
+
+    def write(self, pieces: Iterable[memoryview]) -> None:
+        """Write content."""
+        for piece in pieces:
+            data = bytes(piece)
+            if self._chunked:
+                data = chunk_begin(len(data)) + data + CHUNK_END
+            self.written += len(data)
+            self._write(data)
+
+    def end(self, trailers: bytes = b"") -> None:
+        """The body ends here. ``trailers``, lines with their CRLF, are dropped where there are no chunks."""
+        if self._chunked:
+            data = last_chunk(trailers)
+            self.written += len(data)
+            self._write(data)

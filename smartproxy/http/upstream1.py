@@ -1,0 +1,305 @@
+"""An exchange with a target over HTTP/1.1: the head out, the body out, 1xx, the answer in.
+
+What is sent is written anew from what was parsed; bytes of a client's head are never passed on as they came. The answer is
+written to the client likewise, so that neither side sees how the other frames its messages.
+
+States of the answer::
+
+    AWAITED --> BODY --> COMPLETE      a final head, and the end of its body
+    AWAITED ----------> COMPLETE       a final head without body
+"""
+
+from __future__ import annotations
+
+from enum import auto
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from smartproxy.errors import PeerClosed, Refused
+from smartproxy.flow.coroutines import CancellableCoroutine
+from smartproxy.flow.states import State, Table, following
+from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
+from smartproxy.http.errors import status_of
+from smartproxy.http.forwarded import request_lines, request_target
+from smartproxy.wire.http_answer import AnswerParser
+from smartproxy.wire.http_framing import Body, answer_framing
+from smartproxy.wire.verdict import Malformed, NeedMore
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import TypeAlias
+
+    from twisted.python.failure import Failure
+
+    from smartproxy.http.exchange import AnswerReceiver, Exchange
+    from smartproxy.upstream.connected import Connected
+    from smartproxy.wire.http_answer import AnswerHead
+    from smartproxy.wire.http_fields import Fields
+
+    #: Connects to a target for an exchange; the second argument raises once it is over.
+    ConnectFor: TypeAlias = Callable[[Exchange, Callable[[], None]], Awaitable[Connected]]
+
+_SWITCHING = 101
+_FINAL = 200
+_BAD_GATEWAY = 502
+_GATEWAY_TIMEOUT = 504
+
+
+class AnswerState(State):
+    """What was received of an answer."""
+
+    AWAITED = auto()
+    BODY = auto()
+    COMPLETE = auto()
+
+
+class AnswerEvent(State):
+    """What changes that."""
+
+    HEAD = auto()
+    END = auto()
+
+
+_AWAITED, _BODY, _COMPLETE = AnswerState
+ANSWER: Table[AnswerState, AnswerEvent] = {
+    _AWAITED: {AnswerEvent.HEAD: _BODY},
+    _BODY: {AnswerEvent.END: _COMPLETE},
+    _COMPLETE: {},
+}
+
+
+@implementer(IPushProducer)
+class HttpUpstream:
+    """Carries one exchange to a target.
+
+    :param client: gets the answer.
+    :param connect: connects to a target.
+    :param trusted: whether the client is a proxy whose forwarded fields are believed.
+    :param call_soon: calls a function in a later event loop iteration.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        client: AnswerReceiver,
+        connect: ConnectFor,
+        call_soon: Callable[[Callable[[], object]], object],
+        *,
+        trusted: bool,
+    ) -> None:
+        self._exchange = exchange
+        self._client = client
+        self._connect = connect
+        self._trusted = trusted
+        self._connecting: CancellableCoroutine[None] | None = CancellableCoroutine(
+            self._connected(), call_soon
+        )
+        self._linked: Connected | None = None
+        self._early: list[bytes] = []
+        self._request_ended: bytes | None = None
+        self._writer: BodyWriter | None = None
+        self._answer = _AWAITED
+        self._parser = AnswerParser()
+        self._held = b""
+        self._reader: BodyReader | None = None
+        self._received = self._sent = 0
+
+    # -- the request ---------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        assert self._connecting is not None  # noqa: S101 - it begins once
+        self._client.pause_request()
+        self._connecting.start().addErrback(self._not_connected)
+
+    def request_data(self, pieces: Sequence[memoryview]) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        if self._writer is None:
+            self._early += map(bytes, pieces)
+        else:
+            self._writer.write(pieces)
+
+    def request_end(self, trailers: bytes) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        self._request_ended = trailers
+        if self._writer is not None:
+            self._writer.end(trailers)
+
+    def cancel(self) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        self._release(abort=True)
+
+    def pause_answer(self) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        if self._linked is not None:
+            self._linked.side.transport.pauseProducing()
+
+    def resume_answer(self) -> None:
+        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        if self._linked is not None:
+            self._linked.side.transport.resumeProducing()
+
+    def _require_wanted(self) -> None:
+        if self._exchange.is_over:
+            raise PeerClosed
+
+    async def _connected(self) -> None:
+        """Connect to a target, and send what is there of the request."""
+        linked = await self._connect(self._exchange, self._require_wanted)
+        self._connecting = None
+        if self._exchange.is_over:
+            self._linked = linked
+            self._release(abort=True)
+            return
+        self._linked = linked
+        transport = linked.side.transport
+        linked.side.attach(self)
+        transport.registerProducer(self, True)
+        transport.write(linked.header + self._head())
+        self._writer = BodyWriter(transport.write, chunked=self._exchange.framing.body is Body.CHUNKED)
+        early, self._early = self._early, []
+        self._writer.write(memoryview(piece) for piece in early)
+        if self._request_ended is not None:
+            self._writer.end(self._request_ended)
+        self._client.resume_request()
+        received = linked.side.consume()
+        if received:
+            self.data_received(received)
+        if self._linked is not None:
+            transport.resumeProducing()
+
+    def _head(self) -> bytes:
+        exchange = self._exchange
+        head, framing = exchange.head, exchange.framing
+        lines = request_lines(exchange.routed.detected, head, trusted=self._trusted)
+        if framing.body is Body.CHUNKED:
+            lines += b"Transfer-Encoding: chunked\r\n"
+        elif framing.body is Body.LENGTH or head.fields.noted("content-length"):
+            lines += b"Content-Length: %d\r\n" % framing.length
+        if not head.fields.noted("host"):
+            lines = b"Host: \r\n" + lines
+        line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
+        return b"%b%bConnection: close\r\n\r\n" % (line, lines)
+
+    def _not_connected(self, why: Failure) -> None:
+        self._connecting = None
+        if self._exchange.is_over:
+            return
+        refused = why.value
+        if isinstance(refused, Refused):
+            self._client.failed(status_of(refused.reason), refused.detail)
+        else:
+            self._client.failed(_BAD_GATEWAY, "")
+            why.raiseException()
+
+    # -- back-pressure -------------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The target does not read."""
+        self._client.pause_request()
+
+    def resumeProducing(self) -> None:
+        """It reads again."""
+        self._client.resume_request()
+
+    def stopProducing(self) -> None:
+        """The target's connection is lost, which :meth:`lost` handles."""
+
+    # -- the answer ----------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what the target sends, and pass it on."""
+        self._held = self._held + data if self._held else data
+        while self._held and self._linked is not None:
+            if self._answer is _AWAITED:
+                if not self._read_head():
+                    return
+            else:
+                self._read_body()
+
+    def _read_head(self) -> bool:
+        """Read a head. Returns whether there was one, or the exchange has ended by what was there instead."""
+        verdict = self._parser(self._held)
+        if isinstance(verdict, NeedMore):
+            return False
+        if isinstance(verdict, Malformed):
+            self._fail(_BAD_GATEWAY, verdict.why)
+            return True
+        head = verdict.value
+        self._held = self._held[verdict.consumed :]
+        self._parser = AnswerParser()
+        if head.status == _SWITCHING:
+            self._fail(_BAD_GATEWAY, "101 without being asked for")
+        elif head.status < _FINAL:
+            self._client.informational(head)
+        else:
+            self._final(head)
+        return True
+
+    def _final(self, head: AnswerHead) -> None:
+        to_head = self._exchange.head.method == "HEAD"
+        framing = answer_framing(head.fields, head.version, head.status, to_head=to_head)
+        if isinstance(framing, Malformed):
+            self._fail(_BAD_GATEWAY, framing.why)
+            return
+        self._answer = following(ANSWER, self._answer, AnswerEvent.HEAD)
+        self._reader = BodyReader(framing)
+        self._client.answer(head, framing)
+        if framing.body is Body.NONE:
+            self._end()
+
+    def _read_body(self) -> None:
+        assert self._reader is not None  # noqa: S101 - the head was read
+        pieces: list[memoryview] = []
+        held, self._held = self._held, b""
+        verdict = self._reader.feed(held, pieces)
+        if pieces:
+            self._client.answer_data(pieces)
+        if isinstance(verdict, EndedBody):
+            self._end(verdict.trailers)
+        elif verdict is not None:
+            self._fail(_BAD_GATEWAY, verdict.why)
+
+    def _end(self, trailers: Fields | None = None) -> None:
+        """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
+        self._answer = following(ANSWER, self._answer, AnswerEvent.END)
+        self._release(abort=self._request_ended is None)
+        self._client.answer_end(b"" if trailers is None else trailers.block)
+
+    def _fail(self, status: int, detail: str) -> None:
+        self._release(abort=True)
+        self._client.failed(status, detail)
+
+    def input_ended(self) -> None:
+        """The target has ended its direction: that is the end of some bodies, and a cut of all others."""
+        if self._answer is _BODY and self._reader is not None and self._reader.may_end_by_close:
+            self._end()
+        elif self._answer is not _COMPLETE:
+            self._fail(_BAD_GATEWAY, "the target closed the connection within its answer")
+
+    def output_ended(self) -> None:
+        """Our direction has ended."""
+
+    def lost(self, why: Failure) -> None:
+        """The connection is lost. An answer that is not complete is a cut."""
+        if self._answer is not _COMPLETE and self._linked is not None:
+            self._fail(_BAD_GATEWAY, "the target reset the connection")
+
+    def _release(self, *, abort: bool) -> None:
+        """Close the connection to the target, and give its place back."""
+        linked, self._linked = self._linked, None
+        if linked is None:
+            return
+        linked.side.receiver = None
+        transport = linked.side.transport
+        transport.unregisterProducer()
+        if abort:
+            transport.abortConnection()
+        else:
+            transport.loseConnection()
+        linked.ended(self._received, self._sent)

@@ -1,0 +1,119 @@
+"""Serving a connection as HTTP: each of its requests gets a route, and an answer, of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from smartproxy.errors import Refused
+from smartproxy.http.downstream1 import HttpDownstream, HttpServices
+from smartproxy.http.upstream1 import HttpUpstream
+from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
+from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Container
+
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
+    from smartproxy.http.exchange import Answerer, Exchange
+    from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.upstream.connected import Connected
+    from smartproxy.wire.http_head import RequestHead
+
+
+class ExchangeHttp:
+    """Serves connections as HTTP.
+
+    :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
+    :param find: the route of a request: of the table, or of the routes inside of the same TLS.
+    :param admits: whether a route's address lists admit the client.
+    :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
+    :param draining: whether each connection is to end after the exchange under way.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[..., Awaitable[Connected]],
+        find: Callable[[Detected, RoutePlan], RoutePlan | None],
+        admits: Callable[[Routed], bool],
+        trusted: Container[str] | None,
+        draining: Callable[[], bool],
+        deadlines: Deadlines,
+        clock: IReactorTime,
+    ) -> None:
+        self._connect = connect
+        self._find = find
+        self._admits = admits
+        self._trusted = frozenset() if trusted is None else trusted
+        self._clock = clock
+        self._call_soon = partial(clock.callLater, 0)
+        self._deadlines = deadlines
+        self._draining = draining
+
+    def __call__(
+        self,
+        record: ConnectionRecord,
+        side: Side,
+        routed: Routed,
+        header: Callable[[Routed, TargetPlan], bytes],
+    ) -> Deferred[CloseReason]:
+        """Serve the connection. The Deferred fires with the reason when it has ended.
+
+        :param header: the PROXY header for a target.
+        """
+        plan = routed.route.http
+        assert plan is not None  # noqa: S101 - the route speaks HTTP
+        services = HttpServices(
+            self._clock.seconds,
+            self._deadlines,
+            self._route,
+            partial(self._answerer, header),
+            self._draining,
+        )
+        # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
+        record.stuck_detection = False
+        record.relay = RelayKind.TRANSPORT
+        record.state = ConnectionState.RELAYING
+        served = record.owner = HttpDownstream(record, side, routed, plan, services)
+        return served.start()
+
+    def _route(self, first: Routed, head: RequestHead) -> Routed:
+        """The facts with the route of a request.
+
+        :raises Refused: where there is none, or its lists do not admit the client.
+        """
+        detected = first.detected._replace(protocol=ApplicationProtocol.HTTP, request=head)
+        route = self._find(detected, first.route)
+        if route is None or route.http is None:
+            raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
+        routed = Routed(detected, route)
+        if route is not first.route and not self._admits(routed):
+            raise Refused(
+                RejectReason.IP_NOT_ALLOWED, f"the lists of route {route.name} do not admit the client"
+            )
+        return routed
+
+    def _answerer(
+        self,
+        header: Callable[[Routed, TargetPlan], bytes],
+        exchange: Exchange,
+        client: HttpDownstream,
+    ) -> Answerer:
+        trusted = exchange.routed.detected.announced.client.host in self._trusted
+        connect = partial(self._connected, header)
+        return HttpUpstream(exchange, client, connect, self._call_soon, trusted=trusted)
+
+    async def _connected(
+        self,
+        header: Callable[[Routed, TargetPlan], bytes],
+        exchange: Exchange,
+        require_wanted: Callable[[], None],
+    ) -> Connected:
+        routed = exchange.routed
+        return await self._connect(routed, partial(header, routed), require_wanted, exchange)
