@@ -24,6 +24,7 @@ from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
 from smartproxy.http.forwarded import request_lines, request_target
 from smartproxy.wire.http_answer import AnswerParser
+from smartproxy.wire.http_fields import tokens
 from smartproxy.wire.http_framing import Body, answer_framing
 from smartproxy.wire.verdict import Malformed, NeedMore
 
@@ -35,16 +36,18 @@ if TYPE_CHECKING:
 
     from smartproxy.http.exchange import AnswerReceiver, Exchange
     from smartproxy.upstream.connected import Connected
+    from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_fields import Fields
+    from smartproxy.wire.http_framing import Framing
 
-    #: Connects to a target for an exchange; the second argument raises once it is over.
-    ConnectFor: TypeAlias = Callable[[Exchange, Callable[[], None]], Awaitable[Connected]]
+    #: Connects to a target for an exchange. The second argument raises once it is over; the third asks for a new connection.
+    ConnectFor: TypeAlias = Callable[[Exchange, Callable[[], None], bool], Awaitable[Connected]]
 
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _SWITCHING = 101
 _FINAL = 200
 _BAD_GATEWAY = 502
-_GATEWAY_TIMEOUT = 504
 
 
 class AnswerState(State):
@@ -76,6 +79,7 @@ class HttpUpstream:
 
     :param client: gets the answer.
     :param connect: connects to a target.
+    :param pool: gets the connection, if it persists.
     :param trusted: whether the client is a proxy whose forwarded fields are believed.
     :param call_soon: calls a function in a later event loop iteration.
     """
@@ -85,6 +89,7 @@ class HttpUpstream:
         exchange: Exchange,
         client: AnswerReceiver,
         connect: ConnectFor,
+        pool: Pool,
         call_soon: Callable[[Callable[[], object]], object],
         *,
         trusted: bool,
@@ -92,10 +97,11 @@ class HttpUpstream:
         self._exchange = exchange
         self._client = client
         self._connect = connect
+        self._pool = pool
+        self._call_soon = call_soon
         self._trusted = trusted
-        self._connecting: CancellableCoroutine[None] | None = CancellableCoroutine(
-            self._connected(), call_soon
-        )
+        self._connecting: CancellableCoroutine[None] | None = None
+        self._is_second_try = False
         self._linked: Connected | None = None
         self._early: list[bytes] = []
         self._request_ended: bytes | None = None
@@ -105,13 +111,14 @@ class HttpUpstream:
         self._held = b""
         self._reader: BodyReader | None = None
         self._received = self._sent = 0
+        self._persists = False
 
     # -- the request ---------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """See :class:`~smartproxy.http.exchange.Answerer`."""
-        assert self._connecting is not None  # noqa: S101 - it begins once
         self._client.pause_request()
+        self._connecting = CancellableCoroutine(self._connected(), self._call_soon)
         self._connecting.start().addErrback(self._not_connected)
 
     def request_data(self, pieces: Sequence[memoryview]) -> None:
@@ -150,7 +157,7 @@ class HttpUpstream:
 
     async def _connected(self) -> None:
         """Connect to a target, and send what is there of the request."""
-        linked = await self._connect(self._exchange, self._require_wanted)
+        linked = await self._connect(self._exchange, self._require_wanted, self._is_second_try)
         self._connecting = None
         if self._exchange.is_over:
             self._linked = linked
@@ -184,7 +191,7 @@ class HttpUpstream:
         if not head.fields.noted("host"):
             lines = b"Host: \r\n" + lines
         line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
-        return b"%b%bConnection: close\r\n\r\n" % (line, lines)
+        return b"%b%b\r\n" % (line, lines)
 
     def _not_connected(self, why: Failure) -> None:
         self._connecting = None
@@ -249,6 +256,7 @@ class HttpUpstream:
             return
         self._answer = following(ANSWER, self._answer, AnswerEvent.HEAD)
         self._reader = BodyReader(framing)
+        self._persists = persists(head, framing)
         self._client.answer(head, framing)
         if framing.body is Body.NONE:
             self._end()
@@ -258,6 +266,8 @@ class HttpUpstream:
         pieces: list[memoryview] = []
         held, self._held = self._held, b""
         verdict = self._reader.feed(held, pieces)
+        if isinstance(verdict, EndedBody):
+            self._held = held[verdict.consumed :]
         if pieces:
             self._client.answer_data(pieces)
         if isinstance(verdict, EndedBody):
@@ -268,19 +278,45 @@ class HttpUpstream:
     def _end(self, trailers: Fields | None = None) -> None:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
         self._answer = following(ANSWER, self._answer, AnswerEvent.END)
-        self._release(abort=self._request_ended is None)
+        self._release(abort=self._request_ended is None, persists=self._persists)
         self._client.answer_end(b"" if trailers is None else trailers.block)
 
     def _fail(self, status: int, detail: str) -> None:
         self._release(abort=True)
         self._client.failed(status, detail)
 
+    def _may_try_again(self) -> bool:
+        """Whether the target has closed an idle connection as it was used again, and the request may be repeated.
+
+        It may if it has no body, and a method of which a repetition changes nothing (RFC 9110, 9.2.2), and if no byte of an
+        answer was received: then the target has not begun to answer it.
+        """
+        return (
+            self._linked is not None
+            and self._linked.is_reused
+            and self._answer is _AWAITED
+            and not self._held
+            and not self._is_second_try
+            and self._exchange.framing.body is Body.NONE
+            and self._exchange.head.method in _IDEMPOTENT
+        )
+
+    def _cut(self, detail: str) -> None:
+        """The connection has ended within the exchange."""
+        if self._may_try_again():
+            self._is_second_try = True
+            self._release(abort=True)
+            self._writer = None
+            self.begin()
+        else:
+            self._fail(_BAD_GATEWAY, detail)
+
     def input_ended(self) -> None:
         """The target has ended its direction: that is the end of some bodies, and a cut of all others."""
         if self._answer is _BODY and self._reader is not None and self._reader.may_end_by_close:
             self._end()
         elif self._answer is not _COMPLETE:
-            self._fail(_BAD_GATEWAY, "the target closed the connection within its answer")
+            self._cut("the target closed the connection before its answer was complete")
 
     def output_ended(self) -> None:
         """Our direction has ended."""
@@ -288,18 +324,30 @@ class HttpUpstream:
     def lost(self, why: Failure) -> None:
         """The connection is lost. An answer that is not complete is a cut."""
         if self._answer is not _COMPLETE and self._linked is not None:
-            self._fail(_BAD_GATEWAY, "the target reset the connection")
+            self._cut("the target reset the connection")
 
-    def _release(self, *, abort: bool) -> None:
-        """Close the connection to the target, and give its place back."""
+    def _release(self, *, abort: bool, persists: bool = False) -> None:
+        """Give the place at the target back, and the connection to the pool, if it ``persists``; else close it."""
         linked, self._linked = self._linked, None
         if linked is None:
             return
         linked.side.receiver = None
         transport = linked.side.transport
         transport.unregisterProducer()
-        if abort:
+        linked.release(self._received, self._sent)
+        if persists and not abort and not self._held:
+            transport.pauseProducing()
+            self._pool.put(linked)
+        elif abort:
             transport.abortConnection()
+            linked.on_closed()
         else:
-            transport.loseConnection()
-        linked.ended(self._received, self._sent)
+            linked.close()
+
+
+def persists(head: AnswerHead, framing: Framing) -> bool:
+    """Whether the target lets the connection be used again (RFC 9112, 9.3)."""
+    if framing.body is Body.UNTIL_CLOSE:
+        return False
+    asked = tokens(head.fields.noted("connection"))
+    return "close" not in asked and (head.version != (1, 0) or "keep-alive" in asked)

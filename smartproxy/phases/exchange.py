@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
+    from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_head import RequestHead
 
 
@@ -31,6 +32,8 @@ class ExchangeHttp:
     """Serves connections as HTTP.
 
     :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
+    :param connect_anew: likewise, without the idle connections.
+    :param pool: idle connections to targets.
     :param find: the route of a request: of the table, or of the routes inside of the same TLS.
     :param admits: whether a route's address lists admit the client.
     :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
@@ -40,6 +43,8 @@ class ExchangeHttp:
     def __init__(
         self,
         connect: Callable[..., Awaitable[Connected]],
+        connect_anew: Callable[..., Awaitable[Connected]],
+        pool: Pool,
         find: Callable[[Detected, RoutePlan], RoutePlan | None],
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
@@ -48,6 +53,8 @@ class ExchangeHttp:
         clock: IReactorTime,
     ) -> None:
         self._connect = connect
+        self._connect_anew = connect_anew
+        self._pool = pool
         self._find = find
         self._admits = admits
         self._trusted = frozenset() if trusted is None else trusted
@@ -107,13 +114,15 @@ class ExchangeHttp:
     ) -> Answerer:
         trusted = exchange.routed.detected.announced.client.host in self._trusted
         connect = partial(self._connected, header)
-        return HttpUpstream(exchange, client, connect, self._call_soon, trusted=trusted)
+        return HttpUpstream(exchange, client, connect, self._pool, self._call_soon, trusted=trusted)
 
     async def _connected(
         self,
         header: Callable[[Routed, TargetPlan], bytes],
         exchange: Exchange,
         require_wanted: Callable[[], None],
+        anew: bool,
     ) -> Connected:
         routed = exchange.routed
-        return await self._connect(routed, partial(header, routed), require_wanted, exchange)
+        connect = self._connect_anew if anew else self._connect
+        return await connect(routed, partial(header, routed), require_wanted, exchange)

@@ -33,6 +33,7 @@ from smartproxy.session import ConnectionPath
 from smartproxy.upstream.attempt import Attempts
 from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.dial_log import DialLog
+from smartproxy.upstream.pool import PooledAttempts
 from smartproxy.upstream.proxy_header import SendProxyHeader
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class Paths:
         self._read_proxy_header = ReadProxyHeader(
             plan.trusted, plan.accept_header, plan.header_timeout, deadlines, counters
         )
-        self._connect = _connect(runtime)
+        attempts, dial_log = _attempts(runtime)
+        self._connect = _connect(runtime, attempts, dial_log)
+        self._connect_pooled = _connect(runtime, PooledAttempts(attempts, runtime.targets.pool), dial_log)
         self._send_proxy_header = SendProxyHeader(_unique())
         self.contexts = runtime.tls.prepare(plan)
         self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
@@ -123,7 +126,9 @@ class Paths:
             relay=self._relay,
             serve=Serve(clocks.time),
             exchange=ExchangeHttp(
+                self._connect_pooled,
                 self._connect,
+                self._runtime.targets.pool,
                 look_inside.find,
                 self._admit.admits,
                 self._plan.trusted,
@@ -138,10 +143,10 @@ class Paths:
         )
 
 
-def _connect(runtime: Runtime) -> Connect:
+def _attempts(runtime: Runtime) -> tuple[Attempts, DialLog]:
     targets, clock = runtime.targets, runtime.clocks.time
     dial_log = DialLog(targets.log_limit, clock.seconds)
-    attempt = Attempts(
+    attempts = Attempts(
         runtime.sockets.dialer,
         targets.resolver,
         clock,
@@ -151,8 +156,13 @@ def _connect(runtime: Runtime) -> Connect:
         targets.loops,
         dial_log,
     )
-    counters = runtime.accounting.counters
-    return Connect(attempt, clock, counters, targets.groups, dial_log, targets.postgres_routes)
+    return attempts, dial_log
+
+
+def _connect(runtime: Runtime, attempts: Attempts | PooledAttempts, dial_log: DialLog) -> Connect:
+    targets, counters = runtime.targets, runtime.accounting.counters
+    clock = runtime.clocks.time
+    return Connect(attempts, clock, counters, targets.groups, dial_log, targets.postgres_routes)
 
 
 def _unique() -> Callable[[], bytes]:

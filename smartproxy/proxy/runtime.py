@@ -42,6 +42,7 @@ from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.log_limit import LogLimit
 from smartproxy.upstream.member import Members
 from smartproxy.upstream.originate_tls import Originate
+from smartproxy.upstream.pool import Pool
 from smartproxy.upstream.request_tls import RequestTls
 from smartproxy.upstream.resolve import Resolver
 from smartproxy.upstream.steering import TargetGroups
@@ -114,6 +115,7 @@ class Targets:
     :ivar loops: the connections to listeners of this proxy.
     :ivar cancels: PostgreSQL's requests to cancel a query that are in progress.
     :ivar groups: target groups by name, and the state of their members.
+    :ivar pool: idle connections to targets that speak HTTP.
     :ivar steering: the groups from outside.
     :ivar checks: the active checks of their members.
     :ivar log_limit: which failures of targets are logged.
@@ -130,6 +132,7 @@ class Targets:
         self.loops = Loops()
         self.cancels = CancelsInProgress()
         self.groups = Groups(Members(), clocks.time, random.random)
+        self.pool = Pool(clocks.deadlines)
         self.steering = TargetGroups(self.groups, accounting.registry.live, clocks.seconds)
         accounting.counters.targets = self.steering
         self.log_limit = LogLimit()
@@ -151,6 +154,7 @@ class Targets:
     def stop(self) -> None:
         """Stop the checks and the timers of name resolution."""
         self.checks.stop()
+        self.pool.close()
         self.resolver.stop()
 
     def _end_sessions(self, member: Member) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from smartproxy.upstream.groups import Groups
     from smartproxy.upstream.interfaces import DialProgress
     from smartproxy.upstream.member import DialResult
+    from smartproxy.upstream.pool import PooledAttempts
 
 #: Targets that are tried for one connection. One client must not make a proxy dial a thousand dead ones.
 MOST_TRIES = 32
@@ -62,7 +63,7 @@ class Connect:
 
     def __init__(
         self,
-        attempt: Attempts,
+        attempt: Attempts | PooledAttempts,
         clock: IReactorTime,
         counters: Counters,
         groups: Groups,
@@ -134,7 +135,8 @@ class Connect:
                 group.withdrawn(candidate)
                 raise
             else:
-                self._succeeded(candidate, group, routed, budget)
+                if not connected.is_reused:
+                    self._succeeded(candidate, group, routed, budget)
                 return connected
         try:
             raise cast("DialFailed", failed)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from smartproxy.flow.side import Side
     from smartproxy.model.address import Endpoint
@@ -24,10 +24,14 @@ class Connected:
     :ivar target: where it goes: of a candidate that is chosen for each connection, what was chosen.
     :ivar header: PROXY header that is still to be sent, before the client's bytes.
     :ivar exchanged: payload bytes already sent to the target, and already received from it.
+    :ivar is_reused: whether it was idle before.
+    :ivar pool_key: what connections have in common that may be used for each other's requests; ``None`` is none of them.
     :ivar on_closed: to be called when the connection has ended: its TLS session may be used again.
     """
 
-    __slots__ = ("_candidate", "_group", "address", "exchanged", "header", "on_closed", "side", "target")
+    __slots__ = (
+        "_candidate", "_group", "address", "exchanged", "header", "is_reused", "on_closed", "pool_key", "side", "target",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -43,6 +47,8 @@ class Connected:
         self.target = target
         self.header = header
         self.exchanged = (0, 0)
+        self.is_reused = False
+        self.pool_key: Hashable = None
         self.on_closed: Callable[[], None] = _nothing
         self._candidate = candidate
         self._group = group
@@ -53,16 +59,28 @@ class Connected:
 
     def closed(self, record: ConnectionRecord) -> None:
         """The connection has ended. Its bytes are added to those of the target."""
-        self.ended(record.bytes_received, record.bytes_sent)
+        self.release(record.bytes_received, record.bytes_sent)
+        self.on_closed()
 
-    def ended(self, received: int, sent: int) -> None:
-        """The target is not used any more; so many bytes of payload were sent to it, and received."""
+    def close(self) -> None:
+        """Close the connection, and release what was kept for it. Its use has ended before."""
+        self.side.transport.loseConnection()
+        self.on_closed()
+
+    def use_again(self, candidate: Candidate, group: Group | None) -> None:
+        """It was idle, and is used for ``candidate`` now, which is of the same member."""
+        self.is_reused = True
+        self.header = b""
+        self._candidate = candidate
+        self._group = group
+
+    def release(self, received: int, sent: int) -> None:
+        """End its use, for which so many bytes of payload were sent to the target, and received from it."""
         member = self._candidate.member
         member.received += received
         member.sent += sent
         if self._group is not None:
             self._group.release(self._candidate)
-        self.on_closed()
 
 
 def _nothing() -> None:

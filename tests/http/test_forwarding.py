@@ -44,7 +44,7 @@ class ExchangeTests(HttpCase):
         for _ in range(3):
             self.assertEqual(self.exchange(client), OK)
         self.assertFalse(client.ended)
-        self.assertEqual(len(self.backend.connections), 3)
+        self.assertEqual(len(self.backend.connections), 1)
 
     def test_a_target_gets_the_request_written_anew(self):
         self.connect(
@@ -54,16 +54,16 @@ class ExchangeTests(HttpCase):
         self.assertEqual(lines[0], b"GET /a?b HTTP/1.1")
         self.assertIn(b"X-A: 1", lines)
         self.assertNotIn(b"X-B: 2", lines)
-        self.assertEqual(
-            [line for line in lines if line.lower().startswith(b"connection")], [b"Connection: close"]
-        )
+        self.assertEqual([line for line in lines if line.lower().startswith(b"connection")], [])
         self.assertEqual(body, b"")
 
     def test_pipelined_requests_are_answered_in_order(self):
         client = self.connect(80, GET.replace(b"/ ", b"/1 ") + GET.replace(b"/ ", b"/2 "))
         self.assertEqual(len(self.backend.connections), 1)
         self.answer(OK.replace(b"ok", b"a1"))
-        self.assertEqual(self.received()[0][0], b"GET /2 HTTP/1.1")
+        self.assertTrue(
+            self.backend.connections[-1].received.partition(b"\r\n\r\n")[2].startswith(b"GET /2 HTTP/1.1")
+        )
         self.answer(OK.replace(b"ok", b"a2"))
         self.assertEqual(client.received, OK.replace(b"ok", b"a1") + OK.replace(b"ok", b"a2"))
 
@@ -187,3 +187,83 @@ class EndTests(HttpCase):
         self.network.run(3)
         totals = self.proxy.metrics.totals()
         self.assertEqual((totals.bytes_received, totals.bytes_sent), (len(GET), len(got)))
+
+
+class PoolTests(HttpCase):
+    def target(self, number=-1):
+        return self.backend.connections[number]
+
+    def test_connections_are_shared_by_clients(self):
+        for _ in range(3):
+            self.exchange(self.connect())
+        self.assertEqual(len(self.backend.connections), 1)
+
+    def test_the_one_used_last_is_used_first(self):
+        one, _ = self.connect(80, GET), self.connect(80, GET)
+        self.answer(number=0)
+        self.answer(number=1)
+        self.exchange(one)
+        self.assertEqual(self.target(0).received.count(b"GET"), 1)
+        self.assertEqual(self.target(1).received.count(b"GET"), 2)
+
+    def test_idle_ones_are_closed_after_a_while_and_when_the_target_closes(self):
+        self.exchange(self.connect())
+        self.network.run(61)
+        self.assertTrue(self.target().ended)
+        self.exchange(self.connect())
+        self.target().fin()
+        self.network.settle()
+        self.assertEqual(len(self.proxy._runtime.targets.pool), 0)
+
+    def test_what_must_not_be_used_again_is_not(self):
+        for request, answer in [
+            (GET, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+            (GET, b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
+            (GET, OK + b"more than was asked for"),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", OK),
+        ]:
+            self.exchange(self.connect(), request, answer)
+            self.assertEqual(len(self.proxy._runtime.targets.pool), 0, answer)
+
+    def test_bytes_on_an_idle_connection_close_it(self):
+        self.exchange(self.connect())
+        self.answer(OK)
+        self.assertEqual(len(self.proxy._runtime.targets.pool), 0)
+
+    def test_a_target_with_a_proxy_header_gets_a_connection_for_each_request(self):
+        targets = [{"host": HOST, "port": 9000, "send_proxy_protocol": 1}]
+        self.start(Route(name="h", match={"ports": 81}, action={"targets": targets, "protocol": "http"}))
+        client = self.connect(81)
+        for _ in range(2):
+            self.exchange(client)
+        self.assertEqual(len(self.backend.connections), 2)
+
+    def test_a_connection_closed_as_it_is_used_again_is_replaced(self):
+        for end in ("fin", "rst"):
+            client = self.connect()
+            self.exchange(client)
+            client.write(GET)
+            self.network.settle()
+            getattr(self.target(), end)()
+            self.network.settle()
+            self.answer(OK)
+            self.assertEqual(client.received, OK + OK)
+
+    def test_what_may_have_had_an_effect_is_not_repeated(self):
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        client = self.connect()
+        self.exchange(client)
+        client.write(post)
+        self.network.settle()
+        self.target().rst()
+        self.network.settle()
+        self.assertEqual(client.received[len(OK) + 9 :][:3], b"502")
+
+    def test_a_target_counts_requests_under_way_only(self):
+        client = self.connect(80, GET)
+        (target,) = self.proxy.groups.targets()
+        self.assertEqual(target.connections, 1)
+        self.answer()
+        (target,) = self.proxy.groups.targets()
+        self.assertEqual(target.connections, 0)
+        self.assertFalse(client.ended)
