@@ -4,7 +4,7 @@
 
     reader = BodyReader(framing)
     verdict = reader.feed(received, pieces)     # None: more is to come. Ended(consumed, trailers), or Malformed
-    writer = BodyWriter(transport.write, chunked=True)
+    writer = BodyWriter(transport.write, head, chunked=True)
     writer.write(pieces)
     writer.end(trailers)
 
@@ -66,32 +66,40 @@ class BodyReader:
 
 
 class BodyWriter:
-    """Writes one body.
+    """Writes one message: its head, and its body.
+
+    The head is written with the first piece of the body, in one system call, or by :meth:`flush`.
 
     :param write: of the transport.
-    :param chunked: whether it is written in chunks; else its length was announced, or the connection's end is its end.
-    :ivar written: bytes written, framing included.
+    :param chunked: whether the body is written in chunks; else its length was announced, or the connection's end is its end.
     """
 
-    __slots__ = ("_chunked", "_write", "written")
+    __slots__ = ("_chunked", "_unwritten", "_write")
 
-    def __init__(self, write: Callable[[bytes], object], *, chunked: bool) -> None:
+    def __init__(self, write: Callable[[bytes], object], head: bytes, *, chunked: bool) -> None:
         self._write = write
         self._chunked = chunked
-        self.written = 0
+        self._unwritten = head
 
     def write(self, pieces: Iterable[memoryview]) -> None:
         """Write content."""
+        parts: list[bytes | memoryview] = [self._unwritten]
         for piece in pieces:
-            data = bytes(piece)
             if self._chunked:
-                data = chunk_begin(len(data)) + data + CHUNK_END
-            self.written += len(data)
-            self._write(data)
+                parts += (chunk_begin(len(piece)), piece, CHUNK_END)
+            else:
+                parts.append(piece)
+        self._unwritten = b""
+        self._write(b"".join(parts))
 
     def end(self, trailers: bytes = b"") -> None:
         """The body ends here. ``trailers``, lines with their CRLF, are dropped where there are no chunks."""
         if self._chunked:
-            data = last_chunk(trailers)
-            self.written += len(data)
-            self._write(data)
+            self._unwritten += last_chunk(trailers)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet."""
+        unwritten, self._unwritten = self._unwritten, b""
+        if unwritten:
+            self._write(unwritten)

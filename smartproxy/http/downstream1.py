@@ -282,13 +282,17 @@ class HttpDownstream:
             lines += b"Connection: close\r\n"
         elif exchange.head.version == (1, 0):
             lines += b"Connection: keep-alive\r\n"
-        self._writer = BodyWriter(self._send, chunked=chunked)
-        self._send(build_head(head.status, head.reason, lines))
+        self._writer = BodyWriter(self._send, build_head(head.status, head.reason, lines), chunked=chunked)
 
     def answer_data(self, pieces: Sequence[memoryview]) -> None:
         """Send a part of the body."""
         if self._writer is not None:
             self._writer.write(pieces)
+
+    def answer_flush(self) -> None:
+        """Send the head, if no part of the body was sent with it."""
+        if self._writer is not None:
+            self._writer.flush()
 
     def answer_end(self, trailers: bytes) -> None:
         """The answer is complete."""

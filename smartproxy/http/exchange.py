@@ -52,6 +52,9 @@ class AnswerReceiver(Protocol):
     def answer_data(self, pieces: Sequence[memoryview]) -> None:
         """A part of its body."""
 
+    def answer_flush(self) -> None:
+        """No part of the body follows at once."""
+
     def answer_end(self, trailers: bytes) -> None:
         """Its end."""
 

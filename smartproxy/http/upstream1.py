@@ -167,12 +167,14 @@ class HttpUpstream:
         transport = linked.side.transport
         linked.side.attach(self)
         transport.registerProducer(self, True)
-        transport.write(linked.header + self._head())
-        self._writer = BodyWriter(transport.write, chunked=self._exchange.framing.body is Body.CHUNKED)
+        chunked = self._exchange.framing.body is Body.CHUNKED
+        self._writer = BodyWriter(transport.write, linked.header + self._head(), chunked=chunked)
         early, self._early = self._early, []
-        self._writer.write(memoryview(piece) for piece in early)
+        if early:
+            self._writer.write(map(memoryview, early))
         if self._request_ended is not None:
             self._writer.end(self._request_ended)
+        self._writer.flush()
         self._client.resume_request()
         received = linked.side.consume()
         if received:
@@ -225,9 +227,11 @@ class HttpUpstream:
         while self._held and self._linked is not None:
             if self._answer is _AWAITED:
                 if not self._read_head():
-                    return
+                    break
             else:
                 self._read_body()
+        if self._answer is _BODY:
+            self._client.answer_flush()
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether there was one, or the exchange has ended by what was there instead."""
