@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan.http import HttpPlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
 
@@ -103,6 +104,7 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
     :ivar answerer: makes what answers an exchange.
+    :ivar relay: makes a tunnel of a client's side and the connection to its target.
     :ivar draining: whether this is to be the last exchange of each connection.
     """
 
@@ -111,6 +113,7 @@ class HttpServices(NamedTuple):
     route: Callable[[Routed, RequestHead], Routed]
     answerer: Callable[[Exchange, HttpDownstream], Answerer]
     draining: Callable[[], bool]
+    relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
 
 
 @implementer(IPushProducer)
@@ -299,6 +302,29 @@ class HttpDownstream:
         if self._writer is not None:
             self._writer.end(trailers)
         self._replied()
+
+    def switch(self, head: bytes, linked: Connected) -> None:
+        """Send the 101, and relay what follows. This object has no part in the connection any more."""
+        assert self._exchange is not None  # noqa: S101 - it asked for it
+        self._exchange.status, self._exchange.is_over = 101, True
+        self._answerer = None
+        self._wait(0)
+        self._send(head)
+        self._transport.pauseProducing()
+        self._transport.unregisterProducer()
+        self.side.receiver = None
+        self.side.buffered, self._held = self._held, b""
+        self.side.ended = self._is_ended
+        before = self.record.bytes_received, self.record.bytes_sent
+        tunnel = self._services.relay(self.record, self.side, linked, self._exchange.routed)
+        tunnel.addCallback(self._tunnel_ended, linked, before)
+        tunnel.chainDeferred(self.done)
+
+    def _tunnel_ended(self, reason: CloseReason, linked: Connected, before: tuple[int, int]) -> CloseReason:
+        record = self.record
+        linked.release(record.bytes_received - before[0], record.bytes_sent - before[1])
+        linked.on_closed()
+        return reason
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Routed
+    from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
     from smartproxy.wire.http_head import RequestHead
@@ -57,6 +58,9 @@ class AnswerReceiver(Protocol):
 
     def answer_end(self, trailers: bytes) -> None:
         """Its end."""
+
+    def switch(self, head: bytes, linked: Connected) -> None:
+        """The target has switched to the protocol that was asked for: ``head`` is the 101, and the rest is a tunnel."""
 
     def failed(self, status: int, detail: str) -> None:
         """There is no answer, or not all of it. ``status`` is what the client gets where nothing was sent yet."""

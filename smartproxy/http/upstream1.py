@@ -22,8 +22,9 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.states import State, Table, following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
-from smartproxy.http.forwarded import request_lines, request_target
-from smartproxy.wire.http_answer import AnswerParser
+from smartproxy.http.forwarded import end_to_end, request_lines, request_target
+from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
+from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_fields import tokens
 from smartproxy.wire.http_framing import Body, answer_framing
 from smartproxy.wire.verdict import Malformed, NeedMore
@@ -192,6 +193,9 @@ class HttpUpstream:
             lines += b"Content-Length: %d\r\n" % framing.length
         if not head.fields.noted("host"):
             lines = b"Host: \r\n" + lines
+        protocol = upgrade_of(exchange)
+        if protocol:
+            lines += upgrade_lines(protocol)
         line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
         return b"%b%b\r\n" % (line, lines)
 
@@ -245,12 +249,28 @@ class HttpUpstream:
         self._held = self._held[verdict.consumed :]
         self._parser = AnswerParser()
         if head.status == _SWITCHING:
-            self._fail(_BAD_GATEWAY, "101 without being asked for")
+            self._switch(head)
         elif head.status < _FINAL:
             self._client.informational(head)
         else:
             self._final(head)
         return True
+
+    def _switch(self, head: AnswerHead) -> None:
+        """Make the connection a tunnel. What was received behind the head is its first bytes."""
+        linked, protocol = self._linked, upgrade_of(self._exchange)
+        if linked is None or not agrees(head, protocol):
+            self._fail(_BAD_GATEWAY, "101 to another protocol than was asked for")
+            return
+        self._linked = None
+        side = linked.side
+        side.transport.pauseProducing()
+        side.transport.unregisterProducer()
+        side.receiver = None
+        side.buffered, self._held = self._held, b""
+        self._client.switch(
+            build_head(_SWITCHING, head.reason, end_to_end(head.fields) + upgrade_lines(protocol)), linked
+        )
 
     def _final(self, head: AnswerHead) -> None:
         to_head = self._exchange.head.method == "HEAD"

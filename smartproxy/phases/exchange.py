@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.http.exchange import Answerer, Exchange
@@ -34,6 +35,8 @@ class ExchangeHttp:
     :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
     :param connect_anew: likewise, without the idle connections.
     :param pool: idle connections to targets.
+    :param relay: relays a connection that has switched to another protocol.
+    :param timeouts: of such connections.
     :param find: the route of a request: of the table, or of the routes inside of the same TLS.
     :param admits: whether a route's address lists admit the client.
     :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
@@ -45,6 +48,8 @@ class ExchangeHttp:
         connect: Callable[..., Awaitable[Connected]],
         connect_anew: Callable[..., Awaitable[Connected]],
         pool: Pool,
+        relay: Callable[..., Deferred[CloseReason]],
+        timeouts: ConnectionTimeouts,
         find: Callable[[Detected, RoutePlan], RoutePlan | None],
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
@@ -55,6 +60,8 @@ class ExchangeHttp:
         self._connect = connect
         self._connect_anew = connect_anew
         self._pool = pool
+        self._relay = relay
+        self._timeouts = timeouts
         self._find = find
         self._admits = admits
         self._trusted = frozenset() if trusted is None else trusted
@@ -82,6 +89,7 @@ class ExchangeHttp:
             self._route,
             partial(self._answerer, header),
             self._draining,
+            self._tunnel,
         )
         # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
         record.stuck_detection = False
@@ -105,6 +113,13 @@ class ExchangeHttp:
                 RejectReason.IP_NOT_ALLOWED, f"the lists of route {route.name} do not admit the client"
             )
         return routed
+
+    def _tunnel(
+        self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed
+    ) -> Deferred[CloseReason]:
+        """Relay a connection that has switched to another protocol, on the terms of its route."""
+        self._timeouts.watch(record, routed.route)
+        return self._relay(record, side, linked.side, linked.address, b"")
 
     def _answerer(
         self,

@@ -129,6 +129,8 @@ class Paths:
                 self._connect_pooled,
                 self._connect,
                 self._runtime.targets.pool,
+                self._relay,
+                self._timeouts,
                 look_inside.find,
                 self._admit.admits,
                 self._plan.trusted,

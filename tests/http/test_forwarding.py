@@ -267,3 +267,45 @@ class PoolTests(HttpCase):
         (target,) = self.proxy.groups.targets()
         self.assertEqual(target.connections, 0)
         self.assertFalse(client.ended)
+
+
+UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+class UpgradeTests(HttpCase):
+    def test_a_connection_is_a_tunnel_after_101(self):
+        """Bytes that come right behind the heads are those of the tunnel."""
+        client = self.connect(80, UPGRADE + b"early")
+        self.assertTrue(self.backend.connections[-1].received.endswith(b"\r\n\r\n"))
+        self.answer(SWITCHED + b"first")
+        self.assertEqual(client.received, SWITCHED + b"first")
+        self.assertTrue(self.backend.connections[-1].received.endswith(b"\r\n\r\nearly"))
+        client.write(b"more")
+        self.network.settle()
+        self.assertTrue(self.backend.connections[-1].received.endswith(b"earlymore"))
+        self.backend.connections[-1].fin()
+        client.fin()
+        self.network.run(1)
+        self.assertEqual(self.proxy.registry.active, 0)
+        self.assertEqual(self.proxy.metrics.totals()[:2], (len(UPGRADE) + 9, len(SWITCHED) + 5))
+
+    def test_an_upgrade_that_is_refused_stays_http(self):
+        client = self.connect()
+        self.assertEqual(self.exchange(client, UPGRADE), OK)
+        self.assertEqual(self.exchange(client), OK)
+
+    def test_101_to_what_was_not_asked_for_is_a_502(self):
+        for request, answer in [
+            (GET, SWITCHED),
+            (UPGRADE, SWITCHED.replace(b"websocket", b"other")),
+            (
+                UPGRADE.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 1\r\n\r\na"),
+                SWITCHED,
+            ),
+        ]:
+            self.assertEqual(self.exchange(self.connect(), request, answer)[9:12], b"502", request)
+
+    def test_http_2_by_upgrade_is_not_passed_on(self):
+        self.connect(80, UPGRADE.replace(b"websocket", b"h2c"))
+        self.assertNotIn(b"pgrade", self.backend.connections[-1].received)
