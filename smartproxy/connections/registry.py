@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.source import MeterSource
     from smartproxy.model.address import Endpoint
+    from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
     from smartproxy.model.record import Owner
@@ -36,6 +37,7 @@ class Registry:
     :param clock: monotonic; for the delay of the clean-up.
     :ivar ended: closed connections that are not in the totals yet.
     :ivar on_closed: called with each closed connection when it is cleaned up.
+    :ivar on_exchange: called with each HTTP exchange that has ended, and when that was.
     :ivar meters: selects the meters of a record; ``None`` where nothing is measured.
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
@@ -52,6 +54,7 @@ class Registry:
         self.counters = counters
         self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._add_to_totals, plan, clock)
         self.on_closed: list[Callable[[ClosedConnection], object]] = []
+        self.on_exchange: list[Callable[[Exchange, float], object]] = []
         self.meters: MeterSource | None = None
         self.live: dict[int, ConnectionRecord] = {}
         self.opened = 0
@@ -106,6 +109,24 @@ class Registry:
         if self.meters is not None:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
+
+    def begin_exchange(self, exchange: Exchange) -> None:
+        """Count an HTTP request that has a route."""
+        exchange.is_counted = True
+        self.counters.route(exchange.routed.route.name).of_requests().active += 1
+
+    def end_exchange(self, exchange: Exchange, now: float) -> None:
+        """Count an HTTP request that has ended, and notify the callbacks.
+
+        :param now: monotonic seconds.
+        """
+        exchange.record.exchanges += 1
+        if exchange.is_counted:
+            requests = self.counters.route(exchange.routed.route.name).of_requests()
+            requests.active -= 1
+            requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
+        for notify in self.on_exchange:
+            notify(exchange, now)
 
     def close(self, record: ConnectionRecord, outcome: CloseReason | RejectReason, now: float) -> bool:
         """Close a record.

@@ -26,8 +26,8 @@ from smartproxy.errors import Refused
 from smartproxy.flow.states import State, Table, following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import answer_to_malformed, status_of
-from smartproxy.http.exchange import Exchange
 from smartproxy.http.forwarded import end_to_end
+from smartproxy.model.exchange import CLIENT_LEFT, Exchange
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import LINGER, cut_output, end_output
 from smartproxy.net.liveness import transport_gone
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side, SideTransport
-    from smartproxy.http.exchange import Answerer
+    from smartproxy.http.interfaces import Answerer
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan.http import HttpPlan
     from smartproxy.model.record import ConnectionRecord
@@ -104,6 +104,8 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
     :ivar answerer: makes what answers an exchange.
+    :ivar begun: called with an exchange that has a route.
+    :ivar finished: called with an exchange that has ended, once.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
     :ivar draining: whether this is to be the last exchange of each connection.
     """
@@ -113,6 +115,8 @@ class HttpServices(NamedTuple):
     route: Callable[[Routed, RequestHead], Routed]
     answerer: Callable[[Exchange, HttpDownstream], Answerer]
     draining: Callable[[], bool]
+    begun: Callable[[Exchange], None]
+    finished: Callable[[Exchange], None]
     relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
 
 
@@ -209,11 +213,12 @@ class HttpDownstream:
         if isinstance(framing, Malformed):
             self._refuse_head(framing)
         else:
-            self._begin(head, framing)
+            self._begin(head, framing, verdict.consumed)
         return True
 
-    def _begin(self, head: RequestHead, framing: Framing) -> None:
-        exchange = self._exchange = Exchange(head, framing, self._first)
+    def _begin(self, head: RequestHead, framing: Framing, size: int) -> None:
+        exchange = self._exchange = Exchange(self.record, head, framing, self._first, self._services.clock())
+        exchange.request_bytes = size
         self._request = following(REQUEST, self._request, _BEGUN)
         refusal = _refusal_of(head)
         if refusal:
@@ -224,6 +229,7 @@ class HttpDownstream:
         except Refused as refused:
             self.failed(status_of(refused.reason), refused.detail)
             return
+        self._services.begun(exchange)
         self._wait(self._plan.request_timeout if framing.body is not Body.NONE else self._plan.answer_timeout)
         self._reader = BodyReader(framing)
         answerer = self._answerer = self._services.answerer(exchange, self)
@@ -242,6 +248,8 @@ class HttpDownstream:
         consumed = len(held) if verdict is None else verdict.consumed
         self._held = held[consumed:]
         self._count_received(consumed)
+        if self._exchange is not None:
+            self._exchange.request_bytes += consumed
         self._wait(self._plan.request_timeout)
         if pieces and self._answerer is not None:
             self._answerer.request_data(pieces)
@@ -275,6 +283,7 @@ class HttpDownstream:
         exchange = self._exchange
         assert exchange is not None  # noqa: S101 - it is answered
         exchange.status = head.status
+        exchange.answered_at = self._services.clock()
         self._reply = following(REPLY, self._reply, _BEGUN)
         self._wait(0)
         chunked = framing.body in {Body.CHUNKED, Body.UNTIL_CLOSE} and exchange.head.version != (1, 0)
@@ -306,17 +315,19 @@ class HttpDownstream:
     def switch(self, head: bytes, linked: Connected) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         assert self._exchange is not None  # noqa: S101 - it asked for it
-        self._exchange.status, self._exchange.is_over = 101, True
+        routed = self._exchange.routed
+        self._exchange.status, self._exchange.answered_at = 101, self._services.clock()
         self._answerer = None
         self._wait(0)
         self._send(head)
+        self._over()
         self._transport.pauseProducing()
         self._transport.unregisterProducer()
         self.side.receiver = None
         self.side.buffered, self._held = self._held, b""
         self.side.ended = self._is_ended
         before = self.record.bytes_received, self.record.bytes_sent
-        tunnel = self._services.relay(self.record, self.side, linked, self._exchange.routed)
+        tunnel = self._services.relay(self.record, self.side, linked, routed)
         tunnel.addCallback(self._tunnel_ended, linked, before)
         tunnel.chainDeferred(self.done)
 
@@ -331,11 +342,13 @@ class HttpDownstream:
         exchange, answerer = self._exchange, self._answerer
         if exchange is None or exchange.is_over:
             return
-        exchange.is_over = True
+        exchange.detail = detail
         self._answerer = None
+        exchange.is_over = True
         if answerer is not None:
             answerer.cancel()
         if self._reply is _STARTED:
+            self._over()
             self.record.explain(CloseReason.UPSTREAM_RESET, detail)
             self._reason = CloseReason.UPSTREAM_RESET
             self._is_closing = True
@@ -343,12 +356,12 @@ class HttpDownstream:
             return
         exchange.status = status
         self._send(http_response.build(status, to_head=exchange.head.method == "HEAD"))
+        self._over()
         self._close()
 
     def _replied(self) -> None:
         """The answer was sent. Go on with the next request, where the connection persists."""
-        assert self._exchange is not None  # noqa: S101 - it was answered
-        self._exchange.is_over = True
+        self._over()
         self._answerer = self._writer = self._reader = None
         self._reply = following(REPLY, self._reply, _ENDED)
         if self._is_last or self._is_ended or self._request is not _RECEIVED:
@@ -356,10 +369,16 @@ class HttpDownstream:
             return
         self._reply = following(REPLY, self._reply, _NEXT)
         self._request = following(REQUEST, self._request, _NEXT)
-        self._exchange = None
         self._wait(self._plan.keep_alive_timeout)
         self.resume_request()
         self._advance()
+
+    def _over(self) -> None:
+        """The exchange has ended: count it, and log it."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.is_over = True
+            self._services.finished(exchange)
 
     def _persists(self, head: RequestHead) -> bool:
         """Whether the client may send another request on this connection (RFC 9112, 9.3)."""
@@ -369,6 +388,8 @@ class HttpDownstream:
         return head.version != (1, 0) or "keep-alive" in asked
 
     def _send(self, data: bytes) -> None:
+        if self._exchange is not None:
+            self._exchange.response_bytes += len(data)
         self._transport.write(data)
         self.record.moved_out(len(data), self._services.clock())
 
@@ -453,7 +474,8 @@ class HttpDownstream:
         self._is_closing = True
         answerer, self._answerer = self._answerer, None
         if self._exchange is not None:
-            self._exchange.is_over = True
+            self._exchange.status, self._exchange.detail = CLIENT_LEFT, "the client has left"
+            self._over()
         if answerer is not None:
             answerer.cancel()
         self.side.receiver = None

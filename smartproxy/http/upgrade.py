@@ -13,7 +13,7 @@ from smartproxy.wire.http_fields import tokens
 from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
-    from smartproxy.http.exchange import Exchange
+    from smartproxy.model.exchange import Exchange
     from smartproxy.wire.http_answer import AnswerHead
 
 #: HTTP/2 without TLS by upgrade: RFC 9113 has removed it, and the requests in it would reach the target unseen.

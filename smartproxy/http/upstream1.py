@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from smartproxy.http.exchange import AnswerReceiver, Exchange
+    from smartproxy.http.interfaces import AnswerReceiver
+    from smartproxy.model.exchange import Exchange
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_answer import AnswerHead
@@ -117,38 +118,38 @@ class HttpUpstream:
     # -- the request ---------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         self._client.pause_request()
         self._connecting = CancellableCoroutine(self._connected(), self._call_soon)
         self._connecting.start().addErrback(self._not_connected)
 
     def request_data(self, pieces: Sequence[memoryview]) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         if self._writer is None:
             self._early += map(bytes, pieces)
         else:
             self._writer.write(pieces)
 
     def request_end(self, trailers: bytes) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         self._request_ended = trailers
         if self._writer is not None:
             self._writer.end(trailers)
 
     def cancel(self) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
         self._release(abort=True)
 
     def pause_answer(self) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         if self._linked is not None:
             self._linked.side.transport.pauseProducing()
 
     def resume_answer(self) -> None:
-        """See :class:`~smartproxy.http.exchange.Answerer`."""
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
         if self._linked is not None:
             self._linked.side.transport.resumeProducing()
 
@@ -160,6 +161,7 @@ class HttpUpstream:
         """Connect to a target, and send what is there of the request."""
         linked = await self._connect(self._exchange, self._require_wanted, self._is_second_try)
         self._connecting = None
+        self._exchange.is_reused = linked.is_reused
         if self._exchange.is_over:
             self._linked = linked
             self._release(abort=True)

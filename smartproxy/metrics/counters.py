@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
+from smartproxy.metrics.requests import RequestCounters
 from smartproxy.metrics.targets import NoTargets
 from smartproxy.model.outcome import CloseReason, RejectReason
 
@@ -69,10 +70,11 @@ class RouteCounters:
     :ivar closed: closed connections by reason; a reason that never occurred is not in it.
     :ivar dial_seconds: time to connect to a target, all attempts of a connection together.
     :ivar duration_seconds: lifetime of closed connections.
+    :ivar requests: its HTTP requests; ``None`` before the first.
     """
 
     __slots__ = (
-        "active", "closed", "dial_seconds", "duration_seconds", "opened", "received", "sent", "unsettled",
+        "active", "closed", "dial_seconds", "duration_seconds", "opened", "received", "requests", "sent", "unsettled",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -84,6 +86,13 @@ class RouteCounters:
         self.closed: dict[CloseReason, int] = {}
         self.dial_seconds = Histogram(DIAL_BOUNDS)
         self.duration_seconds = Histogram(DURATION_BOUNDS)
+        self.requests: RequestCounters | None = None
+
+    def of_requests(self) -> RequestCounters:
+        """The counters of its HTTP requests; they are created on first use."""
+        if self.requests is None:
+            self.requests = RequestCounters()
+        return self.requests
 
     def close(self, reason: CloseReason) -> None:
         """Count a closed connection. The registry adds its bytes and duration."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import UNROUTED
 from smartproxy.metrics.family import HistogramFamily, MetricFamily
+from smartproxy.metrics.requests import request_families
 from smartproxy.metrics.targets import target_families
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield from _certificates(counters)
     yield from _handshakes(counters)
     yield from _histograms(routes)
+    yield from request_families(
+        [(name, counted.requests) for name, counted in routes if counted.requests is not None]
+    )
 
 
 def _connections(routes: list[tuple[str, RouteCounters]]) -> Iterator[MetricFamily]:

@@ -84,6 +84,7 @@ class ConnectionRecord:
     :ivar watch: holds its timeouts, once it is linked.
     :ivar target: the address that was dialed last; the connected one once it is linked.
     :ivar attempts: how many addresses were dialed.
+    :ivar exchanges: how many HTTP requests of it have ended.
     :ivar dial_seconds: how long connecting to a target took, all attempts together; ``None`` where none was needed.
     :ivar ended_first: the end whose FIN was passed on first; ``None`` while both directions are open.
     :ivar refused_by: the route that was found but did not admit the connection; ``route`` is ``None`` then.
@@ -105,7 +106,7 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first",
+        "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first", "exchanges",
         "half_closed_at", "header", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "member",
         "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
@@ -128,6 +129,7 @@ class ConnectionRecord:
         self.target: Endpoint | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
+        self.exchanges = 0
         self.member: object = None
         self.relay: RelayKind | None = None
         self.keep_alive = False

@@ -10,6 +10,8 @@ Its fields are those of ``connections`` in the admin API, with their last values
 ``attempts`` counts the addresses that were dialed, ``dialSeconds`` is how long that took. A refused connection has the
 route that refused it, and the target that was tried last.
 
+An HTTP connection has a line for each of its exchanges instead, written when the exchange has ended.
+
 A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
 batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
 while the proxy drains, have no line; the metrics count them.
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.metrics.counters import Counters
+    from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import AccessLogPlan
     from smartproxy.model.record import ClosedConnection
 
@@ -72,8 +75,14 @@ class AccessLog:
         self._format = _encode if name == "json" else as_text
 
     def write(self, closed: ClosedConnection) -> None:
-        """Write the line of a closed connection."""
+        """Write the line of a closed connection. One that spoke HTTP has those of its exchanges instead."""
+        if closed.record.exchanges:
+            return
         self._file.add(self._format(entry(closed, self._moment())))
+
+    def write_exchange(self, exchange: Exchange, at: float) -> None:
+        """Write the line of an HTTP exchange that has ended at ``at``, in monotonic seconds."""
+        self._file.add(self._format(exchange_entry(exchange, at, self._moment())))
 
     def _count_dropped(self) -> None:
         self._counters.access_log_dropped += 1
@@ -94,6 +103,34 @@ def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
         "outcome": outcome,
         "side": side_of(record, outcome),
         "detail": detail_of(record, outcome),
+    }
+
+
+def exchange_entry(exchange: Exchange, at: float, moment: Moment) -> dict[str, object]:
+    """The fields of an exchange's line, in their order: those of its connection, and its own."""
+    record, head = exchange.record, exchange.head
+    dialed, answered_at = exchange.dial_seconds, exchange.answered_at
+    user_agent, referer = (head.fields.values(name) for name in ("user-agent", "referer"))
+    return {
+        "time": moment.iso(at),
+        **connection_fields(record, moment),
+        "route": exchange.routed.route.name if exchange.is_counted else None,
+        "requestId": f"{record.id}-{record.exchanges}",
+        "method": head.method,
+        "host": head.host,
+        "path": head.path[:LONGEST_PATH],
+        "status": exchange.status,
+        "requestBytes": exchange.request_bytes,
+        "responseBytes": exchange.response_bytes,
+        "durationSeconds": round(at - exchange.began_at, 6),
+        "dialSeconds": None if dialed is None else round(dialed, 6),
+        "firstByteSeconds": None if answered_at is None else round(answered_at - exchange.began_at, 6),
+        "target": None if exchange.target is None else str(exchange.target),
+        "attempts": exchange.attempts,
+        "reused": exchange.is_reused,
+        "userAgent": user_agent[0][:LONGEST_PATH] if user_agent else None,
+        "referer": referer[0][:LONGEST_PATH] if referer else None,
+        "detail": exchange.detail or None,
     }
 
 

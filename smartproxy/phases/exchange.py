@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream, HttpServices
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
-    from smartproxy.http.exchange import Answerer, Exchange
+    from smartproxy.http.interfaces import Answerer
+    from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
@@ -29,12 +30,21 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
 
 
+class ExchangeRecorder(Protocol):
+    """Records exchanges: :class:`~smartproxy.connections.registry.Registry`."""
+
+    def begin_exchange(self, exchange: Exchange) -> None: ...
+
+    def end_exchange(self, exchange: Exchange, now: float) -> None: ...
+
+
 class ExchangeHttp:
     """Serves connections as HTTP.
 
     :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
     :param connect_anew: likewise, without the idle connections.
     :param pool: idle connections to targets.
+    :param recorder: counts and logs exchanges.
     :param relay: relays a connection that has switched to another protocol.
     :param timeouts: of such connections.
     :param find: the route of a request: of the table, or of the routes inside of the same TLS.
@@ -48,6 +58,7 @@ class ExchangeHttp:
         connect: Callable[..., Awaitable[Connected]],
         connect_anew: Callable[..., Awaitable[Connected]],
         pool: Pool,
+        recorder: ExchangeRecorder,
         relay: Callable[..., Deferred[CloseReason]],
         timeouts: ConnectionTimeouts,
         find: Callable[[Detected, RoutePlan], RoutePlan | None],
@@ -60,6 +71,7 @@ class ExchangeHttp:
         self._connect = connect
         self._connect_anew = connect_anew
         self._pool = pool
+        self._recorder = recorder
         self._relay = relay
         self._timeouts = timeouts
         self._find = find
@@ -89,6 +101,8 @@ class ExchangeHttp:
             self._route,
             partial(self._answerer, header),
             self._draining,
+            self._recorder.begin_exchange,
+            self._finished,
             self._tunnel,
         )
         # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
@@ -113,6 +127,9 @@ class ExchangeHttp:
                 RejectReason.IP_NOT_ALLOWED, f"the lists of route {route.name} do not admit the client"
             )
         return routed
+
+    def _finished(self, exchange: Exchange) -> None:
+        self._recorder.end_exchange(exchange, self._clock.seconds())
 
     def _tunnel(
         self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed

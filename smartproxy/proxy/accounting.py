@@ -120,8 +120,10 @@ class Accounting:
     def _use_log(self, access_log: AccessLog | None) -> None:
         if self.access_log is not None:
             self.registry.on_closed.remove(self.access_log.write)
+            self.registry.on_exchange.remove(self.access_log.write_exchange)
         if access_log is not None:
             self.registry.on_closed.append(access_log.write)
+            self.registry.on_exchange.append(access_log.write_exchange)
         self.access_log = access_log
 
     def _measure(self, plan: MetricsPlan | None) -> None:

@@ -129,6 +129,7 @@ class Paths:
                 self._connect_pooled,
                 self._connect,
                 self._runtime.targets.pool,
+                accounting.registry,
                 self._relay,
                 self._timeouts,
                 look_inside.find,

@@ -1,4 +1,4 @@
-"""One request and its answer, without regard to the HTTP version that it came by."""
+"""The two ends of an exchange: what gets the answer, and what gives it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smartproxy.model.address import Endpoint
-    from smartproxy.model.facts import Routed
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
-    from smartproxy.wire.http_head import RequestHead
-
-
-class Exchange:
-    """One request, and what is known of its answer.
-
-    It is also the :class:`~smartproxy.upstream.interfaces.DialProgress` of the connection that is made for it.
-
-    :ivar framing: of the request's body.
-    :ivar status: of the answer; ``None`` before.
-    :ivar is_over: whether it has ended, in whichever way: no answer is wanted any more.
-    """
-
-    __slots__ = (
-        "attempts", "dial_seconds", "framing", "head", "is_over", "member", "routed", "status", "target",
-    )  # fmt: skip
-
-    def __init__(self, head: RequestHead, framing: Framing, routed: Routed) -> None:
-        self.head = head
-        self.framing = framing
-        self.routed = routed
-        self.status: int | None = None
-        self.is_over = False
-        self.target: Endpoint | None = None
-        self.attempts = 0
-        self.dial_seconds: float | None = None
-        self.member: object = None
 
 
 class AnswerReceiver(Protocol):
