@@ -36,10 +36,11 @@ class EffectiveTimeouts:
     :ivar lifetime: since the socket was accepted.
     :ivar half_close: without a byte, after one direction has ended.
     :ivar jitter: largest share, 0 to 1, by which they are shortened at random.
+    :ivar is_tunnel: whether they are those of a connection that was upgraded from HTTP.
     :ivar is_extended: whether ``keepAliveTreatment: extended`` has lengthened them.
     """
 
-    __slots__ = ("half_close", "inactivity", "is_extended", "jitter", "lifetime")
+    __slots__ = ("half_close", "inactivity", "is_extended", "is_tunnel", "jitter", "lifetime")
 
     def __init__(
         self,
@@ -49,7 +50,9 @@ class EffectiveTimeouts:
         jitter: float = 0.0,
         *,
         is_extended: bool = False,
+        is_tunnel: bool = False,
     ) -> None:
+        self.is_tunnel = is_tunnel
         self.is_extended = is_extended
         self.inactivity = inactivity or inf
         self.lifetime = lifetime or inf
@@ -60,7 +63,11 @@ class EffectiveTimeouts:
         """Return timeouts shortened by ``share`` (0 to 1) of the jitter."""
         left = 1.0 - self.jitter * share
         return EffectiveTimeouts(
-            self.inactivity * left, self.lifetime * left, self.half_close * left, is_extended=self.is_extended
+            self.inactivity * left,
+            self.lifetime * left,
+            self.half_close * left,
+            is_extended=self.is_extended,
+            is_tunnel=self.is_tunnel,
         )
 
     def in_words(self, reason: CloseReason) -> str:
@@ -70,13 +77,26 @@ class EffectiveTimeouts:
             return f"open for {self.lifetime:g} s ({key})"
         if reason is CloseReason.HALF_CLOSE_TIMEOUT:
             return f"one direction has ended, and no byte moved for {self.half_close:g} s (halfCloseTimeout)"
+        if self.is_tunnel:
+            return f"no byte moved for {self.inactivity:g} s (http.websocket.idleTimeout)"
         multiplied = ", times keepAliveInactivityMultiplier" if self.is_extended else ""
         return f"no byte moved for {self.inactivity:g} s (inactivityTimeout{multiplied})"
 
 
 def effective_timeouts(route: RoutePlan) -> EffectiveTimeouts:
-    """Return the timeouts of a route, by its keep-alive treatment."""
+    """Return the timeouts of a route, by its keep-alive treatment.
+
+    Those of a route that speaks HTTP are for connections that were upgraded; the others have the deadlines of HTTP.
+    """
     timeouts, keep_alive = route.timeouts, route.keep_alive
+    if route.http is not None:
+        return EffectiveTimeouts(
+            route.http.tunnel_timeout,
+            timeouts.max_lifetime,
+            timeouts.half_close,
+            timeouts.jitter,
+            is_tunnel=True,
+        )
     treatment = keep_alive.applied
     if treatment is Treatment.IMMORTAL:
         return EffectiveTimeouts(0, 0, 0)

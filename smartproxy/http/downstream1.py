@@ -27,6 +27,7 @@ from smartproxy.flow.states import State, Table, following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import answer_to_malformed, status_of
 from smartproxy.http.forwarded import end_to_end
+from smartproxy.http.upgrade import upgrade_of
 from smartproxy.model.exchange import CLIENT_LEFT, Exchange
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import LINGER, cut_output, end_output
@@ -147,6 +148,7 @@ class HttpDownstream:
         self._answerer: Answerer | None = None
         self._due: Deadline | None = None
         self._reason: CloseReason | None = None
+        self._body = 0
         self._is_last = False
         self._is_closing = False
         self._is_ended = False
@@ -230,12 +232,30 @@ class HttpDownstream:
             self.failed(status_of(refused.reason), refused.detail)
             return
         self._services.begun(exchange)
+        refused_by_route = self._refusal_of_route(exchange)
+        if refused_by_route is not None:
+            self.failed(*refused_by_route)
+            return
         self._wait(self._plan.request_timeout if framing.body is not Body.NONE else self._plan.answer_timeout)
         self._reader = BodyReader(framing)
+        self._body = 0
         answerer = self._answerer = self._services.answerer(exchange, self)
         answerer.begin()
         if framing.body is Body.NONE and self._exchange is exchange:
             self._request_ended(b"")
+
+    def _refusal_of_route(self, exchange: Exchange) -> tuple[int, str] | None:
+        """The status and the reason of a request that its route refuses."""
+        plan, framing = exchange.routed.route.http, exchange.framing
+        assert plan is not None  # noqa: S101 - a request gets only routes that speak HTTP
+        self._plan = plan
+        if plan.max_body and framing.length > plan.max_body:
+            return 413, f"a body of {framing.length} bytes (maxBodySize)"
+        if plan.origins and upgrade_of(exchange):
+            origin = "".join(exchange.head.fields.values("origin")).lower()
+            if origin not in plan.origins:
+                return 403, "not from one of websocket.origins"
+        return None
 
     def _read_body(self) -> None:
         assert self._reader is not None  # noqa: S101 - the head was read
@@ -250,6 +270,10 @@ class HttpDownstream:
         self._count_received(consumed)
         if self._exchange is not None:
             self._exchange.request_bytes += consumed
+            self._body += sum(map(len, pieces))
+            if self._plan.max_body and self._body > self._plan.max_body:
+                self.failed(413, "a body over maxBodySize")
+                return
         self._wait(self._plan.request_timeout)
         if pieces and self._answerer is not None:
             self._answerer.request_data(pieces)

@@ -28,7 +28,8 @@ _HOP_BY_HOP: Final = frozenset(
 _DROPPED: Final = frozenset({b"proxy"})
 #: Fields that ``Connection`` may list without effect: the message depends on them.
 _NEVER_LISTED: Final = frozenset({b"host", b"content-type", b"expect", b"authorization", b"cookie"})
-_ADDRESSES: Final = frozenset(
+#: Fields that say who the client is. Nobody's are passed on as they came: a target may take them for ours.
+ADDRESSES: Final = frozenset(
     {
         b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix",
         b"x-forwarded-server", b"x-real-ip", b"forwarded",
@@ -68,7 +69,7 @@ def _sent(fields: Fields) -> Iterator[tuple[str, str]]:
     """The fields of a trusted proxy, each with all of its lines."""
     found: dict[str, list[str]] = {}
     for name, value in fields.pairs():
-        if name.encode("ascii") in _ADDRESSES:
+        if name.encode("ascii") in ADDRESSES:
             found.setdefault(name, []).append(value)
     for name, values in found.items():
         yield name, ", ".join(values)
@@ -83,12 +84,6 @@ def _element(client: str, scheme: str, host: str) -> str:
     node = f'"[{client}]"' if ":" in client else client
     named = f';host="{host}"' if host else ""
     return f"for={node};proto={scheme}{named}"
-
-
-def request_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> bytes:
-    """The fields of a request for a target, without those that frame its body."""
-    kept = end_to_end(head.fields, _ADDRESSES)
-    return kept + forwarded_lines(detected, head, trusted=trusted)
 
 
 def request_target(head: RequestHead) -> str:

@@ -22,7 +22,7 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.states import State, Table, following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
-from smartproxy.http.forwarded import end_to_end, request_lines, request_target
+from smartproxy.http.forwarded import ADDRESSES, end_to_end, forwarded_lines, request_target
 from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
 from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_fields import tokens
@@ -100,6 +100,9 @@ class HttpUpstream:
         self._client = client
         self._connect = connect
         self._pool = pool
+        plan = exchange.routed.route.http
+        assert plan is not None  # noqa: S101 - its route speaks HTTP
+        self._plan = plan
         self._call_soon = call_soon
         self._trusted = trusted
         self._connecting: CancellableCoroutine[None] | None = None
@@ -188,7 +191,9 @@ class HttpUpstream:
     def _head(self) -> bytes:
         exchange = self._exchange
         head, framing = exchange.head, exchange.framing
-        lines = request_lines(exchange.routed.detected, head, trusted=self._trusted)
+        lines = end_to_end(head.fields, ADDRESSES)
+        if self._plan.forwarded:
+            lines += forwarded_lines(exchange.routed.detected, head, trusted=self._trusted)
         if framing.body is Body.CHUNKED:
             lines += b"Transfer-Encoding: chunked\r\n"
         elif framing.body is Body.LENGTH or head.fields.noted("content-length"):
@@ -322,6 +327,7 @@ class HttpUpstream:
             and self._linked.is_reused
             and self._answer is _AWAITED
             and not self._held
+            and self._plan.retries > 0
             and not self._is_second_try
             and self._exchange.framing.body is Body.NONE
             and self._exchange.head.method in _IDEMPOTENT
@@ -363,7 +369,7 @@ class HttpUpstream:
         linked.release(self._received, self._sent)
         if persists and not abort and not self._held:
             transport.pauseProducing()
-            self._pool.put(linked)
+            self._pool.put(linked, self._plan.idle_timeout, self._plan.most_idle)
         elif abort:
             transport.abortConnection()
             linked.on_closed()

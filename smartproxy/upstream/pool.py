@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import TargetPlan
     from smartproxy.upstream.attempt import Attempts
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.group import Group
-
-#: Seconds that a connection waits. Servers close theirs after 5 s (Node), 60 s (AWS) or 75 s (nginx).
-IDLE_TIMEOUT = 60.0
-#: Idle connections of one target.
-MOST_IDLE = 64
 
 
 class Pool:
@@ -46,15 +41,19 @@ class Pool:
     def __len__(self) -> int:
         return sum(map(len, self._idle.values()))
 
-    def put(self, connected: Connected) -> None:
-        """Keep a connection. Its target is not counted as used by it any more."""
+    def put(self, connected: Connected, idle_timeout: float, most: int) -> None:
+        """Keep a connection, whose use has ended.
+
+        :param idle_timeout: seconds. Servers close theirs after 5 s (Node), 60 s (AWS) or 75 s (nginx).
+        :param most: how many of the same kind are kept; one more closes the oldest.
+        """
         key = connected.pool_key
         if key is None or connected.side.is_lost:
             connected.close()
             return
         waiting = self._idle.setdefault(key, [])
-        waiting.append(_Idle(self, connected, key, self._deadlines))
-        if len(waiting) > MOST_IDLE:
+        waiting.append(_Idle(self, connected, key, self._deadlines.call_later, idle_timeout))
+        if len(waiting) > most:
             waiting[0].close()
 
     def take(self, key: Hashable) -> Connected | None:
@@ -81,11 +80,18 @@ class _Idle:
 
     __slots__ = ("_connected", "_due", "_key", "_pool")
 
-    def __init__(self, pool: Pool, connected: Connected, key: Hashable, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        connected: Connected,
+        key: Hashable,
+        call_later: Callable[[float, Callable[[], object]], Deadline],
+        idle_timeout: float,
+    ) -> None:
         self._pool = pool
         self._connected = connected
         self._key = key
-        self._due = deadlines.call_later(IDLE_TIMEOUT, self.close)
+        self._due = call_later(idle_timeout, self.close)
         connected.side.attach(self)
         connected.side.transport.resumeProducing()
 

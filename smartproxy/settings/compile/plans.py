@@ -14,7 +14,6 @@ from smartproxy.model.plan import (
     ActionKind,
     AdminPlan,
     CleanupPlan,
-    HttpPlan,
     KeepAlive,
     MatchPlan,
     MetricsPlan,
@@ -30,6 +29,7 @@ from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
+from smartproxy.settings.compile.http import http_plan
 from smartproxy.settings.compile.tls import termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
@@ -132,7 +132,7 @@ def _route(
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
-        http=HttpPlan() if action.type == "forward" and action.protocol == "http" else None,
+        http=http_plan(route, settings),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic.json_schema import SkipJsonSchema
 from smartproxy.model.facts import Routed
 from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
+from smartproxy.settings.tables.http import HttpSettings
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import flag_or_table, shaped, target_shape
 from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
@@ -196,6 +197,11 @@ class Action(Balancing):
     """For `redirect`: status of the response."""
     response: ResponseSettings | None = None
     """For `respond`: the response."""
+    http: HttpSettings = HttpSettings()
+    """How HTTP is spoken."""
+    forwarded_headers: Flag = True
+    """Whether targets learn who the client is, by `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP` and `Forwarded`. What
+    a peer in `proxyIPs` has sent in them is kept; what anyone else has sent is replaced."""
     mode: Literal["close", "reset", "tarpit"] = "close"
     """For `block`: `close` sends a TLS alert or an HTTP error first where the client speaks TLS or HTTP; `reset` resets the
     connection; `tarpit` keeps up to 200 connections open for a minute, and closes then."""
@@ -221,6 +227,8 @@ class Defaults(Shared, BalancingDefaults):
 
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level."""
+    http: HttpSettings = HttpSettings()
+    """How HTTP is spoken, by routes that speak it."""
 
 
 class Route(Shared, Extensible):

@@ -1,0 +1,41 @@
+"""Compiles the terms on which a route speaks HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.model.plan import HttpPlan
+from smartproxy.settings.tables import units
+from smartproxy.settings.tables.base import inherited
+
+if TYPE_CHECKING:
+    from smartproxy.settings.tables.root import Configuration
+    from smartproxy.settings.tables.route import Action, Route
+
+
+def speaks_http(action: Action) -> bool:
+    """Whether an action says that HTTP is parsed: by ``protocol``, or by a key that has a meaning for HTTP only."""
+    if action.type != "forward" or action.protocol == "tcp":
+        return False
+    return action.protocol == "http" or not {"http", "forwarded_headers"}.isdisjoint(action.model_fields_set)
+
+
+def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
+    """The terms of ``route``; ``None`` where bytes are forwarded as they are."""
+    if not speaks_http(route.action):
+        return None
+    levels = (route.action.http, settings.defaults.http)
+    pools = [level.pool for level in levels]
+    tunnels = [level.websocket for level in levels]
+    return HttpPlan(
+        request_timeout=units.seconds(inherited("request_timeout", *levels)),
+        keep_alive_timeout=units.seconds(inherited("keep_alive_timeout", *levels)),
+        answer_timeout=units.seconds(inherited("response_timeout", *levels)),
+        max_body=units.octets(inherited("max_body_size", *levels)),
+        retries=inherited("retries", *levels),
+        idle_timeout=units.seconds(inherited("idle_timeout", *pools)),
+        most_idle=inherited("max_idle", *pools),
+        tunnel_timeout=units.seconds(inherited("idle_timeout", *tunnels)),
+        origins=frozenset(origin.lower().rstrip("/") for origin in inherited("origins", *tunnels)),
+        forwarded=route.action.forwarded_headers,
+    )
