@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, fallbacks, groups, proxy_protocol, tls, tls_files
+from smartproxy.settings.checks import address_lists, fallbacks, groups, http, proxy_protocol, tls, tls_files
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -94,6 +94,7 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
     yield from fallbacks.problems(route, path)
+    yield from http.problems(route, path)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in action.written_targets():
