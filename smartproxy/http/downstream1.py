@@ -105,6 +105,7 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
     :ivar answerer: makes what answers an exchange.
+    :ivar idle: the connections that wait for another request.
     :ivar begun: called with an exchange that has a route.
     :ivar finished: called with an exchange that has ended, once.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
@@ -116,6 +117,7 @@ class HttpServices(NamedTuple):
     route: Callable[[Routed, RequestHead], Routed]
     answerer: Callable[[Exchange, HttpDownstream], Answerer]
     draining: Callable[[], bool]
+    idle: set[HttpDownstream]
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange], None]
     relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
@@ -179,6 +181,9 @@ class HttpDownstream:
         """Parse what the client sends; while an answer is awaited, hold it."""
         if self._is_closing:
             return
+        if self._request is _HEAD and not self._held:
+            self._services.idle.discard(self)
+            self._wait(self._plan.request_timeout)
         self._held = self._held + data if self._held else data
         self._advance()
         if self._request is _RECEIVED and len(self._held) > HELD:
@@ -225,6 +230,9 @@ class HttpDownstream:
         refusal = _refusal_of(head)
         if refusal:
             self.failed(refusal, "")
+            return
+        if self._services.draining() and not self.record.exchanges:
+            self.failed(503, "the proxy is draining")
             return
         try:
             exchange.routed = self._services.route(self._first, head)
@@ -394,6 +402,7 @@ class HttpDownstream:
         self._reply = following(REPLY, self._reply, _NEXT)
         self._request = following(REQUEST, self._request, _NEXT)
         self._wait(self._plan.keep_alive_timeout)
+        self._services.idle.add(self)
         self.resume_request()
         self._advance()
 
@@ -465,9 +474,14 @@ class HttpDownstream:
             self._send(http_response.build(408))
             self._close()
 
+    def close_idle(self) -> None:
+        """Close a connection that waits for another request: the proxy stops."""
+        self._close()
+
     def _close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""
         self._is_closing = True
+        self._services.idle.discard(self)
         self._held = b""
         if self._is_ended:
             self._wait(0)
@@ -496,6 +510,7 @@ class HttpDownstream:
         """The connection is lost: no answer is wanted any more."""
         self._wait(0)
         self._is_closing = True
+        self._services.idle.discard(self)
         answerer, self._answerer = self._answerer, None
         if self._exchange is not None:
             self._exchange.status, self._exchange.detail = CLIENT_LEFT, "the client has left"

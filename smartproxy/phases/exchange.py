@@ -51,6 +51,7 @@ class ExchangeHttp:
     :param admits: whether a route's address lists admit the client.
     :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
     :param draining: whether each connection is to end after the exchange under way.
+    :param idle: gets the connections that wait for another request.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class ExchangeHttp:
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
         draining: Callable[[], bool],
+        idle: set[HttpDownstream],
         deadlines: Deadlines,
         clock: IReactorTime,
     ) -> None:
@@ -81,6 +83,7 @@ class ExchangeHttp:
         self._call_soon = partial(clock.callLater, 0)
         self._deadlines = deadlines
         self._draining = draining
+        self._idle = idle
 
     def __call__(
         self,
@@ -101,6 +104,7 @@ class ExchangeHttp:
             self._route,
             partial(self._answerer, header),
             self._draining,
+            self._idle,
             self._recorder.begin_exchange,
             self._finished,
             self._tunnel,

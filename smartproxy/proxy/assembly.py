@@ -136,6 +136,7 @@ class Paths:
                 self._admit.admits,
                 self._plan.trusted,
                 self._draining,
+                self._runtime.idle_clients,
                 clocks.deadlines,
                 clocks.time,
             ),

@@ -50,6 +50,7 @@ from smartproxy.upstream.steering import TargetGroups
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smartproxy.http.downstream1 import HttpDownstream
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.upstream.member import Member
@@ -169,6 +170,7 @@ class Runtime:
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
     :ivar lingering: refused connections whose clients read why.
+    :ivar idle_clients: connections of HTTP clients that wait for another request.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
@@ -185,6 +187,7 @@ class Runtime:
         )
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
+        self.idle_clients: set[HttpDownstream] = set()
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
@@ -201,6 +204,11 @@ class Runtime:
         self.accounting.start()
         self.tls.start()
         self.address_files.start()
+
+    def close_idle_clients(self) -> None:
+        """Close connections of HTTP clients that wait for another request: there will be none."""
+        for client in list(self.idle_clients):
+            client.close_idle()
 
     def stop(self) -> None:
         """Stop everything. No connection is left."""

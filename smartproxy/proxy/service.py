@@ -211,6 +211,7 @@ class SmartProxy(Service):
         if not self.draining:
             self.draining = True
             self._listeners_closed = self._listeners.close()
+            self._runtime.close_idle_clients()
             log.info("draining: no new connections")
 
     # -- changes -------------------------------------------------------------------------------------

@@ -420,3 +420,30 @@ class ForwardedTests(HttpCase):
         )
         names = {line.partition(b":")[0] for line in self.received()[0][1:]}
         self.assertLessEqual({b"X-Forwarded-For", b"Host", b"X-Real-IP"}, names)
+
+
+class DrainTests(HttpCase):
+    def test_idle_connections_end_at_once_and_others_with_their_answer(self):
+        idle, busy = self.connect(), self.connect(80, GET)
+        self.answer()
+        self.exchange(idle)
+        busy.write(GET)
+        self.network.settle()
+        before = len(busy.received)
+        self.proxy.drain()
+        self.network.settle()
+        self.assertTrue(idle.ended)
+        self.assertFalse(busy.ended)
+        self.answer()
+        self.assertIn(b"Connection: close", bytes(busy.received[before:]))
+        self.assertTrue(busy.ended)
+
+    def test_the_first_request_of_a_connection_is_refused(self):
+        """The client may send it elsewhere."""
+        client = self.connect()
+        self.proxy.drain()
+        client.write(GET)
+        self.network.settle()
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 503 "))
+        self.assertIn(b"Connection: close", client.received)
+        self.assertEqual(self.backend.connections, [])

@@ -46,7 +46,7 @@ CASES = [
     ("action", "redirect", 'unknown key; "type: redirect" in "action" needs the URL in "to"'),
     ("action", "ports", 'unknown key; it belongs in "match" of the route'),
     ("action", "headers", "unknown key; it belongs in the route itself"),
-    ("action", "forwardedHeaders", "is not available in this version"),
+    ("action", "forwardHeaders", 'unknown key; did you mean "forwardedHeaders"?'),
     ("route", "upstream", 'unknown key; write "targets" in "action"'),
     ("route", "listen", 'unknown key; write "ports" in "match"'),
     ("route", "bind", 'unknown key; write "ports" in "match"'),

@@ -23,7 +23,7 @@ class PoolSettings(Table):
 class WebsocketSettings(Table):
     """Connections that have switched to another protocol, such as WebSocket."""
 
-    idle_timeout: Duration = "1h"
+    idle_timeout: Annotated[Duration, Least(1_000)] = "1h"
     """No byte either way, in place of `inactivityTimeout`; 0 is no limit."""
     origins: Annotated[list[NonEmptyString], OneOrList()] = Field(default_factory=list)
     """The `Origin` that a browser must send, like `https://example.com`; others get 403. Empty: any."""
@@ -32,13 +32,13 @@ class WebsocketSettings(Table):
 class HttpSettings(Table):
     """How HTTP is spoken."""
 
-    max_body_size: Size = 0
+    max_body_size: Annotated[Size, Least(1)] = 0
     """The longest body of a request; a longer one gets 413. 0 is no limit."""
-    request_timeout: Duration = "60s"
+    request_timeout: Annotated[Duration, Least(100)] = "60s"
     """From the first byte of a request to the end of its head, and then between two pieces of its body; 0 is no limit."""
-    keep_alive_timeout: Duration = "75s"
+    keep_alive_timeout: Annotated[Duration, Least(100)] = "75s"
     """How long a client's connection waits for another request; 0 is no limit."""
-    response_timeout: Duration = "5m"
+    response_timeout: Annotated[Duration, Least(100)] = "5m"
     """From the end of a request to the head of its answer; 0 is no limit."""
     retries: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     """How often a request is repeated that met an idle connection just as the target closed it."""
