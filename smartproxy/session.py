@@ -3,7 +3,7 @@
 ::
 
     accepted -> PROXY header read -> client admitted -> first bytes detected -> route chosen -> route admitted
-             -> TLS terminated -> looked inside -> target connected -> relayed, or served in this process -> closed
+             -> TLS terminated -> looked inside -> target connected -> relayed, or served in this process, or exchanged request by request (HTTP) -> closed
 
 Where a look inside TLS may choose another route, the route is admitted after it.
 
@@ -116,17 +116,14 @@ class ConnectionPath:
             if may_change:
                 self.admit.route(record, routed)
             self._probe(client, routed.route.keep_alive)
-            if routed.route.handler is not None:
+            header = partial(self.send_proxy_header, side=client)
+            if routed.route.http is not None:
+                outcome = await self.exchange(record, side, routed, header)
+            elif routed.route.handler is not None:
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live)
-            elif routed.route.http is not None:
-                outcome = await self.exchange(
-                    record, side, routed, partial(self.send_proxy_header, side=client)
-                )
             else:
-                linked = await self.connect(
-                    routed, partial(self.send_proxy_header, routed, side=client), client.require_live, record
-                )
+                linked = await self.connect(routed, partial(header, routed), client.require_live, record)
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
                 outcome = await self.relay(

@@ -2,16 +2,10 @@
 
 What is sent is written anew from what was parsed; bytes of a client's head are never passed on as they came. The answer is
 written to the client likewise, so that neither side sees how the other frames its messages.
-
-States of the answer::
-
-    AWAITED --> BODY --> COMPLETE      a final head, and the end of its body
-    AWAITED ----------> COMPLETE       a final head without body
 """
 
 from __future__ import annotations
 
-from enum import auto
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IPushProducer
@@ -19,10 +13,11 @@ from zope.interface import implementer
 
 from smartproxy.errors import PeerClosed, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
-from smartproxy.flow.states import State, Table, following
+from smartproxy.flow.states import following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
 from smartproxy.http.forwarded import ADDRESSES, end_to_end, forwarded_lines, request_target
+from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
 from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_fields import tokens
@@ -52,27 +47,7 @@ _FINAL = 200
 _BAD_GATEWAY = 502
 
 
-class AnswerState(State):
-    """What was received of an answer."""
-
-    AWAITED = auto()
-    BODY = auto()
-    COMPLETE = auto()
-
-
-class AnswerEvent(State):
-    """What changes that."""
-
-    HEAD = auto()
-    END = auto()
-
-
 _AWAITED, _BODY, _COMPLETE = AnswerState
-ANSWER: Table[AnswerState, AnswerEvent] = {
-    _AWAITED: {AnswerEvent.HEAD: _BODY},
-    _BODY: {AnswerEvent.END: _COMPLETE},
-    _COMPLETE: {},
-}
 
 
 @implementer(IPushProducer)
@@ -285,7 +260,7 @@ class HttpUpstream:
         if isinstance(framing, Malformed):
             self._fail(_BAD_GATEWAY, framing.why)
             return
-        self._answer = following(ANSWER, self._answer, AnswerEvent.HEAD)
+        self._answer = following(ANSWER, self._answer, MessageEvent.BEGUN)
         self._reader = BodyReader(framing)
         self._persists = persists(head, framing)
         self._client.answer(head, framing)
@@ -308,7 +283,7 @@ class HttpUpstream:
 
     def _end(self, trailers: Fields | None = None) -> None:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
-        self._answer = following(ANSWER, self._answer, AnswerEvent.END)
+        self._answer = following(ANSWER, self._answer, MessageEvent.ENDED)
         self._release(abort=self._request_ended is None, persists=self._persists)
         self._client.answer_end(b"" if trailers is None else trailers.block)
 

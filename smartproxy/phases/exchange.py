@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
-from smartproxy.http.downstream1 import HttpDownstream, HttpServices
+from smartproxy.http.downstream1 import HttpDownstream
+from smartproxy.http.services import HttpServices
 from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer
+    from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.http.services import IdleClient
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import RoutePlan, TargetPlan
@@ -66,7 +68,7 @@ class ExchangeHttp:
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
         draining: Callable[[], bool],
-        idle: set[HttpDownstream],
+        idle: set[IdleClient],
         deadlines: Deadlines,
         clock: IReactorTime,
     ) -> None:
@@ -139,14 +141,24 @@ class ExchangeHttp:
         self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed
     ) -> Deferred[CloseReason]:
         """Relay a connection that has switched to another protocol, on the terms of its route."""
+        side.transport.pauseProducing()
+        side.transport.unregisterProducer()
+        side.receiver = None
         self._timeouts.watch(record, routed.route)
-        return self._relay(record, side, linked.side, linked.address, b"")
+        before = record.bytes_received, record.bytes_sent
+
+        def ended(reason: CloseReason) -> CloseReason:
+            linked.release(record.bytes_received - before[0], record.bytes_sent - before[1])
+            linked.on_closed()
+            return reason
+
+        return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)
 
     def _answerer(
         self,
         header: Callable[[Routed, TargetPlan], bytes],
         exchange: Exchange,
-        client: HttpDownstream,
+        client: AnswerReceiver,
     ) -> Answerer:
         trusted = exchange.routed.detected.announced.client.host in self._trusted
         connect = partial(self._connected, header)

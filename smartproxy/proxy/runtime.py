@@ -50,7 +50,7 @@ from smartproxy.upstream.steering import TargetGroups
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smartproxy.http.downstream1 import HttpDownstream
+    from smartproxy.http.services import IdleClient
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.upstream.member import Member
@@ -187,7 +187,7 @@ class Runtime:
         )
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
-        self.idle_clients: set[HttpDownstream] = set()
+        self.idle_clients: set[IdleClient] = set()
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 

@@ -1,0 +1,51 @@
+"""What a client's HTTP connection asks of its surroundings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+
+    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.side import Side
+    from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.model.exchange import Exchange
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.upstream.connected import Connected
+    from smartproxy.wire.http_head import RequestHead
+
+
+class IdleClient(Protocol):
+    """A connection that waits for another request."""
+
+    def close_idle(self) -> None:
+        """Close it: the proxy stops."""
+
+
+class HttpServices(NamedTuple):
+    """What is the same for all connections of a listener, or of one.
+
+    :ivar clock: monotonic seconds.
+    :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
+    :ivar answerer: makes what answers an exchange.
+    :ivar draining: whether this is to be the last exchange of each connection.
+    :ivar idle: the connections that wait for another request.
+    :ivar begun: called with an exchange that has a route.
+    :ivar finished: called with an exchange that has ended, once.
+    :ivar relay: makes a tunnel of a client's side and the connection to its target.
+    """
+
+    clock: Callable[[], float]
+    deadlines: Deadlines
+    route: Callable[[Routed, RequestHead], Routed]
+    answerer: Callable[[Exchange, AnswerReceiver], Answerer]
+    draining: Callable[[], bool]
+    idle: set[IdleClient]
+    begun: Callable[[Exchange], None]
+    finished: Callable[[Exchange], None]
+    relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
