@@ -3,7 +3,9 @@
 ::
 
     accepted -> PROXY header read -> client admitted -> first bytes detected -> route chosen -> route admitted
-             -> TLS terminated -> looked inside -> target connected -> relayed, or served in this process, or exchanged request by request (HTTP) -> closed
+             -> TLS terminated -> looked inside -> target connected -> relayed -> closed
+
+Instead of the last steps, HTTP is exchanged request by request, and a route with a handler is served in this process.
 
 Where a look inside TLS may choose another route, the route is admitted after it.
 
@@ -126,9 +128,7 @@ class ConnectionPath:
                 linked = await self.connect(routed, partial(header, routed), client.require_live, record)
                 client.require_live()
                 self.timeouts.watch(record, routed.route)
-                outcome = await self.relay(
-                    record, side, linked.side, linked.address, linked.header, linked.exchanged
-                )
+                outcome = await self.relay(record, side, linked.side, linked.address, *linked.first)
             client.require_live()  # a late PROXY header refuses a connection that is relayed or served already
         except Completed as completed:
             outcome = completed.reason

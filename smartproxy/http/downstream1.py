@@ -19,6 +19,7 @@ from smartproxy.flow.states import following
 from smartproxy.http import refusals
 from smartproxy.http.body import BodyReader, EndedBody
 from smartproxy.http.errors import answer_to_malformed, status_of
+from smartproxy.http.forwarded import passed_trailers
 from smartproxy.http.reply import ClientReply, may_persist
 from smartproxy.http.states import REQUEST, MessageEvent, RequestState
 from smartproxy.model.exchange import CLIENT_LEFT, Exchange
@@ -176,7 +177,7 @@ class HttpDownstream(Served):
         try:
             exchange.routed = self._services.route(self._first, exchange.head)
         except Refused as why:
-            return refusals.RequestRefusal(status_of(why.reason), why.detail)
+            return refusals.RequestRefusal(status_of(why), why.detail)
         self._services.begun(exchange)
         self._plan = exchange.routed.route.http or self._plan
         return refusals.by_terms(exchange, self._plan)
@@ -202,7 +203,7 @@ class HttpDownstream(Served):
         if pieces and self._answerer is not None:
             self._answerer.request_data(pieces)
         if isinstance(verdict, EndedBody) and self._request is _BODY:
-            self._request_ended(verdict.trailers.block)
+            self._request_ended(passed_trailers(verdict.trailers))
 
     def _request_ended(self, trailers: bytes) -> None:
         self._request = following(REQUEST, self._request, _ENDED)
@@ -229,6 +230,8 @@ class HttpDownstream(Served):
         exchange.status, exchange.answered_at = head.status, self.clock()
         self._wait(0)
         ends = self._is_ended or self._request is not _COMPLETE or self._services.draining()
+        lifetime = exchange.routed.route.timeouts.max_lifetime
+        ends = ends or (0 < lifetime <= exchange.answered_at - self.record.opened_at)
         reply.begin(head, framing, persists=not ends and may_persist(exchange))
 
     def answer_data(self, pieces: Sequence[memoryview]) -> None:

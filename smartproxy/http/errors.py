@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.errors import Misdirected
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import http_head, http_response
 from smartproxy.wire.http_framing import OTHER_CODING
 
 if TYPE_CHECKING:
+    from smartproxy.errors import Refused
     from smartproxy.wire.verdict import Malformed
 
 _STATUS = {
@@ -21,11 +23,12 @@ _STATUS = {
     RejectReason.UPSTREAM_TIMEOUT: 504,
 }
 _UNAVAILABLE = 503
+_MISDIRECTED = 421
 
 
-def status_of(reason: RejectReason) -> int:
-    """The status of an answer to a request that is refused for ``reason``."""
-    return _STATUS.get(reason, _UNAVAILABLE)
+def status_of(refused: Refused) -> int:
+    """The status of the answer to a request that is refused."""
+    return _MISDIRECTED if isinstance(refused, Misdirected) else _STATUS.get(refused.reason, _UNAVAILABLE)
 
 
 def answer_to_malformed(why: Malformed) -> bytes:

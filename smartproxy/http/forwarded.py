@@ -43,6 +43,16 @@ def end_to_end(fields: Fields, also: frozenset[bytes] = frozenset()) -> bytes:
     return fields.without(_HOP_BY_HOP | _DROPPED | also | (listed - _NEVER_LISTED))
 
 
+def passed_trailers(trailers: Fields) -> bytes:
+    """The lines of ``trailers`` that are passed on: none that frames or routes a message, or says who the client is.
+
+    A recipient may merge trailers into the head (RFC 9110, 6.5.1), where they would have effects that were checked before.
+    """
+    if not trailers.block:
+        return b""
+    return trailers.without(_HOP_BY_HOP | _DROPPED | ADDRESSES | _NEVER_LISTED)
+
+
 def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> bytes:
     """The fields by which a target learns who the client is.
 

@@ -66,7 +66,9 @@ class ClientReply:
         is_old = exchange.head.version == (1, 0)
         chunked = framing.body in _UNKNOWN_LENGTH and not is_old
         self.is_last = not persists or (framing.body in _UNKNOWN_LENGTH and is_old)
-        lines = end_to_end(head.fields) + _framing_lines(head, framing, chunked=chunked)
+        lines = end_to_end(head.fields) + _framing_lines(
+            head, framing, chunked=chunked, to_head=exchange.head.method == "HEAD"
+        )
         if self.is_last:
             lines += b"Connection: close\r\n"
         elif is_old:
@@ -102,7 +104,7 @@ def may_persist(exchange: Exchange) -> bool:
     return "close" not in asked and (head.version != (1, 0) or "keep-alive" in asked)
 
 
-def _framing_lines(head: AnswerHead, framing: Framing, *, chunked: bool) -> bytes:
+def _framing_lines(head: AnswerHead, framing: Framing, *, chunked: bool, to_head: bool) -> bytes:
     """The fields that frame the body for the client."""
     if chunked:
         return b"Transfer-Encoding: chunked\r\n"
@@ -113,4 +115,4 @@ def _framing_lines(head: AnswerHead, framing: Framing, *, chunked: bool) -> byte
     announced = head.fields.noted("content-length")  # to HEAD, or of 304: that of the body there would be
     if announced:
         return b"Content-Length: %d\r\n" % int(announced[0])
-    return b"" if head.status == _NOT_MODIFIED else b"Content-Length: 0\r\n"
+    return b"" if to_head or head.status == _NOT_MODIFIED else b"Content-Length: 0\r\n"

@@ -16,7 +16,7 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.states import following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
-from smartproxy.http.forwarded import ADDRESSES, end_to_end, forwarded_lines, request_target
+from smartproxy.http.forwarded import ADDRESSES, end_to_end, forwarded_lines, passed_trailers, request_target
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
 from smartproxy.wire.http_answer import AnswerParser, build_head
@@ -90,7 +90,6 @@ class HttpUpstream:
         self._parser = AnswerParser()
         self._held = b""
         self._reader: BodyReader | None = None
-        self._received = self._sent = 0
         self._persists = False
 
     # -- the request ---------------------------------------------------------------------------------
@@ -187,7 +186,7 @@ class HttpUpstream:
             return
         refused = why.value
         if isinstance(refused, Refused):
-            self._client.failed(status_of(refused.reason), refused.detail)
+            self._client.failed(status_of(refused), refused.detail)
         else:
             self._client.failed(_BAD_GATEWAY, "")
             why.raiseException()
@@ -285,7 +284,7 @@ class HttpUpstream:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
         self._answer = following(ANSWER, self._answer, MessageEvent.ENDED)
         self._release(abort=self._request_ended is None, persists=self._persists)
-        self._client.answer_end(b"" if trailers is None else trailers.block)
+        self._client.answer_end(b"" if trailers is None else passed_trailers(trailers))
 
     def _fail(self, status: int, detail: str) -> None:
         self._release(abort=True)
@@ -341,7 +340,7 @@ class HttpUpstream:
         linked.side.receiver = None
         transport = linked.side.transport
         transport.unregisterProducer()
-        linked.release(self._received, self._sent)
+        linked.release(0, 0)  # the bytes are those of the exchange
         if persists and not abort and not self._held:
             transport.pauseProducing()
             self._pool.put(linked, self._plan.idle_timeout, self._plan.most_idle)

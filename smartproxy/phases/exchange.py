@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
+    from smartproxy.upstream.member import Member
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_head import RequestHead
 
@@ -135,6 +136,10 @@ class ExchangeHttp:
         return routed
 
     def _finished(self, exchange: Exchange) -> None:
+        if exchange.member is not None:
+            member = cast("Member", exchange.member)
+            member.received += exchange.request_bytes
+            member.sent += exchange.response_bytes
         self._recorder.end_exchange(exchange, self._clock.seconds())
 
     def _tunnel(

@@ -135,6 +135,7 @@ class Connect:
                 group.withdrawn(candidate)
                 raise
             else:
+                budget.progress.member = candidate.member
                 if not connected.is_reused:
                     self._succeeded(candidate, group, routed, budget)
                 return connected
@@ -164,7 +165,6 @@ class Connect:
         name, hello = routed.route.name, routed.detected.hello
         group.succeeded(candidate)
         self._counters.route(name).dial_seconds.observe(budget.passed())
-        budget.progress.member = candidate.member
         if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
             self._postgres_routes.add(name)
 

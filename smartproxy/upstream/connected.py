@@ -53,6 +53,11 @@ class Connected:
         self._candidate = candidate
         self._group = group
 
+    @property
+    def first(self) -> tuple[bytes, tuple[int, int]]:
+        """What a relay has to know: :attr:`header`, and :attr:`exchanged`."""
+        return self.header, self.exchanged
+
     def also_on_closed(self, call: Callable[[], None]) -> None:
         """Call ``call`` too when the connection has ended."""
         self.on_closed = partial(_call_both, self.on_closed, call)

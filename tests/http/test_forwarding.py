@@ -115,6 +115,30 @@ class ExchangeTests(HttpCase):
         self.assertIn(b"Connection: keep-alive", got)
         self.assertFalse(client.ended)
 
+    def test_the_length_of_an_answer_to_head_is_not_made_up(self):
+        head = GET.replace(b"GET", b"HEAD")
+        got = self.exchange(self.connect(), head, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.assertEqual(got, b"HTTP/1.1 200 OK\r\n\r\n")
+
+    def test_trailers_pass_but_for_those_that_frame_or_route(self):
+        body = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: evil\r\nContent-Length: 9\r\nX-Forwarded-For: 1\r\n\r\n"
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+        got = self.exchange(
+            self.connect(),
+            b"POST / HTTP/1.1\r\nHost: a\r\n" + chunked + body,
+            b"HTTP/1.1 200 OK\r\n" + chunked + body,
+        )
+        for passed in (got, bytes(self.backend.connections[-1].received)):
+            self.assertTrue(passed.endswith(b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"), passed)
+
+    def test_a_connection_ends_with_the_exchange_after_its_lifetime(self):
+        self.start(http_route("short", 81), max_connection_lifetime="30s")
+        client = self.connect(81)
+        self.assertNotIn(b"close", self.exchange(client))
+        self.network.run(31)
+        self.assertIn(b"Connection: close", self.exchange(client))
+        self.assertTrue(client.ended)
+
 
 class EndTests(HttpCase):
     def test_malformed_requests_are_answered_and_reach_no_target(self):
@@ -266,6 +290,7 @@ class PoolTests(HttpCase):
         self.answer()
         (target,) = self.proxy.groups.targets()
         self.assertEqual(target.connections, 0)
+        self.assertEqual((target.received, target.sent), (len(GET), len(OK)))
         self.assertFalse(client.ended)
 
 
