@@ -6,12 +6,14 @@ from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from smartproxy.model.plan import Choice, TargetPlan
+    from smartproxy.model.plan import TargetPlan
+    from smartproxy.model.plan.target import Choice, TargetHost
     from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
 
@@ -48,7 +50,7 @@ class Candidate:
     def __init__(
         self,
         target: TargetPlan,
-        host: str | Choice,
+        host: TargetHost,
         member: Member,
         index: int,
         slow_start: float,
@@ -116,15 +118,23 @@ class Candidate:
         return False
 
 
-def member_name(target: TargetPlan, host: str | Choice, taken: Collection[str]) -> str:
-    """The name of a target, the same after a reload: its own, or ``host:port``, or ``callable``.
+def member_name(target: TargetPlan, host: TargetHost, taken: Collection[str]) -> str:
+    """The name of a target, the same after a reload: its own, or its address, or ``callable``.
 
     :param taken: names of other targets of the group; one that is listed twice gets a number.
     """
-    if callable(host) or callable(target.port):
-        name = target.name or "callable"
-    else:
-        shown = f"[{host}]" if ":" in host else host
-        name = target.name or f"{shown}:{'preserve' if target.port is None else target.port}"
+    is_chosen = callable(host) or callable(target.port)
+    name = target.name or ("callable" if is_chosen else address_of(host, target.port))
     numbers = (f"{name}-{number}" for number in count(2))
     return name if name not in taken else next(other for other in numbers if other not in taken)
+
+
+def address_of(host: TargetHost, port: int | Choice | None) -> str:
+    """Where a target is, for people: ``host:port``, or ``unix:PATH``.
+
+    :param port: ``None`` for the port that the client connected to.
+    """
+    if isinstance(host, UnixEndpoint):
+        return str(host)
+    shown = "callable" if callable(host) else f"[{host}]" if ":" in host else host
+    return f"{shown}:{'preserve' if port is None else 'callable' if callable(port) else port}"

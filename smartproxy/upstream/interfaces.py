@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
     from smartproxy.upstream.candidate import Candidate
 
 
@@ -27,7 +27,7 @@ class DialProgress(Protocol):
     :ivar member: the target that was connected to; ``None`` before.
     """
 
-    target: Endpoint | None
+    target: TargetAddress | None
     attempts: int
     dial_seconds: float | None
     member: object

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import TargetCounts
 from smartproxy.model.target_status import ShownTarget
+from smartproxy.upstream.candidate import address_of
 from smartproxy.upstream.member import HandState
 
 if TYPE_CHECKING:
@@ -153,12 +154,10 @@ class TargetGroups:
 
 def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownTarget:
     member, target = candidate.member, candidate.target
-    host = "callable" if callable(candidate.host) else candidate.host
-    port = "preserve" if target.port is None else "callable" if callable(target.port) else str(target.port)
     return ShownTarget(
         group=group.name,
         name=candidate.name,
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=address_of(candidate.host, target.port),
         state=member.state,
         set_by_hand=member.by_hand is not None or member.weight_by_hand is not None,
         weight=candidate.weight,

@@ -42,7 +42,7 @@ def _problems(target: Target, references: References) -> Iterator[Problem]:
     for key in ("host", "port"):
         if callable(getattr(target, key)):
             yield Problem((key,), "must be a value: the callable of the target has chosen already")
-    yield from target_problems(target, ())
+    yield from target_problems(target, (), references)
     yield from target_keys(target, ())
     yield from upstream_files(target.tls, references.tls, ("tls",))
 

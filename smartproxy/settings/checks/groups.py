@@ -104,7 +104,7 @@ def _targets(
         yield from _check(target, target_path)
         check = inherited("health_check", target, *levels)
         port = check.port if isinstance(check, HealthCheck) else None
-        if check is not False and port is None and not isinstance(target.port, int):
+        if check is not False and port is None and target.unix is None and not isinstance(target.port, int):
             yield Problem(
                 (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
             )

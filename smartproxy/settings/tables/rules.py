@@ -210,6 +210,10 @@ def is_source_address(text: str) -> bool:
     return is_address(text)
 
 
+def is_socket_path(text: str) -> bool:
+    return text not in {"", "@"} and text.isprintable() and not text.startswith("unix:")
+
+
 def is_host(text: str) -> bool:
     if is_address(text):
         return True

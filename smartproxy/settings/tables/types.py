@@ -118,6 +118,16 @@ BindAddresses: TypeAlias = Annotated[
 SourceAddress: TypeAlias = Annotated[
     str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
 ]
+SocketPath: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the path of a unix socket, or @ and a name",
+        rules.is_socket_path,
+        hints.socket_hint,
+        title="path",
+        minLength=1,
+    ),
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
