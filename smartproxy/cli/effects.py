@@ -15,6 +15,7 @@ from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import ActionKind, Treatment
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.security.address_files import entry_of
 from smartproxy.security.client_key import client_key
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
@@ -248,12 +249,15 @@ class Effects:
     def _target(self, route: RoutePlan, candidate: Candidate) -> str:
         target = candidate.target
         port = self._detected.port if target.port is None else target.port
-        where = address_of(candidate.host, port)
+        host = candidate.host
+        if host == CLIENT_NAME:
+            host = self._detected.domain or CLIENT_NAME
+        where = address_of(host, port)
         share = f"weight {target.weight}" if target.weight else "weight 0, gets none"
         if target.backup:
             share += ", backup: only while no other is up"
         begin = f"from {target.source}; " if target.source else ""
-        return f"{where} {share}; {begin}{self._target_tls(target, candidate.host)}; {self._header(route, target)}"
+        return f"{where} {share}; {begin}{self._target_tls(target, host)}; {self._header(route, target)}"
 
     def _target_tls(self, target: TargetPlan, host: TargetHost) -> str:
         if target.tls is None:

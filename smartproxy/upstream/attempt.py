@@ -11,9 +11,10 @@ from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
-from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
+from smartproxy.upstream.choice import asked_name, chosen_host, chosen_port, chosen_target
 from smartproxy.upstream.connected import Connected
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
@@ -123,6 +124,8 @@ class Attempts:
         host, port = attempt.host, target.port
         if callable(host):
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
+        elif host == CLIENT_NAME:
+            host = asked_name(routed)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         if port is None:

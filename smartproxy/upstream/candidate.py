@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from smartproxy.model.address import UnixEndpoint
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Candidate:
 
     :param slow_start: seconds; 0 is off.
     :ivar index: its place in the group.
+    :ivar is_chosen: whether host or port are chosen for each connection. A failed dial says nothing of other connections then.
     :ivar is_literal: whether the host is an address and needs no name resolution.
     :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
     :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
@@ -43,7 +45,7 @@ class Candidate:
     """
 
     __slots__ = (
-        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_literal", "is_ramping", "limit", "member", "name",
+        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_chosen", "is_literal", "is_ramping", "limit", "member", "name",
         "queued", "stamp", "standing", "state", "stride", "target", "weight",
     )  # fmt: skip
 
@@ -62,6 +64,7 @@ class Candidate:
         self.name = member.name
         self.index = index
         self.limit = target.max_connections
+        self.is_chosen = callable(host) or callable(target.port) or host == CLIENT_NAME
         self.is_literal = isinstance(host, str) and is_address(host)
         self.inside = False
         self.is_ramping = False

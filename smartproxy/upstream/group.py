@@ -108,8 +108,8 @@ class Group:
             self._algorithm = plan.balancing.algorithm
             self._balancer = self._made_balancer()
         self._begin()
-        if plan.passive is None:
-            for candidate in self.candidates:
+        for candidate in self.candidates:
+            if plan.passive is None or candidate.is_chosen:
                 candidate.member.readmit(self._seconds())
 
     def uses(self, candidate: Candidate) -> bool:
@@ -164,7 +164,8 @@ class Group:
         :param why: for the log, one line of ASCII.
         :param gave_up: whether its outcome was not waited for.
         """
-        passive = self._plan.passive
+        # Where each client has a host of its own, one that does not answer must not take the others' away.
+        passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
         if member.failed(result, passive, self._seconds(), gave_up=gave_up) and passive is not None:
             log.warn(
@@ -182,7 +183,7 @@ class Group:
         """A dial of ``candidate`` is not answered. Returns whether others take its place until it has ended."""
         others = self._standings[Standing.UP, False] + self._standings[Standing.UP, True]
         present = self._by_member.get(candidate.member)
-        if present is None or self._plan.passive is None:
+        if present is None or present.is_chosen or self._plan.passive is None:
             return False
         if present.standing is Standing.UP and others > 1:
             candidate.member.hesitate(hesitant=True)

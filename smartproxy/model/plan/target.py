@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 #: an awaitable or a Deferred of it, which is checked for each connection.
 Choice: TypeAlias = Callable[[Any], object]
 
-#: A name or an address, a unix socket, or a callable that is asked for each connection.
+#: In place of a host: the name that the client asks for, by SNI or Host.
+CLIENT_NAME = "{domain}"
+#: A name or an address, :data:`CLIENT_NAME`, a unix socket, or a callable that is asked for each connection.
 TargetHost: TypeAlias = "str | UnixEndpoint | Choice"
 
 

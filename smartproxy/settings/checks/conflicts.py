@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks import (
     address_lists,
+    client_names,
     fallbacks,
     groups,
     proxy_protocol,
@@ -69,6 +70,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
                 unmatchable.add(index)
             yield problem
     yield from groups.problems(settings)
+    yield from client_names.problems(settings)
     for name, group in settings.target_groups.items():
         for index, target in group.written_targets():
             yield from target_problems(target, ("targetGroups", name, "targets", index), references)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from smartproxy.net.own_addresses import is_own_address, reaches
+from smartproxy.settings.checks.client_names import hosts_of
 from smartproxy.settings.checks.problems import Problem
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.root import AdminSettings
@@ -104,7 +105,7 @@ class _OwnListeners:
             self._routes_at(host, port)
             for port in self._target_ports(index, target)
             if port in self._by_port
-            for host in _hosts(target)
+            for host in hosts_of(target)
         ]
         # Thousands of routes may share one listener and one target: their set is not copied.
         return found[0] if len(found) == 1 else set().union(*found)
@@ -127,13 +128,6 @@ class _OwnListeners:
                 yield from ports
 
 
-def _hosts(target: Target) -> list[str]:
-    """The hosts of a target that are known before a connection."""
-    if target.host is None or callable(target.host):
-        return []
-    return [target.host] if isinstance(target.host, str) else list(target.host)
-
-
 def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath) -> Iterator[Problem]:
     if settings.admin is False:
         return
@@ -144,7 +138,7 @@ def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath)
         return
     ports = match_plan(route.match).ports if target.port == "preserve" else ()
     is_port = target.port == admin.port or any(admin.port in one for one in ports)
-    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in _hosts(target)):
+    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in hosts_of(target)):
         yield Problem(path, _IS_ADMIN)
 
 
@@ -156,7 +150,7 @@ def _targets_twice(route: Route, path: KeyPath) -> Iterator[Problem]:
                 message = f"is listed before: unix:{target.unix}; use weight for a larger share"
                 yield Problem((*path, number), message)
             seen.add((target.unix, None))
-        for host in _hosts(target):
+        for host in hosts_of(target):
             if callable(target.port):
                 continue
             if (host, target.port) in seen:

@@ -122,7 +122,8 @@ class Target(Table):
     )
     """Its name in logs, metrics and the API; unique in its group."""
     host: Host | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix`"})
-    """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
+    """A host name or an IP address, or a list of them. `{domain}` is the name that the client asks for, by SNI or Host, where the
+    route has `domains`. In Python also a callable that is given what is known of the connection."""
     port: TargetPort | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix`"})
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
     unix: SocketPath | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, Discriminator
 from pydantic_core import core_schema
 
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
@@ -226,8 +227,8 @@ def is_host(text: str) -> bool:
     return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
-#: In place of a server name: the one that the client asks for.
-CLIENT_NAME = "{domain}"
+def is_target_host(text: str) -> bool:
+    return text == CLIENT_NAME or is_host(text)
 
 
 def is_server_name(text: str) -> bool:

@@ -142,7 +142,10 @@ Domains: TypeAlias = Annotated[list[Domain], OneOrList()]
 HostName: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a host name or an IP address, without a port", rules.is_host, hints.host_hint, title="host"
+        "must be a host name or an IP address, without a port",
+        rules.is_target_host,
+        hints.host_hint,
+        title="host",
     ),
 ]
 ServerName: TypeAlias = Annotated[
