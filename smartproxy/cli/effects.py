@@ -238,7 +238,7 @@ class Effects:
         group = Groups(Members(), Clock(), random).of(route.group)
         tried: list[Candidate] = []
         algorithm = route.group.balancing.algorithm
-        yield f"targets, {algorithm.value} by weight; the first connection tries them in this order:"
+        yield f"targets, {algorithm} by weight; the first connection tries them in this order:"
         while (candidate := _next(group, self._client, tried)) is not None:
             tried.append(candidate)
             yield f"  {len(tried)}. {self._target(route, candidate)}"

@@ -31,10 +31,12 @@ class Standing(Enum):
 
 
 class Candidate:
-    """One target of a group, as balancing sees it.
+    """One target of a group, as balancing sees it. A reload makes others; :attr:`name` stays.
 
     :param slow_start: seconds; 0 is off.
-    :ivar index: its place in the group.
+    :ivar name: unique in its group.
+    :ivar index: its place in the group, from 0.
+    :ivar limit: its ``maxConnections``; 0 is none.
     :ivar is_chosen: whether host or port are chosen for each connection. A failed dial says nothing of other connections then.
     :ivar is_literal: whether the host is an address and needs no name resolution.
     :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
@@ -91,6 +93,11 @@ class Candidate:
         if not self.weight or self.member.is_withheld:
             return Standing.EXCLUDED
         return Standing.UP if self.member.is_usable else Standing.DOWN
+
+    @property
+    def connections(self) -> int:
+        """Its connections: dialed or established now."""
+        return self.member.active
 
     @property
     def has_room(self) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.model.plan.group import GroupPlan
+    from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.candidate import Candidate
 
 
@@ -21,7 +22,8 @@ class Groups:
     """The groups of every configuration in force, by name.
 
     :ivar pending: the dials in progress.
-    :ivar notify: called with a group and a candidate whose state has changed; to be set before the first :meth:`apply`.
+    :ivar notify: called with a group, a candidate whose state has changed, and the state before; to be set before the first
+        :meth:`apply`.
     """
 
     def __init__(self, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
@@ -30,7 +32,7 @@ class Groups:
         self._clock = clock
         self._random = random
         self._groups: dict[str, Group] = {}
-        self.notify: Callable[[Group, Candidate], None] = ignore
+        self.notify: Callable[[Group, Candidate, TargetState], None] = ignore
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())

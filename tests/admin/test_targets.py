@@ -92,10 +92,12 @@ class TargetsTests(SynchronousTestCase):
 
     def test_changes_are_reported(self):
         seen = []
-        self.control.groups.on_change.append(lambda target: seen.append((target.name, target.state)))
-        self.control.groups.on_change.append(lambda target: 1 / 0)
+        self.control.groups.on_change.append(
+            lambda target, before: seen.append((target.name, before, target.state))
+        )
+        self.control.groups.on_change.append(lambda target, before: 1 / 0)
         self.put({"state": "down"})
         self.put({"weight": 3})
         self.put({"state": "up"})
-        self.assertEqual(seen, [("one", "down"), ("one", "up")])
+        self.assertEqual(seen, [("one", "up", "down"), ("one", "down", "up")])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)

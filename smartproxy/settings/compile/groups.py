@@ -84,6 +84,7 @@ class GroupPlans:
     ) -> GroupPlan:
         defaults = self._settings.defaults
         balancing = (keys.load_balancing, defaults.load_balancing)
+        algorithm = inherited("algorithm", *balancing)
         return GroupPlan(
             name,
             tuple(
@@ -93,7 +94,7 @@ class GroupPlans:
                 for target in targets
             ),
             BalancingPlan(
-                Algorithm(inherited("algorithm", *balancing)),
+                algorithm if callable(algorithm) else Algorithm(algorithm),
                 units.seconds(inherited("slow_start", *balancing)),
             ),
             _passive_health(keys, defaults),

@@ -318,6 +318,10 @@ def target_shape(value: object) -> str:
     return "<callable>" if callable(value) and not isclass(value) else "<table>"
 
 
+def callable_shape(value: object) -> str:
+    return "<callable>" if callable(value) else "<name>"
+
+
 def host_shape(value: object) -> str | None:
     if callable(value):
         return "<callable>"
