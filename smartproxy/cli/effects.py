@@ -235,7 +235,9 @@ class Effects:
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()
             return
         assert route.group is not None  # noqa: S101 - the route forwards
-        group = Groups(Members(), Clock(), random).of(route.group)
+        groups = Groups(Members(), Clock(), random)
+        groups.apply([route.group])
+        group = groups.of(route.group)
         tried: list[Candidate] = []
         algorithm = route.group.balancing.algorithm
         yield f"targets, {algorithm} by weight; the first connection tries them in this order:"
