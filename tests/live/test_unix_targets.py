@@ -9,8 +9,10 @@ import socket
 import threading
 import time
 
-from tests.live.backends import announced, collect, echo, read_to_end, reset
+from tests.live.backends import announced, collect, echo, over_tls, read_to_end, reset
 from tests.live.case import LiveCase, route
+from tests.live.certificates import Authority
+from tests.live.haproxy import haproxy
 from tests.live.waiting import until
 
 #: Bytes: no multiple of a buffer's size, and more than all buffers between the peers hold together.
@@ -269,3 +271,54 @@ class UnixTargetTests(LiveCase):
                     served.sendall(b"served")
                     self.assertEqual(self.read(late, 6), b"served")
                 late.close()
+
+    def test_tls_to_a_unix_socket_is_verified(self):
+        """A plain client over a target with TLS, and bytes both ways; a certificate for another name is refused."""
+        authority = Authority(self.directory)
+        backend = self.unix(over_tls(authority.server("app.internal"), echo))
+        words = os.urandom(1 << 20)
+        for acceleration in ("auto", "off"):
+            right, wrong = self.port(), self.port()
+            routes = [
+                route(name, front, {**backend.target, "tls": {"ca": "ca.pem", "serverName": name}})
+                for name, front in (("app.internal", right), ("other.internal", wrong))
+            ]
+            proxy = self.proxy(*routes, acceleration=acceleration)
+            with self.subTest(acceleration=acceleration):
+                client = self.connect(right)
+                sending = threading.Thread(target=client.sendall, args=(words,))
+                sending.start()
+                self.assertEqual(_sum(self.read(client, len(words))), _sum(words))
+                sending.join()
+                client.close()
+                self.assert_refused(wrong)
+                self.assertEqual(proxy.rejected("tls_error"), 1)
+                self.assertIn("TLS with other.internal", proxy.printed)
+
+    def test_same_backend_behind_haproxy(self):
+        """Clients of both get the same: the PROXY header, a half-closed answer, and the end without a server."""
+        header, sums = self.unix(announced, "header.sock"), self.unix(collect, "sums.sock")
+        missing = str(self.directory / "missing.sock")
+        paths = [header.target["unix"], sums.target["unix"], missing]
+        theirs, ours = [self.port() for _ in paths], [self.port() for _ in paths]
+        sections = "".join(
+            f"listen l{port}\n mode tcp\n bind 127.0.0.1:{port}\n server s unix@{path}{' send-proxy-v2' * (path == paths[0])}\n"
+            for port, path in zip(theirs, paths, strict=True)
+        )
+        haproxy(self, theirs[0], f" retries 0\n{sections}")
+        versions = ({"sendProxyProtocol": 2}, {}, {})
+        self.proxy(
+            *(
+                route(f"r{port}", port, {"unix": path, **more})
+                for port, path, more in zip(ours, paths, versions, strict=True)
+            )
+        )
+        for first, second, third in (theirs, ours):
+            client = self.connect(first)
+            self.assert_echoes(client)
+            (seen, _) = until(lambda: header.seen, "the header").pop()
+            self.assertEqual((seen.source, seen.destination), (client.getsockname(), ("127.0.0.1", first)))
+            client = self.connect(second)
+            _send(client, b"request")
+            self.assertEqual(read_to_end(client), b"7")
+            self.assert_refused(third)
