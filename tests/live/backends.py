@@ -58,7 +58,7 @@ class Backend:
     :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
     """
 
-    def __init__(self, serve, host="127.0.0.1", backlog=1024, options=(), unix=None):
+    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=(), unix=None):
         self.seen = []
         self.failures = []
         self.accepted = 0
@@ -68,7 +68,7 @@ class Backend:
         if unix is not None:
             family, place = socket.AF_UNIX, "\0" + unix[1:] if unix.startswith("@") else unix
         else:
-            family, place = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, 0)
+            family, place = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
         self._listening = socket.socket(family)
         for option, value in options:
             self._listening.setsockopt(socket.SOL_SOCKET, option, value)
