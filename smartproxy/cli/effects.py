@@ -15,6 +15,7 @@ from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import ActionKind, Treatment
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.security.address_files import entry_of
 from smartproxy.security.client_key import client_key
 from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
@@ -22,6 +23,7 @@ from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.budget import TOTAL
+from smartproxy.upstream.candidate import address_of
 from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.member import Members
 from smartproxy.wire.proxy_tlv import name_of
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from smartproxy.errors import Refused
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import ProxyPlan, RoutePlan, TargetPlan
+    from smartproxy.model.plan.target import TargetHost
     from smartproxy.settings import Settings
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
@@ -232,10 +235,12 @@ class Effects:
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()
             return
         assert route.group is not None  # noqa: S101 - the route forwards
-        group = Groups(Members(), Clock(), random).of(route.group)
+        groups = Groups(Members(), Clock(), random)
+        groups.apply([route.group])
+        group = groups.of(route.group)
         tried: list[Candidate] = []
         algorithm = route.group.balancing.algorithm
-        yield f"targets, {algorithm.value} by weight; the first connection tries them in this order:"
+        yield f"targets, {algorithm} by weight; the first connection tries them in this order:"
         while (candidate := _next(group, self._client, tried)) is not None:
             tried.append(candidate)
             yield f"  {len(tried)}. {self._target(route, candidate)}"
@@ -246,19 +251,23 @@ class Effects:
     def _target(self, route: RoutePlan, candidate: Candidate) -> str:
         target = candidate.target
         port = self._detected.port if target.port is None else target.port
-        host = str(candidate.host)
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        host = candidate.host
+        if host == CLIENT_NAME:
+            host = self._detected.domain or CLIENT_NAME
+        where = address_of(host, port)
         share = f"weight {target.weight}" if target.weight else "weight 0, gets none"
         if target.backup:
             share += ", backup: only while no other is up"
         begin = f"from {target.source}; " if target.source else ""
         return f"{where} {share}; {begin}{self._target_tls(target, host)}; {self._header(route, target)}"
 
-    def _target_tls(self, target: TargetPlan, host: str) -> str:
+    def _target_tls(self, target: TargetPlan, host: TargetHost) -> str:
         if target.tls is None:
             return "without TLS"
         hello = self._detected.hello
-        name = target.tls.name_for(host, None if hello is None else hello.server_name)
+        name = target.tls.name_for(
+            "callable" if callable(host) else host, None if hello is None else hello.server_name
+        )
         return f"TLS as {name}, {'verified' if target.tls.verify else 'not verified'}"
 
     def _header(self, route: RoutePlan, target: TargetPlan) -> str:

@@ -88,8 +88,11 @@ def _route(name: str, active: int, rate: InOutRate, known: JsonObject | None) ->
 
 
 def _targets(targets: list[JsonObject]) -> Iterator[str]:
-    """Each host of each target as ``HOST:PORT``."""
+    """Each host of each target as ``HOST:PORT``, or ``unix:PATH``."""
     for target in targets:
+        if "unix" in target:
+            yield f"unix:{target['unix']}"
+            continue
         hosts = target["host"] if isinstance(target["host"], list) else [target["host"]]
         for host in hosts:
             yield f"[{host}]:{target['port']}" if ":" in host else f"{host}:{target['port']}"

@@ -141,7 +141,7 @@ class ForwardCancel:
         if not self._admits(Routed(detected, route)):
             return
         for candidate in self._connect.candidates(route):
-            if callable(candidate.host) or callable(candidate.target.port):
+            if candidate.is_chosen:
                 continue  # it chooses by the facts of a session, which are not known
             # A target with TLS gets the request within TLS; a PostgreSQL server is asked for it first.
             asks = route.tls is not None and candidate.target.tls is not None

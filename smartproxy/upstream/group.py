@@ -24,10 +24,12 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
+from smartproxy.upstream.balancing.embedded import embedded
 from smartproxy.upstream.balancing.first import First
 from smartproxy.upstream.balancing.least_connections import LeastConnections
 from smartproxy.upstream.balancing.random_two import RandomTwo
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.upstream.interfaces import IBalancer
+    from smartproxy.model.target_status import TargetState
+    from smartproxy.upstream.interfaces import Balancer
     from smartproxy.upstream.member import DialResult, Member, Members
 
 log = Logger()
@@ -64,14 +67,14 @@ class Group:
 
     :param clock: monotonic.
     :param random: returns numbers from 0 to 1.
-    :ivar notify: called with a candidate whose state has changed.
+    :ivar notify: called with a candidate whose state has changed, and the state before.
     :ivar candidates: in the order of the configuration.
     :ivar tier: the one in use.
     """
 
     def __init__(self, name: str, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.name = name
-        self.notify: Callable[[Group, Candidate], None] = ignore
+        self.notify: Callable[[Group, Candidate, TargetState], None] = ignore
         self.candidates: list[Candidate] = []
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
@@ -79,8 +82,8 @@ class Group:
         self._clock = clock
         self._seconds = clock.seconds
         self._random = random
-        self._algorithm: Algorithm | None = None
-        self._balancer: IBalancer = RoundRobin()
+        self._algorithm: Algorithm | Callable[[str], object] | None = None
+        self._balancer: Balancer = RoundRobin()
         self._by_member: dict[Member, Candidate] = {}
         self._probed: OrderedDict[Candidate, None] = OrderedDict()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
@@ -104,12 +107,12 @@ class Group:
         self.candidates = self._made_candidates(plan, known if joining else None)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
         self._members.keep(self.name, {candidate.name for candidate in self.candidates}, self._seconds())
-        if plan.balancing.algorithm is not self._algorithm:
+        if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
             self._balancer = self._made_balancer()
         self._begin()
-        if plan.passive is None:
-            for candidate in self.candidates:
+        for candidate in self.candidates:
+            if plan.passive is None or candidate.is_chosen:
                 candidate.member.readmit(self._seconds())
 
     def uses(self, candidate: Candidate) -> bool:
@@ -165,7 +168,8 @@ class Group:
         :param blameless: whether that says nothing about the target: its outcome was not waited for, or this process had
             no resources for it.
         """
-        passive = self._plan.passive
+        # Where each client has a host of its own, one that does not answer must not take the others' away.
+        passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
         if member.failed(result, passive, self._seconds(), blameless=blameless) and passive is not None:
             log.warn(
@@ -183,7 +187,7 @@ class Group:
         """A dial of ``candidate`` is not answered. Returns whether others take its place until it has ended."""
         others = self._standings[Standing.UP, False] + self._standings[Standing.UP, True]
         present = self._by_member.get(candidate.member)
-        if present is None or self._plan.passive is None:
+        if present is None or present.is_chosen or self._plan.passive is None:
             return False
         if present.standing is Standing.UP and others > 1:
             candidate.member.hesitate(hesitant=True)
@@ -203,9 +207,12 @@ class Group:
         self._serve_waiting()
 
     def end(self) -> None:
-        """It is not configured any more. Its connections go on."""
+        """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
+        self.notify = ignore
         self._waiting.refuse_all(f"group {self.name} was removed")
         self._members.keep(self.name, (), self._seconds())
+        for candidate in self.candidates:
+            candidate.member.on_change = self._changed
 
     def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
         candidates: dict[str, Candidate] = {}
@@ -220,7 +227,9 @@ class Group:
                 candidates[name] = Candidate(target, host, member, len(candidates), slow_start, self._seconds)
         return list(candidates.values())
 
-    def _made_balancer(self) -> IBalancer:
+    def _made_balancer(self) -> Balancer:
+        if callable(self._algorithm):
+            return embedded(self._algorithm, self.name) or RoundRobin()
         match self._algorithm:
             case Algorithm.LEAST_CONNECTIONS:
                 return LeastConnections()
@@ -273,8 +282,8 @@ class Group:
         """The health of a member has changed, or what was set by hand."""
         candidate = self._by_member[member]
         if member.state != candidate.state:
-            candidate.state = member.state
-            self.notify(self, candidate)
+            before, candidate.state = candidate.state, member.state
+            self.notify(self, candidate, before)
         former, weight = candidate.standing, candidate.weight
         candidate.refresh()
         candidate.standing = candidate.judge()
@@ -325,12 +334,16 @@ class Group:
         if self._waiting and self.tier is Tier.NONE:
             self._waiting.refuse_all(f"no target of {self.name} may be used")
         while self._waiting:
-            candidate = self._balancer.choose(self._waiting.client, ())
+            try:
+                candidate = self._balancer.choose(self._waiting.client, ())
+            except Exception:  # of a program's balancer: this client's connection ends
+                self._waiting.fail(Failure())
+                continue
             if candidate is None:
                 return
             self._count(candidate)
             self._waiting.serve(candidate)
 
 
-def ignore(_group: Group, _candidate: Candidate) -> None:
+def ignore(_group: Group, _candidate: Candidate, _before: TargetState) -> None:
     """The value of ``notify`` while no one follows changes of state."""

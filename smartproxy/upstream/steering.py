@@ -1,12 +1,4 @@
-"""Target groups from outside: what state their targets are in, and setting it by hand.
-
-::
-
-    proxy.groups.targets("db")                          # ShownTarget of each
-    proxy.groups.set_state("db", "one", "drain")        # until the process starts again
-    proxy.groups.set_weight("db", "one", 3)
-    proxy.groups.on_change.append(lambda target: print(target.name, target.state))
-"""
+"""Target groups from outside: what state their targets are in, and setting it by hand."""
 
 from __future__ import annotations
 
@@ -16,11 +8,12 @@ from twisted.logger import Logger
 
 from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import TargetCounts
-from smartproxy.model.target_status import ShownTarget
+from smartproxy.model.target_status import ShownTarget, TargetState
+from smartproxy.upstream.candidate import address_of
 from smartproxy.upstream.member import HandState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
@@ -37,10 +30,19 @@ HIGHEST_WEIGHT = 1000
 
 
 class TargetGroups:
-    """The groups of the configuration in force.
+    """The target groups of the configuration in force: ``proxy.groups``. Iterating gives their names.
+
+    ::
+
+        proxy.groups.targets("db")                          # ShownTarget of each
+        proxy.groups.set_state("db", "one", "drain")        # until the process starts again
+        proxy.groups.set_weight("db", "one", 3)
+        proxy.groups.on_change.append(changed)              # changed(target, before)
 
     :param live: the live connections.
-    :ivar on_change: called with a target whose state has changed.
+    :ivar on_change: a list of callables. Each is called with a target whose state has changed, a :class:`ShownTarget`, and its
+        state before: ``up``, ``down``, ``drain`` or ``ejected``. They are called in the thread of the reactor and must return
+        at once. What one raises is logged, and nothing else comes of it.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class TargetGroups:
         self._groups = groups
         self._live = live
         self._clock = clock
-        self.on_change: list[Callable[[ShownTarget], object]] = []
+        self.on_change: list[Callable[[ShownTarget, TargetState], object]] = []
         groups.notify = self._changed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
     def names(self) -> list[str]:
         """The names of all groups. A route with targets of its own is a group of the route's name."""
@@ -124,13 +129,13 @@ class TargetGroups:
         """Each group, and how many clients wait for one of its targets."""
         return [(group.name, group.waiting) for group in self._groups]
 
-    def _changed(self, group: Group, candidate: Candidate) -> None:
+    def _changed(self, group: Group, candidate: Candidate, before: TargetState) -> None:
         if not self.on_change:
             return
         shown = _shown(group, candidate, self._moved().get(candidate.member, (0, 0)))
         for call in list(self.on_change):
             try:
-                call(shown)
+                call(shown, before)
             except Exception:
                 log.failure("a callable of on_change failed for {target}", target=shown.name)
 
@@ -153,12 +158,10 @@ class TargetGroups:
 
 def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownTarget:
     member, target = candidate.member, candidate.target
-    host = "callable" if callable(candidate.host) else candidate.host
-    port = "preserve" if target.port is None else "callable" if callable(target.port) else str(target.port)
     return ShownTarget(
         group=group.name,
         name=candidate.name,
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=address_of(candidate.host, target.port),
         state=member.state,
         set_by_hand=member.by_hand is not None or member.weight_by_hand is not None,
         weight=candidate.weight,

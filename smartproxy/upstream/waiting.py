@@ -12,6 +12,7 @@ from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
     from smartproxy.model.plan.group import QueuePlan
     from smartproxy.upstream.candidate import Candidate
@@ -54,6 +55,12 @@ class WaitingClients:
         waiting = self._queue.popleft()
         self._stop_if_empty()
         waiting.assigned.callback(candidate)
+
+    def fail(self, why: Failure) -> None:
+        """Fail the first client."""
+        waiting = self._queue.popleft()
+        self._stop_if_empty()
+        waiting.assigned.errback(why)
 
     def refuse_all(self, why: str) -> None:
         """Refuse every client: the group has ended."""

@@ -87,15 +87,47 @@ class TargetsTests(SynchronousTestCase):
             self.assertEqual(self.put(body).status, 422, body)
         self.assertFalse(self.shown()[0]["setByHand"])
 
+    def test_state_and_weight_are_set_together(self):
+        answer = self.put({"state": "drain", "weight": 5})
+        shown = answer.json()
+        self.assertEqual((answer.status, shown["state"], shown["weight"]), (200, "drain", 5))
+        self.assertEqual(self.put({"state": "up"}).json()["setByHand"], True)  # the weight still is
+        self.assertEqual(self.put({"weight": None}).json()["setByHand"], False)
+
+    def test_weights_from_0_to_1000_are_taken(self):
+        for weight in (0, 1, 1000):
+            shown = self.put({"weight": weight}).json()
+            self.assertEqual(
+                (shown["weight"], shown["effectiveWeight"], shown["state"]), (weight, weight, "up")
+            )
+
+    def test_unknown_target_with_a_bad_body_is_422(self):
+        self.assertEqual(self.put({"state": "dwon"}, "/api/v1/targets/web/none").status, 422)
+
+    def test_answers_say_what_is_wrong(self):
+        for body, words in (
+            ({"state": "dwon"}, 'state must be "up", "drain" or "down"'),
+            ({"weight": 1001}, "weight must be 0..1000"),
+            ({"weights": 1}, 'the body must be an object with "state", "weight" or both'),
+            (b"state=down", "the body must be JSON"),
+        ):
+            self.assertIn(words, self.put(body).json()["error"])
+        self.assertEqual(
+            self.put({"state": "up"}, "/api/v1/targets/web/none").json()["error"],
+            "there is no target 'none' in group 'web'",
+        )
+
     def test_other_methods_are_405(self):
         self.assertEqual(self.listener.get("/api/v1/targets/a%2Fb/one").status, 405)
 
     def test_changes_are_reported(self):
         seen = []
-        self.control.groups.on_change.append(lambda target: seen.append((target.name, target.state)))
-        self.control.groups.on_change.append(lambda target: 1 / 0)
+        self.control.groups.on_change.append(
+            lambda target, before: seen.append((target.name, before, target.state))
+        )
+        self.control.groups.on_change.append(lambda target, before: 1 / 0)
         self.put({"state": "down"})
         self.put({"weight": 3})
         self.put({"state": "up"})
-        self.assertEqual(seen, [("one", "down"), ("one", "up")])
+        self.assertEqual(seen, [("one", "up", "down"), ("one", "down", "up")])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)

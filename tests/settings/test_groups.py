@@ -211,3 +211,28 @@ class CompileTests(SynchronousTestCase):
             "sendProxyProtocol: 2\n",
         )
         self.assertEqual([target.send_header for target in plan.targets], [SendHeader(2), None])
+
+
+class BalancerInPythonTests(SynchronousTestCase):
+    def settings(self, algorithm):
+        action = {"targets": [{"host": "10.0.0.1", "port": 1}], "loadBalancing": {"algorithm": algorithm}}
+        return Settings.of({"routes": [{"name": "web", "match": {"ports": 80}, "action": action}]})
+
+    def test_callable_is_kept(self) -> None:
+        def make(group: str) -> str:
+            return group
+
+        (group,) = self.settings(make).compile().groups
+        self.assertIs(group.balancing.algorithm, make)
+
+    def test_anything_else_is_refused_with_the_known_names(self) -> None:
+        for wrong in ("leastConnection", "package.module:make", 5, object()):
+            refused = self.assertRaises(ConfigurationError, self.settings, wrong)
+            self.assertIn(
+                'algorithm: must be "roundRobin", "leastConnections", "random", "source" or "first"',
+                str(refused),
+            )
+        self.assertIn(
+            'did you mean "leastConnections"?',
+            str(self.assertRaises(ConfigurationError, self.settings, "leastConnection")),
+        )

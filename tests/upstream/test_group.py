@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 
 from twisted.internet.defer import CancelledError
@@ -307,12 +308,68 @@ class ReloadTests(GroupCase):
         members.prune(self.clock.seconds())
         self.assertEqual([member.name for member in members], ["b"])
 
-    def test_a_connection_of_a_removed_group_is_carried_and_leaves_nothing(self):
-        self.configure("a")
-        former = GroupPlan("app", (target("a"),))
+    def removed(self, *targets, **more):
+        """The plan of a group that a reload has removed, for a connection that was accepted before."""
+        self.configure(targets, **more)
+        plan = GroupPlan("app", targets, **more)
         self.groups.apply([])
-        candidate = self.groups.of(former).take(CLIENT)
+        return plan
+
+    def test_a_connection_of_a_removed_group_is_carried_and_leaves_nothing(self):
+        former = self.removed(target("a"))
+        del self.group
+        group = self.groups.of(former)
+        candidate = group.take(CLIENT)
         self.assertEqual(candidate.name, "a")
         self.clock.advance(60)
         self.groups.members.prune(self.clock.seconds())
+        self.assertEqual([member.active for member in self.groups.members], [1])
+        group.release(candidate)
+        self.clock.advance(60)
+        self.groups.members.prune(self.clock.seconds())
+        del group, candidate
+        gc.collect()
         self.assertEqual((list(self.groups), list(self.groups.members)), ([], []))
+        self.assertEqual(len(self.groups._removed), 0)
+
+    def test_connections_of_a_removed_group_share_limits_and_turns(self):
+        """Those that were accepted before and are on their way: for each its own group would exceed the limit."""
+        former = self.removed(target("a", max_connections=1), target("b", max_connections=1))
+        taken = [self.groups.of(former).take(CLIENT) for _ in range(3)]
+        self.assertEqual([one and one.name for one in taken], ["a", "b", None])
+
+    def test_limits_of_a_removed_group_count_its_established_connections(self):
+        self.configure([target("a", max_connections=1)])
+        (held,) = self.hold()
+        self.groups.apply([])
+        late = self.groups.of(GroupPlan("app", (target("a", max_connections=1),)))
+        self.assertIsNone(late.take(CLIENT))
+        late.release(held)
+        self.assertEqual(late.take(CLIENT).name, "a")
+
+    def test_backup_of_a_removed_group_is_used_when_the_others_fail(self):
+        former = self.removed(target("a"), target("b", backup=True))
+        group = self.groups.of(former)
+        first = group.take(CLIENT)
+        group.failed(first, "refused", "")
+        self.assertEqual(group.take(CLIENT, [first]).name, "b")
+
+    def test_group_that_comes_back_serves_those_that_wait(self):
+        """A connection of before the removal ends: its target has room again."""
+        self.configure([target("a", max_connections=1)], queue=QueuePlan(1))
+        before = self.group
+        (held,) = self.hold()
+        self.groups.apply([])
+        self.configure([target("a", max_connections=1)], queue=QueuePlan(1))
+        self.assertIsNone(self.group.take(CLIENT))
+        waiting = self.group.wait_for_room(CLIENT)
+        before.release(held)
+        self.assertEqual(self.successResultOf(waiting).name, "a")
+
+    def test_changes_of_a_removed_group_are_not_reported(self):
+        seen = []
+        self.groups.notify = lambda *event: seen.append(event)
+        former = self.removed(target("a"), target("b"))
+        group = self.groups.of(former)
+        group.failed(group.take(CLIENT), "refused", "")
+        self.assertEqual(seen, [])

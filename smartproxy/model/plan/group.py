@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartproxy.model.plan.target import TargetPlan
 
 
@@ -24,10 +26,11 @@ class Algorithm(StrEnum):
 class BalancingPlan:
     """How targets share the connections.
 
+    :ivar algorithm: or what a program has in its place: called with the name of a group, it gives the group's balancer.
     :ivar slow_start: seconds in which the weight of a target that comes back or joins grows from near 0; 0 is off.
     """
 
-    algorithm: Algorithm = Algorithm.ROUND_ROBIN
+    algorithm: Algorithm | Callable[[str], object] = Algorithm.ROUND_ROBIN
     slow_start: float = 0.0
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from smartproxy.model.plan.target import CLIENT_NAME
+from smartproxy.settings.checks.client_names import hosts_of
 from smartproxy.settings.checks.conflicts import target_problems
 from smartproxy.settings.checks.model_errors import problems_of
-from smartproxy.settings.checks.problems import Problem, line_of
+from smartproxy.settings.checks.problems import Problem, got, line_of
 from smartproxy.settings.checks.tls import target_keys
 from smartproxy.settings.checks.tls_files import upstream_files
 from smartproxy.settings.tables.route import Target
@@ -42,7 +44,11 @@ def _problems(target: Target, references: References) -> Iterator[Problem]:
     for key in ("host", "port"):
         if callable(getattr(target, key)):
             yield Problem((key,), "must be a value: the callable of the target has chosen already")
-    yield from target_problems(target, ())
+    if CLIENT_NAME in hosts_of(target):
+        yield Problem(
+            ("host",), f"must be a name: the callable is given that of the client {got(CLIENT_NAME)}"
+        )
+    yield from target_problems(target, (), references)
     yield from target_keys(target, ())
     yield from upstream_files(target.tls, references.tls, ("tls",))
 

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, fallbacks, groups, proxy_protocol, tls, tls_files
+from smartproxy.settings.checks import (
+    address_lists,
+    client_names,
+    fallbacks,
+    groups,
+    proxy_protocol,
+    tls,
+    tls_files,
+    unix_targets,
+)
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
@@ -56,14 +65,15 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from proxy_protocol.problems(settings.defaults.send_proxy_protocol, ("defaults",))
     unmatchable = set()
     for index, route in enumerate(settings.routes):
-        for problem in _route(route, ("routes", index), references.handlers):
+        for problem in _route(route, ("routes", index), references):
             if problem.path[2:3] == ("match",):
                 unmatchable.add(index)
             yield problem
     yield from groups.problems(settings)
+    yield from client_names.problems(settings)
     for name, group in settings.target_groups.items():
         for index, target in group.written_targets():
-            yield from target_problems(target, ("targetGroups", name, "targets", index))
+            yield from target_problems(target, ("targetGroups", name, "targets", index), references)
     yield from _admin(settings)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
@@ -90,23 +100,25 @@ def _names(settings: Configuration) -> Iterator[Problem]:
         yield Problem(("routes",), "has no route that is enabled")
 
 
-def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
+def _route(route: Route, path: KeyPath, references: References) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
     yield from fallbacks.problems(route, path)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in action.written_targets():
-        yield from target_problems(target, (*action_path, "targets", index))
+        yield from target_problems(target, (*action_path, "targets", index), references)
+    yield from unix_targets.reencrypted(action, action_path)
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
-        yield from _handler(action.handler, (*action_path, "handler"), handlers)
+        yield from _handler(action.handler, (*action_path, "handler"), references.handlers)
 
 
-def target_problems(target: Target, path: KeyPath) -> Iterator[Problem]:
+def target_problems(target: Target, path: KeyPath, references: References) -> Iterator[Problem]:
     """Problems of one target."""
     yield from proxy_protocol.problems(target.send_proxy_protocol, path)
-    if target.bind is None or callable(target.host):
+    yield from unix_targets.problems(target, path, references)
+    if target.bind is None or target.host is None or callable(target.host):
         return
     family = _family(target.bind)
     for host in [target.host] if isinstance(target.host, str) else target.host:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.model.plan.target import CLIENT_NAME
+from smartproxy.settings.checks.client_names import hosts_of
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
@@ -103,8 +105,14 @@ def _targets(
         seen |= {target.name} if target.name is not None else set()
         yield from _check(target, target_path)
         check = inherited("health_check", target, *levels)
+        if check is not False and (callable(target.host) or CLIENT_NAME in hosts_of(target)):
+            message = (
+                "is not possible: the host is chosen for each connection; set it to false for this target"
+            )
+            yield Problem((*target_path, "healthCheck"), message)
+            continue
         port = check.port if isinstance(check, HealthCheck) else None
-        if check is not False and port is None and not isinstance(target.port, int):
+        if check is not False and port is None and target.unix is None and not isinstance(target.port, int):
             yield Problem(
                 (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
             )

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
+    from smartproxy.model.address import UnixEndpoint
+    from smartproxy.model.plan import Choice
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, CheckStep
     from smartproxy.settings.tables.root import Configuration
@@ -82,6 +84,7 @@ class GroupPlans:
     ) -> GroupPlan:
         defaults = self._settings.defaults
         balancing = (keys.load_balancing, defaults.load_balancing)
+        algorithm = inherited("algorithm", *balancing)
         return GroupPlan(
             name,
             tuple(
@@ -91,7 +94,7 @@ class GroupPlans:
                 for target in targets
             ),
             BalancingPlan(
-                Algorithm(inherited("algorithm", *balancing)),
+                algorithm if callable(algorithm) else Algorithm(algorithm),
                 units.seconds(inherited("slow_start", *balancing)),
             ),
             _passive_health(keys, defaults),
@@ -101,12 +104,12 @@ class GroupPlans:
 
     def _target(self, target: Target, keys: Balancing, route: Route | None) -> TargetPlan:
         """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
-        host, port, settings = target.host, target.port, self._settings
+        settings = self._settings
         levels = (target, settings) if route is None else (target, route.action, settings.defaults, settings)
         tls = origination(towards(target, None if route is None else route.action.tls), self._references.tls)
         return TargetPlan(
-            hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
-            port=None if port == "preserve" else port,
+            hosts=self._hosts(target),
+            port=None if target.port == "preserve" else target.port,
             weight=target.weight,
             tls=tls,
             send_header=send_header(inherited("send_proxy_protocol", *levels)),
@@ -116,6 +119,13 @@ class GroupPlans:
             backup=target.backup,
             check=self._check(target, keys, tls),
         )
+
+    def _hosts(self, target: Target) -> tuple[str | UnixEndpoint, ...] | Choice:
+        if target.unix is not None:
+            return (self._references.socket_of(target.unix),)
+        host = target.host
+        assert host is not None  # noqa: S101 - a target has one of the two
+        return host if callable(host) else (host,) if isinstance(host, str) else tuple(host)
 
     def _chosen_target(self, choice: TargetChoice, keys: Balancing, route: Route | None) -> TargetPlan:
         """A target that a callable gives for each connection, and how its answers are compiled."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.settings.compile.address_lists import ListedAddresses
 from smartproxy.settings.compile.certificates import TlsFiles
 from smartproxy.settings.compile.handlers import Handlers
@@ -44,3 +45,7 @@ class References:
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
         return str(self._directory / name)
+
+    def socket_of(self, path: str) -> UnixEndpoint:
+        """The unix socket that the configuration names; an abstract one begins with ``@``."""
+        return UnixEndpoint(path if path.startswith("@") else str((self._directory / path).absolute()))

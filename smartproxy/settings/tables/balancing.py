@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.lists import OneOrList
+from smartproxy.settings.tables.rules import callable_shape
 from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic evaluates annotations
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
@@ -25,15 +28,25 @@ from smartproxy.settings.tables.types import (
     RequestTarget,
     StatusRange,
 )
+from smartproxy.upstream.interfaces import Balancer
+
+#: Gives the balancer of a group, by the name of the group.
+BalancerFactory: TypeAlias = Callable[[str], Balancer]
+Algorithm: TypeAlias = Annotated[
+    Annotated[Literal["roundRobin", "leastConnections", "random", "source", "first"], Tag("<name>")]
+    | Annotated[BalancerFactory, Tag("<callable>"), SkipJsonSchema()],
+    Discriminator(callable_shape),
+]
 
 
 class LoadBalancing(Table):
     """How a target is chosen."""
 
-    algorithm: Literal["roundRobin", "leastConnections", "random", "source", "first"] = "roundRobin"
+    algorithm: Algorithm = "roundRobin"
     """`roundRobin`: in turn, in proportion to the weights; `leastConnections`: the one with the fewest connections for its
     weight; `random`: the better of two drawn at random; `source`: always the same one for a client address; `first`: the
-    first in the list that is below its `maxConnections`."""
+    first in the list that is below its `maxConnections`. In Python also a callable that is given the name of a group and returns
+    its balancer."""
     slow_start: Annotated[Duration, Least(1_000)] = 0
     """The time in which the share of a target that comes back up, or is added, grows from near 0 to its weight; 0 is off."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, Discriminator
 from pydantic_core import core_schema
 
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
@@ -210,6 +211,10 @@ def is_source_address(text: str) -> bool:
     return is_address(text)
 
 
+def is_socket_path(text: str) -> bool:
+    return text not in {"", "@"} and text.isprintable() and not text.startswith("unix:")
+
+
 def is_host(text: str) -> bool:
     if is_address(text):
         return True
@@ -222,8 +227,8 @@ def is_host(text: str) -> bool:
     return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
-#: In place of a server name: the one that the client asks for.
-CLIENT_NAME = "{domain}"
+def is_target_host(text: str) -> bool:
+    return text == CLIENT_NAME or is_host(text)
 
 
 def is_server_name(text: str) -> bool:
@@ -311,6 +316,10 @@ def string_or_table(value: object) -> str | None:
 def target_shape(value: object) -> str:
     """A class is callable, but what it makes is no target: it gets the message for a table."""
     return "<callable>" if callable(value) and not isclass(value) else "<table>"
+
+
+def callable_shape(value: object) -> str:
+    return "<callable>" if callable(value) else "<name>"
 
 
 def host_shape(value: object) -> str | None:

@@ -118,6 +118,16 @@ BindAddresses: TypeAlias = Annotated[
 SourceAddress: TypeAlias = Annotated[
     str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
 ]
+SocketPath: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the path of a unix socket, or @ and a name",
+        rules.is_socket_path,
+        hints.socket_hint,
+        title="path",
+        minLength=1,
+    ),
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
@@ -132,7 +142,10 @@ Domains: TypeAlias = Annotated[list[Domain], OneOrList()]
 HostName: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a host name or an IP address, without a port", rules.is_host, hints.host_hint, title="host"
+        "must be a host name or an IP address, without a port",
+        rules.is_target_host,
+        hints.host_hint,
+        title="host",
     ),
 ]
 ServerName: TypeAlias = Annotated[

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError
 
 from smartproxy.errors import CheckFailed, DialFailed, PeerClosed
-from smartproxy.model.address import Endpoint
+from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.upstream.connection import UpstreamFactory
 from smartproxy.wire import proxy_v1, proxy_v2
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
+    from smartproxy.model.address import TargetAddress
     from smartproxy.model.plan import TargetPlan
     from smartproxy.model.plan.check import CheckPlan, StepPlan
     from smartproxy.net.interfaces import IDialer
@@ -76,11 +77,9 @@ class Checks:
             raise CheckFailed("it closed the connection") from None
 
     async def _open(self, candidate: Candidate, plan: CheckPlan) -> Side:
-        target, host = candidate.target, str(candidate.host)
-        address = unmapped(host) if is_address(host) else (await self._resolver.resolve(host))[0]
-        port = plan.port or target.port
-        assert isinstance(port, int)  # noqa: S101 - the settings refuse a check without a port
-        factory = UpstreamFactory(Endpoint(address, port), keep_alive=())
+        target, host = candidate.target, candidate.host
+        assert not callable(host)  # noqa: S101 - the settings refuse a check without a host
+        factory = UpstreamFactory(await self._address(host, plan.port or target.port), keep_alive=())
         side: Side = await factory.dial(self._dialer, plan.timeout)
         try:
             side.transport.write(_header(target))
@@ -91,6 +90,14 @@ class Checks:
             side.transport.abortConnection()
             raise
         return side
+
+    async def _address(self, host: str | UnixEndpoint, port: object) -> TargetAddress:
+        """The address to connect to: of a name, its first one."""
+        if isinstance(host, UnixEndpoint):
+            return host
+        assert isinstance(port, int)  # noqa: S101 - the settings refuse a check without a port
+        address = unmapped(host) if is_address(host) else (await self._resolver.resolve(host))[0]
+        return Endpoint(address, port)
 
 
 async def _connect(_side: Side, plan: CheckPlan) -> str:
