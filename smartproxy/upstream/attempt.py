@@ -142,12 +142,12 @@ class Attempts:
         if candidate.is_literal or is_address(host):
             address = unmapped(host)
             if target.source:
-                _of_family(target.source, (address,), host)
+                of_family(target.source, (address,), host)
             side = await unfailed(dial(address))
         else:
             addresses = await unfailed(self._resolve(host, attempt.budget))
             if target.source:
-                addresses = _of_family(target.source, addresses, host)
+                addresses = of_family(target.source, addresses, host)
             if len(addresses) == 1:
                 side = await unfailed(dial(addresses[0]))
             else:
@@ -241,7 +241,7 @@ class Attempts:
         return dialed
 
 
-def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+def of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
     """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
 
     :raises DialFailed: if ``host`` has none.
