@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.upstream.health.connections import announce
+from smartproxy.upstream.health.http_request import HttpCheck
 from smartproxy.upstream.health.script import ScriptCheck
 from smartproxy.upstream.interfaces import ICheck
 
@@ -27,6 +28,7 @@ class Checks:
         self._kinds: dict[CheckKind, ICheck] = {
             CheckKind.CONNECT: ConnectCheck(connections),
             CheckKind.TLS: TlsCheck(connections),
+            CheckKind.HTTP: HttpCheck(connections),
             CheckKind.SCRIPT: ScriptCheck(connections),
         }
 
