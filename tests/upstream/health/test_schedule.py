@@ -7,7 +7,7 @@ from random import Random
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.upstream.health.schedule import BUDGET, STEP, Schedule
+from smartproxy.upstream.health.schedule import AT_LEAST, BUDGET, STEP, Schedule
 
 
 class ScheduleTests(SynchronousTestCase):
@@ -64,15 +64,27 @@ class ScheduleTests(SynchronousTestCase):
         """What is due all at once does not hold up the event loop."""
 
         def work():
-            self.clock.rightNow += BUDGET / 2.5
+            self.clock.rightNow += BUDGET / 19.5
             self.made.append(self.clock.seconds())
 
-        for _ in range(9):
+        for _ in range(90):
             self.schedule.call_at(1, work)
         self.clock.advance(1)
-        self.assertEqual(len(self.made), 3)
+        self.assertEqual(len(self.made), 20)
         self.clock.advance(STEP)
-        self.assertEqual(len(self.made), 6)
+        self.assertEqual(len(self.made), 40)
+
+    def test_a_busy_machine_does_not_hold_up_the_checks(self):
+        """Time passes while another process is executed: some are begun nevertheless."""
+
+        def work():
+            self.clock.rightNow += 1
+            self.made.append(self.clock.seconds())
+
+        for _ in range(2 * AT_LEAST):
+            self.schedule.call_at(1, work)
+        self.clock.advance(1)
+        self.assertEqual(len(self.made), AT_LEAST)
 
     def test_a_call_that_raises_does_not_stop_the_others(self):
         self.schedule.call_at(1, lambda: 1 / 0)
