@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
+    from smartproxy.errors import (
+        CheckFailed,
+        ConfigurationError,
+        InvalidCertificate,
+        Refused,
+        SmartProxyError,
+    )
     from smartproxy.flow.clock import use_monotonic_time
     from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.target_status import CheckedTarget
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.protocols import ClientTransport
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
         Action,
         ClientAuth,
         Defaults,
+        HealthCheck,
         Match,
         Route,
         RouteTls,
@@ -58,6 +66,8 @@ __all__ = [
     "Announced",
     "ApplicationProtocol",
     "CertificatePlan",
+    "CheckFailed",
+    "CheckedTarget",
     "ClientAuth",
     "ClientHello",
     "ClientTransport",
@@ -68,6 +78,7 @@ __all__ = [
     "Defaults",
     "Detected",
     "Endpoint",
+    "HealthCheck",
     "InvalidCertificate",
     "Match",
     "PrometheusCollector",
@@ -100,7 +111,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
+    "smartproxy.errors": (
+        "CheckFailed",
+        "ConfigurationError",
+        "InvalidCertificate",
+        "Refused",
+        "SmartProxyError",
+    ),
     "smartproxy.flow.clock": ("use_monotonic_time",),
     "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint",),
@@ -115,6 +132,7 @@ _MODULES = {
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
     "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
+    "smartproxy.model.target_status": ("CheckedTarget",),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.protocols": ("ClientTransport",),
@@ -123,6 +141,7 @@ _MODULES = {
         "Action",
         "ClientAuth",
         "Defaults",
+        "HealthCheck",
         "Match",
         "Route",
         "RouteTls",

@@ -103,6 +103,11 @@ def _targets(
         seen |= {target.name} if target.name is not None else set()
         yield from _check(target, target_path)
         check = inherited("health_check", target, *levels)
+        if check is not False and callable(target.host):
+            yield Problem(
+                (*target_path, "healthCheck"),
+                "cannot check a host that is chosen for each connection; set it to false for this target",
+            )
         port = check.port if isinstance(check, HealthCheck) else None
         if check is not False and port is None and not isinstance(target.port, int):
             yield Problem(

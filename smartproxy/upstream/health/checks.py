@@ -10,6 +10,7 @@ from zope.interface import implementer
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.upstream.health.connections import announce
 from smartproxy.upstream.health.http_request import HttpCheck
+from smartproxy.upstream.health.program import ProgramCheck
 from smartproxy.upstream.health.script import ScriptCheck
 from smartproxy.upstream.interfaces import ICheck
 
@@ -30,6 +31,7 @@ class Checks:
             CheckKind.TLS: TlsCheck(connections),
             CheckKind.HTTP: HttpCheck(connections),
             CheckKind.SCRIPT: ScriptCheck(connections),
+            CheckKind.PROGRAM: ProgramCheck(),
         }
 
     def __call__(self, candidate: Candidate, plan: CheckPlan) -> Deferred[str]:
