@@ -56,9 +56,10 @@ async def _expect(side: Side, step: StepPlan, number: int) -> str:
     """Wait for what ``step`` expects. What was received up to it is consumed."""
     while True:
         received = bytes(side.buffered)
-        end = _end_of_match(step, received)
-        if end:
-            return f"step {number}: {_shown(side.consume(end))}"
+        match = _match(step, received)
+        if match is not None:
+            side.consume(match.stop)
+            return f"step {number}: {_shown(received[match.start : match.stop])}"
         if len(received) >= _LONGEST_ANSWER:
             raise CheckFailed(f"step {number}: not in the first {_LONGEST_ANSWER} bytes")
         try:
@@ -68,13 +69,13 @@ async def _expect(side: Side, step: StepPlan, number: int) -> str:
             raise CheckFailed(f"step {number}: got {_shown(received)}, and {ended}") from None
 
 
-def _end_of_match(step: StepPlan, received: bytes) -> int:
-    """Where the expected bytes end in ``received``; 0 if they are not there."""
+def _match(step: StepPlan, received: bytes) -> range | None:
+    """Where the expected bytes are in ``received``; ``None`` if they are not there."""
     if step.pattern is not None:
-        match = step.pattern.search(received)
-        return 0 if match is None else max(match.end(), 1)
+        found = step.pattern.search(received)
+        return None if found is None else range(*found.span())
     at = received.find(step.expect)
-    return 0 if at < 0 else at + len(step.expect)
+    return None if at < 0 else range(at, at + len(step.expect))
 
 
 def _shown(received: bytes) -> str:
