@@ -45,14 +45,15 @@ class TlsTests(CheckCase):
         tls = {
             "ca": str(self.authority.file),
             "serverName": "rest.test",
-            "certificate": {"certFile": certificate, "keyFile": certificate},
+            "certFile": certificate,
+            "keyFile": certificate,
         }
         for acceleration, (change, wanted) in product(
             ACCELERATIONS,
             (
                 ({}, (True, "status 200, and the body contains 'ready'")),
                 ({"serverName": "other.test"}, (False, "is not for other.test")),
-                ({"certificate": None}, (False, "")),
+                ({"certFile": None, "keyFile": None}, (False, "")),
             ),
         ):
             terms = {key: value for key, value in {**tls, **change}.items() if value is not None}

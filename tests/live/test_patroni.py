@@ -100,6 +100,7 @@ class PatroniTests(LiveCase):
         while time.monotonic() < end:
             sessions.append(self.session())
             time.sleep(0.02)
+        time.sleep(2)
         lives = {name: {self.is_live(sock) for sock, to in sessions if to == name} for name in ("db1", "db2")}
         self.assertEqual(lives, {"db1": {False}, "db2": {True}})
 

@@ -37,7 +37,7 @@ class Surroundings(NamedTuple):
     :ivar seconds: the monotonic clock.
     :ivar random: returns numbers from 0 to 1.
     :ivar wall_clock: seconds since the epoch.
-    :ivar on_down: called when a target has become down.
+    :ivar on_down: called with a target that a check has found down, with each check, and whether it was up before.
     """
 
     ask: ICheck
@@ -46,7 +46,7 @@ class Surroundings(NamedTuple):
     seconds: Callable[[], float]
     random: Callable[[], float]
     wall_clock: Callable[[], float]
-    on_down: Callable[[Candidate], None]
+    on_down: Callable[[Candidate, bool], None]
 
 
 class Checker:
@@ -143,16 +143,16 @@ class Checker:
         member.checks["ok" if passed else "failed"] += 1
         member.last_check = ShownCheck(self._around.wall_clock(), passed, detail)
         self._results.add(passed=passed)
-        up = self._results.is_up
-        if up is member.passed:
-            return
-        member.check(passed=up, now=self._around.seconds())
+        up, was_up = self._results.is_up, member.passed
+        if up is not was_up:
+            member.check(passed=up, now=self._around.seconds())
+            self._log(detail, up=up)
+        if not up and not passed:
+            self._around.on_down(self.candidate, was_up)
+
+    def _log(self, detail: str, *, up: bool) -> None:
+        group, name = self.candidate.member.group, self.candidate.name
         if up:
-            log.info(
-                "target {group}/{target} is up: {why}", group=member.group, target=member.name, why=detail
-            )
+            log.info("target {group}/{target} is up: {why}", group=group, target=name, why=detail)
         else:
-            log.warn(
-                "target {group}/{target} is down: {why}", group=member.group, target=member.name, why=detail
-            )
-            self._around.on_down(self.candidate)
+            log.warn("target {group}/{target} is down: {why}", group=group, target=name, why=detail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.upstream.group import Tier
 from smartproxy.upstream.health.checker import Checker, Surroundings
 from smartproxy.upstream.health.checks import Checks
 from smartproxy.upstream.health.schedule import Schedule
@@ -51,10 +52,10 @@ class HealthChecks:
             clock.seconds,
             random,
             wall_clock,
-            self._went_down,
+            self._found_down,
         )
         self._checkers: dict[Member, Checker] = {}
-        self._resetting: set[str] = set()
+        self._resetting: dict[str, Group] = {}
         self._changes: Iterator[None] = iter(())
         self._timer: IDelayedCall | None = None
 
@@ -69,7 +70,7 @@ class HealthChecks:
         for group in groups:
             wanted |= {one.member: one for one in group.candidates if one.target.check is not None}
             if group.resets_when_down:
-                self._resetting.add(group.name)
+                self._resetting[group.name] = group
         self._changes = self._changed(wanted)
         self._stop_timer()
         self._change()
@@ -111,9 +112,18 @@ class HealthChecks:
                 self._checkers[member] = Checker(candidate, plan, self._around)
             yield
 
-    def _went_down(self, candidate: Candidate) -> None:
-        if candidate.member.group in self._resetting:
-            self._end_sessions(candidate.member)
+    def _found_down(self, candidate: Candidate, was_up: bool) -> None:
+        """End the sessions of a target that is down, where the group is configured so.
+
+        A target that was down before has sessions, too: those dialed while it was up, and those that were connected to it as a
+        last resort. The latter end as soon as the group has another target.
+        """
+        member = candidate.member
+        group = self._resetting.get(member.group)
+        if group is None or not member.active:
+            return
+        if was_up or group.tier is not Tier.LAST_RESORT:
+            self._end_sessions(member)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -74,9 +74,33 @@ class ConnectTests(CheckCase):
         for reset in (False, True):
             self.setUp()
             self.check(fall=1, reset=reset)
+            self.hold(2)
             self.dialer.refusing = {HOST}
-            self.advance(1)
+            self.until_down()
             self.assertEqual(self.ended, ["a"] if reset else [])
+
+    def test_a_session_that_was_dialed_before_is_ended_after(self):
+        """Its target went down while it was being connected."""
+        self.check(fall=1, reset=True)
+        self.dialer.refusing = {HOST}
+        self.until_down()
+        self.assertEqual(self.ended, [])
+        self.member("a").active = 1
+        self.advance(1.2)
+        self.assertEqual(self.ended, ["a"])
+
+    def test_sessions_of_a_last_resort_end_when_another_target_is_up(self):
+        self.check(fall=1, reset=True)
+        self.dialer.refusing = {HOST}
+        self.until_down()
+        self.member("b").check(passed=False, now=0)
+        self.hold(4)
+        self.assertEqual(self.member("a").active, 2)
+        self.advance(3)
+        self.assertEqual(self.ended, [])
+        self.member("b").check(passed=True, now=0)
+        self.advance(1.2)
+        self.assertEqual(set(self.ended), {"a"})
 
     def test_stop_cancels_the_check_in_progress(self):
         self.check()
