@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from zope.interface.verify import verifyObject
+
 from smartproxy.model.plan import GroupPlan, SendHeader
+from smartproxy.model.plan.check import CheckKind
+from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.interfaces import ICheck
 from tests.upstream.grouping import target
 from tests.upstream.health.checking import HOST, CheckCase
 
@@ -120,3 +125,11 @@ class ConnectTests(CheckCase):
             far = self.until_dialed()
             self.advance(0.1)
             self.assertTrue(bytes(far.received).startswith(begin), far.received)
+
+
+class InterfaceTests(CheckCase):
+    def test_all_kinds_are_behind_one_interface(self):
+        checks = Checks(None)
+        self.assertEqual(set(checks._kinds), set(CheckKind))
+        for check in (checks, *checks._kinds.values()):
+            verifyObject(ICheck, check)
