@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
+    from smartproxy.errors import (
+        CheckFailed,
+        ConfigurationError,
+        InvalidCertificate,
+        Refused,
+        SmartProxyError,
+    )
     from smartproxy.flow.clock import use_monotonic_time
     from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint, UnixEndpoint
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.model.target_status import ShownCheck, ShownTarget
+    from smartproxy.model.target_status import CheckedTarget, ShownCheck, ShownTarget
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.protocols import ClientTransport
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
         Action,
         ClientAuth,
         Defaults,
+        HealthCheck,
         LoadBalancing,
         Match,
         Route,
@@ -66,6 +73,8 @@ __all__ = [
     "Balancer",
     "Candidate",
     "CertificatePlan",
+    "CheckFailed",
+    "CheckedTarget",
     "ClientAuth",
     "ClientHello",
     "ClientTransport",
@@ -76,6 +85,7 @@ __all__ = [
     "Defaults",
     "Detected",
     "Endpoint",
+    "HealthCheck",
     "InvalidCertificate",
     "LoadBalancing",
     "Match",
@@ -114,7 +124,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
+    "smartproxy.errors": (
+        "CheckFailed",
+        "ConfigurationError",
+        "InvalidCertificate",
+        "Refused",
+        "SmartProxyError",
+    ),
     "smartproxy.flow.clock": ("use_monotonic_time",),
     "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint", "UnixEndpoint"),
@@ -129,7 +145,7 @@ _MODULES = {
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
     "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
-    "smartproxy.model.target_status": ("ShownCheck", "ShownTarget"),
+    "smartproxy.model.target_status": ("CheckedTarget", "ShownCheck", "ShownTarget"),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.protocols": ("ClientTransport",),
@@ -138,6 +154,7 @@ _MODULES = {
         "Action",
         "ClientAuth",
         "Defaults",
+        "HealthCheck",
         "LoadBalancing",
         "Match",
         "Route",

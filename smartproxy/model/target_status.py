@@ -19,6 +19,20 @@ class ShownCheck(NamedTuple):
     detail: str
 
 
+class CheckedTarget(NamedTuple):
+    """A target, as a program's check sees it.
+
+    :ivar name: its name in ``group``.
+    :ivar host: as the configuration has it: an address or a name.
+    :ivar port: to ask: that of the check, or else of the target.
+    """
+
+    group: str
+    name: str
+    host: str
+    port: int
+
+
 class ShownTarget(NamedTuple):
     """One target of one group.
 

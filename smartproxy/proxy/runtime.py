@@ -37,7 +37,7 @@ from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
 from smartproxy.upstream.groups import Groups
-from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.health.connections import CheckConnections
 from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.log_limit import LogLimit
 from smartproxy.upstream.member import Members
@@ -135,9 +135,11 @@ class Targets:
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
-        ask = Checks(sockets.dialer, self.resolver, clocks.deadlines, self.originate)
+        connections = CheckConnections(
+            sockets.dialer, self.resolver, clocks.time, clocks.deadlines, self.originate
+        )
         self.checks = HealthChecks(
-            ask, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
+            connections, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
         )
 
     def apply(self, plan: ProxyPlan) -> None:

@@ -216,7 +216,7 @@ class Attempts:
         :raises DialFailed: if none can be reached from the target's source address.
         """
         if attempt.target.source:
-            addresses = _of_family(attempt.target.source, addresses, host)
+            addresses = of_family(attempt.target.source, addresses, host)
         if len(addresses) == 1:
             return self._dial(attempt, Endpoint(addresses[0], port))
         return Race(
@@ -260,7 +260,7 @@ class Attempts:
         return dialed
 
 
-def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+def of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
     """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
 
     :raises DialFailed: if ``host`` has none.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from smartproxy.model.address import TargetAddress
+    from smartproxy.model.plan.check import CheckPlan
     from smartproxy.upstream.candidate import Candidate
 
 
@@ -37,6 +38,18 @@ class IResolver(Interface):
         """All addresses of ``name``, both families, in the order to try them.
 
         Fails with :class:`~smartproxy.errors.DialFailed`, never with an empty answer.
+        """
+
+
+class ICheck(Interface):
+    """Asks a target once whether it is up."""
+
+    def __call__(candidate: Candidate, plan: CheckPlan) -> Deferred[str]:  # noqa: N805 - an interface has no self
+        """Ask ``candidate`` as ``plan`` says. Fires with what was found, in one line.
+
+        Fails with :class:`~smartproxy.errors.CheckFailed`, :class:`~smartproxy.errors.DialFailed` or
+        :class:`~smartproxy.errors.PeerClosed` where the target has not passed; they may also be raised. The caller cancels it
+        when its time is over.
         """
 
 

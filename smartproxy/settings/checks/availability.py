@@ -41,20 +41,6 @@ LATER = (
     Later("routes.[].headers"),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
     Later("routes.[].action.protocol", only=("tcp", "auto")),
-    *(
-        Later(
-            f"{holder}healthCheck.type",
-            only=("connect", "tls", "script"),
-            today="a script can send a request",
-        )
-        for holder in (
-            "defaults.",
-            "routes.[].action.",
-            "routes.[].action.targets.[].",
-            "targetGroups.[].",
-            "targetGroups.[].targets.[].",
-        )
-    ),
 )
 
 

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
+#: Checks that need no TLS settings.
+_WITHOUT_TLS: Final = (CheckKind.CONNECT, CheckKind.PROGRAM)
 
 
 class GroupPlans:
@@ -138,14 +140,15 @@ class GroupPlans:
         levels = checks_of(target, keys, self._settings.defaults)
         if not levels:
             return None
-        kind = CheckKind(inherited("type", *levels))
+        written = inherited("type", *levels)
+        kind = CheckKind.PROGRAM if callable(written) else CheckKind(written)
         if any("tls" in level.model_fields_set for level in levels):
             tls = origination(inherited("tls", *levels), self._references.tls)
         elif kind is CheckKind.TLS and tls is None:
             tls = OriginationPlan(
                 verify=False
             )  # passthrough: whether a handshake succeeds is all that is asked
-        return _check_plan(kind, levels, None if kind is CheckKind.CONNECT else tls)
+        return _check_plan(kind, levels, None if kind in _WITHOUT_TLS else tls)
 
 
 def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan | None) -> CheckPlan:
@@ -153,11 +156,14 @@ def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan
         return inherited(name, *levels)
 
     body = value("expect_body")
+    interval, fast_interval = units.seconds(value("interval")), units.seconds(value("fast_interval"))
+    if not any("fast_interval" in level.model_fields_set for level in levels):
+        fast_interval = min(fast_interval, interval)
     return CheckPlan(
         kind,
         port=value("port"),
-        interval=units.seconds(value("interval")),
-        fast_interval=units.seconds(value("fast_interval")),
+        interval=interval,
+        fast_interval=fast_interval,
         timeout=units.seconds(value("timeout")),
         rise=value("rise"),
         fall=value("fall"),
@@ -170,6 +176,7 @@ def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan
             body=b"" if body is None else body.encode(),
         ),
         steps=tuple(_step(step) for step in value("steps")),
+        program=value("type") if kind is CheckKind.PROGRAM else None,
     )
 
 

@@ -15,6 +15,7 @@ from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     Base64,
+    CheckType,
     Duration,
     Flag,
     HeaderValue,
@@ -89,14 +90,18 @@ class CheckStep(Table):
 class HealthCheck(Table):
     """How a target is checked. A target that has not been checked yet is up."""
 
-    type: Literal["connect", "tls", "http", "script"] = "connect"
+    type: CheckType = "connect"
     """`connect`: the target accepts a connection; `tls`: it completes a TLS handshake; `http`: it answers a request; `script`: a
-    conversation of `steps`."""
+    conversation of `steps`. In Python also a callable."""
     port: PortNumber | None = Field(default=None, json_schema_extra={"x-default": "that of the target"})
-    """The port to check."""
+    """The port to check. It is checked on the terms of the target: with its PROXY header, and with its TLS unless `tls` is
+    set here."""
     interval: Annotated[Interval, Least(100)] = "2s"
-    """Time between two checks, give or take a tenth at random."""
-    fast_interval: Annotated[Interval, Least(100)] = "1s"
+    """Time from the beginning of one check to that of the next, give or take a tenth at random. One that takes longer is
+    followed at once."""
+    fast_interval: Annotated[Interval, Least(100)] = Field(
+        default="1s", json_schema_extra={"x-default": "1s, or `interval` if that is shorter"}
+    )
     """The same while a target is between up and down."""
     timeout: Annotated[Interval, Least(100)] = "2s"
     """Time limit for a whole check."""
@@ -115,7 +120,7 @@ class HealthCheck(Table):
     method: Method = "GET"
     """For `http`: the method."""
     host_header: HeaderValue | None = Field(
-        default=None, json_schema_extra={"x-default": "host and port of the target"}
+        default=None, json_schema_extra={"x-default": "host and port that are asked"}
     )
     """For `http`: the Host to ask for."""
     expect_status: Annotated[list[StatusRange], OneOrList()] = Field(default=["200-399"])

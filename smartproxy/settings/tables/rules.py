@@ -33,11 +33,13 @@ ValueT = TypeVar("ValueT")
 #: RFC 9110, section 5.6.2: a token; header names and methods are tokens.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+#: The target of a request (RFC 9112, section 3.2.1). It has no fragment.
+REQUEST_TARGET = re.compile(r'/[!"$-~]*')
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
-#: The target of a request (RFC 9112, section 3.2.1).
-REQUEST_TARGET = re.compile(r"/[!-~]*")
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 LONGEST_NAME: Final = 200
+#: What a check of a target may be, besides a callable.
+CHECK_TYPES: Final = ("connect", "tls", "http", "script")
 #: Bytes of a value: receivers limit the whole header, nginx to 4,096 bytes.
 LONGEST_TLV: Final = 1024
 #: Before a value that is not text.
@@ -138,6 +140,14 @@ def check_target_port(written: object) -> None:
         return
     if not _is_integer(written) or not 1 <= written <= units.HIGHEST_PORT:
         raise ValueError('must be 1..65535 or "preserve"')
+
+
+def check_check_type(written: object) -> None:
+    """A class is callable, but what it makes is no result of a check."""
+    is_callable = callable(written) and not isclass(written)
+    if not is_callable and not (isinstance(written, str) and written in CHECK_TYPES):
+        *others, last = (f'"{name}"' for name in CHECK_TYPES)
+        raise ValueError(f"must be {', '.join(others)} or {last}")
 
 
 def check_workers(written: object) -> None:

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
+from smartproxy.model.target_status import CheckedTarget
 from smartproxy.serving.ready.web import is_template
 from smartproxy.settings.tables import hints, rules, units
 from smartproxy.settings.tables.lists import OneOrList
@@ -220,7 +221,9 @@ Base64: TypeAlias = Annotated[
 RequestTarget: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a path that begins with /, without blanks", rules.REQUEST_TARGET.fullmatch, title="path"
+        "must be a path that begins with /, without blanks and #",
+        rules.REQUEST_TARGET.fullmatch,
+        title="path",
     ),
 ]
 StatusRange: TypeAlias = Annotated[
@@ -259,6 +262,11 @@ Host: TypeAlias = Annotated[
 TargetPort: TypeAlias = Annotated[
     int | Literal["preserve"] | PortChoice,
     Rule(rules.check_target_port, title="port", anyOf=[_PORT_SCHEMA, {"const": "preserve"}]),
+]
+CheckChoice: TypeAlias = Callable[[CheckedTarget], str | Awaitable[str | None] | None]
+CheckType: TypeAlias = Annotated[
+    Literal["connect", "tls", "http", "script"] | CheckChoice,
+    Rule(rules.check_check_type, type="string", enum=list(rules.CHECK_TYPES)),
 ]
 HandlerReference: TypeAlias = Annotated[
     str | Handler,
