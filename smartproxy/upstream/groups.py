@@ -9,7 +9,7 @@ from smartproxy.upstream.member import Members
 from smartproxy.upstream.pending import PendingDials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -50,6 +50,13 @@ class Groups:
         group = Group(plan.name, members, self._clock, self._random)
         group.configure(plan)
         return group
+
+    def configure(self, plans: Iterable[GroupPlan]) -> None:
+        """Use other targets and terms for these groups, as far as they are in force."""
+        for plan in plans:
+            group = self._groups.get(plan.name)
+            if group is not None:
+                group.configure(plan)
 
     def apply(self, plans: Collection[GroupPlan]) -> None:
         """Put ``plans`` in force. Groups that are not among them end; their connections go on."""

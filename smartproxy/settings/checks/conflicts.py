@@ -7,13 +7,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, fallbacks, groups, proxy_protocol, tls, tls_files
+from smartproxy.settings.checks import (
+    address_lists,
+    fallbacks,
+    groups,
+    proxy_protocol,
+    targets_files,
+    tls,
+    tls_files,
+)
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
+from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
-from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
+from smartproxy.wire.host import addresses_overlap, is_loopback
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -29,7 +38,6 @@ if TYPE_CHECKING:
         Match,
         ResponseSettings,
         Route,
-        Target,
     )
 
 _TERMINATES = 'the route has "tls: {mode: terminate}"'
@@ -68,6 +76,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
+    yield from targets_files.problems(settings, references)
     yield from tls.problems(settings)
 
 
@@ -103,24 +112,6 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
         yield from _handler(action.handler, (*action_path, "handler"), handlers)
 
 
-def target_problems(target: Target, path: KeyPath) -> Iterator[Problem]:
-    """Problems of one target."""
-    yield from proxy_protocol.problems(target.send_proxy_protocol, path)
-    if target.bind is None or callable(target.host):
-        return
-    family = _family(target.bind)
-    for host in [target.host] if isinstance(target.host, str) else target.host:
-        if is_address(host) and _family(host) != family:
-            yield Problem(
-                (*path, "bind"),
-                f"is an {family} address, from which {host} cannot be reached {got(target.bind)}",
-            )
-
-
-def _family(address: str) -> str:
-    return "IPv6" if ":" in normalise_address(address) else "IPv4"
-
-
 def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
     match, ends_tls = route.match, route.action.tls.mode != "passthrough"
     http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
@@ -141,7 +132,7 @@ def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
     for key, type_ in _KEYS_OF.items():
         is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
-        if key == "targets" and action.group is not None:
+        if key == "targets" and (action.group is not None or action.targets_file is not None):
             continue  # looked at with the groups
         if action.type == type_ and key in _REQUIRED and not is_set:
             yield Problem((*path, key), f'is required for type "{action.type}"')
@@ -149,7 +140,8 @@ def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
-    if action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
+    is_whole = action.targets_file is None
+    if is_whole and action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
 
 

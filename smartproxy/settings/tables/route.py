@@ -35,6 +35,7 @@ from smartproxy.settings.tables.types import (
     PathPattern,
     Ports,
     RedirectTo,
+    ServiceName,
     SourceAddress,
     String,
     TargetPort,
@@ -113,10 +114,16 @@ class Target(Table):
 
     name: Name | None = Field(default=None, json_schema_extra={"x-default": "`host:port`"})
     """Its name in logs, metrics and the API; unique in its group."""
-    host: Host
+    host: Host | None = Field(default=None, json_schema_extra={"x-default": "required, or `srv`"})
     """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
-    port: TargetPort
+    port: TargetPort | None = Field(default=None, json_schema_extra={"x-default": "required, or `srv`"})
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
+    addresses: Literal["first", "all"] = "first"
+    """`first`: the addresses of a name are tried in order until one is connected; `all`: each address is a target called
+    `address:port`, and targets come and go as the name's answers change."""
+    srv: ServiceName | None = None
+    """In place of `host` and `port`: a name like `_pg._tcp.db.internal`, whose SRV records are targets called `address:port`. Those
+    of the lowest priority serve, in proportion to their weights; the others are backups."""
     bind: SourceAddress | None = None
     """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
     an address of this machine when a connection is made. Without it the system chooses."""
@@ -135,6 +142,17 @@ class Target(Table):
     """Whether to connect with TLS; a mapping sets how."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this target."""
+
+    def hosts(self) -> list[str]:
+        """The names and addresses that are known before a connection."""
+        if self.host is None or callable(self.host):
+            return []
+        return [self.host] if isinstance(self.host, str) else list(self.host)
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether its answers in the DNS are the targets."""
+        return self.srv is not None or self.addresses == "all"
 
 
 #: A callable that gives a whole target: a :class:`Target`, or a mapping with the same keys.

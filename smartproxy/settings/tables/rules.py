@@ -222,6 +222,10 @@ def is_host(text: str) -> bool:
     return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
+def is_service(text: str) -> bool:
+    return not is_address(text) and is_host(text)
+
+
 #: In place of a server name: the one that the client asks for.
 CLIENT_NAME = "{domain}"
 
