@@ -44,8 +44,9 @@ def _family(address: str) -> str:
 
 
 def _discovery(target: Target, path: KeyPath) -> Iterator[Problem]:
-    """What is missing, and what has no meaning beside ``srv`` or ``addresses``."""
-    yield from _required(target, path) if target.srv is None else _beside_srv(target, path)
+    """Keys that have no meaning beside ``srv`` or ``addresses``."""
+    if target.srv is not None:
+        yield from _beside_srv(target, path)
     if not target.is_discovered:
         return
     if target.name is not None:
@@ -57,12 +58,6 @@ def _discovery(target: Target, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, "addresses"), f'is "all", but {name} is a callable')
     if CLIENT_NAME in target.hosts():
         yield Problem((*path, "addresses"), 'is "all", but host is the name that a client asks for')
-
-
-def _required(target: Target, path: KeyPath) -> Iterator[Problem]:
-    for name in ("host", "port"):
-        if getattr(target, name) is None:
-            yield Problem((*path, name), "is required")
 
 
 def _beside_srv(target: Target, path: KeyPath) -> Iterator[Problem]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import InitErrorDetails
 
 from smartproxy.model.facts import Routed
 from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
@@ -110,7 +111,11 @@ class Match(Table):
 
 
 class Target(Table):
-    """Where to connect."""
+    """Where to connect: `host` and `port`, or `srv`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["host", "port"]}, {"required": ["srv"]}]}
+    )
 
     name: Name | None = Field(default=None, json_schema_extra={"x-default": "`host:port`"})
     """Its name in logs, metrics and the API; unique in its group."""
@@ -142,6 +147,16 @@ class Target(Table):
     """Whether to connect with TLS; a mapping sets how."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this target."""
+
+    @model_validator(mode="after")
+    def _has_address(self) -> Target:
+        if self.srv is None:
+            missing = [name for name in ("host", "port") if getattr(self, name) is None]
+            if missing:
+                raise ValidationError.from_exception_data(
+                    "Target", [InitErrorDetails(type="missing", loc=(name,), input=self) for name in missing]
+                )
+        return self
 
     def hosts(self) -> list[str]:
         """The names and addresses that are known before a connection."""

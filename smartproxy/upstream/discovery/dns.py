@@ -57,7 +57,8 @@ class DnsClient:
         self._places = DeferredSemaphore(_PLACES)
         self._silent_places = DeferredSemaphore(_SILENT_PLACES)
         self._silent: set[tuple[str, RecordType]] = set()
-        self._asking: set[Deferred[Reply]] = set()
+        #: In the order in which they were asked.
+        self._asking: dict[Deferred[Reply], None] = {}
         #: The server that has answered last is asked first: a dead one costs one name its time, not every name.
         self._best: Server | None = None
 
@@ -71,10 +72,10 @@ class DnsClient:
         key = name, kind
         places = self._silent_places if key in self._silent else self._places
         asking: Deferred[Reply] = places.run(lambda: Deferred.fromCoroutine(self._ask(name, kind)))
-        self._asking.add(asking)
+        self._asking[asking] = None
 
         def ended(result: object) -> object:
-            self._asking.discard(asking)
+            self._asking.pop(asking, None)
             return result
 
         asking.addBoth(ended)
@@ -82,7 +83,7 @@ class DnsClient:
 
     def stop(self) -> None:
         """Cancel every question in progress."""
-        for asking in list(self._asking):
+        for asking in reversed(list(self._asking)):  # those that wait for a place must not get one
             asking.cancel()
         self._silent.clear()
 
