@@ -22,6 +22,8 @@
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
     |   `-- AccessDenied               this user may not read its file
     |-- InvalidAddressFile             a file with addresses cannot be read, or has a line that is none
+    |-- InvalidTargetsFile             a file with targets cannot be read, or has a target that is not valid
+    |-- LookupFailed                   the DNS has not answered a question
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used

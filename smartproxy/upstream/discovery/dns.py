@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from smartproxy.upstream.discovery.exchange import Exchange
-    from smartproxy.upstream.discovery.messages import RecordType, Reply
+    from smartproxy.upstream.discovery.messages import DnsReply, RecordType
     from smartproxy.upstream.discovery.resolv_conf import NameServers, Server
 
 #: Questions that are asked at once, and those of silent names. Each takes a descriptor.
@@ -58,11 +58,11 @@ class DnsClient:
         self._silent_places = DeferredSemaphore(_SILENT_PLACES)
         self._silent: set[tuple[str, RecordType]] = set()
         #: In the order in which they were asked.
-        self._asking: dict[Deferred[Reply], None] = {}
+        self._asking: dict[Deferred[DnsReply], None] = {}
         #: The server that has answered last is asked first: a dead one costs one name its time, not every name.
         self._best: Server | None = None
 
-    def ask(self, name: str, kind: RecordType) -> Deferred[Reply]:
+    def ask(self, name: str, kind: RecordType) -> Deferred[DnsReply]:
         """The answer of a server that knows; that may be that there is no such name.
 
         :param name: a host name without its final dot.
@@ -71,7 +71,7 @@ class DnsClient:
         """
         key = name, kind
         places = self._silent_places if key in self._silent else self._places
-        asking: Deferred[Reply] = places.run(lambda: Deferred.fromCoroutine(self._ask(name, kind)))
+        asking: Deferred[DnsReply] = places.run(lambda: Deferred.fromCoroutine(self._ask(name, kind)))
         self._asking[asking] = None
 
         def ended(result: object) -> object:
@@ -87,7 +87,7 @@ class DnsClient:
             asking.cancel()
         self._silent.clear()
 
-    async def _ask(self, name: str, kind: RecordType) -> Reply:
+    async def _ask(self, name: str, kind: RecordType) -> DnsReply:
         why, was_answered = "there is no name server", False
         for server, seconds in self._tries(self._servers()):
             try:
@@ -114,7 +114,7 @@ class DnsClient:
             for server in servers:
                 yield server, min(known.timeout * 2**attempt, _LONGEST_WAIT)
 
-    async def _from(self, server: Server, name: str, kind: RecordType, seconds: float) -> Reply:
+    async def _from(self, server: Server, name: str, kind: RecordType, seconds: float) -> DnsReply:
         reply = await self._once(server, name, kind, seconds)
         if reply.code in {_FORMAT_ERROR, _NOT_IMPLEMENTED}:  # a server that does not know RFC 6891
             reply = await self._once(server, name, kind, seconds, extended=False)
@@ -131,7 +131,7 @@ class DnsClient:
         *,
         extended: bool = True,
         by_tcp: bool = False,
-    ) -> Deferred[Reply]:
+    ) -> Deferred[DnsReply]:
         number = self._numbers()
         read = partial(read_reply, number=number, name=name, kind=kind)
         packet = question(number, name, kind, extended=extended)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from smartproxy.upstream.discovery.messages import Reply
+    from smartproxy.upstream.discovery.messages import DnsReply
     from smartproxy.upstream.discovery.resolv_conf import Server
 
     #: Reads an answer; ``None`` where it is none to the question.
-    Read: TypeAlias = Callable[[bytes], Reply | None]
+    Read: TypeAlias = Callable[[bytes], DnsReply | None]
 
 #: Bytes of the length in front of a message by TCP (RFC 1035, 4.2.2).
 _LENGTH_SIZE = 2
@@ -41,7 +41,7 @@ class Exchange(TypedProtocol):
 
     def __call__(
         self, server: Server, packet: bytes, read: Read, seconds: float, /, *, by_tcp: bool
-    ) -> Deferred[Reply]:
+    ) -> Deferred[DnsReply]:
         """Fails with :class:`~smartproxy.errors.LookupFailed` where there is no answer within ``seconds``."""
 
 
@@ -57,7 +57,7 @@ class NetworkExchange:
 
     def __call__(
         self, server: Server, packet: bytes, read: Read, seconds: float, /, *, by_tcp: bool
-    ) -> Deferred[Reply]:
+    ) -> Deferred[DnsReply]:
         """See :class:`Exchange`."""
         answer = self._over_tcp(server, packet, read) if by_tcp else self._over_udp(server, packet, read)
 
@@ -67,12 +67,12 @@ class NetworkExchange:
         answer.addTimeout(seconds, self._clock, give_up)
         return answer
 
-    def _over_udp(self, server: Server, packet: bytes, read: Read) -> Deferred[Reply]:
+    def _over_udp(self, server: Server, packet: bytes, read: Read) -> Deferred[DnsReply]:
         asking = _UdpQuestion(self._reactor, server, read)
         asking.ask(packet)
         return asking.answer
 
-    def _over_tcp(self, server: Server, packet: bytes, read: Read) -> Deferred[Reply]:
+    def _over_tcp(self, server: Server, packet: bytes, read: Read) -> Deferred[DnsReply]:
         factory = _TcpQuestion(server, packet, read)
         connector = self._reactor.connectTCP(server.host, server.port, factory)
 
@@ -101,7 +101,7 @@ class _UdpQuestion:
         self._server = server
         self._read = read
         self._socket: socket | None = None
-        self.answer: Deferred[Reply] = Deferred(lambda _: self._close())
+        self.answer: Deferred[DnsReply] = Deferred(lambda _: self._close())
 
     def ask(self, packet: bytes) -> None:
         """Send the question, and wait for datagrams."""
@@ -164,7 +164,7 @@ class _TcpQuestion(ClientFactory):
         self._server = server
         self._packet = packet
         self._read = read
-        self.answer: Deferred[Reply] = Deferred()
+        self.answer: Deferred[DnsReply] = Deferred()
 
     def buildProtocol(self, _addr: object) -> Protocol:
         """The connection is open."""

@@ -34,7 +34,7 @@ class RecordType(IntEnum):
     SRV = 33
 
 
-class Reply(NamedTuple):
+class DnsReply(NamedTuple):
     """An answer.
 
     :ivar code: RCODE (RFC 1035, 4.1.1).
@@ -67,7 +67,7 @@ def question(number: int, name: str, kind: RecordType, *, extended: bool = True)
     return message.toStr()
 
 
-def read_reply(data: bytes, number: int, name: str, kind: RecordType) -> Reply | None:
+def read_reply(data: bytes, number: int, name: str, kind: RecordType) -> DnsReply | None:
     """The reply in ``data``; ``None`` where that is no reply to this question."""
     message = dns.Message()
     try:
@@ -82,7 +82,7 @@ def read_reply(data: bytes, number: int, name: str, kind: RecordType) -> Reply |
     return _chain(message, name.lower(), kind)
 
 
-def _chain(message: Any, name: str, kind: RecordType) -> Reply:
+def _chain(message: Any, name: str, kind: RecordType) -> DnsReply:
     """Follow the aliases of ``name``."""
     answers = [one for one in message.answers[:_MOST_RECORDS] if one.cls == dns.IN]
     aliases = {_text(one.name): one for one in answers if one.type == dns.CNAME}
@@ -97,7 +97,7 @@ def _chain(message: Any, name: str, kind: RecordType) -> Reply:
     ttls += [one.ttl for one in own]
     records = dict.fromkeys(record for one in own for record in _records(one.payload, kind))
     is_unavailable = kind is RecordType.SRV and bool(own) and all(not one.payload.target.name for one in own)
-    return Reply(
+    return DnsReply(
         message.rCode, bool(message.trunc), name, tuple(records), min(ttls, default=None), is_unavailable
     )
 

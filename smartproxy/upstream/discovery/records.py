@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from smartproxy.upstream.discovery.messages import Reply
+    from smartproxy.upstream.discovery.messages import DnsReply
     from smartproxy.upstream.discovery.resolv_conf import NameServers
     from smartproxy.upstream.interfaces import IResolver
 
@@ -159,10 +159,10 @@ class Records:
                 return Answer(tuple(sorted(services)), reply.ttl)
         raise failed or LookupFailed("the DNS has no SRV record of it", is_negative=True)
 
-    def _followed(self, name: str, kind: RecordType) -> Deferred[Reply]:
+    def _followed(self, name: str, kind: RecordType) -> Deferred[DnsReply]:
         return Deferred.fromCoroutine(self._follow(name, kind))
 
-    async def _follow(self, name: str, kind: RecordType) -> Reply:
+    async def _follow(self, name: str, kind: RecordType) -> DnsReply:
         """The answer for ``name``, or for the name that it is an alias of."""
         assert self._dns is not None  # noqa: S101 - the caller has seen it
         ttls: list[int] = []

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smartproxy.errors import LookupFailed
+from smartproxy.errors import LookupFailed, Refused
 from smartproxy.flow.deadline import TICK, Deadlines
+from smartproxy.model.plan import GroupPlan, TargetPlan
+from smartproxy.model.plan.target import Discover
+from smartproxy.upstream.discovery.file import TargetFileWatch
 from smartproxy.upstream.discovery.interfaces import Answer, IRecords, Service
+from smartproxy.upstream.discovery.service import Discovery
 from smartproxy.upstream.discovery.watched import WatchedNames
+from smartproxy.upstream.groups import Groups
+from smartproxy.upstream.member import Members
+from smartproxy.upstream.steering import TargetGroups
+
+CLIENT = "192.0.2.100"
 
 
 @implementer(IRecords)
@@ -62,3 +73,58 @@ class DiscoveryCase(SynchronousTestCase):
 
 def service(host, priority=0, weight=0, port=80):
     return Service(priority, weight, port, host)
+
+
+def by_name(*names, port=80, **more):
+    return TargetPlan(names, port, discover=Discover.ADDRESSES, **more)
+
+
+def by_service(name, **more):
+    return TargetPlan((name,), None, discover=Discover.SERVICES, **more)
+
+
+def fixed(host, port=80, **more):
+    return TargetPlan((host,), port, **more)
+
+
+class ServiceCase(DiscoveryCase):
+    """A group called ``app``."""
+
+    def setUp(self):
+        super().setUp()
+        self.groups = Groups(Members(), self.clock, Random(1).random)
+        self.configured = 0
+        self.discovery = Discovery(
+            self.names, TargetFileWatch(self.clock), self.deadlines, self.clock, self.configure
+        )
+        self.steering = TargetGroups(self.groups, {}, self.clock.seconds)
+
+    def configure(self, plans):
+        self.configured += 1
+        self.groups.configure(plans)
+
+    def use(self, *targets, **more):
+        """Put a configuration in force, without time for an answer."""
+        plan = GroupPlan("app", targets, **more)
+        self.groups.apply(self.discovery.apply([plan]))
+        self.group = self.groups.of(plan)
+
+    def find(self, *targets, **more):
+        """Put a configuration in force, with time for its answers."""
+        self.use(*targets, **more)
+        self.pass_time(0.5)
+
+    def targets(self):
+        return [candidate.name for candidate in self.group.candidates]
+
+    def connect(self):
+        candidate = self.group.take(CLIENT)
+        if candidate is not None:
+            self.group.succeeded(candidate)
+        return candidate
+
+    def shown(self):
+        return {target.name: target.state for target in self.steering.targets("app")}
+
+    def no_target(self):
+        return self.assertRaises(Refused, self.group.take, CLIENT)

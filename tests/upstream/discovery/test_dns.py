@@ -7,11 +7,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import LookupFailed
 from smartproxy.upstream.discovery.dns import DnsClient
-from smartproxy.upstream.discovery.messages import RecordType, Reply
+from smartproxy.upstream.discovery.messages import DnsReply, RecordType
 from smartproxy.upstream.discovery.resolv_conf import NameServers, Server
 
 ONE, TWO = Server("192.0.2.1"), Server("192.0.2.2")
-FOUND = Reply(0, False, "app.test", ("192.0.2.7",), 30)
+FOUND = DnsReply(0, False, "app.test", ("192.0.2.7",), 30)
 A = RecordType.A
 
 
@@ -51,12 +51,16 @@ class DnsClientTests(SynchronousTestCase):
         self.assertEqual(self.exchange.asked, [("one", 1.0, "udp", True)])
 
     def test_missing_name_is_an_answer(self):
-        client = self.client(one=Reply(3, False, "app.test"))
+        client = self.client(one=DnsReply(3, False, "app.test"))
         self.assertEqual(self.successResultOf(client.ask("app.test", A)).code, 3)
         self.assertEqual(self.asked(), ["one"])
 
     def test_server_that_fails_or_is_silent_is_followed_by_the_next(self):
-        for answer in (Reply(2, False, "app.test"), Reply(5, False, "app.test"), LookupFailed("silent")):
+        for answer in (
+            DnsReply(2, False, "app.test"),
+            DnsReply(5, False, "app.test"),
+            LookupFailed("silent"),
+        ):
             client = self.client(one=answer, two=FOUND)
             self.assertEqual(self.successResultOf(client.ask("app.test", A)), FOUND)
             self.assertEqual(self.asked(), ["one", "two"])
@@ -69,19 +73,19 @@ class DnsClientTests(SynchronousTestCase):
         self.assertEqual(self.asked(), ["one", "two", "two"])
 
     def test_each_round_waits_longer_and_the_last_reason_is_given(self):
-        client = self.client(one=Reply(2, False, "app.test"))
+        client = self.client(one=DnsReply(2, False, "app.test"))
         why = self.failureResultOf(client.ask("app.test", A), LookupFailed).value
         self.assertEqual(self.exchange.asked[0][1:2] + self.exchange.asked[2][1:2], (1.0, 2.0))
         self.assertEqual(len(self.exchange.asked), 4)
         self.assertEqual(str(why), "it is silent")
 
     def test_long_answer_is_asked_for_by_tcp(self):
-        client = self.client(one=[Reply(0, True, "app.test", ("192.0.2.1",), 3), FOUND])
+        client = self.client(one=[DnsReply(0, True, "app.test", ("192.0.2.1",), 3), FOUND])
         self.assertEqual(self.successResultOf(client.ask("app.test", A)), FOUND)
         self.assertEqual([by for _, _, by, _ in self.exchange.asked], ["udp", "tcp"])
 
     def test_server_without_extensions_is_asked_as_of_old(self):
-        client = self.client(one=[Reply(1, False, "app.test"), FOUND])
+        client = self.client(one=[DnsReply(1, False, "app.test"), FOUND])
         self.assertEqual(self.successResultOf(client.ask("app.test", A)), FOUND)
         self.assertEqual([extended for *_, extended in self.exchange.asked], [True, False])
 

@@ -14,7 +14,7 @@ from smartproxy.errors import LookupFailed, NameNotResolved
 from smartproxy.model.outcome import RejectReason
 from smartproxy.testing import MemoryNetwork
 from smartproxy.upstream.discovery.interfaces import IRecords
-from smartproxy.upstream.discovery.messages import RecordType, Reply
+from smartproxy.upstream.discovery.messages import DnsReply, RecordType
 from smartproxy.upstream.discovery.records import Records, system_records
 from smartproxy.upstream.discovery.resolv_conf import NameServers
 from tests.upstream.discovery.discovering import service
@@ -31,7 +31,7 @@ class FakeDns:
 
     def ask(self, name, kind):
         self.asked.append((name, kind.name))
-        found = self.zone.get((name, kind), Reply(3, False, name))
+        found = self.zone.get((name, kind), DnsReply(3, False, name))
         return fail(found) if isinstance(found, Exception) else succeed(found)
 
     def stop(self):
@@ -62,7 +62,7 @@ class RecordsTests(SynchronousTestCase):
         )
 
     def has(self, name, kind, *records, ttl=30, alias=None, code=0):
-        self.dns.zone[name, kind] = Reply(code, False, alias or name, records, ttl)
+        self.dns.zone[name, kind] = DnsReply(code, False, alias or name, records, ttl)
 
     def addresses(self, name, known=()):
         return self.successResultOf(self.records.addresses(name, known))
@@ -160,7 +160,7 @@ class RecordsTests(SynchronousTestCase):
         self.assertEqual(found, ((service("a.test", 10), service("b.test", 20)), 3))
 
     def test_service_that_is_not_available_is_an_answer_without_records(self):
-        self.dns.zone["_x._tcp.test", SRV] = Reply(0, False, "_x._tcp.test", (), 3, is_unavailable=True)
+        self.dns.zone["_x._tcp.test", SRV] = DnsReply(0, False, "_x._tcp.test", (), 3, is_unavailable=True)
         self.assertEqual(self.successResultOf(self.records.services("_x._tcp.test", ())), ((), 3))
 
     def test_service_without_records_fails(self):
