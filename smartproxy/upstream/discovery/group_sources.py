@@ -99,8 +99,8 @@ class GroupSources:
             yield target
         if left_out and not self._is_full:
             log.warn(
-                "group {group} uses the first {most} of its discovered targets; {count} are left out",
-                group=self.plan.name, most=MOST_TARGETS, count=left_out,
+                "group {group} has too many discovered targets: {count} are left out",
+                group=self.plan.name, count=left_out,
             )  # fmt: skip
         self._is_full = bool(left_out)
 

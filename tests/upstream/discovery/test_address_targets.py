@@ -181,8 +181,8 @@ class AddressTests(ServiceCase):
             self.assertEqual(len(self.targets()), MOST_TARGETS + 1)
             self.has("app.test", *many, "10.9.9.9", ttl=1)
             self.pass_time(2)
-        lines = [formatEvent(event) for event in events if "uses the first" in event["log_format"]]
-        self.assertEqual(lines, ["group app uses the first 1000 of its discovered targets; 5 are left out"])
+        lines = [formatEvent(event) for event in events if "too many" in event["log_format"]]
+        self.assertEqual(lines, ["group app has too many discovered targets: 5 are left out"])
 
     def test_changes_are_logged_once(self):
         self.has("app.test", *(f"192.0.2.{number}" for number in range(1, 13)), ttl=1)
