@@ -7,8 +7,9 @@ the number of routes but not that of clients, so only the busiest clients are li
 from __future__ import annotations
 
 from heapq import nlargest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from smartproxy.model.plan.target import Discover
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.connection_fields import connection_fields
 
@@ -60,7 +61,7 @@ def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, ob
         "priority": plan.priority,
         "fallback": plan.match.fallback,
         "match": _match(plan.match),
-        "action": {"type": plan.kind, "targets": [_target(target) for target in plan.targets]},
+        "action": {"type": plan.kind, "targets": _targets(plan)},
         "maxConnections": plan.max_connections,
         "connections": {"active": counted.active, "total": counted.opened},
         "bytesReceived": moved.received,
@@ -81,12 +82,20 @@ def _match(match: MatchPlan) -> dict[str, object]:
     }
 
 
+def _targets(route: RoutePlan) -> list[dict[str, object]]:
+    return [] if route.group is None else [_target(target) for target in route.group.written()]
+
+
 def _target(target: TargetPlan) -> dict[str, object]:
+    if target.discover is Discover.SERVICES:
+        (name,) = cast("tuple[str, ...]", target.hosts)
+        return {"srv": name}
     port = "preserve" if target.port is None else target.port
     return {
         "host": list(target.hosts) if isinstance(target.hosts, tuple) else "callable",
         "port": "callable" if callable(port) else port,
         "weight": target.weight,
+        **({"addresses": "all"} if target.discover is Discover.ADDRESSES else {}),
     }
 
 

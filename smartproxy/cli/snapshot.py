@@ -90,6 +90,9 @@ def _route(name: str, active: int, rate: InOutRate, known: JsonObject | None) ->
 def _targets(targets: list[JsonObject]) -> Iterator[str]:
     """Each host of each target as ``HOST:PORT``."""
     for target in targets:
+        if "srv" in target:
+            yield target["srv"]
+            continue
         hosts = target["host"] if isinstance(target["host"], list) else [target["host"]]
         for host in hosts:
             yield f"[{host}]:{target['port']}" if ":" in host else f"{host}:{target['port']}"
