@@ -57,7 +57,7 @@ class Backend:
     :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
     """
 
-    def __init__(self, serve, host="127.0.0.1", backlog=1024, options=(), port=0):
+    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=()):
         self.seen = []
         self.failures = []
         self.accepted = 0
