@@ -151,6 +151,8 @@ class Targets:
         self.files = TargetFileWatch(clock, thread_for("targets-files", reactor), descriptors)
         self._records = system_records(reactor, clock, self.resolver)
         names = WatchedNames(self._records, clocks.deadlines, seconds, random.random)
+        #: The groups with targets that are checked.
+        self._checked: set[str] = set()
         self.discovery = Discovery(names, self.files, clocks.deadlines, clock, self._configure)
 
     def start(self) -> None:
@@ -160,6 +162,7 @@ class Targets:
     def apply(self, plan: ProxyPlan) -> None:
         """Use the target groups of ``plan``."""
         self.groups.apply(self.discovery.apply(plan.groups))
+        self._checked = _checked(plan.groups)
         self.checks.apply(self.groups)
         names = {route.name for route in plan.routes}
         self.log_limit.keep(names)
@@ -176,12 +179,18 @@ class Targets:
     def _configure(self, plans: Collection[GroupPlan]) -> None:
         """The discovered targets of these groups have changed."""
         self.groups.configure(plans)
-        self.checks.apply(self.groups)
+        self._checked |= _checked(plans)
+        if any(plan.name in self._checked for plan in plans):
+            self.checks.apply(self.groups)
 
     def _end_sessions(self, member: Member) -> None:
         """End the connections of a target that was found down."""
         for record in [record for record in self._registry.live.values() if record.member is member]:
             record.owner.abort(CloseReason.TARGET_DOWN)
+
+
+def _checked(plans: Collection[GroupPlan]) -> set[str]:
+    return {plan.name for plan in plans if any(target.check is not None for target in plan.written())}
 
 
 class Runtime:

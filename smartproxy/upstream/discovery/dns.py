@@ -10,10 +10,11 @@ last question have places apart from those of all others, so they delay no other
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import Deferred
 
 from smartproxy.errors import LookupFailed
 from smartproxy.upstream.discovery.messages import question, read_reply
@@ -40,6 +41,36 @@ _NOT_IMPLEMENTED: Final = 4
 _CODES: Final = {1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
 
+class _Places:
+    """Places for questions, first come, first served.
+
+    Twisted's semaphore takes a time that grows with the number of those that wait to cancel one of them.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: deque[Deferred[None]] = deque()
+
+    def enter(self) -> Deferred[None]:
+        """Fires when there is a place. It may be cancelled."""
+        entered: Deferred[None] = Deferred()
+        if self._free:
+            self._free -= 1
+            entered.callback(None)
+        else:
+            self._waiting.append(entered)
+        return entered
+
+    def leave(self) -> None:
+        """Give the place to the next one."""
+        while self._waiting:
+            entered = self._waiting.popleft()
+            if not entered.called:  # else it was cancelled
+                entered.callback(None)
+                return
+        self._free += 1
+
+
 class DnsClient:
     """Asks the name servers of this machine.
 
@@ -54,8 +85,8 @@ class DnsClient:
         self._servers = servers
         self._exchange = exchange
         self._numbers = numbers
-        self._places = DeferredSemaphore(_PLACES)
-        self._silent_places = DeferredSemaphore(_SILENT_PLACES)
+        self._places = _Places(_PLACES)
+        self._silent_places = _Places(_SILENT_PLACES)
         self._silent: set[tuple[str, RecordType]] = set()
         #: In the order in which they were asked.
         self._asking: dict[Deferred[DnsReply], None] = {}
@@ -71,7 +102,7 @@ class DnsClient:
         """
         key = name, kind
         places = self._silent_places if key in self._silent else self._places
-        asking: Deferred[DnsReply] = places.run(lambda: Deferred.fromCoroutine(self._ask(name, kind)))
+        asking = Deferred.fromCoroutine(self._in_turn(places, name, kind))
         self._asking[asking] = None
 
         def ended(result: object) -> object:
@@ -86,6 +117,13 @@ class DnsClient:
         for asking in reversed(list(self._asking)):  # those that wait for a place must not get one
             asking.cancel()
         self._silent.clear()
+
+    async def _in_turn(self, places: _Places, name: str, kind: RecordType) -> DnsReply:
+        await places.enter()
+        try:
+            return await self._ask(name, kind)
+        finally:
+            places.leave()
 
     async def _ask(self, name: str, kind: RecordType) -> DnsReply:
         why, was_answered = "there is no name server", False

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+#: Seconds in which changes are gathered: thousands of names may be answered in one second, and each change of targets that
+#: are checked costs a look at all checks.
+_GATHER_TIME: Final = 0.05
 #: Targets that a log line names.
 _NAMED: Final = 8
 
@@ -105,7 +108,7 @@ class Discovery:
         """Names of one group are often answered together: their changes are applied together."""
         self._changed[group] = None
         if self._next is None:
-            self._next = self._clock.callLater(0, self._apply_changes)
+            self._next = self._clock.callLater(_GATHER_TIME, self._apply_changes)
 
     def _apply_changes(self) -> None:
         self._next = None
