@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.task import Clock
 
+from smartproxy.cli.found_later import found_later
 from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
@@ -241,12 +242,14 @@ class Effects:
         tried: list[Candidate] = []
         algorithm = route.group.balancing.algorithm
         yield f"targets, {algorithm} by weight; the first connection tries them in this order:"
-        while (candidate := _next(group, self._client, tried)) is not None:
+        while group.candidates and (candidate := _next(group, self._client, tried)) is not None:
             tried.append(candidate)
             yield f"  {len(tried)}. {self._target(route, candidate)}"
         for candidate in group.candidates:
             if candidate not in tried:
                 yield f"  -  {self._target(route, candidate)}"
+        for line in found_later(route.group):
+            yield f"  -  {line}"
 
     def _target(self, route: RoutePlan, candidate: Candidate) -> str:
         target = candidate.target
@@ -271,10 +274,10 @@ class Effects:
         return f"TLS as {name}, {'verified' if target.tls.verify else 'not verified'}"
 
     def _header(self, route: RoutePlan, target: TargetPlan) -> str:
-        number = route.targets.index(target)
         settings = self._settings
         written = settings.routes[route.index]
-        target_written = written.action.targets[number]
+        known = dict(zip(route.targets, written.action.targets, strict=False))
+        target_written = known.get(target)  # those of a shared group or a file are elsewhere
         levels = (
             *((SettingLevel((), target_written, "target"),) if isinstance(target_written, Target) else ()),
             SettingLevel((), written.action, "route"),

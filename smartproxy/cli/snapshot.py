@@ -93,6 +93,9 @@ def _targets(targets: list[JsonObject]) -> Iterator[str]:
         if "unix" in target:
             yield f"unix:{target['unix']}"
             continue
+        if "srv" in target:
+            yield target["srv"]
+            continue
         hosts = target["host"] if isinstance(target["host"], list) else [target["host"]]
         for host in hosts:
             yield f"[{host}]:{target['port']}" if ":" in host else f"{host}:{target['port']}"

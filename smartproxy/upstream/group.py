@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 log = Logger()
 _EJECTED = Dials.EJECTED
+#: Seconds that stand for no limit: nothing searches for as long.
+_NO_LIMIT = 3600.0
 
 
 class Tier(IntEnum):
@@ -88,6 +90,14 @@ class Group:
         self._probed: OrderedDict[Candidate, None] = OrderedDict()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
+        #: Targets that were removed while they had connections.
+        self._removed: dict[Member, Candidate] = {}
+
+    @property
+    def draining(self) -> list[Candidate]:
+        """The targets that are not in the group any more, and still have connections."""
+        self._removed = {member: one for member, one in self._removed.items() if member.active}
+        return list(self._removed.values())
 
     @property
     def waiting(self) -> int:
@@ -103,9 +113,15 @@ class Group:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
         joining = bool(self.candidates)
         known = {candidate.member for candidate in self.candidates}
+        self._removed |= {candidate.member: candidate for candidate in self.candidates}
         self._plan = plan
         self.candidates = self._made_candidates(plan, known if joining else None)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
+        self._removed = {
+            member: one
+            for member, one in self._removed.items()
+            if member.active and member not in self._by_member
+        }
         self._members.keep(self.name, {candidate.name for candidate in self.candidates}, self._seconds())
         if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
@@ -126,7 +142,8 @@ class Group:
 
         :param client: the client's address.
         :param tried: candidates that have failed for this connection.
-        :return: ``None`` where every target is at its limit, or clients are waiting already, or all were tried.
+        :return: ``None`` where every target is at its limit, or none is known yet, or clients are waiting already, or all
+            were tried.
         :raises Refused: where no target may be used at all.
         """
         if self._waiting and not tried:
@@ -135,17 +152,22 @@ class Group:
         if candidate is None:
             candidate = self._balancer.choose(client, tried)
             if candidate is None:
-                if self.tier is Tier.NONE:
-                    raise Refused(RejectReason.NO_TARGET, f"no target of {self.name} may be used")
+                if self.tier is Tier.NONE and not self._plan.is_searching:
+                    raise Refused(RejectReason.NO_TARGET, self._no_target())
                 return None
         self._count(candidate)
         return candidate
 
-    def wait_for_room(self, client: str) -> Deferred[Candidate]:
-        """Queue a client while every target is at its limit. Cancelling it removes the client from the queue.
+    def wait_for_room(self, client: str, seconds: float = 0.0) -> Deferred[Candidate]:
+        """Queue a client while every target is at its limit, or none is known yet.
 
+        Cancelling it removes the client from the queue.
+
+        :param seconds: the longest wait for the first targets; 0 is no limit.
         :raises Refused: where there is no queue, or it is full; the Deferred fails with it after the queue's timeout.
         """
+        if self.tier is Tier.NONE and self._plan.is_searching:
+            return self._waiting.await_targets(client, seconds or _NO_LIMIT, self.name)
         queue = self._plan.queue
         if queue is None:
             raise Refused(RejectReason.TARGET_LIMIT, f"every target of {self.name} is at its limit")
@@ -206,6 +228,9 @@ class Group:
             self._place(present)
         self._serve_waiting()
 
+    def _no_target(self) -> str:
+        return f"no target of {self.name} {'may be used' if self.candidates else 'was found'}"
+
     def end(self) -> None:
         """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
         self.notify = ignore
@@ -216,7 +241,7 @@ class Group:
 
     def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
         candidates: dict[str, Candidate] = {}
-        for target in plan.targets:
+        for target in plan.fixed():
             for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
                 name = member_name(target, host, candidates)
                 member = self._members.of(self.name, name)
@@ -332,7 +357,9 @@ class Group:
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
         if self._waiting and self.tier is Tier.NONE:
-            self._waiting.refuse_all(f"no target of {self.name} may be used")
+            if self._plan.is_searching:
+                return
+            self._waiting.refuse_all(self._no_target())
         while self._waiting:
             try:
                 candidate = self._balancer.choose(self._waiting.client, ())

@@ -9,7 +9,7 @@ from smartproxy.upstream.group import Group, ignore
 from smartproxy.upstream.pending import PendingDials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -57,6 +57,13 @@ class Groups:
 
     def _make(self, name: str) -> Group:
         return Group(name, self.members, self._clock, self._random)
+
+    def configure(self, plans: Iterable[GroupPlan]) -> None:
+        """Use other targets and terms for these groups, as far as they are in force."""
+        for plan in plans:
+            group = self._groups.get(plan.name)
+            if group is not None:
+                group.configure(plan)
 
     def apply(self, plans: Collection[GroupPlan]) -> None:
         """Put ``plans`` in force. Groups that are not among them end; their connections go on."""

@@ -236,36 +236,39 @@ class Members:
     """Every member that is configured, or still has a connection."""
 
     def __init__(self) -> None:
-        self._members: dict[tuple[str, str], Member] = {}
+        #: By group and name.
+        self._members: dict[str, dict[str, Member]] = {}
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self._members.values())
+        for members in self._members.values():
+            yield from members.values()
 
     def of(self, group: str, name: str) -> Member:
         """The member ``name`` of ``group``; created on first use."""
-        member = self._members.get((group, name))
+        members = self._members.setdefault(group, {})
+        member = members.get(name)
         if member is None:
-            member = self._members[group, name] = Member(group, name)
+            member = members[name] = Member(group, name)
         member.unused_since = None
         return member
 
     def find(self, group: str, name: str) -> Member | None:
         """The member, if there is one."""
-        return self._members.get((group, name))
+        return self._members.get(group, {}).get(name)
 
     def keep(self, group: str, names: Collection[str], now: float) -> None:
         """Members of ``group`` other than ``names`` end when their last connection has ended."""
-        for (of_group, name), member in self._members.items():
-            if of_group == group and name not in names and member.unused_since is None:
+        for name, member in self._members.get(group, {}).items():
+            if name not in names and member.unused_since is None:
                 member.on_change = _ignore
                 member.unused_since = now
 
     def prune(self, now: float) -> None:
         """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`."""
-        for key, member in list(self._members.items()):
-            if member.unused_since is None:
-                continue
+        for member in [member for member in self if member.unused_since is not None]:
             if member.active:
                 member.unused_since = now
-            elif now - member.unused_since >= LAST_SCRAPE:
-                del self._members[key]
+            elif now - (member.unused_since or 0.0) >= LAST_SCRAPE:
+                del self._members[member.group][member.name]
+                if not self._members[member.group]:
+                    del self._members[member.group]

@@ -64,16 +64,18 @@ class TargetGroups:
     def targets(self, group: str | None = None) -> list[ShownTarget]:
         """The targets of ``group``, or of all groups.
 
+        One that was removed is shown as ``drain`` until its last connection has ended.
+
         :raises UnknownTarget: where there is no such group.
         """
         if group is not None and self._groups.find(group) is None:
             raise UnknownTarget(f"there is no group {group!a}")
         moved = self._moved()
         return [
-            _shown(one, candidate, moved.get(candidate.member, (0, 0)))
+            shown
             for one in self._groups
             if group is None or one.name == group
-            for candidate in one.candidates
+            for shown in self._shown_of(one, moved)
         ]
 
     def set_state(self, group: str, name: str, state: SettableState | str) -> None:
@@ -114,7 +116,7 @@ class TargetGroups:
             TargetCounts(
                 member.group,
                 member.name,
-                member.state == "up",
+                member.state == "up" and member.unused_since is None,
                 member.active,
                 dict(member.results),
                 dict(member.checks),
@@ -138,6 +140,13 @@ class TargetGroups:
                 call(shown, before)
             except Exception:
                 log.failure("a callable of on_change failed for {target}", target=shown.name)
+
+    def _shown_of(self, group: Group, moved: Mapping[object, tuple[int, int]]) -> Iterator[ShownTarget]:
+        for candidate in group.candidates:
+            yield _shown(group, candidate, moved.get(candidate.member, (0, 0)))
+        for candidate in group.draining:
+            shown = _shown(group, candidate, moved.get(candidate.member, (0, 0)))
+            yield shown._replace(state="drain", effective_weight=0)
 
     def _member(self, group: str, name: str) -> Member:
         found = self._groups.find(group)

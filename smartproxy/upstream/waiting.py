@@ -44,7 +44,16 @@ class WaitingClients:
         """
         if len(self._queue) >= plan.size:
             raise Refused(RejectReason.QUEUE_FULL, f"the queue of {group} is full ({plan.size})")
-        waiting = _Waiting(client, group, self._clock.seconds() + plan.timeout)
+        late = Refused(RejectReason.QUEUE_TIMEOUT, f"no target of {group} had room in time")
+        return self._add(client, plan.timeout, late)
+
+    def await_targets(self, client: str, seconds: float, group: str) -> Deferred[Candidate]:
+        """Queue a client of a group whose targets are not known yet. Cancelling the Deferred removes it."""
+        late = Refused(RejectReason.NO_TARGET, f"no target of {group} was found in {seconds:g} s")
+        return self._add(client, seconds, late)
+
+    def _add(self, client: str, seconds: float, late: Refused) -> Deferred[Candidate]:
+        waiting = _Waiting(client, self._clock.seconds() + seconds, late)
         waiting.assigned = Deferred(lambda _: self._remove(waiting))
         self._queue.append(waiting)
         self._watch(waiting.until)
@@ -94,21 +103,21 @@ class WaitingClients:
         if self._queue:
             self._watch(min(waiting.until for waiting in self._queue))
         for waiting in expired:
-            why = f"no target of {waiting.group} had room in time"
-            waiting.assigned.errback(Refused(RejectReason.QUEUE_TIMEOUT, why))
+            waiting.assigned.errback(waiting.late)
 
 
 class _Waiting:
     """One client.
 
     :ivar until: monotonic seconds.
+    :ivar late: why it is refused then.
     """
 
-    __slots__ = ("assigned", "client", "group", "until")
+    __slots__ = ("assigned", "client", "late", "until")
 
     assigned: Deferred[Candidate]
 
-    def __init__(self, client: str, group: str, until: float) -> None:
+    def __init__(self, client: str, until: float, late: Refused) -> None:
         self.client = client
-        self.group = group
         self.until = until
+        self.late = late

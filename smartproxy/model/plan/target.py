@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from smartproxy.model.address import UnixEndpoint  # noqa: TC001 - a field's type
@@ -37,6 +38,14 @@ class SendHeader:
     custom: tuple[Tlv, ...] = ()
 
 
+class Discover(StrEnum):
+    """What names of a target are asked for while the proxy runs, so that each answer is a target."""
+
+    NOTHING = ""  # they are resolved when a connection needs them
+    ADDRESSES = "addresses"
+    SERVICES = "services"  # SRV records
+
+
 @dataclass(frozen=True, slots=True)
 class TargetPlan:
     """Where to connect.
@@ -52,6 +61,7 @@ class TargetPlan:
     :ivar max_connections: 0 is no limit.
     :ivar check: how it is checked; ``None``: not at all.
     :ivar backup: whether it is used only while no other target is up.
+    :ivar discover: the answers for ``hosts`` are targets with these terms, and this is none.
     """
 
     hosts: tuple[str | UnixEndpoint, ...] | Choice
@@ -65,3 +75,4 @@ class TargetPlan:
     max_connections: int = 0
     backup: bool = False
     check: CheckPlan | None = None
+    discover: Discover = Discover.NOTHING

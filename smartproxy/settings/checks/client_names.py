@@ -16,13 +16,6 @@ if TYPE_CHECKING:
 _NEEDS: Final = f"is {CLIENT_NAME}, the name that the client asks for, which needs domains in match"
 
 
-def hosts_of(target: Target) -> list[str]:
-    """The hosts of a target that are written, a unix socket is none."""
-    if target.host is None or callable(target.host):
-        return []
-    return [target.host] if isinstance(target.host, str) else list(target.host)
-
-
 def problems(settings: Configuration) -> Iterator[Problem]:
     """Routes without ``domains`` whose clients would choose any host."""
     for index, route in enumerate(settings.routes):
@@ -30,9 +23,9 @@ def problems(settings: Configuration) -> Iterator[Problem]:
             continue
         path = ("routes", index, "action")
         for number, target in route.action.written_targets():
-            if CLIENT_NAME in hosts_of(target):
+            if CLIENT_NAME in target.hosts():
                 yield Problem((*path, "targets", number, "host"), _NEEDS)
-        if any(CLIENT_NAME in hosts_of(target) for target in _shared(settings, route)):
+        if any(CLIENT_NAME in target.hosts() for target in _shared(settings, route)):
             yield Problem((*path, "group"), f'has a target whose host {_NEEDS} (got "{route.action.group}")')
 
 
@@ -42,7 +35,7 @@ def warnings(settings: Configuration) -> Iterator[Problem]:
         if not route.enabled:
             continue
         targets = [target for _, target in route.action.written_targets()]
-        if not any(CLIENT_NAME in hosts_of(target) for target in (*targets, *_shared(settings, route))):
+        if not any(CLIENT_NAME in target.hosts() for target in (*targets, *_shared(settings, route))):
             continue
         path = ("routes", index)
         if "*" in route.match.domains:

@@ -13,6 +13,7 @@ from smartproxy.settings.checks import (
     fallbacks,
     groups,
     proxy_protocol,
+    targets_files,
     tls,
     tls_files,
     unix_targets,
@@ -20,9 +21,10 @@ from smartproxy.settings.checks import (
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
+from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
-from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
+from smartproxy.wire.host import addresses_overlap, is_loopback
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
         Match,
         ResponseSettings,
         Route,
-        Target,
     )
 
 _TERMINATES = 'the route has "tls: {mode: terminate}"'
@@ -78,6 +79,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
+    yield from targets_files.problems(settings, references)
     yield from tls.problems(settings)
 
 
@@ -114,25 +116,6 @@ def _route(route: Route, path: KeyPath, references: References) -> Iterator[Prob
         yield from _handler(action.handler, (*action_path, "handler"), references.handlers)
 
 
-def target_problems(target: Target, path: KeyPath, references: References) -> Iterator[Problem]:
-    """Problems of one target."""
-    yield from proxy_protocol.problems(target.send_proxy_protocol, path)
-    yield from unix_targets.problems(target, path, references)
-    if target.bind is None or target.host is None or callable(target.host):
-        return
-    family = _family(target.bind)
-    for host in [target.host] if isinstance(target.host, str) else target.host:
-        if is_address(host) and _family(host) != family:
-            yield Problem(
-                (*path, "bind"),
-                f"is an {family} address, from which {host} cannot be reached {got(target.bind)}",
-            )
-
-
-def _family(address: str) -> str:
-    return "IPv6" if ":" in normalise_address(address) else "IPv4"
-
-
 def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
     match, ends_tls = route.match, route.action.tls.mode != "passthrough"
     http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
@@ -153,7 +136,7 @@ def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
     for key, type_ in _KEYS_OF.items():
         is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
-        if key == "targets" and action.group is not None:
+        if key == "targets" and (action.group is not None or action.targets_file is not None):
             continue  # looked at with the groups
         if action.type == type_ and key in _REQUIRED and not is_set:
             yield Problem((*path, key), f'is required for type "{action.type}"')
@@ -161,7 +144,8 @@ def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
-    if action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
+    is_whole = action.targets_file is None
+    if is_whole and action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
 
 

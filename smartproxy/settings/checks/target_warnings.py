@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from smartproxy.net.own_addresses import is_own_address, reaches
-from smartproxy.settings.checks.client_names import hosts_of
 from smartproxy.settings.checks.problems import Problem
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.root import AdminSettings
@@ -105,7 +104,7 @@ class _OwnListeners:
             self._routes_at(host, port)
             for port in self._target_ports(index, target)
             if port in self._by_port
-            for host in hosts_of(target)
+            for host in target.hosts()
         ]
         # Thousands of routes may share one listener and one target: their set is not copied.
         return found[0] if len(found) == 1 else set().union(*found)
@@ -138,7 +137,7 @@ def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath)
         return
     ports = match_plan(route.match).ports if target.port == "preserve" else ()
     is_port = target.port == admin.port or any(admin.port in one for one in ports)
-    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in hosts_of(target)):
+    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in target.hosts()):
         yield Problem(path, _IS_ADMIN)
 
 
@@ -150,7 +149,7 @@ def _targets_twice(route: Route, path: KeyPath) -> Iterator[Problem]:
                 message = f"is listed before: unix:{target.unix}; use weight for a larger share"
                 yield Problem((*path, number), message)
             seen.add((target.unix, None))
-        for host in hosts_of(target):
+        for host in target.hosts():
             if callable(target.port):
                 continue
             if (host, target.port) in seen:

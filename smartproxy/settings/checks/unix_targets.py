@@ -28,6 +28,8 @@ def problems(target: Target, path: KeyPath, references: References) -> Iterator[
     for name in ("host", "port", "bind"):
         if getattr(target, name) is not None:
             yield Problem((*path, name), "has no meaning beside unix")
+    if "addresses" in target.model_fields_set:
+        yield Problem((*path, "addresses"), "has no meaning beside unix")
     if isinstance(target.health_check, HealthCheck) and target.health_check.port is not None:
         yield Problem((*path, "healthCheck", "port"), "has no meaning beside unix")
     size = len(os.fsencode(references.socket_of(target.unix).path))

@@ -153,6 +153,9 @@ class BalancingDefaults(Table):
 class Balancing(BalancingDefaults):
     """Keys that a route's action and a group have."""
 
+    targets_file: NonEmptyString | None = None
+    """A file with more targets, in YAML or JSON: a list with the same keys as `targets`. It is watched, and read again when it
+    has changed; one that cannot be used then leaves the former targets in place."""
     when_down: Literal["keep", "reset"] = "keep"
     """What becomes of the connections of a target that a check finds down: `reset` ends them."""
     queue: QueueSettings | None = None

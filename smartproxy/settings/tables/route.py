@@ -36,6 +36,7 @@ from smartproxy.settings.tables.types import (
     PathPattern,
     Ports,
     RedirectTo,
+    ServiceName,
     SocketPath,
     SourceAddress,
     String,
@@ -111,24 +112,34 @@ class Match(Table):
 
 
 class Target(Table):
-    """Where to connect: `host` and `port`, or `unix`."""
+    """Where to connect: `host` and `port`, or `unix`, or `srv`."""
 
     model_config = ConfigDict(
-        json_schema_extra={"anyOf": [{"required": ["host", "port"]}, {"required": ["unix"]}]}
+        json_schema_extra={
+            "anyOf": [{"required": ["host", "port"]}, {"required": ["unix"]}, {"required": ["srv"]}]
+        }
     )
 
     name: Name | None = Field(
         default=None, json_schema_extra={"x-default": "`host:port`, or `unix:` and the path"}
     )
     """Its name in logs, metrics and the API; unique in its group."""
-    host: Host | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix`"})
+    host: Host | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix` or `srv`"})
     """A host name or an IP address, or a list of them. `{domain}` is the name that the client asks for, by SNI or Host, where the
     route has `domains`. In Python also a callable that is given what is known of the connection."""
-    port: TargetPort | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix`"})
+    port: TargetPort | None = Field(
+        default=None, json_schema_extra={"x-default": "required, or `unix` or `srv`"}
+    )
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
     unix: SocketPath | None = None
     """Path of a unix socket, instead of `host` and `port`, relative to the configuration file. `@` and a name is one in the abstract
     namespace of Linux."""
+    addresses: Literal["first", "all"] = "first"
+    """`first`: the addresses of a name are tried in order until one is connected; `all`: each address is a target called
+    `address:port`, and targets come and go as the name's answers change."""
+    srv: ServiceName | None = None
+    """In place of `host` and `port`: a name like `_pg._tcp.db.internal`, whose SRV records are targets called `address:port`. Those
+    of the lowest priority serve, in proportion to their weights; the others are backups."""
     bind: SourceAddress | None = None
     """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
     an address of this machine when a connection is made. Without it the system chooses."""
@@ -150,13 +161,24 @@ class Target(Table):
 
     @model_validator(mode="after")
     def _has_address(self) -> Target:
-        if self.unix is None:
+        if self.unix is None and self.srv is None:
             missing = [name for name in ("host", "port") if getattr(self, name) is None]
             if missing:
                 raise ValidationError.from_exception_data(
                     "Target", [InitErrorDetails(type="missing", loc=(name,), input=self) for name in missing]
                 )
         return self
+
+    def hosts(self) -> list[str]:
+        """The names and addresses that are known before a connection."""
+        if self.host is None or callable(self.host):
+            return []
+        return [self.host] if isinstance(self.host, str) else list(self.host)
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether its answers in the DNS are the targets."""
+        return self.srv is not None or self.addresses == "all"
 
 
 #: A callable that gives a whole target: a :class:`Target`, or a mapping with the same keys.

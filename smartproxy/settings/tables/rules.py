@@ -241,6 +241,10 @@ def is_target_host(text: str) -> bool:
     return text == CLIENT_NAME or is_host(text)
 
 
+def is_service(text: str) -> bool:
+    return not is_address(text) and is_host(text)
+
+
 def is_server_name(text: str) -> bool:
     """Whether a certificate can be valid for ``text``, or it is :data:`CLIENT_NAME`. Other alphabets are allowed."""
     if text == CLIENT_NAME or is_address(text):

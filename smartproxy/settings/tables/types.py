@@ -263,6 +263,12 @@ TargetPort: TypeAlias = Annotated[
     int | Literal["preserve"] | PortChoice,
     Rule(rules.check_target_port, title="port", anyOf=[_PORT_SCHEMA, {"const": "preserve"}]),
 ]
+ServiceName: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the name of an SRV record, like _pg._tcp.db.internal", rules.is_service, title="SRV name"
+    ),
+]
 CheckChoice: TypeAlias = Callable[[CheckedTarget], str | Awaitable[str | None] | None]
 CheckType: TypeAlias = Annotated[
     Literal["connect", "tls", "http", "script"] | CheckChoice,
