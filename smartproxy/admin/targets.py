@@ -85,6 +85,7 @@ def _target(shown: ShownTarget) -> dict[str, object]:
         "name": shown.name,
         "address": shown.address,
         "state": shown.state,
+        "why": shown.why,
         "setByHand": shown.set_by_hand,
         "weight": shown.weight,
         "effectiveWeight": shown.effective_weight,

@@ -24,6 +24,8 @@ _COMMANDS = {
     "drain": "smartproxy.cli.remote:drain",
     "connections": "smartproxy.cli.remote:connections",
     "certificates": "smartproxy.cli.remote:certificates",
+    "targets": "smartproxy.cli.targets:targets",
+    "target": "smartproxy.cli.targets:target",
     "top": "smartproxy.cli.top:top",
 }
 
@@ -33,6 +35,8 @@ _OTHER_WORDS = {
     "validate": ["check"], "test": ["check"], "configtest": ["check"], "lint": ["check"], "verify": ["check"],
     "run": ["twistd -n smartproxy --config FILE"], "start": ["twistd smartproxy --config FILE"],
     "serve": ["twistd -n smartproxy --config FILE"], "stats": ["top"], "status": ["top"], "monitor": ["top"],
+    "servers": ["targets"], "backends": ["targets"], "upstreams": ["targets"], "groups": ["targets"],
+    "enable": ["target GROUP NAME up"], "disable": ["target GROUP NAME down"], "weight": ["target GROUP NAME weight N"],
 }  # fmt: skip
 
 

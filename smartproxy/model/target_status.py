@@ -23,6 +23,7 @@ class ShownTarget(NamedTuple):
     """One target of one group.
 
     :ivar address: ``host:port``, as the configuration has them.
+    :ivar why: why it is not up: what a check or a dial has found, in one line; ``None`` while it is up.
     :ivar set_by_hand: whether its state or weight was set by an operator.
     :ivar weight: of the configuration, or as set by hand.
     :ivar effective_weight: what it has now: less during its slow start, 0 while it gets no connections.
@@ -36,6 +37,7 @@ class ShownTarget(NamedTuple):
     name: str
     address: str
     state: TargetState
+    why: str | None
     set_by_hand: bool
     weight: int
     effective_weight: float

@@ -166,6 +166,8 @@ class Group:
         """
         passive = self._plan.passive
         member = candidate.member
+        if member.dials is not _EJECTED:
+            member.ejected_by = why  # before: who is told of the ejection reads it
         if member.failed(result, passive, self._seconds(), gave_up=gave_up) and passive is not None:
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",

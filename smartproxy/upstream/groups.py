@@ -62,3 +62,6 @@ class Groups:
                 group.configure(plan)
         for name in self._groups.keys() - {plan.name for plan in plans}:
             self._groups.pop(name).end()
+        self._groups = {
+            plan.name: self._groups[plan.name] for plan in plans
+        }  # in the order of the configuration

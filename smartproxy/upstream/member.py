@@ -80,6 +80,7 @@ class Member:
     :ivar results: dials by result; :attr:`checks` likewise for checks.
     :ivar ejections: how often it was ejected.
     :ivar dials: what dials say about it.
+    :ivar ejected_by: what the dial that has ejected it last has found, one line.
     :ivar hesitant: whether a dial has not been answered for a while (:mod:`smartproxy.upstream.pending`).
     :ivar probe_at: monotonic time from which one connection may try it, while it is ejected.
     :ivar passed: whether its checks find it up; true without checks, and before the first result.
@@ -92,8 +93,8 @@ class Member:
     """
 
     __slots__ = (
-        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejections", "group", "hesitant", "last_check",
-        "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
+        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
+        "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
         "usable_since", "weight_by_hand",
     )  # fmt: skip
 
@@ -107,6 +108,7 @@ class Member:
         self.checks = {"ok": 0, "failed": 0}
         self.ejections = 0
         self.dials = _HEALTHY
+        self.ejected_by = ""
         self.probe_at = float("inf")
         self.hesitant = False
         self.passed = True
@@ -138,6 +140,16 @@ class Member:
         if not self.passed:
             return "down"
         return "up" if self.dials is _HEALTHY else "ejected"
+
+    @property
+    def why(self) -> str | None:
+        """Why it is not up; ``None`` while it is. It follows :attr:`state`."""
+        if self.by_hand is not None:
+            return "set by hand"
+        if not self.passed:
+            last = self.last_check
+            return "its checks have failed" if last is None or last.ok else last.detail
+        return None if self.dials is _HEALTHY else self.ejected_by
 
     def succeeded(self, now: float) -> bool:
         """A dial has succeeded. Returns whether that ends an ejection."""

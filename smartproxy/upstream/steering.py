@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from twisted.logger import Logger
@@ -34,6 +35,10 @@ SettableState: TypeAlias = Literal["up", "drain", "down"]
 SETTABLE: tuple[str, ...] = get_args(SettableState)
 #: The highest weight of a target.
 HIGHEST_WEIGHT = 1000
+#: Names that a message about an unknown one lists.
+MOST_NAMED = 10
+#: Names that are compared with the unknown one: more would take a noticeable time.
+_MOST_COMPARED = 200
 
 
 class TargetGroups:
@@ -61,8 +66,8 @@ class TargetGroups:
 
         :raises UnknownTarget: where there is no such group.
         """
-        if group is not None and self._groups.find(group) is None:
-            raise UnknownTarget(f"there is no group {group!a}")
+        if group is not None:
+            self._group(group)
         moved = self._moved()
         return [
             _shown(one, candidate, moved.get(candidate.member, (0, 0)))
@@ -135,11 +140,18 @@ class TargetGroups:
                 log.failure("a callable of on_change failed for {target}", target=shown.name)
 
     def _member(self, group: str, name: str) -> Member:
-        found = self._groups.find(group)
-        for candidate in () if found is None else found.candidates:
+        candidates = self._group(group).candidates
+        for candidate in candidates:
             if candidate.name == name:
                 return candidate.member
-        raise UnknownTarget(f"there is no target {name!a} in group {group!a}")
+        known = _in_brief(name, [candidate.name for candidate in candidates])
+        raise UnknownTarget(f"there is no target {name!a} in group {group!a}; it has {known}")
+
+    def _group(self, name: str) -> Group:
+        found = self._groups.find(name)
+        if found is None:
+            raise UnknownTarget(f"there is no group {name!a}; there is {_in_brief(name, self.names())}")
+        return found
 
     def _moved(self) -> dict[object, tuple[int, int]]:
         """The bytes of live connections by member."""
@@ -151,6 +163,16 @@ class TargetGroups:
         return moved
 
 
+def _in_brief(wanted: str, names: list[str]) -> str:
+    """The names for a message in ASCII, those most like ``wanted`` first."""
+    if not names:
+        return "none"
+    alike = get_close_matches(wanted, names[:_MOST_COMPARED], MOST_NAMED, 0.6)
+    shown = [*alike, *(name for name in names if name not in alike)][:MOST_NAMED]
+    left = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(ascii(name)[1:-1] for name in shown) + left
+
+
 def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownTarget:
     member, target = candidate.member, candidate.target
     host = "callable" if callable(candidate.host) else candidate.host
@@ -160,6 +182,7 @@ def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownT
         name=candidate.name,
         address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
         state=member.state,
+        why=member.why,
         set_by_hand=member.by_hand is not None or member.weight_by_hand is not None,
         weight=candidate.weight,
         effective_weight=round(candidate.weight * candidate.share(), 2) if group.uses(candidate) else 0,
