@@ -9,8 +9,10 @@ Exit codes: 0 success, 2 wrong usage or an invalid configuration, 3 a port could
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -39,9 +41,18 @@ _OTHER_WORDS = {
     "enable": ["target GROUP NAME up"], "disable": ["target GROUP NAME down"], "weight": ["target GROUP NAME weight N"],
 }  # fmt: skip
 
+#: The variable by which a shell asks for completions, as click names it.
+_COMPLETION = "_SMARTPROXY_COMPLETE"
+
 
 class _Lazy(click.Group):
     """A group that imports a command when it is run or listed."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run a command, or complete one for the shell."""
+        if _COMPLETION in os.environ:
+            import_module("smartproxy.cli.completion").register()
+        return super().main(*args, **more)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from click.shell_completion import ShellComplete
@@ -10,6 +11,7 @@ from rich.cells import cell_len
 from treq.testing import RequestTraversalAgent
 
 from smartproxy.cli.admin_client import segment
+from smartproxy.cli.completion import WholeWords
 from smartproxy.cli.target_table import UNLIMITED, target_lines
 from smartproxy.cli.targets import target, targets
 from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan, TargetPlan
@@ -217,3 +219,16 @@ class CompletionTests(RemoteCase):
         self.assertEqual(self.completed(["g", "n"], ""), ["up", "drain", "down", "weight"])
         self.assertEqual(self.completed(["g", "n", "weight"], "d"), ["default"])
         self.assertEqual(self.completed(["g", "n", "up"], "d"), [])
+
+    def test_bash_passes_the_line_so_that_colons_divide_no_word(self):
+        complete = WholeWords(target, {}, "target", "_X")
+        self.assertIn('_SMARTPROXY_LINE="${COMP_LINE:0:COMP_POINT}"', WholeWords.source_template)
+        for line, parts in (
+            ("smartproxy target app [::1]:80 dr", (["target", "app", "[::1]:80"], "dr")),
+            ("smartproxy target app '[::1]:8 0' ", (["target", "app", "[::1]:8 0"], "")),
+            ("smartproxy top --admin :8404 --s", (["top", "--admin", ":8404"], "--s")),
+        ):
+            self.patch(os, "environ", {"_SMARTPROXY_LINE": line})
+            self.assertEqual(complete.get_completion_args(), parts)
+        self.patch(os, "environ", {"COMP_WORDS": "smartproxy rel", "COMP_CWORD": "1"})
+        self.assertEqual(complete.get_completion_args(), ([], "rel"))
