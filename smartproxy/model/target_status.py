@@ -47,3 +47,14 @@ class ShownTarget(NamedTuple):
     received: int
     sent: int
     last_check: ShownCheck | None
+
+
+class Upcoming(NamedTuple):
+    """What the next connection would get.
+
+    :ivar outcome: ``target``; ``queue``: it would wait; else the reason why it would be refused.
+    :ivar targets: the names of those of which it would get one: several where that is drawn, or depends on the client.
+    """
+
+    outcome: Literal["target", "queue", "queue_full", "target_limit", "no_target"]
+    targets: list[str]

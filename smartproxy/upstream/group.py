@@ -28,6 +28,7 @@ from twisted.logger import Logger
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
+from smartproxy.model.target_status import Upcoming
 from smartproxy.upstream.balancing.first import First
 from smartproxy.upstream.balancing.least_connections import LeastConnections
 from smartproxy.upstream.balancing.random_two import RandomTwo
@@ -35,6 +36,7 @@ from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
 from smartproxy.upstream.member import Dials
+from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
@@ -137,6 +139,23 @@ class Group:
                 return None
         self._count(candidate)
         return candidate
+
+    def peek(self, client: str | None) -> Upcoming:
+        """What the next connection would get, if it came now. Nothing is changed.
+
+        :param client: the client's address; ``None`` is any client.
+        """
+        if not self._waiting:
+            if (probe := self._next_probe(client, ())) is not None:
+                return Upcoming("target", [probe.name])
+            if names := would_choose(self._balancer, self.candidates, client):
+                return Upcoming("target", names)
+            if self.tier is Tier.NONE:
+                return Upcoming("no_target", [])
+        queue = self._plan.queue
+        if queue is None:
+            return Upcoming("target_limit", [])
+        return Upcoming("queue" if self.waiting < queue.size else "queue_full", [])
 
     def wait_for_room(self, client: str) -> Deferred[Candidate]:
         """Queue a client while every target is at its limit. Cancelling it removes the client from the queue.
@@ -298,21 +317,29 @@ class Group:
                 self._probed.move_to_end(candidate, last=False)
 
     def _due_probe(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """An ejected candidate that one connection may try now."""
+        """An ejected candidate whose time is over, and which gets this connection."""
+        candidate = self._next_probe(client, tried)
+        if candidate is not None:
+            candidate.member.probe(self._seconds())
+        return candidate
+
+    def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
         now = self._seconds()
         for candidate in self._probed:
             if candidate.member.probe_at > now:
                 return None
             if self._may_probe(candidate, client) and candidate not in tried:
-                candidate.member.probe(now)
                 return candidate
         return None
 
-    def _may_probe(self, candidate: Candidate, client: str) -> bool:
+    def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
             return False
         # Another client would lose its own target by it.
-        return not isinstance(self._balancer, SourceHash) or self._balancer.owner(client) is candidate
+        balancer = self._balancer
+        return not isinstance(balancer, SourceHash) or (
+            client is not None and balancer.owner(client) is candidate
+        )
 
     def _count(self, candidate: Candidate) -> None:
         candidate.member.active += 1

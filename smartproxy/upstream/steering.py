@@ -3,6 +3,7 @@
 ::
 
     proxy.groups.targets("db")                          # ShownTarget of each
+    proxy.groups.peek("db", "192.0.2.7")                # who would get the next connection
     proxy.groups.set_state("db", "one", "drain")        # until the process starts again
     proxy.groups.set_weight("db", "one", 3)
     proxy.groups.on_change.append(lambda target: print(target.name, target.state))
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.target_status import Upcoming
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.groups import Groups
@@ -75,6 +77,14 @@ class TargetGroups:
             if group is None or one.name == group
             for candidate in one.candidates
         ]
+
+    def peek(self, group: str, client: str | None = None) -> Upcoming:
+        """What the next connection to ``group`` would get, if it came now. It takes no turn.
+
+        :param client: the client's IP address; ``None`` is any client.
+        :raises UnknownTarget: where there is no such group.
+        """
+        return self._group(group).peek(client)
 
     def set_state(self, group: str, name: str, state: SettableState | str) -> None:
         """Exclude a target from new connections, or stop doing so.

@@ -59,6 +59,20 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual(len(self.listener.get("/api/v1/targets?group=a/b").json()["targets"]), 2)
         self.assertEqual(self.listener.get("/api/v1/targets?group=b").status, 404)
 
+    def test_a_group_says_what_its_next_connection_would_get(self):
+        def following(query=""):
+            return self.listener.get(f"/api/v1/targets?group=a/b{query}").json()["next"]
+
+        for _ in range(2):
+            self.assertEqual(following("&clientIp=192.0.2.1"), {"outcome": "target", "targets": ["one"]})
+        self.put({"state": "drain"})
+        self.assertEqual(following(), {"outcome": "target", "targets": ["[2001:db8::2]:preserve"]})
+        self.control.groups.set_state("a/b", "[2001:db8::2]:preserve", "down")
+        self.assertEqual(following(), {"outcome": "no_target", "targets": []})
+        self.assertNotIn("next", self.listener.get("/api/v1/targets").json())
+        for query in ("?clientIp=192.0.2.1", "?group=a/b&clientIp=nonsense"):
+            self.assertEqual(self.listener.get(f"/api/v1/targets{query}").status, 400)
+
     def test_drain_and_up(self):
         answer = self.put({"state": "drain"})
         self.assertEqual(
