@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from smartproxy.errors import Refused
 from smartproxy.model.plan import Algorithm, QueuePlan
 from tests.upstream.grouping import GroupCase, target
 
@@ -39,7 +40,7 @@ class PeekTests(GroupCase):
             first, second = self.peek(client), self.peek(client)
             self.assertEqual(first, second)
             if first.outcome != "target":
-                self.assertEqual(first.targets, [])
+                self.assert_gets_none(client, first)
                 self.configure(targets, algorithm, slow_start=5.0)
                 while held:
                     self.group.release(held.pop())
@@ -50,6 +51,13 @@ class PeekTests(GroupCase):
             else:
                 self.assertEqual([taken.name], first.targets)
             self.happens(taken, held, random)
+
+    def assert_gets_none(self, client, upcoming):
+        if upcoming.outcome == "no_target":
+            self.assertRaises(Refused, self.group.take, client)
+        else:
+            self.assertIsNone(self.group.take(client))
+        self.assertEqual(upcoming.targets, [])
 
     def happens(self, taken, held, random):
         if random.random() < 0.2:
