@@ -82,6 +82,23 @@ def table(columns: Sequence[Column], rows: Iterable[Any], width: int, style: str
     return lines
 
 
+def marked(
+    columns: Sequence[Column], sort: str, names: str, by_name: bool, is_reversed: bool
+) -> list[Column]:
+    """``columns`` with a mark at the one that sorts.
+
+    :param sort: the heading of that column.
+    :param names: the heading of the column of names.
+    :param by_name: whether that one sorts: upwards, unless it is reversed; numbers sort downwards.
+    """
+    mark = "▲" if is_reversed != by_name else "▼"
+    wanted = names if by_name else sort
+    return [
+        column._replace(heading=column.heading + mark) if column.heading == wanted else column
+        for column in columns
+    ]
+
+
 def _cell(column: Column, row: Any) -> Text:
     return Text(printable(column.cell(row)), column.style(row) if column.style is not None else "")
 
