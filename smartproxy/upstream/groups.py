@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from smartproxy.upstream.group import Group, ignore
-from smartproxy.upstream.member import Members
 from smartproxy.upstream.pending import PendingDials
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan.group import GroupPlan
     from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.member import Members
 
 
 class Groups:
@@ -30,6 +31,8 @@ class Groups:
         self._clock = clock
         self._random = random
         self._groups: dict[str, Group] = {}
+        #: Removed groups that connections still have.
+        self._ended: WeakValueDictionary[str, Group] = WeakValueDictionary()
         self.notify: Callable[[Group, Candidate], None] = ignore
 
     def __iter__(self) -> Iterator[Group]:
@@ -42,12 +45,19 @@ class Groups:
     def of(self, plan: GroupPlan) -> Group:
         """The group of ``plan``.
 
-        One that a reload has removed is made for the connection that was accepted before, apart from all others.
+        One that a reload has removed is used by connections that were accepted before. Its members count as others do,
+        and end with their last connection.
         """
-        return self._groups.get(plan.name) or self._make(plan, Members())
+        group = self._groups.get(plan.name)
+        if group is None:
+            group = self._revived(plan)
+            self._ended[plan.name] = group
+            self.members.keep(plan.name, (), self._clock.seconds())
+        return group
 
-    def _make(self, plan: GroupPlan, members: Members) -> Group:
-        group = Group(plan.name, members, self._clock, self._random)
+    def _revived(self, plan: GroupPlan) -> Group:
+        """The removed group while it has connections, so that their ends make room in it; else a new one."""
+        group = self._ended.pop(plan.name, None) or Group(plan.name, self.members, self._clock, self._random)
         group.configure(plan)
         return group
 
@@ -56,12 +66,13 @@ class Groups:
         for plan in plans:
             group = self._groups.get(plan.name)
             if group is None:
-                group = self._groups[plan.name] = self._make(plan, self.members)
+                group = self._groups[plan.name] = self._revived(plan)
                 group.notify = self.notify
             else:
                 group.configure(plan)
         for name in self._groups.keys() - {plan.name for plan in plans}:
-            self._groups.pop(name).end()
+            self._ended[name] = group = self._groups.pop(name)
+            group.end()
         self._groups = {
             plan.name: self._groups[plan.name] for plan in plans
         }  # in the order of the configuration

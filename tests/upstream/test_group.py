@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
+from weakref import ref
 
 from twisted.internet.defer import CancelledError
 
@@ -311,8 +313,38 @@ class ReloadTests(GroupCase):
         self.configure("a")
         former = GroupPlan("app", (target("a"),))
         self.groups.apply([])
-        candidate = self.groups.of(former).take(CLIENT)
-        self.assertEqual(candidate.name, "a")
+        group = self.groups.of(former)
+        candidate = group.take(CLIENT)
+        self.assertIs(candidate.member, self.member("a"), "it counts where the metrics read")
         self.clock.advance(60)
         self.groups.members.prune(self.clock.seconds())
+        self.assertEqual([one.active for one in self.groups.members], [1])
+        group.release(candidate)
+        self.clock.advance(20)
+        self.groups.members.prune(self.clock.seconds())
         self.assertEqual((list(self.groups), list(self.groups.members)), ([], []))
+
+    def test_ends_of_connections_make_room_in_a_group_that_was_removed_and_added(self):
+        for algorithm in Algorithm:
+            with self.subTest(algorithm):
+                self.setUp()
+                limited = [target("a", max_connections=1)]
+                former = self.configure(limited, algorithm)
+                (held,) = self.hold()
+                self.groups.apply([])
+                late = self.groups.of(GroupPlan("app", tuple(limited)))
+                self.assertIsNone(late.take(CLIENT))
+                self.configure(limited, algorithm)
+                self.assertIsNone(self.group.take(CLIENT))
+                former.release(held)
+                self.assertEqual(self.group.take(CLIENT).name, "a")
+
+    def test_a_removed_group_is_freed_with_its_last_connection(self):
+        group = ref(self.configure("a"))
+        (held,) = self.hold()
+        self.group = None
+        self.groups.apply([])
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.assertIsNone(group(), "nothing holds it but its connections")
+        self.assertEqual(held.member.active, 1)
