@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from smartproxy.model.target_status import ShownCheck, ShownTarget
     from smartproxy.upstream.steering import TargetGroups
 
+#: For the log.
+_WHO = "the admin API"
 _KEYS = frozenset({"state", "weight"})
 
 
@@ -73,9 +75,9 @@ class TargetsApi:
         if "state" in wanted:
             self._groups.check_state(state)
         if "weight" in wanted:
-            self._groups.set_weight(group, name, weight)
+            self._groups.set_weight(group, name, weight, by=_WHO)
         if "state" in wanted:
-            self._groups.set_state(group, name, str(state))
+            self._groups.set_state(group, name, str(state), by=_WHO)
 
 
 def _wanted(body: bytes) -> dict[str, object]:

@@ -20,7 +20,6 @@ one connection in between, and its outcome decides.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -37,6 +36,8 @@ from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
+from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
@@ -50,15 +51,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 _EJECTED = Dials.EJECTED
-
-
-class Tier(IntEnum):
-    """Which candidates get connections."""
-
-    PRIMARY = 0
-    BACKUP = 1
-    LAST_RESORT = 2
-    NONE = 3
 
 
 class Group:
@@ -78,6 +70,7 @@ class Group:
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
         self._members = members
+        self._flaps = members.flaps
         self._clock = clock
         self._seconds = clock.seconds
         self._random = random
@@ -100,8 +93,8 @@ class Group:
 
     def configure(self, plan: GroupPlan) -> None:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
-        joining = bool(self.candidates)
-        known = {candidate.member for candidate in self.candidates}
+        former, joining = self.candidates, bool(self.candidates)
+        known = {candidate.member for candidate in former}
         self._plan = plan
         self.candidates = self._made_candidates(plan, known if joining else None)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
@@ -109,10 +102,11 @@ class Group:
         if plan.balancing.algorithm is not self._algorithm:
             self._algorithm = plan.balancing.algorithm
             self._balancer = self._made_balancer()
-        self._begin()
+        if joining:
+            log_differences(self.name, *(_weights(one) for one in (former, self.candidates)))
+        self._begin(is_first=not joining)
         if plan.passive is None:
-            for candidate in self.candidates:
-                candidate.member.readmit(self._seconds())
+            self._readmit_all()
 
     def uses(self, candidate: Candidate) -> bool:
         """Whether ``candidate`` is of the tier in use, so that it gets connections while it has room."""
@@ -170,7 +164,7 @@ class Group:
     def succeeded(self, candidate: Candidate) -> None:
         """The dial of ``candidate`` has succeeded."""
         member = candidate.member
-        if member.succeeded(self._seconds()):
+        if member.succeeded(self._seconds()) and self._may_log(member):
             log.info(
                 "target {group}/{target} is up again: a connection has succeeded",
                 group=self.name,
@@ -185,9 +179,12 @@ class Group:
         """
         passive = self._plan.passive
         member = candidate.member
+        was_up = member.dials is Dials.HEALTHY
         if member.dials is not _EJECTED:
             member.ejected_by = why  # before: who is told of the ejection reads it
-        if member.failed(result, passive, self._seconds(), gave_up=gave_up) and passive is not None:
+        is_ejected = member.failed(result, passive, self._seconds(), gave_up=gave_up)
+        # A failed probe changes nothing: a dead target would have a line for each.
+        if is_ejected and was_up and passive is not None and self._may_log(member):
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",
                 group=self.name, target=member.name, seconds=passive.eject_for, why=why,
@@ -227,6 +224,17 @@ class Group:
         self._waiting.refuse_all(f"group {self.name} was removed")
         self._members.keep(self.name, (), self._seconds())
 
+    def _readmit_all(self) -> None:
+        """End every ejection: passive health is off."""
+        for candidate in self.candidates:
+            if candidate.member.dials is not Dials.HEALTHY:
+                candidate.member.readmit(self._seconds())
+                log.info(
+                    "target {group}/{target} is up again: passiveHealth is off",
+                    group=self.name,
+                    target=candidate.name,
+                )
+
     def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
         candidates: dict[str, Candidate] = {}
         for target in plan.targets:
@@ -253,8 +261,11 @@ class Group:
             case _:
                 return RoundRobin()
 
-    def _begin(self) -> None:
-        """Tell the balancer of the candidates anew."""
+    def _begin(self, *, is_first: bool = False) -> None:
+        """Tell the balancer of the candidates anew.
+
+        :param is_first: whether the group had none before, so that no tier was in use.
+        """
         self._standings.clear()
         self._probed.clear()
         for candidate in self.candidates:
@@ -264,10 +275,15 @@ class Group:
             self._standings[candidate.standing, candidate.target.backup] += 1
             self._note_ejection(candidate)
         self._balancer.begin(self.candidates)
-        self.tier = self._best_tier()
+        former, self.tier = self.tier, self._best_tier()
+        if self.tier is not former and not is_first and len(self.candidates) > 1:
+            log_tier(self._flaps, self.name, self.tier, self._seconds())
         for candidate in self.candidates:
             self._place(candidate)
         self._serve_waiting()
+
+    def _may_log(self, member: Member) -> bool:
+        return self._flaps.may_log(f"target {self.name}/{member.name}", member.state, self._seconds())
 
     def _best_tier(self) -> Tier:
         if self._standings[Standing.UP, False]:
@@ -362,3 +378,8 @@ class Group:
 
 def ignore(_group: Group, _candidate: Candidate) -> None:
     """The value of ``notify`` while no one follows changes of state."""
+
+
+def _weights(candidates: Collection[Candidate]) -> dict[str, int]:
+    """The weights in the configuration, by name."""
+    return {candidate.name: candidate.target.weight for candidate in candidates}

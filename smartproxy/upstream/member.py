@@ -19,6 +19,7 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from smartproxy.flow.states import State, following
+from smartproxy.upstream.state_log import FlapLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -243,9 +244,13 @@ def _ignore(_: Member) -> None:
 
 
 class Members:
-    """Every member that is configured, or still has a connection."""
+    """Every member that is configured, or still has a connection.
+
+    :ivar flaps: which changes of their states are logged.
+    """
 
     def __init__(self) -> None:
+        self.flaps = FlapLog()
         self._members: dict[tuple[str, str], Member] = {}
 
     def __iter__(self) -> Iterator[Member]:
@@ -271,7 +276,8 @@ class Members:
                 member.unused_since = now
 
     def prune(self, now: float) -> None:
-        """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`."""
+        """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`; log who has flapped."""
+        self.flaps.flush(now)
         for key, member in list(self._members.items()):
             if member.unused_since is None:
                 continue

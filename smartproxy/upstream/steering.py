@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import TargetCounts
 from smartproxy.model.target_status import ShownTarget
-from smartproxy.upstream.member import HandState
+from smartproxy.upstream.member import Dials, HandState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,15 +86,24 @@ class TargetGroups:
         """
         return self._group(group).peek(client)
 
-    def set_state(self, group: str, name: str, state: SettableState | str) -> None:
+    def set_state(
+        self, group: str, name: str, state: SettableState | str, *, by: str = "the program"
+    ) -> None:
         """Exclude a target from new connections, or stop doing so.
 
+        :param by: who wants it, for the log.
         :raises UnknownTarget: where there is no such target.
         :raises ValueError: where ``state`` is none of the three.
         """
         self.check_state(state)
         member = self._member(group, name)
-        now = self._clock()
+        now, former = self._clock(), (member.by_hand, member.dials)
+        # Before what follows from it: that the group has no target left, and so on.
+        if former != ((None, Dials.HEALTHY) if state == "up" else (state, member.dials)):
+            log.info(
+                "target {group}/{target} is set to {state} by {who}",
+                group=group, target=name, state=state, who=by,
+            )  # fmt: skip
         if state == "up":
             member.set_by_hand(None, member.weight_by_hand, now)
             member.readmit(now)
@@ -106,15 +115,22 @@ class TargetGroups:
         if state not in SETTABLE:
             raise ValueError('state must be "up", "drain" or "down"')
 
-    def set_weight(self, group: str, name: str, weight: int | None) -> None:
+    def set_weight(self, group: str, name: str, weight: int | None, *, by: str = "the program") -> None:
         """Give a target another weight; ``None`` is that of the configuration.
 
+        :param by: who wants it, for the log.
         :raises UnknownTarget: where there is no such target.
         :raises ValueError: where ``weight`` is not from 0 to 1000.
         """
         if weight is not None and (type(weight) is not int or not 0 <= weight <= HIGHEST_WEIGHT):
             raise ValueError(f"weight must be 0..{HIGHEST_WEIGHT}")
         member = self._member(group, name)
+        if weight != member.weight_by_hand:
+            log.info(
+                "target {group}/{target} is set to {weight} by {who}",
+                group=group, target=name, who=by,
+                weight="the weight of the configuration" if weight is None else f"weight {weight}",
+            )  # fmt: skip
         member.set_by_hand(member.by_hand, weight, self._clock())
 
     def target_counts(self) -> list[TargetCounts]:

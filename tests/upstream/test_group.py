@@ -11,8 +11,8 @@ from twisted.internet.defer import CancelledError
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import Algorithm, GroupPlan, PassiveHealthPlan, QueuePlan
-from smartproxy.upstream.group import Tier
 from smartproxy.upstream.member import HandState
+from smartproxy.upstream.tiers import Tier
 from tests.upstream.grouping import CLIENT, GroupCase, target
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from smartproxy.upstream.health.checker import Checker
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.member import Member
+
+log = Logger()
 
 
 class HealthChecks:
@@ -56,6 +60,12 @@ class HealthChecks:
         for member in self._checkers.keys() - wanted.keys():
             self._checkers.pop(member).stop()
             member.last_check = None
+            if not member.passed and member.unused_since is None:
+                log.info(
+                    "target {group}/{target} is up: it is not checked any more",
+                    group=member.group,
+                    target=member.name,
+                )
             member.check(passed=True, now=self._clock.seconds())
         for member, candidate in wanted.items():
             former = self._checkers.get(member)
