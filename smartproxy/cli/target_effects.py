@@ -54,7 +54,9 @@ class TargetEffects:
         :param foresee: whether to say who would be next.
         """
         yield from self._group()
-        group = Groups(Members(), Clock(), random).of(self._plan)
+        groups = Groups(Members(), Clock(), random)
+        groups.apply([self._plan])
+        group = groups.of(self._plan)
         upcoming = group.peek(self._detected.client_ip or None)
         tried: list[Candidate] = []
         yield f"targets, {self._plan.balancing.algorithm.value} by weight; the first connection tries them in this order:"

@@ -220,9 +220,12 @@ class Group:
         self._serve_waiting()
 
     def end(self) -> None:
-        """It is not configured any more. Its connections go on."""
+        """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
+        self.notify = ignore
         self._waiting.refuse_all(f"group {self.name} was removed")
         self._members.keep(self.name, (), self._seconds())
+        for candidate in self.candidates:
+            candidate.member.on_change = self._changed
 
     def _readmit_all(self) -> None:
         """End every ejection: passive health is off."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 class Groups:
     """The groups of every configuration in force, by name.
 
+    A group that a reload has removed is kept as long as a connection of it lives: connections that were accepted before and
+    are still on their way share its limits and turns, and a later reload that has it again goes on with it.
+
     :ivar pending: the dials in progress.
     :ivar notify: called with a group and a candidate whose state has changed; to be set before the first :meth:`apply`.
     """
@@ -31,8 +34,7 @@ class Groups:
         self._clock = clock
         self._random = random
         self._groups: dict[str, Group] = {}
-        #: Removed groups that connections still have.
-        self._ended: WeakValueDictionary[str, Group] = WeakValueDictionary()
+        self._removed: WeakValueDictionary[str, Group] = WeakValueDictionary()
         self.notify: Callable[[Group, Candidate], None] = ignore
 
     def __iter__(self) -> Iterator[Group]:
@@ -43,35 +45,34 @@ class Groups:
         return self._groups.get(name)
 
     def of(self, plan: GroupPlan) -> Group:
-        """The group of ``plan``.
-
-        One that a reload has removed is used by connections that were accepted before. Its members count as others do,
-        and end with their last connection.
-        """
+        """The group of ``plan``, for a connection that may have been accepted before a reload has removed it."""
         group = self._groups.get(plan.name)
+        return group if group is not None else self._removed_group(plan)
+
+    def _removed_group(self, plan: GroupPlan) -> Group:
+        group = self._removed.get(plan.name)
         if group is None:
-            group = self._revived(plan)
-            self._ended[plan.name] = group
-            self.members.keep(plan.name, (), self._clock.seconds())
+            group = self._removed[plan.name] = self._make(plan.name)
+            group.configure(plan)
+            group.end()
+        for candidate in group.candidates:  # some may have been dropped while others had connections
+            self.members.restore(candidate.member, self._clock.seconds())
         return group
 
-    def _revived(self, plan: GroupPlan) -> Group:
-        """The removed group while it has connections, so that their ends make room in it; else a new one."""
-        group = self._ended.pop(plan.name, None) or Group(plan.name, self.members, self._clock, self._random)
-        group.configure(plan)
-        return group
+    def _make(self, name: str) -> Group:
+        return Group(name, self.members, self._clock, self._random)
 
     def apply(self, plans: Collection[GroupPlan]) -> None:
         """Put ``plans`` in force. Groups that are not among them end; their connections go on."""
         for plan in plans:
             group = self._groups.get(plan.name)
             if group is None:
-                group = self._groups[plan.name] = self._revived(plan)
+                group = self._removed.pop(plan.name, None) or self._make(plan.name)
                 group.notify = self.notify
-            else:
-                group.configure(plan)
+                self._groups[plan.name] = group
+            group.configure(plan)
         for name in self._groups.keys() - {plan.name for plan in plans}:
-            self._ended[name] = group = self._groups.pop(name)
+            group = self._removed[name] = self._groups.pop(name)
             group.end()
         self._groups = {
             plan.name: self._groups[plan.name] for plan in plans

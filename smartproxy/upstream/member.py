@@ -275,6 +275,11 @@ class Members:
                 member.on_change = _ignore
                 member.unused_since = now
 
+    def restore(self, member: Member, now: float) -> None:
+        """Count ``member``, of a removed group, again: a connection that was accepted before may get it."""
+        if self._members.setdefault((member.group, member.name), member) is member:
+            member.unused_since = now
+
     def prune(self, now: float) -> None:
         """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`; log who has flapped."""
         self.flaps.flush(now)
@@ -285,3 +290,4 @@ class Members:
                 member.unused_since = now
             elif now - member.unused_since >= LAST_SCRAPE:
                 del self._members[key]
+                member.on_change = _ignore  # its group refers to it: no cycle is left to the garbage collector

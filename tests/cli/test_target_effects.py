@@ -38,6 +38,9 @@ targetGroups:
     loadBalancing: {algorithm: source}
 routes:
   - {name: pg, match: {ports: 1}, action: {group: db}}
+  - name: own
+    match: {ports: 4}
+    action: {targets: [{host: a, port: 1}, {host: b, port: 1, backup: true}, {host: c, port: 1, weight: 0}]}
   - {name: every, match: {ports: 2}, action: {group: each}}
   - {name: by, match: {ports: 3}, action: {group: source}}
 """
@@ -79,6 +82,18 @@ class GroupLineTests(ExplainCase):
         checks = {line.split()[1]: line.rpartition("; ")[2] for line in printed[6:8]}
         self.assertEqual(checks["10.0.0.2:1"], "check: none")
         self.assertTrue(checks["10.0.0.1:1"].startswith("check: connect every 2s"))
+
+    def test_backups_are_tried_when_the_others_have_failed(self) -> None:
+        printed = [line.partition(";")[0] for line in self.group(4)]
+        self.assertEqual(
+            printed[-4:],
+            [
+                "  1. a:1 weight 1",
+                "  2. b:1 weight 1, backup: only while no other is up",
+                "  -  c:1 weight 0, gets none",
+                "next: a:1, while every target is up",
+            ],
+        )
 
     def test_who_is_next_may_be_drawn_or_depend_on_the_client(self) -> None:
         self.assertEqual(

@@ -339,12 +339,34 @@ class ReloadTests(GroupCase):
                 former.release(held)
                 self.assertEqual(self.group.take(CLIENT).name, "a")
 
+    def test_a_removed_group_counts_a_member_again_that_was_dropped(self):
+        """One with connections holds the group; the other was dropped, and may still get a late connection."""
+        self.configure("ab")
+        (held,) = self.hold()
+        former = GroupPlan("app", (target("a"), target("b")))
+        self.groups.apply([])
+        self.clock.advance(20)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertEqual([one.name for one in self.groups.members], ["a"])
+        self.assertIs(self.groups.of(former).take(CLIENT).member, self.member("b"))
+        self.assertEqual(held.name, "a")
+
+    def test_a_removed_group_still_ejects(self):
+        self.configure("ab")
+        self.groups.apply([])
+        self.group = self.groups.of(GroupPlan("app", (target("a"), target("b"))))
+        self.fail_dial("a")
+        self.assertEqual(self.use(4), "bbbb")
+
     def test_a_removed_group_is_freed_with_its_last_connection(self):
-        group = ref(self.configure("a"))
+        group = ref(self.configure("ab"))
         (held,) = self.hold()
         self.group = None
         self.groups.apply([])
         gc.disable()
         self.addCleanup(gc.enable)
-        self.assertIsNone(group(), "nothing holds it but its connections")
-        self.assertEqual(held.member.active, 1)
+        group().release(held)
+        del held
+        self.clock.advance(20)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertIsNone(group(), "without the garbage collector")
