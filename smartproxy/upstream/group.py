@@ -129,7 +129,7 @@ class Group:
             candidate = self._balancer.choose(client, tried)
             if candidate is None:
                 if self.tier is Tier.NONE:
-                    raise Refused(RejectReason.NO_TARGET, f"no target of {self.name} may be used")
+                    raise Refused(RejectReason.NO_TARGET, self._no_target())
                 return None
         self._count(candidate)
         return candidate
@@ -158,7 +158,10 @@ class Group:
         """
         queue = self._plan.queue
         if queue is None:
-            raise Refused(RejectReason.TARGET_LIMIT, f"every target of {self.name} is at its limit")
+            raise Refused(
+                RejectReason.TARGET_LIMIT,
+                f"every target of group {self.name} is at its maxConnections, and it has no queue",
+            )
         return self._waiting.add(queue, client, self.name)
 
     def succeeded(self, candidate: Candidate) -> None:
@@ -218,6 +221,12 @@ class Group:
         elif present.limit:
             self._place(present)
         self._serve_waiting()
+
+    def _no_target(self) -> str:
+        """Why no target may be used."""
+        if not self.candidates:
+            return f"group {self.name} has no target"
+        return f"every target of group {self.name} is set to drain or down, or has the weight 0: smartproxy targets"
 
     def end(self) -> None:
         """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
@@ -370,7 +379,7 @@ class Group:
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
         if self._waiting and self.tier is Tier.NONE:
-            self._waiting.refuse_all(f"no target of {self.name} may be used")
+            self._waiting.refuse_all(self._no_target())
         while self._waiting:
             candidate = self._balancer.choose(self._waiting.client, ())
             if candidate is None:

@@ -290,4 +290,6 @@ class Members:
                 member.unused_since = now
             elif now - member.unused_since >= LAST_SCRAPE:
                 del self._members[key]
-                member.on_change = _ignore  # its group refers to it: no cycle is left to the garbage collector
+                member.on_change = (
+                    _ignore  # its group refers to it: no cycle is left to the garbage collector
+                )

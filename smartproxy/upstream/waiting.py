@@ -42,8 +42,10 @@ class WaitingClients:
         :raises Refused: where the queue is full.
         """
         if len(self._queue) >= plan.size:
-            raise Refused(RejectReason.QUEUE_FULL, f"the queue of {group} is full ({plan.size})")
-        waiting = _Waiting(client, group, self._clock.seconds() + plan.timeout)
+            raise Refused(
+                RejectReason.QUEUE_FULL, f"the queue of group {group} is full (queue.size {plan.size})"
+            )
+        waiting = _Waiting(client, group, self._clock.seconds() + plan.timeout, plan.timeout)
         waiting.assigned = Deferred(lambda _: self._remove(waiting))
         self._queue.append(waiting)
         self._watch(waiting.until)
@@ -87,7 +89,7 @@ class WaitingClients:
         if self._queue:
             self._watch(min(waiting.until for waiting in self._queue))
         for waiting in expired:
-            why = f"no target of {waiting.group} had room in time"
+            why = f"no target of group {waiting.group} had room in {waiting.seconds:g} s (queue.timeout)"
             waiting.assigned.errback(Refused(RejectReason.QUEUE_TIMEOUT, why))
 
 
@@ -95,13 +97,15 @@ class _Waiting:
     """One client.
 
     :ivar until: monotonic seconds.
+    :ivar seconds: how long it waits.
     """
 
-    __slots__ = ("assigned", "client", "group", "until")
+    __slots__ = ("assigned", "client", "group", "seconds", "until")
 
     assigned: Deferred[Candidate]
 
-    def __init__(self, client: str, group: str, until: float) -> None:
+    def __init__(self, client: str, group: str, until: float, seconds: float) -> None:
         self.client = client
         self.group = group
         self.until = until
+        self.seconds = seconds
