@@ -28,7 +28,7 @@ UNIT = "µs/connection"
 _AT_ONCE = 32
 _STALLS_AFTER = 10.0
 _SETTLES_IN = 0.1
-_WARM_UP = 2_000
+WARM_UP = 2_000
 CLIENTS = [f"127.0.1.{n}" for n in range(1, 17)]
 BACKENDS = tuple(f"127.0.0.{n}" for n in range(11, 27))
 _SEND_TIMEOUT = struct.pack("@ll", int(_STALLS_AFTER), 0)
@@ -58,8 +58,8 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     made: dict[str, Probe] = {}
     for key, (job, opening) in entries.items():
         proxy = contestants.start(key, job, stack, directory)
-        made[key] = partial(_cost, proxy, opening, serials, int(5_000 * scale))
-        _cost(proxy, opening, serials, max(_WARM_UP, len(job.domains)))  # each route at least once
+        made[key] = partial(cost, proxy, opening, serials, int(5_000 * scale))
+        cost(proxy, opening, serials, max(WARM_UP, len(job.domains)))  # each route at least once
     return made
 
 
@@ -67,7 +67,8 @@ def _domains(count: int) -> tuple[str, ...]:
     return tuple(f"site{n:05}.bench.example" for n in range(count))
 
 
-def _cost(proxy: Running, opening: Opening, serials: Iterator[int], count: int) -> float:
+def cost(proxy: Running, opening: Opening, serials: Iterator[int], count: int) -> float:
+    """Microseconds of the proxy's CPU for each of ``count`` connections."""
     before = proxy.process.cpu_ns
     Clients(proxy.address, opening, serials).exchange(count)
     time.sleep(_SETTLES_IN)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
-from benchmarks.processes import PROXY_CPUS, PYTHON, BenchmarkError, Process, free_port
+from benchmarks.processes import PROXY_CPUS, PYTHON, ROOT, BenchmarkError, Process, free_port
 
 LISTEN_ON = "127.0.0.1"
 #: A limit that is checked and never reached.
@@ -43,6 +43,8 @@ class Job:
     :ivar accelerated: relay in the kernel, if the proxy has a setting for it.
     :ivar certificate: terminate the clients' TLS with this PEM file of a certificate and its key.
     :ivar encrypted_backend: use TLS to the backend, too, without verifying it.
+    :ivar algorithm: ``loadBalancing.algorithm``; empty leaves it out of the configuration.
+    :ivar checkout: the directory with the version of smartproxy to run.
     """
 
     backend_hosts: tuple[str, ...]
@@ -53,6 +55,8 @@ class Job:
     accelerated: bool = True
     certificate: Path | None = None
     encrypted_backend: bool = False
+    algorithm: str = ""
+    checkout: Path = ROOT
 
 
 #: Returns the command for a job, the port to listen on, and a directory for its files.
@@ -90,6 +94,8 @@ def _forward(job: Job, number: int) -> dict[str, object]:
     first = number % len(job.backend_hosts)
     hosts = [*job.backend_hosts[first:], *job.backend_hosts[:first]]
     forward: dict[str, object] = {"type": "forward", "targets": [{"host": hosts, "port": job.backend_port}]}
+    if job.algorithm:
+        forward["loadBalancing"] = {"algorithm": job.algorithm}
     return forward | _tls(job)
 
 
@@ -184,6 +190,6 @@ def start(key: str, job: Job, stack: ExitStack, directory: Path) -> Running:
     place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
     port = free_port()
     command = CONTESTANTS[key.partition("/")[0]](job, port, place)
-    process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS))
+    process = stack.enter_context(Process(key, command, place / "log", PROXY_CPUS, job.checkout))
     process.wait_until_listening(LISTEN_ON, port)
     return Running((LISTEN_ON, port), process)

@@ -45,12 +45,15 @@ class Process:
     :ivar name: for error messages.
     :param cpus: the CPUs that it runs on.
     :param log: file for its output, whose end is part of the error if it fails.
+    :param checkout: the directory whose packages it imports.
     """
 
-    def __init__(self, name: str, command: list[str], log: Path, cpus: list[int]) -> None:
+    def __init__(
+        self, name: str, command: list[str], log: Path, cpus: list[int], checkout: Path = ROOT
+    ) -> None:
         self.name = name
         self._log = log
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
         with log.open("wb") as output:
             self._child = subprocess.Popen(
                 command,

@@ -57,7 +57,7 @@ class Backend:
     :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
     """
 
-    def __init__(self, serve, host="127.0.0.1", backlog=1024, options=()):
+    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=()):
         self.seen = []
         self.failures = []
         self.accepted = 0
@@ -67,7 +67,7 @@ class Backend:
         self._listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         for option, value in options:
             self._listening.setsockopt(socket.SOL_SOCKET, option, value)
-        self._listening.bind((host, 0))
+        self._listening.bind((host, port))
         self._listening.listen(backlog)
         self.port = self._listening.getsockname()[1]
         self.target = {"host": host, "port": self.port}

@@ -6,19 +6,16 @@ shares an event loop with the test. A proxy whose log has a traceback fails its 
 
 from __future__ import annotations
 
-import socket
 import sys
 import tempfile
 import unittest
 from pathlib import Path
 
 from tests.live.backends import Backend
+from tests.live.client import connected
 from tests.live.programs import Program
 from tests.live.proxy import Proxy
 from tests.ports import free_ports
-
-#: Seconds a blocking call of a test may take, also on a busy machine.
-TIMEOUT = 30.0
 
 
 class LiveCase(unittest.TestCase):
@@ -99,8 +96,7 @@ class LiveCase(unittest.TestCase):
 
     def connect(self, port, host="127.0.0.1", source=None):
         """A connection to ``port``, from the address ``source`` where that matters."""
-        bound = None if source is None else (source, 0)
-        sock = socket.create_connection((host, port), TIMEOUT, bound)
+        sock = connected(port, host, source)
         self.addCleanup(sock.close)
         return sock
 
@@ -119,12 +115,8 @@ class LiveCase(unittest.TestCase):
         return held
 
     def assert_refused(self, port, **more):
-        """A connection to ``port`` is closed without a byte. A RST may come before ``connect`` has returned."""
-        try:
-            sock = self.connect(port, **more)
-        except ConnectionResetError:
-            return
-        self.assert_gone(sock)
+        """A connection to ``port`` is closed without a byte."""
+        self.assert_gone(self.connect(port, **more))
 
     def assert_gone(self, sock):
         """The other side has closed, with a FIN or a RST, and said nothing before."""

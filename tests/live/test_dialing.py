@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import time
 
 from tests.live.backends import echo, page, read_to_end, reset
 from tests.live.case import LiveCase, route
+from tests.live.client import connected
 from tests.live.dead_ends import blackhole, refusing
 from tests.live.waiting import until
 
@@ -15,14 +14,6 @@ from tests.live.waiting import until
 def _cut(proxy):
     """Number of resets by the target; an early one fails the connection attempt itself."""
     return proxy.closed("upstream_reset") + proxy.rejected("upstream_refused")
-
-
-def _begun(port):
-    """A client socket that may be refused while it connects."""
-    client = socket.socket()
-    with contextlib.suppress(ConnectionResetError):
-        client.connect(("127.0.0.1", port))
-    return client
 
 
 def _reset_at_once(_backend, sock):
@@ -145,8 +136,7 @@ class ManyRefusalsTests(LiveCase):
         descriptors = proxy.descriptors
         many = 2000
         for _ in range(many // 100):
-            for each in [_begun(front) for _ in range(100)]:
-                each.settimeout(10)
+            for each in [connected(front) for _ in range(100)]:
                 self.assert_gone(each)
                 each.close()
         until(lambda: proxy.rejected("upstream_refused") == many, "all of them refused")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 
 from tests.live.backends import echo
-from tests.live.case import TIMEOUT, LiveCase, route
+from tests.live.case import LiveCase, route
+from tests.live.client import connected
 from tests.live.waiting import until
 
 _MANY, _AT_ONCE = 2000, 50
@@ -18,9 +18,7 @@ class FloodTests(LiveCase):
     def flood(self, port, many=_MANY):
         """Open connections from one address as fast as possible, closing each when the proxy has closed it."""
         for _ in range(many // _AT_ONCE):
-            clients = [
-                socket.create_connection(("127.0.0.1", port), TIMEOUT, (FLOODER, 0)) for _ in range(_AT_ONCE)
-            ]
+            clients = [connected(port, source=FLOODER) for _ in range(_AT_ONCE)]
             for each in clients:
                 with contextlib.suppress(ConnectionResetError):
                     each.recv(1)

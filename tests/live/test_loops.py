@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-
-from tests.live.backends import echo, page
+from tests.live.backends import echo, page, read_to_end
 from tests.live.case import LiveCase, route
+from tests.live.client import connected
 from tests.live.waiting import until
 
 
@@ -30,10 +29,10 @@ class LoopCase(LiveCase):
         )
 
     def ask(self, port, host="127.0.0.1"):
-        with socket.create_connection((host, port), 10) as client:
-            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with connected(port, host) as client:
             try:
-                return client.makefile("rb").read()
+                client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return read_to_end(client)
             except ConnectionResetError:  # what a client gets whose protocol has no answer for it
                 return b""
 

@@ -10,7 +10,8 @@ import threading
 import time
 
 from tests.live.backends import ON_THE_WAY, echo, endless
-from tests.live.case import TIMEOUT, route
+from tests.live.case import route
+from tests.live.client import TIMEOUT
 from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
 from tests.live.waiting import settled, until
 

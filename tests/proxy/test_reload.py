@@ -343,6 +343,31 @@ class KeptTests(FileTestCase):
         self.network.result(changed)
         self.assertEqual([port for _, port in self.proxy.addresses()], [81])
 
+    def test_turns_stay_even_through_a_hundred_reloads(self):
+        """Of a shared group and of a route's own targets, under each algorithm that has turns, also with weights."""
+        backends = [self.network.backend(f"10.0.1.{n}", 9000) for n in (1, 2, 3)]
+        targets = [{"host": f"10.0.1.{n}", "port": 9000} for n in (1, 2, 3)]
+        weighted = [{**target, "weight": weight} for target, weight in zip(targets, (1, 2, 3), strict=True)]
+        for algorithm in ("roundRobin", "leastConnections"):
+            group = {"targets": weighted, "loadBalancing": {"algorithm": algorithm}}
+            action = {"targets": targets, "loadBalancing": {"algorithm": algorithm}}
+            own, shared = as_written("own", action=action), as_written("shared", 81, action={"group": "app"})
+            settings = {"routes": [own, shared], "targetGroups": {"app": group}}
+            self.start_file(**settings)
+            for port, weights in ((80, (1, 1, 1)), (81, (1, 2, 3))):
+                before = [len(backend.connections) for backend in backends]
+                for number in range(100):
+                    other = as_written("other", 1000 + number)
+                    self.reload(**settings | {"routes": [own, shared, other][:: -1 if number % 2 else 1]})
+                    client = self.connect(port)
+                    if algorithm == "roundRobin":
+                        client.rst()
+                        self.network.settle()
+                used = [len(one.connections) - old for one, old in zip(backends, before, strict=True)]
+                for count, weight in zip(used, weights, strict=True):
+                    self.assertLessEqual(abs(count - 100 * weight / sum(weights)), 1, (algorithm, used))
+            self.network.stop(self.proxy)
+
 
 class RemovedRouteTests(FileTestCase):
     def test_a_route_removed_twice_has_the_whole_time_again(self):
