@@ -19,7 +19,7 @@ one connection in between, and its outcome decides.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -36,6 +36,7 @@ from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
+from smartproxy.upstream.probes import DueProbes
 from smartproxy.upstream.state_log import log_differences
 from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
@@ -77,9 +78,10 @@ class Group:
         self._algorithm: Algorithm | None = None
         self._balancer: IBalancer = RoundRobin()
         self._by_member: dict[Member, Candidate] = {}
-        self._probed: OrderedDict[Candidate, None] = OrderedDict()
+        self._probed = DueProbes()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
+        self._is_serving = False
 
     @property
     def waiting(self) -> int:
@@ -285,7 +287,7 @@ class Group:
             candidate.inside = candidate.queued = False
             candidate.standing = candidate.judge()
             self._standings[candidate.standing, candidate.target.backup] += 1
-            self._note_ejection(candidate)
+            self._probed.note(candidate, self._seconds())
         self._balancer.begin(self.candidates)
         former, self.tier = self.tier, self._best_tier()
         if self.tier is not former and not is_first and len(self.candidates) > 1:
@@ -331,18 +333,9 @@ class Group:
         if candidate.weight != weight or self._best_tier() is not self.tier:
             self._begin()
             return
-        self._note_ejection(candidate)
+        self._probed.note(candidate, self._seconds())
         self._place(candidate)
         self._serve_waiting()
-
-    def _note_ejection(self, candidate: Candidate) -> None:
-        """Keep those that wait for a probe, in the order in which they may be tried."""
-        member = candidate.member
-        self._probed.pop(candidate, None)
-        if member.dials is _EJECTED and member.passed and member.by_hand is None and candidate.weight:
-            self._probed[candidate] = None
-            if member.probe_at <= self._seconds():  # the client of its probe has left
-                self._probed.move_to_end(candidate, last=False)
 
     def _due_probe(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
         """An ejected candidate whose time is over, and which gets this connection."""
@@ -352,13 +345,7 @@ class Group:
         return candidate
 
     def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
-        now = self._seconds()
-        for candidate in self._probed:
-            if candidate.member.probe_at > now:
-                return None
-            if self._may_probe(candidate, client) and candidate not in tried:
-                return candidate
-        return None
+        return self._probed.due(self._seconds(), tried, lambda candidate: self._may_probe(candidate, client))
 
     def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
@@ -380,12 +367,18 @@ class Group:
         """Assign what has become free to those who wait, first in, first out."""
         if self._waiting and self.tier is Tier.NONE:
             self._waiting.refuse_all(self._no_target())
-        while self._waiting:
-            candidate = self._balancer.choose(self._waiting.client, ())
-            if candidate is None:
-                return
-            self._count(candidate)
-            self._waiting.serve(candidate)
+        if self._is_serving:
+            return  # a dial has failed at once: the loop below goes on with what that has released
+        self._is_serving = True
+        try:
+            while self._waiting:
+                candidate = self._balancer.choose(self._waiting.client, ())
+                if candidate is None:
+                    return
+                self._count(candidate)
+                self._waiting.serve(candidate)
+        finally:
+            self._is_serving = False
 
 
 def ignore(_group: Group, _candidate: Candidate) -> None:

@@ -218,6 +218,21 @@ class LimitTests(GroupCase):
         self.successResultOf(second)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_long_queue_whose_dials_fail_at_once_is_served_one_by_one(self):
+        """As with a name that has no address: each failure makes room for the next client, without recursion."""
+        self.configure([target("a", max_connections=1)], queue=QueuePlan(5000))
+        (held,) = self.hold()
+        failed = []
+
+        def fails(candidate):
+            self.group.failed(candidate, "unreachable", "it has no address")
+            failed.append(candidate.name)
+
+        for _ in range(3000):
+            self.group.wait_for_room(CLIENT).addCallback(fails)
+        self.group.release(held)
+        self.assertEqual((len(failed), self.group.waiting, self.member("a").active), (3000, 0, 0))
+
     def test_room_made_by_a_reload_serves_at_once(self):
         self.queue()
         self.hold()
