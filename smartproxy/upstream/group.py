@@ -365,7 +365,9 @@ class Group:
 
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
-        if self._waiting and self.tier is Tier.NONE:
+        if not self._waiting:
+            return
+        if self.tier is Tier.NONE:
             self._waiting.refuse_all(self._no_target())
         if self._is_serving:
             return  # a dial has failed at once: the loop below goes on with what that has released
