@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connect import Connect
+    from smartproxy.upstream.member import Member
 
 #: Targets that get one request. A port with more PostgreSQL servers is not usual.
 MOST: Final = 32
@@ -173,7 +174,7 @@ class ForwardCancel:
         side = connected.side
         try:
             side.transport.write(connected.header + message)
-            forwarded.sent()
+            forwarded.sent(attempt.candidate.member)
             side.transport.resumeProducing()
             await side.wait_for(1)
         except PeerClosed:
@@ -208,10 +209,11 @@ class _Forwarded:
         self._is_sent = False
         self._finish()
 
-    def sent(self) -> None:
-        """A target has got the request. Its bytes are counted once."""
+    def sent(self, member: Member) -> None:
+        """A target has got the request. Its bytes are counted once, for the first one."""
         if not self._is_sent:
             self._is_sent = True
+            member.received += self._size
             self._record.moved_in(self._size, self._clock())
 
     def failed(self, why: Refused | None) -> None:

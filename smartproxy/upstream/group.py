@@ -19,8 +19,7 @@ one connection in between, and its outcome decides.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from enum import IntEnum
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -29,6 +28,7 @@ from twisted.python.failure import Failure
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
+from smartproxy.model.target_status import Upcoming
 from smartproxy.upstream.balancing.embedded import embedded
 from smartproxy.upstream.balancing.first import First
 from smartproxy.upstream.balancing.least_connections import LeastConnections
@@ -37,10 +37,14 @@ from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, member_name
 from smartproxy.upstream.member import Dials
+from smartproxy.upstream.peek import would_choose
+from smartproxy.upstream.probes import DueProbes
+from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -53,15 +57,6 @@ log = Logger()
 _EJECTED = Dials.EJECTED
 #: Seconds that stand for no limit: nothing searches for as long.
 _NO_LIMIT = 3600.0
-
-
-class Tier(IntEnum):
-    """Which candidates get connections."""
-
-    PRIMARY = 0
-    BACKUP = 1
-    LAST_RESORT = 2
-    NONE = 3
 
 
 class Group:
@@ -81,15 +76,17 @@ class Group:
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
         self._members = members
+        self._flaps = members.flaps
         self._clock = clock
         self._seconds = clock.seconds
         self._random = random
         self._algorithm: Algorithm | Callable[[str], object] | None = None
         self._balancer: Balancer = RoundRobin()
         self._by_member: dict[Member, Candidate] = {}
-        self._probed: OrderedDict[Candidate, None] = OrderedDict()
+        self._probed = DueProbes()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
+        self._is_serving = False
         #: Targets that were removed while they had connections.
         self._removed: dict[Member, Candidate] = {}
 
@@ -111,9 +108,9 @@ class Group:
 
     def configure(self, plan: GroupPlan) -> None:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
-        joining = bool(self.candidates)
-        known = {candidate.member for candidate in self.candidates}
-        self._removed |= {candidate.member: candidate for candidate in self.candidates}
+        former, joining = self.candidates, bool(self.candidates)
+        known = {candidate.member for candidate in former}
+        self._removed |= {candidate.member: candidate for candidate in former}
         self._plan = plan
         self.candidates = self._made_candidates(plan, known if joining else None)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
@@ -126,10 +123,10 @@ class Group:
         if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
             self._balancer = self._made_balancer()
-        self._begin()
-        for candidate in self.candidates:
-            if plan.passive is None or candidate.is_chosen:
-                candidate.member.readmit(self._seconds())
+        if joining:
+            log_differences(self.name, *(_weights(one) for one in (former, self.candidates)))
+        self._begin(is_first=not joining)
+        self._readmit(one for one in self.candidates if plan.passive is None or one.is_chosen)
 
     def uses(self, candidate: Candidate) -> bool:
         """Whether ``candidate`` is of the tier in use, so that it gets connections while it has room."""
@@ -158,6 +155,23 @@ class Group:
         self._count(candidate)
         return candidate
 
+    def peek(self, client: str | None) -> Upcoming:
+        """What the next connection would get, if it came now. Nothing is changed.
+
+        :param client: the client's address; ``None`` is any client.
+        """
+        if not self._waiting:
+            if (probe := self._next_probe(client, ())) is not None:
+                return Upcoming("target", [probe.name])
+            if names := would_choose(self._balancer, self.candidates, client):
+                return Upcoming("target", names)
+            if self.tier is Tier.NONE:
+                return Upcoming("no_target", [])
+        queue = self._plan.queue
+        if queue is None:
+            return Upcoming("target_limit", [])
+        return Upcoming("queue" if self.waiting < queue.size else "queue_full", [])
+
     def wait_for_room(self, client: str, seconds: float = 0.0) -> Deferred[Candidate]:
         """Queue a client while every target is at its limit, or none is known yet.
 
@@ -170,13 +184,16 @@ class Group:
             return self._waiting.await_targets(client, seconds or _NO_LIMIT, self.name)
         queue = self._plan.queue
         if queue is None:
-            raise Refused(RejectReason.TARGET_LIMIT, f"every target of {self.name} is at its limit")
+            raise Refused(
+                RejectReason.TARGET_LIMIT,
+                f"every target of group {self.name} is at its maxConnections, and it has no queue",
+            )
         return self._waiting.add(queue, client, self.name)
 
     def succeeded(self, candidate: Candidate) -> None:
         """The dial of ``candidate`` has succeeded."""
         member = candidate.member
-        if member.succeeded(self._seconds()):
+        if member.succeeded(self._seconds()) and self._may_log(member):
             log.info(
                 "target {group}/{target} is up again: a connection has succeeded",
                 group=self.name,
@@ -193,7 +210,12 @@ class Group:
         # Where each client has a host of its own, one that does not answer must not take the others' away.
         passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
-        if member.failed(result, passive, self._seconds(), blameless=blameless) and passive is not None:
+        was_up = member.dials is Dials.HEALTHY
+        if member.dials is not _EJECTED:
+            member.ejected_by = why  # before: who is told of the ejection reads it
+        is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
+        # A failed probe changes nothing: a dead target would have a line for each.
+        if is_ejected and was_up and passive is not None and self._may_log(member):
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",
                 group=self.name, target=member.name, seconds=passive.eject_for, why=why,
@@ -229,7 +251,10 @@ class Group:
         self._serve_waiting()
 
     def _no_target(self) -> str:
-        return f"no target of {self.name} {'may be used' if self.candidates else 'was found'}"
+        """Why no target may be used."""
+        if not self.candidates:
+            return f"no target of group {self.name} was found"
+        return f"every target of group {self.name} is set to drain or down, or has the weight 0: smartproxy targets"
 
     def end(self) -> None:
         """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
@@ -238,6 +263,17 @@ class Group:
         self._members.keep(self.name, (), self._seconds())
         for candidate in self.candidates:
             candidate.member.on_change = self._changed
+
+    def _readmit(self, candidates: Iterable[Candidate]) -> None:
+        """End the ejections of candidates that failed dials do not eject any more."""
+        for candidate in candidates:
+            if candidate.member.dials is not Dials.HEALTHY:
+                candidate.member.readmit(self._seconds())
+                log.info(
+                    "target {group}/{target} is up again: passiveHealth is off",
+                    group=self.name,
+                    target=candidate.name,
+                )
 
     def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
         candidates: dict[str, Candidate] = {}
@@ -267,8 +303,11 @@ class Group:
             case _:
                 return RoundRobin()
 
-    def _begin(self) -> None:
-        """Tell the balancer of the candidates anew."""
+    def _begin(self, *, is_first: bool = False) -> None:
+        """Tell the balancer of the candidates anew.
+
+        :param is_first: whether the group had none before, so that no tier was in use.
+        """
         self._standings.clear()
         self._probed.clear()
         for candidate in self.candidates:
@@ -276,12 +315,17 @@ class Group:
             candidate.inside = candidate.queued = False
             candidate.standing = candidate.judge()
             self._standings[candidate.standing, candidate.target.backup] += 1
-            self._note_ejection(candidate)
+            self._probed.note(candidate, self._seconds())
         self._balancer.begin(self.candidates)
-        self.tier = self._best_tier()
+        former, self.tier = self.tier, self._best_tier()
+        if self.tier is not former and not is_first and len(self.candidates) > 1:
+            log_tier(self._flaps, self.name, self.tier, self._seconds())
         for candidate in self.candidates:
             self._place(candidate)
         self._serve_waiting()
+
+    def _may_log(self, member: Member) -> bool:
+        return self._flaps.may_log(f"target {self.name}/{member.name}", member.state, self._seconds())
 
     def _best_tier(self) -> Tier:
         if self._standings[Standing.UP, False]:
@@ -317,35 +361,28 @@ class Group:
         if candidate.weight != weight or self._best_tier() is not self.tier:
             self._begin()
             return
-        self._note_ejection(candidate)
+        self._probed.note(candidate, self._seconds())
         self._place(candidate)
         self._serve_waiting()
 
-    def _note_ejection(self, candidate: Candidate) -> None:
-        """Keep those that wait for a probe, in the order in which they may be tried."""
-        member = candidate.member
-        self._probed.pop(candidate, None)
-        if member.dials is _EJECTED and member.passed and member.by_hand is None and candidate.weight:
-            self._probed[candidate] = None
-            if member.probe_at <= self._seconds():  # the client of its probe has left
-                self._probed.move_to_end(candidate, last=False)
-
     def _due_probe(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """An ejected candidate that one connection may try now."""
-        now = self._seconds()
-        for candidate in self._probed:
-            if candidate.member.probe_at > now:
-                return None
-            if self._may_probe(candidate, client) and candidate not in tried:
-                candidate.member.probe(now)
-                return candidate
-        return None
+        """An ejected candidate whose time is over, and which gets this connection."""
+        candidate = self._next_probe(client, tried)
+        if candidate is not None:
+            candidate.member.probe(self._seconds())
+        return candidate
 
-    def _may_probe(self, candidate: Candidate, client: str) -> bool:
+    def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
+        return self._probed.due(self._seconds(), tried, lambda candidate: self._may_probe(candidate, client))
+
+    def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
             return False
         # Another client would lose its own target by it.
-        return not isinstance(self._balancer, SourceHash) or self._balancer.owner(client) is candidate
+        balancer = self._balancer
+        return not isinstance(balancer, SourceHash) or (
+            client is not None and balancer.owner(client) is candidate
+        )
 
     def _count(self, candidate: Candidate) -> None:
         candidate.member.active += 1
@@ -374,3 +411,8 @@ class Group:
 
 def ignore(_group: Group, _candidate: Candidate, _before: TargetState) -> None:
     """The value of ``notify`` while no one follows changes of state."""
+
+
+def _weights(candidates: Collection[Candidate]) -> dict[str, int]:
+    """The weights in the configuration, by name."""
+    return {candidate.name: candidate.target.weight for candidate in candidates}

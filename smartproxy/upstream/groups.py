@@ -48,11 +48,17 @@ class Groups:
 
     def of(self, plan: GroupPlan) -> Group:
         """The group of ``plan``, for a connection that may have been accepted before a reload has removed it."""
-        group = self._groups.get(plan.name) or self._removed.get(plan.name)
+        group = self._groups.get(plan.name)
+        return group if group is not None else self._removed_group(plan)
+
+    def _removed_group(self, plan: GroupPlan) -> Group:
+        group = self._removed.get(plan.name)
         if group is None:
             group = self._removed[plan.name] = self._make(plan.name)
             group.configure(plan)
             group.end()
+        for candidate in group.candidates:  # some may have been dropped while others had connections
+            self.members.restore(candidate.member, self._clock.seconds())
         return group
 
     def _make(self, name: str) -> Group:
@@ -77,3 +83,6 @@ class Groups:
         for name in self._groups.keys() - {plan.name for plan in plans}:
             group = self._removed[name] = self._groups.pop(name)
             group.end()
+        self._groups = {
+            plan.name: self._groups[plan.name] for plan in plans
+        }  # in the order of the configuration

@@ -43,13 +43,15 @@ class WaitingClients:
         :raises Refused: where the queue is full.
         """
         if len(self._queue) >= plan.size:
-            raise Refused(RejectReason.QUEUE_FULL, f"the queue of {group} is full ({plan.size})")
-        late = Refused(RejectReason.QUEUE_TIMEOUT, f"no target of {group} had room in time")
-        return self._add(client, plan.timeout, late)
+            raise Refused(
+                RejectReason.QUEUE_FULL, f"the queue of group {group} is full (queue.size {plan.size})"
+            )
+        why = f"no target of group {group} had room in {plan.timeout:g} s (queue.timeout)"
+        return self._add(client, plan.timeout, Refused(RejectReason.QUEUE_TIMEOUT, why))
 
     def await_targets(self, client: str, seconds: float, group: str) -> Deferred[Candidate]:
         """Queue a client of a group whose targets are not known yet. Cancelling the Deferred removes it."""
-        late = Refused(RejectReason.NO_TARGET, f"no target of {group} was found in {seconds:g} s")
+        late = Refused(RejectReason.NO_TARGET, f"no target of group {group} was found in {seconds:g} s")
         return self._add(client, seconds, late)
 
     def _add(self, client: str, seconds: float, late: Refused) -> Deferred[Candidate]:

@@ -34,8 +34,8 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual(
             one,
             {
-                "group": "a/b", "name": "one", "address": "10.0.0.1:9000", "state": "up", "setByHand": False, "weight": 2,
-                "effectiveWeight": 2, "backup": False, "connections": 0, "queued": 0, "bytesReceived": 0, "bytesSent": 0,
+                "group": "a/b", "name": "one", "address": "10.0.0.1:9000", "state": "up", "why": None,
+                "setByHand": False, "weight": 2, "effectiveWeight": 2, "backup": False, "connections": 0, "queued": 0, "bytesReceived": 0, "bytesSent": 0,
                 "lastCheck": None,
             },
         )  # fmt: skip
@@ -59,6 +59,20 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual(len(self.listener.get("/api/v1/targets?group=a/b").json()["targets"]), 2)
         self.assertEqual(self.listener.get("/api/v1/targets?group=b").status, 404)
 
+    def test_a_group_says_what_its_next_connection_would_get(self):
+        def following(query=""):
+            return self.listener.get(f"/api/v1/targets?group=a/b{query}").json()["next"]
+
+        for _ in range(2):
+            self.assertEqual(following("&clientIp=192.0.2.1"), {"outcome": "target", "targets": ["one"]})
+        self.put({"state": "drain"})
+        self.assertEqual(following(), {"outcome": "target", "targets": ["[2001:db8::2]:preserve"]})
+        self.control.groups.set_state("a/b", "[2001:db8::2]:preserve", "down")
+        self.assertEqual(following(), {"outcome": "no_target", "targets": []})
+        self.assertNotIn("next", self.listener.get("/api/v1/targets").json())
+        for query in ("?clientIp=192.0.2.1", "?group=a/b&clientIp=nonsense"):
+            self.assertEqual(self.listener.get(f"/api/v1/targets{query}").status, 400)
+
     def test_drain_and_up(self):
         answer = self.put({"state": "drain"})
         self.assertEqual(
@@ -77,6 +91,47 @@ class TargetsTests(SynchronousTestCase):
     def test_unknown_group_or_target_is_404(self):
         for path in ("/api/v1/targets/web/one", "/api/v1/targets/a%2Fb/two"):
             self.assertEqual(self.put({"state": "down"}, path).status, 404)
+
+    def test_an_unknown_name_is_answered_with_those_there_are(self):
+        for path, said in (
+            ("/api/v1/targets/web/one", "there is no group 'web'; there is a/b"),
+            (
+                "/api/v1/targets/a%2Fb/on%C3%A9",
+                "there is no target 'on\\xe9' in group 'a/b'; it has one, [2001:db8::2]:preserve",
+            ),
+        ):
+            self.assertEqual(self.put({"state": "down"}, path).json(), {"error": said})
+        self.assertEqual(
+            self.listener.get("/api/v1/targets?group=ab").json()["error"],
+            "there is no group 'ab'; there is a/b",
+        )
+
+    def test_many_names_are_listed_in_part_and_the_nearest_first(self):
+        hosts = tuple(f"10.0.0.{number}" for number in range(60))
+        self.control.groups._groups.apply([GroupPlan("app", (TargetPlan(hosts, 80),))])
+        said = self.put({"state": "down"}, "/api/v1/targets/app/10.0.0.58:8").json()["error"]
+        self.assertRegex(said, r"it has 10\.0\.0\.58:80, (\S+, ){8}\S+ and 50 more$")
+
+    def test_why_a_target_is_not_up_is_shown(self):
+        group = self.control.groups._groups.find("a/b")
+        member = group.candidates[0].member
+        group.failed(group.take("x"), "refused", "10.0.0.1:9000: Connection refused")
+        self.assertEqual(
+            (self.shown()[0]["state"], self.shown()[0]["why"]),
+            ("ejected", "10.0.0.1:9000: Connection refused"),
+        )
+        member.last_check = ShownCheck(0.0, False, "no answer in 2 s")
+        member.check(passed=False, now=0.0)
+        self.assertEqual((self.shown()[0]["state"], self.shown()[0]["why"]), ("down", "no answer in 2 s"))
+        member.last_check = ShownCheck(0.0, True, "connected")
+        self.assertEqual(self.shown()[0]["why"], "its checks have failed")
+        self.put({"state": "drain"})
+        self.assertEqual((self.shown()[0]["state"], self.shown()[0]["why"]), ("drain", "set by hand"))
+
+    def test_groups_are_in_the_order_of_the_configuration(self):
+        plans = [GroupPlan(name, TARGETS) for name in ("first", "a/b", "last")]
+        self.control.groups._groups.apply(plans)
+        self.assertEqual(self.control.groups.names(), ["first", "a/b", "last"])
 
     def test_a_bad_body_is_422_and_changes_nothing(self):
         for body in (

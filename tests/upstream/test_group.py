@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from weakref import ref
 
 from twisted.internet.defer import CancelledError
 
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import Algorithm, GroupPlan, PassiveHealthPlan, QueuePlan
-from smartproxy.upstream.group import Tier
 from smartproxy.upstream.member import HandState
+from smartproxy.upstream.tiers import Tier
 from tests.upstream.grouping import CLIENT, GroupCase, target
 
 
@@ -217,6 +218,21 @@ class LimitTests(GroupCase):
         self.successResultOf(second)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_long_queue_whose_dials_fail_at_once_is_served_one_by_one(self):
+        """As with a name that has no address: each failure makes room for the next client, without recursion."""
+        self.configure([target("a", max_connections=1)], queue=QueuePlan(5000))
+        (held,) = self.hold()
+        failed = []
+
+        def fails(candidate):
+            self.group.failed(candidate, "unreachable", "it has no address")
+            failed.append(candidate.name)
+
+        for _ in range(3000):
+            self.group.wait_for_room(CLIENT).addCallback(fails)
+        self.group.release(held)
+        self.assertEqual((len(failed), self.group.waiting, self.member("a").active), (3000, 0, 0))
+
     def test_room_made_by_a_reload_serves_at_once(self):
         self.queue()
         self.hold()
@@ -373,3 +389,50 @@ class ReloadTests(GroupCase):
         group = self.groups.of(former)
         group.failed(group.take(CLIENT), "refused", "")
         self.assertEqual(seen, [])
+
+    def test_ends_of_connections_make_room_in_a_group_that_was_removed_and_added(self):
+        for algorithm in Algorithm:
+            with self.subTest(algorithm):
+                self.setUp()
+                limited = [target("a", max_connections=1)]
+                former = self.configure(limited, algorithm)
+                (held,) = self.hold()
+                self.groups.apply([])
+                late = self.groups.of(GroupPlan("app", tuple(limited)))
+                self.assertIsNone(late.take(CLIENT))
+                self.configure(limited, algorithm)
+                self.assertIsNone(self.group.take(CLIENT))
+                former.release(held)
+                self.assertEqual(self.group.take(CLIENT).name, "a")
+
+    def test_a_removed_group_counts_a_member_again_that_was_dropped(self):
+        """One with connections holds the group; the other was dropped, and may still get a late connection."""
+        self.configure("ab")
+        (held,) = self.hold()
+        former = GroupPlan("app", (target("a"), target("b")))
+        self.groups.apply([])
+        self.clock.advance(20)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertEqual([one.name for one in self.groups.members], ["a"])
+        self.assertIs(self.groups.of(former).take(CLIENT).member, self.member("b"))
+        self.assertEqual(held.name, "a")
+
+    def test_a_removed_group_still_ejects(self):
+        self.configure("ab")
+        self.groups.apply([])
+        self.group = self.groups.of(GroupPlan("app", (target("a"), target("b"))))
+        self.fail_dial("a")
+        self.assertEqual(self.use(4), "bbbb")
+
+    def test_a_removed_group_is_freed_with_its_last_connection(self):
+        group = ref(self.configure("ab"))
+        (held,) = self.hold()
+        self.group = None
+        self.groups.apply([])
+        gc.disable()
+        self.addCleanup(gc.enable)
+        group().release(held)
+        del held
+        self.clock.advance(20)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertIsNone(group(), "without the garbage collector")

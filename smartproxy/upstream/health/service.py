@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.upstream.group import Tier
+from twisted.logger import Logger
+
 from smartproxy.upstream.health.checker import Checker, Surroundings
 from smartproxy.upstream.health.checks import Checks
 from smartproxy.upstream.health.schedule import Schedule
+from smartproxy.upstream.tiers import Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from smartproxy.upstream.health.connections import CheckConnections
     from smartproxy.upstream.member import Member
 
+log = Logger()
 #: Seconds of one event loop iteration in which checkers are begun and stopped; each takes some microseconds.
 _BUDGET = 0.002
 
@@ -98,6 +101,12 @@ class HealthChecks:
         for member in self._checkers.keys() - wanted.keys():
             self._checkers.pop(member).stop()
             member.last_check = None
+            if not member.passed and member.unused_since is None:
+                log.info(
+                    "target {group}/{target} is up: it is not checked any more",
+                    group=member.group,
+                    target=member.name,
+                )
             member.check(passed=True, now=self._clock.seconds())
             yield
         for member, candidate in wanted.items():
