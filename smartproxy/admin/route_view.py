@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.model.address import UnixEndpoint
+from smartproxy.model.plan.target import Discover
 from smartproxy.wire import proxy_tlv
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _action(plan: RoutePlan) -> dict[str, object]:
     return {
         "type": plan.kind,
         "tls": "passthrough" if plan.tls is None else terminates,
-        "targets": [_target(target) for target in plan.targets],
+        "targets": [] if plan.group is None else [_target(target) for target in plan.group.written()],
         **({} if plan.group is None else _group(plan.group)),
     }
 
@@ -83,6 +84,7 @@ def _group(group: GroupPlan) -> dict[str, object]:
         "passiveHealth": passive
         and {"failures": passive.failures, "window": passive.window, "ejectFor": passive.eject_for},
         "queue": queue and {"size": queue.size, "timeout": queue.timeout},
+        "targetsFile": group.file and group.file.path,
         "whenDown": "reset" if group.reset_when_down else "keep",
     }
 
@@ -108,5 +110,11 @@ def _place(target: TargetPlan) -> dict[str, object]:
         return {"unix": target.hosts[0].path}
     else:
         hosts = list(target.hosts)
+    if target.discover is Discover.SERVICES:
+        return {"srv": str(target.hosts[0]) if isinstance(target.hosts, tuple) else None}
     port = "preserve" if target.port is None else "callable" if callable(target.port) else target.port
-    return {"host": hosts, "port": port}
+    return {
+        "host": hosts,
+        "port": port,
+        "addresses": "all" if target.discover is Discover.ADDRESSES else "first",
+    }

@@ -13,7 +13,7 @@ from smartproxy.wire.host import is_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from smartproxy.model.plan import TargetPlan
+    from smartproxy.model.plan import GroupPlan, TargetPlan
     from smartproxy.model.plan.target import Choice, TargetHost
     from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
@@ -126,6 +126,21 @@ class Candidate:
             return True
         self._credit -= 1
         return False
+
+
+def made_candidates(
+    plan: GroupPlan, member_of: Callable[[str], Member], clock: Callable[[], float]
+) -> list[Candidate]:
+    """The candidates of a group, each of its hosts one.
+
+    :param member_of: the member of a name.
+    """
+    made: dict[str, Candidate] = {}
+    for target in plan.fixed():
+        for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
+            name = member_name(target, host, made)
+            made[name] = Candidate(target, host, member_of(name), len(made), plan.balancing.slow_start, clock)
+    return list(made.values())
 
 
 def member_name(target: TargetPlan, host: TargetHost, taken: Collection[str]) -> str:

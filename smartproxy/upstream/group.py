@@ -7,11 +7,7 @@
     group.release(candidate)                     when the connection has ended
 
 A group is kept by its name and outlives reloads: they give it other candidates (:meth:`Group.configure`), which point at
-the same members. Its candidates are in use by tier::
-
-    PRIMARY        those that are up
-    BACKUP         the backups that are up, while no primary one is
-    LAST_RESORT    all, where none is up: a wrong check must not stop what may work. Not those that an operator excluded
+the same members. Its candidates are in use by tier (:mod:`~smartproxy.upstream.tiers`).
 
 A balancer chooses among those of the tier in use that are below their limits. An ejected member whose time is over gets
 one connection in between, and its outcome decides.
@@ -20,6 +16,7 @@ one connection in between, and its outcome decides.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -29,13 +26,10 @@ from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
 from smartproxy.model.target_status import Upcoming
-from smartproxy.upstream.balancing.embedded import embedded
-from smartproxy.upstream.balancing.first import First
-from smartproxy.upstream.balancing.least_connections import LeastConnections
-from smartproxy.upstream.balancing.random_two import RandomTwo
+from smartproxy.upstream.balancing.made import made_balancer
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
-from smartproxy.upstream.candidate import Candidate, Standing, member_name
+from smartproxy.upstream.candidate import Candidate, Standing, made_candidates
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes
@@ -87,6 +81,7 @@ class Group:
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
         self._is_serving = False
+        self._was_configured = False
         #: Targets that were removed while they had connections.
         self._removed: dict[Member, Candidate] = {}
 
@@ -112,8 +107,12 @@ class Group:
         known = {candidate.member for candidate in former}
         self._removed |= {candidate.member: candidate for candidate in former}
         self._plan = plan
-        self.candidates = self._made_candidates(plan, known if joining else None)
+        self.candidates = made_candidates(plan, partial(self._members.of, self.name), self._seconds)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
+        for member in self._by_member:
+            member.on_change = self._changed
+            if joining and member not in known:
+                member.joined(self._seconds())
         self._removed = {
             member: one
             for member, one in self._removed.items()
@@ -122,9 +121,10 @@ class Group:
         self._members.keep(self.name, {candidate.name for candidate in self.candidates}, self._seconds())
         if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
-            self._balancer = self._made_balancer()
-        if joining:
-            log_differences(self.name, *(_weights(one) for one in (former, self.candidates)))
+            self._balancer = made_balancer(plan.balancing.algorithm, self.name, self._random)
+        if self._was_configured:
+            log_differences(self.name, former, self.candidates)
+        self._was_configured = True
         self._begin(is_first=not joining)
         self._readmit(one for one in self.candidates if plan.passive is None or one.is_chosen)
 
@@ -275,34 +275,6 @@ class Group:
                     target=candidate.name,
                 )
 
-    def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
-        candidates: dict[str, Candidate] = {}
-        for target in plan.fixed():
-            for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
-                name = member_name(target, host, candidates)
-                member = self._members.of(self.name, name)
-                if known is not None and member not in known:
-                    member.joined(self._seconds())
-                member.on_change = self._changed
-                slow_start = plan.balancing.slow_start
-                candidates[name] = Candidate(target, host, member, len(candidates), slow_start, self._seconds)
-        return list(candidates.values())
-
-    def _made_balancer(self) -> Balancer:
-        if callable(self._algorithm):
-            return embedded(self._algorithm, self.name) or RoundRobin()
-        match self._algorithm:
-            case Algorithm.LEAST_CONNECTIONS:
-                return LeastConnections()
-            case Algorithm.RANDOM:
-                return RandomTwo(self._random)
-            case Algorithm.SOURCE:
-                return SourceHash()
-            case Algorithm.FIRST:
-                return First()
-            case _:
-                return RoundRobin()
-
     def _begin(self, *, is_first: bool = False) -> None:
         """Tell the balancer of the candidates anew.
 
@@ -393,26 +365,34 @@ class Group:
 
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
-        if self._waiting and self.tier is Tier.NONE:
+        if not self._waiting:
+            return
+        if self.tier is Tier.NONE:
             if self._plan.is_searching:
                 return
             self._waiting.refuse_all(self._no_target())
-        while self._waiting:
-            try:
-                candidate = self._balancer.choose(self._waiting.client, ())
-            except Exception:  # of a program's balancer: this client's connection ends
-                self._waiting.fail(Failure())
-                continue
-            if candidate is None:
-                return
-            self._count(candidate)
-            self._waiting.serve(candidate)
+        if self._is_serving:
+            return  # a dial has failed at once: the loop below goes on with what that has released
+        self._is_serving = True
+        try:
+            while self._waiting and self._serve_first():
+                pass
+        finally:
+            self._is_serving = False
+
+    def _serve_first(self) -> bool:
+        """Assign a candidate to the first client. Returns whether it does not wait any more."""
+        try:
+            candidate = self._balancer.choose(self._waiting.client, ())
+        except Exception:  # of a program's balancer: this client's connection ends
+            self._waiting.fail(Failure())
+            return True
+        if candidate is None:
+            return False
+        self._count(candidate)
+        self._waiting.serve(candidate)
+        return True
 
 
 def ignore(_group: Group, _candidate: Candidate, _before: TargetState) -> None:
     """The value of ``notify`` while no one follows changes of state."""
-
-
-def _weights(candidates: Collection[Candidate]) -> dict[str, int]:
-    """The weights in the configuration, by name."""
-    return {candidate.name: candidate.target.weight for candidate in candidates}

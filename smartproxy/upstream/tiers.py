@@ -14,7 +14,13 @@ log = Logger()
 
 
 class Tier(IntEnum):
-    """Which candidates get connections."""
+    """Which candidates get connections.
+
+    :cvar PRIMARY: those that are up.
+    :cvar BACKUP: the backups that are up, while no primary one is.
+    :cvar LAST_RESORT: all, where none is up: a wrong check must not stop what may work. Not those that an operator excluded.
+    :cvar NONE: none may be used.
+    """
 
     PRIMARY = 0
     BACKUP = 1

@@ -169,7 +169,7 @@ class TargetsTests(SynchronousTestCase):
             self.assertIn(words, self.put(body).json()["error"])
         self.assertEqual(
             self.put({"state": "up"}, "/api/v1/targets/web/none").json()["error"],
-            "there is no target 'none' in group 'web'",
+            "there is no group 'web'; there is a/b",
         )
 
     def test_other_methods_are_405(self):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.admin import views
+from smartproxy.admin.route_view import route
 from smartproxy.cli.found_later import found_later
+from smartproxy.metrics.counters import RouteCounters
+from smartproxy.metrics.totals import Bytes
 from smartproxy.settings import Settings
 
 
@@ -30,7 +34,16 @@ class FoundLaterTests(SynchronousTestCase):
         )
 
     def test_routes_of_the_api_name_what_is_asked_for(self) -> None:
-        shown = views._targets(self.route)
-        self.assertEqual(shown[0], {"srv": "_pg._tcp.test"})
-        self.assertEqual(shown[1], {"host": ["a.test", "b.test"], "port": 1, "weight": 1, "addresses": "all"})
-        self.assertEqual(shown[3], {"host": ["d.test"], "port": 2, "weight": 1})
+        action = cast("dict[str, Any]", route(self.route, RouteCounters(), Bytes(0, 0))["action"])
+        places = [
+            {key: one.get(key) for key in ("srv", "host", "port", "addresses")} for one in action["targets"]
+        ]
+        self.assertEqual(
+            [[value for value in place.values() if value is not None] for place in places],
+            [
+                ["_pg._tcp.test"],
+                [["a.test", "b.test"], 1, "all"],
+                [["c.test"], "preserve", "all"],
+                [["d.test"], 2, "first"],
+            ],
+        )

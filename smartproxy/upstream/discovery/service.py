@@ -15,7 +15,6 @@ from twisted.logger import Logger
 
 from smartproxy.model.plan.target import Discover
 from smartproxy.model.plan.target_file import TargetFile
-from smartproxy.upstream.candidate import member_name
 from smartproxy.upstream.discovery.file import FileTargets
 from smartproxy.upstream.discovery.group_sources import GroupSources
 from smartproxy.upstream.discovery.names import AddressTargets, ServiceTargets
@@ -75,7 +74,6 @@ class Discovery:
         made = [self._started(plan) if plan.is_discovered else plan for plan in plans]
         for group in former.values():
             group.stop()
-        self._found = {name: found for name, found in self._found.items() if name in self._groups}
         self._files.follow(group.plan.file for group in self._groups.values() if group.plan.file is not None)
         return made
 
@@ -88,14 +86,11 @@ class Discovery:
             group.stop()
         self._groups.clear()
         self._changed.clear()
-        self._found.clear()
 
     def _started(self, plan: GroupPlan) -> GroupPlan:
         group = self._groups[plan.name] = GroupSources(plan, self._source_of, self._note)
         group.start()
-        found = group.found()
-        self._report(found)
-        return found
+        return group.found()
 
     def _source_of(self, origin: TargetPlan | TargetFile) -> ITargetSource:
         if isinstance(origin, TargetFile):
@@ -114,38 +109,4 @@ class Discovery:
         self._next = None
         changed, self._changed = self._changed, {}
         plans = [group.found() for group in changed]
-        for plan in plans:
-            self._report(plan)
         self._configure(plans)
-
-    def _report(self, plan: GroupPlan) -> None:
-        """Log which targets are new, and which are not found any more."""
-        before = self._found.get(plan.name, ())
-        now = self._found[plan.name] = tuple(_names(plan.targets))
-        if before == now:
-            return
-        added, removed = _difference(now, before), _difference(before, now)
-        if added or removed:
-            log.info(
-                "targets of group {group} have changed: {changes}",
-                group=plan.name,
-                changes="; ".join(filter(None, (_listed("added", added), _listed("removed", removed)))),
-            )
-
-
-def _names(targets: Iterable[TargetPlan]) -> Iterable[str]:
-    for target in targets:
-        for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
-            yield member_name(target, host, ())
-
-
-def _difference(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    known = set(others)
-    return [name for name in names if name not in known]
-
-
-def _listed(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{what} {', '.join(names[:_NAMED])}{more}"

@@ -47,7 +47,7 @@ class AddressTests(ServiceCase):
         self.pass_time(2.5)
         refused = self.failureResultOf(waiting, Refused).value
         self.assertEqual(refused.reason, RejectReason.NO_TARGET)
-        self.assertEqual(refused.detail, "no target of app was found in 2 s")
+        self.assertEqual(refused.detail, "no target of group app was found in 2 s")
 
     def test_client_without_limit_waits(self):
         self.records.zone["app.test"] = None
@@ -63,7 +63,7 @@ class AddressTests(ServiceCase):
         waiting = self.group.wait_for_room(CLIENT, 5)
         self.pass_time(0.5)
         self.assertEqual(self.failureResultOf(waiting, Refused).value.reason, RejectReason.NO_TARGET)
-        self.assertEqual(self.no_target().detail, "no target of app was found")
+        self.assertEqual(self.no_target().detail, "no target of group app was found")
         self.has("app.test", "192.0.2.1")
         self.pass_time(3)
         self.assertEqual(self.connect().name, "192.0.2.1:80")
@@ -153,7 +153,7 @@ class AddressTests(ServiceCase):
         self.assertEqual(len(self.records.asked), asked)
         self.assertEqual(
             [formatEvent(event) for event in events],
-            ["targets of group app have changed: added 192.0.2.9:80"],
+            ["group app has other targets: 192.0.2.9:80 joined; weight of 192.0.2.1:80 1 to 7"],
         )
 
     def test_name_that_is_not_configured_any_more_is_not_asked_for(self):
@@ -191,9 +191,9 @@ class AddressTests(ServiceCase):
             self.has("app.test", "192.0.2.1", "192.0.2.99", ttl=1)
             self.pass_time(3)
         lines = [formatEvent(event) for event in events]
-        self.assertTrue(lines[0].endswith("192.0.2.8:80 and 4 more"), lines)
+        self.assertTrue(lines[0].endswith("192.0.2.10:80 and 2 more joined"), lines)
         self.assertEqual(len(lines), 2)
-        self.assertIn("added 192.0.2.99:80; removed 192.0.2.2:80, ", lines[1])
+        self.assertIn("192.0.2.99:80 joined; 192.0.2.2:80, ", lines[1])
 
     def test_tls_and_http_checks_ask_for_the_name(self):
         """A certificate is for the name, and not for the address that it has now."""
