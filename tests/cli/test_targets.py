@@ -164,7 +164,7 @@ class SetByHandTests(TargetCase):
 class ListTests(TargetCase):
     def test_a_pipe_gets_every_column_and_whole_names(self):
         self.run_command(target, "a/b c", NAMES[2], "drain")
-        lines = self.run_command(targets).stdout.splitlines()
+        lines = self.run_command(targets, env={"COLUMNS": None}).stdout.splitlines()
         self.assertEqual(
             lines[0].split(),
             ["group", "target", "address", "state", "weight", "now", "backup", "active", "queued", "received", "sent",
