@@ -10,6 +10,7 @@
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
     |       |-- DialAbandoned          another target is tried before this one has answered
+    |       |-- LocalShortage          this process has no descriptor, port or memory for the connection
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
     |-- Completed                      a phase has served the connection to its end
@@ -119,6 +120,10 @@ class DialFailed(Refused):
 
 class DialAbandoned(DialFailed):
     """A target has not answered for a while, and another one is tried in its place."""
+
+
+class LocalShortage(DialFailed):
+    """No descriptor, port or memory is left for the connection, or not the address to bind: no fault of a target."""
 
 
 class ResumptionFailed(DialFailed):

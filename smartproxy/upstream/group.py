@@ -176,18 +176,19 @@ class Group:
                 target=member.name,
             )
 
-    def failed(self, candidate: Candidate, result: DialResult, why: str, *, gave_up: bool = False) -> None:
+    def failed(self, candidate: Candidate, result: DialResult, why: str, *, blameless: bool = False) -> None:
         """The dial of ``candidate`` has failed.
 
         :param why: for the log, one line of ASCII.
-        :param gave_up: whether its outcome was not waited for.
+        :param blameless: whether that says nothing about the target: its outcome was not waited for, or this process had
+            no resources for it.
         """
         passive = self._plan.passive
         member = candidate.member
         was_up = member.dials is Dials.HEALTHY
-        if member.dials is not _EJECTED:
+        if member.dials is not _EJECTED and not blameless:
             member.ejected_by = why  # before: who is told of the ejection reads it
-        is_ejected = member.failed(result, passive, self._seconds(), gave_up=gave_up)
+        is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
         # A failed probe changes nothing: a dead target would have a line for each.
         if is_ejected and was_up and passive is not None and self._may_log(member):
             log.warn(
