@@ -211,7 +211,7 @@ class Group:
         passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
         was_up = member.dials is Dials.HEALTHY
-        if member.dials is not _EJECTED:
+        if member.dials is not _EJECTED and not blameless:
             member.ejected_by = why  # before: who is told of the ejection reads it
         is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
         # A failed probe changes nothing: a dead target would have a line for each.

@@ -10,7 +10,8 @@ import threading
 import time
 
 from tests.live.backends import echo, reset
-from tests.live.case import TIMEOUT, route
+from tests.live.case import route
+from tests.live.client import TIMEOUT
 from tests.live.dead_ends import blackhole, refusing
 from tests.live.terminating import INNER, TlsCase
 from tests.live.waiting import until

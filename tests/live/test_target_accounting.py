@@ -15,7 +15,8 @@ import time
 from collections import Counter
 
 from tests.live.backends import echo, read_to_end, reset
-from tests.live.case import TIMEOUT, route
+from tests.live.case import route
+from tests.live.client import TIMEOUT
 from tests.live.dead_ends import blackhole, refusing
 from tests.live.terminating import TlsCase, in_order
 from tests.live.waiting import until
