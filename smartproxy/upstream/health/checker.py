@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from smartproxy.errors import CheckFailed, DialFailed, PeerClosed
+from smartproxy.errors import CheckFailed, DialFailed, LocalShortage, PeerClosed
 from smartproxy.model.target_status import ShownCheck
 from smartproxy.upstream.health.rise_and_fall import RiseAndFall
 
@@ -100,7 +100,17 @@ class Checker:
         self._answered(detail, passed=True)
 
     def _failed(self, why: Failure) -> None:
-        self._answered(self._detail(why), passed=False)
+        if isinstance(why.value, LocalShortage):
+            self._not_asked(self._detail(why))
+        else:
+            self._answered(self._detail(why), passed=False)
+
+    def _not_asked(self, detail: str) -> None:
+        """Show why the target was not asked. It is no result: sessions must not end for a lack of our own descriptors."""
+        self._ended()
+        if not self._is_stopped:
+            self.candidate.member.last_check = ShownCheck(self._around.wall_clock(), ok=False, detail=detail)
+            self._schedule_next()
 
     def _detail(self, why: Failure) -> str:
         """What was found instead, in one line."""
@@ -118,10 +128,7 @@ class Checker:
 
     def _answered(self, detail: str, *, passed: bool) -> None:
         """Count the result, and set the time of the next check: an interval after this one began."""
-        self._asking = None
-        due, self._due = self._due, None
-        if due is not None:
-            due.cancel()
+        self._ended()
         if self._is_stopped:
             return
         try:
@@ -129,6 +136,12 @@ class Checker:
         except Exception:  # of code that follows changes of state
             log.failure("the check of {target} failed in its own code", target=self.candidate.name)
         self._schedule_next()
+
+    def _ended(self) -> None:
+        self._asking = None
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
 
     def _schedule_next(self) -> None:
         if self._is_stopped:  # by what a change of state has led to

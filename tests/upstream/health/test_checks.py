@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from zope.interface.verify import verifyObject
 
+from smartproxy.errors import LocalShortage
+from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import GroupPlan, SendHeader
 from smartproxy.model.plan.check import CheckKind
 from smartproxy.upstream.health.checks import Checks
@@ -106,6 +108,22 @@ class ConnectTests(CheckCase):
         self.member("b").check(passed=True, now=0)
         self.advance(1.2)
         self.assertEqual(set(self.ended), {"a"})
+
+    def test_a_lack_of_our_own_descriptors_is_no_result(self):
+        """Else every target would go down at once, and with whenDown: reset its sessions with it."""
+        self.check(fall=1, reset=True)
+        self.hold(2)
+        for _ in range(3):
+            while HOST not in self.dialer.pending:
+                self.advance(0.1)
+            why = LocalShortage(RejectReason.UPSTREAM_UNREACHABLE, "Too many open files")
+            self.dialer.fail(HOST, why)
+        self.assertEqual((self.member("a").state, self.ended), ("up", []))
+        self.assertEqual(self.member("a").checks, {"ok": 0, "failed": 0})
+        self.assertEqual((self.last().ok, self.last().detail), (False, "Too many open files"))
+        self.until_dialed()
+        self.advance(0.1)
+        self.assertTrue(self.last().ok)
 
     def test_stop_cancels_the_check_in_progress(self):
         self.check()
