@@ -10,6 +10,7 @@
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
     |       |-- DialAbandoned          another target is tried before this one has answered
+    |       |-- LocalShortage          this process has no descriptor, port or memory left for it
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
     |-- Completed                      a phase has served the connection to its end
