@@ -166,7 +166,7 @@ class Group:
             if names := would_choose(self._balancer, self.candidates, client):
                 return Upcoming("target", names)
             if self.tier is Tier.NONE:
-                return Upcoming("no_target", [])
+                return Upcoming("queue" if self._plan.is_searching else "no_target", [])
         queue = self._plan.queue
         if queue is None:
             return Upcoming("target_limit", [])

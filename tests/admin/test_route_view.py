@@ -44,6 +44,9 @@ routes:
   - name: tls
     match: {ports: 444, alpn: h2}
     action: {targets: {host: 10.0.0.1, port: 80, tls: true}, tls: {mode: terminate-and-reencrypt, certificate: selfSigned}}
+  - name: found
+    match: {ports: 82}
+    action: {targets: [{srv: _pg._tcp.test}, {host: a.test, port: 1, addresses: all}]}
   - {name: none, match: {ports: 81}, action: {type: block}}
 """
 #: Keys that are not shown, or elsewhere, by table.
@@ -81,7 +84,7 @@ class RouteViewTests(SynchronousTestCase):
         self.assert_has_keys(Security, web)
         self.assert_has_keys(Match, web["match"])
         self.assert_has_keys(Action, action)
-        self.assert_has_keys(Target, *action["targets"])
+        self.assert_has_keys(Target, *action["targets"], *self.shown["found"]["action"]["targets"])
         self.assert_has_keys(LoadBalancing, action["loadBalancing"])
         self.assert_has_keys(PassiveHealth, action["passiveHealth"])
         self.assert_has_keys(QueueSettings, action["queue"])
@@ -102,10 +105,10 @@ class RouteViewTests(SynchronousTestCase):
                 "type": "forward", "tls": "passthrough", "group": "db",
                 "loadBalancing": {"algorithm": "source", "slowStart": 30},
                 "passiveHealth": {"failures": 2, "window": 10, "ejectFor": 10},
-                "queue": {"size": 7, "timeout": 5}, "whenDown": "reset",
+                "queue": {"size": 7, "timeout": 5}, "whenDown": "reset", "targetsFile": None,
                 "targets": [
                     {
-                        "name": "one", "host": ["10.0.0.1"], "port": "preserve", "bind": "10.0.0.9", "weight": 1,
+                        "name": "one", "host": ["10.0.0.1"], "port": "preserve", "addresses": "first", "bind": "10.0.0.9", "weight": 1,
                         "backup": False, "maxConnections": 5, "healthCheck": "connect", "tls": False, "sendProxyProtocol": None,
                     },
                     {
@@ -135,4 +138,6 @@ class RouteViewTests(SynchronousTestCase):
             (self.shown["tls"]["action"]["tls"], self.shown["tls"]["match"]["alpn"]),
             ("terminate-and-reencrypt", ["h2"]),
         )
+        found = self.shown["found"]["action"]["targets"]
+        self.assertEqual((found[0]["srv"], found[1]["addresses"]), ("_pg._tcp.test", "all"))
         self.assertEqual(self.shown["none"]["action"], {"type": "block", "tls": "passthrough", "targets": []})
