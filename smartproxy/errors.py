@@ -123,6 +123,10 @@ class DialAbandoned(DialFailed):
     """A target has not answered for a while, and another one is tried in its place."""
 
 
+class LocalShortage(DialFailed):
+    """No descriptor, port or memory is left for the connection, or not the address to bind: no fault of a target."""
+
+
 class ResumptionFailed(DialFailed):
     """A target failed the handshake that offered it a session. It may accept one without."""
 

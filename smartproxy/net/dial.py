@@ -16,7 +16,7 @@ from twisted.internet import error
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from smartproxy.errors import DialFailed
+from smartproxy.errors import DialFailed, LocalShortage
 from smartproxy.model.address import Endpoint, endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.descriptors import highest_descriptor
@@ -40,12 +40,15 @@ _REASONS = {
     errno.ECONNRESET: RejectReason.UPSTREAM_REFUSED,
     errno.ETIMEDOUT: RejectReason.UPSTREAM_TIMEOUT,
 }
+#: Errors that say nothing about the target (connect(2), bind(2), socket(2)).
+_LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
 def _failure(code: int, to: Endpoint, source: str = "") -> DialFailed:
     reason = _REASONS.get(code, RejectReason.UPSTREAM_UNREACHABLE)
     begin = f" from {source}" if source else ""
-    return DialFailed(reason, f"{to}{begin}: {os.strerror(code)}")
+    kind = LocalShortage if code in _LOCAL else DialFailed
+    return kind(reason, f"{to}{begin}: {os.strerror(code)}")
 
 
 def failure_of(why: Failure, to: Endpoint, source: str = "") -> DialFailed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from smartproxy.errors import DialAbandoned, DialFailed
+from smartproxy.errors import DialAbandoned, DialFailed, LocalShortage
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.outcome import RejectReason
 from smartproxy.upstream.budget import DialBudget, UnrecordedDials
@@ -169,7 +169,5 @@ class Connect:
     def _failed(self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed) -> None:
         """Count the failure of a candidate, and log it."""
         self._log.failed(candidate, route, why)
-        gave_up = isinstance(why, DialAbandoned)
-        group.failed(
-            candidate, _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1], gave_up=gave_up
-        )
+        result, detail = _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1]
+        group.failed(candidate, result, detail, blameless=isinstance(why, DialAbandoned | LocalShortage))

@@ -180,15 +180,16 @@ class Group:
                 target=member.name,
             )
 
-    def failed(self, candidate: Candidate, result: DialResult, why: str, *, gave_up: bool = False) -> None:
+    def failed(self, candidate: Candidate, result: DialResult, why: str, *, blameless: bool = False) -> None:
         """The dial of ``candidate`` has failed.
 
         :param why: for the log, one line of ASCII.
-        :param gave_up: whether its outcome was not waited for.
+        :param blameless: whether that says nothing about the target: its outcome was not waited for, or this process had
+            no resources for it.
         """
         passive = self._plan.passive
         member = candidate.member
-        if member.failed(result, passive, self._seconds(), gave_up=gave_up) and passive is not None:
+        if member.failed(result, passive, self._seconds(), blameless=blameless) and passive is not None:
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",
                 group=self.name, target=member.name, seconds=passive.eject_for, why=why,

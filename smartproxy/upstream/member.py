@@ -152,18 +152,20 @@ class Member:
         return True
 
     def failed(
-        self, result: DialResult, passive: PassiveHealthPlan | None, now: float, *, gave_up: bool = False
+        self, result: DialResult, passive: PassiveHealthPlan | None, now: float, *, blameless: bool = False
     ) -> bool:
         """A dial has failed. Returns whether that ejects the member.
 
-        :param gave_up: whether we did not wait for its outcome.
+        :param blameless: whether that says nothing about the target.
         :param passive: when it is ejected; ``None``: never.
         """
         self.results[result] += 1
-        if self.hesitant and not gave_up:
-            self.hesitate(hesitant=False)
-        if gave_up:
+        if blameless:
+            if self.dials is _PROBING:
+                self._set(DialEvent.WITHDRAWN, now)
             return False
+        if self.hesitant:
+            self.hesitate(hesitant=False)
         if passive is None or self.dials is _EJECTED:
             return False  # ejected: by another connection that was dialed at the same time
         if self.dials is _HEALTHY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from twisted.internet import error
@@ -156,6 +157,30 @@ class ConnectTests(ConnectCase):
             self.assertEqual(self.dialer.cancelled, ["192.0.2.1"])
             self.clock.advance(10)
             self.assertEqual(len(self.dialer.dialled), 1)
+
+    def test_lack_of_resources_is_no_failure_of_the_target(self):
+        """Without a free descriptor every target would be ejected for ten seconds, though all of them are up."""
+        for code in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL):
+            self.create()
+            connecting = self.connecting(to("192.0.2.1"))
+            self.dialer.fail("192.0.2.1", error.ConnectError(code))
+            self.failureResultOf(connecting, DialFailed)
+            (member,) = self.groups.members
+            self.assertEqual((member.state, member.results["unreachable"], member.active), ("up", 1, 0))
+
+    def test_probe_that_lacks_resources_is_followed_by_another(self):
+        """The target is not ejected again, and the next connection may try it at once."""
+        for exception in (error.ConnectionRefusedError(), error.ConnectError(errno.EMFILE)):
+            connecting = self.connecting(to("192.0.2.1"))
+            self.dialer.fail("192.0.2.1", exception)
+            self.failureResultOf(connecting, DialFailed)
+            self.clock.advance(10)
+        (member,) = self.groups.members
+        self.assertEqual((member.state, member.ejections), ("ejected", 1))
+        connecting = self.connecting(to("192.0.2.1"))
+        self.dialer.accept("192.0.2.1")
+        self.successResultOf(connecting)
+        self.assertEqual(member.state, "up")
 
     def test_client_disconnect_cancels_the_resolution(self):
         resolution = Deferred()
