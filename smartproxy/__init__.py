@@ -20,14 +20,21 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
-    from smartproxy.errors import ConfigurationError, InvalidCertificate, Refused, SmartProxyError
+    from smartproxy.errors import (
+        CheckFailed,
+        ConfigurationError,
+        InvalidCertificate,
+        Refused,
+        SmartProxyError,
+    )
     from smartproxy.flow.clock import use_monotonic_time
     from smartproxy.metrics.collector import PrometheusCollector
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import Endpoint, UnixEndpoint
     from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected, Routed, TlsFacts
     from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import CertificatePlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.target_status import CheckedTarget, ShownCheck, ShownTarget
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.protocols import ClientTransport
@@ -36,17 +43,23 @@ if TYPE_CHECKING:
         Action,
         ClientAuth,
         Defaults,
+        HealthCheck,
+        LoadBalancing,
         Match,
         Route,
         RouteTls,
         Security,
         Settings,
         Target,
+        TargetGroup,
         Tls,
         UpstreamTls,
     )
     from smartproxy.tls.certificate import self_signed_certificate
     from smartproxy.tls.certificate_files import certificate_from_pem
+    from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.interfaces import Balancer
+    from smartproxy.upstream.steering import TargetGroups
     from smartproxy.wire.client_hello import ClientHello
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import AddressFamily, ProxyHeader, Tlv
@@ -57,7 +70,11 @@ __all__ = [
     "AddressFamily",
     "Announced",
     "ApplicationProtocol",
+    "Balancer",
+    "Candidate",
     "CertificatePlan",
+    "CheckFailed",
+    "CheckedTarget",
     "ClientAuth",
     "ClientHello",
     "ClientTransport",
@@ -68,7 +85,9 @@ __all__ = [
     "Defaults",
     "Detected",
     "Endpoint",
+    "HealthCheck",
     "InvalidCertificate",
+    "LoadBalancing",
     "Match",
     "PrometheusCollector",
     "ProxyHeader",
@@ -80,12 +99,17 @@ __all__ = [
     "Routed",
     "Security",
     "Settings",
+    "ShownCheck",
+    "ShownTarget",
     "SmartProxy",
     "SmartProxyError",
     "Target",
+    "TargetGroup",
+    "TargetGroups",
     "Tls",
     "TlsFacts",
     "Tlv",
+    "UnixEndpoint",
     "UpstreamTls",
     "__version__",
     "block",
@@ -100,10 +124,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "smartproxy.errors": ("ConfigurationError", "InvalidCertificate", "Refused", "SmartProxyError"),
+    "smartproxy.errors": (
+        "CheckFailed",
+        "ConfigurationError",
+        "InvalidCertificate",
+        "Refused",
+        "SmartProxyError",
+    ),
     "smartproxy.flow.clock": ("use_monotonic_time",),
     "smartproxy.metrics.collector": ("PrometheusCollector",),
-    "smartproxy.model.address": ("Endpoint",),
+    "smartproxy.model.address": ("Endpoint", "UnixEndpoint"),
     "smartproxy.model.facts": (
         "Accepted",
         "Announced",
@@ -115,6 +145,7 @@ _MODULES = {
     "smartproxy.model.outcome": ("CloseReason", "RejectReason"),
     "smartproxy.model.plan": ("CertificatePlan",),
     "smartproxy.model.record": ("ConnectionRecord",),
+    "smartproxy.model.target_status": ("CheckedTarget", "ShownCheck", "ShownTarget"),
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.protocols": ("ClientTransport",),
@@ -123,17 +154,23 @@ _MODULES = {
         "Action",
         "ClientAuth",
         "Defaults",
+        "HealthCheck",
+        "LoadBalancing",
         "Match",
         "Route",
         "RouteTls",
         "Security",
         "Settings",
         "Target",
+        "TargetGroup",
         "Tls",
         "UpstreamTls",
     ),
     "smartproxy.tls.certificate": ("self_signed_certificate",),
     "smartproxy.tls.certificate_files": ("certificate_from_pem",),
+    "smartproxy.upstream.candidate": ("Candidate",),
+    "smartproxy.upstream.interfaces": ("Balancer",),
+    "smartproxy.upstream.steering": ("TargetGroups",),
     "smartproxy.wire.client_hello": ("ClientHello",),
     "smartproxy.wire.http_head": ("RequestHead",),
     "smartproxy.wire.proxy_header": ("AddressFamily", "ProxyHeader", "Tlv"),

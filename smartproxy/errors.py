@@ -10,6 +10,7 @@
     |   |-- Misdirected                Host and SNI require different client certificates
     |   `-- DialFailed                 no target could be connected to
     |       |-- DialAbandoned          another target is tried before this one has answered
+    |       |-- LocalShortage          this process has no descriptor, port or memory for it
     |       |-- ResumptionFailed       a target failed the handshake that offered it a session
     |       `-- NameNotResolved        its name has no address
     |-- Completed                      a phase has served the connection to its end
@@ -22,6 +23,8 @@
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
     |   `-- AccessDenied               this user may not read its file
     |-- InvalidAddressFile             a file with addresses cannot be read, or has a line that is none
+    |-- InvalidTargetsFile             a file with targets cannot be read, or has a target that is not valid
+    |-- LookupFailed                   the DNS has not answered a question
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
@@ -228,6 +231,30 @@ class InvalidAddressFile(SmartProxyError, ValueError):
         super().__init__("\n".join(problems))
         self.problems = problems
         self.is_denied = is_denied
+
+
+class InvalidTargetsFile(SmartProxyError, ValueError):
+    """A file with targets cannot be used.
+
+    :ivar problems: one line each, ``FILE:LINE: targets[0].port: ...`` where it is about a line.
+    :ivar is_denied: whether the user of this process may not read it.
+    """
+
+    def __init__(self, problems: list[str], *, is_denied: bool = False) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.is_denied = is_denied
+
+
+class LookupFailed(SmartProxyError):
+    """The DNS has not answered a question.
+
+    :ivar is_negative: whether it was answered that there is no such record.
+    """
+
+    def __init__(self, why: str, *, is_negative: bool = False) -> None:
+        super().__init__(why)
+        self.is_negative = is_negative
 
 
 class OcspRequestImpossible(SmartProxyError, ValueError):

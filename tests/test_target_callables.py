@@ -19,7 +19,7 @@ from smartproxy import (
     Target,
     UpstreamTls,
 )
-from smartproxy.admin import views
+from smartproxy.admin import route_view
 from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.totals import Bytes
 from smartproxy.model.facts import Routed
@@ -91,6 +91,23 @@ class ChosenTargetTests(NetworkTestCase):
         self.start(chosen(lambda routed: Target(host="backend.internal", port="preserve")))
         self.connect(80)
         self.assertEqual(self.proxy.connections[0].target, (HOST, 80))
+
+    def test_target_may_be_a_unix_socket(self):
+        app = self.network.unix_backend("/run/app.sock")
+        self.start(chosen(lambda _: {"unix": "/run/app.sock", "sendProxyProtocol": 1}))
+        self.connect(80, b"hello")
+        self.assertTrue(app.connections[0].received.startswith(b"PROXY TCP4 "))
+        self.assertTrue(app.connections[0].received.endswith(b"hello"))
+
+    def test_name_of_the_client_must_be_taken_from_the_facts(self):
+        """``{domain}`` has a guard, the domains of the route, which a callable stands in place of."""
+        self.start(chosen(lambda _: {"host": "{domain}", "port": 80}))
+        self.connect(80, b"hello")
+        (failure,) = self.flushLoggedErrors(ValueError)
+        self.assertIn(
+            'host: must be a name: the callable is given that of the client (got "{domain}")',
+            str(failure.value),
+        )
 
     def test_each_host_is_tried_and_then_the_next_target(self):
         self.start(
@@ -179,13 +196,10 @@ class ChosenTargetTests(NetworkTestCase):
         (plan,) = (
             Settings(routes=[chosen(a_plain_target, Target(host=HOST, port=1, weight=0))]).compile().routes
         )
-        shown = views.route(plan, RouteCounters(), Bytes(0, 0))["action"]["targets"]
+        shown = route_view.route(plan, RouteCounters(), Bytes(0, 0))["action"]["targets"]
         self.assertEqual(
-            shown,
-            [
-                {"host": "callable", "port": "callable", "weight": 1},
-                {"host": [HOST], "port": 1, "weight": 0},
-            ],
+            [(one["host"], one["port"], one["weight"]) for one in shown],
+            [("callable", "callable", 1), ([HOST], 1, 0)],
         )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 
-from smartproxy.admin import views
+from smartproxy.admin import route_view, views
 from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.admin.shared import SharedResult
 from smartproxy.admin.targets import TargetsApi
@@ -121,7 +121,7 @@ class Api:
         counters = self._control.counters
         moved = totals.by_route(self._control.registry, counters)
         shown = [
-            views.route(
+            route_view.route(
                 plan, counters.routes.get(plan.name) or RouteCounters(), moved.get(plan.name, totals.NO_BYTES)
             )
             for plan in self._control.plan.routes

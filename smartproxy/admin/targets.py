@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from smartproxy.admin.request import json_reply, refusal
 from smartproxy.errors import UnknownTarget
 from smartproxy.model.timestamps import Moment
+from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
     from smartproxy.admin.request import AdminRequest, Reply
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from smartproxy.model.target_status import ShownCheck, ShownTarget
     from smartproxy.upstream.steering import TargetGroups
 
+#: For the log.
+_WHO = "the admin API"
 _KEYS = frozenset({"state", "weight"})
 
 
@@ -32,12 +35,24 @@ class TargetsApi:
         }
 
     def targets(self, request: AdminRequest) -> Reply:
-        """The targets of every group, or of the one that ``group`` names."""
+        """The targets of every group, or of the one that ``group`` names, with what its next connection would get.
+
+        ``clientIp`` is the client of that connection.
+        """
+        group, client = request.query.get("group"), request.query.get("clientIp")
+        if client is not None and group is None:
+            return refusal(400, "clientIp needs group")
         try:
-            shown = self._groups.targets(request.query.get("group"))
+            client = None if client is None else normalise_address(client)
+        except ValueError:
+            return refusal(400, "clientIp must be an IP address")
+        try:
+            shown: dict[str, object] = {"targets": [_target(one) for one in self._groups.targets(group)]}
+            if group is not None:
+                shown["next"] = self._groups.peek(group, client)._asdict()
         except UnknownTarget as unknown:
             return refusal(404, str(unknown))
-        return json_reply({"targets": [_target(one) for one in shown]})
+        return json_reply(shown)
 
     def set_by_hand(self, request: AdminRequest) -> Reply:
         """Set ``state``, ``weight`` or both. 404 for an unknown target; 422 for a body that is not valid."""
@@ -60,9 +75,9 @@ class TargetsApi:
         if "state" in wanted:
             self._groups.check_state(state)
         if "weight" in wanted:
-            self._groups.set_weight(group, name, weight)
+            self._groups.set_weight(group, name, weight, by=_WHO)
         if "state" in wanted:
-            self._groups.set_state(group, name, str(state))
+            self._groups.set_state(group, name, str(state), by=_WHO)
 
 
 def _wanted(body: bytes) -> dict[str, object]:
@@ -85,6 +100,7 @@ def _target(shown: ShownTarget) -> dict[str, object]:
         "name": shown.name,
         "address": shown.address,
         "state": shown.state,
+        "why": shown.why,
         "setByHand": shown.set_by_hand,
         "weight": shown.weight,
         "effectiveWeight": shown.effective_weight,

@@ -1,7 +1,7 @@
 """Converts the proxy's objects to the JSON values of the admin API.
 
-Times are dates in UTC (:class:`~smartproxy.model.timestamps.Moment`), rates are bytes per second. The configuration bounds
-the number of routes but not that of clients, so only the busiest clients are listed.
+Times are dates in UTC (:class:`~smartproxy.model.timestamps.Moment`), rates are bytes per second. The number of
+clients has no bound, so only the busiest ones are listed. Routes are in :mod:`smartproxy.admin.route_view`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from smartproxy.metrics.api import NoThroughput, Percentiles, Throughput
-    from smartproxy.metrics.counters import Counters, RouteCounters
+    from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
-    from smartproxy.metrics.totals import Bytes
     from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
-    from smartproxy.model.plan import MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
 
 #: Number of clients in ``metrics``, by connections and by bytes per second.
@@ -51,43 +49,6 @@ def certificate(shown: ShownCertificate) -> dict[str, object]:
 def _staple(shown: ShownStaple) -> dict[str, object]:
     until = None if shown.next_update is None else Moment(shown.next_update, 0.0).iso(0.0)
     return {"status": shown.status, "nextUpdate": until, "detail": shown.detail}
-
-
-def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, object]:
-    """A route: its match, its action and its counters."""
-    return {
-        "name": plan.name,
-        "priority": plan.priority,
-        "fallback": plan.match.fallback,
-        "match": _match(plan.match),
-        "action": {"type": plan.kind, "targets": [_target(target) for target in plan.targets]},
-        "maxConnections": plan.max_connections,
-        "connections": {"active": counted.active, "total": counted.opened},
-        "bytesReceived": moved.received,
-        "bytesSent": moved.sent,
-    }
-
-
-def _match(match: MatchPlan) -> dict[str, object]:
-    return {
-        "ports": [span[0] if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in match.ports],
-        "address": match.addresses[0] if len(match.addresses) == 1 else list(match.addresses),
-        "domains": list(match.domains),
-        "alpn": sorted(match.alpn),
-        "path": match.path,
-        "methods": sorted(match.methods),
-        "headers": dict(match.headers),
-        "protocol": match.protocol,
-    }
-
-
-def _target(target: TargetPlan) -> dict[str, object]:
-    port = "preserve" if target.port is None else target.port
-    return {
-        "host": list(target.hosts) if isinstance(target.hosts, tuple) else "callable",
-        "port": "callable" if callable(port) else port,
-        "weight": target.weight,
-    }
 
 
 def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:

@@ -9,8 +9,10 @@ Exit codes: 0 success, 2 wrong usage or an invalid configuration, 3 a port could
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -24,6 +26,8 @@ _COMMANDS = {
     "drain": "smartproxy.cli.remote:drain",
     "connections": "smartproxy.cli.remote:connections",
     "certificates": "smartproxy.cli.remote:certificates",
+    "targets": "smartproxy.cli.targets:targets",
+    "target": "smartproxy.cli.targets:target",
     "top": "smartproxy.cli.top:top",
 }
 
@@ -33,11 +37,22 @@ _OTHER_WORDS = {
     "validate": ["check"], "test": ["check"], "configtest": ["check"], "lint": ["check"], "verify": ["check"],
     "run": ["twistd -n smartproxy --config FILE"], "start": ["twistd smartproxy --config FILE"],
     "serve": ["twistd -n smartproxy --config FILE"], "stats": ["top"], "status": ["top"], "monitor": ["top"],
+    "servers": ["targets"], "backends": ["targets"], "upstreams": ["targets"], "groups": ["targets"],
+    "enable": ["target GROUP NAME up"], "disable": ["target GROUP NAME down"], "weight": ["target GROUP NAME weight N"],
 }  # fmt: skip
+
+#: The variable by which a shell asks for completions, as click names it.
+_COMPLETION = "_SMARTPROXY_COMPLETE"
 
 
 class _Lazy(click.Group):
     """A group that imports a command when it is run or listed."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run a command, or complete one for the shell."""
+        if _COMPLETION in os.environ:
+            import_module("smartproxy.cli.completion").register()
+        return super().main(*args, **more)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -131,7 +131,8 @@ def _without_admin(file: Path) -> click.exceptions.Exit:
     return click.exceptions.Exit(INVALID)
 
 
-def _parsed(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def parsed_option(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    """Parse the value of ``--admin``."""
     if value is None:
         return None
     try:
@@ -158,7 +159,7 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
             "--admin",
             "address",
             metavar="ADDRESS",
-            callback=_parsed,
+            callback=parsed_option,
             help="Address of the admin listener: a URL, HOST:PORT, :PORT or unix:PATH.  "
             f"[default: that of the configuration, or else {base_url('', DEFAULT_PORT)}]",
         ),

@@ -14,11 +14,11 @@ import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import treq
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import (
@@ -31,12 +31,13 @@ from twisted.internet.interfaces import (
 )
 from twisted.web.client import Agent, ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from smartproxy.errors import AdminRequestFailed
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IConsumer
     from twisted.web.client import URI
     from twisted.web.iweb import IAgent
 
@@ -103,6 +104,36 @@ class _UnixSocketEndpoints:
         return self._endpoint
 
 
+@implementer(IBodyProducer)
+class _JsonBody:
+    """The body of a request: ``value`` as JSON."""
+
+    def __init__(self, value: object) -> None:
+        self._body = json.dumps(value).encode()
+        self.length = len(self._body)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._body)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """All of it was written at once."""
+
+    def resumeProducing(self) -> None:
+        """Likewise."""
+
+    def stopProducing(self) -> None:
+        """Likewise."""
+
+
+def segment(text: str) -> str:
+    """``text`` as one segment of a path. Names of targets have slashes, colons, spaces and any other character.
+
+    Bytes of a command line that are not UTF-8 stay as they are.
+    """
+    return quote(text, safe="", errors="surrogateescape")
+
+
 def make_agent(reactor: ICommandReactor, admin: AdminClient) -> IAgent:
     """Create the HTTP agent that connects to ``admin``."""
     agent: IAgent
@@ -120,26 +151,30 @@ async def call(
     path: str,
     query: dict[str, str] | None = None,
     timeout: float = TIMEOUT,  # noqa: ASYNC109 - Twisted has no scope of asyncio's
+    body: object = None,
 ) -> JsonObject:
     """Send one request to the admin API and return its reply.
 
     :param timeout: in seconds.
+    :param body: sent as JSON; ``None`` is no body.
     :raises AdminRequestFailed: if the proxy cannot be reached, refuses the request, or is not a proxy.
     """
     headers = Headers({} if admin.token is None else {"Authorization": [f"Bearer {admin.token}"]})
-    uri = f"{admin.base}{path}?{urlencode(query)}" if query else admin.base + path
+    given = urlencode(query or {}, errors="surrogateescape")
+    uri = f"{admin.base}{path}?{given}" if given else admin.base + path
+    producer = None if body is None else _JsonBody(body)
 
     async def send() -> tuple[int, bytes]:
-        response = await make_agent(reactor, admin).request(method.encode(), uri.encode(), headers)
+        response = await make_agent(reactor, admin).request(method.encode(), uri.encode(), headers, producer)
         return response.code, await treq.content(response)
 
     try:
-        status, body = await Deferred.fromCoroutine(send()).addTimeout(timeout, reactor)
+        status, content = await Deferred.fromCoroutine(send()).addTimeout(timeout, reactor)
     except defer.TimeoutError as failure:
         raise AdminRequestFailed(f"no reply from {admin.name} within {timeout:g} s", _WRONG_ONE) from failure
     except Exception as failure:
         raise _unanswered(admin, failure) from failure
-    return _decoded(admin, status, body)
+    return _decoded(admin, status, content)
 
 
 def _unanswered(admin: AdminClient, failure: BaseException) -> AdminRequestFailed:
@@ -169,7 +204,7 @@ def _decoded(admin: AdminClient, status: int, body: bytes) -> JsonObject:
         why = f"{admin.name} answered {status}, but is not an admin listener of smartproxy"
         raise AdminRequestFailed(why, _WRONG_ONE)
     if status == _UNPROCESSABLE:
-        problems = "\n".join(printable(line) for line in reply.get("problems", []))
+        problems = "\n".join(printable(line) for line in reply.get("problems") or [reply.get("error")])
         raise AdminRequestFailed(problems, exit_code=2)
     if status >= _FIRST_ERROR:
         why = f"{admin.name} refused: {printable(reply.get('error', status))}"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from smartproxy.cli.admin_client import printable
-from smartproxy.cli.screen import Column, brief, cut_end, flow, number, rate, share, size, table
+from smartproxy.cli.screen import Column, brief, cut_end, flow, marked, number, rate, share, size, table
+from smartproxy.cli.target_view import TARGET_SORTS, TargetView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from smartproxy.cli.admin_client import JsonObject
     from smartproxy.cli.snapshot import RouteRow, Snapshot
 
 #: The keys that sort, and the column that each sorts by.
@@ -68,19 +70,28 @@ class Board:
     """The screen and its state: order, filter, and the last snapshot.
 
     :param sort: a column of :data:`SORTS`.
-    :param only: show only routes whose names contain this.
+    :param only: show only routes, or targets, whose names contain this.
+    :param targets: whether to begin with the view of targets.
+    :ivar shows_targets: whether the view of targets is shown, so that they are needed in the next snapshot.
     :ivar has_quit: whether the user has pressed ``q``.
     """
 
-    def __init__(self, sort: str = "active", only: str = "") -> None:
+    def __init__(self, sort: str = "active", only: str = "", *, targets: bool = False) -> None:
         self._sort = sort
         self._reversed = False
         self._filter = only
+        self._targets = TargetView()
+        self.shows_targets = targets
         self._typing: str | None = None
         self._snapshot: Snapshot | None = None
         self._failure = ""
         self._age = 0.0
         self.has_quit = False
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the targets are to be shown, and the last snapshot has none."""
+        return self.shows_targets and self._snapshot is not None and self._snapshot.targets is None
 
     def update(self, now: Snapshot) -> None:
         """Show a new snapshot."""
@@ -99,10 +110,14 @@ class Board:
             self._edit_filter(self._typing, key)
         elif key == "q":
             self.has_quit = True
-        elif key == "r":
-            self._reversed = not self._reversed
+        elif key == "g":
+            self.shows_targets = not self.shows_targets
         elif key == "/":
             self._typing = ""
+        elif self.shows_targets:
+            self._targets.press(key)
+        elif key == "r":
+            self._reversed = not self._reversed
         elif key in SORTS:
             self._sort, self._reversed = SORTS[key], False
 
@@ -135,7 +150,8 @@ class Board:
         head, foot = self._head(self._snapshot, width), list(_troubles(self._snapshot, width))
         if keys:
             foot.append(self._help_line(width))
-        tables = self._tables(self._snapshot, width, height - len(head) - len(foot))
+        show = self._target_table if self.shows_targets else self._tables
+        tables = show(self._snapshot, width, height - len(head) - len(foot))
         return [*head, *tables, *foot][:height]
 
     def _head(self, now: Snapshot, width: int) -> list[Text]:
@@ -155,6 +171,19 @@ class Board:
             lines.insert(0, Text(cut_end(why, width), style="bold red"))
         return lines
 
+    def visible_targets(self, now: Snapshot) -> list[JsonObject]:
+        """The targets that match the filter, in order; none where they were not asked for."""
+        return self._targets.visible(now.targets or [], self._filter)
+
+    def _target_table(self, now: Snapshot, width: int, lines: int) -> list[Text]:
+        """The view of targets, in ``lines`` lines at most."""
+        gap = [Text()] if lines >= _LOW else []
+        if now.targets is None:
+            return [*gap, Text(cut_end("targets: waiting for a reply ...", width)), *gap]
+        shown = self.visible_targets(now)
+        drawn = self._targets.lines(shown, width, lines - 2 * len(gap), is_stale=bool(self._failure))
+        return [*gap, *drawn, *gap]
+
     def _tables(self, now: Snapshot, width: int, lines: int) -> list[Text]:
         """The tables of routes and clients, in ``lines`` lines at most."""
         style = "dim" if self._failure else ""
@@ -172,29 +201,22 @@ class Board:
 
     def _route_columns(self, count: int, shown: int) -> list[Column]:
         """The columns, with a mark at the one that sorts and the number of routes above their names."""
-        mark = "▲" if self._reversed == (self._sort != "name") else "▼"
         routes = f"{count} route{'s' * (count != 1)}"
         heading = f"{shown} of {routes}" if shown < count else routes
-        if self._sort == "name":
-            heading += mark
-        return [
-            Column(heading, lambda row: row["name"], is_text=True),
-            *(
-                column._replace(heading=column.heading + mark) if column.heading == self._sort else column
-                for column in _NUMBERS
-            ),
-        ]
+        columns = [Column(heading, lambda row: row["name"], is_text=True), *_NUMBERS]
+        return marked(columns, self._sort, heading, self._sort == "name", self._reversed)
 
     def _help_line(self, width: int) -> Text:
         if self._typing is not None:
             return Text(
                 cut_end(f"filter: {self._typing}_   (Enter: keep, Esc: none)", width), style="reverse"
             )
-        sorts = "  ".join(f"{key} {column}" for key, column in SORTS.items())
+        keys, other = (TARGET_SORTS, "g routes") if self.shows_targets else (SORTS, "g targets")
+        sorts = "  ".join(f"{key} {column}" for key, column in keys.items())
         only = f" [{printable(self._filter)}]" if self._filter else ""
-        line = f"sort: {sorts}   r reverse   / filter{only}   q quit"
+        line = f"{sorts}   r reverse  / filter{only}  {other}  q quit"
         if len(line) > width:
-            line = f"q quit   / filter{only}   sort: {' '.join(SORTS)}   r reverse"
+            line = f"q quit  {other}  / filter{only}  sort: {' '.join(keys)}  r reverse"
         return Text(cut_end(line, width), style="dim")
 
 

@@ -6,25 +6,19 @@ settings: ``built-in`` is a default that the configuration does not set.
 
 from __future__ import annotations
 
-from random import random
 from typing import TYPE_CHECKING
 
-from twisted.internet.task import Clock
-
+from smartproxy.cli.target_effects import TargetEffects, place_name
 from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import ActionKind, Treatment
 from smartproxy.security.address_files import entry_of
 from smartproxy.security.client_key import client_key
-from smartproxy.settings.compile.levels import SettingLevel, connection_levels, security_levels, setting_level
+from smartproxy.settings.compile.levels import connection_levels, security_levels, setting_level
 from smartproxy.settings.tables.base import file_key
-from smartproxy.settings.tables.route import Target
 from smartproxy.settings.tables.units import duration_text
 from smartproxy.upstream.budget import TOTAL
-from smartproxy.upstream.groups import Groups
-from smartproxy.upstream.member import Members
-from smartproxy.wire.proxy_tlv import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,18 +26,15 @@ if TYPE_CHECKING:
     from smartproxy.cli.dry_run import DryRun
     from smartproxy.errors import Refused
     from smartproxy.model.facts import Detected
-    from smartproxy.model.plan import ProxyPlan, RoutePlan, TargetPlan
+    from smartproxy.model.plan import ProxyPlan, RoutePlan
     from smartproxy.settings import Settings
-    from smartproxy.upstream.candidate import Candidate
-    from smartproxy.upstream.group import Group
-
-_BUILT_IN = "built-in"
 
 
 class Effects:
     """The lines about one connection.
 
     :param run: how far it has come.
+    :param foresee: whether to say who would be next; not where the running proxy is asked.
     :param first_bytes_timeout: seconds that the listener waits for first bytes; ``None`` where it needs none.
     """
 
@@ -54,11 +45,14 @@ class Effects:
         run: DryRun,
         detected: Detected,
         first_bytes_timeout: float | None,
+        *,
+        foresee: bool = True,
     ) -> None:
         self._settings = settings
         self._plan = plan
         self._run = run
         self._detected = detected
+        self._foresee = foresee
         self._first_bytes_timeout = first_bytes_timeout
 
     def lines(self) -> Iterator[str]:
@@ -216,7 +210,7 @@ class Effects:
         return f"  {file_key(name)}: {duration_text(seconds)} ({self._place(route, name)})"
 
     def _place(self, route: RoutePlan, name: str) -> str:
-        return _named(setting_level(name, connection_levels(self._settings, route.index)))
+        return place_name(setting_level(name, connection_levels(self._settings, route.index)))
 
     # -- action ----------------------------------------------------------------------------------------
 
@@ -231,64 +225,7 @@ class Effects:
             }
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()
             return
-        assert route.group is not None  # noqa: S101 - the route forwards
-        group = Groups(Members(), Clock(), random).of(route.group)
-        tried: list[Candidate] = []
-        algorithm = route.group.balancing.algorithm
-        yield f"targets, {algorithm.value} by weight; the first connection tries them in this order:"
-        while (candidate := _next(group, self._client, tried)) is not None:
-            tried.append(candidate)
-            yield f"  {len(tried)}. {self._target(route, candidate)}"
-        for candidate in group.candidates:
-            if candidate not in tried:
-                yield f"  -  {self._target(route, candidate)}"
-
-    def _target(self, route: RoutePlan, candidate: Candidate) -> str:
-        target = candidate.target
-        port = self._detected.port if target.port is None else target.port
-        host = str(candidate.host)
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        share = f"weight {target.weight}" if target.weight else "weight 0, gets none"
-        if target.backup:
-            share += ", backup: only while no other is up"
-        begin = f"from {target.source}; " if target.source else ""
-        return f"{where} {share}; {begin}{self._target_tls(target, host)}; {self._header(route, target)}"
-
-    def _target_tls(self, target: TargetPlan, host: str) -> str:
-        if target.tls is None:
-            return "without TLS"
-        hello = self._detected.hello
-        name = target.tls.name_for(host, None if hello is None else hello.server_name)
-        return f"TLS as {name}, {'verified' if target.tls.verify else 'not verified'}"
-
-    def _header(self, route: RoutePlan, target: TargetPlan) -> str:
-        number = route.targets.index(target)
-        settings = self._settings
-        written = settings.routes[route.index]
-        target_written = written.action.targets[number]
-        levels = (
-            *((SettingLevel((), target_written, "target"),) if isinstance(target_written, Target) else ()),
-            SettingLevel((), written.action, "route"),
-            *connection_levels(settings, route.index)[1:],
-        )
-        place = _named(setting_level("send_proxy_protocol", levels))
-        if target.send_header is None:
-            return "no PROXY header" if place == _BUILT_IN else f"no PROXY header ({place})"
-        names = [*target.send_header.tlvs, *(name_of(tlv.type) for tlv in target.send_header.custom)]
-        tlvs = f" with {', '.join(names)}" if names else ""
-        return f"PROXY header version {target.send_header.version}{tlvs} ({place})"
-
-
-def _next(group: Group, client: str, tried: list[Candidate]) -> Candidate | None:
-    """The candidate that the first connection tries after those in ``tried``."""
-    if not tried:
-        return group.take(client)
-    group.failed(tried[-1], "refused", "")
-    return group.take(client, tried)
-
-
-def _named(level: SettingLevel | None) -> str:
-    return _BUILT_IN if level is None else level.name
+        yield from TargetEffects(self._settings, route, self._detected).lines(foresee=self._foresee)
 
 
 def _in_brackets(text: str) -> str:

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
-from smartproxy.cli import configuration
+from smartproxy.cli import configuration, remote
+from smartproxy.cli.admin_address import find, parsed_option
+from smartproxy.cli.admin_client import call, printable
 from smartproxy.cli.dry_run import DryRun
 from smartproxy.cli.effects import Effects
+from smartproxy.cli.target_effects import TargetEffects
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected
 from smartproxy.model.plan import AcceptHeader
@@ -30,6 +33,7 @@ from smartproxy.wire.verdict import Malformed, NeedMore
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from smartproxy.cli.admin_client import AdminClient, ICommandReactor
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings import Settings
     from smartproxy.wire.client_hello import ClientHello
@@ -77,6 +81,18 @@ class _Query(NamedTuple):
 @click.option("--path", help="Path of a request.  [default: /]")
 @click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
 @click.option("--client-ip", metavar="IP", help="Address of the client.")
+@click.option(
+    "--admin",
+    "asked",
+    metavar="ADDRESS",
+    callback=parsed_option,
+    help="Also ask the running proxy with this admin listener for the state of the targets.",
+)
+@click.option(
+    "--token",
+    envvar="SMARTPROXY_TOKEN",
+    help="Its token.  [default: admin.token of FILE]",
+)
 @click.option("--silent", is_flag=True, help="The client sends nothing, and waits for the server.")
 @click.option(
     "--proxy-tlv", "tlvs", multiple=True, metavar="TYPE=VALUE", help="TLV of its PROXY header; repeatable."
@@ -95,6 +111,8 @@ def explain(
     headers: tuple[str, ...],
     client_ip: str | None,
     tlvs: tuple[str, ...],
+    asked: str | None,
+    token: str | None,
     silent: bool,
 ) -> None:
     """Show which route of FILE (- is standard input) takes a connection, why, why each earlier one does not, and what happens to it then.
@@ -103,7 +121,8 @@ def explain(
     request; without any of them, the client speaks neither. Nothing is started.
 
     The first line is "route NAME" or "no route". A connection that would be refused has a line "refused: REASON". Then
-    come the certificate, the limits, the effective timeouts, and the targets in the order in which they are tried.
+    come the certificate, the limits, the effective timeouts, the target group, its targets in the order in which they are
+    tried, and who would be next: while every target is up, or with --admin as the running proxy would decide now.
     """
     settings = configuration.read(file, format_)
     plan = configuration.compiled(settings)
@@ -119,10 +138,31 @@ def explain(
     for line in run.explanation.lines():
         click.echo(line)
     at, number = announced.accepted.listener.rpartition(":")[0], announced.accepted.port
-    for line in Effects(settings, plan, run, detected, table.first_bytes_timeout(at, number)).lines():
+    seconds = table.first_bytes_timeout(at, number)
+    for line in Effects(settings, plan, run, detected, seconds, foresee=asked is None).lines():
         click.echo(line)
     for note in _notes(plan, run, detected, request):
         click.echo(f"note: {note}")
+    if asked is not None:
+        _ask(settings, run, detected, find(asked, None if str(file) == "-" else file, token))
+
+
+def _ask(settings: Settings, run: DryRun, detected: Detected, admin: AdminClient) -> None:
+    """Print what the running proxy knows of the targets of the route."""
+    route = run.route
+    if route is None or route.group is None:
+        return
+    effects = TargetEffects(settings, route, detected)
+    query = {"group": route.group.name}
+    if detected.client_ip:
+        query["clientIp"] = detected.client_ip
+
+    async def request(reactor: ICommandReactor) -> None:
+        reply = await call(reactor, admin, "GET", "/api/v1/targets", query)
+        for line in effects.running_lines(reply, admin.name):
+            click.echo(printable(line))
+
+    remote.run(request)
 
 
 def _disabled(settings: Settings, announced: Announced) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Column(NamedTuple):
     :ivar width: in characters; a longer text is cut. 0 is what the other columns leave.
     :ivar shown_from: width of the terminal from which on it is shown.
     :ivar is_text: whether it is aligned to the left.
+    :ivar style: the style of the cell of a row; empty is that of the row.
     """
 
     heading: str
@@ -35,6 +36,7 @@ class Column(NamedTuple):
     width: int = 0
     shown_from: int = 0
     is_text: bool = False
+    style: Callable[[Any], str] | None = None
 
 
 def cut(text: str, width: int) -> str:
@@ -70,26 +72,51 @@ def table(columns: Sequence[Column], rows: Iterable[Any], width: int, style: str
     shown = [column for column in columns if width >= column.shown_from]
     rest = width - sum(column.width + _GAP for column in shown if column.width)
     widths = [column.width or max(rest, 1) for column in shown]
-    heading = _line(shown, widths, [column.heading for column in shown])
+    heading = _line(shown, widths, [Text(column.heading) for column in shown], width)
+    heading.style = "bold"
+    lines = [heading]
+    for row in rows:
+        line = _line(shown, widths, [_cell(column, row) for column in shown], width)
+        line.style = style
+        lines.append(line)
+    return lines
+
+
+def marked(
+    columns: Sequence[Column], sort: str, names: str, by_name: bool, is_reversed: bool
+) -> list[Column]:
+    """``columns`` with a mark at the one that sorts.
+
+    :param sort: the heading of that column.
+    :param names: the heading of the column of names.
+    :param by_name: whether that one sorts: upwards, unless it is reversed; numbers sort downwards.
+    """
+    mark = "▲" if is_reversed != by_name else "▼"
+    wanted = names if by_name else sort
     return [
-        Text(cut_end(heading, width), style="bold"),
-        *(
-            Text(
-                cut_end(_line(shown, widths, [printable(column.cell(row)) for column in shown]), width),
-                style=style,
-            )
-            for row in rows
-        ),
+        column._replace(heading=column.heading + mark) if column.heading == wanted else column
+        for column in columns
     ]
 
 
-def _line(columns: Sequence[Column], widths: list[int], cells: list[str]) -> str:
-    aligned = []
-    for column, width, cell in zip(columns, widths, cells, strict=True):
-        text = cut(cell, width)
+def _cell(column: Column, row: Any) -> Text:
+    return Text(printable(column.cell(row)), column.style(row) if column.style is not None else "")
+
+
+def _line(columns: Sequence[Column], widths: list[int], cells: list[Text], most: int) -> Text:
+    """The cells in one line of ``most`` characters at most."""
+    line = Text()
+    for number, (column, width, cell) in enumerate(zip(columns, widths, cells, strict=True)):
+        text = cut(cell.plain, width)
         padding = " " * (width - cell_len(text))
-        aligned.append(text + padding if column.is_text else padding + text)
-    return (" " * _GAP).join(aligned).rstrip()
+        line.append(" " * _GAP if number else "")
+        line.append("" if column.is_text else padding)
+        line.append(text, cell.style or None)
+        line.append(padding if column.is_text else "")
+    line.rstrip()
+    if cell_len(line.plain) > most:
+        line.truncate(most, overflow="ellipsis")
+    return line
 
 
 def flow(parts: Iterable[str], width: int, gap: str = "   ") -> list[Text]:

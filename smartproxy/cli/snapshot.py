@@ -1,4 +1,4 @@
-"""The state of a proxy that ``smartproxy top`` shows: three replies of the admin API, reduced to rows."""
+"""The state of a proxy that ``smartproxy top`` shows: replies of the admin API, reduced to rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ ClientRow = TypedDict("ClientRow", {"ip": str, "active": int, "in": float, "out"
 
 
 class Snapshot(NamedTuple):
-    """The state of a proxy, as ``--json`` prints it and the board shows it."""
+    """The state of a proxy, as ``--json`` prints it and the board shows it.
+
+    :ivar targets: as the admin API has them; ``None`` where they were not asked for: a proxy may have thousands.
+    """
 
     state: str
     connections: dict[str, int]
@@ -34,12 +37,17 @@ class Snapshot(NamedTuple):
     cleanup: dict[str, int]
     routes: list[RouteRow]
     clients: list[ClientRow]
+    targets: list[JsonObject] | None
 
 
-def snapshot(status: JsonObject, metrics: JsonObject, routes: JsonObject) -> Snapshot:
+def snapshot(
+    status: JsonObject, metrics: JsonObject, routes: JsonObject, targets: JsonObject | None = None
+) -> Snapshot:
     """Create a snapshot from the replies of the admin API to ``status``, ``metrics`` and ``routes``.
 
     A removed route is included as long as it has connections.
+
+    :param targets: the reply to ``targets``; ``None`` where they were not asked for.
 
     :raises KeyError: if a key is missing, as in the replies of another version; also TypeError and AttributeError.
     """
@@ -64,6 +72,7 @@ def snapshot(status: JsonObject, metrics: JsonObject, routes: JsonObject) -> Sna
             }
             for each in metrics["connections"]["topIPs"]
         ],
+        targets=None if targets is None else targets["targets"],
     )
 
 
@@ -88,8 +97,14 @@ def _route(name: str, active: int, rate: InOutRate, known: JsonObject | None) ->
 
 
 def _targets(targets: list[JsonObject]) -> Iterator[str]:
-    """Each host of each target as ``HOST:PORT``."""
+    """Each host of each target as ``HOST:PORT``, or ``unix:PATH``."""
     for target in targets:
+        if "unix" in target:
+            yield f"unix:{target['unix']}"
+            continue
+        if "srv" in target:
+            yield target["srv"]
+            continue
         hosts = target["host"] if isinstance(target["host"], list) else [target["host"]]
         for host in hosts:
             yield f"[{host}]:{target['port']}" if ":" in host else f"{host}:{target['port']}"

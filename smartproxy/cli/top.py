@@ -58,35 +58,48 @@ _TIMEOUT = 5.0
     show_default=True,
     help="Column to sort by.",
 )
-@click.option("--filter", "only", default="", help="Show only routes whose names contain this.")
+@click.option("--filter", "only", default="", help="Show only routes, or targets, whose names contain this.")
+@click.option("--targets", is_flag=True, help="Begin with the view of targets.")
 @click.option("--once", is_flag=True, help="Print one snapshot and exit.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print the snapshot as JSON.")
-def top(*, admin: AdminClient, interval: float, sort: str, only: str, once: bool, as_json: bool) -> None:
-    """Show routes, clients and throughput of a running proxy, live.
+def top(
+    *,
+    admin: AdminClient,
+    interval: float,
+    sort: str,
+    only: str,
+    targets: bool,
+    once: bool,
+    as_json: bool,
+) -> None:
+    """Show routes, clients, targets and throughput of a running proxy, live.
 
     \b
     Keys: n a t i o sort by name, active, total, in, out; r reverses the order;
-    / filters by name; q quits.
+    / filters by name; g shows the targets of the groups, and the routes again;
+    q quits.
     """  # noqa: D301 - \b tells click not to rewrap the next paragraph
     if as_json and not once:
         raise click.UsageError("--json requires --once")
-    board = Board(sort, only)
+    board = Board(sort, only, targets=targets)
 
     async def show(reactor: ICommandReactor) -> None:
         if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            _print(board, await fetch_snapshot(reactor, admin), as_json=as_json)
+            now = await fetch_snapshot(reactor, admin, targets=targets or as_json)
+            _print(board, now, as_json=as_json)
         else:
             await _show_live(reactor, admin, board, interval)
 
     run(show)
 
 
-async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient) -> Snapshot:
+async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient, *, targets: bool = False) -> Snapshot:
     """Request the state of the proxy.
 
+    :param targets: whether to ask for its targets, too.
     :raises AdminRequestFailed: if there is no proxy, or one of another version.
     """
-    paths = ("status", "metrics", "routes")
+    paths = ["status", "metrics", "routes", *(["targets"] if targets else ())]
     replies = [await call(reactor, admin, "GET", f"/api/v1/{path}", timeout=_TIMEOUT) for path in paths]
     try:
         return snapshot(*replies)
@@ -96,7 +109,8 @@ async def fetch_snapshot(reactor: ICommandReactor, admin: AdminClient) -> Snapsh
 
 def _print(board: Board, now: Snapshot, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({**now._asdict(), "routes": board.visible_routes(now)}, indent=2))
+        visible = {"routes": board.visible_routes(now), "targets": board.visible_targets(now)}
+        click.echo(json.dumps({**now._asdict(), **visible}, indent=2))
         return
     board.update(now)
     console = Console(file=sys.stdout)
@@ -143,8 +157,10 @@ class TopView:
             self._board.press(key)
         if self._board.has_quit:
             self.end()
-        else:
-            self._draw()
+            return
+        self._draw()
+        if self._board.needs_targets:  # the next poll may be an hour away
+            self._poll().addErrback(self.end)
 
     def end(self, failure: Failure | None = None) -> None:
         """Stop polling; ``failure`` is passed on. A second call does nothing."""
@@ -179,7 +195,7 @@ async def _show_live(reactor: ICommandReactor, admin: AdminClient, board: Board,
     with Live(console=console, screen=True, auto_refresh=False) as live:
         view = TopView(
             reactor,
-            lambda: Deferred.fromCoroutine(fetch_snapshot(reactor, admin)),
+            lambda: Deferred.fromCoroutine(fetch_snapshot(reactor, admin, targets=board.shows_targets)),
             board,
             lambda: live.update(Group(*board.render(*console.size)), refresh=True),
         )

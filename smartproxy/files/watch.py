@@ -124,6 +124,7 @@ class FileWatch(Generic[FilesT]):
     :param changed: is given what was followed, and the states of its files before and now.
     :param call: calls what takes long, in a thread.
     :param reactor: reads inotify events; without it, files are only polled.
+    :param interval: seconds between two polls.
     """
 
     def __init__(
@@ -132,10 +133,13 @@ class FileWatch(Generic[FilesT]):
         changed: Callable[[FilesT, FileStates, FileStates], Awaitable[None]],
         call: Call = call_here,
         reactor: IReactorFDSet | None = None,
+        *,
+        interval: float = POLL_INTERVAL,
     ) -> None:
         self._clock = clock
         self._changed = changed
         self._call = call
+        self._interval = interval
         #: What is followed; another object after each reload.
         self._followed: FilesT | None = None
         #: The files as they were when they were last read, and as they were at the last poll.
@@ -158,7 +162,7 @@ class FileWatch(Generic[FilesT]):
     def start(self) -> None:
         """Begin to watch."""
         if not self._loop.running:
-            self._loop.start(POLL_INTERVAL, now=False)
+            self._loop.start(self._interval, now=False)
             self._poll_after(0)
 
     def stop(self) -> None:

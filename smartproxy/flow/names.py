@@ -49,12 +49,17 @@ class OwnNames:
     ) -> IHostResolution:
         """See IHostnameResolver."""
         names = self._reactor.nameResolver
-        if self._own is not None and type(names) is GAIResolver:
+        if self._own is not None and not has_own_resolver(self._reactor):
             names = self._own
         resolution: IHostResolution = names.resolveHostName(
             resolutionReceiver, hostName, portNumber, addressTypes, transportSemantics
         )
         return resolution
+
+
+def has_own_resolver(reactor: Any) -> bool:
+    """Whether an embedding program has installed a resolver in ``reactor``, so that it is not the system's."""
+    return type(reactor.nameResolver) is not GAIResolver
 
 
 def _addresses(*question: Any, **more: Any) -> Any:

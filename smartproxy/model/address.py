@@ -1,4 +1,4 @@
-"""Addresses of peers: a host and a port.
+"""Addresses of peers: a host and a port, or the path of a unix socket.
 
 A dual-stack socket shows an IPv4 peer as ``::ffff:192.0.2.1``. Here it becomes ``192.0.2.1``, as
 :mod:`smartproxy.wire.host` spells it everywhere.
@@ -6,7 +6,7 @@ A dual-stack socket shows an IPv4 peer as ``::ffff:192.0.2.1``. Here it becomes 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from smartproxy.wire.host import unmapped
 
@@ -19,6 +19,27 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class UnixEndpoint(NamedTuple):
+    """The unix socket of a target.
+
+    :ivar path: absolute, or ``@`` and a name for one in Linux's abstract namespace (unix(7)).
+    """
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def sockaddr(self) -> str:
+        """The address as the kernel reads it: an abstract one begins with a zero byte."""
+        return "\0" + self.path[1:] if self.path.startswith("@") else self.path
+
+
+#: Where a target is connected to.
+TargetAddress: TypeAlias = Endpoint | UnixEndpoint
 
 
 def endpoint(sockaddr: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:

@@ -21,7 +21,7 @@ from smartproxy.model.outcome import (
 )
 
 if TYPE_CHECKING:
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import Endpoint, TargetAddress
     from smartproxy.wire.proxy_header import ProxyHeader
 
 
@@ -126,7 +126,7 @@ class ConnectionRecord:
         self.tls = False
         self.route: str | None = None
         self.refused_by: str | None = None
-        self.target: Endpoint | None = None
+        self.target: TargetAddress | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
         self.exchanges = 0

@@ -19,10 +19,25 @@ class ShownCheck(NamedTuple):
     detail: str
 
 
+class CheckedTarget(NamedTuple):
+    """A target, as a program's check sees it.
+
+    :ivar name: its name in ``group``.
+    :ivar host: as the configuration has it: an address or a name.
+    :ivar port: to ask: that of the check, or else of the target.
+    """
+
+    group: str
+    name: str
+    host: str
+    port: int
+
+
 class ShownTarget(NamedTuple):
     """One target of one group.
 
     :ivar address: ``host:port``, as the configuration has them.
+    :ivar why: why it is not up: what a check or a dial has found, in one line; ``None`` while it is up.
     :ivar set_by_hand: whether its state or weight was set by an operator.
     :ivar weight: of the configuration, or as set by hand.
     :ivar effective_weight: what it has now: less during its slow start, 0 while it gets no connections.
@@ -36,6 +51,7 @@ class ShownTarget(NamedTuple):
     name: str
     address: str
     state: TargetState
+    why: str | None
     set_by_hand: bool
     weight: int
     effective_weight: float
@@ -45,3 +61,14 @@ class ShownTarget(NamedTuple):
     received: int
     sent: int
     last_check: ShownCheck | None
+
+
+class Upcoming(NamedTuple):
+    """What the next connection would get.
+
+    :ivar outcome: ``target``; ``queue``: it would wait; else the reason why it would be refused.
+    :ivar targets: the names of those of which it would get one: several where that is drawn, or depends on the client.
+    """
+
+    outcome: Literal["target", "queue", "queue_full", "target_limit", "no_target"]
+    targets: list[str]

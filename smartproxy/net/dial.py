@@ -13,20 +13,21 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import error
+from twisted.internet.interfaces import IReactorSocket
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.errors import DialFailed, LocalShortage
-from smartproxy.model.address import Endpoint, endpoint
+from smartproxy.model.address import Endpoint, TargetAddress, UnixEndpoint, endpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.descriptors import highest_descriptor
+from smartproxy.net.dial_unix import UnixAttempt
 from smartproxy.net.interfaces import IConnecting, IDialer
 from smartproxy.net.poller import BROKEN, READABLE, Poller
 from smartproxy.net.stream import Stream
 from smartproxy.wire.host import unmapped
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IReactorTCP
     from twisted.internet.protocol import ClientFactory
 
     from smartproxy.flow.deadline import Deadline, Deadlines
@@ -44,14 +45,14 @@ _REASONS = {
 _LOCAL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 
 
-def _failure(code: int, to: Endpoint, source: str = "") -> DialFailed:
+def _failure(code: int, to: TargetAddress, source: str = "") -> DialFailed:
     reason = _REASONS.get(code, RejectReason.UPSTREAM_UNREACHABLE)
     begin = f" from {source}" if source else ""
     kind = LocalShortage if code in _LOCAL else DialFailed
     return kind(reason, f"{to}{begin}: {os.strerror(code)}")
 
 
-def failure_of(why: Failure, to: Endpoint, source: str = "") -> DialFailed:
+def failure_of(why: Failure, to: TargetAddress, source: str = "") -> DialFailed:
     """The failure of a connection to ``to`` as a :class:`~smartproxy.errors.DialFailed`, for either dialer.
 
     :param source: the local address that was asked for.
@@ -153,20 +154,32 @@ class PollerDialer:
         self._highest = highest_descriptor(2)
 
     def dial(
-        self, to: Endpoint, factory: ClientFactory, timeout: float, source: str = ""
+        self, to: TargetAddress, factory: ClientFactory, timeout: float, source: str = ""
     ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
-        family = socket.AF_INET6 if ":" in to.host else socket.AF_INET
         try:
-            sock = self._socket(family)
+            sock = self._socket(_family(to))
             if source:
                 _bind(sock, source)
         except OSError as failed:
             told: Any = factory
             told.clientConnectionFailed(None, Failure(_failure(failed.errno or 0, to, source)))
             return None
+        if isinstance(to, UnixEndpoint):
+            return self._dial_unix(sock, to, factory, timeout)
         attempt = _Attempt(self._poller, sock, to, factory, source)
         attempt.begin(timeout, self._deadlines)
+        return attempt
+
+    def _dial_unix(
+        self, sock: socket.socket, to: UnixEndpoint, factory: Any, timeout: float
+    ) -> IConnecting | None:
+        def connected(sock: socket.socket) -> None:
+            protocol: Any = factory.buildProtocol(to)
+            protocol.makeConnection(Stream(sock, self._poller, protocol))
+
+        attempt = UnixAttempt(sock, to, factory, connected, self._deadlines.call_later)
+        attempt.begin(timeout)
         return attempt
 
     def _socket(self, family: int) -> socket.socket:
@@ -179,6 +192,12 @@ class PollerDialer:
             sock.close()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return sock
+
+
+def _family(to: TargetAddress) -> socket.AddressFamily:
+    if isinstance(to, UnixEndpoint):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in to.host else socket.AF_INET
 
 
 def _bind(sock: socket.socket, source: str) -> None:
@@ -200,17 +219,42 @@ def _bind(sock: socket.socket, source: str) -> None:
 
 @implementer(IDialer)
 class ReactorDialer:
-    """Dials through the reactor: on any platform, and in memory."""
+    """Dials through the reactor: on any platform, and in memory.
+
+    :param reactor: has ``IReactorTCP``, and for unix sockets ``IReactorSocket`` and ``IReactorTime``, or ``IReactorUNIX``.
+    """
 
     connects_at_once = False
 
-    def __init__(self, reactor: IReactorTCP) -> None:
+    def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
     def dial(
-        self, to: Endpoint, factory: ClientFactory, timeout: float, source: str = ""
+        self, to: TargetAddress, factory: ClientFactory, timeout: float, source: str = ""
     ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
+        if isinstance(to, UnixEndpoint):
+            return self._dial_unix(to, factory, timeout)
         bound = (source, 0) if source else None
         connector = self._reactor.connectTCP(to.host, to.port, factory, timeout or _FOR_EVER, bound)
         return cast("IConnecting", connector)  # Twisted's connectors have the only method of the interface
+
+    def _dial_unix(self, to: UnixEndpoint, factory: Any, timeout: float) -> IConnecting | None:
+        """Connect a socket of our own: the reactor's connector waits for an event that a full backlog never sends."""
+        reactor = self._reactor
+        if not IReactorSocket.providedBy(reactor):  # in memory
+            connector = reactor.connectUNIX(to.path, factory, timeout or _FOR_EVER)
+            return cast("IConnecting", connector)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as failed:
+            factory.clientConnectionFailed(None, Failure(_failure(failed.errno or 0, to)))
+            return None
+
+        def connected(sock: socket.socket) -> None:
+            with sock:  # the reactor works on a copy of its descriptor
+                reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+
+        attempt = UnixAttempt(sock, to, factory, connected, self._reactor.callLater)
+        attempt.begin(timeout)
+        return attempt

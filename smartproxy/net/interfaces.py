@@ -9,7 +9,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.protocol import ClientFactory
 
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
 
 
 # ruff: noqa: N805 - an interface has no self
@@ -27,10 +27,13 @@ class IDialer(Interface):
 
     connects_at_once = Attribute("Whether an attempt has its local address as soon as ``dial`` returns.")
 
-    def dial(to: Endpoint, factory: ClientFactory, timeout: float, source: str = "") -> IConnecting | None:
+    def dial(
+        to: TargetAddress, factory: ClientFactory, timeout: float, source: str = ""
+    ) -> IConnecting | None:
         """Connect to ``to`` within ``timeout`` seconds (0: the kernel's own limit).
 
-        ``source`` is the local address to connect from, of the same family; empty leaves it to the system.
+        ``source`` is the local address to connect from, of the same family; empty leaves it to the system. A unix
+        socket has none.
 
         Ends in ``factory.buildProtocol`` and the protocol's ``connectionMade``, or in
         ``factory.clientConnectionFailed(connecting, failure)``; perhaps before this returns, and then what it

@@ -1,7 +1,8 @@
 """Whether a connection still exists, according to the kernel and not to any bookkeeping.
 
 A half-closed connection exists. A socket is gone if it was reset or timed out, or if its descriptor was closed. The
-kernel's state is CLOSE, too, after both sides have sent a FIN; while bytes before that are unread, it is not gone.
+kernel's state is CLOSE, too, after both sides have sent a FIN; while bytes before that are unread, it is not gone. A unix
+socket has no such state, and does not tell a peer's close from an end of both directions: it is gone once it has an error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _CLOSED = 7
 
 def socket_gone(sock: socket.socket) -> bool:
     """Whether the connection of ``sock`` no longer exists."""
+    if sock.family == socket.AF_UNIX:
+        return sock.fileno() < 0 or _has_error(sock)
     if not hasattr(socket, "TCP_INFO"):
         return sock.fileno() < 0
     try:
@@ -31,11 +34,13 @@ def socket_gone(sock: socket.socket) -> bool:
 def _has_last_words(sock: socket.socket) -> bool:
     """Whether a closed socket ended in order (it has no error) and still has unread bytes."""
     (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
-    if not unread:
-        return False
+    return bool(unread) and not _has_error(sock)
+
+
+def _has_error(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, 0)
-    return not any(events & select.POLLERR for _, events in poll.poll(0))
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def reset_behind_end(transport: Any) -> int:

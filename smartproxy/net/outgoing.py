@@ -67,16 +67,26 @@ def acknowledged(*socks: socket.socket) -> int | None:
 
 def acknowledged_by(*transports: Any) -> int | None:
     """Likewise, of transports; those without a socket have nothing to acknowledge."""
-    handles = [getattr(transport, "getHandle", _no_handle)() for transport in transports]
+    handles = map(_handle_of, transports)
     return acknowledged(*(handle for handle in handles if isinstance(handle, socket.socket)))
 
 
-def _no_handle() -> None:
-    """The handle of a transport in memory."""
+def _handle_of(transport: Any) -> object:
+    try:
+        return transport.getHandle()
+    except (
+        AttributeError
+    ):  # in memory there is none, and Twisted's transports delete theirs when the connection is lost
+        return None
 
 
 def _queued(sock: socket.socket) -> int:
-    """How many bytes, and a FIN, the peer has not acknowledged yet (tcp(7), SIOCOUTQ)."""
+    """How many bytes, and a FIN, the peer has not acknowledged yet (tcp(7), SIOCOUTQ).
+
+    None of a unix socket: what is written to it is in the peer's receive buffer at once.
+    """
+    if sock.family == socket.AF_UNIX:
+        return 0
     try:
         told: bytes = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
     except (OSError, ValueError):

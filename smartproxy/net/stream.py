@@ -1,4 +1,4 @@
-"""A TCP connection on the poller: Twisted's transport, without a system call for each pause.
+"""A TCP connection, or one to a unix socket, on the poller: Twisted's transport, without a system call for each pause.
 
 It has Twisted's behaviour (``ITCPTransport``, push and pull producers, half-close), so any ``Protocol`` can use it. There
 are two intended differences: a ``write`` is sent at once when nothing waits before it, and a connection that is reset
@@ -18,10 +18,10 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -384,7 +384,12 @@ class Stream:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
 
 
-def _address(sockaddr: tuple[Any, ...]) -> IPv4Address | IPv6Address:
+def _address(sockaddr: tuple[Any, ...] | str | bytes) -> IPv4Address | IPv6Address:
+    if not isinstance(
+        sockaddr, tuple
+    ):  # that of a unix socket; as Twisted's own, whatever the interface says
+        unix: Any = UNIXAddress(os.fsencode(sockaddr) or None)
+        return cast("IPv4Address", unix)
     if len(sockaddr) == 4:  # noqa: PLR2004 - an IPv6 address has flow information and a scope, too
         return IPv6Address("TCP", *sockaddr)
     return IPv4Address("TCP", *sockaddr)

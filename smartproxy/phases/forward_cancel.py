@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connect import Connect
+    from smartproxy.upstream.member import Member
 
 #: Targets that get one request. A port with more PostgreSQL servers is not usual.
 MOST: Final = 32
@@ -141,7 +142,7 @@ class ForwardCancel:
         if not self._admits(Routed(detected, route)):
             return
         for candidate in self._connect.candidates(route):
-            if callable(candidate.host) or callable(candidate.target.port):
+            if candidate.is_chosen:
                 continue  # it chooses by the facts of a session, which are not known
             # A target with TLS gets the request within TLS; a PostgreSQL server is asked for it first.
             asks = route.tls is not None and candidate.target.tls is not None
@@ -173,7 +174,7 @@ class ForwardCancel:
         side = connected.side
         try:
             side.transport.write(connected.header + message)
-            forwarded.sent()
+            forwarded.sent(attempt.candidate.member)
             side.transport.resumeProducing()
             await side.wait_for(1)
         except PeerClosed:
@@ -208,10 +209,11 @@ class _Forwarded:
         self._is_sent = False
         self._finish()
 
-    def sent(self) -> None:
-        """A target has got the request. Its bytes are counted once."""
+    def sent(self, member: Member) -> None:
+        """A target has got the request. Its bytes are counted once, for the first one."""
         if not self._is_sent:
             self._is_sent = True
+            member.received += self._size
             self._record.moved_in(self._size, self._clock())
 
     def failed(self, why: Refused | None) -> None:

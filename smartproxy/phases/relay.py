@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from smartproxy.flow.side import Side, SideTransport
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.net.poller import Poller
     from smartproxy.relays.interfaces import IRelay
@@ -65,7 +65,7 @@ class StartRelay:
         record: ConnectionRecord,
         client: Side,
         upstream: Side,
-        target: Endpoint,
+        target: TargetAddress,
         header: bytes,
         exchanged: tuple[int, int] = (0, 0),
     ) -> Deferred[CloseReason]:

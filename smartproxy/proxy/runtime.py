@@ -36,8 +36,12 @@ from smartproxy.relays.pipes import PipePool
 from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
+from smartproxy.upstream.discovery.file import TargetFileWatch
+from smartproxy.upstream.discovery.records import system_records
+from smartproxy.upstream.discovery.service import Discovery
+from smartproxy.upstream.discovery.watched import WatchedNames
 from smartproxy.upstream.groups import Groups
-from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.health.connections import CheckConnections
 from smartproxy.upstream.health.service import HealthChecks
 from smartproxy.upstream.log_limit import LogLimit
 from smartproxy.upstream.member import Members
@@ -48,10 +52,10 @@ from smartproxy.upstream.resolve import Resolver
 from smartproxy.upstream.steering import TargetGroups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from smartproxy.http.services import IdleClient
-    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.model.plan import GroupPlan, ProxyPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.upstream.member import Member
 
@@ -119,6 +123,8 @@ class Targets:
     :ivar pool: idle connections to targets that speak HTTP.
     :ivar steering: the groups from outside.
     :ivar checks: the active checks of their members.
+    :ivar files: follows the files with targets.
+    :ivar discovery: the targets that are found by name or in a file.
     :ivar log_limit: which failures of targets are logged.
     :ivar postgres_routes: names of the routes by which a PostgreSQL client has been connected.
     :ivar originate: begins TLS.
@@ -139,29 +145,61 @@ class Targets:
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
         self.request_tls = RequestTls(clocks.deadlines)
-        ask = Checks(sockets.dialer, self.resolver, clocks.deadlines, self.originate)
-        self.checks = HealthChecks(
-            ask, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
+        connections = CheckConnections(
+            sockets.dialer, self.resolver, clocks.time, clocks.deadlines, self.originate
         )
+        self.checks = HealthChecks(
+            connections, clocks.deadlines, clocks.time, random.random, time.time, self._end_sessions
+        )
+
+        seconds, clock = clocks.seconds, clocks.time
+        descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
+        self.files = TargetFileWatch(clock, thread_for("targets-files", reactor), descriptors)
+        self._records = system_records(reactor, clock, self.resolver)
+        names = WatchedNames(self._records, clocks.deadlines, seconds, random.random)
+        #: The groups with targets that are checked.
+        self._checked: set[str] = set()
+        self.discovery = Discovery(names, self.files, clocks.deadlines, clock, self._configure)
+
+    def start(self) -> None:
+        """Begin to watch files with targets."""
+        self.files.start()
 
     def apply(self, plan: ProxyPlan) -> None:
         """Use the target groups of ``plan``."""
-        self.groups.apply(plan.groups)
+        self.groups.apply(self.discovery.apply(plan.groups))
+        self._checked = _checked(plan.groups)
         self.checks.apply(self.groups)
         names = {route.name for route in plan.routes}
         self.log_limit.keep(names)
         self.postgres_routes.intersection_update(names)
 
     def stop(self) -> None:
-        """Stop the checks and the timers of name resolution."""
+        """Stop the checks, discovery, and the timers of name resolution."""
         self.checks.stop()
         self.pool.close()
+        self.files.stop()
+        self.discovery.stop()
+        self._records.stop()
         self.resolver.stop()
+
+    def _configure(self, plans: Collection[GroupPlan]) -> None:
+        """The discovered targets of these groups have changed."""
+        self.groups.configure(plans)
+        self._checked |= _checked(plans)
+        if any(plan.name in self._checked for plan in plans):
+            self.checks.apply(self.groups)
 
     def _end_sessions(self, member: Member) -> None:
         """End the connections of a target that was found down."""
+        why = f"a check found target {member.group}/{member.name} down (whenDown: reset): {member.why}"
         for record in [record for record in self._registry.live.values() if record.member is member]:
+            record.explain(CloseReason.TARGET_DOWN, ascii(why)[1:-1])
             record.owner.abort(CloseReason.TARGET_DOWN)
+
+
+def _checked(plans: Collection[GroupPlan]) -> set[str]:
+    return {plan.name for plan in plans if any(target.check is not None for target in plan.written())}
 
 
 class Runtime:
@@ -204,6 +242,7 @@ class Runtime:
         self.accounting.start()
         self.tls.start()
         self.address_files.start()
+        self.targets.start()
 
     def close_idle_clients(self) -> None:
         """Close connections of HTTP clients that wait for another request: there will be none."""

@@ -105,6 +105,6 @@ class TlsState:
 
 def _originations(plan: ProxyPlan) -> Iterator[OriginationPlan]:
     for route in plan.routes:
-        for target in route.targets:
+        for target in () if route.group is None else route.group.written():
             if target.tls is not None:
                 yield target.tls

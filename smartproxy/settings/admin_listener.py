@@ -15,7 +15,7 @@ from pydantic import ConfigDict, ValidationError
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import lines_of
-from smartproxy.settings.checks.validation import validated_table
+from smartproxy.settings.checks.written_values import validated_table
 from smartproxy.settings.compile.plans import admin_plan
 from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files

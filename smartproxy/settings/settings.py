@@ -32,7 +32,9 @@ from smartproxy.settings.checks.made_in_python import (
     route_list,
 )
 from smartproxy.settings.checks.problems import line_of
+from smartproxy.settings.checks.targets_files import targets_of
 from smartproxy.settings.compile import plans
+from smartproxy.settings.compile.groups import Validation
 from smartproxy.settings.compile.references import References
 from smartproxy.settings.reading import files, includes
 from smartproxy.settings.reading.locations import Source
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.compile.address_lists import ListedAddresses
+    from smartproxy.settings.compile.targets_files import TargetsFiles
     from smartproxy.settings.tables.route import Route
     from smartproxy.tls.known_certificates import KnownCertificates
 
@@ -67,6 +70,8 @@ class Settings(Configuration):
 
     #: The address lists that were read; those of compiled settings are the ones in force.
     _addresses: ListedAddresses | None = PrivateAttr(default=None)
+    #: The files of targets, likewise.
+    _targets_files: TargetsFiles | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Self:  # noqa: A002 - the name that the caller uses
@@ -123,14 +128,14 @@ class Settings(Configuration):
     def _validated(
         cls, value: object, source: Source, before: Settings | None = None, *, by_name: bool = False
     ) -> Self:
-        known = (None, None) if before is None else (before._certificates, before._addresses)  # noqa: SLF001 - our own class
-        references = References(source.directory, *known)
+        references = References(source.directory) if before is None else before._references(source.directory)  # noqa: SLF001 - our own class
         settings = validation.validate(cls, value, source, references, by_name=by_name)
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
         settings._files = source.files  # noqa: SLF001 - our own class
         settings._certificates = references.tls.known  # noqa: SLF001 - our own class
         settings._addresses = references.addresses  # noqa: SLF001 - our own class
+        settings._targets_files = references.targets_files  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
@@ -156,6 +161,7 @@ class Settings(Configuration):
         changed._directory = self._directory  # noqa: SLF001 - our own class
         changed._certificates = references.tls.known  # noqa: SLF001 - our own class
         changed._addresses = references.addresses  # noqa: SLF001 - our own class
+        changed._targets_files = references.targets_files  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -180,7 +186,8 @@ class Settings(Configuration):
             if problems:
                 raise ConfigurationError(problems)
             self._certificates, self._addresses = references.tls.known, references.addresses
-            return plans.proxy_plan(self, references, valid_target)
+            self._targets_files = references.targets_files
+            return plans.proxy_plan(self, references, Validation(valid_target, targets_of))
 
     def denied(self) -> list[str]:
         """The files of these settings that this user may not read: the settings' own, and those of TLS.
@@ -190,6 +197,7 @@ class Settings(Configuration):
         known = self._certificates
         read = [] if self._file is None else list(self._files)
         read += () if self._addresses is None else self._addresses.files
+        read += () if self._targets_files is None else self._targets_files.paths
         return denied(Pace().over([*read, *(() if known is None else sorted(known.files))]))
 
     def summary(self) -> str:
@@ -214,8 +222,13 @@ class Settings(Configuration):
         """The JSON Schema (2020-12) of a configuration file."""
         return schema.schema_of(cls)
 
-    def _references(self) -> References:
-        return References(self._directory, self._certificates, self._addresses, same=True)
+    def _references(self, directory: Path | None = None) -> References:
+        """What these settings refer to.
+
+        :param directory: that of other settings, which are read in their place.
+        """
+        read = self._certificates, self._addresses, self._targets_files
+        return References(directory or self._directory, *read, same=directory is None)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

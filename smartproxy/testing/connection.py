@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
@@ -41,8 +41,16 @@ Address = IPv4Address | IPv6Address
 
 
 def address(host: str, port: int) -> Address:
-    """Return the Twisted address of ``(host, port)``."""
+    """Return the Twisted address of ``(host, port)``; of the unix socket ``host``, where that is a path."""
+    if is_path(host):
+        unix: Any = UNIXAddress(host.encode())  # as of Twisted's transports, whatever the interface says
+        return cast("Address", unix)
     return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
+
+
+def is_path(host: str) -> bool:
+    """Return whether ``host`` is the path of a unix socket, or ``@`` and its name."""
+    return host.startswith(("/", "@"))
 
 
 class CarriedProtocol(Protocol):

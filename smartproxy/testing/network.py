@@ -1,7 +1,7 @@
 """An in-memory reactor: listening, connecting, name resolution and time, without sockets.
 
 It implements what a :class:`~smartproxy.SmartProxy` needs of a reactor (``IReactorTCP``, ``IReactorTime``,
-``IReactorPluggableNameResolver``). So the proxy under test is the real one, with the relay for any transport.
+``IReactorPluggableNameResolver``, ``connectUNIX``). So the proxy under test is the real one, with the relay for any transport.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.proxy.service import SmartProxy
-from smartproxy.testing.connection import address, pair
+from smartproxy.testing.connection import address, is_path, pair
 from smartproxy.testing.far_end import FarEnd
 from smartproxy.testing.nature import Nature
 from smartproxy.wire.host import is_address
@@ -50,6 +50,8 @@ _TURNS = 100_000
 #: Interfaces that mean every local address.
 _EVERY = ("", "0.0.0.0", "::")
 _FIRST_FREE_PORT = 49152
+#: In place of the port of a unix socket, which has none.
+_UNIX = 1
 
 
 @implementer(IListeningPort)
@@ -218,6 +220,10 @@ class MemoryNetwork(Clock):
         made.port = self.listenTCP(port, made, interface=host)
         return made
 
+    def unix_backend(self, path: str) -> Backend:
+        """Listen on the unix socket ``path``: absolute, or ``@`` and a name."""
+        return self.backend(path, _UNIX)
+
     def connect(
         self, port: int, host: str = "127.0.0.1", *, client: tuple[str, int] = ("192.0.2.1", 50000)
     ) -> FarEnd:
@@ -280,7 +286,7 @@ class MemoryNetwork(Clock):
 
         A port on every address is reached through loopback only: another address belongs to another host.
         """
-        if ip_address(host).is_loopback:
+        if not is_path(host) and ip_address(host).is_loopback:
             return self.listening(host, port)
         return self.ports.get((host, port))
 
@@ -320,6 +326,16 @@ class MemoryNetwork(Clock):
         connector = _Connector(self, (host, port), factory, timeout, bindAddress)
         factory.startedConnecting(connector)
         return connector
+
+    def connectUNIX(
+        self,
+        address: str,
+        factory: ClientFactory[Any],
+        timeout: float = 30,
+        checkPID: bool = False,
+    ) -> IConnector:
+        """See IReactorUNIX."""
+        return self.connectTCP(address, _UNIX, factory, timeout)
 
     def installNameResolver(self, resolver: IHostnameResolver) -> IHostnameResolver:
         """See IReactorPluggableNameResolver."""

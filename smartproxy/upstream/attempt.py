@@ -9,11 +9,12 @@ from twisted.internet.defer import fail
 
 from smartproxy.errors import DialFailed, NameNotResolved, ResumptionFailed
 from smartproxy.flow.coroutines import unfailed
-from smartproxy.model.address import Endpoint
+from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.net.keep_alive import Option, options, without_probes
 from smartproxy.security.loops import own_source
-from smartproxy.upstream.choice import chosen_host, chosen_port, chosen_target
+from smartproxy.upstream.choice import asked_name, chosen_host, chosen_port, chosen_target
 from smartproxy.upstream.connected import Connected
 from smartproxy.upstream.connection import Upstream, UpstreamFactory
 from smartproxy.upstream.race import Race
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.model.address import TargetAddress
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import Choice, RoutePlan, TargetPlan
+    from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.plan.target import TargetHost
     from smartproxy.net.interfaces import IDialer
     from smartproxy.security.loops import Loops
     from smartproxy.upstream.budget import DialBudget
@@ -52,7 +55,7 @@ class DialTerms(NamedTuple):
     candidate: Candidate
     group: Group | None
     target: TargetPlan
-    host: str | Choice
+    host: TargetHost
     routed: Routed
     header: Callable[[TargetPlan], bytes]
     budget: DialBudget
@@ -108,7 +111,7 @@ class Attempts:
         if target.made is None:
             return await self._attempt(attempt)
         target = await chosen_target(target, routed, budget.seconds(), self._clock)
-        *others, last = cast("tuple[str, ...]", target.hosts)
+        *others, last = cast("tuple[str | UnixEndpoint, ...]", target.hosts)
         for host in others:
             try:
                 return await self._attempt(attempt._replace(target=target, host=host))
@@ -121,6 +124,8 @@ class Attempts:
         host, port = attempt.host, target.port
         if callable(host):
             host = await chosen_host(host, routed, budget.seconds(), self._clock)
+        elif host == CLIENT_NAME:
+            host = asked_name(routed)
         if callable(port):
             port = await chosen_port(port, routed, budget.seconds(), self._clock)
         if port is None:
@@ -128,30 +133,27 @@ class Attempts:
         try:
             return await self._open(attempt, host, port)
         except NameNotResolved:
-            budget.progress.target = Endpoint(host, port)  # nothing was dialed
+            budget.progress.target = Endpoint(str(host), port)  # nothing was dialed
             raise
         except ResumptionFailed as refused:
             # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
             self._log.session_refused(attempt.candidate, routed.route, refused)
         return await self._open(attempt, host, port, resume=False)
 
-    async def _open(self, attempt: DialTerms, host: str, port: int, *, resume: bool = True) -> Connected:
+    async def _open(
+        self, attempt: DialTerms, host: str | UnixEndpoint, port: int, *, resume: bool = True
+    ) -> Connected:
         """A connection to ``host``, with its TLS."""
         candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
-        dial = partial(self._dial, attempt, port)
-        if candidate.is_literal or is_address(host):
-            address = unmapped(host)
-            if target.source:
-                _of_family(target.source, (address,), host)
-            side = await unfailed(dial(address))
+        if isinstance(host, UnixEndpoint):
+            dialed = self._dial(attempt, host)
+        elif candidate.is_literal or is_address(host):
+            dialed = self._dial_one_of(attempt, host, (unmapped(host),), port)
         else:
-            addresses = await unfailed(self._resolve(host, attempt.budget))
-            if target.source:
-                addresses = _of_family(target.source, addresses, host)
-            if len(addresses) == 1:
-                side = await unfailed(dial(addresses[0]))
-            else:
-                side = await unfailed(Race(addresses, dial, self._clock).start())
+            dialed = self._dial_one_of(
+                attempt, host, await unfailed(self._resolve(host, attempt.budget)), port
+            )
+        side = await unfailed(dialed)
         forget = side.on_closed
         connected = Connected(side, side.address, target, candidate, attempt.group, attempt.header(target))
         try:
@@ -167,7 +169,9 @@ class Attempts:
             connected.also_on_closed(forget)
         return connected
 
-    async def _begin_tls(self, connected: Connected, routed: Routed, host: str, *, resume: bool) -> None:
+    async def _begin_tls(
+        self, connected: Connected, routed: Routed, host: str | UnixEndpoint, *, resume: bool
+    ) -> None:
         """Begin the target's TLS, if it has any, and ask for it where the client asked.
 
         A client that asked for TLS (PostgreSQL) has been answered in the target's place. In passthrough the target
@@ -180,14 +184,14 @@ class Attempts:
         connected.side.transport.write(connected.header)
         connected.header = b""
         if asked and terminated and tls is not None:
-            await self._request_tls(connected.side, host, seconds)
+            await self._request_tls(connected.side, str(host), seconds)
         if tls is not None:
             hello = routed.detected.hello
             name = tls.name_for(host, None if hello is None else hello.server_name)
             encrypted = await self._originate(connected.side, tls, name, seconds, resume=resume)
             connected.side, connected.on_closed = encrypted.side, encrypted.on_closed
         if asked and not terminated:
-            connected.exchanged = await self._request_tls(connected.side, host, seconds)
+            connected.exchanged = await self._request_tls(connected.side, str(host), seconds)
 
     def _resolve(self, host: str, budget: DialBudget) -> Deferred[Sequence[str]]:
         """Addresses of ``host``."""
@@ -204,17 +208,32 @@ class Attempts:
                 answer.addTimeout(timeout, self._clock, give_up)
         return answer
 
-    def _dial(self, attempt: DialTerms, port: int, host: str) -> Deferred[Upstream]:
+    def _dial_one_of(
+        self, attempt: DialTerms, host: str, addresses: Sequence[str], port: int
+    ) -> Deferred[Upstream]:
+        """Dial the addresses of ``host`` until one is connected.
+
+        :raises DialFailed: if none can be reached from the target's source address.
+        """
+        if attempt.target.source:
+            addresses = of_family(attempt.target.source, addresses, host)
+        if len(addresses) == 1:
+            return self._dial(attempt, Endpoint(addresses[0], port))
+        return Race(
+            addresses, lambda address: self._dial(attempt, Endpoint(address, port)), self._clock
+        ).start()
+
+    def _dial(self, attempt: DialTerms, to: TargetAddress) -> Deferred[Upstream]:
         """Dial one address."""
         route, budget, group = attempt.routed.route, attempt.budget, attempt.group
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
-        factory = UpstreamFactory(Endpoint(host, port), keep_alive=keep_alive, source=attempt.target.source)
-        budget.progress.target = factory.to
+        factory = UpstreamFactory(to, keep_alive=keep_alive, source=attempt.target.source)
+        budget.progress.target = to
         budget.progress.attempts += 1
-        if port in self._loops.ports:
-            dialed = self._dial_own_port(factory, attempt.routed, budget)
+        if isinstance(to, Endpoint) and to.port in self._loops.ports:
+            dialed = self._dial_own_port(factory, to, attempt.routed, budget)
         else:
             dialed = factory.dial(self._dialer, budget.seconds())
         if group is not None and not dialed.called:
@@ -223,10 +242,10 @@ class Attempts:
         return dialed
 
     def _dial_own_port(
-        self, factory: UpstreamFactory, routed: Routed, budget: DialBudget
+        self, factory: UpstreamFactory, to: Endpoint, routed: Routed, budget: DialBudget
     ) -> Deferred[Upstream]:
         """Dial the port number of a listener of this proxy, on this machine or another one."""
-        to, peer, loops = factory.to, routed.detected.announced.accepted.peer, self._loops
+        peer, loops = routed.detected.announced.accepted.peer, self._loops
         try:
             loops.check(to, peer, routed.route.name)
         except DialFailed as loop:
@@ -241,7 +260,7 @@ class Attempts:
         return dialed
 
 
-def _of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
+def of_family(source: str, addresses: Sequence[str], host: str) -> Sequence[str]:
     """Those of ``addresses`` that can be reached from the local address ``source``: of its family.
 
     :raises DialFailed: if ``host`` has none.

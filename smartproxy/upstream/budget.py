@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
     from smartproxy.upstream.interfaces import DialProgress
 
 #: ``connectionTimeout`` limits each step of an attempt, and this many times it limits all attempts of a connection together,
@@ -62,7 +62,7 @@ class UnrecordedDials:
     """The progress of dials that no connection has a record of."""
 
     def __init__(self) -> None:
-        self.target: Endpoint | None = None
+        self.target: TargetAddress | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
         self.member: object = None

@@ -6,12 +6,15 @@ from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
+from smartproxy.model.address import UnixEndpoint
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from smartproxy.model.plan import Choice, TargetPlan
+    from smartproxy.model.plan import GroupPlan, TargetPlan
+    from smartproxy.model.plan.target import Choice, TargetHost
     from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
 
@@ -28,10 +31,13 @@ class Standing(Enum):
 
 
 class Candidate:
-    """One target of a group, as balancing sees it.
+    """One target of a group, as balancing sees it. A reload makes others; :attr:`name` stays.
 
     :param slow_start: seconds; 0 is off.
-    :ivar index: its place in the group.
+    :ivar name: unique in its group.
+    :ivar index: its place in the group, from 0.
+    :ivar limit: its ``maxConnections``; 0 is none.
+    :ivar is_chosen: whether host or port are chosen for each connection. A failed dial says nothing of other connections then.
     :ivar is_literal: whether the host is an address and needs no name resolution.
     :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
     :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
@@ -41,14 +47,14 @@ class Candidate:
     """
 
     __slots__ = (
-        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_literal", "is_ramping", "limit", "member", "name",
+        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_chosen", "is_literal", "is_ramping", "limit", "member", "name",
         "queued", "stamp", "standing", "state", "stride", "target", "weight",
     )  # fmt: skip
 
     def __init__(
         self,
         target: TargetPlan,
-        host: str | Choice,
+        host: TargetHost,
         member: Member,
         index: int,
         slow_start: float,
@@ -60,6 +66,7 @@ class Candidate:
         self.name = member.name
         self.index = index
         self.limit = target.max_connections
+        self.is_chosen = callable(host) or callable(target.port) or host == CLIENT_NAME
         self.is_literal = isinstance(host, str) and is_address(host)
         self.inside = False
         self.is_ramping = False
@@ -86,6 +93,11 @@ class Candidate:
         if not self.weight or self.member.is_withheld:
             return Standing.EXCLUDED
         return Standing.UP if self.member.is_usable else Standing.DOWN
+
+    @property
+    def connections(self) -> int:
+        """Its connections: dialed or established now."""
+        return self.member.active
 
     @property
     def has_room(self) -> bool:
@@ -116,15 +128,38 @@ class Candidate:
         return False
 
 
-def member_name(target: TargetPlan, host: str | Choice, taken: Collection[str]) -> str:
-    """The name of a target, the same after a reload: its own, or ``host:port``, or ``callable``.
+def made_candidates(
+    plan: GroupPlan, member_of: Callable[[str], Member], clock: Callable[[], float]
+) -> list[Candidate]:
+    """The candidates of a group, each of its hosts one.
+
+    :param member_of: the member of a name.
+    """
+    made: dict[str, Candidate] = {}
+    for target in plan.fixed():
+        for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
+            name = member_name(target, host, made)
+            made[name] = Candidate(target, host, member_of(name), len(made), plan.balancing.slow_start, clock)
+    return list(made.values())
+
+
+def member_name(target: TargetPlan, host: TargetHost, taken: Collection[str]) -> str:
+    """The name of a target, the same after a reload: its own, or its address, or ``callable``.
 
     :param taken: names of other targets of the group; one that is listed twice gets a number.
     """
-    if callable(host) or callable(target.port):
-        name = target.name or "callable"
-    else:
-        shown = f"[{host}]" if ":" in host else host
-        name = target.name or f"{shown}:{'preserve' if target.port is None else target.port}"
+    is_chosen = callable(host) or callable(target.port)
+    name = target.name or ("callable" if is_chosen else address_of(host, target.port))
     numbers = (f"{name}-{number}" for number in count(2))
     return name if name not in taken else next(other for other in numbers if other not in taken)
+
+
+def address_of(host: TargetHost, port: int | Choice | None) -> str:
+    """Where a target is, for people: ``host:port``, or ``unix:PATH``.
+
+    :param port: ``None`` for the port that the client connected to.
+    """
+    if isinstance(host, UnixEndpoint):
+        return str(host)
+    shown = "callable" if callable(host) else f"[{host}]" if ":" in host else host
+    return f"{shown}:{'preserve' if port is None else 'callable' if callable(port) else port}"

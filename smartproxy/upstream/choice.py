@@ -1,4 +1,4 @@
-"""Hosts, ports and whole targets that an embedder's callable chooses for each connection.
+"""Hosts, ports and whole targets that are chosen for each connection: by an embedder's callable, or by the client's name.
 
 What a callable raises, and an answer that cannot be connected to, ends that one connection; both are logged with the
 route by :mod:`smartproxy.session`.
@@ -6,9 +6,14 @@ route by :mod:`smartproxy.session`.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
+from smartproxy.errors import DialFailed
 from smartproxy.flow.callables import ask, description_of
+from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan.target import CLIENT_NAME
+from smartproxy.routing.domains import DomainSet
 from smartproxy.wire.host import host_name, is_address
 
 if TYPE_CHECKING:
@@ -37,6 +42,31 @@ async def chosen_target(
     except ValueError as problem:
         name = description_of("target", choice, routed.route.name)
         raise ValueError(f"{name} gave {problem}") from None
+
+
+def asked_name(routed: Routed) -> str:
+    """The name that the client asks for, where a target's host is ``{domain}``: in lower case, without port and final dot.
+
+    A client must not choose what the proxy connects to beyond the names of its route. A connection may have come to the
+    route without one of them: by ``fallback``, or by ``silence``.
+
+    :raises DialFailed: where the client asks for no name, for an address, or for a name that is not in ``domains``.
+    """
+    name = routed.detected.domain
+    if name is None:
+        why = "the client asks for no name"
+    elif is_address(name):
+        why = f"{name} is an address"
+    elif _domains(routed.route.match.domains).best(name) is None:
+        why = f"{name} is not in the domains of the route"
+    else:
+        return name
+    raise DialFailed(RejectReason.UPSTREAM_UNREACHABLE, f"{CLIENT_NAME}: {why}")
+
+
+@lru_cache(maxsize=1024)
+def _domains(patterns: tuple[str, ...]) -> DomainSet:
+    return DomainSet(patterns)
 
 
 async def chosen_host(choice: Choice, routed: Routed, seconds: float, clock: IReactorTime) -> str:

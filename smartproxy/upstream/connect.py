@@ -98,7 +98,7 @@ class Connect:
         group, client = self._groups.of(route.group), routed.detected.announced.client.host
         candidate = group.take(client)
         if candidate is None:
-            candidate = await unfailed(group.wait_for_room(client))
+            candidate = await unfailed(group.wait_for_room(client, route.timeouts.connection))
         budget = DialBudget(
             self._clock, route.timeouts.connection, require_live, progress or UnrecordedDials()
         )

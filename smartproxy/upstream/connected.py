@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from smartproxy.flow.side import Side
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
     from smartproxy.model.plan import TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
@@ -36,7 +36,7 @@ class Connected:
     def __init__(
         self,
         side: Side,
-        address: Endpoint,
+        address: TargetAddress,
         target: TargetPlan,
         candidate: Candidate,
         group: Group | None,

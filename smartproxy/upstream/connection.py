@@ -9,6 +9,7 @@ from twisted.internet.protocol import ClientFactory
 
 from smartproxy.errors import DialAbandoned
 from smartproxy.flow.side import Side
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.net.dial import failure_of, local_address
 from smartproxy.net.keep_alive import Option, apply_keepalive
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import Endpoint, TargetAddress
     from smartproxy.net.interfaces import IConnecting, IDialer
 
 
@@ -35,8 +36,9 @@ class Upstream(Side):
     def connectionMade(self) -> None:
         """The connection is established: pause it until the relay starts."""
         self.transport.pauseProducing()
-        self.transport.setTcpNoDelay(True)
-        apply_keepalive(self.transport, self._factory.keep_alive)
+        if not isinstance(self.address, UnixEndpoint):
+            self.transport.setTcpNoDelay(True)
+            apply_keepalive(self.transport, self._factory.keep_alive)
         self._factory.connected(self)
 
     @property
@@ -48,7 +50,7 @@ class Upstream(Side):
 class UpstreamFactory(ClientFactory):
     """One attempt to connect.
 
-    :param keep_alive: TCP keep-alive, as options of its socket.
+    :param keep_alive: TCP keep-alive, as options of its socket; a unix socket has none.
     :ivar on_end: called when the attempt has failed, or its connection has ended; ``None`` if nothing is kept for it.
     :param source: local address to connect from; empty leaves it to the system.
     """
@@ -56,7 +58,7 @@ class UpstreamFactory(ClientFactory):
     noisy = False
     on_end: Callable[[], None] | None = None
 
-    def __init__(self, to: Endpoint, *, keep_alive: tuple[Option, ...], source: str = "") -> None:
+    def __init__(self, to: TargetAddress, *, keep_alive: tuple[Option, ...], source: str = "") -> None:
         self.to = to
         self.source = source
         self.keep_alive = keep_alive

@@ -7,11 +7,7 @@
     group.release(candidate)                     when the connection has ended
 
 A group is kept by its name and outlives reloads: they give it other candidates (:meth:`Group.configure`), which point at
-the same members. Its candidates are in use by tier::
-
-    PRIMARY        those that are up
-    BACKUP         the backups that are up, while no primary one is
-    LAST_RESORT    all, where none is up: a wrong check must not stop what may work. Not those that an operator excluded
+the same members. Its candidates are in use by tier (:mod:`~smartproxy.upstream.tiers`).
 
 A balancer chooses among those of the tier in use that are below their limits. An ejected member whose time is over gets
 one connection in between, and its outcome decides.
@@ -19,44 +15,42 @@ one connection in between, and its outcome decides.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from enum import IntEnum
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
-from smartproxy.upstream.balancing.first import First
-from smartproxy.upstream.balancing.least_connections import LeastConnections
-from smartproxy.upstream.balancing.random_two import RandomTwo
+from smartproxy.model.target_status import Upcoming
+from smartproxy.upstream.balancing.made import made_balancer
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
-from smartproxy.upstream.candidate import Candidate, Standing, member_name
+from smartproxy.upstream.candidate import Candidate, Standing, made_candidates
 from smartproxy.upstream.member import Dials
+from smartproxy.upstream.peek import would_choose
+from smartproxy.upstream.probes import DueProbes
+from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
-    from smartproxy.upstream.interfaces import IBalancer
+    from smartproxy.model.target_status import TargetState
+    from smartproxy.upstream.interfaces import Balancer
     from smartproxy.upstream.member import DialResult, Member, Members
 
 log = Logger()
 _EJECTED = Dials.EJECTED
-
-
-class Tier(IntEnum):
-    """Which candidates get connections."""
-
-    PRIMARY = 0
-    BACKUP = 1
-    LAST_RESORT = 2
-    NONE = 3
+#: Seconds that stand for no limit: nothing searches for as long.
+_NO_LIMIT = 3600.0
 
 
 class Group:
@@ -64,27 +58,38 @@ class Group:
 
     :param clock: monotonic.
     :param random: returns numbers from 0 to 1.
-    :ivar notify: called with a candidate whose state has changed.
+    :ivar notify: called with a candidate whose state has changed, and the state before.
     :ivar candidates: in the order of the configuration.
     :ivar tier: the one in use.
     """
 
     def __init__(self, name: str, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
         self.name = name
-        self.notify: Callable[[Group, Candidate], None] = ignore
+        self.notify: Callable[[Group, Candidate, TargetState], None] = ignore
         self.candidates: list[Candidate] = []
         self.tier = Tier.NONE
         self._plan = GroupPlan(name)
         self._members = members
+        self._flaps = members.flaps
         self._clock = clock
         self._seconds = clock.seconds
         self._random = random
-        self._algorithm: Algorithm | None = None
-        self._balancer: IBalancer = RoundRobin()
+        self._algorithm: Algorithm | Callable[[str], object] | None = None
+        self._balancer: Balancer = RoundRobin()
         self._by_member: dict[Member, Candidate] = {}
-        self._probed: OrderedDict[Candidate, None] = OrderedDict()
+        self._probed = DueProbes()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
+        self._is_serving = False
+        self._was_configured = False
+        #: Targets that were removed while they had connections.
+        self._removed: dict[Member, Candidate] = {}
+
+    @property
+    def draining(self) -> list[Candidate]:
+        """The targets that are not in the group any more, and still have connections."""
+        self._removed = {member: one for member, one in self._removed.items() if member.active}
+        return list(self._removed.values())
 
     @property
     def waiting(self) -> int:
@@ -98,19 +103,30 @@ class Group:
 
     def configure(self, plan: GroupPlan) -> None:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
-        joining = bool(self.candidates)
-        known = {candidate.member for candidate in self.candidates}
+        former, joining = self.candidates, bool(self.candidates)
+        known = {candidate.member for candidate in former}
+        self._removed |= {candidate.member: candidate for candidate in former}
         self._plan = plan
-        self.candidates = self._made_candidates(plan, known if joining else None)
+        self.candidates = made_candidates(plan, partial(self._members.of, self.name), self._seconds)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
+        for member in self._by_member:
+            member.on_change = self._changed
+            if joining and member not in known:
+                member.joined(self._seconds())
+        self._removed = {
+            member: one
+            for member, one in self._removed.items()
+            if member.active and member not in self._by_member
+        }
         self._members.keep(self.name, {candidate.name for candidate in self.candidates}, self._seconds())
-        if plan.balancing.algorithm is not self._algorithm:
+        if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
-            self._balancer = self._made_balancer()
-        self._begin()
-        if plan.passive is None:
-            for candidate in self.candidates:
-                candidate.member.readmit(self._seconds())
+            self._balancer = made_balancer(plan.balancing.algorithm, self.name, self._random)
+        if self._was_configured:
+            log_differences(self.name, former, self.candidates)
+        self._was_configured = True
+        self._begin(is_first=not joining)
+        self._readmit(one for one in self.candidates if plan.passive is None or one.is_chosen)
 
     def uses(self, candidate: Candidate) -> bool:
         """Whether ``candidate`` is of the tier in use, so that it gets connections while it has room."""
@@ -123,7 +139,8 @@ class Group:
 
         :param client: the client's address.
         :param tried: candidates that have failed for this connection.
-        :return: ``None`` where every target is at its limit, or clients are waiting already, or all were tried.
+        :return: ``None`` where every target is at its limit, or none is known yet, or clients are waiting already, or all
+            were tried.
         :raises Refused: where no target may be used at all.
         """
         if self._waiting and not tried:
@@ -132,26 +149,51 @@ class Group:
         if candidate is None:
             candidate = self._balancer.choose(client, tried)
             if candidate is None:
-                if self.tier is Tier.NONE:
-                    raise Refused(RejectReason.NO_TARGET, f"no target of {self.name} may be used")
+                if self.tier is Tier.NONE and not self._plan.is_searching:
+                    raise Refused(RejectReason.NO_TARGET, self._no_target())
                 return None
         self._count(candidate)
         return candidate
 
-    def wait_for_room(self, client: str) -> Deferred[Candidate]:
-        """Queue a client while every target is at its limit. Cancelling it removes the client from the queue.
+    def peek(self, client: str | None) -> Upcoming:
+        """What the next connection would get, if it came now. Nothing is changed.
 
-        :raises Refused: where there is no queue, or it is full; the Deferred fails with it after the queue's timeout.
+        :param client: the client's address; ``None`` is any client.
         """
+        if not self._waiting:
+            if (probe := self._next_probe(client, ())) is not None:
+                return Upcoming("target", [probe.name])
+            if names := would_choose(self._balancer, self.candidates, client):
+                return Upcoming("target", names)
+            if self.tier is Tier.NONE:
+                return Upcoming("queue" if self._plan.is_searching else "no_target", [])
         queue = self._plan.queue
         if queue is None:
-            raise Refused(RejectReason.TARGET_LIMIT, f"every target of {self.name} is at its limit")
+            return Upcoming("target_limit", [])
+        return Upcoming("queue" if self.waiting < queue.size else "queue_full", [])
+
+    def wait_for_room(self, client: str, seconds: float = 0.0) -> Deferred[Candidate]:
+        """Queue a client while every target is at its limit, or none is known yet.
+
+        Cancelling it removes the client from the queue.
+
+        :param seconds: the longest wait for the first targets; 0 is no limit.
+        :raises Refused: where there is no queue, or it is full; the Deferred fails with it after the queue's timeout.
+        """
+        if self.tier is Tier.NONE and self._plan.is_searching:
+            return self._waiting.await_targets(client, seconds or _NO_LIMIT, self.name)
+        queue = self._plan.queue
+        if queue is None:
+            raise Refused(
+                RejectReason.TARGET_LIMIT,
+                f"every target of group {self.name} is at its maxConnections, and it has no queue",
+            )
         return self._waiting.add(queue, client, self.name)
 
     def succeeded(self, candidate: Candidate) -> None:
         """The dial of ``candidate`` has succeeded."""
         member = candidate.member
-        if member.succeeded(self._seconds()):
+        if member.succeeded(self._seconds()) and self._may_log(member):
             log.info(
                 "target {group}/{target} is up again: a connection has succeeded",
                 group=self.name,
@@ -165,9 +207,15 @@ class Group:
         :param blameless: whether that says nothing about the target: its outcome was not waited for, or this process had
             no resources for it.
         """
-        passive = self._plan.passive
+        # Where each client has a host of its own, one that does not answer must not take the others' away.
+        passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
-        if member.failed(result, passive, self._seconds(), blameless=blameless) and passive is not None:
+        was_up = member.dials is Dials.HEALTHY
+        if member.dials is not _EJECTED and not blameless:
+            member.ejected_by = why  # before: who is told of the ejection reads it
+        is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
+        # A failed probe changes nothing: a dead target would have a line for each.
+        if is_ejected and was_up and passive is not None and self._may_log(member):
             log.warn(
                 "target {group}/{target} is ejected for {seconds:g} s: {why}",
                 group=self.name, target=member.name, seconds=passive.eject_for, why=why,
@@ -183,7 +231,7 @@ class Group:
         """A dial of ``candidate`` is not answered. Returns whether others take its place until it has ended."""
         others = self._standings[Standing.UP, False] + self._standings[Standing.UP, True]
         present = self._by_member.get(candidate.member)
-        if present is None or self._plan.passive is None:
+        if present is None or present.is_chosen or self._plan.passive is None:
             return False
         if present.standing is Standing.UP and others > 1:
             candidate.member.hesitate(hesitant=True)
@@ -202,39 +250,36 @@ class Group:
             self._place(present)
         self._serve_waiting()
 
+    def _no_target(self) -> str:
+        """Why no target may be used."""
+        if not self.candidates:
+            return f"no target of group {self.name} was found"
+        return f"every target of group {self.name} is set to drain or down, or has the weight 0: smartproxy targets"
+
     def end(self) -> None:
-        """It is not configured any more. Its connections go on."""
+        """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
+        self.notify = ignore
         self._waiting.refuse_all(f"group {self.name} was removed")
         self._members.keep(self.name, (), self._seconds())
+        for candidate in self.candidates:
+            candidate.member.on_change = self._changed
 
-    def _made_candidates(self, plan: GroupPlan, known: Collection[Member] | None) -> list[Candidate]:
-        candidates: dict[str, Candidate] = {}
-        for target in plan.targets:
-            for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
-                name = member_name(target, host, candidates)
-                member = self._members.of(self.name, name)
-                if known is not None and member not in known:
-                    member.joined(self._seconds())
-                member.on_change = self._changed
-                slow_start = plan.balancing.slow_start
-                candidates[name] = Candidate(target, host, member, len(candidates), slow_start, self._seconds)
-        return list(candidates.values())
+    def _readmit(self, candidates: Iterable[Candidate]) -> None:
+        """End the ejections of candidates that failed dials do not eject any more."""
+        for candidate in candidates:
+            if candidate.member.dials is not Dials.HEALTHY:
+                candidate.member.readmit(self._seconds())
+                log.info(
+                    "target {group}/{target} is up again: passiveHealth is off",
+                    group=self.name,
+                    target=candidate.name,
+                )
 
-    def _made_balancer(self) -> IBalancer:
-        match self._algorithm:
-            case Algorithm.LEAST_CONNECTIONS:
-                return LeastConnections()
-            case Algorithm.RANDOM:
-                return RandomTwo(self._random)
-            case Algorithm.SOURCE:
-                return SourceHash()
-            case Algorithm.FIRST:
-                return First()
-            case _:
-                return RoundRobin()
+    def _begin(self, *, is_first: bool = False) -> None:
+        """Tell the balancer of the candidates anew.
 
-    def _begin(self) -> None:
-        """Tell the balancer of the candidates anew."""
+        :param is_first: whether the group had none before, so that no tier was in use.
+        """
         self._standings.clear()
         self._probed.clear()
         for candidate in self.candidates:
@@ -242,12 +287,17 @@ class Group:
             candidate.inside = candidate.queued = False
             candidate.standing = candidate.judge()
             self._standings[candidate.standing, candidate.target.backup] += 1
-            self._note_ejection(candidate)
+            self._probed.note(candidate, self._seconds())
         self._balancer.begin(self.candidates)
-        self.tier = self._best_tier()
+        former, self.tier = self.tier, self._best_tier()
+        if self.tier is not former and not is_first and len(self.candidates) > 1:
+            log_tier(self._flaps, self.name, self.tier, self._seconds())
         for candidate in self.candidates:
             self._place(candidate)
         self._serve_waiting()
+
+    def _may_log(self, member: Member) -> bool:
+        return self._flaps.may_log(f"target {self.name}/{member.name}", member.state, self._seconds())
 
     def _best_tier(self) -> Tier:
         if self._standings[Standing.UP, False]:
@@ -273,8 +323,8 @@ class Group:
         """The health of a member has changed, or what was set by hand."""
         candidate = self._by_member[member]
         if member.state != candidate.state:
-            candidate.state = member.state
-            self.notify(self, candidate)
+            before, candidate.state = candidate.state, member.state
+            self.notify(self, candidate, before)
         former, weight = candidate.standing, candidate.weight
         candidate.refresh()
         candidate.standing = candidate.judge()
@@ -283,35 +333,28 @@ class Group:
         if candidate.weight != weight or self._best_tier() is not self.tier:
             self._begin()
             return
-        self._note_ejection(candidate)
+        self._probed.note(candidate, self._seconds())
         self._place(candidate)
         self._serve_waiting()
 
-    def _note_ejection(self, candidate: Candidate) -> None:
-        """Keep those that wait for a probe, in the order in which they may be tried."""
-        member = candidate.member
-        self._probed.pop(candidate, None)
-        if member.dials is _EJECTED and member.passed and member.by_hand is None and candidate.weight:
-            self._probed[candidate] = None
-            if member.probe_at <= self._seconds():  # the client of its probe has left
-                self._probed.move_to_end(candidate, last=False)
-
     def _due_probe(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """An ejected candidate that one connection may try now."""
-        now = self._seconds()
-        for candidate in self._probed:
-            if candidate.member.probe_at > now:
-                return None
-            if self._may_probe(candidate, client) and candidate not in tried:
-                candidate.member.probe(now)
-                return candidate
-        return None
+        """An ejected candidate whose time is over, and which gets this connection."""
+        candidate = self._next_probe(client, tried)
+        if candidate is not None:
+            candidate.member.probe(self._seconds())
+        return candidate
 
-    def _may_probe(self, candidate: Candidate, client: str) -> bool:
+    def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
+        return self._probed.due(self._seconds(), tried, lambda candidate: self._may_probe(candidate, client))
+
+    def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
             return False
         # Another client would lose its own target by it.
-        return not isinstance(self._balancer, SourceHash) or self._balancer.owner(client) is candidate
+        balancer = self._balancer
+        return not isinstance(balancer, SourceHash) or (
+            client is not None and balancer.owner(client) is candidate
+        )
 
     def _count(self, candidate: Candidate) -> None:
         candidate.member.active += 1
@@ -322,15 +365,34 @@ class Group:
 
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
-        if self._waiting and self.tier is Tier.NONE:
-            self._waiting.refuse_all(f"no target of {self.name} may be used")
-        while self._waiting:
-            candidate = self._balancer.choose(self._waiting.client, ())
-            if candidate is None:
+        if not self._waiting:
+            return
+        if self.tier is Tier.NONE:
+            if self._plan.is_searching:
                 return
-            self._count(candidate)
-            self._waiting.serve(candidate)
+            self._waiting.refuse_all(self._no_target())
+        if self._is_serving:
+            return  # a dial has failed at once: the loop below goes on with what that has released
+        self._is_serving = True
+        try:
+            while self._waiting and self._serve_first():
+                pass
+        finally:
+            self._is_serving = False
+
+    def _serve_first(self) -> bool:
+        """Assign a candidate to the first client. Returns whether it does not wait any more."""
+        try:
+            candidate = self._balancer.choose(self._waiting.client, ())
+        except Exception:  # of a program's balancer: this client's connection ends
+            self._waiting.fail(Failure())
+            return True
+        if candidate is None:
+            return False
+        self._count(candidate)
+        self._waiting.serve(candidate)
+        return True
 
 
-def ignore(_group: Group, _candidate: Candidate) -> None:
+def ignore(_group: Group, _candidate: Candidate, _before: TargetState) -> None:
     """The value of ``notify`` while no one follows changes of state."""

@@ -19,6 +19,7 @@ from enum import StrEnum, auto
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from smartproxy.flow.states import State, following
+from smartproxy.upstream.state_log import FlapLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -80,6 +81,7 @@ class Member:
     :ivar results: dials by result; :attr:`checks` likewise for checks.
     :ivar ejections: how often it was ejected.
     :ivar dials: what dials say about it.
+    :ivar ejected_by: what the dial that has ejected it last has found, one line.
     :ivar hesitant: whether a dial has not been answered for a while (:mod:`smartproxy.upstream.pending`).
     :ivar probe_at: monotonic time from which one connection may try it, while it is ejected.
     :ivar passed: whether its checks find it up; true without checks, and before the first result.
@@ -92,8 +94,8 @@ class Member:
     """
 
     __slots__ = (
-        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejections", "group", "hesitant", "last_check",
-        "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
+        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
+        "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
         "usable_since", "weight_by_hand",
     )  # fmt: skip
 
@@ -107,6 +109,7 @@ class Member:
         self.checks = {"ok": 0, "failed": 0}
         self.ejections = 0
         self.dials = _HEALTHY
+        self.ejected_by = ""
         self.probe_at = float("inf")
         self.hesitant = False
         self.passed = True
@@ -138,6 +141,16 @@ class Member:
         if not self.passed:
             return "down"
         return "up" if self.dials is _HEALTHY else "ejected"
+
+    @property
+    def why(self) -> str | None:
+        """Why it is not up; ``None`` while it is. It follows :attr:`state`."""
+        if self.by_hand is not None:
+            return "set by hand"
+        if not self.passed:
+            last = self.last_check
+            return "its checks have failed" if last is None or last.ok else last.detail
+        return None if self.dials is _HEALTHY else self.ejected_by
 
     def succeeded(self, now: float) -> bool:
         """A dial has succeeded. Returns whether that ends an ejection."""
@@ -233,39 +246,55 @@ def _ignore(_: Member) -> None:
 
 
 class Members:
-    """Every member that is configured, or still has a connection."""
+    """Every member that is configured, or still has a connection.
+
+    :ivar flaps: which changes of their states are logged.
+    """
 
     def __init__(self) -> None:
-        self._members: dict[tuple[str, str], Member] = {}
+        self.flaps = FlapLog()
+        #: By group and name.
+        self._members: dict[str, dict[str, Member]] = {}
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self._members.values())
+        for members in self._members.values():
+            yield from members.values()
 
     def of(self, group: str, name: str) -> Member:
         """The member ``name`` of ``group``; created on first use."""
-        member = self._members.get((group, name))
+        members = self._members.setdefault(group, {})
+        member = members.get(name)
         if member is None:
-            member = self._members[group, name] = Member(group, name)
+            member = members[name] = Member(group, name)
         member.unused_since = None
         return member
 
     def find(self, group: str, name: str) -> Member | None:
         """The member, if there is one."""
-        return self._members.get((group, name))
+        return self._members.get(group, {}).get(name)
 
     def keep(self, group: str, names: Collection[str], now: float) -> None:
         """Members of ``group`` other than ``names`` end when their last connection has ended."""
-        for (of_group, name), member in self._members.items():
-            if of_group == group and name not in names and member.unused_since is None:
+        for name, member in self._members.get(group, {}).items():
+            if name not in names and member.unused_since is None:
                 member.on_change = _ignore
                 member.unused_since = now
 
+    def restore(self, member: Member, now: float) -> None:
+        """Count ``member``, of a removed group, again: a connection that was accepted before may get it."""
+        if self._members.setdefault(member.group, {}).setdefault(member.name, member) is member:
+            member.unused_since = now
+
     def prune(self, now: float) -> None:
-        """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`."""
-        for key, member in list(self._members.items()):
-            if member.unused_since is None:
-                continue
+        """Drop members that were removed and have had no connection for :data:`LAST_SCRAPE`; log who has flapped."""
+        self.flaps.flush(now)
+        for member in [member for member in self if member.unused_since is not None]:
             if member.active:
                 member.unused_since = now
-            elif now - member.unused_since >= LAST_SCRAPE:
-                del self._members[key]
+            elif now - (member.unused_since or 0.0) >= LAST_SCRAPE:
+                member.on_change = (
+                    _ignore  # its group refers to it: no cycle is left to the garbage collector
+                )
+                del self._members[member.group][member.name]
+                if not self._members[member.group]:
+                    del self._members[member.group]

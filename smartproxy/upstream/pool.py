@@ -157,7 +157,7 @@ class PooledAttempts:
 def _key(candidate: Candidate, routed: Routed) -> Hashable:
     """What connections must have in common to be used for each other's requests; ``None`` where they must not be."""
     target = candidate.target
-    is_fixed = isinstance(candidate.host, str) and not callable(target.port)
+    is_fixed = not candidate.is_chosen and not callable(candidate.host)
     by_client = target.send_header is not None or (target.tls is not None and target.tls.client_name)
     if not is_fixed or by_client or target.made is not None or routed.detected.start_tls:
         return None

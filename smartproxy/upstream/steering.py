@@ -1,28 +1,23 @@
-"""Target groups from outside: what state their targets are in, and setting it by hand.
-
-::
-
-    proxy.groups.targets("db")                          # ShownTarget of each
-    proxy.groups.set_state("db", "one", "drain")        # until the process starts again
-    proxy.groups.set_weight("db", "one", 3)
-    proxy.groups.on_change.append(lambda target: print(target.name, target.state))
-"""
+"""Target groups from outside: what state their targets are in, and setting it by hand."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from twisted.logger import Logger
 
 from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import TargetCounts
-from smartproxy.model.target_status import ShownTarget
-from smartproxy.upstream.member import HandState
+from smartproxy.model.target_status import ShownTarget, TargetState
+from smartproxy.upstream.candidate import address_of
+from smartproxy.upstream.member import Dials, HandState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.target_status import Upcoming
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.groups import Groups
@@ -34,13 +29,27 @@ SettableState: TypeAlias = Literal["up", "drain", "down"]
 SETTABLE: tuple[str, ...] = get_args(SettableState)
 #: The highest weight of a target.
 HIGHEST_WEIGHT = 1000
+#: Names that a message about an unknown one lists.
+MOST_NAMED = 10
+#: Names that are compared with the unknown one: more would take a noticeable time.
+_MOST_COMPARED = 200
 
 
 class TargetGroups:
-    """The groups of the configuration in force.
+    """The target groups of the configuration in force: ``proxy.groups``. Iterating gives their names.
+
+    ::
+
+        proxy.groups.targets("db")                          # ShownTarget of each
+        proxy.groups.peek("db", "192.0.2.7")                # what the next connection would get
+        proxy.groups.set_state("db", "one", "drain")        # until the process starts again
+        proxy.groups.set_weight("db", "one", 3)
+        proxy.groups.on_change.append(changed)              # changed(target, before)
 
     :param live: the live connections.
-    :ivar on_change: called with a target whose state has changed.
+    :ivar on_change: a list of callables. Each is called with a target whose state has changed, a :class:`ShownTarget`, and its
+        state before: ``up``, ``down``, ``drain`` or ``ejected``. They are called in the thread of the reactor and must return
+        at once. What one raises is logged, and nothing else comes of it.
     """
 
     def __init__(
@@ -49,8 +58,11 @@ class TargetGroups:
         self._groups = groups
         self._live = live
         self._clock = clock
-        self.on_change: list[Callable[[ShownTarget], object]] = []
+        self.on_change: list[Callable[[ShownTarget, TargetState], object]] = []
         groups.notify = self._changed
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
 
     def names(self) -> list[str]:
         """The names of all groups. A route with targets of its own is a group of the route's name."""
@@ -59,27 +71,46 @@ class TargetGroups:
     def targets(self, group: str | None = None) -> list[ShownTarget]:
         """The targets of ``group``, or of all groups.
 
+        One that was removed is shown as ``drain`` until its last connection has ended.
+
         :raises UnknownTarget: where there is no such group.
         """
-        if group is not None and self._groups.find(group) is None:
-            raise UnknownTarget(f"there is no group {group!a}")
+        if group is not None:
+            self._group(group)
         moved = self._moved()
         return [
-            _shown(one, candidate, moved.get(candidate.member, (0, 0)))
+            shown
             for one in self._groups
             if group is None or one.name == group
-            for candidate in one.candidates
+            for shown in self._shown_of(one, moved)
         ]
 
-    def set_state(self, group: str, name: str, state: SettableState | str) -> None:
+    def peek(self, group: str, client: str | None = None) -> Upcoming:
+        """What the next connection to ``group`` would get, if it came now. It takes no turn.
+
+        :param client: the client's IP address; ``None`` is any client.
+        :raises UnknownTarget: where there is no such group.
+        """
+        return self._group(group).peek(client)
+
+    def set_state(
+        self, group: str, name: str, state: SettableState | str, *, by: str = "the program"
+    ) -> None:
         """Exclude a target from new connections, or stop doing so.
 
+        :param by: who wants it, for the log.
         :raises UnknownTarget: where there is no such target.
         :raises ValueError: where ``state`` is none of the three.
         """
         self.check_state(state)
         member = self._member(group, name)
-        now = self._clock()
+        now, former = self._clock(), (member.by_hand, member.dials)
+        # Before what follows from it: that the group has no target left, and so on.
+        if former != ((None, Dials.HEALTHY) if state == "up" else (state, member.dials)):
+            log.info(
+                "target {group}/{target} is set to {state} by {who}",
+                group=group, target=name, state=state, who=by,
+            )  # fmt: skip
         if state == "up":
             member.set_by_hand(None, member.weight_by_hand, now)
             member.readmit(now)
@@ -91,15 +122,22 @@ class TargetGroups:
         if state not in SETTABLE:
             raise ValueError('state must be "up", "drain" or "down"')
 
-    def set_weight(self, group: str, name: str, weight: int | None) -> None:
+    def set_weight(self, group: str, name: str, weight: int | None, *, by: str = "the program") -> None:
         """Give a target another weight; ``None`` is that of the configuration.
 
+        :param by: who wants it, for the log.
         :raises UnknownTarget: where there is no such target.
         :raises ValueError: where ``weight`` is not from 0 to 1000.
         """
         if weight is not None and (type(weight) is not int or not 0 <= weight <= HIGHEST_WEIGHT):
             raise ValueError(f"weight must be 0..{HIGHEST_WEIGHT}")
         member = self._member(group, name)
+        if weight != member.weight_by_hand:
+            log.info(
+                "target {group}/{target} is set to {weight} by {who}",
+                group=group, target=name, who=by,
+                weight="the weight of the configuration" if weight is None else f"weight {weight}",
+            )  # fmt: skip
         member.set_by_hand(member.by_hand, weight, self._clock())
 
     def target_counts(self) -> list[TargetCounts]:
@@ -109,7 +147,7 @@ class TargetGroups:
             TargetCounts(
                 member.group,
                 member.name,
-                member.state == "up",
+                member.state == "up" and member.unused_since is None,
                 member.active,
                 dict(member.results),
                 dict(member.checks),
@@ -124,22 +162,36 @@ class TargetGroups:
         """Each group, and how many clients wait for one of its targets."""
         return [(group.name, group.waiting) for group in self._groups]
 
-    def _changed(self, group: Group, candidate: Candidate) -> None:
+    def _changed(self, group: Group, candidate: Candidate, before: TargetState) -> None:
         if not self.on_change:
             return
         shown = _shown(group, candidate, self._moved().get(candidate.member, (0, 0)))
         for call in list(self.on_change):
             try:
-                call(shown)
+                call(shown, before)
             except Exception:
                 log.failure("a callable of on_change failed for {target}", target=shown.name)
 
+    def _shown_of(self, group: Group, moved: Mapping[object, tuple[int, int]]) -> Iterator[ShownTarget]:
+        for candidate in group.candidates:
+            yield _shown(group, candidate, moved.get(candidate.member, (0, 0)))
+        for candidate in group.draining:
+            shown = _shown(group, candidate, moved.get(candidate.member, (0, 0)))
+            yield shown._replace(state="drain", effective_weight=0)
+
     def _member(self, group: str, name: str) -> Member:
-        found = self._groups.find(group)
-        for candidate in () if found is None else found.candidates:
+        candidates = self._group(group).candidates
+        for candidate in candidates:
             if candidate.name == name:
                 return candidate.member
-        raise UnknownTarget(f"there is no target {name!a} in group {group!a}")
+        known = _in_brief(name, [candidate.name for candidate in candidates])
+        raise UnknownTarget(f"there is no target {name!a} in group {group!a}; it has {known}")
+
+    def _group(self, name: str) -> Group:
+        found = self._groups.find(name)
+        if found is None:
+            raise UnknownTarget(f"there is no group {name!a}; there is {_in_brief(name, self.names())}")
+        return found
 
     def _moved(self) -> dict[object, tuple[int, int]]:
         """The bytes of live connections by member."""
@@ -151,15 +203,24 @@ class TargetGroups:
         return moved
 
 
+def _in_brief(wanted: str, names: list[str]) -> str:
+    """The names for a message in ASCII, those most like ``wanted`` first."""
+    if not names:
+        return "none"
+    alike = get_close_matches(wanted, names[:_MOST_COMPARED], MOST_NAMED, 0.6)
+    shown = [*alike, *(name for name in names if name not in alike)][:MOST_NAMED]
+    left = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return ", ".join(ascii(name)[1:-1] for name in shown) + left
+
+
 def _shown(group: Group, candidate: Candidate, moved: tuple[int, int]) -> ShownTarget:
     member, target = candidate.member, candidate.target
-    host = "callable" if callable(candidate.host) else candidate.host
-    port = "preserve" if target.port is None else "callable" if callable(target.port) else str(target.port)
     return ShownTarget(
         group=group.name,
         name=candidate.name,
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=address_of(candidate.host, target.port),
         state=member.state,
+        why=member.why,
         set_by_hand=member.by_hand is not None or member.weight_by_hand is not None,
         weight=candidate.weight,
         effective_weight=round(candidate.weight * candidate.share(), 2) if group.uses(candidate) else 0,

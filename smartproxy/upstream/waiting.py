@@ -12,6 +12,7 @@ from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.python.failure import Failure
 
     from smartproxy.model.plan.group import QueuePlan
     from smartproxy.upstream.candidate import Candidate
@@ -42,8 +43,19 @@ class WaitingClients:
         :raises Refused: where the queue is full.
         """
         if len(self._queue) >= plan.size:
-            raise Refused(RejectReason.QUEUE_FULL, f"the queue of {group} is full ({plan.size})")
-        waiting = _Waiting(client, group, self._clock.seconds() + plan.timeout)
+            raise Refused(
+                RejectReason.QUEUE_FULL, f"the queue of group {group} is full (queue.size {plan.size})"
+            )
+        why = f"no target of group {group} had room in {plan.timeout:g} s (queue.timeout)"
+        return self._add(client, plan.timeout, Refused(RejectReason.QUEUE_TIMEOUT, why))
+
+    def await_targets(self, client: str, seconds: float, group: str) -> Deferred[Candidate]:
+        """Queue a client of a group whose targets are not known yet. Cancelling the Deferred removes it."""
+        late = Refused(RejectReason.NO_TARGET, f"no target of group {group} was found in {seconds:g} s")
+        return self._add(client, seconds, late)
+
+    def _add(self, client: str, seconds: float, late: Refused) -> Deferred[Candidate]:
+        waiting = _Waiting(client, self._clock.seconds() + seconds, late)
         waiting.assigned = Deferred(lambda _: self._remove(waiting))
         self._queue.append(waiting)
         self._watch(waiting.until)
@@ -54,6 +66,12 @@ class WaitingClients:
         waiting = self._queue.popleft()
         self._stop_if_empty()
         waiting.assigned.callback(candidate)
+
+    def fail(self, why: Failure) -> None:
+        """Fail the first client."""
+        waiting = self._queue.popleft()
+        self._stop_if_empty()
+        waiting.assigned.errback(why)
 
     def refuse_all(self, why: str) -> None:
         """Refuse every client: the group has ended."""
@@ -87,21 +105,21 @@ class WaitingClients:
         if self._queue:
             self._watch(min(waiting.until for waiting in self._queue))
         for waiting in expired:
-            why = f"no target of {waiting.group} had room in time"
-            waiting.assigned.errback(Refused(RejectReason.QUEUE_TIMEOUT, why))
+            waiting.assigned.errback(waiting.late)
 
 
 class _Waiting:
     """One client.
 
     :ivar until: monotonic seconds.
+    :ivar late: why it is refused then.
     """
 
-    __slots__ = ("assigned", "client", "group", "until")
+    __slots__ = ("assigned", "client", "late", "until")
 
     assigned: Deferred[Candidate]
 
-    def __init__(self, client: str, group: str, until: float) -> None:
+    def __init__(self, client: str, until: float, late: Refused) -> None:
         self.client = client
-        self.group = group
         self.until = until
+        self.late = late

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.cli.board import Board
 from smartproxy.cli.snapshot import snapshot
+from tests.cli.test_targets import SHOWN, a_target, check
 
 SCREENS = Path(__file__).parent / "screens"
 RATE = {"in": 0.0, "out": 0.0}
@@ -301,6 +302,12 @@ def pictures():
         board = Board()
         board.update(busy_proxy())
         yield f"top-{width}.txt", text_of(board, width)
+    for width in (60, 80, 130):
+        board = Board(targets=True)
+        board.update(busy_proxy()._replace(targets=busy_targets()))
+        yield f"top-targets-{width}.txt", text_of(board, width)
+    board = Board()
+    board.update(busy_proxy())
     board.fail(
         "cannot connect to the admin listener at http://127.0.0.1:8404 (--admin): Connection refused", 42.0
     )
@@ -309,6 +316,20 @@ def pictures():
 
 def text_of(board, width):
     return "".join(f"{line.plain}\n" for line in board.render(width, 24))
+
+
+def busy_targets():
+    """The targets of that proxy: a database with a backup, and a pool with one that is down and one that is drained."""
+    pool = [
+        a_target("shop", f"10.1.0.{n}:8443", connections=2048 // n, bytesReceived=2_345_678_901 // n,
+                 bytesSent=45_678_901_234 // n, lastCheck=check("connected"))
+        for n in range(1, 31)
+    ]  # fmt: skip
+    down = {"effectiveWeight": 0, "connections": 0, "bytesReceived": 0, "bytesSent": 0}
+    pool[2] |= down | {"state": "down", "why": "status 503", "lastCheck": check("status 503", ok=False)}
+    pool[4] |= down | {"state": "ejected", "why": "10.1.0.5:8443: Connection timed out"}
+    pool[6] |= {"state": "drain", "why": "set by hand", "setByHand": True, "effectiveWeight": 0}
+    return [*SHOWN[:3], *pool]
 
 
 def busy_proxy():

@@ -75,8 +75,11 @@ class ExplainCommandTests(SynchronousTestCase):
                 "  maxConnectionLifetime: 7d = extendedKeepAliveLifetime (built-in)",
                 "  halfCloseTimeout: 1m (built-in)",
                 "  zombieDetection.stuckTls: 5m without any reply to what the client sent",
+                "group: www (the route's own targets), roundRobin",
+                "  passiveHealth: 1 failed dial ejects a target for 10s",
                 "targets, roundRobin by weight; the first connection tries them in this order:",
                 "  1. 127.0.0.1:9001 weight 1; without TLS; no PROXY header",
+                "next: 127.0.0.1:9001, while every target is up",
             ],
         )
 

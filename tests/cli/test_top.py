@@ -57,6 +57,12 @@ class OnceTests(RemoteCase):
         printed = json.loads(self.run_top("--once", "--json", "--filter", "-route", "--sort", "name").output)
         self.assertEqual([route["name"] for route in printed["routes"]], ["a-route", "b-route"])
 
+    def test_targets_are_printed_where_they_are_asked_for(self):
+        printed = json.loads(self.run_top("--once", "--json", "--filter", "10.0.0.1").output)
+        self.assertEqual([target["name"] for target in printed["targets"]], ["10.0.0.1:9000"])
+        self.assertIn("2 targets", self.run_top("--once", "--targets").output)
+        self.assertNotIn("targets▲", self.run_top("--once").output)
+
     def test_once_prints_a_table(self):
         self.control.connect("192.0.2.7")
         output = self.run_top("--once").output
@@ -104,6 +110,14 @@ class TopViewTests(SynchronousTestCase):
     def test_key_draws_at_once_without_a_request(self):
         self.view.press("n")
         self.assertEqual((self.fetches, self.drawn_count), (1, 3))
+
+    def test_targets_are_asked_for_at_once_when_their_view_is_opened(self):
+        self.answer = self.answer._replace(targets=[])
+        self.view.press("g")
+        self.assertEqual((self.fetches, self.drawn_count), (2, 4))
+        self.view.press("g")
+        self.view.press("g")
+        self.assertEqual((self.fetches, self.drawn_count), (2, 6))
 
     def test_q_stops_polling(self):
         self.view.press("nq")

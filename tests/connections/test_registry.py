@@ -6,10 +6,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
+from smartproxy.metrics import totals
 from smartproxy.metrics.counters import UNROUTED, Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
-from smartproxy.model.outcome import CloseReason, ConnectionState
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 from smartproxy.model.plan import CleanupPlan
 
 PEER = Endpoint("198.51.100.9", 5000)
@@ -100,18 +101,31 @@ class RegistryTests(SynchronousTestCase):
 
     def test_total_is_constant_while_a_batch_runs(self):
         """A byte is in the record or in the totals, never in both."""
-        totals = []
+        seen = []
 
         def add_up(_):
             unsettled = sum(record.bytes_received for record in self.registry.unsettled())
-            totals.append(self.registry.closed_received + unsettled)
+            seen.append(self.registry.closed_received + unsettled)
 
         self.registry.on_closed.append(add_up)
         for _ in range(100):
             record = self.open()
             record.moved_in(1, 10.5)
             self.registry.close(record, CloseReason.NORMAL, 11.0)
-        self.assertEqual(totals, [100] * 100)
+        self.assertEqual(seen, [100] * 100)
+
+    def test_bytes_of_a_connection_that_is_refused_late_stay_with_its_route(self):
+        """A target's TLS may fail after bytes were handed to it; a counter must not decrease then."""
+        record = self.open()
+        self.registry.assign(record, "web")
+        record.moved_in(10, 10.5)
+        record.moved_out(3, 10.5)
+        before = totals.by_route(self.registry, self.counters)
+        self.registry.close(record, RejectReason.TLS_ERROR, 11.0)
+        self.registry.ended.empty()
+        self.assertEqual(before, {"web": (10, 3)})
+        self.assertEqual(totals.by_route(self.registry, self.counters), before)
+        self.assertEqual(sum(self.counters.route("web").duration_seconds.counts), 0)
 
     def test_refused_connection_has_no_close_reason_or_duration(self):
         record = self.open()

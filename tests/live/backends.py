@@ -54,23 +54,31 @@ class Backend:
 
     :ivar seen: for ``serve`` to leave there what it has seen; it is called with the backend and the socket.
     :ivar failures: what ``serve`` has raised, but for broken connections. The test looks at the end.
+    :param unix: the path of a unix socket to listen on, in place of ``host``; ``@`` and a name is an abstract one.
     :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
     """
 
-    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=()):
+    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=(), unix=None):
         self.seen = []
         self.failures = []
         self.accepted = 0
         self._serve = serve
         self._open = set()
         self._threads = []
-        self._listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if unix is not None:
+            family, place = socket.AF_UNIX, "\0" + unix[1:] if unix.startswith("@") else unix
+        else:
+            family, place = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
+        self._listening = socket.socket(family)
         for option, value in options:
             self._listening.setsockopt(socket.SOL_SOCKET, option, value)
-        self._listening.bind((host, port))
+        self._listening.bind(place)
         self._listening.listen(backlog)
-        self.port = self._listening.getsockname()[1]
-        self.target = {"host": host, "port": self.port}
+        if unix is not None:
+            self.target = {"unix": unix}
+        else:
+            self.port = self._listening.getsockname()[1]
+            self.target = {"host": host, "port": self.port}
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 

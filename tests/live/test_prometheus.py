@@ -8,6 +8,7 @@ import subprocess
 
 from tests.live.backends import echo
 from tests.live.case import LiveCase, route
+from tests.live.dead_ends import refusing
 from tests.live.programs import ROOT, needed, run
 from tests.live.waiting import until
 
@@ -28,9 +29,11 @@ class PromtoolTests(LiveCase):
     def test_page_of_a_running_proxy_has_no_problem(self):
         """It checks names, types, help texts and units (``promtool check metrics``)."""
         front = self.port()
-        proxy = self.proxy(route("web", front, self.backend(echo)))
-        with self.connect(front) as client:
-            self.assert_echoes(client, b"words")
+        group = {"healthCheck": {"interval": "100ms"}, "queue": {"size": 5}}
+        proxy = self.proxy(route("web", front, self.backend(echo), refusing(), action=group))
+        for _ in range(2):
+            with self.connect(front) as client:
+                self.assert_echoes(client, b"words")
         page = until(lambda: self.page_of(proxy), "a page with histograms")
         with subprocess.Popen(
             [needed("promtool"), "check", "metrics"],

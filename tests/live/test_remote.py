@@ -6,6 +6,7 @@ import json
 import socket
 import sys
 
+from tests.live.backends import echo
 from tests.live.case import LiveCase
 from tests.live.programs import environment, run
 from tests.live.proxy import Proxy
@@ -15,7 +16,8 @@ from tests.live.waiting import until
 class AdminListenerTests(LiveCase):
     def command(self, *arguments):
         words = [sys.executable, "-c", "from smartproxy.cli import main; main()", *arguments]
-        return run(*words, env=environment(), cwd="/")
+        env = {name: value for name, value in environment().items() if name != "COLUMNS"}  # as in a pipe
+        return run(*words, env=env, cwd="/")
 
     def listens(self, port):
         with socket.socket() as sock:
@@ -60,3 +62,28 @@ class AdminListenerTests(LiveCase):
         done = self.command("reload", "--config", proxy.file)
         self.assertEqual(done.returncode, 1)
         self.assertIn("is the proxy running with this configuration?", done.stderr)
+
+    def test_targets_are_listed_and_set_by_hand(self):
+        """Over a unix socket, and with a name that has to be encoded in a URL."""
+        front, backend = self.port(), self.backend(echo)
+        group = {"targets": [{**backend.target, "name": "a/b c:1"}]}
+        routes = [{"name": "web", "match": {"ports": front}, "action": {"group": "app"}}]
+        settings = {"targetGroups": {"app": group}, "routes": routes, "admin": {"unix": "admin.sock"}}
+        proxy = Proxy(self.directory, settings)
+        self.addCleanup(proxy.stop)
+        until(lambda: self.listens(front), "the port")
+        self.assert_echoes(self.connect(front))
+        done = self.command("targets", "app", "--config", proxy.file)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"\napp +a/b c:1 +127\.0\.0\.1:\d+ +up +1 +1 +1 +0 ")
+        done = self.command("target", "app", "a/b c:1", "drain", "--config", proxy.file)
+        self.assertEqual(
+            (done.returncode, done.stdout), (0, "app/a/b c:1: drain by hand, weight 1, connections 1\n")
+        )
+        self.assert_refused(front)
+        self.assertIn("no_target", proxy.printed)
+        self.assertEqual(self.command("target", "app", "a/b c:1", "up", "--config", proxy.file).returncode, 0)
+        self.assert_echoes(self.connect(front))
+        done = self.command("target", "app", "other", "up", "--config", proxy.file)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("there is no target 'other' in group 'app'; it has a/b c:1", done.stderr)

@@ -55,6 +55,27 @@ class LivenessTests(SynchronousTestCase):
         self.reset()
         self.assertTrue(socket_gone(self.near))
 
+    def test_unix_socket_is_gone_once_it_has_an_error(self):
+        """Its kernel has no state that tells a peer that has closed from one that has ended its direction."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        self.assertFalse(socket_gone(near))
+        far.sendall(b"last words")
+        near.sendall(b"unread")
+        far.shutdown(socket.SHUT_WR)
+        self.assertFalse(socket_gone(near))
+        far.close()  # with unread bytes: the error of a reset
+        self.assertTrue(socket_gone(near))
+
+    def test_closed_peer_of_a_unix_socket_is_not_gone(self):
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        far.close()
+        self.assertFalse(socket_gone(near))
+        near.close()
+        self.assertTrue(socket_gone(near))
+
     def test_a_socket_that_was_closed_is_gone(self):
         self.near.close()
         self.assertTrue(socket_gone(self.near))

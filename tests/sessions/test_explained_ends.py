@@ -19,6 +19,17 @@ DIALED = LINKED
 ZOMBIE = "1 of 192.0.2.1:50000 (listener :8080, route web, target 10.0.0.1:9000, 1 attempt)"
 NONE: dict[str, Any] = {}
 NAMED = {"routes": [route(match={"domains": ["a.example"]})]}
+CHECKED = {
+    "routes": [
+        route(
+            action={
+                "targets": [{"host": "10.0.0.1", "port": 9000}],
+                "healthCheck": {"interval": "1s", "fall": 1},
+                "whenDown": "reset",
+            }
+        )
+    ]
+}
 
 
 def handled(name):
@@ -123,6 +134,12 @@ def removed(proxy, client, backend):
     proxy.pass_time(32)
 
 
+def found_down(proxy, client, backend):
+    """The first check of the target, within its interval, fails."""
+    proxy.pass_time(1.2)
+    proxy.backend_fails(error.ConnectionRefusedError())
+
+
 def callable_raises(proxy):
     (candidate,) = proxy.service._runtime.targets.groups.find("web").candidates
     candidate.host, candidate.is_literal = raise_error, False
@@ -215,6 +232,9 @@ ROWS = [
     Row(C.SHUTDOWN, linked(stops), "still open after 30 s (gracefulShutdownTimeout)", "proxy", LINKED),
     Row(C.ADMIN, linked(lambda proxy, *_: proxy.service.end_connection(1)), "ended through the admin API", "proxy", LINKED),
     Row(C.ROUTE_REMOVED, linked(removed), "its route was removed, and gracefulShutdownTimeout has passed", "proxy", LINKED),
+    Row(C.TARGET_DOWN, linked(found_down),
+        "a check found target web/10.0.0.1:9000 down (whenDown: reset): 10.0.0.1:9000: Connection refused", "proxy", LINKED, CHECKED,
+        ("target web/10.0.0.1:9000 is down: 10.0.0.1:9000: Connection refused",)),
     Row(C.ERROR, callable_raises, "the host callable raise_error of route 'web' raised ZeroDivisionError: division by zero", "proxy",
         {"route": "web"}, {}, ("connection 1 on route web failed: listener :8080, route web",)),
     Row(C.ERROR, says(b"raise"), "its handler raised ZeroDivisionError: no such thing", "target", {"route": "web"},
@@ -237,8 +257,7 @@ class EndTests(ExplainedCase):
                 self.assertEqual(lines, list(row.logged))
 
     def test_every_reason_is_in_the_table(self):
-        of_checks = {CloseReason.TARGET_DOWN}  # tests/upstream/health
-        self.assertEqual(set(CloseReason) - {row.reason for row in ROWS}, of_checks)
+        self.assertEqual(set(CloseReason) - {row.reason for row in ROWS}, set())
 
     def test_attempts_before_a_connection_are_counted(self):
         """A line of a served client shows that its first target was down, and what it cost."""

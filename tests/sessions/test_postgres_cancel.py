@@ -84,6 +84,10 @@ class ForwardedTests(CancelCase):
         self.network.run(1)
         after = self.totals()
         self.assertEqual((after[0] - before[0], after[1] - before[1]), (len(CANCEL), 0))
+        counted = list(self.proxy.groups.target_counts())
+        self.assertEqual(
+            tuple(sum(one[at] for one in counted) for at in (-2, -1)), after, "those of targets agree"
+        )
 
     def test_key_of_a_newer_protocol_version_is_forwarded(self):
         self.two()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy import Action, CheckedTarget, HealthCheck, Match, Route, Target
 from smartproxy.errors import ConfigurationError
 from smartproxy.model.plan import Algorithm, BalancingPlan, PassiveHealthPlan, QueuePlan, SendHeader
 from smartproxy.model.plan.check import CheckKind, CheckPlan, HttpCheckPlan, StepPlan
 from smartproxy.settings import Settings
-from smartproxy.settings.checks import availability
 
 PG = "routes: [{name: pg, match: {ports: 5432}, action: {group: db}}]\n"
 ONE = "{name: one, host: 10.0.0.1, port: 5432}"
@@ -94,6 +93,9 @@ CHECK_PROBLEMS = (
     ),
     ("{type: http, expectStatus: [700]}", "expectStatus[0]: must be a status from 100 to 599"),
     ("{type: http, path: x}", "path: must be a path that begins with /"),
+    ("{type: http, path: '/x#y'}", "path: must be a path that begins with /, without blanks and #"),
+    ("{type: tcp}", 'type: must be "connect", "tls", "http" or "script" (got "tcp")'),
+    ("{type: 'module:check'}", 'type: must be "connect", "tls", "http" or "script"'),
     ("{interval: 0}", "interval: must be longer than 0"),
     ("{fall: 0}", "fall: "),
     ("{typ: http}", "typ: unknown key"),
@@ -109,8 +111,7 @@ def problems(text: str) -> str:
 
 
 def compiled(group: str, more: str = ""):
-    with mock.patch.object(availability, "LATER", ()):  # a check by HTTP compiles already
-        return Settings.parse(f"targetGroups: {{db: {group}}}\n{more}" + PG, "yaml").compile().groups[0]
+    return Settings.parse(f"targetGroups: {{db: {group}}}\n{more}" + PG, "yaml").compile().groups[0]
 
 
 class ProblemTests(SynchronousTestCase):
@@ -131,6 +132,13 @@ class ProblemTests(SynchronousTestCase):
         ):
             found = problems(f"targetGroups: {{db: {{targets: [{holder}], healthCheck: true}}}}\n" + PG)
             self.assertIn("targetGroups.db.targets[0].healthCheck: needs a port of its own", found)
+
+    def test_a_host_that_is_chosen_for_each_connection_is_not_checked(self) -> None:
+        targets = [Target(host=lambda _: "h", port=1), Target(host="h", port=1)]
+        action = Action(targets=targets, health_check=True)
+        (problem,) = Settings(routes=[Route(name="a", match=Match(ports=1), action=action)]).check()
+        self.assertIn("healthCheck: is not possible: the host is chosen for each connection", problem)
+        self.assertIn("targets[0]", problem)
 
 
 class CompileTests(SynchronousTestCase):
@@ -177,6 +185,38 @@ class CompileTests(SynchronousTestCase):
             [CheckPlan(CheckKind.HTTP, interval=9.0, rise=5, http=http), None],
         )
 
+    def test_the_fast_interval_is_not_longer_than_the_interval_unless_written(self) -> None:
+        for check, interval in (
+            ("{interval: 200ms}", 0.2),
+            ("{interval: 5s}", 1.0),
+            ("{interval: 200ms, fastInterval: 400ms}", 0.4),
+        ):
+            plan = compiled(f"{{targets: [{ONE}], healthCheck: {check}}}")
+            self.assertEqual(plan.targets[0].check.fast_interval, interval)
+
+    def test_a_callable_is_a_check_in_every_place(self) -> None:
+        def lag(_: CheckedTarget) -> str:
+            return "no lag"
+
+        check = HealthCheck(type=lag, interval="9s")
+        one = Target(host="h", port=1)
+        places = (
+            {"targetGroups": {"db": {"targets": [one], "healthCheck": check}}, "action": Action(group="db")},
+            {"action": Action(targets=[one], health_check=check)},
+            {"action": Action(targets=[Target(host="h", port=1, health_check=check)])},
+            {"action": Action(targets=[one]), "defaults": {"health_check": check}},
+        )
+        for place in places:
+            keys = dict(place)
+            route = Route(name="a", match=Match(ports=1), action=keys.pop("action"))
+            plan = Settings(routes=[route], **keys).compile().groups[0].targets[0].check
+            self.assertEqual((plan.kind, plan.program, plan.interval), (CheckKind.PROGRAM, lag, 9.0))
+
+    def test_a_class_is_no_check(self) -> None:
+        with self.assertRaises(ConfigurationError) as raised:
+            HealthCheck(type=CheckedTarget)
+        self.assertIn('type: must be "connect"', str(raised.exception))
+
     def test_steps_are_bytes(self) -> None:
         plan = compiled(
             f"{{targets: [{ONE}], healthCheck: {{type: script, steps: "
@@ -211,3 +251,28 @@ class CompileTests(SynchronousTestCase):
             "sendProxyProtocol: 2\n",
         )
         self.assertEqual([target.send_header for target in plan.targets], [SendHeader(2), None])
+
+
+class BalancerInPythonTests(SynchronousTestCase):
+    def settings(self, algorithm):
+        action = {"targets": [{"host": "10.0.0.1", "port": 1}], "loadBalancing": {"algorithm": algorithm}}
+        return Settings.of({"routes": [{"name": "web", "match": {"ports": 80}, "action": action}]})
+
+    def test_callable_is_kept(self) -> None:
+        def make(group: str) -> str:
+            return group
+
+        (group,) = self.settings(make).compile().groups
+        self.assertIs(group.balancing.algorithm, make)
+
+    def test_anything_else_is_refused_with_the_known_names(self) -> None:
+        for wrong in ("leastConnection", "package.module:make", 5, object()):
+            refused = self.assertRaises(ConfigurationError, self.settings, wrong)
+            self.assertIn(
+                'algorithm: must be "roundRobin", "leastConnections", "random", "source" or "first"',
+                str(refused),
+            )
+        self.assertIn(
+            'did you mean "leastConnections"?',
+            str(self.assertRaises(ConfigurationError, self.settings, "leastConnection")),
+        )

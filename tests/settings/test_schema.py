@@ -173,9 +173,7 @@ class SchemaTests(SynchronousTestCase):
             "routes.[].action.type": ["static"],
             "routes.[].action.protocol": ["http"],
         }.get(later.path, [])
-        if later.path.endswith("healthCheck.type"):
-            values = ["http"]
-        elif not later.only:
+        if not later.only:
             values = [{}, {"key": "value"}]
         self.assertTrue(values, f"{later.path}: add a value that is not available")
         return values

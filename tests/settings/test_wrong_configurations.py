@@ -68,7 +68,7 @@ CASES = {
     "tls-true": Wrong(_MATCH + "    action: {targets: [{host: a, port: 1}], tls: true}\n", 4, "routes[0].action.tls", "must be a mapping; write {mode: terminate}, or {mode: passthrough}; tls: true is for a target (got true)"),
     "tlv": Wrong(_ROUTE + "sendProxyProtocol: {version: 1, tlvs: [authority]}\n", 5, "sendProxyProtocol.tlvs", "has no meaning for version 1"),
     "typo-routes": Wrong("rotes:\n  - name: web\n    match: {ports: 18080}\n" + _TARGETS, 1, "rotes", 'unknown key; did you mean "routes"?'),
-    "unixsock": Wrong(_MATCH + '    action: {targets: [{host: "unix:/run/x.sock", port: 1}]}\n', 4, "routes[0].action.targets[0].host", 'must be a host name or an IP address, without a port; unix sockets as targets are not available in this version (got "unix:/run/x.sock")'),
+    "unixsock": Wrong(_MATCH + '    action: {targets: [{host: "unix:/run/x.sock", port: 1}]}\n', 4, "routes[0].action.targets[0].host", 'must be a host name or an IP address, without a port; for a unix socket write {unix: /run/x.sock}, without host and port (got "unix:/run/x.sock")'),
     "workers": Wrong(_ROUTE + "workers: 4\n", 5, "workers", "4 is not available in this version"),
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.errors import DialFailed, NameNotResolved
 from smartproxy.flow.side import Side
 from smartproxy.metrics.counters import Counters
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import TargetPlan
 from smartproxy.security.loops import Loops
@@ -49,14 +50,15 @@ class FakeDialer:
     def dial(self, to, factory, timeout, source=""):
         self.dialled.append((to, timeout))
         self.sources.append(source)
-        if to.host in self.refusing:
+        host = to.path if isinstance(to, UnixEndpoint) else to.host
+        if host in self.refusing:
             factory.clientConnectionFailed(None, Failure(error.ConnectionRefusedError()))
             return None
-        self.pending[to.host] = factory
-        if to.host in self.accepting:
-            self.accept(to.host)
+        self.pending[host] = factory
+        if host in self.accepting:
+            self.accept(host)
             return None
-        return _Connecting(self, to.host)
+        return _Connecting(self, host)
 
     def accept(self, host):
         transport, far = connection(self.clock)
@@ -102,7 +104,8 @@ class ConnectCase(SynchronousTestCase):
 
     async def originate(self, side, tls, host, seconds, *, resume=True):
         """TLS that is ready at once, or fails with the next exception of ``handshakes``."""
-        self.originated.append((side.address.host, host, seconds))
+        to = side.address
+        self.originated.append((to.path if isinstance(to, UnixEndpoint) else to.host, host, seconds))
         self.resumes.append(resume)
         failure = self.handshakes.pop(0) if self.handshakes else None
         if failure is not None:

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from smartproxy.errors import DialFailed, ResumptionFailed
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import OriginationPlan, TargetPlan
 from smartproxy.wire.client_hello import ClientHello
@@ -60,3 +61,16 @@ class ConnectTlsTests(ConnectCase):
             Deferred.fromCoroutine(self.connect(facts))
             self.dialer.accept("192.0.2.1")
             self.assertEqual(self.originated[0][1], name)
+
+    def test_unix_socket_is_asked_for_the_name_of_its_tls(self):
+        """Without one, which is accepted only where nothing is verified, for localhost."""
+        for tls, name in (
+            (OriginationPlan(server_name="app.internal"), "app.internal"),
+            (OriginationPlan(verify=False), "localhost"),
+        ):
+            self.create()
+            facts = self.routed(targets=(TargetPlan((UnixEndpoint("/run/app.sock"),), None, tls=tls),))
+            connecting = Deferred.fromCoroutine(self.connect(facts))
+            self.dialer.accept("/run/app.sock")
+            self.successResultOf(connecting)
+            self.assertEqual([asked[:2] for asked in self.originated], [("/run/app.sock", name)])

@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import Algorithm, GroupPlan, PassiveHealthPlan, QueuePlan
-from smartproxy.upstream.group import Tier
 from smartproxy.upstream.member import HandState
+from smartproxy.upstream.tiers import Tier
 from tests.upstream.grouping import CLIENT, GroupCase, target
 
 
@@ -216,6 +216,21 @@ class LimitTests(GroupCase):
         self.successResultOf(second)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_long_queue_whose_dials_fail_at_once_is_served_one_by_one(self):
+        """As with a name that has no address: each failure makes room for the next client, without recursion."""
+        self.configure([target("a", max_connections=1)], queue=QueuePlan(5000))
+        (held,) = self.hold()
+        failed = []
+
+        def fails(candidate):
+            self.group.failed(candidate, "unreachable", "it has no address")
+            failed.append(candidate.name)
+
+        for _ in range(3000):
+            self.group.wait_for_room(CLIENT).addCallback(fails)
+        self.group.release(held)
+        self.assertEqual((len(failed), self.group.waiting, self.member("a").active), (3000, 0, 0))
+
     def test_room_made_by_a_reload_serves_at_once(self):
         self.queue()
         self.hold()
@@ -283,36 +298,3 @@ class SlowStartTests(GroupCase):
             self.member("b").check(passed=False, now=0.0)
             self.member("b").check(passed=True, now=0.0)
             self.assertEqual(self.use(10), "b" * 10)
-
-
-class ReloadTests(GroupCase):
-    def test_connections_count_over_a_reload(self):
-        self.configure([target("a", max_connections=2)])
-        held = self.hold(2)
-        self.configure([target("a", max_connections=2)])
-        self.assertIsNone(self.group.take(CLIENT))
-        self.group.release(held[0])
-        self.assertEqual(self.group.take(CLIENT).name, "a")
-
-    def test_a_removed_member_ends_with_its_last_connection(self):
-        self.configure("ab")
-        held = self.hold(2)
-        self.configure("b")
-        members = self.groups.members
-        self.clock.advance(60)
-        members.prune(self.clock.seconds())
-        self.assertEqual(self.member("a").active, 1)
-        self.group.release(held[0])
-        self.clock.advance(20)
-        members.prune(self.clock.seconds())
-        self.assertEqual([member.name for member in members], ["b"])
-
-    def test_a_connection_of_a_removed_group_is_carried_and_leaves_nothing(self):
-        self.configure("a")
-        former = GroupPlan("app", (target("a"),))
-        self.groups.apply([])
-        candidate = self.groups.of(former).take(CLIENT)
-        self.assertEqual(candidate.name, "a")
-        self.clock.advance(60)
-        self.groups.members.prune(self.clock.seconds())
-        self.assertEqual((list(self.groups), list(self.groups.members)), ([], []))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Callable
 
     from smartproxy.model.plan.tls import OriginationPlan
+    from smartproxy.model.target_status import CheckedTarget
 
 
 class CheckKind(StrEnum):
@@ -19,6 +21,7 @@ class CheckKind(StrEnum):
     TLS = "tls"
     HTTP = "http"
     SCRIPT = "script"
+    PROGRAM = "program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class CheckPlan:
     :ivar rise: so many checks in a row that pass make a target up.
     :ivar fall: so many that fail make it down.
     :ivar tls: ``None``: the check is not encrypted.
+    :ivar program: an embedder's callable; only of the kind ``PROGRAM``. It returns a string or ``None``, or an awaitable or a
+        Deferred of one, which is checked each time.
     """
 
     kind: CheckKind = CheckKind.CONNECT
@@ -74,3 +79,4 @@ class CheckPlan:
     tls: OriginationPlan | None = None
     http: HttpCheckPlan = HttpCheckPlan()
     steps: tuple[StepPlan, ...] = ()
+    program: Callable[[CheckedTarget], object] | None = None

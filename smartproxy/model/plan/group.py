@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from smartproxy.model.plan.target import Discover
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from smartproxy.model.plan.target import TargetPlan
+    from smartproxy.model.plan.target_file import TargetFile
 
 
 class Algorithm(StrEnum):
@@ -24,10 +29,11 @@ class Algorithm(StrEnum):
 class BalancingPlan:
     """How targets share the connections.
 
+    :ivar algorithm: or what a program has in its place: called with the name of a group, it gives the group's balancer.
     :ivar slow_start: seconds in which the weight of a target that comes back or joins grows from near 0; 0 is off.
     """
 
-    algorithm: Algorithm = Algorithm.ROUND_ROBIN
+    algorithm: Algorithm | Callable[[str], object] = Algorithm.ROUND_ROBIN
     slow_start: float = 0.0
 
 
@@ -61,6 +67,8 @@ class GroupPlan:
     :ivar passive: ``None`` ejects no target.
     :ivar reset_when_down: whether the sessions of a target that a check finds down are ended.
     :ivar queue: ``None`` refuses a client where every target is at its limit.
+    :ivar file: more targets, which are replaced while the proxy runs.
+    :ivar is_searching: whether more targets may be found soon: some name has not been answered yet.
     """
 
     name: str
@@ -69,3 +77,20 @@ class GroupPlan:
     passive: PassiveHealthPlan | None = field(default_factory=PassiveHealthPlan)
     queue: QueuePlan | None = None
     reset_when_down: bool = False
+    file: TargetFile | None = None
+    is_searching: bool = False
+
+    def written(self) -> Iterator[TargetPlan]:
+        """The targets of the configuration and of the file."""
+        yield from self.targets
+        if self.file is not None:
+            yield from self.file.targets
+
+    def fixed(self) -> Iterator[TargetPlan]:
+        """Those of them that are targets themselves, and not names to ask for."""
+        return (target for target in self.written() if target.discover is Discover.NOTHING)
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether its targets change without a reload."""
+        return self.file is not None or any(target.discover for target in self.targets)

@@ -127,6 +127,8 @@ class RoutePlan:
     @property
     def has_several_hosts(self) -> bool:
         """Whether connections may go to one of several hosts."""
+        if self.group is not None and self.group.is_discovered:
+            return True
         return len(self.targets) > 1 or any(
             isinstance(target.hosts, tuple) and len(target.hosts) > 1 for target in self.targets
         )

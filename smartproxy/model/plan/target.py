@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from smartproxy.model.address import UnixEndpoint  # noqa: TC001 - a field's type
 from smartproxy.wire.proxy_header import Tlv  # noqa: TC001 - a field's type
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 #: module is below of; the types that an embedder sees are in :mod:`smartproxy.settings.tables.types`. It returns the value, or
 #: an awaitable or a Deferred of it, which is checked for each connection.
 Choice: TypeAlias = Callable[[Any], object]
+
+#: In place of a host: the name that the client asks for, by SNI or Host.
+CLIENT_NAME = "{domain}"
+#: A name or an address, :data:`CLIENT_NAME`, a unix socket, or a callable that is asked for each connection.
+TargetHost: TypeAlias = "str | UnixEndpoint | Choice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,21 @@ class SendHeader:
     custom: tuple[Tlv, ...] = ()
 
 
+class Discover(StrEnum):
+    """What names of a target are asked for while the proxy runs, so that each answer is a target."""
+
+    NOTHING = ""  # they are resolved when a connection needs them
+    ADDRESSES = "addresses"
+    SERVICES = "services"  # SRV records
+
+
 @dataclass(frozen=True, slots=True)
 class TargetPlan:
     """Where to connect.
 
     :ivar name: ``""``: it is called ``host:port``.
-    :ivar hosts: names or addresses, or a callable that is asked for each connection.
-    :ivar port: a port, a callable, or ``None`` for the port that the client connected to.
+    :ivar hosts: names or addresses, or a unix socket alone, or a callable that is asked for each connection.
+    :ivar port: a port, a callable, or ``None`` for the port that the client connected to; a unix socket has none either.
     :ivar tls: ``None`` connects without TLS.
     :ivar made: for a callable that gives the whole target: makes the plan of its answer, and raises ValueError. ``hosts`` and
         ``port`` are that callable then.
@@ -46,9 +61,10 @@ class TargetPlan:
     :ivar max_connections: 0 is no limit.
     :ivar check: how it is checked; ``None``: not at all.
     :ivar backup: whether it is used only while no other target is up.
+    :ivar discover: the answers for ``hosts`` are targets with these terms, and this is none.
     """
 
-    hosts: tuple[str, ...] | Choice
+    hosts: tuple[str | UnixEndpoint, ...] | Choice
     port: int | Choice | None
     weight: int = 1
     tls: OriginationPlan | None = None
@@ -59,3 +75,4 @@ class TargetPlan:
     max_connections: int = 0
     backup: bool = False
     check: CheckPlan | None = None
+    discover: Discover = Discover.NOTHING

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from smartproxy.model.address import UnixEndpoint
 
 #: Values of a file that change when it is written or replaced.
 FileState: TypeAlias = tuple[int, ...]
@@ -137,13 +140,14 @@ class OriginationPlan:
     min_version: Literal["1.2", "1.3"] = "1.2"
     session_reuse: bool = True
 
-    def name_for(self, host: str, asked: str | None) -> str:
+    def name_for(self, host: str | UnixEndpoint, asked: str | None) -> str:
         """The name to ask a target for, and to verify.
 
         :param host: the target's.
         :param asked: the server name in the client's ClientHello, if it has one.
         """
-        return (asked if self.client_name else self.server_name) or host
+        name = asked if self.client_name else self.server_name
+        return name or (host if isinstance(host, str) else "localhost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,20 +40,6 @@ LATER = (
     Later("defaults.headers"),
     Later("routes.[].headers"),
     Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
-    *(
-        Later(
-            f"{holder}healthCheck.type",
-            only=("connect", "tls", "script"),
-            today="a script can send a request",
-        )
-        for holder in (
-            "defaults.",
-            "routes.[].action.",
-            "routes.[].action.targets.[].",
-            "targetGroups.[].",
-            "targetGroups.[].targets.[].",
-        )
-    ),
 )
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from smartproxy.settings.checks.conflicts import target_problems
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.settings.checks.model_errors import problems_of
-from smartproxy.settings.checks.problems import Problem, line_of
+from smartproxy.settings.checks.problems import Problem, got, line_of
+from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.checks.tls import target_keys
 from smartproxy.settings.checks.tls_files import upstream_files
 from smartproxy.settings.tables.route import Target
@@ -42,7 +43,14 @@ def _problems(target: Target, references: References) -> Iterator[Problem]:
     for key in ("host", "port"):
         if callable(getattr(target, key)):
             yield Problem((key,), "must be a value: the callable of the target has chosen already")
-    yield from target_problems(target, ())
+    if CLIENT_NAME in target.hosts():
+        yield Problem(
+            ("host",), f"must be a name: the callable is given that of the client {got(CLIENT_NAME)}"
+        )
+    if target.is_discovered:
+        key = "addresses" if target.srv is None else "srv"
+        yield Problem((key,), "has no meaning here: the callable gives the target of one connection")
+    yield from target_problems(target, (), references)
     yield from target_keys(target, ())
     yield from upstream_files(target.tls, references.tls, ("tls",))
 

@@ -7,13 +7,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.settings.checks import address_lists, fallbacks, groups, http, proxy_protocol, tls, tls_files
+from smartproxy.settings.checks import (
+    address_lists,
+    client_names,
+    fallbacks,
+    groups,
+    http,
+    proxy_protocol,
+    targets_files,
+    tls,
+    tls_files,
+    unix_targets,
+)
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
+from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
-from smartproxy.wire.host import addresses_overlap, is_address, is_loopback, normalise_address
+from smartproxy.wire.host import addresses_overlap, is_loopback
 from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
@@ -29,7 +41,6 @@ if TYPE_CHECKING:
         Match,
         ResponseSettings,
         Route,
-        Target,
     )
 
 _TERMINATES = 'the route has "tls: {mode: terminate}"'
@@ -56,18 +67,20 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from proxy_protocol.problems(settings.defaults.send_proxy_protocol, ("defaults",))
     unmatchable = set()
     for index, route in enumerate(settings.routes):
-        for problem in _route(route, ("routes", index), references.handlers):
+        for problem in _route(route, ("routes", index), references):
             if problem.path[2:3] == ("match",):
                 unmatchable.add(index)
             yield problem
     yield from groups.problems(settings)
+    yield from client_names.problems(settings)
     for name, group in settings.target_groups.items():
         for index, target in group.written_targets():
-            yield from target_problems(target, ("targetGroups", name, "targets", index))
+            yield from target_problems(target, ("targetGroups", name, "targets", index), references)
     yield from _admin(settings)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
     yield from tls_files.problems(settings, references.tls)
+    yield from targets_files.problems(settings, references)
     yield from tls.problems(settings)
 
 
@@ -90,7 +103,7 @@ def _names(settings: Configuration) -> Iterator[Problem]:
         yield Problem(("routes",), "has no route that is enabled")
 
 
-def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]:
+def _route(route: Route, path: KeyPath, references: References) -> Iterator[Problem]:
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
     yield from fallbacks.problems(route, path)
@@ -98,28 +111,11 @@ def _route(route: Route, path: KeyPath, handlers: Handlers) -> Iterator[Problem]
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in action.written_targets():
-        yield from target_problems(target, (*action_path, "targets", index))
+        yield from target_problems(target, (*action_path, "targets", index), references)
+    yield from unix_targets.reencrypted(action, action_path)
     yield from _action(action, action_path)
     if route.enabled and action.type == "handler" and action.handler is not None:
-        yield from _handler(action.handler, (*action_path, "handler"), handlers)
-
-
-def target_problems(target: Target, path: KeyPath) -> Iterator[Problem]:
-    """Problems of one target."""
-    yield from proxy_protocol.problems(target.send_proxy_protocol, path)
-    if target.bind is None or callable(target.host):
-        return
-    family = _family(target.bind)
-    for host in [target.host] if isinstance(target.host, str) else target.host:
-        if is_address(host) and _family(host) != family:
-            yield Problem(
-                (*path, "bind"),
-                f"is an {family} address, from which {host} cannot be reached {got(target.bind)}",
-            )
-
-
-def _family(address: str) -> str:
-    return "IPv6" if ":" in normalise_address(address) else "IPv4"
+        yield from _handler(action.handler, (*action_path, "handler"), references.handlers)
 
 
 def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
@@ -142,7 +138,7 @@ def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
 def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
     for key, type_ in _KEYS_OF.items():
         is_set = bool(getattr(action, key)) if key in _REQUIRED else key in action.model_fields_set
-        if key == "targets" and action.group is not None:
+        if key == "targets" and (action.group is not None or action.targets_file is not None):
             continue  # looked at with the groups
         if action.type == type_ and key in _REQUIRED and not is_set:
             yield Problem((*path, key), f'is required for type "{action.type}"')
@@ -150,7 +146,8 @@ def _action(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, key), f'has no meaning for type "{action.type}"')
     if action.response is not None:
         yield from _response(action.response, (*path, "response"))
-    if action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
+    is_whole = action.targets_file is None
+    if is_whole and action.targets and not any(getattr(target, "weight", 1) for target in action.targets):
         yield Problem((*path, "targets"), "has no target with a weight above 0")
 
 

@@ -87,10 +87,6 @@ _OPTIONS: Final = {
 
 #: Keys of later versions: where they stand, and what there is today.
 _LATER: Final[dict[str, tuple[str, str]]] = {
-    "targetsfile": ("routes.action", ""),
-    "unix": ("routes.action.targets", ""),
-    "srv": ("routes.action.targets", ""),
-    "addresses": ("routes.action.targets", ""),
     "rewrite": ("routes.action", ""),
     "forwardedheaders": ("routes.action", ""),
     "errorpages": ("routes.action", ""),

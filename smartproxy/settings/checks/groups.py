@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.tables.balancing import HealthCheck
 from smartproxy.settings.tables.base import file_key, inherited
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Action, Route
 
 #: Keys of an action that the group has where a route names one.
-_OF_THE_GROUP = ("targets", "load_balancing", "health_check", "passive_health", "when_down", "queue")
+_OF_THE_GROUP = (
+    "targets",
+    "targets_file",
+    "load_balancing",
+    "health_check",
+    "passive_health",
+    "when_down",
+    "queue",
+)
 #: Keys of a check that belong to some types.
 _CHECK_KEYS = {
     "path": {"http"}, "method": {"http"}, "host_header": {"http"}, "expect_status": {"http"}, "expect_body": {"http"},
@@ -33,15 +42,15 @@ def problems(settings: Configuration) -> Iterator[Problem]:
     names = {route.name: route for route in settings.routes}
     for name, group in settings.target_groups.items():
         path: KeyPath = ("targetGroups", name)
-        if name in names and names[name].action.targets:
+        if name in names and (names[name].action.targets or names[name].action.targets_file):
             yield Problem(
                 path, "is the name of a route with targets of its own, which is a group of that name"
             )
-        if not group.targets:
+        if not group.targets and group.targets_file is None:
             yield Problem((*path, "targets"), "is required")
-        elif not any(target.weight for target in group.targets):
+        elif group.targets_file is None and not any(target.weight for target in group.targets):
             yield Problem((*path, "targets"), "has no target with a weight above 0")
-        yield from _targets(group.written_targets(), path, group, settings.defaults)
+        yield from target_list(group.written_targets(), path, group, settings.defaults)
         yield from _check(group, path)
     for index, route in enumerate(settings.routes):
         yield from _route(settings, route, ("routes", index, "action"))
@@ -50,7 +59,7 @@ def problems(settings: Configuration) -> Iterator[Problem]:
 def _route(settings: Configuration, route: Route, path: KeyPath) -> Iterator[Problem]:
     action = route.action
     if action.group is None:
-        yield from _targets(action.written_targets(), path, action, settings.defaults)
+        yield from target_list(action.written_targets(), path, action, settings.defaults)
         yield from _check(action, path)
         yield from _without_targets(action, path)
         return
@@ -88,10 +97,19 @@ def _without_targets(action: Action, path: KeyPath) -> Iterator[Problem]:
             yield Problem((*path, file_key(name)), f'has no meaning for type "{action.type}"')
 
 
-def _targets(
-    targets: Iterable[tuple[int, Target]], path: KeyPath, *levels: BalancingDefaults
+def target_list(
+    targets: Iterable[tuple[int, Target]],
+    path: KeyPath,
+    *levels: BalancingDefaults,
+    taken: Iterable[str] = (),
 ) -> Iterator[Problem]:
-    seen: set[str] = set()
+    """Problems of targets beside each other.
+
+    :param path: of the table that has the list.
+    :param levels: what the targets inherit from.
+    :param taken: names that other targets of the group have.
+    """
+    seen = set(taken)
     for index, target in targets:
         target_path = (*path, "targets", index)
         if target.name is not None and target.name in seen:
@@ -103,8 +121,15 @@ def _targets(
         seen |= {target.name} if target.name is not None else set()
         yield from _check(target, target_path)
         check = inherited("health_check", target, *levels)
+        if check is not False and (callable(target.host) or CLIENT_NAME in target.hosts()):
+            message = (
+                "is not possible: the host is chosen for each connection; set it to false for this target"
+            )
+            yield Problem((*target_path, "healthCheck"), message)
+            continue
         port = check.port if isinstance(check, HealthCheck) else None
-        if check is not False and port is None and not isinstance(target.port, int):
+        is_fixed = isinstance(target.port, int) or target.srv is not None or target.unix is not None
+        if check is not False and port is None and not is_fixed:
             yield Problem(
                 (*target_path, "healthCheck"), "needs a port of its own: that of the target is not fixed"
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from smartproxy.settings.checks import (
     address_lists,
     address_warnings,
+    client_names,
     fallbacks,
     limit_warnings,
     match_warnings,
@@ -37,6 +38,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from address_lists.warnings(settings, references.addresses)
     yield from match_warnings.warnings(settings)
     yield from target_warnings.warnings(settings)
+    yield from client_names.warnings(settings)
     yield from limit_warnings.warnings(settings)
     yield from tls_warnings.warnings(settings, references.tls)
     yield from name_coverage.warnings(settings, references.tls)

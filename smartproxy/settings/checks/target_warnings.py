@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Route, Target
 
+_IS_ADMIN = "is the admin listener of this proxy: clients of this route can reach the admin API"
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -102,7 +104,7 @@ class _OwnListeners:
             self._routes_at(host, port)
             for port in self._target_ports(index, target)
             if port in self._by_port
-            for host in _hosts(target)
+            for host in target.hosts()
         ]
         # Thousands of routes may share one listener and one target: their set is not copied.
         return found[0] if len(found) == 1 else set().union(*found)
@@ -125,29 +127,29 @@ class _OwnListeners:
                 yield from ports
 
 
-def _hosts(target: Target) -> list[str]:
-    """The hosts of a target that are known before a connection."""
-    if callable(target.host):
-        return []
-    return [target.host] if isinstance(target.host, str) else list(target.host)
-
-
 def _admin(settings: Configuration, route: Route, target: Target, path: KeyPath) -> Iterator[Problem]:
     if settings.admin is False:
         return
     admin = AdminSettings() if settings.admin is True else settings.admin
+    if admin.unix is not None and target.unix is not None:
+        if Path(admin.unix) == Path(target.unix):
+            yield Problem((*path, "unix"), _IS_ADMIN)
+        return
     ports = match_plan(route.match).ports if target.port == "preserve" else ()
     is_port = target.port == admin.port or any(admin.port in one for one in ports)
-    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in _hosts(target)):
-        yield Problem(
-            path, "is the admin listener of this proxy: clients of this route can reach the admin API"
-        )
+    if admin.unix is None and is_port and any(reaches(host, admin.address) for host in target.hosts()):
+        yield Problem(path, _IS_ADMIN)
 
 
 def _targets_twice(route: Route, path: KeyPath) -> Iterator[Problem]:
     seen: set[tuple[str, object]] = set()
     for number, target in route.action.written_targets():
-        for host in _hosts(target):
+        if target.unix is not None:
+            if (target.unix, None) in seen:
+                message = f"is listed before: unix:{target.unix}; use weight for a larger share"
+                yield Problem((*path, number), message)
+            seen.add((target.unix, None))
+        for host in target.hosts():
             if callable(target.port):
                 continue
             if (host, target.port) in seen:

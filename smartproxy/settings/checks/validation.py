@@ -13,26 +13,19 @@ from pydantic import ValidationError
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.availability import unavailable
-from smartproxy.settings.checks.known_keys import is_required
-from smartproxy.settings.checks.model_errors import paths_of, problems_of
+from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
-from smartproxy.settings.reading.locations import is_extension
-from smartproxy.settings.reading.yaml_reader import plain_scalar
-from smartproxy.settings.tables.base import Table
+from smartproxy.settings.checks.written_values import EMPTY, EMPTY_AND_REQUIRED, empty_keys, validated_table
 from smartproxy.settings.tables.root import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from smartproxy.settings.compile.references import References
-    from smartproxy.settings.reading.locations import KeyPath, Source
+    from smartproxy.settings.reading.locations import Source
     from smartproxy.settings.tables.route import Route
 
 ConfigurationT = TypeVar("ConfigurationT", bound=Configuration)
-TableT = TypeVar("TableT", bound=Table)
-
-_EMPTY = "has no value; give it one, or leave it out for its default"
-_EMPTY_AND_REQUIRED = "has no value, and is required; what belongs to it must be indented below it"
 
 
 def validate(
@@ -49,7 +42,7 @@ def validate(
     :param by_name: whether keys may have their names in Python, too.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
-    found_before = [*_empty_keys(value, (), model), *unavailable(value)]
+    found_before = [*empty_keys(value, (), model), *unavailable(value)]
     try:
         table = validated_table(model, value, source, by_name=by_name)
     except ValidationError as error:
@@ -61,19 +54,6 @@ def validate(
     if problems:
         raise ConfigurationError(lines_of(problems, source))
     return table
-
-
-def validated_table(model: type[TableT], value: object, source: Source, *, by_name: bool = False) -> TableT:
-    """The table of ``value``; what came from a variable is a number or a boolean where the key does not want a string.
-
-    :raises ValidationError: where it is not valid.
-    """
-    while True:
-        try:
-            return model.model_validate(value, by_alias=True, by_name=by_name)
-        except ValidationError as error:
-            if not source.give_numbers(value, paths_of(error), plain_scalar):
-                raise
 
 
 def with_routes(
@@ -97,30 +77,13 @@ def with_routes(
     return changed
 
 
-def _empty_keys(value: object, path: KeyPath, model: type[Configuration]) -> Iterator[Problem]:
-    """Keys without a value. Were null taken as the default, an empty value would disable an allow or block list."""
-    if value is None:
-        yield Problem(path, _EMPTY_AND_REQUIRED if is_required(path, model) else _EMPTY)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            if is_extension(key) and path[1:] == path[1:2] and path[:1] in {(), ("routes",)}:
-                continue
-            # Without the blank after its colon, a key is "key:value" and has no value. It is reported as unknown.
-            if inner is None and ":" in key:
-                continue
-            yield from _empty_keys(inner, (*path, key), model)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from _empty_keys(inner, (*path, index), model)
-
-
 def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
     """Both lists, with one problem per key.
 
     The keys of a feature that is not available yet are unknown to the tables. They are not reported beside the
     ``type`` or ``mode`` that selects the feature.
     """
-    empty = {problem.path for problem in before if problem.message in {_EMPTY, _EMPTY_AND_REQUIRED}}
+    empty = {problem.path for problem in before if problem.message in {EMPTY, EMPTY_AND_REQUIRED}}
     unavailable_at = {problem.path[:-1] for problem in before if problem.path[-1:] in {("type",), ("mode",)}}
     malformed = {problem.path for problem in found} - empty
     first = [problem for problem in before if problem.path not in malformed]

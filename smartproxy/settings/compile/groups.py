@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from smartproxy.errors import InvalidTargetsFile
 from smartproxy.model.plan import (
     Algorithm,
     BalancingPlan,
@@ -20,6 +21,8 @@ from smartproxy.model.plan import (
     TargetPlan,
 )
 from smartproxy.model.plan.check import CheckKind, CheckPlan, HttpCheckPlan, StepPlan
+from smartproxy.model.plan.target import Discover
+from smartproxy.model.plan.target_file import TargetFile
 from smartproxy.settings.compile.chosen_targets import ChosenTargets
 from smartproxy.settings.compile.tls import origination, towards
 from smartproxy.settings.tables import units
@@ -35,28 +38,42 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
+    from smartproxy.model.address import UnixEndpoint
+    from smartproxy.model.plan import Choice
     from smartproxy.settings.compile.references import References
+    from smartproxy.settings.compile.targets_files import ListedTargets
     from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, CheckStep
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Route, SendProxyProtocol, TargetChoice
 
     #: Checks the answer of a callable that gives a target; raises ValueError.
     ValidTarget: TypeAlias = Callable[[object, References], Target]
+    #: Reads the file of the group with this name and these keys; raises InvalidTargetsFile.
+    ValidFile: TypeAlias = Callable[[str, Balancing, Configuration, References], ListedTargets]
 
 #: Version 2 has checksums, TLVs and UNIX addresses; version 1, the default, is what every backend understands.
 _VERSION_2: Final = 2
+#: Checks that need no TLS settings.
+_WITHOUT_TLS: Final = (CheckKind.CONNECT, CheckKind.PROGRAM)
+
+
+class Validation(NamedTuple):
+    """The checks of what is not in the configuration itself."""
+
+    target: ValidTarget
+    file: ValidFile
 
 
 class GroupPlans:
     """The groups of one configuration, each compiled once.
 
-    :param valid_target: checks what a callable gives as a target.
+    :param valid: checks targets that a callable gives, or a file has.
     """
 
-    def __init__(self, settings: Configuration, references: References, valid_target: ValidTarget) -> None:
+    def __init__(self, settings: Configuration, references: References, valid: Validation) -> None:
         self._settings = settings
         self._references = references
-        self._valid_target = valid_target
+        self._valid = valid
         self._shared = {
             name: self._plan(name, group, group.targets, None)
             for name, group in settings.target_groups.items()
@@ -67,7 +84,7 @@ class GroupPlans:
         """The group of a route that forwards: a shared one, or its own."""
         if route.action.group is not None:
             return self._shared[route.action.group]
-        if not route.action.targets:
+        if not route.action.targets and route.action.targets_file is None:
             return None
         plan = self._plan(route.name, route.action, route.action.targets, route)
         self._own.append(plan)
@@ -82,31 +99,51 @@ class GroupPlans:
     ) -> GroupPlan:
         defaults = self._settings.defaults
         balancing = (keys.load_balancing, defaults.load_balancing)
+        algorithm = inherited("algorithm", *balancing)
         return GroupPlan(
             name,
             tuple(
-                self._target(target, keys, route)
+                self._target(target, keys, route, self._references)
                 if isinstance(target, Target)
                 else self._chosen_target(target, keys, route)
                 for target in targets
             ),
             BalancingPlan(
-                Algorithm(inherited("algorithm", *balancing)),
+                algorithm if callable(algorithm) else Algorithm(algorithm),
                 units.seconds(inherited("slow_start", *balancing)),
             ),
             _passive_health(keys, defaults),
             None if keys.queue is None else QueuePlan(keys.queue.size, units.seconds(keys.queue.timeout)),
             keys.when_down == "reset",
+            None if keys.targets_file is None else self._file(name, keys, route, self._references),
         )
 
-    def _target(self, target: Target, keys: Balancing, route: Route | None) -> TargetPlan:
+    def _file(self, name: str, keys: Balancing, route: Route | None, references: References) -> TargetFile:
+        """The targets in the file of a group.
+
+        :param references: what the targets refer to.
+        """
+        listed = self._valid.file(name, keys, self._settings, references)
+
+        def read() -> TargetFile:
+            found = self._file(name, keys, route, references.again())
+            if not found.targets:
+                raise InvalidTargetsFile([f"{listed.path}: has no target"])
+            return found
+
+        targets = tuple(self._target(target, keys, route, references) for target in listed.targets)
+        return TargetFile(listed.path, listed.state, targets, read)
+
+    def _target(
+        self, target: Target, keys: Balancing, route: Route | None, references: References
+    ) -> TargetPlan:
         """A target, with the PROXY header that it inherits unless it sets its own, which may be ``false``."""
-        host, port, settings = target.host, target.port, self._settings
+        settings = self._settings
         levels = (target, settings) if route is None else (target, route.action, settings.defaults, settings)
-        tls = origination(towards(target, None if route is None else route.action.tls), self._references.tls)
+        tls = origination(towards(target, None if route is None else route.action.tls), references.tls)
         return TargetPlan(
-            hosts=host if callable(host) else (host,) if isinstance(host, str) else tuple(host),
-            port=None if port == "preserve" else port,
+            hosts=_hosts(target, references),
+            port=None if target.port == "preserve" else target.port,
             weight=target.weight,
             tls=tls,
             send_header=send_header(inherited("send_proxy_protocol", *levels)),
@@ -114,28 +151,48 @@ class GroupPlans:
             name=target.name or "",
             max_connections=target.max_connections,
             backup=target.backup,
-            check=self._check(target, keys, tls),
+            check=self._check(target, keys, tls, references),
+            discover=_discover(target),
         )
 
     def _chosen_target(self, choice: TargetChoice, keys: Balancing, route: Route | None) -> TargetPlan:
         """A target that a callable gives for each connection, and how its answers are compiled."""
         made = ChosenTargets(
-            lambda answer: self._target(self._valid_target(answer, self._references), keys, route)
+            lambda answer: self._target(
+                self._valid.target(answer, self._references), keys, route, self._references
+            )
         )
         return TargetPlan(hosts=choice, port=choice, made=made)
 
-    def _check(self, target: Target, keys: Balancing, tls: OriginationPlan | None) -> CheckPlan | None:
+    def _check(
+        self, target: Target, keys: Balancing, tls: OriginationPlan | None, references: References
+    ) -> CheckPlan | None:
         levels = checks_of(target, keys, self._settings.defaults)
         if not levels:
             return None
-        kind = CheckKind(inherited("type", *levels))
+        written = inherited("type", *levels)
+        kind = CheckKind.PROGRAM if callable(written) else CheckKind(written)
         if any("tls" in level.model_fields_set for level in levels):
-            tls = origination(inherited("tls", *levels), self._references.tls)
+            tls = origination(inherited("tls", *levels), references.tls)
         elif kind is CheckKind.TLS and tls is None:
             tls = OriginationPlan(
                 verify=False
             )  # passthrough: whether a handshake succeeds is all that is asked
-        return _check_plan(kind, levels, None if kind is CheckKind.CONNECT else tls)
+        return _check_plan(kind, levels, None if kind in _WITHOUT_TLS else tls)
+
+
+def _hosts(target: Target, references: References) -> tuple[str | UnixEndpoint, ...] | Choice:
+    if target.unix is not None:
+        return (references.socket_of(target.unix),)
+    if target.srv is not None:
+        return (target.srv,)
+    return target.host if callable(target.host) else tuple(target.hosts())
+
+
+def _discover(target: Target) -> Discover:
+    if target.srv is not None:
+        return Discover.SERVICES
+    return Discover.ADDRESSES if target.addresses == "all" else Discover.NOTHING
 
 
 def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan | None) -> CheckPlan:
@@ -143,11 +200,14 @@ def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan
         return inherited(name, *levels)
 
     body = value("expect_body")
+    interval, fast_interval = units.seconds(value("interval")), units.seconds(value("fast_interval"))
+    if not any("fast_interval" in level.model_fields_set for level in levels):
+        fast_interval = min(fast_interval, interval)
     return CheckPlan(
         kind,
         port=value("port"),
-        interval=units.seconds(value("interval")),
-        fast_interval=units.seconds(value("fast_interval")),
+        interval=interval,
+        fast_interval=fast_interval,
         timeout=units.seconds(value("timeout")),
         rise=value("rise"),
         fall=value("fall"),
@@ -160,6 +220,7 @@ def _check_plan(kind: CheckKind, levels: list[HealthCheck], tls: OriginationPlan
             body=b"" if body is None else body.encode(),
         ),
         steps=tuple(_step(step) for step in value("steps")),
+        program=value("type") if kind is CheckKind.PROGRAM else None,
     )
 
 

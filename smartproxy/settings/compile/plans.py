@@ -40,7 +40,7 @@ from smartproxy.wire.host import normalise_address
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from smartproxy.settings.compile.groups import ValidTarget
+    from smartproxy.settings.compile.groups import Validation
     from smartproxy.settings.compile.references import References
     from smartproxy.settings.tables.base import ConnectionKeys
     from smartproxy.settings.tables.root import (
@@ -53,15 +53,15 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Match, Route
 
 
-def proxy_plan(settings: Configuration, references: References, valid_target: ValidTarget) -> ProxyPlan:
+def proxy_plan(settings: Configuration, references: References, valid: Validation) -> ProxyPlan:
     """The plan of ``settings``, which must be valid.
 
     :param references: what they refer to; the instance that they were checked with, so that files are read once.
-    :param valid_target: checks what a callable gives as a target.
+    :param valid: checks targets that a callable gives, or a file has.
     """
     addresses = references.addresses
     accept = settings.accept_proxy_protocol
-    groups = GroupPlans(settings, references, valid_target)
+    groups = GroupPlans(settings, references, valid)
     routes = tuple(
         _route(settings, route, index, references, groups)
         for index, route in enumerate(settings.routes)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.model.address import UnixEndpoint
 from smartproxy.settings.compile.address_lists import ListedAddresses
 from smartproxy.settings.compile.certificates import TlsFiles
 from smartproxy.settings.compile.handlers import Handlers
+from smartproxy.settings.compile.targets_files import TargetsFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,11 +23,13 @@ class References:
 
     :param former: the certificates that the configuration before has read; only what has changed is read again.
     :param addresses: likewise its address lists.
-    :param same: whether the configuration before is this one, which was found valid: an address list that has become unusable
-        since then has its former content.
+    :param targets_files: likewise its files of targets.
+    :param same: whether the configuration before is this one, which was found valid: an address list or a file of
+        targets that has become unusable since then has its former content.
     :ivar tls: certificates, keys, authorities and revocation lists.
     :ivar handlers: handlers that are named by their module.
     :ivar addresses: address lists, with those that are in files.
+    :ivar targets_files: files of targets.
     """
 
     def __init__(
@@ -33,6 +37,7 @@ class References:
         directory: Path,
         former: KnownCertificates | None = None,
         addresses: ListedAddresses | None = None,
+        targets_files: TargetsFiles | None = None,
         *,
         same: bool = False,
     ) -> None:
@@ -40,7 +45,16 @@ class References:
         self.tls = TlsFiles(directory, former)
         self.handlers = Handlers(directory)
         self.addresses = ListedAddresses(directory, addresses if same else None, addresses)
+        self.targets_files = TargetsFiles(targets_files if same else None, targets_files)
+
+    def again(self) -> References:
+        """To read a file of targets again, with the TLS files that it names."""
+        return References(self._directory, self.tls.known)
 
     def path_of(self, name: str) -> str:
         """The path of a file that the configuration names."""
         return str(self._directory / name)
+
+    def socket_of(self, path: str) -> UnixEndpoint:
+        """The unix socket that the configuration names; an abstract one begins with ``@``."""
+        return UnixEndpoint(path if path.startswith("@") else str((self._directory / path).absolute()))

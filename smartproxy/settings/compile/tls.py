@@ -10,9 +10,9 @@ from smartproxy.model.plan import (
     TerminationPlan,
     TlsPlan,
 )
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.rules import CLIENT_NAME
 from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
 from smartproxy.wire.host import is_address, normalise_address

@@ -41,7 +41,7 @@ def read_all(text: str, format_: str, file: str) -> tuple[object, Source]:
 
     :raises ConfigurationError: where a file cannot be read, includes itself, or is not valid in its format.
     """
-    value, source = _read(text, format_, file)
+    value, source = read_document(text, format_, file)
     if not isinstance(value, dict) or "include" not in value:
         return value, source
     names = value.pop("include")
@@ -57,7 +57,11 @@ def read_all(text: str, format_: str, file: str) -> tuple[object, Source]:
     return value, source
 
 
-def _read(text: str, format_: str, file: str) -> tuple[object, Source]:
+def read_document(text: str, format_: str, file: str) -> tuple[object, Source]:
+    """The value of one file, with its variables replaced, and where its lines are found.
+
+    :raises ConfigurationError: where it is empty, not valid in its format, or names a variable that is not set.
+    """
     value, source = files.parse_text(text, format_, file)
     if "$" in text:
         source.variables = Variables(os.environ)
@@ -94,9 +98,9 @@ def _parts(
         text, format_ = files.read_file(file)
     except ConfigurationError as problem:
         raise _refused(by, path, problem.problems[0]) from None
-    value, source = _read(text, format_, str(file))
+    value, source = read_document(text, format_, str(file))
     if isinstance(value, list):
-        source.is_list = True
+        source.list_key = "routes"
         yield _Part(source, value, chain)
         return
     if not isinstance(value, dict):

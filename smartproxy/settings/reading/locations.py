@@ -129,13 +129,13 @@ class Source:
 
     :param marks: makes the tree of lines; without it, messages name the file only.
     :ivar variables: those that were replaced in its values.
-    :ivar is_list: whether the file is a list of routes, and has no key ``routes``.
+    :ivar list_key: the key whose value the whole file is, such as ``routes`` of a list of routes; ``""`` for none.
     """
 
     def __init__(self, file: str, marks: Callable[[], Mark] | None = None) -> None:
         self.file = file
         self.variables: ReplacedVariables | None = None
-        self.is_list = False
+        self.list_key = ""
         self._make_marks = marks
         #: Included files, each with the index of its first route in the whole configuration.
         self._included: list[tuple[int, Source]] = []
@@ -191,7 +191,7 @@ class Source:
     def _line(self, path: KeyPath, *, at_value: bool) -> int:
         if self._marks is None:
             return 0
-        mark = self._marks.nearest(path[1:] if self.is_list and path[:1] == ("routes",) else path)
+        mark = self._marks.nearest(path[1:] if path[:1] == (self.list_key,) else path)
         return mark.begins if at_value else mark.line
 
     @cached_property

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, Tag
+from pydantic import Discriminator, Field, Tag
+from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.lists import OneOrList
+from smartproxy.settings.tables.rules import callable_shape
 from smartproxy.settings.tables.tls import UpstreamTls  # noqa: TC001 - pydantic evaluates annotations
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     Base64,
+    CheckType,
     Duration,
     Flag,
     HeaderValue,
@@ -25,15 +29,25 @@ from smartproxy.settings.tables.types import (
     RequestTarget,
     StatusRange,
 )
+from smartproxy.upstream.interfaces import Balancer
+
+#: Gives the balancer of a group, by the name of the group.
+BalancerFactory: TypeAlias = Callable[[str], Balancer]
+Algorithm: TypeAlias = Annotated[
+    Annotated[Literal["roundRobin", "leastConnections", "random", "source", "first"], Tag("<name>")]
+    | Annotated[BalancerFactory, Tag("<callable>"), SkipJsonSchema()],
+    Discriminator(callable_shape),
+]
 
 
 class LoadBalancing(Table):
     """How a target is chosen."""
 
-    algorithm: Literal["roundRobin", "leastConnections", "random", "source", "first"] = "roundRobin"
+    algorithm: Algorithm = "roundRobin"
     """`roundRobin`: in turn, in proportion to the weights; `leastConnections`: the one with the fewest connections for its
     weight; `random`: the better of two drawn at random; `source`: always the same one for a client address; `first`: the
-    first in the list that is below its `maxConnections`."""
+    first in the list that is below its `maxConnections`. In Python also a callable that is given the name of a group and returns
+    its balancer."""
     slow_start: Annotated[Duration, Least(1_000)] = 0
     """The time in which the share of a target that comes back up, or is added, grows from near 0 to its weight; 0 is off."""
 
@@ -76,14 +90,18 @@ class CheckStep(Table):
 class HealthCheck(Table):
     """How a target is checked. A target that has not been checked yet is up."""
 
-    type: Literal["connect", "tls", "http", "script"] = "connect"
+    type: CheckType = "connect"
     """`connect`: the target accepts a connection; `tls`: it completes a TLS handshake; `http`: it answers a request; `script`: a
-    conversation of `steps`."""
+    conversation of `steps`. In Python also a callable."""
     port: PortNumber | None = Field(default=None, json_schema_extra={"x-default": "that of the target"})
-    """The port to check."""
+    """The port to check. It is checked on the terms of the target: with its PROXY header, and with its TLS unless `tls` is
+    set here."""
     interval: Annotated[Interval, Least(100)] = "2s"
-    """Time between two checks, give or take a tenth at random."""
-    fast_interval: Annotated[Interval, Least(100)] = "1s"
+    """Time from the beginning of one check to that of the next, give or take a tenth at random. One that takes longer is
+    followed at once."""
+    fast_interval: Annotated[Interval, Least(100)] = Field(
+        default="1s", json_schema_extra={"x-default": "1s, or `interval` if that is shorter"}
+    )
     """The same while a target is between up and down."""
     timeout: Annotated[Interval, Least(100)] = "2s"
     """Time limit for a whole check."""
@@ -102,7 +120,7 @@ class HealthCheck(Table):
     method: Method = "GET"
     """For `http`: the method."""
     host_header: HeaderValue | None = Field(
-        default=None, json_schema_extra={"x-default": "host and port of the target"}
+        default=None, json_schema_extra={"x-default": "host and port that are asked"}
     )
     """For `http`: the Host to ask for."""
     expect_status: Annotated[list[StatusRange], OneOrList()] = Field(default=["200-399"])
@@ -135,6 +153,9 @@ class BalancingDefaults(Table):
 class Balancing(BalancingDefaults):
     """Keys that a route's action and a group have."""
 
+    targets_file: NonEmptyString | None = None
+    """A file with more targets, in YAML or JSON: a list with the same keys as `targets`. It is watched, and read again when it
+    has changed; one that cannot be used then leaves the former targets in place."""
     when_down: Literal["keep", "reset"] = "keep"
     """What becomes of the connections of a target that a check finds down: `reset` ends them."""
     queue: QueueSettings | None = None

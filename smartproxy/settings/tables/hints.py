@@ -98,7 +98,7 @@ def host_hint(written: str) -> str:
     """For the host of a target."""
     text = written.strip()
     if text.startswith(("unix:", "/")):
-        return "unix sockets as targets are not available in this version"
+        return f"for a unix socket write {{unix: {text.removeprefix('unix:')}}}, without host and port"
     if url := _URL.fullmatch(text):
         name, _, port = url[2].partition(":")
         also = f" and port: {port}" if port else ""
@@ -109,6 +109,12 @@ def host_hint(written: str) -> str:
     if port_behind := _PORT_BEHIND.fullmatch(text):
         return _write(port_behind[1], f" and port: {port_behind[2]}")
     return _several(text)
+
+
+def socket_hint(written: str) -> str:
+    """For the path of a unix socket."""
+    path = written.strip().removeprefix("unix:")
+    return _write(path) if path and path != written else ""
 
 
 def address_hint(written: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import InitErrorDetails
 
 from smartproxy.model.facts import Routed
 from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
@@ -36,6 +37,8 @@ from smartproxy.settings.tables.types import (
     PathPattern,
     Ports,
     RedirectTo,
+    ServiceName,
+    SocketPath,
     SourceAddress,
     String,
     TargetPort,
@@ -110,14 +113,34 @@ class Match(Table):
 
 
 class Target(Table):
-    """Where to connect."""
+    """Where to connect: `host` and `port`, or `unix`, or `srv`."""
 
-    name: Name | None = Field(default=None, json_schema_extra={"x-default": "`host:port`"})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["host", "port"]}, {"required": ["unix"]}, {"required": ["srv"]}]
+        }
+    )
+
+    name: Name | None = Field(
+        default=None, json_schema_extra={"x-default": "`host:port`, or `unix:` and the path"}
+    )
     """Its name in logs, metrics and the API; unique in its group."""
-    host: Host
-    """A host name or an IP address, or a list of them. In Python also a callable that is given what is known of the connection."""
-    port: TargetPort
+    host: Host | None = Field(default=None, json_schema_extra={"x-default": "required, or `unix` or `srv`"})
+    """A host name or an IP address, or a list of them. `{domain}` is the name that the client asks for, by SNI or Host, where the
+    route has `domains`. In Python also a callable that is given what is known of the connection."""
+    port: TargetPort | None = Field(
+        default=None, json_schema_extra={"x-default": "required, or `unix` or `srv`"}
+    )
     """A port, or `preserve` for the port that the client connected to. In Python also a callable."""
+    unix: SocketPath | None = None
+    """Path of a unix socket, instead of `host` and `port`, relative to the configuration file. `@` and a name is one in the abstract
+    namespace of Linux."""
+    addresses: Literal["first", "all"] = "first"
+    """`first`: the addresses of a name are tried in order until one is connected; `all`: each address is a target called
+    `address:port`, and targets come and go as the name's answers change."""
+    srv: ServiceName | None = None
+    """In place of `host` and `port`: a name like `_pg._tcp.db.internal`, whose SRV records are targets called `address:port`. Those
+    of the lowest priority serve, in proportion to their weights; the others are backups."""
     bind: SourceAddress | None = None
     """Local IP address that connections to this target begin at; of a name only the addresses of its family are tried. It must be
     an address of this machine when a connection is made. Without it the system chooses."""
@@ -136,6 +159,27 @@ class Target(Table):
     """Whether to connect with TLS; a mapping sets how."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this target."""
+
+    @model_validator(mode="after")
+    def _has_address(self) -> Target:
+        if self.unix is None and self.srv is None:
+            missing = [name for name in ("host", "port") if getattr(self, name) is None]
+            if missing:
+                raise ValidationError.from_exception_data(
+                    "Target", [InitErrorDetails(type="missing", loc=(name,), input=self) for name in missing]
+                )
+        return self
+
+    def hosts(self) -> list[str]:
+        """The names and addresses that are known before a connection."""
+        if self.host is None or callable(self.host):
+            return []
+        return [self.host] if isinstance(self.host, str) else list(self.host)
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether its answers in the DNS are the targets."""
+        return self.srv is not None or self.addresses == "all"
 
 
 #: A callable that gives a whole target: a :class:`Target`, or a mapping with the same keys.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, Discriminator
 from pydantic_core import core_schema
 
+from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing import domains
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
@@ -32,11 +33,13 @@ ValueT = TypeVar("ValueT")
 #: RFC 9110, section 5.6.2: a token; header names and methods are tokens.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHOD = re.compile(r"[A-Z][A-Z0-9_-]*")
+#: The target of a request (RFC 9112, section 3.2.1). It has no fragment.
+REQUEST_TARGET = re.compile(r'/[!"$-~]*')
 #: Printable ASCII without blanks at the ends (RFC 9110, section 5.5).
-#: The target of a request (RFC 9112, section 3.2.1).
-REQUEST_TARGET = re.compile(r"/[!-~]*")
 FIELD_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 LONGEST_NAME: Final = 200
+#: What a check of a target may be, besides a callable.
+CHECK_TYPES: Final = ("connect", "tls", "http", "script")
 #: Bytes of a value: receivers limit the whole header, nginx to 4,096 bytes.
 LONGEST_TLV: Final = 1024
 #: Before a value that is not text.
@@ -139,6 +142,14 @@ def check_target_port(written: object) -> None:
         raise ValueError('must be 1..65535 or "preserve"')
 
 
+def check_check_type(written: object) -> None:
+    """A class is callable, but what it makes is no result of a check."""
+    is_callable = callable(written) and not isclass(written)
+    if not is_callable and not (isinstance(written, str) and written in CHECK_TYPES):
+        *others, last = (f'"{name}"' for name in CHECK_TYPES)
+        raise ValueError(f"must be {', '.join(others)} or {last}")
+
+
 def check_workers(written: object) -> None:
     if written != "auto" and not (_is_integer(written) and written >= 1):
         raise ValueError('must be a number of processes from 1, or "auto"')
@@ -210,6 +221,10 @@ def is_source_address(text: str) -> bool:
     return is_address(text)
 
 
+def is_socket_path(text: str) -> bool:
+    return text not in {"", "@"} and text.isprintable() and not text.startswith("unix:")
+
+
 def is_host(text: str) -> bool:
     if is_address(text):
         return True
@@ -222,8 +237,12 @@ def is_host(text: str) -> bool:
     return not labels[-1].isdigit() and all(label == label.strip("-") for label in labels)
 
 
-#: In place of a server name: the one that the client asks for.
-CLIENT_NAME = "{domain}"
+def is_target_host(text: str) -> bool:
+    return text == CLIENT_NAME or is_host(text)
+
+
+def is_service(text: str) -> bool:
+    return not is_address(text) and is_host(text)
 
 
 def is_server_name(text: str) -> bool:
@@ -311,6 +330,10 @@ def string_or_table(value: object) -> str | None:
 def target_shape(value: object) -> str:
     """A class is callable, but what it makes is no target: it gets the message for a table."""
     return "<callable>" if callable(value) and not isclass(value) else "<table>"
+
+
+def callable_shape(value: object) -> str:
+    return "<callable>" if callable(value) else "<name>"
 
 
 def host_shape(value: object) -> str | None:

@@ -10,6 +10,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
+from smartproxy.model.target_status import CheckedTarget
 from smartproxy.serving.ready.web import is_template
 from smartproxy.settings.tables import hints, rules, units
 from smartproxy.settings.tables.lists import OneOrList
@@ -118,6 +119,16 @@ BindAddresses: TypeAlias = Annotated[
 SourceAddress: TypeAlias = Annotated[
     str, StringRule("must be an IP address of this machine", rules.is_source_address, title="address")
 ]
+SocketPath: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the path of a unix socket, or @ and a name",
+        rules.is_socket_path,
+        hints.socket_hint,
+        title="path",
+        minLength=1,
+    ),
+]
 AddressEntry: TypeAlias = Annotated[
     str,
     StringRule(
@@ -132,7 +143,10 @@ Domains: TypeAlias = Annotated[list[Domain], OneOrList()]
 HostName: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a host name or an IP address, without a port", rules.is_host, hints.host_hint, title="host"
+        "must be a host name or an IP address, without a port",
+        rules.is_target_host,
+        hints.host_hint,
+        title="host",
     ),
 ]
 ServerName: TypeAlias = Annotated[
@@ -207,7 +221,9 @@ Base64: TypeAlias = Annotated[
 RequestTarget: TypeAlias = Annotated[
     str,
     StringRule(
-        "must be a path that begins with /, without blanks", rules.REQUEST_TARGET.fullmatch, title="path"
+        "must be a path that begins with /, without blanks and #",
+        rules.REQUEST_TARGET.fullmatch,
+        title="path",
     ),
 ]
 StatusRange: TypeAlias = Annotated[
@@ -246,6 +262,17 @@ Host: TypeAlias = Annotated[
 TargetPort: TypeAlias = Annotated[
     int | Literal["preserve"] | PortChoice,
     Rule(rules.check_target_port, title="port", anyOf=[_PORT_SCHEMA, {"const": "preserve"}]),
+]
+ServiceName: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the name of an SRV record, like _pg._tcp.db.internal", rules.is_service, title="SRV name"
+    ),
+]
+CheckChoice: TypeAlias = Callable[[CheckedTarget], str | Awaitable[str | None] | None]
+CheckType: TypeAlias = Annotated[
+    Literal["connect", "tls", "http", "script"] | CheckChoice,
+    Rule(rules.check_check_type, type="string", enum=list(rules.CHECK_TYPES)),
 ]
 HandlerReference: TypeAlias = Annotated[
     str | Handler,

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
-
-from smartproxy.upstream.interfaces import IBalancer
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from smartproxy.upstream.candidate import Candidate
 
 
-@implementer(IBalancer)
 class First:
     """The first one with room."""
 
@@ -25,20 +20,20 @@ class First:
         self._candidates: Sequence[Candidate] = ()
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._candidates = candidates
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. ``inside`` is read when one is chosen."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. ``inside`` is read when one is chosen."""
 
     def leave(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. Likewise."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. Likewise."""
 
     def changed(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. The number of connections does not matter."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. The number of connections does not matter."""
 
     def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         ramping = None
         for candidate in self._candidates:
             if candidate.inside and candidate not in tried:

@@ -9,10 +9,6 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from zope.interface import implementer
-
-from smartproxy.upstream.interfaces import IBalancer
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -24,7 +20,6 @@ _Entry: TypeAlias = "tuple[float, int, int, int, Candidate]"
 _MOST_PER_CANDIDATE = 8
 
 
-@implementer(IBalancer)
 class LeastConnections:
     """The one with the fewest connections."""
 
@@ -34,20 +29,20 @@ class LeastConnections:
         self._turns = 0
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._heap = []
         self._most = _MOST_PER_CANDIDATE * (len(candidates) + 1)
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self.changed(candidate)
 
     def leave(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         candidate.stamp += 1
 
     def changed(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         candidate.stamp += 1
         heappush(
             self._heap, (candidate.load, candidate.member.turn, candidate.index, candidate.stamp, candidate)
@@ -57,7 +52,7 @@ class LeastConnections:
             heapify(self._heap)
 
     def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         heap = self._heap
         kept: list[_Entry] = []
         chosen = None

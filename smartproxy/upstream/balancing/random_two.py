@@ -10,17 +10,12 @@ from bisect import bisect
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
-
-from smartproxy.upstream.interfaces import IBalancer
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from smartproxy.upstream.candidate import Candidate
 
 
-@implementer(IBalancer)
 class RandomTwo:
     """The better of two.
 
@@ -34,25 +29,25 @@ class RandomTwo:
         self._sums: list[int] = []
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._inside = {}
         self._drawn_from = []
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._inside[candidate] = None
         self._drawn_from = []
 
     def leave(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._inside.pop(candidate, None)
         self._drawn_from = []
 
     def changed(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. The load is read when two are drawn."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. The load is read when two are drawn."""
 
     def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         if not self._inside:
             return None
         if not self._drawn_from:

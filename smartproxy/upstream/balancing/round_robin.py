@@ -13,17 +13,12 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
-
-from smartproxy.upstream.interfaces import IBalancer
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from smartproxy.upstream.candidate import Candidate
 
 
-@implementer(IBalancer)
 class RoundRobin:
     """In turn."""
 
@@ -32,7 +27,7 @@ class RoundRobin:
         self._now = 0.0
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._heap = []
         for place, candidate in enumerate(candidates):
             if candidate.member.due is None:
@@ -40,20 +35,20 @@ class RoundRobin:
                 candidate.member.due = self._now + candidate.stride * place / len(candidates)
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. One that was away does not catch up."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. One that was away does not catch up."""
         if not candidate.queued:
             candidate.queued = True
             due = max(candidate.member.due or 0.0, self._now)
             heappush(self._heap, (due, candidate.index, candidate))
 
     def leave(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. It stays in the heap until it is due."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. It stays in the heap until it is due."""
 
     def changed(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`. The number of connections does not matter."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. The number of connections does not matter."""
 
     def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         heap = self._heap
         kept: list[tuple[float, int, Candidate]] | None = None
         chosen = None

@@ -16,10 +16,6 @@ from math import gcd
 from struct import unpack
 from typing import TYPE_CHECKING
 
-from zope.interface import implementer
-
-from smartproxy.upstream.interfaces import IBalancer
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
@@ -38,7 +34,6 @@ _PER_DIGEST = 16
 _HIGHEST = (1 << 32) - 1
 
 
-@implementer(IBalancer)
 class SourceHash:
     """By client address."""
 
@@ -51,7 +46,7 @@ class SourceHash:
         self._weight = 0
 
     def begin(self, candidates: Sequence[Candidate]) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._inside = {}
         self._active = self._weight = 0
         weighted = [candidate for candidate in candidates if candidate.weight]
@@ -67,23 +62,23 @@ class SourceHash:
         self._owners = [candidate for _, _, candidate in ring]
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._inside[candidate] = candidate.member.active
         self._active += candidate.member.active
         self._weight += candidate.weight
 
     def leave(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._active -= self._inside.pop(candidate)
         self._weight -= candidate.weight
 
     def changed(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._active += candidate.member.active - self._inside[candidate]
         self._inside[candidate] = candidate.member.active
 
     def choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
-        """See :class:`~smartproxy.upstream.interfaces.IBalancer`."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         if not self._inside:
             return None
         digest = blake2b(client.encode(), digest_size=8).digest()

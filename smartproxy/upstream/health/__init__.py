@@ -1,5 +1,7 @@
 """Active checks: is a target up, before a client has to find out.
 
-``rise_and_fall`` counts results, ``checks`` asks a target once, ``checker`` asks one target again and again, and
-``service`` keeps a checker for every target that is to be checked.
+``checks`` asks a target once: itself by ``connect`` and ``tls``, by ``script``, by ``http_request`` over an ``http_exchange``, or by the
+callable of a ``program``; over ``connections``, which are opened as those of clients are. ``checker`` asks one target again and
+again when its ``schedule`` says so, ``rise_and_fall`` counts the results, and ``service`` keeps a checker for every target that
+is to be checked.
 """

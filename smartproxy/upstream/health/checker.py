@@ -2,114 +2,170 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from smartproxy.errors import CheckFailed
+from smartproxy.errors import CheckFailed, DialFailed, LocalShortage, PeerClosed
 from smartproxy.model.target_status import ShownCheck
 from smartproxy.upstream.health.rise_and_fall import RiseAndFall
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
+
+    from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.model.plan.check import CheckPlan
     from smartproxy.upstream.candidate import Candidate
+    from smartproxy.upstream.health.schedule import Schedule, ScheduledCall
+    from smartproxy.upstream.interfaces import ICheck
 
 log = Logger()
-#: The share of an interval by which checks are shortened or lengthened at random, so that targets are not asked in step.
+#: The share of an interval by which it is shortened or lengthened at random, so that targets are not asked in step.
 _JITTER = 0.1
+
+
+class Surroundings(NamedTuple):
+    """What all checkers share.
+
+    :ivar ask: asks once.
+    :ivar schedule: when checks begin.
+    :ivar deadlines: when they have lasted too long.
+    :ivar seconds: the monotonic clock.
+    :ivar random: returns numbers from 0 to 1.
+    :ivar wall_clock: seconds since the epoch.
+    :ivar on_down: called with a target that a check has found down, with each check, and whether it was up before.
+    """
+
+    ask: ICheck
+    schedule: Schedule
+    deadlines: Deadlines
+    seconds: Callable[[], float]
+    random: Callable[[], float]
+    wall_clock: Callable[[], float]
+    on_down: Callable[[Candidate, bool], None]
 
 
 class Checker:
     """Checks ``candidate``, first at a random time within its interval.
 
-    :param ask: asks once.
-    :param random: returns numbers from 0 to 1.
-    :param wall_clock: seconds since the epoch.
-    :param on_down: called when the target has become down.
+    It has no coroutine, because thousands of targets may be checked.
     """
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        plan: CheckPlan,
-        ask: Callable[[Candidate, CheckPlan], Awaitable[str]],
-        deadlines: Deadlines,
-        clock: Callable[[], float],
-        random: Callable[[], float],
-        wall_clock: Callable[[], float],
-        on_down: Callable[[Candidate], None],
-    ) -> None:
+    __slots__ = (
+        "_around",
+        "_asking",
+        "_began",
+        "_due",
+        "_is_stopped",
+        "_next",
+        "_results",
+        "candidate",
+        "plan",
+    )
+
+    def __init__(self, candidate: Candidate, plan: CheckPlan, around: Surroundings) -> None:
         self.candidate = candidate
         self.plan = plan
-        self._ask = ask
-        self._deadlines = deadlines
-        self._clock = clock
-        self._random = random
-        self._wall_clock = wall_clock
-        self._on_down = on_down
+        self._around = around
         self._results = RiseAndFall(plan.rise, plan.fall, up=candidate.member.passed)
         self._asking: Deferred[str] | None = None
+        self._due: Deadline | None = None
         self._is_stopped = False
-        self._next: Deadline = deadlines.call_later(plan.interval * random(), self._check)
+        self._began = around.seconds()
+        self._next: ScheduledCall = around.schedule.call_at(
+            self._began + plan.interval * around.random(), self._check
+        )
 
     def stop(self) -> None:
         """Do not check any more."""
         self._is_stopped = True
-        self._next.cancel()
+        self._around.schedule.cancel(self._next)
         if self._asking is not None:
             self._asking.cancel()
 
     def _check(self) -> None:
-        Deferred.fromCoroutine(self._check_once())
+        """Ask, and set the time at which the target must have answered."""
+        around = self._around
+        self._began = around.seconds()
+        asking = self._asking = around.ask(self.candidate, self.plan)
+        asking.addCallbacks(self._passed, self._failed)
+        if self._asking is asking:  # it has not answered at once
+            self._due = around.deadlines.call_later(self.plan.timeout, asking.cancel)
 
-    async def _check_once(self) -> None:
-        """Ask, count the result, and set the time of the next check."""
-        asking = self._asking = Deferred.fromCoroutine(_awaited(self._ask(self.candidate, self.plan)))
-        due = self._deadlines.call_later(self.plan.timeout, asking.cancel)
-        passed = False
-        try:
-            detail = await asking
-            passed = True
-        except CheckFailed as why:
-            detail = why.detail
-        except CancelledError:
-            detail = f"no answer in {self.plan.timeout:g} s"
-        except Exception as why:
-            log.failure("the check of {target} failed in its own code", target=self.candidate.name)
-            detail = f"the check raised {type(why).__name__}"
-        due.cancel()
-        self._asking = None
+    def _passed(self, detail: str) -> None:
+        self._answered(detail, passed=True)
+
+    def _failed(self, why: Failure) -> None:
+        if isinstance(why.value, LocalShortage):
+            self._not_asked(self._detail(why))
+        else:
+            self._answered(self._detail(why), passed=False)
+
+    def _not_asked(self, detail: str) -> None:
+        """Show why the target was not asked. It is no result: sessions must not end for a lack of our own descriptors."""
+        self._ended()
+        if not self._is_stopped:
+            self.candidate.member.last_check = ShownCheck(self._around.wall_clock(), ok=False, detail=detail)
+            self._schedule_next()
+
+    def _detail(self, why: Failure) -> str:
+        """What was found instead, in one line."""
+        if isinstance(why.value, CheckFailed):
+            return why.value.detail
+        if isinstance(why.value, DialFailed):
+            return ascii(why.value.detail)[1:-1]
+        if isinstance(why.value, PeerClosed):
+            return "it closed the connection"
+        if isinstance(why.value, CancelledError):
+            return f"no answer in {self.plan.timeout:g} s"
+        name = self.candidate.name
+        log.failure("the check of {target} failed in its own code", failure=why, target=name)
+        return f"the check raised {type(why.value).__name__}"
+
+    def _answered(self, detail: str, *, passed: bool) -> None:
+        """Count the result, and set the time of the next check: an interval after this one began."""
+        self._ended()
         if self._is_stopped:
             return
-        self._result(detail, passed=passed)
-        plan = self.plan
+        try:
+            self._result(detail, passed=passed)
+        except Exception:  # of code that follows changes of state
+            log.failure("the check of {target} failed in its own code", target=self.candidate.name)
+        self._schedule_next()
+
+    def _ended(self) -> None:
+        self._asking = None
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
+
+    def _schedule_next(self) -> None:
+        if self._is_stopped:  # by what a change of state has led to
+            return
+        around, plan = self._around, self.plan
         interval = plan.fast_interval if self._results.is_between else plan.interval
-        jitter = 1 + _JITTER * (2 * self._random() - 1)
-        self._next = self._deadlines.call_later(interval * jitter, self._check)
+        jitter = 1 + _JITTER * (2 * around.random() - 1)
+        self._next = around.schedule.call_at(self._began + interval * jitter, self._check)
 
     def _result(self, detail: str, *, passed: bool) -> None:
         member = self.candidate.member
         member.checks["ok" if passed else "failed"] += 1
-        member.last_check = ShownCheck(self._wall_clock(), passed, detail)
+        member.last_check = ShownCheck(self._around.wall_clock(), passed, detail)
         self._results.add(passed=passed)
-        up = self._results.is_up
-        if up is member.passed:
-            return
-        member.check(passed=up, now=self._clock())
+        up, was_up = self._results.is_up, member.passed
+        if up is not was_up:
+            member.check(passed=up, now=self._around.seconds())
+            self._log(detail, up=up)
+        if not up and not passed:
+            self._around.on_down(self.candidate, was_up)
+
+    def _log(self, detail: str, *, up: bool) -> None:
+        group, name = self.candidate.member.group, self.candidate.name
         if up:
-            log.info(
-                "target {group}/{target} is up: {why}", group=member.group, target=member.name, why=detail
-            )
+            log.info("target {group}/{target} is up: {why}", group=group, target=name, why=detail)
         else:
-            log.warn(
-                "target {group}/{target} is down: {why}", group=member.group, target=member.name, why=detail
-            )
-            self._on_down(self.candidate)
-
-
-async def _awaited(answer: Awaitable[str]) -> str:
-    return await answer
+            log.warn("target {group}/{target} is down: {why}", group=group, target=name, why=detail)

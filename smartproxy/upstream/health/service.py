@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.upstream.health.checker import Checker
+from twisted.logger import Logger
+
+from smartproxy.upstream.health.checker import Checker, Surroundings
+from smartproxy.upstream.health.checks import Checks
+from smartproxy.upstream.health.schedule import Schedule
+from smartproxy.upstream.tiers import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from smartproxy.flow.deadline import Deadlines
-    from smartproxy.model.plan.check import CheckPlan
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
+    from smartproxy.upstream.health.connections import CheckConnections
     from smartproxy.upstream.member import Member
+
+log = Logger()
+#: Seconds of one event loop iteration in which checkers are begun and stopped; each takes some microseconds.
+_BUDGET = 0.002
 
 
 class HealthChecks:
     """All checkers.
 
-    :param ask: asks a target once.
+    :param clock: of the reactor.
     :param random: returns numbers from 0 to 1.
     :param wall_clock: seconds since the epoch.
     :param end_sessions: ends the connections of a member that is down.
@@ -29,74 +38,115 @@ class HealthChecks:
 
     def __init__(
         self,
-        ask: Callable[[Candidate, CheckPlan], Awaitable[str]],
+        connections: CheckConnections,
         deadlines: Deadlines,
         clock: IReactorTime,
         random: Callable[[], float],
         wall_clock: Callable[[], float],
         end_sessions: Callable[[Member], None],
     ) -> None:
-        self._ask = ask
-        self._deadlines = deadlines
+        self._connections = connections
         self._clock = clock
-        self._random = random
-        self._wall_clock = wall_clock
         self._end_sessions = end_sessions
+        self._around = Surroundings(
+            Checks(connections),
+            Schedule(clock),
+            deadlines,
+            clock.seconds,
+            random,
+            wall_clock,
+            self._found_down,
+        )
         self._checkers: dict[Member, Checker] = {}
-        self._resetting: set[str] = set()
+        self._resetting: dict[str, Group] = {}
+        self._changes: Iterator[None] = iter(())
+        self._timer: IDelayedCall | None = None
 
     def apply(self, groups: Iterable[Group]) -> None:
-        """Check the targets of ``groups``. A target whose address and check stay goes on as it is."""
+        """Check the targets of ``groups``. A target whose address and check stay goes on as it is.
+
+        Of thousands of targets the first ones are checked as configured at once, and the others in the following event loop
+        iterations.
+        """
         wanted: dict[Member, Candidate] = {}
         self._resetting.clear()
         for group in groups:
             wanted |= {one.member: one for one in group.candidates if one.target.check is not None}
             if group.resets_when_down:
-                self._resetting.add(group.name)
-        for member in self._checkers.keys() - wanted.keys():
-            self._checkers.pop(member).stop()
-            member.last_check = None
-            member.check(passed=True, now=self._clock.seconds())
-        for member, candidate in wanted.items():
-            former = self._checkers.get(member)
-            if former is None or not _is_same(former.candidate, candidate):
-                if former is not None:
-                    former.stop()
-                self._checkers[member] = self._start(candidate)
-            else:
-                former.candidate = candidate
+                self._resetting[group.name] = group
+        self._changes = self._changed(wanted)
+        self._stop_timer()
+        self._change()
 
     def stop(self) -> None:
         """Check nothing any more."""
+        self._stop_timer()
+        self._changes = iter(())
         for checker in self._checkers.values():
             checker.stop()
         self._checkers.clear()
+        self._connections.stop()
 
-    def _start(self, candidate: Candidate) -> Checker:
-        plan = candidate.target.check
-        assert plan is not None  # noqa: S101 - it is to be checked
-        return Checker(
-            candidate,
-            plan,
-            self._ask,
-            self._deadlines,
-            self._clock.seconds,
-            self._random,
-            self._wall_clock,
-            self._went_down,
-        )
+    def _change(self) -> None:
+        """Do a part of the changes, and the others later."""
+        self._timer = None
+        ends = self._clock.seconds() + _BUDGET
+        for _ in self._changes:
+            if self._clock.seconds() >= ends:
+                self._timer = self._clock.callLater(0, self._change)
+                return
 
-    def _went_down(self, candidate: Candidate) -> None:
-        if candidate.member.group in self._resetting:
-            self._end_sessions(candidate.member)
+    def _changed(self, wanted: dict[Member, Candidate]) -> Iterator[None]:
+        """Stop, begin and keep checkers, one with each step."""
+        for member in self._checkers.keys() - wanted.keys():
+            self._checkers.pop(member).stop()
+            member.last_check = None
+            if not member.passed and member.unused_since is None:
+                log.info(
+                    "target {group}/{target} is up: it is not checked any more",
+                    group=member.group,
+                    target=member.name,
+                )
+            member.check(passed=True, now=self._clock.seconds())
+            yield
+        for member, candidate in wanted.items():
+            plan = candidate.target.check
+            assert plan is not None  # noqa: S101 - it is to be checked
+            former = self._checkers.get(member)
+            if former is not None and _is_same(former.candidate, candidate):
+                former.candidate, former.plan = candidate, plan
+            else:
+                if former is not None:
+                    former.stop()
+                self._checkers[member] = Checker(candidate, plan, self._around)
+            yield
+
+    def _found_down(self, candidate: Candidate, was_up: bool) -> None:
+        """End the sessions of a target that is down, where the group is configured so.
+
+        A target that was down before has sessions, too: those dialed while it was up, and those that were connected to it as a
+        last resort. The latter end as soon as the group has another target.
+        """
+        member = candidate.member
+        group = self._resetting.get(member.group)
+        if group is None or not member.active:
+            return
+        if was_up or group.tier is not Tier.LAST_RESORT:
+            self._end_sessions(member)
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 def _is_same(former: Candidate, candidate: Candidate) -> bool:
-    """Whether both are checked alike."""
+    """Whether both are checked alike: from and to the same address, and on the same terms. A check has its own TLS."""
     one, other = former.target, candidate.target
-    return (former.host, one.port, one.check, one.send_header) == (
+    return (former.host, one.port, one.source, one.send_header, one.check) == (
         candidate.host,
         other.port,
-        other.check,
+        other.source,
         other.send_header,
+        other.check,
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from zope.interface.verify import verifyObject
-
 from smartproxy.model.plan import Algorithm
-from smartproxy.upstream.interfaces import IBalancer
+from smartproxy.upstream.interfaces import Balancer
 from tests.upstream.grouping import GroupCase, target, weighted
 
 
@@ -41,7 +39,7 @@ def _check(self, algorithm):
     for targets in ("a", "abc"):
         self.setUp()
         self.configure(targets, algorithm)
-        verifyObject(IBalancer, self.group._balancer)
+        self.assertIsInstance(self.group._balancer, Balancer)
         held = self.hold(30)
         self.assertEqual(sum(self.member(name).active for name in targets), 30)
         for candidate in held:

@@ -2,61 +2,16 @@
 
 from __future__ import annotations
 
-import re
+from zope.interface.verify import verifyObject
 
-from twisted.internet.task import Clock
-
-from smartproxy.flow.deadline import Deadlines
+from smartproxy.errors import LocalShortage
+from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan import GroupPlan, SendHeader
-from smartproxy.model.plan.check import CheckKind, CheckPlan, StepPlan
-from smartproxy.upstream.groups import Groups
+from smartproxy.model.plan.check import CheckKind
 from smartproxy.upstream.health.checks import Checks
-from smartproxy.upstream.health.service import HealthChecks
-from smartproxy.upstream.member import Members
-from tests.upstream.connecting import FakeDialer, FakeResolver
-from tests.upstream.grouping import GroupCase, target
-
-HOST = "10.0.0.97"
-
-
-class CheckCase(GroupCase):
-    """Checks whose dialer is the test's, every second, at once."""
-
-    def setUp(self):
-        self.clock = Clock()
-        self.deadlines = Deadlines(self.clock)
-        self.deadlines.start()
-        self.addCleanup(self.deadlines.stop)
-        self.dialer = FakeDialer(self.clock)
-        self.groups = Groups(Members(), self.clock, lambda: 0.5)
-        self.ended = []
-        self.checks = HealthChecks(
-            Checks(self.dialer, FakeResolver(), self.deadlines, None),
-            self.deadlines,
-            self.clock,
-            lambda: 0.5,
-            lambda: 1e9 + self.clock.seconds(),
-            lambda member: self.ended.append(member.name),
-        )
-
-    def check(self, kind=CheckKind.CONNECT, *, reset=False, header=None, **more):
-        plan = CheckPlan(kind, interval=1.0, fast_interval=0.5, timeout=1.0, **more)
-        targets = (target("a", check=plan, send_header=header), target("b"))
-        self.groups.apply([GroupPlan("app", targets, reset_when_down=reset)])
-        self.group = self.groups.find("app")
-        self.checks.apply(self.groups)
-
-    def advance(self, seconds):
-        for _ in range(round(seconds * 20)):
-            self.clock.advance(0.05)
-
-    def until_dialed(self):
-        while HOST not in self.dialer.pending:
-            self.advance(0.1)
-        return self.dialer.accept(HOST)
-
-    def last(self):
-        return self.member("a").last_check
+from smartproxy.upstream.interfaces import ICheck
+from tests.upstream.grouping import target
+from tests.upstream.health.checking import HOST, CheckCase
 
 
 class ConnectTests(CheckCase):
@@ -126,9 +81,49 @@ class ConnectTests(CheckCase):
         for reset in (False, True):
             self.setUp()
             self.check(fall=1, reset=reset)
+            self.hold(2)
             self.dialer.refusing = {HOST}
-            self.advance(1)
+            self.until_down()
             self.assertEqual(self.ended, ["a"] if reset else [])
+
+    def test_a_session_that_was_dialed_before_is_ended_after(self):
+        """Its target went down while it was being connected."""
+        self.check(fall=1, reset=True)
+        self.dialer.refusing = {HOST}
+        self.until_down()
+        self.assertEqual(self.ended, [])
+        self.member("a").active = 1
+        self.advance(1.2)
+        self.assertEqual(self.ended, ["a"])
+
+    def test_sessions_of_a_last_resort_end_when_another_target_is_up(self):
+        self.check(fall=1, reset=True)
+        self.dialer.refusing = {HOST}
+        self.until_down()
+        self.member("b").check(passed=False, now=0)
+        self.hold(4)
+        self.assertEqual(self.member("a").active, 2)
+        self.advance(3)
+        self.assertEqual(self.ended, [])
+        self.member("b").check(passed=True, now=0)
+        self.advance(1.2)
+        self.assertEqual(set(self.ended), {"a"})
+
+    def test_a_lack_of_our_own_descriptors_is_no_result(self):
+        """Else every target would go down at once, and with whenDown: reset its sessions with it."""
+        self.check(fall=1, reset=True)
+        self.hold(2)
+        for _ in range(3):
+            while HOST not in self.dialer.pending:
+                self.advance(0.1)
+            why = LocalShortage(RejectReason.UPSTREAM_UNREACHABLE, "Too many open files")
+            self.dialer.fail(HOST, why)
+        self.assertEqual((self.member("a").state, self.ended), ("up", []))
+        self.assertEqual(self.member("a").checks, {"ok": 0, "failed": 0})
+        self.assertEqual((self.last().ok, self.last().detail), (False, "Too many open files"))
+        self.until_dialed()
+        self.advance(0.1)
+        self.assertTrue(self.last().ok)
 
     def test_stop_cancels_the_check_in_progress(self):
         self.check()
@@ -144,66 +139,15 @@ class ConnectTests(CheckCase):
             (SendHeader(2), b"\r\n\r\n\0\r\nQUIT\n\x20"),
         ):
             self.setUp()
-            self.check(header=header)
+            self.check(send_header=header)
             far = self.until_dialed()
             self.advance(0.1)
             self.assertTrue(bytes(far.received).startswith(begin), far.received)
 
 
-class ScriptTests(CheckCase):
-    def script(self, *steps, **more):
-        self.check(CheckKind.SCRIPT, steps=tuple(StepPlan(**step) for step in steps), fall=1, **more)
-        self.far = self.until_dialed()
-
-    def test_a_conversation_passes(self):
-        self.script(
-            {"expect": b"220"}, {"send": b"QUIT\r\n"}, {"pattern": re.compile(rb"^\s*221.*\n", re.MULTILINE)}
-        )
-        self.far.write(b"22")
-        self.advance(0.1)
-        self.far.write(b"0 ready\r\n")
-        self.advance(0.1)
-        self.assertEqual(bytes(self.far.received), b"QUIT\r\n")
-        self.far.write(b"221 bye\r\n")
-        self.advance(0.2)
-        self.assertTrue(self.last().ok, self.last().detail)
-
-    def test_another_answer_is_shown(self):
-        self.script({"send": b"PING\r\n"}, {"expect": b"+PONG"})
-        self.far.write(b"-NOAUTH \x1b[31m required\r\n")
-        self.advance(1.2)
-        self.assertEqual(
-            (self.last().ok, self.last().detail),
-            (False, "step 2: got '-NOAUTH \\\\x1b[31m required\\\\r\\\\n', and no more in time"),
-        )
-
-    def test_a_target_that_closes_fails(self):
-        self.script({"expect": b"220"})
-        self.far.fin()
-        self.advance(0.2)
-        self.assertEqual(self.last().detail, "step 1: got nothing, and it closed the connection")
-
-    def test_an_endless_answer_is_bounded(self):
-        self.script({"expect": b"220"})
-        for _ in range(80):
-            self.far.write(b"x" * 1024)
-            self.advance(0.01)
-        self.advance(0.2)
-        self.assertIn("not in the first", self.last().detail)
-
-    def test_the_connection_ends_in_order(self):
-        """A RST while the target still speaks makes MySQL count an error of the host."""
-        self.script({"expect": b"220"})
-        self.far.write(b"220 ready\r\n and more")
-        self.advance(0.1)
-        self.assertTrue(self.far.ended)
-        self.far.write(b"later")
-        self.far.fin()
-        self.advance(0.2)
-        self.assertFalse(self.far.was_reset)
-
-    def test_a_target_that_does_not_close_is_aborted_after_a_second(self):
-        self.script({"expect": b"220"})
-        self.far.write(b"220 ready\r\n")
-        self.advance(1.3)
-        self.assertTrue(self.far.was_reset)
+class InterfaceTests(CheckCase):
+    def test_all_kinds_are_behind_one_interface(self):
+        checks = Checks(None)
+        self.assertEqual(set(checks._kinds), set(CheckKind))
+        for check in (checks, *checks._kinds.values()):
+            verifyObject(ICheck, check)

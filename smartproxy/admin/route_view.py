@@ -1,0 +1,120 @@
+"""Converts routes to the JSON values of the admin API: the keys of a configuration file, with the values in force.
+
+Durations are in seconds. Address lists are text: the first few networks, or the file. What a route inherits or leaves to
+defaults, as timeouts, is what ``smartproxy explain`` shows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.model.address import UnixEndpoint
+from smartproxy.model.plan.target import Discover
+from smartproxy.wire import proxy_tlv
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from smartproxy.metrics.counters import RouteCounters
+    from smartproxy.metrics.totals import Bytes
+    from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan, TargetPlan
+    from smartproxy.model.plan.route import TlvMatch
+
+
+def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, object]:
+    """A route: its match, its action and its counters."""
+    return {
+        "name": plan.name,
+        "priority": plan.priority,
+        "fallback": plan.match.fallback,
+        "silence": plan.silence or None,
+        "match": _match(plan.match),
+        "action": _action(plan),
+        "ipAllowList": _addresses(plan.allow),
+        "ipBlockList": _addresses(plan.block),
+        "maxConnections": plan.max_connections,
+        "stuckDetection": plan.stuck_detection,
+        "connections": {"active": counted.active, "total": counted.opened},
+        "bytesReceived": moved.received,
+        "bytesSent": moved.sent,
+    }
+
+
+def _match(match: MatchPlan) -> dict[str, object]:
+    return {
+        "ports": [span[0] if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in match.ports],
+        "address": match.addresses[0] if len(match.addresses) == 1 else list(match.addresses),
+        "domains": list(match.domains),
+        "proxyTlv": {proxy_tlv.name_of(wanted.type): _tlv_values(wanted) for wanted in match.proxy_tlv},
+        "clientIp": _addresses(match.client_ip),
+        "alpn": sorted(match.alpn),
+        "path": match.path,
+        "methods": sorted(match.methods),
+        "headers": dict(match.headers),
+        "protocol": match.protocol,
+    }
+
+
+def _tlv_values(wanted: TlvMatch) -> list[str]:
+    return [*wanted.domains, *map(proxy_tlv.text_of, wanted.values)]
+
+
+def _addresses(listed: Container[str] | None) -> str | None:
+    return None if listed is None else str(listed)
+
+
+def _action(plan: RoutePlan) -> dict[str, object]:
+    terminates = "terminate-and-reencrypt" if any(target.tls for target in plan.targets) else "terminate"
+    return {
+        "type": plan.kind,
+        "tls": "passthrough" if plan.tls is None else terminates,
+        "targets": [] if plan.group is None else [_target(target) for target in plan.group.written()],
+        **({} if plan.group is None else _group(plan.group)),
+    }
+
+
+def _group(group: GroupPlan) -> dict[str, object]:
+    algorithm, passive, queue = group.balancing.algorithm, group.passive, group.queue
+    return {
+        "group": group.name,
+        "loadBalancing": {
+            "algorithm": "callable" if callable(algorithm) else algorithm,
+            "slowStart": group.balancing.slow_start,
+        },
+        "passiveHealth": passive
+        and {"failures": passive.failures, "window": passive.window, "ejectFor": passive.eject_for},
+        "queue": queue and {"size": queue.size, "timeout": queue.timeout},
+        "targetsFile": group.file and group.file.path,
+        "whenDown": "reset" if group.reset_when_down else "keep",
+    }
+
+
+def _target(target: TargetPlan) -> dict[str, object]:
+    return {
+        "name": target.name or None,
+        **_place(target),
+        "bind": target.source or None,
+        "weight": target.weight,
+        "backup": target.backup,
+        "maxConnections": target.max_connections,
+        "healthCheck": target.check and target.check.kind,
+        "tls": target.tls is not None,
+        "sendProxyProtocol": target.send_header and target.send_header.version,
+    }
+
+
+def _place(target: TargetPlan) -> dict[str, object]:
+    if callable(target.hosts):
+        hosts: object = "callable"
+    elif isinstance(target.hosts[0], UnixEndpoint):
+        return {"unix": target.hosts[0].path}
+    else:
+        hosts = list(target.hosts)
+    if target.discover is Discover.SERVICES:
+        return {"srv": str(target.hosts[0]) if isinstance(target.hosts, tuple) else None}
+    port = "preserve" if target.port is None else "callable" if callable(target.port) else target.port
+    return {
+        "host": hosts,
+        "port": port,
+        "addresses": "all" if target.discover is Discover.ADDRESSES else "first",
+    }
