@@ -11,7 +11,7 @@ from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from smartproxy.model.plan import GroupPlan, TargetPlan
     from smartproxy.model.plan.target import Choice, TargetHost
@@ -141,6 +141,11 @@ def made_candidates(
             name = member_name(target, host, made)
             made[name] = Candidate(target, host, member_of(name), len(made), plan.balancing.slow_start, clock)
     return list(made.values())
+
+
+def written_weights(candidates: Iterable[Candidate]) -> dict[str, int]:
+    """The weights in the configuration, by name."""
+    return {candidate.name: candidate.target.weight for candidate in candidates}
 
 
 def member_name(target: TargetPlan, host: TargetHost, taken: Collection[str]) -> str:

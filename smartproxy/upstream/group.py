@@ -29,7 +29,7 @@ from smartproxy.model.target_status import Upcoming
 from smartproxy.upstream.balancing.made import made_balancer
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
-from smartproxy.upstream.candidate import Candidate, Standing, made_candidates
+from smartproxy.upstream.candidate import Candidate, Standing, made_candidates, written_weights
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes
@@ -123,7 +123,7 @@ class Group:
             self._algorithm = plan.balancing.algorithm
             self._balancer = made_balancer(plan.balancing.algorithm, self.name, self._random)
         if self._was_configured:
-            log_differences(self.name, former, self.candidates)
+            log_differences(self.name, written_weights(former), written_weights(self.candidates))
         self._was_configured = True
         self._begin(is_first=not joining)
         self._readmit(one for one in self.candidates if plan.passive is None or one.is_chosen)

@@ -15,8 +15,6 @@ from twisted.logger import Logger
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from smartproxy.upstream.candidate import Candidate
-
 log = Logger()
 WINDOW: Final = 10.0
 MOST: Final = 4
@@ -69,10 +67,12 @@ class _Recent:
         self.state = ""
 
 
-def log_differences(group: str, former: Sequence[Candidate], present: Sequence[Candidate]) -> None:
-    """Log which targets have joined or left, and whose weights in the configuration have changed; nothing where none have."""
-    weights = [{one.name: one.target.weight for one in candidates} for candidates in (former, present)]
-    changes = "; ".join(_differences(*weights))
+def log_differences(group: str, former: Mapping[str, int], present: Mapping[str, int]) -> None:
+    """Log which targets have joined or left, and whose weights have changed; nothing where none have.
+
+    :param former: the weights by name; likewise ``present``.
+    """
+    changes = "; ".join(_differences(former, present))
     if changes:
         log.info("group {group} has other targets: {changes}", group=group, changes=changes)
 
