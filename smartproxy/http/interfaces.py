@@ -31,7 +31,7 @@ class AnswerReceiver(Protocol):
         """Its end."""
 
     def switch(self, head: bytes, linked: Connected) -> None:
-        """The target has switched to the protocol that was asked for: ``head`` is the 101, and the rest is a tunnel."""
+        """The target has switched to the protocol that was asked for: ``head`` is the 101, and what came with it; the rest is a tunnel."""
 
     def failed(self, status: int, detail: str) -> None:
         """There is no answer, or not all of it. ``status`` is what the client gets where nothing was sent yet."""

@@ -248,10 +248,9 @@ class HttpUpstream:
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
-        side.buffered, self._held = self._held, b""
-        self._client.switch(
-            build_head(_SWITCHING, head.reason, end_to_end(head.fields) + upgrade_lines(protocol)), linked
-        )
+        early, self._held = self._held, b""
+        lines = end_to_end(head.fields) + upgrade_lines(protocol)
+        self._client.switch(build_head(_SWITCHING, head.reason, lines) + early, linked)
 
     def _final(self, head: AnswerHead) -> None:
         to_head = self._exchange.head.method == "HEAD"
