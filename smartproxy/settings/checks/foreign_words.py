@@ -88,9 +88,7 @@ _OPTIONS: Final = {
 #: Keys of later versions: where they stand, and what there is today.
 _LATER: Final[dict[str, tuple[str, str]]] = {
     "rewrite": ("routes.action", ""),
-    "forwardedheaders": ("routes.action", ""),
     "errorpages": ("routes.action", ""),
-    "http": ("routes.action", ""),
     "root": ("routes.action", ""),
     "spa": ("routes.action", ""),
     "precompressed": ("routes.action", ""),
