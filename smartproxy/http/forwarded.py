@@ -8,39 +8,54 @@ else all of them are replaced, as anybody can send them.
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.wire.http_fields import Fields, line, tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from smartproxy.model.facts import Detected
     from smartproxy.wire.http_head import RequestHead
 
-#: RFC 9110, 7.6.1: fields of one connection. ``TE`` and ``Trailer`` are about the framing of this hop's chunks.
-_HOP_BY_HOP: Final = frozenset(
-    {
-        b"connection", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"upgrade", b"content-length",
-    }
-)  # fmt: skip
-#: Set by some servers' environment of a CGI program from ``Proxy:`` (httpoxy, CVE-2016-5385): no client needs to send it.
-_DROPPED: Final = frozenset({b"proxy"})
-#: Fields that ``Connection`` may list without effect: the message depends on them.
-_NEVER_LISTED: Final = frozenset({b"host", b"content-type", b"expect", b"authorization", b"cookie"})
-#: Fields that say who the client is. Nobody's are passed on as they came: a target may take them for ours.
-ADDRESSES: Final = frozenset(
-    {
-        b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-prefix",
-        b"x-forwarded-server", b"x-real-ip", b"forwarded",
-    }
-)  # fmt: skip
+#: RFC 9110, 7.6.1: fields of one connection. ``TE`` is about the framing of this hop. ``Proxy`` is no field of HTTP: some servers
+#: make an environment variable of it that programs take for their proxy (httpoxy, CVE-2016-5385).
+_OF_ONE_HOP: Final = (
+    rb"connection|keep-alive|proxy-connection|te|transfer-encoding|upgrade|content-length|proxy"
+)
+#: Fields that say who the client is. Nobody's are passed on as they came: a target may take them for ours. Servers that make
+#: variables of fields cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``.
+_OF_THE_CLIENT: Final = (
+    rb"x[-_.]forwarded[-_.](?:for|proto|host|port|prefix|server)|x[-_.]real[-_.]ip|forwarded"
+)
+#: What frames or routes a message: without effect where ``Connection`` lists it, and no trailer.
+_OF_THE_MESSAGE: Final = frozenset({b"host", b"content-type", b"expect", b"authorization", b"cookie"})
+#: Tokens of ``Connection`` that name no field to remove, beside those of :data:`_OF_ONE_HOP`.
+_COMMON: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 
-def end_to_end(fields: Fields, also: frozenset[bytes] = frozenset()) -> bytes:
-    """The lines of ``fields`` that concern both ends, without those named ``also``."""
-    listed = {token.encode("latin-1") for token in tokens(fields.noted("connection"))}
-    return fields.without(_HOP_BY_HOP | _DROPPED | also | (listed - _NEVER_LISTED))
+def _lines_of(names: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"^(?:%b):[^\n]*+\n" % names, re.IGNORECASE | re.MULTILINE)
+
+
+_HOP: Final = _lines_of(_OF_ONE_HOP)
+_HOP_AND_CLIENT: Final = _lines_of(_OF_ONE_HOP + b"|" + _OF_THE_CLIENT)
+_NO_TRAILER: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, *sorted(_OF_THE_MESSAGE))))
+
+
+def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
+    """The lines of ``fields`` that concern both ends.
+
+    :param of_client: whether those that say who the client is are kept.
+    """
+    block = (_HOP if of_client else _HOP_AND_CLIENT).sub(b"", fields.block)
+    listed = set(tokens(fields.noted("connection"))) - _COMMON
+    if not listed:
+        return block
+    return Fields(block).without({token.encode("latin-1") for token in listed} - _OF_THE_MESSAGE)
 
 
 def passed_trailers(trailers: Fields) -> bytes:
@@ -48,9 +63,7 @@ def passed_trailers(trailers: Fields) -> bytes:
 
     A recipient may merge trailers into the head (RFC 9110, 6.5.1), where they would have effects that were checked before.
     """
-    if not trailers.block:
-        return b""
-    return trailers.without(_HOP_BY_HOP | _DROPPED | ADDRESSES | _NEVER_LISTED)
+    return _NO_TRAILER.sub(b"", trailers.block)
 
 
 def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> bytes:
@@ -58,19 +71,32 @@ def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> 
 
     :param trusted: whether the client is a proxy whose own fields are believed.
     """
-    return b"".join(line(name, value) for name, value in _forwarded(detected, head, trusted=trusted))
-
-
-def _forwarded(detected: Detected, head: RequestHead, *, trusted: bool) -> Iterator[tuple[str, str]]:
-    client, port = detected.announced.client.host, str(detected.port)
+    announced, host = detected.announced, "".join(head.fields.noted("host"))
     scheme = "https" if detected.secured is not None else "http"
-    sent = dict(_sent(head.fields)) if trusted else {}
+    if trusted:
+        sent = dict(_sent(head.fields))
+        return b"".join(starmap(line, _forwarded(announced.client.host, detected.port, scheme, host, sent)))
+    return _strangers_lines(announced.client.host, detected.port, scheme, host)
+
+
+@lru_cache(maxsize=1024)
+def _strangers_lines(client: str, port: int, scheme: str, host: str) -> bytes:
+    """The same for the next request of a client: remembered, because to write them costs as much as to parse a head."""
+    return b"".join(starmap(line, _forwarded(client, port, scheme, host, {})))
+
+
+def _forwarded(
+    client: str, port: int, scheme: str, host: str, sent: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Names and values.
+
+    :param sent: what a trusted proxy has sent, by name.
+    """
     yield "X-Forwarded-For", _appended(sent.get("x-forwarded-for"), client)
     yield "X-Forwarded-Proto", sent.get("x-forwarded-proto", scheme)
-    host = "".join(head.fields.noted("host"))
     if host or "x-forwarded-host" in sent:
         yield "X-Forwarded-Host", sent.get("x-forwarded-host", host)
-    yield "X-Forwarded-Port", sent.get("x-forwarded-port", port)
+    yield "X-Forwarded-Port", sent.get("x-forwarded-port", str(port))
     yield "X-Real-IP", sent.get("x-real-ip", client)
     yield "Forwarded", _appended(sent.get("forwarded"), _element(client, scheme, host))
 
@@ -79,7 +105,7 @@ def _sent(fields: Fields) -> Iterator[tuple[str, str]]:
     """The fields of a trusted proxy, each with all of its lines."""
     found: dict[str, list[str]] = {}
     for name, value in fields.pairs():
-        if name.encode("ascii") in ADDRESSES:
+        if name.startswith("x-forwarded-") or name in {"x-real-ip", "forwarded"}:
             found.setdefault(name, []).append(value)
     for name, values in found.items():
         yield name, ", ".join(values)

@@ -16,7 +16,7 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.states import following
 from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
 from smartproxy.http.errors import status_of
-from smartproxy.http.forwarded import ADDRESSES, end_to_end, forwarded_lines, passed_trailers, request_target
+from smartproxy.http.forwarded import end_to_end, forwarded_lines, passed_trailers, request_target
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
 from smartproxy.wire.http_answer import AnswerParser, build_head
@@ -165,7 +165,7 @@ class HttpUpstream:
     def _head(self) -> bytes:
         exchange = self._exchange
         head, framing = exchange.head, exchange.framing
-        lines = end_to_end(head.fields, ADDRESSES)
+        lines = end_to_end(head.fields, of_client=False)
         if self._plan.forwarded:
             lines += forwarded_lines(exchange.routed.detected, head, trusted=self._trusted)
         if framing.body is Body.CHUNKED:
