@@ -73,6 +73,7 @@ class Connect:
         self._clock = clock
         self._counters = counters
         self._groups = groups
+        self._by_name = groups.by_name
         self._log = dial_log
         self._postgres_routes = postgres_routes
 
@@ -94,49 +95,36 @@ class Connect:
         """
         route = routed.route
         assert route.group is not None  # noqa: S101 - the route forwards
-        group, client = self._groups.of(route.group), routed.detected.announced.client.host
+        group = self._by_name.get(route.group.name) or self._groups.of(route.group)
+        client = routed.detected.announced.client.host
         candidate = group.take(client)
         if candidate is None:
             candidate = await unfailed(group.wait_for_room(client, route.timeouts.connection))
         budget = DialBudget(
             self._clock, route.timeouts.connection, require_live, progress or UnrecordedDials()
         )
-        try:
-            return await self._connected(group, candidate, routed, header, budget)
-        finally:
-            budget.progress.dial_seconds = budget.passed()
-
-    async def _connected(
-        self,
-        group: Group,
-        first: Candidate,
-        routed: Routed,
-        header: Callable[[TargetPlan], bytes],
-        budget: DialBudget,
-    ) -> Connected:
-        """A connection to ``first``, which the group has assigned, or to one of those that follow it."""
-        route, client = routed.route, routed.detected.announced.client.host
-        candidate: Candidate | None = first
         tried: list[Candidate] = []
         failed: DialFailed | None = None
-        while candidate is not None:
-            try:
-                connected = await self._attempt(candidate, group, routed, header, budget)
-            except DialFailed as why:
-                self._failed(candidate, group, route, why)
-                if failed is not None:
-                    why.detail = f"{failed.detail}; {why.detail}"
-                failed = why
-                tried.append(candidate)
-                spent = budget.is_spent() or len(tried) >= MOST_TRIES
-                candidate = None if spent else group.take(client, tried)
-            except BaseException:  # the client disconnected, or a callable raised
-                group.withdrawn(candidate)
-                raise
-            else:
-                self._succeeded(candidate, group, routed, budget)
-                return connected
         try:
+            while candidate is not None:
+                try:
+                    connected = await self._attempt(candidate, group, routed, header, budget)
+                except DialFailed as why:
+                    self._failed(candidate, group, route, why)
+                    if failed is not None:
+                        why.detail = f"{failed.detail}; {why.detail}"
+                    failed = why
+                    tried.append(candidate)
+                    spent = budget.is_spent() or len(tried) >= MOST_TRIES
+                    candidate = None if spent else group.take(client, tried)
+                except BaseException:  # the client disconnected, or a callable raised
+                    budget.progress.dial_seconds = budget.passed()
+                    group.withdrawn(candidate)
+                    raise
+                else:
+                    self._succeeded(candidate, group, routed, budget)
+                    return connected
+            budget.progress.dial_seconds = budget.passed()
             raise cast("DialFailed", failed)
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
@@ -161,7 +149,8 @@ class Connect:
     def _succeeded(self, candidate: Candidate, group: Group, routed: Routed, budget: DialBudget) -> None:
         name, hello = routed.route.name, routed.detected.hello
         group.succeeded(candidate)
-        self._counters.route(name).dial_seconds.observe(budget.passed())
+        seconds = budget.progress.dial_seconds = budget.passed()
+        self._counters.route(name).dial_seconds.observe(seconds)
         budget.progress.member = candidate.member
         if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
             self._postgres_routes.add(name)
