@@ -110,9 +110,7 @@ class Connect:
                 try:
                     connected = await self._attempt(candidate, group, routed, header, budget)
                 except DialFailed as why:
-                    self._failed(candidate, group, route, why)
-                    if failed is not None:
-                        why.detail = f"{failed.detail}; {why.detail}"
+                    self._failed(candidate, group, route, why, failed)
                     failed = why
                     tried.append(candidate)
                     spent = budget.is_spent() or len(tried) >= MOST_TRIES
@@ -155,8 +153,15 @@ class Connect:
         if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
             self._postgres_routes.add(name)
 
-    def _failed(self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed) -> None:
-        """Count the failure of a candidate, and log it."""
+    def _failed(
+        self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed, before: DialFailed | None
+    ) -> None:
+        """Count the failure of a candidate, and log it.
+
+        :param before: the failure of the one that was tried before it, whose detail ``why`` gets, too.
+        """
         self._log.failed(candidate, route, why)
         result, detail = _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1]
         group.failed(candidate, result, detail, blameless=isinstance(why, DialAbandoned | LocalShortage))
+        if before is not None:
+            why.detail = f"{before.detail}; {why.detail}"

@@ -33,7 +33,7 @@ from smartproxy.upstream.candidate import Candidate, Standing, made_candidates, 
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes
-from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.state_log import log_differences, log_up_again
 from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
@@ -199,11 +199,7 @@ class Group:
         if member.is_undisturbed:
             member.results["ok"] += 1
         elif member.succeeded(self._seconds()) and self._may_log(member):
-            log.info(
-                "target {group}/{target} is up again: a connection has succeeded",
-                group=self.name,
-                target=member.name,
-            )
+            log_up_again(self.name, member.name, "a connection has succeeded")
 
     def failed(self, candidate: Candidate, result: DialResult, why: str, *, blameless: bool = False) -> None:
         """The dial of ``candidate`` has failed.
@@ -276,11 +272,7 @@ class Group:
         for candidate in candidates:
             if candidate.member.dials is not Dials.HEALTHY:
                 candidate.member.readmit(self._seconds())
-                log.info(
-                    "target {group}/{target} is up again: passiveHealth is off",
-                    group=self.name,
-                    target=candidate.name,
-                )
+                log_up_again(self.name, candidate.name, "passiveHealth is off")
 
     def _begin(self, *, is_first: bool = False) -> None:
         """Tell the balancer of the candidates anew.
