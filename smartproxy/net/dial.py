@@ -158,7 +158,8 @@ class PollerDialer:
     ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
         try:
-            sock = self._socket(_family(to))
+            family = socket.AF_INET if type(to) is Endpoint and ":" not in to.host else _family(to)
+            sock = self._socket(family)
             if source:
                 _bind(sock, source)
         except OSError as failed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import fail
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from smartproxy.upstream.request_tls import RequestTls
 
 
-class DialTerms(NamedTuple):
+class DialTerms:
     """What is tried for one connection.
 
     :ivar candidate: whose turn it is.
@@ -52,13 +52,29 @@ class DialTerms(NamedTuple):
     :ivar header: the PROXY header for a target.
     """
 
-    candidate: Candidate
-    group: Group | None
-    target: TargetPlan
-    host: TargetHost
-    routed: Routed
-    header: Callable[[TargetPlan], bytes]
-    budget: DialBudget
+    __slots__ = ("budget", "candidate", "group", "header", "host", "routed", "target")
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        group: Group | None,
+        target: TargetPlan,
+        host: TargetHost,
+        routed: Routed,
+        header: Callable[[TargetPlan], bytes],
+        budget: DialBudget,
+    ) -> None:
+        self.candidate = candidate
+        self.group = group
+        self.target = target
+        self.host = host
+        self.routed = routed
+        self.header = header
+        self.budget = budget
+
+    def to(self, target: TargetPlan, host: TargetHost) -> DialTerms:
+        """The same for what a callable has chosen."""
+        return DialTerms(self.candidate, self.group, target, host, self.routed, self.header, self.budget)
 
 
 class Attempts:
@@ -108,16 +124,20 @@ class Attempts:
         """
         target = candidate.target
         attempt = DialTerms(candidate, group, target, candidate.host, routed, header, budget)
+        if candidate.endpoint is not None:  # nothing is to be chosen, resolved or encrypted
+            return await self._opened(
+                attempt, candidate.endpoint.host, self._dial(attempt, candidate.endpoint)
+            )
         if target.made is None:
             return await self._attempt(attempt)
         target = await chosen_target(target, routed, budget.seconds(), self._clock)
         *others, last = cast("tuple[str | UnixEndpoint, ...]", target.hosts)
         for host in others:
             try:
-                return await self._attempt(attempt._replace(target=target, host=host))
+                return await self._attempt(attempt.to(target, host))
             except DialFailed as why:
                 self._log.failed(candidate, routed.route, why)
-        return await self._attempt(attempt._replace(target=target, host=last))
+        return await self._attempt(attempt.to(target, last))
 
     async def _attempt(self, attempt: DialTerms) -> Connected:
         target, routed, budget = attempt.target, attempt.routed, attempt.budget
@@ -131,28 +151,33 @@ class Attempts:
         if port is None:
             port = routed.detected.port
         try:
-            return await self._open(attempt, host, port)
+            return await self._opened(attempt, host, await self._begun(attempt, host, port))
         except NameNotResolved:
             budget.progress.target = Endpoint(str(host), port)  # nothing was dialed
             raise
         except ResumptionFailed as refused:
             # Some targets end the connection instead of declining a session. Nothing of the client was sent yet.
             self._log.session_refused(attempt.candidate, routed.route, refused)
-        return await self._open(attempt, host, port, resume=False)
+        return await self._opened(attempt, host, await self._begun(attempt, host, port), resume=False)
 
-    async def _open(
-        self, attempt: DialTerms, host: str | UnixEndpoint, port: int, *, resume: bool = True
-    ) -> Connected:
-        """A connection to ``host``, with its TLS."""
-        candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
+    async def _begun(self, attempt: DialTerms, host: str | UnixEndpoint, port: int) -> Deferred[Upstream]:
+        """The connection to ``host`` that is being made."""
         if isinstance(host, UnixEndpoint):
-            dialed = self._dial(attempt, host)
-        elif candidate.is_literal or is_address(host):
-            dialed = self._dial_one_of(attempt, host, (unmapped(host),), port)
-        else:
-            dialed = self._dial_one_of(
-                attempt, host, await unfailed(self._resolve(host, attempt.budget)), port
-            )
+            return self._dial(attempt, host)
+        if attempt.candidate.is_literal or is_address(host):
+            return self._dial_one_of(attempt, host, (unmapped(host),), port)
+        return self._dial_one_of(attempt, host, await unfailed(self._resolve(host, attempt.budget)), port)
+
+    async def _opened(
+        self,
+        attempt: DialTerms,
+        host: str | UnixEndpoint,
+        dialed: Deferred[Upstream],
+        *,
+        resume: bool = True,
+    ) -> Connected:
+        """A connection to ``host``, when it is made, with its TLS."""
+        candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
         side = await unfailed(dialed)
         forget = side.on_closed
         connected = Connected(side, side.address, target, candidate, attempt.group, attempt.header(target))
@@ -237,8 +262,7 @@ class Attempts:
         else:
             dialed = factory.dial(self._dialer, budget.seconds())
         if group is not None and not dialed.called:
-            self._pending.add(factory, group.hesitates, attempt.candidate, budget)
-            dialed.addBoth(self._pending.ended, factory)
+            self._pending.add((factory, group.hesitates, attempt.candidate, budget, self._clock.seconds()))
         return dialed
 
     def _dial_own_port(

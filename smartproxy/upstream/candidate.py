@@ -6,9 +6,9 @@ from enum import Enum, auto
 from itertools import count
 from typing import TYPE_CHECKING
 
-from smartproxy.model.address import UnixEndpoint
+from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.plan.target import CLIENT_NAME
-from smartproxy.wire.host import is_address
+from smartproxy.wire.host import is_address, unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -38,6 +38,7 @@ class Candidate:
     :ivar index: its place in the group, from 0.
     :ivar limit: its ``maxConnections``; 0 is none.
     :ivar is_chosen: whether host or port are chosen for each connection. A failed dial says nothing of other connections then.
+    :ivar endpoint: where to connect, if nothing has to be chosen, resolved, bound or encrypted for it.
     :ivar is_literal: whether the host is an address and needs no name resolution.
     :ivar weight: relative share of connections, above 0 while it is :attr:`inside`.
     :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
@@ -47,7 +48,7 @@ class Candidate:
     """
 
     __slots__ = (
-        "_clock", "_credit", "_slow_start", "host", "index", "inside", "is_chosen", "is_literal", "is_ramping", "limit", "member", "name",
+        "_clock", "_credit", "_slow_start", "endpoint", "host", "index", "inside", "is_chosen", "is_literal", "is_ramping", "limit", "member", "name",
         "queued", "stamp", "standing", "state", "stride", "target", "weight",
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ class Candidate:
         self.limit = target.max_connections
         self.is_chosen = callable(host) or callable(target.port) or host == CLIENT_NAME
         self.is_literal = isinstance(host, str) and is_address(host)
+        self.endpoint = _fixed_endpoint(target, host)
         self.inside = False
         self.is_ramping = False
         self.queued = False
@@ -126,6 +128,14 @@ class Candidate:
             return True
         self._credit -= 1
         return False
+
+
+def _fixed_endpoint(target: TargetPlan, host: TargetHost) -> Endpoint | None:
+    """The address and port of a plain target, which are the same for each connection."""
+    is_plain = target.tls is None and not target.source and target.made is None
+    if is_plain and isinstance(host, str) and is_address(host) and isinstance(target.port, int):
+        return Endpoint(unmapped(host), target.port)
+    return None
 
 
 def made_candidates(

@@ -74,6 +74,7 @@ class Connect:
         self._clock = clock
         self._counters = counters
         self._groups = groups
+        self._by_name = groups.by_name
         self._log = dial_log
         self._postgres_routes = postgres_routes
 
@@ -95,51 +96,34 @@ class Connect:
         """
         route = routed.route
         assert route.group is not None  # noqa: S101 - the route forwards
-        group, client = self._groups.of(route.group), routed.detected.announced.client.host
+        group = self._by_name.get(route.group.name) or self._groups.of(route.group)
+        client = routed.detected.announced.client.host
         candidate = group.take(client)
         if candidate is None:
             candidate = await unfailed(group.wait_for_room(client, route.timeouts.connection))
         budget = DialBudget(
             self._clock, route.timeouts.connection, require_live, progress or UnrecordedDials()
         )
-        try:
-            return await self._connected(group, candidate, routed, header, budget)
-        finally:
-            budget.progress.dial_seconds = budget.passed()
-
-    async def _connected(
-        self,
-        group: Group,
-        first: Candidate,
-        routed: Routed,
-        header: Callable[[TargetPlan], bytes],
-        budget: DialBudget,
-    ) -> Connected:
-        """A connection to ``first``, which the group has assigned, or to one of those that follow it."""
-        route, client = routed.route, routed.detected.announced.client.host
-        candidate: Candidate | None = first
         tried: list[Candidate] = []
         failed: DialFailed | None = None
-        while candidate is not None:
-            try:
-                connected = await self._attempt(candidate, group, routed, header, budget)
-            except DialFailed as why:
-                self._failed(candidate, group, route, why)
-                if failed is not None:
-                    why.detail = f"{failed.detail}; {why.detail}"
-                failed = why
-                tried.append(candidate)
-                spent = budget.is_spent() or len(tried) >= MOST_TRIES
-                candidate = None if spent else group.take(client, tried)
-            except BaseException:  # the client disconnected, or a callable raised
-                group.withdrawn(candidate)
-                raise
-            else:
-                budget.progress.member = candidate.member
-                if not connected.is_reused:
-                    self._succeeded(candidate, group, routed, budget)
-                return connected
         try:
+            while candidate is not None:
+                try:
+                    connected = await self._attempt(candidate, group, routed, header, budget)
+                except DialFailed as why:
+                    self._failed(candidate, group, route, why, failed)
+                    failed = why
+                    tried.append(candidate)
+                    spent = budget.is_spent() or len(tried) >= MOST_TRIES
+                    candidate = None if spent else group.take(client, tried)
+                except BaseException:  # the client disconnected, or a callable raised
+                    budget.progress.dial_seconds = budget.passed()
+                    group.withdrawn(candidate)
+                    raise
+                else:
+                    self._succeeded(connected, candidate, group, routed, budget)
+                    return connected
+            budget.progress.dial_seconds = budget.passed()
             raise cast("DialFailed", failed)
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
@@ -161,15 +145,28 @@ class Connect:
         """Every host of every target of ``route``."""
         return [] if route.group is None else self._groups.of(route.group).candidates
 
-    def _succeeded(self, candidate: Candidate, group: Group, routed: Routed, budget: DialBudget) -> None:
+    def _succeeded(
+        self, connected: Connected, candidate: Candidate, group: Group, routed: Routed, budget: DialBudget
+    ) -> None:
+        budget.progress.member = candidate.member
+        seconds = budget.progress.dial_seconds = budget.passed()
+        if connected.is_reused:  # nothing was dialed
+            return
         name, hello = routed.route.name, routed.detected.hello
         group.succeeded(candidate)
-        self._counters.route(name).dial_seconds.observe(budget.passed())
+        self._counters.route(name).dial_seconds.observe(seconds)
         if hello is not None and (routed.detected.start_tls or ALPN in hello.alpn):
             self._postgres_routes.add(name)
 
-    def _failed(self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed) -> None:
-        """Count the failure of a candidate, and log it."""
+    def _failed(
+        self, candidate: Candidate, group: Group, route: RoutePlan, why: DialFailed, before: DialFailed | None
+    ) -> None:
+        """Count the failure of a candidate, and log it.
+
+        :param before: the failure of the one that was tried before it, whose detail ``why`` gets, too.
+        """
         self._log.failed(candidate, route, why)
         result, detail = _RESULTS.get(why.reason, "unreachable"), ascii(why.detail)[1:-1]
         group.failed(candidate, result, detail, blameless=isinstance(why, DialAbandoned | LocalShortage))
+        if before is not None:
+            why.detail = f"{before.detail}; {why.detail}"

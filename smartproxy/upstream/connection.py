@@ -78,6 +78,11 @@ class UpstreamFactory(ClientFactory):
             self._connecting = connecting
         return connected
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether the attempt has neither succeeded nor failed."""
+        return self._waiting is not None
+
     def local_address(self) -> Endpoint | None:
         """The local address of the attempt in progress; ``None`` if there is none, or it is not known yet."""
         return None if self._connecting is None else local_address(self._connecting)

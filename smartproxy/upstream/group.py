@@ -26,14 +26,14 @@ from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.group import Algorithm, GroupPlan
 from smartproxy.model.target_status import Upcoming
-from smartproxy.upstream.balancing.made import made_balancer
+from smartproxy.upstream.balancing.made import WITHOUT_LOAD, made_balancer
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, made_candidates, written_weights
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes
-from smartproxy.upstream.state_log import log_differences
+from smartproxy.upstream.state_log import log_differences, log_up_again
 from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
@@ -80,6 +80,8 @@ class Group:
         self._probed = DueProbes()
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
+        self._queue = self._waiting.queue
+        self._follows_load = False
         self._is_serving = False
         self._was_configured = False
         #: Targets that were removed while they had connections.
@@ -122,6 +124,7 @@ class Group:
         if plan.balancing.algorithm != self._algorithm:
             self._algorithm = plan.balancing.algorithm
             self._balancer = made_balancer(plan.balancing.algorithm, self.name, self._random)
+            self._follows_load = not isinstance(self._balancer, WITHOUT_LOAD)
         if self._was_configured:
             log_differences(self.name, written_weights(former), written_weights(self.candidates))
         self._was_configured = True
@@ -143,7 +146,7 @@ class Group:
             were tried.
         :raises Refused: where no target may be used at all.
         """
-        if self._waiting and not tried:
+        if self._queue and not tried:
             return None
         candidate = self._due_probe(client, tried) if self._probed else None
         if candidate is None:
@@ -160,7 +163,7 @@ class Group:
 
         :param client: the client's address; ``None`` is any client.
         """
-        if not self._waiting:
+        if not self._queue:
             if (probe := self._next_probe(client, ())) is not None:
                 return Upcoming("target", [probe.name])
             if names := would_choose(self._balancer, self.candidates, client):
@@ -193,12 +196,10 @@ class Group:
     def succeeded(self, candidate: Candidate) -> None:
         """The dial of ``candidate`` has succeeded."""
         member = candidate.member
-        if member.succeeded(self._seconds()) and self._may_log(member):
-            log.info(
-                "target {group}/{target} is up again: a connection has succeeded",
-                group=self.name,
-                target=member.name,
-            )
+        if member.is_undisturbed:
+            member.results["ok"] += 1
+        elif member.succeeded(self._seconds()) and self._may_log(member):
+            log_up_again(self.name, member.name, "a connection has succeeded")
 
     def failed(self, candidate: Candidate, result: DialResult, why: str, *, blameless: bool = False) -> None:
         """The dial of ``candidate`` has failed.
@@ -244,11 +245,13 @@ class Group:
         present = self._by_member.get(member)
         if present is None:
             return
-        if present.inside:
+        if not present.inside:
+            if present.limit:
+                self._place(present)
+        elif self._follows_load:
             self._balancer.changed(present)
-        elif present.limit:
-            self._place(present)
-        self._serve_waiting()
+        if self._queue:
+            self._serve_waiting()
 
     def _no_target(self) -> str:
         """Why no target may be used."""
@@ -269,11 +272,7 @@ class Group:
         for candidate in candidates:
             if candidate.member.dials is not Dials.HEALTHY:
                 candidate.member.readmit(self._seconds())
-                log.info(
-                    "target {group}/{target} is up again: passiveHealth is off",
-                    group=self.name,
-                    target=candidate.name,
-                )
+                log_up_again(self.name, candidate.name, "passiveHealth is off")
 
     def _begin(self, *, is_first: bool = False) -> None:
         """Tell the balancer of the candidates anew.
@@ -360,12 +359,12 @@ class Group:
         candidate.member.active += 1
         if candidate.limit and candidate.member.active >= candidate.limit:
             self._place(candidate)
-        if candidate.inside:
+        if self._follows_load and candidate.inside:
             self._balancer.changed(candidate)
 
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
-        if not self._waiting:
+        if not self._queue:
             return
         if self.tier is Tier.NONE:
             if self._plan.is_searching:
@@ -375,7 +374,7 @@ class Group:
             return  # a dial has failed at once: the loop below goes on with what that has released
         self._is_serving = True
         try:
-            while self._waiting and self._serve_first():
+            while self._queue and self._serve_first():
                 pass
         finally:
             self._is_serving = False

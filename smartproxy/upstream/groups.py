@@ -25,6 +25,7 @@ class Groups:
     A group that a reload has removed is kept as long as a connection of it lives: connections that were accepted before and
     are still on their way share its limits and turns, and a later reload that has it again goes on with it.
 
+    :ivar by_name: those in force, always in the same object.
     :ivar pending: the dials in progress.
     :ivar notify: called with a group, a candidate whose state has changed, and the state before; to be set before the first
         :meth:`apply`.
@@ -35,20 +36,20 @@ class Groups:
         self.pending = PendingDials(clock.seconds)
         self._clock = clock
         self._random = random
-        self._groups: dict[str, Group] = {}
+        self.by_name: dict[str, Group] = {}
         self._removed: WeakValueDictionary[str, Group] = WeakValueDictionary()
         self.notify: Callable[[Group, Candidate, TargetState], None] = ignore
 
     def __iter__(self) -> Iterator[Group]:
-        return iter(self._groups.values())
+        return iter(self.by_name.values())
 
     def find(self, name: str) -> Group | None:
         """The group called ``name``, if there is one."""
-        return self._groups.get(name)
+        return self.by_name.get(name)
 
     def of(self, plan: GroupPlan) -> Group:
         """The group of ``plan``, for a connection that may have been accepted before a reload has removed it."""
-        group = self._groups.get(plan.name)
+        group = self.by_name.get(plan.name)
         return group if group is not None else self._removed_group(plan)
 
     def _removed_group(self, plan: GroupPlan) -> Group:
@@ -67,22 +68,22 @@ class Groups:
     def configure(self, plans: Iterable[GroupPlan]) -> None:
         """Use other targets and terms for these groups, as far as they are in force."""
         for plan in plans:
-            group = self._groups.get(plan.name)
+            group = self.by_name.get(plan.name)
             if group is not None:
                 group.configure(plan)
 
     def apply(self, plans: Collection[GroupPlan]) -> None:
         """Put ``plans`` in force. Groups that are not among them end; their connections go on."""
         for plan in plans:
-            group = self._groups.get(plan.name)
+            group = self.by_name.get(plan.name)
             if group is None:
                 group = self._removed.pop(plan.name, None) or self._make(plan.name)
                 group.notify = self.notify
-                self._groups[plan.name] = group
+                self.by_name[plan.name] = group
             group.configure(plan)
-        for name in self._groups.keys() - {plan.name for plan in plans}:
-            group = self._removed[name] = self._groups.pop(name)
+        for name in self.by_name.keys() - {plan.name for plan in plans}:
+            group = self._removed[name] = self.by_name.pop(name)
             group.end()
-        self._groups = {
-            plan.name: self._groups[plan.name] for plan in plans
-        }  # in the order of the configuration
+        ordered = {plan.name: self.by_name[plan.name] for plan in plans}
+        self.by_name.clear()
+        self.by_name.update(ordered)  # in the order of the configuration

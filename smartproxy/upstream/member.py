@@ -82,6 +82,7 @@ class Member:
     :ivar ejections: how often it was ejected.
     :ivar dials: what dials say about it.
     :ivar ejected_by: what the dial that has ejected it last has found, one line.
+    :ivar is_undisturbed: whether no dial has failed or hesitated since the last one that succeeded, which then changes nothing.
     :ivar hesitant: whether a dial has not been answered for a while (:mod:`smartproxy.upstream.pending`).
     :ivar probe_at: monotonic time from which one connection may try it, while it is ejected.
     :ivar passed: whether its checks find it up; true without checks, and before the first result.
@@ -95,6 +96,7 @@ class Member:
 
     __slots__ = (
         "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
+        "is_undisturbed",
         "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
         "usable_since", "weight_by_hand",
     )  # fmt: skip
@@ -112,6 +114,7 @@ class Member:
         self.ejected_by = ""
         self.probe_at = float("inf")
         self.hesitant = False
+        self.is_undisturbed = True
         self.passed = True
         self.last_check: ShownCheck | None = None
         self.by_hand: HandState | None = None
@@ -159,6 +162,7 @@ class Member:
             self._failed_at.clear()
         if self.hesitant:
             self.hesitate(hesitant=False)
+        self.is_undisturbed = True
         if self.dials is _HEALTHY:
             return False
         self._set(DialEvent.RECOVERED, now)
@@ -172,6 +176,7 @@ class Member:
         :param blameless: whether that says nothing about the target.
         :param passive: when it is ejected; ``None``: never.
         """
+        self.is_undisturbed = False
         self.results[result] += 1
         if blameless:
             if self.dials is _PROBING:
@@ -199,6 +204,7 @@ class Member:
     def hesitate(self, *, hesitant: bool) -> None:
         """A dial is not answered, or has ended. That is no change of its health: no slow start follows."""
         self.hesitant = hesitant
+        self.is_undisturbed = False
         self.on_change(self)
 
     def withdraw(self, now: float) -> None:

@@ -7,65 +7,52 @@ others, and so do those that wait for it, except the one that has waited longest
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from collections import deque
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connection import UpstreamFactory
     from smartproxy.upstream.member import Member
 
-ResultT = TypeVar("ResultT")
+    #: The dial; what is told that the candidate does not answer, and returns whether others take its place; the candidate;
+    #: whose the dial is, because the addresses of a name are dialed in parallel for one client; when it has begun.
+    PendingDial: TypeAlias = tuple[UpstreamFactory, Callable[[Candidate], bool], Candidate, object, float]
+
 #: Seconds without an answer. A lost SYN is sent again after one (RFC 6298, section 2), so less would be too hasty.
 SLOW = 1.0
 
 
 class PendingDials:
-    """The dials in progress of all groups, oldest first.
+    """The dials in progress of all groups.
 
     :param clock: monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._dials: dict[UpstreamFactory, _Dial] = {}
+        self._dials: deque[PendingDial] = deque()
+        #: Adds a dial that has begun. Most end within milliseconds: those that have ended are dropped by the next sweep.
+        self.add = self._dials.append
 
-    def add(
-        self,
-        dial: UpstreamFactory,
-        hesitates: Callable[[Candidate], bool],
-        candidate: Candidate,
-        client: object,
-    ) -> None:
-        """``dial`` has begun.
-
-        :param hesitates: is told that the candidate does not answer. Returns whether others take its place.
-        :param client: whose it is: the addresses of a name are dialed in parallel for one client.
-        """
-        self._dials[dial] = _Dial(hesitates, candidate, client, self._clock())
-
-    def ended(self, result: ResultT, dial: UpstreamFactory) -> ResultT:
-        """``dial`` has ended with ``result``."""
-        del self._dials[dial]
-        return result
+    def __len__(self) -> int:
+        return sum(dial[0].is_pending for dial in self._dials)
 
     def sweep(self) -> None:
         """Let the clients of targets that hesitate go to others; to be called about once per second."""
         latest = self._clock() - SLOW
         first: dict[Member, object] = {}
-        for factory, dial in list(self._dials.items()):
-            if dial.since > latest:
+        pending = [dial for dial in self._dials if dial[0].is_pending]
+        self._dials.clear()
+        self._dials.extend(pending)
+        for factory, hesitates, candidate, client, since in pending:
+            if since > latest:
                 break
-            member = dial.candidate.member
-            if member not in first and dial.hesitates(dial.candidate):
-                first[member] = dial.client
-            elif first.get(member, dial.client) is not dial.client:
+            member = candidate.member
+            if member not in first and hesitates(candidate):
+                first[member] = client
+            elif first.get(member, client) is not client:
                 factory.give_up(SLOW)
-
-
-class _Dial(NamedTuple):
-    hesitates: Callable[[Candidate], bool]
-    candidate: Candidate
-    client: object
-    since: float

@@ -67,6 +67,11 @@ class _Recent:
         self.state = ""
 
 
+def log_up_again(group: str, target: str, why: str) -> None:
+    """Log that an ejection has ended."""
+    log.info("target {group}/{target} is up again: {why}", group=group, target=target, why=why)
+
+
 def log_differences(group: str, former: Mapping[str, int], present: Mapping[str, int]) -> None:
     """Log which targets have joined or left, and whose weights have changed; nothing where none have.
 

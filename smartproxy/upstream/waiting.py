@@ -22,27 +22,29 @@ class WaitingClients:
     """The queue of one group.
 
     One timer runs for all of them: they have the same timeout, unless a reload changes it.
+
+    :ivar queue: always the same object. Every connection asks whether it is empty.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._queue: deque[_Waiting] = deque()
+        self.queue: deque[_Waiting] = deque()
         self._timer: IDelayedCall | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     @property
     def client(self) -> str:
         """The address of the first client."""
-        return self._queue[0].client
+        return self.queue[0].client
 
     def add(self, plan: QueuePlan, client: str, group: str) -> Deferred[Candidate]:
         """Queue a client. Cancelling the Deferred removes it.
 
         :raises Refused: where the queue is full.
         """
-        if len(self._queue) >= plan.size:
+        if len(self.queue) >= plan.size:
             raise Refused(
                 RejectReason.QUEUE_FULL, f"the queue of group {group} is full (queue.size {plan.size})"
             )
@@ -57,31 +59,32 @@ class WaitingClients:
     def _add(self, client: str, seconds: float, late: Refused) -> Deferred[Candidate]:
         waiting = _Waiting(client, self._clock.seconds() + seconds, late)
         waiting.assigned = Deferred(lambda _: self._remove(waiting))
-        self._queue.append(waiting)
+        self.queue.append(waiting)
         self._watch(waiting.until)
         return waiting.assigned
 
     def serve(self, candidate: Candidate) -> None:
         """Assign ``candidate`` to the first client."""
-        waiting = self._queue.popleft()
+        waiting = self.queue.popleft()
         self._stop_if_empty()
         waiting.assigned.callback(candidate)
 
     def fail(self, why: Failure) -> None:
         """Fail the first client."""
-        waiting = self._queue.popleft()
+        waiting = self.queue.popleft()
         self._stop_if_empty()
         waiting.assigned.errback(why)
 
     def refuse_all(self, why: str) -> None:
         """Refuse every client: the group has ended."""
-        queue, self._queue = self._queue, deque()
+        refused = list(self.queue)
+        self.queue.clear()
         self._stop_if_empty()
-        for waiting in queue:
+        for waiting in refused:
             waiting.assigned.errback(Refused(RejectReason.NO_TARGET, why))
 
     def _remove(self, waiting: _Waiting) -> None:
-        self._queue.remove(waiting)
+        self.queue.remove(waiting)
         self._stop_if_empty()
 
     def _watch(self, until: float) -> None:
@@ -93,17 +96,19 @@ class WaitingClients:
             self._timer.reset(until - now)
 
     def _stop_if_empty(self) -> None:
-        if not self._queue and self._timer is not None:
+        if not self.queue and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _expire(self) -> None:
         self._timer = None
         now = self._clock.seconds()
-        expired = [waiting for waiting in self._queue if waiting.until <= now]
-        self._queue = deque(waiting for waiting in self._queue if waiting.until > now)
-        if self._queue:
-            self._watch(min(waiting.until for waiting in self._queue))
+        expired = [waiting for waiting in self.queue if waiting.until <= now]
+        left = [waiting for waiting in self.queue if waiting.until > now]
+        self.queue.clear()
+        self.queue.extend(left)
+        if left:
+            self._watch(min(waiting.until for waiting in self.queue))
         for waiting in expired:
             waiting.assigned.errback(waiting.late)
 

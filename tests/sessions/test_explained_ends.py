@@ -142,7 +142,7 @@ def found_down(proxy, client, backend):
 
 def callable_raises(proxy):
     (candidate,) = proxy.service._runtime.targets.groups.find("web").candidates
-    candidate.host, candidate.is_literal = raise_error, False
+    candidate.host, candidate.is_literal, candidate.endpoint = raise_error, False, None
     proxy.client()
 
 

@@ -90,4 +90,4 @@ class SilentTargetTests(ConnectCase):
         connecting = self.begin(1, to(SILENT))
         self.dialer.fail(SILENT, error.TimeoutError())
         self.failureResultOf(connecting[0], DialFailed)
-        self.assertEqual(self.groups.pending._dials, {})
+        self.assertEqual(len(self.groups.pending), 0)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from smartproxy.upstream.interfaces import Balancer
 
+#: Those that do not need :meth:`~smartproxy.upstream.interfaces.Balancer.changed`: it is not called for each connection.
+WITHOUT_LOAD = (RoundRobin, RandomTwo, First)
+
 
 def made_balancer(
     algorithm: Algorithm | Callable[[str], object], group: str, random: Callable[[], float]
