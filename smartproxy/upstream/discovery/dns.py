@@ -22,7 +22,7 @@ from smartproxy.upstream.discovery.messages import question, read_reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from smartproxy.upstream.discovery.exchange import Exchange
+    from smartproxy.upstream.discovery.exchange import DnsExchange
     from smartproxy.upstream.discovery.messages import DnsReply, RecordType
     from smartproxy.upstream.discovery.resolv_conf import NameServers, Server
 
@@ -80,7 +80,7 @@ class DnsClient:
     """
 
     def __init__(
-        self, servers: Callable[[], NameServers], exchange: Exchange, numbers: Callable[[], int]
+        self, servers: Callable[[], NameServers], exchange: DnsExchange, numbers: Callable[[], int]
     ) -> None:
         self._servers = servers
         self._exchange = exchange

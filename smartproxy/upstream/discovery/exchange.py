@@ -36,7 +36,7 @@ _LENGTH_SIZE = 2
 _LONGEST_DATAGRAM = 65535
 
 
-class Exchange(TypedProtocol):
+class DnsExchange(TypedProtocol):
     """Sends a question, and waits for its answer."""
 
     def __call__(
@@ -58,7 +58,7 @@ class NetworkExchange:
     def __call__(
         self, server: Server, packet: bytes, read: Read, seconds: float, /, *, by_tcp: bool
     ) -> Deferred[DnsReply]:
-        """See :class:`Exchange`."""
+        """See :class:`DnsExchange`."""
         answer = self._over_tcp(server, packet, read) if by_tcp else self._over_udp(server, packet, read)
 
         def give_up(_: object, after: float) -> None:
