@@ -137,7 +137,7 @@ class HttpDownstream(Served):
             return True
         self._parser = HeadParser()
         self._held = self._held[verdict.consumed :]
-        self._count_received(verdict.consumed)
+        self.record.moved_in(verdict.consumed, self.clock())
         head = verdict.value
         framing = request_framing(head.fields, head.version)
         if isinstance(framing, Malformed):
@@ -192,7 +192,7 @@ class HttpDownstream(Served):
             return
         consumed = len(held) if verdict is None else verdict.consumed
         self._held = held[consumed:]
-        self._count_received(consumed)
+        self.record.moved_in(consumed, self.clock())
         if self._exchange is not None:
             self._exchange.request_bytes += consumed
         self._body += sum(map(len, pieces))
@@ -211,9 +211,6 @@ class HttpDownstream(Served):
             self._wait(self._plan.answer_timeout)
         if self._answerer is not None:
             self._answerer.request_end(trailers)
-
-    def _count_received(self, count: int) -> None:
-        self.record.moved_in(count, self.clock())
 
     # -- answers: see AnswerReceiver -------------------------------------------------------------------
 

@@ -82,6 +82,30 @@ HTTP_RESPONSE = tuple(
         (204, b""),
     )
 )
+HTTP_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Env:  staging \r\n\r\nok",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi",
+    b"HTTP/1.0 404\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 204 \r\n\r\n",
+)
+HTTP_FIELDS = (
+    b"Host: a.example\r\nX-Env:  staging \r\nConnection: keep-alive, Upgrade\r\nconnection:close\r\n",
+    b"TE: trailers\r\nTrailer: X-Sum\r\nExpect: 100-continue\r\nUpgrade: h2c\r\nX-Empty:\r\n",
+    b"Content-Length: 5\r\ncontent-length: 5\r\nTransfer-Encoding: gzip, chunked\r\n",
+)
+HTTP_FRAMING = (
+    b"\1Content-Length: 17\r\n",
+    b"\1Transfer-Encoding: Chunked\r\n",
+    b"\0Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    b"\1Content-Length: 0\r\nX: Content-Length: 5\r\n",
+    *(b"\1" + block for block in HTTP_FIELDS),
+)
+HTTP_CHUNKED = (
+    b"5\r\nhello\r\n0\r\n\r\n",
+    b'A;name="value"\r\n0123456789\r\n1\r\n.\r\n000\r\nX-Sum: 7\r\n\r\nGET / HTTP/1.1\r\n',
+    b"ffffffffffffffff\r\n",
+    b"0\r\nHost: a\r\n",
+)
 POSTGRES = (
     *(postgres.build(request) for request in EncryptionRequest),
     *(postgres.build_answer(answer) for answer in EncryptionAnswer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from tests.fuzz import channel, readers, seeds, wire
+from tests.fuzz import channel, http, readers, seeds, wire
 
 
 class Target(NamedTuple):
@@ -29,6 +29,10 @@ TARGETS: Final[dict[str, Target]] = {
     "tls_alert": Target(wire.check_tls_alert, seeds.TLS_ALERT),
     "http_head": Target(wire.check_http_head, seeds.HTTP_HEAD),
     "http_response": Target(wire.check_http_response, seeds.HTTP_RESPONSE),
+    "http_answer": Target(http.check_http_answer, seeds.HTTP_ANSWER),
+    "http_fields": Target(http.check_http_fields, seeds.HTTP_FIELDS),
+    "http_framing": Target(http.check_http_framing, seeds.HTTP_FRAMING),
+    "http_chunked": Target(http.check_http_chunked, seeds.HTTP_CHUNKED),
     "postgres": Target(wire.check_postgres, seeds.POSTGRES),
     "sniff": Target(wire.check_sniff, seeds.SNIFF),
     "host": Target(wire.check_host, seeds.HOST),
