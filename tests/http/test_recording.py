@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
-from tests.http.test_forwarding import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
+from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
 
 
 class MetricsTests(HttpCase):
