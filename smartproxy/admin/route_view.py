@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from smartproxy.metrics.counters import RouteCounters
     from smartproxy.metrics.totals import Bytes
-    from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan, TargetPlan
+    from smartproxy.model.plan import GroupPlan, HttpPlan, MatchPlan, RoutePlan, TargetPlan
     from smartproxy.model.plan.route import TlvMatch
 
 
@@ -69,8 +69,24 @@ def _action(plan: RoutePlan) -> dict[str, object]:
         "type": plan.kind,
         "tls": "passthrough" if plan.tls is None else terminates,
         "targets": [] if plan.group is None else [_target(target) for target in plan.group.written()],
-        **({} if plan.group is None else _group(plan.group)),
+        **({} if plan.group is None else {**_http(plan.http), **_group(plan.group)}),
     }
+
+
+def _http(plan: HttpPlan | None) -> dict[str, object]:
+    """How HTTP is spoken; ``None`` where bytes are forwarded as they are."""
+    if plan is None:
+        return {"http": None, "forwardedHeaders": False}
+    terms = {
+        "maxBodySize": plan.max_body,
+        "requestTimeout": plan.request_timeout,
+        "keepAliveTimeout": plan.keep_alive_timeout,
+        "responseTimeout": plan.answer_timeout,
+        "retries": plan.retries,
+        "pool": {"idleTimeout": plan.idle_timeout, "maxIdle": plan.most_idle},
+        "websocket": {"idleTimeout": plan.tunnel_timeout, "origins": sorted(plan.origins)},
+    }
+    return {"http": terms, "forwardedHeaders": plan.forwarded}
 
 
 def _group(group: GroupPlan) -> dict[str, object]:

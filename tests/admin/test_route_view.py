@@ -12,6 +12,7 @@ from smartproxy.metrics.totals import Bytes
 from smartproxy.settings import Settings
 from smartproxy.settings.tables.balancing import LoadBalancing, PassiveHealth, QueueSettings
 from smartproxy.settings.tables.base import ConnectionKeys, file_key
+from smartproxy.settings.tables.http import HttpSettings, PoolSettings, WebsocketSettings
 from smartproxy.settings.tables.route import Action, Match, Route, Security, Target
 
 TEXT = """
@@ -40,7 +41,7 @@ routes:
     stuckDetection: false
   - name: http
     match: {ports: 80, path: /x, methods: GET, headers: {X-Env: staging}, protocol: http}
-    action: {targets: {host: 10.0.0.1, port: 80}}
+    action: {targets: {host: 10.0.0.1, port: 80}, http: {maxBodySize: 1MiB, websocket: {origins: "https://a.test"}}}
   - name: tls
     match: {ports: 444, alpn: h2}
     action: {targets: {host: 10.0.0.1, port: 80, tls: true}, tls: {mode: terminate-and-reencrypt, certificate: selfSigned}}
@@ -60,7 +61,7 @@ ELSEWHERE = {
     Action: {
         "health_check": "shown in each target, which may have its own",
         "send_proxy_protocol": "shown in each target, which may have its own",
-        "protocol": "has one value that matters until HTTP is available",
+        "protocol": "shown by http, which is null where bytes are forwarded as they are",
         **dict.fromkeys(("handler", "to", "status", "response", "mode"), "compiled to a handler"),
     },
 }
@@ -88,6 +89,10 @@ class RouteViewTests(SynchronousTestCase):
         self.assert_has_keys(LoadBalancing, action["loadBalancing"])
         self.assert_has_keys(PassiveHealth, action["passiveHealth"])
         self.assert_has_keys(QueueSettings, action["queue"])
+        http = self.shown["http"]["action"]["http"]
+        self.assert_has_keys(HttpSettings, http)
+        self.assert_has_keys(PoolSettings, http["pool"])
+        self.assert_has_keys(WebsocketSettings, http["websocket"])
 
     def test_values_are_those_in_force(self):
         web = self.shown["web"]
@@ -102,7 +107,7 @@ class RouteViewTests(SynchronousTestCase):
         self.assertEqual(
             web["action"],
             {
-                "type": "forward", "tls": "passthrough", "group": "db",
+                "type": "forward", "tls": "passthrough", "http": None, "forwardedHeaders": False, "group": "db",
                 "loadBalancing": {"algorithm": "source", "slowStart": 30},
                 "passiveHealth": {"failures": 2, "window": 10, "ejectFor": 10},
                 "queue": {"size": 7, "timeout": 5}, "whenDown": "reset", "targetsFile": None,
@@ -130,6 +135,11 @@ class RouteViewTests(SynchronousTestCase):
             (http["silence"], http["ipAllowList"], http["match"]["clientIp"]), (None, None, None)
         )
         self.assertEqual((http["action"]["group"], http["action"]["queue"]), ("http", None))
+        self.assertTrue(http["action"]["forwardedHeaders"])
+        self.assertEqual(http["action"]["http"]["maxBodySize"], 1 << 20)
+        self.assertEqual(
+            http["action"]["http"]["websocket"], {"idleTimeout": 3600, "origins": ["https://a.test"]}
+        )
         self.assertEqual(
             (http["match"]["path"], http["match"]["methods"], http["match"]["headers"]),
             ("/x", ["GET"], {"X-Env": "staging"}),

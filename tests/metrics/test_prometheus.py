@@ -48,6 +48,7 @@ def busy():
     control.counters.reject(RejectReason.NO_ROUTE)
     control.counters.proxy_header("2", "ok")
     control.counters.access_log_dropped = 4
+    control.counters.route("web").of_requests().count("GET", 200, 0.25)
     return control
 
 
@@ -150,6 +151,9 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_ocsp_responses", "counter", ("result",)),
                 ("smartproxy_tls_handshakes", "counter", ("result", "version")),
                 ("smartproxy_tls_resumed", "counter", ()),
+                ("smartproxy_http_requests", "counter", ("code", "method", "route")),
+                ("smartproxy_http_requests_active", "gauge", ("route",)),
+                ("smartproxy_http_request_seconds", "histogram", ("le", "route")),
                 ("smartproxy_tls_handshake_seconds", "histogram", ("le",)),
                 ("smartproxy_target_up", "gauge", ("group", "target")),
                 ("smartproxy_target_connections_active", "gauge", ("group", "target")),
