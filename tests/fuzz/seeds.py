@@ -103,6 +103,7 @@ HTTP_FRAMING = (
 HTTP_CHUNKED = (
     b"5\r\nhello\r\n0\r\n\r\n",
     b'A;name="value"\r\n0123456789\r\n1\r\n.\r\n000\r\nX-Sum: 7\r\n\r\nGET / HTTP/1.1\r\n',
+    b"10\r\n0123456789abcdef\r\n0\r\n\r\n",
     b"ffffffffffffffff\r\n",
     b"0\r\nHost: a\r\n",
 )
