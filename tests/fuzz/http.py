@@ -13,6 +13,8 @@ from tests.fuzz.wire import reached
 _NOTED = ("host", "content-length", "transfer-encoding", "connection", "expect", "upgrade", "te", "trailer")
 #: A longer input is fed in two pieces at the cuts of its begin only.
 _CUTS = 200
+#: Bytes of the first chunk when the input is written as chunks: a size of two digits.
+_FIRST = 17
 
 
 def check_http_answer(data):
@@ -20,6 +22,8 @@ def check_http_answer(data):
     check_incremental(http_answer.AnswerParser, http_answer.parse, data)
     if isinstance(verdict, Done):
         head = verdict.value
+        line = b"HTTP/1.%d %d" % (head.version[1], head.status)
+        assert data.partition(b"\r\n")[0] in (line, line + b" " + head.reason)
         built = http_answer.build_head(head.status, head.reason, head.fields.block)
         if len(built) <= http_answer.HEAD_LIMIT:
             again = head._replace(version=(1, 1))
@@ -96,6 +100,9 @@ def decoded(*received):
 
 
 def check_http_chunked(data):
+    pieces = [piece for piece in (data[:_FIRST], data[_FIRST:]) if piece]
+    written = b"".join(chunk_begin(len(piece)) + piece + CHUNK_END for piece in pieces) + last_chunk()
+    assert decoded(written) == (Fields(), data, len(written))
     verdict, body, consumed = whole = decoded(data)
     for cut in range(min(len(data), _CUTS)):
         assert decoded(data[:cut], data[cut:])[1:] == whole[1:], f"another body cut at {cut}"
