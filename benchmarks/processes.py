@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import random
 import resource
 import signal
 import socket
@@ -21,6 +20,8 @@ import time
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
+
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = [sys.executable]
@@ -129,14 +130,8 @@ class Process:
 
 
 def free_port() -> int:
-    """A free port below the range from which the kernel takes ephemeral source ports."""
-    lowest_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    candidates = random.sample(range(10_000, lowest_ephemeral), 100)
-    for port in candidates:
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("", port))
-            return port
-    raise BenchmarkError("none of a hundred ports is free")
+    """A free port that no test and no other benchmark is given."""
+    return free_ports(1)[0]
 
 
 def allow_descriptors(count: int) -> None:

@@ -1,4 +1,4 @@
-"""Ports for programs that cannot listen on port 0: no other process that asks here is given the same.
+"""Ports for programs that cannot listen on port 0, for tests and benchmarks: no other process that asks here is given the same.
 
 A port that is found free, given back and used a moment later may be taken by another test in between. So each
 process claims a block of ports first and takes from that block alone. The claim is a name in the abstract
