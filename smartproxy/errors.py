@@ -22,8 +22,9 @@
     |-- ConfigurationSyntaxError       a file is not the YAML, JSON or TOML that its name says
     |-- InvalidCertificate             a certificate, key or revocation list cannot be used
     |   `-- AccessDenied               this user may not read its file
-    |-- InvalidAddressFile             a file with addresses cannot be read, or has a line that is none
-    |-- InvalidTargetsFile             a file with targets cannot be read, or has a target that is not valid
+    |-- InvalidContent                 a file whose content is used while it changes cannot be used
+    |   |-- InvalidAddressFile         it cannot be read as addresses, or has a line that is none
+    |   `-- InvalidTargetsFile         it cannot be read as targets, or has a target that is not valid
     |-- LookupFailed                   the DNS has not answered a question
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
@@ -220,8 +221,8 @@ class AccessDenied(InvalidCertificate):
     """A file that the user of this process may not read. It may have been read before, by root."""
 
 
-class InvalidAddressFile(SmartProxyError, ValueError):
-    """A file with addresses cannot be used.
+class InvalidContent(SmartProxyError, ValueError):
+    """A file whose content is used while it changes cannot be used.
 
     :ivar problems: one line each, ``FILE:LINE: ...`` where it is about a line.
     :ivar is_denied: whether the user of this process may not read it.
@@ -233,17 +234,12 @@ class InvalidAddressFile(SmartProxyError, ValueError):
         self.is_denied = is_denied
 
 
-class InvalidTargetsFile(SmartProxyError, ValueError):
-    """A file with targets cannot be used.
+class InvalidAddressFile(InvalidContent):
+    """A file with addresses cannot be used."""
 
-    :ivar problems: one line each, ``FILE:LINE: targets[0].port: ...`` where it is about a line.
-    :ivar is_denied: whether the user of this process may not read it.
-    """
 
-    def __init__(self, problems: list[str], *, is_denied: bool = False) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-        self.is_denied = is_denied
+class InvalidTargetsFile(InvalidContent):
+    """A file with targets cannot be used; a problem names the key, as ``FILE:LINE: targets[0].port: ...``."""
 
 
 class LookupFailed(SmartProxyError):
