@@ -1,6 +1,6 @@
 """The answer to one request, as it is written to a client of HTTP/1.
 
-Its head is written anew, and its body in a framing that the client knows: a body of unknown length in chunks, or to a client
+Its head is rebuilt, and its body is written in a framing that the client knows: a body of unknown length in chunks, or to a client
 of HTTP/1.0 up to the end of the connection.
 """
 

@@ -1,6 +1,6 @@
 """An exchange with a target over HTTP/1.1: the head out, the body out, 1xx, the answer in.
 
-What is sent is written anew from what was parsed; bytes of a client's head are never passed on as they came. The answer is
+What is sent is built from what was parsed; bytes of a client's head are never passed on as they came. The answer is
 written to the client likewise, so that neither side sees how the other frames its messages.
 """
 

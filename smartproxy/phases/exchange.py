@@ -45,7 +45,7 @@ class ExchangeHttp:
     """Serves connections as HTTP.
 
     :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
-    :param connect_anew: likewise, without the idle connections.
+    :param connect_new: likewise, without the idle connections.
     :param pool: idle connections to targets.
     :param recorder: counts and logs exchanges.
     :param relay: relays a connection that has switched to another protocol.
@@ -60,7 +60,7 @@ class ExchangeHttp:
     def __init__(
         self,
         connect: Callable[..., Awaitable[Connected]],
-        connect_anew: Callable[..., Awaitable[Connected]],
+        connect_new: Callable[..., Awaitable[Connected]],
         pool: Pool,
         recorder: ExchangeRecorder,
         relay: Callable[..., Deferred[CloseReason]],
@@ -74,7 +74,7 @@ class ExchangeHttp:
         clock: IReactorTime,
     ) -> None:
         self._connect = connect
-        self._connect_anew = connect_anew
+        self._connect_new = connect_new
         self._pool = pool
         self._recorder = recorder
         self._relay = relay
@@ -174,8 +174,8 @@ class ExchangeHttp:
         header: Callable[[Routed, TargetPlan], bytes],
         exchange: Exchange,
         require_wanted: Callable[[], None],
-        anew: bool,
+        new: bool,
     ) -> Connected:
         routed = exchange.routed
-        connect = self._connect_anew if anew else self._connect
+        connect = self._connect_new if new else self._connect
         return await connect(routed, partial(header, routed), require_wanted, exchange)

@@ -275,7 +275,7 @@ class Group:
                 log_up_again(self.name, candidate.name, "passiveHealth is off")
 
     def _begin(self, *, is_first: bool = False) -> None:
-        """Tell the balancer of the candidates anew.
+        """Give the balancer the present candidates.
 
         :param is_first: whether the group had none before, so that no tier was in use.
         """

@@ -1,4 +1,4 @@
-"""The head of an HTTP/1 answer (RFC 9112, 4): parsed in pieces, and written anew.
+"""The head of an HTTP/1 answer (RFC 9112, 4): parsed in pieces, and built.
 
 ::
 

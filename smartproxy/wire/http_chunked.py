@@ -1,4 +1,4 @@
-"""Chunked bodies (RFC 9112, 7.1): read in any cut, and written anew.
+"""Chunked bodies (RFC 9112, 7.1): read in any cut, and written.
 
 ::
 
