@@ -44,10 +44,12 @@ class _Direction:
     :ivar fin_sent: whether our FIN was sent to the source, behind everything that was written.
     :ivar first: the first bytes of the source.
     :ivar is_lost: whether the connection of the source is lost.
+    :ivar sink_is_lost: whether the connection of the sink is lost. The source may still report events of the same turn.
     """
 
     __slots__ = (
-        "blamed", "count", "discards", "ended", "fin_sent", "first", "is_lost", "relay", "sink", "source",
+        "blamed", "count", "discards", "ended", "fin_sent", "first", "is_lost", "relay", "sink",
+        "sink_is_lost", "source",
     )  # fmt: skip
 
     def __init__(
@@ -68,11 +70,13 @@ class _Direction:
         self.fin_sent = False
         self.first = b""
         self.is_lost = False
+        self.sink_is_lost = False
 
     def data_received(self, data: bytes) -> None:
         """Write it to the sink. It may be received after a pause: TLS has decrypted it already."""
         if self.discards:
             self.relay.undeliverable(self)
+        if self.sink_is_lost:
             return
         if not self.first:
             self.first = data[:ENOUGH]
@@ -189,6 +193,8 @@ class TransportRelay:
     def direction_ended(self, direction: _Direction) -> None:
         """Pass the end of ``direction`` on; if it is the second, close both connections."""
         if not (self.inward.ended and self.outward.ended):
+            if direction.sink_is_lost:
+                return  # how the source ends was settled then
             end_output(direction.sink.transport)
             self.record.half_closed(EndedBy.CLIENT if direction is self.inward else EndedBy.TARGET)
             return
@@ -219,6 +225,7 @@ class TransportRelay:
         if other.is_lost:
             self._over()
             return
+        other.sink_is_lost = True
         other.source.transport.unregisterProducer()
         broken = why.value
         if isinstance(broken, TlsConnectionLost):

@@ -80,6 +80,34 @@ class EPollReactorTests(OverTwisted, SynchronousTestCase):
         self.assertEqual((world.client.ended, world.client.was_reset), (False, True))
         world.assert_nothing_is_left(self)
 
+    def test_events_of_a_turn_in_which_the_other_side_was_lost(self):
+        """One epoll_wait() reports both: the second is handled although the first has stopped its reading."""
+        for index, reason in enumerate((CloseReason.CLIENT_RESET, CloseReason.UPSTREAM_RESET)):
+            for last in ("fin", "bytes", "bytes and fin"):
+                with self.subTest(first=reason, last=last):
+                    self.second_event(index, reason, last)
+
+    def second_event(self, index, reason, last):
+        world = self.linked()
+        ends = world.client, world.upstream
+        ends[index].rst()
+        other = ends[1 - index]
+        if "bytes" in last:
+            other.write(b"to nobody")
+        if "fin" in last:
+            other.fin()
+        first, second = (world.near[which].transport for which in (index, 1 - index))
+        descriptor = second.fileno()
+        world.pump.reactor._doReadOrWrite(first, first.fileno(), select.EPOLLIN | select.EPOLLERR)
+        self.assertFalse(first.connected)
+        for _ in range(2):
+            world.pump.reactor._doReadOrWrite(second, descriptor, select.EPOLLIN)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assert_over(world, reason)
+        self.assertEqual((world.record.bytes_received, world.record.bytes_sent), (0, 0))
+        self.assertTrue(other.was_reset)
+        world.assert_nothing_is_left(self)
+
     def test_a_reset_reported_as_a_hang_up_before_the_link_is_no_clean_end(self):
         world = self.world()
         world.client.write(b"ask")
