@@ -269,9 +269,9 @@ class Attempts:
         self, factory: UpstreamFactory, to: Endpoint, routed: Routed, budget: DialBudget
     ) -> Deferred[Upstream]:
         """Dial the port number of a listener of this proxy, on this machine or another one."""
-        peer, loops = routed.detected.announced.accepted.peer, self._loops
+        client, loops = routed.detected.announced.accepted, self._loops
         try:
-            loops.check(to, peer, routed.route.name)
+            loops.check(to, client, routed.route.name)
         except DialFailed as loop:
             return fail(loop)
         # The reactor connects later, and is to choose the port now: the connection may be accepted before it is reported.
@@ -279,8 +279,8 @@ class Attempts:
             factory.source = own_source(to.host)
         dialed = factory.dial(self._dialer, budget.seconds())
         local = factory.local_address()
-        if local is not None and loops.add(local, to, peer, routed.route.name):
-            factory.on_end = partial(loops.forget, local)
+        if local is not None and loops.add(local, to, client, routed.route.name):
+            factory.on_end = partial(loops.forget, local, to.port)
         return dialed
 
 
