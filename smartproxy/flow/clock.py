@@ -25,9 +25,8 @@ class Monotonic:
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
 
-    def seconds(self) -> float:
-        """Monotonic seconds."""
-        return time.monotonic()
+    #: Monotonic seconds.
+    seconds = staticmethod(time.monotonic)
 
     def callLater(
         self,

@@ -27,6 +27,9 @@ TICK = 0.1
 #: Deadlines called in a row before the event loop gets its turn: ending a connection takes about 30 microseconds.
 _SLICE = 100
 
+#: When a deadline is due that is not set.
+_NEVER = float("inf")
+
 #: The deadlines due in each tick, in the order in which they were set. No slot is empty.
 _Slots: TypeAlias = "dict[int, dict[Deadline, None]]"
 
@@ -76,6 +79,51 @@ class Deadline:
             call()
 
 
+class MovableDeadline:
+    """One deadline that is moved again and again, and rarely reached: that of what a connection waits for now.
+
+    To move it to a later time is to note that. Only when the call would have been made before is it made anew.
+
+    :param call: called when the deadline was reached.
+    """
+
+    __slots__ = ("_call", "_deadlines", "_due", "_set")
+
+    def __init__(self, deadlines: Deadlines, call: Callable[[], object]) -> None:
+        self._deadlines = deadlines
+        self._call = call
+        self._due = _NEVER
+        self._set: Deadline | None = None
+
+    def move(self, seconds: float, now: float) -> None:
+        """Set it to ``seconds`` from ``now``, in place of what it was; 0 is none."""
+        due = self._due = now + seconds if seconds else _NEVER
+        if self._set is None or due < self._set.due:
+            self._arm(now)
+
+    def cancel(self) -> None:
+        """It is not needed any more."""
+        self._due = _NEVER
+        if self._set is not None:
+            self._set.cancel()
+            self._set = None
+
+    def _arm(self, now: float) -> None:
+        if self._set is not None:
+            self._set.cancel()
+        self._set = (
+            None if self._due == _NEVER else self._deadlines.call_later(self._due - now, self._reached)
+        )
+
+    def _reached(self) -> None:
+        now, self._set = self._deadlines.now(), None
+        if self._due <= now:
+            self._due = _NEVER
+            self._call()
+        else:
+            self._arm(now)
+
+
 class Deadlines:
     """All deadlines of one proxy."""
 
@@ -111,6 +159,10 @@ class Deadlines:
         deadline = Deadline(self._clock.seconds() + seconds, call)
         self._fresh.append(deadline)
         return deadline
+
+    def now(self) -> float:
+        """Monotonic seconds, as deadlines are measured."""
+        return self._clock.seconds()
 
     def sweep(self) -> None:
         """Make the calls that are due, in slices, so that ten thousand at once do not block the event loop."""

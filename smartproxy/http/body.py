@@ -16,21 +16,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.wire.http_chunked import CHUNK_END, ChunkedDecoder, chunk_begin, last_chunk
-from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_framing import Body, Framing
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-_NO_TRAILERS = Fields()
+    from smartproxy.wire.http_fields import Fields
 
 
 class EndedBody(NamedTuple):
-    """A body has ended. ``consumed`` bytes of what was fed last belong to it."""
+    """A body has ended. ``consumed`` bytes of what was fed last belong to it; ``None`` are the trailers of one without chunks."""
 
     consumed: int
-    trailers: Fields
+    trailers: Fields | None
 
 
 class BodyReader:
@@ -43,7 +42,7 @@ class BodyReader:
         self._left = framing.length
         self._decoder = ChunkedDecoder() if framing.body is Body.CHUNKED else None
 
-    def feed(self, received: bytes, pieces: list[memoryview]) -> EndedBody | Malformed | None:
+    def feed(self, received: bytes, pieces: list[bytes | memoryview]) -> EndedBody | Malformed | None:
         """Read on. ``pieces`` gets the content, as views of ``received``."""
         if self._decoder is not None:
             verdict = self._decoder.feed(received, pieces)
@@ -51,13 +50,17 @@ class BodyReader:
                 return verdict
             return EndedBody(verdict.consumed, verdict.value)
         if self._body is Body.UNTIL_CLOSE:
-            pieces.append(memoryview(received))
+            pieces.append(received)
             return None
-        count = min(self._left, len(received))
-        if count:
-            pieces.append(memoryview(received)[:count])
-        self._left -= count
-        return None if self._left else EndedBody(count, _NO_TRAILERS)
+        size, left = len(received), self._left
+        if size <= left:
+            pieces.append(received)
+            self._left = left - size
+            return None if size < left else EndedBody(size, None)
+        if left:
+            pieces.append(memoryview(received)[:left])
+            self._left = 0
+        return EndedBody(left, None)
 
     @property
     def may_end_by_close(self) -> bool:
@@ -81,8 +84,11 @@ class BodyWriter:
         self._chunked = chunked
         self._unwritten = head
 
-    def write(self, pieces: Iterable[memoryview]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write content."""
+        if not self._unwritten and not self._chunked and len(pieces) == 1 and isinstance(pieces[0], bytes):
+            self._write(pieces[0])
+            return
         parts: list[bytes | memoryview] = [self._unwritten]
         for piece in pieces:
             if self._chunked:

@@ -58,12 +58,12 @@ def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
     return Fields(block).without({token.encode("latin-1") for token in listed} - _OF_THE_MESSAGE)
 
 
-def passed_trailers(trailers: Fields) -> bytes:
+def passed_trailers(trailers: Fields | None) -> bytes:
     """The lines of ``trailers`` that are passed on: none that frames or routes a message, or says who the client is.
 
     A recipient may merge trailers into the head (RFC 9110, 6.5.1), where they would have effects that were checked before.
     """
-    return _NO_TRAILER.sub(b"", trailers.block)
+    return _NO_TRAILER.sub(b"", trailers.block) if trailers else b""
 
 
 def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> bytes:

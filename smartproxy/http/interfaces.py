@@ -21,7 +21,7 @@ class AnswerReceiver(Protocol):
     def answer(self, head: AnswerHead, framing: Framing) -> None:
         """The head of the final answer."""
 
-    def answer_data(self, pieces: Sequence[memoryview]) -> None:
+    def answer_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """A part of its body."""
 
     def answer_flush(self) -> None:
@@ -49,7 +49,7 @@ class Answerer(Protocol):
     def begin(self) -> None:
         """The head of the request is known."""
 
-    def request_data(self, pieces: Sequence[memoryview]) -> None:
+    def request_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """A part of its body."""
 
     def request_end(self, trailers: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.upgrade import upgrade_of
+from smartproxy.http.terms import request_terms
 
 if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
@@ -24,8 +24,8 @@ def by_head(exchange: Exchange) -> RequestRefusal | None:
     if head.method == "CONNECT":
         # A tunnel to a place of the client's choice; and where a target answers it, the connection is no HTTP any more.
         return RequestRefusal(405, "CONNECT")
-    expected = head.fields.noted("expect")
-    if expected and [each.lower() for each in expected] != ["100-continue"]:
+    expected = request_terms(head).expects
+    if expected and expected != ("100-continue",):
         return RequestRefusal(417, "Expect other than 100-continue")
     return None
 
@@ -35,7 +35,7 @@ def by_terms(exchange: Exchange, plan: HttpPlan) -> RequestRefusal | None:
     length = exchange.framing.length
     if plan.max_body and length > plan.max_body:
         return RequestRefusal(413, f"a body of {length} bytes (http.maxBodySize)")
-    if plan.origins and upgrade_of(exchange):
+    if plan.origins and request_terms(exchange.head).upgrade:
         origin = "".join(exchange.head.fields.values("origin")).lower()
         if origin not in plan.origins:
             return RequestRefusal(403, "Origin is not one of http.websocket.origins")

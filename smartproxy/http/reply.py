@@ -12,10 +12,9 @@ from smartproxy.flow.states import following
 from smartproxy.http.body import BodyWriter
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
+from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
 from smartproxy.wire import http_response
 from smartproxy.wire.http_answer import build_head
-from smartproxy.wire.http_fields import tokens
-from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_framing import Framing
 
 _AWAITED, _STARTED, _COMPLETE = ReplyState
-_UNKNOWN_LENGTH = (Body.CHUNKED, Body.UNTIL_CLOSE)
-_NO_CONTENT, _NOT_MODIFIED = 204, 304
 
 
 class ClientReply:
@@ -61,21 +58,31 @@ class ClientReply:
 
         :param persists: whether the connection is for further requests.
         """
-        exchange = self._exchange
         self.state = following(REPLY, self.state, MessageEvent.BEGUN)
-        is_old = exchange.head.version == (1, 0)
-        chunked = framing.body in _UNKNOWN_LENGTH and not is_old
-        self.is_last = not persists or (framing.body in _UNKNOWN_LENGTH and is_old)
-        lines = end_to_end(head.fields) + _framing_lines(
-            head, framing, chunked=chunked, to_head=exchange.head.method == "HEAD"
+        request = self._exchange.head
+        is_old = request.version == (1, 0)
+        is_open_ended = is_of_unknown_length(framing)
+        chunked = is_open_ended and not is_old
+        self.is_last = not persists or (is_open_ended and is_old)
+        if self.is_last or is_old or request.method == "HEAD":
+            written = self._head(head, framing, chunked=chunked, is_old=is_old)
+        else:
+            written = answer_terms(head, to_head=False).head
+        self._writer = BodyWriter(self._send, written, chunked=chunked)
+
+    def _head(self, head: AnswerHead, framing: Framing, *, chunked: bool, is_old: bool) -> bytes:
+        """The head for a connection that ends with it, for a client of HTTP/1.0, or to HEAD."""
+        to_head = self._exchange.head.method == "HEAD"
+        lines = end_to_end(head.fields) + answer_framing_lines(
+            head, framing, chunked=chunked, to_head=to_head
         )
         if self.is_last:
             lines += b"Connection: close\r\n"
         elif is_old:
             lines += b"Connection: keep-alive\r\n"
-        self._writer = BodyWriter(self._send, build_head(head.status, head.reason, lines), chunked=chunked)
+        return build_head(head.status, head.reason, lines)
 
-    def data(self, pieces: Sequence[memoryview]) -> None:
+    def data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send a part of the body."""
         if self._writer is not None:
             self._writer.write(pieces)
@@ -95,24 +102,3 @@ class ClientReply:
         """Answer in the place of a target. The connection ends with it."""
         self.is_last = True
         self._send(http_response.build(status, to_head=self._exchange.head.method == "HEAD"))
-
-
-def may_persist(exchange: Exchange) -> bool:
-    """Whether the client wants to send another request on this connection (RFC 9112, 9.3)."""
-    head = exchange.head
-    asked = tokens(head.fields.noted("connection"))
-    return "close" not in asked and (head.version != (1, 0) or "keep-alive" in asked)
-
-
-def _framing_lines(head: AnswerHead, framing: Framing, *, chunked: bool, to_head: bool) -> bytes:
-    """The fields that frame the body for the client."""
-    if chunked:
-        return b"Transfer-Encoding: chunked\r\n"
-    if framing.body is Body.LENGTH:
-        return b"Content-Length: %d\r\n" % framing.length
-    if framing.body is not Body.NONE or head.status == _NO_CONTENT:
-        return b""
-    announced = head.fields.noted("content-length")  # to HEAD, or of 304: that of the body there would be
-    if announced:
-        return b"Content-Length: %d\r\n" % int(announced[0])
-    return b"" if to_head or head.status == _NOT_MODIFIED else b"Content-Length: 0\r\n"

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
-    from smartproxy.wire.http_head import RequestHead
+    from smartproxy.wire.http_head import HeadBlock, RequestHead
+    from smartproxy.wire.verdict import Malformed
 
 
-class IdleClient(Protocol):
-    """A connection that waits for another request."""
+class HttpClient(Protocol):
+    """A connection of a client."""
 
     def close_idle(self) -> None:
-        """Close it: the proxy stops."""
+        """Close it, if it waits for another request: the proxy stops."""
 
 
 class HttpServices(NamedTuple):
@@ -34,7 +35,8 @@ class HttpServices(NamedTuple):
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
-    :ivar idle: the connections that wait for another request.
+    :ivar clients: the connections of all clients.
+    :ivar block_of: parses the lines of a request's head.
     :ivar begun: called with an exchange that has a route.
     :ivar finished: called with an exchange that has ended, once.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
@@ -45,7 +47,8 @@ class HttpServices(NamedTuple):
     route: Callable[[Routed, RequestHead], Routed]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]
     draining: Callable[[], bool]
-    idle: set[IdleClient]
+    clients: set[HttpClient]
+    block_of: Callable[[bytes], HeadBlock | Malformed]
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange], None]
     relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]

@@ -4,7 +4,7 @@
 
     request:  HEAD --> BODY --> COMPLETE --> HEAD          of a client; without a body BODY is left at once
     reply:    AWAITED --> STARTED --> COMPLETE             to a client; a new one for each request
-    answer:   AWAITED --> BODY --> COMPLETE                of a target
+    answer:   COMPLETE --> AWAITED --> BODY --> COMPLETE   of a target, whose connection is idle in between
 """
 
 from __future__ import annotations
@@ -60,5 +60,5 @@ REPLY: Table[ReplyState, MessageEvent] = {
 ANSWER: Table[AnswerState, MessageEvent] = {
     AnswerState.AWAITED: {_BEGUN: AnswerState.BODY},
     AnswerState.BODY: {_ENDED: AnswerState.COMPLETE},
-    AnswerState.COMPLETE: {},
+    AnswerState.COMPLETE: {_NEXT: AnswerState.AWAITED},
 }

@@ -10,24 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.wire.http_fields import tokens
-from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
-    from smartproxy.model.exchange import Exchange
     from smartproxy.wire.http_answer import AnswerHead
+    from smartproxy.wire.http_fields import Fields
 
 #: HTTP/2 without TLS by upgrade: RFC 9113 has removed it, and the requests in it would reach the target unseen.
 _REFUSED = frozenset({"h2c", "h2", "http/2.0"})
 
 
-def upgrade_of(exchange: Exchange) -> str:
-    """The protocol that a request asks for, in lower case; empty for none, and where it must not be passed on."""
-    head = exchange.head
-    asked = tokens(head.fields.noted("upgrade"))
-    if len(asked) != 1 or head.version == (1, 0) or exchange.framing.body is not Body.NONE:
+def asked_protocol(fields: Fields) -> str:
+    """The protocol that a request of HTTP/1.1 without a body asks for, in lower case; empty for none, and where it must not be passed on."""
+    asked = tokens(fields.noted("upgrade"))
+    if len(asked) != 1 or asked[0] in _REFUSED:
         return ""
-    wanted = "upgrade" in tokens(head.fields.noted("connection")) and asked[0] not in _REFUSED
-    return asked[0] if wanted else ""
+    return asked[0] if "upgrade" in tokens(fields.noted("connection")) else ""
 
 
 def upgrade_lines(protocol: str) -> bytes:

@@ -1,215 +1,153 @@
-"""An exchange with a target over HTTP/1.1: the head out, the body out, 1xx, the answer in.
+"""HTTP/1.1 to a target: one connection, on which one exchange after the other is carried, and which is idle in between.
 
-What is sent is built from what was parsed; bytes of a client's head are never passed on as they came. The answer is
-written to the client likewise, so that neither side sees how the other frames its messages.
+::
+
+    answer:   COMPLETE --> AWAITED --> BODY --> COMPLETE        COMPLETE is idle, too
+
+It reads as long as the connection lives: the end of an idle one, or bytes that nobody asked for, close it. An answer is
+given to the client as it comes, and a connection that may be used again joins the pool before the end of the answer is
+passed on: the client's next request finds it there.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smartproxy.errors import PeerClosed, Refused
-from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.flow.states import following
-from smartproxy.http.body import BodyReader, BodyWriter, EndedBody
-from smartproxy.http.errors import status_of
-from smartproxy.http.forwarded import end_to_end, forwarded_lines, passed_trailers, request_target
+from smartproxy.http.body import BodyReader
+from smartproxy.http.forwarded import end_to_end, passed_trailers
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
-from smartproxy.http.upgrade import agrees, upgrade_lines, upgrade_of
+from smartproxy.http.terms import answer_terms, request_terms
+from smartproxy.http.upgrade import agrees, upgrade_lines
 from smartproxy.wire.http_answer import AnswerParser, build_head
-from smartproxy.wire.http_fields import tokens
-from smartproxy.wire.http_framing import Body, answer_framing
+from smartproxy.wire.http_framing import Body
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable
 
     from twisted.python.failure import Failure
 
     from smartproxy.http.interfaces import AnswerReceiver
     from smartproxy.model.exchange import Exchange
+    from smartproxy.model.plan import HttpPlan
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_fields import Fields
-    from smartproxy.wire.http_framing import Framing
 
-    #: Connects to a target for an exchange. The second argument raises once it is over; the third asks for a new connection.
-    ConnectFor: TypeAlias = Callable[[Exchange, Callable[[], None], bool], Awaitable[Connected]]
-
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _SWITCHING = 101
 _FINAL = 200
-_BAD_GATEWAY = 502
-
 
 _AWAITED, _BODY, _COMPLETE = AnswerState
+_BEGUN, _ENDED, _NEXT = MessageEvent
+
+
+class AnswerUser(Protocol):
+    """Who has sent a request on a connection, and is told what becomes of its answer."""
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the request was sent whole."""
+
+    def answer_ended(self) -> None:
+        """It was received whole, or the connection has become a tunnel."""
+
+    def answer_refused(self, why: str) -> None:
+        """It cannot be passed on."""
+
+    def answer_cut(self, why: str, *, is_begun: bool) -> None:
+        """The connection has ended before it. ``is_begun``: whether a part of it was received."""
 
 
 @implementer(IPushProducer)
 class HttpUpstream:
-    """Carries one exchange to a target.
+    """One connection to a target.
 
-    :param client: gets the answer.
-    :param connect: connects to a target.
-    :param pool: gets the connection, if it persists.
-    :param trusted: whether the client is a proxy whose forwarded fields are believed.
-    :param call_soon: calls a function in a later event loop iteration.
+    :param head_of: parses the head of an answer.
     """
 
+    __slots__ = (
+        "_answer", "_client", "_connected", "_exchange", "_held", "_is_paused", "_parser", "_persists", "_pool", "_reader", "_user",
+    )  # fmt: skip
+
     def __init__(
-        self,
-        exchange: Exchange,
-        client: AnswerReceiver,
-        connect: ConnectFor,
-        pool: Pool,
-        call_soon: Callable[[Callable[[], object]], object],
-        *,
-        trusted: bool,
+        self, connected: Connected, pool: Pool, head_of: Callable[[bytes], AnswerHead | Malformed]
     ) -> None:
-        self._exchange = exchange
-        self._client = client
-        self._connect = connect
+        self._connected = connected
         self._pool = pool
-        plan = exchange.routed.route.http
-        assert plan is not None  # noqa: S101 - its route speaks HTTP
-        self._plan = plan
-        self._call_soon = call_soon
-        self._trusted = trusted
-        self._connecting: CancellableCoroutine[None] | None = None
-        self._is_second_try = False
-        self._linked: Connected | None = None
-        self._early: list[bytes] = []
-        self._request_ended: bytes | None = None
-        self._writer: BodyWriter | None = None
-        self._answer = _AWAITED
-        self._parser = AnswerParser()
+        self._parser = AnswerParser(head_of)
+        self._answer = _COMPLETE
         self._held = b""
         self._reader: BodyReader | None = None
         self._persists = False
+        self._is_paused = True
+        self._user: AnswerUser | None = None
+        self._client: AnswerReceiver
+        self._exchange: Exchange
+        connected.reader = self
+        connected.side.attach(self)
+        connected.side.transport.registerProducer(self, True)
 
-    # -- the request ---------------------------------------------------------------------------------
+    # -- for the user --------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        self._client.pause_request()
-        self._connecting = CancellableCoroutine(self._connected(), self._call_soon)
-        self._connecting.start().addErrback(self._not_connected)
+    def use(self, user: AnswerUser, exchange: Exchange, client: AnswerReceiver) -> Callable[[bytes], object]:
+        """Carry an exchange. Returns what the request is to be written with, its head first."""
+        self._user, self._exchange, self._client = user, exchange, client
+        self._answer = following(ANSWER, self._answer, _NEXT)
+        return self._connected.side.transport.write
 
-    def request_data(self, pieces: Sequence[memoryview]) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        if self._writer is None:
-            self._early += map(bytes, pieces)
-        else:
-            self._writer.write(pieces)
+    def read(self) -> None:
+        """Read the answer: the head was sent. What the target has sent while it was being connected is a part of it."""
+        if self._is_paused:
+            early = self._connected.side.consume()
+            if early:
+                self.data_received(early)
+            if self._user is not None:
+                self.resume()
 
-    def request_end(self, trailers: bytes) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        self._request_ended = trailers
-        if self._writer is not None:
-            self._writer.end(trailers)
+    def pause(self) -> None:
+        """Read no more."""
+        self._is_paused = True
+        self._connected.side.transport.pauseProducing()
 
-    def cancel(self) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
-        self._release(abort=True)
+    def resume(self) -> None:
+        """Read on."""
+        self._is_paused = False
+        self._connected.side.transport.resumeProducing()
 
-    def pause_answer(self) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        if self._linked is not None:
-            self._linked.side.transport.pauseProducing()
-
-    def resume_answer(self) -> None:
-        """See :class:`~smartproxy.http.interfaces.Answerer`."""
-        if self._linked is not None:
-            self._linked.side.transport.resumeProducing()
-
-    def _require_wanted(self) -> None:
-        if self._exchange.is_over:
-            raise PeerClosed
-
-    async def _connected(self) -> None:
-        """Connect to a target, and send what is there of the request."""
-        linked = await self._connect(self._exchange, self._require_wanted, self._is_second_try)
-        self._connecting = None
-        self._exchange.is_reused = linked.is_reused
-        if self._exchange.is_over:
-            self._linked = linked
-            self._release(abort=True)
-            return
-        self._linked = linked
-        transport = linked.side.transport
-        linked.side.attach(self)
-        transport.registerProducer(self, True)
-        chunked = self._exchange.framing.body is Body.CHUNKED
-        self._writer = BodyWriter(transport.write, linked.header + self._head(), chunked=chunked)
-        early, self._early = self._early, []
-        if early:
-            self._writer.write(map(memoryview, early))
-        if self._request_ended is not None:
-            self._writer.end(self._request_ended)
-        self._writer.flush()
-        self._client.resume_request()
-        received = linked.side.consume()
-        if received:
-            self.data_received(received)
-        if self._linked is not None:
-            transport.resumeProducing()
-
-    def _head(self) -> bytes:
-        exchange = self._exchange
-        head, framing = exchange.head, exchange.framing
-        lines = end_to_end(head.fields, of_client=False)
-        if self._plan.forwarded:
-            lines += forwarded_lines(exchange.routed.detected, head, trusted=self._trusted)
-        if framing.body is Body.CHUNKED:
-            lines += b"Transfer-Encoding: chunked\r\n"
-        elif framing.body is Body.LENGTH or head.fields.noted("content-length"):
-            lines += b"Content-Length: %d\r\n" % framing.length
-        if not head.fields.noted("host"):
-            lines = b"Host: \r\n" + lines
-        protocol = upgrade_of(exchange)
-        if protocol:
-            lines += upgrade_lines(protocol)
-        line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
-        return b"%b%b\r\n" % (line, lines)
-
-    def _not_connected(self, why: Failure) -> None:
-        self._connecting = None
-        if self._exchange.is_over:
-            return
-        refused = why.value
-        if isinstance(refused, Refused):
-            self._client.failed(status_of(refused), refused.detail)
-        else:
-            self._client.failed(_BAD_GATEWAY, "")
-            why.raiseException()
+    def abort(self) -> None:
+        """No answer is wanted any more."""
+        self._leave()
+        self._connected.abort()
 
     # -- back-pressure -------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         """The target does not read."""
-        self._client.pause_request()
+        if self._user is not None:
+            self._client.pause_request()
 
     def resumeProducing(self) -> None:
         """It reads again."""
-        self._client.resume_request()
+        if self._user is not None:
+            self._client.resume_request()
 
     def stopProducing(self) -> None:
-        """The target's connection is lost, which :meth:`lost` handles."""
+        """The connection is lost, which :meth:`lost` handles."""
 
     # -- the answer ----------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Parse what the target sends, and pass it on."""
+        if self._user is None:
+            self._close_idle()  # what was not asked for could not be told from an answer
+            return
         self._held = self._held + data if self._held else data
-        while self._held and self._linked is not None:
+        while self._held and self._user is not None:
             if self._answer is _AWAITED:
                 if not self._read_head():
                     break
@@ -224,103 +162,111 @@ class HttpUpstream:
         if isinstance(verdict, NeedMore):
             return False
         if isinstance(verdict, Malformed):
-            self._fail(_BAD_GATEWAY, verdict.why)
+            self._refuse(verdict.why)
             return True
-        head = verdict.value
-        self._held = self._held[verdict.consumed :]
-        self._parser = AnswerParser()
-        if head.status == _SWITCHING:
-            self._switch(head)
-        elif head.status < _FINAL:
-            self._client.informational(head)
-        else:
+        head, consumed = verdict
+        self._held = self._held[consumed:]
+        if head.status >= _FINAL:
             self._final(head)
+        elif head.status == _SWITCHING:
+            self._switch(head)
+        else:
+            self._client.informational(head)
         return True
 
     def _switch(self, head: AnswerHead) -> None:
         """Make the connection a tunnel. What was received behind the head is its first bytes."""
-        linked, protocol = self._linked, upgrade_of(self._exchange)
-        if linked is None or not agrees(head, protocol):
-            self._fail(_BAD_GATEWAY, "101 to another protocol than was asked for")
+        protocol, user = request_terms(self._exchange.head).upgrade, self._user
+        if user is None or not agrees(head, protocol):
+            self._refuse("101 to another protocol than was asked for")
             return
-        self._linked = None
-        side = linked.side
-        side.transport.pauseProducing()
-        side.transport.unregisterProducer()
-        side.receiver = None
         early, self._held = self._held, b""
+        side = self._connected.side
+        side.transport.pauseProducing()
+        self._connected.detach()
+        self._user = None
+        user.answer_ended()
         lines = end_to_end(head.fields) + upgrade_lines(protocol)
-        self._client.switch(build_head(_SWITCHING, head.reason, lines) + early, linked)
+        self._client.switch(build_head(_SWITCHING, head.reason, lines) + early, self._connected)
 
     def _final(self, head: AnswerHead) -> None:
-        to_head = self._exchange.head.method == "HEAD"
-        framing = answer_framing(head.fields, head.version, head.status, to_head=to_head)
+        terms = answer_terms(head, to_head=self._exchange.head.method == "HEAD")
+        framing = terms.framing
         if isinstance(framing, Malformed):
-            self._fail(_BAD_GATEWAY, framing.why)
+            self._refuse(framing.why)
             return
-        self._answer = following(ANSWER, self._answer, MessageEvent.BEGUN)
-        self._reader = BodyReader(framing)
-        self._persists = persists(head, framing)
+        self._answer = following(ANSWER, self._answer, _BEGUN)
+        self._persists = terms.persists
         self._client.answer(head, framing)
         if framing.body is Body.NONE:
             self._end()
+        else:
+            self._reader = BodyReader(framing)
 
     def _read_body(self) -> None:
         assert self._reader is not None  # noqa: S101 - the head was read
-        pieces: list[memoryview] = []
+        pieces: list[bytes | memoryview] = []
         held, self._held = self._held, b""
         verdict = self._reader.feed(held, pieces)
-        if isinstance(verdict, EndedBody):
-            self._held = held[verdict.consumed :]
+        if verdict is None:
+            self._client.answer_data(pieces)
+            return
+        if isinstance(verdict, Malformed):
+            if pieces:
+                self._client.answer_data(pieces)
+            self._refuse(verdict.why)
+            return
+        self._held = held[verdict.consumed :]
         if pieces:
             self._client.answer_data(pieces)
-        if isinstance(verdict, EndedBody):
-            self._end(verdict.trailers)
-        elif verdict is not None:
-            self._fail(_BAD_GATEWAY, verdict.why)
+        self._end(verdict.trailers)
 
     def _end(self, trailers: Fields | None = None) -> None:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
-        self._answer = following(ANSWER, self._answer, MessageEvent.ENDED)
-        self._release(abort=self._request_ended is None, persists=self._persists)
-        self._client.answer_end(b"" if trailers is None else passed_trailers(trailers))
-
-    def _fail(self, status: int, detail: str) -> None:
-        self._release(abort=True)
-        self._client.failed(status, detail)
-
-    def _may_try_again(self) -> bool:
-        """Whether the target has closed an idle connection as it was used again, and the request may be repeated.
-
-        It may if it has no body, and a method of which a repetition changes nothing (RFC 9110, 9.2.2), and if no byte of an
-        answer was received: then the target has not begun to answer it.
-        """
-        return (
-            self._linked is not None
-            and self._linked.is_reused
-            and self._answer is _AWAITED
-            and not self._held
-            and self._plan.retries > 0
-            and not self._is_second_try
-            and self._exchange.framing.body is Body.NONE
-            and self._exchange.head.method in _IDEMPOTENT
-        )
-
-    def _cut(self, detail: str) -> None:
-        """The connection has ended within the exchange."""
-        if self._may_try_again():
-            self._is_second_try = True
-            self._release(abort=True)
-            self._writer = None
-            self.begin()
+        self._answer = following(ANSWER, self._answer, _ENDED)
+        user, client = self._user, self._client
+        assert user is not None  # noqa: S101 - it has got the answer
+        plan = self._exchange.routed.route.http
+        if not user.is_sent:
+            self.abort()
+        elif self._persists and not self._held and plan is not None:
+            self._keep(plan)
         else:
-            self._fail(_BAD_GATEWAY, detail)
+            self._leave()
+            self._connected.close()
+        user.answer_ended()
+        client.answer_end(passed_trailers(trailers))
+
+    def _keep(self, plan: HttpPlan) -> None:
+        """Join the pool."""
+        self._user = self._reader = None
+        self._connected.release(0, 0)  # the bytes are those of the exchange
+        if self._is_paused:
+            self.resume()
+        self._pool.put(self._connected, plan.idle_timeout, plan.most_idle)
+
+    # -- ends ----------------------------------------------------------------------------------------
+
+    def _refuse(self, why: str) -> None:
+        user = self._user
+        self.abort()
+        if user is not None:
+            user.answer_refused(why)
+
+    def _cut(self, why: str) -> None:
+        """The connection has ended before the answer."""
+        user, is_begun = self._user, self._answer is _BODY or bool(self._held)
+        self.abort()
+        if user is not None:
+            user.answer_cut(why, is_begun=is_begun)
 
     def input_ended(self) -> None:
         """The target has ended its direction: that is the end of some bodies, and a cut of all others."""
-        if self._answer is _BODY and self._reader is not None and self._reader.may_end_by_close:
+        if self._user is None:
+            self._close_idle()
+        elif self._answer is _BODY and self._reader is not None and self._reader.may_end_by_close:
             self._end()
-        elif self._answer is not _COMPLETE:
+        else:
             self._cut("the target closed the connection before its answer was complete")
 
     def output_ended(self) -> None:
@@ -328,31 +274,18 @@ class HttpUpstream:
 
     def lost(self, why: Failure) -> None:
         """The connection is lost. An answer that is not complete is a cut."""
-        if self._answer is not _COMPLETE and self._linked is not None:
+        if self._user is None:
+            self._close_idle()
+        else:
             self._cut("the target reset the connection")
 
-    def _release(self, *, abort: bool, persists: bool = False) -> None:
-        """Give the place at the target back, and the connection to the pool, if it ``persists``; else close it."""
-        linked, self._linked = self._linked, None
-        if linked is None:
-            return
-        linked.side.receiver = None
-        transport = linked.side.transport
-        transport.unregisterProducer()
-        linked.release(0, 0)  # the bytes are those of the exchange
-        if persists and not abort and not self._held:
-            transport.pauseProducing()
-            self._pool.put(linked, self._plan.idle_timeout, self._plan.most_idle)
-        elif abort:
-            transport.abortConnection()
-            linked.on_closed()
-        else:
-            linked.close()
+    def _close_idle(self) -> None:
+        alike = self._connected.alike
+        if alike is not None:
+            alike.close(self._connected)
 
-
-def persists(head: AnswerHead, framing: Framing) -> bool:
-    """Whether the target lets the connection be used again (RFC 9112, 9.3)."""
-    if framing.body is Body.UNTIL_CLOSE:
-        return False
-    asked = tokens(head.fields.noted("connection"))
-    return "close" not in asked and (head.version != (1, 0) or "keep-alive" in asked)
+    def _leave(self) -> None:
+        """The exchange is over for this connection, which is closed: give its place at the target back."""
+        if self._user is not None:
+            self._user = self._reader = None
+            self._connected.release(0, 0)

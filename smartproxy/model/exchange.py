@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smartproxy.model.address import Endpoint
+    from smartproxy.model.address import TargetAddress
     from smartproxy.model.facts import Routed
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.wire.http_framing import Framing
@@ -54,7 +54,7 @@ class Exchange:
         self.is_over = False
         self.is_reused = False
         self.detail = ""
-        self.target: Endpoint | None = None
+        self.target: TargetAddress | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
         self.member: object = None

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
+from smartproxy.http.forward import Forward, Targets
 from smartproxy.http.services import HttpServices
-from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
+from smartproxy.wire.http_answer import parse_head
+from smartproxy.wire.http_head import parse_block
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container
+    from collections.abc import Callable, Container
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
-    from smartproxy.http.services import IdleClient
+    from smartproxy.http.memo import RememberedHeads
+    from smartproxy.http.services import HttpClient
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.member import Member
     from smartproxy.upstream.pool import Pool
@@ -44,7 +48,7 @@ class ExchangeRecorder(Protocol):
 class ExchangeHttp:
     """Serves connections as HTTP.
 
-    :param connect: connects an exchange to a target: :class:`~smartproxy.upstream.connect.Connect`.
+    :param connect: connects an exchange to a target.
     :param connect_new: likewise, without the idle connections.
     :param pool: idle connections to targets.
     :param recorder: counts and logs exchanges.
@@ -54,13 +58,14 @@ class ExchangeHttp:
     :param admits: whether a route's address lists admit the client.
     :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
     :param draining: whether each connection is to end after the exchange under way.
-    :param idle: gets the connections that wait for another request.
+    :param clients: gets the connections of all clients.
+    :param heads: parses heads.
     """
 
     def __init__(
         self,
-        connect: Callable[..., Awaitable[Connected]],
-        connect_new: Callable[..., Awaitable[Connected]],
+        connect: Connect,
+        connect_new: Connect,
         pool: Pool,
         recorder: ExchangeRecorder,
         relay: Callable[..., Deferred[CloseReason]],
@@ -69,7 +74,8 @@ class ExchangeHttp:
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
         draining: Callable[[], bool],
-        idle: set[IdleClient],
+        clients: set[HttpClient],
+        heads: RememberedHeads,
         deadlines: Deadlines,
         clock: IReactorTime,
     ) -> None:
@@ -86,7 +92,8 @@ class ExchangeHttp:
         self._call_soon = partial(clock.callLater, 0)
         self._deadlines = deadlines
         self._draining = draining
-        self._idle = idle
+        self._clients = clients
+        self._heads = heads
 
     def __call__(
         self,
@@ -101,13 +108,26 @@ class ExchangeHttp:
         """
         plan = routed.route.http
         assert plan is not None  # noqa: S101 - the route speaks HTTP
+        targets = Targets(
+            self._take,
+            partial(self._connected, header),
+            self._pool,
+            self._trusted,
+            self._call_soon,
+            self._heads.head_of if plan.remembers else parse_head,
+        )
+
+        def forward(exchange: Exchange, client: AnswerReceiver) -> Answerer:
+            return Forward(exchange, client, targets)
+
         services = HttpServices(
             self._clock.seconds,
             self._deadlines,
             self._route,
-            partial(self._answerer, header),
+            forward,
             self._draining,
-            self._idle,
+            self._clients,
+            self._heads.block_of if plan.remembers else parse_block,
             self._recorder.begin_exchange,
             self._finished,
             self._tunnel,
@@ -159,23 +179,28 @@ class ExchangeHttp:
 
         return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)
 
-    def _answerer(
-        self,
-        header: Callable[[Routed, TargetPlan], bytes],
-        exchange: Exchange,
-        client: AnswerReceiver,
-    ) -> Answerer:
-        trusted = exchange.routed.detected.announced.client.host in self._trusted
-        connect = partial(self._connected, header)
-        return HttpUpstream(exchange, client, connect, self._pool, self._call_soon, trusted=trusted)
+    def _take(self, exchange: Exchange) -> tuple[Connected | None, Turn]:
+        """The target of an exchange, and an idle connection to it, if there is one.
+
+        :raises Refused: where no target may be used.
+        """
+        turn = group, candidate = self._connect.take(exchange.routed)
+        connected = None if candidate is None else self._pool.take(candidate, group, exchange.routed)
+        if connected is not None:
+            exchange.member, exchange.target, exchange.dial_seconds = connected.member, connected.address, 0.0
+        return connected, turn
 
     async def _connected(
         self,
         header: Callable[[Routed, TargetPlan], bytes],
         exchange: Exchange,
         require_wanted: Callable[[], None],
-        new: bool,
+        turn: Turn | None,
     ) -> Connected:
+        """Connect an exchange.
+
+        :param turn: the target that it was given; ``None``: an idle connection to that has failed, and a new one is asked for.
+        """
         routed = exchange.routed
-        connect = self._connect_new if new else self._connect
-        return await connect(routed, partial(header, routed), require_wanted, exchange)
+        connect = self._connect_new if turn is None else self._connect
+        return await connect(routed, partial(header, routed), require_wanted, exchange, turn)

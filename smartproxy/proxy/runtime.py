@@ -25,6 +25,7 @@ from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.threads import thread_for
+from smartproxy.http.memo import RememberedHeads
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
@@ -54,7 +55,7 @@ from smartproxy.upstream.steering import TargetGroups
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from smartproxy.http.services import IdleClient
+    from smartproxy.http.services import HttpClient
     from smartproxy.model.plan import GroupPlan, ProxyPlan
     from smartproxy.net.interfaces import IDialer
     from smartproxy.upstream.member import Member
@@ -208,7 +209,8 @@ class Runtime:
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
     :ivar lingering: refused connections whose clients read why.
-    :ivar idle_clients: connections of HTTP clients that wait for another request.
+    :ivar http_clients: connections of HTTP clients.
+    :ivar http_heads: parses heads of HTTP, and remembers them.
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
@@ -225,7 +227,8 @@ class Runtime:
         )
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
-        self.idle_clients: set[IdleClient] = set()
+        self.http_clients: set[HttpClient] = set()
+        self.http_heads = RememberedHeads()
         self._housekeeping = LoopingCall(self._run_housekeeping)
         self._housekeeping.clock = self.clocks.time
 
@@ -246,7 +249,7 @@ class Runtime:
 
     def close_idle_clients(self) -> None:
         """Close connections of HTTP clients that wait for another request: there will be none."""
-        for client in list(self.idle_clients):
+        for client in list(self.http_clients):
             client.close_idle()
 
     def stop(self) -> None:

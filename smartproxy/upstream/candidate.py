@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan.target import Choice, TargetHost
     from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
+    from smartproxy.upstream.pool import IdleConnections
 
 #: The least share of its weight that a target gets when its slow start begins: haproxy begins at a hundredth, too.
 _LEAST_SHARE = 0.01
@@ -44,12 +45,14 @@ class Candidate:
     :ivar inside: whether it gets connections in its turn: usable, of the tier in use, and below its limit.
     :ivar is_ramping: whether its share still grows (``slowStart``).
     :ivar state: of its member, when it was last reported.
+    :ivar alike: the idle connections that a request for it may use; ``None``: it gets one of its own.
+    :ivar is_alike_known: whether :attr:`alike` was found out, and is the same for each request.
     :ivar standing: whether it may get connections, as its group has last counted it.
     """
 
     __slots__ = (
-        "_clock", "_credit", "_slow_start", "endpoint", "host", "index", "inside", "is_chosen", "is_literal", "is_ramping", "limit", "member", "name",
-        "queued", "stamp", "standing", "state", "stride", "target", "weight",
+        "_clock", "_credit", "_slow_start", "alike", "endpoint", "host", "index", "inside", "is_alike_known", "is_chosen",
+        "is_literal", "is_ramping", "limit", "member", "name", "queued", "stamp", "standing", "state", "stride", "target", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -74,6 +77,8 @@ class Candidate:
         self.is_ramping = False
         self.queued = False
         self.standing = Standing.EXCLUDED
+        self.alike: IdleConnections | None = None
+        self.is_alike_known = False
         self.stamp = 0
         self.state: TargetState = member.state
         self._credit = 0.0

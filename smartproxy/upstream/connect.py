@@ -17,6 +17,7 @@ from smartproxy.wire.postgres import ALPN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from smartproxy.upstream.interfaces import DialProgress
     from smartproxy.upstream.member import DialResult
     from smartproxy.upstream.pool import PooledAttempts
+
+    #: A group, and which of its targets has its turn; ``None`` where the client has to wait for one.
+    Turn: TypeAlias = tuple[Group, Candidate | None]
 
 #: Targets that are tried for one connection. One client must not make a proxy dial a thousand dead ones.
 MOST_TRIES = 32
@@ -84,21 +88,20 @@ class Connect:
         header: Callable[[TargetPlan], bytes] = _no_header,
         require_live: Callable[[], None] = _always_live,
         progress: DialProgress | None = None,
+        turn: Turn | None = None,
     ) -> Connected:
         """A connection to one of the route's targets, paused. It counts for the target until :meth:`Connected.closed`.
 
         :param header: the PROXY header for a target; with both, it precedes the target's TLS.
         :param require_live: raises if the client's connection was ended; called after each wait.
         :param progress: gets what is dialed.
+        :param turn: what :meth:`take` has returned for it, where that was called before.
         :raises DialFailed: where every target that was tried has failed, or no time is left for the next one; the
             reason is that of the last one tried, the detail that of all.
         :raises Refused: where no target may be used, or none has room.
         """
-        route = routed.route
-        assert route.group is not None  # noqa: S101 - the route forwards
-        group = self._by_name.get(route.group.name) or self._groups.of(route.group)
-        client = routed.detected.announced.client.host
-        candidate = group.take(client)
+        route, client = routed.route, routed.detected.announced.client.host
+        group, candidate = turn or self.take(routed)
         if candidate is None:
             candidate = await unfailed(group.wait_for_room(client, route.timeouts.connection))
         budget = DialBudget(
@@ -127,6 +130,16 @@ class Connect:
             raise cast("DialFailed", failed)
         finally:
             del failed  # its traceback refers to this frame: a reference cycle that holds the connection
+
+    def take(self, routed: Routed) -> Turn:
+        """Assign a target of the route's group.
+
+        :raises Refused: where no target may be used.
+        """
+        plan = routed.route.group
+        assert plan is not None  # noqa: S101 - the route forwards
+        group = self._by_name.get(plan.name) or self._groups.of(plan)
+        return group, group.take(routed.detected.announced.client.host)
 
     async def to(self, candidate: Candidate, routed: Routed, header: bytes) -> Connected:
         """A connection to one candidate of the route, paused. It takes no turn, and is not measured.

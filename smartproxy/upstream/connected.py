@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable
 
     from smartproxy.flow.side import Side
     from smartproxy.model.address import TargetAddress
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
+    from smartproxy.upstream.member import Member
+    from smartproxy.upstream.pool import IdleConnections
 
 
 class Connected:
@@ -25,12 +27,15 @@ class Connected:
     :ivar header: PROXY header that is still to be sent, before the client's bytes.
     :ivar exchanged: payload bytes already sent to the target, and already received from it.
     :ivar is_reused: whether it was idle before.
-    :ivar pool_key: what connections have in common that may be used for each other's requests; ``None`` is none of them.
+    :ivar alike: the idle connections that it joins when it is idle; ``None``: it is used for one request.
+    :ivar idle_until: until when it is kept there, in monotonic seconds.
+    :ivar reader: what speaks HTTP on it, from its first request on; ``None`` before.
     :ivar on_closed: to be called when the connection has ended: its TLS session may be used again.
     """
 
     __slots__ = (
-        "_candidate", "_group", "address", "exchanged", "header", "is_reused", "on_closed", "pool_key", "side", "target",
+        "_candidate", "_group", "address", "alike", "exchanged", "header", "idle_until", "is_reused", "on_closed", "reader", "side",
+        "target",
     )  # fmt: skip
 
     def __init__(
@@ -48,10 +53,17 @@ class Connected:
         self.header = header
         self.exchanged = (0, 0)
         self.is_reused = False
-        self.pool_key: Hashable = None
+        self.alike: IdleConnections | None = None
+        self.idle_until = 0.0
+        self.reader: object = None
         self.on_closed: Callable[[], None] = _nothing
         self._candidate = candidate
         self._group = group
+
+    @property
+    def member(self) -> Member:
+        """The member of the group that it is connected to."""
+        return self._candidate.member
 
     @property
     def first(self) -> tuple[bytes, tuple[int, int]]:
@@ -69,8 +81,20 @@ class Connected:
 
     def close(self) -> None:
         """Close the connection, and release what was kept for it. Its use has ended before."""
+        self.detach()
         self.side.transport.loseConnection()
         self.on_closed()
+
+    def abort(self) -> None:
+        """The same with a reset."""
+        self.detach()
+        self.side.transport.abortConnection()
+        self.on_closed()
+
+    def detach(self) -> None:
+        """Take it from its reader."""
+        self.side.receiver = self.reader = None
+        self.side.transport.unregisterProducer()
 
     def use_again(self, candidate: Candidate, group: Group | None) -> None:
         """It was idle, and is used for ``candidate`` now, which is of the same member."""

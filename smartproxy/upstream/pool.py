@@ -2,24 +2,25 @@
 
 ::
 
-    pooled = PooledAttempts(attempts, pool)      # in the place of attempts, for requests: an idle connection or a new one
-    pool.put(connected)                          # after an answer, if both sides let the connection persist
+    group, candidate = connect.take(routed)               # whose turn it is
+    connected = pool.take(candidate, group, routed)       # an idle connection to it, or None
+    pool.put(connected, idle_timeout=60, most=64)         # after an answer, if both sides let the connection persist
 
 The last one first, so that those above the present need idle until they are closed. A connection is used again only for the
 same member, host, port, source and TLS; where a target gets a PROXY header, never, because the header is for one client.
 
-A target may close an idle connection at any time. Its FIN, or bytes that nobody asked for, remove the connection; that it
-closes while a request is on its way cannot be excluded, and is for the sender to repair.
+A target may close an idle connection at any time. Who reads it (:attr:`Connected.reader`) removes it then, and also when bytes
+are received that nobody asked for; that a target closes while a request is on its way cannot be excluded, and is for the
+sender to repair.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-
-    from twisted.python.failure import Failure
 
     from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.model.facts import Routed
@@ -31,15 +32,65 @@ if TYPE_CHECKING:
     from smartproxy.upstream.group import Group
 
 
+class IdleConnections:
+    """Connections that may be used for each other's requests. It lives as long as one of them, or a candidate for it.
+
+    :ivar waiting: those that are idle, the one that was used last at the end.
+    """
+
+    __slots__ = ("__weakref__", "_deadlines", "_due", "waiting")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.waiting: list[Connected] = []
+        self._deadlines = deadlines
+        self._due: Deadline | None = None
+
+    def put(self, connected: Connected, seconds: float, most: int) -> None:
+        """Keep a connection."""
+        until = connected.idle_until = self._deadlines.now() + seconds
+        self.waiting.append(connected)
+        if self._due is None or until < self._due.due:
+            self._set(seconds)
+        if len(self.waiting) > most:
+            self.close(self.waiting[0])
+
+    def close(self, connected: Connected) -> None:
+        """Close an idle connection."""
+        self.waiting.remove(connected)
+        connected.close()
+
+    def close_all(self) -> None:
+        """Close all."""
+        for connected in list(self.waiting):
+            self.close(connected)
+        self._set(0)
+
+    def _set(self, seconds: float) -> None:
+        """One deadline for all: that of the first that is due."""
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
+        if seconds:
+            self._due = self._deadlines.call_later(seconds, self._expired)
+
+    def _expired(self) -> None:
+        self._due = None
+        now = self._deadlines.now()
+        for connected in [each for each in self.waiting if each.idle_until <= now]:
+            self.close(connected)
+        if self.waiting:
+            self._set(min(each.idle_until for each in self.waiting) - now)
+
+
 class Pool:
     """The idle connections to all targets. It outlives reloads."""
 
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
-        self._idle: dict[Hashable, list[_Idle]] = {}
+        self._alike: WeakValueDictionary[Hashable, IdleConnections] = WeakValueDictionary()
 
     def __len__(self) -> int:
-        return sum(map(len, self._idle.values()))
+        return sum(len(alike.waiting) for alike in list(self._alike.values()))
 
     def put(self, connected: Connected, idle_timeout: float, most: int) -> None:
         """Keep a connection, whose use has ended.
@@ -47,84 +98,37 @@ class Pool:
         :param idle_timeout: seconds. Servers close theirs after 5 s (Node), 60 s (AWS) or 75 s (nginx).
         :param most: how many of the same kind are kept; one more closes the oldest.
         """
-        key = connected.pool_key
-        if key is None or connected.side.is_lost:
+        alike = connected.alike
+        if alike is None or connected.side.is_lost:
             connected.close()
-            return
-        waiting = self._idle.setdefault(key, [])
-        waiting.append(_Idle(self, connected, key, self._deadlines.call_later, idle_timeout))
-        if len(waiting) > most:
-            waiting[0].close()
+        else:
+            alike.put(connected, idle_timeout, most)
 
-    def take(self, key: Hashable) -> Connected | None:
-        """The connection of ``key`` that was used last, paused; ``None`` where there is none."""
-        waiting = self._idle.get(key)
-        return waiting[-1].take() if waiting else None
+    def take(self, candidate: Candidate, group: Group | None, routed: Routed) -> Connected | None:
+        """The connection to ``candidate`` that was used last; ``None`` where none is idle."""
+        alike = candidate.alike if candidate.is_alike_known else self.alike(candidate, routed)
+        if alike is None or not alike.waiting:
+            return None
+        connected = alike.waiting.pop()
+        connected.use_again(candidate, group)
+        return connected
 
-    def remove(self, idle: _Idle, key: Hashable) -> None:
-        """Forget one that is closed or taken."""
-        waiting = self._idle[key]
-        waiting.remove(idle)
-        if not waiting:
-            del self._idle[key]
+    def alike(self, candidate: Candidate, routed: Routed) -> IdleConnections | None:
+        """Those to which a connection to ``candidate`` belongs while it is idle; ``None`` where it is used once."""
+        if routed.detected.start_tls:
+            return None
+        key = _key(candidate, routed)
+        alike = None if key is None else self._alike.get(key)
+        if key is not None and alike is None:
+            alike = self._alike[key] = IdleConnections(self._deadlines)
+        if candidate.target.port is not None:
+            candidate.alike, candidate.is_alike_known = alike, True
+        return alike
 
     def close(self) -> None:
         """Close all."""
-        for waiting in list(self._idle.values()):
-            for idle in list(waiting):
-                idle.close()
-
-
-class _Idle:
-    """One idle connection: the receiver of its side."""
-
-    __slots__ = ("_connected", "_due", "_key", "_pool")
-
-    def __init__(
-        self,
-        pool: Pool,
-        connected: Connected,
-        key: Hashable,
-        call_later: Callable[[float, Callable[[], object]], Deadline],
-        idle_timeout: float,
-    ) -> None:
-        self._pool = pool
-        self._connected = connected
-        self._key = key
-        self._due = call_later(idle_timeout, self.close)
-        connected.side.attach(self)
-        connected.side.transport.resumeProducing()
-
-    def take(self) -> Connected:
-        """Give it to a request."""
-        self._leave()
-        self._connected.side.transport.pauseProducing()
-        return self._connected
-
-    def close(self) -> None:
-        """Close it."""
-        self._leave()
-        self._connected.close()
-
-    def _leave(self) -> None:
-        self._due.cancel()
-        self._connected.side.receiver = None
-        self._pool.remove(self, self._key)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes that were not asked for: what follows could not be told from an answer."""
-        self.close()
-
-    def input_ended(self) -> None:
-        """The target has closed it."""
-        self.close()
-
-    def output_ended(self) -> None:
-        """Our direction has ended."""
-
-    def lost(self, why: Failure) -> None:
-        """It is lost."""
-        self.close()
+        for alike in list(self._alike.values()):
+            alike.close_all()
 
 
 class PooledAttempts:
@@ -143,23 +147,20 @@ class PooledAttempts:
         budget: DialBudget,
     ) -> Connected:
         """See :class:`~smartproxy.upstream.attempt.Attempts`."""
-        key = _key(candidate, routed)
-        idle = None if key is None else self._pool.take(key)
-        if idle is not None:
-            idle.use_again(candidate, group)
-            budget.progress.target = idle.address
-            return idle
+        connected = self._pool.take(candidate, group, routed)
+        if connected is not None:
+            budget.progress.target = connected.address
+            return connected
         connected = await self._attempts(candidate, group, routed, header, budget)
-        connected.pool_key = key
+        connected.alike = self._pool.alike(candidate, routed)
         return connected
 
 
 def _key(candidate: Candidate, routed: Routed) -> Hashable:
     """What connections must have in common to be used for each other's requests; ``None`` where they must not be."""
     target = candidate.target
-    is_fixed = not candidate.is_chosen and not callable(candidate.host)
     by_client = target.send_header is not None or (target.tls is not None and target.tls.client_name)
-    if not is_fixed or by_client or target.made is not None or routed.detected.start_tls:
+    if by_client or candidate.is_chosen or target.made is not None:
         return None
     port = routed.detected.port if target.port is None else target.port
     return candidate.member, candidate.host, port, target.source, target.tls

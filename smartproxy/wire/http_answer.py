@@ -10,10 +10,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire.http_fields import HEADERS_LIMIT, Fields
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Longest head in bytes, with its blank line.
 HEAD_LIMIT: Final = 64 * 1024
@@ -48,18 +51,27 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[AnswerHead]:
 
 
 class AnswerParser:
-    """:func:`parse` for bytes that are received in pieces: called with all of them, it searches new bytes only."""
+    """:func:`parse` for bytes that are received in pieces: called with all of them, it searches new bytes only.
 
-    __slots__ = ("_searched",)
+    After a head it is ready for another one.
 
-    def __init__(self) -> None:
+    :param head_of: :func:`parse_head`, or a function that remembers what it has returned.
+    """
+
+    __slots__ = ("_head_of", "_searched")
+
+    def __init__(self, head_of: Callable[[bytes], AnswerHead | Malformed] | None = None) -> None:
+        self._head_of = head_of or parse_head
         self._searched = 0
 
     def __call__(self, data: bytes | bytearray) -> Verdict[AnswerHead]:
         """The verdict on ``data``, which begins with the bytes of the former call."""
-        end = data.find(_END, max(self._searched - 3, 0), HEAD_LIMIT)
+        searched = self._searched
+        end = data.find(_END, searched - 3 if searched > 3 else 0, HEAD_LIMIT)  # noqa: PLR2004 - the length of _END
         if end >= 0:
-            return _head(bytes(data[:end]))
+            self._searched = 0
+            head = self._head_of(bytes(data[:end]))
+            return head if isinstance(head, Malformed) else Done(head, end + 4)
         size = min(len(data), HEAD_LIMIT)
         self._searched = size
         if not _BEGIN.startswith(bytes(data[: len(_BEGIN)])):
@@ -69,8 +81,8 @@ class AnswerParser:
         return NeedMore(size + missing) if size + missing <= HEAD_LIMIT else _TOO_LONG
 
 
-def _head(head: bytes) -> Verdict[AnswerHead]:
-    """Parse a complete head, without its blank line."""
+def parse_head(head: bytes) -> AnswerHead | Malformed:
+    """Parse a complete head, without its blank line: the same bytes always give the same."""
     end = head.find(b"\r\n")
     line, block = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
     match = _LINE.fullmatch(line)
@@ -82,8 +94,7 @@ def _head(head: bytes) -> Verdict[AnswerHead]:
         return _NOT_FIELDS
     if len(fields) > HEADERS_LIMIT:
         return _TOO_MANY
-    value = AnswerHead(int(match[2]), match[3] or b"", (1, int(match[1])), fields)
-    return Done(value, len(head) + len(_END))
+    return AnswerHead(int(match[2]), match[3] or b"", (1, int(match[1])), fields)
 
 
 def build_head(status: int, reason: bytes, lines: bytes) -> bytes:

@@ -77,7 +77,7 @@ class ChunkedDecoder:
         self._trailers = bytearray()
         self._extensions = 0
 
-    def feed(self, received: Received, pieces: list[memoryview]) -> Done[Fields] | Malformed | None:
+    def feed(self, received: Received, pieces: list[bytes | memoryview]) -> Done[Fields] | Malformed | None:
         """Read on.
 
         :param pieces: gets the data of chunks, as views of ``received``, which must not change before they are used.

@@ -43,14 +43,15 @@ class Fields:
     """Checked fields.
 
     :ivar block: the lines as received, each with its CRLF; without the blank line.
+    :ivar derived: what a reader has derived of them, and keeps with them; ``None`` before.
     """
 
-    __slots__ = ("_noted", "_pairs", "block")
+    __slots__ = ("_noted", "block", "derived")
 
     def __init__(self, block: bytes = b"") -> None:
         self.block = block
         self._noted: dict[str, list[str]] | None = None
-        self._pairs: tuple[tuple[str, str], ...] | None = None
+        self.derived: object = None
 
     @classmethod
     def parse(cls, block: bytes) -> Fields:

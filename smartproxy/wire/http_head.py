@@ -9,12 +9,15 @@ malformed.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire import http_response
 from smartproxy.wire.host import address_text, host_name, packed_address
 from smartproxy.wire.http_fields import HEADERS_LIMIT, TCHAR, Fields
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: Longest request line in bytes, CRLF not counted (nginx: 8 KiB, Apache: 8190; RFC 9112, 3 asks for 8000).
 LINE_LIMIT: Final = 8 * 1024
@@ -107,10 +110,28 @@ def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
     return HeadParser()(held) if end < 0 else _complete(held[:end])
 
 
-def _complete(head: bytes) -> Verdict[RequestHead]:
+class HeadBlock(NamedTuple):
+    """The lines of a head behind its request line: the same ones always give the same."""
+
+    fields: Fields
+    hosts: tuple[_Authority, ...]  # what Host names; more than one is malformed, whatever they are
+
+
+def parse_block(block: bytes) -> HeadBlock | Malformed:
+    """Parse the lines of a head behind its request line."""
+    try:
+        fields = _fields(block)
+        return HeadBlock(fields, tuple(map(_authority, fields.noted("host"))))
+    except _MalformedHeadError as broken:
+        return broken.verdict
+
+
+def _complete(
+    head: bytes, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block
+) -> Verdict[RequestHead]:
     """Parse a head that has its blank line, which is not in ``head``."""
     try:
-        return Done(_head(head), len(head) + len(_END))
+        return Done(_head(head, block_of), len(head) + 4)
     except _MalformedHeadError as broken:
         return broken.verdict
 
@@ -119,12 +140,18 @@ class HeadParser:
     """:func:`parse` for bytes that are received in pieces: called with all of them, it checks new bytes only.
 
     A client may send one byte at a time, so only cheap checks are made before the blank line is received. Header fields
-    are parsed once, when the head is complete.
+    are parsed once, when the head is complete. Then the parser is ready for another head.
+
+    :param block_of: :func:`parse_block`, or a function that remembers what it has returned.
     """
 
-    __slots__ = ("_checked", "_line_end", "_lines")
+    __slots__ = ("_block_of", "_checked", "_line_end", "_lines")
 
-    def __init__(self) -> None:
+    def __init__(self, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block) -> None:
+        self._block_of = block_of
+        self._begin()
+
+    def _begin(self) -> None:
         self._checked = 0  # bytes that were checked; never between the CR and the LF of a line
         self._line_end = -1  # of the request line, once it was received
         self._lines = 0
@@ -132,9 +159,12 @@ class HeadParser:
     def __call__(self, data: bytes | bytearray) -> Verdict[RequestHead]:
         """The verdict on ``data``, which begins with the bytes of the former call."""
         # The blank line may begin with the CRLF at the end of what was checked.
-        end = data.find(_END, max(self._checked - 2, 0), HEAD_LIMIT)
+        checked = self._checked
+        end = data.find(_END, checked - 2 if checked > 2 else 0, HEAD_LIMIT)  # noqa: PLR2004 - as above
         if end >= 0:
-            return _complete(bytes(data[:end]))
+            if checked:
+                self._begin()
+            return _complete(bytes(data[:end]), self._block_of)
         try:
             return self._unfinished(data)
         except _MalformedHeadError as broken:
@@ -170,25 +200,31 @@ class HeadParser:
             raise _MalformedHeadError("not a request line")
 
 
-def _head(head: bytes) -> RequestHead:
+def _head(head: bytes, block_of: Callable[[bytes], HeadBlock | Malformed]) -> RequestHead:
     """Parse a complete head, without its blank line."""
     end = head.find(b"\r\n")
-    line, block = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
-    fields = _fields(block, head)
+    line, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
+    block = block_of(lines)
+    if isinstance(block, Malformed):
+        _refuse_bare(line)
+        raise _MalformedHeadError(block)
     if len(line) > LINE_LIMIT:
         raise _MalformedHeadError(LINE_TOO_LONG)
     method, target, version = _request_line(line)
-    path, host = _destination(method, target, _host(fields, version))
-    return RequestHead(method, target, path, host, version, fields)
+    hosts = block.hosts
+    if len(hosts) != 1 and (hosts or version == (1, 1)):  # HTTP/1.0 needs none (RFC 9112, 3.2)
+        raise _MalformedHeadError("not exactly one Host")
+    path, host = _destination(method, target, hosts[0] if hosts else None)
+    return RequestHead(method, target, path, host, version, block.fields)
 
 
-def _fields(block: bytes, head: bytes) -> Fields:
-    """The fields of ``head``, whose lines are ``block``. Why it is malformed is found out only where it is."""
+def _fields(block: bytes) -> Fields:
+    """The fields of ``block``. Why it is malformed is found out only where it is."""
     try:
         fields = Fields.parse(block)
     except ValueError:
-        _refuse_bare(head)
-        if head.count(b"\n") > HEADERS_LIMIT:
+        _refuse_bare(block)
+        if block.count(b"\n") > HEADERS_LIMIT:
             raise _MalformedHeadError(TOO_MANY_HEADERS) from None
         raise _MalformedHeadError("not a header field") from None
     if len(fields) > HEADERS_LIMIT:
@@ -214,14 +250,6 @@ def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     if version is None:
         raise _MalformedHeadError(OTHER_VERSION)
     return match[1].decode("ascii"), match[2].decode("ascii"), version
-
-
-def _host(fields: Fields, version: tuple[int, int]) -> _Authority | None:
-    """Host, parsed; ``None`` where an HTTP/1.0 request has none (RFC 9112, 3.2)."""
-    hosts = fields.noted("host")
-    if len(hosts) > 1 or (not hosts and version == (1, 1)):
-        raise _MalformedHeadError("not exactly one Host")
-    return _authority(hosts[0]) if hosts else None
 
 
 def _authority(text: str) -> _Authority:

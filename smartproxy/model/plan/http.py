@@ -18,6 +18,7 @@ class HttpPlan:
     :ivar most_idle: how many of one target wait.
     :ivar tunnel_timeout: of a connection that has switched to another protocol: no byte either way.
     :ivar origins: what a browser's ``Origin`` must be for such a connection, in lower case; empty: anything.
+    :ivar remembers: whether heads that were parsed are remembered.
     :ivar forwarded: whether targets learn who the client is.
     """
 
@@ -30,4 +31,5 @@ class HttpPlan:
     most_idle: int = 64
     tunnel_timeout: float = 3600.0
     origins: frozenset[str] = frozenset()
+    remembers: bool = True
     forwarded: bool = True

@@ -1,0 +1,236 @@
+"""Answering an exchange by a target: an idle connection is used at once, otherwise one is made.
+
+What is sent is built from what was parsed; bytes of a client's head are never passed on as they came. Only where a target has
+to be dialed, or waited for, the exchange has a coroutine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from smartproxy.errors import PeerClosed, Refused
+from smartproxy.flow.coroutines import CancellableCoroutine
+from smartproxy.http.body import BodyWriter
+from smartproxy.http.errors import status_of
+from smartproxy.http.forwarded import forwarded_lines, request_target
+from smartproxy.http.terms import request_terms
+from smartproxy.http.upstream1 import HttpUpstream
+from smartproxy.wire.http_framing import Body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Container, Sequence
+
+    from twisted.python.failure import Failure
+
+    from smartproxy.http.interfaces import AnswerReceiver
+    from smartproxy.model.exchange import Exchange
+    from smartproxy.upstream.connect import Turn
+    from smartproxy.upstream.connected import Connected
+    from smartproxy.upstream.pool import Pool
+    from smartproxy.wire.http_answer import AnswerHead
+    from smartproxy.wire.verdict import Malformed
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
+_BAD_GATEWAY = 502
+
+
+class Targets(NamedTuple):
+    """What forwarding asks of its surroundings.
+
+    :ivar take: gives the target of an exchange, and an idle connection to it, if there is one. Raises
+        :class:`~smartproxy.errors.Refused`.
+    :ivar connect: connects an exchange to the target that it was given, or with ``None`` to one that it has not tried by an idle
+        connection. The second argument raises once the exchange is over.
+    :ivar pool: gets the connections that persist.
+    :ivar trusted: addresses of the proxies whose forwarded fields are believed.
+    :ivar call_soon: calls a function in a later event loop iteration.
+    :ivar head_of: parses the head of an answer.
+    """
+
+    take: Callable[[Exchange], tuple[Connected | None, Turn]]
+    connect: Callable[[Exchange, Callable[[], None], Turn | None], Awaitable[Connected]]
+    pool: Pool
+    trusted: Container[str]
+    call_soon: Callable[[Callable[[], object]], object]
+    head_of: Callable[[bytes], AnswerHead | Malformed]
+
+
+class Forward:
+    """Forwards one exchange.
+
+    :param client: gets the answer.
+    """
+
+    __slots__ = (
+        "_client", "_connecting", "_early", "_exchange", "_is_second_try", "_targets", "_trailers", "_upstream", "_writer", "is_sent",
+    )  # fmt: skip
+
+    def __init__(self, exchange: Exchange, client: AnswerReceiver, targets: Targets) -> None:
+        self._exchange = exchange
+        self._client = client
+        self._targets = targets
+        self._upstream: HttpUpstream | None = None
+        self._writer: BodyWriter | None = None
+        self._early: list[bytes] | None = None
+        self._trailers = b""
+        self._connecting: CancellableCoroutine[None] | None = None
+        self._is_second_try = False
+        self.is_sent = False
+
+    # -- see Answerer ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Send the head, at once or when a target is connected."""
+        try:
+            connected, turn = self._targets.take(self._exchange)
+        except Refused as why:
+            self._client.failed(status_of(why), why.detail)
+            return
+        if connected is not None:
+            self._send(connected)
+        else:
+            self._dial(turn)
+
+    def request_data(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        if self._writer is not None:
+            self._writer.write(pieces)
+        else:
+            self._early = [*(self._early or ()), *map(bytes, pieces)]
+
+    def request_end(self, trailers: bytes) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        self.is_sent, self._trailers = True, trailers
+        if self._writer is not None:
+            self._writer.end(trailers)
+
+    def cancel(self) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+
+    def pause_answer(self) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resume_answer(self) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    # -- the connection ----------------------------------------------------------------------------------
+
+    def _dial(self, turn: Turn | None) -> None:
+        self._client.pause_request()
+        self._connecting = CancellableCoroutine(self._connected(turn), self._targets.call_soon)
+        self._connecting.start().addErrback(self._not_connected)
+
+    def _require_wanted(self) -> None:
+        if self._exchange.is_over:
+            raise PeerClosed
+
+    async def _connected(self, turn: Turn | None) -> None:
+        """Connect to a target, and send what is there of the request."""
+        connected = await self._targets.connect(self._exchange, self._require_wanted, turn)
+        self._connecting = None
+        if self._exchange.is_over:
+            connected.release(0, 0)
+            connected.abort()
+            return
+        self._send(connected)
+        self._client.resume_request()
+
+    def _send(self, connected: Connected) -> None:
+        """Send what is there of the request, and read the answer."""
+        exchange, targets = self._exchange, self._targets
+        exchange.is_reused = connected.is_reused
+        reader = connected.reader
+        upstream = (
+            reader
+            if isinstance(reader, HttpUpstream)
+            else HttpUpstream(connected, targets.pool, targets.head_of)
+        )
+        self._upstream = upstream
+        write = upstream.use(self, exchange, self._client)
+        head = connected.header + request_head(exchange, targets.trusted)
+        body = exchange.framing.body
+        if body is Body.NONE:
+            write(head)
+        else:
+            self._writer = BodyWriter(write, head, chunked=body is Body.CHUNKED)
+            if self._early is not None:
+                self._writer.write(self._early)
+                self._early = None
+            if self.is_sent:
+                self._writer.end(self._trailers)
+            self._writer.flush()
+        upstream.read()
+
+    def _not_connected(self, why: Failure) -> None:
+        self._connecting = None
+        if self._exchange.is_over:
+            return
+        refused = why.value
+        if isinstance(refused, Refused):
+            self._client.failed(status_of(refused), refused.detail)
+        else:
+            self._client.failed(_BAD_GATEWAY, "")
+            why.raiseException()
+
+    # -- see AnswerUser ----------------------------------------------------------------------------------
+
+    def answer_ended(self) -> None:
+        """The connection is not this exchange's any more."""
+        self._upstream = None
+
+    def answer_refused(self, why: str) -> None:
+        """Answer in the place of the target."""
+        self._upstream = None
+        self._client.failed(_BAD_GATEWAY, why)
+
+    def answer_cut(self, why: str, *, is_begun: bool) -> None:
+        """Try once more, where that is safe; else answer in the place of the target."""
+        self._upstream = None
+        if is_begun or not self._may_try_again():
+            self._client.failed(_BAD_GATEWAY, why)
+            return
+        self._is_second_try = True
+        self._writer = None
+        self._dial(None)
+
+    def _may_try_again(self) -> bool:
+        """Whether the target has closed an idle connection as it was used again, and the request may be repeated.
+
+        It may if it has no body, and a method of which a repetition changes nothing (RFC 9110, 9.2.2), and if no byte of an
+        answer was received: then the target has not begun to answer it.
+        """
+        exchange = self._exchange
+        plan = exchange.routed.route.http
+        return (
+            exchange.is_reused
+            and not self._is_second_try
+            and plan is not None
+            and plan.retries > 0
+            and exchange.framing.body is Body.NONE
+            and exchange.head.method in _IDEMPOTENT
+        )
+
+
+def request_head(exchange: Exchange, trusted: Container[str]) -> bytes:
+    """The head of a request as its target gets it.
+
+    :param trusted: addresses of the proxies whose forwarded fields are believed.
+    """
+    head, routed = exchange.head, exchange.routed
+    terms, plan = request_terms(head), routed.route.http
+    lines = terms.lines
+    if plan is not None and plan.forwarded:
+        client = routed.detected.announced.client.host
+        lines += forwarded_lines(routed.detected, head, trusted=client in trusted)
+    line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
+    return b"%b%b%b\r\n" % (line, lines, terms.framing_lines)

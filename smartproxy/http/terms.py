@@ -1,0 +1,141 @@
+"""What follows from a head, worked out once and kept with its fields: framing, persistence, what is sent on of it.
+
+Heads are remembered (:mod:`smartproxy.http.memo`), so for most messages all of this is a look-up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from smartproxy.http.forwarded import end_to_end
+from smartproxy.http.upgrade import asked_protocol, upgrade_lines
+from smartproxy.wire.http_answer import build_head
+from smartproxy.wire.http_fields import tokens
+from smartproxy.wire.http_framing import Body, answer_framing, request_framing
+from smartproxy.wire.verdict import Malformed
+
+if TYPE_CHECKING:
+    from smartproxy.wire.http_answer import AnswerHead
+    from smartproxy.wire.http_fields import Fields
+    from smartproxy.wire.http_framing import Framing
+    from smartproxy.wire.http_head import RequestHead
+
+_NO_CONTENT, _NOT_MODIFIED = 204, 304
+_CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
+
+
+class RequestTerms(NamedTuple):
+    """What follows from the head of a request.
+
+    :ivar framing: of its body, or why it is refused.
+    :ivar persists: whether the client wants to send another request on this connection (RFC 9112, 9.3).
+    :ivar expects: the values of ``Expect``, in lower case.
+    :ivar upgrade: the protocol that it asks for, in lower case; empty for none, and where it must not be passed on.
+    :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
+    :ivar framing_lines: the fields behind them that frame its body for the target, and ask for :attr:`upgrade`.
+    """
+
+    framing: Framing | Malformed
+    persists: bool
+    expects: tuple[str, ...]
+    upgrade: str
+    lines: bytes
+    framing_lines: bytes
+
+
+class AnswerTerms(NamedTuple):
+    """What follows from the head of an answer to any request but HEAD.
+
+    :ivar framing: of its body, or why it is refused.
+    :ivar persists: whether the target lets the connection be used again.
+    :ivar lines: what is sent on: without fields of this connection.
+    :ivar head: the whole head for a client of HTTP/1.1 whose connection persists; empty where the framing is refused.
+    """
+
+    framing: Framing | Malformed
+    persists: bool
+    lines: bytes
+    head: bytes
+
+
+def request_terms(head: RequestHead) -> RequestTerms:
+    """The terms of a request. Those of HTTP/1.1 are kept with its fields."""
+    if head.version != (1, 1):
+        return _request_terms(head.fields, head.version)
+    known = head.fields.derived
+    if known is None:
+        known = head.fields.derived = _request_terms(head.fields, (1, 1))
+    return cast("RequestTerms", known)
+
+
+def answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
+    """The terms of an answer. Those of one to any request but HEAD are kept with its fields."""
+    if to_head:
+        return _answer_terms(head, to_head=True)
+    known = head.fields.derived
+    if known is None:
+        known = head.fields.derived = _answer_terms(head, to_head=False)
+    return cast("AnswerTerms", known)
+
+
+def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
+    framing = request_framing(fields, version)
+    has_body = isinstance(framing, Malformed) or framing.body is not Body.NONE
+    upgrade = "" if has_body or version == (1, 0) else asked_protocol(fields)
+    return RequestTerms(
+        framing,
+        _persists(fields, version),
+        tuple(each.lower() for each in fields.noted("expect")),
+        upgrade,
+        end_to_end(fields, of_client=False),
+        b"" if isinstance(framing, Malformed) else _request_framing_lines(fields, framing, upgrade),
+    )
+
+
+def _request_framing_lines(fields: Fields, framing: Framing, upgrade: str) -> bytes:
+    lines = b"" if fields.noted("host") else b"Host: \r\n"
+    if framing.body is Body.CHUNKED:
+        lines += _CHUNKED_LINE
+    elif framing.body is Body.LENGTH or fields.noted("content-length"):
+        lines += b"Content-Length: %d\r\n" % framing.length
+    return lines + upgrade_lines(upgrade) if upgrade else lines
+
+
+def _answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
+    framing = answer_framing(head.fields, head.version, head.status, to_head=to_head)
+    lines = end_to_end(head.fields)
+    if isinstance(framing, Malformed):
+        return AnswerTerms(framing, False, lines, b"")
+    persists = framing.body is not Body.UNTIL_CLOSE and _persists(head.fields, head.version)
+    framed = lines + answer_framing_lines(
+        head, framing, chunked=is_of_unknown_length(framing), to_head=to_head
+    )
+    return AnswerTerms(framing, persists, lines, build_head(head.status, head.reason, framed))
+
+
+def is_of_unknown_length(framing: Framing) -> bool:
+    """Whether the body's length is not announced in its head."""
+    return framing.body is Body.CHUNKED or framing.body is Body.UNTIL_CLOSE
+
+
+def answer_framing_lines(head: AnswerHead, framing: Framing, *, chunked: bool, to_head: bool) -> bytes:
+    """The fields that frame the body of an answer for the client.
+
+    :param chunked: whether the body is written in chunks.
+    """
+    if chunked:
+        return _CHUNKED_LINE
+    if framing.body is Body.LENGTH:
+        return b"Content-Length: %d\r\n" % framing.length
+    if framing.body is not Body.NONE or head.status == _NO_CONTENT:
+        return b""
+    announced = head.fields.noted("content-length")  # to HEAD, or of 304: that of the body there would be
+    if announced:
+        return b"Content-Length: %d\r\n" % int(announced[0])
+    return b"" if to_head or head.status == _NOT_MODIFIED else b"Content-Length: 0\r\n"
+
+
+def _persists(fields: Fields, version: tuple[int, int]) -> bool:
+    """Whether the sender lets the connection be used again (RFC 9112, 9.3)."""
+    asked = tokens(fields.noted("connection"))
+    return "close" not in asked and (version != (1, 0) or "keep-alive" in asked)
