@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.plan.target import CLIENT_NAME
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from smartproxy.model.plan.target import Choice, TargetHost
     from smartproxy.model.target_status import TargetState
     from smartproxy.upstream.member import Member
-    from smartproxy.upstream.pool import IdleConnections
 
 #: The least share of its weight that a target gets when its slow start begins: haproxy begins at a hundredth, too.
 _LEAST_SHARE = 0.01
@@ -77,7 +76,7 @@ class Candidate:
         self.is_ramping = False
         self.queued = False
         self.standing = Standing.EXCLUDED
-        self.alike: IdleConnections | None = None
+        self.alike: Any = None  # an IdleConnections, whose own parts are connections to candidates
         self.is_alike_known = False
         self.stamp = 0
         self.state: TargetState = member.state

@@ -1,4 +1,4 @@
-"""A connection to a target, until it has ended."""
+"""A connection to a target, until it has ended, and those alike that are idle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smartproxy.flow.deadline import Deadline, Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.model.address import TargetAddress
     from smartproxy.model.plan import TargetPlan
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.member import Member
-    from smartproxy.upstream.pool import IdleConnections
 
 
 class Connected:
@@ -110,6 +110,56 @@ class Connected:
         member.sent += sent
         if self._group is not None:
             self._group.release(self._candidate)
+
+
+class IdleConnections:
+    """Connections that may be used for each other's requests. It lives as long as one of them, or a candidate for it.
+
+    :ivar waiting: those that are idle, the one that was used last at the end.
+    """
+
+    __slots__ = ("__weakref__", "_deadlines", "_due", "waiting")
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self.waiting: list[Connected] = []
+        self._deadlines = deadlines
+        self._due: Deadline | None = None
+
+    def put(self, connected: Connected, seconds: float, most: int) -> None:
+        """Keep a connection."""
+        until = connected.idle_until = self._deadlines.now() + seconds
+        self.waiting.append(connected)
+        if self._due is None or until < self._due.due:
+            self._set(seconds)
+        if len(self.waiting) > most:
+            self.close(self.waiting[0])
+
+    def close(self, connected: Connected) -> None:
+        """Close an idle connection."""
+        self.waiting.remove(connected)
+        connected.close()
+
+    def close_all(self) -> None:
+        """Close all."""
+        for connected in list(self.waiting):
+            self.close(connected)
+        self._set(0)
+
+    def _set(self, seconds: float) -> None:
+        """One deadline for all: that of the first that is due."""
+        due, self._due = self._due, None
+        if due is not None:
+            due.cancel()
+        if seconds:
+            self._due = self._deadlines.call_later(seconds, self._expired)
+
+    def _expired(self) -> None:
+        self._due = None
+        now = self._deadlines.now()
+        for connected in [each for each in self.waiting if each.idle_until <= now]:
+            self.close(connected)
+        if self.waiting:
+            self._set(min(each.idle_until for each in self.waiting) - now)
 
 
 def _nothing() -> None:

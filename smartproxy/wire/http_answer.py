@@ -61,7 +61,7 @@ class AnswerParser:
     __slots__ = ("_head_of", "_searched")
 
     def __init__(self, head_of: Callable[[bytes], AnswerHead | Malformed] | None = None) -> None:
-        self._head_of = head_of or parse_head
+        self._head_of = parse_head if head_of is None else head_of
         self._searched = 0
 
     def __call__(self, data: bytes | bytearray) -> Verdict[AnswerHead]:
