@@ -112,8 +112,8 @@ class Registry:
 
     def begin_exchange(self, exchange: Exchange) -> None:
         """Count an HTTP request that has a route."""
-        exchange.is_counted = True
-        self.counters.route(exchange.routed.route.name).of_requests().active += 1
+        requests = exchange.requests = self.counters.route(exchange.routed.route.name).of_requests()
+        requests.active += 1
 
     def end_exchange(self, exchange: Exchange, now: float) -> None:
         """Count an HTTP request that has ended, and notify the callbacks.
@@ -121,8 +121,8 @@ class Registry:
         :param now: monotonic seconds.
         """
         exchange.record.exchanges += 1
-        if exchange.is_counted:
-            requests = self.counters.route(exchange.routed.route.name).of_requests()
+        requests = exchange.requests
+        if requests is not None:
             requests.active -= 1
             requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
         for notify in self.on_exchange:

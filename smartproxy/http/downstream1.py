@@ -15,7 +15,6 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from smartproxy.errors import Refused
-from smartproxy.flow.states import following
 from smartproxy.http import refusals
 from smartproxy.http.body import BodyReader, EndedBody
 from smartproxy.http.client_connection import ClientConnection
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
-    from smartproxy.wire.http_head import RequestHead
 
 #: Bytes behind the request in progress that are held before reading pauses.
 HELD = 64 * 1024
@@ -138,11 +136,12 @@ class HttpDownstream(ClientConnection):
         self._held = self._held[consumed:]
         now = self.clock()
         self.record.moved_in(consumed, now)
-        framing = request_terms(head).framing
+        terms = request_terms(head)
+        framing = terms.framing
         if isinstance(framing, Malformed):
             self._refuse_head(framing)
         else:
-            self._begin(head, framing, consumed, now)
+            self._begin(Exchange(self.record, head, terms, framing, self._first, now, consumed), framing, now)
         return True
 
     def _refuse_head(self, why: Malformed) -> None:
@@ -150,18 +149,17 @@ class HttpDownstream(ClientConnection):
         self._send(answer_to_malformed(why))
         self.close()
 
-    def _begin(self, head: RequestHead, framing: Framing, size: int, now: float) -> None:
-        exchange = self._exchange = Exchange(self.record, head, framing, self._first, now)
-        exchange.request_bytes = size
+    def _begin(self, exchange: Exchange, framing: Framing, now: float) -> None:
+        self._exchange = exchange
         self._reply = ClientReply(exchange, self._send)
-        self._request = following(REQUEST, self._request, _BEGUN)
+        self._request = REQUEST[self._request][_BEGUN]
         refused = self._refusal(exchange)
         if refused is not None:
             self.failed(*refused)
             return
         answerer = self._answerer = self._services.answerer(exchange, self)
         if framing.body is Body.NONE:
-            self._request = following(REQUEST, self._request, _ENDED)
+            self._request = REQUEST[self._request][_ENDED]
             self._deadline.move(self._plan.answer_timeout, now)
             answerer.begin()
             if self._answerer is answerer:
@@ -210,7 +208,7 @@ class HttpDownstream(ClientConnection):
             self._request_ended(passed_trailers(verdict.trailers))
 
     def _request_ended(self, trailers: bytes) -> None:
-        self._request = following(REQUEST, self._request, _ENDED)
+        self._request = REQUEST[self._request][_ENDED]
         if self._reply is not None and not self._reply.is_started:
             self.wait(self._plan.answer_timeout)
         if self._answerer is not None:
@@ -234,7 +232,7 @@ class HttpDownstream(ClientConnection):
         ends = self.is_ended or self._request is not _COMPLETE or self._services.draining()
         lifetime = exchange.routed.route.timeouts.max_lifetime
         ends = ends or (0 < lifetime <= now - self.record.opened_at)
-        reply.begin(head, framing, persists=not ends and request_terms(exchange.head).persists)
+        reply.begin(head, framing, persists=not ends and exchange.terms.persists)
 
     def answer_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send a part of the body."""
@@ -251,18 +249,18 @@ class HttpDownstream(ClientConnection):
         reply = self._reply
         assert reply is not None  # noqa: S101 - it was begun
         reply.end(trailers)
-        self._over()
+        now = self._over()
         if reply.is_last or self.is_ended or self._request is not _COMPLETE:
             self.close()
             return
-        self._request = following(REQUEST, self._request, _NEXT)
+        self._request = REQUEST[self._request][_NEXT]
         if self._is_paused:
             self.resume_request()
         if self._held:
-            self.wait(self._plan.request_timeout)
+            self._deadline.move(self._plan.request_timeout, now)
             self._advance()
         else:
-            self.wait(self._plan.keep_alive_timeout)
+            self._deadline.move(self._plan.keep_alive_timeout, now)
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""
@@ -286,13 +284,15 @@ class HttpDownstream(ClientConnection):
         self._over()
         self.close()
 
-    def _over(self) -> None:
-        """The exchange has ended: count it, and log it."""
+    def _over(self) -> float:
+        """The exchange has ended: count it, and log it. Returns the time."""
         exchange, self._exchange = self._exchange, None
         self._answerer = self._reply = self._reader = None
+        now = self.clock()
         if exchange is not None:
             exchange.is_over = True
-            self._services.finished(exchange)
+            self._services.finished(exchange, now)
+        return now
 
     def _send(self, data: bytes) -> None:
         if self._exchange is not None:

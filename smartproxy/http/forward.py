@@ -13,7 +13,6 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.http.body import BodyWriter
 from smartproxy.http.errors import status_of
 from smartproxy.http.forwarded import forwarded_lines, request_target
-from smartproxy.http.terms import request_terms
 from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.wire.http_framing import Body
 
@@ -169,7 +168,8 @@ class Forward:
             if self.is_sent:
                 self._writer.end(self._trailers)
             self._writer.flush()
-        upstream.read()
+        if upstream.is_paused:
+            upstream.read()
 
     def _not_connected(self, why: Failure) -> None:
         self._connecting = None
@@ -227,7 +227,7 @@ def request_head(exchange: Exchange, trusted: Container[str]) -> bytes:
     :param trusted: addresses of the proxies whose forwarded fields are believed.
     """
     head, routed = exchange.head, exchange.routed
-    terms, plan = request_terms(head), routed.route.http
+    terms, plan = exchange.terms, routed.route.http
     lines = terms.lines
     if plan is not None and plan.forwarded:
         client = routed.detected.announced.client.host

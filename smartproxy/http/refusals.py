@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.terms import request_terms
-
 if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import HttpPlan
@@ -24,7 +22,7 @@ def by_head(exchange: Exchange) -> RequestRefusal | None:
     if head.method == "CONNECT":
         # A tunnel to a place of the client's choice; and where a target answers it, the connection is no HTTP any more.
         return RequestRefusal(405, "CONNECT")
-    expected = request_terms(head).expects
+    expected = exchange.terms.expects
     if expected and expected != ("100-continue",):
         return RequestRefusal(417, "Expect other than 100-continue")
     return None
@@ -35,7 +33,7 @@ def by_terms(exchange: Exchange, plan: HttpPlan) -> RequestRefusal | None:
     length = exchange.framing.length
     if plan.max_body and length > plan.max_body:
         return RequestRefusal(413, f"a body of {length} bytes (http.maxBodySize)")
-    if plan.origins and request_terms(exchange.head).upgrade:
+    if plan.origins and exchange.terms.upgrade:
         origin = "".join(exchange.head.fields.values("origin")).lower()
         if origin not in plan.origins:
             return RequestRefusal(403, "Origin is not one of http.websocket.origins")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smartproxy.flow.states import following
 from smartproxy.http.body import BodyWriter
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_framing import Framing
 
 _AWAITED, _STARTED, _COMPLETE = ReplyState
+_BEGUN, _ENDED = MessageEvent.BEGUN, MessageEvent.ENDED
 
 
 class ClientReply:
@@ -58,7 +58,7 @@ class ClientReply:
 
         :param persists: whether the connection is for further requests.
         """
-        self.state = following(REPLY, self.state, MessageEvent.BEGUN)
+        self.state = REPLY[self.state][_BEGUN]
         request = self._exchange.head
         is_old = request.version == (1, 0)
         is_open_ended = is_of_unknown_length(framing)
@@ -96,7 +96,7 @@ class ClientReply:
         """Send the end."""
         if self._writer is not None:
             self._writer.end(trailers)
-        self.state = following(REPLY, self.state, MessageEvent.ENDED)
+        self.state = REPLY[self.state][_ENDED]
 
     def refuse(self, status: int) -> None:
         """Answer in the place of a target. The connection ends with it."""

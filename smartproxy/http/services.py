@@ -38,7 +38,7 @@ class HttpServices(NamedTuple):
     :ivar clients: the connections of all clients.
     :ivar block_of: parses the lines of a request's head.
     :ivar begun: called with an exchange that has a route.
-    :ivar finished: called with an exchange that has ended, once.
+    :ivar finished: called with an exchange that has ended, and the time, once.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
     """
 
@@ -50,5 +50,5 @@ class HttpServices(NamedTuple):
     clients: set[HttpClient]
     block_of: Callable[[bytes], HeadBlock | Malformed]
     begun: Callable[[Exchange], None]
-    finished: Callable[[Exchange], None]
+    finished: Callable[[Exchange, float], None]
     relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]

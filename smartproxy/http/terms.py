@@ -5,10 +5,11 @@ Heads are remembered (:mod:`smartproxy.http.memo`), so for most messages all of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
+from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
 from smartproxy.wire.http_fields import tokens
 from smartproxy.wire.http_framing import Body, answer_framing, request_framing
@@ -22,25 +23,6 @@ if TYPE_CHECKING:
 
 _NO_CONTENT, _NOT_MODIFIED = 204, 304
 _CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
-
-
-class RequestTerms(NamedTuple):
-    """What follows from the head of a request.
-
-    :ivar framing: of its body, or why it is refused.
-    :ivar persists: whether the client wants to send another request on this connection (RFC 9112, 9.3).
-    :ivar expects: the values of ``Expect``, in lower case.
-    :ivar upgrade: the protocol that it asks for, in lower case; empty for none, and where it must not be passed on.
-    :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
-    :ivar framing_lines: the fields behind them that frame its body for the target, and ask for :attr:`upgrade`.
-    """
-
-    framing: Framing | Malformed
-    persists: bool
-    expects: tuple[str, ...]
-    upgrade: str
-    lines: bytes
-    framing_lines: bytes
 
 
 class AnswerTerms(NamedTuple):
@@ -65,7 +47,7 @@ def request_terms(head: RequestHead) -> RequestTerms:
     known = head.fields.derived
     if known is None:
         known = head.fields.derived = _request_terms(head.fields, (1, 1))
-    return cast("RequestTerms", known)
+    return known  # type: ignore[no-any-return] # set above, by no one else
 
 
 def answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
@@ -75,7 +57,7 @@ def answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
     known = head.fields.derived
     if known is None:
         known = head.fields.derived = _answer_terms(head, to_head=False)
-    return cast("AnswerTerms", known)
+    return known  # type: ignore[no-any-return] # likewise
 
 
 def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:

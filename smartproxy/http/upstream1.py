@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smartproxy.flow.states import following
 from smartproxy.http.body import BodyReader
 from smartproxy.http.forwarded import end_to_end, passed_trailers
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
-from smartproxy.http.terms import answer_terms, request_terms
+from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
 from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_framing import Body
@@ -68,10 +67,22 @@ class HttpUpstream:
     """One connection to a target.
 
     :param head_of: parses the head of an answer.
+    :ivar is_paused: whether nothing is read, as when it was just connected.
     """
 
     __slots__ = (
-        "_answer", "_client", "_connected", "_exchange", "_held", "_is_paused", "_parser", "_persists", "_pool", "_reader", "_user",
+        "_answer",
+        "_client",
+        "_connected",
+        "_exchange",
+        "_held",
+        "_parser",
+        "_persists",
+        "_pool",
+        "_reader",
+        "_user",
+        "is_paused",
+        "is_paused",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +95,7 @@ class HttpUpstream:
         self._held = b""
         self._reader: BodyReader | None = None
         self._persists = False
-        self._is_paused = True
+        self.is_paused = True
         self._user: AnswerUser | None = None
         self._client: AnswerReceiver
         self._exchange: Exchange
@@ -97,26 +108,25 @@ class HttpUpstream:
     def use(self, user: AnswerUser, exchange: Exchange, client: AnswerReceiver) -> Callable[[bytes], object]:
         """Carry an exchange. Returns what the request is to be written with, its head first."""
         self._user, self._exchange, self._client = user, exchange, client
-        self._answer = following(ANSWER, self._answer, _NEXT)
+        self._answer = ANSWER[self._answer][_NEXT]
         return self._connected.side.transport.write
 
     def read(self) -> None:
         """Read the answer: the head was sent. What the target has sent while it was being connected is a part of it."""
-        if self._is_paused:
-            early = self._connected.side.consume()
-            if early:
-                self.data_received(early)
-            if self._user is not None:
-                self.resume()
+        early = self._connected.side.consume()
+        if early:
+            self.data_received(early)
+        if self._user is not None:
+            self.resume()
 
     def pause(self) -> None:
         """Read no more."""
-        self._is_paused = True
+        self.is_paused = True
         self._connected.side.transport.pauseProducing()
 
     def resume(self) -> None:
         """Read on."""
-        self._is_paused = False
+        self.is_paused = False
         self._connected.side.transport.resumeProducing()
 
     def abort(self) -> None:
@@ -176,7 +186,7 @@ class HttpUpstream:
 
     def _switch(self, head: AnswerHead) -> None:
         """Make the connection a tunnel. What was received behind the head is its first bytes."""
-        protocol, user = request_terms(self._exchange.head).upgrade, self._user
+        protocol, user = self._exchange.terms.upgrade, self._user
         if user is None or not agrees(head, protocol):
             self._refuse("101 to another protocol than was asked for")
             return
@@ -195,10 +205,15 @@ class HttpUpstream:
         if isinstance(framing, Malformed):
             self._refuse(framing.why)
             return
-        self._answer = following(ANSWER, self._answer, _BEGUN)
+        self._answer = ANSWER[self._answer][_BEGUN]
         self._persists = terms.persists
         self._client.answer(head, framing)
+        held = self._held
         if framing.body is Body.NONE:
+            self._end()
+        elif framing.body is Body.LENGTH and len(held) == framing.length:  # most short ones come in one piece
+            self._held = b""
+            self._client.answer_data((held,))
             self._end()
         else:
             self._reader = BodyReader(framing)
@@ -223,7 +238,7 @@ class HttpUpstream:
 
     def _end(self, trailers: Fields | None = None) -> None:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""
-        self._answer = following(ANSWER, self._answer, _ENDED)
+        self._answer = ANSWER[self._answer][_ENDED]
         user, client = self._user, self._client
         assert user is not None  # noqa: S101 - it has got the answer
         plan = self._exchange.routed.route.http
@@ -241,7 +256,7 @@ class HttpUpstream:
         """Join the pool."""
         self._user = self._reader = None
         self._connected.release(0, 0)  # the bytes are those of the exchange
-        if self._is_paused:
+        if self.is_paused:
             self.resume()
         self._pool.put(self._connected, plan.idle_timeout, plan.most_idle)
 

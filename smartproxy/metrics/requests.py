@@ -31,8 +31,13 @@ class RequestCounters:
 
     def count(self, method: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""
-        key = method if method in METHODS else "other", status
-        self.answered[key] = self.answered.get(key, 0) + 1
+        key = method, status
+        known = self.answered.get(key)
+        if known is None:
+            if method not in METHODS:
+                key = "other", status
+            known = self.answered.get(key, 0)
+        self.answered[key] = known + 1
         self.seconds.observe(seconds)
 
 

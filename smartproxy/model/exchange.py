@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from smartproxy.model.address import TargetAddress
@@ -10,9 +10,29 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.wire.http_framing import Framing
     from smartproxy.wire.http_head import RequestHead
+    from smartproxy.wire.verdict import Malformed
 
 #: The status of a request whose client has left before the answer was complete (nginx's).
 CLIENT_LEFT = 499
+
+
+class RequestTerms(NamedTuple):
+    """What follows from the head of a request.
+
+    :ivar framing: of its body, or why it is refused.
+    :ivar persists: whether the client wants to send another request on this connection (RFC 9112, 9.3).
+    :ivar expects: the values of ``Expect``, in lower case.
+    :ivar upgrade: the protocol that it asks for, in lower case; empty for none, and where it must not be passed on.
+    :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
+    :ivar framing_lines: the fields behind them that frame its body for the target, and ask for :attr:`upgrade`.
+    """
+
+    framing: Framing | Malformed
+    persists: bool
+    expects: tuple[str, ...]
+    upgrade: str
+    lines: bytes
+    framing_lines: bytes
 
 
 class Exchange:
@@ -22,39 +42,54 @@ class Exchange:
 
     :ivar record: of the client's connection.
     :ivar routed: the facts, with the route of this request.
+    :ivar terms: what follows from its head.
     :ivar framing: of the request's body.
     :ivar began_at: when its head was complete, in monotonic seconds.
     :ivar answered_at: when the head of the answer was there; ``None`` before.
     :ivar status: of the answer; ``None`` before.
     :ivar request_bytes: received from the client for it, head and framing included.
     :ivar response_bytes: sent to the client for it, likewise.
-    :ivar is_counted: whether it counts for its route: it has one of its own.
+    :ivar requests: the counters of its route; ``None`` before it has one of its own.
     :ivar is_over: whether it has ended, in whichever way: no answer is wanted any more.
     :ivar is_reused: whether the connection to the target was used before.
     :ivar detail: why there is no answer of a target, in words; empty where there is one.
     """
 
     __slots__ = (
-        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "is_counted", "is_over", "is_reused",
-        "member", "record", "request_bytes", "response_bytes", "routed", "status", "target",
+        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "is_over", "is_reused",
+        "member", "record", "request_bytes", "requests", "response_bytes", "routed", "status", "target", "terms",
     )  # fmt: skip
 
     def __init__(
-        self, record: ConnectionRecord, head: RequestHead, framing: Framing, routed: Routed, now: float
+        self,
+        record: ConnectionRecord,
+        head: RequestHead,
+        terms: RequestTerms,
+        framing: Framing,
+        routed: Routed,
+        now: float,
+        size: int,
     ) -> None:
         self.record = record
         self.head = head
+        self.terms = terms
         self.framing = framing
         self.routed = routed
         self.began_at = now
         self.answered_at: float | None = None
         self.status: int | None = None
-        self.request_bytes = self.response_bytes = 0
-        self.is_counted = False
+        self.request_bytes = size
+        self.response_bytes = 0
+        self.requests: Any = None
         self.is_over = False
         self.is_reused = False
         self.detail = ""
         self.target: TargetAddress | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
-        self.member: object = None
+        self.member: Any = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it counts for its route: it has one of its own."""
+        return self.requests is not None

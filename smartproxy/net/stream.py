@@ -97,7 +97,7 @@ class Stream:
 
     def ready(self, events: int) -> None:
         """Handle the poller's events of the socket."""
-        if events & WRITABLE:
+        if events & WRITABLE and (self._out or self._output is not _OPEN or self._producing is not _PUSHING):
             self._flush()
         if events & (READABLE | BROKEN):
             self._readable = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.connected import Connected
-    from smartproxy.upstream.member import Member
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_head import RequestHead
+
+_HTTP = ApplicationProtocol.HTTP
 
 
 class ExchangeRecorder(Protocol):
@@ -144,7 +145,17 @@ class ExchangeHttp:
 
         :raises Refused: where there is none, or its lists do not admit the client.
         """
-        detected = first.detected._replace(protocol=ApplicationProtocol.HTTP, request=head)
+        before = first.detected
+        detected = Detected(
+            before.announced,
+            _HTTP,
+            before.hello,
+            head,
+            before.secured,
+            before.start_tls,
+            before.cancel,
+            before.silent,
+        )
         route = self._find(detected, first.route)
         if route is None or route.http is None:
             raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
@@ -155,12 +166,12 @@ class ExchangeHttp:
             )
         return routed
 
-    def _finished(self, exchange: Exchange) -> None:
-        if exchange.member is not None:
-            member = cast("Member", exchange.member)
+    def _finished(self, exchange: Exchange, now: float) -> None:
+        member = exchange.member
+        if member is not None:
             member.received += exchange.request_bytes
             member.sent += exchange.response_bytes
-        self._recorder.end_exchange(exchange, self._clock.seconds())
+        self._recorder.end_exchange(exchange, now)
 
     def _tunnel(
         self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed

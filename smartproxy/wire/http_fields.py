@@ -14,7 +14,7 @@ alone and control characters are malformed, because another server may read them
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -51,7 +51,7 @@ class Fields:
     def __init__(self, block: bytes = b"") -> None:
         self.block = block
         self._noted: dict[str, list[str]] | None = None
-        self.derived: object = None
+        self.derived: Any = None
 
     @classmethod
     def parse(cls, block: bytes) -> Fields:

@@ -47,6 +47,17 @@ class ExchangeTests(HttpCase):
                 bytes(self.backend.connections[-1].received).endswith(body.partition(b"\r\n\r\n")[2])
             )
 
+    def test_a_body_that_comes_after_its_head_is_waited_for(self):
+        for framing, rest in (
+            (b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
+            (b"Content-Length: 3\r\n\r\n", b"abc"),
+        ):
+            client = self.connect(80, GET)
+            for piece in (b"HTTP/1.1 200 OK\r\n" + framing, rest[:2], rest[2:]):
+                self.answer(piece)
+            self.assertEqual(client.received, b"HTTP/1.1 200 OK\r\n" + framing + rest, framing)
+            self.assertFalse(client.ended)
+
     def test_a_body_that_ends_with_the_connection_is_chunked_for_the_client(self):
         client = self.connect(80, GET)
         self.answer(b"HTTP/1.1 200 OK\r\n\r\nabc")
