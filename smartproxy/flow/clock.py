@@ -24,9 +24,8 @@ class Monotonic:
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor
-
-    #: Monotonic seconds.
-    seconds = staticmethod(time.monotonic)
+        #: Monotonic seconds: not a method, because it is asked several times for each message.
+        self.seconds = time.monotonic
 
     def callLater(
         self,

@@ -33,7 +33,7 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _BAD_GATEWAY = 502
 
 
-class Targets(NamedTuple):
+class TargetServices(NamedTuple):
     """What forwarding asks of its surroundings.
 
     :ivar take: gives the target of an exchange, and an idle connection to it, if there is one. Raises
@@ -54,7 +54,7 @@ class Targets(NamedTuple):
     head_of: Callable[[bytes], AnswerHead | Malformed]
 
 
-class Forward:
+class Forwarding:
     """Forwards one exchange.
 
     :param client: gets the answer.
@@ -64,7 +64,7 @@ class Forward:
         "_client", "_connecting", "_early", "_exchange", "_is_second_try", "_targets", "_trailers", "_upstream", "_writer", "is_sent",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, client: AnswerReceiver, targets: Targets) -> None:
+    def __init__(self, exchange: Exchange, client: AnswerReceiver, targets: TargetServices) -> None:
         self._exchange = exchange
         self._client = client
         self._targets = targets

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
-from smartproxy.http.forward import Forward, Targets
+from smartproxy.http.forward import Forwarding, TargetServices
 from smartproxy.http.services import HttpServices
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
@@ -109,7 +109,7 @@ class ExchangeHttp:
         """
         plan = routed.route.http
         assert plan is not None  # noqa: S101 - the route speaks HTTP
-        targets = Targets(
+        targets = TargetServices(
             self._take,
             partial(self._connected, header),
             self._pool,
@@ -119,7 +119,7 @@ class ExchangeHttp:
         )
 
         def forward(exchange: Exchange, client: AnswerReceiver) -> Answerer:
-            return Forward(exchange, client, targets)
+            return Forwarding(exchange, client, targets)
 
         services = HttpServices(
             self._clock.seconds,
