@@ -44,8 +44,9 @@ test: peers lint docs $(VENV)/.for-check ## Everything that CI runs
 unit: $(VENV)/.for-check ## The fast loop: every test that needs no other program, in parallel
 	@$(STEP) "pytest" $(BIN)/python -m pytest $(PARALLEL) -m "not live and not installing"
 
-bench: peers $(VENV)/.for-demo ## Compare with haproxy and plain Twisted, about ten minutes
-	@exec $(BIN)/python -m benchmarks
+bench: peers $(VENV)/.for-demo ## Compare with haproxy, nginx and plain Twisted, about fifteen minutes
+	@$(BIN)/python -m benchmarks
+	@exec $(BIN)/python -m benchmarks.http
 
 # Of each fuzz target, and of the mixed traffic: SECONDS=600 or MINUTES=5 changes that, TARGETS="host sniff" selects.
 SECONDS := 60

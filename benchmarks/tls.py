@@ -55,7 +55,7 @@ _IDLE_WARM_UP_SHARE = 25
 # -- the certificate, and a client that checks it -------------------------------------------------------
 
 
-def _certificate(directory: Path) -> Path:
+def make_certificate(directory: Path) -> Path:
     """A PEM file with a self-signed certificate and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
@@ -68,7 +68,9 @@ def _certificate(directory: Path) -> Path:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(_NAME), x509.DNSName("localhost")]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -143,7 +145,7 @@ def _pair(job: Job, names: tuple[str, ...], stack: ExitStack, directory: Path) -
 
 def bulk_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Each probe moves ``0.25 * scale`` GB from a plain or a TLS backend to a client that decrypts it."""
-    certificate = _certificate(directory)
+    certificate = make_certificate(directory)
     port, secured_port = free_port(), free_port()
     backends.start("source", ((_BACKEND, port),), stack, directory)
     backends.start("source", ((_BACKEND, secured_port),), stack, directory, certificate)
@@ -191,7 +193,7 @@ def _discard(connection: ssl.SSLSocket, size: int) -> None:
 
 def handshake_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Each probe makes ``1,000 * scale`` connections, 32 concurrently, with full or resumed handshakes."""
-    certificate = _certificate(directory)
+    certificate = make_certificate(directory)
     port = free_port()
     backends.start("answer", tuple((host, port) for host in BACKENDS), stack, directory)
     serials = itertools.count()
@@ -294,7 +296,7 @@ def _done(call: Callable[[], T]) -> Generator[None, None, T]:
 def idle_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Each probe holds ``5,000 * scale`` connections to a proxy started for it."""
     allow_descriptors(16_000)
-    certificate = _certificate(directory)
+    certificate = make_certificate(directory)
     port = free_port()
     backends.start("hold", ((_BACKEND, port),), stack, directory)
     job = Job((_BACKEND,), port, certificate=certificate)
