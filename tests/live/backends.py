@@ -72,8 +72,12 @@ class Backend:
         self._listening = socket.socket(family)
         for option, value in options:
             self._listening.setsockopt(socket.SOL_SOCKET, option, value)
-        self._listening.bind(place)
-        self._listening.listen(backlog)
+        try:
+            self._listening.bind(place)
+            self._listening.listen(backlog)
+        except OSError:
+            self._listening.close()
+            raise
         if unix is not None:
             self.target = {"unix": unix}
         else:

@@ -36,8 +36,8 @@ class BalancingCase(LiveCase):
     """A test that runs against both."""
 
     def server(self, name, theirs="", **ours):
-        """A server that is running, and sends ``name``."""
-        return Server(name, self.backend(greeting(name)).port, ours, theirs)
+        """A server that is running, and sends ``name``. Its port is none that the kernel gives away while it is stopped."""
+        return Server(name, self.backend(greeting(name), port=self.port()).port, ours, theirs)
 
     def both(self, servers, ours, theirs, **settings):
         """The name and the port of each proxy, with all ``servers`` in one group.

@@ -80,6 +80,7 @@ class TlsTests(CheckCase):
         for kind, acceleration in product(("connect", "http"), ACCELERATIONS):
             seen.clear()
             self.assertTrue(self.checked(rest, acceleration, target={"bind": "127.0.0.77"}, type=kind)[0])
+            until(lambda: seen, "the target has accepted")
             self.assertEqual(set(seen), {"127.0.0.77"})
 
 
