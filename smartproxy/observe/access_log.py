@@ -10,7 +10,8 @@ Its fields are those of ``connections`` in the admin API, with their last values
 ``attempts`` counts the addresses that were dialed, ``dialSeconds`` is how long that took. A refused connection has the
 route that refused it, and the target that was tried last.
 
-An HTTP connection has a line for each of its exchanges instead, written when the exchange has ended.
+An HTTP connection has a line for each of its exchanges instead, written when the exchange has ended: first the exchange's own
+fields, then those of the connection, which are formatted once.
 
 A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
 batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
@@ -23,7 +24,7 @@ one line and safe to print on a terminal. In text, a value with a space, a quote
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from smartproxy.model.ending import detail_of, side_of
 from smartproxy.model.timestamps import Moment
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import AccessLogPlan
-    from smartproxy.model.record import ClosedConnection
+    from smartproxy.model.record import ClosedConnection, ConnectionRecord
 
 #: Escapes a string as JSON does; the text format uses the same escapes.
 _encode = json.JSONEncoder(ensure_ascii=True).encode
+#: Fields of a connection that each of its exchanges has a value of its own for.
+_OF_EXCHANGES = frozenset({"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"})
 _TO_QUOTE = frozenset(' "=\\')
 #: Characters of a path at most; a request line may have 8,192 (:mod:`smartproxy.wire.http_head`), and a line of the log
 #: has to fit in an atomic write to a pipe.
@@ -63,7 +66,8 @@ class AccessLog:
     ) -> None:
         self._counters = counters
         self._moment = moment
-        self._format: Callable[[dict[str, object]], str]
+        self._format: LineFormat
+        self._of_connections: dict[int, str] = {}
         self.set_format(plan.format)
         self._file = LogFile(plan.path, clock, self._count_dropped)
         self.open = self._file.open
@@ -72,17 +76,24 @@ class AccessLog:
 
     def set_format(self, name: Literal["json", "text"]) -> None:
         """Set the format of the lines from now on."""
-        self._format = _encode if name == "json" else as_text
+        self._format = JSON if name == "json" else TEXT
+        self._of_connections.clear()
 
     def write(self, closed: ClosedConnection) -> None:
         """Write the line of a closed connection. One that spoke HTTP has those of its exchanges instead."""
-        if closed.record.exchanges:
+        record, form = closed.record, self._format
+        if record.exchanges:
+            self._of_connections.pop(record.id, None)
             return
-        self._file.add(self._format(entry(closed, self._moment())))
+        self._file.add(form.line(form.part(entry(closed, self._moment()))))
 
     def write_exchange(self, exchange: Exchange, at: float) -> None:
         """Write the line of an HTTP exchange that has ended at ``at``, in monotonic seconds."""
-        self._file.add(self._format(exchange_entry(exchange, at, self._moment())))
+        record, form, moment = exchange.record, self._format, self._moment()
+        common = self._of_connections.get(record.id)
+        if common is None:
+            common = self._of_connections[record.id] = form.part(common_fields(record, moment))
+        self._file.add(form.line(f"{form.part(exchange_fields(exchange, at, moment))}{form.between}{common}"))
 
     def _count_dropped(self) -> None:
         self._counters.access_log_dropped += 1
@@ -106,14 +117,19 @@ def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
     }
 
 
-def exchange_entry(exchange: Exchange, at: float, moment: Moment) -> dict[str, object]:
-    """The fields of an exchange's line, in their order: those of its connection, and its own."""
+def common_fields(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
+    """The fields of a connection that all of its exchanges have in common."""
+    fields = connection_fields(record, moment)
+    return {name: value for name, value in fields.items() if name not in _OF_EXCHANGES}
+
+
+def exchange_fields(exchange: Exchange, at: float, moment: Moment) -> dict[str, object]:
+    """The fields of an exchange's line, in their order, but for :func:`common_fields`, which follow."""
     record, head = exchange.record, exchange.head
     dialed, answered_at = exchange.dial_seconds, exchange.answered_at
-    user_agent, referer = (head.fields.values(name) for name in ("user-agent", "referer"))
+    user_agent, referer = head.fields.noted("user-agent"), head.fields.noted("referer")
     return {
         "time": moment.iso(at),
-        **connection_fields(record, moment),
         "route": exchange.routed.route.name if exchange.is_counted else None,
         "requestId": f"{record.id}-{record.exchanges}",
         "method": head.method,
@@ -131,6 +147,9 @@ def exchange_entry(exchange: Exchange, at: float, moment: Moment) -> dict[str, o
         "userAgent": user_agent[0][:LONGEST_PATH] if user_agent else None,
         "referer": referer[0][:LONGEST_PATH] if referer else None,
         "detail": exchange.detail or None,
+        "bytesReceived": record.bytes_received,
+        "bytesSent": record.bytes_sent,
+        "lastActivityAt": moment.iso(record.last_activity_at),
     }
 
 
@@ -152,3 +171,20 @@ def _text(value: object) -> str:
     quoted = _encode(value)
     bare = quoted[1:-1]
     return bare if bare and bare != "-" and _TO_QUOTE.isdisjoint(bare) else quoted
+
+
+class LineFormat(NamedTuple):
+    """How fields become a line.
+
+    :ivar part: formats some of them.
+    :ivar between: stands between two parts.
+    :ivar line: makes a line of all.
+    """
+
+    part: Callable[[dict[str, object]], str]
+    between: str
+    line: Callable[[str], str]
+
+
+JSON: Final = LineFormat(lambda fields: _encode(fields)[1:-1], ", ", "{{{}}}".format)
+TEXT: Final = LineFormat(as_text, " ", str)
