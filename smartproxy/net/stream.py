@@ -40,8 +40,11 @@ from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEve
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: Bytes of one read, as in Twisted. Larger reads gain nothing because each makes a new bytes object.
+#: Bytes of the first read for an event, as in Twisted.
 _READ_SIZE = 64 * 1024
+#: Bytes of each further read of the same turn: a bulk transfer. Not of the first, because memory of this size is mapped and
+#: unmapped for every read.
+_BULK_SIZE = 256 * 1024
 #: Reads for one event, so that a fast sender does not delay the others.
 _READS_A_TURN = 4
 #: Bytes of waiting output above which the producer is paused: Twisted's ``FileDescriptor.bufferSize``.
@@ -116,9 +119,10 @@ class Stream:
             self._lost(why)
 
     def _read(self) -> None:
+        size = _READ_SIZE
         for _ in range(_READS_A_TURN):
             try:
-                data = self._sock.recv(_READ_SIZE)
+                data = self._sock.recv(size)
             except BlockingIOError:
                 self._readable = self._marked = (
                     False  # urgent data was passed; after a FIN, a read would return nothing
@@ -132,11 +136,12 @@ class Stream:
                 return
             # A short read has emptied the socket, but not where a FIN or urgent data was reported together with
             # these bytes: no new event will come for what is behind.
-            self._readable = len(data) == _READ_SIZE or self._marked
+            self._readable = len(data) == size or self._marked
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
             if not self._readable or self._input is not _READING:
                 return
+            size = _BULK_SIZE
         # There is more, but other connections are served first.
         self._poller.rearm(self._sock.fileno())
 
