@@ -63,6 +63,15 @@ class BodyReader:
         return EndedBody(left, None)
 
     @property
+    def left(self) -> int:
+        """How many bytes of a body of known length are still to be read; can be set, where others have read some. Else 0."""
+        return self._left
+
+    @left.setter
+    def left(self, count: int) -> None:
+        self._left = count
+
+    @property
     def may_end_by_close(self) -> bool:
         """Whether the end of the connection is the end of the body; anywhere else it is a cut."""
         return self._body is Body.UNTIL_CLOSE
@@ -83,6 +92,11 @@ class BodyWriter:
         self._write = write
         self._chunked = chunked
         self._unwritten = head
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether content is written as it is, and the head was."""
+        return not self._chunked and not self._unwritten
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write content."""

@@ -21,6 +21,7 @@ from smartproxy.http.client_connection import ClientConnection
 from smartproxy.http.errors import answer_to_malformed, status_of
 from smartproxy.http.forwarded import passed_trailers
 from smartproxy.http.reply import ClientReply
+from smartproxy.http.splice import LEAST
 from smartproxy.http.states import REQUEST, MessageEvent, RequestState
 from smartproxy.http.terms import request_terms
 from smartproxy.model.exchange import CLIENT_LEFT, Exchange
@@ -204,8 +205,27 @@ class HttpDownstream(ClientConnection):
         self.wait(self._plan.request_timeout)
         if pieces and self._answerer is not None:
             self._answerer.request_data(pieces)
-        if isinstance(verdict, EndedBody) and self._request is _BODY:
-            self._request_ended(passed_trailers(verdict.trailers))
+        if isinstance(verdict, EndedBody):
+            if self._request is _BODY:
+                self._request_ended(passed_trailers(verdict.trailers))
+        elif self._reader is not None and self._reader.left >= LEAST and self._answerer is not None:
+            sink, left = self._answerer.body_sink(), self._reader.left
+            if sink is not None:
+                self._services.splicer.start(self.transport, sink, left, self._body_moved, self._body_ended)
+
+    def _body_moved(self, count: int) -> None:
+        now = self.clock()
+        self.record.moved_in(count, now)
+        if self._exchange is not None:
+            self._exchange.request_bytes += count
+        self._deadline.move(self._plan.request_timeout, now)
+
+    def _body_ended(self, left: int) -> None:
+        """The body was moved, but for so many bytes."""
+        if self._reader is not None:
+            self._reader.left = left
+            if not left and self._request is _BODY:
+                self._request_ended(b"")
 
     def _request_ended(self, trailers: bytes) -> None:
         self._request = REQUEST[self._request][_ENDED]
@@ -238,6 +258,16 @@ class HttpDownstream(ClientConnection):
         """Send a part of the body."""
         if self._reply is not None:
             self._reply.data(pieces)
+
+    def body_sink(self) -> object | None:
+        """See :class:`~smartproxy.http.interfaces.AnswerReceiver`."""
+        return self.transport if self._reply is not None and self._reply.is_raw else None
+
+    def answer_moved(self, count: int) -> None:
+        """Count it."""
+        if self._exchange is not None:
+            self._exchange.response_bytes += count
+        self.record.moved_out(count, self.clock())
 
     def answer_flush(self) -> None:
         """Send what is not sent yet."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.http.interfaces import AnswerReceiver
+    from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.upstream.connect import Turn
     from smartproxy.upstream.connected import Connected
@@ -44,6 +45,7 @@ class TargetServices(NamedTuple):
     :ivar trusted: addresses of the proxies whose forwarded fields are believed.
     :ivar call_soon: calls a function in a later event loop iteration.
     :ivar head_of: parses the head of an answer.
+    :ivar splicer: moves bodies from socket to socket.
     """
 
     take: Callable[[Exchange], tuple[Connected | None, Turn]]
@@ -52,6 +54,7 @@ class TargetServices(NamedTuple):
     trusted: Container[str]
     call_soon: Callable[[Callable[[], object]], object]
     head_of: Callable[[bytes], AnswerHead | Malformed]
+    splicer: Splicer
 
 
 class Forwarding:
@@ -96,6 +99,11 @@ class Forwarding:
             self._writer.write(pieces)
         else:
             self._early = [*(self._early or ()), *map(bytes, pieces)]
+
+    def body_sink(self) -> object | None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        writer, upstream = self._writer, self._upstream
+        return upstream.transport if upstream is not None and writer is not None and writer.is_raw else None
 
     def request_end(self, trailers: bytes) -> None:
         """See :class:`~smartproxy.http.interfaces.Answerer`."""
@@ -152,7 +160,7 @@ class Forwarding:
         upstream = (
             reader
             if isinstance(reader, HttpUpstream)
-            else HttpUpstream(connected, targets.pool, targets.head_of)
+            else HttpUpstream(connected, targets.pool, targets.head_of, targets.splicer)
         )
         self._upstream = upstream
         write = upstream.use(self, exchange, self._client)

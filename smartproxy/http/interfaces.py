@@ -27,6 +27,12 @@ class AnswerReceiver(Protocol):
     def answer_flush(self) -> None:
         """No part of the body follows at once."""
 
+    def body_sink(self) -> object | None:
+        """The transport that a body of known length may be moved to, behind what was sent; ``None``: it has to be given."""
+
+    def answer_moved(self, count: int) -> None:
+        """So many bytes of the body were moved to :meth:`body_sink`."""
+
     def answer_end(self, trailers: bytes) -> None:
         """Its end."""
 
@@ -51,6 +57,9 @@ class Answerer(Protocol):
 
     def request_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """A part of its body."""
+
+    def body_sink(self) -> object | None:
+        """The transport that a body of known length may be moved to, behind what was sent; ``None``: it has to be given."""
 
     def request_end(self, trailers: bytes) -> None:
         """Its end."""

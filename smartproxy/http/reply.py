@@ -48,6 +48,11 @@ class ClientReply:
         """Whether a part of it was sent, and not all."""
         return self.state is _STARTED
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether the body is sent as it is."""
+        return self._writer is not None and self._writer.is_raw
+
     def informational(self, head: AnswerHead) -> None:
         """Pass an answer of 1xx on, to a client that knows them (RFC 9110, 15.2)."""
         if self._exchange.head.version != (1, 0):

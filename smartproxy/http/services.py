@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
@@ -39,6 +40,7 @@ class HttpServices(NamedTuple):
     :ivar block_of: parses the lines of a request's head.
     :ivar begun: called with an exchange that has a route.
     :ivar finished: called with an exchange that has ended, and the time, once.
+    :ivar splicer: moves bodies from socket to socket.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
     """
 
@@ -51,4 +53,5 @@ class HttpServices(NamedTuple):
     block_of: Callable[[bytes], HeadBlock | Malformed]
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange, float], None]
+    splicer: Splicer
     relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]

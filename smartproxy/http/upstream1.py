@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from smartproxy.http.body import BodyReader
 from smartproxy.http.forwarded import end_to_end, passed_trailers
+from smartproxy.http.splice import LEAST
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from twisted.python.failure import Failure
 
+    from smartproxy.flow.side import SideTransport
     from smartproxy.http.interfaces import AnswerReceiver
+    from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import HttpPlan
     from smartproxy.upstream.connected import Connected
@@ -67,6 +70,7 @@ class HttpUpstream:
     """One connection to a target.
 
     :param head_of: parses the head of an answer.
+    :param splicer: moves its body from socket to socket, where it can be.
     :ivar is_paused: whether nothing is read, as when it was just connected.
     """
 
@@ -80,16 +84,21 @@ class HttpUpstream:
         "_persists",
         "_pool",
         "_reader",
-        "_user",
+        "_splicer", "_user",
         "is_paused",
         "is_paused",
     )  # fmt: skip
 
     def __init__(
-        self, connected: Connected, pool: Pool, head_of: Callable[[bytes], AnswerHead | Malformed]
+        self,
+        connected: Connected,
+        pool: Pool,
+        head_of: Callable[[bytes], AnswerHead | Malformed],
+        splicer: Splicer,
     ) -> None:
         self._connected = connected
         self._pool = pool
+        self._splicer = splicer
         self._parser = AnswerParser(head_of)
         self._answer = _COMPLETE
         self._held = b""
@@ -102,6 +111,11 @@ class HttpUpstream:
         connected.reader = self
         connected.side.attach(self)
         connected.side.transport.registerProducer(self, True)
+
+    @property
+    def transport(self) -> SideTransport:
+        """The transport to the target."""
+        return self._connected.side.transport
 
     # -- for the user --------------------------------------------------------------------------------
 
@@ -165,6 +179,8 @@ class HttpUpstream:
                 self._read_body()
         if self._answer is _BODY:
             self._client.answer_flush()
+            if self._reader is not None and self._reader.left >= LEAST and self._user is not None:
+                self._move_body(self._reader.left)
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether there was one, or the exchange has ended by what was there instead."""
@@ -235,6 +251,19 @@ class HttpUpstream:
         if pieces:
             self._client.answer_data(pieces)
         self._end(verdict.trailers)
+
+    def _move_body(self, left: int) -> None:
+        """Have the rest of the body moved from socket to socket, if it can be."""
+        sink = self._client.body_sink()
+        if sink is not None:
+            self._splicer.start(self.transport, sink, left, self._client.answer_moved, self._moved)
+
+    def _moved(self, left: int) -> None:
+        """The body was moved, but for so many bytes."""
+        if self._reader is not None:
+            self._reader.left = left
+            if not left:
+                self._end()
 
     def _end(self, trailers: Fields | None = None) -> None:
         """The answer is complete. What follows it was not asked for, and is dropped with the connection."""

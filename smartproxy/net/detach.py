@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeGuard
 if TYPE_CHECKING:
     import socket
 
+    from twisted.python.failure import Failure
+
 
 class Detached(NamedTuple):
     """A socket that was detached from its transport. The poller still watches it.
@@ -24,6 +26,19 @@ class Detached(NamedTuple):
     readable: bool
     unsent: bytes
     marked: bool = False
+
+
+class SocketBorrower(Protocol):
+    """Has the socket of a transport for a time, and handles its events."""
+
+    def ready(self, events: int) -> None:
+        """See :class:`~smartproxy.net.poller.Pollable`."""
+
+    def failed(self, why: Failure) -> None:
+        """See :class:`~smartproxy.net.poller.Pollable`."""
+
+    def stop(self) -> None:
+        """Give the socket back now: its transport ends the connection."""
 
 
 class Detachable(Protocol):

@@ -8,7 +8,8 @@ What it reads, writes and expects of a producer is a state each: :mod:`smartprox
 ``_marked`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
 because it is watched edge-triggered.
 
-A relay that moves the bytes itself takes the socket with :meth:`Stream.detach`; the poller goes on to watch it.
+A relay that moves the bytes itself takes the socket with :meth:`Stream.detach`; the poller goes on to watch it. For a body of
+HTTP the socket is only lent.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -33,7 +33,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.flow.states import following
-from smartproxy.net.detach import Detached
+from smartproxy.net.detach import Detached, SocketBorrower
+from smartproxy.net.on_socket import OnSocket
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEvent, StreamInput, StreamOutput
 
@@ -65,15 +66,15 @@ def reset(sock: socket.socket) -> None:
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
-class Stream:
+class Stream(OnSocket):
     """One connected, non-blocking socket, watched by ``poller``.
 
     :param seen: events that were reported of the socket already, if ``poller`` watches it (a dialled one).
     """
 
     __slots__ = (
-        "_broken", "_input", "_marked", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
-        "_readable", "_sock",
+        "_borrower", "_broken", "_input", "_marked", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
+        "_readable",
     )  # fmt: skip
 
     can_detach: ClassVar[bool] = True
@@ -88,6 +89,7 @@ class Stream:
         self._readable = bool(seen & READABLE)
         self._marked = bool(seen & MARKED)
         self._broken = 0
+        self._borrower: SocketBorrower | None = None
         self._out: bytearray | None = None
         self._producer: Any = None
         self._producing = _NO_PRODUCER
@@ -139,7 +141,7 @@ class Stream:
             self._readable = len(data) == size or self._marked
             assert self._protocol is not None  # noqa: S101 - a transport without protocol is detached
             self._protocol.dataReceived(data)
-            if not self._readable or self._input is not _READING:
+            if not self._readable or self._input is not _READING or self._borrower is not None:
                 return
             size = _BULK_SIZE
         # There is more, but other connections are served first.
@@ -287,6 +289,7 @@ class Stream:
     def loseConnection(self) -> None:
         """Close the connection once everything is written. Nothing more is read."""
         if self._input is not _STOPPED:
+            self._call_back()
             self._change(StreamEvent.CLOSE_ASKED)
             self._close_soon()
 
@@ -304,6 +307,7 @@ class Stream:
         """Close the connection now, with a RST. The protocol is told in the next event loop iteration."""
         if self._output is _ABORTING or self._output is _CLOSED:
             return
+        self._call_back()
         reset(self._sock)
         self._change(StreamEvent.ABORT_ASKED)
         self._poller.soon(self._lost, Failure(error.ConnectionAborted()))
@@ -354,47 +358,32 @@ class Stream:
 
     # -- the socket ----------------------------------------------------------------------------------
 
+    def lend(self, borrower: SocketBorrower) -> socket.socket | None:
+        """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
+
+        Until :meth:`take_back`, the borrower reads or writes in place of this transport, and passes on the events of the other
+        direction.
+        """
+        if self._out or self._marked or self._output is not _OPEN:
+            return None
+        self._borrower = borrower
+        self._poller.hand_over(self._sock.fileno(), borrower)
+        return self._sock
+
+    def take_back(self) -> None:
+        """The borrower does not use the socket any more. Whatever it is ready for is reported again."""
+        self._borrower = None
+        self._poller.hand_over(self._sock.fileno(), self)
+        self._readable = True
+        self._poller.rearm(self._sock.fileno())
+
+    def _call_back(self) -> None:
+        """The connection is ended by other means than its borrower's."""
+        if self._borrower is not None:
+            self._borrower.stop()
+
     def detach(self) -> Detached:
         """Give the socket to the caller. The poller still watches it, until it is handed over."""
         self._protocol = None
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         return Detached(self._sock, self._readable, bytes(self._out or b""), self._marked)
-
-    def getHandle(self) -> socket.socket:
-        """The socket."""
-        return self._sock
-
-    def getHost(self) -> IPv4Address | IPv6Address:
-        """Our address."""
-        return _address(self._sock.getsockname())
-
-    def getPeer(self) -> IPv4Address | IPv6Address:
-        """The peer's address."""
-        return _address(self._sock.getpeername())
-
-    def getTcpNoDelay(self) -> bool:
-        """Whether small writes are sent at once (TCP_NODELAY)."""
-        return bool(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Send small writes at once (TCP_NODELAY)."""
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
-
-    def getTcpKeepAlive(self) -> bool:
-        """Whether the kernel probes a silent peer (SO_KEEPALIVE)."""
-        return bool(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Make the kernel probe a silent peer (SO_KEEPALIVE)."""
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
-
-
-def _address(sockaddr: tuple[Any, ...] | str | bytes) -> IPv4Address | IPv6Address:
-    if not isinstance(
-        sockaddr, tuple
-    ):  # that of a unix socket; as Twisted's own, whatever the interface says
-        unix: Any = UNIXAddress(os.fsencode(sockaddr) or None)
-        return cast("IPv4Address", unix)
-    if len(sockaddr) == 4:  # noqa: PLR2004 - an IPv6 address has flow information and a scope, too
-        return IPv6Address("TCP", *sockaddr)
-    return IPv4Address("TCP", *sockaddr)

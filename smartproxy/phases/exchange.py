@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
     from smartproxy.http.memo import RememberedHeads
     from smartproxy.http.services import HttpClient
+    from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import RoutePlan, TargetPlan
@@ -61,6 +62,7 @@ class ExchangeHttp:
     :param draining: whether each connection is to end after the exchange under way.
     :param clients: gets the connections of all clients.
     :param heads: parses heads.
+    :param splicer: moves bodies from socket to socket.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class ExchangeHttp:
         draining: Callable[[], bool],
         clients: set[HttpClient],
         heads: RememberedHeads,
+        splicer: Splicer,
         deadlines: Deadlines,
         clock: IReactorTime,
     ) -> None:
@@ -95,6 +98,7 @@ class ExchangeHttp:
         self._draining = draining
         self._clients = clients
         self._heads = heads
+        self._splicer = splicer
 
     def __call__(
         self,
@@ -116,6 +120,7 @@ class ExchangeHttp:
             self._trusted,
             self._call_soon,
             self._heads.head_of if plan.remembers else parse_head,
+            self._splicer,
         )
 
         def forward(exchange: Exchange, client: AnswerReceiver) -> Answerer:
@@ -131,6 +136,7 @@ class ExchangeHttp:
             self._heads.block_of if plan.remembers else parse_block,
             self._recorder.begin_exchange,
             self._finished,
+            self._splicer,
             self._tunnel,
         )
         # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.

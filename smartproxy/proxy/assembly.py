@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
 from smartproxy.flow.side import HOLD
+from smartproxy.http.splice import Splicer
 from smartproxy.model.plan import KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
@@ -138,6 +139,7 @@ class Paths:
                 self._draining,
                 self._runtime.http_clients,
                 self._runtime.http_heads,
+                Splicer(self._runtime.sockets.poller, self._runtime.sockets.pipes),
                 clocks.deadlines,
                 clocks.time,
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -102,6 +103,56 @@ class HttpCase(LiveCase):
             self.assertEqual(told["sha"], hashlib.sha256(data).hexdigest(), framing)
         proxy.emptied()
         until(lambda: proxy.moved[0] > 2 * _SIZE, "the bytes counted")
+
+    def test_bytes_of_large_bodies_are_counted_once(self):
+        """Requests and answers one after the other on the same connections: what is moved by a pipe, and what is copied."""
+
+        def answering(_backend, sock):
+            stream = sock.makefile("rb")
+            while stream.readline():
+                fields = dict(iter(lambda: stream.readline().partition(b":")[::2], (b"\r\n", b"")))
+                body = stream.read(int(fields[b"Content-Length"]))
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        port, proxy = self.served(self.backend(answering))
+        client = self.connect(port)
+        sent = received = 0
+        for size in (1, 65_535, 65_536, 300_000, 5_000_001, 0, 70_000):
+            body = os.urandom(size)
+            request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (size, body)
+            client.sendall(request)
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+            self.assert_same(self.read(client, len(head) + size), head + body)
+            sent, received = sent + len(request), received + len(head) + size
+        client.close()
+        proxy.emptied()
+        self.assertEqual(proxy.moved, (sent, received))
+
+    def assert_same(self, one, other):
+        """Compare without printing."""
+        self.assertEqual(hashlib.sha256(one).digest(), hashlib.sha256(other).digest())
+
+    def test_an_answer_before_the_end_of_a_large_body_is_delivered(self):
+        """The target reads no more than the first of it, answers, and stays."""
+
+        def refusing(backend, sock):
+            sock.recv(100)
+            sock.sendall(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nmuch")
+            backend.seen.append(read_to_end(sock))
+
+        port, _ = self.served(self.backend(refusing))
+        client = self.connect(port)
+        client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
+        client.setblocking(False)
+        piece = bytes(1 << 20)
+
+        def answered():
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                client.send(piece)
+            with contextlib.suppress(BlockingIOError):
+                return client.recv(1000)
+
+        self.assertTrue(until(answered, "the answer").startswith(b"HTTP/1.1 413 "))
 
     def test_a_slow_reader_pauses_the_target(self):
         backend = self.backend(_endless)

@@ -1,0 +1,179 @@
+"""Bodies that are moved through a pipe, over real sockets: as far as they can be, and never a byte twice."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.http.splice import LEAST, Splicer
+from smartproxy.net.stream import Stream
+from smartproxy.relays.pipes import PipePool
+from tests.net.streams import HalfHeard
+from tests.pumps import Pump, open_descriptors
+
+MIB = 1 << 20
+
+
+def noise(count):
+    return bytes(range(251)) * (count // 251) + bytes(range(count % 251))
+
+
+class SpliceTests(SynchronousTestCase):
+    def setUp(self):
+        self.before = open_descriptors()
+        self.pump = Pump(self)
+        self.pool = PipePool()
+        self.splicer = Splicer(self.pump.poller, self.pool)
+        self.source, self.heard, self.sender = self.stream()
+        self.sink, self.answered, self.receiver = self.stream()
+        self.moved, self.left = 0, []
+
+    def stream(self):
+        sock, far = self.pump.connection(buffers=256 * 1024)
+        heard = HalfHeard()
+        stream = Stream(sock, self.pump.poller, heard)
+        heard.makeConnection(stream)
+        return stream, heard, far
+
+    def start(self, left):
+        def moved(count):
+            self.moved += count
+
+        return self.splicer.start(self.source, self.sink, left, moved, self.left.append)
+
+    def assert_given_back(self):
+        """Both transports work as before, and no pipe is lent."""
+        self.assertEqual(self.pool.lent, 0)
+        self.assertEqual(self.pool.reclaimed, 0)
+        before, heard = len(self.receiver.received), len(self.heard.received)
+        self.sink.write(b"behind")
+        self.sender.write(b"next")
+        self.pump.until(lambda: self.heard.received[heard:] == b"next")
+        self.pump.until(lambda: self.receiver.received[before:] == b"behind")
+
+    def test_exactly_the_body_is_moved(self):
+        self.start(MIB)
+        self.sender.write(noise(MIB) + b"the next answer")
+        self.pump.until(lambda: self.left and len(self.receiver.received) == MIB)
+        self.assertEqual((self.left, self.moved), ([0], MIB))
+        self.assertTrue(self.receiver.received == noise(MIB))
+        self.pump.until(lambda: self.heard.received == b"the next answer")
+        self.assert_given_back()
+
+    def test_what_came_before_it_began_is_moved_too(self):
+        self.source.pauseProducing()
+        self.sender.write(noise(LEAST))
+        self.pump.settle()
+        self.start(LEAST)
+        self.pump.until(lambda: self.receiver.received == noise(LEAST))
+        self.assertEqual(self.left, [0])
+
+    def test_it_may_begin_while_its_transport_reads(self):
+        """The first bytes of a body come with its head: the transport must not go on to read behind them."""
+        begun = []
+
+        def received(data):
+            begun.append(data)
+            if len(begun) == 1:
+                self.start(4 * MIB - len(data))
+
+        self.heard.dataReceived = received
+        self.source.pauseProducing()
+        self.sender.write(noise(4 * MIB))
+        self.pump.settle()
+        self.source.resumeProducing()
+        self.pump.until(lambda: self.left)
+        self.assertEqual(len(begun), 1)
+        self.pump.until(lambda: begun[0] + self.receiver.received == noise(4 * MIB))
+
+    def test_a_sink_that_does_not_read_stops_the_source(self):
+        self.receiver.reading = False
+        self.start(8 * MIB)
+        self.sender.write(noise(8 * MIB))
+        self.pump.settle()
+        self.assertLess(self.moved, MIB)
+        self.assertEqual(self.heard.received, b"")
+        self.receiver.reading = True
+        self.pump.until(lambda: len(self.receiver.received) == 8 * MIB)
+        self.assertTrue(self.receiver.received == noise(8 * MIB))
+        self.assertEqual((self.left, self.moved), ([0], 8 * MIB))
+        self.assert_given_back()
+
+    def test_a_source_that_ends_early_is_left_to_its_transport(self):
+        for end in ("fin", "rst"):
+            with self.subTest(end=end):
+                self.setUp()
+                self.start(MIB)
+                self.sender.write(noise(100_000))
+                self.pump.until(lambda: self.moved == 100_000)
+                getattr(self.sender, end)()
+                self.pump.until(lambda: self.heard.told)
+                self.assertEqual(self.left, [MIB - 100_000])
+                self.pump.until(lambda: self.receiver.received == noise(100_000))
+                self.assertEqual(self.pool.lent, 0)
+
+    def test_urgent_data_is_passed(self):
+        self.start(MIB)
+        self.sender.write(noise(100_000))
+        self.pump.until(lambda: self.moved == 100_000)
+        self.sender.sock.send(b"!", socket.MSG_OOB)
+        self.sender.write(b"behind the mark")
+        self.pump.until(lambda: self.heard.received == b"behind the mark")
+        self.assertEqual(self.left, [MIB - 100_000])
+
+    def test_a_sink_that_is_reset_is_told_to_its_transport(self):
+        self.receiver.reading = False
+        self.start(8 * MIB)
+        self.sender.write(noise(8 * MIB))
+        self.pump.settle()
+        self.receiver.rst()
+        self.pump.until(lambda: self.answered.told)
+        self.assertEqual((self.left, self.pool.lent), ([], 0))
+        self.source.abortConnection()
+        self.pump.until(lambda: self.heard.told)
+
+    def test_either_end_can_be_aborted_meanwhile(self):
+        for name in ("source", "sink"):
+            with self.subTest(end=name):
+                self.setUp()
+                self.receiver.reading = False
+                self.start(8 * MIB)
+                self.sender.write(noise(8 * MIB))
+                self.pump.settle()
+                getattr(self, name).abortConnection()
+                self.pump.settle()
+                self.assertEqual((self.left, self.pool.lent), ([], 0))
+                far = self.sender if name == "source" else self.receiver
+                far.reading = True
+                self.pump.until(lambda far=far: far.was_reset)
+
+    def test_a_pipe_that_is_taken_back_loses_nothing(self):
+        self.receiver.reading = False
+        moving = self.start(8 * MIB)
+        self.sender.write(noise(8 * MIB))
+        self.pump.settle()
+        self.assertFalse(moving.is_stalled)
+        self.pump.reactor.advance(2)
+        self.sender.write(b"")
+        self.pump.poller.now += 2
+        self.assertTrue(moving.is_stalled)
+        moving.empty_pipe()
+        self.assertEqual(self.pool.lent, 0)
+        self.assertGreater(self.pool.reclaimed, 0)
+        self.source.pauseProducing()
+        self.receiver.reading = True
+        self.pump.until(lambda: self.left)
+        self.pump.until(lambda: len(self.receiver.received) == self.moved)
+        self.assertTrue(self.receiver.received == noise(8 * MIB)[: self.moved])
+        self.assertEqual(self.left, [8 * MIB - self.moved])
+        self.assertEqual(self.pool.reclaimed, 0)
+
+    def test_what_cannot_be_spliced_is_copied(self):
+        self.assertIsNone(self.start(LEAST - 1))
+        self.assertIsNone(Splicer(None, None).start(self.source, self.sink, MIB, id, id))
+        self.assertIsNone(self.splicer.start(object(), self.sink, MIB, id, id))
+        self.receiver.reading = False
+        self.sink.write(noise(8 * MIB))  # what waits to be sent goes first
+        self.assertIsNone(self.start(MIB))
+        self.assertEqual(self.pool.lent, 0)
