@@ -101,11 +101,11 @@ class BodySplice:
         if pipe is None:
             return False
         self._pipe = pipe
-        to = self.sink.lend(_Sink(self))
+        to = self.sink.lend(_WrittenEnd(self))
         if to is None:
             self._give_back_pipe()
             return False
-        source = self.source.lend(_Source(self))
+        source = self.source.lend(_ReadEnd(self))
         if source is None:
             self.sink.take_back()
             self._give_back_pipe()
@@ -215,7 +215,7 @@ class BodySplice:
             self._held = b""
 
 
-class _Source:
+class _ReadEnd:
     """Gets the events of the socket that is read."""
 
     __slots__ = ("_moving",)
@@ -242,7 +242,7 @@ class _Source:
         self._moving.source.failed(why)
 
 
-class _Sink:
+class _WrittenEnd:
     """Gets the events of the socket that is written."""
 
     __slots__ = ("_moving",)

@@ -126,27 +126,31 @@ class Paths:
             look_inside=look_inside,
             relay=self._relay,
             serve=Serve(clocks.time),
-            exchange=ExchangeHttp(
-                self._connect_pooled,
-                self._connect,
-                self._runtime.targets.pool,
-                accounting.registry,
-                self._relay,
-                self._timeouts,
-                look_inside.find,
-                self._admit.admits,
-                self._plan.trusted,
-                self._draining,
-                self._runtime.http_clients,
-                self._runtime.http_heads,
-                Splicer(self._runtime.sockets.poller, self._runtime.sockets.pipes),
-                clocks.deadlines,
-                clocks.time,
-            ),
+            exchange=self._exchange(look_inside),
             forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
             reject=RejectConnection(self._runtime.lingering),
             keep_alive=self.keep_alive,
+        )
+
+    def _exchange(self, look_inside: LookInside) -> ExchangeHttp:
+        accounting, clocks = self._runtime.accounting, self._runtime.clocks
+        return ExchangeHttp(
+            self._connect_pooled,
+            self._connect,
+            self._runtime.targets.pool,
+            accounting.registry,
+            self._relay,
+            self._timeouts,
+            look_inside.find,
+            self._admit.admits,
+            self._plan.trusted,
+            self._draining,
+            self._runtime.http_clients,
+            self._runtime.http_heads,
+            Splicer(self._runtime.sockets.poller, self._runtime.sockets.pipes),
+            clocks.deadlines,
+            clocks.time,
         )
 
 
