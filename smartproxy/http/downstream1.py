@@ -152,6 +152,7 @@ class HttpDownstream(ClientConnection):
 
     def _begin(self, exchange: Exchange, framing: Framing, now: float) -> None:
         self._exchange = exchange
+        exchange.is_trusted = self._services.trusted
         self._reply = ClientReply(exchange, self._send)
         self._request = REQUEST[self._request][_BEGUN]
         refused = self._refusal(exchange)

@@ -33,6 +33,7 @@ class HttpServices(NamedTuple):
     """What is the same for all connections of a listener, or of one.
 
     :ivar clock: monotonic seconds.
+    :ivar trusted: whether the client is a proxy whose own fields are believed.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
@@ -45,6 +46,7 @@ class HttpServices(NamedTuple):
     """
 
     clock: Callable[[], float]
+    trusted: bool
     deadlines: Deadlines
     route: Callable[[Routed, RequestHead], Routed]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]

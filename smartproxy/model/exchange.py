@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from smartproxy.model.address import TargetAddress
     from smartproxy.model.facts import Routed
     from smartproxy.model.record import ConnectionRecord
@@ -52,12 +54,15 @@ class Exchange:
     :ivar requests: the counters of its route; ``None`` before it has one of its own.
     :ivar is_over: whether it has ended, in whichever way: no answer is wanted any more.
     :ivar is_reused: whether the connection to the target was used before.
+    :ivar is_trusted: whether the client is a proxy whose own fields are believed.
+    :ivar id: see :func:`smartproxy.http.tracing.id_of`; empty until it is asked for.
+    :ivar params: see :func:`smartproxy.http.templates.captured`; ``None`` until they are asked for.
     :ivar detail: why there is no answer of a target, in words; empty where there is one.
     """
 
     __slots__ = (
-        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "is_over", "is_reused",
-        "member", "record", "request_bytes", "requests", "response_bytes", "routed", "status", "target", "terms",
+        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "id", "is_over", "is_reused",
+        "is_trusted", "member", "params", "record", "request_bytes", "requests", "response_bytes", "routed", "status", "target", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +88,9 @@ class Exchange:
         self.requests: Any = None
         self.is_over = False
         self.is_reused = False
+        self.is_trusted = False
+        self.id = ""
+        self.params: Mapping[str, str] | None = None
         self.detail = ""
         self.target: TargetAddress | None = None
         self.attempts = 0

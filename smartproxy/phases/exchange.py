@@ -128,6 +128,7 @@ class ExchangeHttp:
 
         services = HttpServices(
             self._clock.seconds,
+            routed.detected.announced.client.host in self._trusted,
             self._deadlines,
             self._route,
             forward,

@@ -13,6 +13,7 @@ atomic group, which is never matched a second time, and the time is linear: the 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 
 #: A ``:name`` where a segment begins.
 _PARAMETER = re.compile(r"(?<=/):[A-Za-z_][A-Za-z0-9_]*")
+
+
+def names(pattern: str) -> list[str]:
+    """The names in ``pattern``, in their order."""
+    return [found[1:] for found in _PARAMETER.findall(pattern)]
+
+
+@lru_cache(maxsize=1024)
+def capture(pattern: str) -> Callable[[str], dict[str, str]]:
+    """A function that gives what the names in ``pattern`` stand for in a path; nothing where it does not match."""
+    found_by = re.compile(_expression(pattern), re.DOTALL).fullmatch
+    of = names(pattern)
+
+    def captured(path: str) -> dict[str, str]:
+        found = found_by(path)
+        return {} if found is None else dict(zip(of, found.groups(), strict=True))
+
+    return captured
 
 
 def is_exact(pattern: str) -> bool:
@@ -46,7 +65,7 @@ def _expression(pattern: str) -> str:
 
 def _piece(text: str) -> str:
     # As few characters as possible: an atomic group must end at the first place where it can.
-    return "[^/]+?".join(re.escape(literal) for literal in _PARAMETER.split(text))
+    return "([^/]+?)".join(re.escape(literal) for literal in _PARAMETER.split(text))
 
 
 def specificity(pattern: str | None) -> tuple[int, int]:

@@ -31,9 +31,10 @@ _BLOCK: Final = re.compile(rb"(?:%b++:%b*+\r\n)*+" % (TCHAR, _VALUE))
 _LINE: Final = re.compile(rb"([^:]++):[\t ]*+([^\r]*?)[\t ]*+\r\n")
 _NAME: Final = re.compile(TCHAR + rb"+")
 _ANY_VALUE: Final = re.compile(_VALUE + rb"*")
-#: Fields that framing, routing, persistence and the log depend on. All are looked for once, in one pass over the block.
+#: Fields that framing, routing, persistence, logs and tracing depend on. All are looked for once, in one pass over the block.
 _NOTED: Final = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive|user-agent|referer):"
+    rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
+    rb"|user-agent|referer|x-request-id|traceparent|tracestate):"
     rb"[\t ]*+([^\r]*?)[\t ]*+(?=\r)",
     re.IGNORECASE,
 )
@@ -91,10 +92,11 @@ class Fields:
         )
 
     def noted(self, name: str) -> list[str]:
-        """The values of one of the fields that framing, routing, persistence and the log depend on.
+        """The values of one of the fields that framing, routing, persistence, logs and tracing depend on.
 
         :param name: in lower case: ``host``, ``content-length``, ``transfer-encoding``, ``connection``, ``expect``,
-            ``upgrade``, ``te``, ``trailer``, ``proxy-connection``, ``keep-alive``, ``user-agent`` or ``referer``.
+            ``upgrade``, ``te``, ``trailer``, ``proxy-connection``, ``keep-alive``, ``user-agent``, ``referer``,
+            ``x-request-id``, ``traceparent`` or ``tracestate``.
         """
         noted = self._noted
         if noted is None:
