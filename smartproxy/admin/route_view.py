@@ -51,6 +51,7 @@ def _match(match: MatchPlan) -> dict[str, object]:
         "path": match.path,
         "methods": sorted(match.methods),
         "headers": dict(match.headers),
+        "query": dict(match.query),
         "protocol": match.protocol,
     }
 

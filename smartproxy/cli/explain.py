@@ -78,7 +78,7 @@ class _Query(NamedTuple):
 @click.option("--alpn", multiple=True, help="Protocol that a TLS client offers; repeatable.")
 @click.option("--method", help="Method of a request.  [default: GET]")
 @click.option("--host", help="Host of a request.")
-@click.option("--path", help="Path of a request.  [default: /]")
+@click.option("--path", help="Path of a request, with its query.  [default: /]")
 @click.option("--header", "headers", multiple=True, metavar="'K: V'", help="Header of a request; repeatable.")
 @click.option("--client-ip", metavar="IP", help="Address of the client.")
 @click.option(

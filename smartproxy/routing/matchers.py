@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smartproxy.model.facts import ApplicationProtocol
-from smartproxy.routing import domains, paths
+from smartproxy.routing import domains, paths, queries
 from smartproxy.wire import proxy_tlv
 from smartproxy.wire.host import host_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import MatchPlan, TlvMatch
@@ -98,7 +98,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
     1. the domain: an exact name, then the longer wildcard, then ``*``, then a fallback that is given no name, then none;
     2. the path: an exact one, then the pattern with more literal characters, then none;
     3. whether there is a condition on the client address;
-    4. the number of conditions on headers and on TLVs of the PROXY header;
+    4. the number of conditions on headers, on the query and on TLVs of the PROXY header;
     5. whether there is a condition on the method;
     6. whether there is a condition on the protocols that the client offers (ALPN);
     7. whether there is a condition on the protocol;
@@ -108,7 +108,7 @@ def specificity(match: MatchPlan, pattern: str | None) -> Specificity:
         domains.specificity(pattern),
         paths.specificity(match.path),
         match.client_ip is not None,
-        len(match.headers) + len(match.proxy_tlv),
+        len(match.headers) + len(match.query) + len(match.proxy_tlv),
         bool(match.methods),
         bool(match.alpn),
         match.protocol is not None,
@@ -129,12 +129,18 @@ def _conditions(match: MatchPlan, *, fallback: bool) -> Iterator[Condition]:
         yield _domain(patterns_of(match))
     if match.alpn:
         yield _alpn(match.alpn)
+    yield from _conditions_on_request(match)
+
+
+def _conditions_on_request(match: MatchPlan) -> Iterator[Condition]:
     if match.path is not None:
         yield _path(match.path)
     if match.methods:
         yield _method(match.methods)
     for name, value in match.headers:
         yield _header(name, value)
+    for name, value in match.query:
+        yield _query(name, value)
 
 
 def _client_ip(addresses: Container[str]) -> Condition:
@@ -261,6 +267,29 @@ def _header(name: str, value: str) -> Condition:
         seen=lambda facts: _listed([_shown(found) for found in _values(facts, lower)]) or _shown(None),
         inside=True,
     )
+
+
+def _query(name: str, value: str) -> Condition:
+    def is_met(facts: Detected) -> bool:
+        values = _parameters(facts).get(name, ())
+        return value in values or (value == queries.ANY_VALUE and bool(values))
+
+    return Condition(
+        subject=f"query {name}",
+        wanted=value or '""',
+        is_met=is_met,
+        seen=lambda facts: (
+            _listed([_shown(found) if found else '""' for found in _parameters(facts).get(name, ())])
+            or _shown(None)
+        ),
+        inside=True,
+    )
+
+
+def _parameters(facts: Detected) -> Mapping[str, list[str]]:
+    if facts.request is None:
+        return {}
+    return queries.parameters(facts.request.target.partition("?")[2])
 
 
 def _values(facts: Detected, lower: str) -> list[str]:

@@ -40,7 +40,7 @@ routes:
     security: {ipAllowList: 10.0.0.0/8, ipBlockList: 10.1.0.0/16, maxConnections: 50}
     stuckDetection: false
   - name: http
-    match: {ports: 80, path: /x, methods: GET, headers: {X-Env: staging}, protocol: http}
+    match: {ports: 80, path: /x, methods: GET, headers: {X-Env: staging}, query: {debug: "1"}, protocol: http}
     action: {targets: {host: 10.0.0.1, port: 80}, http: {maxBodySize: 1MiB, websocket: {origins: "https://a.test"}}}
   - name: tls
     match: {ports: 444, alpn: h2}
@@ -101,7 +101,7 @@ class RouteViewTests(SynchronousTestCase):
             {
                 "ports": [443, "8000-8010"], "address": ["127.0.0.1", "127.0.0.2"], "domains": ["*.example.com"],
                 "proxyTlv": {"authority": ["a.example.com"], "0xE0": ["one", "\\x00\\xff"]},
-                "clientIp": "10.0.0.0/8, 192.0.2.1", "alpn": [], "path": None, "methods": [], "headers": {}, "protocol": None,
+                "clientIp": "10.0.0.0/8, 192.0.2.1", "alpn": [], "path": None, "methods": [], "headers": {}, "query": {}, "protocol": None,
             },
         )  # fmt: skip
         self.assertEqual(
@@ -144,6 +144,7 @@ class RouteViewTests(SynchronousTestCase):
             (http["match"]["path"], http["match"]["methods"], http["match"]["headers"]),
             ("/x", ["GET"], {"X-Env": "staging"}),
         )
+        self.assertEqual(http["match"]["query"], {"debug": "1"})
         self.assertEqual(
             (self.shown["tls"]["action"]["tls"], self.shown["tls"]["match"]["alpn"]),
             ("terminate-and-reencrypt", ["h2"]),

@@ -47,5 +47,5 @@ def http(
     headers: Iterable[tuple[str, str]] = (),
     **where,
 ) -> Detected:
-    head = RequestHead(method, path, path, host, fields=Fields.of(headers))
+    head = RequestHead(method, path, path.partition("?")[0], host, fields=Fields.of(headers))
     return raw(**where)._replace(protocol=ApplicationProtocol.HTTP, request=head)

@@ -91,6 +91,54 @@ class ConditionTests(SynchronousTestCase):
         self.assertTrue(meets(http(headers=[("b", "2"), ("a", "1")]), headers=asks))
         self.assertFalse(meets(http(headers=[("a", "1")]), headers=asks))
 
+    def test_a_query_is_matched_by_each_of_its_values(self) -> None:
+        asks = (("debug", "1"),)
+        for path in ("/?debug=1", "/?a=2&debug=0&debug=1&b", "/?&&debug=1"):
+            self.assertTrue(meets(http(path), query=asks), path)
+        for path in (
+            "/",
+            "/?",
+            "/?debug",
+            "/?debug=",
+            "/?debug=11",
+            "/?Debug=1",
+            "/?xdebug=1",
+            "/?a=debug=1",
+            "/?a;debug=1",
+        ):
+            self.assertFalse(meets(http(path), query=asks), path)
+        for facts in (raw(), tls("a.example")):
+            self.assertFalse(meets(facts, query=asks))
+
+    def test_a_star_in_a_query_is_any_value(self) -> None:
+        for path in ("/?q=1", "/?q=", "/?q", "/?q=*"):
+            self.assertTrue(meets(http(path), query=(("q", "*"),)), path)
+        self.assertFalse(meets(http("/?r=1"), query=(("q", "*"),)))
+
+    def test_a_name_without_a_value_has_the_empty_one(self) -> None:
+        self.assertTrue(meets(http("/?debug"), query=(("debug", ""),)))
+        self.assertTrue(meets(http("/?debug="), query=(("debug", ""),)))
+        self.assertFalse(meets(http("/?debug=1"), query=(("debug", ""),)))
+        self.assertFalse(meets(http("/"), query=(("debug", ""),)))
+
+    def test_a_query_is_compared_decoded(self) -> None:
+        asks = (("a b", "J\xfcrgen & co"),)
+        self.assertTrue(meets(http("/?a+b=J%C3%BCrgen+%26%20co"), query=asks))
+        self.assertTrue(meets(http("/?%61%20b=J%c3%bcrgen%20%26+co"), query=asks))
+        self.assertFalse(meets(http("/?a%2520b=1"), query=(("a b", "1"),)), "decoded once")
+        self.assertFalse(meets(http("/?a=%ff"), query=(("a", "\ufffd"),)), "not UTF-8")
+
+    def test_all_parts_of_a_query_must_match(self) -> None:
+        asks = (("a", "1"), ("b", "*"))
+        self.assertTrue(meets(http("/?b=2&a=1"), query=asks))
+        self.assertFalse(meets(http("/?a=1"), query=asks))
+
+    def test_a_query_is_shown_with_its_values(self) -> None:
+        (condition,) = conditions_of(MatchPlan(PORTS, query=(("debug", "1"),)))
+        self.assertEqual((condition.subject, condition.wanted), ("query debug", "1"))
+        shown = [condition.seen(http(path)) for path in ("/?debug=0&debug=%0a", "/?debug", "/")]
+        self.assertEqual(shown, [r"0 or \n", '""', "none"])
+
     def test_a_protocol_matches_its_own_first_bytes_only(self) -> None:
         seen = {"tls": tls(), "http": http(), "tcp": raw()._replace(protocol=ApplicationProtocol.RAW)}
         for wanted in seen:
@@ -156,8 +204,9 @@ class SpecificityTests(SynchronousTestCase):
             (None, everything),
             (None, {"path": "/*"}),
             (None, {"client_ip": AddressSet(["::/0"])}),
+            (None, {"headers": (("A", "1"),), "query": (("b", "*"), ("c", "1"))}),
             (None, {"headers": (("A", "1"), ("B", "2"))}),
-            (None, {"headers": (("A", "1"),)}),
+            (None, {"query": (("a", "1"),)}),
             (None, {"methods": frozenset({"GET"})}),
             (None, {"alpn": frozenset({"h2"})}),
             (None, {"protocol": "tls"}),

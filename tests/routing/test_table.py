@@ -199,6 +199,7 @@ ASKS = st.fixed_dictionaries(
         "path": st.sampled_from([*PATHS, "/*", "/:x"]),
         "methods": st.just(frozenset({"GET"})),
         "headers": st.just((("X", "1"),)),
+        "query": st.just((("q", "*"),)),
         "protocol": st.sampled_from(["tcp", "tls", "http"]),
         "priority": st.integers(-1, 1),
     },
@@ -222,7 +223,7 @@ FACTS = st.one_of(
         lambda path, host, method, headers, where: http(
             path, host=host, method=method, headers=headers, **where
         ),
-        st.sampled_from(PATHS),
+        st.sampled_from([*PATHS, "/a?q=1"]),
         st.none() | NAMES,
         st.sampled_from(["GET", "POST"]),
         st.sampled_from([(), (("x", "1"),)]),
@@ -276,6 +277,7 @@ def asked_for_nothing_else(match, facts) -> bool:
         )
         and (not match.methods or (request is not None and request.method == "GET"))
         and (not match.headers or (request is not None and bool(request.headers)))
+        and (not match.query or (request is not None and "?q=" in request.target))
     )
 
 

@@ -100,12 +100,14 @@ class ValueTests(SynchronousTestCase):
     def test_match_is_normalised(self) -> None:
         match = {
             "domains": ["Example.COM.", "*.Example.com", "example.com"], "address": "::ffff:10.0.0.1",
-            "clientIp": ["10.0.0.0/8"], "path": "/a", "methods": ["GET"], "headers": {"X-A": "1"}, "protocol": "http",
+            "clientIp": ["10.0.0.0/8"], "path": "/a", "methods": ["GET"], "headers": {"X-A": "1"},
+            "query": {"debug": "*"}, "protocol": "http",
         }  # fmt: skip
         made = only_route(plan(route(ports=[443, "8000-8010"], match=match))).match
         self.assertEqual(made.ports, (range(443, 444), range(8000, 8011)))
         self.assertEqual((made.domains, made.addresses), (("example.com", "*.example.com"), ("10.0.0.1",)))
         self.assertEqual((made.path, made.methods, made.headers), ("/a", frozenset({"GET"}), (("X-A", "1"),)))
+        self.assertEqual(made.query, (("debug", "*"),))
         self.assertEqual(made.protocol, "http")
         assert made.client_ip is not None
         self.assertIn("10.1.1.1", made.client_ip)

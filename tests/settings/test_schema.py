@@ -44,6 +44,7 @@ routes:
     path: /api/*
     methods: [GET]
     headers: {X-Env: staging}
+    query: {debug: "1", all: "*"}
     protocol: http
   action:
     type: forward

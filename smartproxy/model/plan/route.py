@@ -53,6 +53,7 @@ class MatchPlan:
     """The conditions of a route. An empty tuple, an empty set or ``None`` is no condition.
 
     :ivar addresses: local addresses to listen on; ``""`` is every address.
+    :ivar query: names and values, decoded; ``*`` is any value.
     :ivar alpn: the client must offer one of these protocols.
     :ivar fallback: whether a TLS client without SNI is taken, whatever the domains are.
     """
@@ -65,6 +66,7 @@ class MatchPlan:
     path: str | None = None
     methods: frozenset[str] = frozenset()
     headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
     protocol: Literal["tcp", "tls", "http"] | None = None
     alpn: frozenset[str] = frozenset()
     fallback: bool = False
@@ -72,15 +74,7 @@ class MatchPlan:
     @property
     def needs_first_bytes(self) -> bool:
         """Whether the client's first bytes must be seen to decide."""
-        return bool(
-            self.domains
-            or self.path is not None
-            or self.methods
-            or self.headers
-            or self.protocol
-            or self.alpn
-            or self.fallback
-        )
+        return bool(self.domains or self.needs_request or self.protocol or self.alpn or self.fallback)
 
     @property
     def expects_tls(self) -> bool:
@@ -89,7 +83,12 @@ class MatchPlan:
             return self.protocol == "tls"
         if self.alpn or self.fallback:
             return True
-        return bool(self.domains) and not (self.path is not None or self.methods or self.headers)
+        return bool(self.domains) and not self.needs_request
+
+    @property
+    def needs_request(self) -> bool:
+        """Whether it has a condition on the head of an HTTP request."""
+        return self.path is not None or bool(self.methods or self.headers or self.query)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

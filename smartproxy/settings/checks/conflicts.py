@@ -120,7 +120,7 @@ def _route(route: Route, path: KeyPath, references: References) -> Iterator[Prob
 
 def _match(route: Route, path: KeyPath) -> Iterator[Problem]:
     match, ends_tls = route.match, route.action.tls.mode != "passthrough"
-    http_only = [key for key in ("path", "methods", "headers") if getattr(match, key)]
+    http_only = [key for key in ("path", "methods", "headers", "query") if getattr(match, key)]
     needs_name = ["domains"] if match.domains else []
     needs_tls = ["alpn"] if match.alpn and not ends_tls else []
     impossible = {"tcp": needs_name + needs_tls + http_only, "tls": http_only, "http": needs_tls}

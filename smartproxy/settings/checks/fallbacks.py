@@ -27,7 +27,7 @@ def problems(route: Route, path: KeyPath) -> Iterator[Problem]:
     if route.action.tls.mode != "passthrough":
         message = "has no meaning where TLS is terminated: a TLS client sends first"
         yield Problem((*path, "silence"), f"{message} {got(route.silence)}")
-    for key in ("alpn", "path", "methods", "headers"):
+    for key in ("alpn", "path", "methods", "headers", "query"):
         if getattr(route.match, key):
             yield Problem(
                 (*path, "match", key), "can never match beside silence: such a client sends nothing"

@@ -19,6 +19,7 @@ _WORDS: Final[dict[str, str]] = {
     "routes.match.path": "location locations paths pathprefix prefix uri url",
     "routes.match.methods": "method verb verbs",
     "routes.match.headers": "header",
+    "routes.match.query": "queries querystring queryparam queryparams params urlparam args",
     "routes.match.clientIp": "clientips sourceip sourceips source src remoteip remoteaddr from",
     "routes.match.alpn": "protocols nextprotos",
     "routes.match.protocol": "proto scheme",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.routing import domains, paths
 from smartproxy.routing.matchers import NO_NAME, ranked_patterns, specificity
+from smartproxy.routing.queries import ANY_VALUE
 from smartproxy.security.address_ranges import covers, ranges_of
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.rules import ADDRESS_FILE
@@ -179,6 +180,10 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
         and (not a.alpn or (bool(b.alpn) and b.alpn <= a.alpn))
         and (not a.methods or (bool(b.methods) and b.methods <= a.methods))
         and wide.headers <= narrow.headers
+        and all(
+            (name, value) in b.query or (value == ANY_VALUE and name in dict(b.query))
+            for name, value in a.query
+        )
         and _covers_clients(wide.clients, narrow.clients)
         and all(any(_covers_tlv(one, other) for other in b.proxy_tlv) for one in a.proxy_tlv)
         and _covers_path(a.path, b.path)
@@ -186,8 +191,7 @@ def _covers(wide: _Conditions, narrow: _Conditions) -> bool:
 
 
 def _covers_protocol(wide: MatchPlan, narrow: MatchPlan) -> bool:
-    needs_http = narrow.path is not None or bool(narrow.methods or narrow.headers)
-    return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and needs_http)
+    return wide.protocol in (None, narrow.protocol) or (wide.protocol == "http" and narrow.needs_request)
 
 
 def _covers_tlv(wide: TlvMatch, narrow: TlvMatch) -> bool:

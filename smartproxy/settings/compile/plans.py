@@ -154,6 +154,7 @@ def match_plan(match: Match, clients: Container[str] | None = None, *, fallback:
         path=match.path,
         methods=frozenset(match.methods),
         headers=tuple(match.headers.items()),
+        query=tuple(match.query.items()),
         protocol=match.protocol,
         alpn=frozenset(match.alpn),
         fallback=fallback,

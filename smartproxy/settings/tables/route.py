@@ -34,6 +34,7 @@ from smartproxy.settings.tables.types import (
     Least,
     Methods,
     Name,
+    NonEmptyString,
     PathPattern,
     Ports,
     RedirectTo,
@@ -108,6 +109,9 @@ class Match(Table):
     """Methods of an HTTP request."""
     headers: dict[HeaderName, String] = Field(default_factory=dict)
     """Headers that an HTTP request must have, with exactly these values."""
+    query: dict[NonEmptyString, String] = Field(default_factory=dict)
+    """Names that the query of an HTTP request must have, with exactly these values; `*` is any value, and `""` that of a name without
+    `=`. They are compared percent-decoded, with `+` as a blank, and of a name that is there several times one value is enough."""
     protocol: Literal["tcp", "tls", "http"] | None = None
     """The protocol of the client; without it, any."""
 

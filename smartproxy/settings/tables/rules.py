@@ -16,7 +16,7 @@ from pydantic import BaseModel, Discriminator
 from pydantic_core import core_schema
 
 from smartproxy.model.plan.target import CLIENT_NAME
-from smartproxy.routing import domains
+from smartproxy.routing import domains, paths
 from smartproxy.security.address_set import networks_of
 from smartproxy.settings.tables import units
 from smartproxy.tls.identity import checked_pattern
@@ -166,6 +166,9 @@ def check_path(written: object) -> None:
         raise ValueError("must be a path that begins with / or *, without blanks and without a query")
     if _NAMELESS_SEGMENT.search(written):
         raise ValueError("must have a name after each : that begins a segment")
+    names = paths.names(written)
+    if len(set(names)) < len(names):
+        raise ValueError("must not have two segments with the same name")
 
 
 def check_regular_expression(written: object) -> None:
