@@ -171,7 +171,7 @@ GROUPS = {
 TABLES = (
     "Route", "Match", "Action", "ResponseSettings", "Target", "ProxyHeaderSettings", "Security", "Defaults",
     "TargetGroup", "LoadBalancing", "PassiveHealth", "HealthCheck", "CheckStep", "QueueSettings",
-    "HttpSettings", "PoolSettings", "WebsocketSettings",
+    "HttpSettings", "PoolSettings", "WebsocketSettings", "MessageHeaders", "HeaderChanges", "RewriteSettings",
     "ZombieDetection", "CleanupSettings", "MetricsSettings", "AdminSettings", "AccessLogSettings",
     "Tls", "RouteTls", "CertificateSettings", "ClientAuth", "UpstreamTls", "Ciphers",
 )  # fmt: skip

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import RouteCounters
     from smartproxy.metrics.totals import Bytes
     from smartproxy.model.plan import GroupPlan, HttpPlan, MatchPlan, RoutePlan, TargetPlan
+    from smartproxy.model.plan.http import FieldRules
     from smartproxy.model.plan.route import TlvMatch
 
 
@@ -77,7 +78,7 @@ def _action(plan: RoutePlan) -> dict[str, object]:
 def _http(plan: HttpPlan | None) -> dict[str, object]:
     """How HTTP is spoken; ``None`` where bytes are forwarded as they are."""
     if plan is None:
-        return {"http": None, "forwardedHeaders": False}
+        return {"http": None, "forwardedHeaders": False, "headers": None, "rewrite": None}
     terms = {
         "maxBodySize": plan.max_body,
         "requestTimeout": plan.request_timeout,
@@ -87,7 +88,17 @@ def _http(plan: HttpPlan | None) -> dict[str, object]:
         "pool": {"idleTimeout": plan.idle_timeout, "maxIdle": plan.most_idle},
         "websocket": {"idleTimeout": plan.tunnel_timeout, "origins": sorted(plan.origins)},
     }
-    return {"http": terms, "forwardedHeaders": plan.forwarded}
+    headers = {"request": _rules(plan.request_rules), "response": _rules(plan.answer_rules)}
+    rewrite = plan.rewrite and {
+        "path": plan.rewrite.path,
+        "stripPrefix": plan.rewrite.strip_prefix or None,
+        "host": plan.rewrite.host,
+    }
+    return {"http": terms, "forwardedHeaders": plan.forwarded, "headers": headers, "rewrite": rewrite}
+
+
+def _rules(rules: FieldRules | None) -> dict[str, object] | None:
+    return None if rules is None else rules.written()
 
 
 def _group(group: GroupPlan) -> dict[str, object]:

@@ -13,11 +13,15 @@ from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.http.body import BodyWriter
 from smartproxy.http.errors import status_of
 from smartproxy.http.forwarded import forwarded_lines, request_target
+from smartproxy.http.header_rules import request_trailers
+from smartproxy.http.rewrite import rehosted
+from smartproxy.http.terms import NO_HOST
+from smartproxy.http.tracing import traced
 from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from twisted.python.failure import Failure
 
@@ -42,7 +46,6 @@ class TargetServices(NamedTuple):
     :ivar connect: connects an exchange to the target that it was given, or with ``None`` to one that it has not tried by an idle
         connection. The second argument raises once the exchange is over.
     :ivar pool: gets the connections that persist.
-    :ivar trusted: addresses of the proxies whose forwarded fields are believed.
     :ivar call_soon: calls a function in a later event loop iteration.
     :ivar head_of: parses the head of an answer.
     :ivar splicer: moves bodies from socket to socket.
@@ -51,7 +54,6 @@ class TargetServices(NamedTuple):
     take: Callable[[Exchange], tuple[Connected | None, Turn]]
     connect: Callable[[Exchange, Callable[[], None], Turn | None], Awaitable[Connected]]
     pool: Pool
-    trusted: Container[str]
     call_soon: Callable[[Callable[[], object]], object]
     head_of: Callable[[bytes], AnswerHead | Malformed]
     splicer: Splicer
@@ -107,6 +109,8 @@ class Forwarding:
 
     def request_end(self, trailers: bytes) -> None:
         """See :class:`~smartproxy.http.interfaces.Answerer`."""
+        if trailers:
+            trailers = request_trailers(trailers, self._exchange)
         self.is_sent, self._trailers = True, trailers
         if self._writer is not None:
             self._writer.end(trailers)
@@ -164,7 +168,7 @@ class Forwarding:
         )
         self._upstream = upstream
         write = upstream.use(self, exchange, self._client)
-        head = connected.header + request_head(exchange, targets.trusted)
+        head = connected.header + request_head(exchange, connected)
         body = exchange.framing.body
         if body is Body.NONE:
             write(head)
@@ -229,16 +233,19 @@ class Forwarding:
         )
 
 
-def request_head(exchange: Exchange, trusted: Container[str]) -> bytes:
-    """The head of a request as its target gets it.
-
-    :param trusted: addresses of the proxies whose forwarded fields are believed.
-    """
+def request_head(exchange: Exchange, connected: Connected) -> bytes:
+    """The head of a request as its target gets it: the rules of the route are applied last."""
     head, routed = exchange.head, exchange.routed
-    terms, plan = exchange.terms, routed.route.http
-    lines = terms.lines
-    if plan is not None and plan.forwarded:
-        client = routed.detected.announced.client.host
-        lines += forwarded_lines(routed.detected, head, trusted=client in trusted)
-    line = f"{head.method} {request_target(head)} HTTP/1.1\r\n".encode("latin-1")
-    return b"%b%b%b\r\n" % (line, lines, terms.framing_lines)
+    plan = routed.route.http
+    assert plan is not None  # noqa: S101 - its route speaks HTTP
+    lines, framing_lines = exchange.terms.lines, exchange.terms.framing_lines
+    if plan.forwarded:
+        lines += forwarded_lines(routed.detected, head, trusted=exchange.is_trusted)
+    lines += traced(exchange)
+    if plan.rewrite is not None and plan.rewrite.host != "preserve":
+        lines = rehosted(lines, plan.rewrite.host, connected)
+        framing_lines = framing_lines.removeprefix(NO_HOST)
+    if plan.request_rules is not None:
+        lines = plan.request_rules(lines, exchange)
+    line = f"{head.method} {exchange.rewritten or request_target(head)} HTTP/1.1\r\n".encode("latin-1")
+    return b"%b%b%b\r\n" % (line, lines, framing_lines)

@@ -31,6 +31,8 @@ _OF_ONE_HOP: Final = (
 _OF_THE_CLIENT: Final = (
     rb"x[-_.]forwarded[-_.](?:for|proto|host|port|prefix|server)|x[-_.]real[-_.]ip|forwarded"
 )
+#: Fields of :mod:`~smartproxy.http.tracing`, which are written anew.
+_OF_TRACES: Final = rb"x[-_.]request[-_.]id|traceparent|tracestate"
 #: What frames or routes a message: without effect where ``Connection`` lists it, and no trailer.
 _OF_THE_MESSAGE: Final = frozenset({b"host", b"content-type", b"expect", b"authorization", b"cookie"})
 #: Tokens of ``Connection`` that name no field to remove, beside those of :data:`_OF_ONE_HOP`.
@@ -42,14 +44,14 @@ def _lines_of(names: bytes) -> re.Pattern[bytes]:
 
 
 _HOP: Final = _lines_of(_OF_ONE_HOP)
-_HOP_AND_CLIENT: Final = _lines_of(_OF_ONE_HOP + b"|" + _OF_THE_CLIENT)
-_NO_TRAILER: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, *sorted(_OF_THE_MESSAGE))))
+_HOP_AND_CLIENT: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
+_NO_TRAILER: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE))))
 
 
 def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
     """The lines of ``fields`` that concern both ends.
 
-    :param of_client: whether those that say who the client is are kept.
+    :param of_client: whether those that say who the client is, and those of traces, are kept.
     """
     block = (_HOP if of_client else _HOP_AND_CLIENT).sub(b"", fields.block)
     listed = set(tokens(fields.noted("connection"))) - _COMMON

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from smartproxy.http.body import BodyWriter
 from smartproxy.http.forwarded import end_to_end
+from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
 from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
+from smartproxy.http.tracing import via
 from smartproxy.wire import http_response
 from smartproxy.wire.http_answer import build_head
 
@@ -64,23 +66,27 @@ class ClientReply:
         :param persists: whether the connection is for further requests.
         """
         self.state = REPLY[self.state][_BEGUN]
-        request = self._exchange.head
+        exchange = self._exchange
+        request, plan = exchange.head, exchange.routed.route.http
+        is_ruled = plan is not None and plan.answer_rules is not None
         is_old = request.version == (1, 0)
         is_open_ended = is_of_unknown_length(framing)
         chunked = is_open_ended and not is_old
         self.is_last = not persists or (is_open_ended and is_old)
-        if self.is_last or is_old or request.method == "HEAD":
+        if self.is_last or is_ruled or is_old or request.method == "HEAD" or exchange.target is None:
             written = self._head(head, framing, chunked=chunked, is_old=is_old)
         else:
             written = answer_terms(head, to_head=False).head
         self._writer = BodyWriter(self._send, written, chunked=chunked)
 
     def _head(self, head: AnswerHead, framing: Framing, *, chunked: bool, is_old: bool) -> bytes:
-        """The head for a connection that ends with it, for a client of HTTP/1.0, or to HEAD."""
+        """The head where it is not that of most answers: the rules of the route are applied before it is framed."""
         to_head = self._exchange.head.method == "HEAD"
-        lines = end_to_end(head.fields) + answer_framing_lines(
-            head, framing, chunked=chunked, to_head=to_head
-        )
+        lines = end_to_end(head.fields)
+        if self._exchange.target is not None:
+            lines += via(head.version)
+        lines = with_answer_rules(lines, self._exchange)
+        lines += answer_framing_lines(head, framing, chunked=chunked, to_head=to_head)
         if self.is_last:
             lines += b"Connection: close\r\n"
         elif is_old:
@@ -100,10 +106,11 @@ class ClientReply:
     def end(self, trailers: bytes) -> None:
         """Send the end."""
         if self._writer is not None:
-            self._writer.end(trailers)
+            self._writer.end(answer_trailers(trailers, self._exchange) if trailers else trailers)
         self.state = REPLY[self.state][_ENDED]
 
     def refuse(self, status: int) -> None:
         """Answer in the place of a target. The connection ends with it."""
         self.is_last = True
-        self._send(http_response.build(status, to_head=self._exchange.head.method == "HEAD"))
+        answer = http_response.build(status, to_head=self._exchange.head.method == "HEAD")
+        self._send(whole_with_answer_rules(answer, self._exchange))

@@ -20,6 +20,8 @@
 ``{NAME}``                    what ``:NAME`` stands for in ``match.path``, as received
 ============================  =================================================================================
 
+A name in ``match.path`` hides the variable of the same name, unless the text stands in ``defaults``.
+
 ``{{path}}`` is the text ``{path}``. A brace that no letter follows stands for itself, so JSON can be written as it is.
 
 No value has a control character: a line break in it would begin another header field. Those of a request have none because
@@ -30,6 +32,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from smartproxy.http.tracing import id_of
@@ -74,11 +77,20 @@ class Template:
         return None if self.variables else "".join(map(str, self._parts))
 
 
-def compiled(text: str, path: str | None = None, escape: Callable[[str], str] | None = None) -> Template:
+def compiled(
+    text: str,
+    path: str | None = None,
+    escape: Callable[[str], str] | None = None,
+    instead: Mapping[str, Value] = MappingProxyType({}),
+    *,
+    is_shared: bool = False,
+) -> Template:
     """Compile ``text``.
 
     :param path: the pattern of the route's path, whose names are variables, too.
     :param escape: applied to the value of each variable, and not to what is written.
+    :param instead: gives the values of these variables in place of the usual ones.
+    :param is_shared: whether the text is for several routes: then a name in the path of one does not hide a variable.
     :raises ValueError: where a variable is unknown; the message names the nearest.
     """
     names = set() if path is None else set(paths.names(path))
@@ -89,13 +101,14 @@ def compiled(text: str, path: str | None = None, escape: Callable[[str], str] | 
             parts.append(literal)
         if name is not None:
             variables.add(name)
-            parts.append(_escaped(_value(name, path, names), escape))
+            usual = _value(name, path, names - VALUES.keys() if is_shared else names)
+            parts.append(escaped(instead.get(name, usual), escape))
     return Template(text, frozenset(variables), tuple(parts))
 
 
 def variables(path: str | None = None) -> list[str]:
     """The names that a template may have on a route with this pattern of a path."""
-    return [*_VALUES, *(() if path is None else paths.names(path))]
+    return [*VALUES, *(() if path is None else paths.names(path))]
 
 
 def captured(exchange: Exchange) -> Mapping[str, str]:
@@ -112,10 +125,20 @@ def bracketed(host: str | None) -> str:
     return f"[{host}]" if host and ":" in host else host or ""
 
 
+def without_controls(text: str) -> str:
+    """``text`` on one line: with ``?`` in place of controls, and of blanks at its ends."""
+    return _UNSAFE.sub("?", text)
+
+
 def query_of(exchange: Exchange) -> str:
     """The query with its ``?``, or ``""``."""
     _, mark, query = exchange.head.target.partition("?")
     return mark + query
+
+
+def escaped(value: Value, escape: Callable[[str], str] | None) -> Value:
+    """The same value, escaped."""
+    return value if escape is None else lambda exchange: escape(value(exchange))
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str | None]]:
@@ -132,15 +155,11 @@ def _pieces(text: str) -> Iterator[tuple[str, str | None]]:
 
 def _value(name: str, path: str | None, names: set[str]) -> Value:
     """What gives the value of a variable."""
-    if name in names and name in _VALUES:
-        raise ValueError(
-            f"has {{{name}}}, which is a variable and also a name in match.path; rename that one"
-        )
     if name in names:
         return lambda exchange: captured(exchange).get(name, "")
-    if name not in _VALUES:
+    if name not in VALUES:
         raise ValueError(f"has no such variable: {{{name}}}; {_meant(name, variables(path))}")
-    return _VALUES[name]
+    return VALUES[name]
 
 
 def _meant(name: str, known: list[str]) -> str:
@@ -151,16 +170,12 @@ def _meant(name: str, known: list[str]) -> str:
     return "the variables are " + ", ".join(f"{{{each}}}" for each in known)
 
 
-def _escaped(value: Value, escape: Callable[[str], str] | None) -> Value:
-    return value if escape is None else lambda exchange: escape(value(exchange))
-
-
 def _certificate(exchange: Exchange) -> str:
     """A name that nobody vouches for could be anyone's, so one of a certificate that was not verified is not given."""
     secured = exchange.routed.detected.secured
     if secured is None or not secured.verified or not secured.client:
         return ""
-    return _UNSAFE.sub("?", secured.client)
+    return without_controls(secured.client)
 
 
 def _tls_version(exchange: Exchange) -> str:
@@ -168,7 +183,8 @@ def _tls_version(exchange: Exchange) -> str:
     return "" if secured is None else secured.version
 
 
-_VALUES: Final[dict[str, Value]] = {
+#: What gives the value of each variable.
+VALUES: Final[dict[str, Value]] = {
     "client.ip": lambda exchange: exchange.routed.detected.announced.client.host,
     "client.port": lambda exchange: str(exchange.routed.detected.announced.client.port),
     "host": lambda exchange: bracketed(exchange.head.host),

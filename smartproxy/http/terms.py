@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.http.forwarded import end_to_end
+from smartproxy.http.tracing import via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
 
 _NO_CONTENT, _NOT_MODIFIED = 204, 304
+#: What a request of HTTP/1.0 gets that has none.
+NO_HOST = b"Host: \r\n"
 _CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -31,7 +34,8 @@ class AnswerTerms(NamedTuple):
     :ivar framing: of its body, or why it is refused.
     :ivar persists: whether the target lets the connection be used again.
     :ivar lines: what is sent on: without fields of this connection.
-    :ivar head: the whole head for a client of HTTP/1.1 whose connection persists; empty where the framing is refused.
+    :ivar head: the whole head of a target's answer for a client of HTTP/1.1 whose connection persists, by a route without rules;
+        empty where the framing is refused.
     """
 
     framing: Framing | Malformed
@@ -75,7 +79,7 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
 
 
 def _request_framing_lines(fields: Fields, framing: Framing, upgrade: str) -> bytes:
-    lines = b"" if fields.noted("host") else b"Host: \r\n"
+    lines = b"" if fields.noted("host") else NO_HOST
     if framing.body is Body.CHUNKED:
         lines += _CHUNKED_LINE
     elif framing.body is Body.LENGTH or fields.noted("content-length"):
@@ -89,9 +93,10 @@ def _answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
     if isinstance(framing, Malformed):
         return AnswerTerms(framing, False, lines, b"")
     persists = framing.body is not Body.UNTIL_CLOSE and _persists(head.fields, head.version)
-    framed = lines + answer_framing_lines(
+    framing_lines = answer_framing_lines(
         head, framing, chunked=is_of_unknown_length(framing), to_head=to_head
     )
+    framed = lines + via(head.version) + framing_lines
     return AnswerTerms(framing, persists, lines, build_head(head.status, head.reason, framed))
 
 

@@ -57,12 +57,14 @@ class Exchange:
     :ivar is_trusted: whether the client is a proxy whose own fields are believed.
     :ivar id: see :func:`smartproxy.http.tracing.id_of`; empty until it is asked for.
     :ivar params: see :func:`smartproxy.http.templates.captured`; ``None`` until they are asked for.
+    :ivar rewritten: the target that is sent on, where the route rewrites it; else empty.
     :ivar detail: why there is no answer of a target, in words; empty where there is one.
     """
 
     __slots__ = (
         "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "id", "is_over", "is_reused",
-        "is_trusted", "member", "params", "record", "request_bytes", "requests", "response_bytes", "routed", "status", "target", "terms",
+        "is_trusted", "member", "params", "record", "request_bytes", "requests", "response_bytes", "rewritten",
+        "routed", "status", "target", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,7 @@ class Exchange:
         self.is_reused = False
         self.is_trusted = False
         self.id = ""
+        self.rewritten = ""
         self.params: Mapping[str, str] | None = None
         self.detail = ""
         self.target: TargetAddress | None = None

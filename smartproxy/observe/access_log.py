@@ -131,7 +131,7 @@ def exchange_fields(exchange: Exchange, at: float, moment: Moment) -> dict[str, 
     return {
         "time": moment.iso(at),
         "route": exchange.routed.route.name if exchange.is_counted else None,
-        "requestId": f"{record.id}-{record.exchanges}",
+        "requestId": exchange.id,
         "method": head.method,
         "host": head.host,
         "path": head.path[:LONGEST_PATH],

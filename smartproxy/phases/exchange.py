@@ -9,6 +9,7 @@ from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding, TargetServices
 from smartproxy.http.services import HttpServices
+from smartproxy.http.tracing import id_of
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
 from smartproxy.wire.http_answer import parse_head
@@ -117,7 +118,6 @@ class ExchangeHttp:
             self._take,
             partial(self._connected, header),
             self._pool,
-            self._trusted,
             self._call_soon,
             self._heads.head_of if plan.remembers else parse_head,
             self._splicer,
@@ -174,6 +174,8 @@ class ExchangeHttp:
         return routed
 
     def _finished(self, exchange: Exchange, now: float) -> None:
+        if not exchange.id:  # it was refused; the access log shows its id all the same
+            id_of(exchange)
         member = exchange.member
         if member is not None:
             member.received += exchange.request_bytes

@@ -180,7 +180,9 @@ class Attempts:
         candidate, target, routed = attempt.candidate, attempt.target, attempt.routed
         side = await unfailed(dialed)
         forget = side.on_closed
-        connected = Connected(side, side.address, target, candidate, attempt.group, attempt.header(target))
+        connected = Connected(
+            side, side.address, target, candidate, attempt.group, attempt.header(target), host
+        )
         try:
             attempt.budget.require_live()
             if target.tls is not None or routed.detected.start_tls:

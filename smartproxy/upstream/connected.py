@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from smartproxy.model.address import UnixEndpoint
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.member import Member
 
+_HTTP, _HTTPS = 80, 443
+
 
 class Connected:
     """A connection to a target, with its TLS established where the target has any.
@@ -24,6 +28,7 @@ class Connected:
     :param candidate: the one whose turn it was.
     :param group: ``None`` where the connection takes no turn.
     :ivar target: where it goes: of a candidate that is chosen for each connection, what was chosen.
+    :ivar host: the name or address that was connected to: of a host that is chosen for each connection, what was chosen.
     :ivar header: PROXY header that is still to be sent, before the client's bytes.
     :ivar exchanged: payload bytes already sent to the target, and already received from it.
     :ivar is_reused: whether it was idle before.
@@ -34,7 +39,7 @@ class Connected:
     """
 
     __slots__ = (
-        "_candidate", "_group", "address", "alike", "exchanged", "header", "idle_until", "is_reused", "on_closed", "reader", "side",
+        "_candidate", "_group", "address", "alike", "exchanged", "header", "host", "idle_until", "is_reused", "on_closed", "reader", "side",
         "target",
     )  # fmt: skip
 
@@ -46,8 +51,10 @@ class Connected:
         candidate: Candidate,
         group: Group | None,
         header: bytes,
+        host: str | UnixEndpoint,
     ) -> None:
         self.side = side
+        self.host = host
         self.address = address
         self.target = target
         self.header = header
@@ -59,6 +66,16 @@ class Connected:
         self.on_closed: Callable[[], None] = _nothing
         self._candidate = candidate
         self._group = group
+
+    @property
+    def authority(self) -> str:
+        """The value of Host: without the port that is the default. That of a unix socket is ``localhost``."""
+        if isinstance(self.address, UnixEndpoint):
+            return "localhost"
+        host = self.target.known_as or str(self.host)
+        host = f"[{host}]" if ":" in host else host
+        port = self.address.port
+        return host if port == (_HTTP if self.target.tls is None else _HTTPS) else f"{host}:{port}"
 
     @property
     def member(self) -> Member:

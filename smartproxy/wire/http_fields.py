@@ -34,7 +34,7 @@ _ANY_VALUE: Final = re.compile(_VALUE + rb"*")
 #: Fields that framing, routing, persistence, logs and tracing depend on. All are looked for once, in one pass over the block.
 _NOTED: Final = re.compile(
     rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
-    rb"|user-agent|referer|x-request-id|traceparent|tracestate):"
+    rb"|user-agent|referer|via|x-request-id|traceparent|tracestate):"
     rb"[\t ]*+([^\r]*?)[\t ]*+(?=\r)",
     re.IGNORECASE,
 )
@@ -96,7 +96,7 @@ class Fields:
 
         :param name: in lower case: ``host``, ``content-length``, ``transfer-encoding``, ``connection``, ``expect``,
             ``upgrade``, ``te``, ``trailer``, ``proxy-connection``, ``keep-alive``, ``user-agent``, ``referer``,
-            ``x-request-id``, ``traceparent`` or ``tracestate``.
+            ``via``, ``x-request-id``, ``traceparent`` or ``tracestate``.
         """
         noted = self._noted
         if noted is None:

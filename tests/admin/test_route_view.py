@@ -42,6 +42,12 @@ routes:
   - name: http
     match: {ports: 80, path: /x, methods: GET, headers: {X-Env: staging}, query: {debug: "1"}, protocol: http}
     action: {targets: {host: 10.0.0.1, port: 80}, http: {maxBodySize: 1MiB, websocket: {origins: "https://a.test"}}}
+  - name: ruled
+    match: {ports: 83, path: "/:id"}
+    action:
+      targets: {host: 10.0.0.1, port: 80}
+      headers: {request: {set: {X-Env: "{id}{{x}}"}, add: {X-A: b}, remove: X-B}}
+      rewrite: {path: "/v2/:id", stripPrefix: /api/, host: target}
   - name: tls
     match: {ports: 444, alpn: h2}
     action: {targets: {host: 10.0.0.1, port: 80, tls: true}, tls: {mode: terminate-and-reencrypt, certificate: selfSigned}}
@@ -55,7 +61,6 @@ ELSEWHERE = {
     Route: {
         **dict.fromkeys(ConnectionKeys.model_fields, "smartproxy explain shows the effective timeouts"),
         "enabled": "only routes that are enabled are in force",
-        "headers": "is not available yet",
         "security": "its keys are shown in the route",
     },
     Action: {
@@ -108,6 +113,7 @@ class RouteViewTests(SynchronousTestCase):
             web["action"],
             {
                 "type": "forward", "tls": "passthrough", "http": None, "forwardedHeaders": False, "group": "db",
+                "headers": None, "rewrite": None,
                 "loadBalancing": {"algorithm": "source", "slowStart": 30},
                 "passiveHealth": {"failures": 2, "window": 10, "ejectFor": 10},
                 "queue": {"size": 7, "timeout": 5}, "whenDown": "reset", "targetsFile": None,
@@ -129,6 +135,12 @@ class RouteViewTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertEqual((web["stuckDetection"], web["bytesReceived"], web["bytesSent"]), (False, 1, 2))
 
+    def test_rules_are_shown_as_written(self):
+        action = self.shown["ruled"]["action"]
+        rules = {"set": {"X-Env": "{id}{{x}}"}, "add": {"X-A": "b"}, "remove": ["X-B"]}
+        self.assertEqual(action["headers"], {"request": rules, "response": None})
+        self.assertEqual(action["rewrite"], {"path": "/v2/:id", "stripPrefix": "/api/", "host": "target"})
+
     def test_route_without_them_has_none(self):
         http = self.shown["http"]
         self.assertEqual(
@@ -136,6 +148,10 @@ class RouteViewTests(SynchronousTestCase):
         )
         self.assertEqual((http["action"]["group"], http["action"]["queue"]), ("http", None))
         self.assertTrue(http["action"]["forwardedHeaders"])
+        self.assertEqual(
+            (http["action"]["headers"], http["action"]["rewrite"]),
+            ({"request": None, "response": None}, None),
+        )
         self.assertEqual(http["action"]["http"]["maxBodySize"], 1 << 20)
         self.assertEqual(
             http["action"]["http"]["websocket"], {"idleTimeout": 3600, "origins": ["https://a.test"]}

@@ -11,8 +11,15 @@ UPGRADE = b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUp
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-def http_route(name="web", ports=80, *, http=None, **match):
-    action = {"targets": [{"host": HOST, "port": 9000}], "protocol": "http", "http": http or {}}
+def http_route(name="web", ports=80, *, http=None, action=None, **match):
+    """A route that speaks HTTP. Its answers have no Via, so that tests can compare them whole with what the target has sent."""
+    action = {
+        "targets": [{"host": HOST, "port": 9000}],
+        "protocol": "http",
+        "http": http or {},
+        "headers": {"response": {"remove": ["Via"]}},
+        **(action or {}),
+    }
     return Route(name=name, match={"ports": ports, **match}, action=action)
 
 

@@ -74,6 +74,13 @@ class CaptureTests(SynchronousTestCase):
         given = exchange("/t/files/a/b", pattern="/:tenant/files/*")
         self.assertEqual(captured(given), {"tenant": "t"})
 
+    def test_a_name_hides_the_variable_of_the_same_name_on_its_route_only(self):
+        """What is written for all routes must not begin to mean what a client has put into its path."""
+        given = exchange("/7", pattern="/:id")
+        self.assertEqual(compiled("{id}", path="/:id")(given), "7")
+        shared = compiled("{id}", path="/:id", is_shared=True)(given)
+        self.assertEqual((shared, len(shared)), (given.id, 32))
+
     def test_a_route_without_a_path_has_no_names(self):
         self.assertEqual(captured(exchange()), {})
 
@@ -109,7 +116,3 @@ class RefusalTests(SynchronousTestCase):
     def test_an_open_brace_is_refused(self):
         self.check("{host", "has { without }: {host")
         self.check("a {client.ip {host}", "has { without }: {client.ip {host}")
-
-    def test_a_name_of_the_path_that_is_also_a_variable_is_refused(self):
-        self.check("{host}", "rename that one", path="/:host")
-        self.assertEqual(compiled("{path}", path="/:host")(exchange("/x", pattern="/:host")), "/x")

@@ -210,7 +210,6 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     # not implemented yet
     ({"routes": [route(action={"type": "static", "targets": []})]}, "routes[0].action.type", "type",
      '"static" is not available in this version'),
-    ({"routes": [route(headers={"request": {}})]}, "routes[0].headers", "headers", "is not available in this version"),
     ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
     ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme",
      "is not available in this version; name the certificates in tls.certificates, or in action.tls of a route"),

@@ -14,7 +14,7 @@ from smartproxy.model.plan.group import (
     PassiveHealthPlan,
     QueuePlan,
 )
-from smartproxy.model.plan.http import HttpPlan
+from smartproxy.model.plan.http import HttpPlan, RewritePlan
 from smartproxy.model.plan.proxy import (
     AcceptHeader,
     AccessLogPlan,
@@ -72,6 +72,7 @@ __all__ = [
     "Probes",
     "ProxyPlan",
     "QueuePlan",
+    "RewritePlan",
     "RoutePlan",
     "SendHeader",
     "TargetPlan",

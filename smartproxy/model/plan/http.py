@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+#: The target of a request that is sent on; empty where the request is refused. It is given an
+#: :class:`~smartproxy.model.exchange.Exchange`, which this module is below of.
+TargetRewriter: TypeAlias = Callable[[Any], str]
+
+
+class FieldRules(Protocol):
+    """Rules for the fields of a message: :class:`~smartproxy.http.header_rules.HeaderRules`."""
+
+    def __call__(self, lines: bytes, exchange: Any, /) -> bytes:
+        """The lines of fields with the rules applied."""
+
+    def without(self, lines: bytes, /) -> bytes:
+        """The lines of those fields that no rule sets or removes."""
+
+    def written(self) -> dict[str, object]:
+        """The rules under the keys of a configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewritePlan:
+    """How the line and the Host of a request are changed.
+
+    :ivar path: as in the configuration; ``None`` leaves it.
+    :ivar strip_prefix: begin of paths that is removed; empty for none.
+    :ivar host: ``preserve``, ``target``, or the value of Host.
+    :ivar target: what is sent in the request line; ``None`` leaves the target as it is.
+    """
+
+    path: str | None = None
+    strip_prefix: str = ""
+    host: str = "preserve"
+    target: TargetRewriter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +55,9 @@ class HttpPlan:
     :ivar origins: what a browser's ``Origin`` must be for such a connection, in lower case; empty: anything.
     :ivar remembers: whether heads that were parsed are remembered.
     :ivar forwarded: whether targets learn who the client is.
+    :ivar request_rules: for the fields of requests; ``None`` for none.
+    :ivar answer_rules: for those of answers, likewise.
+    :ivar rewrite: ``None`` leaves line and Host as they are.
     """
 
     request_timeout: float = 60.0
@@ -33,3 +71,6 @@ class HttpPlan:
     origins: frozenset[str] = frozenset()
     remembers: bool = True
     forwarded: bool = True
+    request_rules: FieldRules | None = None
+    answer_rules: FieldRules | None = None
+    rewrite: RewritePlan | None = None

@@ -61,6 +61,7 @@ class TargetPlan:
     :ivar max_connections: 0 is no limit.
     :ivar check: how it is checked; ``None``: not at all.
     :ivar backup: whether it is used only while no other target is up.
+    :ivar known_as: of an address that was found for a name: that name.
     :ivar discover: the answers for ``hosts`` are targets with these terms, and this is none.
     """
 
@@ -75,4 +76,5 @@ class TargetPlan:
     max_connections: int = 0
     backup: bool = False
     check: CheckPlan | None = None
+    known_as: str = ""
     discover: Discover = Discover.NOTHING

@@ -45,6 +45,10 @@ _WORDS: Final[dict[str, str]] = {
     "routes.action.tls.clientAuth": "mtls clientca clientcert verifyclient sslverifyclient mutual",
     "routes.action.tls.minVersion": "version versions sslprotocols minprotocol tlsversion",
     "routes.action.tls.profile": "ciphers sslciphers ciphersuites",
+    "routes.action.headers": "requestheaders responseheaders setheader addheader customheaders proxysetheader headerup headerdown",
+    "routes.action.rewrite": "replacepath uristrip setpath",
+    "routes.action.rewrite.stripPrefix": "stripprefixes trimprefix prefix",
+    "routes.action.rewrite.host": "hostheader hostrewrite passhostheader",
     "routes.security": "acl access firewall",
     "routes.security.ipAllowList": "allow allowlist allowed allowedips whitelist ipwhitelist sourcerange ipallow permit",
     "routes.security.ipBlockList": "deny denylist block blocklist blocked blacklist ipblacklist banned ipblock reject",
@@ -88,12 +92,10 @@ _OPTIONS: Final = {
 
 #: Keys of later versions: where they stand, and what there is today.
 _LATER: Final[dict[str, tuple[str, str]]] = {
-    "rewrite": ("routes.action", ""),
     "errorpages": ("routes.action", ""),
     "root": ("routes.action", ""),
     "spa": ("routes.action", ""),
     "precompressed": ("routes.action", ""),
-    "query": ("routes.match", ""),
 }  # fmt: skip
 
 

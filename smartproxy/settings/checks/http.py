@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks.problems import Problem
-from smartproxy.settings.compile.http import speaks_http
+from smartproxy.settings.compile.http import HTTP_KEYS, speaks_http
 from smartproxy.settings.tables.base import file_key
 
 if TYPE_CHECKING:
@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.route import Route
 
-_KEYS = ("http", "forwarded_headers")
-
 
 def problems(route: Route, path: KeyPath) -> Iterator[Problem]:
     """What is wrong with the HTTP of ``route``."""
     action, action_path = route.action, (*path, "action")
-    for name in _KEYS:
+    for name in sorted(HTTP_KEYS):
         if name not in action.model_fields_set:
             continue
         if action.type != "forward":

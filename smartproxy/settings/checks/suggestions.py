@@ -79,6 +79,8 @@ def _mapping(written: object, path: KeyPath) -> str:
     is_target = keys[-1:] == ["targets"]
     if not is_target and isinstance(written, str) and (pair := _PAIR_WITHOUT_BLANK.fullmatch(written)):
         return f'no blank after the colon: write "{pair[1]}: {pair[2].split()[0]}"'
+    if keys[-1:] == ["headers"] and "match" not in keys:
+        return "write {request: {set: {NAME: VALUE}}}, or response in place of request"
     return _table(written, keys[-1] if keys else "")
 
 

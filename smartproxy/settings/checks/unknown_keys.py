@@ -69,14 +69,14 @@ def _in_another_form(key: str, table: tuple[str, ...], root: type[BaseModel]) ->
     if (pair := _WITHOUT_BLANK.fullmatch(key)) and plain(pair[1]) in here:
         name = here[plain(pair[1])]
         return Unknown(f'no blank after the colon: write "{name}: VALUE"', name)
-    if key.lower().startswith("x-"):
+    if key.lower().startswith("x-") and table[-1:] != ("headers",):
         return Unknown("unknown key; keys that begin with x- may stand at the top level and in a route")
     return None
 
 
 def _from_elsewhere(key: str, table: tuple[str, ...], root: type[BaseModel]) -> Unknown | None:
     """The same key in another table, or the key that a foreign word means."""
-    note = foreign_words.note(key)
+    note = foreign_words.note(key) or _among_headers(key, table)
     if note is not None:
         return Unknown(f"unknown key; {note}")
     words = [KnownKey(place[:-1], place[-1]) for place in foreign_words.meant(key)]
@@ -97,6 +97,15 @@ def _from_elsewhere(key: str, table: tuple[str, ...], root: type[BaseModel]) -> 
         )
     option = foreign_words.option(key) if not table else None
     return Unknown(f"unknown key; it is the option {option} of twistd") if option else None
+
+
+def _among_headers(key: str, table: tuple[str, ...]) -> str | None:
+    """For the two tables called ``headers``: rules, and conditions."""
+    if table == ("routes",) and plain(key) == "headers":
+        return 'it belongs in "action"; as a condition it belongs in "match"'
+    if table in (("routes", "action", "headers"), ("defaults", "headers")):
+        return f"write {{request: {{set: {{{key}: VALUE}}}}}}, or response in place of request"
+    return None
 
 
 def _did_you_mean(name: str) -> Unknown:

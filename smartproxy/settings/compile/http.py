@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.model.plan import HttpPlan
+from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Action, Route
 
 
+#: Keys of an action that have a meaning for HTTP only.
+HTTP_KEYS = frozenset({"http", "forwarded_headers", "headers", "rewrite"})
+
+
 def speaks_http(action: Action) -> bool:
     """Whether an action says that HTTP is parsed: by ``protocol``, or by a key that has a meaning for HTTP only."""
     if action.type != "forward" or action.protocol == "tcp":
         return False
-    return action.protocol == "http" or not {"http", "forwarded_headers"}.isdisjoint(action.model_fields_set)
+    return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
 def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
@@ -38,4 +43,7 @@ def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
         tunnel_timeout=units.seconds(inherited("idle_timeout", *tunnels)),
         origins=frozenset(origin.lower().rstrip("/") for origin in inherited("origins", *tunnels)),
         forwarded=route.action.forwarded_headers,
+        request_rules=header_rules(route, settings, "request"),
+        answer_rules=header_rules(route, settings, "response"),
+        rewrite=rewrite_plan(route, settings),
     )

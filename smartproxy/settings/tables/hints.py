@@ -200,6 +200,11 @@ def size_hint(written: object) -> str:
     return _write(f"{found[1]}{ {'k': 'KiB', 'm': 'MiB', 'g': 'GiB'}[found[2].lower()] }") if found else ""
 
 
+def header_hint(written: str) -> str:
+    """For the value that a header is set to."""
+    return "to remove a header, list it in remove" if not written else ""
+
+
 def method_hint(written: str) -> str:
     """For an entry of ``methods``."""
     parts = [part for part in _SEVERAL.split(written.upper()) if part]

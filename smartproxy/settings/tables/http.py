@@ -8,7 +8,19 @@ from pydantic import Field
 
 from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.lists import OneOrList
-from smartproxy.settings.tables.types import Duration, Interval, Least, NonEmptyString, Positive, Size
+from smartproxy.settings.tables.types import (
+    Duration,
+    HeaderName,
+    HeaderTemplate,
+    HostHeader,
+    Interval,
+    Least,
+    NonEmptyString,
+    PathPrefix,
+    PathTemplate,
+    Positive,
+    Size,
+)
 
 
 class PoolSettings(Table):
@@ -27,6 +39,41 @@ class WebsocketSettings(Table):
     """No byte either way, in place of `inactivityTimeout`; 0 is no limit."""
     origins: Annotated[list[NonEmptyString], OneOrList()] = Field(default_factory=list)
     """The `Origin` that a browser must send, like `https://example.com`; others get 403. Empty: any."""
+
+
+class HeaderChanges(Table):
+    """Rules for the fields of a message."""
+
+    set: dict[HeaderName, HeaderTemplate] = Field(default_factory=dict)
+    """Headers with exactly these values, in place of what there is of that name. None is sent where the variables of a value make it
+    empty."""
+    add: dict[HeaderName, HeaderTemplate] = Field(default_factory=dict)
+    """Headers beside others of that name, likewise."""
+    remove: Annotated[list[HeaderName], OneOrList()] = Field(default_factory=list)
+    """Headers to remove."""
+
+
+class MessageHeaders(Table):
+    """Rules for the headers of requests, and of their answers."""
+
+    request: HeaderChanges = HeaderChanges()
+    """What targets get. It is applied last, and also to what the proxy adds itself. `set` and `remove` also remove what differs from a
+    name only by `_` or `.` in place of `-`."""
+    response: HeaderChanges = HeaderChanges()
+    """What clients get: with every final answer to a request that has a route, also those of the proxy itself."""
+
+
+class RewriteSettings(Table):
+    """Another path and Host for the requests to targets. The query is kept."""
+
+    path: PathTemplate | None = None
+    """The whole path, with variables; `:name` is a segment of `match.path`, and `{path}` the path that was received, without
+    `stripPrefix`."""
+    strip_prefix: PathPrefix | None = None
+    """Removed where a path begins with it: of `/api`, `/api/x` becomes `/x` and `/api` becomes `/`; `/apix` stays."""
+    host: HostHeader = "preserve"
+    """`Host` of the request: `preserve` is that of the client, `target` that of the target; or a host. `X-Forwarded-Host` is the
+    client's in any case."""
 
 
 class HttpSettings(Table):

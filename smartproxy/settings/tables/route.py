@@ -12,10 +12,10 @@ from pydantic_core import InitErrorDetails
 from smartproxy.model.facts import Routed
 from smartproxy.settings.tables.balancing import Balancing, BalancingDefaults, HealthCheckChoice
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
-from smartproxy.settings.tables.http import HttpSettings
+from smartproxy.settings.tables.http import HttpSettings, MessageHeaders, RewriteSettings
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import flag_or_table, shaped, target_shape
-from smartproxy.settings.tables.tls import RouteTls, Unsettled, UpstreamTls
+from smartproxy.settings.tables.tls import RouteTls, UpstreamTls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     AddressList,
@@ -247,6 +247,10 @@ class Action(Balancing):
     """For `respond`: the response."""
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken."""
+    headers: MessageHeaders = MessageHeaders()
+    """Headers to set, add and remove. Values may have variables; see `HTTP <http.html>`."""
+    rewrite: RewriteSettings = RewriteSettings()
+    """Another path and Host for the requests to targets."""
     forwarded_headers: Flag = True
     """Whether targets learn who the client is, by `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP` and `Forwarded`. What
     a peer in `proxyIPs` has sent in them is kept; what anyone else has sent is replaced."""
@@ -266,8 +270,6 @@ class Shared(ConnectionKeys):
 
     security: Security = Security()
     """Which clients may connect, and how many at once."""
-    headers: Unsettled = Field(default_factory=dict)
-    """Headers to add, change and remove."""
 
 
 class Defaults(Shared, BalancingDefaults):
@@ -277,6 +279,10 @@ class Defaults(Shared, BalancingDefaults):
     """As at the top level."""
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken, by routes that speak it."""
+    headers: MessageHeaders = MessageHeaders()
+    """Headers to set, add and remove, by routes that speak HTTP. One that a route names is left to the route."""
+    rewrite: RewriteSettings = RewriteSettings()
+    """Another path and Host for requests, by routes that speak HTTP."""
 
 
 class Route(Shared, Extensible):

@@ -54,6 +54,8 @@ _LONGEST_USER_TIMEOUT: Final = 24 * 86400
 #: What cannot be in a path (RFC 3986, section 3.3), or is only written in regular expressions.
 _REGEX_LIKE = re.compile(r"[\^\\|{}\[\]]|\(\.|\(\?|/\.[*+]|\$$")
 _PATH = re.compile(r"[/*][!-~]*")
+_NOT_IN_A_PREFIX = re.compile(r"\A[^/]|[^!-~]|[*?#{}\\]|/:[A-Za-z_]|//")
+_HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _NAMELESS_SEGMENT = re.compile(r"/:(?![A-Za-z_])")
 _HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -171,6 +173,11 @@ def check_path(written: object) -> None:
         raise ValueError("must not have two segments with the same name")
 
 
+def check_new_path(written: object) -> None:
+    if not isinstance(written, str) or not written.startswith("/"):
+        raise ValueError('must be a path like "/v2/:id"')
+
+
 def check_regular_expression(written: object) -> None:
     if not isinstance(written, str) or not written:
         raise ValueError("must be a regular expression")
@@ -242,6 +249,18 @@ def is_host(text: str) -> bool:
 
 def is_target_host(text: str) -> bool:
     return text == CLIENT_NAME or is_host(text)
+
+
+def is_path_prefix(text: str) -> bool:
+    return bool(text.strip("/")) and not _NOT_IN_A_PREFIX.search(text)
+
+
+def is_host_header(text: str) -> bool:
+    found = _HOST_HEADER.fullmatch(text)
+    if found is None or not text.isascii() or not 1 <= int(found[2] or 1) <= units.HIGHEST_PORT:
+        return False
+    host = found[1]
+    return is_address(host[1:-1]) and ":" in host if host.startswith("[") else is_host(host)
 
 
 def is_service(text: str) -> bool:

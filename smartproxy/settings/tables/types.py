@@ -207,6 +207,33 @@ HeaderName: TypeAlias = Annotated[str, StringRule("must be the name of a header"
 HeaderValue: TypeAlias = Annotated[
     str, StringRule("must be the value of a header: printable ASCII", rules.FIELD_VALUE.fullmatch)
 ]
+HeaderTemplate: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be the value of a header: printable ASCII",
+        rules.FIELD_VALUE.fullmatch,
+        hints.header_hint,
+        title="value, with variables",
+        minLength=1,
+    ),
+]
+PathTemplate: TypeAlias = Annotated[
+    str, Rule(rules.check_new_path, type="string", title="path, with variables")
+]
+PathPrefix: TypeAlias = Annotated[
+    str,
+    StringRule(
+        "must be a path like /api, without *, :name and variables", rules.is_path_prefix, title="path"
+    ),
+]
+HostHeader: TypeAlias = Annotated[
+    str,
+    StringRule(
+        'must be "preserve", "target", or a host with or without a port',
+        rules.is_host_header,
+        title="preserve, target or a host",
+    ),
+]
 RedirectTo: TypeAlias = Annotated[
     str,
     StringRule(

@@ -66,6 +66,7 @@ class _Terms:
             backup=found.backup,
             tls=_named(template.tls, found.name),
             check=check,
+            known_as=found.name,
             discover=Discover.NOTHING,
         )
 
