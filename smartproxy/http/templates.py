@@ -20,7 +20,7 @@
 ``{NAME}``                    what ``:NAME`` stands for in ``match.path``, as received
 ============================  =================================================================================
 
-A name in ``match.path`` hides the variable of the same name, unless the text stands in ``defaults``.
+A name in ``match.path`` hides the variable of the same name, unless the text stands in ``defaults.headers``.
 
 ``{{path}}`` is the text ``{path}``. A brace that no letter follows stands for itself, so JSON can be written as it is.
 
@@ -101,8 +101,8 @@ def compiled(
             parts.append(literal)
         if name is not None:
             variables.add(name)
-            usual = _value(name, path, names - VALUES.keys() if is_shared else names)
-            parts.append(escaped(instead.get(name, usual), escape))
+            value = _value(name, path, names - VALUES.keys() if is_shared else names, instead)
+            parts.append(escaped(value, escape))
     return Template(text, frozenset(variables), tuple(parts))
 
 
@@ -153,13 +153,13 @@ def _pieces(text: str) -> Iterator[tuple[str, str | None]]:
     yield text[at:], None
 
 
-def _value(name: str, path: str | None, names: set[str]) -> Value:
+def _value(name: str, path: str | None, names: set[str], instead: Mapping[str, Value]) -> Value:
     """What gives the value of a variable."""
     if name in names:
         return lambda exchange: captured(exchange).get(name, "")
     if name not in VALUES:
         raise ValueError(f"has no such variable: {{{name}}}; {_meant(name, variables(path))}")
-    return VALUES[name]
+    return instead.get(name, VALUES[name])
 
 
 def _meant(name: str, known: list[str]) -> str:
