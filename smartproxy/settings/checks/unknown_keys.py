@@ -104,6 +104,8 @@ def _among_headers(key: str, table: tuple[str, ...]) -> str | None:
     if table == ("routes",) and plain(key) == "headers":
         return 'it belongs in "action"; as a condition it belongs in "match"'
     if table in (("routes", "action", "headers"), ("defaults", "headers")):
+        if key in {"set", "add", "remove"}:
+            return 'it belongs in "request" or "response"'
         return f"write {{request: {{set: {{{key}: VALUE}}}}}}, or response in place of request"
     return None
 
