@@ -108,6 +108,24 @@ MISTAKES = [
     (written(match="ports: 80, domains: []"), MATCH, "routes[0].match.domains", "is empty, which is no condition"),
     (written(match="ports: 80, clientIp: []"), MATCH, "routes[0].match.clientIp", "is empty"),
     (written(match="ports: 80, headers: {}"), MATCH, "routes[0].match.headers", "is empty"),
+    (written(match="ports: 80, query: {}"), MATCH, "routes[0].match.query", "is empty"),
+    # rules
+    (
+        written(match="ports: 80, path: /api/*", action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /app}"),
+        ACTION, "routes[0].action.rewrite.stripPrefix", "begins no path that match.path matches",
+    ),
+    (
+        written(match="ports: 80, path: /app", action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /app/x}"),
+        ACTION, "routes[0].action.rewrite.stripPrefix", "begins no path that match.path matches",
+    ),
+    (
+        written(action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /app, path: /v2}"),
+        ACTION, "routes[0].action.rewrite.stripPrefix", "has no effect beside a path without {path}",
+    ),
+    (
+        written(action="targets: [{host: h, port: 1}], headers: {request: {add: {X-User: '{tls.clientCertificate}'}}}"),
+        ACTION, "routes[0].action.headers.request.add.X-User", "that a client has sent; set replaces that",
+    ),
     # targets
     (written(action="targets: [{host: 127.0.0.1, port: 80}]"), ACTION, "routes[0].action.targets[0]", "to this route"),
     (written(action="targets: [{host: localhost, port: preserve}]"), ACTION, "routes[0].action.targets[0]", "loop"),
@@ -162,6 +180,9 @@ MEANT = [
     written(match="ports: 80, path: /"),
     written(match='ports: 80, path: "/api/*"'),
     written(match="ports: 80, path: /healthz"),
+    written(match='ports: 80, path: "/api/*"', action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /api/v1/}"),
+    written(match="ports: 80, path: /healthz", action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /healthz}"),
+    written(action="targets: [{host: h, port: 1}], rewrite: {stripPrefix: /app, path: '/v2{path}'}"),
     written(match="ports: 80, path: /api/", more=second("rest", 'ports: 80, path: "/api/*"')),
     written(match="ports: 80, protocol: http, domains: [192.0.2.1]"),
     written(match='ports: [80, 443, "8000-8010"]'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.http.header_rules import REFUSED
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from smartproxy.settings.tables.route import Route
 
 _KINDS: Final[tuple[MessageKind, ...]] = ("request", "response")
+_CERTIFICATE: Final = "{tls.clientCertificate}"
+_WILDCARD: Final = re.compile(r"\*|(?<=/):[A-Za-z_]")
 _HOST: Final = "is set with rewrite.host"
 
 
@@ -31,6 +34,32 @@ def problems(settings: Configuration) -> Iterator[Problem]:
             for problem in _route(route, settings, ("routes", index, "action")):
                 found.setdefault((problem.path, problem.message), problem)
     yield from found.values()
+
+
+def warnings(settings: Configuration) -> Iterator[Problem]:
+    """Rules of routes that have no effect, or less than they seem to."""
+    for index, route in enumerate(settings.routes):
+        if route.enabled and speaks_http(route.action):
+            path = ("routes", index, "action")
+            yield from _prefix_without_effect(route, (*path, "rewrite", "stripPrefix"))
+            for name, value in route.action.headers.request.add.items():
+                if _CERTIFICATE in value:
+                    message = (
+                        "is added beside a header of that name that a client has sent; set replaces that"
+                    )
+                    yield Problem((*path, "headers", "request", "add", name), f"{message} {got(value)}")
+
+
+def _prefix_without_effect(route: Route, at: KeyPath) -> Iterator[Problem]:
+    prefix, path, pattern = route.action.rewrite.strip_prefix, route.action.rewrite.path, route.match.path
+    if prefix is None:
+        return
+    if path is not None and "{path}" not in path:
+        yield Problem(at, f"has no effect beside a path without {{path}} {got(prefix)}")
+    elif pattern is not None:
+        begin, whole = _WILDCARD.split(pattern, maxsplit=1)[0], prefix.rstrip("/")
+        if not begin.startswith(whole) and not (whole.startswith(begin) and begin != pattern):
+            yield Problem(at, f"begins no path that match.path matches, so nothing is removed {got(prefix)}")
 
 
 def _route(route: Route, settings: Configuration, path: KeyPath) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from smartproxy.settings.checks import (
     address_warnings,
     client_names,
     fallbacks,
+    http_rules,
     limit_warnings,
     match_warnings,
     name_coverage,
@@ -37,6 +38,7 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from address_warnings.warnings(settings)
     yield from address_lists.warnings(settings, references.addresses)
     yield from match_warnings.warnings(settings)
+    yield from http_rules.warnings(settings)
     yield from target_warnings.warnings(settings)
     yield from client_names.warnings(settings)
     yield from limit_warnings.warnings(settings)
