@@ -10,6 +10,7 @@ from smartproxy.http.templates import compiled
 from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
 from tests.http.made import certified, exchange
 from tests.on_network import HOST
+from tests.routing.made import route
 
 
 def rules(set_=None, add=None, remove=(), *, path=None, of_requests=True):
@@ -65,6 +66,11 @@ class RuleTests(SynchronousTestCase):
         for name in ("a\r\nX-Admin: 1", "a\nb", "a\x00b", "a\x0bb", "a\u2028b", "a\x85b", "\ud800"):
             line = rules({"X-Cert": "{tls.clientCertificate}"})(b"", exchange(secured=certified(name)))
             self.assertRegex(line, rb"\AX-Cert: [^\x00-\x1f\x7f]+\r\n\Z")
+
+    def test_a_value_that_should_have_no_controls_is_looked_at_all_the_same(self):
+        given = exchange()
+        given.routed = given.routed._replace(route=route("a\r\nX-Admin: 1"))
+        self.check(rules({"X-Route": "{route}"}), b"", b"X-Route: a??X-Admin: 1\r\n", given)
 
     def test_text_that_is_no_ascii_is_sent_in_utf_8(self):
         given = rules({"X-Cert": "{tls.clientCertificate}"})

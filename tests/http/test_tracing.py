@@ -8,8 +8,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.http.reply import ClientReply
 from smartproxy.http.tracing import MOST_PASSED, RandomDigits
+from smartproxy.model.address import Endpoint
+from smartproxy.wire.http_answer import AnswerHead
+from smartproxy.wire.http_fields import Fields
+from smartproxy.wire.http_framing import Body, Framing
 from tests.http.case import GET, OK, HttpCase, http_route
+from tests.http.made import exchange
 from tests.on_network import HOST
 
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -125,7 +131,17 @@ class TracingTests(HttpCase):
         self.answer(OK.replace(b"1.1", b"1.0").replace(b"\r\n", b"\r\nVia: 1.1 inside\r\n", 1))
         self.assertIn(b"\r\nVia: 1.1 inside\r\nVia: 1.0 smartproxy\r\n", bytes(self.client.received))
 
-    def test_answers_of_the_proxy_itself_have_no_via(self):
+    def test_an_answer_without_a_target_has_no_via(self):
+        sent: list[bytes] = []
+        given = exchange()
+        for target in (None, Endpoint("192.0.2.1", 80)):
+            given.target = target
+            reply = ClientReply(given, sent.append)
+            reply.begin(AnswerHead(200, b"OK", (1, 1), Fields()), Framing(Body.LENGTH, 0), persists=True)
+            reply.end(b"")
+        self.assertEqual([b"Via: 1.1 smartproxy\r\n" in each for each in sent], [False, True])
+
+    def test_a_refusal_has_no_via(self):
         client = self.connect(81, GET)
         self.backend.connections[-1].rst()
         self.network.settle()

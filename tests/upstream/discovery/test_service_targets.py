@@ -33,6 +33,13 @@ class ServiceRecordTests(ServiceCase):
         taken = [self.connect().name for _ in range(8)]
         self.assertEqual((taken.count("192.0.2.1:81"), taken.count("192.0.2.3:83")), (6, 2))
 
+    def test_targets_are_known_by_the_name_of_their_host(self):
+        """It is the Host that they get where a route asks for that."""
+        self.has("_x._tcp.test", service("a.test", port=81))
+        self.has("a.test.", "192.0.2.1")
+        self.find(by_service("_x._tcp.test"))
+        self.assertEqual([one.target.known_as for one in self.group.candidates], ["a.test"])
+
     def test_same_host_with_two_ports_is_two_targets(self):
         self.has("_x._tcp.test", service("a.test", port=81), service("a.test", port=82))
         self.has("a.test.", "192.0.2.1")
