@@ -121,7 +121,7 @@ class HttpCase(LiveCase):
             body = os.urandom(size)
             request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (size, body)
             client.sendall(request)
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+            head = b"HTTP/1.1 200 OK\r\nVia: 1.1 smartproxy\r\nContent-Length: %d\r\n\r\n" % size
             self.assert_same(self.read(client, len(head) + size), head + body)
             sent, received = sent + len(request), received + len(head) + size
         client.close()
