@@ -19,15 +19,13 @@ from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Longest request line in bytes, CRLF not counted (nginx: 8 KiB, Apache: 8190; RFC 9112, 3 asks for 8000).
-LINE_LIMIT: Final = 8 * 1024
-
-#: Longest head in bytes, with its blank line (h11 has the same, nginx 32 KiB, Go 1 MiB).
+#: Longest head in bytes, with its blank line (h11 has the same, nginx 32 KiB, Go 1 MiB). A request line may be as long.
 HEAD_LIMIT: Final = 64 * 1024
 
-LINE_TOO_LONG: Final = Malformed("request line over 8192 bytes")
-HEAD_TOO_LONG: Final = Malformed("request head over 65536 bytes")
-TOO_MANY_HEADERS: Final = Malformed("over 100 header fields")
+LINE_TOO_LONG: Final = Malformed("request line too long")
+HEAD_TOO_LONG: Final = Malformed("request head too large")
+TOO_MANY_HEADERS: Final = Malformed("too many header fields")
+_NOT_A_FIELD: Final = Malformed("not a header field")
 OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
 
 _STATUS: Final = {
@@ -80,6 +78,20 @@ class RequestHead(NamedTuple):
         return self.fields.pairs()
 
 
+class HeadLimits(NamedTuple):
+    """How large a head may be.
+
+    :ivar size: most bytes, with its blank line; of the request line, too (RFC 9112, 3 asks for 8000).
+    :ivar fields: most header fields.
+    """
+
+    size: int = HEAD_LIMIT
+    fields: int = HEADERS_LIMIT
+
+
+HEAD_LIMITS: Final = HeadLimits()
+
+
 class _MalformedHeadError(Exception):
     """Why a head is malformed. Caught by :func:`parse`, and never raised to its callers."""
 
@@ -103,11 +115,11 @@ def begins_request(data: bytes | bytearray | memoryview) -> bool | None:
     return None if _MAY_BEGIN.match(begin) else False
 
 
-def parse(data: bytes | bytearray | memoryview) -> Verdict[RequestHead]:
+def parse(data: bytes | bytearray | memoryview, limits: HeadLimits = HEAD_LIMITS) -> Verdict[RequestHead]:
     """Parse the head at the beginning of ``data``. ``consumed`` includes its blank line."""
-    held = bytes(data[:HEAD_LIMIT])
+    held = bytes(data[: limits.size])
     end = held.find(_END)
-    return HeadParser()(held) if end < 0 else _complete(held[:end])
+    return HeadParser(limits=limits)(held) if end < 0 else _complete(held[:end], limits.fields)
 
 
 class HeadBlock(NamedTuple):
@@ -115,23 +127,24 @@ class HeadBlock(NamedTuple):
 
     fields: Fields
     hosts: tuple[_Authority, ...]  # what Host names; more than one is malformed, whatever they are
+    number: int  # of fields
 
 
 def parse_block(block: bytes) -> HeadBlock | Malformed:
     """Parse the lines of a head behind its request line."""
     try:
         fields = _fields(block)
-        return HeadBlock(fields, tuple(map(_authority, fields.noted("host"))))
+        return HeadBlock(fields, tuple(map(_authority, fields.noted("host"))), len(fields))
     except _MalformedHeadError as broken:
         return broken.verdict
 
 
 def _complete(
-    head: bytes, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block
+    head: bytes, most_fields: int, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block
 ) -> Verdict[RequestHead]:
     """Parse a head that has its blank line, which is not in ``head``."""
     try:
-        return Done(_head(head, block_of), len(head) + 4)
+        return Done(_head(head, most_fields, block_of), len(head) + 4)
     except _MalformedHeadError as broken:
         return broken.verdict
 
@@ -145,10 +158,15 @@ class HeadParser:
     :param block_of: :func:`parse_block`, or a function that remembers what it has returned.
     """
 
-    __slots__ = ("_block_of", "_checked", "_line_end", "_lines")
+    __slots__ = ("_block_of", "_checked", "_limits", "_line_end", "_lines")
 
-    def __init__(self, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block) -> None:
+    def __init__(
+        self,
+        block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block,
+        limits: HeadLimits = HEAD_LIMITS,
+    ) -> None:
         self._block_of = block_of
+        self._limits = limits
         self._begin()
 
     def _begin(self) -> None:
@@ -159,12 +177,12 @@ class HeadParser:
     def __call__(self, data: bytes | bytearray) -> Verdict[RequestHead]:
         """The verdict on ``data``, which begins with the bytes of the former call."""
         # The blank line may begin with the CRLF at the end of what was checked.
-        checked = self._checked
-        end = data.find(_END, checked - 2 if checked > 2 else 0, HEAD_LIMIT)  # noqa: PLR2004 - as above
+        checked, (size, fields) = self._checked, self._limits
+        end = data.find(_END, checked - 2 if checked > 2 else 0, size)  # noqa: PLR2004 - as above
         if end >= 0:
             if checked:
                 self._begin()
-            return _complete(bytes(data[:end]), self._block_of)
+            return _complete(bytes(data[:end]), fields, self._block_of)
         try:
             return self._unfinished(data)
         except _MalformedHeadError as broken:
@@ -172,26 +190,27 @@ class HeadParser:
 
     def _unfinished(self, data: bytes | bytearray) -> NeedMore:
         """The verdict on a head without its blank line."""
-        size = min(len(data), HEAD_LIMIT)
+        most, most_fields = self._limits
+        size = min(len(data), most)
         begun = bytes(data[self._checked : size]).removesuffix(b"\r")
         _refuse_bare(begun)
         if self._line_end < 0:
             self._check_line(data, self._checked + len(begun))
         self._checked += len(begun)
         self._lines += begun.count(b"\r\n")
-        if self._lines > HEADERS_LIMIT + 1:
+        if self._lines > most_fields + 1:
             raise _MalformedHeadError(TOO_MANY_HEADERS)
         # The part of the blank line that is there already: NeedMore is exact, and no head over the limit is waited for.
         last = bytes(data[max(size - 3, 0) : size])
         tail = next(count for count in (3, 2, 1, 0) if last.endswith(_END[:count]))
-        if size + 4 - tail > HEAD_LIMIT:
+        if size + 4 - tail > most:
             raise _MalformedHeadError(HEAD_TOO_LONG)
         return NeedMore(size + 4 - tail)
 
     def _check_line(self, data: bytes | bytearray, size: int) -> None:
         """Check the request line, or as much of it as is in the first ``size`` bytes."""
         end = data.find(b"\r\n", self._checked, size)
-        if (size if end < 0 else end) > LINE_LIMIT:
+        if (size if end < 0 else end) + len(_END) > self._limits.size:
             raise _MalformedHeadError(LINE_TOO_LONG)
         if end >= 0:
             self._line_end = end
@@ -200,16 +219,17 @@ class HeadParser:
             raise _MalformedHeadError("not a request line")
 
 
-def _head(head: bytes, block_of: Callable[[bytes], HeadBlock | Malformed]) -> RequestHead:
+def _head(head: bytes, most_fields: int, block_of: Callable[[bytes], HeadBlock | Malformed]) -> RequestHead:
     """Parse a complete head, without its blank line."""
     end = head.find(b"\r\n")
     line, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
     block = block_of(lines)
     if isinstance(block, Malformed):
         _refuse_bare(line)
-        raise _MalformedHeadError(block)
-    if len(line) > LINE_LIMIT:
-        raise _MalformedHeadError(LINE_TOO_LONG)
+        is_many = block is _NOT_A_FIELD and lines.count(b"\n") > most_fields
+        raise _MalformedHeadError(TOO_MANY_HEADERS if is_many else block)
+    if block.number > most_fields:
+        raise _MalformedHeadError(TOO_MANY_HEADERS)
     method, target, version = _request_line(line)
     hosts = block.hosts
     if len(hosts) != 1 and (hosts or version == (1, 1)):  # HTTP/1.0 needs none (RFC 9112, 3.2)
@@ -221,15 +241,10 @@ def _head(head: bytes, block_of: Callable[[bytes], HeadBlock | Malformed]) -> Re
 def _fields(block: bytes) -> Fields:
     """The fields of ``block``. Why it is malformed is found out only where it is."""
     try:
-        fields = Fields.parse(block)
+        return Fields.parse(block)
     except ValueError:
         _refuse_bare(block)
-        if block.count(b"\n") > HEADERS_LIMIT:
-            raise _MalformedHeadError(TOO_MANY_HEADERS) from None
-        raise _MalformedHeadError("not a header field") from None
-    if len(fields) > HEADERS_LIMIT:
-        raise _MalformedHeadError(TOO_MANY_HEADERS)
-    return fields
+        raise _MalformedHeadError(_NOT_A_FIELD) from None
 
 
 def _refuse_bare(head: bytes) -> None:
@@ -308,6 +323,11 @@ def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
     return target.host
 
 
+def status_of(why: Malformed) -> int:
+    """The status of the response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
+    return _STATUS.get(why, 400)
+
+
 def build_refusal(why: Malformed) -> bytes:
-    """The response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
-    return http_response.build_text(_STATUS.get(why, 400), f"{why.why}\n")
+    """The response to such a head."""
+    return http_response.build_text(status_of(why), f"{why.why}\n")

@@ -1,4 +1,4 @@
-"""Whole HTTP/1.1 responses after which the connection is closed (RFC 9112, 4): every one that smartproxy writes itself.
+"""Whole HTTP/1.1 responses (RFC 9112, 4): every one that smartproxy writes itself. Most of them end the connection.
 
 ::
 
@@ -39,24 +39,31 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*")
 _FINAL: Final = 200
 
 
+def phrase(status: int) -> str:
+    """The registered reason phrase; empty where there is none."""
+    return _PHRASES.get(status, "")
+
+
 def build(
     status: int,
     body: bytes = b"",
     headers: Mapping[str, str] = MappingProxyType({}),
     *,
+    connection: str = "close",
     to_head: bool = False,
 ) -> bytes:
     """One response.
 
     :param status: a final one. Its reason phrase is the registered one, and empty where it is not registered.
     :param headers: besides Content-Length and Connection.
+    :param connection: the value of Connection; empty for none, where the connection persists.
     :param to_head: the request was HEAD: the head is the same, and the body is left out (RFC 9110, 9.3.2).
     :raises ValueError: for a status that is not final, one of :data:`BODILESS` with a body, and a header that is not
         one line.
     """
     if status < _FINAL or (body and status in BODILESS):
         raise ValueError(f"status {status} does not fit a response with {len(body)} bytes")
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
+    lines = [f"HTTP/1.1 {status} {phrase(status)}"]
     for name, value in headers.items():
         line = f"{name}: {value}"
         if not _HEADER.fullmatch(line):
@@ -64,7 +71,9 @@ def build(
         lines.append(line)
     if status not in BODILESS:
         lines.append(f"Content-Length: {len(body)}")
-    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("ascii")
+    if connection:
+        lines.append(f"Connection: {connection}")
+    head = "\r\n".join([*lines, "", ""]).encode("ascii")
     return head if to_head else head + body
 
 

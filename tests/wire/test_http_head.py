@@ -164,13 +164,28 @@ class ParseTests(SynchronousTestCase):
 
 
 class LimitTests(SynchronousTestCase):
-    def test_a_request_line_over_the_limit_is_refused(self):
-        longest = "GET /" + "a" * (http_head.LINE_LIMIT - 14) + " HTTP/1.1"
-        self.assertIsInstance(parse(request(longest, "Host: a")), Done)
-        self.assertIs(parse(request(longest.replace("/", "/a", 1), "Host: a")), http_head.LINE_TOO_LONG)
-        endless = b"GET /" + b"a" * http_head.LINE_LIMIT
-        self.assertIsInstance(parse(endless[: http_head.LINE_LIMIT]), NeedMore)
+    def test_a_request_line_that_fills_the_head_is_refused(self):
+        longest = "GET /" + "a" * (http_head.HEAD_LIMIT - 18) + " HTTP/1.0"
+        self.assertIsInstance(parse(request(longest)), Done)
+        self.assertIs(parse(request(longest.replace("/", "/a", 1))), http_head.LINE_TOO_LONG)
+        endless = b"GET /" + b"a" * http_head.HEAD_LIMIT
+        self.assertIsInstance(parse(endless[: http_head.HEAD_LIMIT - 4]), NeedMore)
+        self.assertIs(parse(endless[: http_head.HEAD_LIMIT - 3]), http_head.LINE_TOO_LONG)
         self.assertIs(parse(endless), http_head.LINE_TOO_LONG)
+
+    def test_other_limits_hold_in_their_place(self):
+        limits = http_head.HeadLimits(1024, 3)
+        for data, verdict in [
+            (request("GET / HTTP/1.1", "Host: a", "X: y", "X: y"), None),
+            (request("GET / HTTP/1.1", "Host: a", *["X: y"] * 3), http_head.TOO_MANY_HEADERS),
+            (request("GET / HTTP/1.1", "Host: a", "X: " + "y" * 1024), http_head.HEAD_TOO_LONG),
+            (request("GET /" + "a" * 1024 + " HTTP/1.1", "Host: a"), http_head.LINE_TOO_LONG),
+        ]:
+            found = http_head.parse(data, limits)
+            self.assertIs(found if verdict else None, verdict)
+            check_remembers(
+                self, http_head.HeadParser(limits=limits), lambda held: http_head.parse(held, limits), data
+            )
 
     def test_more_header_fields_than_the_limit_are_refused(self):
         self.assertIsInstance(parse(request("GET / HTTP/1.1", "Host: a", *["X: y"] * 99)), Done)

@@ -117,7 +117,7 @@ class RedirectTests(WebTestCase):
             (b"GET /\r\nSet-Cookie: a HTTP/1.1\r\n\r\n", b"400"),
             (b"GET / HTTP/1.0\r\n\r\n", b"400"),
             (b"GET / HTTP/2.0\r\n\r\n", b"505"),
-            (b"GET /" + b"x" * 9000, b"414"),
+            (b"GET /" + b"x" * 66000, b"414"),
         ]:
             client = self.serve(http_redirect(USUAL)).connect(said)
             self.assertTrue(client.received.startswith(b"HTTP/1.1 " + status), (said, client.received))
