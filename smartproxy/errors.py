@@ -24,6 +24,7 @@
     |   `-- AccessDenied               this user may not read its file
     |-- InvalidContent                 a file whose content is used while it changes cannot be used
     |   |-- InvalidAddressFile         it cannot be read as addresses, or has a line that is none
+    |   |-- InvalidErrorPage           it is missing, too large, or may not be read
     |   `-- InvalidTargetsFile         it cannot be read as targets, or has a target that is not valid
     |-- LookupFailed                   the DNS has not answered a question
     |-- OcspRequestImpossible          a certificate cannot be asked about
@@ -236,6 +237,10 @@ class InvalidContent(SmartProxyError, ValueError):
 
 class InvalidAddressFile(InvalidContent):
     """A file with addresses cannot be used."""
+
+
+class InvalidErrorPage(InvalidContent):
+    """A file with an error page cannot be used."""
 
 
 class InvalidTargetsFile(InvalidContent):

@@ -164,7 +164,7 @@ class ConnectionPath:
     def _refuse(self, side: Side, record: ConnectionRecord, refused: Refused) -> RejectReason:
         """Count a refusal, answer the client and close. Returns the outcome."""
         self.registry.counters.reject(refused.reason)
-        answer = self.reject.refuse(side, record.protocol, refused, record.client.host)
+        answer = self.reject.refuse(side, record.protocol, refused, record.client.host, record.refused_by)
         record.explain(refused.reason, "; ".join(filter(None, (refused.detail, answer))), refused.side)
         self.refusals.note(refused.reason, record.client.host, refusal(record, refused.reason))
         return refused.reason

@@ -36,9 +36,22 @@ def route(plan: RoutePlan, counted: RouteCounters, moved: Bytes) -> dict[str, ob
         "maxConnections": plan.max_connections,
         "stuckDetection": plan.stuck_detection,
         "connections": {"active": counted.active, "total": counted.opened},
+        "requests": _requests(counted, plan),
         "bytesReceived": moved.received,
         "bytesSent": moved.sent,
     }
+
+
+def _requests(counted: RouteCounters, plan: RoutePlan) -> dict[str, int] | None:
+    """The HTTP requests of a route; ``None`` where bytes are forwarded as they are."""
+    if plan.http is None:
+        return None
+    requests = counted.requests
+    return (
+        {"active": 0, "total": 0}
+        if requests is None
+        else {"active": requests.active, "total": requests.total}
+    )
 
 
 def _match(match: MatchPlan) -> dict[str, object]:
@@ -78,9 +91,13 @@ def _action(plan: RoutePlan) -> dict[str, object]:
 def _http(plan: HttpPlan | None) -> dict[str, object]:
     """How HTTP is spoken; ``None`` where bytes are forwarded as they are."""
     if plan is None:
-        return {"http": None, "forwardedHeaders": False, "headers": None, "rewrite": None}
+        nothing: dict[str, object] = {"headers": None, "rewrite": None, "errorPages": {}}
+        return {"http": None, "forwardedHeaders": False, **nothing}
     terms = {
+        "maxHeaderSize": plan.head.size,
+        "maxHeaders": plan.head.fields,
         "maxBodySize": plan.max_body,
+        "bodyMinimumRate": plan.body_rate,
         "requestTimeout": plan.request_timeout,
         "keepAliveTimeout": plan.keep_alive_timeout,
         "responseTimeout": plan.answer_timeout,
@@ -94,7 +111,13 @@ def _http(plan: HttpPlan | None) -> dict[str, object]:
         "stripPrefix": plan.rewrite.strip_prefix or None,
         "host": plan.rewrite.host,
     }
-    return {"http": terms, "forwardedHeaders": plan.forwarded, "headers": headers, "rewrite": rewrite}
+    return {
+        "http": terms,
+        "forwardedHeaders": plan.forwarded,
+        "headers": headers,
+        "rewrite": rewrite,
+        "errorPages": {str(status): page.path for status, page in sorted(plan.error_pages.items())},
+    }
 
 
 def _rules(rules: FieldRules | None) -> dict[str, object] | None:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from smartproxy.connections.cleanup import CleanupQueue
 from smartproxy.connections.client_counts import ClientCounts, decrement
 from smartproxy.metrics.counters import UNROUTED
+from smartproxy.model.exchange import SWITCHED
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import NO_OWNER, ClosedConnection, ConnectionRecord
 
@@ -114,17 +115,34 @@ class Registry:
         """Count an HTTP request that has a route."""
         requests = exchange.requests = self.counters.route(exchange.routed.route.name).of_requests()
         requests.active += 1
+        exchange.record.exchange = exchange
 
     def end_exchange(self, exchange: Exchange, now: float) -> None:
-        """Count an HTTP request that has ended, and notify the callbacks.
+        """Count an HTTP request that has ended, and notify the callbacks; of a tunnel, when that has ended.
 
         :param now: monotonic seconds.
         """
-        exchange.record.exchanges += 1
-        requests = exchange.requests
-        if requests is not None:
+        record, requests = exchange.record, exchange.requests
+        record.exchange = None
+        record.exchanges += 1
+        if requests is None:
+            requests = self.counters.route(UNROUTED).of_requests()
+        else:
             requests.active -= 1
-            requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
+        requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
+        if exchange.status == SWITCHED:
+            requests.upgrades += 1
+            return
+        for notify in self.on_exchange:
+            notify(exchange, now)
+
+    def end_tunnel(self, exchange: Exchange, now: float) -> None:
+        """The tunnel that a request has made of its connection has ended.
+
+        :param now: monotonic seconds.
+        """
+        if exchange.requests is not None:
+            exchange.requests.upgrades -= 1
         for notify in self.on_exchange:
             notify(exchange, now)
 

@@ -11,6 +11,7 @@ from smartproxy.serving.served import Served
 if TYPE_CHECKING:
     from smartproxy.flow.side import Side
     from smartproxy.http.services import HttpServices
+    from smartproxy.model.exchange import Exchange
     from smartproxy.model.record import ConnectionRecord
 
 
@@ -26,6 +27,7 @@ class ClientConnection(Served):
         self.is_closing = False
         self.is_ended = False
         self._is_paused = False
+        self._pauses = 0
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
@@ -37,12 +39,24 @@ class ClientConnection(Served):
     def pause_request(self) -> None:
         """Read no more of the client."""
         self._is_paused = True
+        self._pauses += 1
         self.side.transport.pauseProducing()
 
     def resume_request(self) -> None:
         """Read on."""
         self._is_paused = False
         self.side.transport.resumeProducing()
+
+    def pauses(self) -> int | None:
+        """How often reading was paused; ``None`` while it is."""
+        return None if self._is_paused else self._pauses
+
+    def may_follow(self, exchange: Exchange, now: float) -> bool:
+        """Whether another request may follow ``exchange`` on the connection, if its request was received whole."""
+        if self.is_ended or self._services.draining() or not exchange.terms.persists:
+            return False
+        lifetime = exchange.routed.route.timeouts.max_lifetime
+        return not 0 < lifetime <= now - self.record.opened_at
 
     def close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""

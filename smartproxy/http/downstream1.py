@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smartproxy.errors import Refused
 from smartproxy.http import refusals
-from smartproxy.http.body import BodyReader, EndedBody
+from smartproxy.http.body import EndedBody
 from smartproxy.http.client_connection import ClientConnection
-from smartproxy.http.errors import answer_to_malformed, status_of
+from smartproxy.http.errors import status_of_malformed
 from smartproxy.http.forwarded import passed_trailers
 from smartproxy.http.reply import ClientReply
-from smartproxy.http.splice import LEAST
+from smartproxy.http.request_body import RequestBody
 from smartproxy.http.states import REQUEST, MessageEvent, RequestState
 from smartproxy.http.terms import request_terms
-from smartproxy.model.exchange import CLIENT_LEFT, Exchange
+from smartproxy.model.exchange import CLIENT_LEFT, SWITCHED, Exchange
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import cut_output
-from smartproxy.wire import http_response
 from smartproxy.wire.http_framing import Body
 from smartproxy.wire.http_head import HeadParser
 from smartproxy.wire.verdict import Malformed, NeedMore
@@ -70,14 +68,14 @@ class HttpDownstream(ClientConnection):
         self._first = first
         self._plan = plan
         self._held = b""
-        self._parser = HeadParser(services.block_of)
+        self._parser = HeadParser(services.block_of, services.head_limits)
         self._request = _HEAD
-        self._reader: BodyReader | None = None
-        self._body = 0  # bytes of the body in progress
+        self._body: RequestBody | None = None
         self._exchange: Exchange | None = None
         self._answerer: Answerer | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
+        self._is_full = False  # the client does not read
 
     def start(self) -> Deferred[CloseReason]:
         """Start, with the bytes that were received already. Returns :attr:`done`."""
@@ -104,7 +102,7 @@ class HttpDownstream(ClientConnection):
         self._advance()
         if not self._held or self.is_closing:
             return
-        if self._request is _COMPLETE:
+        if self._request is _COMPLETE or self._is_full:
             if len(self._held) > HELD:
                 self.pause_request()
         elif is_begin and self._request is _HEAD:
@@ -117,7 +115,7 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = True
         while self._held and not self.is_closing:
             if self._request is _HEAD:
-                if not self._read_head():
+                if self._is_full or not self._read_head():
                     break
             elif self._request is _BODY:
                 self._read_body()
@@ -131,7 +129,7 @@ class HttpDownstream(ClientConnection):
         if isinstance(verdict, NeedMore):
             return False
         if isinstance(verdict, Malformed):
-            self._refuse_head(verdict)
+            self._refuse_head(status_of_malformed(verdict), verdict.why)
             return True
         head, consumed = verdict
         self._held = self._held[consumed:]
@@ -140,68 +138,61 @@ class HttpDownstream(ClientConnection):
         terms = request_terms(head)
         framing = terms.framing
         if isinstance(framing, Malformed):
-            self._refuse_head(framing)
+            exchange = refusals.unread_exchange(self.record, head, consumed, self._first, now)
+            self._refuse_unread(exchange, status_of_malformed(framing), framing.why)
         else:
             self._begin(Exchange(self.record, head, terms, framing, self._first, now, consumed), framing, now)
         return True
 
-    def _refuse_head(self, why: Malformed) -> None:
-        """Answer a head, or a framing, that is malformed. Where the next request begins is not known any more."""
-        self._send(answer_to_malformed(why))
-        self.close()
+    def _refuse_head(self, status: int, detail: str) -> None:
+        """Answer a head that is malformed, or not complete in time."""
+        held, self._held, now = self._held, b"", self.clock()
+        self.record.moved_in(len(held), now)
+        exchange = refusals.malformed_exchange(self.record, held, self._first, now)
+        self._refuse_unread(exchange, status, detail)
+
+    def _refuse_unread(self, exchange: Exchange, status: int, detail: str) -> None:
+        """Answer a request of which it is not known where it ends: nor where the next one begins."""
+        self._exchange = exchange
+        self._reply = ClientReply(exchange, self._send, detail.partition(" (")[0])
+        self.failed(status, detail)
 
     def _begin(self, exchange: Exchange, framing: Framing, now: float) -> None:
         self._exchange = exchange
         exchange.is_trusted = self._services.trusted
         self._reply = ClientReply(exchange, self._send)
         self._request = REQUEST[self._request][_BEGUN]
-        refused = self._refusal(exchange)
+        is_whole = framing.body is Body.NONE
+        if is_whole:
+            self._request = REQUEST[self._request][_ENDED]
+        refused = refusals.routed_or_refused(exchange, self._services)
         if refused is not None:
             self.failed(*refused)
             return
+        self._plan = exchange.routed.route.http or self._plan
         answerer = self._answerer = self._services.answerer(exchange, self)
-        if framing.body is Body.NONE:
-            self._request = REQUEST[self._request][_ENDED]
+        if is_whole:
             self._deadline.move(self._plan.answer_timeout, now)
             answerer.begin()
             if self._answerer is answerer:
                 answerer.request_end(b"")
             return
-        self._reader, self._body = BodyReader(framing), 0
+        self._body = RequestBody(framing, self._plan, self.pauses, self.failed)
         self._deadline.move(self._plan.request_timeout, now)
         answerer.begin()
 
-    def _refusal(self, exchange: Exchange) -> refusals.RequestRefusal | None:
-        """Give the exchange its route, or find out why it is refused."""
-        refused = refusals.by_head(exchange)
-        if refused is not None:
-            return refused
-        if self._services.draining() and not self.record.exchanges:
-            return refusals.RequestRefusal(503, "the proxy is draining")
-        try:
-            exchange.routed = self._services.route(self._first, exchange.head)
-        except Refused as why:
-            return refusals.RequestRefusal(status_of(why), why.detail)
-        self._services.begun(exchange)
-        self._plan = exchange.routed.route.http or self._plan
-        return refusals.by_terms(exchange, self._plan)
-
     def _read_body(self) -> None:
-        assert self._reader is not None  # noqa: S101 - the head was read
+        assert self._body is not None  # noqa: S101 - the head was read
         pieces: list[bytes | memoryview] = []
         held, self._held = self._held, b""
-        verdict = self._reader.feed(held, pieces)
-        if isinstance(verdict, Malformed):
-            self.failed(400, verdict.why)
-            return
-        consumed = len(held) if verdict is None else verdict.consumed
+        verdict = self._body.feed(held, pieces, self._services.deadlines)
+        consumed = verdict.consumed if isinstance(verdict, EndedBody) else len(held)
         self._held = held[consumed:]
         self.record.moved_in(consumed, self.clock())
         if self._exchange is not None:
             self._exchange.request_bytes += consumed
-        self._body += sum(map(len, pieces))
-        if self._plan.max_body and self._body > self._plan.max_body:
-            self.failed(413, "a body over http.maxBodySize")
+        if isinstance(verdict, refusals.RequestRefusal):
+            self.failed(*verdict)
             return
         self.wait(self._plan.request_timeout)
         if pieces and self._answerer is not None:
@@ -209,8 +200,8 @@ class HttpDownstream(ClientConnection):
         if isinstance(verdict, EndedBody):
             if self._request is _BODY:
                 self._request_ended(passed_trailers(verdict.trailers))
-        elif self._reader is not None and self._reader.left >= LEAST and self._answerer is not None:
-            sink, left = self._answerer.body_sink(), self._reader.left
+        elif self._body is not None and self._body.may_move and self._answerer is not None:
+            sink, left = self._answerer.body_sink(), self._body.left
             if sink is not None:
                 self._services.splicer.start(self.transport, sink, left, self._body_moved, self._body_ended)
 
@@ -223,8 +214,8 @@ class HttpDownstream(ClientConnection):
 
     def _body_ended(self, left: int) -> None:
         """The body was moved, but for so many bytes."""
-        if self._reader is not None:
-            self._reader.left = left
+        if self._body is not None:
+            self._body.left = left
             if not left and self._request is _BODY:
                 self._request_ended(b"")
 
@@ -250,10 +241,8 @@ class HttpDownstream(ClientConnection):
         now = self.clock()
         exchange.status, exchange.answered_at = head.status, now
         self._deadline.move(0, now)
-        ends = self.is_ended or self._request is not _COMPLETE or self._services.draining()
-        lifetime = exchange.routed.route.timeouts.max_lifetime
-        ends = ends or (0 < lifetime <= now - self.record.opened_at)
-        reply.begin(head, framing, persists=not ends and exchange.terms.persists)
+        persists = self._request is _COMPLETE and self.may_follow(exchange, now)
+        reply.begin(head, framing, persists=persists)
 
     def answer_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send a part of the body."""
@@ -280,6 +269,10 @@ class HttpDownstream(ClientConnection):
         reply = self._reply
         assert reply is not None  # noqa: S101 - it was begun
         reply.end(trailers)
+        self._answered(reply)
+
+    def _answered(self, reply: ClientReply) -> None:
+        """An answer was sent whole."""
         now = self._over()
         if reply.is_last or self.is_ended or self._request is not _COMPLETE:
             self.close()
@@ -311,14 +304,17 @@ class HttpDownstream(ClientConnection):
             cut_output(self.transport)
             return
         exchange.status = status
-        reply.refuse(status)
-        self._over()
-        self.close()
+        persists = self._request is _COMPLETE and self.may_follow(exchange, self.clock())
+        reply.refuse(status, self._services.error_pages, persists=persists)
+        self._answered(reply)
 
     def _over(self) -> float:
         """The exchange has ended: count it, and log it. Returns the time."""
         exchange, self._exchange = self._exchange, None
-        self._answerer = self._reply = self._reader = None
+        self._answerer = self._reply = None
+        if self._body is not None:
+            self._body.close()
+            self._body = None
         now = self.clock()
         if exchange is not None:
             exchange.is_over = True
@@ -335,40 +331,45 @@ class HttpDownstream(ClientConnection):
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         exchange, record = self._exchange, self.record
         assert exchange is not None  # noqa: S101 - it asked for it
-        exchange.status, exchange.answered_at = 101, self.clock()
+        exchange.status, exchange.answered_at = SWITCHED, self.clock()
         self.leave()
         self._send(head)
         self._over()
         self.side.buffered, self._held = self._held, b""
         self.side.ended = self.is_ended
-        self._services.relay(record, self.side, linked, exchange.routed).chainDeferred(self.done)
+        self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
 
     # -- back-pressure -----------------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
-        """The client does not read."""
+        """The client does not read: no further request of it is answered, and no more of this answer is produced."""
+        self._is_full = True
         if self._answerer is not None:
             self._answerer.pause_answer()
 
     def resumeProducing(self) -> None:
         """It reads again."""
+        self._is_full = False
         if self._answerer is not None:
             self._answerer.resume_answer()
+        elif self._request is _HEAD and not self.is_closing:
+            self._advance()
+            if self._request is _HEAD:
+                self.resume_request()
 
     # -- ends --------------------------------------------------------------------------------------------
 
     def _expired(self) -> None:
         if self.is_closing:
             self.transport.abortConnection()
-        elif self._request is _HEAD and not self._held:
+        elif self._request is _HEAD and (self._is_full or not self._held):
             self.close()
         elif self._request is _COMPLETE:
             self.failed(504, "no answer in time (http.responseTimeout)")
         elif self._exchange is not None:
             self.failed(408, "the request was not complete in time (http.requestTimeout)")
         else:
-            self._send(http_response.build(408))
-            self.close()
+            self._refuse_head(408, "the head was not complete in time (http.requestTimeout)")
 
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""

@@ -9,18 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.http.body import BodyWriter
+from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
 from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
 from smartproxy.http.tracing import via
-from smartproxy.wire import http_response
 from smartproxy.wire.http_answer import build_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from smartproxy.model.exchange import Exchange
+    from smartproxy.model.plan import ErrorPage
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
 
@@ -32,18 +33,20 @@ class ClientReply:
     """Writes one answer.
 
     :param send: sends bytes to the client.
+    :param text: what is wrong with the request, for its client; empty is the phrase of the status.
     :ivar state: what was sent of it.
     :ivar is_last: whether the connection ends with it.
     """
 
-    __slots__ = ("_exchange", "_send", "_writer", "is_last", "state")
+    __slots__ = ("_exchange", "_send", "_text", "_writer", "is_last", "state")
 
-    def __init__(self, exchange: Exchange, send: Callable[[bytes], object]) -> None:
+    def __init__(self, exchange: Exchange, send: Callable[[bytes], object], text: str = "") -> None:
         self._exchange = exchange
         self._send = send
         self._writer: BodyWriter | None = None
         self.state = _AWAITED
         self.is_last = False
+        self._text = text
 
     @property
     def is_started(self) -> bool:
@@ -109,8 +112,19 @@ class ClientReply:
             self._writer.end(answer_trailers(trailers, self._exchange) if trailers else trailers)
         self.state = REPLY[self.state][_ENDED]
 
-    def refuse(self, status: int) -> None:
-        """Answer in the place of a target. The connection ends with it."""
-        self.is_last = True
-        answer = http_response.build(status, to_head=self._exchange.head.method == "HEAD")
+    def refuse(self, status: int, pages: Mapping[int, ErrorPage], *, persists: bool) -> None:
+        """Answer in the place of a target.
+
+        :param pages: for a request without a route; others have those of their route.
+        :param persists: whether the connection is for further requests.
+        """
+        head, plan = self._exchange.head, self._exchange.routed.route.http
+        if self._exchange.is_counted and plan is not None:
+            pages = plan.error_pages
+        self.is_last = not persists or not may_go_on(status)
+        kept = "keep-alive" if head.version == (1, 0) else ""
+        answer = error_answer(
+            status, head.fields.values("accept"), pages, text=self._text,
+            connection="close" if self.is_last else kept, to_head=head.method == "HEAD",
+        )  # fmt: skip
         self._send(whole_with_answer_rules(answer, self._exchange))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twisted.internet.defer import Deferred
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.plan import ErrorPage
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
-    from smartproxy.wire.http_head import HeadBlock, RequestHead
+    from smartproxy.wire.http_head import HeadBlock, HeadLimits, RequestHead
     from smartproxy.wire.verdict import Malformed
 
 
@@ -39,6 +40,8 @@ class HttpServices(NamedTuple):
     :ivar draining: whether this is to be the last exchange of each connection.
     :ivar clients: the connections of all clients.
     :ivar block_of: parses the lines of a request's head.
+    :ivar head_limits: the widest of the listener's routes: the route of a request is not known before its head.
+    :ivar error_pages: for requests without a route, by status.
     :ivar begun: called with an exchange that has a route.
     :ivar finished: called with an exchange that has ended, and the time, once.
     :ivar splicer: moves bodies from socket to socket.
@@ -53,7 +56,9 @@ class HttpServices(NamedTuple):
     draining: Callable[[], bool]
     clients: set[HttpClient]
     block_of: Callable[[bytes], HeadBlock | Malformed]
+    head_limits: HeadLimits
+    error_pages: Mapping[int, ErrorPage]
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
-    relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
+    relay: Callable[[ConnectionRecord, Side, Connected, Exchange], Deferred[CloseReason]]

@@ -293,6 +293,8 @@ class HttpUpstream:
 
     def _refuse(self, why: str) -> None:
         user = self._user
+        if self._answer is _AWAITED:
+            self._connected.answered_badly(why)
         self.abort()
         if user is not None:
             user.answer_refused(why)
@@ -300,6 +302,10 @@ class HttpUpstream:
     def _cut(self, why: str) -> None:
         """The connection has ended before the answer."""
         user, is_begun = self._user, self._answer is _BODY or bool(self._held)
+        # That an idle connection is closed as it is used again is nobody's fault; and one that is closed within a request may
+        # be the answer to its body, which any client can send.
+        if self._answer is _AWAITED and not self._connected.is_reused and user is not None and user.is_sent:
+            self._connected.answered_badly(why)
         self.abort()
         if user is not None:
             user.answer_cut(why, is_begun=is_begun)

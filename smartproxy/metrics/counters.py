@@ -179,7 +179,10 @@ class Counters:
     def prune(self, now: float) -> None:
         """Drop removed routes that have had no connection for :data:`LAST_SCRAPE`; called about once per second."""
         for name, since in list(self._unused.items()):
-            if now - since >= LAST_SCRAPE:
+            requests = self.routes[name].requests
+            if requests is not None and (requests.active or requests.upgrades):
+                self._unused[name] = now  # on a connection of another route
+            elif now - since >= LAST_SCRAPE:
                 self._drop(name)
 
     def _end_if_unused(self, name: str, now: float) -> None:
@@ -187,7 +190,7 @@ class Counters:
         of_route = self.routes[name]
         if name == UNROUTED or of_route.unsettled > 0:
             return
-        if not of_route.opened:
+        if not of_route.opened and of_route.requests is None:
             self._drop(name)
             return
         self._unused.pop(name, None)
@@ -207,6 +210,10 @@ class Counters:
     def reject(self, reason: RejectReason) -> None:
         """Count a refused connection."""
         self.rejected[reason] += 1
+
+    def refused_request(self, method: str, status: int) -> None:
+        """Count an HTTP request that was answered when its connection was refused, before it had a route."""
+        self.route(UNROUTED).of_requests().count(method, status, 0.0)
 
     def proxy_header(self, version: HeaderVersion, result: HeaderResult) -> None:
         """Count the PROXY header of a trusted peer, or its absence.

@@ -19,15 +19,22 @@ class RequestCounters:
 
     :ivar answered: requests by method and status.
     :ivar active: requests under way.
-    :ivar seconds: from the head of a request to the end of its answer.
+    :ivar seconds: from the head of a request to the end of its answer, or to a 101.
+    :ivar upgrades: connections that have switched to another protocol, and live.
     """
 
-    __slots__ = ("active", "answered", "seconds")
+    __slots__ = ("active", "answered", "seconds", "upgrades")
 
     def __init__(self) -> None:
         self.answered: dict[tuple[str, int], int] = {}
         self.active = 0
+        self.upgrades = 0
         self.seconds = Histogram(DIAL_BOUNDS)
+
+    @property
+    def total(self) -> int:
+        """Requests that have ended."""
+        return sum(self.answered.values())
 
     def count(self, method: str, status: int, seconds: float) -> None:
         """Count a request that has ended."""
@@ -56,7 +63,11 @@ def request_families(used: list[tuple[str, RequestCounters]]) -> Iterator[Metric
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_http_requests_active", "gauge", "HTTP requests under way.", ("route",),
-        (((name,), counted.active) for name, counted in used),
+        (((name,), counted.active) for name, counted in used if name),
+    )  # fmt: skip
+    yield MetricFamily(
+        "smartproxy_http_upgrades_active", "gauge", "Connections that have switched to another protocol.", ("route",),
+        (((name,), counted.upgrades) for name, counted in used if name),
     )  # fmt: skip
     yield HistogramFamily(
         "smartproxy_http_request_seconds", "From the head of a request to the end of its answer.",

@@ -38,6 +38,20 @@ class TargetCounts(NamedTuple):
     sent: int
 
 
+class RequestsOfGroup(NamedTuple):
+    """The counts of the HTTP requests of one group.
+
+    :ivar retries: requests that were sent again.
+    :ivar active: connections to its targets that carry a request.
+    :ivar idle: those that wait for another one.
+    """
+
+    group: str
+    retries: int
+    active: int
+    idle: int
+
+
 class TargetSource(Protocol):
     """Knows the targets."""
 
@@ -46,6 +60,9 @@ class TargetSource(Protocol):
 
     def queue_lengths(self) -> Iterable[tuple[str, int]]:
         """Each group, and how many clients wait for one of its targets."""
+
+    def request_counts(self) -> Iterable[RequestsOfGroup]:
+        """The counts of each group that had HTTP requests."""
 
 
 class NoTargets:
@@ -56,6 +73,10 @@ class NoTargets:
         return ()
 
     def queue_lengths(self) -> Iterable[tuple[str, int]]:
+        """None."""
+        return ()
+
+    def request_counts(self) -> Iterable[RequestsOfGroup]:
         """None."""
         return ()
 
@@ -100,4 +121,17 @@ def target_families(source: TargetSource) -> Iterator[MetricFamily]:
     yield MetricFamily(
         "smartproxy_target_queue_length", "gauge", "Clients that wait for a target of the group.", ("group",),
         [((group,), length) for group, length in source.queue_lengths()],
+    )  # fmt: skip
+    requests = list(source.request_counts())
+    yield MetricFamily(
+        "smartproxy_http_retries", "counter", "HTTP requests that were sent again.", ("group",),
+        [((one.group,), one.retries) for one in requests],
+    )  # fmt: skip
+    yield MetricFamily(
+        "smartproxy_http_pool_connections", "gauge", "Connections to targets that speak HTTP.", ("group", "state"),
+        [
+            ((one.group, state), number)
+            for one in requests
+            for state, number in (("idle", one.idle), ("active", one.active))
+        ],
     )  # fmt: skip

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: The status of a request whose client has left before the answer was complete (nginx's).
 CLIENT_LEFT = 499
+#: The status of a request that has made a tunnel of its connection.
+SWITCHED = 101
 
 
 class RequestTerms(NamedTuple):

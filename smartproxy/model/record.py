@@ -22,6 +22,7 @@ from smartproxy.model.outcome import (
 
 if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint, TargetAddress
+    from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
 
 
@@ -76,6 +77,13 @@ class Watched(Protocol):
         """Stop: the connection has ended."""
 
 
+class RequestUnderWay(Protocol):
+    """An HTTP request: :class:`~smartproxy.model.exchange.Exchange`."""
+
+    head: RequestHead
+    routed: facts.Routed
+
+
 class ConnectionRecord:
     """The current state of one live connection.
 
@@ -84,6 +92,8 @@ class ConnectionRecord:
     :ivar watch: holds its timeouts, once it is linked.
     :ivar target: the address that was dialed last; the connected one once it is linked.
     :ivar attempts: how many addresses were dialed.
+    :ivar is_http: whether it is served request by request now.
+    :ivar exchange: its HTTP request under way; ``None`` between two, and without a route.
     :ivar exchanges: how many HTTP requests of it have ended.
     :ivar dial_seconds: how long connecting to a target took, all attempts together; ``None`` where none was needed.
     :ivar ended_first: the end whose FIN was passed on first; ``None`` while both directions are open.
@@ -106,8 +116,9 @@ class ConnectionRecord:
     """
 
     __slots__ = (
-        "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first", "exchanges",
-        "half_closed_at", "header", "host", "id", "identified", "keep_alive", "last_activity_at", "listener", "member",
+        "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first", "exchange",
+        "exchanges",
+        "half_closed_at", "header", "host", "id", "identified", "is_http", "keep_alive", "last_activity_at", "listener", "member",
         "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
@@ -129,6 +140,8 @@ class ConnectionRecord:
         self.target: TargetAddress | None = None
         self.attempts = 0
         self.dial_seconds: float | None = None
+        self.is_http = False
+        self.exchange: RequestUnderWay | None = None
         self.exchanges = 0
         self.member: object = None
         self.relay: RelayKind | None = None

@@ -44,7 +44,7 @@ _encode = json.JSONEncoder(ensure_ascii=True).encode
 #: Fields of a connection that each of its exchanges has a value of its own for.
 _OF_EXCHANGES = frozenset({"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"})
 _TO_QUOTE = frozenset(' "=\\')
-#: Characters of a path at most; a request line may have 8,192 (:mod:`smartproxy.wire.http_head`), and a line of the log
+#: Characters of a path at most; a request line may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line of the log
 #: has to fit in an atomic write to a pipe.
 LONGEST_PATH: Final = 512
 
@@ -132,9 +132,9 @@ def exchange_fields(exchange: Exchange, at: float, moment: Moment) -> dict[str, 
         "time": moment.iso(at),
         "route": exchange.routed.route.name if exchange.is_counted else None,
         "requestId": exchange.id,
-        "method": head.method,
+        "method": head.method or None,  # of a malformed head that has none
         "host": head.host,
-        "path": head.path[:LONGEST_PATH],
+        "path": head.path[:LONGEST_PATH] or None,
         "status": exchange.status,
         "requestBytes": exchange.request_bytes,
         "responseBytes": exchange.response_bytes,

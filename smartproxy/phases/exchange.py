@@ -10,13 +10,14 @@ from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding, TargetServices
 from smartproxy.http.services import HttpServices
 from smartproxy.http.tracing import id_of
+from smartproxy.model.ending import detail_of
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
-from smartproxy.model.outcome import ConnectionState, RejectReason, RelayKind
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 from smartproxy.wire.http_answer import parse_head
 from smartproxy.wire.http_head import parse_block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
     from smartproxy.http.services import HttpClient
     from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
-    from smartproxy.model.outcome import CloseReason
-    from smartproxy.model.plan import RoutePlan, TargetPlan
+    from smartproxy.model.plan import ErrorPage, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.pool import Pool
-    from smartproxy.wire.http_head import RequestHead
+    from smartproxy.wire.http_head import HeadLimits, RequestHead
 
 _HTTP = ApplicationProtocol.HTTP
 
@@ -46,6 +46,8 @@ class ExchangeRecorder(Protocol):
     def begin_exchange(self, exchange: Exchange) -> None: ...
 
     def end_exchange(self, exchange: Exchange, now: float) -> None: ...
+
+    def end_tunnel(self, exchange: Exchange, now: float) -> None: ...
 
 
 class ExchangeHttp:
@@ -63,6 +65,8 @@ class ExchangeHttp:
     :param draining: whether each connection is to end after the exchange under way.
     :param clients: gets the connections of all clients.
     :param heads: parses heads.
+    :param head_limits: the widest of the listener's routes.
+    :param error_pages: for requests without a route.
     :param splicer: moves bodies from socket to socket.
     """
 
@@ -80,6 +84,8 @@ class ExchangeHttp:
         draining: Callable[[], bool],
         clients: set[HttpClient],
         heads: RememberedHeads,
+        head_limits: HeadLimits,
+        error_pages: Mapping[int, ErrorPage],
         splicer: Splicer,
         deadlines: Deadlines,
         clock: IReactorTime,
@@ -99,6 +105,8 @@ class ExchangeHttp:
         self._draining = draining
         self._clients = clients
         self._heads = heads
+        self._head_limits = head_limits
+        self._error_pages = error_pages
         self._splicer = splicer
 
     def __call__(
@@ -135,6 +143,8 @@ class ExchangeHttp:
             self._draining,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
+            self._head_limits,
+            self._error_pages,
             self._recorder.begin_exchange,
             self._finished,
             self._splicer,
@@ -144,6 +154,7 @@ class ExchangeHttp:
         record.stuck_detection = False
         record.relay = RelayKind.TRANSPORT
         record.state = ConnectionState.RELAYING
+        record.is_http = True
         served = record.owner = HttpDownstream(record, side, routed, plan, services)
         return served.start()
 
@@ -183,18 +194,25 @@ class ExchangeHttp:
         self._recorder.end_exchange(exchange, now)
 
     def _tunnel(
-        self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed
+        self, record: ConnectionRecord, side: Side, linked: Connected, exchange: Exchange
     ) -> Deferred[CloseReason]:
         """Relay a connection that has switched to another protocol, on the terms of its route."""
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
-        self._timeouts.watch(record, routed.route)
+        linked.end_request()
+        record.is_http = False
+        self._timeouts.watch(record, exchange.routed.route)
         before = record.bytes_received, record.bytes_sent
 
         def ended(reason: CloseReason) -> CloseReason:
-            linked.release(record.bytes_received - before[0], record.bytes_sent - before[1])
+            received, sent = record.bytes_received - before[0], record.bytes_sent - before[1]
+            linked.release(received, sent)
             linked.on_closed()
+            exchange.request_bytes += received
+            exchange.response_bytes += sent
+            exchange.detail = "" if reason is CloseReason.NORMAL else detail_of(record, reason) or reason
+            self._recorder.end_tunnel(exchange, self._clock.seconds())
             return reason
 
         return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)
@@ -207,7 +225,8 @@ class ExchangeHttp:
         turn = group, candidate = self._connect.take(exchange.routed)
         connected = None if candidate is None else self._pool.take(candidate, group, exchange.routed)
         if connected is not None:
-            exchange.member, exchange.target, exchange.dial_seconds = connected.member, connected.address, 0.0
+            exchange.member, exchange.target = connected.member, connected.address
+            connected.begin_request()
         return connected, turn
 
     async def _connected(
@@ -223,4 +242,8 @@ class ExchangeHttp:
         """
         routed = exchange.routed
         connect = self._connect_new if turn is None else self._connect
-        return await connect(routed, partial(header, routed), require_wanted, exchange, turn)
+        connected = await connect(routed, partial(header, routed), require_wanted, exchange, turn)
+        connected.begin_request()
+        if turn is None:
+            connected.retried()
+        return connected

@@ -38,10 +38,11 @@ from smartproxy.upstream.pool import PooledAttempts
 from smartproxy.upstream.proxy_header import SendProxyHeader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.model.plan import ErrorPage, ProxyPlan
     from smartproxy.proxy.runtime import Runtime
+    from smartproxy.wire.http_head import HeadLimits
 
 
 class Paths:
@@ -94,6 +95,7 @@ class Paths:
             runtime.clocks.time,
             counters,
         )
+        self._reject = self._rejecting()
         self._draining = draining
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
@@ -103,8 +105,11 @@ class Paths:
         timeout = self.table.first_bytes_timeout(address, port)
         if timeout is None:
             timeout = self._plan.timeouts.initial_data
+        limits = self.table.head_limits(address, port)
         look_inside = LookInside(
-            self.table, Detect(timeout, clocks.deadlines, needed=True, cancels=True), self._forward_cancel
+            self.table,
+            Detect(timeout, clocks.deadlines, needed=True, cancels=True, limits=limits),
+            self._forward_cancel,
         )
         return ConnectionPath(
             registry=accounting.registry,
@@ -118,6 +123,7 @@ class Paths:
                 needed=self.table.needs_first_bytes(address, port),
                 silence=self.table.find if self.table.takes_silent(address, port) else None,
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
+                limits=limits,
             ),
             route=ChooseRoute(self.table),
             connect=self._connect,
@@ -126,31 +132,43 @@ class Paths:
             look_inside=look_inside,
             relay=self._relay,
             serve=Serve(clocks.time),
-            exchange=self._exchange(look_inside),
+            exchange=self._exchange(look_inside, limits),
             forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
-            reject=RejectConnection(self._runtime.lingering),
+            reject=self._reject,
             keep_alive=self.keep_alive,
         )
 
-    def _exchange(self, look_inside: LookInside) -> ExchangeHttp:
-        accounting, clocks = self._runtime.accounting, self._runtime.clocks
+    def _rejecting(self) -> RejectConnection:
+        """What refuses connections. Where no route speaks HTTP there are no metrics of requests."""
+        speaking = {route: route.http for route in self._plan.routes if route.http is not None}
+        pages: dict[str | None, Mapping[int, ErrorPage]] = {None: self._plan.error_pages}
+        pages.update((route.name, http.error_pages) for route, http in speaking.items())
+        plain = {route.name for route in speaking if route.tls is None}
+        count = self._runtime.accounting.counters.refused_request if speaking else None
+        return RejectConnection(self._runtime.lingering, pages, plain, count)
+
+    def _exchange(self, look_inside: LookInside, limits: HeadLimits) -> ExchangeHttp:
+        """What serves HTTP on a listener with these limits of a request's head."""
+        runtime = self._runtime
         return ExchangeHttp(
             self._connect_pooled,
             self._connect,
-            self._runtime.targets.pool,
-            accounting.registry,
+            runtime.targets.pool,
+            runtime.accounting.registry,
             self._relay,
             self._timeouts,
             look_inside.find,
             self._admit.admits,
             self._plan.trusted,
             self._draining,
-            self._runtime.http_clients,
-            self._runtime.http_heads,
-            Splicer(self._runtime.sockets.poller, self._runtime.sockets.pipes),
-            clocks.deadlines,
-            clocks.time,
+            runtime.http_clients,
+            runtime.http_heads,
+            limits,
+            self._plan.error_pages,
+            Splicer(runtime.sockets.poller, runtime.sockets.pipes),
+            runtime.clocks.deadlines,
+            runtime.clocks.time,
         )
 
 

@@ -83,7 +83,7 @@ class ConfigurationInForce:
         accounting = self._runtime.accounting
         accounting.apply(self.plan, accounting.prepare(self.plan, opened=False))
         self._runtime.tls.apply(paths.contexts, self.plan)
-        self._runtime.address_files.follow(self.plan.address_files)
+        self._runtime.follow_files(self.plan)
         self._runtime.apply_limits(self.plan)
         self._runtime.targets.apply(self.plan)
 
@@ -161,7 +161,7 @@ class ConfigurationInForce:
             raise
         accounting.apply(plan, prepared)
         self._runtime.tls.apply(paths.contexts, plan)
-        self._runtime.address_files.follow(plan.address_files)
+        self._runtime.follow_files(plan)
         self._runtime.apply_limits(plan)
         return closing
 

@@ -25,6 +25,7 @@ from smartproxy.connections.lingering import Lingering, most_lingering
 from smartproxy.flow.clock import clock_of
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.threads import thread_for
+from smartproxy.http.error_page_watch import ErrorPageWatch
 from smartproxy.http.memo import RememberedHeads
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.dial import PollerDialer, ReactorDialer
@@ -141,7 +142,9 @@ class Targets:
         self.cancels = CancelsInProgress()
         self.groups = Groups(Members(), clocks.time, random.random)
         self.pool = Pool(clocks.deadlines)
-        self.steering = TargetGroups(self.groups, accounting.registry.live, clocks.seconds)
+        self.steering = TargetGroups(
+            self.groups, accounting.registry.live, clocks.seconds, self.pool.idle_by_group
+        )
         accounting.counters.targets = self.steering
         self.log_limit = LogLimit()
         self.originate = Originate(tls.targets, clocks.deadlines)
@@ -208,6 +211,7 @@ class Runtime:
 
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
+    :ivar error_pages: follows the files with error pages.
     :ivar lingering: refused connections whose clients read why.
     :ivar http_clients: connections of HTTP clients.
     :ivar http_heads: parses heads of HTTP, and remembers them.
@@ -225,6 +229,7 @@ class Runtime:
         self.address_files = AddressFileWatch(
             self.clocks.time, thread_for("address-lists", reactor), descriptors
         )
+        self.error_pages = ErrorPageWatch(self.clocks.time, thread_for("error-pages", reactor), descriptors)
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
         self.http_clients: set[HttpClient] = set()
@@ -237,6 +242,11 @@ class Runtime:
         self.rate.regroup(plan.ipv6_limit_prefix)
         self.lingering.ipv6_prefix = plan.ipv6_limit_prefix
 
+    def follow_files(self, plan: ProxyPlan) -> None:
+        """Watch the files whose content is a part of ``plan``."""
+        self.address_files.follow(plan.address_files)
+        self.error_pages.follow(plan.page_files)
+
     def start(self) -> None:
         """Begin to watch sockets and clocks."""
         self.sockets.start()
@@ -245,6 +255,7 @@ class Runtime:
         self.accounting.start()
         self.tls.start()
         self.address_files.start()
+        self.error_pages.start()
         self.targets.start()
 
     def close_idle_clients(self) -> None:
@@ -256,6 +267,7 @@ class Runtime:
         """Stop everything. No connection is left."""
         self.tls.stop()
         self.address_files.stop()
+        self.error_pages.stop()
         self.lingering.close()
         self.targets.stop()
         if self._housekeeping.running:

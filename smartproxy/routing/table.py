@@ -25,6 +25,7 @@ from smartproxy.routing.matchers import (
     silence,
     specificity,
 )
+from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Sequence
@@ -94,6 +95,7 @@ class ListenerRoutes:
     :ivar first_bytes_timeout: seconds to wait for them: the route is not known before, so the longest timeout of the routes
         that need them applies; 0 is no limit, ``None`` where no route needs them.
     :ivar starts_tls: whether first bytes are read, and some route expects TLS in them.
+    :ivar head_limits: the widest limits of a request's head that a route has: its route is not known before it was read.
     :ivar takes_silent: whether some route takes clients that have sent nothing for a time.
     """
 
@@ -106,6 +108,7 @@ class ListenerRoutes:
         "_silent",
         "entries",
         "first_bytes_timeout",
+        "head_limits",
         "needs_first_bytes",
         "starts_tls",
         "takes_silent",
@@ -119,6 +122,8 @@ class ListenerRoutes:
         self.needs_first_bytes = bool(timeouts)
         self.first_bytes_timeout = 0.0 if 0.0 in timeouts else max(timeouts, default=None)
         self.starts_tls = self.needs_first_bytes and any(entry.route.expects_tls for entry in self.entries)
+        heads = {entry.route.http.head for entry in self.entries if entry.route.http is not None}
+        self.head_limits = HeadLimits(*map(max, zip(*heads, strict=True))) if heads else HEAD_LIMITS
         self._exact: dict[str, list[Entry]] = {}
         self._by_suffix: dict[str, list[Entry]] = {}
         self._nameless: list[Entry] = []
@@ -208,6 +213,11 @@ class RouteTable:
         """Whether some route of that listener takes clients that have sent nothing for a time."""
         routes = self._listeners.get((address, port))
         return routes is not None and routes.takes_silent
+
+    def head_limits(self, address: str, port: int) -> HeadLimits:
+        """The limits of a request's head on that listener."""
+        routes = self._listeners.get((address, port))
+        return HEAD_LIMITS if routes is None else routes.head_limits
 
     def find(self, facts: Detected) -> RoutePlan | None:
         """The route for a connection; ``None`` where no route matches, or there is no such listener."""

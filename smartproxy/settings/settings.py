@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
     from smartproxy.settings.compile.address_lists import ListedAddresses
+    from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.compile.targets_files import TargetsFiles
     from smartproxy.settings.tables.route import Route
     from smartproxy.tls.known_certificates import KnownCertificates
@@ -72,6 +73,8 @@ class Settings(Configuration):
     _addresses: ListedAddresses | None = PrivateAttr(default=None)
     #: The files of targets, likewise.
     _targets_files: TargetsFiles | None = PrivateAttr(default=None)
+    #: The error pages, likewise.
+    _error_pages: ErrorPages | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Self:  # noqa: A002 - the name that the caller uses
@@ -136,6 +139,7 @@ class Settings(Configuration):
         settings._certificates = references.tls.known  # noqa: SLF001 - our own class
         settings._addresses = references.addresses  # noqa: SLF001 - our own class
         settings._targets_files = references.targets_files  # noqa: SLF001 - our own class
+        settings._error_pages = references.error_pages  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
@@ -162,6 +166,7 @@ class Settings(Configuration):
         changed._certificates = references.tls.known  # noqa: SLF001 - our own class
         changed._addresses = references.addresses  # noqa: SLF001 - our own class
         changed._targets_files = references.targets_files  # noqa: SLF001 - our own class
+        changed._error_pages = references.error_pages  # noqa: SLF001 - our own class
         return changed
 
     def check(self) -> list[str]:
@@ -186,7 +191,7 @@ class Settings(Configuration):
             if problems:
                 raise ConfigurationError(problems)
             self._certificates, self._addresses = references.tls.known, references.addresses
-            self._targets_files = references.targets_files
+            self._targets_files, self._error_pages = references.targets_files, references.error_pages
             return plans.proxy_plan(self, references, Validation(valid_target, targets_of))
 
     def denied(self) -> list[str]:
@@ -197,6 +202,7 @@ class Settings(Configuration):
         known = self._certificates
         read = [] if self._file is None else list(self._files)
         read += () if self._addresses is None else self._addresses.files
+        read += () if self._error_pages is None else self._error_pages.files
         read += () if self._targets_files is None else self._targets_files.paths
         return denied(Pace().over([*read, *(() if known is None else sorted(known.files))]))
 
@@ -227,7 +233,7 @@ class Settings(Configuration):
 
         :param directory: that of other settings, which are read in their place.
         """
-        read = self._certificates, self._addresses, self._targets_files
+        read = self._certificates, self._addresses, self._targets_files, self._error_pages
         return References(directory or self._directory, *read, same=directory is None)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:

@@ -162,9 +162,9 @@ class Connect:
         self, connected: Connected, candidate: Candidate, group: Group, routed: Routed, budget: DialBudget
     ) -> None:
         budget.progress.member = candidate.member
-        seconds = budget.progress.dial_seconds = budget.passed()
         if connected.is_reused:  # nothing was dialed
             return
+        seconds = budget.progress.dial_seconds = budget.passed()
         name, hello = routed.route.name, routed.detected.hello
         group.succeeded(candidate)
         self._counters.route(name).dial_seconds.observe(seconds)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from smartproxy.model.address import UnixEndpoint
+from smartproxy.upstream.group_requests import GroupRequests
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,8 @@ class Connected:
     """
 
     __slots__ = (
-        "_candidate", "_group", "address", "alike", "exchanged", "header", "host", "idle_until", "is_reused", "on_closed", "reader", "side",
+        "_candidate", "_group", "_requests", "address", "alike", "exchanged", "header", "host", "idle_until", "is_reused", "on_closed",
+        "reader", "side",
         "target",
     )  # fmt: skip
 
@@ -66,6 +68,7 @@ class Connected:
         self.on_closed: Callable[[], None] = _nothing
         self._candidate = candidate
         self._group = group
+        self._requests: GroupRequests | None = None
 
     @property
     def authority(self) -> str:
@@ -90,6 +93,31 @@ class Connected:
     def also_on_closed(self, call: Callable[[], None]) -> None:
         """Call ``call`` too when the connection has ended."""
         self.on_closed = partial(_call_both, self.on_closed, call)
+
+    def begin_request(self) -> None:
+        """It carries an HTTP request from now on, until :meth:`end_request` or :meth:`release`."""
+        if self._group is not None:
+            counts = self._group.requests
+            if counts is None:
+                counts = self._group.requests = GroupRequests()
+            counts.active += 1
+            self._requests = counts
+
+    def end_request(self) -> None:
+        """It carries none any more."""
+        counts, self._requests = self._requests, None
+        if counts is not None:
+            counts.active -= 1
+
+    def retried(self) -> None:
+        """The request on it is sent again on another connection."""
+        if self._group is not None and self._group.requests is not None:
+            self._group.requests.retries += 1
+
+    def answered_badly(self, why: str) -> None:
+        """What it answered to a request is no HTTP, or it has ended before an answer. ``why`` is one line of ASCII."""
+        if self._group is not None:
+            self._group.answered_badly(self._candidate, why)
 
     def closed(self, record: ConnectionRecord) -> None:
         """The connection has ended. Its bytes are added to those of the target."""
@@ -122,6 +150,8 @@ class Connected:
 
     def release(self, received: int, sent: int) -> None:
         """End its use, for which so many bytes of payload were sent to the target, and received from it."""
+        if self._requests is not None:
+            self.end_request()
         member = self._candidate.member
         member.received += received
         member.sent += sent

@@ -19,7 +19,6 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from smartproxy.errors import Refused
@@ -33,7 +32,7 @@ from smartproxy.upstream.candidate import Candidate, Standing, made_candidates, 
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
 from smartproxy.upstream.probes import DueProbes
-from smartproxy.upstream.state_log import log_differences, log_up_again
+from smartproxy.upstream.state_log import log_differences, log_ejected, log_up_again
 from smartproxy.upstream.tiers import Tier, log_tier
 from smartproxy.upstream.waiting import WaitingClients
 
@@ -44,11 +43,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.model.target_status import TargetState
+    from smartproxy.upstream.group_requests import GroupRequests
     from smartproxy.upstream.interfaces import Balancer
     from smartproxy.upstream.member import DialResult, Member, Members
 
-log = Logger()
-_EJECTED = Dials.EJECTED
 #: Seconds that stand for no limit: nothing searches for as long.
 _NO_LIMIT = 3600.0
 
@@ -58,9 +56,11 @@ class Group:
 
     :param clock: monotonic.
     :param random: returns numbers from 0 to 1.
+    :param random: returns numbers from 0 to 1.
     :ivar notify: called with a candidate whose state has changed, and the state before.
     :ivar candidates: in the order of the configuration.
     :ivar tier: the one in use.
+    :ivar requests: counts of its HTTP requests; ``None`` before the first.
     """
 
     def __init__(self, name: str, members: Members, clock: IReactorTime, random: Callable[[], float]) -> None:
@@ -68,6 +68,7 @@ class Group:
         self.notify: Callable[[Group, Candidate, TargetState], None] = ignore
         self.candidates: list[Candidate] = []
         self.tier = Tier.NONE
+        self.requests: GroupRequests | None = None
         self._plan = GroupPlan(name)
         self._members = members
         self._flaps = members.flaps
@@ -82,8 +83,7 @@ class Group:
         self._waiting = WaitingClients(clock)
         self._queue = self._waiting.queue
         self._follows_load = False
-        self._is_serving = False
-        self._was_configured = False
+        self._is_serving = self._was_configured = False
         #: Targets that were removed while they had connections.
         self._removed: dict[Member, Candidate] = {}
 
@@ -212,16 +212,19 @@ class Group:
         passive = None if candidate.is_chosen else self._plan.passive
         member = candidate.member
         was_up = member.dials is Dials.HEALTHY
-        if member.dials is not _EJECTED and not blameless:
+        if member.dials is not Dials.EJECTED and not blameless:
             member.ejected_by = why  # before: who is told of the ejection reads it
         is_ejected = member.failed(result, passive, self._seconds(), blameless=blameless)
         # A failed probe changes nothing: a dead target would have a line for each.
         if is_ejected and was_up and passive is not None and self._may_log(member):
-            log.warn(
-                "target {group}/{target} is ejected for {seconds:g} s: {why}",
-                group=self.name, target=member.name, seconds=passive.eject_for, why=why,
-            )  # fmt: skip
+            log_ejected(self.name, member.name, passive.eject_for, why)
         self.release(candidate)
+
+    def answered_badly(self, candidate: Candidate, why: str) -> None:
+        """The answer of ``candidate`` to a request is no HTTP, or there is none; ``why`` as for :meth:`failed`."""
+        passive, member = None if candidate.is_chosen else self._plan.passive, candidate.member
+        if passive and member.answered_badly(why, passive, self._seconds()) and self._may_log(member):
+            log_ejected(self.name, member.name, passive.eject_for, why)
 
     def withdrawn(self, candidate: Candidate) -> None:
         """The client of a dial has disconnected before there was a result."""

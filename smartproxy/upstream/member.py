@@ -95,7 +95,7 @@ class Member:
     """
 
     __slots__ = (
-        "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
+        "_bad_at", "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
         "is_undisturbed",
         "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
         "usable_since", "weight_by_hand",
@@ -125,6 +125,8 @@ class Member:
         self.turn = 0
         self.on_change: Callable[[Member], None] = _ignore
         self._failed_at: list[float] = []
+        #: When requests were answered badly. A dial that succeeds does not clear it: that target accepts connections.
+        self._bad_at: list[float] = []
 
     @property
     def is_usable(self) -> bool:
@@ -186,16 +188,27 @@ class Member:
             self.hesitate(hesitant=False)
         if passive is None or self.dials is _EJECTED:
             return False  # ejected: by another connection that was dialed at the same time
-        if self.dials is _HEALTHY:
-            self._failed_at = [at for at in self._failed_at if now - at < passive.window]
-            self._failed_at.append(now)
-            if len(self._failed_at) < passive.failures:
-                return False
-            self._failed_at.clear()
+        if self.dials is _HEALTHY and not _is_enough(self._failed_at, passive, now):
+            return False
+        self._eject(passive, now)
+        return True
+
+    def answered_badly(self, why: str, passive: PassiveHealthPlan, now: float) -> bool:
+        """A request was answered with no HTTP, or not at all. Returns whether that ejects the member.
+
+        :param why: for the log, one line of ASCII.
+        """
+        if self.dials is not _HEALTHY or not _is_enough(self._bad_at, passive, now):
+            return False
+        self.ejected_by = why  # before: who is told of the ejection reads it
+        self.is_undisturbed = False
+        self._eject(passive, now)
+        return True
+
+    def _eject(self, passive: PassiveHealthPlan, now: float) -> None:
         self.ejections += 1
         self.probe_at = now + passive.eject_for
         self._set(DialEvent.EJECTED, now)
-        return True
 
     def probe(self, now: float) -> None:
         """One connection tries an ejected member."""
@@ -245,6 +258,16 @@ class Member:
         if self.is_usable and not was_usable:
             self.usable_since = now
         self.on_change(self)
+
+
+def _is_enough(failed_at: list[float], passive: PassiveHealthPlan, now: float) -> bool:
+    """Add a failure. Returns whether they eject: then none is left."""
+    failed_at[:] = [at for at in failed_at if now - at < passive.window]
+    failed_at.append(now)
+    if len(failed_at) < passive.failures:
+        return False
+    failed_at.clear()
+    return True
 
 
 def _ignore(_: Member) -> None:

@@ -16,6 +16,7 @@ sender to repair.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -43,6 +44,14 @@ class Pool:
 
     def __len__(self) -> int:
         return sum(len(alike.waiting) for alike in list(self._alike.values()))
+
+    def idle_by_group(self) -> Counter[str]:
+        """The number of idle connections to the targets of each group."""
+        found: Counter[str] = Counter()
+        for alike in list(self._alike.values()):
+            if alike.waiting:
+                found[alike.waiting[0].member.group] += len(alike.waiting)
+        return found
 
     def put(self, connected: Connected, idle_timeout: float, most: int) -> None:
         """Keep a connection, whose use has ended.

@@ -67,6 +67,14 @@ class _Recent:
         self.state = ""
 
 
+def log_ejected(group: str, target: str, seconds: float, why: str) -> None:
+    """Log that a target is ejected."""
+    log.warn(
+        "target {group}/{target} is ejected for {seconds:g} s: {why}",
+        group=group, target=target, seconds=seconds, why=why,
+    )  # fmt: skip
+
+
 def log_up_again(group: str, target: str, why: str) -> None:
     """Log that an ejection has ended."""
     log.info("target {group}/{target} is up again: {why}", group=group, target=target, why=why)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from twisted.logger import Logger
 
 from smartproxy.errors import UnknownTarget
-from smartproxy.metrics.targets import TargetCounts
+from smartproxy.metrics.targets import RequestsOfGroup, TargetCounts
 from smartproxy.model.target_status import ShownTarget, TargetState
 from smartproxy.upstream.candidate import address_of
 from smartproxy.upstream.member import Dials, HandState
@@ -47,17 +47,23 @@ class TargetGroups:
         proxy.groups.on_change.append(changed)              # changed(target, before)
 
     :param live: the live connections.
+    :param idle_by_group: gives the number of idle connections to the targets of each group.
     :ivar on_change: a list of callables. Each is called with a target whose state has changed, a :class:`ShownTarget`, and its
         state before: ``up``, ``down``, ``drain`` or ``ejected``. They are called in the thread of the reactor and must return
         at once. What one raises is logged, and nothing else comes of it.
     """
 
     def __init__(
-        self, groups: Groups, live: Mapping[int, ConnectionRecord], clock: Callable[[], float]
+        self,
+        groups: Groups,
+        live: Mapping[int, ConnectionRecord],
+        clock: Callable[[], float],
+        idle_by_group: Callable[[], Mapping[str, int]],
     ) -> None:
         self._groups = groups
         self._live = live
         self._clock = clock
+        self._idle_by_group = idle_by_group
         self.on_change: list[Callable[[ShownTarget, TargetState], object]] = []
         groups.notify = self._changed
 
@@ -161,6 +167,15 @@ class TargetGroups:
     def queue_lengths(self) -> list[tuple[str, int]]:
         """Each group, and how many clients wait for one of its targets."""
         return [(group.name, group.waiting) for group in self._groups]
+
+    def request_counts(self) -> list[RequestsOfGroup]:
+        """The counts of each group that had HTTP requests."""
+        idle = self._idle_by_group()
+        return [
+            RequestsOfGroup(group.name, counts.retries, counts.active, idle.get(group.name, 0))
+            for group in self._groups
+            if (counts := group.requests) is not None
+        ]
 
     def _changed(self, group: Group, candidate: Candidate, before: TargetState) -> None:
         if not self.on_change:

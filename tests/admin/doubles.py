@@ -55,7 +55,7 @@ class FakeControl:
         self.metrics.startService()
         self.plan = ProxyPlan(routes or (WEB,))
         members = Groups(Members(), self.clock, lambda: 0.5)
-        self.groups = TargetGroups(members, self.registry.live, self.clock.seconds)
+        self.groups = TargetGroups(members, self.registry.live, self.clock.seconds, dict)
         self.counters.targets = self.groups
         members.apply([route.group for route in self.plan.routes if route.group is not None])
         self.draining = False

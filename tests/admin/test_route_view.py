@@ -113,7 +113,7 @@ class RouteViewTests(SynchronousTestCase):
             web["action"],
             {
                 "type": "forward", "tls": "passthrough", "http": None, "forwardedHeaders": False, "group": "db",
-                "headers": None, "rewrite": None,
+                "headers": None, "rewrite": None, "errorPages": {},
                 "loadBalancing": {"algorithm": "source", "slowStart": 30},
                 "passiveHealth": {"failures": 2, "window": 10, "ejectFor": 10},
                 "queue": {"size": 7, "timeout": 5}, "whenDown": "reset", "targetsFile": None,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from smartproxy.admin import views
 from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
+from smartproxy.model.timestamps import Moment
 from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
 
 
@@ -59,6 +61,83 @@ class MetricsTests(HttpCase):
             'smartproxy_http_request_seconds_count{route="web"} 3',
         )
 
+    def test_tunnels_are_counted_while_they_live(self):
+        client = self.connect(80, UPGRADE)
+        self.answer(SWITCHED)
+        self.assert_shown(
+            'smartproxy_http_upgrades_active{route="web"} 1',
+            'smartproxy_http_requests_active{route="web"} 0',
+            'smartproxy_http_pool_connections{group="web",state="active"} 0',
+        )
+        client.rst()
+        self.network.settle()
+        self.assert_shown('smartproxy_http_upgrades_active{route="web"} 0')
+
+    def test_connections_to_targets_are_idle_or_active(self):
+        self.assertNotIn("smartproxy_http_pool_connections{", self.page())
+        for client in (self.connect(), self.connect()):
+            self.exchange(client)
+        busy = self.connect(80, GET)
+        self.assert_shown(
+            'smartproxy_http_pool_connections{group="web",state="active"} 1',
+            'smartproxy_http_pool_connections{group="web",state="idle"} 0',
+            'smartproxy_http_retries_total{group="web"} 0',
+        )
+        busy.rst()
+        self.network.settle()
+        self.exchange(self.connect())
+        self.assert_shown(
+            'smartproxy_http_pool_connections{group="web",state="active"} 0',
+            'smartproxy_http_pool_connections{group="web",state="idle"} 1',
+        )
+
+    def test_a_request_that_is_sent_again_is_a_retry(self):
+        client = self.connect()
+        self.exchange(client)
+        client.write(GET)
+        self.network.settle()
+        self.backend.connections[0].rst()
+        self.network.settle()
+        self.answer()
+        self.assertEqual(client.received, OK * 2)
+        self.assert_shown('smartproxy_http_retries_total{group="web"} 1')
+
+    def test_series_end_with_their_route_and_group(self):
+        """Also those of a route that only had requests of connections that another route was chosen for."""
+        self.start(http_route("one", 81, path="/"), http_route("two", 81, path="/two"))
+        client = self.connect(81, GET)
+        self.answer()
+        client.write(GET.replace(b"/ ", b"/two "))
+        self.network.settle()
+        self.update(http_route("one", 81, path="/"))
+        self.network.run(20)
+        self.assert_shown('smartproxy_http_requests_active{route="two"} 1')
+        self.assertNotIn('smartproxy_http_retries_total{group="two"', self.page())
+        self.answer()
+        self.network.run(20)
+        self.assertNotIn('"two"', self.page())
+
+
+class ShownTests(HttpCase):
+    def shown(self):
+        (record,) = self.proxy.connections
+        connection = views.connection(record, Moment.now())
+        return [connection[key] for key in ("state", "requests", "request")]
+
+    def test_a_connection_shows_its_request_and_how_many_it_had(self):
+        client = self.connect()
+        self.assertEqual(self.shown(), ["idle", 0, None])
+        client.write(b"GET /a?b HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        self.network.settle()
+        request = {"method": "GET", "host": "a.test", "path": "/a", "route": "web"}
+        self.assertEqual(self.shown(), ["active", 0, request])
+        self.answer()
+        self.assertEqual(self.shown(), ["idle", 1, None])
+        client.write(UPGRADE)
+        self.network.settle()
+        self.answer(SWITCHED)
+        self.assertEqual(self.shown(), ["relaying", 2, None])
+
 
 class AccessLogTests(HttpCase):
     def setUp(self):
@@ -99,3 +178,58 @@ class AccessLogTests(HttpCase):
         self.assertEqual(
             [(line["status"], line["detail"]) for line in self.lines()], [(502, "not an HTTP/1 answer")]
         )
+
+    def test_what_is_known_of_the_dial_and_the_answer_is_logged(self):
+        client = self.connect()
+        for seconds in (2, 1):
+            client.write(GET)
+            self.network.run(seconds)
+            self.answer()
+        first, second = self.lines()
+        self.assertEqual((first["attempts"], second["attempts"]), (1, 0))
+        self.assertIsNotNone(first["dialSeconds"])
+        self.assertIsNone(second["dialSeconds"])
+        self.assertAlmostEqual(first["firstByteSeconds"], 2.0, 1)
+        self.assertAlmostEqual(second["durationSeconds"], 1.0, 1)
+
+    def test_a_client_that_leaves_is_a_499(self):
+        client = self.connect(80, GET)
+        client.rst()
+        self.network.settle()
+        (line,) = self.lines()
+        self.assertEqual((line["status"], line["detail"]), (499, "the client has left"))
+        self.assertEqual((line["responseBytes"], line["firstByteSeconds"]), (0, None))
+
+    def test_a_tunnel_has_one_line_when_it_ends(self):
+        client = self.connect(80, UPGRADE)
+        self.answer(SWITCHED)
+        client.write(b"abc")
+        self.network.run(5)
+        self.assertEqual(Path(self.path).read_text(), "")
+        self.answer(b"12345")
+        client.fin()
+        self.backend.connections[-1].fin()
+        self.network.run(1)
+        (line,) = self.lines()
+        self.assertEqual((line["status"], line["detail"]), (101, None))
+        self.assertEqual((line["requestBytes"], line["responseBytes"]), (len(UPGRADE) + 3, len(SWITCHED) + 5))
+        self.assertGreater(line["durationSeconds"], 4)
+        self.assertLess(line["firstByteSeconds"], 1)
+
+    def test_a_tunnel_that_is_reset_says_so(self):
+        client = self.connect(80, UPGRADE)
+        self.answer(SWITCHED)
+        client.rst()
+        self.network.run(1)
+        (line,) = self.lines()
+        self.assertIn("reset", line["detail"])
+
+    def test_a_request_that_is_refused_has_its_bytes_and_its_reason(self):
+        request = GET[:-2] + b"Expect: 200-ok\r\n\r\n"
+        client = self.connect(80, request)
+        (line,) = self.lines()
+        self.assertEqual(
+            (line["status"], line["route"], line["detail"]), (417, None, "Expect other than 100-continue")
+        )
+        self.assertEqual((line["requestBytes"], line["responseBytes"]), (len(request), len(client.received)))
+        self.assertEqual((line["target"], line["attempts"], line["reused"]), (None, 0, False))

@@ -186,7 +186,11 @@ class HttpCase(LiveCase):
         port, _ = self.served({"host": "127.0.0.1", "port": self.port()})
         client = self.connect(port)
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        self.assertTrue(read_to_end(client).startswith(b"HTTP/1.1 502 "))
+        asking = b"Accept: application/json\r\nConnection: close\r\n\r\n"
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + asking)
+        received = read_to_end(client)
+        self.assertEqual(received.count(b"HTTP/1.1 502 "), 2)
+        self.assertTrue(received.endswith(b'{"error": "Bad Gateway"}\n'))
 
 
 class AcceleratedHttpTests(HttpCase):

@@ -14,6 +14,7 @@ from smartproxy.metrics.collector import PrometheusCollector
 from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import CloseReason, RejectReason
+from smartproxy.upstream.group_requests import GroupRequests
 from tests.admin.doubles import FakeControl
 
 OPENMETRICS = "application/openmetrics-text"
@@ -49,6 +50,7 @@ def busy():
     control.counters.proxy_header("2", "ok")
     control.counters.access_log_dropped = 4
     control.counters.route("web").of_requests().count("GET", 200, 0.25)
+    next(iter(control.groups._groups)).requests = GroupRequests()
     return control
 
 
@@ -152,6 +154,9 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_tls_handshakes", "counter", ("result", "version")),
                 ("smartproxy_tls_resumed", "counter", ()),
                 ("smartproxy_http_requests", "counter", ("code", "method", "route")),
+                ("smartproxy_http_upgrades_active", "gauge", ("route",)),
+                ("smartproxy_http_retries", "counter", ("group",)),
+                ("smartproxy_http_pool_connections", "gauge", ("group", "state")),
                 ("smartproxy_http_requests_active", "gauge", ("route",)),
                 ("smartproxy_http_request_seconds", "histogram", ("le", "route")),
                 ("smartproxy_tls_handshake_seconds", "histogram", ("le",)),

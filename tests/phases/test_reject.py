@@ -50,7 +50,7 @@ class ResponseTests(SynchronousTestCase):
         for held, status in (
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
             (b"GET / HTTP/3.7\r\n\r\n", b"505"),
-            (b"GET /" + b"a" * 9000, b"414"),
+            (b"GET /" + b"a" * 66000, b"414"),
         ):
             response = response_for(ApplicationProtocol.RAW, RejectReason.NO_ROUTE, held)
             self.assertTrue(response.startswith(b"HTTP/1.1 " + status + b" "), response)
@@ -120,6 +120,21 @@ class LetGoTests(SynchronousTestCase):
         self.assertEqual((self.client.far.received, self.client.far.ended), (b"", True))
         self.assertFalse(self.client.far.was_reset)
         self.assert_gone()
+
+    def test_a_route_that_speaks_http_answers_unseen_clients_unless_it_ends_tls(self):
+        """A client that is about to begin TLS must not be answered in plain text."""
+        for plain, reason, answer in (
+            ({"web"}, RejectReason.IP_BLOCKED, b"HTTP/1.1 403 "),
+            ({"web"}, RejectReason.ROUTE_LIMIT, b"HTTP/1.1 503 "),
+            ({"web"}, RejectReason.PENDING_DATA_LIMIT, b""),
+            ((), RejectReason.IP_BLOCKED, b""),
+        ):
+            client = Client(nature=Nature())
+            lingering = Lingering(client.deadlines, 10)
+            rejecting = RejectConnection(lingering, {None: {}, "web": {}}, plain)
+            rejecting.refuse(client.side, ApplicationProtocol.UNSEEN, Refused(reason), HOST, "web")
+            client.clock.advance(0)
+            self.assertEqual(client.far.received[:13], answer)
 
     def test_without_an_answer_a_failed_target_is_a_reset(self):
         """A FIN would look like an empty reply of the target."""

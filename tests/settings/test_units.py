@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.settings.tables.units import octets, ports, seconds
+from smartproxy.settings.tables.units import octets, ports, seconds, size_text
 
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -66,6 +66,11 @@ class DurationTests(SynchronousTestCase):
 
 
 class SizeTests(SynchronousTestCase):
+    def test_size_as_text_is_read_as_the_same_size(self) -> None:
+        for value in (1, 1000, 1024, 65536, 3 << 20, 1 << 30):
+            self.assertEqual(octets(size_text(value) if value >= 1024 else value), value)
+        self.assertEqual([size_text(value) for value in (0, 1000, 65536)], ["none", "1000", "64KiB"])
+
     def test_number_is_bytes(self) -> None:
         self.assertEqual(octets(512), 512)
 

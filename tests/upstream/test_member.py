@@ -30,6 +30,31 @@ class DialsTests(SynchronousTestCase):
         self.assertEqual(member.ejections, 1)
 
 
+class BadAnswerTests(SynchronousTestCase):
+    def test_enough_bad_answers_within_the_window_eject(self):
+        """A dial that succeeds in between says nothing about the answers."""
+        member, passive = Member("app", "a"), PassiveHealthPlan(failures=3, window=10.0, eject_for=5.0)
+        ejected = []
+        for at in (0.0, 6.0, 11.0, 12.0):
+            member.succeeded(at)
+            ejected.append(member.answered_badly("not HTTP", passive, at))
+        self.assertEqual(ejected, [False, False, False, True])
+        self.assertEqual((member.why, member.ejections, member.state), ("not HTTP", 1, "ejected"))
+
+    def test_a_connection_that_succeeds_ends_the_ejection(self):
+        member = Member("app", "a")
+        member.answered_badly("not HTTP", PassiveHealthPlan(), 0.0)
+        self.assertFalse(member.is_undisturbed)
+        self.assertTrue(member.succeeded(20.0))
+        self.assertEqual(member.state, "up")
+
+    def test_one_that_is_ejected_already_is_not_ejected_again(self):
+        member = Member("app", "a")
+        member.failed("refused", PassiveHealthPlan(), 0.0)
+        self.assertFalse(member.answered_badly("not HTTP", PassiveHealthPlan(), 1.0))
+        self.assertEqual(member.ejections, 1)
+
+
 class StateTests(SynchronousTestCase):
     def test_what_is_shown_is_what_decides(self):
         member = Member("app", "a")

@@ -18,7 +18,7 @@ class StateLogTests(GroupCase):
         return [f"{event['log_level'].name} {formatEvent(event)}" for event in events]
 
     def steer(self):
-        return TargetGroups(self.groups, {}, self.clock.seconds)
+        return TargetGroups(self.groups, {}, self.clock.seconds, dict)
 
     def test_an_ejection_and_its_end_are_one_line_each(self):
         self.configure("abc")

@@ -7,6 +7,7 @@ byte path looks at a configuration key, a default or a unit again.
 from __future__ import annotations
 
 from smartproxy.model.plan.address_file import AddressFile
+from smartproxy.model.plan.error_page import ErrorPage
 from smartproxy.model.plan.group import (
     Algorithm,
     BalancingPlan,
@@ -59,6 +60,7 @@ __all__ = [
     "CleanupPlan",
     "ClientAuthPlan",
     "DirectoryPlan",
+    "ErrorPage",
     "FileState",
     "GroupPlan",
     "Handler",

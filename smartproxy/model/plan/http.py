@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smartproxy.model.plan.error_page import ErrorPage
 
 #: The target of a request that is sent on; empty where the request is refused. It is given an
 #: :class:`~smartproxy.model.exchange.Exchange`, which this module is below of.
@@ -48,6 +55,8 @@ class HttpPlan:
     :ivar keep_alive_timeout: between two requests.
     :ivar answer_timeout: from the end of a request to the head of its answer.
     :ivar max_body: of a request.
+    :ivar body_rate: fewer bytes of a body than so many a second, over any 10 s, are too few.
+    :ivar head: limits of a request's head.
     :ivar retries: how often a request is repeated that met an idle connection as the target closed it.
     :ivar idle_timeout: of a connection to a target that waits for another request.
     :ivar most_idle: how many of one target wait.
@@ -58,12 +67,15 @@ class HttpPlan:
     :ivar request_rules: for the fields of requests; ``None`` for none.
     :ivar answer_rules: for those of answers, likewise.
     :ivar rewrite: ``None`` leaves line and Host as they are.
+    :ivar error_pages: for answers of the proxy itself, by status.
     """
 
     request_timeout: float = 60.0
     keep_alive_timeout: float = 75.0
     answer_timeout: float = 300.0
     max_body: int = 0
+    body_rate: int = 0
+    head: HeadLimits = HEAD_LIMITS
     retries: int = 1
     idle_timeout: float = 60.0
     most_idle: int = 64
@@ -74,3 +86,4 @@ class HttpPlan:
     request_rules: FieldRules | None = None
     answer_rules: FieldRules | None = None
     rewrite: RewritePlan | None = None
+    error_pages: Mapping[int, ErrorPage] = field(default_factory=dict, hash=False)

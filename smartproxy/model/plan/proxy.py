@@ -10,9 +10,10 @@ from smartproxy.model.plan.timing import Probes, Timeouts
 from smartproxy.model.plan.tls import TlsPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
 
     from smartproxy.model.plan.address_file import AddressFile
+    from smartproxy.model.plan.error_page import ErrorPage
     from smartproxy.model.plan.group import GroupPlan
     from smartproxy.model.plan.route import RoutePlan
 
@@ -85,6 +86,8 @@ class ProxyPlan:
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
     :ivar address_files: files with addresses that lists of the configuration name.
+    :ivar error_pages: for requests without a route, by status.
+    :ivar page_files: every page of ``errorPages``.
     """
 
     routes: tuple[RoutePlan, ...]
@@ -110,3 +113,5 @@ class ProxyPlan:
     admin: AdminPlan | None = None
     access_log: AccessLogPlan | None = None
     address_files: tuple[AddressFile, ...] = ()
+    error_pages: Mapping[int, ErrorPage] = field(default_factory=dict)
+    page_files: tuple[ErrorPage, ...] = ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from smartproxy.settings.checks import (
     address_lists,
     client_names,
+    error_pages,
     fallbacks,
     groups,
     http,
@@ -81,6 +82,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from _admin(settings)
     yield from _reachability(settings, unmatchable)
     yield from address_lists.problems(settings, references.addresses)
+    yield from error_pages.problems(settings, references.error_pages)
     yield from tls_files.problems(settings, references.tls)
     yield from targets_files.problems(settings, references)
     yield from tls.problems(settings)

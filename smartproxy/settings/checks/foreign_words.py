@@ -92,7 +92,6 @@ _OPTIONS: Final = {
 
 #: Keys of later versions: where they stand, and what there is today.
 _LATER: Final[dict[str, tuple[str, str]]] = {
-    "errorpages": ("routes.action", ""),
     "root": ("routes.action", ""),
     "spa": ("routes.action", ""),
     "precompressed": ("routes.action", ""),

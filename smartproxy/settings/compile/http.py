@@ -8,14 +8,16 @@ from smartproxy.model.plan import HttpPlan
 from smartproxy.settings.compile.http_rules import header_rules, rewrite_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
+from smartproxy.wire.http_head import HeadLimits
 
 if TYPE_CHECKING:
+    from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Action, Route
 
 
 #: Keys of an action that have a meaning for HTTP only.
-HTTP_KEYS = frozenset({"http", "forwarded_headers", "headers", "rewrite"})
+HTTP_KEYS = frozenset({"error_pages", "http", "forwarded_headers", "headers", "rewrite"})
 
 
 def speaks_http(action: Action) -> bool:
@@ -25,7 +27,7 @@ def speaks_http(action: Action) -> bool:
     return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
-def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
+def http_plan(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan | None:
     """The terms of ``route``; ``None`` where bytes are forwarded as they are."""
     if not speaks_http(route.action):
         return None
@@ -37,6 +39,10 @@ def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
         keep_alive_timeout=units.seconds(inherited("keep_alive_timeout", *levels)),
         answer_timeout=units.seconds(inherited("response_timeout", *levels)),
         max_body=units.octets(inherited("max_body_size", *levels)),
+        body_rate=units.octets(inherited("body_minimum_rate", *levels)),
+        head=HeadLimits(
+            units.octets(inherited("max_header_size", *levels)), inherited("max_headers", *levels)
+        ),
         retries=inherited("retries", *levels),
         idle_timeout=units.seconds(inherited("idle_timeout", *pools)),
         most_idle=inherited("max_idle", *pools),
@@ -46,4 +52,5 @@ def http_plan(route: Route, settings: Configuration) -> HttpPlan | None:
         request_rules=header_rules(route, settings, "request"),
         answer_rules=header_rules(route, settings, "response"),
         rewrite=rewrite_plan(route, settings),
+        error_pages=pages.of(settings.defaults.error_pages | route.action.error_pages),
     )

@@ -91,6 +91,8 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
         admin=admin_plan(settings.admin, references),
         access_log=_access_log(settings.access_log, references),
         address_files=tuple(addresses.files.values()),
+        error_pages=references.error_pages.of(settings.defaults.error_pages),
+        page_files=tuple(references.error_pages.files.values()),
     )
 
 
@@ -132,7 +134,7 @@ def _route(
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
-        http=http_plan(route, settings),
+        http=http_plan(route, settings, references.error_pages),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smartproxy.model.address import UnixEndpoint
 from smartproxy.settings.compile.address_lists import ListedAddresses
 from smartproxy.settings.compile.certificates import TlsFiles
+from smartproxy.settings.compile.error_pages import ErrorPages
 from smartproxy.settings.compile.handlers import Handlers
 from smartproxy.settings.compile.targets_files import TargetsFiles
 
@@ -24,12 +25,14 @@ class References:
     :param former: the certificates that the configuration before has read; only what has changed is read again.
     :param addresses: likewise its address lists.
     :param targets_files: likewise its files of targets.
+    :param error_pages: likewise its error pages.
     :param same: whether the configuration before is this one, which was found valid: an address list or a file of
         targets that has become unusable since then has its former content.
     :ivar tls: certificates, keys, authorities and revocation lists.
     :ivar handlers: handlers that are named by their module.
     :ivar addresses: address lists, with those that are in files.
     :ivar targets_files: files of targets.
+    :ivar error_pages: pages for answers of the proxy itself.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class References:
         former: KnownCertificates | None = None,
         addresses: ListedAddresses | None = None,
         targets_files: TargetsFiles | None = None,
+        error_pages: ErrorPages | None = None,
         *,
         same: bool = False,
     ) -> None:
@@ -45,6 +49,7 @@ class References:
         self.tls = TlsFiles(directory, former)
         self.handlers = Handlers(directory)
         self.addresses = ListedAddresses(directory, addresses if same else None, addresses)
+        self.error_pages = ErrorPages(directory, error_pages if same else None, error_pages)
         self.targets_files = TargetsFiles(targets_files if same else None, targets_files)
 
     def again(self) -> References:

@@ -53,10 +53,14 @@ class LoadBalancing(Table):
 
 
 class PassiveHealth(Table):
-    """When failed connection attempts take a target out. An attempt fails where it is refused, times out, or its TLS fails."""
+    """When failures take a target out.
+
+    A connection attempt fails where it is refused, times out, or its TLS fails; a request where its answer is no HTTP, or a new
+    connection ends before there is one. Statuses, 5xx too, are no failures.
+    """
 
     failures: Positive = 1
-    """So many failures within `window`, without a success in between, eject a target."""
+    """So many failures within `window` eject a target: of attempts, without one that succeeds in between, or of requests."""
     window: Annotated[Interval, Least(500)] = "10s"
     """The time in which they are counted."""
     eject_for: Annotated[Interval, Least(500)] = "10s"
@@ -147,7 +151,7 @@ class BalancingDefaults(Table):
     health_check: HealthCheckChoice = False
     """Check targets, so that one that is down gets no connection; `true` connects to them, a mapping sets how."""
     passive_health: PassiveHealthChoice = True
-    """Leave out a target whose connection attempts fail; `false` tries every target in its turn, a mapping sets when."""
+    """Leave out a target that does not accept connections, or answer requests; `false` tries every target in its turn, a mapping sets when."""
 
 
 class Balancing(BalancingDefaults):

@@ -197,7 +197,9 @@ def size_hint(written: object) -> str:
     if text.isdigit():
         return f"write {text} without quotes"
     found = _SIZE.fullmatch(text)
-    return _write(f"{found[1]}{ {'k': 'KiB', 'm': 'MiB', 'g': 'GiB'}[found[2].lower()] }") if found else ""
+    meant = f"{found[1]}{ {'k': 'KiB', 'm': 'MiB', 'g': 'GiB'}[found[2].lower()] }" if found else ""
+    # What is a size already is one that the key may not have.
+    return _write(meant) if meant not in {"", text} else ""
 
 
 def header_hint(written: str) -> str:

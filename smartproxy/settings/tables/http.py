@@ -12,6 +12,7 @@ from smartproxy.settings.tables.types import (
     Duration,
     HeaderName,
     HeaderTemplate,
+    HeadSize,
     HostHeader,
     Interval,
     Least,
@@ -79,8 +80,16 @@ class RewriteSettings(Table):
 class HttpSettings(Table):
     """How HTTP is spoken."""
 
+    max_header_size: Annotated[HeadSize, Least(1024)] = "64KiB"
+    """The largest head of a request, its request line and its blank line included: a larger one gets 431, and 414 where the request
+    line alone is too long. 1 KiB to 128 KiB."""
+    max_headers: Annotated[int, Field(strict=True, ge=1, le=1000)] = 100
+    """The most header fields of a request; more get 431."""
     max_body_size: Annotated[Size, Least(1)] = 0
     """The longest body of a request; a longer one gets 413. 0 is no limit."""
+    body_minimum_rate: Annotated[Size, Least(1)] = 0
+    """Bytes a second that a request's body has at least, over any 10 s; a slower one gets 408. 0 is none. Time in which the target does
+    not read is left out."""
     request_timeout: Annotated[Duration, Least(100)] = "60s"
     """From the first byte of a request to the end of its head, and then between two pieces of its body; 0 is no limit."""
     keep_alive_timeout: Annotated[Duration, Least(100)] = "75s"

@@ -25,6 +25,7 @@ from smartproxy.settings.tables.types import (
     Count,
     CustomTlvType,
     Domains,
+    ErrorStatus,
     Flag,
     HandlerReference,
     HeaderName,
@@ -254,6 +255,10 @@ class Action(Balancing):
     forwarded_headers: Flag = True
     """Whether targets learn who the client is, by `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, `X-Real-IP` and `Forwarded`. What
     a peer in `proxyIPs` has sent in them is kept; what anyone else has sent is replaced."""
+    error_pages: dict[ErrorStatus, NonEmptyString] = Field(default_factory=dict)
+    """Files for answers that the proxy makes itself, by status, 400 to 599; answers of targets are passed on as they are. The suffix
+    gives the content type. A client that asks for JSON gets `{"error": ...}` in their place. At most 1 MiB each; read again when
+    they change."""
     mode: Literal["close", "reset", "tarpit"] = "close"
     """For `block`: `close` sends a TLS alert or an HTTP error first where the client speaks TLS or HTTP; `reset` resets the
     connection; `tarpit` keeps up to 200 connections open for a minute, and closes then."""
@@ -279,6 +284,8 @@ class Defaults(Shared, BalancingDefaults):
     """As at the top level."""
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken, by routes that speak it."""
+    error_pages: dict[ErrorStatus, NonEmptyString] = Field(default_factory=dict)
+    """As in an action: by status. A route's own ones are used in their place, status by status; requests without a route have these."""
     headers: MessageHeaders = MessageHeaders()
     """Headers to set, add and remove, by routes that speak HTTP. One that a route names is left to the route."""
     rewrite: RewriteSettings = RewriteSettings()

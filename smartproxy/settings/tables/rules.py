@@ -210,6 +210,15 @@ def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+#: Below, no browser's request fits; above, a head is longer than what is held of a client before it has a route.
+_HEAD_SIZES: Final = range(1024, 128 * 1024 + 1)
+
+
+def check_head_size(written: object) -> None:
+    if units.octets(written) not in _HEAD_SIZES:
+        raise ValueError('must be 1 KiB to 128 KiB ("64KiB")')
+
+
 # -- tests of strings ------------------------------------------------------------------------------------
 
 
@@ -286,6 +295,15 @@ def is_custom_tlv(text: str) -> bool:
     if not _succeeds(proxy_tlv.type_of, text):
         return False
     return proxy_tlv.PP2_TYPE_MIN_CUSTOM <= proxy_tlv.type_of(text) <= proxy_tlv.PP2_TYPE_MAX_CUSTOM
+
+
+def as_written_number(value: object) -> object:
+    """A number as text: keys of a file are text, and those of a mapping in Python may be numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def is_error_status(text: str) -> bool:
+    return len(text) == len("502") and text.isascii() and text.isdigit() and text[0] in "45"
 
 
 def is_tlv_value(text: str) -> bool:

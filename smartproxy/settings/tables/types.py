@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-from pydantic import Discriminator, Field, Strict, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.facts import Routed
@@ -72,6 +72,8 @@ UserTimeout: TypeAlias = Annotated[
 ]
 ProbeCount: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=_MOST_PROBES)]
 Size: TypeAlias = Annotated[int | str, Rule(units.octets, hints.size_hint, **_SIZE_SCHEMA)]
+
+HeadSize: TypeAlias = Annotated[int | str, Rule(rules.check_head_size, hints.size_hint, **_SIZE_SCHEMA)]
 
 # -- addresses, ports and names --------------------------------------------------------------------------
 
@@ -263,6 +265,11 @@ StatusRange: TypeAlias = Annotated[
             {"type": "string", "pattern": units.STATUSES_PATTERN},
         ],
     ),
+]
+ErrorStatus: TypeAlias = Annotated[
+    str,
+    StringRule("must be a status from 400 to 599", rules.is_error_status, pattern="^[45][0-9][0-9]$"),
+    BeforeValidator(rules.as_written_number),
 ]
 RegularExpression: TypeAlias = Annotated[
     str, Rule(rules.check_regular_expression, type="string", format="regex", title="regular expression")

@@ -97,6 +97,16 @@ def octets(written: object) -> int:
     return value
 
 
+def size_text(value: int) -> str:
+    """A size in bytes as :func:`octets` reads it: ``64KiB``; 0, which is no limit, is ``none``."""
+    if not value:
+        return "none"
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value % size == 0:
+            return f"{value // size}{unit}"
+    return f"{value}"
+
+
 def ports(written: object) -> range:
     """A port, or a range of ports, both ends included.
 

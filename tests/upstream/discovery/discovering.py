@@ -97,7 +97,7 @@ class ServiceCase(DiscoveryCase):
         self.discovery = Discovery(
             self.names, TargetFileWatch(self.clock), self.deadlines, self.clock, self.configure
         )
-        self.steering = TargetGroups(self.groups, {}, self.clock.seconds)
+        self.steering = TargetGroups(self.groups, {}, self.clock.seconds, dict)
 
     def configure(self, plans):
         self.configured += 1
