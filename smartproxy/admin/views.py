@@ -10,6 +10,7 @@ from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from smartproxy.model.timestamps import Moment
+from smartproxy.observe.access_log import LONGEST_PATH
 from smartproxy.observe.connection_fields import connection_fields
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
     from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RequestUnderWay
 
 #: Number of clients in ``metrics``, by connections and by bytes per second.
 BY_IP = 100
@@ -29,8 +30,25 @@ TOP_IPS = 10
 
 
 def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
-    """A live connection."""
-    return connection_fields(record, moment) | {"state": record.state}
+    """A live connection. One that speaks HTTP is ``active`` while a request is under way, and ``idle`` between two."""
+    state: str = record.state
+    if record.is_http:
+        state = "idle" if record.exchange is None else "active"
+    return connection_fields(record, moment) | {
+        "state": state,
+        "requests": record.exchanges if record.is_http or record.exchanges else None,
+        "request": None if record.exchange is None else _request(record.exchange),
+    }
+
+
+def _request(exchange: RequestUnderWay) -> dict[str, object]:
+    head = exchange.head
+    return {
+        "method": head.method,
+        "host": head.host,
+        "path": head.path[:LONGEST_PATH],
+        "route": exchange.routed.route.name,
+    }
 
 
 def certificate(shown: ShownCertificate) -> dict[str, object]:

@@ -15,10 +15,10 @@ from smartproxy.cli.screen import Column, brief, cut_end, flow, marked, number, 
 from smartproxy.cli.target_view import TARGET_SORTS, TargetView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from smartproxy.cli.admin_client import JsonObject
-    from smartproxy.cli.snapshot import RouteRow, Snapshot
+    from smartproxy.cli.snapshot import RequestNumbers, RouteRow, Snapshot
 
 #: The keys that sort, and the column that each sorts by.
 SORTS = {"n": "name", "a": "active", "t": "total", "i": "in", "o": "out"}
@@ -54,16 +54,26 @@ _NUMBERS = (
     Column("ports", lambda row: brief(row["ports"], 14) or "-", 14, shown_from=110, is_text=True),
     Column("targets", _destination, 24, shown_from=130, is_text=True),
 )
-#: Those of clients, in the same places.
-_CLIENT_COLUMNS = (
-    Column("busiest clients", lambda row: row["ip"], is_text=True),
-    *(
-        column
-        if column.heading in {"active", "in", "out"}
-        else column._replace(heading="", cell=lambda _: "")
-        for column in _NUMBERS
-    ),
-)
+#: Where some route speaks HTTP: its requests under way, and those that have ended. Targets need a wider terminal then.
+_REQUESTS = Column("requests", lambda row: _requests(row["requests"]), 13, shown_from=110)
+_HTTP_NUMBERS = (*_NUMBERS[:2], _REQUESTS, *_NUMBERS[2:-1], _NUMBERS[-1]._replace(shown_from=145))
+
+
+def _requests(numbers: RequestNumbers | None) -> str:
+    return "-" if numbers is None else f"{number(numbers['active'])}/{number(numbers['total'])}"
+
+
+def _client_columns(of_routes: Sequence[Column]) -> list[Column]:
+    """The columns of clients, in the places of those of routes."""
+    return [
+        Column("busiest clients", lambda row: row["ip"], is_text=True),
+        *(
+            column
+            if column.heading in {"active", "in", "out"}
+            else column._replace(heading="", cell=lambda _: "")
+            for column in of_routes
+        ),
+    ]
 
 
 class Board:
@@ -192,18 +202,20 @@ class Board:
         overhead = (1 + 2 * len(gap)) + (1 + len(gap)) * bool(clients)
         most_routes, most_clients = share(lines - overhead, len(routes), len(clients))
         drawn = []
+        speaks_http = any(route["requests"] is not None for route in now.routes)
+        numbers = _HTTP_NUMBERS if speaks_http else _NUMBERS
         if now.routes and lines > 0:
-            columns = self._route_columns(len(routes), most_routes)
+            columns = self._route_columns(len(routes), most_routes, numbers)
             drawn += [*gap, *table(columns, routes[:most_routes], width, style), *gap]
         if most_clients:
-            drawn += [*table(_CLIENT_COLUMNS, clients[:most_clients], width, style), *gap]
+            drawn += [*table(_client_columns(numbers), clients[:most_clients], width, style), *gap]
         return drawn or gap
 
-    def _route_columns(self, count: int, shown: int) -> list[Column]:
+    def _route_columns(self, count: int, shown: int, numbers: Sequence[Column]) -> list[Column]:
         """The columns, with a mark at the one that sorts and the number of routes above their names."""
         routes = f"{count} route{'s' * (count != 1)}"
         heading = f"{shown} of {routes}" if shown < count else routes
-        columns = [Column(heading, lambda row: row["name"], is_text=True), *_NUMBERS]
+        columns = [Column(heading, lambda row: row["name"], is_text=True), *numbers]
         return marked(columns, self._sort, heading, self._sort == "name", self._reversed)
 
     def _help_line(self, width: int) -> Text:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.cli.http_effects import http_lines
+from smartproxy.cli.http_terms import term_lines
 from smartproxy.cli.target_effects import TargetEffects, place_name
 from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
@@ -226,6 +227,7 @@ class Effects:
             }
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()
             return
+        yield from term_lines(self._settings, self._plan, route, self._detected)
         yield from http_lines(self._settings, route, self._detected, self._run.record)
         yield from TargetEffects(self._settings, route, self._detected).lines(foresee=self._foresee)
 

@@ -29,7 +29,19 @@ if TYPE_CHECKING:
 
     from smartproxy.cli.admin_client import AdminClient, ICommandReactor, JsonObject
 
-_COLUMNS = ("id", "state", "route", "client", "target", "protocol", "relay", "received", "sent", "opened")
+_COLUMNS = (
+    "id",
+    "state",
+    "route",
+    "client",
+    "target",
+    "request",
+    "protocol",
+    "relay",
+    "received",
+    "sent",
+    "opened",
+)
 _CERTIFICATE_COLUMNS = ("names", "expires", "kind", "", "ocsp", "source")
 #: Width of a table in characters when standard output is not a terminal.
 _PIPE_WIDTH = 200
@@ -161,5 +173,15 @@ def _row(connection: JsonObject) -> tuple[object, ...]:
     host = connection["clientIp"]
     client = f"[{host}]:{connection['clientPort']}" if ":" in host else f"{host}:{connection['clientPort']}"
     keys = ("id", "state", "route", "target", "protocol", "relay", "bytesReceived", "bytesSent", "openedAt")
-    number, state, route, *rest = ("-" if connection[key] is None else connection[key] for key in keys)
-    return (number, state, route, client, *rest)
+    number, state, route, target, *rest = (
+        "-" if connection[key] is None else connection[key] for key in keys
+    )
+    return (number, state, route, client, target, _request(connection), *rest)
+
+
+def _request(connection: JsonObject) -> str:
+    """The HTTP request under way, or how many there were: ``GET a.example/path``, ``12 served``."""
+    request, served = connection.get("request"), connection.get("requests")
+    if request is None:
+        return "-" if served is None else f"{served} served"
+    return f"{request['method']} {request['host'] or ''}{request['path']}"

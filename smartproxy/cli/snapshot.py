@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 #: Bytes per second in each direction, and the rows of the two tables. (``in`` is a keyword, so these are not classes.)
 #: What is not known of a route that was removed and still has connections is ``None`` or empty.
 InOutRate = TypedDict("InOutRate", {"in": float, "out": float})
+
+
+#: HTTP requests under way, and those that have ended; ``None`` for a route that does not speak HTTP.
+class RequestNumbers(TypedDict):
+    active: int
+    total: int
+
+
 RouteRow = TypedDict(
     "RouteRow",
     {
         "name": str, "active": int, "total": int | None, "in": float, "out": float,
         "bytesReceived": int | None, "bytesSent": int | None, "ports": list[int | str], "targets": list[str],
-        "action": str | None,
+        "action": str | None, "requests": RequestNumbers | None,
     },
 )  # fmt: skip
 ClientRow = TypedDict("ClientRow", {"ip": str, "active": int, "in": float, "out": float})
@@ -80,7 +88,7 @@ def _route(name: str, active: int, rate: InOutRate, known: JsonObject | None) ->
     if known is None:
         gone: RouteRow = {
             "name": name, "active": active, "total": None, **rate,
-            "bytesReceived": None, "bytesSent": None, "ports": [], "targets": [], "action": None,
+            "bytesReceived": None, "bytesSent": None, "ports": [], "targets": [], "action": None, "requests": None,
         }  # fmt: skip
         return gone
     return {
@@ -93,6 +101,7 @@ def _route(name: str, active: int, rate: InOutRate, known: JsonObject | None) ->
         "ports": known["match"]["ports"],
         "targets": list(_targets(known["action"]["targets"])),
         "action": known["action"]["type"],
+        "requests": known.get("requests"),
     }
 
 

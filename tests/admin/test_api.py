@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.python.failure import Failure
@@ -13,6 +15,7 @@ from smartproxy.admin.control import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from tests.admin.doubles import FakeControl, Listener, parsed
 
@@ -76,10 +79,31 @@ class ConnectionsTests(SynchronousTestCase):
                         "openedAt": "2026-01-02T03:03:55.678Z",
                         "lastActivityAt": "2026-01-02T03:03:57.678Z",
                         "relay": "splice",
+                        "requests": None,
+                        "request": None,
                     }
                 ],
             },
         )
+
+    def test_a_connection_that_speaks_http_shows_its_request(self):
+        control = FakeControl()
+        record = control.connect(at=90.0)
+        record.state, record.is_http, record.exchanges = ConnectionState.RELAYING, True, 3
+
+        def shown():
+            (connection,) = Listener(control).get("/api/v1/connections").json()["connections"]
+            return [connection[key] for key in ("state", "requests", "request")]
+
+        self.assertEqual(shown(), ["idle", 3, None])
+        head = RequestHead("GET", "/a?b", "/a", "a.test")
+        route = SimpleNamespace(name="api")
+        record.exchange = SimpleNamespace(head=head, routed=SimpleNamespace(route=route))
+        self.assertEqual(
+            shown(), ["active", 3, {"method": "GET", "host": "a.test", "path": "/a", "route": "api"}]
+        )
+        record.exchange, record.is_http = None, False
+        self.assertEqual(shown(), ["relaying", 3, None])
 
     def test_unknown_values_of_a_connection_are_null(self):
         control = FakeControl()

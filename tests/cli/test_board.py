@@ -306,6 +306,10 @@ def pictures():
         board = Board(targets=True)
         board.update(busy_proxy()._replace(targets=busy_targets()))
         yield f"top-targets-{width}.txt", text_of(board, width)
+    for width in (80, 130):
+        board = Board()
+        board.update(with_requests(busy_proxy()))
+        yield f"top-http-{width}.txt", text_of(board, width)
     board = Board()
     board.update(busy_proxy())
     board.fail(
@@ -316,6 +320,18 @@ def pictures():
 
 def text_of(board, width):
     return "".join(f"{line.plain}\n" for line in board.render(width, 24))
+
+
+def with_requests(shown):
+    """The same with HTTP on every second route."""
+    return shown._replace(
+        routes=[
+            {**route, "requests": {"active": route["active"] // 3, "total": (route["total"] or 0) * 7}}
+            if number % 2 == 0
+            else route
+            for number, route in enumerate(shown.routes)
+        ]
+    )
 
 
 def busy_targets():

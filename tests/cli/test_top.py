@@ -45,6 +45,7 @@ class OnceTests(RemoteCase):
                     "ports": [443, "8000-8010"],
                     "targets": ["10.0.0.1:9000", "callable:preserve"],
                     "action": "forward",
+                    "requests": None,
                 }
             ],
         )
