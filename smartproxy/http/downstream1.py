@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer
+    from smartproxy.http.interfaces import Answerer, TunnelEnd
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
@@ -331,7 +331,7 @@ class HttpDownstream(ClientConnection):
         self.side.transport.write(data)
         self.record.moved_out(len(data), self.clock())
 
-    def switch(self, head: bytes, linked: Connected) -> None:
+    def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         exchange, record = self._exchange, self.record
         assert exchange is not None  # noqa: S101 - it asked for it
@@ -385,6 +385,8 @@ class HttpDownstream(ClientConnection):
             self.transport.abortConnection()
         elif self._request is _HEAD:
             self.close()
+        elif self._answerer is not None:
+            self._answerer.client_ended()
 
     def closed(self, why: Failure) -> None:
         """The connection is lost: no answer is wanted any more."""

@@ -39,6 +39,11 @@ _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+: [\t -~]*")
 _FINAL: Final = 200
 
 
+def phrase(status: int) -> str:
+    """The registered reason phrase; empty where there is none."""
+    return _PHRASES.get(status, "")
+
+
 def build(
     status: int,
     body: bytes = b"",
@@ -56,7 +61,7 @@ def build(
     """
     if status < _FINAL or (body and status in BODILESS):
         raise ValueError(f"status {status} does not fit a response with {len(body)} bytes")
-    lines = [f"HTTP/1.1 {status} {_PHRASES.get(status, '')}"]
+    lines = [f"HTTP/1.1 {status} {phrase(status)}"]
     for name, value in headers.items():
         line = f"{name}: {value}"
         if not _HEADER.fullmatch(line):
