@@ -151,6 +151,7 @@ class Paths:
             Splicer(self._runtime.sockets.poller, self._runtime.sockets.pipes),
             clocks.deadlines,
             clocks.time,
+            self._runtime.disk,
         )
 
 
