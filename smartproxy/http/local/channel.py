@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IConsumer, ITransport
@@ -12,7 +13,7 @@ from smartproxy.serving.protocols import address_of
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_framing import NO_BODY, Body, Framing
-from smartproxy.wire.http_response import BODILESS
+from smartproxy.wire.http_response import BODILESS, phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from smartproxy.http.local.services import LocalServices
     from smartproxy.model.exchange import Exchange
 
+#: RFC 9112, 4. A program may have made the phrase of what a client has sent: a line break would begin a field.
+_REASON: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _UNKNOWN: Final = Framing(Body.CHUNKED)
 _FINAL, _BAD_REQUEST, _ERROR = 200, 400, 500
 
@@ -68,6 +71,8 @@ class ResourceChannel:
         if client is None:
             return
         status = int(code)
+        if not _REASON.fullmatch(reason):
+            reason = phrase(status).encode()
         every = getattr(headers, "getAllRawHeaders", None)
         fields = _fields(headers if every is None else every())
         to_head = self._exchange.head.method == "HEAD"

@@ -249,9 +249,8 @@ class HandlerAnswerer(LocalAnswerer):
             if self.has_body(status):
                 await self._send_all(body, length)
         finally:
-            close = getattr(
-                body, "aclose", None
-            )  # of a generator: its finally blocks run now, and not some time later
+            # The finally blocks of a generator run now, and not when it is collected.
+            close = getattr(body, "aclose", None)
             if close is not None:
                 await close()
         self._complete()

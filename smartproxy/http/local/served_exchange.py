@@ -21,6 +21,7 @@ It may await Deferreds and coroutines; an asyncio future must be wrapped by ``De
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from smartproxy.http.templates import captured, query_of
@@ -97,7 +98,6 @@ class ServedExchange:
     :ivar host: lower case, without port; ``None`` in HTTP/1.0 without Host.
     :ivar path: as received: percent-encoded, without the query.
     :ivar query: as received, without its ``?``; empty where there is none.
-    :ivar headers: by names in any case.
     :ivar client: the client's address: as announced by a trusted proxy, else that of the connection.
     :ivar route: the name of the route.
     :ivar body: an asynchronous iterator of bytes.
@@ -111,13 +111,17 @@ class ServedExchange:
         self.host = head.host
         self.path = head.path
         self.query = query_of(about)[1:]
-        self.headers = RequestHeaders(head.fields)
         self.client: Endpoint = about.routed.detected.announced.client
         self.route = about.routed.route.name
         self.body = body
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id}: {self.method} {self.path}>"
+
+    @cached_property
+    def headers(self) -> RequestHeaders:
+        """The header fields, by names in any case."""
+        return RequestHeaders(self._exchange.head.fields)
 
     @property
     def params(self) -> Mapping[str, str]:

@@ -174,6 +174,15 @@ class ResourceTests(ResourceCase):
         self.assertEqual(self.ask(method="POST", body=bytes(1001)).status, 413)
         self.assertEqual(self.ask(method="POST", body=bytes(1000)).status, 200)
 
+    def test_a_reason_phrase_begins_no_field(self):
+        def answer(asked):
+            asked.setResponseCode(200, b"OK\r\nSet-Cookie: a=b")
+            return b""
+
+        self.page(answer)
+        got = self.ask()
+        self.assertEqual((got.whole[:17], got.set_cookie), (b"HTTP/1.1 200 OK\r\n", None))
+
     def test_a_form_that_cannot_be_parsed_is_a_400(self):
         self.page(lambda asked: b"")
         more = "Content-Type: multipart/form-data; boundary=x\r\n"
