@@ -78,6 +78,7 @@ class HttpDownstream(ClientConnection):
         self._answerer: Answerer | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
+        self._is_full = False  # of what the client does not read
 
     def start(self) -> Deferred[CloseReason]:
         """Start, with the bytes that were received already. Returns :attr:`done`."""
@@ -104,7 +105,7 @@ class HttpDownstream(ClientConnection):
         self._advance()
         if not self._held or self.is_closing:
             return
-        if self._request is _COMPLETE:
+        if self._request is _COMPLETE or self._is_full:
             if len(self._held) > HELD:
                 self.pause_request()
         elif is_begin and self._request is _HEAD:
@@ -117,7 +118,8 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = True
         while self._held and not self.is_closing:
             if self._request is _HEAD:
-                if not self._read_head():
+                # A client that reads no answers gets no further ones: each of its requests may ask for any number of bytes.
+                if self._is_full or not self._read_head():
                     break
             elif self._request is _BODY:
                 self._read_body()
@@ -347,13 +349,19 @@ class HttpDownstream(ClientConnection):
 
     def pauseProducing(self) -> None:
         """The client does not read."""
+        self._is_full = True
         if self._answerer is not None:
             self._answerer.pause_answer()
 
     def resumeProducing(self) -> None:
         """It reads again."""
+        self._is_full = False
         if self._answerer is not None:
             self._answerer.resume_answer()
+        elif self._held:
+            self._advance()
+            if self._is_paused and len(self._held) <= HELD:
+                self.resume_request()
 
     # -- ends --------------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from smartproxy import http_respond
+from smartproxy.testing import MemoryNetwork, Nature
 from tests.http.local.case import LocalCase, local_route, request
+from tests.on_network import HOST
 
 LATER = {"status": 503, "body": "later", "contentType": "text/html"}
 
@@ -111,6 +113,43 @@ class BodyTests(LocalCase):
     def test_pipelined_requests_are_answered_in_order(self):
         client = self.connect(81, request() * 500)
         self.assertEqual(client.received.count(b"HTTP/1.1 200"), 500)
+
+
+class PipelineTests(LocalCase):
+    """A client that sends requests and reads no answers."""
+
+    def setUp(self):
+        super().setUp()
+        self.network.stop(self.proxy)
+        self.network = MemoryNetwork(Nature(window=50_000))
+        self.backend = self.network.backend(HOST, 9000)
+        self.start(local_route(type="respond", response={"status": 200, "body": "x" * 50_000}))
+
+    def test_it_makes_the_proxy_hold_few_answers(self):
+        client = self.connect(81)
+        client.reading = False
+        client.write(request() * 400)
+        self.network.run(1)
+        (record,) = self.proxy.connections
+        self.assertLess(record.bytes_sent, 500_000)
+        self.assertEqual(self.proxy.counters.route("local").of_requests().active, 0)
+
+    def test_it_gets_all_of_them_when_it_reads(self):
+        client = self.connect(81)
+        client.reading = False
+        client.write(request() * 100)
+        self.network.run(1)
+        client.reading = True
+        self.network.run(5)
+        self.assertEqual(client.received.count(b"HTTP/1.1 200"), 100)
+        self.assertFalse(client.ended)
+
+    def test_it_is_closed_after_a_time(self):
+        client = self.connect(81)
+        client.reading = False
+        client.write(request() * 400)
+        self.network.run(80)
+        self.assertEqual(self.proxy.registry.active, 0)
 
 
 class RecordTests(LocalCase):
