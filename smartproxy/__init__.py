@@ -21,6 +21,7 @@ from smartproxy._version import __version__
 
 if TYPE_CHECKING:
     from smartproxy.errors import (
+        BodyTooLong,
         CheckFailed,
         ConfigurationError,
         InvalidCertificate,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
         SmartProxyError,
     )
     from smartproxy.flow.clock import use_monotonic_time
+    from smartproxy.http.local.fixed import http_respond
+    from smartproxy.http.local.redirect import http_redirect
+    from smartproxy.http.local.served_exchange import Exchange
     from smartproxy.metrics.collector import PrometheusCollector
     from smartproxy.model.address import Endpoint, UnixEndpoint
     from smartproxy.model.facts import Accepted, Announced, ApplicationProtocol, Detected, Routed, TlsFacts
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from smartproxy.proxy.service import SmartProxy
     from smartproxy.serving.connection import Connection
     from smartproxy.serving.protocols import ClientTransport
-    from smartproxy.serving.ready import block, discard, echo, http_redirect, http_respond, respond
+    from smartproxy.serving.ready import block, discard, echo, respond
     from smartproxy.settings import (
         Action,
         ClientAuth,
@@ -71,6 +75,7 @@ __all__ = [
     "Announced",
     "ApplicationProtocol",
     "Balancer",
+    "BodyTooLong",
     "Candidate",
     "CertificatePlan",
     "CheckFailed",
@@ -85,6 +90,7 @@ __all__ = [
     "Defaults",
     "Detected",
     "Endpoint",
+    "Exchange",
     "HealthCheck",
     "InvalidCertificate",
     "LoadBalancing",
@@ -125,6 +131,7 @@ __all__ = [
 
 _MODULES = {
     "smartproxy.errors": (
+        "BodyTooLong",
         "CheckFailed",
         "ConfigurationError",
         "InvalidCertificate",
@@ -132,6 +139,9 @@ _MODULES = {
         "SmartProxyError",
     ),
     "smartproxy.flow.clock": ("use_monotonic_time",),
+    "smartproxy.http.local.fixed": ("http_respond",),
+    "smartproxy.http.local.redirect": ("http_redirect",),
+    "smartproxy.http.local.served_exchange": ("Exchange",),
     "smartproxy.metrics.collector": ("PrometheusCollector",),
     "smartproxy.model.address": ("Endpoint", "UnixEndpoint"),
     "smartproxy.model.facts": (
@@ -149,7 +159,7 @@ _MODULES = {
     "smartproxy.proxy.service": ("SmartProxy",),
     "smartproxy.serving.connection": ("Connection",),
     "smartproxy.serving.protocols": ("ClientTransport",),
-    "smartproxy.serving.ready": ("block", "discard", "echo", "http_redirect", "http_respond", "respond"),
+    "smartproxy.serving.ready": ("block", "discard", "echo", "respond"),
     "smartproxy.settings": (
         "Action",
         "ClientAuth",

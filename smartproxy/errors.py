@@ -30,6 +30,7 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
+    |-- BodyTooLong                    the body of a request is longer than its handler reads
     |-- CheckFailed                    a target did not pass a check
     |-- UnknownTarget                  there is no such target group, or no such target in it
     |-- AdminRequestFailed             a command got no usable answer from the admin API
@@ -181,6 +182,10 @@ class IllegalTransition(SmartProxyError, RuntimeError):
 
 class TlsError(SmartProxyError):
     """The peer violated TLS, or ended it with an alert. The text is OpenSSL's, for a log."""
+
+
+class BodyTooLong(SmartProxyError):
+    """The body of a request is longer than the handler that reads it wants. One that does not catch it answers 413."""
 
 
 class ConfigurationError(SmartProxyError):

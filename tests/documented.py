@@ -25,6 +25,9 @@ _NAMES = (
 
 def write_files(directory: Path) -> None:
     """Create all files; pages and examples use the same names for the same files."""
+    for site in ("www", "app"):
+        (directory / site).mkdir()
+        (directory / site / "index.html").write_text("<h1>Welcome</h1>\n")
     authority, clients = Authority("intermediate", above=Authority()), Authority("clients")
     shop = authority.leaf("shop.localhost")
     old = authority.leaf("shop.example.com", kind="rsa")

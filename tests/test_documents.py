@@ -197,7 +197,6 @@ class ConfigurationTests(SynchronousTestCase):
         for later in LATER:
             words = {
                 "workers": "more than one worker",
-                "routes.[].action.type": "``static``",
                 "acme": "``acme``",
             }.get(later.path)
             if later.path.endswith(".headers"):
@@ -305,6 +304,38 @@ class EmbeddingPageTests(SynchronousTestCase):
             self.assertEqual(client.received, b"203.0.113.7:4711 on hello: nobody\n")
             client.close()
             network.stop(proxy)
+
+    def test_handlers_of_requests_stand_beside_a_target(self) -> None:
+        settings = program(self.page, "async def hello(")["settings"]
+        network = MemoryNetwork()
+        backend = network.backend("127.0.0.1", 9000)
+        proxy = network.start(Settings(routes=settings.routes, acceleration="off"))
+        client = network.connect(8080)
+        for head, answer in [
+            (b"GET /hello/you HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n\r\nHello you\n"),
+            (b"GET /status HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n\r\n<p>up</p>\n"),
+            (b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", b"2\r\n3\n\r\n0\r\n\r\n"),
+            (b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n", b"Content-Length: 0\r\n\r\n"),
+        ]:
+            client.write(head)
+            network.settle()
+            self.assertTrue(client.received.endswith(answer), client.received)
+            if (
+                b"Connection: close" in client.received
+            ):  # the answer to a body that is read has begun before its end
+                client = network.connect(8080)
+        client.write(b"GET /rest HTTP/1.1\r\nHost: a\r\n\r\n")
+        network.settle()
+        self.assertTrue(backend.connections[0].received.startswith(b"GET /rest "))
+        other = network.connect(8080)
+        other.write(b"GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        network.settle()
+        other.write(b"words")
+        network.settle()
+        self.assertTrue(other.received.endswith(b"\r\n\r\nwords"), other.received)
+        client.close()
+        other.close()
+        network.stop(proxy)
 
     def test_a_callable_gives_the_target_of_each_tenant(self) -> None:
         defined = program(self.page, "async def backend_of(")

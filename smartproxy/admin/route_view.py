@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.http.local.redirect import RedirectAnswers
+from smartproxy.http.local.static import StaticAnswers
 from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.plan.target import Discover
 from smartproxy.wire import proxy_tlv
@@ -84,8 +86,24 @@ def _action(plan: RoutePlan) -> dict[str, object]:
         "type": plan.kind,
         "tls": "passthrough" if plan.tls is None else terminates,
         "targets": [] if plan.group is None else [_target(target) for target in plan.group.written()],
-        **({} if plan.group is None else {**_http(plan.http), **_group(plan.group)}),
+        **(_http(plan.http) if plan.http is not None or plan.group is not None else {}),
+        **({} if plan.group is None else _group(plan.group)),
+        **_answers(plan.answers),
     }
+
+
+def _answers(answers: object) -> dict[str, object]:
+    """What requests are answered with in this process."""
+    if isinstance(answers, RedirectAnswers):
+        return {"to": answers.to, "status": answers.status}
+    if isinstance(answers, StaticAnswers):
+        return {
+            "root": answers.root,
+            "index": list(answers.index),
+            "spa": answers.spa,
+            "precompressed": answers.precompressed,
+        }
+    return {}
 
 
 def _http(plan: HttpPlan | None) -> dict[str, object]:

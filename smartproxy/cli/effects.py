@@ -223,6 +223,7 @@ class Effects:
                 ActionKind.REDIRECT: f"{action.status} to {action.to}",
                 ActionKind.BLOCK: action.mode,
                 ActionKind.HANDLER: f"{action.handler}",
+                ActionKind.STATIC: f"{action.root}",
                 ActionKind.RESPOND: "" if action.response is None else f"{action.response.status or 'bytes'}",
             }
             yield f"action: {route.kind.value} {details[route.kind]}".rstrip()

@@ -79,6 +79,10 @@ class Deadline:
             call()
 
 
+def _ignored() -> None:
+    """The call of a deadline that was cancelled."""
+
+
 class MovableDeadline:
     """One deadline that is moved again and again, and rarely reached: that of what a connection waits for now.
 
@@ -102,8 +106,9 @@ class MovableDeadline:
             self._arm(now)
 
     def cancel(self) -> None:
-        """It is not needed any more."""
+        """It is not needed any more, and releases its call, which nearly always refers to its owner: a reference cycle."""
         self._due = _NEVER
+        self._call = _ignored
         if self._set is not None:
             self._set.cancel()
             self._set = None

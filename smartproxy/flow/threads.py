@@ -93,17 +93,18 @@ def call_here(call: Callable[[], T], /) -> Deferred[T]:
     return execute(call)
 
 
-def thread_for(purpose: str, reactor: Any) -> Call:
-    """A :class:`Call` with one thread of its own; :func:`call_here` where the reactor has no threads, as in a test.
+def thread_for(purpose: str, reactor: Any, most: int = 1) -> Call:
+    """A :class:`Call` with threads of its own; :func:`call_here` where the reactor has no threads, as in a test.
 
-    :param purpose: part of the thread's name.
+    :param purpose: part of the threads' names.
+    :param most: how many run at once.
     """
     if not IReactorThreads.providedBy(reactor):
         return call_here
-    # It has the one method of a ThreadPool that is used.
-    thread: Any = DaemonThreads(reactor, f"smartproxy-{purpose}", 1)
+    # They have the one method of a ThreadPool that is used.
+    threads: Any = DaemonThreads(reactor, f"smartproxy-{purpose}", most)
 
     def call_there(call: Callable[[], T], /) -> Deferred[T]:
-        return deferToThreadPool(reactor, thread, call)
+        return deferToThreadPool(reactor, threads, call)
 
     return call_there

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer
+    from smartproxy.http.interfaces import Answerer, TunnelEnd
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
@@ -115,6 +115,7 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = True
         while self._held and not self.is_closing:
             if self._request is _HEAD:
+                # A client that reads no answers gets no further ones: each of its requests may ask for any number of bytes.
                 if self._is_full or not self._read_head():
                     break
             elif self._request is _BODY:
@@ -327,7 +328,7 @@ class HttpDownstream(ClientConnection):
         self.side.transport.write(data)
         self.record.moved_out(len(data), self.clock())
 
-    def switch(self, head: bytes, linked: Connected) -> None:
+    def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         exchange, record = self._exchange, self.record
         assert exchange is not None  # noqa: S101 - it asked for it
@@ -354,7 +355,7 @@ class HttpDownstream(ClientConnection):
             self._answerer.resume_answer()
         elif self._request is _HEAD and not self.is_closing:
             self._advance()
-            if self._request is _HEAD:
+            if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
                 self.resume_request()
 
     # -- ends --------------------------------------------------------------------------------------------
@@ -386,6 +387,8 @@ class HttpDownstream(ClientConnection):
             self.transport.abortConnection()
         elif self._request is _HEAD:
             self.close()
+        elif self._answerer is not None:
+            self._answerer.client_ended()
 
     def closed(self, why: Failure) -> None:
         """The connection is lost: no answer is wanted any more."""

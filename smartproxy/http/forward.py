@@ -115,6 +115,9 @@ class Forwarding:
         if self._writer is not None:
             self._writer.end(trailers)
 
+    def client_ended(self) -> None:
+        """See :class:`~smartproxy.http.interfaces.Answerer`. The client gets the answer all the same."""
+
     def cancel(self) -> None:
         """See :class:`~smartproxy.http.interfaces.Answerer`."""
         connecting, self._connecting = self._connecting, None

@@ -7,9 +7,25 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twisted.internet.defer import Deferred
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.flow.side import Side
+    from smartproxy.model.facts import Routed
+    from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
+
+
+class TunnelEnd(Protocol):
+    """Code of this process at the end of a tunnel, in place of a target."""
+
+    def start(
+        self, record: ConnectionRecord, side: Side, routed: Routed, clock: IReactorTime
+    ) -> Deferred[CloseReason]:
+        """Serve the connection. The Deferred fires when it has ended."""
 
 
 class AnswerReceiver(Protocol):
@@ -36,7 +52,7 @@ class AnswerReceiver(Protocol):
     def answer_end(self, trailers: bytes) -> None:
         """Its end."""
 
-    def switch(self, head: bytes, linked: Connected) -> None:
+    def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:
         """The target has switched to the protocol that was asked for: ``head`` is the 101, and what came with it; the rest is a tunnel."""
 
     def failed(self, status: int, detail: str) -> None:
@@ -63,6 +79,9 @@ class Answerer(Protocol):
 
     def request_end(self, trailers: bytes) -> None:
         """Its end."""
+
+    def client_ended(self) -> None:
+        """The client has ended its direction after its request. It may still read the answer, or be gone."""
 
     def cancel(self) -> None:
         """No answer is wanted any more."""

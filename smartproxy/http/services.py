@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.http.interfaces import Answerer, AnswerReceiver, TunnelEnd
     from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Routed
@@ -61,4 +61,4 @@ class HttpServices(NamedTuple):
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
-    relay: Callable[[ConnectionRecord, Side, Connected, Exchange], Deferred[CloseReason]]
+    relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], Deferred[CloseReason]]

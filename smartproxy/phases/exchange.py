@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding, TargetServices
+from smartproxy.http.local.services import LocalServices
 from smartproxy.http.services import HttpServices
 from smartproxy.http.tracing import id_of
 from smartproxy.model.ending import detail_of
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.upstream.connected import Connected
 from smartproxy.wire.http_answer import parse_head
 from smartproxy.wire.http_head import parse_block
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from smartproxy.connections.timeouts import ConnectionTimeouts
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.flow.threads import Call
+    from smartproxy.http.interfaces import Answerer, AnswerReceiver, TunnelEnd
     from smartproxy.http.memo import RememberedHeads
     from smartproxy.http.services import HttpClient
     from smartproxy.http.splice import Splicer
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ErrorPage, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connect import Connect, Turn
-    from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_head import HeadLimits, RequestHead
 
@@ -89,6 +91,7 @@ class ExchangeHttp:
         splicer: Splicer,
         deadlines: Deadlines,
         clock: IReactorTime,
+        in_thread: Call,
     ) -> None:
         self._connect = connect
         self._connect_new = connect_new
@@ -104,6 +107,7 @@ class ExchangeHttp:
         self._deadlines = deadlines
         self._draining = draining
         self._clients = clients
+        self._local = LocalServices(clock, deadlines, self._call_soon, in_thread)
         self._heads = heads
         self._head_limits = head_limits
         self._error_pages = error_pages
@@ -131,15 +135,19 @@ class ExchangeHttp:
             self._splicer,
         )
 
-        def forward(exchange: Exchange, client: AnswerReceiver) -> Answerer:
-            return Forwarding(exchange, client, targets)
+        def answerer(exchange: Exchange, client: AnswerReceiver) -> Answerer:
+            answers = exchange.routed.route.answers
+            if answers is None:
+                return Forwarding(exchange, client, targets)
+            local: Answerer = answers(exchange, client, self._local)
+            return local
 
         services = HttpServices(
             self._clock.seconds,
             routed.detected.announced.client.host in self._trusted,
             self._deadlines,
             self._route,
-            forward,
+            answerer,
             self._draining,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
@@ -176,7 +184,7 @@ class ExchangeHttp:
         )
         route = self._find(detected, first.route)
         if route is None or route.http is None:
-            raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
+            route = _answering(route, first.route)
         routed = Routed(detected, route)
         if route is not first.route and not self._admits(routed):
             raise Refused(
@@ -194,15 +202,18 @@ class ExchangeHttp:
         self._recorder.end_exchange(exchange, now)
 
     def _tunnel(
-        self, record: ConnectionRecord, side: Side, linked: Connected, exchange: Exchange
+        self, record: ConnectionRecord, side: Side, linked: Connected | TunnelEnd, exchange: Exchange
     ) -> Deferred[CloseReason]:
         """Relay a connection that has switched to another protocol, on the terms of its route."""
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
-        linked.end_request()
         record.is_http = False
-        self._timeouts.watch(record, exchange.routed.route)
+        routed = exchange.routed
+        self._timeouts.watch(record, routed.route)
+        if not isinstance(linked, Connected):
+            return linked.start(record, side, routed, self._clock)
+        linked.end_request()
         before = record.bytes_received, record.bytes_sent
 
         def ended(reason: CloseReason) -> CloseReason:
@@ -247,3 +258,17 @@ class ExchangeHttp:
         if turn is None:
             connected.retried()
         return connected
+
+
+def _answering(found: RoutePlan | None, first: RoutePlan) -> RoutePlan:
+    """A route without terms of HTTP of its own that answers requests all the same.
+
+    It blocks, or has a callable that has chosen a handler of requests for the connection.
+
+    :raises Refused: where ``found`` is none of these.
+    """
+    if found is not None and found.name == first.name:
+        found = first
+    if found is None or found.answers is None:
+        raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
+    return found

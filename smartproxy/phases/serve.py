@@ -2,23 +2,27 @@
 
 A handler is a Twisted protocol factory, a coroutine function that is given a
 :class:`~smartproxy.serving.connection.Connection`, or any other callable: that is given the facts and returns one of the
-first two.
+first two, or a handler that answers HTTP requests (:mod:`smartproxy.http.local.handlers`).
 """
 
 from __future__ import annotations
 
-from inspect import iscoroutinefunction
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from smartproxy.flow.callables import ask, description_of
 from smartproxy.flow.coroutines import unfailed
+from smartproxy.flow.signatures import is_coroutine_function
+from smartproxy.http.local.handlers import answers_of
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.model.plan import HttpPlan
 from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.flow.side import Side
@@ -38,11 +42,19 @@ class Serve:
         self._clock = clock
 
     async def __call__(
-        self, record: ConnectionRecord, side: Side, routed: Routed, require_live: Callable[[], None]
+        self,
+        record: ConnectionRecord,
+        side: Side,
+        routed: Routed,
+        require_live: Callable[[], None],
+        exchange: Callable[..., Deferred[CloseReason]],
+        header: Callable[..., bytes],
     ) -> CloseReason:
         """Serve the connection to its end, and return the close reason.
 
         :param require_live: raises if the client's connection was ended; called after code of an embedder has run.
+        :param exchange: serves it as HTTP, where a callable has chosen a handler that answers requests: the phase for that.
+        :param header: the PROXY header for a target, for that phase.
         :raises Refused: where the handler refuses the client.
         """
         handler: object = routed.route.handler
@@ -51,6 +63,10 @@ class Serve:
             choice = cast("Choice", handler)  # a callable that cannot serve itself chooses what does
             handler = await ask("handler", choice, routed, timeout, self._clock)
             require_live()
+            answers = answers_of(handler)
+            if answers is not None:
+                route = replace(routed.route, answers=answers, http=HttpPlan())
+                return await unfailed(exchange(record, side, routed._replace(route=route), header))
         served = self._served(handler, record, side, routed)
         require_live()
         if served is None:
@@ -78,6 +94,4 @@ class Serve:
 
 def serves(handler: Any) -> bool:
     """Whether ``handler`` can serve a connection itself; any other callable must be called for one that can."""
-    if hasattr(handler, "buildProtocol"):
-        return True
-    return iscoroutinefunction(handler) or iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004 - it is asked what it is, not whether it is there
+    return hasattr(handler, "buildProtocol") or is_coroutine_function(handler)

@@ -169,6 +169,7 @@ class Paths:
             Splicer(runtime.sockets.poller, runtime.sockets.pipes),
             runtime.clocks.deadlines,
             runtime.clocks.time,
+            runtime.disk,
         )
 
 

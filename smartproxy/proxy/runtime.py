@@ -64,6 +64,9 @@ if TYPE_CHECKING:
 #: Seconds between two rounds of housekeeping: refusals not logged yet are logged, idle rate windows are pruned.
 _HOUSEKEEPING = 1.0
 
+#: Threads that read files for clients. A disk serves more at once than one; each costs a stack.
+_MOST_READING = 8
+
 
 class Clocks:
     """Time.
@@ -230,6 +233,7 @@ class Runtime:
             self.clocks.time, thread_for("address-lists", reactor), descriptors
         )
         self.error_pages = ErrorPageWatch(self.clocks.time, thread_for("error-pages", reactor), descriptors)
+        self.disk = thread_for("files", reactor, _MOST_READING)
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
         self.rate = RateWindows(self.clocks.seconds)
         self.http_clients: set[HttpClient] = set()

@@ -54,6 +54,8 @@ routes:
   - name: found
     match: {ports: 82}
     action: {targets: [{srv: _pg._tcp.test}, {host: a.test, port: 1, addresses: all}]}
+  - {name: moved, match: {ports: 83}, action: {type: redirect, to: "https://{host}{path}", status: 301}}
+  - {name: files, match: {ports: 84}, action: {type: static, root: /, spa: true}}
   - {name: none, match: {ports: 81}, action: {type: block}}
 """
 #: Keys that are not shown, or elsewhere, by table.
@@ -67,7 +69,7 @@ ELSEWHERE = {
         "health_check": "shown in each target, which may have its own",
         "send_proxy_protocol": "shown in each target, which may have its own",
         "protocol": "shown by http, which is null where bytes are forwarded as they are",
-        **dict.fromkeys(("handler", "to", "status", "response", "mode"), "compiled to a handler"),
+        **dict.fromkeys(("handler", "response", "mode"), "compiled to a handler"),
     },
 }
 
@@ -89,7 +91,7 @@ class RouteViewTests(SynchronousTestCase):
         self.assert_has_keys(Route, web)
         self.assert_has_keys(Security, web)
         self.assert_has_keys(Match, web["match"])
-        self.assert_has_keys(Action, action)
+        self.assert_has_keys(Action, action, self.shown["moved"]["action"], self.shown["files"]["action"])
         self.assert_has_keys(Target, *action["targets"], *self.shown["found"]["action"]["targets"])
         self.assert_has_keys(LoadBalancing, action["loadBalancing"])
         self.assert_has_keys(PassiveHealth, action["passiveHealth"])

@@ -60,7 +60,7 @@ class ServeTests(SynchronousTestCase):
             self.client.fin()
         facts = routed(kind=ActionKind.HANDLER, handler=factory)
         serve = Serve(self.client.clock)
-        done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts, lambda: None))
+        done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts, lambda: None, None, None))
         self.client.clock.advance(0)
         return done
 

@@ -240,7 +240,10 @@ class TerminationTests(TlsTestCase):
         self.settle()
         self.assertTrue(end.received.startswith(b"HTTP/1.1 200 "), end.received)
         self.assertTrue(end.received.endswith(b"served here"))
-        self.assertTrue(end.ended)
+        self.assertFalse(end.ended)
+        end.write(REQUEST)
+        self.settle()
+        self.assertEqual(end.received.count(b"served here"), 2)
 
     def test_half_close_of_a_protocol_sends_close_notify(self):
         self.start(self.route(action={"type": "handler", "handler": f"{__name__}:halves"}))

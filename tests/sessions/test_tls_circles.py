@@ -17,6 +17,13 @@ def _large():
     return [each for each in gc.get_objects() if isinstance(each, _LARGE)]
 
 
+async def answered(exchange):
+    if exchange.upgrade_to:
+        await exchange.upgrade().read()
+    else:
+        await exchange.respond(200, body=await exchange.read())
+
+
 class ReferenceCycleTests(TlsTestCase):
     def setUp(self):
         super().setUp()
@@ -33,6 +40,7 @@ class ReferenceCycleTests(TlsTestCase):
             self.route(), inspecting, self.route("asking", match={"ports": 445}, tls=client_auth),
             self.route("onward", match={"ports": 446}, tls=onward),
             self.route("served", match={"ports": 447}, action=served),
+            self.route("handled", match={"ports": 448}, action={"type": "handler", "handler": "tests.sessions.test_tls_circles:answered"}),
         )  # fmt: skip
         gc.collect()
         self.others = _large()  # objects of other tests
@@ -93,6 +101,15 @@ class ReferenceCycleTests(TlsTestCase):
         self.settle()
         end.close()
         self.assert_freed()
+
+    def test_freed_after_a_request_to_a_handler(self):
+        upgrade = b"GET /up HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+        for asked in (REQUEST, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc", upgrade):
+            end = self.open(448)
+            end.write(asked)
+            self.settle()
+            end.close()
+            self.assert_freed()
 
     def test_freed_after_a_failed_handshake(self):
         for port, name in ((443, "b.example"), (445, "a.example")):

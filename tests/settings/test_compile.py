@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.http.local.services import LocalAnswers
 from smartproxy.model.plan import (
     AcceptHeader,
     AccessLogPlan,
@@ -67,6 +68,10 @@ class DefaultTests(SynchronousTestCase):
         made = plan(zombieDetection=False, metrics=False, admin=False, accessLog=False, acceleration="off")
         self.assertEqual((made.zombies, made.metrics, made.admin, made.access_log), (None, None, None, None))
         self.assertEqual(made.acceleration, False)
+
+
+async def answering(exchange: object) -> None:
+    """A handler of requests."""
 
 
 class ValueTests(SynchronousTestCase):
@@ -163,21 +168,36 @@ class ValueTests(SynchronousTestCase):
             made = only_route(plan(route(action={"type": "handler", "targets": [], "handler": text})))
             self.assertEqual((made.kind, type(made.handler).__name__), (ActionKind.HANDLER, kind))
 
-    def test_redirect_respond_and_block_compile_to_handlers(self) -> None:
+    def test_respond_and_block_compile_to_handlers(self) -> None:
         def made(**action: Any) -> RoutePlan:
             return only_route(plan(route(action={"targets": [], **action})))
 
         for action, kind in [
-            ({"type": "redirect", "to": "https://{host}{path}"}, ActionKind.REDIRECT),
             ({"type": "respond", "response": {"body": "closed"}}, ActionKind.RESPOND),
             ({"type": "respond", "response": {"base64": "AAE="}}, ActionKind.RESPOND),
-            ({"type": "respond", "response": {"status": 204}}, ActionKind.RESPOND),
             ({"type": "block", "mode": "reset"}, ActionKind.BLOCK),
             ({"type": "block", "mode": "tarpit"}, ActionKind.BLOCK),
         ]:
             route_ = made(**action)
             self.assertEqual((route_.kind, serves(route_.handler)), (kind, True), action)
         self.assertIsNone(made(type="block").handler)
+
+    def test_actions_of_http_compile_to_answers(self) -> None:
+        def made(**action: Any) -> RoutePlan:
+            return only_route(plan(route(action={"targets": [], **action})))
+
+        for action in (
+            {"type": "redirect", "to": "https://{host}{path}"},
+            {"type": "respond", "response": {"status": 204}},
+            {"type": "respond", "response": {"body": "x"}, "protocol": "http"},
+            {"type": "static", "root": "/"},
+            {"type": "handler", "handler": "tests.settings.test_compile:answering"},
+        ):
+            compiled = made(**action)
+            self.assertIsInstance(compiled.answers, LocalAnswers, action)
+            self.assertEqual((compiled.handler, compiled.http is None), (None, False), action)
+        blocking = made(type="block", mode="reset")
+        self.assertEqual((blocking.answers is None, blocking.http), (False, None))
 
     def test_paths_are_relative_to_the_file(self) -> None:
         here = folder(self)

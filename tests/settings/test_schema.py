@@ -171,7 +171,6 @@ class SchemaTests(SynchronousTestCase):
         """Values that a table accepts for the key, available or not."""
         values: list[Any] = {
             "workers": [2, "auto"],
-            "routes.[].action.type": ["static"],
             "routes.[].action.protocol": ["http"],
         }.get(later.path, [])
         if not later.only:

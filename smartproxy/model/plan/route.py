@@ -23,6 +23,7 @@ class ActionKind(StrEnum):
     REDIRECT = "redirect"
     RESPOND = "respond"
     BLOCK = "block"
+    STATIC = "static"
     HANDLER = "handler"
 
 
@@ -33,8 +34,15 @@ class ProtocolFactory(Protocol):
         """The protocol of a connection from ``addr``, or None."""
 
 
-#: What serves connections in this process: a factory, a coroutine function, or a callable that chooses one of them.
-Handler: TypeAlias = ProtocolFactory | Callable[[Any], object]
+class WebResource(Protocol):
+    """What ``twisted.web`` calls for each request. ``IResource`` itself is not a type without mypy-zope."""
+
+    def render(self, request: Any, /) -> object:
+        """Answer a request."""
+
+
+#: What serves connections or requests in this process: a factory, a coroutine function, a resource, or a callable that chooses one.
+Handler: TypeAlias = ProtocolFactory | WebResource | Callable[..., object]
 
 
 class TlvMatch(NamedTuple):
@@ -99,6 +107,8 @@ class RoutePlan:
     :ivar group: the targets of ``forward``, each with the PROXY header and the TLS that it inherits; ``None`` for other actions.
     :ivar handler: serves its connections in this process; made from the action where that is not ``forward``. A ``block``
         without handler closes before anything else.
+    :ivar answers: makes what answers its HTTP requests in this process: a ``LocalAnswers`` of :mod:`smartproxy.http.local`; ``None``
+        where they are forwarded.
     :ivar tls: how the clients' TLS is terminated; ``None`` for passthrough.
     :ivar silence: seconds after which it takes a client that has sent nothing; 0: it does not.
     :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
@@ -112,6 +122,7 @@ class RoutePlan:
     priority: int = 0
     group: GroupPlan | None = None
     handler: Handler | None = None
+    answers: Callable[[Any, Any, Any], Any] | None = None
     tls: TerminationPlan | None = None
     allow: Container[str] | None = None
     block: Container[str] | None = None

@@ -8,14 +8,13 @@ In Python, some with parameters::
 
     Action(type="handler", handler=respond(b"We are closed.\r\n"))
 
-They are plain coroutine functions, so each is also an example for your own. ``type: respond``, ``type: redirect`` and
-the modes of ``type: block`` in a file use them.
+They are plain coroutine functions, so each is also an example for your own. ``type: respond`` without a status and the modes
+of ``type: block`` in a file use them. Those that answer HTTP requests are in :mod:`smartproxy.http.local`.
 """
 
 from __future__ import annotations
 
 from smartproxy.serving.ready.block import block
 from smartproxy.serving.ready.plain import discard, echo, respond
-from smartproxy.serving.ready.web import http_redirect, http_respond
 
-__all__ = ["block", "discard", "echo", "http_redirect", "http_respond", "respond"]
+__all__ = ["block", "discard", "echo", "respond"]

@@ -37,7 +37,6 @@ class Later(NamedTuple):
 LATER = (
     Later("workers", only=(1,)),
     Later("acme", today="name the certificates in tls.certificates, or in action.tls of a route"),
-    Later("routes.[].action.type", only=("forward", "redirect", "respond", "block", "handler")),
 )
 
 

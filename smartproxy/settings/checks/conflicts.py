@@ -50,10 +50,10 @@ _TERMINATES = 'the route has "tls: {mode: terminate}"'
 #: The keys of an action that belong to one type.
 _KEYS_OF = {
     "targets": "forward", "handler": "handler", "to": "redirect", "status": "redirect", "response": "respond",
-    "mode": "block",
+    "mode": "block", "root": "static", "index": "static", "spa": "static", "precompressed": "static",
 }  # fmt: skip
 #: Those of them that their type requires.
-_REQUIRED = frozenset({"targets", "handler", "to", "response"})
+_REQUIRED = frozenset({"targets", "handler", "to", "response", "root"})
 
 
 def problems(settings: Configuration, references: References) -> Iterator[Problem]:
@@ -111,7 +111,7 @@ def _route(route: Route, path: KeyPath, references: References) -> Iterator[Prob
     action, action_path = route.action, (*path, "action")
     yield from _match(route, path)
     yield from fallbacks.problems(route, path)
-    yield from http.problems(route, path)
+    yield from http.problems(route, path, references)
     yield from proxy_protocol.match_problems(route.match, (*path, "match"))
     yield from proxy_protocol.problems(action.send_proxy_protocol, action_path)
     for index, target in action.written_targets():

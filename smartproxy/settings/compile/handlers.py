@@ -6,17 +6,17 @@ from base64 import b64decode
 from inspect import isclass
 from typing import TYPE_CHECKING
 
-from smartproxy.serving.ready import block, http_redirect, http_respond, respond
+from smartproxy.http.local.handlers import answers_of
+from smartproxy.serving.ready import block, respond
 from smartproxy.settings.compile.handler_modules import import_module_beside
 from smartproxy.settings.tables.rules import is_handler
-from smartproxy.wire.http_response import BODILESS
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
+    from smartproxy.http.local.services import LocalAnswers
     from smartproxy.model.plan import Handler
-    from smartproxy.serving.connection import Serve
     from smartproxy.settings.tables.route import Action, ResponseSettings
 
 
@@ -59,19 +59,32 @@ class Handlers:
 
 
 def handler_of(action: Action, handlers: Handlers) -> Handler | None:
-    """What serves the connections of ``action`` in this process; ``None`` where they are forwarded, or closed at once."""
+    """What serves the connections of ``action`` in this process.
+
+    ``None`` where they are forwarded or closed at once, or have requests, which :mod:`~smartproxy.settings.compile.answers` is for.
+    """
     if action.handler is not None:
-        return handlers.resolve(action.handler)
-    if action.to is not None:
-        return http_redirect(action.to, action.status)
-    if action.response is not None:
-        return _responder(action.response)
+        return None if answers_by_handler(action, handlers) is not None else handlers.resolve(action.handler)
+    if action.response is not None and not is_http_response(action):
+        return respond(body_of(action.response))
     return block(action.mode) if action.mode != "close" else None
 
 
-def _responder(response: ResponseSettings) -> Serve:
-    body = b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()
-    if response.status is None:
-        return respond(body)
-    headers = {} if response.status in BODILESS else {"Content-Type": response.content_type}
-    return http_respond(body, response.status, headers)
+def answers_by_handler(action: Action, handlers: Handlers) -> LocalAnswers | None:
+    """What answers requests by the handler of ``action``; ``None`` where it has none, or one that gets a connection.
+
+    :raises ValueError: as :meth:`Handlers.resolve`.
+    """
+    if action.handler is None:
+        return None
+    return answers_of(handlers.resolve(action.handler), speaks_http=action.protocol == "http")
+
+
+def is_http_response(action: Action) -> bool:
+    """Whether the response of ``action`` is one of HTTP, and not bytes."""
+    return action.response is not None and (action.response.status is not None or action.protocol == "http")
+
+
+def body_of(response: ResponseSettings) -> bytes:
+    """The bytes of a response."""
+    return b64decode(response.base64) if response.base64 is not None else (response.body or "").encode()

@@ -11,6 +11,8 @@ from smartproxy.settings.tables.base import inherited
 from smartproxy.wire.http_head import HeadLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartproxy.settings.compile.error_pages import ErrorPages
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Action, Route
@@ -27,9 +29,14 @@ def speaks_http(action: Action) -> bool:
     return action.protocol == "http" or not HTTP_KEYS.isdisjoint(action.model_fields_set)
 
 
-def http_plan(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan | None:
-    """The terms of ``route``; ``None`` where bytes are forwarded as they are."""
-    if not speaks_http(route.action):
+def http_plan(
+    route: Route, settings: Configuration, pages: ErrorPages, answers: Callable[..., object] | None
+) -> HttpPlan | None:
+    """The terms of ``route``; ``None`` where bytes are forwarded as they are, and where connections are served or blocked.
+
+    :param answers: what answers its requests in this process.
+    """
+    if not speaks_http(route.action) and (answers is None or route.action.type == "block"):
         return None
     levels = (route.action.http, settings.defaults.http)
     pools = [level.pool for level in levels]

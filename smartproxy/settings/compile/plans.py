@@ -27,6 +27,7 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
+from smartproxy.settings.compile.answers import answers_to
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.http import http_plan
@@ -115,6 +116,7 @@ def _route(
 ) -> RoutePlan:
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
+    answers = answers_to(route, references)
     return RoutePlan(
         name=route.name,
         index=index,
@@ -125,6 +127,7 @@ def _route(
         priority=route.priority,
         group=groups.of(route),
         handler=handler_of(action, references.handlers),
+        answers=answers,
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=references.addresses.of(inherited("ip_allow_list", *security)),
         block=references.addresses.of(inherited("ip_block_list", *security)),
@@ -134,7 +137,7 @@ def _route(
         stuck_detection=route.stuck_detection,
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
-        http=http_plan(route, settings, references.error_pages),
+        http=http_plan(route, settings, references.error_pages, answers),
     )
 
 

@@ -26,7 +26,9 @@ from smartproxy.settings.tables.types import (
     CustomTlvType,
     Domains,
     ErrorStatus,
+    FileName,
     Flag,
+    FolderPath,
     HandlerReference,
     HeaderName,
     HeaderValue,
@@ -216,7 +218,8 @@ class ResponseSettings(Table):
     base64: Base64 | None = None
     """The response as base64, where it is not text."""
     status: Annotated[int, Field(strict=True, ge=200, le=599)] | None = None
-    """With a status, every request gets an HTTP response; without one, the bytes are sent as they are."""
+    """With a status, every request gets an HTTP response; without one, the bytes are sent as they are, unless `protocol` is
+    `http`."""
     content_type: HeaderValue = "text/plain; charset=utf-8"
     """`Content-Type` of an HTTP response."""
 
@@ -225,8 +228,8 @@ class Action(Balancing):
     """What happens to a connection."""
 
     type: Literal["forward", "redirect", "respond", "block", "static", "handler"] = "forward"
-    """`forward` connects to a target; `redirect` and `respond` answer without one; `block` refuses; `handler` gives the
-    connection to your own code."""
+    """`forward` connects to a target; `redirect` and `respond` answer without one; `static` sends files; `block` refuses; `handler`
+    gives the connection, or its requests, to your own code."""
     targets: Targets = Field(default_factory=list)
     """For `forward`: where to connect. In Python also callables that give a whole target."""
     group: Name | None = None
@@ -234,18 +237,28 @@ class Action(Balancing):
     tls: RouteTls = RouteTls()
     """What happens to the client's TLS."""
     protocol: Literal["tcp", "http", "auto"] = "auto"
-    """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the route uses its features."""
+    """`tcp` relays bytes unchanged; `http` parses HTTP; `auto` is `http` where the route uses its features. For `handler`, `http`
+    gives a coroutine function each request, however its parameter is called."""
     send_proxy_protocol: SendProxyProtocol = False
     """As at the top level, for this route."""
     handler: HandlerReference | None = None
-    """For `handler`: a Twisted protocol factory, or a coroutine function that is given the connection. Its module is looked for
-    beside the configuration file first, and then on `sys.path`."""
+    """For `handler`: a Twisted protocol factory, a coroutine function that is given the connection, or one with a parameter `exchange`
+    that is given each HTTP request; or a `twisted.web` resource, or a callable without parameters that returns one. Its module is
+    looked for beside the configuration file first, and then on `sys.path`."""
     to: RedirectTo | None = None
-    """For `redirect`: a URL, in which `{host}`, `{path}` and `{query}` are those of the request."""
+    """For `redirect`: a URL with variables, such as `{host}`, `{path}` and `{query}` (with its `?`) of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
     """For `redirect`: status of the response."""
     response: ResponseSettings | None = None
     """For `respond`: the response."""
+    root: FolderPath | None = None
+    """For `static`: the directory with the files, relative to the configuration file."""
+    index: Annotated[list[FileName], OneOrList()] = Field(default_factory=lambda: ["index.html"])
+    """For `static`: the file that a directory is answered with, or several of which the first that exists is; `[]` is none."""
+    spa: Flag = False
+    """For `static`: whether a path without file gets the index of the root, where a page (`text/html`) is asked for."""
+    precompressed: Flag = True
+    """For `static`: whether a file is sent compressed to clients that take it so, where `FILE.br`, `FILE.zst` or `FILE.gz` exists."""
     http: HttpSettings = HttpSettings()
     """How HTTP is spoken."""
     headers: MessageHeaders = MessageHeaders()

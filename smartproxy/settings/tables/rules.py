@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from pydantic import BaseModel, Discriminator
 from pydantic_core import core_schema
 
+from smartproxy.http.local.handlers import answers_of
 from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing import domains, paths
 from smartproxy.security.address_set import networks_of
@@ -199,10 +200,15 @@ def check_handler(written: object) -> None:
         raise ValueError('must be written "package.module:callable"')
 
 
+def is_file_path(written: str) -> bool:
+    """A path that the system can be asked for."""
+    return bool(written) and "\0" not in written
+
+
 def is_handler(value: object) -> TypeGuard[Handler]:
-    """Whether it can serve connections: a callable, or an instance of a Twisted protocol factory."""
+    """Whether it can serve connections or requests: a callable, a web resource, or an instance of a Twisted protocol factory."""
     is_factory = hasattr(value, "buildProtocol")
-    return not isclass(value) if is_factory else callable(value)
+    return not isclass(value) if is_factory else callable(value) or answers_of(value) is not None
 
 
 def _is_integer(value: object) -> TypeGuard[int]:

@@ -8,10 +8,11 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag
 from pydantic.json_schema import SkipJsonSchema
 
+from smartproxy.http.local.file_names import is_plain_name
+from smartproxy.http.local.redirect import is_template
 from smartproxy.model.facts import Routed
 from smartproxy.model.plan import Handler
 from smartproxy.model.target_status import CheckedTarget
-from smartproxy.serving.ready.web import is_template
 from smartproxy.settings.tables import hints, rules, units
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.rules import Rule, StringRule
@@ -239,10 +240,17 @@ HostHeader: TypeAlias = Annotated[
 RedirectTo: TypeAlias = Annotated[
     str,
     StringRule(
-        'must be a URL like "https://{host}{path}{query}", or a path that begins with one / and no field',
+        'must be a URL like "https://{host}{path}{query}", "{path}", or a path that begins with one / and no variable',
         is_template,
         title="URL with {host}, {path}, {query}",
     ),
+]
+FolderPath: TypeAlias = Annotated[
+    str, StringRule("must be the path of a directory", rules.is_file_path, title="path", minLength=1)
+]
+FileName: TypeAlias = Annotated[
+    str,
+    StringRule("must be the name of a file, without a slash and not hidden", is_plain_name, title="name"),
 ]
 Base64: TypeAlias = Annotated[
     str, StringRule("must be base64", rules.is_base64, title="base64", contentEncoding="base64")

@@ -1,0 +1,38 @@
+"""What local answers ask of their surroundings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.flow.deadline import Deadlines
+    from smartproxy.flow.threads import Call
+    from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.model.exchange import Exchange
+
+
+class LocalServices(NamedTuple):
+    """What is the same for all exchanges.
+
+    :ivar clock: monotonic.
+    :ivar deadlines: found by one sweep.
+    :ivar call_soon: calls a function in a later event loop iteration.
+    :ivar in_thread: calls a function that may wait for a disk.
+    """
+
+    clock: IReactorTime
+    deadlines: Deadlines
+    call_soon: Callable[[Callable[[], object]], object]
+    in_thread: Call
+
+
+class LocalAnswers:
+    """Makes the answerers of a route: the compiled form of its action. A base class."""
+
+    def __call__(self, exchange: Exchange, client: AnswerReceiver, services: LocalServices, /) -> Answerer:
+        """The answerer of one exchange."""
+        raise NotImplementedError
