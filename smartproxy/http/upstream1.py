@@ -23,7 +23,7 @@ from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
 from smartproxy.wire.http_answer import AnswerParser, build_head
-from smartproxy.wire.http_framing import Body
+from smartproxy.wire.http_framing import Body, answer_framing
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class HttpUpstream:
         elif head.status == _SWITCHING:
             self._switch(head)
         else:
-            self._client.informational(head)
+            self._informational(head)
         return True
 
     def _switch(self, head: AnswerHead) -> None:
@@ -214,6 +214,14 @@ class HttpUpstream:
         user.answer_ended()
         lines = end_to_end(head.fields) + upgrade_lines(protocol)
         self._client.switch(build_head(_SWITCHING, head.reason, lines) + early, self._connected)
+
+    def _informational(self, head: AnswerHead) -> None:
+        """Pass it on. It has no body; one that is framed in two ways is refused as any other answer."""
+        framing = answer_framing(head.fields, head.version, head.status, to_head=False)
+        if isinstance(framing, Malformed):
+            self._refuse(framing.why)
+        else:
+            self._client.informational(head)
 
     def _final(self, head: AnswerHead) -> None:
         terms = answer_terms(head, to_head=self._exchange.head.method == "HEAD")

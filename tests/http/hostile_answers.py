@@ -136,6 +136,7 @@ _REFUSED = [
         ("101 unasked", b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" + _SECOND),
         ("101 behind 103", _HINTS + b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n" + _SECOND),
         ("103 with CR in a value", b"HTTP/1.1 103 x\r\nLink: a\rb\r\n\r\n" + _ok(_CL + b"3", body=b"abc")),
+        ("103 with both framings", b"HTTP/1.1 103 x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + _SECOND),
         ("a request", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("SSH", b"SSH-2.0-OpenSSH\r\n"),
         ("TLS alert", b"\x15\x03\x01\x00\x02\x02\x46"),
