@@ -7,12 +7,14 @@ those of the three steps that were done, exactly once, whichever way the connect
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
 from smartproxy.connections.client_counts import ClientCounts, decrement
+from smartproxy.connections.shares import assign_meters, count_rest_for, settle, share_of
 from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.model.record import NO_OWNER, ClosedConnection, ConnectionRecord
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
-    from smartproxy.model.record import Owner
+    from smartproxy.model.record import Owner, RouteShare
 
 
 class Registry:
@@ -75,11 +77,7 @@ class Registry:
         """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
         self.meters = meters
         for record in self.live.values():
-            record.meters = ()
-            if meters is not None and record.identified:
-                record.meters = meters.of_client(record.client.host)
-            if meters is not None and record.route is not None:
-                record.meters = meters.of_route(record.meters, record.route)
+            assign_meters(record, meters)
 
     def open(self, accepted: Accepted, owner: Owner = NO_OWNER) -> ConnectionRecord:
         """Create the record of an accepted socket, which ``owner`` holds."""
@@ -110,13 +108,21 @@ class Registry:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
 
+    def share(self, record: ConnectionRecord, route: str) -> ConnectionRecord | RouteShare:
+        """Return what counts the bytes that ``record`` moves for ``route``: the record itself for its own route."""
+        return record if route == record.route else share_of(record, route, self.counters, self.meters)
+
+    def count_rest_for(self, record: ConnectionRecord, route: str) -> None:
+        """Count for ``route`` what ``record`` itself counts from now on."""
+        count_rest_for(record, route, self.counters, self.meters)
+
     def begin_exchange(self, exchange: Exchange) -> None:
         """Count an HTTP request that has a route."""
         requests = exchange.requests = self.counters.route(exchange.routed.route.name).of_requests()
         requests.active += 1
 
     def end_exchange(self, exchange: Exchange, now: float) -> None:
-        """Count an HTTP request that has ended, and notify the callbacks.
+        """Count an HTTP request that has been answered, and notify the callbacks, unless its connection is a tunnel now.
 
         :param now: monotonic seconds.
         """
@@ -125,6 +131,14 @@ class Registry:
         if requests is not None:
             requests.active -= 1
             requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
+        if exchange.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            self.notify_exchange(exchange, now)
+
+    def notify_exchange(self, exchange: Exchange, now: float) -> None:
+        """Notify the callbacks of an HTTP request that has ended; of a tunnel when that has ended.
+
+        :param now: monotonic seconds.
+        """
         for notify in self.on_exchange:
             notify(exchange, now)
 
@@ -162,16 +176,12 @@ class Registry:
         record, outcome, at = ended
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
-        is_closed = isinstance(outcome, CloseReason)
-        if is_closed or record.route is not None:
-            # A refused one may have moved bytes: its target failed after the handshake, or a PROXY header came late.
-            of_route = self.counters.route(record.route or UNROUTED)
-            of_route.received += record.bytes_received
-            of_route.sent += record.bytes_sent
-            if is_closed:
-                of_route.duration_seconds.observe(at - record.opened_at)
-        if record.route is not None:
-            self.counters.settle(record.route, at)
+        # A refused one may have moved bytes: its target failed after the handshake, or a PROXY header came late.
+        if isinstance(outcome, CloseReason):
+            self.counters.route(record.route or UNROUTED).duration_seconds.observe(at - record.opened_at)
+            settle(record, self.counters, at)
+        elif record.route is not None:
+            settle(record, self.counters, at)
         for notify in self.on_closed:
             notify(ended)
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
@@ -70,6 +70,7 @@ class HttpDownstream(ClientConnection):
         self._first = first
         self._plan = plan
         self._held = b""
+        self._share: ConnectionRecord | RouteShare = record
         self._parser = HeadParser(services.block_of)
         self._request = _HEAD
         self._reader: BodyReader | None = None
@@ -136,10 +137,10 @@ class HttpDownstream(ClientConnection):
         head, consumed = verdict
         self._held = self._held[consumed:]
         now = self.clock()
-        self.record.moved_in(consumed, now)
         terms = request_terms(head)
         framing = terms.framing
         if isinstance(framing, Malformed):
+            self._share.moved_in(consumed, now)
             self._refuse_head(framing)
         else:
             self._begin(Exchange(self.record, head, terms, framing, self._first, now, consumed), framing, now)
@@ -156,6 +157,9 @@ class HttpDownstream(ClientConnection):
         self._reply = ClientReply(exchange, self._send)
         self._request = REQUEST[self._request][_BEGUN]
         refused = self._refusal(exchange)
+        record, name = self.record, exchange.routed.route.name
+        self._share = record if name == record.route else self._services.share(record, name)
+        self._share.moved_in(exchange.request_bytes, now)
         if refused is not None:
             self.failed(*refused)
             return
@@ -196,7 +200,7 @@ class HttpDownstream(ClientConnection):
             return
         consumed = len(held) if verdict is None else verdict.consumed
         self._held = held[consumed:]
-        self.record.moved_in(consumed, self.clock())
+        self._share.moved_in(consumed, self.clock())
         if self._exchange is not None:
             self._exchange.request_bytes += consumed
         self._body += sum(map(len, pieces))
@@ -216,7 +220,7 @@ class HttpDownstream(ClientConnection):
 
     def _body_moved(self, count: int) -> None:
         now = self.clock()
-        self.record.moved_in(count, now)
+        self._share.moved_in(count, now)
         if self._exchange is not None:
             self._exchange.request_bytes += count
         self._deadline.move(self._plan.request_timeout, now)
@@ -268,7 +272,7 @@ class HttpDownstream(ClientConnection):
         """Count it."""
         if self._exchange is not None:
             self._exchange.response_bytes += count
-        self.record.moved_out(count, self.clock())
+        self._share.moved_out(count, self.clock())
 
     def answer_flush(self) -> None:
         """Send what is not sent yet."""
@@ -329,7 +333,7 @@ class HttpDownstream(ClientConnection):
         if self._exchange is not None:
             self._exchange.response_bytes += len(data)
         self.side.transport.write(data)
-        self.record.moved_out(len(data), self.clock())
+        self._share.moved_out(len(data), self.clock())
 
     def switch(self, head: bytes, linked: Connected) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
@@ -341,7 +345,7 @@ class HttpDownstream(ClientConnection):
         self._over()
         self.side.buffered, self._held = self._held, b""
         self.side.ended = self.is_ended
-        self._services.relay(record, self.side, linked, exchange.routed).chainDeferred(self.done)
+        self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
 
     # -- back-pressure -----------------------------------------------------------------------------------
 

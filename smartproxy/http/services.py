@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_head import HeadBlock, RequestHead
     from smartproxy.wire.verdict import Malformed
@@ -35,6 +35,7 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar trusted: whether the client is a proxy whose own fields are believed.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
+    :ivar share: what counts the bytes of a connection for a route.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
     :ivar clients: the connections of all clients.
@@ -49,6 +50,7 @@ class HttpServices(NamedTuple):
     trusted: bool
     deadlines: Deadlines
     route: Callable[[Routed, RequestHead], Routed]
+    share: Callable[[ConnectionRecord, str], ConnectionRecord | RouteShare]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]
     draining: Callable[[], bool]
     clients: set[HttpClient]
@@ -56,4 +58,4 @@ class HttpServices(NamedTuple):
     begun: Callable[[Exchange], None]
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
-    relay: Callable[[ConnectionRecord, Side, Connected, Routed], Deferred[CloseReason]]
+    relay: Callable[[ConnectionRecord, Side, Connected, Exchange], Deferred[CloseReason]]

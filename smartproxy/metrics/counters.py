@@ -64,7 +64,8 @@ class RouteCounters:
 
     :ivar opened: connections that the route was chosen for.
     :ivar active: those of them that are live.
-    :ivar unsettled: those of them whose bytes are not in ``received`` and ``sent`` yet: live, or waiting for clean-up.
+    :ivar unsettled: connections that count for the route, and whose bytes are not in ``received`` and ``sent`` yet: live, or
+        waiting for clean-up. Those of HTTP count for each route that a request of theirs had.
     :ivar received: bytes received from clients, of closed connections.
     :ivar sent: bytes sent to clients, of closed connections.
     :ivar closed: closed connections by reason; a reason that never occurred is not in it.
@@ -187,7 +188,7 @@ class Counters:
         of_route = self.routes[name]
         if name == UNROUTED or of_route.unsettled > 0:
             return
-        if not of_route.opened:
+        if not of_route.opened and of_route.requests is None:
             self._drop(name)
             return
         self._unused.pop(name, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.model.outcome import CloseReason
+from smartproxy.model.record import bytes_by_route
 
 if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
@@ -52,10 +53,12 @@ def directions_by_route(
     received = {name: counted.received for name, counted in counters.routes.items()}
     sent = {name: counted.sent for name, counted in counters.routes.items()}
     for record in registry.unsettled():
-        name = record.route
-        if name is not None:
-            received[name] = received.get(name, 0) + record.bytes_received
-            sent[name] = sent.get(name, 0) + record.bytes_sent
+        if record.route is None:
+            continue
+        for name, count_received, count_sent in bytes_by_route(record):
+            if name is not None:
+                received[name] = received.get(name, 0) + count_received
+                sent[name] = sent.get(name, 0) + count_sent
     return received, sent
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import RoutePlan, TargetPlan
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.pool import Pool
@@ -43,9 +43,15 @@ _HTTP = ApplicationProtocol.HTTP
 class ExchangeRecorder(Protocol):
     """Records exchanges: :class:`~smartproxy.connections.registry.Registry`."""
 
+    def share(self, record: ConnectionRecord, route: str) -> ConnectionRecord | RouteShare: ...
+
+    def count_rest_for(self, record: ConnectionRecord, route: str) -> None: ...
+
     def begin_exchange(self, exchange: Exchange) -> None: ...
 
     def end_exchange(self, exchange: Exchange, now: float) -> None: ...
+
+    def notify_exchange(self, exchange: Exchange, now: float) -> None: ...
 
 
 class ExchangeHttp:
@@ -131,6 +137,7 @@ class ExchangeHttp:
             routed.detected.announced.client.host in self._trusted,
             self._deadlines,
             self._route,
+            self._recorder.share,
             forward,
             self._draining,
             self._clients,
@@ -183,18 +190,24 @@ class ExchangeHttp:
         self._recorder.end_exchange(exchange, now)
 
     def _tunnel(
-        self, record: ConnectionRecord, side: Side, linked: Connected, routed: Routed
+        self, record: ConnectionRecord, side: Side, linked: Connected, exchange: Exchange
     ) -> Deferred[CloseReason]:
-        """Relay a connection that has switched to another protocol, on the terms of its route."""
+        """Relay a connection that has switched to another protocol, on the terms of its route. It is logged when it has ended."""
+        route = exchange.routed.route
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
-        self._timeouts.watch(record, routed.route)
+        self._timeouts.watch(record, route)
+        self._recorder.count_rest_for(record, route.name)
         before = record.bytes_received, record.bytes_sent
 
         def ended(reason: CloseReason) -> CloseReason:
-            linked.release(record.bytes_received - before[0], record.bytes_sent - before[1])
+            received, sent = record.bytes_received - before[0], record.bytes_sent - before[1]
+            linked.release(received, sent)
             linked.on_closed()
+            exchange.request_bytes += received
+            exchange.response_bytes += sent
+            self._recorder.notify_exchange(exchange, self._clock.seconds())
             return reason
 
         return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)
