@@ -7,7 +7,6 @@ those of the three steps that were done, exactly once, whichever way the connect
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
     from smartproxy.model.record import Owner, RouteShare
+
+#: The status of an answer that makes the connection a tunnel.
+_SWITCHING = 101
 
 
 class Registry:
@@ -131,11 +133,12 @@ class Registry:
         if requests is not None:
             requests.active -= 1
             requests.count(exchange.head.method, exchange.status or 0, now - exchange.began_at)
-        if exchange.status != HTTPStatus.SWITCHING_PROTOCOLS:
-            self.notify_exchange(exchange, now)
+        if exchange.status != _SWITCHING:
+            for notify in self.on_exchange:
+                notify(exchange, now)
 
-    def notify_exchange(self, exchange: Exchange, now: float) -> None:
-        """Notify the callbacks of an HTTP request that has ended; of a tunnel when that has ended.
+    def end_tunnel(self, exchange: Exchange, now: float) -> None:
+        """Notify the callbacks of a tunnel, when it has ended.
 
         :param now: monotonic seconds.
         """

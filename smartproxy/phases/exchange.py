@@ -51,7 +51,7 @@ class ExchangeRecorder(Protocol):
 
     def end_exchange(self, exchange: Exchange, now: float) -> None: ...
 
-    def notify_exchange(self, exchange: Exchange, now: float) -> None: ...
+    def end_tunnel(self, exchange: Exchange, now: float) -> None: ...
 
 
 class ExchangeHttp:
@@ -207,7 +207,7 @@ class ExchangeHttp:
             linked.on_closed()
             exchange.request_bytes += received
             exchange.response_bytes += sent
-            self._recorder.notify_exchange(exchange, self._clock.seconds())
+            self._recorder.end_tunnel(exchange, self._clock.seconds())
             return reason
 
         return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)

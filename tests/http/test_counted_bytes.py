@@ -84,7 +84,6 @@ class AccountingTests(HttpCase):
         self.start(*routes, access_log={"path": self.log})
         self.random = Random(20)
         self.book = Counter()
-        self.read = {}
         self.visitors = self.unlogged = 0
 
     def test_every_byte_is_counted_once_everywhere(self):
@@ -143,14 +142,15 @@ class AccountingTests(HttpCase):
     def body(self):
         return self.random.randbytes(self.random.choice([0, 1, 100, 3000]))
 
+    def asked(self):
+        """The connections to the target on which a request waits for its answer."""
+        open_ones = (each for each in self.backend.connections if not each.gone)
+        return [each for each in open_ones if len(each.received) > getattr(each, "seen", 0)]
+
     def answer_to(self, visitor, route, *parts):
         """The target answers; what the client gets is of ``route``."""
-        (target,) = [
-            each
-            for each in self.backend.connections
-            if not each.gone and len(each.received) > self.read.get(id(each), 0)
-        ]
-        self.read[id(target)] = len(target.received)
+        (target,) = self.asked()
+        target.seen = len(target.received)
         for part in parts:
             target.write(part)
             self.network.settle()
@@ -235,11 +235,7 @@ class AccountingTests(HttpCase):
         """The target closes a connection as it is used again."""
         self.plain(visitor, route)
         visitor.send(_request(route), route)
-        (target,) = [
-            each
-            for each in self.backend.connections
-            if not each.gone and len(each.received) > self.read.get(id(each), 0)
-        ]
+        (target,) = self.asked()
         target.rst()
         self.network.settle()
         self.answer_to(visitor, route, OK)
@@ -253,7 +249,7 @@ class AccountingTests(HttpCase):
             target.write(self.body())
             self.network.settle()
             visitor.count(route)
-        self.read[id(target)] = len(target.received)
+        target.seen = len(target.received)
         if finish:
             target.fin()
             visitor.end.fin()
