@@ -61,6 +61,9 @@ class AnswerUser(Protocol):
     def answer_refused(self, why: str) -> None:
         """It cannot be passed on."""
 
+    def answer_begun(self) -> None:
+        """An informational answer was received: the target has begun with the request."""
+
     def answer_cut(self, why: str, *, is_begun: bool) -> None:
         """The connection has ended before it. ``is_begun``: whether a part of it was received."""
 
@@ -221,6 +224,8 @@ class HttpUpstream:
         if isinstance(framing, Malformed):
             self._refuse(framing.why)
         else:
+            if self._user is not None:
+                self._user.answer_begun()
             self._client.informational(head)
 
     def _final(self, head: AnswerHead) -> None:
