@@ -253,10 +253,10 @@ class HttpDownstream(ClientConnection):
         assert reply is not None  # noqa: S101 - likewise
         now = self.clock()
         exchange.status, exchange.answered_at = head.status, now
-        self._deadline.move(0, now)
+        timeouts = exchange.routed.route.timeouts
+        self._deadline.move(timeouts.inactivity, now)
         ends = self.is_ended or self._request is not _COMPLETE or self._services.draining()
-        lifetime = exchange.routed.route.timeouts.max_lifetime
-        ends = ends or (0 < lifetime <= now - self.record.opened_at)
+        ends = ends or (0 < timeouts.max_lifetime <= now - self.record.opened_at)
         reply.begin(head, framing, persists=not ends and exchange.terms.persists)
 
     def answer_data(self, pieces: Sequence[bytes | memoryview]) -> None:
@@ -308,16 +308,20 @@ class HttpDownstream(ClientConnection):
             answerer.cancel()
         if reply.is_started:
             reply.flush()
-            self._over()
-            self.record.explain(CloseReason.UPSTREAM_RESET, detail)
-            self._reason = CloseReason.UPSTREAM_RESET
-            self.is_closing = True
+            self._cut(CloseReason.UPSTREAM_RESET, detail)
             cut_output(self.transport)
             return
         exchange.status = status
         reply.refuse(status)
         self._over()
         self.close()
+
+    def _cut(self, reason: CloseReason, detail: str) -> None:
+        """The connection ends within an answer, for ``reason``."""
+        self._over()
+        self.record.explain(reason, detail)
+        self._reason = reason
+        self.is_closing = True
 
     def _over(self) -> float:
         """The exchange has ended: count it, and log it. Returns the time."""
@@ -366,6 +370,8 @@ class HttpDownstream(ClientConnection):
             self.transport.abortConnection()
         elif self._request is _HEAD and not self._held:
             self.close()
+        elif self._reply is not None and self._reply.is_started:
+            self._expired_within_answer()
         elif self._request is _COMPLETE:
             self.failed(504, "no answer in time (http.responseTimeout)")
         elif self._exchange is not None:
@@ -373,6 +379,21 @@ class HttpDownstream(ClientConnection):
         else:
             self._send(http_response.build(408))
             self.close()
+
+    def _expired_within_answer(self) -> None:
+        """Close both connections, if neither side has moved a byte meanwhile: the client does not read, or the target is stuck."""
+        exchange, answerer = self._exchange, self._answerer
+        assert exchange is not None  # noqa: S101 - it is answered
+        seconds = exchange.routed.route.timeouts.inactivity
+        left = self.record.last_activity_at + seconds - self.clock()
+        if left > 0:
+            self.wait(left)
+            return
+        exchange.detail, self._answerer = f"no byte moved for {seconds:g} s (inactivityTimeout)", None
+        if answerer is not None:
+            answerer.cancel()
+        self._cut(CloseReason.INACTIVITY, exchange.detail)
+        self.transport.abortConnection()
 
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""
