@@ -60,6 +60,41 @@ class CutTests(HttpCase):
         self.assertTrue(client.received.endswith(b"\r\n\r\n" + body))
 
 
+class EndlessTests(HttpCase):
+    """What gives nothing to pass on is refused long before its end."""
+
+    def refused_after(self, begin, piece, pieces=400):
+        client = self.connect(80, b"POST / HTTP/1.1\r\nHost: a\r\n" + begin)
+        for number in range(pieces):
+            if client.received:
+                self.assertEqual(client.received[9:12], b"400")
+                return number * len(piece)
+            client.write(piece)
+            self.network.settle()
+        return self.fail("it is not refused")
+
+    def test_chunk_extension(self):
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n"
+        self.assertLess(self.refused_after(chunked + b"5;", b"a" * 4096), 10_000)
+        self.assertLess(self.refused_after(chunked, b"1;" + b"b" * 900 + b"\r\na\r\n"), 20_000)
+
+    def test_trailers(self):
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n0\r\n"
+        self.assertLess(self.refused_after(chunked, b"X-A: 1234567890\r\n" * 10), 10_000)
+        self.assertLess(self.refused_after(chunked + b"X-A: ", b"a" * 4096), 20_000)
+
+    def test_chunks_of_one_byte(self):
+        """They are honest, if slow: the target gets the content, and the client its answer."""
+        body = Random(1).randbytes(20_000)
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+        client = self.connect(
+            80, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+        )
+        self.assertEqual(_unchunked(self.received()[1]), body)
+        self.answer()
+        self.assertEqual(client.received, OK)
+
+
 class FailingTargetTests(HttpCase):
     def start_two(self, **more):
         targets = [
