@@ -39,11 +39,10 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
-    from smartproxy.model.record import ConnectionRecord, RouteShare
+    from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_framing import Framing
@@ -70,13 +69,10 @@ class HttpDownstream(ClientConnection):
         self._first = first
         self._plan = plan
         self._held = b""
-        self._share: ConnectionRecord | RouteShare = record
         self._parser = HeadParser(services.block_of)
         self._request = _HEAD
         self._reader: BodyReader | None = None
         self._body = 0  # bytes of the body in progress
-        self._exchange: Exchange | None = None
-        self._answerer: Answerer | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
 
@@ -268,12 +264,6 @@ class HttpDownstream(ClientConnection):
         """See :class:`~smartproxy.http.interfaces.AnswerReceiver`."""
         return self.transport if self._reply is not None and self._reply.is_raw else None
 
-    def answer_moved(self, count: int) -> None:
-        """Count it."""
-        if self._exchange is not None:
-            self._exchange.response_bytes += count
-        self._share.moved_out(count, self.clock())
-
     def answer_flush(self) -> None:
         """Send what is not sent yet."""
         if self._reply is not None:
@@ -299,25 +289,30 @@ class HttpDownstream(ClientConnection):
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""
-        exchange, answerer, reply = self._exchange, self._answerer, self._reply
+        exchange, reply = self._exchange, self._reply
         if exchange is None or reply is None:
             return
-        exchange.detail, exchange.is_over = detail, True
-        self._answerer = None
-        if answerer is not None:
-            answerer.cancel()
         if reply.is_started:
             reply.flush()
             self._cut(CloseReason.UPSTREAM_RESET, detail)
             cut_output(self.transport)
             return
+        self._end_answerer(exchange, detail)
         exchange.status = status
         reply.refuse(status)
         self._over()
         self.close()
 
+    def _end_answerer(self, exchange: Exchange, detail: str) -> None:
+        answerer, self._answerer = self._answerer, None
+        exchange.detail, exchange.is_over = detail, True
+        if answerer is not None:
+            answerer.cancel()
+
     def _cut(self, reason: CloseReason, detail: str) -> None:
-        """The connection ends within an answer, for ``reason``."""
+        """End an exchange within its answer, and soon the connection."""
+        if self._exchange is not None:
+            self._end_answerer(self._exchange, detail)
         self._over()
         self.record.explain(reason, detail)
         self._reason = reason
@@ -333,12 +328,6 @@ class HttpDownstream(ClientConnection):
             self._services.finished(exchange, now)
         return now
 
-    def _send(self, data: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.response_bytes += len(data)
-        self.side.transport.write(data)
-        self._share.moved_out(len(data), self.clock())
-
     def switch(self, head: bytes, linked: Connected) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         exchange, record = self._exchange, self.record
@@ -351,18 +340,6 @@ class HttpDownstream(ClientConnection):
         self.side.ended = self.is_ended
         self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
 
-    # -- back-pressure -----------------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The client does not read."""
-        if self._answerer is not None:
-            self._answerer.pause_answer()
-
-    def resumeProducing(self) -> None:
-        """It reads again."""
-        if self._answerer is not None:
-            self._answerer.resume_answer()
-
     # -- ends --------------------------------------------------------------------------------------------
 
     def _expired(self) -> None:
@@ -370,8 +347,11 @@ class HttpDownstream(ClientConnection):
             self.transport.abortConnection()
         elif self._request is _HEAD and not self._held:
             self.close()
-        elif self._reply is not None and self._reply.is_started:
-            self._expired_within_answer()
+        elif self._exchange is not None and self._reply is not None and self._reply.is_started:
+            seconds = self._exchange.routed.route.timeouts.inactivity
+            if self.is_silent_for(seconds):
+                self._cut(CloseReason.INACTIVITY, f"no byte moved for {seconds:g} s (inactivityTimeout)")
+                self.transport.abortConnection()
         elif self._request is _COMPLETE:
             self.failed(504, "no answer in time (http.responseTimeout)")
         elif self._exchange is not None:
@@ -379,21 +359,6 @@ class HttpDownstream(ClientConnection):
         else:
             self._send(http_response.build(408))
             self.close()
-
-    def _expired_within_answer(self) -> None:
-        """Close both connections, if neither side has moved a byte meanwhile: the client does not read, or the target is stuck."""
-        exchange, answerer = self._exchange, self._answerer
-        assert exchange is not None  # noqa: S101 - it is answered
-        seconds = exchange.routed.route.timeouts.inactivity
-        left = self.record.last_activity_at + seconds - self.clock()
-        if left > 0:
-            self.wait(left)
-            return
-        exchange.detail, self._answerer = f"no byte moved for {seconds:g} s (inactivityTimeout)", None
-        if answerer is not None:
-            answerer.cancel()
-        self._cut(CloseReason.INACTIVITY, exchange.detail)
-        self.transport.abortConnection()
 
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""

@@ -95,3 +95,32 @@ class BodyTests(LiveCase):
         connection.close()
         self.assertEqual(len(late), _SECONDS * 10)
         self.assertLess(sorted(late)[len(late) // 2], 0.5)  # a busy machine delays some of them
+
+
+class StalledTests(LiveCase):
+    def test_answer_that_is_not_read_ends_both_connections(self):
+        """With a body that the kernel moves, too."""
+        for acceleration in ("auto", "off"):
+            backend = self.backend(_endless)
+            port, proxy = before(self, backend, acceleration=acceleration, inactivityTimeout="2s")
+            client = self.connect(port)
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.read(client, 100)
+            until(
+                lambda backend=backend: backend.seen and backend.seen[-1] == "closed",
+                "the target's connection closed",
+            )
+            proxy.emptied()
+            self.assertEqual(proxy.closed("inactivity"), 1)
+            proxy.stop()
+
+
+def _endless(backend, sock):
+    """An answer of a gigabyte, until its connection is closed."""
+    sock.recv(4096)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
+    try:
+        for _ in range(1 << 12):
+            sock.sendall(bytes(1 << 18))
+    except ConnectionError:
+        backend.seen.append("closed")
