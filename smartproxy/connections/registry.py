@@ -179,12 +179,19 @@ class Registry:
         record, outcome, at = ended
         self.closed_received += record.bytes_received
         self.closed_sent += record.bytes_sent
-        # A refused one may have moved bytes: its target failed after the handshake, or a PROXY header came late.
-        if isinstance(outcome, CloseReason):
-            self.counters.route(record.route or UNROUTED).duration_seconds.observe(at - record.opened_at)
-            settle(record, self.counters, at)
-        elif record.route is not None:
-            settle(record, self.counters, at)
+        is_closed = isinstance(outcome, CloseReason)
+        if is_closed or record.route is not None:
+            # A refused one may have moved bytes: its target failed after the handshake, or a PROXY header came late.
+            of_route = self.counters.route(record.route or UNROUTED)
+            if record.shares is None:
+                of_route.received += record.bytes_received
+                of_route.sent += record.bytes_sent
+            else:
+                settle(record, record.shares, self.counters, at)
+            if is_closed:
+                of_route.duration_seconds.observe(at - record.opened_at)
+        if record.route is not None:
+            self.counters.settle(record.route, at)
         for notify in self.on_closed:
             notify(ended)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.metrics.counters import UNROUTED
-from smartproxy.model.record import RouteShare, RouteShares, bytes_by_route
+from smartproxy.model.record import RouteShare, RouteShares
 
 if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
@@ -39,13 +39,13 @@ def count_rest_for(
     shares = record.shares
     if (record.route if shares is None else shares.rest) == route:
         return
-    *_, (before, received, sent) = bytes_by_route(record)
-    of_rest = share_of(record, before or UNROUTED, counters, meters)
+    if shares is None:
+        shares = record.shares = RouteShares(record.route or UNROUTED)
+    *_, (before, received, sent) = shares.divide(record)
+    of_rest = share_of(record, before, counters, meters)
     of_rest.received, of_rest.sent = received, sent
-    taken = share_of(record, route, counters, meters)
-    record.meters = taken.meters
-    assert record.shares is not None  # noqa: S101 - it has two
-    record.shares.rest = route
+    record.meters = share_of(record, route, counters, meters).meters
+    shares.rest = route
 
 
 def assign_meters(record: ConnectionRecord, meters: MeterSource | None) -> None:
@@ -59,16 +59,15 @@ def assign_meters(record: ConnectionRecord, meters: MeterSource | None) -> None:
             share.meters = () if meters is None else meters.of_route(of_client, route)
 
 
-def settle(record: ConnectionRecord, counters: Counters, now: float) -> None:
+def settle(record: ConnectionRecord, shares: RouteShares, counters: Counters, now: float) -> None:
     """Add the bytes of a closed connection to those of its routes.
 
     :param now: monotonic seconds.
     """
-    for route, received, sent in bytes_by_route(record):
-        of_route = counters.route(route or UNROUTED)
+    for route, received, sent in shares.divide(record):
+        of_route = counters.route(route)
         of_route.received += received
         of_route.sent += sent
-    shares, record.shares = record.shares, None
-    for route in (record.route, *(shares.of if shares is not None else ())):
-        if route is not None:
-            counters.settle(route, now)
+    record.shares = None  # a share refers to its record
+    for route in shares.of:
+        counters.settle(route, now)

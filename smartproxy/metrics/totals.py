@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.model.outcome import CloseReason
-from smartproxy.model.record import bytes_by_route
 
 if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
@@ -53,12 +52,14 @@ def directions_by_route(
     received = {name: counted.received for name, counted in counters.routes.items()}
     sent = {name: counted.sent for name, counted in counters.routes.items()}
     for record in registry.unsettled():
-        if record.route is None:
-            continue
-        for name, count_received, count_sent in bytes_by_route(record):
-            if name is not None:
-                received[name] = received.get(name, 0) + count_received
-                sent[name] = sent.get(name, 0) + count_sent
+        name = record.route
+        if record.shares is not None:
+            for each, count_received, count_sent in record.shares.divide(record):
+                received[each] = received.get(each, 0) + count_received
+                sent[each] = sent.get(each, 0) + count_sent
+        elif name is not None:
+            received[name] = received.get(name, 0) + record.bytes_received
+            sent[name] = sent.get(name, 0) + record.bytes_sent
     return received, sent
 
 

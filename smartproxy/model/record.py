@@ -269,19 +269,14 @@ class RouteShares:
         self.rest = rest
         self.of: dict[str, RouteShare] = {}
 
-
-def bytes_by_route(record: ConnectionRecord) -> Iterator[tuple[str | None, int, int]]:
-    """Route, bytes received and bytes sent. Together they are the counters of ``record``."""
-    shares = record.shares
-    if shares is None:
-        yield record.route, record.bytes_received, record.bytes_sent
-        return
-    received, sent = record.bytes_received, record.bytes_sent
-    for route, share in shares.of.items():
-        received -= share.received
-        sent -= share.sent
-        yield route, share.received, share.sent
-    yield shares.rest, received, sent
+    def divide(self, record: ConnectionRecord) -> Iterator[tuple[str, int, int]]:
+        """Route, bytes received and bytes sent. Together they are the counters of ``record``, whose shares these are."""
+        received, sent = record.bytes_received, record.bytes_sent
+        for route, share in self.of.items():
+            received -= share.received
+            sent -= share.sent
+            yield route, share.received, share.sent
+        yield self.rest, received, sent
 
 
 class ClosedConnection(NamedTuple):
