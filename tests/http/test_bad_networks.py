@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from smartproxy import Route
 from smartproxy.testing import Nature
 from tests.http.case import GET, OK, HttpCase, http_route
 from tests.on_network import HOST
@@ -101,8 +100,7 @@ class FailingTargetTests(HttpCase):
             {"name": "bad", "host": "10.9.9.9", "port": 1},
             {"name": "good", "host": HOST, "port": 9000},
         ]
-        action = {"targets": targets, "protocol": "http", **more}
-        self.start(Route(name="two", match={"ports": 81}, action=action))
+        self.start(http_route("two", 81, action={"targets": targets, **more}))
 
     def test_next_target_where_nothing_was_sent(self):
         self.start_two(load_balancing={"algorithm": "first"})

@@ -6,9 +6,7 @@ from importlib import import_module
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy import Route
 from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
-from tests.on_network import HOST
 
 _HERE = "test_traps"
 _EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
@@ -266,12 +264,7 @@ class ForwardedTests(HttpCase):
 class LeavingTests(HttpCase):
     def test_target_is_not_ejected(self):
         """Passive health ejects a target at its first failure."""
-        action = {
-            "targets": [{"host": HOST, "port": 9000}],
-            "protocol": "http",
-            "passive_health": {"failures": 1},
-        }
-        self.start(Route(name="one", match={"ports": 81}, action=action))
+        self.start(http_route("one", 81, action={"passive_health": {"failures": 1}}))
         for said in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"):
             client = self.connect(81, GET)
             self.answer(said) if said else None
