@@ -58,6 +58,8 @@ fuzz: $(VENV)/.for-fuzz ## Fuzz every parser, a minute each
 
 soak: $(VENV)/.for-fuzz ## The long runs: an hour of mixed faulty traffic, then every fuzz target
 	@$(STEP) "soak" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+	@$(STEP) "large bodies" env SMARTPROXY_BIG_MB=2000 SMARTPROXY_EVENT_SECONDS=60 \
+		$(BIN)/python -m pytest tests/live/test_http_bodies.py
 	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 lint: $(VENV)/.for-check ## ruff, mypy and the import contracts

@@ -73,9 +73,12 @@ class Process:
 
     @property
     def cpu_ns(self) -> int:
-        """CPU time used by the process so far, in nanoseconds."""
+        """CPU time used by the process so far, in nanoseconds, and by those that it has started and that run."""
+        return sum(map(self._cpu_ns, (self._child.pid, *_children(self._child.pid))))
+
+    def _cpu_ns(self, pid: int) -> int:
         clock = ctypes.c_int()
-        error = _LIBC.clock_getcpuclockid(self._child.pid, ctypes.byref(clock))
+        error = _LIBC.clock_getcpuclockid(pid, ctypes.byref(clock))
         if error:
             raise BenchmarkError(f"{self.name} has no CPU clock: {os.strerror(error)}{self.tail()}")
         return time.clock_gettime_ns(clock.value)
@@ -127,6 +130,12 @@ class Process:
         if isinstance(error, BenchmarkError) and self._child.poll() is not None:
             error.add_note(f"{self.name} had ended with {self._child.returncode}{self.tail()}")
         self.stop()
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a process has started, and theirs."""
+    direct = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [each for child in direct for each in (child, *_children(child))]
 
 
 def free_port() -> int:

@@ -203,23 +203,9 @@ def mitmproxy(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[s
     ]  # fmt: skip
 
 
-def proxy_py(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[str]:
-    """``proxy.py`` as a reverse proxy: plain HTTP only."""
-    del tls_port
-    (directory / "bench_plugin.py").write_text(
-        "from proxy.http.server import ReverseProxyBasePlugin\n"
-        "class Bench(ReverseProxyBasePlugin):\n"
-        "    def routes(self):\n"
-        f"        return [('/(.*)$', [b'http://{job.target[0]}:{job.target[1]}/'])]\n"
-    )
-    options = ["--hostname", LISTEN_ON, "--port", str(port), "--num-workers", "1", "--num-acceptors", "1"]
-    plugins = ["--disable-http-proxy", "--enable-web-server", "--enable-reverse-proxy"]
-    return [program("proxy"), *options, *plugins, "--plugins", "bench_plugin.Bench"]
-
-
 CONTESTANTS: dict[str, Contestant] = {"ours": smartproxy, "haproxy": haproxy, "nginx": nginx}
 #: Proxies in Python, which are compared by ``--peers`` only.
-PEERS: dict[str, Contestant] = {"mitmproxy": mitmproxy, "proxy.py": proxy_py}
+PEERS: dict[str, Contestant] = {"mitmproxy": mitmproxy}
 
 
 def program(name: str) -> str:

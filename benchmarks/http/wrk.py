@@ -72,7 +72,7 @@ def probes(
     for name in names:
         proxy = contestants.start(name, job, stack, directory)
         for variant, words in variants.items():
-            if name in contestants.PEERS and variant == "/tls":
+            if variant and name in contestants.PEERS:
                 continue
             url = _url(proxy, tls=variant == "/tls")
             run = partial(cost, proxy, [*words, url])

@@ -18,7 +18,8 @@ from typing import Any
 from OpenSSL import SSL
 
 from benchmarks.soak.secured import SecuredStream, server_context
-from benchmarks.soak.talk import FAULTY, HOST, RUDE, CorruptError, Order, Talk, read_hello, web_head
+from benchmarks.soak.talk import FAULTY, HOST, RUDE, WEB, CorruptError, Order, Talk, read_hello, web_head
+from benchmarks.soak.web import WebTarget
 from smartproxy.wire import client_hello, tls_alert
 from smartproxy.wire.verdict import Done
 
@@ -134,8 +135,10 @@ class Backend:
 
 
 async def _serve(seed: str, control: int, certificate: Path, ports: dict[str, int]) -> None:
-    backends = {
-        route: Backend(
+    backends: dict[str, Backend | WebTarget] = {
+        route: WebTarget()
+        if route in WEB
+        else Backend(
             route,
             Random(f"{seed}-backend") if route == FAULTY else None,
             server_context(certificate) if route == "reencrypt" else None,

@@ -30,6 +30,7 @@ from benchmarks.soak.talk import (
     connect,
     converse,
 )
+from benchmarks.soak.web import WebClients
 
 #: Seconds that a conversation may take; a big transfer on a busy machine takes longer.
 PATIENCE = 60.0
@@ -121,6 +122,7 @@ class Clients:
         self._chances = [Random(f"{seed}-{n}") for n in range(workers)]
         self._big_chance = Random(f"{seed}-big")
         self._hostile = Hostile(ports, admin, context, self.ledger)
+        self._web = WebClients(ports.web, ports.web_faulty, self.ledger)
         self._tunnels: list[tuple[str, Talk]] = []
 
     async def run(self, until: float) -> None:
@@ -129,13 +131,16 @@ class Clients:
 
     async def _work(self, random: Random, until: float) -> None:
         now = asyncio.get_running_loop().time
-        weights = {kind: found.weight for kind, found in _KINDS.items()} | self._hostile.weights
+        weights = {kind: found.weight for kind, found in _KINDS.items()}
+        weights |= self._hostile.weights | self._web.weights
         while now() < until:
             (kind,) = random.choices(list(weights), list(weights.values()))
             if kind in _KINDS:
                 routes = _KINDS[kind].routes
                 (route,) = random.choices(list(routes), list(routes.values()))
                 await self.ledger.judge(kind, route, self._attempt(kind, route, random), PATIENCE)
+            elif kind in self._web.weights:
+                await self.ledger.judge(kind, "HTTP", self._web.attempt(kind, random), PATIENCE)
             else:
                 await self.ledger.judge(kind, "hostile", self._hostile.attempt(kind, random), PATIENCE)
             await asyncio.sleep(random.uniform(0, 0.6))

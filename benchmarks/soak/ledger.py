@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 
 from OpenSSL import SSL
 
-from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, CorruptError
+from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, WEB, WEB_FAULTY, CorruptError
 
 #: How a conversation may fail.
 FAILURES = (CorruptError, OSError, SSL.Error, asyncio.IncompleteReadError, RuntimeError)
@@ -27,7 +27,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.moved = {route: {"received": 0, "sent": 0} for route in ROUTES}
+        self.moved = {route: {"received": 0, "sent": 0} for route in (*ROUTES, *WEB, WEB_FAULTY)}
         self.opened: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()

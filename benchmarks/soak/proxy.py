@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.processes import PROXY_CPUS, PYTHON, Process, free_port
-from benchmarks.soak import stubborn
+from benchmarks.soak import stubborn, web
 from benchmarks.soak.certificates import DOMAIN
-from benchmarks.soak.talk import CLEAN, FAULTY, HOST, SECURED, TRUSTED
+from benchmarks.soak.talk import CLEAN, FAULTY, HOST, SECURED, TRUSTED, WEB
 
 #: Seconds that a trusted peer has for its PROXY header: honest ones need it, too, on a busy machine.
 HEADER_TIMEOUT = 6.0
@@ -44,6 +44,8 @@ class Ports(NamedTuple):
     refused: int
     inside: int
     stubborn: int
+    web: int
+    web_faulty: int
     spare: int
 
     def of(self, route: str) -> int:
@@ -58,7 +60,10 @@ def settings(
 
     :param authority: file of the authority that has signed the target's certificate.
     """
-    to = {**{route: port for route, port in backends.items() if route != "spare"}, "refused": free_port()}
+    to = {
+        **{route: port for route, port in backends.items() if route not in {"spare", *WEB}},
+        "refused": free_port(),
+    }
     routes = [_route(route, ports, port, authority) for route, port in to.items()]
     routes += [
         {
@@ -73,6 +78,7 @@ def settings(
             "match": {"ports": [ports.stubborn], "address": HOST},
             "action": {"type": "handler", "handler": f"{Path(stubborn.__file__).stem}:answer_late"},
         },
+        *web.routes(ports.web, ports.web_faulty, backends["web"]),
         _route("spare", ports, backends["spare"], authority),
     ]
     return {

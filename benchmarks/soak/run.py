@@ -21,7 +21,7 @@ from benchmarks.soak.certificates import DOMAIN, Authority, ChangingDirectory
 from benchmarks.soak.clients import Clients
 from benchmarks.soak.proxy import Ports, Proxy, settings, variant
 from benchmarks.soak.secured import client_context
-from benchmarks.soak.talk import FAULTY, HOST, ROUTES
+from benchmarks.soak.talk import FAULTY, HOST, ROUTES, WEB
 from benchmarks.soak.verdicts import End, verdicts
 
 _SAMPLE_EVERY = 10.0
@@ -68,7 +68,7 @@ class Soak:
         self._began = time.monotonic()
         authority = Authority(directory)
         self._certificates = ChangingDirectory(directory / "certificates", authority, self._random)
-        backends = {route: free_port() for route in ROUTES}
+        backends = {route: free_port() for route in (*ROUTES, WEB[0])}
         self._control = free_port()
         self._ports = ports = Ports(*(free_port() for _ in Ports._fields))
         admin = free_port()

@@ -37,6 +37,9 @@ RUDE = "rude"
 FAULTY = "faulty"
 #: All routes with a backend.
 ROUTES = (*CLEAN, RUDE, FAULTY)
+#: Routes that speak HTTP, over which every byte is counted, and one with cut messages. They have one target.
+WEB = ("web", "web-other")
+WEB_FAULTY = "web-faulty"
 
 _DIGEST = hashlib.sha256().digest_size
 _RECORD_HEAD = 5

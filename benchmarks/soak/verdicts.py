@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from benchmarks.soak.ledger import Ledger
-from benchmarks.soak.talk import CLEAN, RUDE
+from benchmarks.soak.talk import CLEAN, RUDE, WEB
 
 #: Bytes that the process may grow by after the warm-up: its statistics, and memory that the allocator keeps.
 RSS_BOUND = 15 << 20
@@ -86,6 +86,7 @@ def _accounts(end: End) -> dict[str, bool]:
             if route != RUDE
         ),
         "clean routes: bytes add up": all(_bytes_agree(end, route) for route in _COUNTED),
+        "HTTP: bytes and connections add up by route": all(_http_agrees(end, route) for route in WEB),
         "a route that comes and goes: bytes add up": (spare["sent"], spare["received"])
         == (of_spare["received"], of_spare["sent"]),
         "totals are the sums over routes": (totals["bytesReceived"], totals["bytesSent"])
@@ -95,6 +96,16 @@ def _accounts(end: End) -> dict[str, bool]:
             for reason, count in end.ledger.refused.items()
         ),
     }
+
+
+def _http_agrees(end: End, route: str) -> bool:
+    """Whether the counters of clients and proxy agree. A connection counts for its first request's route, a byte for its own."""
+    moved, series = end.ledger.moved[route], end.series
+    return (moved["sent"], moved["received"], end.ledger.opened[route]) == (
+        series["received_bytes"].get(route, 0),
+        series["sent_bytes"].get(route, 0),
+        series["connections"].get(route, 0),
+    )
 
 
 def _refusals_agree(reason: str, provoked: int, counted: int) -> bool:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from smartproxy.connections.cleanup import CleanupQueue
 from smartproxy.connections.client_counts import ClientCounts, decrement
+from smartproxy.connections.shares import assign_meters, count_rest_for, settle, share_of
 from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.exchange import SWITCHED
 from smartproxy.model.outcome import CloseReason, RejectReason
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Accepted
     from smartproxy.model.plan import CleanupPlan
-    from smartproxy.model.record import Owner
+    from smartproxy.model.record import Owner, RouteShare
+
+#: The status of an answer that makes the connection a tunnel.
+_SWITCHING = 101
 
 
 class Registry:
@@ -76,11 +80,7 @@ class Registry:
         """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
         self.meters = meters
         for record in self.live.values():
-            record.meters = ()
-            if meters is not None and record.identified:
-                record.meters = meters.of_client(record.client.host)
-            if meters is not None and record.route is not None:
-                record.meters = meters.of_route(record.meters, record.route)
+            assign_meters(record, meters)
 
     def open(self, accepted: Accepted, owner: Owner = NO_OWNER) -> ConnectionRecord:
         """Create the record of an accepted socket, which ``owner`` holds."""
@@ -111,6 +111,14 @@ class Registry:
             record.meters = self.meters.of_route(record.meters, route)
         of_route.active += 1
 
+    def share(self, record: ConnectionRecord, route: str) -> ConnectionRecord | RouteShare:
+        """Return what counts the bytes that ``record`` moves for ``route``: the record itself for its own route."""
+        return record if route == record.route else share_of(record, route, self.counters, self.meters)
+
+    def count_rest_for(self, record: ConnectionRecord, route: str) -> None:
+        """Count for ``route`` what ``record`` itself counts from now on."""
+        count_rest_for(record, route, self.counters, self.meters)
+
     def begin_exchange(self, exchange: Exchange) -> None:
         """Count an HTTP request that has a route."""
         requests = exchange.requests = self.counters.route(exchange.routed.route.name).of_requests()
@@ -137,7 +145,7 @@ class Registry:
             notify(exchange, now)
 
     def end_tunnel(self, exchange: Exchange, now: float) -> None:
-        """The tunnel that a request has made of its connection has ended.
+        """The tunnel that a request has made of its connection has ended: notify the callbacks.
 
         :param now: monotonic seconds.
         """
@@ -184,8 +192,11 @@ class Registry:
         if is_closed or record.route is not None:
             # A refused one may have moved bytes: its target failed after the handshake, or a PROXY header came late.
             of_route = self.counters.route(record.route or UNROUTED)
-            of_route.received += record.bytes_received
-            of_route.sent += record.bytes_sent
+            if record.shares is None:
+                of_route.received += record.bytes_received
+                of_route.sent += record.bytes_sent
+            else:
+                settle(record, record.shares, self.counters, at)
             if is_closed:
                 of_route.duration_seconds.observe(at - record.opened_at)
         if record.route is not None:

@@ -1,4 +1,4 @@
-"""How a client's HTTP/1 connection waits, and how it ends: its one deadline, its last answer, and the lingering behind it."""
+"""How a client's HTTP/1 connection waits, sends, counts, and ends: its one deadline, its last answer, the lingering behind it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from smartproxy.serving.served import Served
 
 if TYPE_CHECKING:
     from smartproxy.flow.side import Side
+    from smartproxy.http.interfaces import Answerer
     from smartproxy.http.services import HttpServices
     from smartproxy.model.exchange import Exchange
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
 
 
 class ClientConnection(Served):
@@ -20,6 +21,8 @@ class ClientConnection(Served):
 
     :ivar is_closing: whether our direction was ended, or is about to be: nothing is parsed any more.
     :ivar is_ended: whether the client has ended its own.
+
+    ``_exchange`` is the one in progress, ``_answerer`` what answers it, and ``_share`` what counts for its route.
     """
 
     def __init__(self, record: ConnectionRecord, side: Side, services: HttpServices) -> None:
@@ -27,7 +30,11 @@ class ClientConnection(Served):
         self.is_closing = False
         self.is_ended = False
         self._is_paused = False
+        self._is_full = False  # the client does not read
         self._pauses = 0
+        self._exchange: Exchange | None = None
+        self._answerer: Answerer | None = None
+        self._share: ConnectionRecord | RouteShare = record
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
@@ -35,6 +42,13 @@ class ClientConnection(Served):
     def wait(self, seconds: float) -> None:
         """Set the deadline of what is waited for now, in place of the last one; 0 is none."""
         self._deadline.move(seconds, self.clock())
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Whether no byte has moved for so long. If not, the deadline is set again for when that would be."""
+        left = self.record.last_activity_at + seconds - self.clock()
+        if left > 0:
+            self.wait(left)
+        return left <= 0
 
     def pause_request(self) -> None:
         """Read no more of the client."""
@@ -57,6 +71,36 @@ class ClientConnection(Served):
             return False
         lifetime = exchange.routed.route.timeouts.max_lifetime
         return not 0 < lifetime <= now - self.record.opened_at
+
+    def pauseProducing(self) -> None:
+        """The client does not read: no further request of it is answered, and no more of this answer is produced."""
+        self._is_full = True
+        if self._answerer is not None:
+            self._answerer.pause_answer()
+
+    def resumeProducing(self) -> None:
+        """It reads again."""
+        self._is_full = False
+        if self._answerer is not None:
+            self._answerer.resume_answer()
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer what was held while the client did not read."""
+        raise NotImplementedError
+
+    def _send(self, data: bytes) -> None:
+        if self._exchange is not None:
+            self._exchange.response_bytes += len(data)
+        self.side.transport.write(data)
+        self._share.moved_out(len(data), self.clock())
+
+    def answer_moved(self, count: int) -> None:
+        """Count it."""
+        if self._exchange is not None:
+            self._exchange.response_bytes += count
+        self._share.moved_out(count, self.clock())
 
     def close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""

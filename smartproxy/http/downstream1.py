@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
-    from smartproxy.http.interfaces import Answerer, TunnelEnd
+    from smartproxy.http.interfaces import TunnelEnd
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import HttpPlan
@@ -71,8 +71,6 @@ class HttpDownstream(ClientConnection):
         self._parser = HeadParser(services.block_of, services.head_limits)
         self._request = _HEAD
         self._body: RequestBody | None = None
-        self._exchange: Exchange | None = None
-        self._answerer: Answerer | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
         self._is_full = False  # the client does not read
@@ -135,10 +133,10 @@ class HttpDownstream(ClientConnection):
         head, consumed = verdict
         self._held = self._held[consumed:]
         now = self.clock()
-        self.record.moved_in(consumed, now)
         terms = request_terms(head)
         framing = terms.framing
         if isinstance(framing, Malformed):
+            self._share.moved_in(consumed, now)
             exchange = refusals.unread_exchange(self.record, head, consumed, self._first, now)
             self._refuse_unread(exchange, status_of_malformed(framing), framing.why)
         else:
@@ -148,7 +146,7 @@ class HttpDownstream(ClientConnection):
     def _refuse_head(self, status: int, detail: str) -> None:
         """Answer a head that is malformed, or not complete in time."""
         held, self._held, now = self._held, b"", self.clock()
-        self.record.moved_in(len(held), now)
+        self._share.moved_in(len(held), now)
         exchange = refusals.malformed_exchange(self.record, held, self._first, now)
         self._refuse_unread(exchange, status, detail)
 
@@ -167,6 +165,9 @@ class HttpDownstream(ClientConnection):
         if is_whole:
             self._request = REQUEST[self._request][_ENDED]
         refused = refusals.routed_or_refused(exchange, self._services)
+        record, name = self.record, exchange.routed.route.name
+        self._share = record if name == record.route else self._services.share(record, name)
+        self._share.moved_in(exchange.request_bytes, now)
         if refused is not None:
             self.failed(*refused)
             return
@@ -189,7 +190,7 @@ class HttpDownstream(ClientConnection):
         verdict = self._body.feed(held, pieces, self._services.deadlines)
         consumed = verdict.consumed if isinstance(verdict, EndedBody) else len(held)
         self._held = held[consumed:]
-        self.record.moved_in(consumed, self.clock())
+        self._share.moved_in(consumed, self.clock())
         if self._exchange is not None:
             self._exchange.request_bytes += consumed
         if isinstance(verdict, refusals.RequestRefusal):
@@ -208,7 +209,7 @@ class HttpDownstream(ClientConnection):
 
     def _body_moved(self, count: int) -> None:
         now = self.clock()
-        self.record.moved_in(count, now)
+        self._share.moved_in(count, now)
         if self._exchange is not None:
             self._exchange.request_bytes += count
         self._deadline.move(self._plan.request_timeout, now)
@@ -241,7 +242,7 @@ class HttpDownstream(ClientConnection):
         assert reply is not None  # noqa: S101 - likewise
         now = self.clock()
         exchange.status, exchange.answered_at = head.status, now
-        self._deadline.move(0, now)
+        self._deadline.move(exchange.routed.route.timeouts.inactivity, now)
         persists = self._request is _COMPLETE and self.may_follow(exchange, now)
         reply.begin(head, framing, persists=persists)
 
@@ -253,12 +254,6 @@ class HttpDownstream(ClientConnection):
     def body_sink(self) -> object | None:
         """See :class:`~smartproxy.http.interfaces.AnswerReceiver`."""
         return self.transport if self._reply is not None and self._reply.is_raw else None
-
-    def answer_moved(self, count: int) -> None:
-        """Count it."""
-        if self._exchange is not None:
-            self._exchange.response_bytes += count
-        self.record.moved_out(count, self.clock())
 
     def answer_flush(self) -> None:
         """Send what is not sent yet."""
@@ -289,25 +284,34 @@ class HttpDownstream(ClientConnection):
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""
-        exchange, answerer, reply = self._exchange, self._answerer, self._reply
+        exchange, reply = self._exchange, self._reply
         if exchange is None or reply is None:
             return
-        exchange.detail, exchange.is_over = detail, True
-        self._answerer = None
-        if answerer is not None:
-            answerer.cancel()
         if reply.is_started:
             reply.flush()
-            self._over()
-            self.record.explain(CloseReason.UPSTREAM_RESET, detail)
-            self._reason = CloseReason.UPSTREAM_RESET
-            self.is_closing = True
+            self._cut(CloseReason.UPSTREAM_RESET, detail)
             cut_output(self.transport)
             return
+        self._end_answerer(exchange, detail)
         exchange.status = status
         persists = self._request is _COMPLETE and self.may_follow(exchange, self.clock())
         reply.refuse(status, self._services.error_pages, persists=persists)
         self._answered(reply)
+
+    def _end_answerer(self, exchange: Exchange, detail: str) -> None:
+        answerer, self._answerer = self._answerer, None
+        exchange.detail, exchange.is_over = detail, True
+        if answerer is not None:
+            answerer.cancel()
+
+    def _cut(self, reason: CloseReason, detail: str) -> None:
+        """End an exchange within its answer, and soon the connection."""
+        if self._exchange is not None:
+            self._end_answerer(self._exchange, detail)
+        self._over()
+        self.record.explain(reason, detail)
+        self._reason = reason
+        self.is_closing = True
 
     def _over(self) -> float:
         """The exchange has ended: count it, and log it. Returns the time."""
@@ -322,12 +326,6 @@ class HttpDownstream(ClientConnection):
             self._services.finished(exchange, now)
         return now
 
-    def _send(self, data: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.response_bytes += len(data)
-        self.side.transport.write(data)
-        self.record.moved_out(len(data), self.clock())
-
     def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:
         """Send the 101, and relay what follows. This object has no part in the connection any more."""
         exchange, record = self._exchange, self.record
@@ -340,20 +338,9 @@ class HttpDownstream(ClientConnection):
         self.side.ended = self.is_ended
         self._services.relay(record, self.side, linked, exchange).chainDeferred(self.done)
 
-    # -- back-pressure -----------------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The client does not read: no further request of it is answered, and no more of this answer is produced."""
-        self._is_full = True
-        if self._answerer is not None:
-            self._answerer.pause_answer()
-
-    def resumeProducing(self) -> None:
-        """It reads again."""
-        self._is_full = False
-        if self._answerer is not None:
-            self._answerer.resume_answer()
-        elif self._request is _HEAD and not self.is_closing:
+    def _go_on(self) -> None:
+        """Answer what was held while the client did not read."""
+        if self._request is _HEAD and not self.is_closing:
             self._advance()
             if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
                 self.resume_request()
@@ -365,6 +352,11 @@ class HttpDownstream(ClientConnection):
             self.transport.abortConnection()
         elif self._request is _HEAD and (self._is_full or not self._held):
             self.close()
+        elif self._exchange is not None and self._reply is not None and self._reply.is_started:
+            seconds = self._exchange.routed.route.timeouts.inactivity
+            if self.is_silent_for(seconds):
+                self._cut(CloseReason.INACTIVITY, f"no byte moved for {seconds:g} s (inactivityTimeout)")
+                self.transport.abortConnection()
         elif self._request is _COMPLETE:
             self.failed(504, "no answer in time (http.responseTimeout)")
         elif self._exchange is not None:

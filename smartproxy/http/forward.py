@@ -66,7 +66,7 @@ class Forwarding:
     """
 
     __slots__ = (
-        "_client", "_connecting", "_early", "_exchange", "_is_second_try", "_targets", "_trailers", "_upstream", "_writer", "is_sent",
+        "_client", "_connecting", "_early", "_exchange", "_is_last_try", "_targets", "_trailers", "_upstream", "_writer", "is_sent",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, client: AnswerReceiver, targets: TargetServices) -> None:
@@ -78,7 +78,7 @@ class Forwarding:
         self._early: list[bytes] | None = None
         self._trailers = b""
         self._connecting: CancellableCoroutine[None] | None = None
-        self._is_second_try = False
+        self._is_last_try = False
         self.is_sent = False
 
     # -- see Answerer ----------------------------------------------------------------------------------
@@ -208,13 +208,17 @@ class Forwarding:
         self._upstream = None
         self._client.failed(_BAD_GATEWAY, why)
 
+    def answer_begun(self) -> None:
+        """See :class:`~smartproxy.http.upstream1.AnswerUser`."""
+        self._is_last_try = True
+
     def answer_cut(self, why: str, *, is_begun: bool) -> None:
         """Try once more, where that is safe; else answer in the place of the target."""
         self._upstream = None
         if is_begun or not self._may_try_again():
             self._client.failed(_BAD_GATEWAY, why)
             return
-        self._is_second_try = True
+        self._is_last_try = True
         self._writer = None
         self._dial(None)
 
@@ -228,7 +232,7 @@ class Forwarding:
         plan = exchange.routed.route.http
         return (
             exchange.is_reused
-            and not self._is_second_try
+            and not self._is_last_try
             and plan is not None
             and plan.retries > 0
             and exchange.framing.body is Body.NONE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import ErrorPage
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_head import HeadBlock, HeadLimits, RequestHead
     from smartproxy.wire.verdict import Malformed
@@ -36,6 +36,7 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar trusted: whether the client is a proxy whose own fields are believed.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
+    :ivar share: what counts the bytes of a connection for a route.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
     :ivar clients: the connections of all clients.
@@ -52,6 +53,7 @@ class HttpServices(NamedTuple):
     trusted: bool
     deadlines: Deadlines
     route: Callable[[Routed, RequestHead], Routed]
+    share: Callable[[ConnectionRecord, str], ConnectionRecord | RouteShare]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]
     draining: Callable[[], bool]
     clients: set[HttpClient]

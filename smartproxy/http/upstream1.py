@@ -23,7 +23,7 @@ from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
 from smartproxy.wire.http_answer import AnswerParser, build_head
-from smartproxy.wire.http_framing import Body
+from smartproxy.wire.http_framing import Body, answer_framing
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ class AnswerUser(Protocol):
 
     def answer_refused(self, why: str) -> None:
         """It cannot be passed on."""
+
+    def answer_begun(self) -> None:
+        """An informational answer was received: the target has begun with the request."""
 
     def answer_cut(self, why: str, *, is_begun: bool) -> None:
         """The connection has ended before it. ``is_begun``: whether a part of it was received."""
@@ -197,7 +200,7 @@ class HttpUpstream:
         elif head.status == _SWITCHING:
             self._switch(head)
         else:
-            self._client.informational(head)
+            self._informational(head)
         return True
 
     def _switch(self, head: AnswerHead) -> None:
@@ -214,6 +217,16 @@ class HttpUpstream:
         user.answer_ended()
         lines = end_to_end(head.fields) + upgrade_lines(protocol)
         self._client.switch(build_head(_SWITCHING, head.reason, lines) + early, self._connected)
+
+    def _informational(self, head: AnswerHead) -> None:
+        """Pass it on. It has no body; one that is framed in two ways is refused as any other answer."""
+        framing = answer_framing(head.fields, head.version, head.status, to_head=False)
+        if isinstance(framing, Malformed):
+            self._refuse(framing.why)
+        else:
+            if self._user is not None:
+                self._user.answer_begun()
+            self._client.informational(head)
 
     def _final(self, head: AnswerHead) -> None:
         terms = answer_terms(head, to_head=self._exchange.head.method == "HEAD")

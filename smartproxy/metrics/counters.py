@@ -64,7 +64,8 @@ class RouteCounters:
 
     :ivar opened: connections that the route was chosen for.
     :ivar active: those of them that are live.
-    :ivar unsettled: those of them whose bytes are not in ``received`` and ``sent`` yet: live, or waiting for clean-up.
+    :ivar unsettled: connections that count for the route, and whose bytes are not in ``received`` and ``sent`` yet: live, or
+        waiting for clean-up. Those of HTTP count for each route that a request of theirs had.
     :ivar received: bytes received from clients, of closed connections.
     :ivar sent: bytes sent to clients, of closed connections.
     :ivar closed: closed connections by reason; a reason that never occurred is not in it.

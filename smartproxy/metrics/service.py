@@ -120,7 +120,7 @@ class Metrics(_MetricsBase):
 
     def _rotate(self) -> None:
         self._meters.clients.rotate(self._registry.by_ip)
-        self._meters.routes.rotate(self._registry.by_route)
+        self._meters.routes.rotate({name for name, of in self._counters.routes.items() if of.unsettled})
         self._meters.routes.keep(
             self._counters.routes
         )  # a removed route without connections has no series any more

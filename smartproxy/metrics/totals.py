@@ -53,7 +53,11 @@ def directions_by_route(
     sent = {name: counted.sent for name, counted in counters.routes.items()}
     for record in registry.unsettled():
         name = record.route
-        if name is not None:
+        if record.shares is not None:
+            for each, count_received, count_sent in record.shares.divide(record):
+                received[each] = received.get(each, 0) + count_received
+                sent[each] = sent.get(each, 0) + count_sent
+        elif name is not None:
             received[name] = received.get(name, 0) + record.bytes_received
             sent[name] = sent.get(name, 0) + record.bytes_sent
     return received, sent

@@ -3,6 +3,14 @@
 It is the first layer of the metrics: totals are the sums of the records, and have no other source. The only call on the
 byte path is :meth:`ConnectionRecord.moved_in` or :meth:`~ConnectionRecord.moved_out`, made when bytes were handed to the
 other side, never when they were buffered; the same call feeds the meters (throughput, route, client).
+
+A connection of TCP has one route, and its record counts for it. The requests of an HTTP connection may go to several routes in
+turn: the record counts for the first, and a :class:`RouteShare` for each other one::
+
+    share = registry.share(record, "api")     # the record itself, where "api" is its route
+    share.moved_in(len(head), now)            # counts for the connection and the route, and feeds the meters, in one call
+
+The record's own counters are of the whole connection. What no share has counted is that of one more route, ``rest``.
 """
 
 from __future__ import annotations
@@ -21,6 +29,8 @@ from smartproxy.model.outcome import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from smartproxy.model.address import Endpoint, TargetAddress
     from smartproxy.wire.http_head import RequestHead
     from smartproxy.wire.proxy_header import ProxyHeader
@@ -106,6 +116,7 @@ class ConnectionRecord:
     :ivar path: the path of the same request.
     :ivar secured: the TLS parameters negotiated with the client, if its TLS is terminated here.
     :ivar tls: whether it carries TLS, according to its first bytes or its route.
+    :ivar shares: what it has moved for other routes than ``route``; ``None`` without one.
     :ivar stuck_detection: whether it is closed as stuck when it gets no answer.
     :ivar identified: whether the client is known; until then ``client`` is the peer.
     :ivar counted: whether the connection counts for the address of its client.
@@ -119,7 +130,7 @@ class ConnectionRecord:
         "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first", "exchange",
         "exchanges",
         "half_closed_at", "header", "host", "id", "identified", "is_http", "keep_alive", "last_activity_at", "listener", "member",
-        "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured",
+        "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured", "shares",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
 
@@ -151,6 +162,7 @@ class ConnectionRecord:
         self.opened_at = accepted.at
         self.last_activity_at = accepted.at
         self.meters: tuple[Meter, ...] = ()
+        self.shares: RouteShares | None = None
         self.identified = False
         self.counted = False
         self.owner: Owner = NO_OWNER
@@ -220,6 +232,64 @@ class ConnectionRecord:
         self.last_activity_at = now
         for meter in self.meters:
             meter.sent += count
+
+
+class RouteShare:
+    """Counts what one connection moves for one route. Its methods are those of the record.
+
+    :ivar meters: of the proxy, the client and the route.
+    :ivar received: payload bytes from the client.
+    :ivar sent: payload bytes to the client.
+    """
+
+    __slots__ = ("_record", "meters", "received", "sent")
+
+    def __init__(self, record: ConnectionRecord, meters: tuple[Meter, ...]) -> None:
+        self._record = record
+        self.meters = meters
+        self.received = 0
+        self.sent = 0
+
+    def moved_in(self, count: int, now: float) -> None:
+        """Count bytes of the client that were handed to the upstream side."""
+        record = self._record
+        self.received += count
+        record.bytes_received += count
+        record.last_activity_at = now
+        for meter in self.meters:
+            meter.received += count
+
+    def moved_out(self, count: int, now: float) -> None:
+        """Count bytes of the upstream side that were handed to the client."""
+        record = self._record
+        self.sent += count
+        record.bytes_sent += count
+        record.last_activity_at = now
+        for meter in self.meters:
+            meter.sent += count
+
+
+class RouteShares:
+    """The shares of one connection.
+
+    :ivar rest: the route of the bytes that no share has counted.
+    :ivar of: the shares by route.
+    """
+
+    __slots__ = ("of", "rest")
+
+    def __init__(self, rest: str) -> None:
+        self.rest = rest
+        self.of: dict[str, RouteShare] = {}
+
+    def divide(self, record: ConnectionRecord) -> Iterator[tuple[str, int, int]]:
+        """Route, bytes received and bytes sent. Together they are the counters of ``record``, whose shares these are."""
+        received, sent = record.bytes_received, record.bytes_sent
+        for route, share in self.of.items():
+            received -= share.received
+            sent -= share.sent
+            yield route, share.received, share.sent
+        yield self.rest, received, sent
 
 
 class ClosedConnection(NamedTuple):

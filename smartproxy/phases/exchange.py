@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import ErrorPage, RoutePlan, TargetPlan
-    from smartproxy.model.record import ConnectionRecord
+    from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_head import HeadLimits, RequestHead
@@ -44,6 +44,10 @@ _HTTP = ApplicationProtocol.HTTP
 
 class ExchangeRecorder(Protocol):
     """Records exchanges: :class:`~smartproxy.connections.registry.Registry`."""
+
+    def share(self, record: ConnectionRecord, route: str) -> ConnectionRecord | RouteShare: ...
+
+    def count_rest_for(self, record: ConnectionRecord, route: str) -> None: ...
 
     def begin_exchange(self, exchange: Exchange) -> None: ...
 
@@ -147,6 +151,7 @@ class ExchangeHttp:
             routed.detected.announced.client.host in self._trusted,
             self._deadlines,
             self._route,
+            self._recorder.share,
             answerer,
             self._draining,
             self._clients,
@@ -204,29 +209,33 @@ class ExchangeHttp:
     def _tunnel(
         self, record: ConnectionRecord, side: Side, linked: Connected | TunnelEnd, exchange: Exchange
     ) -> Deferred[CloseReason]:
-        """Relay a connection that has switched to another protocol, on the terms of its route."""
+        """Relay a connection that has switched to another protocol, on the terms of its route. It is logged when it has ended."""
+        route = exchange.routed.route
         side.transport.pauseProducing()
         side.transport.unregisterProducer()
         side.receiver = None
         record.is_http = False
-        routed = exchange.routed
-        self._timeouts.watch(record, routed.route)
-        if not isinstance(linked, Connected):
-            return linked.start(record, side, routed, self._clock)
-        linked.end_request()
+        self._timeouts.watch(record, route)
+        self._recorder.count_rest_for(record, route.name)
         before = record.bytes_received, record.bytes_sent
 
         def ended(reason: CloseReason) -> CloseReason:
             received, sent = record.bytes_received - before[0], record.bytes_sent - before[1]
-            linked.release(received, sent)
-            linked.on_closed()
+            if isinstance(linked, Connected):
+                linked.release(received, sent)
+                linked.on_closed()
             exchange.request_bytes += received
             exchange.response_bytes += sent
             exchange.detail = "" if reason is CloseReason.NORMAL else detail_of(record, reason) or reason
             self._recorder.end_tunnel(exchange, self._clock.seconds())
             return reason
 
-        return self._relay(record, side, linked.side, linked.address, b"").addCallback(ended)
+        if isinstance(linked, Connected):
+            linked.end_request()
+            over = self._relay(record, side, linked.side, linked.address, b"")
+        else:
+            over = linked.start(record, side, exchange.routed, self._clock)
+        return over.addCallback(ended)
 
     def _take(self, exchange: Exchange) -> tuple[Connected | None, Turn]:
         """The target of an exchange, and an idle connection to it, if there is one.

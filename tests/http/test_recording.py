@@ -115,6 +115,9 @@ class MetricsTests(HttpCase):
         self.assertNotIn('smartproxy_http_retries_total{group="two"', self.page())
         self.answer()
         self.network.run(20)
+        self.assert_shown('smartproxy_http_requests_active{route="two"} 0')
+        client.fin()
+        self.network.run(20)
         self.assertNotIn('"two"', self.page())
 
 

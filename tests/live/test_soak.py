@@ -98,6 +98,14 @@ class VerdictTests(SynchronousTestCase):
         self.shown["totals"]["bytesReceived"] = 7
         self.assertEqual(self.false(), set())
 
+    def test_bytes_and_connections_of_http_by_route(self):
+        for key in ("received_bytes", "sent_bytes", "connections"):
+            self.series[key]["web-other"] = 1
+            self.assertIn("HTTP: bytes and connections add up by route", self.false())
+            del self.series[key]["web-other"]
+        self.ledger.moved["web"]["received"] = 1
+        self.assertEqual(self.false(), {"HTTP: bytes and connections add up by route"})
+
     def test_connection_that_was_not_counted(self):
         self.ledger.opened["sni"] = 1
         self.assertEqual(self.false(), {"clean routes: connections add up"})

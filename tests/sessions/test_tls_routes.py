@@ -122,6 +122,22 @@ class MisdirectedTests(RouteCase):
                 self.assertEqual(self.rejected(), {"no_route": count})
             self.network.stop(self.proxy)
 
+    def test_later_request_of_a_kept_connection_gets_421(self):
+        """What client certificates guard is checked for each request, and not for the first alone."""
+        web = self.terminating("web", "a.example", path="/*")
+        guarded = self.terminating("guarded", "b.example", client_auth=self.client_auth(), number=1)
+        for made in (web, guarded):
+            made["action"]["protocol"] = "http"
+        self.start(web, guarded)
+        end = self.request("a.example")
+        self.backend.connections[0].write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        self.settle()
+        answered = len(end.received)
+        end.write(REQUEST.replace(b"a.example", b"b.example"))
+        self.settle()
+        self.assertTrue(end.received[answered:].startswith(b"HTTP/1.1 421 Misdirected Request\r\n"))
+        self.assertEqual(self.other.connections, [])
+
     def test_client_without_sni_gets_421(self):
         self.start(
             self.terminating("web", path="/*"),

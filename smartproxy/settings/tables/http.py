@@ -95,7 +95,7 @@ class HttpSettings(Table):
     keep_alive_timeout: Annotated[Duration, Least(100)] = "75s"
     """How long a client's connection waits for another request; 0 is no limit."""
     response_timeout: Annotated[Duration, Least(100)] = "5m"
-    """From the end of a request to the head of its answer; 0 is no limit."""
+    """From the end of a request to the head of its answer; 0 is no limit. Within the answer ``inactivityTimeout`` holds, not multiplied."""
     retries: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     """How often a request is repeated that met an idle connection just as the target closed it."""
     pool: PoolSettings = PoolSettings()
