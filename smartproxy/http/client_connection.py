@@ -9,10 +9,14 @@ from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.serving.served import Served
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer
     from smartproxy.http.services import HttpServices
     from smartproxy.model.exchange import Exchange
+    from smartproxy.model.outcome import CloseReason
+    from smartproxy.model.plan import HttpPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
 
 
@@ -25,10 +29,11 @@ class ClientConnection(Served):
     ``_exchange`` is the one in progress, ``_answerer`` what answers it, and ``_share`` what counts for its route.
     """
 
-    def __init__(self, record: ConnectionRecord, side: Side, services: HttpServices) -> None:
+    def __init__(self, record: ConnectionRecord, side: Side, plan: HttpPlan, services: HttpServices) -> None:
         super().__init__(record, side, services.clock)
         self.is_closing = False
         self.is_ended = False
+        self._plan = plan
         self._is_paused = False
         self._is_full = False  # the client does not read
         self._pauses = 0
@@ -38,6 +43,20 @@ class ClientConnection(Served):
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
+
+    def start(self) -> Deferred[CloseReason]:
+        """Start, with the bytes that were received already. Returns :attr:`done`."""
+        held, ended = self.side.consume(), self.side.ended
+        self.side.attach(self)
+        self.transport.registerProducer(self, True)
+        self.wait(self._plan.request_timeout)
+        if held:
+            self.data_received(held)
+        if ended:
+            self.input_ended()
+        elif not self._is_paused:
+            self.transport.resumeProducing()
+        return self.done
 
     def wait(self, seconds: float) -> None:
         """Set the deadline of what is waited for now, in place of the last one; 0 is none."""

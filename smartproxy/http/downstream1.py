@@ -33,7 +33,6 @@ from smartproxy.wire.verdict import Malformed, NeedMore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
@@ -64,9 +63,8 @@ class HttpDownstream(ClientConnection):
     def __init__(
         self, record: ConnectionRecord, side: Side, first: Routed, plan: HttpPlan, services: HttpServices
     ) -> None:
-        super().__init__(record, side, services)
+        super().__init__(record, side, plan, services)
         self._first = first
-        self._plan = plan
         self._held = b""
         self._parser = HeadParser(services.block_of, services.head_limits)
         self._request = _HEAD
@@ -74,20 +72,6 @@ class HttpDownstream(ClientConnection):
         self._reply: ClientReply | None = None
         self._is_advancing = False
         self._is_full = False  # the client does not read
-
-    def start(self) -> Deferred[CloseReason]:
-        """Start, with the bytes that were received already. Returns :attr:`done`."""
-        held, ended = self.side.consume(), self.side.ended
-        self.side.attach(self)
-        self.transport.registerProducer(self, True)
-        self.wait(self._plan.request_timeout)
-        if held:
-            self.data_received(held)
-        if ended:
-            self.input_ended()
-        elif not self._is_paused:
-            self.transport.resumeProducing()
-        return self.done
 
     # -- requests --------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from smartproxy.http.services import HttpClient
     from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
-    from smartproxy.model.plan import ErrorPage, RoutePlan, TargetPlan
+    from smartproxy.model.plan import ErrorPage, HttpPlan, RoutePlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connect import Connect, Turn
     from smartproxy.upstream.pool import Pool
@@ -130,29 +130,13 @@ class ExchangeHttp:
         """
         plan = routed.route.http
         assert plan is not None  # noqa: S101 - the route speaks HTTP
-        targets = TargetServices(
-            self._take,
-            partial(self._connected, header),
-            self._pool,
-            self._call_soon,
-            self._heads.head_of if plan.remembers else parse_head,
-            self._splicer,
-        )
-
-        def answerer(exchange: Exchange, client: AnswerReceiver) -> Answerer:
-            answers = exchange.routed.route.answers
-            if answers is None:
-                return Forwarding(exchange, client, targets)
-            local: Answerer = answers(exchange, client, self._local)
-            return local
-
         services = HttpServices(
             self._clock.seconds,
             routed.detected.announced.client.host in self._trusted,
             self._deadlines,
             self._route,
             self._recorder.share,
-            answerer,
+            self._answerer(header, plan),
             self._draining,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
@@ -170,6 +154,28 @@ class ExchangeHttp:
         record.is_http = True
         served = record.owner = HttpDownstream(record, side, routed, plan, services)
         return served.start()
+
+    def _answerer(
+        self, header: Callable[[Routed, TargetPlan], bytes], plan: HttpPlan
+    ) -> Callable[[Exchange, AnswerReceiver], Answerer]:
+        """What makes the answerers of a connection's exchanges."""
+        targets = TargetServices(
+            self._take,
+            partial(self._connected, header),
+            self._pool,
+            self._call_soon,
+            self._heads.head_of if plan.remembers else parse_head,
+            self._splicer,
+        )
+
+        def answerer(exchange: Exchange, client: AnswerReceiver) -> Answerer:
+            answers = exchange.routed.route.answers
+            if answers is None:
+                return Forwarding(exchange, client, targets)
+            local: Answerer = answers(exchange, client, self._local)
+            return local
+
+        return answerer
 
     def _route(self, first: Routed, head: RequestHead) -> Routed:
         """The facts with the route of a request.

@@ -17,7 +17,7 @@ from smartproxy.errors import BodyTooLong, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.http.errors import status_of
 from smartproxy.http.local.answering import DISCARDED, LocalAnswerer, date_line, expects_continue, has_field
-from smartproxy.http.local.request_body import RequestBody
+from smartproxy.http.local.body_stream import BodyStream
 from smartproxy.http.local.served_exchange import ServedExchange
 from smartproxy.http.local.services import LocalAnswers
 from smartproxy.http.local.tunnel import LocalTunnel
@@ -83,7 +83,7 @@ class HandlerAnswerer(LocalAnswerer):
         super().__init__(exchange, client, services)
         self.protocol = request_terms(exchange.head).upgrade
         self._serve = serve
-        self._body = RequestBody(client.pause_request, client.resume_request, self._continue)
+        self._body = BodyStream(client.pause_request, client.resume_request, self._continue)
         self._running: CancellableCoroutine[object] | None = None
         self._state = _AWAITED
         self._tunnel: LocalTunnel | None = None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterable, Iterator
     from typing import TypeAlias
 
-    from smartproxy.http.local.request_body import RequestBody
+    from smartproxy.http.local.body_stream import BodyStream
     from smartproxy.model import exchange
     from smartproxy.model.address import Endpoint
     from smartproxy.model.facts import Routed, TlsFacts
@@ -103,7 +103,7 @@ class ServedExchange:
     :ivar body: an asynchronous iterator of bytes.
     """
 
-    def __init__(self, about: exchange.Exchange, answerer: Answering, body: RequestBody) -> None:
+    def __init__(self, about: exchange.Exchange, answerer: Answering, body: BodyStream) -> None:
         head = about.head
         self._exchange = about
         self._answerer = answerer

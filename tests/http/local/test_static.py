@@ -84,6 +84,12 @@ class FileTests(StaticCase):
             answer = self.ask("/a.txt", method=method)
             self.assertEqual((answer.status, answer.allow), (405, "GET, HEAD"), method)
 
+    def test_a_404_keeps_the_connection(self):
+        client = self.connect(81)
+        for _ in range(2):
+            self.assertEqual(self.ask("/none", client=client).status, 404)
+        self.assertFalse(client.ended)
+
     def test_an_empty_file_is_sent(self):
         self.assertEqual(
             (self.ask("/empty/x.txt").status, self.ask("/empty/x.txt").content_length), (200, "0")

@@ -24,7 +24,7 @@ def _ignored() -> None:
     """There is no client any more."""
 
 
-class RequestBody:
+class BodyStream:
     """An asynchronous iterator of the pieces of one body.
 
     :param pause: reads the client no more.
@@ -47,7 +47,7 @@ class RequestBody:
 
     # -- for the reader ------------------------------------------------------------------------------
 
-    def __aiter__(self) -> RequestBody:
+    def __aiter__(self) -> BodyStream:
         """The pieces that follow."""
         return self
 
