@@ -26,16 +26,16 @@ class HttpRow(NamedTuple):
 
 
 ROWS = (
-    HttpRow("A request on a kept connection", "requests", "", 2.0),
-    HttpRow("The same without an access log", "requests", "/no log", 2.0),
-    HttpRow("A browser's head, all different", "requests", "/browser", 2.0),
-    HttpRow("A request over TLS", "requests", "/tls", 1.8),
-    HttpRow("A request with Connection: close", "requests", "/close", 2.0),
-    HttpRow("1 MB down", "transfers", "/down", 1.0),
+    HttpRow("A request on a kept connection", "requests", "", 2.3),
+    HttpRow("The same without an access log", "requests", "/no log", 2.3),
+    HttpRow("A browser's head, all different", "requests", "/browser", 2.6),
+    HttpRow("A request over TLS", "requests", "/tls", 2.2),
+    HttpRow("A request with Connection: close", "requests", "/close", 3.0),
+    HttpRow("1 MB down", "transfers", "/down", 0.75),
     HttpRow("1 MB up", "transfers", "/up", 1.0),
-    HttpRow("WebSocket, echo of 1 KiB", "tunnels", "", 1.5),
-    HttpRow("An idle kept connection", "idle", "", 8.0, is_absolute=True),
-    HttpRow("Latency, 99th percentile at half load", "latency", "", 2.0),
+    HttpRow("WebSocket, echo of 1 KiB", "tunnels", "", 1.7),
+    HttpRow("An idle kept connection", "idle", "", 6.0, is_absolute=True),
+    HttpRow("Latency, 99th percentile at half load", "latency", "", 3.0),
 )
 
 
