@@ -66,7 +66,7 @@ class HttpDownstream(ClientConnection):
         super().__init__(record, side, plan, services)
         self._first = first
         self._held = b""
-        self._parser = HeadParser(services.block_of, services.head_limits)
+        self._parser = HeadParser(services.block_of, services.line_of, services.head_limits)
         self._request = _HEAD
         self._body: RequestBody | None = None
         self._reply: ClientReply | None = None
@@ -233,7 +233,7 @@ class HttpDownstream(ClientConnection):
     def answer_data(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send a part of the body."""
         if self._reply is not None:
-            self._reply.data(pieces)
+            self._reply.write(pieces)
 
     def body_sink(self) -> object | None:
         """See :class:`~smartproxy.http.interfaces.AnswerReceiver`."""

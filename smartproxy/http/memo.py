@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from smartproxy.wire.http_answer import parse_head
-from smartproxy.wire.http_head import parse_block
+from smartproxy.wire.http_head import parse_block, parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,32 +22,24 @@ MOST: Final = 1024
 LONGEST: Final = 2048
 
 
-class Memo(Generic[T]):
-    """A function of bytes that remembers what it has returned.
+class Memo(dict[bytes, T], Generic[T]):
+    """A function of bytes that remembers what it has returned: a dict, because a look-up then costs no call of Python code.
 
     :param parse: the function; it always returns the same for the same bytes, and nothing that anyone changes.
     """
 
-    __slots__ = ("_known", "_parse")
+    __slots__ = ("_parse",)
 
     def __init__(self, parse: Callable[[bytes], T]) -> None:
+        super().__init__()
         self._parse = parse
-        self._known: dict[bytes, T] = {}
 
-    def __call__(self, data: bytes) -> T:
-        """The value of the function."""
-        known = self._known.get(data)
-        return self._learn(data) if known is None else known
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def _learn(self, data: bytes) -> T:
+    def __missing__(self, data: bytes) -> T:
         value = self._parse(data)
         if len(data) <= LONGEST:
-            if len(self._known) >= MOST:
-                self._known.clear()
-            self._known[data] = value
+            if len(self) >= MOST:
+                self.clear()
+            self[data] = value
         return value
 
 
@@ -55,9 +47,11 @@ class RememberedHeads:
     """Those of all connections.
 
     :ivar block_of: :func:`~smartproxy.wire.http_head.parse_block` of requests.
+    :ivar line_of: :func:`~smartproxy.wire.http_head.parse_line` of requests.
     :ivar head_of: :func:`~smartproxy.wire.http_answer.parse_head` of answers.
     """
 
     def __init__(self) -> None:
-        self.block_of = Memo(parse_block)
-        self.head_of = Memo(parse_head)
+        self.block_of = Memo(parse_block).__getitem__
+        self.line_of = Memo(parse_line).__getitem__
+        self.head_of = Memo(parse_head).__getitem__

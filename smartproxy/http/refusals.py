@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.errors import Refused
 from smartproxy.http.errors import status_of
-from smartproxy.http.tracing import MOST_PASSED, is_circling
 from smartproxy.model.exchange import Exchange, RequestTerms
 from smartproxy.wire.http_fields import TCHAR
 from smartproxy.wire.http_framing import NO_BODY
@@ -60,12 +59,7 @@ def by_request(head: RequestHead, terms: RequestTerms) -> RequestRefusal | None:
     if head.method == "CONNECT":
         # A tunnel to a place of the client's choice; and where a target answers it, the connection is no HTTP any more.
         return RequestRefusal(405, "CONNECT")
-    expected = terms.expects
-    if expected and expected != ("100-continue",):
-        return RequestRefusal(417, "Expect other than 100-continue")
-    if is_circling(head.fields):
-        return RequestRefusal(508, f"a loop: Via names {MOST_PASSED} proxies like this one")
-    return None
+    return None if terms.refused is None else RequestRefusal(*terms.refused)
 
 
 def by_limits(head: RequestHead, size: int, limits: HeadLimits) -> RequestRefusal | None:

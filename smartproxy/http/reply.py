@@ -13,12 +13,13 @@ from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
-from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
+from smartproxy.http.terms import answer_framing_lines, answer_terms
 from smartproxy.http.tracing import via
 from smartproxy.wire.http_answer import build_head
+from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import ErrorPage
@@ -29,7 +30,7 @@ _AWAITED, _STARTED, _COMPLETE = ReplyState
 _BEGUN, _ENDED = MessageEvent.BEGUN, MessageEvent.ENDED
 
 
-class ClientReply:
+class ClientReply(BodyWriter):
     """Writes one answer.
 
     :param send: sends bytes to the client.
@@ -38,12 +39,13 @@ class ClientReply:
     :ivar is_last: whether the connection ends with it.
     """
 
-    __slots__ = ("_exchange", "_send", "_text", "_writer", "is_last", "state")
+    __slots__ = ("_exchange", "_text", "is_last", "state")
 
     def __init__(self, exchange: Exchange, send: Callable[[bytes], object], text: str = "") -> None:
         self._exchange = exchange
-        self._send = send
-        self._writer: BodyWriter | None = None
+        self._write = send
+        self._unwritten = b""
+        self._chunked = False
         self.state = _AWAITED
         self.is_last = False
         self._text = text
@@ -53,15 +55,10 @@ class ClientReply:
         """Whether a part of it was sent, and not all."""
         return self.state is _STARTED
 
-    @property
-    def is_raw(self) -> bool:
-        """Whether the body is sent as it is."""
-        return self._writer is not None and self._writer.is_raw
-
     def informational(self, head: AnswerHead) -> None:
         """Pass an answer of 1xx on, to a client that knows them (RFC 9110, 15.2)."""
         if self._exchange.head.version != (1, 0):
-            self._send(build_head(head.status, head.reason, end_to_end(head.fields)))
+            self._write(build_head(head.status, head.reason, end_to_end(head.fields)))
 
     def begin(self, head: AnswerHead, framing: Framing, *, persists: bool) -> None:
         """Write the head; it is sent with the begin of the body, or by :meth:`flush`.
@@ -73,14 +70,14 @@ class ClientReply:
         request, plan = exchange.head, exchange.routed.route.http
         is_ruled = plan is not None and plan.answer_rules is not None
         is_old = request.version == (1, 0)
-        is_open_ended = is_of_unknown_length(framing)
-        chunked = is_open_ended and not is_old
+        body = framing.body
+        is_open_ended = body is Body.CHUNKED or body is Body.UNTIL_CLOSE
+        chunked = self._chunked = is_open_ended and not is_old
         self.is_last = not persists or (is_open_ended and is_old)
         if self.is_last or is_ruled or is_old or request.method == "HEAD" or exchange.target is None:
-            written = self._head(head, framing, chunked=chunked, is_old=is_old)
+            self._unwritten = self._head(head, framing, chunked=chunked, is_old=is_old)
         else:
-            written = answer_terms(head, to_head=False).head
-        self._writer = BodyWriter(self._send, written, chunked=chunked)
+            self._unwritten = answer_terms(head, to_head=False).head
 
     def _head(self, head: AnswerHead, framing: Framing, *, chunked: bool, is_old: bool) -> bytes:
         """The head where it is not that of most answers: the rules of the route are applied before it is framed."""
@@ -96,20 +93,10 @@ class ClientReply:
             lines += b"Connection: keep-alive\r\n"
         return build_head(head.status, head.reason, lines)
 
-    def data(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Send a part of the body."""
-        if self._writer is not None:
-            self._writer.write(pieces)
-
-    def flush(self) -> None:
-        """Send the head, if no part of the body was sent with it."""
-        if self._writer is not None:
-            self._writer.flush()
-
-    def end(self, trailers: bytes) -> None:
+    def end(self, trailers: bytes = b"") -> None:
         """Send the end."""
-        if self._writer is not None:
-            self._writer.end(answer_trailers(trailers, self._exchange) if trailers else trailers)
+        if self._chunked or self._unwritten:
+            super().end(answer_trailers(trailers, self._exchange) if trailers else trailers)
         self.state = REPLY[self.state][_ENDED]
 
     def refuse(self, status: int, pages: Mapping[int, ErrorPage], *, persists: bool) -> None:
@@ -127,4 +114,4 @@ class ClientReply:
             status, head.fields.values("accept"), pages, text=self._text,
             connection="close" if self.is_last else kept, to_head=head.method == "HEAD",
         )  # fmt: skip
-        self._send(whole_with_answer_rules(answer, self._exchange))
+        self._write(whole_with_answer_rules(answer, self._exchange))

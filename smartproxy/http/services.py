@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ErrorPage
     from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connected import Connected
-    from smartproxy.wire.http_head import HeadBlock, HeadLimits, RequestHead
+    from smartproxy.wire.http_head import HeadBlock, HeadLimits, RequestHead, RequestLine
     from smartproxy.wire.verdict import Malformed
 
 
@@ -41,6 +41,7 @@ class HttpServices(NamedTuple):
     :ivar draining: whether this is to be the last exchange of each connection.
     :ivar clients: the connections of all clients.
     :ivar block_of: parses the lines of a request's head.
+    :ivar line_of: parses its request line.
     :ivar head_limits: the widest of the listener's routes: the route of a request is not known before its head.
     :ivar error_pages: for requests without a route, by status.
     :ivar begun: called with an exchange that has a route.
@@ -58,6 +59,7 @@ class HttpServices(NamedTuple):
     draining: Callable[[], bool]
     clients: set[HttpClient]
     block_of: Callable[[bytes], HeadBlock | Malformed]
+    line_of: Callable[[bytes], RequestLine | Malformed]
     head_limits: HeadLimits
     error_pages: Mapping[int, ErrorPage]
     begun: Callable[[Exchange], None]

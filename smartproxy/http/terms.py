@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.http.forwarded import end_to_end
-from smartproxy.http.tracing import via
+from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
@@ -68,14 +68,25 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
     framing = request_framing(fields, version)
     has_body = isinstance(framing, Malformed) or framing.body is not Body.NONE
     upgrade = "" if has_body or version == (1, 0) else asked_protocol(fields)
+    expects = tuple(each.lower() for each in fields.noted("expect"))
     return RequestTerms(
         framing,
         _persists(fields, version),
-        tuple(each.lower() for each in fields.noted("expect")),
+        expects,
         upgrade,
         end_to_end(fields, of_client=False),
         b"" if isinstance(framing, Malformed) else _request_framing_lines(fields, framing, upgrade),
+        _refused(fields, expects),
+        bool(fields.noted("traceparent") or fields.noted("x-request-id")),
     )
+
+
+def _refused(fields: Fields, expects: tuple[str, ...]) -> tuple[int, str] | None:
+    if expects and expects != ("100-continue",):
+        return 417, "Expect other than 100-continue"
+    if is_circling(fields):
+        return 508, f"a loop: Via names {MOST_PASSED} proxies like this one"
+    return None
 
 
 def _request_framing_lines(fields: Fields, framing: Framing, upgrade: str) -> bytes:

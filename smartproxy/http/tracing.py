@@ -92,13 +92,13 @@ def is_circling(fields: Fields) -> bool:
 def traced(exchange: Exchange) -> bytes:
     """The fields of a request by which it is found again in the logs of a target."""
     head = exchange.head
-    if exchange.id or exchange.is_trusted or head.fields.noted("traceparent"):
+    if exchange.id or exchange.is_trusted or exchange.terms.is_traced:
         own = id_of(exchange)
         return b"%bX-Request-Id: %b\r\n%b" % (via(head.version), own.encode(), _trace(head.fields, own))
     digits = _random(_DIGITS + _PARENT_DIGITS)
     own = exchange.id = digits[:_DIGITS]
     lines = f"X-Request-Id: {own}\r\ntraceparent: 00-{own}-{digits[_DIGITS:]}-00\r\n"
-    return via(head.version) + lines.encode()
+    return _VIA[head.version] + lines.encode()
 
 
 def _trace(fields: Fields, own: str) -> bytes:

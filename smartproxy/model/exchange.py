@@ -28,6 +28,8 @@ class RequestTerms(NamedTuple):
     :ivar expects: the values of ``Expect``, in lower case.
     :ivar upgrade: the protocol that it asks for, in lower case; empty for none, and where it must not be passed on.
     :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
+    :ivar refused: the status and the reason, where it is refused whatever its route is.
+    :ivar is_traced: whether it has an id, or belongs to a trace.
     :ivar framing_lines: the fields behind them that frame its body for the target, and ask for :attr:`upgrade`.
     """
 
@@ -37,6 +39,8 @@ class RequestTerms(NamedTuple):
     upgrade: str
     lines: bytes
     framing_lines: bytes
+    refused: tuple[int, str] | None = None
+    is_traced: bool = False
 
 
 class Exchange:

@@ -16,7 +16,7 @@ from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
 from smartproxy.upstream.connected import Connected
 from smartproxy.wire.http_answer import parse_head
-from smartproxy.wire.http_head import parse_block
+from smartproxy.wire.http_head import parse_block, parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -140,6 +140,7 @@ class ExchangeHttp:
             self._draining,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
+            self._heads.line_of if plan.remembers else parse_line,
             self._head_limits,
             self._error_pages,
             self._recorder.begin_exchange,

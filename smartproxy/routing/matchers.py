@@ -46,6 +46,7 @@ class Condition:
     :ivar is_met: the predicate.
     :ivar seen: the value that the connection has: escaped, on one line; ``none`` where it has none.
     :ivar is_early: whether it is about the client, and needs none of its first bytes.
+    :ivar is_of_line: whether it is about host, path, method or protocol, or the server name, and nothing else.
     :ivar inside: whether a route that terminates TLS checks it on the decrypted content, and not on the ClientHello.
     """
 
@@ -55,6 +56,7 @@ class Condition:
     seen: Callable[[Detected], str]
     inside: bool = False
     is_early: bool = False
+    is_of_line: bool = False
 
 
 def conditions_of(match: MatchPlan, *, fallback: bool = False) -> tuple[Condition, ...]:
@@ -186,6 +188,7 @@ def _protocol(protocol: str) -> Condition:
         is_met=lambda facts: _spoken(facts) == protocol or (protocol == "tls" and facts.secured is not None),
         seen=_spoken,
         inside=protocol != "tls",
+        is_of_line=True,
     )
 
 
@@ -201,6 +204,7 @@ def _domain(patterns: tuple[str, ...]) -> Condition:
         wanted=_listed(patterns),
         is_met=lambda facts: names.best(facts.domain) is not None,
         seen=lambda facts: _shown(facts.domain),
+        is_of_line=True,
     )
 
 
@@ -221,6 +225,7 @@ def _no_name() -> Condition:
         wanted="TLS without SNI",
         is_met=lambda facts: facts.hello is not None and facts.hello.server_name is None,
         seen=lambda facts: _shown(facts.domain) if facts.hello is not None else "no TLS",
+        is_of_line=True,
     )
 
 
@@ -245,6 +250,7 @@ def _path(pattern: str) -> Condition:
         is_met=lambda facts: facts.request is not None and fits(facts.request.path),
         seen=lambda facts: _shown(facts.request and facts.request.path),
         inside=True,
+        is_of_line=True,
     )
 
 
@@ -255,6 +261,7 @@ def _method(methods: frozenset[str]) -> Condition:
         is_met=lambda facts: facts.request is not None and facts.request.method in methods,
         seen=lambda facts: _shown(facts.request and facts.request.method),
         inside=True,
+        is_of_line=True,
     )
 
 

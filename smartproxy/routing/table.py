@@ -13,7 +13,7 @@ lowest rank wins: a look-up among 10,000 routes takes the same time as among 10.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from smartproxy.routing import domains
 from smartproxy.routing.matchers import (
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan, TerminationPlan
+
+#: How many requests a listener remembers the route of, and with which path at the most.
+_MOST_KNOWN: Final = 1024
+_LONGEST_KNOWN: Final = 512
 
 
 class Entry:
@@ -103,6 +107,7 @@ class ListenerRoutes:
         "_by_suffix",
         "_exact",
         "_inside",
+        "_known",
         "_nameless",
         "_names_matter",
         "_silent",
@@ -134,6 +139,8 @@ class ListenerRoutes:
         self.takes_silent = bool(self._silent)
         self._names_matter = bool(self._exact or self._by_suffix)
         self._inside: dict[RoutePlan, ListenerRoutes] | None = None
+        is_by_request = all(condition.is_of_line for entry in self.entries for condition in entry.conditions)
+        self._known: dict[tuple[object, ...], Entry | None] | None = {} if is_by_request else None
 
     def inside(self, route: RoutePlan) -> ListenerRoutes | None:
         """Routes that terminate TLS as ``route`` does; ``None`` where it has no conditions on the decrypted content."""
@@ -142,7 +149,35 @@ class ListenerRoutes:
         return self._inside.get(route)
 
     def find(self, facts: Detected) -> Entry | None:
-        """The first entry in order that matches."""
+        """The first entry in order that matches.
+
+        Where no condition is about anything but host, path, method and protocol, it is remembered by these.
+        """
+        known, request = self._known, facts.request
+        if known is None or request is None:
+            return self._search(facts)
+        hello = facts.hello
+        name = None if hello is None else hello.server_name
+        key = (
+            request.host,
+            request.path,
+            request.method,
+            facts.protocol,
+            hello is None,
+            name,
+            facts.secured is None,
+        )
+        try:
+            return known[key]
+        except KeyError:
+            found = self._search(facts)
+        if len(request.path) <= _LONGEST_KNOWN:
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[key] = found
+        return found
+
+    def _search(self, facts: Detected) -> Entry | None:
         if facts.silent:
             return next((entry for entry in self._silent if entry.admits_client(facts)), None)
         best = _first(self._nameless, facts, None)

@@ -28,6 +28,10 @@ TOO_MANY_HEADERS: Final = Malformed("too many header fields")
 _NOT_A_FIELD: Final = Malformed("not a header field")
 OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
 
+_NOT_ONE_HOST: Final = Malformed("not exactly one Host")
+_NO_HOST: Final = Malformed("no host in the target")
+_UNLIKE_HOST: Final = Malformed("Host unlike the target")
+
 _STATUS: Final = {
     LINE_TOO_LONG: 414,
     HEAD_TOO_LONG: 431,
@@ -139,14 +143,66 @@ def parse_block(block: bytes) -> HeadBlock | Malformed:
         return broken.verdict
 
 
-def _complete(
-    head: bytes, most_fields: int, block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block
-) -> Verdict[RequestHead]:
-    """Parse a head that has its blank line, which is not in ``head``."""
+class RequestLine(NamedTuple):
+    """A request line: the same one always gives the same.
+
+    :ivar named: the host and the port in the target, where it has them.
+    :ivar default: the port where the target has none.
+    """
+
+    method: str
+    target: str
+    path: str
+    version: tuple[int, int]
+    named: _Authority | None = None
+    default: int = 0
+
+
+def parse_line(line: bytes) -> RequestLine | Malformed:
+    """Parse a request line, without its CRLF."""
     try:
-        return Done(_head(head, most_fields, block_of), len(head) + 4)
+        return _read_line(*_request_line(line))
     except _MalformedHeadError as broken:
         return broken.verdict
+
+
+def _complete(
+    head: bytes,
+    most_fields: int,
+    block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block,
+    line_of: Callable[[bytes], RequestLine | Malformed] = parse_line,
+) -> Verdict[RequestHead]:
+    """Parse a head that has its blank line, which is not in ``head``."""
+    end = head.find(b"\r\n")
+    begin, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
+    block = block_of(lines)
+    if isinstance(block, Malformed):
+        return _malformed_block(begin, lines, most_fields, block)
+    if block.number > most_fields:
+        return TOO_MANY_HEADERS
+    line = line_of(begin)
+    if isinstance(line, Malformed):
+        return line
+    method, target, path, version, named, default = line
+    hosts = block.hosts
+    if len(hosts) != 1 and (hosts or version == (1, 1)):  # HTTP/1.0 needs none (RFC 9112, 3.2)
+        return _NOT_ONE_HOST
+    host = hosts[0].host if hosts else None
+    if named is not None:
+        agreed = _agreed(named, hosts[0] if hosts else None, default)
+        if isinstance(agreed, Malformed):
+            return agreed
+        host = agreed
+    return Done(RequestHead(method, target, path, host, version, block.fields), len(head) + 4)
+
+
+def _malformed_block(begin: bytes, lines: bytes, most_fields: int, block: Malformed) -> Malformed:
+    """Why a head is refused whose lines behind ``begin`` are malformed."""
+    try:
+        _refuse_bare(begin)
+    except _MalformedHeadError as broken:
+        return broken.verdict
+    return TOO_MANY_HEADERS if block is _NOT_A_FIELD and lines.count(b"\n") > most_fields else block
 
 
 class HeadParser:
@@ -156,16 +212,19 @@ class HeadParser:
     are parsed once, when the head is complete. Then the parser is ready for another head.
 
     :param block_of: :func:`parse_block`, or a function that remembers what it has returned.
+    :param line_of: :func:`parse_line`, likewise.
     """
 
-    __slots__ = ("_block_of", "_checked", "_limits", "_line_end", "_lines")
+    __slots__ = ("_block_of", "_checked", "_limits", "_line_end", "_line_of", "_lines")
 
     def __init__(
         self,
         block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block,
+        line_of: Callable[[bytes], RequestLine | Malformed] = parse_line,
         limits: HeadLimits = HEAD_LIMITS,
     ) -> None:
         self._block_of = block_of
+        self._line_of = line_of
         self._limits = limits
         self._begin()
 
@@ -182,7 +241,7 @@ class HeadParser:
         if end >= 0:
             if checked:
                 self._begin()
-            return _complete(bytes(data[:end]), fields, self._block_of)
+            return _complete(bytes(data[:end]), fields, self._block_of, self._line_of)
         try:
             return self._unfinished(data)
         except _MalformedHeadError as broken:
@@ -217,25 +276,6 @@ class HeadParser:
             _request_line(bytes(data[:end]))
         elif not _LINE_BEGUN.match(bytes(data[:_LONGEST_LINE_BEGIN])):
             raise _MalformedHeadError("not a request line")
-
-
-def _head(head: bytes, most_fields: int, block_of: Callable[[bytes], HeadBlock | Malformed]) -> RequestHead:
-    """Parse a complete head, without its blank line."""
-    end = head.find(b"\r\n")
-    line, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
-    block = block_of(lines)
-    if isinstance(block, Malformed):
-        _refuse_bare(line)
-        is_many = block is _NOT_A_FIELD and lines.count(b"\n") > most_fields
-        raise _MalformedHeadError(TOO_MANY_HEADERS if is_many else block)
-    if block.number > most_fields:
-        raise _MalformedHeadError(TOO_MANY_HEADERS)
-    method, target, version = _request_line(line)
-    hosts = block.hosts
-    if len(hosts) != 1 and (hosts or version == (1, 1)):  # HTTP/1.0 needs none (RFC 9112, 3.2)
-        raise _MalformedHeadError("not exactly one Host")
-    path, host = _destination(method, target, hosts[0] if hosts else None)
-    return RequestHead(method, target, path, host, version, block.fields)
 
 
 def _fields(block: bytes) -> Fields:
@@ -294,32 +334,32 @@ def _literal(text: str) -> str:
         raise _MalformedHeadError("not an IPv6 address in brackets") from None
 
 
-def _destination(method: str, target: str, host: _Authority | None) -> tuple[str, str | None]:
-    """Path and host, by the four forms of a target (RFC 9112, 3.2)."""
-    named = host.host if host else None
+def _read_line(method: str, target: str, version: tuple[int, int]) -> RequestLine:
+    """A request line, by the four forms of a target (RFC 9112, 3.2)."""
+    if target.startswith("/") and "#" not in target and method != "CONNECT":
+        return RequestLine(method, target, target.partition("?")[0], version)
     if "#" in target:
         raise _MalformedHeadError("fragment in the target")
     if method == "CONNECT":
         authority = _authority(target)
         if authority.host is None or authority.port is None:
             raise _MalformedHeadError("CONNECT to no host and port")
-        return "", _agreed(authority, host, authority.port)
-    if target.startswith("/"):
-        return target.partition("?")[0], named
+        return RequestLine(method, target, "", version, authority, authority.port)
     if target == "*" and method == "OPTIONS":
-        return target, named
+        return RequestLine(method, target, target, version)
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise _MalformedHeadError("not a request target")
-    return match[3] or "/", _agreed(_authority(match[2]), host, _DEFAULT_PORTS[match[1].lower()])
+    named = _authority(match[2])
+    return RequestLine(method, target, match[3] or "/", version, named, _DEFAULT_PORTS[match[1].lower()])
 
 
-def _agreed(target: _Authority, host: _Authority | None, default: int) -> str:
+def _agreed(target: _Authority, host: _Authority | None, default: int) -> str | Malformed:
     """The target's host. It overrides Host (RFC 9112, 3.2.2); not every backend does so, hence both must be equal."""
     if target.host is None:
-        raise _MalformedHeadError("no host in the target")
+        return _NO_HOST
     if host and (host.host, host.port or default) != (target.host, target.port or default):
-        raise _MalformedHeadError("Host unlike the target")
+        return _UNLIKE_HOST
     return target.host
 
 

@@ -152,6 +152,50 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual(len(held), 1)
 
 
+class RememberedTests(SynchronousTestCase):
+    """The route of a request is remembered where host, path, method and protocol alone decide it."""
+
+    def asked(self, table, *facts):
+        """The routes, asked for twice."""
+        first = [found(table, each) for each in facts]
+        self.assertEqual([found(table, each) for each in facts], first)
+        return first
+
+    def test_each_of_these_tells_requests_apart(self) -> None:
+        table = RouteTable(
+            routes(
+                host={"domains": ("a.example",)},
+                path={"path": "/api/*"},
+                method={"methods": frozenset({"POST"})},
+                named={"protocol": "tls"},
+                rest={},
+            )
+        )
+        inside = tls("a.example")._replace(request=http("/", host="b.example").request)
+        facts = (http("/", host="a.example"), http("/api/x"), http("/", method="POST"), http("/"), inside)
+        self.assertEqual(self.asked(table, *facts), ["host", "path", "method", "rest", "host"])
+
+    def test_what_else_decides_is_asked_each_time(self) -> None:
+        of_client = {"client_ip": AddressSet(["10.0.0.0/8"])}
+        of_header = {"headers": (("x-env", "test"),)}
+        for asks, one in (
+            (of_client, http("/", client="10.0.0.1")),
+            (of_header, http("/", headers=[("X-Env", "test")])),
+            ({"query": (("debug", "1"),)}, http("/?debug=1")),
+        ):
+            table = RouteTable(routes(special=asks | {"path": "/*"}, rest={"path": "/*"}))
+            self.assertEqual(self.asked(table, one, http("/"), one), ["special", "rest", "special"], asks)
+
+    def test_their_number_is_bounded(self) -> None:
+        table = RouteTable(routes(web={"path": "/*"}))
+        for number in range(3000):
+            self.assertEqual(found(table, http(f"/{number}")), "web")
+        self.assertEqual(found(table, http("/" + "x" * 4000)), "web")
+        known = table.routes_on(":443")._known
+        self.assertLessEqual(len(known), 1024)
+        self.assertLess(max(len(path) for _, path, *_ in known), 1000)
+
+
 class AlpnAndFallbackTests(SynchronousTestCase):
     def test_alpn_is_what_the_client_offers(self) -> None:
         table = RouteTable(routes(h2={"alpn": frozenset({"h2"})}, rest={}))
