@@ -119,6 +119,7 @@ def _http(plan: HttpPlan | None) -> dict[str, object]:
         "requestTimeout": plan.request_timeout,
         "keepAliveTimeout": plan.keep_alive_timeout,
         "responseTimeout": plan.answer_timeout,
+        "rememberHeads": plan.remembers,
         "retries": plan.retries,
         "pool": {"idleTimeout": plan.idle_timeout, "maxIdle": plan.most_idle},
         "websocket": {"idleTimeout": plan.tunnel_timeout, "origins": sorted(plan.origins)},

@@ -43,6 +43,7 @@ def _limits(settings: Settings, http: HttpPlan, index: int) -> Iterator[str]:
         "request_timeout": duration_text(http.request_timeout),
         "keep_alive_timeout": duration_text(http.keep_alive_timeout),
         "response_timeout": duration_text(http.answer_timeout),
+        "remember_heads": str(http.remembers).lower(),
     }
     for name, value in values.items():
         yield f"  {file_key(name)}: {value} ({_place(name, levels)})"

@@ -41,7 +41,7 @@ class HttpTermsTests(ExplainCase):
         self.assertEqual(printed[0], "route api")
         at = printed.index("http: each request of the connection has a route of its own; on this one:")
         self.assertEqual(
-            printed[at + 1 : at + 20],
+            printed[at + 1 : at + 21],
             [
                 "  maxHeaderSize: 1KiB (route)",
                 "  maxHeaders: 100 (built-in)",
@@ -50,6 +50,7 @@ class HttpTermsTests(ExplainCase):
                 "  requestTimeout: 5s (defaults)",
                 "  keepAliveTimeout: 1m15s (built-in)",
                 "  responseTimeout: 5m (built-in)",
+                "  rememberHeads: true (built-in)",
                 "  retries: 1 (built-in)",
                 "  pool: idleTimeout 1m (built-in), maxIdle 2 (defaults)",
                 "  websocket: idleTimeout 1h (built-in), origins https://a.test (route)",

@@ -46,6 +46,7 @@ def http_plan(
         keep_alive_timeout=units.seconds(inherited("keep_alive_timeout", *levels)),
         answer_timeout=units.seconds(inherited("response_timeout", *levels)),
         max_body=units.octets(inherited("max_body_size", *levels)),
+        remembers=inherited("remember_heads", *levels),
         body_rate=units.octets(inherited("body_minimum_rate", *levels)),
         head=HeadLimits(
             units.octets(inherited("max_header_size", *levels)), inherited("max_headers", *levels)

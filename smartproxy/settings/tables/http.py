@@ -10,6 +10,7 @@ from smartproxy.settings.tables.base import Table
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.types import (
     Duration,
+    Flag,
     HeaderName,
     HeaderTemplate,
     HeadSize,
@@ -98,6 +99,10 @@ class HttpSettings(Table):
     """From the end of a request to the head of its answer; 0 is no limit. Within the answer ``inactivityTimeout`` holds, not multiplied."""
     retries: Annotated[int, Field(strict=True, ge=0, le=1)] = 1
     """How often a request is repeated that met an idle connection just as the target closed it."""
+    remember_heads: Flag = True
+    """Whether heads that were parsed are remembered, because clients and targets repeat theirs: at most 1,024 of each kind and 2 KiB,
+    cookies and credentials in them included, in the memory of the process only. Where requests of one connection go to several routes,
+    the route of the first decides."""
     pool: PoolSettings = PoolSettings()
     """Connections to targets that wait for another request."""
     websocket: WebsocketSettings = WebsocketSettings()

@@ -1,0 +1,51 @@
+"""Heads that are remembered: the same answers with it and without, and a bounded number."""
+
+from __future__ import annotations
+
+from smartproxy.http.memo import LONGEST, MOST, Memo
+from tests.http.case import GET, OK, HttpCase, http_route
+
+
+class MemoTests(HttpCase):
+    def setUp(self):
+        super().setUp()
+        self.asked = []
+
+    def parse(self, data):
+        self.asked.append(data)
+        return len(data)
+
+    def test_what_is_known_is_not_parsed_again(self):
+        memo = Memo(self.parse)
+        self.assertEqual([memo[b"one"], memo[b"three"], memo[b"one"]], [3, 5, 3])
+        self.assertEqual(self.asked, [b"one", b"three"])
+
+    def test_number_and_size_are_bounded(self):
+        memo = Memo(self.parse)
+        for number in range(3 * MOST):
+            memo[b"%d" % number]
+            self.assertLessEqual(len(memo), MOST)
+        self.assertEqual(memo[b"x" * (LONGEST + 1)], LONGEST + 1)
+        self.assertNotIn(b"x" * (LONGEST + 1), memo)
+
+    def remembered(self):
+        heads = self.proxy._runtime.http_heads
+        return [len(known.__self__) for known in (heads.block_of, heads.line_of, heads.head_of)]
+
+    def test_heads_are_remembered(self):
+        client = self.connect()
+        for _ in range(2):
+            self.assertEqual(self.exchange(client), OK)
+        self.assertEqual(self.remembered(), [1, 1, 1])
+
+    def test_it_can_be_turned_off(self):
+        self.start(http_route("forgetful", 81, http={"remember_heads": False}))
+        client = self.connect(81)
+        for _ in range(2):
+            self.assertEqual(self.exchange(client), OK)
+        self.assertEqual(self.remembered(), [0, 0, 0])
+
+    def test_malformed_heads_are_refused_each_time(self):
+        for _ in range(3):
+            client = self.connect(80, GET.replace(b"Host:", b"Host :"))
+            self.assertEqual(client.received[9:12], b"400")
