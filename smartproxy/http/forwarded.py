@@ -8,12 +8,11 @@ else all of them are replaced, as anybody can send them.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.wire.http_fields import Fields, line, tokens
+from smartproxy.wire.http_fields import Fields, Removal, line, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,13 +38,9 @@ _OF_THE_MESSAGE: Final = frozenset({b"host", b"content-type", b"expect", b"autho
 _COMMON: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 
-def _lines_of(names: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb"^(?:%b):[^\n]*+\n" % names, re.IGNORECASE | re.MULTILINE)
-
-
-_HOP: Final = _lines_of(_OF_ONE_HOP)
-_HOP_AND_CLIENT: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
-_NO_TRAILER: Final = _lines_of(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE))))
+_without_hop: Final = Removal(_OF_ONE_HOP)
+_without_client: Final = Removal(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
+_as_trailers: Final = Removal(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE))))
 
 
 def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
@@ -53,7 +48,7 @@ def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
 
     :param of_client: whether those that say who the client is, and those of traces, are kept.
     """
-    block = (_HOP if of_client else _HOP_AND_CLIENT).sub(b"", fields.block)
+    block = (_without_hop if of_client else _without_client)(fields.block)
     listed = set(tokens(fields.noted("connection"))) - _COMMON
     if not listed:
         return block
@@ -65,7 +60,7 @@ def passed_trailers(trailers: Fields | None) -> bytes:
 
     A recipient may merge trailers into the head (RFC 9110, 6.5.1), where they would have effects that were checked before.
     """
-    return _NO_TRAILER.sub(b"", trailers.block) if trailers else b""
+    return _as_trailers(trailers.block) if trailers else b""
 
 
 def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> bytes:

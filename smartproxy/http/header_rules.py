@@ -18,6 +18,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.http.templates import Template, without_controls
+from smartproxy.wire.http_fields import Removal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -55,7 +56,7 @@ class HeaderRules:
         of_requests: bool,
     ) -> None:
         self._rules = (dict(set_), dict(add), list(remove))
-        self._dropped = _lines_of([*set_, *remove], spellings=of_requests)
+        self._dropped = _removal([*set_, *remove], spellings=of_requests)
         added = [*set_.items(), *add.items()]
         self._constant: bytes | None = None
         self._added = [(name.encode(), template) for name, template in added]
@@ -76,7 +77,7 @@ class HeaderRules:
 
     def without(self, lines: bytes) -> bytes:
         """Those of ``lines`` that no rule sets or removes."""
-        return lines if self._dropped is None else self._dropped.sub(b"", lines)
+        return lines if self._dropped is None else self._dropped(lines)
 
     def written(self) -> dict[str, object]:
         """The rules under the keys of a configuration."""
@@ -120,14 +121,14 @@ def spellings_of(name: str) -> str:
     return _SEPARATOR.sub("-", name.lower())
 
 
-def _lines_of(names: Collection[str], *, spellings: bool) -> re.Pattern[bytes] | None:
+def _removal(names: Collection[str], *, spellings: bool) -> Removal | None:
     if not names:
         return None
     patterns = (
         "[-_.]".join(map(re.escape, _SEPARATOR.split(name))) if spellings else re.escape(name)
         for name in names
     )
-    return re.compile(rf"^(?:{'|'.join(patterns)}):[^\n]*+\n".encode(), re.IGNORECASE | re.MULTILINE)
+    return Removal("|".join(patterns).encode())
 
 
 def _line(name: bytes, value: str) -> bytes:

@@ -35,7 +35,7 @@ _ANY_VALUE: Final = re.compile(_VALUE + rb"*")
 _NOTED: Final = re.compile(
     rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
     rb"|user-agent|referer|via|x-request-id|traceparent|tracestate):"
-    rb"[\t ]*+([^\r]*?)[\t ]*+(?=\r)",
+    rb"[\t ]*+([^\r]*+)",
     re.IGNORECASE,
 )
 
@@ -102,7 +102,9 @@ class Fields:
         if noted is None:
             noted = self._noted = {}
             for found, value in _NOTED.findall(b"\n" + self.block):
-                noted.setdefault(found.decode("ascii").lower(), []).append(value.decode("latin-1"))
+                noted.setdefault(found.decode("ascii").lower(), []).append(
+                    value.rstrip(b"\t ").decode("latin-1")
+                )
         return noted.get(name, [])
 
     def values(self, name: str) -> list[str]:
@@ -116,6 +118,23 @@ class Fields:
             for each in self.block.splitlines(keepends=True)
             if each[: each.find(b":")].lower() not in names
         )
+
+
+class Removal:
+    """Removes the lines of some fields from a block.
+
+    :param names: a regular expression of their names.
+    """
+
+    __slots__ = ("_line",)
+
+    def __init__(self, names: bytes) -> None:
+        # The line break before it is literal, and so looked for first: twice as fast as with ^.
+        self._line = re.compile(rb"\n(?:%b):[^\n]*+" % names, re.IGNORECASE)
+
+    def __call__(self, block: bytes) -> bytes:
+        """What is left of ``block``."""
+        return self._line.sub(b"", b"\n" + block)[1:]
 
 
 def line(name: str, value: str) -> bytes:
