@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.wire.http_fields import Fields, Removal, line, tokens
+from smartproxy.wire.http_fields import FieldRemoval, Fields, line, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,9 +38,11 @@ _OF_THE_MESSAGE: Final = frozenset({b"host", b"content-type", b"expect", b"autho
 _COMMON: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 
-_without_hop: Final = Removal(_OF_ONE_HOP)
-_without_client: Final = Removal(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
-_as_trailers: Final = Removal(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE))))
+_without_hop: Final = FieldRemoval(_OF_ONE_HOP)
+_without_client: Final = FieldRemoval(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
+_as_trailers: Final = FieldRemoval(
+    b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE)))
+)
 
 
 def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:

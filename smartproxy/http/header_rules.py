@@ -18,7 +18,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from smartproxy.http.templates import Template, without_controls
-from smartproxy.wire.http_fields import Removal
+from smartproxy.wire.http_fields import FieldRemoval
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -121,14 +121,14 @@ def spellings_of(name: str) -> str:
     return _SEPARATOR.sub("-", name.lower())
 
 
-def _removal(names: Collection[str], *, spellings: bool) -> Removal | None:
+def _removal(names: Collection[str], *, spellings: bool) -> FieldRemoval | None:
     if not names:
         return None
     patterns = (
         "[-_.]".join(map(re.escape, _SEPARATOR.split(name))) if spellings else re.escape(name)
         for name in names
     )
-    return Removal("|".join(patterns).encode())
+    return FieldRemoval("|".join(patterns).encode())
 
 
 def _line(name: bytes, value: str) -> bytes:

@@ -68,6 +68,16 @@ class Pollable(Protocol):
         """Close the descriptor: :meth:`ready` raised ``why``, which is logged, or the poller stops."""
 
 
+class Writer(Protocol):
+    """Has something to send that may wait for the end of the batch."""
+
+    def flush(self) -> None:
+        """Send it."""
+
+    def getHandle(self) -> socket.socket:
+        """The socket."""
+
+
 @implementer(IReadDescriptor)
 class Poller:
     """Reports the readiness of many sockets to their owners.
@@ -75,6 +85,8 @@ class Poller:
     :param reactor: has ``IReactorFDSet`` and ``IReactorTime``, for which Twisted has no common type.
     :param clock: monotonic seconds.
     :ivar now: monotonic seconds at the start of the current batch: the coarse clock of the byte path.
+    :ivar writers: those whose output is sent at the end of the current batch; ``None`` where there is none. To send them one
+        after the other wakes a peer process once: it is still awake when the next bytes for it come.
     """
 
     def __init__(self, reactor: Any, clock: Callable[[], float]) -> None:
@@ -89,6 +101,7 @@ class Poller:
         self._turn_ends = self._event_ends = 0.0
         self._again: IDelayedCall | None = None
         self.now = clock()
+        self.writers: list[Writer] | None = None
 
     # -- the sockets ---------------------------------------------------------------------------------
 
@@ -125,6 +138,19 @@ class Poller:
             self._closing.append(sock)
         else:
             _close(sock)
+
+    def flush(self) -> None:
+        """Send what was gathered so far in this batch."""
+        writers = self.writers
+        if not writers:
+            return
+        self.writers = None  # what they are asked to write now is sent at once
+        for writer in writers:
+            try:
+                writer.flush()
+            except Exception:
+                self._failed(writer.getHandle().fileno())
+        self.writers = []
 
     def soon(self, call: Callable[..., object], *args: object) -> None:
         """Call it in the next event loop iteration: for what must not happen within the caller's own call."""
@@ -171,6 +197,7 @@ class Poller:
         self.now = self._clock()
         self._turn_ends = self.now + BUDGET
         self._in_batch = True
+        self.writers = []
         in_time = True
         if self._postponed:
             postponed, self._postponed = self._postponed, OrderedDict()
@@ -178,6 +205,8 @@ class Poller:
         # Otherwise what is left has waited for longer.
         if in_time:
             self._dispatch_ready()
+        self.flush()
+        self.writers = None
         # No event of the batch is left that is not known to add(), so the numbers may be reused.
         self._in_batch = False
         if self._closing:

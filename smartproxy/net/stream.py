@@ -1,8 +1,8 @@
 """A TCP connection, or one to a unix socket, on the poller: Twisted's transport, without a system call for each pause.
 
 It has Twisted's behaviour (``ITCPTransport``, push and pull producers, half-close), so any ``Protocol`` can use it. There
-are two intended differences: a ``write`` is sent at once when nothing waits before it, and a connection that is reset
-while it is paused is lost at once, not at the next read.
+are two intended differences: a ``write`` is sent at once when nothing waits before it, or at the end of the poller's batch if it
+is small; and a connection that is reset while it is paused is lost at once, not at the next read.
 
 What it reads, writes and expects of a producer is a state each: :mod:`smartproxy.net.stream_states`. ``_readable`` and
 ``_marked`` are no states of the stream: they are what the kernel last reported of the socket, and have to be remembered
@@ -33,8 +33,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.flow.states import following
-from smartproxy.net.detach import Detached, SocketBorrower
-from smartproxy.net.on_socket import OnSocket
+from smartproxy.net.detach import Detached
+from smartproxy.net.lends_socket import LendsSocket
 from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE, Poller
 from smartproxy.net.stream_states import INPUT, OUTPUT, ProducerState, StreamEvent, StreamInput, StreamOutput
 
@@ -50,6 +50,9 @@ _BULK_SIZE = 256 * 1024
 _READS_A_TURN = 4
 #: Bytes of waiting output above which the producer is paused: Twisted's ``FileDescriptor.bufferSize``.
 _HIGH_WATER = 64 * 1024
+#: Bytes of a write that may wait for the end of the poller's batch, and how many connections' at the most.
+_GATHERED = 16 * 1024
+_MOST_GATHERED = 32
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -66,15 +69,14 @@ def reset(sock: socket.socket) -> None:
 
 
 @implementer(ITCPTransport, IConsumer, IPushProducer)
-class Stream(OnSocket):
+class Stream(LendsSocket):
     """One connected, non-blocking socket, watched by ``poller``.
 
     :param seen: events that were reported of the socket already, if ``poller`` watches it (a dialled one).
     """
 
     __slots__ = (
-        "_borrower", "_broken", "_input", "_marked", "_out", "_output", "_poller", "_producer", "_producing", "_protocol",
-        "_readable",
+        "_broken", "_gathered", "_input", "_out", "_output", "_producer", "_producing", "_protocol",
     )  # fmt: skip
 
     can_detach: ClassVar[bool] = True
@@ -89,8 +91,9 @@ class Stream(OnSocket):
         self._readable = bool(seen & READABLE)
         self._marked = bool(seen & MARKED)
         self._broken = 0
-        self._borrower: SocketBorrower | None = None
-        self._out: bytearray | None = None
+        self._borrower = None
+        self._out: bytes | bytearray | None = None
+        self._gathered = False  # whether it is one of the poller's writers
         self._producer: Any = None
         self._producing = _NO_PRODUCER
         if seen:
@@ -178,6 +181,7 @@ class Stream(OnSocket):
         """Close the socket and tell the producer and the protocol, once."""
         if self._output is _CLOSED:
             return
+        self._send_gathered()
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         self._poller.close(self._sock, self)
         producer, self._producer = self._producer, None
@@ -195,7 +199,17 @@ class Stream(OnSocket):
         if not data or (self._output is not _OPEN and not self._awaits_producer()):
             return
         if self._out:
+            if isinstance(self._out, bytes):
+                self._out = bytearray(self._out)
             self._out += data
+        elif (writers := self._poller.writers) is not None and len(data) <= _GATHERED:
+            self._out = bytes(data)
+            if not self._gathered:
+                self._gathered = True
+                writers.append(self)
+                if len(writers) >= _MOST_GATHERED:
+                    self._poller.flush()
+            return
         else:
             taken = self._send(data)
             if taken == len(data):
@@ -208,6 +222,12 @@ class Stream(OnSocket):
             self._producing = _HELD_BACK
             self._producer.pauseProducing()
 
+    def _send_gathered(self) -> None:
+        """Send what was gathered: the connection ends before its batch does."""
+        if self._gathered and self._out:
+            self._gathered = False
+            self._out = bytearray(memoryview(self._out)[self._send(self._out) :]) or None
+
     def _awaits_producer(self) -> bool:
         """Whether the requested end waits for a producer, which may write until it unregisters (as in Twisted)."""
         return self._producer is not None and (self._output is _FINISHING or self._output is _CLOSING)
@@ -216,7 +236,7 @@ class Stream(OnSocket):
         """Send all of ``data``."""
         self.write(b"".join(data))
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def _send(self, data: bytes | bytearray) -> int:
         """Send ``data``. Returns how many bytes the kernel took; all, if the connection is broken.
 
         A write never fails in Twisted: the protocol is told of the loss later. So the error is kept, and the poller
@@ -231,14 +251,21 @@ class Stream(OnSocket):
             self._poller.rearm(self._sock.fileno())
             return len(data)
 
+    def flush(self) -> None:
+        """Send what was gathered in the poller's batch."""
+        if self._gathered:
+            self._gathered = False
+            self._flush()
+
     def _flush(self) -> None:
         if self._output is _ABORTING or self._output is _CLOSED:
             return
-        if self._out:
-            with memoryview(self._out) as waiting:
-                taken = self._send(waiting)
-            del self._out[:taken]
-            if self._out:
+        out = self._out
+        if out:
+            taken = self._send(out)
+            if taken < len(out):
+                self._out = out = bytearray(out) if isinstance(out, bytes) else out
+                del out[:taken]
                 return
         self._out = None
         if self._producer is not None:
@@ -308,6 +335,7 @@ class Stream(OnSocket):
         if self._output is _ABORTING or self._output is _CLOSED:
             return
         self._call_back()
+        self._send_gathered()
         reset(self._sock)
         self._change(StreamEvent.ABORT_ASKED)
         self._poller.soon(self._lost, Failure(error.ConnectionAborted()))
@@ -357,30 +385,6 @@ class Stream(OnSocket):
         self.loseConnection()
 
     # -- the socket ----------------------------------------------------------------------------------
-
-    def lend(self, borrower: SocketBorrower) -> socket.socket | None:
-        """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
-
-        Until :meth:`take_back`, the borrower reads or writes in place of this transport, and passes on the events of the other
-        direction.
-        """
-        if self._out or self._marked or self._output is not _OPEN:
-            return None
-        self._borrower = borrower
-        self._poller.hand_over(self._sock.fileno(), borrower)
-        return self._sock
-
-    def take_back(self) -> None:
-        """The borrower does not use the socket any more. Whatever it is ready for is reported again."""
-        self._borrower = None
-        self._poller.hand_over(self._sock.fileno(), self)
-        self._readable = True
-        self._poller.rearm(self._sock.fileno())
-
-    def _call_back(self) -> None:
-        """The connection is ended by other means than its borrower's."""
-        if self._borrower is not None:
-            self._borrower.stop()
 
     def detach(self) -> Detached:
         """Give the socket to the caller. The poller still watches it, until it is handed over."""

@@ -120,7 +120,7 @@ class Fields:
         )
 
 
-class Removal:
+class FieldRemoval:
     """Removes the lines of some fields from a block.
 
     :param names: a regular expression of their names.

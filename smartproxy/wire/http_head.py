@@ -9,7 +9,6 @@ malformed.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire import http_response
@@ -308,9 +307,8 @@ def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     return match[1].decode("ascii"), match[2].decode("ascii"), version
 
 
-@lru_cache(maxsize=1024)
 def _authority(text: str) -> _Authority:
-    """Parse a host with an optional port (RFC 3986, 3.2); the host may be empty. Valid ones are short, so they are remembered."""
+    """Parse a host with an optional port (RFC 3986, 3.2); the host may be empty."""
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         raise _MalformedHeadError("not a host")

@@ -1,0 +1,66 @@
+"""A transport that gives its socket to a borrower for a time: for a body of HTTP that is moved through a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smartproxy.net.on_socket import OnSocket
+from smartproxy.net.stream_states import StreamOutput
+
+if TYPE_CHECKING:
+    import socket
+
+    from twisted.python.failure import Failure
+
+    from smartproxy.net.detach import SocketBorrower
+    from smartproxy.net.poller import Poller
+
+
+class LendsSocket(OnSocket):
+    """The base of :class:`~smartproxy.net.stream.Stream` that has its states."""
+
+    __slots__ = ("_borrower", "_marked", "_poller", "_readable")
+
+    _borrower: SocketBorrower | None
+    _marked: bool
+    _out: bytes | bytearray | None
+    _output: StreamOutput
+    _poller: Poller
+    _readable: bool
+
+    def ready(self, events: int) -> None:
+        """See :class:`~smartproxy.net.poller.Pollable`."""
+        raise NotImplementedError
+
+    def failed(self, why: Failure) -> None:
+        """See :class:`~smartproxy.net.poller.Pollable`."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Send what was gathered in the poller's batch."""
+        raise NotImplementedError
+
+    def lend(self, borrower: SocketBorrower) -> socket.socket | None:
+        """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
+
+        Until :meth:`take_back`, the borrower reads or writes in place of this transport, and passes on the events of the other
+        direction.
+        """
+        self.flush()
+        if self._out or self._marked or self._output is not StreamOutput.OPEN:
+            return None
+        self._borrower = borrower
+        self._poller.hand_over(self._sock.fileno(), borrower)
+        return self._sock
+
+    def take_back(self) -> None:
+        """The borrower does not use the socket any more. Whatever it is ready for is reported again."""
+        self._borrower = None
+        self._poller.hand_over(self._sock.fileno(), self)
+        self._readable = True
+        self._poller.rearm(self._sock.fileno())
+
+    def _call_back(self) -> None:
+        """The connection is ended by other means than its borrower's."""
+        if self._borrower is not None:
+            self._borrower.stop()

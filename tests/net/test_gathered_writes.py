@@ -1,0 +1,158 @@
+"""Small writes of one batch of the poller are sent at its end, one connection after the other."""
+
+from __future__ import annotations
+
+from smartproxy.net.stream import Stream
+from tests.net.streams import HalfHeard, Heard, StreamCase
+
+
+class GatheredTests(StreamCase):
+    def setUp(self):
+        super().setUp()
+        self.sent = []
+        real = Stream._send
+
+        def send(stream, data):
+            self.sent.append(bytes(data))
+            return real(stream, data)
+
+        self.patch(Stream, "_send", send)
+
+    def answering(self, *steps, protocol=HalfHeard):
+        """A stream whose protocol writes, or does, ``steps`` when it receives something."""
+        stream, heard, far = self.stream(protocol)
+
+        def received(data):
+            heard.received += data
+            for step in steps:
+                if callable(step):
+                    step(stream)
+                else:
+                    stream.write(step)
+
+        heard.dataReceived = received
+        return stream, heard, far
+
+    def test_writes_of_one_event_are_one_send(self):
+        _, _, far = self.answering(b"head ", b"body ", b"end")
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"head body end")
+        self.assertEqual(self.sent, [b"head body end"])
+
+    def test_everything_is_read_before_anything_is_sent(self):
+        streams = [self.answering(b"one"), self.answering(b"two")]
+        order = []
+        for stream, heard, _ in streams:
+            heard.dataReceived = lambda data, stream=stream: (order.append(data), stream.write(b"answer"))
+        real = Stream._send
+        self.patch(Stream, "_send", lambda stream, data: (order.append("sent"), real(stream, data))[1])
+        for _, _, far in streams:
+            far.write(b"go")
+        self.pump.settle()
+        self.pump.until(lambda: all(far.received == b"answer" for _, _, far in streams))
+        self.assertEqual(sorted(map(str, order[:2])), ["b'go'", "b'go'"])
+        self.assertEqual(order[2:], ["sent", "sent"])
+
+    def test_outside_of_a_batch_it_is_sent_at_once(self):
+        stream, _, _ = self.stream()
+        stream.write(b"now")
+        self.assertEqual(self.sent, [b"now"])
+
+    def test_a_large_write_is_sent_at_once_and_in_order(self):
+        large = bytes(100_000)
+        _, _, far = self.answering(b"small", large, b"last")
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"small" + large + b"last")
+
+    def test_a_reused_buffer_may_be_written_from(self):
+        buffer = bytearray(b"first")
+        _, _, far = self.answering(
+            lambda stream: stream.write(memoryview(buffer)),
+            lambda _: buffer.__setitem__(slice(None), b"later"),
+        )
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"first")
+
+    def test_what_was_written_precedes_each_kind_of_end(self):
+        for end in ("loseConnection", "loseWriteConnection", "abortConnection"):
+            with self.subTest(end=end):
+                _, _, far = self.answering(b"last words", lambda stream, end=end: getattr(stream, end)())
+                far.write(b"go")
+                self.pump.until(lambda far=far: far.received == b"last words")
+                self.pump.until(lambda far=far: far.ended or far.was_reset)
+
+    def test_an_end_received_in_the_same_event_does_not_drop_it(self):
+        """A protocol that cannot half-close is lost with the peer's FIN, right behind its answer."""
+        stream, heard, far = self.answering(b"answer", protocol=Heard)
+        stream.pauseProducing()
+        far.write(b"go")
+        far.fin()
+        self.pump.settle()
+        stream.resumeProducing()
+        self.pump.until(lambda: heard.told)
+        self.pump.until(lambda: far.received == b"answer")
+
+    def test_a_socket_that_is_detached_or_lent_keeps_the_order(self):
+        taken = []
+        _, _, far = self.answering(b"before", lambda stream: taken.append(stream.detach()))
+        far.write(b"go")
+        self.pump.until(lambda: taken)
+        self.assertEqual(taken[0].unsent, b"before")
+        taken[0].sock.close()
+
+        class Borrower:
+            def ready(self, events): ...
+            def failed(self, why): ...
+            def stop(self): ...
+
+        lent = []
+        stream, _, far = self.answering(
+            b"head", lambda stream: lent.append(stream.lend(Borrower())), lambda stream: lent[0].send(b"body")
+        )
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"headbody")
+        stream.take_back()
+
+    def test_more_connections_than_are_gathered_lose_nothing(self):
+        streams = [self.answering(b"%d" % number) for number in range(80)]
+        for _, _, far in streams:
+            far.write(b"go")
+        for number, (_, _, far) in enumerate(streams):
+            self.pump.until(lambda far=far, number=number: far.received == b"%d" % number)
+
+    def test_a_pull_producer_goes_on(self):
+        class Pulled:
+            left = 5
+
+            def resumeProducing(self):
+                self.left -= 1
+                stream.write(b"piece ")
+                if not self.left:
+                    stream.unregisterProducer()
+
+            def stopProducing(self): ...
+
+        stream, _, far = self.answering(lambda stream: stream.registerProducer(Pulled(), False))
+        far.write(b"go")
+        self.pump.until(lambda: far.received == b"piece " * 5)
+
+    def test_a_failing_producer_ends_its_own_connection_only(self):
+        class Failing:
+            def pauseProducing(self): ...
+            def stopProducing(self): ...
+
+            def resumeProducing(self):
+                raise ValueError("broken")
+
+        def hold_back(stream):
+            stream.registerProducer(Failing(), True)
+            for _ in range(6):
+                stream.write(bytes(15_000))
+
+        _, broken, far = self.answering(hold_back)
+        _, _, other = self.answering(b"fine")
+        for each in (far, other):
+            each.write(b"go")
+        self.pump.until(lambda: other.received == b"fine")
+        self.pump.until(lambda: broken.told)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
