@@ -20,26 +20,37 @@ T = TypeVar("T")
 #: How many heads are remembered, and of how many bytes at the most: 2 MiB in all, and what was found in them.
 MOST: Final = 1024
 LONGEST: Final = 2048
+#: How many heads are known to have been asked for once.
+_MOST_ASKED: Final = 8192
 
 
 class Memo(dict[bytes, T], Generic[T]):
     """A function of bytes that remembers what it has returned: a dict, because a look-up then costs no call of Python code.
 
+    Only what is asked for a second time is remembered. Heads that are all different would else fill it, and to drop them again
+    costs more than to parse them.
+
     :param parse: the function; it always returns the same for the same bytes, and nothing that anyone changes.
     """
 
-    __slots__ = ("_parse",)
+    __slots__ = ("_asked", "_parse")
 
     def __init__(self, parse: Callable[[bytes], T]) -> None:
         super().__init__()
         self._parse = parse
+        self._asked: set[int] = set()  # hashes of what was asked for once
 
     def __missing__(self, data: bytes) -> T:
-        value = self._parse(data)
-        if len(data) <= LONGEST:
-            if len(self) >= MOST:
-                self.clear()
-            self[data] = value
+        value, mark = self._parse(data), hash(data)
+        if mark in self._asked:
+            if len(data) <= LONGEST:
+                if len(self) >= MOST:
+                    self.clear()
+                self[data] = value
+        else:
+            if len(self._asked) >= _MOST_ASKED:
+                self._asked.clear()
+            self._asked.add(mark)
         return value
 
 

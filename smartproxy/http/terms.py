@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.forwarded import end_to_end
+from smartproxy.http.forwarded import end_to_end, without_client
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
 from smartproxy.wire.http_fields import tokens
-from smartproxy.wire.http_framing import Body, answer_framing, request_framing
+from smartproxy.wire.http_framing import NO_BODY, Body, answer_framing, request_framing
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _NO_CONTENT, _NOT_MODIFIED = 204, 304
 #: What a request of HTTP/1.0 gets that has none.
 NO_HOST = b"Host: \r\n"
+#: Noted fields of a request that nothing but its route and its log depend on.
+_IDLE_NAMES = frozenset({"host", "user-agent", "referer"})
+_CONNECTION, _KEPT_ALIVE = frozenset({"connection"}), ["keep-alive"]
 _CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -65,6 +68,8 @@ def answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
 
 
 def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
+    if version == (1, 1) and _is_plain(fields):
+        return RequestTerms(NO_BODY, True, (), "", without_client(fields.block), b"")
     framing = request_framing(fields, version)
     has_body = isinstance(framing, Malformed) or framing.body is not Body.NONE
     upgrade = "" if has_body or version == (1, 0) else asked_protocol(fields)
@@ -79,6 +84,12 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
         _refused(fields, expects),
         bool(fields.noted("traceparent") or fields.noted("x-request-id")),
     )
+
+
+def _is_plain(fields: Fields) -> bool:
+    """Whether a request has no body and asks for nothing, as most of browsers: they send ``Connection: keep-alive`` at most."""
+    others = set(fields.noted_names()) - _IDLE_NAMES
+    return not others or (others == _CONNECTION and fields.noted("connection") == _KEPT_ALIVE)
 
 
 def _refused(fields: Fields, expects: tuple[str, ...]) -> tuple[int, str] | None:

@@ -99,13 +99,22 @@ class Fields:
             ``via``, ``x-request-id``, ``traceparent`` or ``tracestate``.
         """
         noted = self._noted
-        if noted is None:
-            noted = self._noted = {}
-            for found, value in _NOTED.findall(b"\n" + self.block):
-                noted.setdefault(found.decode("ascii").lower(), []).append(
-                    value.rstrip(b"\t ").decode("latin-1")
-                )
-        return noted.get(name, [])
+        return (self._note() if noted is None else noted).get(name, [])
+
+    def noted_names(self) -> Collection[str]:
+        """The names of the fields that :meth:`noted` has, in lower case."""
+        return self._note() if self._noted is None else self._noted
+
+    def _note(self) -> dict[str, list[str]]:
+        noted = self._noted = {}
+        for found, value in _NOTED.findall(b"\n" + self.block):
+            name = found.decode("ascii").lower()
+            text = value.rstrip(b"\t ").decode("latin-1")
+            if name in noted:
+                noted[name].append(text)
+            else:
+                noted[name] = [text]
+        return noted
 
     def values(self, name: str) -> list[str]:
         """The values of any field; ``name`` in lower case."""
