@@ -31,7 +31,7 @@ from smartproxy.wire.http_head import HeadParser
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twisted.python.failure import Failure
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from smartproxy.http.interfaces import TunnelEnd
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import HttpPlan
+    from smartproxy.model.plan import HttpPlan, TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
@@ -58,12 +58,20 @@ class HttpDownstream(ClientConnection):
 
     :param first: the facts and the route that the connection was admitted to.
     :param plan: the terms of that route; those of a request are its own route's.
+    :param header: the PROXY header for a target.
     """
 
     def __init__(
-        self, record: ConnectionRecord, side: Side, first: Routed, plan: HttpPlan, services: HttpServices
+        self,
+        record: ConnectionRecord,
+        side: Side,
+        first: Routed,
+        plan: HttpPlan,
+        header: Callable[[Routed, TargetPlan], bytes],
+        services: HttpServices,
     ) -> None:
         super().__init__(record, side, plan, services)
+        self._header = header
         self._first = first
         self._held = b""
         self._parser = HeadParser(services.block_of, services.line_of, services.head_limits)
@@ -71,7 +79,6 @@ class HttpDownstream(ClientConnection):
         self._body: RequestBody | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
-        self._is_full = False  # the client does not read
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -142,7 +149,7 @@ class HttpDownstream(ClientConnection):
 
     def _begin(self, exchange: Exchange, framing: Framing, now: float) -> None:
         self._exchange = exchange
-        exchange.is_trusted = self._services.trusted
+        exchange.is_trusted, exchange.header = self._services.trusted, self._header
         self._reply = ClientReply(exchange, self._send)
         self._request = REQUEST[self._request][_BEGUN]
         is_whole = framing.body is Body.NONE

@@ -60,6 +60,7 @@ class Exchange:
     :ivar requests: the counters of its route; ``None`` before it has one of its own.
     :ivar is_over: whether it has ended, in whichever way: no answer is wanted any more.
     :ivar is_reused: whether the connection to the target was used before.
+    :ivar header: gives the PROXY header for a target; ``None`` before it is to be answered.
     :ivar is_trusted: whether the client is a proxy whose own fields are believed.
     :ivar id: see :func:`smartproxy.http.tracing.id_of`; empty until it is asked for.
     :ivar params: see :func:`smartproxy.http.templates.captured`; ``None`` until they are asked for.
@@ -68,7 +69,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "id", "is_over", "is_reused",
+        "answered_at", "attempts", "began_at", "detail", "dial_seconds", "framing", "head", "header", "id", "is_over", "is_reused",
         "is_trusted", "member", "params", "record", "request_bytes", "requests", "response_bytes", "rewritten",
         "routed", "status", "target", "terms",
     )  # fmt: skip
@@ -97,6 +98,7 @@ class Exchange:
         self.is_over = False
         self.is_reused = False
         self.is_trusted = False
+        self.header: Any = None
         self.id = ""
         self.rewritten = ""
         self.params: Mapping[str, str] | None = None

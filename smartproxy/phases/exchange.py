@@ -116,6 +116,7 @@ class ExchangeHttp:
         self._head_limits = head_limits
         self._error_pages = error_pages
         self._splicer = splicer
+        self._services: dict[tuple[bool, bool], HttpServices] = {}
 
     def __call__(
         self,
@@ -130,13 +131,25 @@ class ExchangeHttp:
         """
         plan = routed.route.http
         assert plan is not None  # noqa: S101 - the route speaks HTTP
-        services = HttpServices(
+        trusted = routed.detected.announced.client.host in self._trusted
+        services = self._services.get((plan.remembers, trusted)) or self._made(plan, trusted=trusted)
+        # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
+        record.stuck_detection = False
+        record.relay = RelayKind.TRANSPORT
+        record.state = ConnectionState.RELAYING
+        record.is_http = True
+        served = record.owner = HttpDownstream(record, side, routed, plan, header, services)
+        return served.start()
+
+    def _made(self, plan: HttpPlan, *, trusted: bool) -> HttpServices:
+        """What connections ask of their surroundings: the same for all of a kind, so that an idle one holds little."""
+        services = self._services[plan.remembers, trusted] = HttpServices(
             self._clock.seconds,
-            routed.detected.announced.client.host in self._trusted,
+            trusted,
             self._deadlines,
             self._route,
             self._recorder.share,
-            self._answerer(header, plan),
+            self._answerer(plan),
             self._draining,
             self._clients,
             self._heads.block_of if plan.remembers else parse_block,
@@ -148,21 +161,13 @@ class ExchangeHttp:
             self._splicer,
             self._tunnel,
         )
-        # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
-        record.stuck_detection = False
-        record.relay = RelayKind.TRANSPORT
-        record.state = ConnectionState.RELAYING
-        record.is_http = True
-        served = record.owner = HttpDownstream(record, side, routed, plan, services)
-        return served.start()
+        return services
 
-    def _answerer(
-        self, header: Callable[[Routed, TargetPlan], bytes], plan: HttpPlan
-    ) -> Callable[[Exchange, AnswerReceiver], Answerer]:
-        """What makes the answerers of a connection's exchanges."""
+    def _answerer(self, plan: HttpPlan) -> Callable[[Exchange, AnswerReceiver], Answerer]:
+        """What makes the answerers of exchanges."""
         targets = TargetServices(
             self._take,
-            partial(self._connected, header),
+            self._connected,
             self._pool,
             self._call_soon,
             self._heads.head_of if plan.remembers else parse_head,
@@ -258,7 +263,6 @@ class ExchangeHttp:
 
     async def _connected(
         self,
-        header: Callable[[Routed, TargetPlan], bytes],
         exchange: Exchange,
         require_wanted: Callable[[], None],
         turn: Turn | None,
@@ -269,7 +273,8 @@ class ExchangeHttp:
         """
         routed = exchange.routed
         connect = self._connect_new if turn is None else self._connect
-        connected = await connect(routed, partial(header, routed), require_wanted, exchange, turn)
+        header = partial(exchange.header, routed)
+        connected = await connect(routed, header, require_wanted, exchange, turn)
         connected.begin_request()
         if turn is None:
             connected.retried()
