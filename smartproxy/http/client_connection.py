@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer
+    from smartproxy.http.request_body import RequestBody
     from smartproxy.http.services import HttpServices
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.outcome import CloseReason
@@ -39,6 +40,7 @@ class ClientConnection(Served):
         self._pauses = 0
         self._exchange: Exchange | None = None
         self._answerer: Answerer | None = None
+        self._body: RequestBody | None = None
         self._share: ConnectionRecord | RouteShare = record
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
@@ -68,6 +70,11 @@ class ClientConnection(Served):
         if left > 0:
             self.wait(left)
         return left <= 0
+
+    def _waits_for_target(self) -> bool:
+        """Whether the rest of a body is not read, because the target does not read what it got. The client is not too slow then."""
+        moving = None if self._body is None else self._body.moving
+        return self._is_paused or (moving is not None and moving.is_blocked)
 
     def pause_request(self) -> None:
         """Read no more of the client."""

@@ -76,7 +76,6 @@ class HttpDownstream(ClientConnection):
         self._held = b""
         self._parser = HeadParser(services.block_of, services.line_of, services.head_limits)
         self._request = _HEAD
-        self._body: RequestBody | None = None
         self._reply: ClientReply | None = None
         self._is_advancing = False
 
@@ -196,7 +195,9 @@ class HttpDownstream(ClientConnection):
         elif self._body is not None and self._body.may_move and self._answerer is not None:
             sink, left = self._answerer.body_sink(), self._body.left
             if sink is not None:
-                self._services.splicer.start(self.transport, sink, left, self._body_moved, self._body_ended)
+                self._body.moving = self._services.splicer.start(
+                    self.transport, sink, left, self._body_moved, self._body_ended
+                )
 
     def _body_moved(self, count: int) -> None:
         now = self.clock()
@@ -208,7 +209,7 @@ class HttpDownstream(ClientConnection):
     def _body_ended(self, left: int) -> None:
         """The body was moved, but for so many bytes."""
         if self._body is not None:
-            self._body.left = left
+            self._body.moving, self._body.left = None, left
             if not left and self._request is _BODY:
                 self._request_ended(b"")
 
@@ -350,10 +351,22 @@ class HttpDownstream(ClientConnection):
                 self.transport.abortConnection()
         elif self._request is _COMPLETE:
             self.failed(504, "no answer in time (http.responseTimeout)")
+        elif self._exchange is not None and self._waits_for_target():
+            seconds = self._exchange.routed.route.timeouts.inactivity
+            if not seconds:
+                self.wait(self._plan.request_timeout)
+            elif self.is_silent_for(seconds):
+                self.failed(504, f"the target has read nothing for {seconds:g} s (inactivityTimeout)")
         elif self._exchange is not None:
             self.failed(408, "the request was not complete in time (http.requestTimeout)")
         else:
             self._refuse_head(408, "the head was not complete in time (http.requestTimeout)")
+
+    def resume_request(self) -> None:
+        """Read on. The client has its time anew."""
+        if self._is_paused and self._request is _BODY:
+            self.wait(self._plan.request_timeout)
+        super().resume_request()
 
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""

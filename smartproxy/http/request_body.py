@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.flow.deadline import Deadline, Deadlines
+    from smartproxy.http.splice import BodySplice
     from smartproxy.model.plan import HttpPlan
     from smartproxy.wire.http_framing import Framing
 
@@ -32,9 +33,10 @@ class RequestBody:
     :param pauses: how often the proxy has not read for a time; ``None`` while it does not.
     :param refuse: called once when fewer bytes a second than ``bodyMinimumRate`` were received.
     :ivar received: bytes of content so far.
+    :ivar moving: moves the rest of it from socket to socket; ``None`` while it is read.
     """
 
-    __slots__ = ("_most", "_pauses", "_plan", "_rate", "_reader", "_refuse", "received")
+    __slots__ = ("_most", "_pauses", "_plan", "_rate", "_reader", "_refuse", "moving", "received")
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class RequestBody:
         self._refuse = refuse
         self._rate: BodyRate | None = None
         self.received = 0
+        self.moving: BodySplice | None = None
 
     def feed(
         self, received: bytes, pieces: list[bytes | memoryview], deadlines: Deadlines

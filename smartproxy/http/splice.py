@@ -66,7 +66,10 @@ class Splicer:
 
 
 class BodySplice:
-    """One body that is being moved: the borrower of a pipe."""
+    """One body that is being moved: the borrower of a pipe.
+
+    :ivar is_blocked: whether the sink takes nothing more now.
+    """
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class BodySplice:
         self._from: socket.socket
         self._to: socket.socket
         self._is_dry = False  # whether the source gives no more bytes that can be spliced
-        self._is_blocked = False
+        self.is_blocked = False
         self._blocked_at = 0.0
 
     def begin(self) -> bool:
@@ -161,13 +164,13 @@ class BodySplice:
                 if self._is_over:
                     return False  # ended by who was told
         except BlockingIOError:
-            if not self._is_blocked:
-                self._is_blocked, self._blocked_at = True, self._poller.now
+            if not self.is_blocked:
+                self.is_blocked, self._blocked_at = True, self._poller.now
             return False
         except OSError:
             self.stop()  # the transport of the sink finds out why, and tells who has begun this
             return False
-        self._is_blocked = False
+        self.is_blocked = False
         self._let_go()
         return True
 
@@ -196,7 +199,7 @@ class BodySplice:
     @property
     def is_stalled(self) -> bool:
         """Whether the sink has taken nothing for a while."""
-        return self._is_blocked and self._poller.now - self._blocked_at >= _STALLED
+        return self.is_blocked and self._poller.now - self._blocked_at >= _STALLED
 
     def empty_pipe(self) -> None:
         """Return the pipe, and keep what was in it. What the source has behind that is copied."""

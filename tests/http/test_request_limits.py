@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.http.case import POST, AnswerCase, http_route, parts
+from tests.http.case import OK, POST, AnswerCase, http_route, parts
 
 
 class HeadLimitTests(AnswerCase):
@@ -84,3 +84,40 @@ class BodyRateTests(AnswerCase):
         self.backend.connections[-1].reading = True
         self.network.run(4)
         self.assertEqual(client.received, b"")
+
+
+class SlowTargetTests(AnswerCase):
+    """A client that could send, if the target would read, is not too slow."""
+
+    SIZE = 1_000_000
+
+    def uploading(self, **keys):
+        self.start(http_route("up", 81, http={"request_timeout": "10s"}), **keys)
+        client = self.connect(81, POST + b"Content-Length: %d\r\n\r\n" % self.SIZE)
+        self.backend.connections[-1].reading = False
+        client.write(bytes(self.SIZE))
+        self.network.settle()
+        return client
+
+    def test_a_target_that_reads_late_gets_the_whole(self):
+        client = self.uploading()
+        self.network.run(600)
+        self.assertEqual((client.received, client.ended), (b"", False))
+        self.backend.connections[-1].reading = True
+        self.network.settle()
+        self.answer()
+        self.assertEqual(client.received, OK)
+
+    def test_a_client_that_may_send_again_has_its_time_anew(self):
+        client = self.uploading()
+        self.network.run(9)
+        self.backend.connections[-1].reading = True
+        self.network.run(8)
+        self.assertEqual(client.received, b"")
+
+    def test_a_target_that_never_reads_is_a_504(self):
+        client = self.uploading(inactivity_timeout="2m")
+        self.network.run(100)
+        self.assertEqual(client.received, b"")
+        self.network.run(40)
+        self.assertEqual(parts(client.received)[0], 504)

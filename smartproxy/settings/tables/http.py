@@ -92,7 +92,8 @@ class HttpSettings(Table):
     """Bytes a second that a request's body has at least, over any 10 s; a slower one gets 408. 0 is none. Time in which the target does
     not read is left out."""
     request_timeout: Annotated[Duration, Least(100)] = "60s"
-    """From the first byte of a request to the end of its head, and then between two pieces of its body; 0 is no limit."""
+    """From the first byte of a request to the end of its head, and then between two pieces of its body; 0 is no limit. While the target
+    does not read, ``inactivityTimeout`` holds instead."""
     keep_alive_timeout: Annotated[Duration, Least(100)] = "75s"
     """How long a client's connection waits for another request; 0 is no limit."""
     response_timeout: Annotated[Duration, Least(100)] = "5m"
