@@ -27,7 +27,7 @@ class ClientConnection(Served):
     :ivar is_closing: whether our direction was ended, or is about to be: nothing is parsed any more.
     :ivar is_ended: whether the client has ended its own.
 
-    ``_exchange`` is the one in progress, ``_answerer`` what answers it, and ``_share`` what counts for its route.
+    ``_held`` is what was received and not read yet, ``_exchange`` is the one in progress, ``_answerer`` what answers it, and ``_share`` what counts for its route.
     """
 
     def __init__(self, record: ConnectionRecord, side: Side, plan: HttpPlan, services: HttpServices) -> None:
@@ -38,6 +38,7 @@ class ClientConnection(Served):
         self._is_paused = False
         self._is_full = False  # the client does not read
         self._pauses = 0
+        self._held = b""
         self._exchange: Exchange | None = None
         self._answerer: Answerer | None = None
         self._body: RequestBody | None = None
@@ -93,7 +94,8 @@ class ClientConnection(Served):
 
     def may_follow(self, exchange: Exchange, now: float) -> bool:
         """Whether another request may follow ``exchange`` on the connection, if its request was received whole."""
-        if self.is_ended or self._services.draining() or not exchange.terms.persists:
+        is_last = self.is_ended and not self._held  # requests that were sent before the end are answered
+        if is_last or self._services.draining() or not exchange.terms.persists:
             return False
         lifetime = exchange.routed.route.timeouts.max_lifetime
         return not 0 < lifetime <= now - self.record.opened_at
@@ -127,6 +129,14 @@ class ClientConnection(Served):
         if self._exchange is not None:
             self._exchange.response_bytes += count
         self._share.moved_out(count, self.clock())
+
+    def request_moved(self, count: int) -> None:
+        """Count a part of a body that was moved from socket to socket."""
+        now = self.clock()
+        self._share.moved_in(count, now)
+        if self._exchange is not None:
+            self._exchange.request_bytes += count
+        self._deadline.move(self._plan.request_timeout, now)
 
     def close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""

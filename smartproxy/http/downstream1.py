@@ -73,7 +73,6 @@ class HttpDownstream(ClientConnection):
         super().__init__(record, side, plan, services)
         self._header = header
         self._first = first
-        self._held = b""
         self._parser = HeadParser(services.block_of, services.line_of, services.head_limits)
         self._request = _HEAD
         self._reply: ClientReply | None = None
@@ -111,6 +110,8 @@ class HttpDownstream(ClientConnection):
             else:
                 break
         self._is_advancing = False
+        if self.is_ended and not self.is_closing:
+            self._nothing_follows()
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
@@ -196,15 +197,8 @@ class HttpDownstream(ClientConnection):
             sink, left = self._answerer.body_sink(), self._body.left
             if sink is not None:
                 self._body.moving = self._services.splicer.start(
-                    self.transport, sink, left, self._body_moved, self._body_ended
+                    self.transport, sink, left, self.request_moved, self._body_ended
                 )
-
-    def _body_moved(self, count: int) -> None:
-        now = self.clock()
-        self._share.moved_in(count, now)
-        if self._exchange is not None:
-            self._exchange.request_bytes += count
-        self._deadline.move(self._plan.request_timeout, now)
 
     def _body_ended(self, left: int) -> None:
         """The body was moved, but for so many bytes."""
@@ -262,7 +256,7 @@ class HttpDownstream(ClientConnection):
     def _answered(self, reply: ClientReply) -> None:
         """An answer was sent whole."""
         now = self._over()
-        if reply.is_last or self.is_ended or self._request is not _COMPLETE:
+        if reply.is_last or (self.is_ended and not self._held) or self._request is not _COMPLETE:
             self.close()
             return
         self._request = REQUEST[self._request][_NEXT]
@@ -378,13 +372,19 @@ class HttpDownstream(ClientConnection):
         self.is_ended = True
         if self.is_closing:
             self.transport.loseConnection()
-        elif self._request is _BODY:
-            self._reason = CloseReason.CLIENT_RESET
-            self.transport.abortConnection()
-        elif self._request is _HEAD:
-            self.close()
+        elif self._request is not _COMPLETE:
+            self._nothing_follows()
         elif self._answerer is not None:
             self._answerer.client_ended()
+
+    def _nothing_follows(self) -> None:
+        """The client has ended its direction, and what is held of it goes no further: it is a part of a request at most."""
+        if self._request is _BODY:
+            self._reason, self.is_closing = CloseReason.CLIENT_RESET, True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()  # behind the answers to requests before it
+        elif self._request is _HEAD and not (self._is_full and self._held):
+            self.close()
 
     def closed(self, why: Failure) -> None:
         """The connection is lost: no answer is wanted any more."""

@@ -6,7 +6,7 @@ from importlib import import_module
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
+from tests.http.case import GET, OK, POST, SWITCHED, UPGRADE, HttpCase, http_route
 
 _HERE = "test_traps"
 _EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
@@ -319,6 +319,27 @@ class SlowTests(HttpCase):
 
 
 class PipelineTests(HttpCase):
+    def test_requests_before_a_fin_are_all_answered(self):
+        """Such as those of ``printf ... | nc -N``."""
+        client = self.connect(80, GET * 3)
+        client.fin()
+        for _ in range(3):
+            self.assertFalse(client.ended)
+            self.answer(OK)
+        self.assertEqual(client.received.count(b"200 OK"), 3)
+        self.assertTrue(client.ended)
+        self.assertIn(b"Connection: close", client.received[-90:])
+
+    def test_a_part_of_a_request_before_a_fin_is_dropped(self):
+        for part in (b"GET / HTTP/1.1\r\nHo", POST + b"Content-Length: 9\r\n\r\nabc"):
+            client = self.connect(80, GET + part)
+            client.fin()
+            self.network.settle()
+            self.answer(OK)
+            self.network.run(3)
+            self.assertEqual(client.received.count(b"HTTP/1.1 "), 1, part)
+            self.assertTrue(client.ended or client.was_reset, part)
+
     def test_a_thousand_requests_at_a_slow_target(self):
         """They are answered in order; reading pauses, so that what is held is bounded."""
         client = self.network.connect(80)
