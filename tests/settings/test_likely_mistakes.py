@@ -168,6 +168,7 @@ MEANT = [
     written(top="inactivityTimeout: 1m\nkeepAliveTreatment: extended"),
     written(top="inactivityTimeout: 1m\nkeepAliveInactivityMultiplier: 2"),
     written(top="inactivityTimeout: 1m\nkeepAlive: false"),
+    written(action=TO_HOST + ", protocol: http", more="    inactivityTimeout: 1m\n    maxConnectionLifetime: 1h\n"),
     written(top="inactivityTimeout: 1m\ndefaults: {keepAliveTreatment: standard}"),
     written(top="keepAliveTreatment: standard", more="    inactivityTimeout: 1m\n"),
     written(top="maxConnectionLifetime: 1h\nextendedKeepAliveLifetime: 1h"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.compile.http import speaks_http
 from smartproxy.settings.compile.levels import connection_levels, setting_level, shared_levels
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import Table, file_key, inherited
@@ -59,6 +60,7 @@ class _Place(NamedTuple):
 
     own: SettingLevel
     levels: Sequence[SettingLevel]
+    is_http: bool = False  # of a route whose timeouts keepAliveTreatment does not change
 
     def is_set(self, name: str) -> bool:
         """Whether ``name`` is set in any of the places."""
@@ -79,7 +81,7 @@ def _places(settings: Configuration) -> Iterator[_Place]:
     for index, route in enumerate(settings.routes):
         if route.enabled:
             levels = connection_levels(settings, index)
-            yield _Place(levels[0], levels)
+            yield _Place(levels[0], levels, speaks_http(route.action))
 
 
 def _not_in_effect(place: _Place) -> Iterator[Problem]:
@@ -87,7 +89,7 @@ def _not_in_effect(place: _Place) -> Iterator[Problem]:
         for name in ("keep_alive_treatment", "keep_alive_inactivity_multiplier"):
             if place.sets(name):
                 yield Problem((*place.own.path, file_key(name)), "has no effect where keepAlive is false")
-    elif not place.is_set("keep_alive_treatment"):
+    elif not place.is_http and not place.is_set("keep_alive_treatment"):
         yield from _extended_unasked(place)
     jitter = getattr(place.own.table, "timeout_jitter", 0)
     if jitter == 1:
