@@ -335,7 +335,9 @@ class Stream(LendsSocket):
         if self._output is _ABORTING or self._output is _CLOSED:
             return
         self._call_back()
-        self._send_gathered()
+        self.flush()  # with the FIN that was asked for
+        if self._output is _CLOSED:
+            return
         reset(self._sock)
         self._change(StreamEvent.ABORT_ASKED)
         self._poller.soon(self._lost, Failure(error.ConnectionAborted()))

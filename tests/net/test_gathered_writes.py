@@ -81,6 +81,16 @@ class GatheredTests(StreamCase):
                 self.pump.until(lambda far=far: far.received == b"last words")
                 self.pump.until(lambda far=far: far.ended or far.was_reset)
 
+    def test_a_fin_that_was_asked_for_precedes_an_abort(self):
+        """A client that was answered, and whose connection is reset to make room, still reads the whole answer."""
+        _, _, far = self.answering(b"answer", Stream.loseWriteConnection, Stream.abortConnection)
+        far.write(b"go")
+        far.reading = False
+        self.pump.settle()
+        far.reading = True
+        self.pump.until(lambda: far.ended)
+        self.assertEqual(far.received, b"answer")
+
     def test_an_end_received_in_the_same_event_does_not_drop_it(self):
         """A protocol that cannot half-close is lost with the peer's FIN, right behind its answer."""
         stream, heard, far = self.answering(b"answer", protocol=Heard)
