@@ -14,8 +14,9 @@ from tests.live.tls_end import TlsEnd
 from tests.live.waiting import settled, until
 
 _FIRST, _THEN, _CLIENTS = 200, 900, 4
-#: Bytes that the memory may grow by after the first 200 connections.
-_MEMORY = 4 << 20
+#: Bytes that the memory may grow by after the first 200 connections. Twisted's own transports leave failed connections to the
+#: collector of reference cycles, about 5 KiB each: 5 MiB by then, and 13 MiB at the most however many follow.
+_MEMORY = {"auto": 4 << 20, "off": 8 << 20}
 
 
 def _moody(_backend, sock):
@@ -75,7 +76,7 @@ class MixedTests(ReEncryptingCase):
         connections = proxy.metrics["connections"]
         self.assertEqual((connections["byRoute"], connections["byIP"]), ({}, {}))
         until(lambda: proxy.descriptors <= at_first[0] + 1, "descriptors closed")  # one is the admin client's
-        self.assertLess(settled(lambda: proxy.rss) - at_first[1], _MEMORY)
+        self.assertLess(settled(lambda: proxy.rss) - at_first[1], _MEMORY[acceleration])
         metrics = proxy.metrics
         ended = sum(metrics["closed"].values()) + sum(metrics["rejected"].values())
         self.assertEqual((metrics["totals"]["connections"], ended), (_FIRST + _THEN,) * 2)
