@@ -273,8 +273,8 @@ class OverSockets(RelayTests):
         world.client.reading = True
         world.pump.until(lambda: len(world.client.received) > MIB // 2)
         self.assertGreater(world.relay.acknowledged() or MIB, first)
-        world.settle()
-        self.assertIsNone(world.relay.acknowledged())
+        # The kernel may hold the last acknowledgement back for a moment.
+        world.pump.until(lambda: world.relay.acknowledged() is None)
 
     def test_half_close_timeout_sends_no_reset_behind_the_end(self):
         """The client was sent everything and our FIN, and may still be reading: a RST could drop that (RFC 9112, 9.6)."""
