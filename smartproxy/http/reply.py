@@ -13,10 +13,9 @@ from smartproxy.http.errors import error_answer, may_go_on
 from smartproxy.http.forwarded import end_to_end
 from smartproxy.http.header_rules import answer_trailers, whole_with_answer_rules, with_answer_rules
 from smartproxy.http.states import REPLY, MessageEvent, ReplyState
-from smartproxy.http.terms import answer_framing_lines, answer_terms
+from smartproxy.http.terms import answer_framing_lines, answer_terms, is_of_unknown_length
 from smartproxy.http.tracing import via
 from smartproxy.wire.http_answer import build_head
-from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -70,8 +69,7 @@ class ClientReply(BodyWriter):
         request, plan = exchange.head, exchange.routed.route.http
         is_ruled = plan is not None and plan.answer_rules is not None
         is_old = request.version == (1, 0)
-        body = framing.body
-        is_open_ended = body is Body.CHUNKED or body is Body.UNTIL_CLOSE
+        is_open_ended = is_of_unknown_length(framing)
         chunked = self._chunked = is_open_ended and not is_old
         self.is_last = not persists or (is_open_ended and is_old)
         if self.is_last or is_ruled or is_old or request.method == "HEAD" or exchange.target is None:

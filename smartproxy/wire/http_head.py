@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from smartproxy.wire import http_response
 from smartproxy.wire.host import address_text, host_name, packed_address
 from smartproxy.wire.http_fields import HEADERS_LIMIT, TCHAR, Fields
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
@@ -366,8 +365,3 @@ def _agreed(target: _Authority, host: _Authority | None, default: int) -> str | 
 def status_of(why: Malformed) -> int:
     """The status of the response to a head that :func:`parse` called malformed: 414, 431, 505, and else 400."""
     return _STATUS.get(why, 400)
-
-
-def build_refusal(why: Malformed) -> bytes:
-    """The response to such a head."""
-    return http_response.build_text(status_of(why), f"{why.why}\n")

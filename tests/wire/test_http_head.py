@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.wire import http_head, http_response
+from smartproxy.wire import http_head
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.verdict import Done, Malformed, NeedMore
@@ -291,4 +291,4 @@ class RefusalTests(SynchronousTestCase):
             (parse(request("GET / HTTP/2.0", "Host: a")), 505),
             (Malformed("anything else"), 400),
         ]:
-            self.assertEqual(http_head.build_refusal(why), http_response.build_text(status, f"{why.why}\n"))
+            self.assertEqual(http_head.status_of(why), status, why)
