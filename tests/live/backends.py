@@ -55,10 +55,10 @@ class Backend:
     :ivar seen: for ``serve`` to leave there what it has seen; it is called with the backend and the socket.
     :ivar failures: what ``serve`` has raised, but for broken connections. The test looks at the end.
     :param unix: the path of a unix socket to listen on, in place of ``host``; ``@`` and a name is an abstract one.
-    :param options: set on the listening socket before it listens, as ``(option, value)`` of SOL_SOCKET.
+    :param port: a backend may be stopped and another one started on the same port at once.
     """
 
-    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, options=(), unix=None):
+    def __init__(self, serve, host="127.0.0.1", port=0, backlog=1024, unix=None):
         self.seen = []
         self.failures = []
         self.accepted = 0
@@ -70,8 +70,10 @@ class Backend:
         else:
             family, place = socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)
         self._listening = socket.socket(family)
-        for option, value in options:
-            self._listening.setsockopt(socket.SOL_SOCKET, option, value)
+        if port:
+            # The former one needs it as well: its connections inherit it, and those in FIN_WAIT or TIME_WAIT keep
+            # the port from every socket unless both have it (socket(7)).
+            self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listening.bind(place)
             self._listening.listen(backlog)

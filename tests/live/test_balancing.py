@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import socket
 import time
 from collections import Counter
 
@@ -204,8 +203,7 @@ class FailingTests(BalancingCase):
 
     def _back(self, server):
         """A backend on the port of one that was stopped."""
-        free = [(socket.SO_REUSEADDR, 1)]  # connections of the former one are in TIME_WAIT
-        self.backends[server.port] = Backend(greeting(server.name), port=server.port, options=free)
+        self.backends[server.port] = Backend(greeting(server.name), port=server.port)
         self.addCleanup(self.backends[server.port].close)
 
     def test_sessions_of_a_target_that_is_down_are_ended(self):
