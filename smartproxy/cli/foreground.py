@@ -6,7 +6,6 @@ The first Ctrl-C (or SIGTERM) stops accepting and waits for open connections, as
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +21,7 @@ from smartproxy.observe.log_file import STDOUT, LogFile
 from smartproxy.proxy.service import SmartProxy
 
 if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
     from twisted.logger import LogEvent
 
     from smartproxy.model.record import ClosedConnection
@@ -48,7 +48,7 @@ def run(settings: Settings, target: str) -> int:
     except CannotListenError as unbound:
         click.echo(f"smartproxy forward: {listening.reason(unbound)}", err=True)
         return UNBOUND
-    lines = ConnectionLines(target)
+    lines = ConnectionLines(target, reactor)
     proxy.registry.on_closed.append(lines.write)
     stop = ForegroundStop(proxy, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -68,9 +68,9 @@ class ConnectionLines:
     :param target: printed for a connection that was refused before a target was chosen.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, clock: IReactorTime) -> None:
         self._target = target
-        self._file = LogFile(STDOUT, time.monotonic, lambda: None)
+        self._file = LogFile(STDOUT, clock, lambda: None)
         self._file.open()
         self.close = self._file.close
 

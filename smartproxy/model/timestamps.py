@@ -24,13 +24,17 @@ class Moment(NamedTuple):
 
     def iso(self, monotonic: float) -> str:
         """The time ``monotonic`` in UTC, as ISO 8601."""
-        seconds, milliseconds = divmod(
-            round((self.wall - self.monotonic + monotonic) * 1_000_000) // 1000, 1000
-        )
-        return f"{_to_the_second(seconds)}.{milliseconds:03d}Z"
+        return _iso(round((self.wall - self.monotonic + monotonic) * 1_000_000) // 1000)
 
 
 @lru_cache(maxsize=1024)
+def _iso(milliseconds: int) -> str:
+    """Cached: an access log repeats the same millisecond, on a busy proxy twenty times. Saves 1 microsecond a time."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=64)
 def _to_the_second(since_epoch: int) -> str:
-    """Cached: an access log repeats the same second. Saves 3 microseconds a line."""
+    """Cached for the same reason. Saves 3 microseconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_epoch))

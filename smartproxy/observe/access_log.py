@@ -14,7 +14,7 @@ An HTTP connection has a line for each of its exchanges instead, written when th
 fields, then those of the connection, which are formatted once.
 
 A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
-batches. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
+batches; see also :mod:`~smartproxy.observe.log_file`. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
 while the proxy drains, have no line; the metrics count them.
 
 A client chooses its server name, its Host and its path. Both formats escape everything but printable ASCII, so an entry is always
@@ -23,37 +23,45 @@ one line and safe to print on a terminal. In text, a value with a space, a quote
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from smartproxy.model.ending import detail_of, side_of
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.connection_fields import connection_fields
+from smartproxy.observe.line_format import BOOLEANS, JSON, TEXT
 from smartproxy.observe.log_file import LogFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from twisted.internet.interfaces import IReactorTime
+
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import AccessLogPlan
     from smartproxy.model.record import ClosedConnection, ConnectionRecord
+    from smartproxy.observe.line_format import LineFormat
 
-#: Escapes a string as JSON does; the text format uses the same escapes.
-_encode = json.JSONEncoder(ensure_ascii=True).encode
 #: Fields of a connection that each of its exchanges has a value of its own for.
 _OF_EXCHANGES = frozenset({"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"})
-_TO_QUOTE = frozenset(' "=\\')
+#: Fields of an exchange, in the order of :func:`exchange_values`.
+_EXCHANGE_NAMES = (
+    "time", "route", "requestId", "method", "host", "path", "status", "requestBytes", "responseBytes", "durationSeconds",
+    "dialSeconds", "firstByteSeconds", "target", "attempts", "reused", "userAgent", "referer", "detail", "bytesReceived",
+    "bytesSent", "lastActivityAt",
+)  # fmt: skip
 #: Characters of a path at most; a request line may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line of the log
 #: has to fit in an atomic write to a pipe.
 LONGEST_PATH: Final = 512
+#: Seconds for which the relation of the two clocks is taken for the same.
+_SAME_MOMENT = 0.1
 
 
 class AccessLog:
     """Writes one line per closed connection.
 
     :param counters: counts the lines that could not be written.
-    :param clock: monotonic seconds.
+    :param clock: for the delay of what is written; its seconds are monotonic.
     :param moment: monotonic and wall clock read together, to convert record times to dates.
     """
 
@@ -61,22 +69,26 @@ class AccessLog:
         self,
         plan: AccessLogPlan,
         counters: Counters,
-        clock: Callable[[], float],
+        clock: IReactorTime,
         moment: Callable[[], Moment] = Moment.now,
     ) -> None:
         self._counters = counters
         self._moment = moment
+        self._read_moment = moment()
         self._format: LineFormat
+        self._of_exchanges: str
         self._of_connections: dict[int, str] = {}
         self.set_format(plan.format)
         self._file = LogFile(plan.path, clock, self._count_dropped)
         self.open = self._file.open
         self.reopen = self._file.reopen
+        self.flush = self._file.flush
         self.close = self._file.close
 
     def set_format(self, name: Literal["json", "text"]) -> None:
         """Set the format of the lines from now on."""
         self._format = JSON if name == "json" else TEXT
+        self._of_exchanges = self._format.template(_EXCHANGE_NAMES)
         self._of_connections.clear()
 
     def write(self, closed: ClosedConnection) -> None:
@@ -89,11 +101,13 @@ class AccessLog:
 
     def write_exchange(self, exchange: Exchange, at: float) -> None:
         """Write the line of an HTTP exchange that has ended at ``at``, in monotonic seconds."""
-        record, form, moment = exchange.record, self._format, self._moment()
+        record, form, moment = exchange.record, self._format, self._read_moment
+        if not 0 <= at - moment.monotonic < _SAME_MOMENT:
+            moment = self._read_moment = self._moment()
         common = self._of_connections.get(record.id)
         if common is None:
             common = self._of_connections[record.id] = form.part(common_fields(record, moment))
-        self._file.add(form.line(f"{form.part(exchange_fields(exchange, at, moment))}{form.between}{common}"))
+        self._file.add(self._of_exchanges % exchange_values(exchange, at, moment, form.text, common))
 
     def _count_dropped(self) -> None:
         self._counters.access_log_dropped += 1
@@ -123,68 +137,36 @@ def common_fields(record: ConnectionRecord, moment: Moment) -> dict[str, object]
     return {name: value for name, value in fields.items() if name not in _OF_EXCHANGES}
 
 
-def exchange_fields(exchange: Exchange, at: float, moment: Moment) -> dict[str, object]:
-    """The fields of an exchange's line, in their order, but for :func:`common_fields`, which follow."""
-    record, head = exchange.record, exchange.head
-    dialed, answered_at = exchange.dial_seconds, exchange.answered_at
+def exchange_values(
+    exchange: Exchange, at: float, moment: Moment, text: Callable[[str | None], str], common: str
+) -> tuple[str | float, ...]:
+    """What is written for each of an exchange's fields, and last :func:`common_fields`, which are given as they are written."""
+    record, head, began_at = exchange.record, exchange.head, exchange.began_at
+    dialed, answered_at, target = exchange.dial_seconds, exchange.answered_at, exchange.target
     user_agent, referer = head.fields.noted("user-agent"), head.fields.noted("referer")
-    return {
-        "time": moment.iso(at),
-        "route": exchange.routed.route.name if exchange.is_counted else None,
-        "requestId": exchange.id,
-        "method": head.method or None,  # of a malformed head that has none
-        "host": head.host,
-        "path": head.path[:LONGEST_PATH] or None,
-        "status": exchange.status,
-        "requestBytes": exchange.request_bytes,
-        "responseBytes": exchange.response_bytes,
-        "durationSeconds": round(at - exchange.began_at, 6),
-        "dialSeconds": None if dialed is None else round(dialed, 6),
-        "firstByteSeconds": None if answered_at is None else round(answered_at - exchange.began_at, 6),
-        "target": None if exchange.target is None else str(exchange.target),
-        "attempts": exchange.attempts,
-        "reused": exchange.is_reused,
-        "userAgent": user_agent[0][:LONGEST_PATH] if user_agent else None,
-        "referer": referer[0][:LONGEST_PATH] if referer else None,
-        "detail": exchange.detail or None,
-        "bytesReceived": record.bytes_received,
-        "bytesSent": record.bytes_sent,
-        "lastActivityAt": moment.iso(record.last_activity_at),
-    }
-
-
-def as_text(values: dict[str, object]) -> str:
-    """Format as ``key=value`` pairs, separated by spaces."""
-    return " ".join([f"{key}={_text(value)}" for key, value in values.items()])
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, dict):
-        value = ";".join(f"{name}={inner}" for name, inner in value.items())
-    if not isinstance(value, str):
-        return str(value)
-    # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.
-    quoted = _encode(value)
-    bare = quoted[1:-1]
-    return bare if bare and bare != "-" and _TO_QUOTE.isdisjoint(bare) else quoted
-
-
-class LineFormat(NamedTuple):
-    """How fields become a line.
-
-    :ivar part: formats some of them.
-    :ivar between: stands between two parts.
-    :ivar line: makes a line of all.
-    """
-
-    part: Callable[[dict[str, object]], str]
-    between: str
-    line: Callable[[str], str]
-
-
-JSON: Final = LineFormat(lambda fields: _encode(fields)[1:-1], ", ", "{{{}}}".format)
-TEXT: Final = LineFormat(as_text, " ", str)
+    active_at = record.last_activity_at
+    time = text(moment.iso(at))
+    return (
+        time,
+        text(exchange.routed.route.name if exchange.requests is not None else None),
+        text(exchange.id),
+        text(head.method or None),  # of a malformed head that has none
+        text(head.host),
+        text(head.path[:LONGEST_PATH] or None),
+        text(None) if exchange.status is None else exchange.status,
+        exchange.request_bytes,
+        exchange.response_bytes,
+        round(at - began_at, 6),
+        text(None) if dialed is None else round(dialed, 6),
+        text(None) if answered_at is None else round(answered_at - began_at, 6),
+        text(None if target is None else str(target)),
+        exchange.attempts,
+        BOOLEANS[exchange.is_reused],
+        text(user_agent[0][:LONGEST_PATH] if user_agent else None),
+        text(referer[0][:LONGEST_PATH] if referer else None),
+        text(exchange.detail or None),
+        record.bytes_received,
+        record.bytes_sent,
+        time if active_at == at else text(moment.iso(active_at)),
+        common,
+    )

@@ -115,7 +115,7 @@ class Accounting:
         self._plan = plan
 
     def _new_log(self, plan: AccessLogPlan | None) -> AccessLog | None:
-        return None if plan is None else AccessLog(plan, self.counters, self._clock.seconds)
+        return None if plan is None else AccessLog(plan, self.counters, self._clock)
 
     def _use_log(self, access_log: AccessLog | None) -> None:
         if self.access_log is not None:

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.observe import log_file
-from smartproxy.observe.log_file import INTERVAL, STDOUT, LogFile
+from smartproxy.observe.log_file import BATCH, DELAY, INTERVAL, STDOUT, LogFile
 
 
 class FullDisk:
@@ -47,23 +47,47 @@ class LogFileCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
 
     def opened(self, path=None):
-        file = LogFile(str(path or self.path), self.clock.seconds, lambda: self.lost.append(1))
+        file = LogFile(str(path or self.path), self.clock, lambda: self.lost.append(1))
         file.open()
         self.addCleanup(file.close)
         return file
+
+    def write(self, file, *lines):
+        """Write each by itself."""
+        for line in lines:
+            file.add(line)
+            file.flush()
 
     def lines(self, path=None):
         return (path or self.path).read_text().splitlines()
 
 
 class AddingTests(LogFileCase):
-    def test_lines_are_appended_without_buffering(self):
+    def test_lines_are_appended_together_after_the_delay(self):
         self.path.write_text("old\n")
         file = self.opened()
         file.add("one")
-        self.assertEqual(self.lines(), ["old", "one"])
+        self.clock.advance(0.9 * DELAY)
         file.add("two")
+        self.assertEqual(self.lines(), ["old"])
+        self.clock.advance(0.1 * DELAY)
         self.assertEqual(self.lines(), ["old", "one", "two"])
+
+    def test_full_batch_is_written_at_once(self):
+        file = self.opened()
+        lines = [str(number) for number in range(BATCH + 1)]
+        for line in lines:
+            file.add(line)
+        self.assertEqual(self.lines(), lines[:BATCH])
+        self.clock.advance(DELAY)
+        self.assertEqual(self.lines(), lines)
+
+    def test_close_writes_what_waits_and_leaves_no_call(self):
+        file = self.opened()
+        file.add("one")
+        file.close()
+        self.assertEqual(self.lines(), ["one"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_new_file_is_not_world_readable(self):
         """It has the addresses of clients."""
@@ -77,27 +101,47 @@ class AddingTests(LogFileCase):
     def test_line_after_close_is_dropped_and_counted(self):
         file = self.opened("/dev/null")
         file.close()
-        file._checked_at = self.clock.seconds()
-        file.add("late")
-        self.assertEqual(len(self.lost), 1)
+        self.write(file, "late", "later")
+        self.assertEqual(len(self.lost), 2)
 
 
 class RotationTests(LogFileCase):
     def test_renamed_file_is_written_until_reopen(self):
         file, moved = self.opened(), Path(self.mktemp())
-        file.add("one")
+        self.write(file, "one")
         self.path.rename(moved)
-        file.add("two")
+        self.write(file, "two")
         file.reopen()
-        file.add("three")
+        self.write(file, "three")
         self.assertEqual((self.lines(moved), self.lines()), (["one", "two"], ["three"]))
+
+    def test_line_that_waits_goes_to_the_file_it_was_added_for(self):
+        file, moved = self.opened(), Path(self.mktemp())
+        file.add("before")
+        self.path.rename(moved)
+        file.add("still before")
+        file.reopen()
+        file.add("after")
+        self.clock.advance(DELAY)
+        self.assertEqual((self.lines(moved), self.lines()), (["before", "still before"], ["after"]))
+
+    def test_line_that_waits_while_the_file_is_removed_is_kept(self):
+        for ended in (lambda file: self.clock.advance(DELAY), LogFile.reopen, LogFile.close):
+            with self.subTest(ended=ended):
+                self.clock.advance(INTERVAL)
+                file = self.opened()
+                file.add("one")
+                self.path.unlink()
+                ended(file)
+                self.assertEqual(self.lines(), ["one"])
+                self.path.unlink()
 
     def test_removed_file_is_created_again_within_five_seconds(self):
         file = self.opened()
-        file.add("one")
+        self.write(file, "one")
         self.path.unlink()
         self.clock.advance(INTERVAL)
-        file.add("two")
+        self.write(file, "two")
         self.assertEqual(self.lines(), ["two"])
 
     def test_failed_reopen_keeps_the_old_file(self):
@@ -106,7 +150,7 @@ class RotationTests(LogFileCase):
         file = self.opened(directory / "log")
         moved = directory.rename(self.mktemp())
         file.reopen()
-        file.add("still here")
+        self.write(file, "still here")
         self.assertEqual(self.lines(moved / "log"), ["still here"])
         self.assertEqual((len(self.lost), len(self.logger.events)), (0, 1))
 
@@ -123,10 +167,10 @@ class FailureTests(LogFileCase):
         file = self.opened()
         self.patch(log_file.os, "write", FullDisk(0))
         for _ in range(100):
-            file.add("line")
+            self.write(file, "line")
         self.assertEqual((len(self.lost), len(self.logger.events)), (100, 1))
         self.clock.advance(INTERVAL)
-        file.add("line")
+        self.write(file, "line")
         self.assertEqual([event["lost"] for event in self.logger.events], [1, 100])
         self.assertIn("No space left", self.logger.events[1]["why"])
 
@@ -134,25 +178,44 @@ class FailureTests(LogFileCase):
         file, disk = self.opened(), FullDisk(0)
         self.patch(log_file.os, "write", disk)
         for _ in range(3):
-            file.add("line")
+            self.write(file, "line")
         disk.left = 1000
         self.clock.advance(INTERVAL)
-        file.add("line")
+        self.write(file, "line")
         self.assertEqual([event["lost"] for event in self.logger.events], [1, 2])
         disk.left = 0
-        file.add("line")
+        self.write(file, "line")
         file.close()
         self.assertEqual([event["lost"] for event in self.logger.events], [1, 2, 1])
 
     def test_line_after_a_partial_write_starts_on_its_own_line(self):
         file, disk = self.opened(), FullDisk(6)
         self.patch(log_file.os, "write", disk)
-        file.add("one")
-        file.add("two")
+        self.write(file, "one")
+        self.write(file, "two")
         disk.left = 1000
-        file.add("three")
-        file.add("four")
+        self.write(file, "three")
+        self.write(file, "four")
         self.assertEqual((self.lines(), len(self.lost)), (["one", "tw", "three", "four"], 1))
+
+    def test_lines_of_a_partial_write_are_lost_from_the_torn_one_on(self):
+        """Wherever the write ends; and none is empty, or joined with another."""
+        for left in range(15):
+            with self.subTest(left=left):
+                self.path.unlink(missing_ok=True)
+                self.lost.clear()
+                file, disk = self.opened(), FullDisk(left)
+                patched = self.patch(log_file.os, "write", disk)
+                for line in ("one", "two", "three"):
+                    file.add(line)
+                file.flush()
+                disk.left = 1000
+                self.write(file, "four")
+                patched.restore()
+                whole = [line for line in ("one", "two", "three", "four") if line in self.lines()]
+                self.assertEqual(self.lines()[-1], "four")
+                self.assertNotIn("", self.lines())
+                self.assertIn(len(self.lost) - (4 - len(whole)), {0, 1} if left in {3, 7, 13} else {0})
 
 
 class PipeTests(LogFileCase):
@@ -164,32 +227,45 @@ class PipeTests(LogFileCase):
 
     def test_dash_writes_to_standard_output(self):
         reading = self.pipe()
-        self.opened(STDOUT).add("one")
+        self.write(self.opened(STDOUT), "one")
         self.assertEqual(os.read(reading, 100), b"one\n")
 
     def test_full_pipe_drops_lines_and_recovers_when_read(self):
         reading = self.pipe()
         file = self.opened(STDOUT)
         for _ in range(200):
-            file.add("x" * 1000)
+            self.write(file, "x" * 1000)
         self.assertGreater(len(self.lost), 100)
         self.assertIn("its reader does not keep up", self.logger.events[0]["why"])
         held = os.read(reading, 1 << 20)
         self.assertEqual(set(held.splitlines()), {b"x" * 1000})
-        file.add("again")
+        self.write(file, "again")
         self.assertEqual(os.read(reading, 100), b"again\n")
+
+    def test_pipe_gets_whole_lines_in_atomic_writes(self):
+        """What is longer than PIPE_BUF may be mixed with the lines of another process."""
+        reading, written = self.pipe(), []
+        file = self.opened(STDOUT)
+        write = os.write
+        self.patch(log_file.os, "write", lambda fd, data: written.append(data) or write(fd, data))
+        for size in (1000, 3000, 3095, 1, 4000, 90, 5000, 2):
+            file.add("x" * size)
+        file.flush()
+        self.assertEqual([len(data) for data in written], [4002, 3098, 4092, 3])
+        self.assertEqual(os.read(reading, 1 << 20), b"".join(written))
+        self.assertEqual(len(self.lost), 1)
 
     def test_line_longer_than_pipe_buf_is_dropped(self):
         """A pipe could take a part of it and block for the rest."""
         self.pipe()
-        self.opened(STDOUT).add("x" * 5000)
+        self.write(self.opened(STDOUT), "x" * 5000)
         self.assertEqual(len(self.lost), 1)
 
     def test_closed_pipe_drops_the_line(self):
         reading, writing = os.pipe()
         os.close(reading)
         self.patch(log_file.os, "dup", lambda _stdout: writing)
-        self.opened(STDOUT).add("line")
+        self.write(self.opened(STDOUT), "line")
         self.assertEqual(len(self.lost), 1)
 
     def test_fifo_without_a_reader_does_not_block_open(self):
