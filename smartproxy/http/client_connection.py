@@ -5,29 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.flow.deadline import MovableDeadline
+from smartproxy.http.states import RequestState
+from smartproxy.model.exchange import CLIENT_LEFT
+from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.serving.served import Served
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import Answerer
+    from smartproxy.http.reply import ClientReply
     from smartproxy.http.request_body import RequestBody
     from smartproxy.http.services import HttpServices
     from smartproxy.model.exchange import Exchange
-    from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import HttpPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
 
+_HEAD, _BODY, _COMPLETE = RequestState
+
 
 class ClientConnection(Served):
-    """The base of :class:`~smartproxy.http.downstream1.HttpDownstream`: all that does not depend on requests and answers.
+    """The base of :class:`~smartproxy.http.downstream1.HttpDownstream`, which reads requests and writes answers.
 
     :ivar is_closing: whether our direction was ended, or is about to be: nothing is parsed any more.
     :ivar is_ended: whether the client has ended its own.
 
-    ``_held`` is what was received and not read yet, ``_exchange`` is the one in progress, ``_answerer`` what answers it, and ``_share`` what counts for its route.
+    ``_held`` is what was received and not read yet, ``_request`` is what of a request is to be read next, ``_exchange`` is the one in
+    progress, ``_answerer`` what answers it, ``_reply`` writes the answer, and ``_share`` counts for its route.
     """
 
     def __init__(self, record: ConnectionRecord, side: Side, plan: HttpPlan, services: HttpServices) -> None:
@@ -40,6 +47,8 @@ class ClientConnection(Served):
         self._pauses = 0
         self._held = b""
         self._exchange: Exchange | None = None
+        self._request = _HEAD
+        self._reply: ClientReply | None = None
         self._answerer: Answerer | None = None
         self._body: RequestBody | None = None
         self._share: ConnectionRecord | RouteShare = record
@@ -84,7 +93,9 @@ class ClientConnection(Served):
         self.side.transport.pauseProducing()
 
     def resume_request(self) -> None:
-        """Read on."""
+        """Read on. A client within a body has its time anew."""
+        if self._is_paused and self._request is _BODY:
+            self.wait(self._plan.request_timeout)
         self._is_paused = False
         self.side.transport.resumeProducing()
 
@@ -113,10 +124,6 @@ class ClientConnection(Served):
             self._answerer.resume_answer()
         else:
             self._go_on()
-
-    def _go_on(self) -> None:
-        """Answer what was held while the client did not read."""
-        raise NotImplementedError
 
     def _send(self, data: bytes) -> None:
         if self._exchange is not None:
@@ -158,10 +165,85 @@ class ClientConnection(Served):
         self._deadline.cancel()
         self._services.clients.discard(self)
 
-    def _expired(self) -> None:
-        """The deadline was reached."""
+    # -- of what reads requests and writes answers -----------------------------------------------------
+
+    def failed(self, status: int, detail: str) -> None:
+        """Answer in the place of a target; where its answer was begun, cut the client off."""
         raise NotImplementedError
 
-    def close_idle(self) -> None:
-        """Close it, if it waits for another request: the proxy stops."""
+    def _refuse_head(self, status: int, detail: str) -> None:
+        """Answer a head that is malformed, or not complete in time."""
         raise NotImplementedError
+
+    def _cut(self, reason: CloseReason, detail: str) -> None:
+        """End an exchange within its answer, and soon the connection."""
+        raise NotImplementedError
+
+    def _over(self) -> float:
+        """The exchange has ended: count it, and log it. Returns the time."""
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Answer what was held while the client did not read."""
+        raise NotImplementedError
+
+    # -- ends --------------------------------------------------------------------------------------------
+
+    def _expired(self) -> None:
+        if self.is_closing:
+            self.transport.abortConnection()
+        elif self._request is _HEAD and (self._is_full or not self._held):
+            self.close()
+        elif self._exchange is not None and self._reply is not None and self._reply.is_started:
+            seconds = self._exchange.routed.route.timeouts.inactivity
+            if self.is_silent_for(seconds):
+                self._cut(CloseReason.INACTIVITY, f"no byte moved for {seconds:g} s (inactivityTimeout)")
+                self.transport.abortConnection()
+        elif self._request is _COMPLETE:
+            self.failed(504, "no answer in time (http.responseTimeout)")
+        elif self._exchange is not None and self._waits_for_target():
+            seconds = self._exchange.routed.route.timeouts.inactivity
+            if not seconds:
+                self.wait(self._plan.request_timeout)
+            elif self.is_silent_for(seconds):
+                self.failed(504, f"the target has read nothing for {seconds:g} s (inactivityTimeout)")
+        elif self._exchange is not None:
+            self.failed(408, "the request was not complete in time (http.requestTimeout)")
+        else:
+            self._refuse_head(408, "the head was not complete in time (http.requestTimeout)")
+
+    def close_idle(self) -> None:
+        """Close it, if it waits for another request than its first: the proxy stops."""
+        if self._request is _HEAD and not self._held and self.record.exchanges and not self.is_closing:
+            self.close()
+
+    def input_ended(self) -> None:
+        """The client has ended its direction. An answer in progress is still delivered."""
+        self.is_ended = True
+        if self.is_closing:
+            self.transport.loseConnection()
+        elif self._request is not _COMPLETE:
+            self._nothing_follows()
+        elif self._answerer is not None:
+            self._answerer.client_ended()
+
+    def _nothing_follows(self) -> None:
+        """The client has ended its direction, and what is held of it goes no further: it is a part of a request at most."""
+        if self._request is _BODY:
+            self._reason, self.is_closing = CloseReason.CLIENT_RESET, True
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()  # behind the answers to requests before it
+        elif self._request is _HEAD and not (self._is_full and self._held):
+            self.close()
+
+    def closed(self, why: Failure) -> None:
+        """The connection is lost: no answer is wanted any more."""
+        self.is_closing = True
+        self.leave()
+        exchange, answerer = self._exchange, self._answerer
+        if exchange is not None:
+            exchange.status, exchange.detail = CLIENT_LEFT, "the client has left"
+            self._reason = self._reason or CloseReason.CLIENT_RESET
+            self._over()
+        if answerer is not None:
+            answerer.cancel()

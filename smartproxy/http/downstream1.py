@@ -23,7 +23,7 @@ from smartproxy.http.reply import ClientReply
 from smartproxy.http.request_body import RequestBody
 from smartproxy.http.states import REQUEST, MessageEvent, RequestState
 from smartproxy.http.terms import request_terms
-from smartproxy.model.exchange import CLIENT_LEFT, SWITCHED, Exchange
+from smartproxy.model.exchange import SWITCHED, Exchange
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.half_close import cut_output
 from smartproxy.wire.http_framing import Body
@@ -32,8 +32,6 @@ from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    from twisted.python.failure import Failure
 
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import TunnelEnd
@@ -73,9 +71,9 @@ class HttpDownstream(ClientConnection):
         super().__init__(record, side, plan, services)
         self._header = header
         self._first = first
-        self._parser = HeadParser(services.block_of, services.line_of, services.head_limits)
-        self._request = _HEAD
-        self._reply: ClientReply | None = None
+        self._parser = HeadParser(
+            services.block_of, services.line_of, services.head_limits, first.detected.request
+        )
         self._is_advancing = False
 
     # -- requests --------------------------------------------------------------------------------------
@@ -330,70 +328,3 @@ class HttpDownstream(ClientConnection):
             self._advance()
             if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
                 self.resume_request()
-
-    # -- ends --------------------------------------------------------------------------------------------
-
-    def _expired(self) -> None:
-        if self.is_closing:
-            self.transport.abortConnection()
-        elif self._request is _HEAD and (self._is_full or not self._held):
-            self.close()
-        elif self._exchange is not None and self._reply is not None and self._reply.is_started:
-            seconds = self._exchange.routed.route.timeouts.inactivity
-            if self.is_silent_for(seconds):
-                self._cut(CloseReason.INACTIVITY, f"no byte moved for {seconds:g} s (inactivityTimeout)")
-                self.transport.abortConnection()
-        elif self._request is _COMPLETE:
-            self.failed(504, "no answer in time (http.responseTimeout)")
-        elif self._exchange is not None and self._waits_for_target():
-            seconds = self._exchange.routed.route.timeouts.inactivity
-            if not seconds:
-                self.wait(self._plan.request_timeout)
-            elif self.is_silent_for(seconds):
-                self.failed(504, f"the target has read nothing for {seconds:g} s (inactivityTimeout)")
-        elif self._exchange is not None:
-            self.failed(408, "the request was not complete in time (http.requestTimeout)")
-        else:
-            self._refuse_head(408, "the head was not complete in time (http.requestTimeout)")
-
-    def resume_request(self) -> None:
-        """Read on. The client has its time anew."""
-        if self._is_paused and self._request is _BODY:
-            self.wait(self._plan.request_timeout)
-        super().resume_request()
-
-    def close_idle(self) -> None:
-        """Close it, if it waits for another request than its first: the proxy stops."""
-        if self._request is _HEAD and not self._held and self.record.exchanges and not self.is_closing:
-            self.close()
-
-    def input_ended(self) -> None:
-        """The client has ended its direction. An answer in progress is still delivered."""
-        self.is_ended = True
-        if self.is_closing:
-            self.transport.loseConnection()
-        elif self._request is not _COMPLETE:
-            self._nothing_follows()
-        elif self._answerer is not None:
-            self._answerer.client_ended()
-
-    def _nothing_follows(self) -> None:
-        """The client has ended its direction, and what is held of it goes no further: it is a part of a request at most."""
-        if self._request is _BODY:
-            self._reason, self.is_closing = CloseReason.CLIENT_RESET, True
-            self.transport.unregisterProducer()
-            self.transport.loseConnection()  # behind the answers to requests before it
-        elif self._request is _HEAD and not (self._is_full and self._held):
-            self.close()
-
-    def closed(self, why: Failure) -> None:
-        """The connection is lost: no answer is wanted any more."""
-        self.is_closing = True
-        self.leave()
-        exchange, answerer = self._exchange, self._answerer
-        if exchange is not None:
-            exchange.status, exchange.detail = CLIENT_LEFT, "the client has left"
-            self._reason = self._reason or CloseReason.CLIENT_RESET
-            self._over()
-        if answerer is not None:
-            answerer.cancel()

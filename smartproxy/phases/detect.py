@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from smartproxy.errors import DeadlineExpired, HandshakeRefused, PeerClosed, Refused
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import EndedBy, RejectReason
-from smartproxy.wire import client_hello, http_head
-from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits
+from smartproxy.wire import client_hello
+from smartproxy.wire.http_head import HeadParser
 from smartproxy.wire.postgres import EncryptionAnswer, could_be_request, parse_cancel
 from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
@@ -43,7 +43,7 @@ class Detect:
     :param needed: whether some route of the listener needs the first bytes.
     :param start_tls: where some route of the listener expects TLS: see :mod:`smartproxy.phases.start_tls`.
     :param silence: where some route of the listener takes silent clients: finds that route for one, if there is any.
-    :param limits: of a request's head; smaller ones than the usual are for the route to enforce.
+    :param head_parser: makes what parses the head of a request.
     :param cancels: whether PostgreSQL's requests to cancel a query are detected without ``start_tls``, too.
     """
 
@@ -56,10 +56,9 @@ class Detect:
         start_tls: StartTls | None = None,
         silence: Callable[[Detected], RoutePlan | None] | None = None,
         cancels: bool = False,
-        limits: HeadLimits = HEAD_LIMITS,
+        head_parser: Callable[[], HeadParser] = HeadParser,
     ) -> None:
-        # A route that does not speak HTTP itself looks at heads of the usual size.
-        self._limits = HeadLimits(*map(max, limits, HEAD_LIMITS))
+        self._head_parser = head_parser
         self._silence = silence
         self._needed = needed
         self._start_tls = start_tls
@@ -135,9 +134,10 @@ class Detect:
                 raise refused
             return Detected(announced, ApplicationProtocol.TLS, hello=hello.value)
         if isinstance(kind, Done) and kind.value is SniffedProtocol.HTTP:
-            request = http_head.parse(side.buffered, self._limits)
+            parse = self._head_parser()
+            request = parse(side.buffered)
             if isinstance(request, NeedMore):
-                request = await _decided(side, http_head.HeadParser(limits=self._limits), request)
+                request = await _decided(side, parse, request)
             if isinstance(request, Done):
                 return Detected(announced, ApplicationProtocol.HTTP, request=request.value)
         return Detected(announced, ApplicationProtocol.RAW)

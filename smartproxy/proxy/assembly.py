@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 from smartproxy.connections.timeouts import ConnectionTimeouts
@@ -36,13 +37,13 @@ from smartproxy.upstream.connect import Connect
 from smartproxy.upstream.dial_log import DialLog
 from smartproxy.upstream.pool import PooledAttempts
 from smartproxy.upstream.proxy_header import SendProxyHeader
+from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits, HeadParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from smartproxy.model.plan import ErrorPage, ProxyPlan
     from smartproxy.proxy.runtime import Runtime
-    from smartproxy.wire.http_head import HeadLimits
 
 
 class Paths:
@@ -106,9 +107,10 @@ class Paths:
         if timeout is None:
             timeout = self._plan.timeouts.initial_data
         limits = self.table.head_limits(address, port)
+        head_parser = self._head_parser(address, port)
         look_inside = LookInside(
             self.table,
-            Detect(timeout, clocks.deadlines, needed=True, cancels=True, limits=limits),
+            Detect(timeout, clocks.deadlines, needed=True, cancels=True, head_parser=head_parser),
             self._forward_cancel,
         )
         return ConnectionPath(
@@ -123,7 +125,7 @@ class Paths:
                 needed=self.table.needs_first_bytes(address, port),
                 silence=self.table.find if self.table.takes_silent(address, port) else None,
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
-                limits=limits,
+                head_parser=head_parser,
             ),
             route=ChooseRoute(self.table),
             connect=self._connect,
@@ -138,6 +140,17 @@ class Paths:
             reject=self._reject,
             keep_alive=self.keep_alive,
         )
+
+    def _head_parser(self, address: str, port: int) -> Callable[[], HeadParser]:
+        """Makes what parses the first head of a connection.
+
+        A route that does not speak HTTP itself looks at heads of the usual size; narrower limits are for a route to enforce.
+        """
+        limits = HeadLimits(*map(max, self.table.head_limits(address, port), HEAD_LIMITS))
+        heads = self._runtime.http_heads
+        if self.table.remembers_heads(address, port):
+            return partial(HeadParser, heads.block_of, heads.line_of, limits)
+        return partial(HeadParser, limits=limits)
 
     def _rejecting(self) -> RejectConnection:
         """What refuses connections. Where no route speaks HTTP there are no metrics of requests."""

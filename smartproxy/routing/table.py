@@ -100,6 +100,7 @@ class ListenerRoutes:
         that need them applies; 0 is no limit, ``None`` where no route needs them.
     :ivar starts_tls: whether first bytes are read, and some route expects TLS in them.
     :ivar head_limits: the widest limits of a request's head that a route has: its route is not known before it was read.
+    :ivar remembers_heads: whether heads may be remembered: some route speaks HTTP, and all that do permit it.
     :ivar takes_silent: whether some route takes clients that have sent nothing for a time.
     """
 
@@ -115,6 +116,7 @@ class ListenerRoutes:
         "first_bytes_timeout",
         "head_limits",
         "needs_first_bytes",
+        "remembers_heads",
         "starts_tls",
         "takes_silent",
     )
@@ -127,8 +129,10 @@ class ListenerRoutes:
         self.needs_first_bytes = bool(timeouts)
         self.first_bytes_timeout = 0.0 if 0.0 in timeouts else max(timeouts, default=None)
         self.starts_tls = self.needs_first_bytes and any(entry.route.expects_tls for entry in self.entries)
-        heads = {entry.route.http.head for entry in self.entries if entry.route.http is not None}
+        speaking = [entry.route.http for entry in self.entries if entry.route.http is not None]
+        heads = {plan.head for plan in speaking}
         self.head_limits = HeadLimits(*map(max, zip(*heads, strict=True))) if heads else HEAD_LIMITS
+        self.remembers_heads = bool(speaking) and all(plan.remembers for plan in speaking)
         self._exact: dict[str, list[Entry]] = {}
         self._by_suffix: dict[str, list[Entry]] = {}
         self._nameless: list[Entry] = []
@@ -253,6 +257,11 @@ class RouteTable:
         """The limits of a request's head on that listener."""
         routes = self._listeners.get((address, port))
         return HEAD_LIMITS if routes is None else routes.head_limits
+
+    def remembers_heads(self, address: str, port: int) -> bool:
+        """Whether the heads of requests on that listener may be remembered."""
+        routes = self._listeners.get((address, port))
+        return routes is not None and routes.remembers_heads
 
     def find(self, facts: Detected) -> RoutePlan | None:
         """The route for a connection; ``None`` where no route matches, or there is no such listener."""

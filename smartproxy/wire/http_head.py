@@ -212,16 +212,19 @@ class HeadParser:
 
     :param block_of: :func:`parse_block`, or a function that remembers what it has returned.
     :param line_of: :func:`parse_line`, likewise.
+    :param known: the first head, where it was parsed before, perhaps by wider limits.
     """
 
-    __slots__ = ("_block_of", "_checked", "_limits", "_line_end", "_line_of", "_lines")
+    __slots__ = ("_block_of", "_checked", "_known", "_limits", "_line_end", "_line_of", "_lines")
 
     def __init__(
         self,
         block_of: Callable[[bytes], HeadBlock | Malformed] = parse_block,
         line_of: Callable[[bytes], RequestLine | Malformed] = parse_line,
         limits: HeadLimits = HEAD_LIMITS,
+        known: RequestHead | None = None,
     ) -> None:
+        self._known = known
         self._block_of = block_of
         self._line_of = line_of
         self._limits = limits
@@ -240,6 +243,9 @@ class HeadParser:
         if end >= 0:
             if checked:
                 self._begin()
+            if self._known is not None:
+                known, self._known = self._known, None
+                return TOO_MANY_HEADERS if len(known.fields) > fields else Done(known, end + 4)
             return _complete(bytes(data[:end]), fields, self._block_of, self._line_of)
         try:
             return self._unfinished(data)

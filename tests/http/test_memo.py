@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smartproxy.http.memo import LONGEST, MOST, Memo
+from smartproxy.wire import http_head
 from tests.http.case import GET, OK, HttpCase, http_route
 
 
@@ -35,6 +36,32 @@ class MemoTests(HttpCase):
         for _ in range(3):
             self.assertEqual(memo[b"x" * (LONGEST + 1)], LONGEST + 1)
         self.assertNotIn(b"x" * (LONGEST + 1), memo)
+
+    def parsed(self, http, client_sends):
+        """The blocks that are parsed while a client sends this to a route that is found by its path."""
+        self.network.stop(self.proxy)
+        self.start(http_route(http=http, path="/*"))
+        blocks, parse = [], http_head._fields
+        self.patch(http_head, "_fields", lambda block: blocks.append(block) or parse(block))
+        client = self.connect()
+        for data in client_sends:
+            client.write(data)
+            self.network.settle()
+        self.answer()
+        self.assertEqual(client.received, OK)
+        return blocks
+
+    def test_head_that_detection_has_parsed_is_not_parsed_again(self):
+        for sends in ((GET,), (GET[:9], GET[9:-2], GET[-2:])):
+            self.assertEqual(self.parsed({"rememberHeads": False}, sends), [b"Host: a.test\r\n"])
+
+    def test_detection_remembers_heads_where_routes_permit_it(self):
+        self.parsed({}, (GET,))
+        self.assertEqual(self.remembered(), [0, 0, 0])
+        client = self.connect()
+        client.write(GET)
+        self.network.settle()
+        self.assertEqual(self.remembered(), [1, 1, 0])
 
     def remembered(self):
         heads = self.proxy._runtime.http_heads

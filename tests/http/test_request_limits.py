@@ -33,6 +33,17 @@ class HeadLimitTests(AnswerCase):
             request = f"GET /{path}{'a' * target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode()
             self.assertEqual(self.status(request), status, request[:40])
 
+    def test_limits_hold_where_detection_has_read_the_head_by_wider_ones(self):
+        self.start(http_route("small", 81, path="/small*", http={"max_header_size": 1024, "max_headers": 3}))
+        for fields, status in [
+            ("X: y\r\n" * 2, 0),
+            ("X: y\r\n" * 3, 431),
+            (f"X: {'y' * 1000}\r\n", 431),
+        ]:
+            self.assertEqual(
+                self.status(f"GET /small HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode()), status, fields
+            )
+
     def test_a_head_over_the_limit_of_its_route_is_counted_for_the_route(self):
         self.start_limited()
         self.status(b"GET /small HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 3 + b"\r\n")

@@ -28,6 +28,7 @@ class ExplainedCase(SynchronousTestCase):
             act(proxy)
             proxy.settle()
             proxy.service.registry.ended.empty()
+            proxy.service._runtime.accounting.access_log.flush()
         lines = [formatEvent(event) for event in logged if event["log_level"].name in level]
         entries = [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
         if not entries:

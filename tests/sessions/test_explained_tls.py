@@ -35,6 +35,7 @@ class ExplainedTlsCase(TlsTestCase):
             act()
             self.settle()
             self.proxy.registry.ended.empty()
+            self.proxy._runtime.accounting.access_log.flush()
         lines = [formatEvent(event) for event in logged if "refused 1 connection" in str(formatEvent(event))]
         return json.loads(self.log.read_text(encoding="ascii").splitlines()[-1]), lines
 

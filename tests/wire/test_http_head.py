@@ -187,6 +187,21 @@ class LimitTests(SynchronousTestCase):
                 self, http_head.HeadParser(limits=limits), lambda held: http_head.parse(held, limits), data
             )
 
+    def test_a_head_that_is_known_is_the_first_one_within_other_limits(self):
+        known = RequestHead("GET", "/known", "/known", "a", (1, 1), Fields.of([("host", "a"), ("x", "y")]))
+        data = request("GET / HTTP/1.1", "Host: a", "X: y")
+        for limits, first in [
+            (http_head.HEAD_LIMITS, Done(known, len(data))),
+            (http_head.HeadLimits(len(data), 2), Done(known, len(data))),
+            (http_head.HeadLimits(len(data), 1), http_head.TOO_MANY_HEADERS),
+            (http_head.HeadLimits(len(data) - 1, 2), http_head.HEAD_TOO_LONG),
+        ]:
+            with self.subTest(limits=limits):
+                parser = http_head.HeadParser(limits=limits, known=known)
+                self.assertEqual(parser(data), first)
+                if isinstance(first, Done):
+                    self.assertEqual(parser(data), parse(data))
+
     def test_more_header_fields_than_the_limit_are_refused(self):
         self.assertIsInstance(parse(request("GET / HTTP/1.1", "Host: a", *["X: y"] * 99)), Done)
         many = request("GET / HTTP/1.1", "Host: a", *["X: y"] * 100)
