@@ -2,7 +2,8 @@
 
 ::
 
-    moving = splicer.start(source, sink, left, moved, ended)      # None: copy it
+    moving = splicer.start(source, sink, left, moved, ended)                # None: copy it
+    sending = splicer.send_file(fd, at, left, sink, moved, ended)           # a part of a file, likewise
 
 One direction of both sockets is lent for it. It goes as far as it can, and gives them back: when everything is moved, and also where a mark of
 urgent data, an end or an error comes first. What is left is then read and written in the usual way, which finds out why.
@@ -13,7 +14,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.net.poller import BROKEN, MARKED, READABLE, WRITABLE
+from smartproxy.http.send_file import FileSending
+from smartproxy.http.written_end import WrittenEnd
+from smartproxy.net.poller import BROKEN, MARKED, WRITABLE
 from smartproxy.net.stream import Stream
 
 if TYPE_CHECKING:
@@ -64,6 +67,21 @@ class Splicer:
         moving = BodySplice(source, sink, left, self._poller, self._pool, moved, ended)
         return moving if moving.begin() else None
 
+    def send_file(
+        self,
+        fd: int,
+        at: int,
+        left: int,
+        sink: object,
+        moved: Callable[[int], None],
+        ended: Callable[[int], None],
+    ) -> FileSending | None:
+        """Move ``left`` bytes of a file, from ``at``, to a transport; ``None`` where they have to be read. See :meth:`start`."""
+        if self._poller is None or self._pool is None or left < LEAST or not isinstance(sink, Stream):
+            return None
+        sending = FileSending(fd, at, left, sink, self._poller, moved, ended)
+        return sending if sending.begin() else None
+
 
 class BodySplice:
     """One body that is being moved: the borrower of a pipe.
@@ -104,7 +122,7 @@ class BodySplice:
         if pipe is None:
             return False
         self._pipe = pipe
-        to = self.sink.lend(_WrittenEnd(self))
+        to = self.sink.lend(WrittenEnd(self))
         if to is None:
             self._give_back_pipe()
             return False
@@ -243,32 +261,3 @@ class _ReadEnd:
         """The poller stops, or something has raised an exception."""
         self._moving.stop()
         self._moving.source.failed(why)
-
-
-class _WrittenEnd:
-    """Gets the events of the socket that is written."""
-
-    __slots__ = ("_moving",)
-
-    def __init__(self, moving: BodySplice) -> None:
-        self._moving = moving
-
-    def ready(self, events: int) -> None:
-        """Write on. Its other direction is not lent; and if it is reset, its transport is to know at once."""
-        moving = self._moving
-        if events & BROKEN:
-            moving.stop()
-            moving.sink.ready(events)
-            return
-        if events & (READABLE | MARKED):
-            moving.sink.ready(events & ~WRITABLE)
-        moving.pump()
-
-    def stop(self) -> None:
-        """The connection is ended by other means."""
-        self._moving.stop()
-
-    def failed(self, why: Failure) -> None:
-        """The poller stops, or something has raised an exception."""
-        self._moving.stop()
-        self._moving.sink.failed(why)

@@ -111,7 +111,7 @@ class ExchangeHttp:
         self._deadlines = deadlines
         self._draining = draining
         self._clients = clients
-        self._local = LocalServices(clock, deadlines, self._call_soon, in_thread)
+        self._local = LocalServices(clock, deadlines, self._call_soon, in_thread, splicer)
         self._heads = heads
         self._head_limits = head_limits
         self._error_pages = error_pages

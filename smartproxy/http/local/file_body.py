@@ -1,5 +1,6 @@
 """Sending a file, or a part of it, as fast as the client reads.
 
+Where the connection is not encrypted, the kernel sends it (:mod:`smartproxy.http.send_file`). Else it is read and written in pieces.
 Content that the kernel has in memory is read at once. Where a disk has to be waited for (``RWF_NOWAIT`` says so), it is read in a
 thread, so that a slow disk does not hold up other connections. A descriptor is not closed while a thread reads it: its number
 could be that of another file by then.
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.threads import Call
     from smartproxy.http.local.files_below import OpenFile
+    from smartproxy.http.send_file import FileSending
 
 #: Bytes read and written at once.
 PIECE: Final = 256 * 1024
@@ -28,6 +30,7 @@ _NO_WAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 class FileBody:
     """Sends ``length`` bytes of a file from ``start``, and closes it however that ends.
 
+    :param send: has the kernel send the rest, if it can; see :meth:`~smartproxy.http.splice.Splicer.send_file`.
     :param write: writes a piece.
     :param ended: called when all is written.
     :param failed: called with the reason where not all could be read.
@@ -40,6 +43,7 @@ class FileBody:
         file: OpenFile,
         start: int,
         length: int,
+        send: Callable[[int, int, int, Callable[[int], None]], FileSending | None],
         write: Callable[[bytes | memoryview], object],
         ended: Callable[[], object],
         failed: Callable[[str], object],
@@ -49,6 +53,9 @@ class FileBody:
         self._file: OpenFile | None = file
         self._at = start
         self._left = length
+        self._send = send
+        self._sending: FileSending | None = None
+        self._is_to_read = False
         self._write = write
         self._ended = ended
         self._failed = failed
@@ -67,15 +74,18 @@ class FileBody:
         """Write on. Called for the first time, it begins."""
         self._is_paused = False
         for _ in range(_AT_ONCE):
-            if self._is_paused or self._is_reading or self._file is None:
+            if self._is_paused or self._is_reading or self._file is None or self._sending is not None:
                 return
             self._step(self._file)
-        if self._file is not None:
+        if self._file is not None and self._sending is None:
             self._schedule()
 
     def close(self) -> None:
         """Stop, and close the file as soon as no thread reads it."""
         file, self._file = self._file, None
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.stop()
         if file is not None and not self._is_reading:
             file.close()
         elif file is not None:
@@ -92,7 +102,12 @@ class FileBody:
             self.resume()
 
     def _step(self, file: OpenFile) -> None:
-        """Write the next piece."""
+        """Have the rest sent, or write the next piece."""
+        if not self._is_to_read:
+            self._sending = self._send(file.fd, self._at, self._left, self._was_sent)
+            if self._sending is not None:
+                return
+        self._is_to_read = False
         count = min(PIECE, self._left)
         data = _read_now(file.fd, count, self._at)
         if data is not None:
@@ -101,6 +116,18 @@ class FileBody:
         self._is_reading = True
         fd, at = file.fd, self._at
         self._in_thread(lambda: os.pread(fd, count, at)).addCallbacks(self._read, self._not_read)
+
+    def _was_sent(self, left: int) -> None:
+        """The kernel has sent the rest, but for so many bytes. The next ones are read, whatever was in the way."""
+        self._sending = None
+        self._is_to_read = True
+        self._at += self._left - left
+        self._left = left
+        if left:
+            self._schedule()
+        else:
+            self.close()
+            self._ended()
 
     def _read(self, data: bytes) -> None:
         """A thread has read a piece."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.threads import Call
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
 
 
@@ -22,12 +23,14 @@ class LocalServices(NamedTuple):
     :ivar deadlines: found by one sweep.
     :ivar call_soon: calls a function in a later event loop iteration.
     :ivar in_thread: calls a function that may wait for a disk.
+    :ivar splicer: has files sent by the kernel.
     """
 
     clock: IReactorTime
     deadlines: Deadlines
     call_soon: Callable[[Callable[[], object]], object]
     in_thread: Call
+    splicer: Splicer
 
 
 class LocalAnswers:

@@ -21,14 +21,16 @@ from smartproxy.http.local.files_below import DIRECTORY, OpenFile, open_below
 from smartproxy.http.local.ranges import ByteRange, NoRange, byte_range
 from smartproxy.http.local.redirect import location_of_directory
 from smartproxy.http.local.services import LocalAnswers
+from smartproxy.http.splice import LEAST
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_response import phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
     from smartproxy.http.local.services import LocalServices
+    from smartproxy.http.send_file import FileSending
     from smartproxy.model.exchange import Exchange
 
 _METHODS: Final = frozenset({"GET", "HEAD"})
@@ -227,9 +229,17 @@ class _StaticAnswerer(LocalAnswerer):
             return
         services = self.services
         self._body = FileBody(
-            file, span.start, span.length, self._write, self._sent, self._cut, services.call_soon, services.in_thread
+            file, span.start, span.length, self._send_rest, self._write, self._sent, self._cut, services.call_soon,
+            services.in_thread,
         )  # fmt: skip
         self._body.resume()
+
+    def _send_rest(self, fd: int, at: int, left: int, ended: Callable[[int], None]) -> FileSending | None:
+        client = self.client
+        if client is None or left < LEAST:
+            return None
+        client.answer_flush()
+        return self.services.splicer.send_file(fd, at, left, client.body_sink(), client.answer_moved, ended)
 
     def _write(self, data: bytes | memoryview) -> None:
         if self.client is not None:

@@ -29,7 +29,7 @@ class ReadingTests(SynchronousTestCase):
         self.addCleanup(refuse.stop)
         self.file = OpenFile(fd, self.size, 0)
         self.body = FileBody(
-            self.file, 0, self.size, lambda data: self.written.append(bytes(data)), lambda: self.ended.append(1),
+            self.file, 0, self.size, lambda *_rest: None, lambda data: self.written.append(bytes(data)), lambda: self.ended.append(1),
             self.failures.append, self.soon.append, self.in_thread,
         )  # fmt: skip
 
