@@ -7,14 +7,16 @@ are forgotten all at once when there are too many. ``http.rememberHeads: false``
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from smartproxy.wire.http_answer import parse_head
-from smartproxy.wire.http_head import parse_block, parse_line
+from smartproxy.wire.http_head import parse_authority, parse_block, parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+K = TypeVar("K", bound="bytes | str")
 T = TypeVar("T")
 
 #: How many heads are remembered, and of how many bytes at the most: 2 MiB in all, and what was found in them.
@@ -24,8 +26,8 @@ LONGEST: Final = 2048
 _MOST_ASKED: Final = 8192
 
 
-class Memo(dict[bytes, T], Generic[T]):
-    """A function of bytes that remembers what it has returned: a dict, because a look-up then costs no call of Python code.
+class Memo(dict[K, T], Generic[K, T]):
+    """A function of bytes, or of a string, that remembers what it has returned: a dict, because a look-up then costs no call of Python code.
 
     Only what is asked for a second time is remembered. Heads that are all different would else fill it, and to drop them again
     costs more than to parse them.
@@ -35,12 +37,12 @@ class Memo(dict[bytes, T], Generic[T]):
 
     __slots__ = ("_asked", "_parse")
 
-    def __init__(self, parse: Callable[[bytes], T]) -> None:
+    def __init__(self, parse: Callable[[K], T]) -> None:
         super().__init__()
         self._parse = parse
         self._asked: set[int] = set()  # hashes of what was asked for once
 
-    def __missing__(self, data: bytes) -> T:
+    def __missing__(self, data: K) -> T:
         value, mark = self._parse(data), hash(data)
         if mark in self._asked:
             if len(data) <= LONGEST:
@@ -63,6 +65,9 @@ class RememberedHeads:
     """
 
     def __init__(self) -> None:
-        self.block_of = Memo(parse_block).__getitem__
+        authority_of = Memo(
+            parse_authority
+        ).__getitem__  # heads that all differ, by a cookie, still have few hosts
+        self.block_of = Memo(partial(parse_block, authority_of=authority_of)).__getitem__
         self.line_of = Memo(parse_line).__getitem__
         self.head_of = Memo(parse_head).__getitem__

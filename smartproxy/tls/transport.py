@@ -23,7 +23,7 @@ from smartproxy.flow.states import State, following
 from smartproxy.net.detach import can_detach
 from smartproxy.net.half_close import end_output, reset_output
 from smartproxy.net.liveness import reset_behind_end
-from smartproxy.tls.channel import PLAIN_VIEW, Channel
+from smartproxy.tls.channel import PLAIN, PLAIN_VIEW, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -145,8 +145,11 @@ class TlsTransport:
 
     def _decrypt(self) -> None:
         try:
-            while self._upper is not None and (got := self.channel.read()):
-                self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
+            got = PLAIN
+            while got == PLAIN and self._upper is not None:
+                got = self.channel.read()
+                if got:
+                    self._upper.dataReceived(bytes(PLAIN_VIEW[:got]))
         except TlsError as broken:
             self._flush()  # the alert that says why
             self._cut(Failure(TlsConnectionLost(str(broken))))

@@ -103,7 +103,7 @@ class _MalformedHeadError(Exception):
         self.verdict = Malformed(why) if isinstance(why, str) else why
 
 
-class _Authority(NamedTuple):
+class Authority(NamedTuple):
     """A host and a port, each ``None`` where it is empty."""
 
     host: str | None
@@ -129,15 +129,22 @@ class HeadBlock(NamedTuple):
     """The lines of a head behind its request line: the same ones always give the same."""
 
     fields: Fields
-    hosts: tuple[_Authority, ...]  # what Host names; more than one is malformed, whatever they are
+    hosts: tuple[Authority, ...]  # what Host names; more than one is malformed, whatever they are
     number: int  # of fields
 
 
-def parse_block(block: bytes) -> HeadBlock | Malformed:
-    """Parse the lines of a head behind its request line."""
+def parse_block(
+    block: bytes, authority_of: Callable[[str], Authority] | None = None
+) -> HeadBlock | Malformed:
+    """Parse the lines of a head behind its request line.
+
+    :param authority_of: :func:`parse_authority`, or a function that remembers what it has returned.
+    """
     try:
         fields = _fields(block)
-        return HeadBlock(fields, tuple(map(_authority, fields.noted("host"))), len(fields))
+        return HeadBlock(
+            fields, tuple(map(authority_of or parse_authority, fields.noted("host"))), len(fields)
+        )
     except _MalformedHeadError as broken:
         return broken.verdict
 
@@ -153,7 +160,7 @@ class RequestLine(NamedTuple):
     target: str
     path: str
     version: tuple[int, int]
-    named: _Authority | None = None
+    named: Authority | None = None
     default: int = 0
 
 
@@ -312,8 +319,11 @@ def _request_line(line: bytes) -> tuple[str, str, tuple[int, int]]:
     return match[1].decode("ascii"), match[2].decode("ascii"), version
 
 
-def _authority(text: str) -> _Authority:
-    """Parse a host with an optional port (RFC 3986, 3.2); the host may be empty."""
+def parse_authority(text: str) -> Authority:
+    """Parse a host with an optional port (RFC 3986, 3.2); the host may be empty.
+
+    :raises Exception: where it is malformed; the functions above return that as a verdict.
+    """
     match = _AUTHORITY.fullmatch(text)
     if match is None:
         raise _MalformedHeadError("not a host")
@@ -322,11 +332,11 @@ def _authority(text: str) -> _Authority:
     if port is not None and port > 65535:  # noqa: PLR2004 - a number that the line itself explains
         raise _MalformedHeadError("port over 65535")
     if literal:
-        return _Authority(_literal(literal), port)
+        return Authority(_literal(literal), port)
     host = host_name(name.encode("latin-1")) if name else None
     if name and host is None:
         raise _MalformedHeadError("not a host")
-    return _Authority(host, port)
+    return Authority(host, port)
 
 
 def _literal(text: str) -> str:
@@ -346,7 +356,7 @@ def _read_line(method: str, target: str, version: tuple[int, int]) -> RequestLin
     if "#" in target:
         raise _MalformedHeadError("fragment in the target")
     if method == "CONNECT":
-        authority = _authority(target)
+        authority = parse_authority(target)
         if authority.host is None or authority.port is None:
             raise _MalformedHeadError("CONNECT to no host and port")
         return RequestLine(method, target, "", version, authority, authority.port)
@@ -355,11 +365,11 @@ def _read_line(method: str, target: str, version: tuple[int, int]) -> RequestLin
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise _MalformedHeadError("not a request target")
-    named = _authority(match[2])
+    named = parse_authority(match[2])
     return RequestLine(method, target, match[3] or "/", version, named, _DEFAULT_PORTS[match[1].lower()])
 
 
-def _agreed(target: _Authority, host: _Authority | None, default: int) -> str | Malformed:
+def _agreed(target: Authority, host: Authority | None, default: int) -> str | Malformed:
     """The target's host. It overrides Host (RFC 9112, 3.2.2); not every backend does so, hence both must be equal."""
     if target.host is None:
         return _NO_HOST
