@@ -50,7 +50,7 @@ class FileSending:
         self._moved = moved
         self._ended = ended
         self._is_over = False
-        self._to: socket.socket
+        self._to: socket.SocketType
 
     def begin(self) -> bool:
         """Borrow the socket. Returns whether it could be had."""

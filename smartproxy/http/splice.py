@@ -110,8 +110,8 @@ class BodySplice:
         self._pipe: Pipe | None = None
         self._held = b""  # what was in a pipe that the pool has taken back
         self._is_over = False
-        self._from: socket.socket
-        self._to: socket.socket
+        self._from: socket.SocketType
+        self._to: socket.SocketType
         self._is_dry = False  # whether the source gives no more bytes that can be spliced
         self.is_blocked = False
         self._blocked_at = 0.0

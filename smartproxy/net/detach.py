@@ -22,7 +22,7 @@ class Detached(NamedTuple):
     :ivar marked: whether the kernel has reported a FIN or urgent data, before which a read stops.
     """
 
-    sock: socket.socket
+    sock: socket.SocketType
     readable: bool
     unsent: bytes
     marked: bool = False

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from smartproxy.errors import DialFailed, LocalShortage
 from smartproxy.model.address import Endpoint, TargetAddress, UnixEndpoint, endpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.net.bare_sockets import new_stream_socket
 from smartproxy.net.descriptors import highest_descriptor
 from smartproxy.net.dial_unix import UnixAttempt
 from smartproxy.net.interfaces import IConnecting, IDialer
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 #: No timeout, in seconds: the kernel gives up long before (tcp(7): tcp_syn_retries).
 _FOR_EVER = 86400.0
+_IPV4 = int(socket.AF_INET)
 #: Of ip(7), in linux/in.h.
 _BIND_ADDRESS_NO_PORT = 24
 _REASONS = {
@@ -85,7 +87,9 @@ class _Attempt:
 
     __slots__ = ("_deadline", "_factory", "_poller", "_sock", "_source", "_to")
 
-    def __init__(self, poller: Poller, sock: socket.socket, to: Endpoint, factory: Any, source: str) -> None:
+    def __init__(
+        self, poller: Poller, sock: socket.SocketType, to: Endpoint, factory: Any, source: str
+    ) -> None:
         self._poller = poller
         self._sock = sock
         self._to = to
@@ -158,8 +162,7 @@ class PollerDialer:
     ) -> IConnecting | None:
         """See :class:`~smartproxy.net.interfaces.IDialer`."""
         try:
-            family = socket.AF_INET if type(to) is Endpoint and ":" not in to.host else _family(to)
-            sock = self._socket(family)
+            sock = self._socket(_IPV4 if type(to) is Endpoint and ":" not in to.host else _family(to))
             if source:
                 _bind(sock, source)
         except OSError as failed:
@@ -173,9 +176,9 @@ class PollerDialer:
         return attempt
 
     def _dial_unix(
-        self, sock: socket.socket, to: UnixEndpoint, factory: Any, timeout: float
+        self, sock: socket.SocketType, to: UnixEndpoint, factory: Any, timeout: float
     ) -> IConnecting | None:
-        def connected(sock: socket.socket) -> None:
+        def connected(sock: socket.SocketType) -> None:
             protocol: Any = factory.buildProtocol(to)
             protocol.makeConnection(Stream(sock, self._poller, protocol))
 
@@ -183,12 +186,12 @@ class PollerDialer:
         attempt.begin(timeout)
         return attempt
 
-    def _socket(self, family: int) -> socket.socket:
+    def _socket(self, family: int) -> socket.SocketType:
         """A new socket.
 
         :raises OSError: if descriptors are short: the last ones are for the admin listener and the log.
         """
-        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = new_stream_socket(family)
         if sock.fileno() >= self._highest:
             sock.close()
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -201,7 +204,7 @@ def _family(to: TargetAddress) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in to.host else socket.AF_INET
 
 
-def _bind(sock: socket.socket, source: str) -> None:
+def _bind(sock: socket.SocketType, source: str) -> None:
     """Bind ``sock`` to the local address ``source``. The port is chosen when it connects.
 
     Only then does the kernel know the target, and a port that is in use towards another target can be used. Chosen here, the
@@ -247,14 +250,16 @@ class ReactorDialer:
             connector = reactor.connectUNIX(to.path, factory, timeout or _FOR_EVER)
             return cast("IConnecting", connector)
         try:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = new_stream_socket(socket.AF_UNIX)
         except OSError as failed:
             factory.clientConnectionFailed(None, Failure(_failure(failed.errno or 0, to)))
             return None
 
-        def connected(sock: socket.socket) -> None:
-            with sock:  # the reactor works on a copy of its descriptor
+        def connected(sock: socket.SocketType) -> None:
+            try:
                 reactor.adoptStreamConnection(sock.fileno(), socket.AF_UNIX, factory)
+            finally:
+                sock.close()  # the reactor works on a copy of its descriptor
 
         attempt = UnixAttempt(sock, to, factory, connected, self._reactor.callLater)
         attempt.begin(timeout)

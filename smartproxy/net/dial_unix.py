@@ -48,10 +48,10 @@ class UnixAttempt:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: socket.SocketType,
         to: UnixEndpoint,
         factory: Any,
-        connected: Callable[[socket.socket], object],
+        connected: Callable[[socket.SocketType], object],
         later: Callable[[float, Callable[[], object]], Timer],
     ) -> None:
         self._sock = sock

@@ -82,7 +82,7 @@ def reset_output(transport: Any) -> None:
 def still_sends(transport: Any) -> bool:
     """Whether the kernel has not sent everything yet that was written to ``transport``."""
     handle = getattr(transport, "getHandle", lambda: None)()
-    return isinstance(handle, socket.socket) and unsent(handle) > 0
+    return isinstance(handle, socket.SocketType) and unsent(handle) > 0
 
 
 @implementer(IPullProducer)

@@ -9,10 +9,14 @@ inherit those of the listening socket, and a new socket has the system's default
 
     needed = options(route.keep_alive)
     apply_keepalive(transport, needed)
+
+A dialled socket inherits none, and most connections end before a probe could be due. So those of dialled sockets are set a moment
+later, on those that are still open: :class:`YoungSockets`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -21,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smartproxy.model.plan import KeepAlive, Probes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: The options of :class:`~smartproxy.model.plan.Probes`, in its order. macOS has another name for the first.
 _IDLE = getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", 0))
@@ -60,8 +64,8 @@ def options(wanted: KeepAlive, has: KeepAlive = NONE) -> tuple[Option, ...]:
 
 def apply_keepalive(transport: Any, needed: tuple[Option, ...]) -> None:
     """Set ``needed`` on a transport's socket. A transport without a socket only has keep-alive switched."""
-    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
-    if isinstance(handle, socket.socket):
+    handle = _socket_of(transport)
+    if handle is not None:
         apply_keepalive_to_socket(handle, needed)
         return
     for option in needed:
@@ -69,7 +73,40 @@ def apply_keepalive(transport: Any, needed: tuple[Option, ...]) -> None:
             transport.setTcpKeepAlive(bool(option.value))
 
 
-def apply_keepalive_to_socket(sock: socket.socket, needed: tuple[Option, ...]) -> None:
+def _socket_of(transport: Any) -> socket.SocketType | None:
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    return handle if isinstance(handle, socket.SocketType) else None
+
+
+class YoungSockets:
+    """Sockets that were connected just now, and get their options when they have lived for a moment.
+
+    :param call_later: of :class:`~smartproxy.flow.deadline.Deadlines`, whose next sweep is that moment.
+    """
+
+    def __init__(self, call_later: Callable[[float, Callable[[], object]], object]) -> None:
+        self._call_later = call_later
+        self._young: list[tuple[socket.SocketType, tuple[Option, ...]]] = []
+
+    def add(self, transport: Any, needed: tuple[Option, ...]) -> None:
+        """As :func:`apply_keepalive`, but later."""
+        sock = _socket_of(transport)
+        if sock is None:
+            apply_keepalive(transport, needed)
+            return
+        if not self._young:
+            self._call_later(0.0, self._set)
+        self._young.append((sock, needed))
+
+    def _set(self) -> None:
+        young, self._young = self._young, []
+        for sock, needed in young:
+            if sock.fileno() >= 0:  # it was not closed
+                with contextlib.suppress(OSError):  # it was reset
+                    apply_keepalive_to_socket(sock, needed)
+
+
+def apply_keepalive_to_socket(sock: socket.SocketType, needed: tuple[Option, ...]) -> None:
     """Set ``needed`` on a socket."""
     for level, name, value in needed:
         sock.setsockopt(level, name, value)

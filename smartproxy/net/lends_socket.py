@@ -40,7 +40,7 @@ class LendsSocket(OnSocket):
         """Send what was gathered in the poller's batch."""
         raise NotImplementedError
 
-    def lend(self, borrower: SocketBorrower) -> socket.socket | None:
+    def lend(self, borrower: SocketBorrower) -> socket.SocketType | None:
         """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
 
         Until :meth:`take_back`, the borrower reads or writes in place of this transport, and passes on the events of the other

@@ -18,7 +18,7 @@ from typing import Any
 _CLOSED = 7
 
 
-def socket_gone(sock: socket.socket) -> bool:
+def socket_gone(sock: socket.SocketType) -> bool:
     """Whether the connection of ``sock`` no longer exists."""
     if sock.family == socket.AF_UNIX:
         return sock.fileno() < 0 or _has_error(sock)
@@ -31,13 +31,13 @@ def socket_gone(sock: socket.socket) -> bool:
         return True
 
 
-def _has_last_words(sock: socket.socket) -> bool:
+def _has_last_words(sock: socket.SocketType) -> bool:
     """Whether a closed socket ended in order (it has no error) and still has unread bytes."""
     (unread,) = struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))
     return bool(unread) and not _has_error(sock)
 
 
-def _has_error(sock: socket.socket) -> bool:
+def _has_error(sock: socket.SocketType) -> bool:
     poll = select.poll()
     poll.register(sock, 0)
     return any(events & select.POLLERR for _, events in poll.poll(0))
@@ -51,7 +51,9 @@ def reset_behind_end(transport: Any) -> int:
     EPIPE is the error of a RST that came behind a real FIN. Asking clears the error.
     """
     handle = getattr(transport, "getHandle", lambda: None)()
-    return handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if isinstance(handle, socket.socket) else 0
+    return (
+        handle.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if isinstance(handle, socket.SocketType) else 0
+    )
 
 
 def transport_gone(transport: Any) -> bool:
@@ -67,4 +69,4 @@ def transport_gone(transport: Any) -> bool:
         AttributeError
     ):  # in memory there is no socket, and Twisted's transports delete theirs when it is lost
         return not getattr(transport, "connected", True)
-    return socket_gone(handle) if isinstance(handle, socket.socket) else False
+    return socket_gone(handle) if isinstance(handle, socket.SocketType) else False

@@ -13,9 +13,9 @@ class OnSocket:
     """The base of a transport that has a socket."""
 
     __slots__ = ("_sock",)
-    _sock: socket.socket
+    _sock: socket.SocketType
 
-    def getHandle(self) -> socket.socket:
+    def getHandle(self) -> socket.SocketType:
         """The socket."""
         return self._sock
 

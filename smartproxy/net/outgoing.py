@@ -24,7 +24,7 @@ _BYTES_ACKED, _BYTES_ACKED_AT = struct.Struct("Q"), 8 + 24 * 4 + 2 * 8
 _DISCARDS, _discarded = 16, bytearray(64 * 1024)
 
 
-def unsent(sock: socket.socket) -> int:
+def unsent(sock: socket.SocketType) -> int:
     """How many bytes the kernel has not sent yet, not even once; 0 of a connection that is closed, or where it cannot say."""
     try:
         told: bytes = fcntl.ioctl(sock, _SIOCOUTQNSD, bytes(4))
@@ -33,12 +33,12 @@ def unsent(sock: socket.socket) -> int:
     return int(struct.unpack("i", told)[0])
 
 
-def report_when_sent(sock: socket.socket) -> None:
+def report_when_sent(sock: socket.SocketType) -> None:
     """Have the kernel report ``sock`` as writable only once all of it is sent. The caller watches it again."""
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, 1)
 
 
-def discard_input(sock: socket.socket) -> bool:
+def discard_input(sock: socket.SocketType) -> bool:
     """Read what the peer has sent, and drop it. Returns whether there may be more.
 
     Unread bytes would make the close a RST, which drops what the kernel has not sent yet.
@@ -55,7 +55,7 @@ def discard_input(sock: socket.socket) -> bool:
     return True
 
 
-def acknowledged(*socks: socket.socket) -> int | None:
+def acknowledged(*socks: socket.SocketType) -> int | None:
     """How many bytes the peers of ``socks`` have acknowledged so far; ``None`` if none of them still has some to acknowledge.
 
     While it increases, a connection delivers, although nothing is written to it any more.
@@ -68,7 +68,7 @@ def acknowledged(*socks: socket.socket) -> int | None:
 def acknowledged_by(*transports: Any) -> int | None:
     """Likewise, of transports; those without a socket have nothing to acknowledge."""
     handles = map(_handle_of, transports)
-    return acknowledged(*(handle for handle in handles if isinstance(handle, socket.socket)))
+    return acknowledged(*(handle for handle in handles if isinstance(handle, socket.SocketType)))
 
 
 def _handle_of(transport: Any) -> object:
@@ -80,7 +80,7 @@ def _handle_of(transport: Any) -> object:
         return None
 
 
-def _queued(sock: socket.socket) -> int:
+def _queued(sock: socket.SocketType) -> int:
     """How many bytes, and a FIN, the peer has not acknowledged yet (tcp(7), SIOCOUTQ).
 
     None of a unix socket: what is written to it is in the peer's receive buffer at once.
@@ -94,7 +94,7 @@ def _queued(sock: socket.socket) -> int:
     return int(struct.unpack("i", told)[0])
 
 
-def _acknowledged(sock: socket.socket) -> int:
+def _acknowledged(sock: socket.SocketType) -> int:
     """``tcpi_bytes_acked`` of tcp(7)'s TCP_INFO, from Linux 4.1 on; 0 where the kernel does not have it."""
     if not hasattr(socket, "TCP_INFO"):
         return 0

@@ -74,7 +74,7 @@ class Writer(Protocol):
     def flush(self) -> None:
         """Send it."""
 
-    def getHandle(self) -> socket.socket:
+    def getHandle(self) -> socket.SocketType:
         """The socket."""
 
 
@@ -94,7 +94,7 @@ class Poller:
         self._clock = clock
         self._epoll = select.epoll()
         self._watched: dict[int, Pollable] = {}
-        self._closing: list[socket.socket] = []
+        self._closing: list[socket.SocketType] = []
         self._in_batch = False
         self._ends: OrderedDict[int, int] = OrderedDict()
         self._postponed: OrderedDict[int, int] = OrderedDict()
@@ -122,7 +122,7 @@ class Poller:
         """Have ``fd`` reported again without new data: its owner stopped before it was drained."""
         self._epoll.modify(fd, _ALL)
 
-    def close(self, sock: socket.socket, owner: object) -> None:
+    def close(self, sock: socket.SocketType, owner: object) -> None:
         """Close a watched socket of ``owner``, once.
 
         Within a batch, the socket is closed at the batch's end. Otherwise the kernel could give its number to a new
@@ -297,7 +297,7 @@ class Poller:
         for sock in closing:
             _close(sock)
 
-    def _forget(self, sock: socket.socket, owner: object) -> None:
+    def _forget(self, sock: socket.SocketType, owner: object) -> None:
         """Forget what ``owner`` watches: it has closed before, or its descriptor was closed elsewhere."""
         if sock.fileno() in self._watched:
             sock.detach()  # the number belongs to another connection by now, which must not be closed
@@ -326,6 +326,6 @@ def _kind(owner: Pollable) -> str:
     return type(owner).__name__
 
 
-def _close(sock: socket.socket) -> None:
+def _close(sock: socket.SocketType) -> None:
     with contextlib.suppress(OSError):  # the descriptor may have been closed elsewhere
         sock.close()

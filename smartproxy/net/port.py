@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from smartproxy.model.address import Endpoint, endpoint
+from smartproxy.net.bare_sockets import accept
 from smartproxy.net.descriptors import highest_descriptor
 from smartproxy.net.keep_alive import apply_keepalive_to_socket, options
 from smartproxy.net.listening import BACKLOG, ListeningPort
@@ -83,7 +84,7 @@ class PollerPort(ListeningPort):
             if not self.connected or (self.disconnecting and not self.retiring):
                 return  # the last connection has stopped the listener
             try:
-                sock, peer = self.socket.accept()
+                sock, peer = accept(self.socket, self.addressFamily)
             except BlockingIOError:
                 return
             except OSError as failed:
@@ -97,8 +98,7 @@ class PollerPort(ListeningPort):
                 self._pause(f"{sock.fileno()} descriptors are open")
                 return
 
-    def _accepted(self, sock: socket.socket, peer: Endpoint) -> None:
-        sock.setblocking(False)
+    def _accepted(self, sock: socket.SocketType, peer: Endpoint) -> None:
         factory: Any = self.factory  # Twisted declares less for a Port's factory and reactor than they have
         try:
             protocol = factory.buildProtocol(peer)

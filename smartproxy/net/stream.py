@@ -62,7 +62,7 @@ _OPEN, _FINISHING, _FINISHED, _CLOSING, _ABORTING, _CLOSED = StreamOutput
 _NO_PRODUCER, _PUSHING, _HELD_BACK, _PULLED = ProducerState
 
 
-def reset(sock: socket.socket) -> None:
+def reset(sock: socket.SocketType) -> None:
     """Make closing ``sock`` send a RST and drop what was not sent yet (SO_LINGER of 0, socket(7))."""
     with contextlib.suppress(OSError):  # the socket may be closed already
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -81,7 +81,9 @@ class Stream(LendsSocket):
 
     can_detach: ClassVar[bool] = True
 
-    def __init__(self, sock: socket.socket, poller: Poller, protocol: IProtocol, *, seen: int = 0) -> None:
+    def __init__(
+        self, sock: socket.SocketType, poller: Poller, protocol: IProtocol, *, seen: int = 0
+    ) -> None:
         self._sock = sock
         self._poller = poller
         self._protocol: IProtocol | None = protocol

@@ -198,6 +198,7 @@ def _attempts(runtime: Runtime) -> tuple[Attempts, DialLog]:
         targets.groups.pending,
         targets.loops,
         dial_log,
+        runtime.clocks.deadlines,
     )
     return attempts, dial_log
 

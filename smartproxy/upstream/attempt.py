@@ -12,7 +12,7 @@ from smartproxy.flow.coroutines import unfailed
 from smartproxy.model.address import Endpoint, UnixEndpoint
 from smartproxy.model.outcome import RejectReason
 from smartproxy.model.plan.target import CLIENT_NAME
-from smartproxy.net.keep_alive import Option, options, without_probes
+from smartproxy.net.keep_alive import Option, YoungSockets, options, without_probes
 from smartproxy.security.loops import own_source
 from smartproxy.upstream.choice import asked_name, chosen_host, chosen_port, chosen_target
 from smartproxy.upstream.connected import Connected
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.flow.deadline import Deadlines
     from smartproxy.model.address import TargetAddress
     from smartproxy.model.facts import Routed
     from smartproxy.model.plan import RoutePlan, TargetPlan
@@ -97,6 +98,7 @@ class Attempts:
         pending: PendingDials,
         loops: Loops,
         dial_log: DialLog,
+        deadlines: Deadlines,
     ) -> None:
         self._dialer = dialer
         self._resolver = resolver
@@ -106,6 +108,7 @@ class Attempts:
         self._pending = pending
         self._loops = loops
         self._log = dial_log
+        self._young = YoungSockets(deadlines.call_later)
         self._keep_alive: dict[RoutePlan, tuple[Option, ...]] = {}
 
     async def __call__(
@@ -256,7 +259,9 @@ class Attempts:
         keep_alive = self._keep_alive.get(route)
         if keep_alive is None:
             keep_alive = self._keep_alive[route] = options(without_probes(route.keep_alive))
-        factory = UpstreamFactory(to, keep_alive=keep_alive, source=attempt.target.source)
+        factory = UpstreamFactory(
+            to, keep_alive=keep_alive, source=attempt.target.source, apply=self._young.add
+        )
         budget.progress.target = to
         budget.progress.attempts += 1
         if isinstance(to, Endpoint) and to.port in self._loops.ports:

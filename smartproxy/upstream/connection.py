@@ -38,7 +38,7 @@ class Upstream(Side):
         self.transport.pauseProducing()
         if not isinstance(self.address, UnixEndpoint):
             self.transport.setTcpNoDelay(True)
-            apply_keepalive(self.transport, self._factory.keep_alive)
+            self._factory.apply(self.transport, self._factory.keep_alive)
         self._factory.connected(self)
 
     @property
@@ -53,15 +53,24 @@ class UpstreamFactory(ClientFactory):
     :param keep_alive: TCP keep-alive, as options of its socket; a unix socket has none.
     :ivar on_end: called when the attempt has failed, or its connection has ended; ``None`` if nothing is kept for it.
     :param source: local address to connect from; empty leaves it to the system.
+    :param apply: applies ``keep_alive`` to a transport.
     """
 
     noisy = False
     on_end: Callable[[], None] | None = None
 
-    def __init__(self, to: TargetAddress, *, keep_alive: tuple[Option, ...], source: str = "") -> None:
+    def __init__(
+        self,
+        to: TargetAddress,
+        *,
+        keep_alive: tuple[Option, ...],
+        source: str = "",
+        apply: Callable[[Any, tuple[Option, ...]], None] = apply_keepalive,
+    ) -> None:
         self.to = to
         self.source = source
         self.keep_alive = keep_alive
+        self.apply = apply
         self._waiting: Deferred[Upstream] | None = None
         self._connecting: IConnecting | None = None
 

@@ -262,8 +262,11 @@ class ProbeTests(LiveCase):
                     keepAliveInitialDelay="100s",
                     acceleration=acceleration,
                 )
-                for name, (port, backend, _) in made.items():
+                for port, _, _ in made.values():
                     self.assert_echoes(self.connect(port))
+                for name, (port, backend, _) in made.items():
+                    if cases[name][1]:  # those of targets are probed a moment after they were connected
+                        until(lambda to=f"dport = :{backend.port}": self.timer(to), "probes of the target")
                     for ours in (f"sport = :{port}", f"dport = :{backend.port}"):
                         self.assert_about(self.timer(ours), cases[name][1], (name, ours))
 

@@ -181,8 +181,13 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
 
     def test_a_connect_that_fails_at_once_is_reported(self):
         """Without a route, connect(2) fails at once instead of being in progress."""
+
+        class Unreachable(socket.SocketType):
+            def connect_ex(self, _address):
+                return errno.ENETUNREACH
+
         factory = Wanted()
-        self.patch(socket.socket, "connect_ex", lambda *_: errno.ENETUNREACH)
+        self.patch(dial_module, "new_stream_socket", Unreachable)
         self.dialer.dial(NOWHERE, factory, 30)
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
         self.assertEqual((len(self.deadlines), len(self.pump.poller)), (0, 0))
@@ -217,7 +222,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
             raise OSError(errno.EMFILE, "Too many open files")
 
         factory = Wanted()
-        self.patch(dial_module.socket, "socket", refuse)
+        self.patch(dial_module, "new_stream_socket", refuse)
         self.assertIsNone(self.dialer.dial(NOWHERE, factory, 30))
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
 

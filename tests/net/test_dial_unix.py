@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from smartproxy.flow.deadline import Deadlines
 from smartproxy.model.address import UnixEndpoint
 from smartproxy.model.outcome import RejectReason
+from smartproxy.net import dial as dial_module
 from smartproxy.net.dial import PollerDialer, ReactorDialer, failure_of
 from smartproxy.net.dial_unix import AGAIN
 from smartproxy.net.interfaces import IConnecting
@@ -232,7 +233,7 @@ class ReactorUnixDialerTests(UnixDialerTests, SynchronousTestCase):
         def refuse(*_):
             raise OSError(24, "Too many open files")
 
-        self.patch(socket, "socket", refuse)
+        self.patch(dial_module, "new_stream_socket", refuse)
         factory, connecting = self.dial(self.at())
         self.assertIsNone(connecting)
         self.assertEqual(factory.failures[0].detail, f"unix:{self.at().path}: Too many open files")

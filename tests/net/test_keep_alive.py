@@ -8,9 +8,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.flow.deadline import TICK, Deadlines
 from smartproxy.model.plan import KeepAlive, Probes
 from smartproxy.net import keep_alive as keep_alive_module
 from smartproxy.net.keep_alive import (
+    YoungSockets,
     apply_keepalive,
     apply_keepalive_to_socket,
     differ,
@@ -137,3 +139,51 @@ class KeepAliveTests(SynchronousTestCase):
         _, *own = all_of(sock)
         apply_keepalive_to_socket(sock, options(KeepAlive(probes=Probes(61, 7, 4))))
         self.assertEqual(all_of(sock), (1, *own))
+
+
+class OnSocket:
+    """A transport of a socket."""
+
+    def __init__(self, sock):
+        self.getHandle = lambda: sock
+
+
+class YoungSocketsTests(SynchronousTestCase):
+    def setUp(self):
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock)
+        self.deadlines.start()
+        self.addCleanup(self.deadlines.stop)
+        self.young = YoungSockets(self.deadlines.call_later)
+
+    def added(self, initial=61):
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        self.young.add(OnSocket(sock), options(KeepAlive(probes=Probes(initial, 7, 4))))
+        return sock
+
+    def test_options_are_set_at_the_next_sweep(self):
+        first, second = self.added(), self.added(62)
+        self.assertEqual(all_of(first)[0], 0)
+        self.clock.advance(TICK)
+        self.assertEqual((all_of(first), all_of(second)), ((1, 61, 7, 4), (1, 62, 7, 4)))
+        third = self.added()
+        self.clock.advance(TICK)
+        self.assertEqual(all_of(third), (1, 61, 7, 4))
+
+    def test_sockets_that_are_closed_by_then_are_left_alone(self):
+        """Their number may be that of another one."""
+        closed, live = self.added(), self.added()
+        number = closed.fileno()
+        closed.close()
+        other = socket.socket()
+        self.addCleanup(other.close)
+        self.assertEqual(other.fileno(), number)
+        self.clock.advance(TICK)
+        self.assertEqual((all_of(other)[0], all_of(live)[0]), (0, 1))
+        self.assertEqual(len(self.deadlines), 0)
+
+    def test_a_transport_without_a_socket_is_switched_at_once(self):
+        transport, _ = connection(Clock())
+        self.young.add(transport, options(KeepAlive()))
+        self.assertTrue(transport.getTcpKeepAlive())

@@ -295,11 +295,11 @@ class _FailsOnce:
         self.sock = sock
         self.code = code
 
-    def accept(self):
+    def _accept(self):
         code, self.code = self.code, 0
         if code:
             raise OSError(code, os.strerror(code))
-        return self.sock.accept()
+        return self.sock._accept()
 
     def __getattr__(self, name):
         return getattr(self.sock, name)

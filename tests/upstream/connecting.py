@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import DialFailed, NameNotResolved
+from smartproxy.flow.deadline import Deadlines
 from smartproxy.flow.side import Side
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import UnixEndpoint
@@ -134,6 +135,7 @@ class ConnectCase(SynchronousTestCase):
             self.groups.pending,
             self.loops,
             dial_log,
+            Deadlines(self.clock),
         )
         self.connect = Connect(
             attempt, self.clock, self.counters, self.groups, dial_log, self.postgres_routes

@@ -29,6 +29,8 @@ _FEW = 8
 #: A candidate's points are the first ones of a fixed sequence, so that another number of them moves few clients.
 _POINTS, _LEAST_POINTS = 128, 16
 _LONGEST = 1 << 15
+#: How many clients' places are remembered.
+_MOST_PLACES = 4096
 #: A digest of blake2b has 64 bytes: sixteen points of 32 bits.
 _PER_DIGEST = 16
 _HIGHEST = (1 << 32) - 1
@@ -40,6 +42,7 @@ class SourceHash:
     def __init__(self) -> None:
         self._points: list[int] = []
         self._owners: list[Candidate] = []
+        self._places: dict[str, tuple[int, int]] = {}
         #: Those that may be chosen, each with the connections that are in the sum.
         self._inside: dict[Candidate, int] = {}
         self._active = 0
@@ -60,6 +63,7 @@ class SourceHash:
         )
         self._points = [point for point, _, _ in ring]
         self._owners = [candidate for _, _, candidate in ring]
+        self._places.clear()
 
     def enter(self, candidate: Candidate) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
@@ -81,11 +85,27 @@ class SourceHash:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         if not self._inside:
             return None
-        digest = blake2b(client.encode(), digest_size=8).digest()
-        at, lot = unpack(">II", digest)
+        start, lot = self._places.get(client) or self._placed(client)
+        owner = self._owners[start]
+        # Nearly always so.
+        if owner.inside and owner not in tried and not owner.is_ramping and not self._is_overloaded(owner):
+            return owner
+        return self._choose_from(start, lot, tried)
+
+    def _placed(self, client: str) -> tuple[int, int]:
+        """Where a client is on the ring, and its lot: remembered, because to find the place visits many of 32,768 points."""
+        at, lot = unpack(">II", blake2b(client.encode(), digest_size=8).digest())
+        place = bisect(self._points, at) % len(self._points), lot
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        self._places[client] = place
+        return place
+
+    def _choose_from(self, start: int, lot: int, tried: Collection[Candidate]) -> Candidate | None:
+        """The first one from ``start`` on that may be chosen; where all have too many, the first of them."""
         passed: set[Candidate] = set()
         first: Candidate | None = None
-        for owner in self._from(bisect(self._points, at)):
+        for owner in self._from(start):
             if not owner.inside or owner in passed or owner in tried:
                 continue
             if not self._is_overloaded(owner) and not (owner.is_ramping and lot > owner.share() * _HIGHEST):
@@ -98,8 +118,7 @@ class SourceHash:
 
     def owner(self, client: str) -> Candidate | None:
         """Whose client ``client`` is while every candidate may be chosen."""
-        at, _ = unpack(">II", blake2b(client.encode(), digest_size=8).digest())
-        return next(self._from(bisect(self._points, at)), None)
+        return self._owners[self._placed(client)[0]] if self._owners else None
 
     def _from(self, start: int) -> Iterator[Candidate]:
         """The owners of the points from ``start`` on, once around the ring."""

@@ -51,6 +51,13 @@ class SourceTests(GroupCase):
         shown = subprocess.run([sys.executable, "-c", ELSEWHERE], check=True, capture_output=True, text=True)
         self.assertEqual(shown.stdout.strip(), self.owners("abcde")["198.51.0.7"])
 
+    def test_remembered_places_are_bounded_and_change_nothing(self):
+        self.configure("abcde", SOURCE)
+        asked = [f"10.0.{n // 256}.{n % 256}" for n in range(6000)]
+        first = [self.use(1, client) for client in asked]
+        self.assertLessEqual(len(self.group._balancer._places), 4096)
+        self.assertEqual([self.use(1, client) for client in asked], first)
+
     def test_one_client_with_many_connections_is_bounded(self):
         """All from one address, as behind a NAT: no target has much more than its share."""
         self.configure("abcd", SOURCE)
