@@ -14,8 +14,9 @@ An HTTP connection has a line for each of its exchanges instead, written when th
 fields, then those of the connection, which are formatted once.
 
 A line is written when the connection is cleaned up, so a hundred thousand connections that are lost at once are written in
-batches; see also :mod:`~smartproxy.observe.log_file`. ``time`` is when the connection was closed. An unknown value is ``null``, or ``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or
-while the proxy drains, have no line; the metrics count them.
+batches; see also :mod:`~smartproxy.observe.log_file`. ``time`` is when the connection was closed. An unknown value is ``null``, or
+``-`` in text. Sockets that are closed right after accept, because of ``maxConnections`` or while the proxy drains, have no line; the
+metrics count them.
 
 A client chooses its server name, its Host and its path. Both formats escape everything but printable ASCII, so an entry is always
 one line and safe to print on a terminal. In text, a value with a space, a quote or an equals sign is quoted.
