@@ -13,7 +13,7 @@ Nothing is gathered: each piece is written when it was read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smartproxy.wire.http_chunked import CHUNK_END, ChunkedDecoder, chunk_begin, last_chunk
 from smartproxy.wire.http_framing import Body, Framing
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smartproxy.wire.http_fields import Fields
+
+#: Bytes below which a body is copied, and not moved by the kernel: a pipe and two lent sockets cost as much.
+LEAST_MOVED: Final = 64 * 1024
 
 
 class EndedBody(NamedTuple):

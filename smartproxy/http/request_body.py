@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.http.body import BodyReader, EndedBody
+from smartproxy.http.body import LEAST_MOVED, BodyReader, EndedBody
 from smartproxy.http.refusals import RequestRefusal
-from smartproxy.http.splice import LEAST
 from smartproxy.wire.verdict import Malformed
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ class RequestBody:
     @property
     def may_move(self) -> bool:
         """Whether the rest is long enough to be moved from socket to socket. Its rate cannot be measured then."""
-        return self._reader.left >= LEAST and not self._plan.body_rate
+        return self._reader.left >= LEAST_MOVED and not self._plan.body_rate
 
     def close(self) -> None:
         """The exchange has ended."""

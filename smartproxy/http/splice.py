@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from smartproxy.http.body import LEAST_MOVED
 from smartproxy.http.send_file import FileSending
 from smartproxy.http.written_end import WrittenEnd
 from smartproxy.net.poller import BROKEN, MARKED, WRITABLE
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from smartproxy.net.poller import Poller
     from smartproxy.relays.pipes import Pipe, PipePool
 
-#: Bytes below which a body is copied: a pipe and two lent sockets cost as much.
-LEAST: Final = 64 * 1024
 #: Pipes filled in one turn, so that a fast transfer does not delay other connections: 8 MiB.
 _TURNS: Final = 8
 #: Seconds without progress after which the pipe may be given to another transfer.
@@ -60,7 +59,7 @@ class Splicer:
         :param moved: called with each number of bytes that the sink has taken.
         :param ended: called with the number of bytes that are left, once the sockets are given back.
         """
-        if self._poller is None or self._pool is None or left < LEAST:
+        if self._poller is None or self._pool is None or left < LEAST_MOVED:
             return None
         if not isinstance(source, Stream) or not isinstance(sink, Stream):
             return None
@@ -77,7 +76,7 @@ class Splicer:
         ended: Callable[[int], None],
     ) -> FileSending | None:
         """Move ``left`` bytes of a file, from ``at``, to a transport; ``None`` where they have to be read. See :meth:`start`."""
-        if self._poller is None or self._pool is None or left < LEAST or not isinstance(sink, Stream):
+        if self._poller is None or self._pool is None or left < LEAST_MOVED or not isinstance(sink, Stream):
             return None
         sending = FileSending(fd, at, left, sink, self._poller, moved, ended)
         return sending if sending.begin() else None

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from smartproxy.http.body import BodyReader
+from smartproxy.http.body import LEAST_MOVED, BodyReader
 from smartproxy.http.forwarded import end_to_end, passed_trailers
-from smartproxy.http.splice import LEAST
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
@@ -182,7 +181,7 @@ class HttpUpstream:
                 self._read_body()
         if self._answer is _BODY:
             self._client.answer_flush()
-            if self._reader is not None and self._reader.left >= LEAST and self._user is not None:
+            if self._reader is not None and self._reader.left >= LEAST_MOVED and self._user is not None:
                 self._move_body(self._reader.left)
 
     def _read_head(self) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from smartproxy.net.stream import Stream
 
 
-class Writing(Protocol):
+class WritesLentSocket(Protocol):
     """What writes to a lent socket."""
 
     @property
@@ -31,7 +31,7 @@ class WrittenEnd:
 
     __slots__ = ("_moving",)
 
-    def __init__(self, moving: Writing) -> None:
+    def __init__(self, moving: WritesLentSocket) -> None:
         self._moving = moving
 
     def ready(self, events: int) -> None:

@@ -8,10 +8,11 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.http.body import LEAST_MOVED as LEAST
 from smartproxy.http.local.file_body import FileBody
 from smartproxy.http.local.files_below import OpenFile
 from smartproxy.http.send_file import PIECE
-from smartproxy.http.splice import LEAST, Splicer
+from smartproxy.http.splice import Splicer
 from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
 from tests.net.streams import HalfHeard

@@ -6,7 +6,8 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.http.splice import LEAST, Splicer
+from smartproxy.http.body import LEAST_MOVED as LEAST
+from smartproxy.http.splice import Splicer
 from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
 from tests.net.streams import HalfHeard

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from smartproxy.http.body import LEAST_MOVED
 from smartproxy.http.local import conditions
 from smartproxy.http.local.answering import LocalAnswerer
 from smartproxy.http.local.codings import SUFFIXES, codings, takes_html
@@ -21,7 +22,6 @@ from smartproxy.http.local.files_below import DIRECTORY, OpenFile, open_below
 from smartproxy.http.local.ranges import ByteRange, NoRange, byte_range
 from smartproxy.http.local.redirect import location_of_directory
 from smartproxy.http.local.services import LocalAnswers
-from smartproxy.http.splice import LEAST
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_response import phrase
 
@@ -236,7 +236,7 @@ class _StaticAnswerer(LocalAnswerer):
 
     def _send_rest(self, fd: int, at: int, left: int, ended: Callable[[int], None]) -> FileSending | None:
         client = self.client
-        if client is None or left < LEAST:
+        if client is None or left < LEAST_MOVED:
             return None
         client.answer_flush()
         return self.services.splicer.send_file(fd, at, left, client.body_sink(), client.answer_moved, ended)
