@@ -73,19 +73,20 @@ class FileSending:
     def pump(self) -> None:
         """Send what the socket takes, within the limit of a turn."""
         for _ in range(_TURNS):
+            if self._is_over:
+                return  # ended by who was told, or with the connection
             try:
                 may_go_on = self._send()
             except BlockingIOError:
                 return
             except OSError:  # of the file or of the connection: who reads or writes next finds out
                 may_go_on = False
-            if self._is_over:
-                return  # ended by who was told
-            if not may_go_on:
+            if not may_go_on and not self._is_over:
                 self.stop()
                 self._ended(self._left)
                 return
-        self._poller.rearm(self._to.fileno())
+        if not self._is_over:
+            self._poller.rearm(self._to.fileno())
 
     def _send(self) -> bool:
         """Send a piece. Returns whether more can be sent."""

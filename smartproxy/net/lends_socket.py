@@ -22,6 +22,7 @@ class LendsSocket(OnSocket):
     __slots__ = ("_borrower", "_marked", "_poller", "_readable")
 
     _borrower: SocketBorrower | None
+    _broken: int
     _marked: bool
     _out: bytes | bytearray | None
     _output: StreamOutput
@@ -47,7 +48,7 @@ class LendsSocket(OnSocket):
         direction.
         """
         self.flush()
-        if self._out or self._marked or self._output is not StreamOutput.OPEN:
+        if self._out or self._marked or self._broken or self._output is not StreamOutput.OPEN:
             return None
         self._borrower = borrower
         self._poller.hand_over(self._sock.fileno(), borrower)
@@ -61,6 +62,6 @@ class LendsSocket(OnSocket):
         self._poller.rearm(self._sock.fileno())
 
     def _call_back(self) -> None:
-        """The connection is ended by other means than its borrower's."""
+        """The connection ends by other means than its borrower's: have the socket back, to close it."""
         if self._borrower is not None:
             self._borrower.stop()

@@ -183,6 +183,7 @@ class Stream(LendsSocket):
         """Close the socket and tell the producer and the protocol, once."""
         if self._output is _CLOSED:
             return
+        self._call_back()
         self._send_gathered()
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         self._poller.close(self._sock, self)

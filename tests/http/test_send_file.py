@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from unittest import mock
 
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
@@ -118,6 +119,23 @@ class SendingTests(SendFileCase):
                     self.sink.abortConnection()
                 self.pump.until(lambda: self.heard.told)
                 self.assertEqual(self.left, [])
+
+    def test_transport_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
+        """The protocol of this one ends with the client's FIN, which the transport reads itself."""
+        descriptors = open_descriptors()
+        sock, self.receiver = self.pump.connection(buffers=256 * 1024)
+        lost, protocol = [], Protocol()
+        protocol.connectionLost = lost.append
+        self.sink = Stream(sock, self.pump.poller, protocol)
+        protocol.makeConnection(self.sink)
+        self.receiver.reading = False
+        self.start()
+        self.pump.settle()
+        self.receiver.fin()
+        self.pump.until(lambda: lost)
+        self.pump.settle()
+        self.receiver.sock.close()
+        self.assertEqual((self.left, open_descriptors()), ([], descriptors))
 
     def test_what_the_kernel_cannot_send_is_read(self):
         self.assertIsNone(self.start(left=LEAST - 1))

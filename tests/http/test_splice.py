@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
@@ -133,6 +134,25 @@ class SpliceTests(SynchronousTestCase):
         self.assertEqual((self.left, self.pool.lent), ([], 0))
         self.source.abortConnection()
         self.pump.until(lambda: self.heard.told)
+
+    def test_a_sink_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
+        """The protocol of this one ends with the client's FIN, which the transport reads itself."""
+        descriptors = open_descriptors()
+        sock, self.receiver = self.pump.connection(buffers=256 * 1024)
+        lost, protocol = [], Protocol()
+        protocol.connectionLost = lost.append
+        self.sink = Stream(sock, self.pump.poller, protocol)
+        protocol.makeConnection(self.sink)
+        self.receiver.reading = False
+        self.start(8 * MIB)
+        self.sender.write(noise(8 * MIB))
+        self.pump.settle()
+        self.receiver.fin()
+        self.pump.until(lambda: lost)
+        self.pump.settle()
+        self.receiver.sock.close()
+        self.pool.close()
+        self.assertEqual((self.left, self.pool.lent, open_descriptors()), ([], 0, descriptors))
 
     def test_either_end_can_be_aborted_meanwhile(self):
         for name in ("source", "sink"):

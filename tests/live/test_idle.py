@@ -9,6 +9,7 @@ from tests.live.backends import echo, over_tls
 from tests.live.case import LiveCase
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
+from tests.live.waiting import settled
 
 #: Seconds of silence. Every timeout of the control path is set shorter than this, so that one that is not
 #: cancelled when the relay starts would close the connection.
@@ -48,14 +49,19 @@ class IdleTests(LiveCase):
                 with self.subTest(keepAlive=keep_alive, relay=relay):
                     self.keeps_alive(keep_alive, proxy, front, backend)
 
+    def timers(self, side):
+        """The keep-alive timer of each socket that is connected there; ``None`` without one."""
+        shown = run(needed("ss"), "-tnoH", "state", "established", side).stdout
+        return [re.search(r"timer:\(keepalive,", line) and "keepalive" for line in shown.splitlines()]
+
     def keeps_alive(self, keep_alive, proxy, front, backend):
         client = self.connect(front)
         self.assert_echoes(client)
         self.assertEqual(proxy.the_connection(route="all")["keepAlive"], keep_alive)
         ours = (f"sport = :{front}", f"dport = :{backend.port}")  # to the client, to the backend
         for side in ours:
-            shown = run(needed("ss"), "-tnoH", "state", "established", side).stdout
-            self.assertEqual(len(shown.splitlines()), 1, shown)
-            self.assertEqual(bool(re.search(r"timer:\(keepalive,", shown)), keep_alive, shown)
+            # That of a target's socket is set a moment after it was connected.
+            shown = settled(lambda side=side: self.timers(side))
+            self.assertEqual([timer is not None for timer in shown], [keep_alive], shown)
         client.close()
         proxy.emptied()
