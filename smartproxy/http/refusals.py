@@ -36,13 +36,13 @@ class RequestRefusal(NamedTuple):
 
 def routed_or_refused(exchange: Exchange, services: HttpServices) -> RequestRefusal | None:
     """Give the exchange its route, or find out why it is refused."""
-    head, terms = exchange.head, exchange.terms
-    if terms.refused is not None or head.method == "CONNECT":
-        return by_request(head, terms)
-    if not exchange.record.exchanges and services.draining():
+    refused = by_request(exchange.head, exchange.terms)
+    if refused is not None:
+        return refused
+    if services.draining() and not exchange.record.exchanges:
         return RequestRefusal(503, "the proxy is draining")
     try:
-        exchange.routed = services.route(exchange.routed, head)
+        exchange.routed = services.route(exchange.routed, exchange.head)
     except Refused as why:
         return RequestRefusal(status_of(why), why.detail)
     services.begun(exchange)
@@ -50,10 +50,8 @@ def routed_or_refused(exchange: Exchange, services: HttpServices) -> RequestRefu
     if plan is None:
         return None
     if plan.head != services.head_limits:
-        refused = by_limits(head, exchange.request_bytes, plan.head)
-        if refused is not None:
-            return refused
-    return by_terms(exchange, plan)
+        refused = by_limits(exchange.head, exchange.request_bytes, plan.head)
+    return refused or by_terms(exchange, plan)
 
 
 def by_request(head: RequestHead, terms: RequestTerms) -> RequestRefusal | None:

@@ -150,9 +150,8 @@ class Connected:
 
     def release(self, received: int, sent: int) -> None:
         """End its use, for which so many bytes of payload were sent to the target, and received from it."""
-        counts, self._requests = self._requests, None
-        if counts is not None:
-            counts.active -= 1
+        if self._requests is not None:
+            self.end_request()
         member = self._candidate.member
         member.received += received
         member.sent += sent

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from unittest import mock
 
-from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
@@ -14,9 +13,8 @@ from smartproxy.http.local.file_body import FileBody
 from smartproxy.http.local.files_below import OpenFile
 from smartproxy.http.send_file import PIECE
 from smartproxy.http.splice import Splicer
-from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
-from tests.net.streams import HalfHeard
+from tests.net.streams import HalfHeard, Heard, stream_to
 from tests.pumps import Pump, open_descriptors
 
 MIB = 1 << 20
@@ -25,13 +23,9 @@ SIZE = 3 * MIB + 17
 
 class SendFileCase(SynchronousTestCase):
     def setUp(self):
-        self.before = open_descriptors()
         self.pump = Pump(self)
         self.splicer = Splicer(self.pump.poller, PipePool())
-        sock, self.receiver = self.pump.connection(buffers=256 * 1024)
-        self.heard = HalfHeard()
-        self.sink = Stream(sock, self.pump.poller, self.heard)
-        self.heard.makeConnection(self.sink)
+        self.sink, self.heard, self.receiver = stream_to(HalfHeard(), self.pump)
         self.path = Path(self.mktemp())
         self.content = os.urandom(SIZE)
         self.path.write_bytes(self.content)
@@ -121,18 +115,14 @@ class SendingTests(SendFileCase):
                 self.assertEqual(self.left, [])
 
     def test_transport_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
-        """The protocol of this one ends with the client's FIN, which the transport reads itself."""
         descriptors = open_descriptors()
-        sock, self.receiver = self.pump.connection(buffers=256 * 1024)
-        lost, protocol = [], Protocol()
-        protocol.connectionLost = lost.append
-        self.sink = Stream(sock, self.pump.poller, protocol)
-        protocol.makeConnection(self.sink)
+        # It ends with the client's FIN, which its stream reads.
+        self.sink, ended, self.receiver = stream_to(Heard(), self.pump)
         self.receiver.reading = False
         self.start()
         self.pump.settle()
         self.receiver.fin()
-        self.pump.until(lambda: lost)
+        self.pump.until(lambda: ended.told)
         self.pump.settle()
         self.receiver.sock.close()
         self.assertEqual((self.left, open_descriptors()), ([], descriptors))

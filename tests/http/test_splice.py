@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import socket
 
-from twisted.internet.protocol import Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.http.body import LEAST_MOVED as LEAST
 from smartproxy.http.splice import Splicer
-from smartproxy.net.stream import Stream
 from smartproxy.relays.pipes import PipePool
-from tests.net.streams import HalfHeard
+from tests.net.streams import HalfHeard, Heard, stream_to
 from tests.pumps import Pump, open_descriptors
 
 MIB = 1 << 20
@@ -32,11 +30,7 @@ class SpliceTests(SynchronousTestCase):
         self.moved, self.left = 0, []
 
     def stream(self):
-        sock, far = self.pump.connection(buffers=256 * 1024)
-        heard = HalfHeard()
-        stream = Stream(sock, self.pump.poller, heard)
-        heard.makeConnection(stream)
-        return stream, heard, far
+        return stream_to(HalfHeard(), self.pump)
 
     def start(self, left):
         def moved(count):
@@ -136,19 +130,15 @@ class SpliceTests(SynchronousTestCase):
         self.pump.until(lambda: self.heard.told)
 
     def test_a_sink_that_is_lost_meanwhile_gets_its_socket_back_to_close_it(self):
-        """The protocol of this one ends with the client's FIN, which the transport reads itself."""
         descriptors = open_descriptors()
-        sock, self.receiver = self.pump.connection(buffers=256 * 1024)
-        lost, protocol = [], Protocol()
-        protocol.connectionLost = lost.append
-        self.sink = Stream(sock, self.pump.poller, protocol)
-        protocol.makeConnection(self.sink)
+        # It ends with the client's FIN, which its stream reads.
+        self.sink, ended, self.receiver = stream_to(Heard(), self.pump)
         self.receiver.reading = False
         self.start(8 * MIB)
         self.sender.write(noise(8 * MIB))
         self.pump.settle()
         self.receiver.fin()
-        self.pump.until(lambda: lost)
+        self.pump.until(lambda: ended.told)
         self.pump.settle()
         self.receiver.sock.close()
         self.pool.close()

@@ -46,3 +46,11 @@ class StreamCase(SynchronousTestCase):
         stream = Stream(sock, self.pump.poller, heard)
         heard.makeConnection(stream)
         return stream, heard, far
+
+
+def stream_to(heard, pump):
+    """A stream whose protocol is ``heard``, with small buffers: it, the protocol, and the far end."""
+    sock, far = pump.connection(buffers=256 * 1024)
+    stream = Stream(sock, pump.poller, heard)
+    heard.makeConnection(stream)
+    return stream, heard, far
