@@ -93,7 +93,7 @@ class ClientConnection(Served):
         self.side.transport.pauseProducing()
 
     def resume_request(self) -> None:
-        """Read on. A client within a body has its time anew."""
+        """Read on. Where a body is awaited, its deadline is set again."""
         if self._is_paused and self._request is _BODY:
             self.wait(self._plan.request_timeout)
         self._is_paused = False

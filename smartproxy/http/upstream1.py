@@ -291,7 +291,7 @@ class HttpUpstream:
             self._leave()
             self._connected.close()
         user.answer_ended()
-        client.answer_end(b"" if trailers is None else passed_trailers(trailers))
+        client.answer_end(passed_trailers(trailers))
 
     def _keep(self, plan: HttpPlan) -> None:
         """Join the pool."""

@@ -271,8 +271,6 @@ class Stream(LendsSocket):
                 del out[:taken]
                 return
         self._out = None
-        if self._producing is _PUSHING:
-            return
         if self._producer is not None:
             self._resume_producer()
         else:

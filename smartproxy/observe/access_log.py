@@ -151,7 +151,7 @@ def exchange_values(
     time = text(moment.iso(at))
     return (
         time,
-        text(exchange.routed.route.name if exchange.requests is not None else None),
+        text(exchange.routed.route.name if exchange.is_counted else None),
         text(exchange.id),
         text(head.method or None),  # of a malformed head that has none
         text(head.host),
