@@ -57,7 +57,7 @@ def certificate(shown: ShownCertificate) -> dict[str, object]:
         "names": list(shown.names),
         "source": shown.source,
         "kind": shown.kind,
-        "notAfter": Moment(shown.expires_at, 0.0).iso(0.0),
+        "notAfter": None if shown.expires_at is None else Moment(shown.expires_at, 0.0).iso(0.0),
         "fingerprint": shown.fingerprint,
         "default": shown.default,
         "ocsp": _staple(shown.ocsp),

@@ -6,6 +6,15 @@ byte path looks at a configuration key, a default or a unit again.
 
 from __future__ import annotations
 
+from smartproxy.model.plan.acme import (
+    AcmePlan,
+    Approval,
+    ChallengeType,
+    DnsChange,
+    ExternalAccount,
+    KeyKind,
+    OnDemandPlan,
+)
 from smartproxy.model.plan.address_file import AddressFile
 from smartproxy.model.plan.error_page import ErrorPage
 from smartproxy.model.plan.group import (
@@ -49,26 +58,33 @@ from smartproxy.model.plan.tls import (
 __all__ = [
     "AcceptHeader",
     "AccessLogPlan",
+    "AcmePlan",
     "ActionKind",
     "AddressFile",
     "AdminPlan",
     "Algorithm",
+    "Approval",
     "BalancingPlan",
     "CertificateChoice",
     "CertificatePlan",
+    "ChallengeType",
     "Choice",
     "CleanupPlan",
     "ClientAuthPlan",
     "DirectoryPlan",
+    "DnsChange",
     "ErrorPage",
+    "ExternalAccount",
     "FileState",
     "GroupPlan",
     "Handler",
     "HttpPlan",
     "KeepAlive",
+    "KeyKind",
     "LeftOut",
     "MatchPlan",
     "MetricsPlan",
+    "OnDemandPlan",
     "OriginationPlan",
     "PassiveHealthPlan",
     "Probes",

@@ -12,6 +12,7 @@ from smartproxy.model.plan.tls import TlsPlan
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
+    from smartproxy.model.plan.acme import AcmePlan
     from smartproxy.model.plan.address_file import AddressFile
     from smartproxy.model.plan.error_page import ErrorPage
     from smartproxy.model.plan.group import GroupPlan
@@ -85,6 +86,7 @@ class ProxyPlan:
     :ivar user_timeout: of those sockets, as in :class:`~smartproxy.model.plan.timing.KeepAlive`.
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
+    :ivar acme: how certificates are ordered; ``None`` where no route has an automatic one.
     :ivar address_files: files with addresses that lists of the configuration name.
     :ivar error_pages: for requests without a route, by status.
     :ivar page_files: every page of ``errorPages``.
@@ -109,6 +111,7 @@ class ProxyPlan:
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)
     cleanup: CleanupPlan = field(default_factory=CleanupPlan)
     tls: TlsPlan = field(default_factory=TlsPlan)
+    acme: AcmePlan | None = None
     metrics: MetricsPlan | None = field(default_factory=MetricsPlan)
     admin: AdminPlan | None = None
     access_log: AccessLogPlan | None = None

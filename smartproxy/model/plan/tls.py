@@ -21,7 +21,9 @@ class CertificatePlan:
     :ivar files: the files to watch for a newer one.
     :ivar reread: reads those files again; raises :class:`ValueError` where their content is not valid.
     :ivar self_signed: whether it has no files and is made at start, for ``names``.
-    :ivar names: the names of a self-signed one.
+    :ivar automatic: whether it is an entry for a certificate that is ordered by ACME, for ``names``. With ``self_signed``
+        clients get a self-signed one until there is one; without it, they are refused.
+    :ivar names: the names of a self-signed one, and of an automatic one.
     :ivar remarks: what is wrong with it and does not prevent its use, one line each.
     :ivar states: of ``files``, taken before they were read; ``None`` for one that does not exist.
     """
@@ -32,6 +34,7 @@ class CertificatePlan:
     files: tuple[str, ...] = ()
     reread: Callable[[], CertificatePlan] | None = field(default=None, repr=False, compare=False)
     self_signed: bool = False
+    automatic: bool = False
     names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=(), compare=False)
     states: tuple[FileState | None, ...] = field(default=(), repr=False, compare=False)
@@ -99,12 +102,15 @@ class TerminationPlan:
 
     :ivar certificates: those of the route; without any, those of the proxy are used.
     :ivar certificate_for: an embedder's callable that chooses, in place of ``certificates``.
+    :ivar on_demand: domain patterns of the names for which a certificate is ordered when a client first asks for one; ``*``
+        is every name.
     :ivar own_order: whether the order of our ciphers decides, and not the client's.
     :ivar handshake_timeout: in seconds.
     """
 
     certificates: tuple[CertificatePlan, ...] = ()
     certificate_for: CertificateChoice | None = None
+    on_demand: tuple[str, ...] = ()
     ciphers: str = ""
     ciphersuites: str = ""
     own_order: bool = False
@@ -116,7 +122,7 @@ class TerminationPlan:
     @property
     def terms(self) -> TerminationPlan:
         """What a session depends on: everything but the certificate that was shown and the time limit."""
-        return replace(self, certificates=(), certificate_for=None, handshake_timeout=0.0)
+        return replace(self, certificates=(), certificate_for=None, on_demand=(), handshake_timeout=0.0)
 
 
 @dataclass(frozen=True, slots=True)
