@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING
 
 import idna
 
-from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_label
+from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_address, is_label, normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
 def normalise_pattern(pattern: str) -> str:
-    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels.
+    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels; or an IP address, normalised.
 
     :raises ValueError: where it is not a domain pattern; the message quotes it.
     """
     if pattern == "*":
         return pattern
+    if is_address(pattern):
+        return normalise_address(pattern)
     wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
     try:
         labels = [_label(label) for label in name.removesuffix(".").split(".")]
