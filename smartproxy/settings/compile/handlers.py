@@ -61,7 +61,8 @@ class Handlers:
         try:
             signature(found).bind(*arguments)
         except TypeError:
-            raise ValueError(f"must take {len(arguments)} arguments: {', '.join(arguments)}") from None
+            count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
+            raise ValueError(f"must take {count}: {', '.join(arguments)}") from None
         except ValueError:  # one of C, whose parameters are unknown
             pass
         return cast("Callable[ParametersT, object]", found)

@@ -202,7 +202,7 @@ class Acme(Table):
     a TXT record, which `dns` changes. `auto` tries what the routes and `dns` permit, and takes `dns-01` for wildcards."""
     key_type: KeyKind = "ecdsa-p256"
     """Type of the keys of certificates."""
-    renew_before: Annotated[Interval, Least(3_600_000, meant="h")] | None = Field(
+    renew_before: Annotated[Interval | None, Least(3_600_000, meant="d")] = Field(
         default=None, json_schema_extra={"x-default": "a third of its lifetime"}
     )
     """How long before its expiry a certificate is renewed, unless the directory gives a time itself (ARI)."""
