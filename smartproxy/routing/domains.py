@@ -4,6 +4,7 @@
 - ``*.example.com`` matches every name with one or more labels before ``.example.com``, but not ``example.com``.
   (The wildcard of a certificate, RFC 6125, 6.4.3, stands for exactly one label.)
 - ``*`` matches any name; a connection without SNI or Host has none and does not match.
+- An IP address matches that address only: in Host, or the local address of a TLS client without SNI.
 
 Names are compared in lower case and without a final dot, as A-labels (RFC 5890). A pattern may be written in
 Unicode and is encoded with UTS 46, as browsers do. Received names are compared unchanged:
@@ -81,6 +82,10 @@ class DomainSet:
         self._any = "*" in patterns
         self._below = frozenset(pattern[2:] for pattern in patterns if pattern.startswith("*."))
         self._exact = patterns
+
+    def has(self, pattern: str) -> bool:
+        """Whether ``pattern`` is one of them."""
+        return pattern in self._exact
 
     def best(self, name: str | None) -> str | None:
         """The most specific pattern that matches ``name``; ``None`` where none does."""

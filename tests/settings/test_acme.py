@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -114,7 +115,7 @@ class AcmePlanTests(AutomaticCase):
             self.assertEqual(account.hmac_key, b"\xfb\xff")
 
     def test_hmac_key_may_come_from_a_variable_and_is_not_shown(self) -> None:
-        self.patch(__import__("os"), "environ", {"EAB_KEY": "c2VjcmV0"})
+        self.patch(os, "environ", {"EAB_KEY": "c2VjcmV0"})
         settings = self.load(
             AUTO,
             match={"ports": 443, "domains": "a.example.com"},
@@ -281,84 +282,3 @@ class SpellingTests(SynchronousTestCase):
         assert plan is not None
         self.assertEqual((plan.dns, plan.on_demand), (change, OnDemandPlan(approve, 3)))
         self.assertEqual((plan.key_type, plan.challenges[-1]), ("rsa-2048", DNS))
-
-
-class WarningTests(AutomaticCase):
-    def warned(self, acme: Any, domains: Any = "a.example.com", **options: Any) -> list[str]:
-        match = {"ports": options.pop("ports", 443), "domains": domains}
-        warnings = self.load(options.pop("tls", AUTO), match=match, acme=acme, **options).warnings()
-        return [warning.partition(": ")[2] for warning in warnings]
-
-    def test_sensible_configurations_have_no_warning(self) -> None:
-        for acme in (
-            {},
-            {"email": "a@example.com"},
-            {"challenge": "http-01"},
-            {"challenge": "tls-alpn-01"},
-            {"renewBefore": "30d"},
-            {"directory": OWN, "challenge": "tls-alpn-01", "renewBefore": "61d"},
-        ):
-            self.assertEqual(self.warned(acme), [], acme)
-        self.assertEqual(self.warned({"directory": OWN, "challenge": "tls-alpn-01"}, ports=8443), [])
-
-    def test_names_beside_certificates_of_a_directory_are_covered(self) -> None:
-        """The domains of an automatic route are in no certificate yet."""
-        self.write("certs/a.pem", (self.folder / "a.pem").read_bytes() + (self.folder / "a.key").read_bytes())
-        found = self.warned({}, tls={**AUTO})
-        self.assertEqual(found, [])
-        shared = self.load(
-            AUTO, match={"ports": 443, "domains": "b.example.com"}, acme={}, **{"x-tls": 1}
-        ).with_routes(
-            [
-                route("b", 443, action={"tls": AUTO}, match={"domains": "b.example.com"}),
-                route("c", 443, action={"tls": {"mode": "terminate", "certificate": "selfSigned"}}),
-            ]
-        )
-        self.assertEqual(shared.warnings(), [])
-
-    def test_automatic_default_covers_every_other_route(self) -> None:
-        self.write("certs/a.pem", (self.folder / "a.pem").read_bytes() + (self.folder / "a.key").read_bytes())
-        value = {
-            "acme": {},
-            "tls": {"certificates": str(self.folder / "certs"), "default": "b.example.com"},
-            "routes": [
-                route("b", 443, action={"tls": AUTO}, match={"domains": "b.example.com"}),
-                route("c", 443, action={"tls": {"mode": "terminate"}}, match={"domains": "c.example.com"}),
-            ],
-        }
-        self.assertEqual([w for w in Settings.of(value).warnings() if "is in no certificate" in w], [])
-        value["tls"] = {"certificates": str(self.folder / "certs")}
-        self.assertEqual(len([w for w in Settings.of(value).warnings() if "is in no certificate" in w]), 1)
-
-    def test_acme_without_a_route_is_a_warning(self) -> None:
-        found = self.warned({"email": "a@example.com"}, tls={"mode": "passthrough"})
-        self.assertEqual(
-            found, ['acme: is used by no route: write "certificate: auto" in action.tls of those it is for']
-        )
-
-    def test_dns_that_the_challenge_does_not_use_is_a_warning(self) -> None:
-        acme = {"challenge": "http-01", "dns": {"handler": "tests.settings.test_acme:change"}}
-        self.assertEqual(self.warned(acme), ['acme.dns: is not used: challenge is "http-01"'])
-
-    def test_tls_challenge_without_port_443_is_a_warning(self) -> None:
-        found = self.warned({"challenge": "tls-alpn-01"}, ports=8443)
-        expected = (
-            "acme.challenge: is tls-alpn-01, for which the authority connects to port 443, and no route with "
-            '"certificate: auto" listens on it'
-        )
-        self.assertEqual(found, [expected])
-
-    def test_early_renewal_is_a_warning_of_public_authorities(self) -> None:
-        [found] = self.warned({"renewBefore": "61d"})
-        self.assertTrue(found.startswith("acme.renewBefore: is longer than 60 days"), found)
-        self.assertTrue(found.endswith('(got "61d")'), found)
-
-    def test_number_without_a_unit_is_a_warning(self) -> None:
-        [found] = self.warned({"renewBefore": 30})
-        self.assertIn('did you mean "30d"?', found)
-
-    def test_address_without_its_profile_is_a_warning(self) -> None:
-        [found] = self.warned({}, "8.8.8.8")
-        self.assertTrue(found.startswith("routes[0].match.domains[0]: is an IP address"), found)
-        self.assertIn('in profile "shortlived" only', found)
-        self.assertEqual(self.warned({"profile": "shortlived"}, "8.8.8.8"), [])

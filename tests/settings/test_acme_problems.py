@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -279,7 +280,7 @@ class AcmeProblemTests(SynchronousTestCase):
 
     def test_secret_key_is_not_shown(self) -> None:
         """A message must not repeat the key, also where it came from a variable."""
-        self.patch(__import__("os"), "environ", {"EAB": "not base64url, secret"})
+        self.patch(os, "environ", {"EAB": "not base64url, secret"})
         [problem] = self.problems(of_acme("{eab: {keyId: a, hmacKey: '${EAB}'}}", ""))
         self.assertNotIn("secret", problem)
 
