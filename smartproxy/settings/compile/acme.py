@@ -120,8 +120,7 @@ def command_path(written: str, references: References) -> str:
 
 def decoded(base64url: str) -> bytes:
     """The bytes of a key, which may be written without padding."""
-    text = base64url.rstrip("=")
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return urlsafe_b64decode(base64url + "=" * (-len(base64url) % 4))
 
 
 def challenges(settings: Configuration, acme: Acme) -> tuple[ChallengeType, ...]:
