@@ -123,7 +123,9 @@ address, CIDR, range or file
     followed: a change is applied within seconds, without a reload; a file with a line that is no entry leaves the former
     content in force and is logged. An empty file is a list without addresses: as an allow list it refuses every client.
 domain
-    ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name.
+    ``example.com``; ``*.example.com`` for every name below it, but not for itself; ``*`` for any name. An IP address is that in
+    the Host of a request, or, where some route of the port that terminates TLS has one, the local address that a TLS client
+    without SNI connected to.
 status or range
     A number from 100 to 599, or a string like ``"200-299"``, both ends included.
 path pattern
@@ -174,6 +176,7 @@ TABLES = (
     "HttpSettings", "PoolSettings", "WebsocketSettings", "MessageHeaders", "HeaderChanges", "RewriteSettings",
     "ZombieDetection", "CleanupSettings", "MetricsSettings", "AdminSettings", "AccessLogSettings",
     "Tls", "RouteTls", "CertificateSettings", "ClientAuth", "UpstreamTls", "Ciphers",
+    "Acme", "ExternalAccountBinding", "AcmeDns", "OnDemand",
 )  # fmt: skip
 
 _CAPITALS = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -279,6 +282,8 @@ def _title(name: str) -> str:
     return (
         _CAPITALS.sub(" ", name.removesuffix("Settings"))
         .replace("Tls", "TLS")
+        .replace("Acme", "ACME")
+        .replace("Dns", "DNS")
         .replace("Proxy Header", "PROXY header")
     )
 

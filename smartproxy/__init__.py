@@ -44,12 +44,15 @@ if TYPE_CHECKING:
     from smartproxy.serving.protocols import ClientTransport
     from smartproxy.serving.ready import block, discard, echo, respond
     from smartproxy.settings import (
+        Acme,
+        AcmeDns,
         Action,
         ClientAuth,
         Defaults,
         HealthCheck,
         LoadBalancing,
         Match,
+        OnDemand,
         Route,
         RouteTls,
         Security,
@@ -70,6 +73,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accepted",
+    "Acme",
+    "AcmeDns",
     "Action",
     "AddressFamily",
     "Announced",
@@ -95,6 +100,7 @@ __all__ = [
     "InvalidCertificate",
     "LoadBalancing",
     "Match",
+    "OnDemand",
     "PrometheusCollector",
     "ProxyHeader",
     "Refused",
@@ -161,12 +167,15 @@ _MODULES = {
     "smartproxy.serving.protocols": ("ClientTransport",),
     "smartproxy.serving.ready": ("block", "discard", "echo", "respond"),
     "smartproxy.settings": (
+        "Acme",
+        "AcmeDns",
         "Action",
         "ClientAuth",
         "Defaults",
         "HealthCheck",
         "LoadBalancing",
         "Match",
+        "OnDemand",
         "Route",
         "RouteTls",
         "Security",

@@ -197,7 +197,6 @@ class ConfigurationTests(SynchronousTestCase):
         for later in LATER:
             words = {
                 "workers": "more than one worker",
-                "acme": "``acme``",
             }.get(later.path)
             if later.path.endswith(".headers"):
                 words = "rules for headers"

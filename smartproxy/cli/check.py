@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from smartproxy.cli import configuration
+from smartproxy.cli.acme_lines import acme_lines
 
 
 @click.command(short_help="Validate a configuration file.")
@@ -18,6 +19,8 @@ def check(file: str, *, strict: bool, format_: str | None) -> None:
     Prints FILE: ok (N routes, ports ...), or one line per problem on standard error:
     FILE:LINE: routes[1].action.targets[0].port: must be 1..65535 or "preserve" (got 70000)
 
+    With automatic certificates, it also prints where they are ordered and stored, and which ports the authority must reach.
+
     Valid settings that look like mistakes, and certificates that cannot be used, are printed as warnings on standard
     error. Nothing is started, but handlers are imported. The exit code is 0 for a valid configuration and 2 for an
     invalid one; with --strict also 2 if there are warnings.
@@ -29,3 +32,6 @@ def check(file: str, *, strict: bool, format_: str | None) -> None:
     if strict and warnings:
         raise click.exceptions.Exit(configuration.INVALID)
     click.echo(settings.summary())
+    if settings.acme is not None:
+        for line in acme_lines(configuration.compiled(settings), settings.acme.directory):
+            click.echo(line)

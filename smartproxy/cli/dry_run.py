@@ -20,9 +20,11 @@ from smartproxy.model.record import ConnectionRecord
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.look_inside import LookInside
 from smartproxy.phases.route import ChooseRoute
+from smartproxy.routing.domains import DomainSet
 from smartproxy.routing.explain import explain, explain_inside
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission, RateWindows
+from smartproxy.tls.certificate import self_signed_certificate
 from smartproxy.tls.context_factory import first_common
 from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
 from smartproxy.tls.store import ConfiguredCertificates
@@ -61,6 +63,19 @@ async def _no_cancel(_record: ConnectionRecord, _side: Side, _detected: Detected
     """The client asks for no query to be cancelled."""
 
 
+def _as_issued(route: RoutePlan) -> RoutePlan:
+    """``route`` with a certificate in place of each that is ordered: what is explained is how it goes on with one."""
+    if route.tls is None or not any(one.automatic for one in route.tls.certificates):
+        return route
+    made = tuple(
+        replace(self_signed_certificate(one.names), source=one.source, automatic=True, names=one.names)
+        if one.automatic
+        else one
+        for one in route.tls.certificates
+    )
+    return replace(route, tls=replace(route.tls, certificates=made))
+
+
 class _NoSockets(list[object]):
     """No refused connection lingers."""
 
@@ -80,6 +95,7 @@ class DryRun:
     :ivar record: its record, as far as the path has come.
     :ivar refused: why it is refused; ``None`` where it is not.
     :ivar certificate: what the client of a route that terminates TLS is shown.
+    :ivar is_on_demand: whether a certificate may be ordered for the name that the client asks for.
     :ivar looks_inside: whether the route is chosen again by what is inside TLS.
     """
 
@@ -91,6 +107,7 @@ class DryRun:
         local: str = "",
         disabled: tuple[str, ...] = (),
     ) -> None:
+        plan = replace(plan, routes=tuple(map(_as_issued, plan.routes)))
         self._table = RouteTable(plan.routes)
         self._request = request
         self._local = local
@@ -106,6 +123,7 @@ class DryRun:
         self.route: RoutePlan | None = None
         self.refused: Refused | None = None
         self.certificate: Certificate | None = None
+        self.is_on_demand = False
         self.looks_inside = False
         if self._table.routes_on(self.record.listener) is not None:  # else there is nothing to refuse
             try:
@@ -141,8 +159,10 @@ class DryRun:
         hello = routed.detected.hello
         if hello is None:
             raise NotTls
-        self._contexts.for_hello(routed.route, hello, lambda: self._local)
+        self.is_on_demand = DomainSet(tls.on_demand).best(hello.server_name) is not None
         self.certificate = self._certificates.find(tls, hello, lambda: self._local)
+        if self.certificate is not None or not self.is_on_demand:
+            self._contexts.for_hello(routed.route, hello, lambda: self._local)
         self.record.secured = TlsFacts("TLS", "", first_common(tls.alpn, hello.alpn))
 
     def _chosen_again(self, routed: Routed) -> Routed:

@@ -139,12 +139,26 @@ class Effects:
         if self._detected.hello is None:
             return
         shown = self._run.certificate
+        if shown is None and self._run.is_on_demand:
+            yield "certificate: ordered on demand for this name, if acme.onDemand.ask approves it"
         if shown is None:
             if isinstance(self._run.refused, HandshakeRefused):
                 yield "certificate: none for this name; refused with unrecognized_name"
             return
         names = ", ".join(shown.names) or "no name"
+        if shown.plan.automatic:
+            until = (
+                " until it is issued clients get a self-signed one"
+                if self._until_self_signed
+                else " until it is issued clients are refused"
+            )
+            yield f"certificate: {names} (automatic);{until}"
+            return
         yield f"certificate: {names} ({shown.plan.source}, {shown.key_type.name}), expires {shown.not_after:%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def _until_self_signed(self) -> bool:
+        return self._plan.acme is not None and self._plan.acme.until == "selfSigned"
 
     def _negotiated(self, route: RoutePlan) -> str:
         assert route.tls is not None  # noqa: S101 - only called for such a route

@@ -26,7 +26,7 @@ from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.rules import tlv_value
 from smartproxy.wire import client_hello, http_head, proxy_tlv
-from smartproxy.wire.host import normalise_address
+from smartproxy.wire.host import is_address, normalise_address
 from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from smartproxy.wire.verdict import Malformed, NeedMore
 
@@ -74,7 +74,7 @@ class _Query(NamedTuple):
 @configuration.format_option
 @click.option("--port", type=click.IntRange(1, 65535), required=True, help="Port of the connection.")
 @click.option("--address", help="Local address, if routes are bound to addresses.")
-@click.option("--sni", help="Server name of a TLS client.")
+@click.option("--sni", help="Server name of a TLS client; or the address that it connects to without one.")
 @click.option("--alpn", multiple=True, help="Protocol that a TLS client offers; repeatable.")
 @click.option("--method", help="Method of a request.  [default: GET]")
 @click.option("--host", help="Host of a request.")
@@ -133,8 +133,9 @@ def explain(
     request = _request(query) if query.is_given else None
     if silent and (hello is not None or request is not None):
         raise click.UsageError("--silent: such a client sends neither a ClientHello nor a request")
-    detected = _detected(table, announced, hello, request, silent=silent)
-    run = DryRun(plan, detected, request, address or "", _disabled(settings, announced))
+    local = _local(address, sni)
+    detected = _detected(table, announced, hello, request, local, silent=silent)
+    run = DryRun(plan, detected, request, local, _disabled(settings, announced))
     for line in run.explanation.lines():
         click.echo(line)
     at, number = announced.accepted.listener.rpartition(":")[0], announced.accepted.port
@@ -226,6 +227,13 @@ def _address(text: str, option: str) -> str:
         raise click.BadParameter(f"{text!r} is not an IP address", param_hint=option) from None
 
 
+def _local(address: str | None, sni: str | None) -> str:
+    """The address that the client connects to, or nothing: ``--address``, or the address that ``--sni`` has in place of a name."""
+    if address:
+        return _address(address, "--address")
+    return normalise_address(sni) if sni is not None and is_address(sni) else ""
+
+
 def _header(tlvs: tuple[str, ...]) -> ProxyHeader | None:
     """The PROXY header with these TLVs; ``None`` without any."""
     found = []
@@ -267,18 +275,20 @@ def _detected(
     announced: Announced,
     hello: ClientHello | None,
     request: RequestHead | None,
+    local: str,
     *,
     silent: bool,
 ) -> Detected:
-    """The facts that detection would produce from these first bytes.
+    """The facts that detection would produce from these first bytes, for a client that connects to ``local``.
 
     Without any, the client sends something that is neither TLS nor HTTP, where a route of the port needs first bytes at all.
     """
+    address, _, port = announced.accepted.listener.rpartition(":")
     if hello is not None:
-        return Detected(announced, ApplicationProtocol.TLS, hello=hello)
+        is_known = bool(local) and hello.server_name is None and table.has_addresses(address, int(port))
+        return Detected(announced, ApplicationProtocol.TLS, hello=hello, local=local if is_known else None)
     if request is not None:
         return Detected(announced, ApplicationProtocol.HTTP, request=request)
-    address, _, port = announced.accepted.listener.rpartition(":")
     inspected = table.needs_first_bytes(address, int(port))
     if inspected and silent:
         return Detected(announced, silent=True)

@@ -140,7 +140,7 @@ class TargetEffects:
         port = self._detected.port if target.port is None else target.port
         host = candidate.host
         if host == CLIENT_NAME:
-            host = self._detected.domain or CLIENT_NAME
+            host = self._detected.asked_name or CLIENT_NAME
         where = address_of(host, port)
         named = f"{target.name} " if target.name else ""
         return "; ".join(

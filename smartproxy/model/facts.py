@@ -102,6 +102,7 @@ class Detected(NamedTuple):
         requests for TLS.
     :ivar silent: whether the client has sent nothing for the time after which a route takes silent clients (``silence``).
     :ivar start_tls: whether the client requested TLS first, as PostgreSQL clients do, and was told to go on.
+    :ivar local: the address that a TLS client without SNI connected to, where the domains of some route are addresses.
     """
 
     announced: Announced
@@ -112,9 +113,17 @@ class Detected(NamedTuple):
     start_tls: bool = False
     cancel: bool = False
     silent: bool = False
+    local: str | None = None
 
     @property
     def domain(self) -> str | None:
+        """What ``domains`` are compared with: the name that the client asks for, or else ``local``."""
+        if self.hello is not None:
+            return self.hello.server_name or self.local
+        return self.request.host if self.request is not None else None
+
+    @property
+    def asked_name(self) -> str | None:
         """The name that the client asks for, from SNI or else Host: lower case, without port or final dot."""
         if self.hello is not None:
             return self.hello.server_name

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from smartproxy.errors import DeadlineExpired, HandshakeRefused, PeerClosed, Refused
+from smartproxy.flow.side import destination_of
 from smartproxy.model.facts import Announced, ApplicationProtocol, Detected
 from smartproxy.model.outcome import EndedBy, RejectReason
 from smartproxy.wire import client_hello
@@ -44,6 +45,8 @@ class Detect:
     :param start_tls: where some route of the listener expects TLS: see :mod:`smartproxy.phases.start_tls`.
     :param silence: where some route of the listener takes silent clients: finds that route for one, if there is any.
     :param head_parser: makes what parses the head of a request.
+    :param has_addresses: whether the local address matters where the client asks for no name: some route has addresses among
+        its domains.
     :param cancels: whether PostgreSQL's requests to cancel a query are detected without ``start_tls``, too.
     """
 
@@ -56,11 +59,13 @@ class Detect:
         start_tls: StartTls | None = None,
         silence: Callable[[Detected], RoutePlan | None] | None = None,
         cancels: bool = False,
+        has_addresses: bool = False,
         head_parser: Callable[[], HeadParser] = HeadParser,
     ) -> None:
         self._head_parser = head_parser
         self._silence = silence
         self._needed = needed
+        self._has_addresses = has_addresses
         self._start_tls = start_tls
         self._cancels = cancels or start_tls is not None
         self._timeout = timeout
@@ -132,7 +137,9 @@ class Detect:
                 refused = HandshakeRefused(hello.why, client_hello.alert_for(hello))
                 refused.side = EndedBy.CLIENT if hello is _CUT else None
                 raise refused
-            return Detected(announced, ApplicationProtocol.TLS, hello=hello.value)
+            is_nameless = self._has_addresses and hello.value.server_name is None
+            local = destination_of(announced, side).host if is_nameless else None
+            return Detected(announced, ApplicationProtocol.TLS, hello=hello.value, local=local)
         if isinstance(kind, Done) and kind.value is SniffedProtocol.HTTP:
             parse = self._head_parser()
             request = parse(side.buffered)

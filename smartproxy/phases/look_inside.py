@@ -101,7 +101,8 @@ class LookInside:
         known, ours = routed.detected, routed.route.tls
         if known.hello is None or ours is None:
             return
-        other = self._table.find(known._replace(hello=known.hello._replace(server_name=host)))
+        hello = known.hello._replace(server_name=host)
+        other = self._table.find(known._replace(hello=hello, local=None))
         wanted = other.tls.client_auth if other is not None and other.tls is not None else None
         if wanted is not None and wanted != ours.client_auth:
             raise Misdirected

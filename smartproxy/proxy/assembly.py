@@ -124,6 +124,7 @@ class Paths:
                 clocks.deadlines,
                 needed=self.table.needs_first_bytes(address, port),
                 silence=self.table.find if self.table.takes_silent(address, port) else None,
+                has_addresses=self.table.has_addresses(address, port),
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
                 head_parser=head_parser,
             ),

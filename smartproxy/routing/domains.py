@@ -4,6 +4,7 @@
 - ``*.example.com`` matches every name with one or more labels before ``.example.com``, but not ``example.com``.
   (The wildcard of a certificate, RFC 6125, 6.4.3, stands for exactly one label.)
 - ``*`` matches any name; a connection without SNI or Host has none and does not match.
+- An IP address matches that address only: in Host, or the local address of a TLS client without SNI.
 
 Names are compared in lower case and without a final dot, as A-labels (RFC 5890). A pattern may be written in
 Unicode and is encoded with UTS 46, as browsers do. Received names are compared unchanged:
@@ -16,19 +17,21 @@ from typing import TYPE_CHECKING
 
 import idna
 
-from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_label
+from smartproxy.wire.host import LABEL_LIMIT, NAME_LIMIT, is_address, is_label, normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
 def normalise_pattern(pattern: str) -> str:
-    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels.
+    """A domain pattern of a configuration, in lower case, without a final dot, as A-labels; or an IP address, normalised.
 
     :raises ValueError: where it is not a domain pattern; the message quotes it.
     """
     if pattern == "*":
         return pattern
+    if is_address(pattern):
+        return normalise_address(pattern)
     wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
     try:
         labels = [_label(label) for label in name.removesuffix(".").split(".")]
@@ -79,6 +82,10 @@ class DomainSet:
         self._any = "*" in patterns
         self._below = frozenset(pattern[2:] for pattern in patterns if pattern.startswith("*."))
         self._exact = patterns
+
+    def has(self, pattern: str) -> bool:
+        """Whether ``pattern`` is one of them."""
+        return pattern in self._exact
 
     def best(self, name: str | None) -> str | None:
         """The most specific pattern that matches ``name``; ``None`` where none does."""

@@ -199,10 +199,16 @@ def _spoken(facts: Detected) -> str:
 
 def _domain(patterns: tuple[str, ...]) -> Condition:
     names = domains.DomainSet(patterns)
+
+    def is_met(facts: Detected) -> bool:
+        if facts.local is not None:  # the client asks for no name, and an address is in no domain but itself
+            return names.has(facts.local)
+        return names.best(facts.domain) is not None
+
     return Condition(
         subject="domain",
         wanted=_listed(patterns),
-        is_met=lambda facts: names.best(facts.domain) is not None,
+        is_met=is_met,
         seen=lambda facts: _shown(facts.domain),
         is_of_line=True,
     )
@@ -224,7 +230,7 @@ def _no_name() -> Condition:
         subject="domain",
         wanted="TLS without SNI",
         is_met=lambda facts: facts.hello is not None and facts.hello.server_name is None,
-        seen=lambda facts: _shown(facts.domain) if facts.hello is not None else "no TLS",
+        seen=lambda facts: _shown(facts.asked_name) if facts.hello is not None else "no TLS",
         is_of_line=True,
     )
 

@@ -25,6 +25,7 @@ from smartproxy.routing.matchers import (
     silence,
     specificity,
 )
+from smartproxy.wire.host import is_address
 from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class ListenerRoutes:
     :ivar head_limits: the widest limits of a request's head that a route has: its route is not known before it was read.
     :ivar remembers_heads: whether heads may be remembered: some route speaks HTTP, and all that do permit it.
     :ivar takes_silent: whether some route takes clients that have sent nothing for a time.
+    :ivar has_addresses: whether some route that terminates TLS has an IP address among its domains.
     """
 
     __slots__ = (
@@ -114,6 +116,7 @@ class ListenerRoutes:
         "_silent",
         "entries",
         "first_bytes_timeout",
+        "has_addresses",
         "head_limits",
         "needs_first_bytes",
         "remembers_heads",
@@ -139,6 +142,9 @@ class ListenerRoutes:
         for rank, entry in enumerate(self.entries):
             entry.rank = rank
             self._filed_under(entry.pattern).append(entry)
+        self.has_addresses = any(
+            entry.route.tls is not None and is_address(entry.pattern or "") for entry in self.entries
+        )
         self._silent = [entry for entry in self.entries if entry.silence]
         self.takes_silent = bool(self._silent)
         self._names_matter = bool(self._exact or self._by_suffix)
@@ -161,7 +167,7 @@ class ListenerRoutes:
         if known is None or request is None:
             return self._search(facts)
         hello = facts.hello
-        name = None if hello is None else hello.server_name
+        name = None if hello is None else facts.domain
         key = (
             request.host,
             request.path,
@@ -247,6 +253,11 @@ class RouteTable:
         """Whether PostgreSQL's request for TLS is answered on that listener, because some route there expects TLS."""
         routes = self._listeners.get((address, port))
         return routes is not None and routes.starts_tls
+
+    def has_addresses(self, address: str, port: int) -> bool:
+        """Whether the local address of a connection to that listener matters, because a route has it among its domains."""
+        routes = self._listeners.get((address, port))
+        return routes is not None and routes.has_addresses
 
     def takes_silent(self, address: str, port: int) -> bool:
         """Whether some route of that listener takes clients that have sent nothing for a time."""

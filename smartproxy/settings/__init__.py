@@ -23,6 +23,7 @@ Each imports only what is below it in this list.
 
 from smartproxy.settings.checks.made_in_python import route_list
 from smartproxy.settings.settings import Settings
+from smartproxy.settings.tables.acme import Acme, AcmeDns, ExternalAccountBinding, OnDemand
 from smartproxy.settings.tables.balancing import (
     CheckStep,
     HealthCheck,
@@ -60,6 +61,8 @@ from smartproxy.settings.tables.tls import (
 
 __all__ = [
     "AccessLogSettings",
+    "Acme",
+    "AcmeDns",
     "Action",
     "AdminSettings",
     "CertificateSettings",
@@ -69,10 +72,12 @@ __all__ = [
     "ClientAuth",
     "ConnectionKeys",
     "Defaults",
+    "ExternalAccountBinding",
     "HealthCheck",
     "LoadBalancing",
     "Match",
     "MetricsSettings",
+    "OnDemand",
     "PassiveHealth",
     "ProxyHeaderSettings",
     "QueueSettings",

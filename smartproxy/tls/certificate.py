@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 from enum import Enum
 from functools import cached_property
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from cryptography import x509
@@ -22,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from smartproxy.model.plan import CertificatePlan
-from smartproxy.wire.host import host_name, normalise_address
+from smartproxy.wire.host import host_name, is_address, normalise_address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,10 +155,14 @@ def _normalised(name: str) -> str | None:
     return None if plain is None else wildcard + plain
 
 
+def _general_name(name: str) -> x509.GeneralName:
+    return x509.IPAddress(ip_address(name)) if is_address(name) else x509.DNSName(name)
+
+
 def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
     """Make a self-signed certificate with a new key.
 
-    :param names: host names and wildcards; without any that a certificate can carry, it is for ``localhost``.
+    :param names: host names, wildcards and IP addresses; without any that a certificate can carry, it is for ``localhost``.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     carried = [name for name in names if name != "*"] or ["localhost"]
@@ -171,7 +176,7 @@ def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + _SELF_SIGNED_LIFE)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in carried]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in carried]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())

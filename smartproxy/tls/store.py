@@ -65,6 +65,7 @@ class Selection:
         self.shared = shared
         self._shared_index = self._index(shared, pace)
         self._own_indexes = {listed: self._index(listed, pace) for listed in own}
+        self._no_index = self._index((), pace)
         self._default = self._find_default(default)
         self.expiry: dict[str, float] = {}
         plans = set()
@@ -77,14 +78,15 @@ class Selection:
     def find(self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]) -> Certificate | None:
         """The certificate for a client that sent ``hello`` to a route with ``plan``, if there is one.
 
-        A route's own certificates are searched before the default; the shared ones only where a route has none. A
+        A route's own certificates are searched before the default; the shared ones only where a route has none, and none is
+        ordered for it on demand. A
         client that connects to an address, and not to a name, sends no name (RFC 6066, 3): it gets the certificate for
         that address, if there is one.
 
         :param local: gives the address that the client connected to, or nothing.
         """
         own = self._own_indexes.get(plan.certificates)
-        listed = own or self._shared_index
+        listed = own or (self._no_index if plan.on_demand else self._shared_index)
         if hello.server_name is not None:
             found = listed.find(hello.server_name, hello)
             if found is not None:

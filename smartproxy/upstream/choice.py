@@ -52,7 +52,7 @@ def asked_name(routed: Routed) -> str:
 
     :raises DialFailed: where the client asks for no name, for an address, or for a name that is not in ``domains``.
     """
-    name = routed.detected.domain
+    name = routed.detected.asked_name
     if name is None:
         why = "the client asks for no name"
     elif is_address(name):

@@ -71,8 +71,8 @@ class SendProxyHeader:
             return _ssl(secured)
         if name == "alpn" and secured is not None and secured.alpn is not None:
             return secured.alpn.encode("latin-1")
-        if name == "authority" and detected.domain is not None:
-            return detected.domain.encode()
+        if name == "authority" and detected.asked_name is not None:
+            return detected.asked_name.encode()
         if name == "uniqueId":
             return self._unique()
         return None

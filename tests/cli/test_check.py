@@ -91,6 +91,96 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.stderr, "/nowhere/x.yaml: cannot be read: No such file or directory\n")
 
 
+AUTOMATIC = """\
+acme: {ACME}
+routes:
+- name: web
+  match: {ports: PORTS, domains: [a.example.com, www.example.com]}
+  action: {type: block, tls: {mode: terminate, certificate: auto}}
+- name: more
+  match: {ports: 443, domains: [OTHER, a.example.com]}
+  action: {type: block, tls: {mode: terminate, certificate: auto}}
+"""
+
+
+class AcmeLinesTests(SynchronousTestCase):
+    """What is said of automatic certificates after the first line."""
+
+    def lines(self, acme: str = "", ports: str = "[80, 443]", other: str = "b.example.com") -> list[str]:
+        text = AUTOMATIC.replace("ACME", acme).replace("PORTS", ports).replace("OTHER", other)
+        place = folder(self).resolve()
+        (place / "x.yaml").write_text(text)
+        (place / "dns").write_text("")
+        (place / "dns").chmod(0o755)
+        result = CliRunner().invoke(main, ["check", str(place / "x.yaml")])
+        self.assertEqual(result.exit_code, 0, result.output)
+        first, *more = result.stdout.replace(str(place), "DIR").splitlines()
+        self.assertTrue(first.startswith("DIR/x.yaml: ok (2 routes, ports "), first)
+        return more
+
+    def test_everything_is_said_of_the_defaults(self) -> None:
+        first = (
+            "acme: certificates are ordered at letsencrypt (https://acme-v02.api.letsencrypt.org/directory); "
+            "its use means agreement with its terms: https://letsencrypt.org/repository/"
+        )
+        self.assertEqual(
+            self.lines(),
+            [
+                first,
+                "acme: 2 certificates for 3 names, stored in DIR/acme",
+                "acme: http-01: port 80 of each name must reach this proxy",
+                "acme: or tls-alpn-01: port 443 of each name must reach the TLS port of its route",
+                "acme: without acme.email the authority cannot send warnings, as of a certificate that it will revoke",
+            ],
+        )
+
+    def test_email_that_is_given_is_no_line(self) -> None:
+        self.assertNotIn("email", "".join(self.lines("email: a@example.com")))
+
+    def test_staging_is_for_trials(self) -> None:
+        said = self.lines("directory: letsencrypt-staging")
+        self.assertIn("acme: letsencrypt-staging is for trials: clients do not trust its certificates", said)
+
+    def test_own_directory_has_terms_of_its_own(self) -> None:
+        [first, *_] = self.lines("directory: 'https://ca.internal/dir'")
+        self.assertEqual(
+            first,
+            "acme: certificates are ordered at https://ca.internal/dir; its use means agreement with its terms of service",
+        )
+
+    def test_zerossl_has_its_terms(self) -> None:
+        [first, *_] = self.lines("directory: zerossl, eab: {keyId: a, hmacKey: AAAA}")
+        self.assertTrue(first.endswith("https://zerossl.com/terms/"), first)
+
+    def test_port_that_the_proxy_opens_itself_is_named(self) -> None:
+        said = self.lines("challenge: http-01, httpPort: 8080", ports="443")
+        line = "acme: http-01: port 80 of each name must reach port 8080 of this proxy, which listens on it without a route"
+        self.assertIn(line, said)
+
+    def test_challenge_without_its_port_is_told(self) -> None:
+        self.assertIn(
+            "acme: or http-01: a route must listen on port 80, and none does", self.lines(ports="443")
+        )
+
+    def test_wildcards_need_dns_and_it_needs_no_port(self) -> None:
+        said = self.lines("challenge: dns-01, dns: {command: dns}", other='"*.example.com"')
+        self.assertIn("acme: dns-01: no port must be reachable; DIR/dns changes TXT records", said)
+        self.assertIn("acme: wildcards are proven by dns-01 only: *.example.com", said)
+
+    def test_orders_on_demand_are_told(self) -> None:
+        said = self.lines("onDemand: {ask: 'http://127.0.0.1/ask'}", other='"*"')
+        self.assertIn("acme: 2 certificates for 2 names, stored in DIR/acme", said)
+        line = "acme: more are ordered on demand, each after http://127.0.0.1/ask approves its name, at most 20 in an hour"
+        self.assertIn(line, said)
+
+    def test_nothing_is_said_where_no_route_uses_it(self) -> None:
+        file = folder(self) / "x.yaml"
+        file.write_text("acme: {}\n" + VALID)
+        result = CliRunner().invoke(main, ["check", str(file)])
+        self.assertEqual((result.exit_code, len(result.stdout.splitlines())), (0, 1))
+        self.assertIn("acme: is used by no route", result.stderr)
+
+
 class GroupTests(SynchronousTestCase):
     def test_unknown_command_is_answered_with_the_one_that_was_meant(self) -> None:
         for typed, meant in (

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.cli.explain import explain
+from tests.cli.asking import ExplainCase
 
 CONFIGURATION = """
 routes:
@@ -235,3 +236,58 @@ routes:
     def test_missing_file_is_reported(self) -> None:
         self.file.unlink()
         self.assertIn(str(self.file), self.refused("--port", "443"))
+
+
+AUTOMATIC = """
+acme: {directory: "https://ca.internal/", until: UNTIL, onDemand: {ask: "http://127.0.0.1/ask"}}
+routes:
+  - name: own
+    match: {ports: 443, domains: [a.example, "203.0.113.7", "2001:db8::7"]}
+    action: {type: respond, response: {body: x}, tls: {mode: terminate, certificate: auto}}
+  - name: any
+    match: {ports: 443, domains: ["*.demand.example"]}
+    action: {type: respond, response: {body: x}, tls: {mode: terminate, certificate: auto}}
+  - name: rest
+    match: {ports: 443, domains: b.example}
+    fallback: true
+    action: {type: respond, response: {body: x}}
+"""
+
+
+class AutomaticCertificateTests(ExplainCase):
+    """Routes whose certificates are ordered: what happens with one, and before there is one."""
+
+    def explained(self, *arguments: str, until: str = "refuse") -> list[str]:
+        return self.ask(AUTOMATIC.replace("UNTIL", until), "--port", "443", *arguments)
+
+    def test_certificate_is_shown_as_automatic(self) -> None:
+        names = "certificate: a.example, 203.0.113.7, 2001:db8::7 (automatic); until it is issued"
+        for until, told in (
+            ("refuse", "clients are refused"),
+            ("selfSigned", "clients get a self-signed one"),
+        ):
+            printed = self.explained("--sni", "a.example", until=until)
+            self.assertEqual(printed[0], "route own")
+            self.assertIn(f"{names} {told}", printed)
+
+    def test_name_on_demand_is_shown_as_such(self) -> None:
+        printed = self.explained("--sni", "x.demand.example")
+        self.assertEqual(printed[0], "route any")
+        self.assertIn(
+            "certificate: ordered on demand for this name, if acme.onDemand.ask approves it", printed
+        )
+        self.assertFalse([line for line in printed if line.startswith("refused")])
+
+    def test_address_is_explained_by_sni_or_by_address(self) -> None:
+        """A client that connects to an address sends no name."""
+        for options in (
+            ["--sni", "203.0.113.7"],
+            ["--sni", "2001:DB8::7"],
+            ["--alpn", "h2", "--address", "203.0.113.7"],
+        ):
+            printed = self.explained(*options)
+            self.assertEqual(printed[0], "route own", options)
+            self.assertTrue(any(line.startswith("certificate: a.example") for line in printed), printed)
+
+    def test_other_address_is_for_the_fallback(self) -> None:
+        self.assertEqual(self.explained("--sni", "203.0.113.8")[0], "route rest")

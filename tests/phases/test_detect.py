@@ -10,6 +10,7 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.wire import client_hello, postgres, tls_record
+from smartproxy.wire.proxy_header import ProxyHeader
 from smartproxy.wire.tls_alert import Alert
 from tests.phases.made import Client, announced
 
@@ -50,6 +51,33 @@ class DetectTests(SynchronousTestCase):
                 self.assertEqual((detected.protocol, detected.domain), (protocol, domain))
                 self.assertEqual(self.client.side.buffered, said)
                 self.assertEqual(len(self.client.deadlines), 0)
+
+    def test_local_address_is_known_only_where_it_matters(self):
+        nameless = client_hello.build(None)
+        for has_addresses, said, local in (
+            (True, nameless, "203.0.113.5"),
+            (True, HELLO, None),
+            (True, REQUEST, None),
+            (False, nameless, None),
+        ):
+            self.setUp()
+            phase = Detect(60.0, self.client.deadlines, needed=True, has_addresses=has_addresses)
+            detecting = self.client.run(phase(self.client.side, announced()))
+            self.client.say(said)
+            detected = self.successResultOf(detecting)
+            self.assertEqual(detected.local, local)
+            self.assertEqual(
+                (detected.domain, detected.asked_name),
+                ("a.example",) * 2 if said != nameless else (local, None),
+            )
+
+    def test_announced_destination_is_the_local_address(self):
+        """A balancer in front has accepted the connection, on an address of its own."""
+        header = ProxyHeader(2, source=("192.0.2.1", 4000), destination=("198.51.100.1", 443))
+        phase = Detect(60.0, self.client.deadlines, needed=True, has_addresses=True)
+        detecting = self.client.run(phase(self.client.side, announced(header=header)))
+        self.client.say(client_hello.build(None))
+        self.assertEqual(self.successResultOf(detecting).local, "198.51.100.1")
 
     def test_name_cut_by_a_record_boundary_is_found(self):
         """A ClientHello may be split over records at any byte (RFC 8446, 5.1), also within the server name."""

@@ -75,6 +75,15 @@ class SpellingTests(SynchronousTestCase):
         self.assertEqual(normalise_pattern("_acme.localhost"), "_acme.localhost")
         self.assertEqual(normalise_pattern("localhost"), "localhost")
 
+    def test_addresses_are_normalised(self) -> None:
+        for written, normal in {
+            "192.0.2.1": "192.0.2.1",
+            "2001:DB8:0::1": "2001:db8::1",
+            "::ffff:192.0.2.1": "192.0.2.1",
+        }.items():
+            self.assertEqual(normalise_pattern(written), normal)
+            self.assertEqual(normalise_pattern(normal), normal)
+
     def test_an_invalid_pattern_is_refused_and_quoted(self) -> None:
         for pattern, why in {
             "": "empty label",
@@ -89,6 +98,9 @@ class SpellingTests(SynchronousTestCase):
             "a" * 64 + ".com": "longer than 63",
             ".".join(["a" * 60] * 5): "longer than 253",
             "\u200b.com": "",
+            "[::1]": "letters, digits",
+            "fe80::1%eth0": "letters, digits",
+            "::1:443:x": "letters, digits",
         }.items():
             problem = str(self.assertRaises(ValueError, normalise_pattern, pattern))
             self.assertIn(repr(pattern), problem)

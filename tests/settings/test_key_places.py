@@ -49,6 +49,10 @@ HINTS = [
     (ROUTE, "proxyIPs", "it belongs at the top level"),
     (ROUTE, "proxy_ips", "it belongs at the top level"),
     (("admin",), "accessLog", "it belongs at the top level"),
+    # automatic certificates
+    ((), "letsEncrypt", 'did you mean "acme"?'),
+    (("acme",), "caServer", 'did you mean "directory"?'),
+    (TLS, "certResolver", 'write "acme" at the top level'),
     # groups of targets
     (("targetGroups", "db", "targets", 0), "wieght", 'did you mean "weight"?'),
     (("targetGroups", "db"), "algorithm", 'did you mean "loadBalancing"?'),

@@ -230,8 +230,13 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      'has no meaning for type "block"'),
     # not implemented yet
     ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
-    ({"routes": [route()], "acme": {"email": "x"}}, "acme", "acme",
-     "is not available in this version; name the certificates in tls.certificates, or in action.tls of a route"),
+    # automatic certificates; more of them are in test_acme_problems
+    ({"routes": [route()], "acme": {"email": "x"}}, "acme.email", "email",
+     'must be an address like "admin@example.com" (got "x")'),
+    ({"routes": [route()], "acme": {"directory": "http://ca.internal/directory"}}, "acme.directory", "directory",
+     'must be an https URL: the directory says where account and orders are sent (got "http://ca.internal/directory")'),
+    ({"routes": [route()], "acme": {"directory": "zerossl"}}, "acme.eab", "acme",
+     'is required for directory "zerossl": {keyId, hmacKey} from its website'),
 ]  # fmt: skip
 
 

@@ -150,7 +150,7 @@ class SchemaTests(SynchronousTestCase):
         return [("", self.schema), *self.schema["$defs"].items()]
 
     def test_every_default_is_valid(self) -> None:
-        """A default that is not available, like an empty ``acme``, is what applies without the key."""
+        """A default that is not available is what applies without the key."""
         for name, shown, _ in keys(self.schema):
             if "default" in shown and "not" not in shown:
                 here = {**shown, "$defs": self.schema["$defs"]}

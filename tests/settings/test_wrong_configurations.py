@@ -29,7 +29,9 @@ class Wrong(NamedTuple):
 
 
 CASES = {
-    "acme": Wrong(_ROUTE + "acme: {email: a@b.c}\n", 5, "acme", "is not available in this version; name the certificates in tls.certificates, or in action.tls of a route"),
+    "acme": Wrong(_ROUTE + "acme: {mail: a@b.c}\n", 5, "acme.mail", 'unknown key; did you mean "email"?'),
+    "acme-auto-without-acme": Wrong(_HEAD + "    match: {ports: 443, domains: www.example.com}\n    action: {targets: [{host: a, port: 1}], tls: {mode: terminate, certificate: auto}}\n", 4, "routes[0].action.tls.certificate", 'is "auto", which needs acme at the top level, like "acme: {email: admin@example.com}"'),
+    "acme-directory-typo": Wrong(_ROUTE + "acme: {directory: letsencript}\n", 5, "acme.directory", 'must be "letsencrypt", "letsencrypt-staging", "zerossl" or an https URL; did you mean "letsencrypt"? (got "letsencript")'),
     "addr2": Wrong(_HEAD + "    match: {ports: 18080, address: eth0}\n" + _TARGETS, 3, "routes[0].match.address", 'must be an IP address, or "" for every address; write an address of the interface (got "eth0")'),
     "admin-port-clash": Wrong(_ROUTE + "admin: {port: 18080}\n", 5, "admin.port", 'is a port of route "web" (got 18080)'),
     "bracket": Wrong(_HEAD + "    match: {ports: 80\n    action: {targets: [{host: a, port: 1}]}\n", 3, "", "not valid YAML: { is not closed"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.model.plan import CertificatePlan
+from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.store import CertificateStore, ConfiguredCertificates
 from tests.counting import counted
 from tests.tls import talk
@@ -55,6 +57,25 @@ class ChoiceTests(SynchronousTestCase):
         to = talk.route(other, EXACT)
         configured = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,), default="a.example"))
         self.assertEqual(configured.find(to.tls, talk.hello(None)).plan.source, "b.pem")
+
+    def test_route_on_demand_does_not_use_the_shared_ones(self) -> None:
+        """Its certificates are ordered for it; one of another owner must not be shown by accident."""
+        to = talk.route(on_demand=("*",))
+        configured = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,)))
+        self.assertIsNone(configured.find(to.tls, talk.hello("a.example")))
+        other = ConfiguredCertificates(talk.proxy(to, certificates=(EXACT,), default="a.example"))
+        self.assertEqual(other.find(to.tls, talk.hello("b.example")).plan.source, "a.pem")
+
+    def test_self_signed_certificate_has_addresses_as_such(self) -> None:
+        """Clients compare an address with the IP addresses of a certificate only (RFC 9525, 6.5)."""
+        made = Certificate(
+            CertificatePlan("selfSigned", self_signed=True, names=("a.example", "2001:db8::1", "192.0.2.1"))
+        )
+        found = made.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        self.assertEqual(found.get_values_for_type(x509.DNSName), ["a.example"])
+        self.assertEqual(
+            [str(one) for one in found.get_values_for_type(x509.IPAddress)], ["2001:db8::1", "192.0.2.1"]
+        )
 
     def test_hello_without_name_gets_the_certificate_for_the_local_address(self) -> None:
         """A client that connects to an address sends no name (RFC 6066, 3)."""

@@ -88,6 +88,13 @@ class SendProxyHeaderTests(SynchronousTestCase):
     def test_no_tlv_without_configuration(self):
         self.assertEqual(self.tlvs(header=RECEIVED, hello="a.example"), [])
 
+    def test_local_address_is_no_authority(self):
+        """A route may be chosen by it, but the client has asked for no name."""
+        facts = routed()
+        detected = facts.detected._replace(hello=ClientHello(), local="203.0.113.5")
+        phase = SendProxyHeader(lambda: b"")
+        self.assertIsNone(phase._own("authority", detected))
+
     def test_authority_is_the_requested_name(self):
         name = (proxy_tlv.PP2_TYPE_AUTHORITY, b"a.example")
         self.assertEqual(self.tlvs("authority", hello="a.example"), [name])

@@ -34,10 +34,7 @@ class Later(NamedTuple):
         return tuple(self.path.split("."))
 
 
-LATER = (
-    Later("workers", only=(1,)),
-    Later("acme", today="name the certificates in tls.certificates, or in action.tls of a route"),
-)
+LATER = (Later("workers", only=(1,)),)
 
 
 def unavailable(settings: object) -> Iterator[Problem]:

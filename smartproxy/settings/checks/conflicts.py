@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks import (
+    acme,
+    acme_names,
     address_lists,
     client_names,
     error_pages,
@@ -86,6 +88,8 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
     yield from tls_files.problems(settings, references.tls)
     yield from targets_files.problems(settings, references)
     yield from tls.problems(settings)
+    yield from acme.problems(settings, references)
+    yield from acme_names.problems(settings)
 
 
 def names_used_twice(names: Iterable[tuple[int, object]]) -> Iterator[Problem]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.settings.checks import (
+    acme,
+    acme_names,
     address_lists,
     address_warnings,
     client_names,
@@ -43,4 +45,6 @@ def warnings(settings: Configuration, references: References) -> Iterator[Proble
     yield from client_names.warnings(settings)
     yield from limit_warnings.warnings(settings)
     yield from tls_warnings.warnings(settings, references.tls)
+    yield from acme.warnings(settings)
+    yield from acme_names.warnings(settings)
     yield from name_coverage.warnings(settings, references.tls)

@@ -57,8 +57,8 @@ def _exact_path(written: str | None, all_paths: set[str], path: KeyPath) -> Iter
 
 
 def _addresses(route: Route, path: KeyPath) -> Iterator[Problem]:
-    """IP addresses among the domains. On a route for plain HTTP they match the Host of a request to an address."""
-    if route.match.protocol == "http" and route.action.tls.mode == "passthrough":
+    """IP addresses among the domains, where neither the Host of plain HTTP nor the local address of TLS without SNI is meant."""
+    if route.match.protocol == "http" or route.action.tls.mode != "passthrough":
         return
     for index, domain in enumerate(route.match.domains):
         if is_address(domain):

@@ -12,8 +12,10 @@ from smartproxy.errors import InvalidCertificate
 from smartproxy.model.plan import ProxyPlan, RoutePlan
 from smartproxy.routing.domains import normalise_pattern, parents
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.checks.tls_files import has_automatic_default
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.compile.tls import termination, tls_plan
+from smartproxy.settings.tables.tls import AUTO
 from smartproxy.tls.store import ConfiguredCertificates
 from smartproxy.wire.client_hello import ClientHello
 from smartproxy.wire.host import is_address
@@ -34,6 +36,8 @@ _ANY_LABEL = "any-label"
 
 def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
     """The domains of enabled routes without a certificate. Certificates that cannot be used are problems of their own."""
+    if has_automatic_default(settings):
+        return  # every client without another certificate gets that one
     with suppress(InvalidCertificate):
         plans = {
             index: RoutePlan(route.name, index, match_plan(route.match), tls=tls)
@@ -47,8 +51,9 @@ def warnings(settings: Configuration, files: TlsFiles) -> Iterator[Problem]:
 
 
 def _is_compared(route: Route) -> bool:
-    """Not where an embedder's callable chooses the certificate."""
-    return route.enabled and bool(route.match.domains) and not callable(route.action.tls.certificate)
+    """Not where an embedder's callable chooses the certificate, or it is ordered for the domains."""
+    written = route.action.tls.certificate
+    return route.enabled and bool(route.match.domains) and not callable(written) and written != AUTO
 
 
 class _Coverage:
@@ -66,11 +71,7 @@ class _Coverage:
         """The domains of ``route`` whose clients get no certificate."""
         assert plan.tls is not None  # noqa: S101 - only called for such a route
         for number, written in enumerate(route.match.domains):
-            if (
-                written == "*"
-                or is_address(written)
-                or self._is_covered(normalise_pattern(written), plan.tls)
-            ):
+            if written == "*" or self._is_covered(normalise_pattern(written), plan.tls):
                 continue
             yield Problem(
                 ("routes", plan.index, "match", "domains", number),
@@ -79,7 +80,9 @@ class _Coverage:
             )
 
     def _is_covered(self, pattern: str, tls: TerminationPlan) -> bool:
-        """Whether some client that asks for a name of this domain gets a certificate."""
+        """Whether some client that asks for a name of this domain, or connects to this address, gets a certificate."""
+        if is_address(pattern):
+            return self._certificates.find(tls, ClientHello(), lambda: pattern) is not None
         if not pattern.startswith("*."):
             return self._gets_one(pattern, tls)
         domain = pattern[2:]

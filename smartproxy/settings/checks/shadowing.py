@@ -21,6 +21,7 @@ from smartproxy.routing.queries import ANY_VALUE
 from smartproxy.security.address_ranges import covers, ranges_of
 from smartproxy.settings.compile.plans import match_plan
 from smartproxy.settings.tables.rules import ADDRESS_FILE
+from smartproxy.wire.host import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -161,8 +162,8 @@ def _literal_prefix(path: str | None) -> str:
 
 def _covering_patterns(pattern: str | None) -> Iterator[str | None]:
     """Every domain pattern that matches all names that ``pattern`` matches; ``None`` matches also without a name."""
-    if pattern == NO_NAME:
-        yield pattern
+    if pattern == NO_NAME or (pattern and is_address(pattern)):
+        yield pattern  # "*" matches an address in Host, but not a client without SNI
     elif pattern is not None:
         yield pattern
         yield from (f"*.{parent}" for parent in domains.parents(pattern.removeprefix("*.")))

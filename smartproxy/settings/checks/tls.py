@@ -8,7 +8,7 @@ from OpenSSL import SSL
 
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.tables.base import file_key
-from smartproxy.settings.tables.tls import CertificateSettings, Ciphers, UpstreamTls
+from smartproxy.settings.tables.tls import AUTO, CertificateSettings, Ciphers, UpstreamTls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +50,11 @@ def _route_tls(settings: Configuration, tls: RouteTls, path: KeyPath) -> Iterato
 
 
 def certificates_of(tls: RouteTls, path: KeyPath) -> Iterator[tuple[KeyPath, CertificateSettings | str]]:
-    """Every certificate that a route names, with its key path."""
+    """Every certificate that a route names, with its key path; not an automatic one, which has no files."""
     written = tls.certificate
     if isinstance(written, list):
         yield from (((*path, "certificate", index), one) for index, one in enumerate(written))
-    elif written is not None and not callable(written):
+    elif written is not None and written != AUTO and not callable(written):
         yield (*path, "certificate"), written
 
 

@@ -11,6 +11,7 @@ from cryptography import x509
 from smartproxy.errors import InvalidCertificate
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.tls import certificate_keys, certificates_of
+from smartproxy.settings.compile.acme import automatic_names, is_automatic
 from smartproxy.settings.compile.tls import certificate_name
 from smartproxy.settings.tables.base import file_key
 from smartproxy.settings.tables.tls import CertificateSettings, UpstreamTls
@@ -63,14 +64,28 @@ def _default(settings: Configuration, written: str, files: TlsFiles) -> Iterator
 
 
 def carried_names(settings: Configuration, files: TlsFiles) -> set[str]:
-    """Every name that the usable certificates of the configuration have."""
+    """Every name that the usable certificates of the configuration have, or that one is ordered for."""
     name = settings.tls.certificates
     carried = set() if name is None else set(files.directory(name).names)
     for route in settings.routes:
+        if route.enabled and is_automatic(route):
+            carried.update(automatic_names(route, settings.acme).ordered)
         for _, one in certificates_of(route.action.tls, ()) if route.enabled else ():
             with suppress(InvalidCertificate):  # reported at its own key
                 carried.update(_names(files.certificate(one, tuple(route.match.domains))))
     return carried
+
+
+def has_automatic_default(settings: Configuration) -> bool:
+    """Whether ``tls.default`` is a name that a certificate is ordered for."""
+    with suppress(ValueError):  # reported at its key
+        name = certificate_name(settings.tls.default or "")
+        return any(
+            name in automatic_names(route, settings.acme).ordered
+            for route in settings.routes
+            if route.enabled and is_automatic(route)
+        )
+    return False
 
 
 def has_left_out(settings: Configuration, files: TlsFiles) -> bool:

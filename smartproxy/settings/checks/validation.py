@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
+from smartproxy.settings.checks.acme_names import NEEDS_ACME
 from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
@@ -113,6 +114,8 @@ def _problems_of_the_rest(
     ]
     if "targetGroups" in bad_keys:
         found = [problem for problem in found if problem.path[-1:] != ("group",)]
+    if "acme" in bad_keys:
+        found = [problem for problem in found if problem.message != NEEDS_ACME]
     return [problem for problem in dict.fromkeys(found) if problem not in problems]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from inspect import isclass
-from typing import TYPE_CHECKING
+from inspect import isclass, signature
+from typing import TYPE_CHECKING, ParamSpec, cast
 
 from smartproxy.http.local.handlers import answers_of
 from smartproxy.serving.ready import block, respond
@@ -12,12 +12,15 @@ from smartproxy.settings.compile.handler_modules import import_module_beside
 from smartproxy.settings.tables.rules import is_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
 
     from smartproxy.http.local.services import LocalAnswers
     from smartproxy.model.plan import Handler
     from smartproxy.settings.tables.route import Action, ResponseSettings
+
+ParametersT = ParamSpec("ParametersT")
 
 
 class Handlers:
@@ -37,6 +40,34 @@ class Handlers:
         """
         if not isinstance(reference, str):
             return reference
+        found = self._imported(reference)
+        if isclass(found) and hasattr(found, "buildProtocol"):
+            raise ValueError("is a protocol factory class; name an instance of it")
+        if not is_handler(found):
+            raise ValueError("is not a handler: neither a callable nor a protocol factory")
+        return found
+
+    def resolve_callable(
+        self, reference: str | Callable[ParametersT, object], *arguments: str
+    ) -> Callable[ParametersT, object]:
+        """The callable that ``package.module:callable`` names, or the callable itself.
+
+        :param arguments: names of what it is called with.
+        :raises ValueError: where it cannot be imported, or cannot be called so.
+        """
+        found = self._imported(reference) if isinstance(reference, str) else reference
+        if isclass(found) or not callable(found):
+            raise ValueError("is not a function or another callable object")
+        try:
+            signature(found).bind(*arguments)
+        except TypeError:
+            count = f"{len(arguments)} argument{'s' if len(arguments) > 1 else ''}"
+            raise ValueError(f"must take {count}: {', '.join(arguments)}") from None
+        except ValueError:  # one of C, whose parameters are unknown
+            pass
+        return cast("Callable[ParametersT, object]", found)
+
+    def _imported(self, reference: str) -> object:
         module, _, names = reference.partition(":")
         try:
             found: object = self._module(module)
@@ -45,10 +76,6 @@ class Handlers:
         except Exception as problem:  # importing runs the module, which may raise anything
             why = f"{type(problem).__name__}: {problem}"
             raise ValueError(f"cannot be imported from {self._directory} or sys.path: {why}") from None
-        if isclass(found) and hasattr(found, "buildProtocol"):
-            raise ValueError("is a protocol factory class; name an instance of it")
-        if not is_handler(found):
-            raise ValueError("is not a handler: neither a callable nor a protocol factory")
         return found
 
     def _module(self, name: str) -> ModuleType:

@@ -27,6 +27,7 @@ from smartproxy.model.plan import (
 )
 from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
+from smartproxy.settings.compile.acme import acme_plan
 from smartproxy.settings.compile.answers import answers_to
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
@@ -87,6 +88,7 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
         cleanup=CleanupPlan(settings.cleanup.batch_size, units.seconds(settings.cleanup.delay)),
+        acme=acme_plan(settings, references),
         tls=tls_plan(settings, references.tls),
         metrics=_metrics(settings.metrics),
         admin=admin_plan(settings.admin, references),

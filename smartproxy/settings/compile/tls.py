@@ -12,12 +12,14 @@ from smartproxy.model.plan import (
 )
 from smartproxy.model.plan.target import CLIENT_NAME
 from smartproxy.routing.domains import normalise_pattern
+from smartproxy.settings.compile.acme import automatic_certificate, automatic_names
 from smartproxy.settings.tables.base import inherited
-from smartproxy.settings.tables.tls import Ciphers, UpstreamTls
+from smartproxy.settings.tables.tls import AUTO, Ciphers, UpstreamTls
 from smartproxy.tls.profiles import PROFILES, Profile
 from smartproxy.wire.host import is_address, normalise_address
 
 if TYPE_CHECKING:
+    from smartproxy.model.plan import CertificatePlan
     from smartproxy.settings.compile.certificates import TlsFiles
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Route, Target
@@ -53,15 +55,12 @@ def termination(
     tls = route.action.tls
     if tls.mode == "passthrough":
         return None
-    domains = tuple(dict.fromkeys(normalise_pattern(domain) for domain in route.match.domains))
     written = tls.certificate
-    listed = (
-        written if isinstance(written, list) else [] if written is None or callable(written) else [written]
-    )
     profile = profile_of(tls, settings)
     return TerminationPlan(
-        certificates=tuple(files.certificate(one, domains) for one in listed),
+        certificates=_certificates(settings, route, files),
         certificate_for=written if callable(written) else None,
+        on_demand=automatic_names(route, settings.acme).on_demand if written == AUTO else (),
         ciphers=profile.ciphers,
         ciphersuites=profile.ciphersuites,
         own_order=profile.own_order,
@@ -70,6 +69,17 @@ def termination(
         client_auth=_client_auth(tls.client_auth, files),
         handshake_timeout=handshake_timeout,
     )
+
+
+def _certificates(settings: Configuration, route: Route, files: TlsFiles) -> tuple[CertificatePlan, ...]:
+    written = route.action.tls.certificate
+    if written is None or callable(written):
+        return ()
+    if written == AUTO:
+        return automatic_certificate(automatic_names(route, settings.acme), settings.acme)
+    domains = tuple(dict.fromkeys(normalise_pattern(domain) for domain in route.match.domains))
+    listed = written if isinstance(written, list) else [written]
+    return tuple(files.certificate(one, domains) for one in listed)
 
 
 def profile_of(tls: RouteTls, settings: Configuration) -> Profile:

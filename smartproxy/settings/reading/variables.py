@@ -27,7 +27,7 @@ _DOLLAR = re.compile(r"\$\$|\$\{([^}]*)(\}?)")
 _NAME_AND_DEFAULT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _RULE: Final = 'must be ${NAME} or ${NAME:-default}; write "$$" for a dollar sign'
 #: Keys whose values no message may repeat. The last two name a file and a variable, and are mistaken for the secret itself.
-SECRETS: Final = frozenset({"token", "key", "cert", "passphraseFile", "passphraseEnv"})
+SECRETS: Final = frozenset({"token", "key", "cert", "hmacKey", "passphraseFile", "passphraseEnv"})
 #: Shorter values are hidden only in messages about their own key: they may occur in any text.
 _RECOGNISABLE: Final = 4
 

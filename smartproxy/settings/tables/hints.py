@@ -43,6 +43,7 @@ def domain_hint(written: str) -> str:
     return _first(
         written,
         _domain_of_url,
+        _bracketed_address,
         _domain_with_port,
         _domain_with_dot,
         _regex,
@@ -55,6 +56,13 @@ def domain_hint(written: str) -> str:
 def _domain_of_url(text: str) -> str:
     url = _URL.fullmatch(text)
     return _write(_pattern(url[2]), " without the scheme", _path_hint(url[3])) if url else ""
+
+
+def _bracketed_address(text: str) -> str:
+    found = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?", text)
+    if found is None or not is_address(found[1]):
+        return ""
+    return _write(found[1], f" and put {found[2]} in ports" if found[2] else "")
 
 
 def _domain_with_port(text: str) -> str:

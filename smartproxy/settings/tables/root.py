@@ -9,11 +9,12 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, Strict, Tag
 
+from smartproxy.settings.tables.acme import Acme  # noqa: TC001 - pydantic evaluates annotations
 from smartproxy.settings.tables.base import ConnectionKeys, Extensible, Table
 from smartproxy.settings.tables.lists import OneOrList
 from smartproxy.settings.tables.route import Defaults, Route, SendProxyProtocol, TargetGroup
 from smartproxy.settings.tables.rules import shaped
-from smartproxy.settings.tables.tls import Tls, Unsettled
+from smartproxy.settings.tables.tls import Tls
 from smartproxy.settings.tables.types import (
     FLAG_OR_TABLE,
     AddressList,
@@ -158,5 +159,5 @@ class Configuration(ConnectionKeys, Extensible):
     """Whether relays without TLS may use splice."""
     tls: Tls = Tls()
     """TLS of the whole proxy."""
-    acme: Unsettled = Field(default_factory=dict)
-    """Automatic certificates."""
+    acme: Acme | None = None
+    """Automatic certificates. `{}` is Let's Encrypt, with every other key at its default."""

@@ -58,7 +58,8 @@ _PATH = re.compile(r"[/*][!-~]*")
 _NOT_IN_A_PREFIX = re.compile(r"\A[^/]|[^!-~]|[*?#{}\\]|/:[A-Za-z_]|//")
 _HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _NAMELESS_SEGMENT = re.compile(r"/:(?![A-Za-z_])")
-_HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+#: ``package.module:callable``.
+HANDLER = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
 class Rule:
@@ -195,7 +196,7 @@ def check_name_pattern(written: object) -> None:
 
 
 def check_handler(written: object) -> None:
-    is_reference = isinstance(written, str) and _HANDLER.fullmatch(written)
+    is_reference = isinstance(written, str) and HANDLER.fullmatch(written)
     if not is_reference and not is_handler(written):
         raise ValueError('must be written "package.module:callable"')
 

@@ -5,14 +5,14 @@ The files that are named here are read by :mod:`smartproxy.settings.compile.cert
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, Tag
 from pydantic.json_schema import SkipJsonSchema
 
 from smartproxy.model.plan import CertificateChoice
 from smartproxy.settings.tables.base import Table
-from smartproxy.settings.tables.rules import one_or_list, shaped, string_or_table
+from smartproxy.settings.tables.rules import Rule, one_or_list, shaped, string_or_table
 from smartproxy.settings.tables.types import (  # noqa: TC001 - pydantic evaluates annotations
     AlpnNames,
     Count,
@@ -63,10 +63,27 @@ class CertificateSettings(Table):
     """An environment variable with the passphrase."""
 
 
-_CERTIFICATE = shaped(string_or_table, 'must be a mapping, "selfSigned" or a list of mappings')
+#: The certificate that is ordered, in place of those of files.
+AUTO: Final = "auto"
+_NEEDED = 'must be a mapping, "auto", "selfSigned" or a list of mappings'
+
+
+def _check_listed(written: object) -> None:
+    if written == AUTO:
+        raise ValueError("must be a mapping: an automatic certificate cannot be one of several")
+    if written != "selfSigned":
+        raise ValueError('must be a mapping or "selfSigned"')
+
+
 OneCertificate = Annotated[
-    Annotated[Literal["selfSigned"], Tag("<string>")] | Annotated[CertificateSettings, Tag("<table>")],
-    _CERTIFICATE,
+    Annotated[Literal["selfSigned", "auto"], Tag("<string>")]
+    | Annotated[CertificateSettings, Tag("<table>")],
+    shaped(string_or_table, _NEEDED),
+]
+ListedCertificate = Annotated[
+    Annotated[Literal["selfSigned"], Rule(_check_listed, const="selfSigned"), Tag("<string>")]
+    | Annotated[CertificateSettings, Tag("<table>")],
+    shaped(string_or_table, 'must be a mapping or "selfSigned"'),
 ]
 
 
@@ -76,9 +93,9 @@ def _certificate_shape(value: object) -> str:
 
 Certificates = Annotated[
     Annotated[OneCertificate, Tag("<one>")]
-    | Annotated[list[OneCertificate], Field(min_length=1), Tag("<list>")]
+    | Annotated[list[ListedCertificate], Field(min_length=1), Tag("<list>")]
     | Annotated[CertificateChoice, Tag("<callable>"), SkipJsonSchema()],
-    shaped(_certificate_shape, 'must be a mapping, "selfSigned" or a list of mappings'),
+    shaped(_certificate_shape, _NEEDED),
 ]
 
 
@@ -127,7 +144,8 @@ class RouteTls(Table):
         default=None, json_schema_extra={"x-default": "`tls.certificates`"}
     )
     """The certificate, or several with different key types (RSA and ECDSA) or names. `selfSigned` is made at start, for the
-    domains of the route. In Python also a callable that is given the name that the client asks for."""
+    domains of the route. `auto` is ordered for them, as `acme` at the top level says, and cannot be one of several. In Python also a
+    callable that is given the name that the client asks for."""
     profile: Annotated[Profile, Field(json_schema_extra={"x-default": "inherited"})] = "intermediate"
     """A server-side TLS profile of Mozilla, or your own ciphers."""
     min_version: Annotated[TlsVersion, Field(json_schema_extra={"x-default": "inherited"})] = "1.2"
@@ -157,7 +175,3 @@ class Tls(Table):
     ocsp_stapling: Flag = True
     """Whether OCSP responses are fetched and stapled. It applies to certificates that name a responder and have their issuer
     in their file."""
-
-
-#: A mapping of a later feature, whose keys are not defined yet.
-Unsettled: TypeAlias = dict[str, object]
