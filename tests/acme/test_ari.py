@@ -50,6 +50,7 @@ def leaf(serial: int) -> x509.Certificate:
 
 class CertificateIdTests(SynchronousTestCase):
     def test_identifier_is_that_of_rfc_9773(self) -> None:
+        """The example of appendix A."""
         self.assertEqual(
             certificate_id(x509.load_pem_x509_certificate(EXAMPLE)), "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
         )
@@ -60,6 +61,7 @@ class CertificateIdTests(SynchronousTestCase):
             self.assertEqual(certificate_id(leaf(serial)), f"aYhba4dGQEHhs3uEe6CuLN4ByNQ.{encoded}")
 
     def test_a_certificate_without_the_issuers_key_has_none(self) -> None:
+        """Private authorities leave it out; then there is nothing to ask with."""
         self.assertIsNone(certificate_id(Authority().leaf("a.example").certificate))
 
 
@@ -71,6 +73,7 @@ class MomentTests(SynchronousTestCase):
         self.assertTrue(start <= found <= start + length + 1e-3)
 
     def test_moments_spread_over_the_window(self) -> None:
+        """Start, middle and end are reached."""
         window = RenewalWindow(1000.0, 2000.0)
         self.assertEqual([moment(window, lambda each=each: each) for each in (0, 0.5, 1)], [1000, 1500, 2000])
 
@@ -86,11 +89,13 @@ class RenewalInfoTests(SynchronousTestCase):
         self.assertEqual(round(end - start, 3), 86400 - 0.123)
 
     def test_interval_has_bounds_and_a_default(self) -> None:
+        """RFC 9773, 4.3: neither a flood of questions, nor none for a year."""
         for wanted, seconds in (
             (None, DEFAULT_INTERVAL), (0, MIN_INTERVAL), (7200, 7200), (10**9, MAX_INTERVAL)
         ):  # fmt: skip
             self.assertEqual(self.read(wanted).retry_after, seconds)
 
     def test_explanation_is_cleaned_for_the_log(self) -> None:
+        """It comes from the network."""
         self.assertEqual(self.read(explanationURL="https://a/\n\x1b[31m").explanation, "https://a/ \\x1b[31m")
         self.assertEqual(self.read(explanationURL=5).explanation, "")

@@ -100,6 +100,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_an_exit_code_fails_with_the_last_line(self) -> None:
+        """That is where programs say what was wrong."""
         started = self.present()
         self.reactor.says(b"asking the provider\n")
         self.reactor.says(b"403: bad\x1b[31m token\n\n")
@@ -109,6 +110,7 @@ class CommandTests(SynchronousTestCase):
         )
 
     def test_a_signal_is_named(self) -> None:
+        """As that of the kernel when memory is short."""
         started = self.present()
         self.reactor.ends(signal=9)
         self.assertEqual(self.failed(started), f"/bin/sh present {NAME} was ended by signal 9")
@@ -126,6 +128,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(events[0]["line"], "0123456789")
 
     def test_one_that_takes_too_long_is_ended(self) -> None:
+        """First asked to end, then killed: a hook may ignore SIGTERM."""
         started = self.present()
         self.reactor.advance(TIMEOUT)
         self.assertIn("has not ended within 120 s", self.failed(started))
@@ -136,6 +139,7 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_a_cancel_ends_it_and_one_that_obeys_is_not_killed(self) -> None:
+        """No timer is left that would signal another process with the same number."""
         started = self.present()
         started.cancel()
         self.failureResultOf(started, CancelledError)
@@ -153,6 +157,7 @@ class CommandTests(SynchronousTestCase):
         self.assertFalse(self.reactor.has_output)
 
     def test_one_that_cannot_be_run_says_where_it_is_configured(self) -> None:
+        """A path with a typing error is the first mistake."""
         self.assertIn("check acme.dns.command", self.failed(self.present("/nonexistent/hook")))
         self.reactor.fails = OSError(12, "Cannot allocate memory")
         self.assertIn("could not be started: OSError: [Errno 12]", self.failed(self.present()))
@@ -173,11 +178,13 @@ class CallableTests(SynchronousTestCase):
         return Deferred.fromCoroutine(getattr(DnsSolver(change, self.clock), action)(CHALLENGE))
 
     def test_a_callable_gets_action_name_and_value(self) -> None:
+        """The same three as a command."""
         self.successResultOf(self.start(None))
         self.successResultOf(self.start(None, "cleanup"))
         self.assertEqual(self.called, [("present", NAME, VALUE), ("cleanup", NAME, VALUE)])
 
     def test_an_awaitable_is_waited_for(self) -> None:
+        """A Deferred or a coroutine: the record can be read when it ends."""
         answer: Deferred[None] = Deferred()
 
         async def change() -> None:
@@ -190,6 +197,7 @@ class CallableTests(SynchronousTestCase):
         self.successResultOf(started)
 
     def test_a_future_of_asyncio_is_waited_for(self) -> None:
+        """Many libraries of DNS providers use asyncio."""
         loop = asyncio.new_event_loop()
         self.addCleanup(loop.close)
         future = loop.create_future()
@@ -200,6 +208,7 @@ class CallableTests(SynchronousTestCase):
         self.successResultOf(started)
 
     def test_an_exception_is_an_error_in_one_line(self) -> None:
+        """It becomes the last error of the certificate in the admin API."""
         answer: Deferred[None] = Deferred()
         later = self.start(answer)
         answer.errback(ValueError("no\nzone"))
@@ -208,11 +217,13 @@ class CallableTests(SynchronousTestCase):
             self.assertEqual(text, f"acme.dns.handler for present of {NAME} failed: ValueError: no\\nzone")
 
     def test_one_that_does_not_answer_ends_in_time(self) -> None:
+        """The order must end, so that it can be tried again."""
         started = self.start(Deferred())
         self.clock.advance(TIMEOUT)
         self.assertIn("has not answered within 120 s", self.failureResultOf(started, AcmeError).value.text)
 
     def test_a_cancel_ends_it(self) -> None:
+        """It is no failure of the callable."""
         started = self.start(Deferred())
         started.cancel()
         self.failureResultOf(started, CancelledError)

@@ -52,6 +52,7 @@ class RfcTests(SynchronousTestCase):
         self.assertEqual(thumbprint_of(RSA_KEY), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs")
 
     def test_public_key_is_that_of_rfc_7515(self) -> None:
+        """The example of A.3."""
         self.assertEqual(rfc_key().jwk, EC_KEY)
 
     def test_signature_of_rfc_7515_verifies_as_ours_do(self) -> None:
@@ -76,6 +77,7 @@ class AccountKeyTests(SynchronousTestCase):
         self.assertNotIn("nonce", self.header())
 
     def test_a_key_is_the_same_after_pem(self) -> None:
+        """The storage keeps it as PEM."""
         made = AccountKey.generate()
         self.assertEqual(AccountKey.from_pem(made.pem).jwk, made.jwk)
         self.assertNotEqual(AccountKey.generate().thumbprint, made.thumbprint)
@@ -95,6 +97,7 @@ class AccountKeyTests(SynchronousTestCase):
 
     @given(st.binary())
     def test_base64url_has_no_padding(self, data: bytes) -> None:
+        """RFC 7515, 2: a padded value is refused."""
         self.assertRegex(base64url(data), r"\A[A-Za-z0-9_-]*\Z")
         self.assertEqual(decoded(base64url(data)), data)
 

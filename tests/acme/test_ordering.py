@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
 
 from smartproxy.acme.ordering import MAX_PROOFS
 from smartproxy.acme.polling import LIMIT
-from smartproxy.errors import DirectoryUnavailable
 from smartproxy.model.plan import ChallengeType
 from smartproxy.tls.certificate import names_of
 from tests.acme.cases import AcmeCase
@@ -36,15 +33,18 @@ class IssuedTests(AcmeCase):
         self.assertEqual(types, ["dns", "dns", "ip", "ip"])
 
     def test_a_wildcard_is_proven_by_dns_without_its_star(self) -> None:
+        """RFC 8555, 7.1.3: the star is part of the order, not of the name that is proven."""
         self.issued("*.a.example")
         self.assertEqual(self.solver.log[0], "present dns-01 a.example")
 
     def test_the_first_preferred_challenge_that_is_offered_is_used(self) -> None:
+        """Neither the directory's order counts, nor a type of the future."""
         self.directory.offers["a.example"] = ["dns-01", "tls-alpn-01", "new-01"]
         self.issued("a.example")
         self.assertEqual(self.solver.log[0], "present tls-alpn-01 a.example")
 
     def test_key_authorization_has_token_and_thumbprint(self) -> None:
+        """RFC 8555, 8.1: the answer proves who has the account."""
         self.solver.present_waits = Deferred()
         order = self.order("a.example")
         (challenge,) = self.solver.shown
@@ -54,11 +54,13 @@ class IssuedTests(AcmeCase):
         self.finished(order)
 
     def test_an_authorization_that_is_valid_needs_no_challenge(self) -> None:
+        """An authority keeps a proof for weeks, so a renewal asks for none."""
         self.directory.reused = {"a.example"}
         self.issued("a.example", "b.example")
         self.assertEqual(self.solver.log, ["present http-01 b.example", "cleanup http-01 b.example"])
 
     def test_at_most_ten_names_are_proven_at_once(self) -> None:
+        """A certificate of 100 names must not open 100 connections."""
         self.directory.processing = 2
         names = [f"n{number}.example" for number in range(25)]
         self.assertEqual(len(names_of(self.issued(*names))), 25)
@@ -73,11 +75,12 @@ class IssuedTests(AcmeCase):
         self.assertEqual(self.clock.seconds(), (0.25 + 0.5 + 1 + 2 + 4) + (0.25 + 0.5 + 1 + 2))
 
     def test_retry_after_of_a_state_in_between_is_followed(self) -> None:
+        """An authority under load asks for patience by it."""
         self.directory.processing, self.directory.retry_after = 1, "30"
         self.finished(self.order("a.example"))
         self.assertEqual(self.clock.seconds(), 30)
 
-    def test_only_directory_and_nonce_are_fetched_without_a_signature(self) -> None:
+    def test_only_directory_and_nonce_are_fetched_unsigned(self) -> None:
         """RFC 8555, 6.3: everything else is POST-as-GET."""
         self.issued("a.example")
         self.assertEqual(
@@ -86,18 +89,21 @@ class IssuedTests(AcmeCase):
         )
 
     def test_nonces_of_answers_are_used_again(self) -> None:
+        """Otherwise each request would need another one before it."""
         self.issued("a.example")
         self.assertEqual(self.directory.asked.count("HEAD new-nonce"), 1)
 
 
 class ProfileTests(AcmeCase):
     def test_a_profile_is_asked_for_only_if_it_is_given(self) -> None:
+        """A directory without profiles may refuse the member."""
         self.directory.meta["profiles"] = {"short": "six days"}
         self.issued("a.example")
         self.issued("b.example", profile="short")
         self.assertEqual([one.get("profile") for one in self.posts("new-order")], [None, "short"])
 
     def test_an_unknown_profile_is_refused_with_those_there_are(self) -> None:
+        """The order would fail anyway, and count."""
         self.directory.meta["profiles"] = {"short": "six days", "classic": "90 days"}
         error = self.refused(self.order("a.example", profile="long"))
         self.assertEqual(
@@ -109,6 +115,7 @@ class ProfileTests(AcmeCase):
 
 class ReplacesTests(AcmeCase):
     def test_replaces_is_sent_where_the_directory_has_renewal_info(self) -> None:
+        """RFC 9773, 5: not to a directory without it."""
         self.issued("a.example", replaces="aki.serial")
         self.directory.without.add("renewalInfo")
         self.client = self.directory.client()
@@ -124,12 +131,14 @@ class ReplacesTests(AcmeCase):
             self.assertNotIn("replaces", self.posts("new-order")[-1])
 
     def test_another_refusal_of_such_an_order_is_raised(self) -> None:
+        """A second order would count for the limit that has just been exceeded."""
         self.directory.faults["new-order"] = [rate_limited(60)]
         self.assertEqual(self.refused(self.order("a.example", replaces="x.y")).kind, "rateLimited")
 
 
 class RefusedTests(AcmeCase):
     def test_no_common_challenge_says_what_is_offered_and_configured(self) -> None:
+        """As a wildcard with http-01 only."""
         error = self.refused(self.order("*.a.example", preferred=(ChallengeType.HTTP_01,)))
         self.assertEqual(
             error.text,
@@ -151,12 +160,14 @@ class RefusedTests(AcmeCase):
         self.assertEqual(len([one for one in self.solver.log if one.startswith("cleanup")]), 2)
 
     def test_a_rate_limit_has_its_time(self) -> None:
+        """The schedule waits for it, and nothing is repeated before."""
         self.directory.faults["new-order"] = [rate_limited(3600)]
         error = self.refused(self.order("a.example"))
         self.assertEqual((error.kind, error.retry_after), ("rateLimited", 3600.0))
         self.assertEqual(self.directory.asked.count("POST new-order"), 1)
 
     def test_an_authorization_that_never_settles_ends_in_time(self) -> None:
+        """Otherwise a stuck order would keep the name from being ordered again."""
         self.directory.processing = 10_000
         error = self.refused(self.order("a.example"), LIMIT + 1)
         self.assertIn("has not decided within 300 s", error.text)
@@ -180,6 +191,7 @@ class RefusedTests(AcmeCase):
         )
 
     def test_an_order_that_becomes_invalid_has_its_error(self) -> None:
+        """CAA records are checked again when the certificate is requested."""
         problem = {"type": "urn:ietf:params:acme:error:caa", "detail": "CAA record for a.example forbids it"}
         self.directory.altered["finalize"] = lambda made: made._replace(
             body=made.body.replace(b'"status": "valid"', b'"status": "invalid", "error": %s' % _json(problem))
@@ -203,6 +215,7 @@ class RefusedTests(AcmeCase):
             self.assertIn(said, self.refused(self.order(*names)).text)
 
     def test_a_name_no_certificate_can_have_is_refused(self) -> None:
+        """Before anything is ordered."""
         self.assertIn("can be in a certificate", self.refused(self.order("ä.example")).text)
 
 
@@ -212,6 +225,7 @@ def _json(value: object) -> bytes:
 
 class SolverTests(AcmeCase):
     def test_a_solver_that_fails_is_named_and_cleaned_up(self) -> None:
+        """What it has done before it failed must not stay."""
         self.solver.present_fails = OSError("disk full")
         error = self.refused(self.order("a.example"))
         self.assertEqual(error.text, "http-01 of a.example could not be prepared: OSError: disk full")
@@ -220,10 +234,12 @@ class SolverTests(AcmeCase):
         self.assertNotIn("POST challenge", self.directory.asked)
 
     def test_a_failed_clean_up_does_not_fail_the_order(self) -> None:
+        """The certificate is there; the log has what was left."""
         self.solver.cleanup_fails = OSError("gone")
         self.issued("a.example")
 
     def test_a_cancel_while_the_answer_is_prepared_cleans_up(self) -> None:
+        """A reload or a stop may come at any time."""
         self.solver.present_waits = Deferred()
         order = self.order("a.example", "b.example")
         order.cancel()
@@ -231,6 +247,7 @@ class SolverTests(AcmeCase):
         self.assertEqual(self.solver.shown, [])
 
     def test_a_cancel_while_the_directory_looks_cleans_up_first(self) -> None:
+        """The order has not ended before its answers are removed."""
         self.directory.processing = 5
         self.solver.cleanup_waits = Deferred()
         order = self.order("a.example")
@@ -253,124 +270,9 @@ class SolverTests(AcmeCase):
         self.assertEqual(self.solver.shown, [])
 
     def test_a_second_cancel_ends_the_cleaning_up(self) -> None:
+        """Who stops the process does not wait for a DNS provider that hangs."""
         self.solver.cleanup_waits = Deferred()
         order = self.order("a.example")
         order.cancel()
         order.cancel()
         self.failureResultOf(order, CancelledError)
-
-
-class RepeatedTests(AcmeCase):
-    def test_two_failures_of_a_request_are_bridged(self) -> None:
-        down = DirectoryUnavailable("acme.test: Connection refused")
-        for resource in ("directory", "new-nonce", "new-account", "authz", "order", "certificate"):
-            self.directory.faults[resource] = [answer(502, b"bad gateway"), down]
-        self.issued("a.example")
-
-    def test_a_third_failure_is_raised_with_what_was_asked(self) -> None:
-        down = DirectoryUnavailable("acme.test: Connection refused")
-        self.directory.faults["directory"] = [down, down, down]
-        error = self.refused(self.order("a.example"))
-        self.assertIsInstance(error, DirectoryUnavailable)
-        self.assertEqual(error.text, "directory https://acme.test/directory: acme.test: Connection refused")
-        self.assertEqual(self.directory.asked, ["GET directory"] * 3)
-
-    def test_a_long_retry_after_of_a_503_is_not_waited_for(self) -> None:
-        """Whoever ordered has a schedule for this, and the time is his to wait."""
-        self.directory.faults["authz"] = [answer(503, b"", **{"Retry-After": "120"})]
-        error = self.refused(self.order("a.example"))
-        self.assertEqual((error.retry_after, self.clock.seconds()), (120.0, 0.0))
-
-    def test_an_order_is_not_made_twice(self) -> None:
-        """Each order counts for a rate limit of the authority."""
-        self.directory.lost = ["new-order"]
-        self.refused(self.order("a.example"))
-        self.assertEqual(len(self.posts("new-order")), 1)
-
-    def test_lost_answers_to_challenge_and_finalize_do_no_harm(self) -> None:
-        """Both have had their effect, so the same request again would be refused."""
-        self.directory.processing = 2
-        self.directory.lost = ["challenge", "finalize"]
-        self.issued("a.example")
-        self.assertEqual((len(self.posts("challenge")), len(self.posts("finalize"))), (1, 1))
-
-    def test_challenge_and_finalize_that_were_not_received_are_sent_again(self) -> None:
-        down = DirectoryUnavailable("acme.test: Connection refused")
-        self.directory.faults.update({"challenge": [down], "finalize": [down]})
-        self.issued("a.example")
-
-
-class MalformedTests(AcmeCase):
-    """Whatever is answered, at each step: an AcmeError, and nothing stays behind."""
-
-    BODIES = (b"", b"{", b"[]", b"null", b"{}", b"[" * 100_000, b"\xff\xfe", b'{"status": 5}', b'"x"')
-
-    def test_other_bodies_at_each_step(self) -> None:
-        for resource in ("directory", "new-order", "authz", "finalize", "order", "certificate"):
-            for body in self.BODIES:
-                self.client = self.directory.client()
-                self.directory.processing = 1
-                self.directory.altered = {resource: lambda made, body=body: made._replace(body=body)}
-                error = self.refused(self.order("a.example"))
-                self.assertRegex(error.text, "the directory's|authorization|without a reason", resource)
-
-    def test_members_of_other_types(self) -> None:
-        for resource, member in (
-            ("directory", "newNonce"), ("directory", "meta"), ("new-order", "authorizations"), ("new-order", "finalize"),
-            ("new-order", "status"), ("authz", "identifier"), ("authz", "challenges"), ("authz", "status"),
-            ("finalize", "certificate"),
-        ):  # fmt: skip
-            for value in (5, [5], "http://plain.example/", [{}], True):
-                self.client = self.directory.client()
-                self.directory.altered = {resource: _with(member, value)}
-                error = self.refused(self.order("a.example"))
-                self.assertTrue(error.text, (resource, member, value))
-
-    def test_missing_location_of_an_account_or_order(self) -> None:
-        for resource in ("new-account", "new-order"):
-            for where in ({}, {"Location": "http://plain.example/"}, {"Location": "https://a b"}):
-                self.client = self.directory.client()
-                self.directory.altered = {resource: _moved(where)}
-                self.assertIn("has no Location", self.refused(self.order("a.example")).text)
-
-    def test_answers_without_nonce_or_with_a_malformed_one(self) -> None:
-        """RFC 8555, 6.5.1: such a nonce must be ignored."""
-        for nonce in ("", "a b", "ä", "x" * 5000):
-            self.client = self.directory.client()
-            self.directory.altered = {"new-nonce": _with_nonce(nonce)}
-            self.assertIn("has no nonce", self.refused(self.order("a.example")).text)
-
-    def test_errors_that_are_no_problem_documents(self) -> None:
-        for body in (
-            b"<html>",
-            b"[]",
-            b'{"type": 5, "detail": [], "subproblems": 7}',
-            b'{"subproblems": [5, {}]}',
-        ):
-            self.directory.faults["new-order"] = [answer(403, body)]
-            self.assertEqual(
-                self.refused(self.order("a.example")).text, "order for a.example: answered with HTTP 403"
-            )
-
-    def test_a_redirect_of_a_signed_request_is_an_error(self) -> None:
-        self.directory.faults["new-order"] = [answer(307, b"", Location="https://other.test/")]
-        self.assertIn("answered with HTTP 307", self.refused(self.order("a.example")).text)
-
-
-def _with(member: str, value: object):
-    def alter(made):
-        return made._replace(body=json.dumps({**json.loads(made.body), member: value}).encode())
-
-    return alter
-
-
-def _moved(where):
-    def alter(made):
-        kept = {name: value for name, value in made.headers.items() if name != "location"}
-        return made._replace(headers=type(made.headers)({**kept, **where}))
-
-    return alter
-
-
-def _with_nonce(nonce):
-    return lambda made: made._replace(headers=type(made.headers)({"Replay-Nonce": nonce}))

@@ -33,6 +33,7 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(error.text, f"order for a.example: The reason ({kind}); {hint}")
 
     def test_kinds_of_the_rfc_have_hints(self) -> None:
+        """Those that an operator can do something about."""
         wanted = {
             "caa", "connection", "dns", "incorrectResponse", "rateLimited", "rejectedIdentifier", "unauthorized",
             "externalAccountRequired", "userActionRequired", "badCSR", "tls", "unsupportedIdentifier",
@@ -40,6 +41,7 @@ class TextTests(SynchronousTestCase):
         self.assertLessEqual(wanted, set(HINTS))
 
     def test_an_unknown_kind_has_what_the_directory_said(self) -> None:
+        """Directories have kinds of their own."""
         error = error_from(problem("brandNew", "Because"), "order for a.example")
         self.assertEqual((error.kind, error.text), ("brandNew", "order for a.example: Because (brandNew)"))
         error = error_from({"type": "about:blank", "detail": "Because"}, "order for a.example")
@@ -70,6 +72,7 @@ class TextTests(SynchronousTestCase):
         self.assertNotIsInstance(error_of(answer(403, problem("caa")), "x", WALL), DirectoryUnavailable)
 
     def test_names_are_listed_up_to_three(self) -> None:
+        """A line with a hundred names cannot be read."""
         names = [f"{letter}.example" for letter in "abcde"]
         self.assertEqual(listed(names[:2]), "a.example, b.example")
         self.assertEqual(listed(names), "a.example, b.example, c.example and 2 more")
@@ -77,6 +80,7 @@ class TextTests(SynchronousTestCase):
 
 class HostileTests(SynchronousTestCase):
     def test_a_long_text_is_cut(self) -> None:
+        """And shows that it was."""
         self.assertEqual(one_line("x" * LONGEST), "x" * LONGEST)
         self.assertEqual(one_line("x" * 10**6), "x" * (LONGEST - 3) + "...")
 
@@ -91,4 +95,5 @@ class HostileTests(SynchronousTestCase):
 
     @given(st.binary())
     def test_any_body_is_an_error(self, body: bytes) -> None:
+        """Parsing an error must not raise another one."""
         self.assertTrue(error_of(answer(400, body), "x", WALL).text.startswith("x: "))

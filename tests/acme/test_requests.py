@@ -70,6 +70,7 @@ class RequestCase(SynchronousTestCase):
 
 class RequestTests(RequestCase):
     def test_body_and_headers_are_sent_with_our_name(self) -> None:
+        """RFC 8555, 6.1 requires a User-Agent."""
         server = Answers(b"{}")
         self.answered(server, "POST", URL, b"signed", {"Content-Type": "application/jose+json"})
         [(method, uri, body, headers)] = server.asked
@@ -80,6 +81,7 @@ class RequestTests(RequestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_status_headers_and_body_are_returned_whatever_they_are(self) -> None:
+        """Errors are documents, too."""
         for code in (200, 201, 400, 429, 503):
             answer = self.answered(Answers(b"words", code, Replay_Nonce="n"), "POST", URL, b"")
             self.assertEqual((answer.status, answer.body), (code, b"words"))
@@ -87,16 +89,19 @@ class RequestTests(RequestCase):
             self.assertIsNone(answer.headers.get("Location"))
 
     def test_head_has_no_body(self) -> None:
+        """Only its nonce counts."""
         answer = self.answered(Answers(b"", Replay_Nonce="n"), "HEAD")
         self.assertEqual((answer.headers.get("Replay-Nonce"), answer.body), ("n", b""))
 
     def test_answer_of_the_maximum_size_is_accepted_and_no_more(self) -> None:
+        """A directory must not fill our memory."""
         whole = b"a" * MAX_SIZE
         self.assertEqual(self.answered(Answers(whole)).body, whole)
         why = self.refused(RequestTraversalAgent(Answers(whole + b"a")), kind=AcmeError)
         self.assertEqual(why, f"acme.test answered with more than {MAX_SIZE} bytes")
 
     def test_no_answer_within_the_timeout_fails(self) -> None:
+        """And leaves no timer."""
         asked = self.ask(RequestTraversalAgent(Answers(NOT_DONE_YET)))
         self.clock.advance(TIMEOUT - 0.1)
         self.assertNoResult(asked)
@@ -105,6 +110,7 @@ class RequestTests(RequestCase):
         self.assertEqual(why, f"acme.test has not answered within {TIMEOUT:g} s")
 
     def test_failures_of_the_network_name_host_and_reason(self) -> None:
+        """The line is all that an operator has."""
         for failed in (
             Refused("it was refused"),
             ResponseNeverReceived([Failure(Refused("it was refused"))]),
@@ -128,6 +134,7 @@ class RequestTests(RequestCase):
         self.failureResultOf(self.ask(FailingAgent(wrapped)), CancelledError)
 
     def test_malformed_authorities_are_a_value_error(self) -> None:
+        """A file without a certificate would trust nobody, which looks like a failure of the directory."""
         with self.assertRaises(ValueError):
             AcmeRequests(self.clock, b"no certificate")
         AcmeRequests(self.clock, Authority().pem + b"\n" + Authority("other").pem)
@@ -135,6 +142,7 @@ class RequestTests(RequestCase):
 
 class RedirectTests(RequestCase):
     def test_a_fetch_follows_redirects_to_https(self) -> None:
+        """A directory may have moved."""
         server = Answers(b"{}")
         server.moved = {b"/directory": "/v2", b"/v2": "https://other.test/v3"}
         self.assertEqual(self.answered(server).status, 200)
@@ -156,12 +164,14 @@ class RedirectTests(RequestCase):
         self.assertEqual(len(server.asked), 1)
 
     def test_a_circle_of_redirects_ends(self) -> None:
+        """After as many requests as a limit says."""
         server = Answers(b"")
         server.moved = {b"/directory": "/directory"}
         self.assertIn("redirected more than", self.refused(RequestTraversalAgent(server), kind=AcmeError))
         self.assertEqual(len(server.asked), MAX_REDIRECTS + 1)
 
     def test_other_schemes_and_malformed_urls_are_errors(self) -> None:
+        """Whatever a directory names as a resource."""
         for url in ("http://acme.test/", "ftp://acme.test/", "", "acme.test"):
             self.assertIn("not an https URL", self.refused(None, "GET", url, kind=AcmeError))
         self.assertTrue(self.refused(None, "GET", "https://[/", kind=AcmeError))
@@ -169,6 +179,7 @@ class RedirectTests(RequestCase):
 
 class HeaderTests(SynchronousTestCase):
     def test_names_are_found_in_any_case(self) -> None:
+        """HTTP/2 servers behind a proxy send lower case."""
         headers = AnswerHeaders({"Retry-After": "5"})
         self.assertEqual((headers["RETRY-AFTER"], headers.get("retry-after"), len(headers)), ("5", "5", 1))
         self.assertIn("Retry-after", headers)
@@ -205,21 +216,25 @@ class OnTheWireTests(SynchronousTestCase):
         self.assertEqual(self.network.getDelayedCalls(), [])
 
     def test_incomplete_answer_fails(self) -> None:
+        """Half a chain is no chain."""
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.end.rst()
         self.network.settle()
         self.failureResultOf(self.asked, DirectoryUnavailable)
 
     def test_endless_answer_is_closed_at_the_maximum_size(self) -> None:
+        """It is not read to its end first."""
         self.say(b"HTTP/1.1 200 OK\r\n\r\n", b"a" * MAX_SIZE, b"a")
         self.assertIn("more than", str(self.failureResultOf(self.asked, AcmeError).value))
         self.assert_closed()
 
     def test_something_else_than_http_fails(self) -> None:
+        """As from a wrong port."""
         self.say(b"SSH-2.0-OpenSSH_9.2\r\n")
         self.failureResultOf(self.asked, DirectoryUnavailable)
 
     def test_timeout_within_an_answer_closes_the_connection(self) -> None:
+        """A peer that sends a byte now and then must not hold it."""
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.network.run(TIMEOUT + 1)
         self.assertIn(
@@ -228,12 +243,14 @@ class OnTheWireTests(SynchronousTestCase):
         self.assert_closed()
 
     def test_cancel_before_an_answer_closes_the_connection(self) -> None:
+        """A stop leaves no connection."""
         self.asked.cancel()
         self.failureResultOf(self.asked, CancelledError)
         self.network.settle()
         self.assert_closed()
 
     def test_cancel_within_an_answer_closes_the_connection(self) -> None:
+        """A stop leaves no connection."""
         self.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nans")
         self.asked.cancel()
         self.failureResultOf(self.asked, CancelledError)

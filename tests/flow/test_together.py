@@ -71,6 +71,7 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(work.started, [0, 1])
 
     def test_a_cancel_waits_until_all_have_cleaned_up(self):
+        """As a failure does."""
         work = Work(2)
         result = self.started(work)
         result.cancel()
@@ -96,4 +97,5 @@ class TogetherTests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(result)), 5000)
 
     def test_none_have_no_results(self):
+        """And nothing is waited for."""
         self.assertEqual(self.successResultOf(self.run_all([])), [])
