@@ -95,11 +95,11 @@ class AcmeDocument:
         return tuple(self._as_url(key, each) for each in found)
 
     def document(self, key: str) -> AcmeDocument:
-        """An object; an empty one if it is missing.
+        """An object; an empty one if it is missing or ``null``.
 
         :raises AcmeError: if it is something else.
         """
-        found = self._fields.get(key, {})
+        found = {} if self._fields.get(key) is None else self._fields[key]
         if not isinstance(found, dict):
             raise self.malformed(key, "an object")
         return AcmeDocument(found, self.what)

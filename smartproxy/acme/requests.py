@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
+from service_identity import VerificationError
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
@@ -52,6 +53,8 @@ MAX_REDIRECTS: Final = 5
 #: Names that are resolved at once: those of all directories of a process.
 _NAMES: Final = 2
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+#: What OpenSSL says of a certificate from an authority that is not trusted, or one that has expired.
+_UNTRUSTED: Final = "certificate verify failed"
 _END: Final = b"-----END CERTIFICATE-----"
 
 
@@ -183,11 +186,18 @@ def _reason(problem: Any) -> str:
 
 
 def _tls_reason(problem: Any) -> str:
-    """OpenSSL's reasons without its files and functions, or empty: ``certificate verify failed``."""
+    """Why TLS failed, without OpenSSL's files and functions; empty if it is not about TLS."""
+    if isinstance(problem, VerificationError):
+        return "its certificate is for another name"
     found = problem.args[0] if len(problem.args) == 1 else None
     if not isinstance(found, list) or not all(isinstance(each, tuple) and each for each in found):
         return ""
-    return "; ".join(str(each[-1]) for each in found)
+    reasons = "; ".join(str(each[-1]) for each in found)
+    return (
+        f"{reasons}; set acme.ca to its authority, if that is a private one"
+        if _UNTRUSTED in reasons
+        else reasons
+    )
 
 
 def _verifying(ca: bytes | None) -> BrowserLikePolicyForHTTPS:

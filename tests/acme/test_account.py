@@ -199,6 +199,15 @@ class DirectoryTests(AcmeCase):
         self.done(self.client.directory())
         self.assertEqual(self.directory.asked, ["GET directory"] * 2)
 
+    def test_members_without_a_value_are_as_if_missing(self) -> None:
+        """Encoders of Go and Java write null for what is not there."""
+        self.directory.meta = None
+        self.directory.altered["directory"] = lambda made: made._replace(
+            body=made.body.replace(b'"https://acme.test/renewal-info"', b"null")
+        )
+        found = self.done(self.client.directory())
+        self.assertEqual((found.terms, found.profiles, found.renewal_info), (None, {}, None))
+
 
 class RenewalInfoTests(AcmeCase):
     def test_a_window_is_asked_for_without_an_account(self) -> None:

@@ -122,7 +122,13 @@ class RequestTests(RequestCase):
         """An authority that is not trusted is the first mistake with a private directory."""
         failed = Error([("SSL routines", "", "certificate verify failed")])
         why = self.refused(FailingAgent(ResponseNeverReceived([Failure(failed)])))
-        self.assertEqual(why, "acme.test: certificate verify failed")
+        self.assertEqual(
+            why,
+            "acme.test: certificate verify failed; set acme.ca to its authority, if that is a private one",
+        )
+        failed = Error([("SSL routines", "", "wrong version number")])
+        why = self.refused(FailingAgent(ResponseNeverReceived([Failure(failed)])))
+        self.assertEqual(why, "acme.test: wrong version number")
 
     def test_cancel_is_no_failure_that_is_repeated(self) -> None:
         """Twisted's agent reports its own cancel as a response that was never received."""

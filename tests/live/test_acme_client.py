@@ -235,10 +235,16 @@ class FailedOrderTests(AcmeLiveCase):
             await deferLater(reactor, 0.02)
 
     async def test_a_directory_that_is_down_or_not_trusted_is_told(self):
-        """Two mistakes with a private directory: its port, and its authority."""
+        """Mistakes with a private directory: its authority, its name, its port."""
         self.running()
         other = Authority(self.directory)
         failed = await self.failed(self.another(self.key, other.file.read_bytes()).directory())
+        self.assertIn("certificate verify failed; set acme.ca", failed.text)
+        with_address = self.pebble.directory.replace("localhost", "127.0.0.1")
+        requests = AcmeRequests(reactor, self.pebble.ca.read_bytes())
+        failed = await self.failed(requests("GET", with_address), DirectoryUnavailable)
+        self.assertTrue(failed.text.endswith("its certificate is for another name"), failed.text)
+        failed = await self.failed(AcmeRequests(reactor, None)("GET", self.pebble.directory))
         self.assertIn("certificate verify failed", failed.text)
         self.pebble.stop()
         failed = await self.failed(self.client.directory(), DirectoryUnavailable)
