@@ -30,6 +30,8 @@
     |-- OcspRequestImpossible          a certificate cannot be asked about
     |-- OcspResponderUnavailable       a responder has not answered
     |-- InvalidOcspResponse            an OCSP response cannot be used
+    |-- AcmeError                      no certificate could be ordered, or another request to an ACME directory failed
+    |   `-- DirectoryUnavailable       the directory could not be reached, or failed itself; it may work later
     |-- BodyTooLong                    the body of a request is longer than its handler reads
     |-- CheckFailed                    a target did not pass a check
     |-- UnknownTarget                  there is no such target group, or no such target in it
@@ -273,6 +275,29 @@ class OcspResponderUnavailable(SmartProxyError):
 
 class InvalidOcspResponse(SmartProxyError, ValueError):
     """An OCSP response cannot be used. The text says why, as the end of a sentence that begins with "the response"."""
+
+
+class AcmeError(SmartProxyError):
+    """A request to an ACME directory failed.
+
+    :ivar text: what failed, for which name, what the directory said and what to do: one line of printable ASCII.
+    :ivar kind: the last part of ``urn:ietf:params:acme:error:KIND`` (RFC 8555, 6.7); empty if it is not one of these.
+    :ivar retry_after: seconds after which the directory wants to be asked again; ``None`` if it has not said so.
+    :ivar names: the names that it is about.
+    """
+
+    def __init__(
+        self, text: str, kind: str = "", *, retry_after: float | None = None, names: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(text)
+        self.text = text
+        self.kind = kind
+        self.retry_after = retry_after
+        self.names = names
+
+
+class DirectoryUnavailable(AcmeError):
+    """An ACME directory could not be reached, or failed itself (HTTP 5xx). The same request may succeed later."""
 
 
 class CheckFailed(SmartProxyError):

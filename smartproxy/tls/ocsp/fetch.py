@@ -14,22 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.web.client import Agent, ResponseDone, ResponseFailed
-from twisted.web.http import PotentialDataLoss
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.web.client import Agent, ResponseFailed
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IBodyProducer
-from zope.interface import implementer
 
 from smartproxy.errors import OcspResponderUnavailable
+from smartproxy.flow.http_bodies import BytesBody, collected
 
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from twisted.internet.interfaces import IConsumer, ITCPTransport
-    from twisted.python.failure import Failure
-    from twisted.web.iweb import IAgent, IResponse
+    from twisted.web.iweb import IAgent
 
 #: Seconds for a whole request, with name resolution and connection; nginx has 60.
 TIMEOUT: Final = 10.0
@@ -64,13 +59,14 @@ class OcspFetch:
         try:
             response = await client.post(
                 url,
-                data=_OcspQuery(request),
+                data=BytesBody(request),
                 headers=_HEADERS,
                 allow_redirects=False,
                 unbuffered=True,
                 reactor=self._reactor,
             )
-            return await _body(response)
+            refusal = "" if response.code == _OK else f"answered with HTTP {response.code}"
+            return await collected(response, MAX_SIZE, OcspResponderUnavailable, refusal)
         except (CancelledError, OcspResponderUnavailable):
             raise
         except Exception as problem:  # of the network or of HTTP, or a malformed URL
@@ -86,75 +82,3 @@ def _reason(problem: BaseException) -> str:
     if isinstance(problem, ResponseFailed) and problem.reasons:
         problem = problem.reasons[0].value
     return " ".join(str(problem).split()) or type(problem).__name__
-
-
-def _body(response: IResponse) -> Deferred[bytes]:
-    """The body of a response. If its status is not 200, the body is not read."""
-    body = _BodyCollector("" if response.code == _OK else f"answered with HTTP {response.code}")
-    response.deliverBody(body)
-    return body.whole
-
-
-@implementer(IBodyProducer)
-class _OcspQuery:
-    """The body of a request. Twisted's ``FileBodyProducer`` would use the global reactor."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        """Write the whole body."""
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """Nothing is left to pause: the whole body has been written."""
-
-    def resumeProducing(self) -> None:
-        """Nothing is left to resume."""
-
-    def stopProducing(self) -> None:
-        """Nothing is left to stop."""
-
-
-class _BodyCollector(Protocol):
-    """Collects the body of a response.
-
-    :param refusal: why it is not wanted, or empty; if not, the connection is closed at once.
-    :ivar whole: fires with the body, or fails with :class:`OcspResponderUnavailable`.
-    """
-
-    transport: ITCPTransport | None
-
-    def __init__(self, refusal: str) -> None:
-        self.whole: Deferred[bytes] = Deferred(lambda _: self._disconnect())
-        self._refusal = refusal
-        self._received = bytearray()
-
-    def connectionMade(self) -> None:
-        if self._refusal:
-            self._refuse(self._refusal)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._received += data
-        if len(self._received) > MAX_SIZE:
-            self._refuse(f"answered with more than {MAX_SIZE} bytes")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.whole.called:
-            return
-        # PotentialDataLoss: in HTTP/1.0 a body may end with its connection.
-        if reason.check(ResponseDone, PotentialDataLoss):
-            self.whole.callback(bytes(self._received))
-        else:
-            self.whole.errback(reason)
-
-    def _refuse(self, why: str) -> None:
-        if not self.whole.called:
-            self.whole.errback(OcspResponderUnavailable(why))
-        self._disconnect()
-
-    def _disconnect(self) -> None:
-        if self.transport is not None:
-            self.transport.loseConnection()

@@ -1,0 +1,153 @@
+"""Proving control over one name of an order (RFC 8555, 7.5).
+
+An authorization offers challenges, any of which is enough. The first configured type among them is used: its answer is made
+visible by a :class:`~smartproxy.acme.interfaces.Solver`, the directory is told to look, and is asked until it has decided.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from smartproxy.acme.documents import AcmeDocument, Authorization
+from smartproxy.acme.interfaces import Challenge
+from smartproxy.acme.polling import settled
+from smartproxy.acme.problems import error_from, retry_after
+from smartproxy.errors import AcmeError, DirectoryUnavailable
+from smartproxy.model.ending import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twisted.python.failure import Failure
+
+    from smartproxy.acme.account import AcmeAccount
+    from smartproxy.acme.documents import Offer
+    from smartproxy.acme.interfaces import Solver
+    from smartproxy.model.plan import ChallengeType
+
+_PENDING: Final = "pending"
+
+log = Logger()
+
+
+class Proving:
+    """Proves control over the names of one order.
+
+    :param names: of the order. The directory may ask for a proof of one of these, or of a parent of one.
+    :param preferred: the types of challenges that may be used, the preferred one first.
+    """
+
+    def __init__(
+        self, account: AcmeAccount, names: Sequence[str], preferred: Sequence[ChallengeType], solver: Solver
+    ) -> None:
+        self._account = account
+        self._names = {name.lower().removeprefix("*.") for name in names}
+        self._preferred = preferred
+        self._solver = solver
+
+    async def prove(self, url: str) -> None:
+        """Prove what the authorization at ``url`` asks for.
+
+        :raises AcmeError: if that fails.
+        """
+        found, _ = await self._look(url)
+        if found.status == "valid":
+            return
+        if found.status != _PENDING:
+            raise self._refusal(found)
+        offer, kind = self._chosen(found)
+        key_authorization = f"{offer.token}.{self._account.key.thumbprint}"
+        challenge = Challenge(kind, found.name, offer.token, key_authorization)
+        try:
+            await self._present(challenge, found)
+            await self._answer(url, offer, found)
+        finally:
+            await self._clean_up(challenge)
+
+    async def _look(self, url: str) -> tuple[Authorization, float | None]:
+        answer = await self._account.fetch(url, "authorization")
+        found = Authorization.read(AcmeDocument.parsed(answer.body, "authorization"))
+        return found, retry_after(answer.headers, self._account.server.wall())
+
+    def _chosen(self, found: Authorization) -> tuple[Offer, ChallengeType]:
+        """The offer to use.
+
+        :raises AcmeError: if none can be.
+        """
+        # A directory must not get answers from us that prove something for other names.
+        if not any(name == found.name or name.endswith(f".{found.name}") for name in self._names):
+            raise AcmeError(f"{found.shown}: the directory asks for a proof of a name that was not ordered")
+        offers = {offer.type: offer for offer in found.offers if offer.token}
+        for kind in self._preferred:
+            if kind in offers:
+                return offers[kind], kind
+        offered = ", ".join(sorted(kind for kind in offers if kind.replace("-", "").isalnum())) or "none"
+        configured = ", ".join(self._preferred) or "none"
+        raise AcmeError(
+            f"{found.shown}: the directory offers the challenges {offered}, and configured are {configured}; "
+            "change acme.challenge",
+            names=(found.shown,),
+        )
+
+    async def _present(self, challenge: Challenge, found: Authorization) -> None:
+        try:
+            await self._solver.present(challenge)
+        except CancelledError:
+            raise
+        except AcmeError as refused:
+            refused.names = refused.names or (found.shown,)
+            raise
+        except Exception as failed:
+            why = f"{challenge.type} of {found.shown} could not be prepared: {in_words(failed)}"
+            raise AcmeError(why, names=(found.shown,)) from failed
+
+    async def _answer(self, url: str, offer: Offer, found: Authorization) -> None:
+        """Tell the directory to look, and wait until it has decided."""
+        what = f"{offer.type} of {found.shown}"
+        try:
+            await self._account.post(offer.url, {}, what, repeat=False)
+        except DirectoryUnavailable:
+            # The request may have been received. Then the authorization or its challenge shows it.
+            now, _ = await self._look(url)
+            if now.status == _PENDING and now.is_pending(offer):
+                await self._account.post(offer.url, {}, what)
+        decided = await settled(
+            partial(self._look, url), lambda now: now.status != _PENDING, what, self._account.server.clock
+        )
+        if decided.status != "valid":
+            raise self._refusal(decided)
+
+    def _refusal(self, found: Authorization) -> AcmeError:
+        """Why an authorization is not valid: the error of the challenge that has one."""
+        failed = next((offer for offer in found.offers if offer.error is not None), None)
+        if failed is None:
+            why = f"{found.shown}: its authorization has the status {found.status!a:.60} without a reason"
+            return AcmeError(why, names=(found.shown,))
+        return error_from(failed.error, f"{failed.type!s:.40} of {found.shown}", (found.shown,))
+
+    async def _clean_up(self, challenge: Challenge) -> None:
+        """Remove the answer of a challenge. Its failure is logged; one cancel does not end it, a second one does."""
+        cleaning = Deferred.fromCoroutine(self._solver.cleanup(challenge))
+        cleaning.addErrback(_not_cleaned, challenge)
+        for _ in range(2):
+            # A new one for each wait: it is cancelled in the place of the other.
+            ended: Deferred[None] = Deferred()
+            cleaning.addCallback(ended.callback)
+            with suppress(CancelledError):
+                return await ended
+        cleaning.cancel()
+        return None
+
+
+def _not_cleaned(failed: Failure, challenge: Challenge) -> None:
+    log.warn(
+        "{challenge} of {name} could not be cleaned up: {why}",
+        challenge=challenge.type.value,
+        name=challenge.identifier,
+        why=in_words(failed.value),
+    )
