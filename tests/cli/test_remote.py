@@ -170,6 +170,7 @@ class CertificatesTests(RemoteCase):
                 "fingerprint": "ab" * 32,
                 "default": True,
                 "ocsp": {"status": "good", "nextUpdate": "2026-01-02T03:04:06.678Z", "detail": "late"},
+                "acme": None,
             },
         )
 
