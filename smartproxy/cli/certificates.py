@@ -13,7 +13,7 @@ a minute.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -86,16 +86,21 @@ def renew(*, admin: AdminClient, name: str, no_wait: bool) -> None:
         raise click.UsageError("NAME is empty")
 
     async def request(reactor: ICommandReactor) -> None:
+        former = await _listed(reactor, admin)
         names = await _order(reactor, admin, name)
         if no_wait:
             click.echo(printable(f"{name}: ordered ({', '.join(names)})"))
             return
-        shown = await _ended(reactor, admin, name, names)
-        if shown["acme"]["state"] != "issued" or shown["acme"]["lastError"]:
-            _fail(name, shown["acme"])
+        shown = await _ended(reactor, admin, name, names, _fingerprint(former, names))
         click.echo(printable(f"{name}: renewed, valid until {shown['notAfter']}"))
 
     run(request)
+
+
+async def _listed(reactor: ICommandReactor, admin: AdminClient) -> list[JsonObject]:
+    reply = await call(reactor, admin, "GET", _PATH)
+    shown: list[JsonObject] = reply["certificates"]
+    return shown
 
 
 async def _order(reactor: ICommandReactor, admin: AdminClient, name: str) -> list[str]:
@@ -111,34 +116,42 @@ async def _order(reactor: ICommandReactor, admin: AdminClient, name: str) -> lis
     return names
 
 
-async def _ended(reactor: ICommandReactor, admin: AdminClient, name: str, names: list[str]) -> JsonObject:
-    """The certificate, once it has no order in progress.
+async def _ended(
+    reactor: ICommandReactor, admin: AdminClient, name: str, names: list[str], former: str | None
+) -> JsonObject:
+    """The new certificate, once there is another one than that with the fingerprint ``former``.
 
-    :raises AdminRequestFailed: if that takes too long, or the certificate is not configured any more.
+    :raises AdminRequestFailed: if the order fails, takes too long, or the certificate is not configured any more.
     """
     last = reactor.seconds() + LONGEST_WAIT
     while reactor.seconds() < last:
         await deferLater(reactor, POLL_INTERVAL)
-        shown = _with_names((await call(reactor, admin, "GET", _PATH))["certificates"], names)
+        shown = _with_names(await _listed(reactor, admin), names)
         if shown is None:
             raise AdminRequestFailed(printable(f"{name}: it is not configured any more"))
-        if shown["acme"]["state"] != "ordering":
+        if shown["acme"]["state"] == "failed":
+            raise _failure(name, shown["acme"])
+        if shown["acme"]["state"] == "issued" and shown["fingerprint"] != former:
             return shown
     raise AdminRequestFailed(
-        printable(f"{name}: still being ordered after {LONGEST_WAIT:g} s"),
-        "smartproxy certificates shows how it ends",
+        printable(f"{name}: no new certificate within {LONGEST_WAIT:g} s"),
+        "smartproxy certificates shows how the order ends",
     )
+
+
+def _fingerprint(shown: list[JsonObject], names: list[str]) -> str | None:
+    found = _with_names(shown, names)
+    return None if found is None else found["fingerprint"]
 
 
 def _with_names(shown: list[JsonObject], names: list[str]) -> JsonObject | None:
     """The automatic certificate with these names; an authority may return them in another order."""
-    return next((one for one in shown if one["acme"] and set(one["names"]) == set(names)), None)
+    return next((one for one in shown if one.get("acme") and set(one["names"]) == set(names)), None)
 
 
-def _fail(name: str, acme: JsonObject) -> NoReturn:
+def _failure(name: str, acme: JsonObject) -> AdminRequestFailed:
     next_try = f"; next try at {acme['nextTry']}" if acme["nextTry"] else ""
-    why = acme["lastError"] or "no certificate was issued"
-    raise AdminRequestFailed(printable(f"{name}: not renewed: {why}{next_try}"))
+    return AdminRequestFailed(printable(f"{name}: not renewed: {acme['lastError']}{next_try}"))
 
 
 def _show(shown: list[JsonObject]) -> None:

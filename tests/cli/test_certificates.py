@@ -30,7 +30,13 @@ def automatic(*names, at=AT, **acme):
     """An automatic certificate as the proxy reports it; ``at=None`` is one that is not issued yet."""
     state = acme.pop("state", "issued")
     return ShownCertificate(
-        names, "ACME", "P256" if at else "", at, "ab" * 32, False, acme=ShownAcme(state, **acme)
+        names,
+        "ACME",
+        "P256" if at else "",
+        at,
+        f"{at:.0f}" if at else "",
+        False,
+        acme=ShownAcme(state, **acme),
     )
 
 
@@ -177,12 +183,12 @@ class RenewTests(RemoteCase):
 
     def test_a_failed_order_exits_1_with_its_error(self):
         """Also where the former certificate is still valid: the user has asked for a new one."""
-        for state, at in (("failed", None), ("issued", AT)):
+        for at in (None, AT):
             failed = automatic(
                 "b.example",
                 "*.b.example",
                 at=at,
-                state=state,
+                state="failed",
                 last_error="connection: timed out\x1b",
                 next_try=AT,
             )
@@ -194,12 +200,17 @@ class RenewTests(RemoteCase):
                 result.stderr, f"b.example: not renewed: connection: timed out\\x1b; next try at {DATE}\n"
             )
 
-    def test_an_order_that_was_put_off_exits_1(self):
-        self.orders.append(automatic("b.example", "*.b.example", at=None, state="waiting"))
+    def test_the_former_certificate_is_not_taken_for_a_new_one(self):
+        """A proxy that drains orders nothing, and a new certificate is in force a moment after its order has ended."""
+        former = automatic("b.example", "*.b.example", at=AT)
+        waiting = automatic("b.example", "*.b.example", at=None, state="waiting")
+        self.orders = [former, former, waiting, former]
+        self.control.shown = self.orders[:1]
         result = self.renew("b.example")
-        self.assertEqual(
-            (result.exit_code, result.stderr), (1, "b.example: not renewed: no certificate was issued\n")
-        )
+        self.assertEqual((result.exit_code, self.clock.seconds()), (1, LONGEST_WAIT))
+        self.orders = [former, former, former, automatic("b.example", "*.b.example", at=AT + 60)]
+        self.control.shown = self.orders[:1]
+        self.assertEqual(self.renew("b.example").exit_code, 0)
 
     def test_no_wait_prints_what_was_ordered(self):
         result = self.renew("b.example", "--no-wait")
@@ -213,7 +224,7 @@ class RenewTests(RemoteCase):
         self.assertEqual((result.exit_code, self.clock.seconds()), (1, LONGEST_WAIT))
         self.assertEqual(
             result.stderr,
-            "b.example: still being ordered after 120 s; smartproxy certificates shows how it ends\n",
+            "b.example: no new certificate within 120 s; smartproxy certificates shows how the order ends\n",
         )
 
     def test_a_certificate_removed_by_a_reload_is_reported(self):
