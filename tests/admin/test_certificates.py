@@ -92,5 +92,5 @@ class RenewTests(CertificatesCase):
         self.assertEqual(self.control.renewed, [])
 
     def test_an_empty_name_and_other_methods_are_refused(self) -> None:
-        self.assertEqual(self.renew("")[0], 404)
+        self.assertEqual(self.renew(""), (404, {"error": "there is nothing at this path"}))
         self.assertEqual(self.listener.get("/api/v1/certificates/a.example/renew").status, 405)
