@@ -105,9 +105,12 @@ def _head(name: str, what: str) -> Iterator[str]:
 
 def _command(command: click.Command, context: click.Context) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context)).replace("[OPTIONS]", "[options]")
-    yield f".SS smartproxy {_escaped(f'{context.info_name} {usage}'.strip())}"
+    yield f".SS {_escaped(f'{context.command_path} {usage}'.strip())}"
     yield from _prose(command.help or "")
     yield from _options(command, context)
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _command(inner, click.Context(inner, context, name, max_content_width=_WIDE))
 
 
 def _options(command: click.Command, context: click.Context) -> Iterator[str]:

@@ -35,6 +35,8 @@
     |-- BodyTooLong                    the body of a request is longer than its handler reads
     |-- CheckFailed                    a target did not pass a check
     |-- UnknownTarget                  there is no such target group, or no such target in it
+    |-- UnknownCertificate             no certificate in force has this name
+    |-- NotAutomatic                   a certificate is not ordered by ACME, so it cannot be renewed
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -313,6 +315,14 @@ class CheckFailed(SmartProxyError):
 
 class UnknownTarget(SmartProxyError, LookupError):
     """There is no such target group, or no such target in it. The text says which, in one line of plain ASCII."""
+
+
+class UnknownCertificate(SmartProxyError, LookupError):
+    """No certificate in force has this name. The text says which name, in one line of plain ASCII."""
+
+
+class NotAutomatic(SmartProxyError, ValueError):
+    """A certificate is not ordered by ACME, so it cannot be renewed here. The text says where it is from, in plain ASCII."""
 
 
 class AdminRequestFailed(SmartProxyError):

@@ -47,8 +47,11 @@ def write_files(directory: Path) -> None:
         "clients.crl.pem": clients.crl(),
         "shop.p12": held,
         "shop.pass": _PASSPHRASE + b"\n",
+        "internal-ca.pem": authority.pem,
+        "dns.sh": b"#!/bin/sh\n",
     }.items():
         (directory / name).write_bytes(said)
+    (directory / "dns.sh").chmod(0o700)
 
 
 def _pair(directory: Path, name: str, leaf: Leaf) -> None:

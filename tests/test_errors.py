@@ -24,6 +24,7 @@ class ErrorsTests(SynchronousTestCase):
             errors.InvalidAddressFile(["a.txt:1: must be an IP address"]),
             errors.InvalidOcspResponse("has expired"),
             errors.OcspRequestImpossible("the certificate names no responder"),
+            errors.NotAutomatic("the certificate for 'a.example' is read from 'a.pem'"),
         ):
             self.assertIsInstance(made, ValueError)
 

@@ -6,13 +6,16 @@ import runpy
 import shutil
 import subprocess
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.cli import main
 from smartproxy.tap import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -27,12 +30,20 @@ class ManPageTests(SynchronousTestCase):
         made = runpy.run_path(str(DOCS / "make_man.py"))["pages"]()
         self.assertEqual(self.pages, made, "run: python docs/make_man.py")
 
+    def commands(self, group: click.Group, context: click.Context) -> Iterator[tuple[str, click.Command]]:
+        """Every command with its name; those of a group have the name of the group before theirs."""
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            yield name, command
+            if isinstance(command, click.Group):
+                for inner, below in self.commands(command, context):
+                    yield f"{name} {inner}", below
+
     def test_every_command_and_option_is_named(self) -> None:
         page = self.named("smartproxy.1")
         context = click.Context(main)
-        for name in main.list_commands(context):
-            command = main.get_command(context, name)
-            assert command is not None
+        for name, command in self.commands(main, context):
             section = page.partition(f".SS smartproxy {name}")[2].partition(".SS")[0]
             self.assertTrue(section.strip(), name)
             options = [option for each in command.params for option in each.opts if option.startswith("--")]

@@ -18,6 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 
 from smartproxy.admin import route_view, views
+from smartproxy.admin.certificates import CertificatesApi
 from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.admin.shared import SharedResult
 from smartproxy.admin.targets import TargetsApi
@@ -70,6 +71,7 @@ class Api:
         """The table of paths for the router."""
         return {
             **TargetsApi(self._control.groups).table(),
+            **CertificatesApi(self._control).table(),
             "/metrics": {"GET": self.prometheus},
             "/healthz": {"GET": self.healthy},
             "/readyz": {"GET": self.ready},
@@ -77,7 +79,6 @@ class Api:
             "/api/v1/routes": {"GET": self.routes, "PUT": self.replace_routes},
             "/api/v1/connections": {"GET": self.connections},
             "/api/v1/connections/*": {"DELETE": self.end_connection},
-            "/api/v1/certificates": {"GET": self.certificates},
             "/api/v1/metrics": {"GET": self.metrics},
             "/api/v1/throughput": {"GET": self.throughput},
             "/api/v1/throughput/history": {"GET": self.history},
@@ -147,10 +148,6 @@ class Api:
         for record in self._control.registry.live.values():
             if route in {None, record.route} and client in {None, record.client.host}:
                 yield record
-
-    def certificates(self, _request: AdminRequest) -> Reply:
-        """The certificates that clients are shown, in the order of their expiry."""
-        return json_reply({"certificates": [views.certificate(one) for one in self._control.certificates()]})
 
     def end_connection(self, request: AdminRequest) -> Reply:
         """Close one connection; 404 if there is none with that number."""

@@ -55,7 +55,17 @@ class IProxyControl(Interface):
         """Stop accepting connections; live ones continue. A second call does nothing."""
 
     def certificates() -> Sequence[ShownCertificate]:
-        """The certificates that clients are shown, in the order of their expiry."""
+        """The certificates that clients are shown and those that are still to be issued, in any order."""
+
+    def renew_certificate(name: str) -> Sequence[str]:
+        """Order the automatic certificate with this name now; return its names without waiting for the order.
+
+        A second call while the order is in progress orders nothing more.
+
+        :param name: any of its names, in lower case: a DNS name of A-labels, also ``*.a.example``, or an address.
+        :raises UnknownCertificate: if no certificate has this name.
+        :raises NotAutomatic: if it is not ordered by ACME.
+        """
 
     def end_connection(number: int) -> bool:
         """Close one connection with the reason ``admin``; ``False`` if there is none with that number."""

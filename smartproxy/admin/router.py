@@ -5,15 +5,16 @@
     Router({
         "/healthz": {"GET": api.health},
         "/api/v1/connections/*": {"DELETE": api.end_connection},     # the segment at * is request.items[0]
+        "/api/v1/certificates/*/renew": {"POST": api.renew},
     })
 
-Only the last segments of a path can be ``*``, two at the most; an API of a dozen paths needs no more. HEAD is answered wherever GET is
-(RFC 9110, 9.3.2); twisted.web drops the body.
+``*`` is one segment that is not empty. An API of a dozen paths has few of them, so these are compared one by one. HEAD is
+answered wherever GET is (RFC 9110, 9.3.2); twisted.web drops the body.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -23,14 +24,14 @@ from smartproxy.admin.request import AdminRequest, Reply, refusal
 Answer: TypeAlias = Reply | Awaitable[Reply]
 Endpoint: TypeAlias = Callable[[AdminRequest], Answer]
 Methods: TypeAlias = Mapping[str, Endpoint]
-_MOST_ITEMS = 2
 
 
 class Router:
     """Finds the endpoint of a request and calls it."""
 
     def __init__(self, table: Mapping[str, Methods]) -> None:
-        self._table = table
+        self._exact = {path: methods for path, methods in table.items() if "*" not in path}
+        self._patterns = [(path.split("/"), methods) for path, methods in table.items() if "*" in path]
 
     def answer(self, request: AdminRequest) -> Answer:
         """Return the endpoint's reply; 404 for an unknown path; 405 with ``Allow`` for another method."""
@@ -43,17 +44,23 @@ class Router:
         return endpoint(request._replace(items=items))
 
     def _find(self, path: str) -> tuple[Methods | None, tuple[str, ...]]:
-        parent, stars = path, ""
-        items: tuple[str, ...] = ()
-        for _ in range(_MOST_ITEMS + 1):
-            found = self._table.get(parent + stars)
-            if found is not None:
-                return found, tuple(unquote(item) for item in items)
-            parent, _, item = parent.rpartition("/")
-            if not item:
-                break
-            stars, items = f"/*{stars}", (item, *items)
+        if path in self._exact:
+            return self._exact[path], ()
+        segments = path.split("/")
+        for pattern, methods in self._patterns:
+            if _matches(pattern, segments):
+                pairs = zip(pattern, segments, strict=True)
+                return methods, tuple(unquote(segment) for wanted, segment in pairs if wanted == "*")
         return None, ()
+
+
+def _matches(pattern: Sequence[str], segments: Sequence[str]) -> bool:
+    if len(pattern) != len(segments):
+        return False
+    return all(
+        segment if wanted == "*" else segment == wanted
+        for wanted, segment in zip(pattern, segments, strict=True)
+    )
 
 
 def _allowed(methods: Methods) -> str:

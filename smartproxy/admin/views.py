@@ -9,7 +9,6 @@ from __future__ import annotations
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
-from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import LONGEST_PATH
 from smartproxy.observe.connection_fields import connection_fields
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.throughput import Rate, Sample
-    from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
     from smartproxy.model.record import ConnectionRecord, RequestUnderWay
+    from smartproxy.model.timestamps import Moment
 
 #: Number of clients in ``metrics``, by connections and by bytes per second.
 BY_IP = 100
@@ -49,24 +48,6 @@ def _request(exchange: RequestUnderWay) -> dict[str, object]:
         "path": head.path[:LONGEST_PATH],
         "route": exchange.routed.route.name,
     }
-
-
-def certificate(shown: ShownCertificate) -> dict[str, object]:
-    """A certificate that clients are shown."""
-    return {
-        "names": list(shown.names),
-        "source": shown.source,
-        "kind": shown.kind,
-        "notAfter": None if shown.expires_at is None else Moment(shown.expires_at, 0.0).iso(0.0),
-        "fingerprint": shown.fingerprint,
-        "default": shown.default,
-        "ocsp": _staple(shown.ocsp),
-    }
-
-
-def _staple(shown: ShownStaple) -> dict[str, object]:
-    until = None if shown.next_update is None else Moment(shown.next_update, 0.0).iso(0.0)
-    return {"status": shown.status, "nextUpdate": until, "detail": shown.detail}
 
 
 def metrics(shown: IMetrics, counters: Counters) -> dict[str, object]:

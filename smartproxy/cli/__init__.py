@@ -25,7 +25,7 @@ _COMMANDS = {
     "reload": "smartproxy.cli.remote:reload",
     "drain": "smartproxy.cli.remote:drain",
     "connections": "smartproxy.cli.remote:connections",
-    "certificates": "smartproxy.cli.remote:certificates",
+    "certificates": "smartproxy.cli.certificates:certificates",
     "targets": "smartproxy.cli.targets:targets",
     "target": "smartproxy.cli.targets:target",
     "top": "smartproxy.cli.top:top",
@@ -38,6 +38,7 @@ _OTHER_WORDS = {
     "run": ["twistd -n smartproxy --config FILE"], "start": ["twistd smartproxy --config FILE"],
     "serve": ["twistd -n smartproxy --config FILE"], "stats": ["top"], "status": ["top"], "monitor": ["top"],
     "servers": ["targets"], "backends": ["targets"], "upstreams": ["targets"], "groups": ["targets"],
+    "certs": ["certificates"], "renew": ["certificates renew NAME"],
     "enable": ["target GROUP NAME up"], "disable": ["target GROUP NAME down"], "weight": ["target GROUP NAME weight N"],
 }  # fmt: skip
 

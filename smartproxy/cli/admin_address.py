@@ -142,11 +142,33 @@ def parsed_option(_context: click.Context, _option: click.Parameter, value: str 
 
 
 def admin_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that select an admin listener. The command gets an :class:`AdminClient` as ``admin``."""
+    """Add the options that select an admin listener. The command gets an :class:`AdminClient` as ``admin``.
+
+    Those that are not given are taken from the group of the command, which has them by :func:`admin_parameters`:
+    ``smartproxy certificates --admin :8405 renew a.example``.
+    """
 
     def with_admin(*, address: str | None, config: Path | None, token: str | None, **rest: Any) -> None:
-        command(admin=find(address, config, token), **rest)
+        context = click.get_current_context()
+        own = {"address": address, "config": config, "token": token}
+        command(admin=find(**_with_those_of_group(context, own)), **rest)
 
+    return admin_parameters(update_wrapper(with_admin, command))
+
+
+def _with_those_of_group(context: click.Context, own: dict[str, Any]) -> dict[str, Any]:
+    """The values of the options: of the command, else of its group, else of the environment."""
+    given = {} if context.parent is None else context.parent.params
+    return {
+        name: value
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        else given.get(name) or value
+        for name, value in own.items()
+    }
+
+
+def admin_parameters(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that select an admin listener. The command gets them as the arguments of :func:`find`."""
     options = [
         click.option(
             "--config",
@@ -170,7 +192,6 @@ def admin_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Token of the admin listener.  [default: admin.token of the configuration]",
         ),
     ]
-    wrapped: Callable[..., None] = update_wrapper(with_admin, command)
     for option in reversed(options):
-        wrapped = option(wrapped)
-    return wrapped
+        command = option(command)
+    return command

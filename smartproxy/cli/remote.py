@@ -1,4 +1,4 @@
-"""The commands that send one request to a running proxy: ``reload``, ``drain``, ``connections``, ``certificates``.
+"""The commands that send one request to a running proxy: ``reload``, ``drain``, ``connections``.
 
 The reactor runs until the reply is printed, under :func:`twisted.internet.task.react`.
 
@@ -42,7 +42,6 @@ _COLUMNS = (
     "sent",
     "opened",
 )
-_CERTIFICATE_COLUMNS = ("names", "expires", "kind", "", "ocsp", "source")
 #: Width of a table in characters when standard output is not a terminal.
 _PIPE_WIDTH = 200
 
@@ -119,54 +118,23 @@ def connections(
     run(request)
 
 
-@click.command(short_help="List the certificates that clients are shown.")
-@admin_options
-@click.option("--json", "as_json", is_flag=True, help="Print the reply of the admin API as JSON.")
-def certificates(*, admin: AdminClient, as_json: bool) -> None:
-    """List the certificates that clients are shown, in the order of their expiry."""
-
-    async def request(reactor: ICommandReactor) -> None:
-        reply = await call(reactor, admin, "GET", "/api/v1/certificates")
-        if as_json:
-            click.echo(json.dumps(reply, indent=2))
-        else:
-            _print(
-                Table(*_CERTIFICATE_COLUMNS, box=SIMPLE_HEAD), map(_certificate_row, reply["certificates"])
-            )
-
-    run(request)
-
-
-def _certificate_row(shown: JsonObject) -> tuple[object, ...]:
-    default = "default" if shown["default"] else ""
-    return (
-        ", ".join(shown["names"]),
-        shown["notAfter"],
-        shown["kind"],
-        default,
-        _staple(shown["ocsp"]),
-        shown["source"],
-    )
-
-
-def _staple(ocsp: JsonObject) -> str:
-    """The OCSP status in a table cell, with the expiry of the response or the reason why there is none."""
-    status: str = ocsp["status"]
-    suffixes = {"good": f" until {ocsp['nextUpdate']}", "none": ""}
-    return status + suffixes.get(status, f": {ocsp['detail']}")
-
-
 def _show(shown: list[JsonObject], total: int) -> None:
     table = Table(
         *_COLUMNS, box=SIMPLE_HEAD, caption=f"{len(shown)} of {total}" if len(shown) < total else None
     )
-    _print(table, map(_row, shown))
+    print_table(table_console(), table, map(_row, shown))
 
 
-def _print(table: Table, rows: Iterable[Iterable[object]]) -> None:
+def table_console() -> Console:
+    """Standard output, as wide as the terminal; a pipe gets lines of :data:`_PIPE_WIDTH`."""
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def print_table(console: Console, table: Table, rows: Iterable[Iterable[object]]) -> None:
+    """Print ``rows`` without control characters."""
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    console.print(table)
 
 
 def _row(connection: JsonObject) -> tuple[object, ...]:

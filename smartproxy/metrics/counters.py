@@ -116,6 +116,9 @@ class Counters:
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
     :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
     :ivar ocsp_responses: OCSP requests by result.
+    :ivar acme_orders: orders of automatic certificates that have ended, by result.
+    :ivar acme_next_renewal: when an automatic certificate is ordered next, in seconds since the epoch, by its first name.
+        The service that orders them replaces it.
     :ivar config_reloads: changes of the configuration by result.
     :ivar config_reload_ok: whether the last one succeeded; true before the first.
     :ivar targets: knows the counts of targets.
@@ -123,9 +126,10 @@ class Counters:
     """
 
     __slots__ = (
-        "_configured", "_unused", "access_log_dropped", "certificate_expiry", "certificate_reloads", "closed_before",
-        "config_reload_at", "config_reload_ok", "config_reloads", "handshake_seconds", "handshakes", "ocsp_responses",
-        "postgres_cancels", "proxy_headers", "rejected", "resumed", "routes", "targets", "zombies",
+        "_configured", "_unused", "access_log_dropped", "acme_next_renewal", "acme_orders", "certificate_expiry",
+        "certificate_reloads", "closed_before", "config_reload_at", "config_reload_ok", "config_reloads",
+        "handshake_seconds", "handshakes", "ocsp_responses", "postgres_cancels", "proxy_headers", "rejected", "resumed",
+        "routes", "targets", "zombies",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -146,6 +150,8 @@ class Counters:
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.certificate_expiry: dict[str, float] = {}
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
+        self.acme_orders: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
+        self.acme_next_renewal: dict[str, float] = {}
         self.config_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.config_reload_ok = True
         self.config_reload_at = 0.0

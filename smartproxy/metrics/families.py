@@ -4,7 +4,7 @@
 :mod:`smartproxy.metrics.collector` passes them to the prometheus-client registry of an embedding program.
 
 A label value is a route name, which comes from the configuration, or a member of a closed set; never text that a client
-sent. The histograms of a route appear with its first observation, so that ten thousand idle routes stay forty thousand lines
+sent, except a name for which an operator's ``acme.onDemand.ask`` has approved a certificate. The histograms of a route appear with its first observation, so that ten thousand idle routes stay forty thousand lines
 instead of three hundred thousand.
 """
 
@@ -40,6 +40,7 @@ def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricF
     yield from _cleanup(registry, counters)
     yield from _configuration(counters)
     yield from _certificates(counters)
+    yield from _orders(counters)
     yield from _handshakes(counters)
     yield from _histograms(routes)
     yield from request_families(
@@ -141,6 +142,17 @@ def _certificates(counters: Counters) -> Iterator[MetricFamily]:
     yield MetricFamily(
         "smartproxy_ocsp_responses", "counter", "Questions to OCSP responders about certificates.", ("result",),
         [((result,), count) for result, count in counters.ocsp_responses.items()],
+    )  # fmt: skip
+
+
+def _orders(counters: Counters) -> Iterator[MetricFamily]:
+    yield MetricFamily(
+        "smartproxy_acme_orders", "counter", "Orders of automatic certificates that have ended.", ("result",),
+        [((result,), count) for result, count in counters.acme_orders.items()],
+    )  # fmt: skip
+    yield MetricFamily(
+        "smartproxy_acme_next_renewal_timestamp_seconds", "gauge", "When an automatic certificate is ordered next.",
+        ("name",), [((name,), int(when)) for name, when in counters.acme_next_renewal.items()],
     )  # fmt: skip
 
 

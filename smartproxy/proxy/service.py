@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
@@ -35,7 +35,7 @@ from smartproxy.proxy.runtime import Runtime
 from smartproxy.settings import Settings, route_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from twisted.internet.interfaces import IListeningPort
@@ -304,6 +304,16 @@ class SmartProxy(Service):
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""
         return self._runtime.tls.certificates()
+
+    def renew_certificate(self, name: str) -> Sequence[str]:
+        """Order the automatic certificate with this name now; see :class:`~smartproxy.admin.control.IProxyControl`."""
+        # To become: return self._runtime.acme.renew(name)
+        for shown in self.certificates():
+            if name in shown.names:
+                raise NotAutomatic(
+                    f"the certificate for {name!a} is not automatic: it is read from {shown.source!a}"
+                )
+        raise UnknownCertificate(f"there is no certificate for {name!a}")
 
     def waiting_for_restart(self) -> list[str]:
         """The keys of changed settings that are not in force before the process starts again."""

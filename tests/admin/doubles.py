@@ -13,7 +13,7 @@ from zope.interface import implementer
 from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
 from smartproxy.connections.registry import Registry
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.service import make_metrics
 from smartproxy.model.address import Endpoint
@@ -65,6 +65,7 @@ class FakeControl:
         self.waiting = []
         self.pending = None
         self.shown = []
+        self.renewed = []
 
     def status(self):
         return {"version": "1.2.3", "draining": self.draining}
@@ -92,6 +93,15 @@ class FakeControl:
 
     def certificates(self):
         return self.shown
+
+    def renew_certificate(self, name):
+        for shown in self.shown:
+            if name in shown.names:
+                if shown.acme is None:
+                    raise NotAutomatic(f"the certificate for {name!a} is read from {shown.source!a}")
+                self.renewed.append(name)
+                return shown.names
+        raise UnknownCertificate(f"there is no certificate for {name!a}")
 
     def end_connection(self, number):
         record = self.registry.live.get(number)

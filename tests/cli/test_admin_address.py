@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionRefusedError  # noqa: A004 - Twiste
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.cli.admin_address import parse_address
+from smartproxy.cli.certificates import certificates
 from smartproxy.cli.top import top
 from smartproxy.model.plan import AdminPlan
 from tests.admin.doubles import Listener
@@ -174,7 +175,7 @@ class FindTests(RemoteCase):
 
     def test_every_remote_command_has_the_options(self):
         self.write("admin: {port: 5}")
-        for command in ("reload", "drain", "connections", "certificates", top):
+        for command in ("reload", "drain", "connections", certificates, top):
             self.run_command(command, "--config", "smartproxy.yaml")
             self.assertEqual(self.admins[-1].url, "http://127.0.0.1:5")
 

@@ -17,7 +17,6 @@ from twisted.web.client import Agent, ResponseFailed
 from twisted.web.resource import Resource
 
 from smartproxy.cli import admin_client, remote
-from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
 from smartproxy.model.plan import AdminPlan
 from tests.admin.doubles import FakeControl, Listener
 
@@ -129,49 +128,6 @@ class ConnectionsTests(RemoteCase):
         result = self.run_command("connections", "--client-ip", "nonsense")
         self.assertEqual(result.exit_code, 1)
         self.assertIn("clientIp an IP address", result.stderr)
-
-
-class CertificatesTests(RemoteCase):
-    def setUp(self):
-        super().setUp()
-        self.show(ShownStaple("good", 1767323046.678, "late"))
-
-    def show(self, staple):
-        self.control.shown = [
-            ShownCertificate(
-                ("a.example", "*.a.example"), "a.pem", "P256", 1767323045.678, "ab" * 32, True, staple
-            )
-        ]
-
-    def test_certificates_prints_a_table(self):
-        result = self.run_command("certificates")
-        for text in ("a.example, *.a.example", "2026-01-02T03:04:05.678Z", "P256", "default", "a.pem"):
-            self.assertIn(text, result.output)
-
-    def test_table_has_the_ocsp_status_or_why_there_is_none(self):
-        for staple, cell in (
-            (ShownStaple("good", 1767323046.678, "late"), "good until 2026-01-02T03:04:06.678Z"),
-            (ShownStaple("none", None, "no responder"), " none "),
-            (ShownStaple("failed", None, "refused\x1b"), "failed: refused\\x1b"),
-            (ShownStaple("revoked", 1767323046.678, "key lost"), "revoked: key lost"),
-        ):
-            self.show(staple)
-            self.assertIn(cell, self.run_command("certificates").output)
-
-    def test_certificates_json_has_every_key_of_the_api(self):
-        [shown] = json.loads(self.run_command("certificates", "--json").output)["certificates"]
-        self.assertEqual(
-            shown,
-            {
-                "names": ["a.example", "*.a.example"],
-                "source": "a.pem",
-                "kind": "P256",
-                "notAfter": "2026-01-02T03:04:05.678Z",
-                "fingerprint": "ab" * 32,
-                "default": True,
-                "ocsp": {"status": "good", "nextUpdate": "2026-01-02T03:04:06.678Z", "detail": "late"},
-            },
-        )
 
 
 class TokenTests(RemoteCase):

@@ -91,6 +91,8 @@ class CompletionTests(LiveCase):
                     ("smartproxy top --so", "top --sort"),
                     ("smartproxy top --sort na", "top --sort name"),
                     ("smartproxy reload --config pro", "reload --config proxy.yaml"),
+                    ("smartproxy certificates ren", "certificates renew"),
+                    ("smartproxy certificates renew --no", "certificates renew --no-wait"),
                     ("smartproxy target app 127.0.0.1:80 dr", "target app 127.0.0.1:80 drain"),
                 ):
                     self.assertEqual(self.completed(keyboard, typed), expected)

@@ -50,6 +50,7 @@ def busy():
     control.counters.proxy_header("2", "ok")
     control.counters.access_log_dropped = 4
     control.counters.route("web").of_requests().count("GET", 200, 0.25)
+    control.counters.acme_next_renewal = {"*.a.example": 1000.0}
     next(iter(control.groups._groups)).requests = GroupRequests()
     return control
 
@@ -151,6 +152,8 @@ class NamesTests(SynchronousTestCase):
                 ("smartproxy_config_last_reload_timestamp_seconds", "gauge", ()),
                 ("smartproxy_certificate_reloads", "counter", ("result",)),
                 ("smartproxy_ocsp_responses", "counter", ("result",)),
+                ("smartproxy_acme_orders", "counter", ("result",)),
+                ("smartproxy_acme_next_renewal_timestamp_seconds", "gauge", ("name",)),
                 ("smartproxy_tls_handshakes", "counter", ("result", "version")),
                 ("smartproxy_tls_resumed", "counter", ()),
                 ("smartproxy_http_requests", "counter", ("code", "method", "route")),
@@ -198,6 +201,20 @@ class NamesTests(SynchronousTestCase):
             counts,
             {("good",): 1, ("revoked",): 0, ("unknown",): 0, ("invalid",): 0, ("unanswered",): 0},
         )
+
+    def test_orders_are_counted_by_result_from_zero(self):
+        """An alert on the first failed order needs the series before it."""
+        control = FakeControl()
+        control.counters.acme_orders["failed"] += 1
+        seen = scrape(control)
+        counts = {labels: value for (name, labels), value in seen.items() if "acme" in name}
+        self.assertEqual(counts, {("ok",): 0, ("failed",): 1})
+
+    def test_next_renewal_is_shown_by_name_in_whole_seconds(self):
+        control = FakeControl()
+        control.counters.acme_next_renewal = {"a.example": 1767323045.678}
+        key = ("smartproxy_acme_next_renewal_timestamp_seconds", ("a.example",))
+        self.assertEqual(scrape(control)[key], 1767323045)
 
     def test_bytes_count_while_live_and_stay_after_close(self):
         control = FakeControl()

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy.admin.control import IProxyControl
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.service import SmartProxy
 from smartproxy.settings import Settings
@@ -310,6 +310,29 @@ class StatusTests(SynchronousTestCase):
         record.owner.abort(CloseReason.ADMIN)
         proxy.settle()
         self.assertEqual(proxy.service.connections, [])
+
+
+class RenewalTests(SynchronousTestCase):
+    def setUp(self):
+        action = {
+            "targets": [{"host": "10.0.0.1", "port": 9000}],
+            "tls": {"mode": "terminate", "certificate": "selfSigned"},
+        }
+        secured = {"name": "web", "match": {"ports": 8443, "domains": ["a.example"]}, "action": action}
+        self.proxy = MemoryProxy(self, routes=[secured]).service
+
+    def test_renewing_an_unknown_name_raises_a_lookup_error(self):
+        with self.assertRaises(UnknownCertificate) as raised:
+            self.proxy.renew_certificate("x.example\x1b")
+        self.assertIsInstance(raised.exception, LookupError)
+        self.assertIn(r"'x.example\x1b'", str(raised.exception))
+
+    def test_renewing_one_that_is_not_automatic_raises_value_error(self):
+        """An operator who renews a file by mistake is told where to look."""
+        with self.assertRaises(NotAutomatic) as raised:
+            self.proxy.renew_certificate("a.example")
+        self.assertIsInstance(raised.exception, ValueError)
+        self.assertIn("'selfSigned'", str(raised.exception))
 
 
 _YAML = """
