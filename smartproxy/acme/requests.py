@@ -22,7 +22,6 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.web.client import (
-    Agent,
     BrowserLikePolicyForHTTPS,
     RequestGenerationFailed,
     RequestTransmissionFailed,
@@ -35,6 +34,7 @@ from smartproxy.acme.text import one_line
 from smartproxy.errors import AcmeError, DirectoryUnavailable
 from smartproxy.flow.http_bodies import BytesBody, collected
 from smartproxy.flow.names import with_own_names
+from smartproxy.flow.quiet_agent import quiet_agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ class AcmeRequests:
 
     def __init__(self, reactor: Any, ca: bytes | None, agent: IAgent | None = None) -> None:
         self._reactor = reactor
-        self._agent = agent or Agent(with_own_names(reactor, "acme-name", _NAMES), _verifying(ca))
+        self._agent = agent or quiet_agent(with_own_names(reactor, "acme-name", _NAMES), _verifying(ca))
 
     def __call__(
         self, method: str, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

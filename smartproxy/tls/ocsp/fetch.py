@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.web.client import Agent, ResponseFailed
+from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
 from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.flow.http_bodies import BytesBody, collected
+from smartproxy.flow.quiet_agent import quiet_agent
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -55,7 +56,7 @@ class OcspFetch:
 
     async def _send(self, url: str, request: bytes) -> bytes:
         # A new client for each request, because a client keeps cookies.
-        client = HTTPClient(self._agent or Agent(self._reactor))
+        client = HTTPClient(self._agent or quiet_agent(self._reactor))
         try:
             response = await client.post(
                 url,
