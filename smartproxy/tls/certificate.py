@@ -103,12 +103,13 @@ class Certificate:
     :ivar names: in lower case; wildcards begin with ``*.``; addresses are normalised.
     :ivar key_type: decides which clients can be shown it.
     :ivar not_after: its expiry, in UTC.
-    :ivar any_name: whether it is shown for every name. True if it is self-signed: its clients do not check names.
+    :ivar any_name: whether it is shown for every name. True if it is self-signed: its clients do not check names. The one
+        in place of an automatic certificate is only for the names of that.
     """
 
     def __init__(self, plan: CertificatePlan) -> None:
         self.plan = plan
-        self.any_name = plan.self_signed
+        self.any_name = plan.self_signed and not plan.automatic
         made = self_signed_certificate(plan.names) if plan.self_signed else plan
         self._key = made.key
         self.chain = x509.load_pem_x509_certificates(made.chain)
@@ -155,14 +156,15 @@ def _normalised(name: str) -> str | None:
     return None if plain is None else wildcard + plain
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def general_name(name: str) -> x509.GeneralName:
+    """A host name, a wildcard or an IP address as it is in a subjectAltName."""
     return x509.IPAddress(ip_address(name)) if is_address(name) else x509.DNSName(name)
 
 
 def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
     """Make a self-signed certificate with a new key.
 
-    :param names: host names, wildcards and IP addresses; without any that a certificate can carry, it is for ``localhost``.
+    :param names: host names, wildcards and addresses; without any that a certificate can carry, it is for ``localhost``.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     carried = [name for name in names if name != "*"] or ["localhost"]
@@ -176,7 +178,7 @@ def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + _SELF_SIGNED_LIFE)
-        .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in carried]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in carried]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())

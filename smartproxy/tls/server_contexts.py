@@ -22,6 +22,7 @@ from smartproxy.errors import HandshakeRefused
 from smartproxy.flow.callables import answer_of, description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.challenge import ACME_TLS
 from smartproxy.tls.context_factory import server_context
 from smartproxy.wire.tls_alert import Alert
 
@@ -39,6 +40,14 @@ _MAX_CHOSEN: Final = 1024
 
 #: Gives what to call for a certificate's OCSP response; None where there will never be one.
 StapleSource: TypeAlias = "Callable[[Certificate], Callable[[], bytes] | None]"
+
+
+#: Gives the certificate for a name, after it was ordered where there was none: at once, or later. It fails with
+#: :class:`HandshakeRefused` where it is not approved, or cannot be had. With true, the name is approved already.
+OrderOnDemand: TypeAlias = "Callable[[str, bool], CertificatePlan | Deferred[CertificatePlan]]"
+
+#: What an embedder's callable returns for a name whose certificate is to be ordered by ACME.
+AUTO: Final = "auto"
 
 
 class _ContextKey(NamedTuple):
@@ -60,9 +69,11 @@ class ServerContextCache:
     again, and dropped by the next change.
 
     :param staple_source: where OCSP responses come from; without it none is stapled.
+    :ivar on_demand: orders certificates for names; ``None`` where that is not configured.
     """
 
     def __init__(self, staple_source: StapleSource | None = None) -> None:
+        self.on_demand: OrderOnDemand | None = None
         self._staple_source = staple_source
         self._contexts: dict[_ContextKey, SSL.Context] = {}
         self._chosen: OrderedDict[_ContextKey, SSL.Context] = OrderedDict()
@@ -123,8 +134,8 @@ class ServerContexts:
     ) -> SSL.Context | Deferred[SSL.Context]:
         """The context for a client of ``route`` that sent ``hello``.
 
-        A Deferred only where the route has an embedder's ``certificate_for``; it fails as that failed. Cancelling it
-        ends it at once, whatever the callable does.
+        A Deferred only where the route has an embedder's ``certificate_for``, or a certificate has to be ordered first; it
+        fails as that failed. Cancelling it ends it at once, whatever the callable does.
 
         :param local: gives the address that the client connected to, or nothing.
         :raises HandshakeRefused: if there is no certificate for the name in ``hello``.
@@ -132,13 +143,41 @@ class ServerContexts:
         plan = route.tls
         if plan is None:
             raise ValueError("this route does not terminate TLS")
+        name = hello.server_name
+        if hello.alpn == ACME_TLS and not set(ACME_TLS) <= set(plan.alpn):
+            # An authority that validates a name: its challenge would have been answered before a route was chosen.
+            raise HandshakeRefused(
+                f"acme-tls/1 for {name}: no challenge is pending", Alert.NO_APPLICATION_PROTOCOL
+            )
         if plan.certificate_for is not None:
-            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, hello.server_name))
-        certificate = self.certificates.find(plan, hello, local)
+            return Deferred.fromCoroutine(self._for_chosen(route.name, plan, name))
+        if plan.on_demand and name is not None:
+            certificate = self.certificates.find_for_route(plan, hello, local)
+            if certificate is None:
+                return self._on_demand(plan, name)
+        else:
+            certificate = self.certificates.find(plan, hello, local)
         if certificate is None:
-            asked = "a client that asks for no name" if hello.server_name is None else hello.server_name
-            raise HandshakeRefused(f"no certificate for {asked}", Alert.UNRECOGNIZED_NAME)
+            raise HandshakeRefused(self._missing(plan, name), Alert.UNRECOGNIZED_NAME)
         return self._context(plan, certificate)
+
+    def _on_demand(self, plan: TerminationPlan, name: str) -> SSL.Context | Deferred[SSL.Context]:
+        """The context for a name whose certificate is ordered when a client asks for it."""
+        if self._cache.on_demand is None:
+            raise HandshakeRefused(f"no certificate for {name}", Alert.UNRECOGNIZED_NAME)
+        certificate = self._cache.on_demand(name, False)
+        if not isinstance(certificate, Deferred):
+            return self._cache.get_chosen(plan, certificate)
+        return certificate.addCallback(lambda issued: self._cache.get_chosen(plan, issued))
+
+    def _missing(self, plan: TerminationPlan, name: str | None) -> str:
+        """Why there is no certificate for a client that asks for ``name``."""
+        if name is None:
+            return "no certificate for a client that asks for no name"
+        ordered = {one for entry in plan.certificates if entry.automatic for one in entry.names}
+        if name in ordered or "*." + name.partition(".")[2] in ordered:
+            return f"no certificate for {name} yet: it is being ordered (ACME)"
+        return f"no certificate for {name}"
 
     def _context(self, plan: TerminationPlan, certificate: Certificate) -> SSL.Context:
         # By identity first: hashing and comparing options and PEM takes longer than all the rest of the choice.
@@ -161,6 +200,24 @@ class ServerContexts:
         chosen = answer_of(described, plan.certificate_for(name))
         if isinstance(chosen, Deferred):
             chosen = await unfailed(chosen)
+        if chosen == AUTO:
+            chosen = await self._ordered(name)
         if chosen is None:
             raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)
         return self._cache.get_chosen(plan, chosen)
+
+    async def _ordered(self, name: str | None) -> CertificatePlan | None:
+        """The certificate for a name that an embedder's callable wants to have ordered.
+
+        :raises ValueError: if ACME is not configured.
+        """
+        if self._cache.on_demand is None:
+            raise ValueError(
+                'a certificate callable returned "auto", and there is no acme in the configuration'
+            )
+        if name is None:
+            return None
+        certificate = self._cache.on_demand(name, True)
+        if isinstance(certificate, Deferred):
+            certificate = await unfailed(certificate)
+        return certificate

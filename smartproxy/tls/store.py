@@ -20,6 +20,7 @@ once it is made. To put one in force is to exchange a reference.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from smartproxy.flow.pace import Pace
@@ -32,12 +33,14 @@ from smartproxy.tls.name_index import NameIndex, first_usable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from smartproxy.model.certificate_status import ShownStaple
-    from smartproxy.model.plan import CertificatePlan, TerminationPlan
+    from smartproxy.model.certificate_status import ShownAcme, ShownStaple
+    from smartproxy.model.plan import AcmePlan, CertificatePlan, TerminationPlan
     from smartproxy.wire.client_hello import ClientHello
 
 #: Certificates as the configuration lists them.
 Entries: TypeAlias = "tuple[CertificatePlan, ...]"
+#: Gives the certificate that was issued for an automatic entry; ``None`` where there is none.
+IssuedSource: TypeAlias = "Callable[[CertificatePlan], Certificate | None]"
 
 
 class Selection:
@@ -46,7 +49,7 @@ class Selection:
     :param shared: the entries that routes without certificates of their own use.
     :param own: the entries of each route that has some.
     :param default: the name whose certificate is shown where none fits.
-    :param by_entry: the certificate for every entry.
+    :param by_entry: the certificate for every entry; an automatic one may have none yet.
     :ivar by_entry: likewise.
     :ivar shared: as given.
     :ivar plans: the plans of all certificates.
@@ -79,30 +82,34 @@ class Selection:
         """The certificate for a client that sent ``hello`` to a route with ``plan``, if there is one.
 
         A route's own certificates are searched before the default; the shared ones only where a route has none, and none is
-        ordered for it on demand. A
-        client that connects to an address, and not to a name, sends no name (RFC 6066, 3): it gets the certificate for
-        that address, if there is one.
+        ordered for it on demand.
 
         :param local: gives the address that the client connected to, or nothing.
+        """
+        found = self.find_for_route(plan, hello, local)
+        return found or first_usable(self._default, hello) or next(iter(self._default), None)
+
+    def find_for_route(
+        self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]
+    ) -> Certificate | None:
+        """As :meth:`find`, without the default.
+
+        A client that connects to an address, and not to a name, sends no name (RFC 6066, 3): it gets the certificate
+        for that address, if there is one.
         """
         own = self._own_indexes.get(plan.certificates)
         listed = own or (self._no_index if plan.on_demand else self._shared_index)
         if hello.server_name is not None:
-            found = listed.find(hello.server_name, hello)
-            if found is not None:
-                return found
-        else:
-            carrying = listed.carrying(local()) or (own.first if own is not None else ())
-            if carrying:
-                return first_usable(carrying, hello) or carrying[0]
-        return first_usable(self._default, hello) or next(iter(self._default), None)
+            return listed.find(hello.server_name, hello)
+        carrying = listed.carrying(local()) or (own.first if own is not None else ())
+        return first_usable(carrying, hello) or next(iter(carrying), None)
 
     def is_default(self, certificate: Certificate) -> bool:
         """Whether it is shown to clients for whose name there is no other (``tls.default``)."""
         return certificate in self._default
 
     def _index(self, entries: Entries, pace: Pace) -> NameIndex:
-        return NameIndex((self.by_entry[entry] for entry in entries), pace)
+        return NameIndex((self.by_entry[entry] for entry in entries if entry in self.by_entry), pace)
 
     def _find_default(self, name: str | None) -> tuple[Certificate, ...]:
         if not name:
@@ -122,10 +129,18 @@ class ConfiguredCertificates:
     :ivar selection: the certificates that are shown now.
     """
 
-    def __init__(self, plan: ProxyPlan, known: Iterable[Certificate] = (), kept: Entries = ()) -> None:
+    def __init__(
+        self,
+        plan: ProxyPlan,
+        known: Iterable[Certificate] = (),
+        kept: Entries = (),
+        issued: IssuedSource | None = None,
+    ) -> None:
         self._own = {route.tls.certificates for route in plan.routes if route.tls is not None} - {()}
         self._default_name = plan.tls.default
-        self.selection = self._select((*plan.tls.certificates, *kept), {}, known)
+        automatic = [entry for entry in self.own_entries if entry.automatic] if issued is not None else []
+        found = {entry: one for entry in automatic if (one := issued(entry)) is not None} if issued else {}
+        self.selection = self._select((*plan.tls.certificates, *kept), found, known)
 
     @property
     def own_entries(self) -> set[CertificatePlan]:
@@ -143,6 +158,12 @@ class ConfiguredCertificates:
         """As :meth:`Selection.find`, among the certificates that are shown now; by default without a local address."""
         return self.selection.find(plan, hello, local)
 
+    def find_for_route(
+        self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str] = str
+    ) -> Certificate | None:
+        """As :meth:`Selection.find_for_route`, likewise."""
+        return self.selection.find_for_route(plan, hello, local)
+
     def changed(
         self, renewed: Mapping[CertificatePlan, CertificatePlan], shared: Entries | None = None
     ) -> Selection:
@@ -152,7 +173,7 @@ class ConfiguredCertificates:
         :param shared: the shared entries, if they have changed.
         """
         present = self.selection
-        replaced = {entry: present.by_entry[entry] for entry in self.own_entries}
+        replaced = {entry: one for entry in self.own_entries if (one := present.by_entry.get(entry))}
         replaced |= {entry: Certificate(plan) for entry, plan in renewed.items()}
         return self._select(present.shared if shared is None else shared, replaced, present.by_entry.values())
 
@@ -168,7 +189,7 @@ class ConfiguredCertificates:
         by_entry = dict(of_routes)
         for listed in (*self._own, shared):
             for entry in pace.over(listed):
-                if entry not in by_entry:
+                if entry not in by_entry and not _is_to_be_issued(entry):
                     by_entry[entry] = parsed.get(entry) or Certificate(entry)
         return Selection(shared, self._own, self._default_name, by_entry)
 
@@ -177,10 +198,12 @@ class CertificateStore:
     """The certificates in force. It lives as long as the proxy, and is empty until :meth:`apply`.
 
     :ivar on_change: called without arguments after every change of the certificates in force.
+    :ivar issued: gives the certificates of automatic entries of a configuration that is being prepared.
     """
 
     def __init__(self) -> None:
         self.on_change: list[Callable[[], None]] = []
+        self.issued: Callable[[AcmePlan, CertificatePlan], Certificate | None] | None = None
         self._in_force = ConfiguredCertificates(ProxyPlan(routes=()))
 
     @property
@@ -198,6 +221,10 @@ class CertificateStore:
         """The certificates that are shown to clients now."""
         return self._in_force.certificates
 
+    def shown_for(self, entry: CertificatePlan) -> Certificate | None:
+        """The certificate that is shown for an entry of the configuration, if there is one."""
+        return self._in_force.selection.by_entry.get(entry)
+
     @property
     def expiry(self) -> dict[str, float]:
         """The first expiry of a certificate for each name, in seconds since the epoch."""
@@ -210,7 +237,8 @@ class CertificateStore:
         a valid one whose file in the directory cannot be used now, for instance because it is just being written.
         """
         present = self._in_force.selection
-        return ConfiguredCertificates(plan, present.by_entry.values(), _kept(plan, present))
+        issued = None if self.issued is None or plan.acme is None else partial(self.issued, plan.acme)
+        return ConfiguredCertificates(plan, present.by_entry.values(), _kept(plan, present), issued)
 
     def apply(self, configured: ConfiguredCertificates) -> None:
         """Put the certificates of a configuration in force."""
@@ -235,28 +263,51 @@ class CertificateStore:
         self._in_force.selection = selection
         self._announce_change()
 
-    def statuses(self, staple_status: Callable[[Certificate], ShownStaple]) -> list[ShownCertificate]:
-        """Every certificate in force for the admin API, the first to expire first.
+    def statuses(
+        self,
+        staple_status: Callable[[Certificate], ShownStaple],
+        acme_status: Callable[[CertificatePlan], ShownAcme | None] = lambda _: None,
+    ) -> list[ShownCertificate]:
+        """Every certificate in force for the admin API, the first to expire first; before them those that are not there yet.
 
         :param staple_status: gives the state of a certificate's OCSP response.
+        :param acme_status: gives what ACME does for an automatic entry.
         """
-        shown = (
-            ShownCertificate(
-                one.names,
-                one.plan.source,
-                one.key_type.name,
-                one.not_after.timestamp(),
-                one.fingerprint,
-                self._in_force.selection.is_default(one),
-                staple_status(one),
-            )
-            for one in self.certificates
-        )
-        return sorted(shown, key=lambda one: (one.expires_at, one.names, one.source))
+        selection = self._in_force.selection
+        shown = [
+            status_of(one, staple_status(one), acme_status(entry), default=selection.is_default(one))
+            for entry, one in selection.by_entry.items()
+        ]
+        shown += [
+            ShownCertificate(entry.names, entry.source, "", None, "", default=False, acme=acme_status(entry))
+            for entry in self.own_entries - selection.by_entry.keys()
+        ]
+        return sorted(shown, key=lambda one: (one.expires_at or 0.0, one.names, one.source))
 
     def _announce_change(self) -> None:
         for callback in self.on_change:
             callback()
+
+
+def _is_to_be_issued(entry: CertificatePlan) -> bool:
+    """Whether an entry has no certificate, and gets none in place of it until it is issued."""
+    return entry.automatic and not (entry.self_signed or entry.chain)
+
+
+def status_of(
+    certificate: Certificate, staple: ShownStaple, acme: ShownAcme | None = None, *, default: bool = False
+) -> ShownCertificate:
+    """A certificate for the admin API."""
+    return ShownCertificate(
+        certificate.names,
+        "selfSigned" if certificate.plan.self_signed else certificate.plan.source,
+        certificate.key_type.name,
+        certificate.not_after.timestamp(),
+        certificate.fingerprint,
+        default,
+        staple,
+        acme,
+    )
 
 
 def _kept(plan: ProxyPlan, present: Selection) -> Entries:

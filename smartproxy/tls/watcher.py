@@ -49,7 +49,7 @@ class CertificateWatch:
 
     :param store: gets renewed certificates.
     :param clock: schedules polls.
-    :param counters: counts renewals, and has the expiry of each certificate.
+    :param counters: counts renewals.
     :param call: calls what takes long, in a thread.
     :param reactor: reads inotify events; without it, files are only polled.
     :ivar compile_again: compiles the configuration from its files again, and puts it in force.
@@ -74,7 +74,6 @@ class CertificateWatch:
     def configure(self, plan: TlsPlan) -> None:
         """Watch the files of the certificates in force, from now on, and log which of them are left out."""
         own = {entry: entry for entry in self._store.own_entries if entry.reread is not None}
-        self._counters.certificate_expiry = self._store.expiry
         left_out = () if plan.directory is None else plan.directory.left_out
         self._logged.intersection_update(one.problem for one in left_out)
         self._report_left_out(left_out)
@@ -105,7 +104,6 @@ class CertificateWatch:
         watched.current.update(renewal.renewed)
         if renewal.selection is not None:
             self._store.show(renewal.selection)
-            self._counters.certificate_expiry = self._store.expiry
         for plan in renewal.renewed.values():
             self._count("ok")
             log.info("certificate renewed: {source}", source=plan.source)

@@ -127,6 +127,13 @@ class Authority:
         return made.sign(self.key, hashes.SHA256()).public_bytes(PEM)
 
 
+class Pair:
+    """The public half of a key, as :func:`builder` takes a key."""
+
+    def __init__(self, public: Any) -> None:
+        self.public_key = lambda: public
+
+
 def named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 

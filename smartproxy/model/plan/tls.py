@@ -74,9 +74,10 @@ class DirectoryPlan:
 
 
 #: An embedder's callable: for the server name of a ClientHello, or None where it has none, it returns a certificate, or an
-#: awaitable or a Deferred of one. None refuses the client.
+#: awaitable or a Deferred of one. None refuses the client; ``"auto"`` has a certificate for the name ordered by ACME.
 CertificateChoice: TypeAlias = Callable[
-    [str | None], CertificatePlan | Awaitable[CertificatePlan | None] | None
+    [str | None],
+    CertificatePlan | Literal["auto"] | Awaitable[CertificatePlan | Literal["auto"] | None] | None,
 ]
 
 

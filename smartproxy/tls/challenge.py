@@ -1,0 +1,67 @@
+"""The certificate that answers a TLS-ALPN-01 challenge of ACME (RFC 8737).
+
+::
+
+    plan = challenge_certificate(TlsAnswer("a.example", digest))
+
+An authority that validates a name connects with the ALPN protocol ``acme-tls/1`` and that name as SNI. It is shown a
+self-signed certificate for the name with the digest of the key authorization, and closes after the handshake.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from smartproxy.model.plan import CertificatePlan
+from smartproxy.tls.certificate import general_name
+
+#: The protocols that an authority offers: this one and no other (RFC 8737, 3).
+ACME_TLS: Final = ("acme-tls/1",)
+#: id-pe-acmeIdentifier (RFC 8737, 3).
+_ACME_IDENTIFIER: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+#: OCTET STRING of 32 bytes, in DER.
+_OCTETS_32: Final = bytes([0x04, 32])
+_DAY: Final = dt.timedelta(days=1)
+
+
+class TlsAnswer(NamedTuple):
+    """What an authority is to be shown.
+
+    :ivar identifier: the name or the address that it validates.
+    :ivar digest: SHA-256 of the key authorization.
+    """
+
+    identifier: str
+    digest: bytes
+
+
+def challenge_certificate(answer: TlsAnswer) -> CertificatePlan:
+    """Make the certificate that answers a challenge."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME challenge")])
+    now = dt.datetime.now(dt.UTC)
+    shown = x509.UnrecognizedExtension(_ACME_IDENTIFIER, _OCTETS_32 + answer.digest)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+        .add_extension(x509.SubjectAlternativeName([general_name(answer.identifier)]), critical=False)
+        .add_extension(shown, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return CertificatePlan(
+        source="acme-tls/1",
+        chain=made.public_bytes(pem),
+        key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
