@@ -35,6 +35,7 @@
     |-- BodyTooLong                    the body of a request is longer than its handler reads
     |-- CheckFailed                    a target did not pass a check
     |-- UnknownTarget                  there is no such target group, or no such target in it
+    |-- AcmeStoreUnusable              the directory of ACME's keys and certificates cannot be read or written
     |-- UnknownCertificate             no certificate in force has this name
     |-- NotAutomatic                   a certificate is not ordered by ACME, so it cannot be renewed
     |-- AdminRequestFailed             a command got no usable answer from the admin API
@@ -311,6 +312,10 @@ class CheckFailed(SmartProxyError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class AcmeStoreUnusable(SmartProxyError):
+    """The directory in which ACME keeps keys and certificates cannot be used. The text names the file, and says why."""
 
 
 class UnknownTarget(SmartProxyError, LookupError):

@@ -30,7 +30,7 @@ from smartproxy.acme.client import AcmeClient
 from smartproxy.acme.jose import AccountKey, thumbprint_of
 from smartproxy.acme.requests import AcmeAnswer, AnswerHeaders
 from smartproxy.errors import DirectoryUnavailable
-from tests.tls.made import PEM, Authority, builder, named
+from tests.tls.made import PEM, Authority, Pair, builder, named
 
 BASE = "https://acme.test/"
 URN = "urn:ietf:params:acme:error:"
@@ -329,7 +329,7 @@ class MemoryDirectory:
         return answer(200, self._order(number), Location=f"{BASE}order/{number}")
 
     def _signed(self, request: x509.CertificateSigningRequest, alternatives: Any) -> bytes:
-        made = builder(named("memory"), self.authority.subject, _Pair(request.public_key()))
+        made = builder(named("memory"), self.authority.subject, Pair(request.public_key()))
         made = made.add_extension(alternatives, critical=False)
         return made.sign(self.authority.key, hashes.SHA256()).public_bytes(PEM)
 
@@ -340,13 +340,6 @@ class MemoryDirectory:
     def _get_renewal_info(self, number: str) -> AcmeAnswer:
         start, end = self.window
         return answer(200, {"suggestedWindow": {"start": start, "end": end}}, **self._later())
-
-
-class _Pair:
-    """The public half of a key, as ``builder`` takes a key."""
-
-    def __init__(self, public: Any) -> None:
-        self.public_key = lambda: public
 
 
 def dns_value(text: str) -> str:

@@ -1,0 +1,125 @@
+"""Obtaining one certificate: under its lock in the store, where another process may have obtained it already.
+
+::
+
+    obtain = Obtain(plan, storage, registration, solver, in_thread)
+    certificate = await obtain(names, is_good, replaces)     # None while another process orders it
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from twisted.logger import Logger
+
+from smartproxy.acme.storage import issued_plan
+from smartproxy.errors import AcmeStoreUnusable, InvalidCertificate
+from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.certificate_files import certificate_from_pem, key_pem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from smartproxy.acme.interfaces import Solver
+    from smartproxy.acme.registration import Registration
+    from smartproxy.acme.storage import AcmeStorage
+    from smartproxy.flow.threads import Call
+    from smartproxy.model.plan import AcmePlan, KeyKind
+    from smartproxy.tls.certificate import PrivateKey
+
+#: CA/Browser Forum Baseline Requirements, 6.1.6.
+_RSA_EXPONENT: Final = 65537
+_RSA_BITS: Final = 2048
+
+log = Logger()
+
+
+class Obtain:
+    """Obtains certificates for one configuration.
+
+    :param solver: answers challenges.
+    :param in_thread: calls what waits for a disk, or takes long.
+    """
+
+    def __init__(
+        self,
+        plan: AcmePlan,
+        storage: AcmeStorage,
+        registration: Registration,
+        solver: Solver,
+        in_thread: Call,
+    ) -> None:
+        self._plan = plan
+        self._storage = storage
+        self._registration = registration
+        self._solver = solver
+        self._in_thread = in_thread
+
+    async def __call__(
+        self, names: Sequence[str], is_good: Callable[[Certificate], bool], replaces: str | None
+    ) -> Certificate | None:
+        """The certificate for ``names``: of the store if it ``is_good``, or else of a new order.
+
+        :param replaces: what identifies the certificate that it replaces (RFC 9773, 5).
+        :return: ``None`` while another process orders it.
+        :raises AcmeError: if the directory does not issue it.
+        :raises AcmeStoreUnusable: if the store cannot be used; nothing is ordered then.
+        """
+        await self._in_thread(self._storage.prepare)
+        lock = await self._in_thread(partial(self._storage.lock, names))
+        if lock is None:
+            return None
+        try:
+            stored = await self._in_thread(partial(self._stored, names))
+            if stored is not None and is_good(stored):
+                return stored
+            return await self._order(names, replaces)
+        finally:
+            lock.release()
+
+    def _stored(self, names: Sequence[str]) -> Certificate | None:
+        """The certificate in the store, if it can be used. In a thread."""
+        try:
+            plan = self._storage.load(names)
+        except InvalidCertificate:
+            return None  # it was logged when it was first loaded
+        return None if plan is None else Certificate(plan)
+
+    async def _order(self, names: Sequence[str], replaces: str | None) -> Certificate:
+        key: PrivateKey = await self._in_thread(partial(_new_key, self._plan.key_type))
+        client = await self._registration.client()
+        chain = await client.order(
+            names,
+            key,
+            self._plan.challenges,
+            self._solver,
+            profile=self._plan.profile,
+            replaces=replaces,
+        )
+        pem = key_pem(key)
+        certificate = await self._in_thread(partial(_certificate, chain, pem))
+        try:
+            await self._in_thread(partial(self._storage.save, names, certificate.plan.chain, pem))
+        except AcmeStoreUnusable as problem:
+            # It is used all the same: an order less is better than a client that is refused.
+            log.error(  # noqa: TRY400 - the text says it all
+                "certificate of {names} is lost at the next start: {problem}", names=names, problem=problem
+            )
+        return certificate
+
+
+def _new_key(kind: KeyKind) -> PrivateKey:
+    if kind == "rsa-2048":
+        return rsa.generate_private_key(_RSA_EXPONENT, _RSA_BITS)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _certificate(chain: bytes, key: bytes) -> Certificate:
+    """The issued certificate, checked as one from a file is.
+
+    :raises InvalidCertificate: if clients would not accept it.
+    """
+    plan = certificate_from_pem(chain, key)
+    return Certificate(issued_plan(plan.chain, key))
