@@ -1,0 +1,79 @@
+"""When an authority wants a certificate to be renewed: ACME Renewal Information (ARI, RFC 9773).
+
+It may be earlier than its dates say, because the authority will revoke it, or wants to spread its load. A directory without
+it is not asked; where it cannot be asked, the dates of the certificate decide.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from smartproxy.acme import ari
+from smartproxy.errors import AcmeError, AcmeStoreUnusable
+from smartproxy.model.timestamps import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.acme.managed import ManagedCertificate
+    from smartproxy.acme.registration import Registration
+    from smartproxy.tls.certificate import Certificate
+
+#: Seconds until it is asked again, where the authority does not say (RFC 9773, 4.3.3).
+INTERVAL: Final = 6 * 3600.0
+
+log = Logger()
+
+
+class RenewalAdvice:
+    """Asks one directory.
+
+    :param wall: seconds since the epoch.
+    :param chance: returns a random number from 0 to 1.
+    """
+
+    def __init__(
+        self, registration: Registration, wall: Callable[[], float], chance: Callable[[], float]
+    ) -> None:
+        self._registration = registration
+        self._wall = wall
+        self._chance = chance
+
+    def ask(
+        self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
+    ) -> None:
+        """Ask when ``certificate`` should be renewed, and have that done.
+
+        :param on_change: called when the time has changed.
+        """
+        managed.renewal_info_due = self._wall() + INTERVAL
+        asked = Deferred.fromCoroutine(self._ask(managed, certificate, on_change))
+        asked.addErrback(lambda failure: log.failure("renewal information failed", failure))
+
+    async def _ask(
+        self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
+    ) -> None:
+        identifier = ari.certificate_id(certificate.leaf)
+        if identifier is None:
+            return
+        try:
+            client = await self._registration.client()
+            found = await client.renewal_info(identifier)
+        except (AcmeError, AcmeStoreUnusable) as failed:
+            log.debug("no renewal information for {name}: {why}", name=managed.name, why=failed)
+            return
+        if found is None or managed.certificate is not certificate:
+            return
+        managed.renewal_info_due = self._wall() + (found.retry_after or INTERVAL)
+        former, managed.renewal_info = managed.renewal_info, found
+        if former is None or former.window != found.window:
+            managed.plan_renewal(ari.moment(found.window, self._chance))
+            on_change()
+            log.info(
+                "certificate {name} will be renewed at {at}, as its authority suggests",
+                name=managed.name,
+                at=Moment(managed.due, 0.0).iso(0.0),
+            )

@@ -1,0 +1,369 @@
+"""Automatic certificates: orders what is missing, renews in time, and shows the result to clients.
+
+::
+
+    acme = AcmeService(store, counters, clock, chance, wall, in_thread, make_directory)
+    store.issued = acme.issued      # what was issued before is there as soon as a configuration is prepared
+    acme.apply(plan)                # after the certificates of a configuration have come into force
+    acme.start()                    # when the proxy listens: challenges can be answered
+
+A sweep each second begins the orders that are due, a few at once. A certificate in force stays until there is another
+one, whatever fails. Each certificate has a back-off of its own.
+
+The store of TLS (:mod:`smartproxy.tls.store`) may be changed by others while a selection is made in a thread. After each
+change the service compares what is shown with what it has, so that no certificate gets lost.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from smartproxy.acme import ari
+from smartproxy.acme.answers import ChallengeAnswers
+from smartproxy.acme.events import CertificateEvent
+from smartproxy.acme.managed import ManagedCertificate, key_of
+from smartproxy.acme.shown import IssuedShown
+from smartproxy.acme.storage import AcmeStorage
+from smartproxy.errors import (
+    AcmeError,
+    AcmeStoreUnusable,
+    InvalidCertificate,
+    NotAutomatic,
+    UnknownCertificate,
+)
+from smartproxy.model.timestamps import Moment
+from smartproxy.tls.certificate import Certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.acme.directory_in_use import DirectoryInUse
+    from smartproxy.flow.threads import Call
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.model.certificate_status import ShownAcme
+    from smartproxy.model.plan import AcmePlan, CertificatePlan, ProxyPlan
+    from smartproxy.tls.store import CertificateStore
+
+#: Seconds between two sweeps.
+SWEEP_INTERVAL: Final = 1.0
+#: Orders in progress at once. An order waits for the authority for most of its time.
+MAX_ORDERS: Final = 8
+#: Seconds until it is looked again whether another process has ordered a certificate.
+OTHER_INTERVAL: Final = 2.0
+
+log = Logger()
+
+
+class AcmeService:
+    """Takes care of the automatic certificates of a proxy, for as long as that lives.
+
+    :param store: shows certificates to clients.
+    :param clock: schedules sweeps.
+    :param chance: returns a random number from 0 to 1.
+    :param wall: seconds since the epoch.
+    :param in_thread: calls what waits for a disk, or takes long.
+    :param make_directory: makes what orders at the directory of a configuration, with the answers to challenges.
+    :ivar directory: what orders; ``None`` without ACME.
+    :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
+    :ivar may_renew: whether a certificate that was ordered on demand may be ordered again.
+    :ivar answers: pending challenges.
+    :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
+        logged.
+    """
+
+    def __init__(
+        self,
+        store: CertificateStore,
+        counters: Counters,
+        clock: IReactorTime,
+        chance: Callable[[], float],
+        wall: Callable[[], float],
+        in_thread: Call,
+        make_directory: Callable[[AcmePlan, AcmeStorage, ChallengeAnswers], DirectoryInUse],
+    ) -> None:
+        self._store = store
+        self._shown = IssuedShown(store, in_thread)
+        self._counters = counters
+        self._chance = chance
+        self._wall = wall
+        self._make_directory = make_directory
+        self.answers = ChallengeAnswers(in_thread)
+        self.on_event: list[Callable[[CertificateEvent], object]] = []
+        self.on_settled: list[Callable[[ManagedCertificate], None]] = []
+        self.may_renew: Callable[[AcmePlan, str], Awaitable[bool]] = _may_renew
+        self.directory: DirectoryInUse | None = None
+        self._managed: dict[tuple[str, ...], ManagedCertificate] = {}
+        self._sweeping = LoopingCall(self.sweep)
+        self._sweeping.clock = clock
+        store.on_change.append(self._show_again)
+
+    # -- configuration and lifetime --------------------------------------------------------------------
+
+    def issued(self, plan: AcmePlan, entry: CertificatePlan) -> Certificate | None:
+        """The certificate that was issued for an automatic entry, in this process or before. May be called in a thread."""
+        managed = self._managed.get(key_of(entry.names))
+        if managed is not None and managed.certificate is not None:
+            return managed.certificate
+        try:
+            stored = AcmeStorage(plan.store, plan.directory).load(entry.names)
+        except InvalidCertificate as problem:
+            log.warn(
+                "certificate in the ACME store cannot be used, another is ordered: {problem}", problem=problem
+            )
+            return None
+        return None if stored is None else Certificate(stored)
+
+    def apply(self, plan: ProxyPlan) -> None:
+        """Take care of the automatic certificates of ``plan``, which is in force. Others are forgotten; their files stay."""
+        wanted: dict[tuple[str, ...], list[CertificatePlan]] = {}
+        for entry in dict.fromkeys(_automatic(plan)):
+            wanted.setdefault(key_of(entry.names), []).append(entry)
+        for key, managed in list(self._managed.items()):
+            if key not in wanted and not (managed.is_on_demand and plan.acme is not None):
+                self.forget(managed)
+        if plan.acme is None:
+            self.directory, self.answers.storage = None, None
+            return
+        self._use_directory(plan.acme)
+        for key, entries in wanted.items():
+            managed = self._managed.setdefault(key, ManagedCertificate(entries[0].names))
+            managed.entries = tuple(entries)
+            self._adopt_shown(managed, plan.acme)
+        self._show_again()
+        self._count_renewals()
+
+    def _use_directory(self, plan: AcmePlan) -> None:
+        former = None if self.directory is None else self.directory.plan
+        if former == plan:
+            return
+        storage = AcmeStorage(plan.store, plan.directory)
+        self.answers.storage = storage
+        self.directory = self._make_directory(plan, storage, self.answers)
+        for managed in self._managed.values():
+            self._cancel(managed)
+            if former is not None and former.directory != plan.directory:
+                managed.due = 0.0  # what the former directory has issued is shown until then
+            elif managed.certificate is not None and not managed.failures:
+                managed.adopt(managed.certificate, plan, self._chance())
+            else:
+                managed.due = 0.0
+
+    def _adopt_shown(self, managed: ManagedCertificate, plan: AcmePlan) -> None:
+        """Take over what was found in the store when the configuration was prepared."""
+        shown = self._store.shown_for(managed.entries[0])
+        if managed.certificate is None and shown is not None and not shown.plan.self_signed:
+            managed.adopt(shown, plan, self._chance())
+
+    def start(self) -> None:
+        """Begin to order."""
+        if not self._sweeping.running:
+            self._sweeping.start(SWEEP_INTERVAL)
+
+    def stop(self) -> None:
+        """Cancel all orders, and make no more. What there is is still shown."""
+        if self._sweeping.running:
+            self._sweeping.stop()
+        for managed in self._managed.values():
+            self._cancel(managed)
+
+    def forget(self, managed: ManagedCertificate) -> None:
+        """Take care of it no more. Its files stay in the store."""
+        self._managed.pop(key_of(managed.names), None)
+        self._cancel(managed)
+        self._count_renewals()
+
+    def _cancel(self, managed: ManagedCertificate) -> None:
+        ordering, managed.ordering = managed.ordering, None
+        if ordering is not None:
+            ordering.cancel()
+
+    # -- for the admin API and for clients -------------------------------------------------------------
+
+    def status(self, entry: CertificatePlan) -> ShownAcme | None:
+        """What is done for an entry of the configuration; ``None`` where it is not automatic."""
+        managed = self._managed.get(key_of(entry.names)) if entry.automatic else None
+        return None if managed is None else managed.status()
+
+    def on_demand(self) -> Iterator[ManagedCertificate]:
+        """The certificates that were ordered because clients asked for their names."""
+        return (managed for managed in self._managed.values() if managed.is_on_demand)
+
+    def find(self, names: Sequence[str]) -> ManagedCertificate | None:
+        """The certificate for exactly ``names``, if it is taken care of."""
+        return self._managed.get(key_of(names))
+
+    def add_on_demand(self, name: str) -> ManagedCertificate:
+        """Take care of a certificate for a name that a client has asked for."""
+        managed = self._managed[key_of((name,))] = ManagedCertificate((name,))
+        return managed
+
+    def adopt(self, managed: ManagedCertificate, certificate: Certificate) -> None:
+        """Use a certificate of the store."""
+        if self.directory is not None:
+            managed.adopt(certificate, self.directory.plan, self._chance())
+            self._count_renewals()
+
+    def renew(self, name: str) -> tuple[str, ...]:
+        """Order the certificate that has ``name`` now. Returns its names.
+
+        :raises UnknownCertificate: if no certificate has the name.
+        :raises NotAutomatic: if it is not automatic.
+        """
+        wanted = name.lower().removesuffix(".")
+        for managed in self._managed.values():
+            if wanted in managed.names:
+                managed.due, managed.asked = 0.0, True
+                if self._sweeping.running:
+                    self.begin(managed)
+                return managed.names
+        for certificate in self._store.certificates:
+            if wanted in certificate.names:
+                where = certificate.plan.source
+                raise NotAutomatic(
+                    f"the certificate for {wanted!a} is not automatic: it is read from {where!a}"
+                )
+        raise UnknownCertificate(f"there is no certificate for {wanted!a}")
+
+    # -- orders ----------------------------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Begin the orders that are due, and ask when to renew."""
+        if self.directory is None:
+            return
+        now = self._wall()
+        under_way = sum(managed.ordering is not None for managed in self._managed.values())
+        for managed in list(self._managed.values()):
+            if managed.ordering is not None:
+                continue
+            if managed.due <= now:
+                if managed.is_on_demand and not managed.asked:
+                    self.forget(managed)  # nobody wants it any more
+                elif under_way < MAX_ORDERS:
+                    under_way += 1
+                    self.begin(managed)
+            elif managed.certificate is not None and managed.renewal_info_due <= now:
+                self.directory.advice.ask(managed, managed.certificate, self._count_renewals)
+
+    def begin(self, managed: ManagedCertificate) -> None:
+        """Begin an order now."""
+        if self.directory is None or managed.ordering is not None:
+            return
+        managed.ordering = ordering = Deferred.fromCoroutine(self._obtain(managed, self.directory))
+        if ordering.called:
+            managed.ordering = None
+
+    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> None:
+        try:
+            if not await self._is_still_wanted(managed, directory.plan):
+                self.forget(managed)
+                return
+            certificate = await directory.obtain(
+                managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
+            )
+        except CancelledError:
+            return
+        except AcmeError as failed:
+            self._failed(managed, failed.text, failed.retry_after)
+        except (AcmeStoreUnusable, InvalidCertificate) as failed:
+            self._failed(managed, str(failed))
+        except Exception as failed:
+            log.failure("order of {names} failed", names=", ".join(managed.names))
+            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+        else:
+            await self._obtained(managed, certificate, directory.plan)
+
+    async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
+        if not managed.is_on_demand or managed.certificate is None:
+            return True
+        return await self.may_renew(plan, managed.name)
+
+    def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
+        """Whether a certificate of the store makes an order needless: another process has just obtained it."""
+        if not managed.is_complete(stored):
+            return False
+        if managed.certificate is not None and managed.certificate.fingerprint == stored.fingerprint:
+            return False  # it is this one that is to be renewed
+        return managed.renewal_time(stored, plan, 0.0) > self._wall()
+
+    async def _obtained(
+        self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
+    ) -> None:
+        managed.ordering = None
+        if certificate is None:
+            managed.waits_for_other = True
+            managed.due = self._wall() + OTHER_INTERVAL
+            return
+        is_first = managed.certificate is None
+        managed.adopt(certificate, plan, self._chance(), self._wall())
+        managed.asked = False
+        self._counters.acme_orders["ok"] += 1
+        self._count_renewals()
+        until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
+        kind = "issued" if is_first else "renewed"
+        log.info(
+            "certificate {kind} by ACME: {names}, valid until {until}",
+            kind=kind,
+            names=", ".join(managed.names),
+            until=until,
+        )
+        await self._shown.show(managed, certificate)
+        self._settle(managed)
+        self._announce(CertificateEvent("issued" if is_first else "renewed", managed.names))
+
+    def _failed(self, managed: ManagedCertificate, why: str, retry_after: float | None = None) -> None:
+        managed.ordering = None
+        now = self._wall()
+        managed.fail(why, now, self._chance(), retry_after)
+        self._counters.acme_orders["failed"] += 1
+        self._count_renewals()
+        log.error(
+            "certificate not ordered: {names}: {why}; next try in {seconds} s",
+            names=", ".join(managed.names),
+            why=why,
+            seconds=round(managed.due - now),
+        )
+        managed.asked = False
+        self._settle(managed)
+        self._announce(CertificateEvent("failed", managed.names, why))
+
+    def _settle(self, managed: ManagedCertificate) -> None:
+        for callback in self.on_settled:
+            callback(managed)
+
+    def _announce(self, event: CertificateEvent) -> None:
+        for callback in list(self.on_event):
+            try:
+                callback(event)
+            except Exception:
+                log.failure("a callable of acme.on_event failed")
+
+    def _show_again(self) -> None:
+        self._shown.show_missing(self._managed.values())
+
+    def _count_renewals(self) -> None:
+        self._counters.acme_next_renewal = {
+            managed.name: managed.due or self._wall() for managed in self._managed.values()
+        }
+
+
+def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
+    for route in plan.routes:
+        if route.tls is not None:
+            yield from (entry for entry in route.tls.certificates if entry.automatic)
+
+
+async def _may_renew(_plan: AcmePlan, _name: str) -> bool:
+    """In place of :attr:`AcmeService.may_renew` until it is set."""
+    return True
+
+
+def _identifier(managed: ManagedCertificate) -> str | None:
+    """What identifies the certificate that an order replaces."""
+    return None if managed.certificate is None else ari.certificate_id(managed.certificate.leaf)
