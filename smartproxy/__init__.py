@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from smartproxy._version import __version__
 
 if TYPE_CHECKING:
+    from smartproxy.acme.automatic import AutomaticCertificates
+    from smartproxy.acme.events import CertificateEvent
     from smartproxy.errors import (
         BodyTooLong,
         CheckFailed,
@@ -79,9 +81,11 @@ __all__ = [
     "AddressFamily",
     "Announced",
     "ApplicationProtocol",
+    "AutomaticCertificates",
     "Balancer",
     "BodyTooLong",
     "Candidate",
+    "CertificateEvent",
     "CertificatePlan",
     "CheckFailed",
     "CheckedTarget",
@@ -136,6 +140,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "smartproxy.acme.automatic": ("AutomaticCertificates",),
+    "smartproxy.acme.events": ("CertificateEvent",),
     "smartproxy.errors": (
         "BodyTooLong",
         "CheckFailed",

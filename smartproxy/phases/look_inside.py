@@ -13,7 +13,7 @@ for other client certificates than this one was, the request is refused (421: RF
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Misdirected, Refused
 from smartproxy.model.facts import Announced, Detected, Routed
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from smartproxy.flow.side import Side
     from smartproxy.model.plan import RoutePlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.routing.table import ListenerRoutes, RouteTable
+    from smartproxy.routing.table import ListenerRoutes
+
+
+class InsideTable(Protocol):
+    """Finds routes: :class:`~smartproxy.routing.table.RouteTable`."""
+
+    def find(self, facts: Detected) -> RoutePlan | None: ...
+
+    def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None: ...
 
 
 class LookInside:
@@ -37,7 +45,7 @@ class LookInside:
 
     def __init__(
         self,
-        table: RouteTable,
+        table: InsideTable,
         detect: Callable[[Side, Announced], Awaitable[Detected]],
         forward_cancel: Callable[[ConnectionRecord, Side, Detected, RoutePlan], Awaitable[None]],
     ) -> None:

@@ -13,10 +13,11 @@ import random
 from functools import partial
 from typing import TYPE_CHECKING
 
+from smartproxy.acme.challenge_table import ChallengeTable
 from smartproxy.connections.timeouts import ConnectionTimeouts
 from smartproxy.flow.side import HOLD
 from smartproxy.http.splice import Splicer
-from smartproxy.model.plan import KeepAlive
+from smartproxy.model.plan import ChallengeType, KeepAlive
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.detect import Detect
 from smartproxy.phases.exchange import ExchangeHttp
@@ -100,6 +101,17 @@ class Paths:
         self._draining = draining
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
+    def listeners(self) -> set[tuple[str, int]]:
+        """The addresses (``""``: all) and ports to listen on."""
+        acme = self._plan.acme
+        challenges = () if acme is None else ((address, acme.http_port) for address in acme.listens)
+        return self.table.listeners().union(challenges)
+
+    def _answers_challenges(self, port: int) -> bool:
+        """Whether HTTP-01 challenges are answered on ``port``."""
+        acme = self._plan.acme
+        return acme is not None and port == acme.http_port and ChallengeType.HTTP_01 in acme.challenges
+
     def path(self, address: str, port: int) -> ConnectionPath:
         """The path of connections accepted at ``(address, port)``."""
         clocks, accounting = self._runtime.clocks, self._runtime.accounting
@@ -108,8 +120,12 @@ class Paths:
             timeout = self._plan.timeouts.initial_data
         limits = self.table.head_limits(address, port)
         head_parser = self._head_parser(address, port)
+        table: RouteTable | ChallengeTable = self.table
+        is_challenged = self._answers_challenges(port)
+        if self._plan.acme is not None:
+            table = ChallengeTable(self.table, self._runtime.tls.acme.answers, is_plain=is_challenged)
         look_inside = LookInside(
-            self.table,
+            table,
             Detect(timeout, clocks.deadlines, needed=True, cancels=True, head_parser=head_parser),
             self._forward_cancel,
         )
@@ -122,13 +138,13 @@ class Paths:
             detect=Detect(
                 timeout,
                 clocks.deadlines,
-                needed=self.table.needs_first_bytes(address, port),
+                needed=is_challenged or self.table.needs_first_bytes(address, port),
                 silence=self.table.find if self.table.takes_silent(address, port) else None,
                 has_addresses=self.table.has_addresses(address, port),
                 start_tls=AnswerStartTls() if self.table.starts_tls(address, port) else None,
                 head_parser=head_parser,
             ),
-            route=ChooseRoute(self.table),
+            route=ChooseRoute(table),
             connect=self._connect,
             send_proxy_header=self._send_proxy_header,
             terminate=self._terminate,

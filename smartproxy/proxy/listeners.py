@@ -72,7 +72,7 @@ class Listeners:
 
         :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
-        wanted = paths.table.listeners()
+        wanted = paths.listeners()
         fresh = {place: self._listener(place, paths) for place in sorted(wanted - self._open.keys())}
         listen_together(
             [listener.port for listener in fresh.values()], [one.port for one in self._open.values()]

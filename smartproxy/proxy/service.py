@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
-from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
+from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
 
+    from smartproxy.acme.automatic import AutomaticCertificates
     from smartproxy.connections.registry import Registry
     from smartproxy.flow.threads import Call
     from smartproxy.metrics.counters import Counters
@@ -211,6 +212,7 @@ class SmartProxy(Service):
         if not self.draining:
             self.draining = True
             self._listeners_closed = self._listeners.close()
+            self._runtime.tls.acme.stop()  # no challenge could be answered
             self._runtime.close_idle_clients()
             log.info("draining: no new connections")
 
@@ -307,13 +309,12 @@ class SmartProxy(Service):
 
     def renew_certificate(self, name: str) -> Sequence[str]:
         """Order the automatic certificate with this name now; see :class:`~smartproxy.admin.control.IProxyControl`."""
-        # To become: return self._runtime.acme.renew(name)
-        for shown in self.certificates():
-            if name in shown.names:
-                raise NotAutomatic(
-                    f"the certificate for {name!a} is not automatic: it is read from {shown.source!a}"
-                )
-        raise UnknownCertificate(f"there is no certificate for {name!a}")
+        return self._runtime.tls.acme.renew(name)
+
+    @property
+    def acme(self) -> AutomaticCertificates:
+        """The automatic certificates: what happens to them, and ordering one now."""
+        return self._runtime.tls.automatic
 
     def waiting_for_restart(self) -> list[str]:
         """The keys of changed settings that are not in force before the process starts again."""

@@ -1,4 +1,4 @@
-"""What a proxy keeps of TLS over reloads: certificates, contexts and their sessions, the limit on handshakes.
+"""What a proxy keeps of TLS over reloads: certificates and orders for them, contexts and their sessions, the limit on handshakes.
 
 ::
 
@@ -18,14 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
 
+from smartproxy.acme.automatic import AutomaticCertificates
 from smartproxy.flow.names import with_own_names
 from smartproxy.flow.threads import thread_for
+from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
+from smartproxy.proxy.acme import acme_service, on_demand_of
 from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
 from smartproxy.tls.ocsp.stapling import Stapling
 from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
-from smartproxy.tls.store import CertificateStore
+from smartproxy.tls.store import CertificateStore, status_of
 from smartproxy.tls.watcher import CertificateWatch
 
 if TYPE_CHECKING:
@@ -33,12 +36,14 @@ if TYPE_CHECKING:
 
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.metrics.counters import Counters
-    from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import OriginationPlan, ProxyPlan
 
 #: Names of OCSP responders that are resolved at once. A few authorities have issued all certificates of a proxy.
 _OCSP_NAMES = 8
+#: Certificates that are ordered on demand come and go too often to fetch OCSP responses for them.
+NOT_STAPLED = ShownStaple("none", detail="not stapled: ordered on demand")
 
 
 class TlsState:
@@ -48,6 +53,8 @@ class TlsState:
     :param clock: monotonic time for sweeps and retries.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
+    :ivar acme: takes care of automatic certificates.
+    :ivar automatic: what an embedding program sees of it.
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
@@ -65,18 +72,27 @@ class TlsState:
         )
         self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None
+        self.acme = acme_service(self._store, reactor, clock, counters)
+        self.automatic = AutomaticCertificates(self.acme)
+        self._store.issued = self.acme.issued
+        self._cache.on_demand = on_demand_of(self.acme, reactor, clock)
+        self._counters = counters
+        self._store.on_change.append(self._count_expiry)
+        self.acme.on_settled.append(lambda _: self._count_expiry())
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
         """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""
         self._watch.compile_again = compile_again
 
     def start(self) -> None:
-        """Begin to watch files and to fetch OCSP responses."""
+        """Begin to watch files, to fetch OCSP responses, and to order certificates."""
         self._watch.start()
         self._stapling.start()
+        self.acme.start()
 
     def stop(self) -> None:
-        """Stop both."""
+        """Stop all of it."""
+        self.acme.stop()
         self._watch.stop()
         self._stapling.stop()
 
@@ -93,14 +109,29 @@ class TlsState:
         self.handshakes.ipv6_prefix = plan.ipv6_limit_prefix
         self._watch.configure(plan.tls)
         self._stapling.configure(plan.tls)
+        self.acme.apply(plan)
 
     def certificates(self) -> list[ShownCertificate]:
-        """The certificates in force for the admin API, the first to expire first."""
-        return self._store.statuses(self._stapling.status)
+        """The certificates in force for the admin API, the first to expire first; then those ordered on demand."""
+        shown = self._store.statuses(self._stapling.status, self.acme.status)
+        return shown + [_status(managed) for managed in self.acme.on_demand()]
+
+    def _count_expiry(self) -> None:
+        expiry = dict(self._store.expiry)
+        for managed in self.acme.on_demand():
+            if managed.certificate is not None:
+                expiry[managed.name] = managed.certificate.not_after.timestamp()
+        self._counters.certificate_expiry = expiry
 
     def _drop_unused(self) -> None:
         if self._in_force is not None:
             self._in_force.drop_unused()
+
+
+def _status(managed: ManagedCertificate) -> ShownCertificate:
+    if managed.certificate is None:
+        return ShownCertificate(managed.names, "acme", "", None, "", default=False, acme=managed.status())
+    return status_of(managed.certificate, NOT_STAPLED, managed.status())
 
 
 def _originations(plan: ProxyPlan) -> Iterator[OriginationPlan]:

@@ -255,7 +255,7 @@ class RestartTests(FileTestCase):
         by_paths = {
             "routes", "trusted", "accept_header", "header_timeout", "max_pending_data", "max_connections",
             "max_connections_per_ip", "connection_rate_per_minute", "keep_alive", "probes", "user_timeout",
-            "timeouts", "tls", "error_pages",
+            "timeouts", "tls", "acme", "error_pages",
         }  # fmt: skip
         by_accounting = {"zombies", "cleanup", "metrics", "access_log"}
         by_runtime = {"ipv6_limit_prefix", "address_files", "page_files", "groups"}
