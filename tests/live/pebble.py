@@ -28,16 +28,18 @@ _HOST = "localhost"
 class Pebble:
     """Runs until the test ends.
 
+    :param validity: seconds for which its certificates are valid.
     :param external: keys of customers, in base64url, by their identifier; with one, each account needs one.
     :param options: more of its environment variables.
     :raises SkipTest: if it is not installed.
     """
 
-    def __init__(self, case, external=None, **options):
+    def __init__(self, case, external=None, validity=90 * 86400, **options):
         program, names = needed("pebble"), needed("pebble-challtestsrv")
         self._case = case
         self._own = case.directory / "pebble"
         self._own.mkdir()
+        self._validity = validity
         authority = Authority(self._own)
         self.ca = authority.file
         self._certificate = authority.certificate(_HOST)
@@ -137,6 +139,7 @@ class Pebble:
             "httpPort": self.http_port,
             "tlsPort": self.tls_port,
             "ocspResponderURL": "",
+            "certificateValidityPeriod": self._validity,
             "externalAccountBindingRequired": bool(external),
             "externalAccountMACKeys": external,
         }
