@@ -167,6 +167,7 @@ class _Command(ProcessProtocol):
     def _kill(self) -> None:
         self._later = None
         self._signal("KILL")
+        self.transport.loseConnection()  # what it has started may hold its output
 
     def _signal(self, name: str) -> None:
         with suppress(ProcessExitedAlready):

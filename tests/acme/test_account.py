@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from smartproxy.acme.jose import AccountKey
+from smartproxy.acme.requests import AcmeAnswer
 from smartproxy.acme.signed import DIRECTORY_LIFE, MAX_NONCES, MAX_REJECTED
 from smartproxy.errors import DirectoryUnavailable
 from smartproxy.model.plan import ExternalAccount
@@ -129,6 +132,18 @@ class LostAccountTests(AcmeCase):
             self.finished(each)
         (account,) = self.directory.accounts.values()
         self.assertEqual(account.contact, ["mailto:a@a.example"])
+        self.assertEqual(self.directory.asked.count("POST new-account"), 1)
+
+    def test_orders_at_once_wait_for_one_registration(self) -> None:
+        """The answer takes time, and the second order must not register meanwhile."""
+        url = self.done(self.directory.client(self.client.key).register(None, None))
+        registered: Deferred[AcmeAnswer] = Deferred()
+        self.directory.asked.clear()
+        self.directory.faults["new-account"] = [registered]
+        orders = [self.order("a.example"), self.order("b.example")]
+        registered.callback(answer(200, {}, Location=url))
+        for each in orders:
+            self.finished(each)
         self.assertEqual(self.directory.asked.count("POST new-account"), 1)
 
     def test_an_account_that_the_directory_lost_is_made_again(self) -> None:

@@ -80,7 +80,7 @@ class MomentTests(SynchronousTestCase):
 
 class RenewalInfoTests(SynchronousTestCase):
     def read(self, wanted: float | None = None, **more: object) -> object:
-        window = {"start": "2025-01-02T04:00:00.123456789Z", "end": "2025-01-03t05:00:00+01:00"}
+        window = {"start": "2025-01-02T04:00:00.123456789z", "end": "2025-01-03t05:00:00+01:00"}
         return read_renewal_info(AcmeDocument({"suggestedWindow": window, **more}, "information"), wanted)
 
     def test_times_have_a_zone_and_fractions(self) -> None:

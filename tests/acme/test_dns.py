@@ -52,7 +52,8 @@ class ProcessReactor(Clock):
 
     def loseConnection(self) -> None:
         self.has_output = False
-        self.protocol.processEnded(self.how)
+        if self.has_exited:
+            self.protocol.processEnded(self.how)
 
     def signalProcess(self, name: str) -> None:
         if self.has_exited:
@@ -119,10 +120,11 @@ class CommandTests(SynchronousTestCase):
         """A command in an endless loop must not fill memory or disk."""
         started = self.present()
         with capturedLogs() as events:
-            for _ in range(MAX_OUTPUT // 10):
+            for _ in range(MAX_OUTPUT // 5):
                 self.reactor.says(b"0123456789\n")
             self.reactor.ends()
         self.successResultOf(started)
+        self.assertEqual(len(self.reactor.protocol._output), MAX_OUTPUT)
         self.assertEqual(len(events), MAX_LINES)
         self.assertEqual(events[0]["log_level"], LogLevel.info)
         self.assertEqual(events[0]["line"], "0123456789")
@@ -155,6 +157,16 @@ class CommandTests(SynchronousTestCase):
         self.reactor.advance(GRACE)
         self.successResultOf(started)
         self.assertFalse(self.reactor.has_output)
+
+    def test_a_cancel_after_its_end_closes_the_output(self) -> None:
+        """There is no process to signal any more, and its pipes must not stay open."""
+        started = self.present()
+        self.reactor.ends(with_output=False)
+        started.cancel()
+        self.failureResultOf(started, CancelledError)
+        self.reactor.advance(GRACE)
+        self.assertEqual((self.reactor.signals, self.reactor.has_output), ([], False))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_one_that_cannot_be_run_says_where_it_is_configured(self) -> None:
         """A path with a typing error is the first mistake."""

@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from smartproxy.acme.ordering import MAX_PROOFS
 from smartproxy.acme.polling import LIMIT
+from smartproxy.errors import AcmeError
 from smartproxy.model.plan import ChallengeType
 from smartproxy.tls.certificate import names_of
 from tests.acme.cases import AcmeCase
@@ -232,6 +233,12 @@ class SolverTests(AcmeCase):
         self.assertEqual(error.names, ("a.example",))
         self.assertEqual(self.solver.log[-1], "cleanup http-01 a.example")
         self.assertNotIn("POST challenge", self.directory.asked)
+
+    def test_an_error_of_a_solver_is_about_its_name(self) -> None:
+        """Its text is of the solver, which may not know that it is one name of several."""
+        self.solver.present_fails = AcmeError("hook exited with 3")
+        error = self.refused(self.order("a.example"))
+        self.assertEqual((error.text, error.names), ("hook exited with 3", ("a.example",)))
 
     def test_a_failed_clean_up_does_not_fail_the_order(self) -> None:
         """The certificate is there; the log has what was left."""

@@ -84,6 +84,11 @@ class HostileTests(SynchronousTestCase):
         self.assertEqual(one_line("x" * LONGEST), "x" * LONGEST)
         self.assertEqual(one_line("x" * 10**6), "x" * (LONGEST - 3) + "...")
 
+    def test_names_of_subproblems_are_cleaned(self) -> None:
+        """They are shown by the admin API, too."""
+        below = [{**problem("caa"), "identifier": {"type": "dns", "value": "a\n\x1b[31m"}}]
+        self.assertEqual(error_from(problem("caa", subproblems=below), "order").names, ("a \\x1b[31m",))
+
     @given(JSON)
     def test_any_problem_is_one_bounded_line(self, found: object) -> None:
         """A directory is another party's: its text must not forge lines of the log, or fill it."""
