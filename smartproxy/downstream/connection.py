@@ -63,7 +63,7 @@ class Downstream(Side):
             self.transport.setTcpNoDelay(True)
             apply_keepalive(self.transport, options(self._factory.keep_alive))
         self._path = CancellableCoroutine(self._factory.carry(self, self.accepted), self._factory.call_soon)
-        self._path.start()
+        self._path.run()
 
     @property
     def why(self) -> CloseReason | RejectReason:
