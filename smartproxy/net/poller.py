@@ -100,6 +100,7 @@ class Poller:
         self._postponed: OrderedDict[int, int] = OrderedDict()
         self._turn_ends = self._event_ends = 0.0
         self._again: IDelayedCall | None = None
+        self._soon: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self.now = clock()
         self.writers: list[Writer] | None = None
 
@@ -154,7 +155,18 @@ class Poller:
 
     def soon(self, call: Callable[..., object], *args: object) -> None:
         """Call it in the next event loop iteration: for what must not happen within the caller's own call."""
-        self._reactor.callLater(0, call, *args)
+        # One timer of the reactor for all that there is, because each costs as much as the call.
+        if not self._soon:
+            self._reactor.callLater(0, self._call_soon)
+        self._soon.append((call, args))
+
+    def _call_soon(self) -> None:
+        calls, self._soon = self._soon, []
+        for call, args in calls:
+            try:
+                call(*args)
+            except Exception:
+                log.failure("a call of the poller failed")
 
     def __len__(self) -> int:
         return len(self._watched)

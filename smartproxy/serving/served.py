@@ -112,7 +112,7 @@ class Served:
     def lost(self, why: Failure) -> None:
         """Handle the loss of the connection."""
         self.deaf = True
-        if not why.check(ConnectionClosed, OSError):
+        if not isinstance(why.value, (ConnectionClosed, OSError)):
             self.fail(
                 why
             )  # an exception in a call from the transport into the code: of a producer, for example
@@ -123,7 +123,7 @@ class Served:
         """Fire :attr:`done`, and release the side, so that no circle of references is left."""
         self.side.receiver = None
         if not self.done.called:
-            clean = why.check(ConnectionDone) is not None
+            clean = isinstance(why.value, ConnectionDone)
             self.done.callback(self._reason or (CloseReason.NORMAL if clean else CloseReason.CLIENT_RESET))
 
     # -- for a subclass ------------------------------------------------------------------------------

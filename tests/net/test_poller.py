@@ -248,6 +248,18 @@ class PollerTests(PollerCase):
             self.poller.doRead()
         self.assertEqual(self.reactor.calls, [])
 
+    def test_soon_calls_in_order_and_one_that_fails_stops_no_other(self):
+        called = []
+        for call in (
+            lambda: called.append(1),
+            lambda: 1 / 0,
+            lambda: self.poller.soon(called.append, 4),
+            lambda: called.append(3),
+        ):
+            self.poller.soon(call)
+        self.reactor.advance(0)
+        self.assertEqual((called, len(self.flushLoggedErrors(ZeroDivisionError))), ([1, 3, 4], 1))
+
     def test_soon_never_calls_at_once(self):
         called = []
         self.poller.soon(called.append, 1)
