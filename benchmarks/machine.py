@@ -6,6 +6,7 @@ import os
 import platform
 import ssl
 import subprocess
+import sysconfig
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +21,7 @@ def facts() -> dict[str, str | int]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 0,
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": _python_build(),
         "twisted": version("twisted"),
         "openssl": ssl.OPENSSL_VERSION,
         "haproxy": _haproxy_version(),
@@ -32,6 +33,12 @@ def _cpu_model() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _python_build() -> str:
+    """The version, and whether the interpreter was built with profile-guided optimisation, which is worth 13 to 30 %."""
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return f"{platform.python_version()} ({'with' if '--enable-optimizations' in options else 'without'} PGO)"
 
 
 def _haproxy_version() -> str:
