@@ -72,7 +72,7 @@ class ManagedCertificate:
         self.certificate: Certificate | None = None
         self.due = NOW
         self.earliest = NOW
-        self.ordering: Deferred[None] | None = None
+        self.ordering: Deferred[Certificate | None] | None = None
         self.asked = True
         self.failures = 0
         self.error = ""

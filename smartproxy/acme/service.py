@@ -17,11 +17,12 @@ change the service compares what is shown with what it has, so that no certifica
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
@@ -256,28 +257,42 @@ class AcmeService:
         if self.directory is None or managed.ordering is not None:
             return
         managed.ordering = ordering = Deferred.fromCoroutine(self._obtain(managed, self.directory))
-        if ordering.called:
-            managed.ordering = None
+        ended = ordering.addBoth(self._ended, managed, ordering, self.directory.plan)
+        ended.addErrback(lambda failure: log.failure("the end of an order failed", failure))
 
-    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> None:
-        try:
-            if not await self._is_still_wanted(managed, directory.plan):
-                self.forget(managed)
-                return
-            certificate = await directory.obtain(
-                managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
-            )
-        except CancelledError:
-            return
-        except AcmeError as failed:
+    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
+        if not await self._is_still_wanted(managed, directory.plan):
+            raise NotApproved(managed.name)
+        return await directory.obtain(
+            managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
+        )
+
+    def _ended(
+        self,
+        result: Certificate | Failure | None,
+        managed: ManagedCertificate,
+        ordering: Deferred[Any],
+        plan: AcmePlan,
+    ) -> Deferred[None] | None:
+        """An order has ended: one that was cancelled without effect, because another one may have begun meanwhile."""
+        if managed.ordering is not ordering:
+            return None
+        managed.ordering = None
+        if not isinstance(result, Failure):
+            return Deferred.fromCoroutine(self._obtained(managed, result, plan))
+        failed = result.value
+        if isinstance(failed, NotApproved):
+            self.forget(managed)
+        elif isinstance(failed, AcmeError):
             self._failed(managed, failed.text, failed.retry_after)
-        except (AcmeStoreUnusable, InvalidCertificate) as failed:
+        elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):
             self._failed(managed, str(failed))
-        except Exception as failed:
-            log.failure("order of {names} failed", names=", ".join(managed.names))
-            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+        elif isinstance(failed, CancelledError):  # not by us: what it has waited for was cancelled
+            self._failed(managed, "it was cancelled")
         else:
-            await self._obtained(managed, certificate, directory.plan)
+            log.failure("order of {names} failed", result, names=", ".join(managed.names))
+            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+        return None
 
     async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
         if not managed.is_on_demand or managed.certificate is None:
@@ -295,7 +310,6 @@ class AcmeService:
     async def _obtained(
         self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
     ) -> None:
-        managed.ordering = None
         if certificate is None:
             managed.waits_for_other = True
             managed.due = self._wall() + OTHER_INTERVAL
@@ -318,7 +332,6 @@ class AcmeService:
         self._announce(CertificateEvent("issued" if is_first else "renewed", managed.names))
 
     def _failed(self, managed: ManagedCertificate, why: str, retry_after: float | None = None) -> None:
-        managed.ordering = None
         now = self._wall()
         managed.fail(why, now, self._chance(), retry_after)
         self._counters.acme_orders["failed"] += 1
@@ -357,6 +370,10 @@ def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
     for route in plan.routes:
         if route.tls is not None:
             yield from (entry for entry in route.tls.certificates if entry.automatic)
+
+
+class NotApproved(Exception):
+    """A certificate that was ordered on demand must not be renewed."""
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

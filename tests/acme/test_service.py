@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
 
 from smartproxy.acme.service import MAX_ORDERS, OTHER_INTERVAL
 from smartproxy.acme.storage import AcmeStorage
@@ -72,6 +75,14 @@ class OrderTests(ServiceTestCase):
         self.assertIn("ZeroDivisionError", self.status(entry("a.example")).last_error)
         self.advance(6)
         self.assertEqual(len(self.issuer.orders), 2)
+
+    def test_order_that_ends_as_cancelled_by_others_is_tried_again(self) -> None:
+        """A DNS handler may pass on the cancel of a request of its own. Without an order it would never be renewed."""
+        self.start(entry("a.example"))
+        self.issuer.answer(CancelledError())
+        self.assertEqual(self.status(entry("a.example")).state, "failed")
+        self.advance(6)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
 
     def test_callable_of_an_embedder_that_raises_changes_nothing(self) -> None:
         def broken(_event: object) -> None:
@@ -255,6 +266,30 @@ class ReloadTests(ServiceTestCase):
         self.assertIsNone(self.acme.find(("a.example",)))
         self.assertEqual(self.events, [])
 
+    def test_result_of_an_order_that_does_not_end_when_cancelled_is_dropped(self) -> None:
+        """It may be cleaning up. What it returns later must not end the order that was begun meanwhile."""
+        self.apply(entry("a.example"))
+        former = self.issuer
+        former.cancels = False
+        self.acme.start()
+        self.acme.stop()
+        self.acme.start()
+        self.assertEqual(former.waiting, [("a.example",)] * 2)
+        former.answer(self.issued("a.example"))
+        self.assertEqual(self.status(entry("a.example")).state, "ordering")
+        self.assertEqual(self.events, [])
+        former.answer(self.issued("a.example", number=1))
+        self.assertEqual([one.kind for one in self.events], ["issued"])
+
+    def test_certificate_of_an_entry_that_is_removed_meanwhile_is_not_shown(self) -> None:
+        self.apply(entry("a.example"), entry("b.example"))
+        former = self.issuer
+        former.cancels = False
+        self.acme.start()
+        self.apply(entry("b.example"))
+        former.answer(self.issued("a.example"))
+        self.assertEqual([one.names for one in self.store.certificates], [])
+
     def test_another_directory_orders_anew_and_the_former_certificate_is_shown(self) -> None:
         self.start(entry("a.example"))
         certificate = self.issued("a.example", life=86400.0)
@@ -303,3 +338,50 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual((self.issuer.cancelled, self.acme.directory), (1, None))
         self.advance(3)
         self.assertEqual(len(self.issuer.orders), 1)
+
+
+class ThreadTests(ServiceTestCase):
+    """Selections are made in a thread, while the configuration and the files of certificates change."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.threads: list[tuple[Any, Deferred[Any]]] = []
+
+    def in_thread(self, call: Any) -> Deferred[Any]:
+        """Makes the selection now, and returns it when the test says."""
+        later: Deferred[Any] = Deferred()
+        self.threads.append((call(), later))
+        return later
+
+    def end_thread(self) -> None:
+        result, later = self.threads.pop(0)
+        later.callback(result)
+
+    def test_reload_while_an_issued_certificate_is_shown_is_kept(self) -> None:
+        """Otherwise clients of a new route get no certificate until the next change."""
+        self.start(entry("a.example"))
+        self.issuer.answer(self.issued("a.example"))
+        leaf = CA.leaf("file.example").plan("file.pem")
+        self.apply(entry("a.example"), leaf)
+        while self.threads:
+            self.end_thread()
+        self.assertIsNotNone(self.shown(entry("a.example")))
+        self.assertIsNotNone(self.shown(leaf))
+
+    def test_removed_entry_is_not_shown_again(self) -> None:
+        self.start(entry("a.example"), entry("b.example"))
+        self.issuer.answer(self.issued("a.example"))
+        self.apply(entry("b.example"))
+        while self.threads:
+            self.end_thread()
+        self.assertEqual(list(self.store.certificates), [])
+
+    def test_file_that_is_renewed_meanwhile_stays_renewed(self) -> None:
+        former, renewed = (CA.leaf("file.example", number=one).plan("file.pem") for one in (1, 2))
+        self.start(entry("a.example"), former)
+        self.issuer.answer(self.issued("a.example"))
+        self.store.show(self.store.changed({former: renewed}))
+        while self.threads:
+            self.end_thread()
+        self.assertEqual(self.shown(former).plan, renewed)
+        self.assertIsNotNone(self.shown(entry("a.example")))
