@@ -121,9 +121,9 @@ class OnDemandOrders:
         self._acme.begin(managed)
 
     def _stored(self, plan: AcmePlan, name: str) -> Certificate | None:
-        """In a thread."""
+        """In a thread. Anybody may ask for any name, so that what has none must be cheap."""
         try:
-            found = AcmeStorage(plan.store, plan.directory).load((name,))
+            found = AcmeStorage(plan.store, plan.directory).load((name,), exact=True)
         except InvalidCertificate:
             return None
         certificate = None if found is None else Certificate(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -134,6 +135,14 @@ class BoundTests(OnDemandTestCase):
         for number in range(on_demand.MOST_PENDING):
             self.client(f"{number}.example")
         self.assertIn("other names are being ordered", self.refused(self.client("more.example")))
+
+    def test_name_that_has_none_costs_no_reading_of_the_whole_store(self) -> None:
+        """Anybody can ask for any name, and there may be 10,000 certificates."""
+        self.begin()
+        self.approves = False
+        AcmeStorage(str(self.path), URL).prepare()
+        self.patch(os, "listdir", lambda _: self.fail("the folder was read"))
+        self.assertIn("not approved", self.refused(self.client()))
 
     def test_certificates_in_memory(self) -> None:
         self.patch(on_demand, "MOST_KNOWN", 1)
