@@ -28,7 +28,7 @@ from smartproxy.tls.certificate import Certificate, self_signed_certificate
 from smartproxy.wire.tls_alert import Alert
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.acme.service import AcmeService
@@ -69,6 +69,7 @@ class OnDemandOrders:
         self._waiting: dict[str, list[Deferred[CertificatePlan]]] = {}
         self._ordered_at: deque[float] = deque()
         acme.on_settled.append(self._settled)
+        acme.on_forgotten.append(self._forgotten)
         acme.may_renew = self._may_renew
 
     def __call__(self, name: str, approved: bool) -> CertificatePlan | Deferred[CertificatePlan]:
@@ -105,20 +106,28 @@ class OnDemandOrders:
         directory = self._acme.directory
         if directory is None:
             raise _refusal(name, "certificates are not ordered any more")
-        managed = self._acme.find((name,))
-        if managed is None:
+        if self._acme.find((name,)) is None:
             stored = await self._in_thread(partial(self._stored, directory.plan, name))
             if stored is None:
                 await self._require_approval(directory.plan, name, approved=approved)
                 self._require_budget(directory.plan, name)
-            managed = self._acme.add_on_demand(name)
-            if stored is not None:
-                self._acme.adopt(managed, stored)
-                self._settled(managed)
-                return
+            if self._acme.directory is not directory:
+                raise _refusal(name, "the configuration has changed meanwhile")
+            self._add(name, stored)
+        managed = self._acme.find((name,))
+        if managed is None or managed.certificate is not None:
+            return
         if directory.plan.until == "selfSigned":
             self._answer(name, self_signed_certificate((name,)))
         self._acme.begin(managed)
+
+    def _add(self, name: str, stored: Certificate | None) -> None:
+        """Take care of the certificate for ``name``, unless the configuration has one now."""
+        managed = self._acme.find((name,)) or self._acme.add_on_demand(name)
+        if stored is not None and managed.certificate is None:
+            self._acme.adopt(managed, stored)
+        if managed.certificate is not None:
+            self._settled(managed)
 
     def _stored(self, plan: AcmePlan, name: str) -> Certificate | None:
         """In a thread. Anybody may ask for any name, so that what has none must be cheap."""
@@ -158,13 +167,18 @@ class OnDemandOrders:
 
     def _settled(self, managed: ManagedCertificate) -> None:
         """An order has ended, or a certificate was found."""
-        if not managed.is_on_demand:
-            return
+        if len(managed.names) != 1:
+            return  # nobody waits for a certificate of several names
         if managed.certificate is not None:
             self._answer(managed.names[0], managed.certificate.plan)
         elif managed.failures:
             refusal = _refusal(managed.names[0], f"the order failed: {managed.error}")
             self._answer(managed.names[0], refusal)
+
+    def _forgotten(self, several: Sequence[ManagedCertificate]) -> None:
+        """Nothing is ordered for them any more. A name that is still waited for would never be looked up again."""
+        for (name,) in (managed.names for managed in several if len(managed.names) == 1):
+            self._answer(name, _refusal(name, "certificates for it are not ordered any more"))
 
     def _refuse(self, name: str, failure: object) -> None:
         why = getattr(failure, "value", failure)

@@ -73,6 +73,7 @@ class AcmeService:
     :param make_directory: makes what orders at the directory of a configuration, with the answers to challenges.
     :ivar directory: what orders; ``None`` without ACME.
     :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
+    :ivar on_forgotten: called with certificates that are not taken care of any more.
     :ivar may_renew: whether a certificate that was ordered on demand may be ordered again.
     :ivar answers: pending challenges.
     :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
@@ -98,6 +99,7 @@ class AcmeService:
         self.answers = ChallengeAnswers(in_thread)
         self.on_event: list[Callable[[CertificateEvent], object]] = []
         self.on_settled: list[Callable[[ManagedCertificate], None]] = []
+        self.on_forgotten: list[Callable[[Sequence[ManagedCertificate]], None]] = []
         self.may_renew: Callable[[AcmePlan, str], Awaitable[bool]] = _may_renew
         self.directory: DirectoryInUse | None = None
         self._managed: dict[tuple[str, ...], ManagedCertificate] = {}
@@ -126,9 +128,13 @@ class AcmeService:
         wanted: dict[tuple[str, ...], list[CertificatePlan]] = {}
         for entry in dict.fromkeys(_automatic(plan)):
             wanted.setdefault(key_of(entry.names), []).append(entry)
-        for key, managed in list(self._managed.items()):
-            if key not in wanted and not (managed.is_on_demand and plan.acme is not None):
-                self.forget(managed)
+        self.forget(
+            [
+                managed
+                for key, managed in self._managed.items()
+                if key not in wanted and not (managed.is_on_demand and plan.acme is not None)
+            ]
+        )
         if plan.acme is None:
             self.directory, self.answers.storage = None, None
             return
@@ -174,11 +180,15 @@ class AcmeService:
         for managed in self._managed.values():
             self._cancel(managed)
 
-    def forget(self, managed: ManagedCertificate) -> None:
-        """Take care of it no more. Its files stay in the store."""
-        self._managed.pop(key_of(managed.names), None)
-        self._cancel(managed)
-        self._count_renewals()
+    def forget(self, several: Sequence[ManagedCertificate]) -> None:
+        """Take care of them no more. Their files stay in the store."""
+        for managed in several:
+            self._managed.pop(key_of(managed.names), None)
+            self._cancel(managed)
+        if several:
+            self._count_renewals()
+            for callback in self.on_forgotten:
+                callback(several)
 
     def _cancel(self, managed: ManagedCertificate) -> None:
         ordering, managed.ordering = managed.ordering, None
@@ -240,17 +250,19 @@ class AcmeService:
             return
         now = self._wall()
         under_way = sum(managed.ordering is not None for managed in self._managed.values())
+        unwanted = []
         for managed in list(self._managed.values()):
             if managed.ordering is not None:
                 continue
             if managed.due <= now:
                 if managed.is_on_demand and not managed.asked:
-                    self.forget(managed)  # nobody wants it any more
+                    unwanted.append(managed)
                 elif under_way < MAX_ORDERS:
                     under_way += 1
                     self.begin(managed)
             elif managed.certificate is not None and managed.renewal_info_due <= now:
                 self.directory.advice.ask(managed, managed.certificate, self._count_renewals)
+        self.forget(unwanted)
 
     def begin(self, managed: ManagedCertificate) -> None:
         """Begin an order now."""
@@ -282,7 +294,7 @@ class AcmeService:
             return Deferred.fromCoroutine(self._obtained(managed, result, plan))
         failed = result.value
         if isinstance(failed, NotApproved):
-            self.forget(managed)
+            self.forget([managed])
         elif isinstance(failed, AcmeError):
             self._failed(managed, failed.text, failed.retry_after)
         elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):

@@ -13,7 +13,7 @@ from smartproxy.acme.storage import AcmeStorage
 from smartproxy.errors import AcmeError, HandshakeRefused
 from smartproxy.flow.threads import call_here
 from smartproxy.model.plan import AcmePlan, CertificatePlan, OnDemandPlan, ProxyPlan, TerminationPlan
-from tests.acme.service_case import URL, ServiceTestCase
+from tests.acme.service_case import URL, ServiceTestCase, entry
 from tests.tls import talk
 
 
@@ -152,6 +152,61 @@ class BoundTests(OnDemandTestCase):
         self.assertIn("certificates on demand", self.refused(self.client("b.example")))
 
 
+class ReloadTests(OnDemandTestCase):
+    def without_acme(self) -> None:
+        plan = ProxyPlan((talk.route(),))
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+
+    def test_clients_that_wait_are_refused_when_acme_is_removed(self) -> None:
+        """And its name is not waited for by later ones, when there is acme again."""
+        self.begin()
+        client = self.client()
+        self.without_acme()
+        self.assertIn("not ordered any more", self.refused(client))
+        self.begin()
+        self.client()
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
+
+    def test_acme_that_is_removed_while_a_name_is_approved(self) -> None:
+        self.begin()
+        self.approves = answer = Deferred()
+        client = self.client()
+        self.without_acme()
+        answer.callback(True)
+        self.assertIn("has changed", self.refused(client))
+        self.assertEqual(list(self.acme.on_demand()), [])
+
+    def test_name_that_is_configured_while_it_is_approved_is_not_forgotten(self) -> None:
+        """It would never be renewed: nobody else takes care of the entry."""
+        self.begin()
+        self.approves = answer = Deferred()
+        client = self.client()
+        acme = self.acme.directory.plan
+        plan = ProxyPlan((talk.route(entry("a.example")),), acme=acme)
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+        answer.callback(True)
+        self.assertEqual(self.acme.find(("a.example",)).entries, (entry("a.example"),))
+        self.advance(1)
+        certificate = self.issued("a.example")
+        self.issuer.answer(certificate)
+        self.assertEqual(self.successResultOf(client), certificate.plan)
+        self.assertEqual(len(self.issuer.orders), 1)
+
+    def test_client_of_another_route_gets_a_configured_certificate(self) -> None:
+        self.begin()
+        acme = self.acme.directory.plan
+        plan = ProxyPlan((talk.route(entry("a.example")),), acme=acme)
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+        clients = [self.client(), self.client()]
+        self.advance(1)
+        self.issuer.answer(AcmeError("port 80 cannot be reached"))
+        for client in clients:
+            self.assertIn("port 80 cannot be reached", self.refused(client))
+
+
 class LaterTests(OnDemandTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -169,6 +224,17 @@ class LaterTests(OnDemandTestCase):
     def test_one_that_is_not_used_any_more_is_forgotten(self) -> None:
         self.advance(41)
         self.assertEqual((self.issuer.waiting, list(self.acme.on_demand())), ([], []))
+
+    def test_many_that_are_not_used_are_forgotten_at_once(self) -> None:
+        """Each change is counted over all of them: 10,000 changes would take minutes."""
+        counted: list[int] = []
+        self.acme.on_forgotten.append(lambda several: counted.append(len(several)))
+        for number in range(50):
+            managed = self.acme.add_on_demand(f"{number}.example")
+            self.acme.adopt(managed, self.first)
+            managed.asked = False
+        self.advance(62)
+        self.assertEqual((max(counted), list(self.acme.on_demand())), (50, []))
 
     def test_one_that_is_not_approved_any_more_is_not_renewed(self) -> None:
         self.client()
@@ -210,6 +276,18 @@ class RouteTests(OnDemandTestCase):
         context = contexts.for_hello(route, talk.hello("a.example"))
         self.issuer.answer(self.issued("a.example"))
         self.assertIs(self.successResultOf(context), contexts.for_hello(route, talk.hello("a.example")))
+
+    def test_name_that_is_ordered_at_once_is_not_ordered_on_demand_too(self) -> None:
+        """Names of a route have one certificate. Without it, their clients are refused at once."""
+        self.begin()
+        in_force = talk.InForce()
+        in_force.cache.on_demand = self.on_demand
+        route = talk.route(entry("a.example", "c.example"), on_demand=("*.b.example",))
+        contexts = in_force.reload(ProxyPlan((route,), acme=AcmePlan(URL, str(self.path))))
+        refused = self.assertRaises(HandshakeRefused, contexts.for_hello, route, talk.hello("a.example"))
+        self.assertIn("it is being ordered", refused.detail)
+        self.assertEqual(self.asked, [])
+        self.assertNoResult(contexts.for_hello(route, talk.hello("a.b.example")))
 
     def test_terms_of_tickets_do_not_depend_on_it(self) -> None:
         self.assertEqual(TerminationPlan(on_demand=("*",)).terms, TerminationPlan().terms)
