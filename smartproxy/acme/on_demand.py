@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from smartproxy.acme.log_interval import LogInterval
 from smartproxy.acme.storage import AcmeStorage
-from smartproxy.errors import HandshakeRefused, InvalidCertificate
+from smartproxy.errors import AcmeError, HandshakeRefused, InvalidCertificate
 from smartproxy.tls.certificate import Certificate, self_signed_certificate
 from smartproxy.wire.tls_alert import Alert
 
@@ -68,6 +69,7 @@ class OnDemandOrders:
         self._in_thread = in_thread
         self._waiting: dict[str, list[Deferred[CertificatePlan]]] = {}
         self._ordered_at: deque[float] = deque()
+        self._log_interval = LogInterval(clock)
         acme.on_settled.append(self._settled)
         acme.on_forgotten.append(self._forgotten)
         acme.may_renew = self._may_renew
@@ -182,8 +184,11 @@ class OnDemandOrders:
 
     def _refuse(self, name: str, failure: object) -> None:
         why = getattr(failure, "value", failure)
-        if not isinstance(why, HandshakeRefused):
-            log.error("certificate for {name} cannot be looked up: {why}", name=name, why=why)
+        if isinstance(why, AcmeError):
+            why = _refusal(name, why.text)
+        elif not isinstance(why, HandshakeRefused):
+            if self._log_interval.may_log():
+                log.error("certificate for {name} cannot be looked up: {why}", name=name, why=why)
             why = _refusal(name, "it could not be looked up")
         self._answer(name, why)
 

@@ -34,6 +34,7 @@ from smartproxy.errors import (
     AcmeError,
     AcmeStoreUnusable,
     InvalidCertificate,
+    NotApproved,
     NotAutomatic,
     UnknownCertificate,
 )
@@ -274,7 +275,7 @@ class AcmeService:
 
     async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
         if not await self._is_still_wanted(managed, directory.plan):
-            raise NotApproved(managed.name)
+            raise NotApproved(f"{managed.name}: a renewal is not approved (acme.onDemand.ask)")
         return await directory.obtain(
             managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
         )
@@ -382,10 +383,6 @@ def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
     for route in plan.routes:
         if route.tls is not None:
             yield from (entry for entry in route.tls.certificates if entry.automatic)
-
-
-class NotApproved(Exception):
-    """A certificate that was ordered on demand must not be renewed."""
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

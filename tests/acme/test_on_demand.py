@@ -86,9 +86,18 @@ class FirstClientTests(OnDemandTestCase):
         self.assertNoResult(self.client())
 
     def test_is_refused_where_nobody_can_be_asked(self) -> None:
-        self.approves = ZeroDivisionError()
+        self.approves = AcmeError("acme.onDemand.ask cannot be asked: no answer")
         self.begin()
-        self.assertIn("could not be looked up", self.refused(self.client()))
+        self.assertIn("cannot be asked: no answer", self.refused(self.client()))
+
+    def test_store_that_cannot_be_read_does_not_fill_the_log(self) -> None:
+        self.approves = ZeroDivisionError("a bug")
+        self.begin()
+        lines: list[Any] = []
+        self.patch(on_demand.log, "error", lambda line, **_: lines.append(line))
+        for number in range(50):
+            self.assertIn("could not be looked up", self.refused(self.client(f"{number}.example")))
+        self.assertEqual(len(lines), 1)
 
     def test_name_that_a_callable_has_approved_is_not_asked_about(self) -> None:
         self.begin()
@@ -241,6 +250,16 @@ class LaterTests(OnDemandTestCase):
         self.approves = False
         self.advance(41)
         self.assertEqual((self.issuer.waiting, list(self.acme.on_demand())), ([], []))
+
+    def test_one_that_nobody_can_be_asked_about_is_kept_and_asked_about_later(self) -> None:
+        """With a back-off, and not each second while its clients have it read from the store again."""
+        self.client()
+        self.approves = AcmeError("acme.onDemand.ask cannot be asked: no answer")
+        self.advance(44)
+        self.assertEqual((self.asked, self.client()), (["a.example"] * 2, self.first.plan))
+        self.approves = True
+        self.advance(3)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
 
     def test_reload_keeps_it(self) -> None:
         self.begin(most=7)
