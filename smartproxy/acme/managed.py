@@ -91,6 +91,11 @@ class ManagedCertificate:
         """Whether it was ordered because a client asked for the name."""
         return not self.entries
 
+    @property
+    def is_being_ordered(self) -> bool:
+        """Whether there is an order, here or in another process, or one has failed and is tried again."""
+        return self.ordering is not None or self.waits_for_other or self.failures > 0
+
     def is_complete(self, certificate: Certificate) -> bool:
         """Whether ``certificate`` has all names: a former one of fewer names is used until there is another."""
         return set(self.names) <= set(certificate.names)

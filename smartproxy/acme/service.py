@@ -137,6 +137,7 @@ class AcmeService:
             ]
         )
         if plan.acme is None:
+            self._cancel_all()
             self.directory, self.answers.storage = None, None
             return
         self._use_directory(plan.acme)
@@ -151,11 +152,11 @@ class AcmeService:
         former = None if self.directory is None else self.directory.plan
         if former == plan:
             return
+        self._cancel_all()
         storage = AcmeStorage(plan.store, plan.directory)
         self.answers.storage = storage
         self.directory = self._make_directory(plan, storage, self.answers)
         for managed in self._managed.values():
-            self._cancel(managed)
             if former is not None and former.directory != plan.directory:
                 managed.due = 0.0  # what the former directory has issued is shown until then
             elif managed.certificate is not None and not managed.failures:
@@ -178,8 +179,7 @@ class AcmeService:
         """Cancel all orders, and make no more. What there is is still shown."""
         if self._sweeping.running:
             self._sweeping.stop()
-        for managed in self._managed.values():
-            self._cancel(managed)
+        self._cancel_all()
 
     def forget(self, several: Sequence[ManagedCertificate]) -> None:
         """Take care of them no more. Their files stay in the store."""
@@ -190,6 +190,12 @@ class AcmeService:
             self._count_renewals()
             for callback in self.on_forgotten:
                 callback(several)
+
+    def _cancel_all(self) -> None:
+        if self.directory is not None:
+            self.directory.advice.stop()
+        for managed in self._managed.values():
+            self._cancel(managed)
 
     def _cancel(self, managed: ManagedCertificate) -> None:
         ordering, managed.ordering = managed.ordering, None
@@ -276,8 +282,11 @@ class AcmeService:
     async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
         if not await self._is_still_wanted(managed, directory.plan):
             raise NotApproved(f"{managed.name}: a renewal is not approved (acme.onDemand.ask)")
+        replaced = managed.certificate
         return await directory.obtain(
-            managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
+            managed.names,
+            partial(self._is_good, managed, directory.plan),
+            None if replaced is None else ari.certificate_id(replaced.leaf),
         )
 
     def _ended(
@@ -388,8 +397,3 @@ def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:
     """In place of :attr:`AcmeService.may_renew` until it is set."""
     return True
-
-
-def _identifier(managed: ManagedCertificate) -> str | None:
-    """What identifies the certificate that an order replaces."""
-    return None if managed.certificate is None else ari.certificate_id(managed.certificate.leaf)

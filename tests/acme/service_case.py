@@ -64,6 +64,9 @@ class Issuer:
         self.asked += 1
         managed.renewal_info_due = float("inf")
 
+    def stop(self) -> None:
+        """No question about renewals waits."""
+
     @property
     def waiting(self) -> list[tuple[str, ...]]:
         return [names for names, order in self.orders if not order.called]
