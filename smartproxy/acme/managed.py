@@ -131,6 +131,13 @@ class ManagedCertificate:
         self.waits_for_other = False
         self.due = now + retry_delay(self.failures, chance, retry_after)
 
+    def clock_was_set_back(self, seconds: float) -> None:
+        """Wait no longer than before the wall clock was set back by so many seconds."""
+        if self.failures or self.waits_for_other or self.due == self.earliest:
+            self.due = max(self.due - seconds, NOW)
+        self.earliest = max(self.earliest - seconds, NOW)
+        self.renewal_info_due = max(self.renewal_info_due - seconds, NOW)
+
     def status(self) -> ShownAcme:
         """For the admin API."""
         return ShownAcme(

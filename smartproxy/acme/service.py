@@ -28,8 +28,9 @@ from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
 from smartproxy.acme.events import CertificateEvent
 from smartproxy.acme.managed import ManagedCertificate, key_of
-from smartproxy.acme.shown import IssuedShown
+from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
+from smartproxy.acme.wall_clock import WallClockSteps
 from smartproxy.errors import (
     AcmeError,
     AcmeStoreUnusable,
@@ -96,6 +97,7 @@ class AcmeService:
         self._counters = counters
         self._chance = chance
         self._wall = wall
+        self._wall_steps = WallClockSteps(wall, clock.seconds)
         self._make_directory = make_directory
         self.answers = ChallengeAnswers(in_thread)
         self.on_event: list[Callable[[CertificateEvent], object]] = []
@@ -127,7 +129,7 @@ class AcmeService:
     def apply(self, plan: ProxyPlan) -> None:
         """Take care of the automatic certificates of ``plan``, which is in force. Others are forgotten; their files stay."""
         wanted: dict[tuple[str, ...], list[CertificatePlan]] = {}
-        for entry in dict.fromkeys(_automatic(plan)):
+        for entry in dict.fromkeys(automatic_entries(plan)):
             wanted.setdefault(key_of(entry.names), []).append(entry)
         self.forget(
             [
@@ -255,6 +257,7 @@ class AcmeService:
         """Begin the orders that are due, and ask when to renew."""
         if self.directory is None:
             return
+        self._wall_steps.follow(self._managed.values())
         now = self._wall()
         under_way = sum(managed.ordering is not None for managed in self._managed.values())
         unwanted = []
@@ -386,12 +389,6 @@ class AcmeService:
         self._counters.acme_next_renewal = {
             managed.name: managed.due or self._wall() for managed in self._managed.values()
         }
-
-
-def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
-    for route in plan.routes:
-        if route.tls is not None:
-            yield from (entry for entry in route.tls.certificates if entry.automatic)
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

@@ -11,11 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.flow.threads import Call
-    from smartproxy.model.plan import CertificatePlan
+    from smartproxy.model.plan import CertificatePlan, ProxyPlan
     from smartproxy.tls.certificate import Certificate
     from smartproxy.tls.store import CertificateStore
 
@@ -61,3 +61,10 @@ class IssuedShown:
                     missing[entry] = plan
         if missing:
             self._store.show(self._store.changed(missing))
+
+
+def automatic_entries(plan: ProxyPlan) -> Iterator[CertificatePlan]:
+    """The automatic entries of all routes; of several routes the same ones."""
+    for route in plan.routes:
+        if route.tls is not None:
+            yield from (entry for entry in route.tls.certificates if entry.automatic)

@@ -98,6 +98,7 @@ def _pass_on(result: Any, ended: Deferred[Any]) -> Any:
 class ServiceTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.wall_set = 0.0
         self.store = CertificateStore()
         self.counters = Counters()
         self.path = Path(self.mktemp())
@@ -122,7 +123,7 @@ class ServiceTestCase(SynchronousTestCase):
         return call_here(call)
 
     def wall(self) -> float:
-        return BEGAN + self.clock.seconds()
+        return BEGAN + self.clock.seconds() + self.wall_set
 
     @property
     def issuer(self) -> Issuer:
