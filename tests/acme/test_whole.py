@@ -93,7 +93,9 @@ class RenewalTests(WholeTestCase):
         kinds = [one.kind for one in self.events]
         self.assertEqual((kinds[0], set(kinds[1:])), ("issued", {"renewed"}))
         self.assertGreater(len(kinds), 30)
-        self.assertEqual(sizes[-1], sizes[5])
+        self.assertEqual(sizes[-1][:-1], sizes[5][:-1])
+        # Fewer may be left: events in Twisted's log buffer hold objects of former tests, and are dropped by later ones.
+        self.assertLessEqual(sizes[-1][-1], sizes[5][-1])
 
     def kept(self) -> tuple[Any, ...]:
         """What there is: timers, contexts, files of the store, and objects of the package."""
