@@ -68,6 +68,7 @@ class OnDemandOrders:
         self._clock = clock
         self._in_thread = in_thread
         self._waiting: dict[str, list[Deferred[CertificatePlan]]] = {}
+        self._temporary: dict[str, CertificatePlan] = {}
         self._ordered_at: deque[float] = deque()
         self._log_interval = LogInterval(clock)
         acme.on_settled.append(self._settled)
@@ -86,6 +87,8 @@ class OnDemandOrders:
             if managed.certificate is not None:
                 return managed.certificate.plan
             if managed.ordering is None and managed.failures:
+                if (temporary := self._temporary_for(name)) is not None:
+                    return temporary
                 raise _refusal(name, f"the last order failed: {managed.error}")
         waiting = self._waiting.get(name)
         is_first = waiting is None
@@ -119,9 +122,18 @@ class OnDemandOrders:
         managed = self._acme.find((name,))
         if managed is None or managed.certificate is not None:
             return
-        if directory.plan.until == "selfSigned":
-            self._answer(name, self_signed_certificate((name,)))
+        if (temporary := self._temporary_for(name)) is not None:
+            self._answer(name, temporary)
         self._acme.begin(managed)
+
+    def _temporary_for(self, name: str) -> CertificatePlan | None:
+        """What clients get before there is a certificate (``acme.until``): one for all of them, as each has a context."""
+        directory = self._acme.directory
+        if directory is None or directory.plan.until != "selfSigned":
+            return None
+        if name not in self._temporary:
+            self._temporary[name] = self_signed_certificate((name,))
+        return self._temporary[name]
 
     def _add(self, name: str, stored: Certificate | None) -> None:
         """Take care of the certificate for ``name``, unless the configuration has one now."""
@@ -172,6 +184,7 @@ class OnDemandOrders:
         if len(managed.names) != 1:
             return  # nobody waits for a certificate of several names
         if managed.certificate is not None:
+            self._temporary.pop(managed.names[0], None)
             self._answer(managed.names[0], managed.certificate.plan)
         elif managed.failures:
             refusal = _refusal(managed.names[0], f"the order failed: {managed.error}")
@@ -180,6 +193,7 @@ class OnDemandOrders:
     def _forgotten(self, several: Sequence[ManagedCertificate]) -> None:
         """Nothing is ordered for them any more. A name that is still waited for would never be looked up again."""
         for (name,) in (managed.names for managed in several if len(managed.names) == 1):
+            self._temporary.pop(name, None)
             self._answer(name, _refusal(name, "certificates for it are not ordered any more"))
 
     def _refuse(self, name: str, failure: object) -> None:

@@ -128,6 +128,21 @@ class FirstClientTests(OnDemandTestCase):
         self.issuer.answer(certificate)
         self.assertEqual(self.client(), certificate.plan)
 
+    def test_temporary_certificate_is_the_same_for_all_clients(self) -> None:
+        """Each would have a key and a context of its own, and these would evict those of others."""
+        self.begin(until="selfSigned")
+        first, second = self.client(), self.client()
+        self.assertIs(self.successResultOf(first), self.successResultOf(second))
+
+    def test_temporary_certificate_is_shown_after_a_failure_too(self) -> None:
+        """It is shown until there is a first certificate, as for the names that are configured."""
+        self.begin(until="selfSigned")
+        temporary = self.successResultOf(self.client())
+        self.issuer.answer(AcmeError("port 80 cannot be reached"))
+        self.assertIs(self.client(), temporary)
+        self.advance(6)
+        self.assertEqual(len(self.issuer.waiting), 1, "a client has asked meanwhile")
+
 
 class BoundTests(OnDemandTestCase):
     def test_orders_in_an_hour(self) -> None:
