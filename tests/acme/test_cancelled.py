@@ -46,9 +46,12 @@ class CancelTests(WholeTestCase):
         self.plan = ProxyPlan((self.route,), acme=acme)
 
     def _make(self, plan: AcmePlan, storage: Any, answers: Any) -> DirectoryInUse:
-        send: Any = lambda *asked: self.later(lambda: self.directory(*asked))  # noqa: E731
+        def send(*asked: Any) -> Any:
+            return self.later(lambda: self.directory(*asked))
+
+        requests: Any = send
         return DirectoryInUse(
-            plan, storage, answers, send, None, self.clock, self.wall, lambda: 0.5, self.in_thread
+            plan, storage, answers, requests, None, self.clock, self.wall, lambda: 0.5, self.in_thread
         )
 
     def in_thread(self, call: Any) -> Deferred[Any]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 
 from smartproxy.acme.service import MAX_ORDERS, OTHER_INTERVAL
 from smartproxy.acme.storage import AcmeStorage
@@ -140,45 +139,6 @@ class FailureTests(ServiceTestCase):
         self.issuer.answer(self.issued("a.example"))
         status = self.status(entry("a.example"))
         self.assertEqual((status.state, status.failures, status.last_error), ("issued", 0, ""))
-
-
-class WallClockTests(ServiceTestCase):
-    """A machine may start with a wrong date, and sleep."""
-
-    def test_clock_that_is_set_back_does_not_delay_a_retry(self) -> None:
-        """With the wrong date the directory's own certificate looks expired, so the first order fails."""
-        self.wall_set = 400 * 86400.0
-        self.start(entry("a.example"))
-        self.issuer.answer(AcmeError("certificate verify failed"))
-        self.wall_set = 0.0
-        self.advance(7)
-        self.assertEqual(len(self.issuer.waiting), 1)
-
-    def test_clock_that_is_set_back_does_not_delay_what_waits_for_another_process(self) -> None:
-        self.wall_set = 86400.0
-        self.start(entry("a.example"))
-        self.issuer.answer(None)
-        self.wall_set = 0.0
-        self.advance(4)
-        self.assertEqual(len(self.issuer.waiting), 1)
-
-    def test_clock_that_is_set_back_does_not_change_when_it_is_renewed(self) -> None:
-        """That follows from the dates of the certificate."""
-        self.start(entry("a.example"))
-        self.issuer.answer(self.issued("a.example"))
-        self.advance(30)
-        self.wall_set = -20.0
-        self.advance(25)
-        self.assertEqual(self.issuer.waiting, [])
-        self.advance(10)
-        self.assertEqual(len(self.issuer.waiting), 1)
-
-    def test_clock_that_is_set_forward_by_sleep_renews_what_is_due(self) -> None:
-        self.start(entry("a.example"))
-        self.issuer.answer(self.issued("a.example", life=600.0))
-        self.wall_set = 500.0
-        self.advance(1)
-        self.assertEqual(len(self.issuer.waiting), 1)
 
 
 class RenewalTests(ServiceTestCase):
@@ -377,50 +337,3 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual((self.issuer.cancelled, self.acme.directory), (1, None))
         self.advance(3)
         self.assertEqual(len(self.issuer.orders), 1)
-
-
-class ThreadTests(ServiceTestCase):
-    """Selections are made in a thread, while the configuration and the files of certificates change."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.threads: list[tuple[Any, Deferred[Any]]] = []
-
-    def in_thread(self, call: Any) -> Deferred[Any]:
-        """Makes the selection now, and returns it when the test says."""
-        later: Deferred[Any] = Deferred()
-        self.threads.append((call(), later))
-        return later
-
-    def end_thread(self) -> None:
-        result, later = self.threads.pop(0)
-        later.callback(result)
-
-    def test_reload_while_an_issued_certificate_is_shown_is_kept(self) -> None:
-        """Otherwise clients of a new route get no certificate until the next change."""
-        self.start(entry("a.example"))
-        self.issuer.answer(self.issued("a.example"))
-        leaf = CA.leaf("file.example").plan("file.pem")
-        self.apply(entry("a.example"), leaf)
-        while self.threads:
-            self.end_thread()
-        self.assertIsNotNone(self.shown(entry("a.example")))
-        self.assertIsNotNone(self.shown(leaf))
-
-    def test_removed_entry_is_not_shown_again(self) -> None:
-        self.start(entry("a.example"), entry("b.example"))
-        self.issuer.answer(self.issued("a.example"))
-        self.apply(entry("b.example"))
-        while self.threads:
-            self.end_thread()
-        self.assertEqual(list(self.store.certificates), [])
-
-    def test_file_that_is_renewed_meanwhile_stays_renewed(self) -> None:
-        former, renewed = (CA.leaf("file.example", number=one).plan("file.pem") for one in (1, 2))
-        self.start(entry("a.example"), former)
-        self.issuer.answer(self.issued("a.example"))
-        self.store.show(self.store.changed({former: renewed}))
-        while self.threads:
-            self.end_thread()
-        self.assertEqual(self.shown(former).plan, renewed)
-        self.assertIsNotNone(self.shown(entry("a.example")))
