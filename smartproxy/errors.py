@@ -32,6 +32,7 @@
     |-- InvalidOcspResponse            an OCSP response cannot be used
     |-- AcmeError                      no certificate could be ordered, or another request to an ACME directory failed
     |   `-- DirectoryUnavailable       the directory could not be reached, or failed itself; it may work later
+    |-- NotApproved                    a certificate that was ordered on demand may not be renewed
     |-- BodyTooLong                    the body of a request is longer than its handler reads
     |-- CheckFailed                    a target did not pass a check
     |-- UnknownTarget                  there is no such target group, or no such target in it
@@ -301,6 +302,10 @@ class AcmeError(SmartProxyError):
 
 class DirectoryUnavailable(AcmeError):
     """An ACME directory could not be reached, or failed itself (HTTP 5xx). The same request may succeed later."""
+
+
+class NotApproved(SmartProxyError):
+    """A certificate that was ordered on demand may not be renewed."""
 
 
 class CheckFailed(SmartProxyError):

@@ -6,12 +6,14 @@ it is not asked; where it cannot be asked, the dates of the certificate decide.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
+from smartproxy.acme.managed import NOW
 from smartproxy.errors import AcmeError, AcmeStoreUnusable
 from smartproxy.model.timestamps import Moment
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds until it is asked again, where the authority does not say (RFC 9773, 4.3.3).
 INTERVAL: Final = 6 * 3600.0
+#: Questions at once. Each has a connection of its own, and at the start there is one for each certificate.
+MAX_QUESTIONS: Final = 8
 
 log = Logger()
 
@@ -41,17 +45,36 @@ class RenewalAdvice:
         self._registration = registration
         self._wall = wall
         self._chance = chance
+        self._asking: set[Deferred[Any]] = set()
 
     def ask(
         self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
     ) -> None:
         """Ask when ``certificate`` should be renewed, and have that done.
 
+        Where a few questions are not answered yet, it is asked about later: the caller repeats that while it is due.
+
         :param on_change: called when the time has changed.
         """
+        if len(self._asking) >= MAX_QUESTIONS:
+            return
         managed.renewal_info_due = self._wall() + INTERVAL
         asked = Deferred.fromCoroutine(self._ask(managed, certificate, on_change))
-        asked.addErrback(lambda failure: log.failure("renewal information failed", failure))
+        self._asking.add(asked)
+        asked.addBoth(self._answered, managed, asked)
+
+    def stop(self) -> None:
+        """Wait for no more answers."""
+        for asked in list(self._asking):
+            asked.cancel()
+
+    def _answered(self, result: Failure | None, managed: ManagedCertificate, asked: Deferred[Any]) -> None:
+        self._asking.discard(asked)
+        if isinstance(result, Failure):
+            if result.check(CancelledError):
+                managed.renewal_info_due = NOW
+            else:
+                log.failure("renewal information failed", result)
 
     async def _ask(
         self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
@@ -68,9 +91,14 @@ class RenewalAdvice:
         if found is None or managed.certificate is not certificate:
             return
         managed.renewal_info_due = self._wall() + (found.retry_after or INTERVAL)
+        if managed.is_being_ordered:
+            return  # or tried again at a time that its directory may have named
         former, managed.renewal_info = managed.renewal_info, found
         if former is None or former.window != found.window:
-            managed.plan_renewal(ari.moment(found.window, self._chance))
+            at = ari.moment(found.window, self._chance)
+            if at >= certificate.not_after.timestamp():
+                return  # no authority means that
+            managed.plan_renewal(at)
             on_change()
             log.info(
                 "certificate {name} will be renewed at {at}, as its authority suggests",

@@ -19,6 +19,8 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import Deferred
+
 from smartproxy.model.plan import ChallengeType
 from smartproxy.tls.challenge import TlsAnswer
 from smartproxy.wire.host import is_address
@@ -44,6 +46,7 @@ class ChallengeAnswers:
         self.storage: AcmeStorage | None = None
         self._http: dict[str, str] = {}
         self._tls: dict[str, TlsAnswer] = {}
+        self._turns: dict[str, list[Deferred[None]]] = {}
 
     async def present(self, challenge: Challenge) -> None:
         """Answer ``challenge`` from now on.
@@ -54,17 +57,38 @@ class ChallengeAnswers:
         if challenge.type is ChallengeType.HTTP_01:
             self._http[name] = content
         else:
-            self._tls[name] = _tls_answer(content)
+            await self._show(name, _tls_answer(content))
         if self.storage is not None:
             save = partial(self.storage.save_challenge, challenge.type, name, content)
             await self._in_thread(save)
 
+    async def _show(self, name: str, answer: TlsAnswer) -> None:
+        """Answer for ``name`` as soon as no other challenge is pending for it: one certificate can be shown at a time."""
+        while self._tls.get(name, answer) != answer:
+            turn: Deferred[None] = Deferred()
+            self._turns.setdefault(name, []).append(turn)
+            await turn
+        self._tls[name] = answer
+
     async def cleanup(self, challenge: Challenge) -> None:
         """Answer it no more."""
-        name, _ = self._kept(challenge)
-        self._http.pop(name, None) if challenge.type is ChallengeType.HTTP_01 else self._tls.pop(name, None)
+        name, content = self._kept(challenge)
+        if challenge.type is ChallengeType.HTTP_01:
+            self._http.pop(name, None)
+            await self._remove(challenge.type, name)
+        elif self._tls.get(name) == _tls_answer(
+            content
+        ):  # another order may have had the same, and have removed it
+            try:
+                await self._remove(challenge.type, name)
+            finally:
+                self._tls.pop(name, None)
+                for turn in self._turns.pop(name, ()):
+                    turn.callback(None)
+
+    async def _remove(self, kind: ChallengeType, name: str) -> None:
         if self.storage is not None:
-            await self._in_thread(partial(self.storage.remove_challenge, challenge.type, name))
+            await self._in_thread(partial(self.storage.remove_challenge, kind, name))
 
     def http_answer(self, token: str) -> str | None:
         """The key authorization for ``token``; ``None`` where it is not ours."""

@@ -3,7 +3,7 @@
 ::
 
     approve = Approve(reactor)
-    await approve(plan, "a.example")        # True or False; a program that cannot be asked does not approve
+    await approve(plan, "a.example")        # True or False; AcmeError where the program cannot be asked
 
 A URL is asked with ``?domain=NAME``, as Caddy does, and approves with a status of 200 to 299. A callable is given the name,
 and approves with a true value.
@@ -18,6 +18,8 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from smartproxy.acme.log_interval import LogInterval
+from smartproxy.acme.text import one_line
 from smartproxy.errors import AcmeError
 from smartproxy.flow.callables import answer_of
 from smartproxy.flow.http_bodies import collected
@@ -52,9 +54,13 @@ class Approve:
     def __init__(self, reactor: Any, agent: IAgent | None = None) -> None:
         self._reactor = reactor
         self._agent = agent
+        self._log_interval = LogInterval(reactor.seconds)
 
     async def __call__(self, plan: AcmePlan, name: str) -> bool:
-        """Whether a certificate may be ordered for ``name``."""
+        """Whether a certificate may be ordered for ``name``.
+
+        :raises AcmeError: if the program cannot be asked.
+        """
         if plan.on_demand is None:
             return False
         ask = plan.on_demand.ask
@@ -67,21 +73,22 @@ class Approve:
         except CancelledError:
             raise
         except Exception as failed:
-            log.error(  # noqa: TRY400 - no traceback: it is the operator's program that fails
-                "acme.onDemand.ask cannot be asked about {name}: {why}",
-                name=name,
-                why=str(failed) or type(failed).__name__,
-            )
-            return False
+            why = one_line(str(failed)) or type(failed).__name__
+            if self._log_interval.may_log():
+                log.error(  # noqa: TRY400 - no traceback: it is the operator's program that fails
+                    "acme.onDemand.ask cannot be asked about {name}: {why}", name=name, why=why
+                )
+            raise AcmeError(f"acme.onDemand.ask cannot be asked: {why}") from failed
         return bool(answer)
 
     def _asked(self, url: str, name: str) -> Deferred[bool]:
         return Deferred.fromCoroutine(self._get(f"{url}{'&' if '?' in url else '?'}domain={quote(name)}"))
 
     async def _get(self, url: str) -> bool:
-        agent = self._agent or quiet_agent(with_own_names(self._reactor, "acme-ask-name", _NAMES))
+        if self._agent is None:
+            self._agent = quiet_agent(with_own_names(self._reactor, "acme-ask-name", _NAMES))
         # A new client for each request, because a client keeps cookies.
-        response = await HTTPClient(agent).get(
+        response = await HTTPClient(self._agent).get(
             url, allow_redirects=False, unbuffered=True, reactor=self._reactor
         )
         await collected(response, _MAX_SIZE, AcmeError)

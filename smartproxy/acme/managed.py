@@ -48,6 +48,7 @@ class ManagedCertificate:
     :ivar failures: orders that failed since the last one that did not.
     :ivar renewal_info: when its authority wants it to be renewed (RFC 9773); ``None`` where that is not known.
     :ivar renewal_info_due: when to ask again.
+    :ivar shared: what another process has just ordered and this one is about to use; ``None`` without one.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class ManagedCertificate:
         "ordering",
         "renewal_info",
         "renewal_info_due",
+        "shared",
         "waits_for_other",
     )
 
@@ -72,7 +74,7 @@ class ManagedCertificate:
         self.certificate: Certificate | None = None
         self.due = NOW
         self.earliest = NOW
-        self.ordering: Deferred[None] | None = None
+        self.ordering: Deferred[Certificate | None] | None = None
         self.asked = True
         self.failures = 0
         self.error = ""
@@ -80,6 +82,7 @@ class ManagedCertificate:
         self.waits_for_other = False
         self.renewal_info: RenewalInfo | None = None
         self.renewal_info_due = NOW
+        self.shared: Certificate | None = None
 
     @property
     def name(self) -> str:
@@ -90,6 +93,11 @@ class ManagedCertificate:
     def is_on_demand(self) -> bool:
         """Whether it was ordered because a client asked for the name."""
         return not self.entries
+
+    @property
+    def is_being_ordered(self) -> bool:
+        """Whether there is an order, here or in another process, or one has failed and is tried again."""
+        return self.ordering is not None or self.waits_for_other or self.failures > 0
 
     def is_complete(self, certificate: Certificate) -> bool:
         """Whether ``certificate`` has all names: a former one of fewer names is used until there is another."""
@@ -125,6 +133,13 @@ class ManagedCertificate:
         self.error, self.error_at = why, now
         self.waits_for_other = False
         self.due = now + retry_delay(self.failures, chance, retry_after)
+
+    def clock_was_set_back(self, seconds: float) -> None:
+        """Wait no longer than before the wall clock was set back by so many seconds."""
+        if self.failures or self.waits_for_other or self.due == self.earliest:
+            self.due = max(self.due - seconds, NOW)
+        self.earliest = max(self.earliest - seconds, NOW)
+        self.renewal_info_due = max(self.renewal_info_due - seconds, NOW)
 
     def status(self) -> ShownAcme:
         """For the admin API."""

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from smartproxy.acme.log_interval import LogInterval
 from smartproxy.acme.storage import AcmeStorage
-from smartproxy.errors import HandshakeRefused, InvalidCertificate
+from smartproxy.errors import AcmeError, HandshakeRefused, InvalidCertificate
 from smartproxy.tls.certificate import Certificate, self_signed_certificate
 from smartproxy.wire.tls_alert import Alert
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.acme.service import AcmeService
@@ -67,8 +68,11 @@ class OnDemandOrders:
         self._clock = clock
         self._in_thread = in_thread
         self._waiting: dict[str, list[Deferred[CertificatePlan]]] = {}
+        self._temporary: dict[str, CertificatePlan] = {}
         self._ordered_at: deque[float] = deque()
+        self._log_interval = LogInterval(clock)
         acme.on_settled.append(self._settled)
+        acme.on_forgotten.append(self._forgotten)
         acme.may_renew = self._may_renew
 
     def __call__(self, name: str, approved: bool) -> CertificatePlan | Deferred[CertificatePlan]:
@@ -83,6 +87,8 @@ class OnDemandOrders:
             if managed.certificate is not None:
                 return managed.certificate.plan
             if managed.ordering is None and managed.failures:
+                if (temporary := self._temporary_for(name)) is not None:
+                    return temporary
                 raise _refusal(name, f"the last order failed: {managed.error}")
         waiting = self._waiting.get(name)
         is_first = waiting is None
@@ -105,25 +111,42 @@ class OnDemandOrders:
         directory = self._acme.directory
         if directory is None:
             raise _refusal(name, "certificates are not ordered any more")
-        managed = self._acme.find((name,))
-        if managed is None:
+        if self._acme.find((name,)) is None:
             stored = await self._in_thread(partial(self._stored, directory.plan, name))
             if stored is None:
                 await self._require_approval(directory.plan, name, approved=approved)
                 self._require_budget(directory.plan, name)
-            managed = self._acme.add_on_demand(name)
-            if stored is not None:
-                self._acme.adopt(managed, stored)
-                self._settled(managed)
-                return
-        if directory.plan.until == "selfSigned":
-            self._answer(name, self_signed_certificate((name,)))
+            if self._acme.directory is not directory:
+                raise _refusal(name, "the configuration has changed meanwhile")
+            self._add(name, stored)
+        managed = self._acme.find((name,))
+        if managed is None or managed.certificate is not None:
+            return
+        if (temporary := self._temporary_for(name)) is not None:
+            self._answer(name, temporary)
         self._acme.begin(managed)
 
+    def _temporary_for(self, name: str) -> CertificatePlan | None:
+        """What clients get before there is a certificate (``acme.until``): one for all of them, as each has a context."""
+        directory = self._acme.directory
+        if directory is None or directory.plan.until != "selfSigned":
+            return None
+        if name not in self._temporary:
+            self._temporary[name] = self_signed_certificate((name,))
+        return self._temporary[name]
+
+    def _add(self, name: str, stored: Certificate | None) -> None:
+        """Take care of the certificate for ``name``, unless the configuration has one now."""
+        managed = self._acme.find((name,)) or self._acme.add_on_demand(name)
+        if stored is not None and managed.certificate is None:
+            self._acme.adopt(managed, stored)
+        if managed.certificate is not None:
+            self._settled(managed)
+
     def _stored(self, plan: AcmePlan, name: str) -> Certificate | None:
-        """In a thread."""
+        """In a thread. Anybody may ask for any name, so that what has none must be cheap."""
         try:
-            found = AcmeStorage(plan.store, plan.directory).load((name,))
+            found = AcmeStorage(plan.store, plan.directory).load((name,), exact=True)
         except InvalidCertificate:
             return None
         certificate = None if found is None else Certificate(found)
@@ -138,38 +161,60 @@ class OnDemandOrders:
             raise _refusal(name, "the name was not approved (acme.onDemand.ask)")
 
     async def _may_renew(self, plan: AcmePlan, name: str) -> bool:
-        """Whether the operator's program still approves ``name``; a certificate callable has approved it by asking."""
-        return plan.on_demand is None or await self._approve(plan, name)
+        """Whether the operator's program still approves ``name``; a certificate callable has approved it by asking.
+
+        :raises AcmeError: if it is to be tried again later.
+        """
+        if plan.on_demand is not None and not await self._approve(plan, name):
+            return False
+        managed = self._acme.find((name,))
+        if managed is not None and managed.certificate is None:
+            if self._spent(plan):
+                left = self._ordered_at[0] + _HOUR - self._clock()
+                raise AcmeError(_limit_text(plan), retry_after=left)
+            self._ordered_at.append(self._clock())
+        return True
 
     def _require_budget(self, plan: AcmePlan, name: str) -> None:
+        if self._spent(plan):
+            raise _refusal(name, _limit_text(plan))
+        if sum(1 for _ in self._acme.on_demand()) >= MOST_KNOWN:
+            raise _refusal(name, f"there are {MOST_KNOWN} certificates on demand")
+        self._ordered_at.append(self._clock())
+
+    def _spent(self, plan: AcmePlan) -> bool:
+        """Whether as many were ordered within an hour as may be. Renewals do not count: a limit would let them expire."""
         now = self._clock()
         while self._ordered_at and self._ordered_at[0] <= now - _HOUR:
             self._ordered_at.popleft()
-        most = plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
-        if len(self._ordered_at) >= most:
-            raise _refusal(
-                name, f"{most} certificates were ordered within an hour (acme.onDemand.maxPerHour)"
-            )
-        if sum(1 for _ in self._acme.on_demand()) >= MOST_KNOWN:
-            raise _refusal(name, f"there are {MOST_KNOWN} certificates on demand")
-        self._ordered_at.append(now)
+        return len(self._ordered_at) >= _limit_of(plan)
 
     # -- answers to clients that wait ------------------------------------------------------------------
 
     def _settled(self, managed: ManagedCertificate) -> None:
         """An order has ended, or a certificate was found."""
-        if not managed.is_on_demand:
-            return
+        if len(managed.names) != 1:
+            return  # nobody waits for a certificate of several names
         if managed.certificate is not None:
+            self._temporary.pop(managed.names[0], None)
             self._answer(managed.names[0], managed.certificate.plan)
         elif managed.failures:
             refusal = _refusal(managed.names[0], f"the order failed: {managed.error}")
             self._answer(managed.names[0], refusal)
 
+    def _forgotten(self, several: Sequence[ManagedCertificate]) -> None:
+        """Nothing is ordered for them any more. A name that is still waited for would never be looked up again."""
+        for (name,) in (managed.names for managed in several if len(managed.names) == 1):
+            self._temporary.pop(name, None)
+            self._answer(name, _refusal(name, "certificates for it are not ordered any more"))
+
     def _refuse(self, name: str, failure: object) -> None:
         why = getattr(failure, "value", failure)
-        if not isinstance(why, HandshakeRefused):
-            log.error("certificate for {name} cannot be looked up: {why}", name=name, why=why)
+        if isinstance(why, AcmeError):
+            why = _refusal(name, why.text)
+        elif not isinstance(why, HandshakeRefused):
+            if self._log_interval.may_log():
+                log.error("certificate for {name} cannot be looked up: {why}", name=name, why=why)
             why = _refusal(name, "it could not be looked up")
         self._answer(name, why)
 
@@ -183,3 +228,11 @@ class OnDemandOrders:
 
 def _refusal(name: str, why: str) -> HandshakeRefused:
     return HandshakeRefused(f"no certificate for {name}: {why}", Alert.UNRECOGNIZED_NAME)
+
+
+def _limit_of(plan: AcmePlan) -> int:
+    return plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
+
+
+def _limit_text(plan: AcmePlan) -> str:
+    return f"{_limit_of(plan)} certificates were ordered within an hour (acme.onDemand.maxPerHour)"

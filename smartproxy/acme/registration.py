@@ -57,6 +57,7 @@ class Registration:
         self._in_thread = in_thread
         self._clock = clock
         self._ready: AcmeClient | None = None
+        self._stored_key = b""
         self._lock = DeferredLock()
 
     async def client(self) -> AcmeClient:
@@ -66,7 +67,7 @@ class Registration:
         :raises AcmeStoreUnusable: if its key cannot be kept.
         """
         async with self._lock:
-            if self._ready is None:
+            if self._ready is None or await self._has_other_key():
                 lock = await self._locked()
                 try:
                     self._ready = await self._registered()
@@ -91,6 +92,11 @@ class Registration:
                 lock.release()
         log.info("ACME account {url} has a new key", url=client.account_url)
 
+    async def _has_other_key(self) -> bool:
+        """Whether another process has given the account a new key since it was read or written here."""
+        stored = await self._in_thread(self._storage.account)
+        return stored is not None and stored.key != self._stored_key
+
     async def _locked(self) -> StoreLock:
         while (lock := await self._in_thread(self._storage.lock_account)) is None:
             await deferLater(self._clock, _LOCK_INTERVAL)
@@ -101,6 +107,7 @@ class Registration:
         key = None if stored is None else await self._usable_key(stored)
         if stored is None or key is None:
             return await self._register(AccountKey.generate())
+        self._stored_key = stored.key
         if not stored.url:
             return await self._register(key)
         client = self._make_client(key)
@@ -136,3 +143,4 @@ class Registration:
     async def _save(self, key: AccountKey, url: str) -> None:
         account = StoredAccount(key.pem, url, self._plan.email)
         await self._in_thread(lambda: self._storage.save_account(account))
+        self._stored_key = account.key

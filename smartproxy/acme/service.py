@@ -17,22 +17,25 @@ change the service compares what is shown with what it has, so that no certifica
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
 from smartproxy.acme.events import CertificateEvent
 from smartproxy.acme.managed import ManagedCertificate, key_of
-from smartproxy.acme.shown import IssuedShown
+from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
+from smartproxy.acme.wall_clock import WallClockSteps
 from smartproxy.errors import (
     AcmeError,
     AcmeStoreUnusable,
     InvalidCertificate,
+    NotApproved,
     NotAutomatic,
     UnknownCertificate,
 )
@@ -72,7 +75,8 @@ class AcmeService:
     :param make_directory: makes what orders at the directory of a configuration, with the answers to challenges.
     :ivar directory: what orders; ``None`` without ACME.
     :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
-    :ivar may_renew: whether a certificate that was ordered on demand may be ordered again.
+    :ivar on_forgotten: called with certificates that are not taken care of any more.
+    :ivar may_renew: whether a certificate that was ordered on demand may be ordered again: to renew it, or after a failure.
     :ivar answers: pending challenges.
     :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
         logged.
@@ -93,10 +97,12 @@ class AcmeService:
         self._counters = counters
         self._chance = chance
         self._wall = wall
+        self._wall_steps = WallClockSteps(wall, clock.seconds)
         self._make_directory = make_directory
         self.answers = ChallengeAnswers(in_thread)
         self.on_event: list[Callable[[CertificateEvent], object]] = []
         self.on_settled: list[Callable[[ManagedCertificate], None]] = []
+        self.on_forgotten: list[Callable[[Sequence[ManagedCertificate]], None]] = []
         self.may_renew: Callable[[AcmePlan, str], Awaitable[bool]] = _may_renew
         self.directory: DirectoryInUse | None = None
         self._managed: dict[tuple[str, ...], ManagedCertificate] = {}
@@ -123,12 +129,17 @@ class AcmeService:
     def apply(self, plan: ProxyPlan) -> None:
         """Take care of the automatic certificates of ``plan``, which is in force. Others are forgotten; their files stay."""
         wanted: dict[tuple[str, ...], list[CertificatePlan]] = {}
-        for entry in dict.fromkeys(_automatic(plan)):
+        for entry in dict.fromkeys(automatic_entries(plan)):
             wanted.setdefault(key_of(entry.names), []).append(entry)
-        for key, managed in list(self._managed.items()):
-            if key not in wanted and not (managed.is_on_demand and plan.acme is not None):
-                self.forget(managed)
+        self.forget(
+            [
+                managed
+                for key, managed in self._managed.items()
+                if key not in wanted and not (managed.is_on_demand and plan.acme is not None)
+            ]
+        )
         if plan.acme is None:
+            self._cancel_all()
             self.directory, self.answers.storage = None, None
             return
         self._use_directory(plan.acme)
@@ -143,14 +154,15 @@ class AcmeService:
         former = None if self.directory is None else self.directory.plan
         if former == plan:
             return
+        interrupted = [managed for managed in self._managed.values() if managed.ordering is not None]
+        self._cancel_all()
         storage = AcmeStorage(plan.store, plan.directory)
         self.answers.storage = storage
         self.directory = self._make_directory(plan, storage, self.answers)
         for managed in self._managed.values():
-            self._cancel(managed)
             if former is not None and former.directory != plan.directory:
                 managed.due = 0.0  # what the former directory has issued is shown until then
-            elif managed.certificate is not None and not managed.failures:
+            elif managed.certificate is not None and not managed.failures and managed not in interrupted:
                 managed.adopt(managed.certificate, plan, self._chance())
             else:
                 managed.due = 0.0
@@ -170,14 +182,23 @@ class AcmeService:
         """Cancel all orders, and make no more. What there is is still shown."""
         if self._sweeping.running:
             self._sweeping.stop()
+        self._cancel_all()
+
+    def forget(self, several: Sequence[ManagedCertificate]) -> None:
+        """Take care of them no more. Their files stay in the store."""
+        for managed in several:
+            self._managed.pop(key_of(managed.names), None)
+            self._cancel(managed)
+        if several:
+            self._count_renewals()
+            for callback in self.on_forgotten:
+                callback(several)
+
+    def _cancel_all(self) -> None:
+        if self.directory is not None:
+            self.directory.advice.stop()
         for managed in self._managed.values():
             self._cancel(managed)
-
-    def forget(self, managed: ManagedCertificate) -> None:
-        """Take care of it no more. Its files stay in the store."""
-        self._managed.pop(key_of(managed.names), None)
-        self._cancel(managed)
-        self._count_renewals()
 
     def _cancel(self, managed: ManagedCertificate) -> None:
         ordering, managed.ordering = managed.ordering, None
@@ -237,52 +258,71 @@ class AcmeService:
         """Begin the orders that are due, and ask when to renew."""
         if self.directory is None:
             return
+        self._wall_steps.follow(self._managed.values())
         now = self._wall()
         under_way = sum(managed.ordering is not None for managed in self._managed.values())
+        unwanted = []
         for managed in list(self._managed.values()):
             if managed.ordering is not None:
                 continue
             if managed.due <= now:
                 if managed.is_on_demand and not managed.asked:
-                    self.forget(managed)  # nobody wants it any more
+                    unwanted.append(managed)
                 elif under_way < MAX_ORDERS:
                     under_way += 1
                     self.begin(managed)
             elif managed.certificate is not None and managed.renewal_info_due <= now:
                 self.directory.advice.ask(managed, managed.certificate, self._count_renewals)
+        self.forget(unwanted)
 
     def begin(self, managed: ManagedCertificate) -> None:
         """Begin an order now."""
         if self.directory is None or managed.ordering is not None:
             return
         managed.ordering = ordering = Deferred.fromCoroutine(self._obtain(managed, self.directory))
-        if ordering.called:
-            managed.ordering = None
+        ended = ordering.addBoth(self._ended, managed, ordering, self.directory.plan)
+        ended.addErrback(lambda failure: log.failure("the end of an order failed", failure))
 
-    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> None:
-        try:
-            if not await self._is_still_wanted(managed, directory.plan):
-                self.forget(managed)
-                return
-            certificate = await directory.obtain(
-                managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
-            )
-        except CancelledError:
-            return
-        except AcmeError as failed:
+    async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
+        if not await self._is_still_wanted(managed, directory.plan):
+            raise NotApproved(f"{managed.name}: a renewal is not approved (acme.onDemand.ask)")
+        replaced = managed.certificate
+        return await directory.obtain(
+            managed.names,
+            partial(self._is_good, managed, directory.plan),
+            None if replaced is None else ari.certificate_id(replaced.leaf),
+        )
+
+    def _ended(
+        self,
+        result: Certificate | Failure | None,
+        managed: ManagedCertificate,
+        ordering: Deferred[Any],
+        plan: AcmePlan,
+    ) -> Deferred[None] | None:
+        """An order has ended: one that was cancelled without effect, because another one may have begun meanwhile."""
+        if managed.ordering is not ordering:
+            return None
+        managed.ordering = None
+        if not isinstance(result, Failure):
+            return Deferred.fromCoroutine(self._obtained(managed, result, plan))
+        failed = result.value
+        if isinstance(failed, NotApproved):
+            self.forget([managed])
+        elif isinstance(failed, AcmeError):
             self._failed(managed, failed.text, failed.retry_after)
-        except (AcmeStoreUnusable, InvalidCertificate) as failed:
+        elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):
             self._failed(managed, str(failed))
-        except Exception as failed:
-            log.failure("order of {names} failed", names=", ".join(managed.names))
-            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+        elif isinstance(failed, CancelledError):  # not by us: what it has waited for was cancelled
+            self._failed(managed, "it was cancelled")
         else:
-            await self._obtained(managed, certificate, directory.plan)
+            log.failure("order of {names} failed", result, names=", ".join(managed.names))
+            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+        return None
 
     async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
-        if not managed.is_on_demand or managed.certificate is None:
-            return True
-        return await self.may_renew(plan, managed.name)
+        is_again = (managed.certificate is not None or managed.failures > 0) and not managed.waits_for_other
+        return not (managed.is_on_demand and is_again) or await self.may_renew(plan, managed.name)
 
     def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
         """Whether a certificate of the store makes an order needless: another process has just obtained it."""
@@ -290,12 +330,12 @@ class AcmeService:
             return False
         if managed.certificate is not None and managed.certificate.fingerprint == stored.fingerprint:
             return False  # it is this one that is to be renewed
-        return managed.renewal_time(stored, plan, 0.0) > self._wall()
+        managed.shared = stored if managed.renewal_time(stored, plan, 0.0) > self._wall() else None
+        return managed.shared is not None
 
     async def _obtained(
         self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
     ) -> None:
-        managed.ordering = None
         if certificate is None:
             managed.waits_for_other = True
             managed.due = self._wall() + OTHER_INTERVAL
@@ -303,7 +343,8 @@ class AcmeService:
         is_first = managed.certificate is None
         managed.adopt(certificate, plan, self._chance(), self._wall())
         managed.asked = False
-        self._counters.acme_orders["ok"] += 1
+        self._counters.acme_orders["ok"] += certificate is not managed.shared
+        managed.shared = None
         self._count_renewals()
         until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
         kind = "issued" if is_first else "renewed"
@@ -318,7 +359,6 @@ class AcmeService:
         self._announce(CertificateEvent("issued" if is_first else "renewed", managed.names))
 
     def _failed(self, managed: ManagedCertificate, why: str, retry_after: float | None = None) -> None:
-        managed.ordering = None
         now = self._wall()
         managed.fail(why, now, self._chance(), retry_after)
         self._counters.acme_orders["failed"] += 1
@@ -353,17 +393,6 @@ class AcmeService:
         }
 
 
-def _automatic(plan: ProxyPlan) -> Iterator[CertificatePlan]:
-    for route in plan.routes:
-        if route.tls is not None:
-            yield from (entry for entry in route.tls.certificates if entry.automatic)
-
-
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:
     """In place of :attr:`AcmeService.may_renew` until it is set."""
     return True
-
-
-def _identifier(managed: ManagedCertificate) -> str | None:
-    """What identifies the certificate that an order replaces."""
-    return None if managed.certificate is None else ari.certificate_id(managed.certificate.leaf)

@@ -79,6 +79,7 @@ class TlsState:
         self._counters = counters
         self._store.on_change.append(self._count_expiry)
         self.acme.on_settled.append(lambda _: self._count_expiry())
+        self.acme.on_forgotten.append(lambda _: self._count_expiry())
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
         """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""

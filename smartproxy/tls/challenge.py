@@ -11,6 +11,7 @@ self-signed certificate for the name with the digest of the key authorization, a
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -28,6 +29,8 @@ _ACME_IDENTIFIER: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 #: OCTET STRING of 32 bytes, in DER.
 _OCTETS_32: Final = bytes([0x04, 32])
 _DAY: Final = dt.timedelta(days=1)
+#: Certificates that are kept: more than challenges are pending at once.
+_KEPT: Final = 128
 
 
 class TlsAnswer(NamedTuple):
@@ -41,8 +44,9 @@ class TlsAnswer(NamedTuple):
     digest: bytes
 
 
+@lru_cache(_KEPT)
 def challenge_certificate(answer: TlsAnswer) -> CertificatePlan:
-    """Make the certificate that answers a challenge."""
+    """The certificate that answers a challenge: the same for all that ask, because anybody can."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME challenge")])
     now = dt.datetime.now(dt.UTC)

@@ -151,7 +151,7 @@ class ServerContexts:
             )
         if plan.certificate_for is not None:
             return Deferred.fromCoroutine(self._for_chosen(route.name, plan, name))
-        if plan.on_demand and name is not None:
+        if plan.on_demand and name is not None and not _is_ordered(plan, name):
             certificate = self.certificates.find_for_route(plan, hello, local)
             if certificate is None:
                 return self._on_demand(plan, name)
@@ -174,8 +174,7 @@ class ServerContexts:
         """Why there is no certificate for a client that asks for ``name``."""
         if name is None:
             return "no certificate for a client that asks for no name"
-        ordered = {one for entry in plan.certificates if entry.automatic for one in entry.names}
-        if name in ordered or "*." + name.partition(".")[2] in ordered:
+        if _is_ordered(plan, name) or _is_ordered(plan, "*." + name.partition(".")[2]):
             return f"no certificate for {name} yet: it is being ordered (ACME)"
         return f"no certificate for {name}"
 
@@ -221,3 +220,8 @@ class ServerContexts:
         if isinstance(certificate, Deferred):
             certificate = await unfailed(certificate)
         return certificate
+
+
+def _is_ordered(plan: TerminationPlan, name: str) -> bool:
+    """Whether ``name`` is one of those of an automatic certificate, which is ordered whether clients ask for it or not."""
+    return any(entry.automatic and name in entry.names for entry in plan.certificates)

@@ -207,6 +207,11 @@ class CertificateStore:
         self._in_force = ConfiguredCertificates(ProxyPlan(routes=()))
 
     @property
+    def selection(self) -> Selection:
+        """What is shown to clients now: another one after each change."""
+        return self._in_force.selection
+
+    @property
     def own_entries(self) -> set[CertificatePlan]:
         """The configuration's entries for certificates of routes."""
         return self._in_force.own_entries

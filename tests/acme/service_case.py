@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,6 +44,7 @@ class Issuer:
         self.orders: list[tuple[tuple[str, ...], Deferred[Certificate | None]]] = []
         self.asked = 0
         self.cancelled = 0
+        self.cancels = True
         self.good: list[Any] = []
         self.advice = self
 
@@ -52,7 +54,7 @@ class Issuer:
         order: Deferred[Certificate | None] = Deferred(self._cancel)
         self.orders.append((tuple(names), order))
         self.good.append(is_good)
-        return order
+        return order if self.cancels else Deferred.fromCoroutine(_to_its_end(order))
 
     def _cancel(self, _order: object) -> None:
         self.cancelled += 1
@@ -61,6 +63,9 @@ class Issuer:
         """The directory has no renewal information."""
         self.asked += 1
         managed.renewal_info_due = float("inf")
+
+    def stop(self) -> None:
+        """No question about renewals waits."""
 
     @property
     def waiting(self) -> list[tuple[str, ...]]:
@@ -75,9 +80,25 @@ class Issuer:
             order.callback(answer)
 
 
+async def _to_its_end(order: Deferred[Certificate | None]) -> Certificate | None:
+    """As an order that is cleaning up when it is cancelled."""
+    while True:
+        ended: Deferred[Certificate | None] = Deferred()
+        order.addBoth(_pass_on, ended)
+        with suppress(CancelledError):
+            return await ended
+
+
+def _pass_on(result: Any, ended: Deferred[Any]) -> Any:
+    if not ended.called:
+        ended.callback(result)
+    return result
+
+
 class ServiceTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.wall_set = 0.0
         self.store = CertificateStore()
         self.counters = Counters()
         self.path = Path(self.mktemp())
@@ -88,7 +109,7 @@ class ServiceTestCase(SynchronousTestCase):
 
     def service(self) -> AcmeService:
         made = AcmeService(
-            self.store, self.counters, self.clock, lambda: 0.0, self.wall, call_here, self._make
+            self.store, self.counters, self.clock, lambda: 0.0, self.wall, self.in_thread, self._make
         )
         self.store.issued = made.issued
         made.on_event.append(self.events.append)
@@ -98,8 +119,11 @@ class ServiceTestCase(SynchronousTestCase):
         self.issuers.append(Issuer(plan))
         return self.issuers[-1]
 
+    def in_thread(self, call: Any) -> Deferred[Any]:
+        return call_here(call)
+
     def wall(self) -> float:
-        return BEGAN + self.clock.seconds()
+        return BEGAN + self.clock.seconds() + self.wall_set
 
     @property
     def issuer(self) -> Issuer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,7 +13,7 @@ from smartproxy.acme.storage import AcmeStorage
 from smartproxy.errors import AcmeError, HandshakeRefused
 from smartproxy.flow.threads import call_here
 from smartproxy.model.plan import AcmePlan, CertificatePlan, OnDemandPlan, ProxyPlan, TerminationPlan
-from tests.acme.service_case import URL, ServiceTestCase
+from tests.acme.service_case import URL, ServiceTestCase, entry
 from tests.tls import talk
 
 
@@ -85,9 +86,18 @@ class FirstClientTests(OnDemandTestCase):
         self.assertNoResult(self.client())
 
     def test_is_refused_where_nobody_can_be_asked(self) -> None:
-        self.approves = ZeroDivisionError()
+        self.approves = AcmeError("acme.onDemand.ask cannot be asked: no answer")
         self.begin()
-        self.assertIn("could not be looked up", self.refused(self.client()))
+        self.assertIn("cannot be asked: no answer", self.refused(self.client()))
+
+    def test_store_that_cannot_be_read_does_not_fill_the_log(self) -> None:
+        self.approves = ZeroDivisionError("a bug")
+        self.begin()
+        lines: list[Any] = []
+        self.patch(on_demand.log, "error", lambda line, **_: lines.append(line))
+        for number in range(50):
+            self.assertIn("could not be looked up", self.refused(self.client(f"{number}.example")))
+        self.assertEqual(len(lines), 1)
 
     def test_name_that_a_callable_has_approved_is_not_asked_about(self) -> None:
         self.begin()
@@ -118,6 +128,21 @@ class FirstClientTests(OnDemandTestCase):
         self.issuer.answer(certificate)
         self.assertEqual(self.client(), certificate.plan)
 
+    def test_temporary_certificate_is_the_same_for_all_clients(self) -> None:
+        """Each would have a key and a context of its own, and these would evict those of others."""
+        self.begin(until="selfSigned")
+        first, second = self.client(), self.client()
+        self.assertIs(self.successResultOf(first), self.successResultOf(second))
+
+    def test_temporary_certificate_is_shown_after_a_failure_too(self) -> None:
+        """It is shown until there is a first certificate, as for the names that are configured."""
+        self.begin(until="selfSigned")
+        temporary = self.successResultOf(self.client())
+        self.issuer.answer(AcmeError("port 80 cannot be reached"))
+        self.assertIs(self.client(), temporary)
+        self.advance(6)
+        self.assertEqual(len(self.issuer.waiting), 1, "a client has asked meanwhile")
+
 
 class BoundTests(OnDemandTestCase):
     def test_orders_in_an_hour(self) -> None:
@@ -128,6 +153,25 @@ class BoundTests(OnDemandTestCase):
         self.clock.advance(3601)
         self.assertNoResult(self.client("3.example"))
 
+    def test_retries_count_as_orders_in_an_hour(self) -> None:
+        """A name that is approved and points elsewhere would otherwise be ordered ten times."""
+        self.begin(most=3)
+        start = self.clock.seconds()
+        while self.clock.seconds() < start + 3500:
+            client = self.client()
+            if isinstance(client, Deferred):
+                client.addErrback(lambda _: None)
+            if self.issuer.waiting:
+                self.issuer.answer(AcmeError("port 80 cannot be reached"))
+            self.clock.advance(1.0)
+        self.assertEqual(len(self.issuer.orders), 3)
+        (managed,) = self.acme.on_demand()
+        self.assertIn("maxPerHour", managed.error)
+        while not self.issuer.waiting:
+            self.client()
+            self.clock.advance(1.0)
+        self.assertLess(self.clock.seconds() - start, 3700)
+
     def test_names_that_are_looked_up_at_once(self) -> None:
         self.begin(most=1000)
         self.approves = Deferred()
@@ -135,12 +179,75 @@ class BoundTests(OnDemandTestCase):
             self.client(f"{number}.example")
         self.assertIn("other names are being ordered", self.refused(self.client("more.example")))
 
+    def test_name_that_has_none_costs_no_reading_of_the_whole_store(self) -> None:
+        """Anybody can ask for any name, and there may be 10,000 certificates."""
+        self.begin()
+        self.approves = False
+        AcmeStorage(str(self.path), URL).prepare()
+        self.patch(os, "listdir", lambda _: self.fail("the folder was read"))
+        self.assertIn("not approved", self.refused(self.client()))
+
     def test_certificates_in_memory(self) -> None:
         self.patch(on_demand, "MOST_KNOWN", 1)
         self.begin()
         self.client("a.example")
         self.issuer.answer(self.issued("a.example"))
         self.assertIn("certificates on demand", self.refused(self.client("b.example")))
+
+
+class ReloadTests(OnDemandTestCase):
+    def without_acme(self) -> None:
+        plan = ProxyPlan((talk.route(),))
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+
+    def test_clients_that_wait_are_refused_when_acme_is_removed(self) -> None:
+        """And its name is not waited for by later ones, when there is acme again."""
+        self.begin()
+        client = self.client()
+        self.without_acme()
+        self.assertIn("not ordered any more", self.refused(client))
+        self.begin()
+        self.client()
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
+
+    def test_acme_that_is_removed_while_a_name_is_approved(self) -> None:
+        self.begin()
+        self.approves = answer = Deferred()
+        client = self.client()
+        self.without_acme()
+        answer.callback(True)
+        self.assertIn("has changed", self.refused(client))
+        self.assertEqual(list(self.acme.on_demand()), [])
+
+    def test_name_that_is_configured_while_it_is_approved_is_not_forgotten(self) -> None:
+        """It would never be renewed: nobody else takes care of the entry."""
+        self.begin()
+        self.approves = answer = Deferred()
+        client = self.client()
+        acme = self.acme.directory.plan
+        plan = ProxyPlan((talk.route(entry("a.example")),), acme=acme)
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+        answer.callback(True)
+        self.assertEqual(self.acme.find(("a.example",)).entries, (entry("a.example"),))
+        self.advance(1)
+        certificate = self.issued("a.example")
+        self.issuer.answer(certificate)
+        self.assertEqual(self.successResultOf(client), certificate.plan)
+        self.assertEqual(len(self.issuer.orders), 1)
+
+    def test_client_of_another_route_gets_a_configured_certificate(self) -> None:
+        self.begin()
+        acme = self.acme.directory.plan
+        plan = ProxyPlan((talk.route(entry("a.example")),), acme=acme)
+        self.store.apply(self.store.prepare(plan))
+        self.acme.apply(plan)
+        clients = [self.client(), self.client()]
+        self.advance(1)
+        self.issuer.answer(AcmeError("port 80 cannot be reached"))
+        for client in clients:
+            self.assertIn("port 80 cannot be reached", self.refused(client))
 
 
 class LaterTests(OnDemandTestCase):
@@ -161,11 +268,32 @@ class LaterTests(OnDemandTestCase):
         self.advance(41)
         self.assertEqual((self.issuer.waiting, list(self.acme.on_demand())), ([], []))
 
+    def test_many_that_are_not_used_are_forgotten_at_once(self) -> None:
+        """Each change is counted over all of them: 10,000 changes would take minutes."""
+        counted: list[int] = []
+        self.acme.on_forgotten.append(lambda several: counted.append(len(several)))
+        for number in range(50):
+            managed = self.acme.add_on_demand(f"{number}.example")
+            self.acme.adopt(managed, self.first)
+            managed.asked = False
+        self.advance(62)
+        self.assertEqual((max(counted), list(self.acme.on_demand())), (50, []))
+
     def test_one_that_is_not_approved_any_more_is_not_renewed(self) -> None:
         self.client()
         self.approves = False
         self.advance(41)
         self.assertEqual((self.issuer.waiting, list(self.acme.on_demand())), ([], []))
+
+    def test_one_that_nobody_can_be_asked_about_is_kept_and_asked_about_later(self) -> None:
+        """With a back-off, and not each second while its clients have it read from the store again."""
+        self.client()
+        self.approves = AcmeError("acme.onDemand.ask cannot be asked: no answer")
+        self.advance(44)
+        self.assertEqual((self.asked, self.client()), (["a.example"] * 2, self.first.plan))
+        self.approves = True
+        self.advance(3)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
 
     def test_reload_keeps_it(self) -> None:
         self.begin(most=7)
@@ -201,6 +329,18 @@ class RouteTests(OnDemandTestCase):
         context = contexts.for_hello(route, talk.hello("a.example"))
         self.issuer.answer(self.issued("a.example"))
         self.assertIs(self.successResultOf(context), contexts.for_hello(route, talk.hello("a.example")))
+
+    def test_name_that_is_ordered_at_once_is_not_ordered_on_demand_too(self) -> None:
+        """Names of a route have one certificate. Without it, their clients are refused at once."""
+        self.begin()
+        in_force = talk.InForce()
+        in_force.cache.on_demand = self.on_demand
+        route = talk.route(entry("a.example", "c.example"), on_demand=("*.b.example",))
+        contexts = in_force.reload(ProxyPlan((route,), acme=AcmePlan(URL, str(self.path))))
+        refused = self.assertRaises(HandshakeRefused, contexts.for_hello, route, talk.hello("a.example"))
+        self.assertIn("it is being ordered", refused.detail)
+        self.assertEqual(self.asked, [])
+        self.assertNoResult(contexts.for_hello(route, talk.hello("a.b.example")))
 
     def test_terms_of_tickets_do_not_depend_on_it(self) -> None:
         self.assertEqual(TerminationPlan(on_demand=("*",)).terms, TerminationPlan().terms)

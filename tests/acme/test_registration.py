@@ -143,6 +143,17 @@ class RegistrationTests(SynchronousTestCase):
         self.assertEqual(AccountKey.from_pem(self.stored().key).thumbprint, client.key.thumbprint)
         self.assertEqual(self.client().account_url, client.account_url)
 
+    def test_new_key_of_another_process_is_used(self) -> None:
+        """The directory refuses the former one, so this process could order nothing any more."""
+        registration = self.registration()
+        former = self.successResultOf(Deferred.fromCoroutine(registration.client()))
+        other = self.registration()
+        self.successResultOf(Deferred.fromCoroutine(other.roll_key()))
+        client = self.successResultOf(Deferred.fromCoroutine(registration.client()))
+        self.assertEqual(AccountKey.from_pem(self.stored().key).thumbprint, client.key.thumbprint)
+        self.assertEqual(client.account_url, former.account_url)
+        self.assertIs(self.successResultOf(Deferred.fromCoroutine(registration.client())), client)
+
     def test_former_key_stays_where_the_new_one_is_refused(self) -> None:
         registration = self.registration()
         client = self.successResultOf(Deferred.fromCoroutine(registration.client()))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from twisted.internet.defer import CancelledError
+
 from smartproxy.acme.service import MAX_ORDERS, OTHER_INTERVAL
 from smartproxy.acme.storage import AcmeStorage
 from smartproxy.errors import AcmeError, NotAutomatic, UnknownCertificate
@@ -72,6 +74,14 @@ class OrderTests(ServiceTestCase):
         self.assertIn("ZeroDivisionError", self.status(entry("a.example")).last_error)
         self.advance(6)
         self.assertEqual(len(self.issuer.orders), 2)
+
+    def test_order_that_ends_as_cancelled_by_others_is_tried_again(self) -> None:
+        """A DNS handler may pass on the cancel of a request of its own. Without an order it would never be renewed."""
+        self.start(entry("a.example"))
+        self.issuer.answer(CancelledError())
+        self.assertEqual(self.status(entry("a.example")).state, "failed")
+        self.advance(6)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
 
     def test_callable_of_an_embedder_that_raises_changes_nothing(self) -> None:
         def broken(_event: object) -> None:
@@ -228,6 +238,15 @@ class StoredTests(ServiceTestCase):
         is_good = self.issuer.good[-1]
         self.assertTrue(is_good(self.issued("a.example")))
 
+    def test_one_that_another_process_has_ordered_is_not_counted_as_an_order(self) -> None:
+        """The metrics of processes on one store are added up."""
+        self.start(entry("a.example"))
+        certificate = self.issued("a.example")
+        self.assertTrue(self.issuer.good[0](certificate))
+        self.issuer.answer(certificate)
+        self.assertEqual(self.status(entry("a.example")).state, "issued")
+        self.assertEqual(self.counters.acme_orders, {"ok": 0, "failed": 0})
+
     def test_one_is_not_good_that_is_to_be_renewed_or_has_other_names(self) -> None:
         self.start(entry("a.example"))
         (is_good,) = self.issuer.good
@@ -255,6 +274,30 @@ class ReloadTests(ServiceTestCase):
         self.assertIsNone(self.acme.find(("a.example",)))
         self.assertEqual(self.events, [])
 
+    def test_result_of_an_order_that_does_not_end_when_cancelled_is_dropped(self) -> None:
+        """It may be cleaning up. What it returns later must not end the order that was begun meanwhile."""
+        self.apply(entry("a.example"))
+        former = self.issuer
+        former.cancels = False
+        self.acme.start()
+        self.acme.stop()
+        self.acme.start()
+        self.assertEqual(former.waiting, [("a.example",)] * 2)
+        former.answer(self.issued("a.example"))
+        self.assertEqual(self.status(entry("a.example")).state, "ordering")
+        self.assertEqual(self.events, [])
+        former.answer(self.issued("a.example", number=1))
+        self.assertEqual([one.kind for one in self.events], ["issued"])
+
+    def test_certificate_of_an_entry_that_is_removed_meanwhile_is_not_shown(self) -> None:
+        self.apply(entry("a.example"), entry("b.example"))
+        former = self.issuer
+        former.cancels = False
+        self.acme.start()
+        self.apply(entry("b.example"))
+        former.answer(self.issued("a.example"))
+        self.assertEqual([one.names for one in self.store.certificates], [])
+
     def test_another_directory_orders_anew_and_the_former_certificate_is_shown(self) -> None:
         self.start(entry("a.example"))
         certificate = self.issued("a.example", life=86400.0)
@@ -269,6 +312,15 @@ class ReloadTests(ServiceTestCase):
         self.issuer.answer(self.issued("a.example", life=1000.0))
         self.apply(entry("a.example"), renew_before=900.0)
         self.assertEqual(self.status(entry("a.example")).next_try, BEGAN + 100)
+
+    def test_renewal_that_was_asked_for_goes_on_after_a_reload(self) -> None:
+        """Whoever has asked for it, because a key was stolen, is not told that a reload has cancelled it."""
+        self.start(entry("a.example"))
+        self.issuer.answer(self.issued("a.example", life=86400.0))
+        self.acme.renew("a.example")
+        self.apply(entry("a.example"), email="other@a.example")
+        self.advance(1)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
 
     def test_selection_that_was_begun_before_an_order_ended_loses_nothing(self) -> None:
         """The watcher of files makes its selection in a thread, and shows it when the certificate has come."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -178,3 +179,62 @@ class ChallengeTests(StorageTestCase):
         self.storage.prepare()
         self.assertIsNone(self.storage.challenge(HTTP, "old"))
         self.assertEqual(self.storage.challenge(HTTP, "new"), "content")
+
+
+class SharedTests(StorageTestCase):
+    """Several threads, processes and machines use one store at the same time; in containers all have the same pid."""
+
+    def meanwhile(self, call: Any) -> None:
+        """Have ``call`` made once, while the next file is written."""
+        pending, sync = [call], os.fsync
+
+        def synced(descriptor: int) -> None:
+            sync(descriptor)
+            if pending:
+                pending.pop()()
+
+        self.patch(os, "fsync", synced)
+
+    def test_two_prepare_it(self) -> None:
+        """Each order prepares it, and several are begun at once."""
+        self.meanwhile(self.storage.prepare)
+        self.storage.prepare()
+
+    def test_two_write_the_same_file(self) -> None:
+        """Two orders may have the same challenge."""
+        self.meanwhile(lambda: self.storage.save_challenge(HTTP, "token", "a"))
+        self.storage.save_challenge(HTTP, "token", "b")
+        self.assertEqual(self.storage.challenge(HTTP, "token"), "b")
+        self.assertEqual([file.name for file in self.path.rglob("token*")], ["token"])
+
+    def test_one_has_removed_the_probe_of_another(self) -> None:
+        unlink = Path.unlink
+
+        def removed(file: Path, missing_ok: bool = False) -> None:
+            if file.name == ".writable":
+                unlink(file)
+            unlink(file, missing_ok=missing_ok)
+
+        self.patch(Path, "unlink", removed)
+        self.storage.prepare()
+
+    def test_key_of_the_account_is_not_shown(self) -> None:
+        """A repr may get into a log."""
+        self.assertNotIn("secret", repr(StoredAccount(b"secret", "https://acme.example/1")))
+
+
+class FileNameTests(StorageTestCase):
+    def test_wildcard_and_a_host_of_that_name_have_files_of_their_own(self) -> None:
+        self.save("*.a.example")
+        self.save("wildcard.a.example")
+        self.assertEqual(self.loaded("*.a.example"), {"*.a.example"})
+        self.assertEqual(self.loaded("wildcard.a.example"), {"wildcard.a.example"})
+
+    def test_longest_name_can_be_locked_and_saved(self) -> None:
+        """A name has up to 253 characters, and a file's name 255."""
+        name = ".".join(["a" * 62] * 4)
+        other = f"{name[:-1]}b"
+        self.assertIsNotNone(self.storage.lock((name,)))
+        self.save("a.example", saved_for=(name,))
+        self.save("b.example", saved_for=(other,))
+        self.assertEqual((self.loaded(name), self.loaded(other)), ({"a.example"}, {"b.example"}))

@@ -93,7 +93,9 @@ class RenewalTests(WholeTestCase):
         kinds = [one.kind for one in self.events]
         self.assertEqual((kinds[0], set(kinds[1:])), ("issued", {"renewed"}))
         self.assertGreater(len(kinds), 30)
-        self.assertEqual(sizes[-1], sizes[5])
+        self.assertEqual(sizes[-1][:-1], sizes[5][:-1])
+        # Fewer may be left: events in Twisted's log buffer hold objects of former tests, and are dropped by later ones.
+        self.assertLessEqual(sizes[-1][-1], sizes[5][-1])
 
     def kept(self) -> tuple[Any, ...]:
         """What there is: timers, contexts, files of the store, and objects of the package."""
@@ -129,3 +131,14 @@ class RenewalTests(WholeTestCase):
         self.assertEqual([one.kind for one in self.events], ["issued", "renewed"])
         replaces = [asked.get("replaces") for name, asked in self.directory.payloads if name == "new-order"]
         self.assertEqual((replaces[0], bool(replaces[1])), (None, True))
+
+
+class ChallengeTests(WholeTestCase):
+    def test_another_store_leaves_no_challenge_in_the_former_one(self) -> None:
+        """Its file would be answered by every process on that store."""
+        self.directory.processing = 1000
+        self.start()
+        self.assertEqual(len(list(self.path.glob("challenges/*/*"))), 1)
+        acme = AcmePlan(f"{BASE}directory", self.mktemp())
+        self.acme.apply(ProxyPlan((self.route,), acme=acme))
+        self.assertEqual(list(self.path.glob("challenges/*/*")), [])

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
-from smartproxy.model.plan import GroupPlan, MatchPlan, OriginationPlan, RoutePlan, TargetPlan
+from smartproxy.model.plan import (
+    AcmePlan,
+    GroupPlan,
+    MatchPlan,
+    OnDemandPlan,
+    OriginationPlan,
+    ProxyPlan,
+    RoutePlan,
+    TargetPlan,
+)
 from smartproxy.proxy.tls import TlsState
 from smartproxy.security.handshake_limit import STALLED
+from smartproxy.tls.certificate import Certificate
 from tests.security.handshakes import Handshake
 from tests.tls import talk
 from tests.tls.made import Authority
-
-if TYPE_CHECKING:
-    from smartproxy.model.plan import ProxyPlan
 
 CA = Authority()
 EXACT = CA.leaf("a.example").plan("a.pem")
@@ -35,7 +42,8 @@ def to_target(name: str, **options: Any) -> RoutePlan:
 class StateTests(SynchronousTestCase):
     def start(self, plan: ProxyPlan) -> None:
         self.clock = reactor = MemoryReactorClock()
-        self.tls = TlsState(plan, reactor, reactor, Counters())
+        self.counters = Counters()
+        self.tls = TlsState(plan, reactor, reactor, self.counters)
         self.reload(plan)
 
     def reload(self, plan: ProxyPlan) -> None:
@@ -104,3 +112,18 @@ class StateTests(SynchronousTestCase):
         )
         self.reload(talk.proxy(talk.route(stapled), ocsp_stapling=False))
         self.assertEqual([one.ocsp.detail for one in self.tls.certificates()], ["tls.ocspStapling is false"])
+
+    def test_expiry_of_a_certificate_on_demand_is_shown_until_it_is_forgotten(self) -> None:
+        """It expires some day, and nobody wants an alert for a name that nobody asks for."""
+        self.start(talk.proxy(talk.route(EXACT)))
+        acme = AcmePlan(
+            "https://acme.example/dir", self.mktemp(), on_demand=OnDemandPlan("http://127.0.0.1/")
+        )
+        self.reload(ProxyPlan((talk.route(on_demand=("*",)),), acme=acme))
+        managed = self.tls.acme.add_on_demand("c.example")
+        self.tls.acme.adopt(managed, Certificate(CA.leaf("c.example").plan("acme")))
+        for callback in self.tls.acme.on_settled:
+            callback(managed)
+        self.assertIn("c.example", self.counters.certificate_expiry)
+        self.tls.acme.forget([managed])
+        self.assertNotIn("c.example", self.counters.certificate_expiry)
