@@ -24,6 +24,7 @@ kernel (``flock``), so that it ends with the process that holds it. Everything b
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -113,8 +114,9 @@ class AcmeStorage:
         :raises AcmeStoreUnusable: if the store cannot be written.
         """
         try:
-            for folder in (self.path, self._own, self._certificates, self._locks, self._challenges):
-                folder.mkdir(mode=_FOLDER_MODE, parents=folder is self.path, exist_ok=True)
+            self.path.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            for folder in (self._own, self._certificates, self._locks, self._challenges):
+                _make_folder(folder)
             _write(self._own / ".writable", b"")
             (self._own / ".writable").unlink(missing_ok=True)  # another one may just have done the same
         except OSError as problem:
@@ -309,6 +311,18 @@ class AcmeStorage:
             _write(file, content)
         except OSError as problem:
             raise AcmeStoreUnusable(f"{file}: cannot be written: {problem.strerror or problem}") from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that only its owner may use, also where it is there already.
+
+    :raises OSError: if it cannot be made, or is a link: in a store that others may write, it could lead anywhere.
+    """
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder.name} is a symbolic link")
+    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    if folder.stat().st_mode & ~_FOLDER_MODE & 0o777:
+        folder.chmod(_FOLDER_MODE)
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -138,6 +138,27 @@ class UnusableTests(SynchronousTestCase):
         self.assertIn(str(file), str(problem))
         self.assertIn("cannot be written", str(problem))
 
+    def test_folder_that_others_may_read_is_made_ours(self) -> None:
+        """A store that was copied, or made with ``mkdir -p`` by hand."""
+        path = Path(self.mktemp())
+        storage = AcmeStorage(str(path), URL)
+        storage.prepare()
+        for folder in (path, *path.rglob("*")):
+            folder.chmod(0o755)
+        storage.prepare()
+        self.assertEqual(path.stat().st_mode & 0o777, 0o755, "it may hold more than ours")
+        for folder in path.rglob("*"):
+            self.assertEqual(folder.stat().st_mode & 0o777, 0o700, folder)
+
+    def test_folder_that_is_a_link_is_not_used(self) -> None:
+        """Whoever may write the store could have files elsewhere removed as old challenges."""
+        path, elsewhere = Path(self.mktemp()), Path(self.mktemp())
+        for folder in (path, elsewhere):
+            folder.mkdir()
+        (path / "challenges").symlink_to(elsewhere.absolute())
+        problem = self.assertRaises(AcmeStoreUnusable, AcmeStorage(str(path), URL).prepare)
+        self.assertIn("challenges is a symbolic link", str(problem))
+
 
 class LockTests(StorageTestCase):
     def test_second_one_is_not_had_until_the_first_is_released(self) -> None:
