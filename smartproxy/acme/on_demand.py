@@ -161,21 +161,33 @@ class OnDemandOrders:
             raise _refusal(name, "the name was not approved (acme.onDemand.ask)")
 
     async def _may_renew(self, plan: AcmePlan, name: str) -> bool:
-        """Whether the operator's program still approves ``name``; a certificate callable has approved it by asking."""
-        return plan.on_demand is None or await self._approve(plan, name)
+        """Whether the operator's program still approves ``name``; a certificate callable has approved it by asking.
+
+        :raises AcmeError: if it is to be tried again later.
+        """
+        if plan.on_demand is not None and not await self._approve(plan, name):
+            return False
+        managed = self._acme.find((name,))
+        if managed is not None and managed.certificate is None:
+            if self._spent(plan):
+                left = self._ordered_at[0] + _HOUR - self._clock()
+                raise AcmeError(_limit_text(plan), retry_after=left)
+            self._ordered_at.append(self._clock())
+        return True
 
     def _require_budget(self, plan: AcmePlan, name: str) -> None:
+        if self._spent(plan):
+            raise _refusal(name, _limit_text(plan))
+        if sum(1 for _ in self._acme.on_demand()) >= MOST_KNOWN:
+            raise _refusal(name, f"there are {MOST_KNOWN} certificates on demand")
+        self._ordered_at.append(self._clock())
+
+    def _spent(self, plan: AcmePlan) -> bool:
+        """Whether as many were ordered within an hour as may be. Renewals do not count: a limit would let them expire."""
         now = self._clock()
         while self._ordered_at and self._ordered_at[0] <= now - _HOUR:
             self._ordered_at.popleft()
-        most = plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
-        if len(self._ordered_at) >= most:
-            raise _refusal(
-                name, f"{most} certificates were ordered within an hour (acme.onDemand.maxPerHour)"
-            )
-        if sum(1 for _ in self._acme.on_demand()) >= MOST_KNOWN:
-            raise _refusal(name, f"there are {MOST_KNOWN} certificates on demand")
-        self._ordered_at.append(now)
+        return len(self._ordered_at) >= _limit_of(plan)
 
     # -- answers to clients that wait ------------------------------------------------------------------
 
@@ -216,3 +228,11 @@ class OnDemandOrders:
 
 def _refusal(name: str, why: str) -> HandshakeRefused:
     return HandshakeRefused(f"no certificate for {name}: {why}", Alert.UNRECOGNIZED_NAME)
+
+
+def _limit_of(plan: AcmePlan) -> int:
+    return plan.on_demand.max_per_hour if plan.on_demand is not None else MOST_PER_HOUR
+
+
+def _limit_text(plan: AcmePlan) -> str:
+    return f"{_limit_of(plan)} certificates were ordered within an hour (acme.onDemand.maxPerHour)"

@@ -76,7 +76,7 @@ class AcmeService:
     :ivar directory: what orders; ``None`` without ACME.
     :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
     :ivar on_forgotten: called with certificates that are not taken care of any more.
-    :ivar may_renew: whether a certificate that was ordered on demand may be ordered again.
+    :ivar may_renew: whether a certificate that was ordered on demand may be ordered again: to renew it, or after a failure.
     :ivar answers: pending challenges.
     :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
         logged.
@@ -154,6 +154,7 @@ class AcmeService:
         former = None if self.directory is None else self.directory.plan
         if former == plan:
             return
+        interrupted = [managed for managed in self._managed.values() if managed.ordering is not None]
         self._cancel_all()
         storage = AcmeStorage(plan.store, plan.directory)
         self.answers.storage = storage
@@ -161,7 +162,7 @@ class AcmeService:
         for managed in self._managed.values():
             if former is not None and former.directory != plan.directory:
                 managed.due = 0.0  # what the former directory has issued is shown until then
-            elif managed.certificate is not None and not managed.failures:
+            elif managed.certificate is not None and not managed.failures and managed not in interrupted:
                 managed.adopt(managed.certificate, plan, self._chance())
             else:
                 managed.due = 0.0
@@ -320,9 +321,8 @@ class AcmeService:
         return None
 
     async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
-        if not managed.is_on_demand or managed.certificate is None:
-            return True
-        return await self.may_renew(plan, managed.name)
+        is_again = (managed.certificate is not None or managed.failures > 0) and not managed.waits_for_other
+        return not (managed.is_on_demand and is_again) or await self.may_renew(plan, managed.name)
 
     def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
         """Whether a certificate of the store makes an order needless: another process has just obtained it."""

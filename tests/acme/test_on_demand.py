@@ -153,6 +153,25 @@ class BoundTests(OnDemandTestCase):
         self.clock.advance(3601)
         self.assertNoResult(self.client("3.example"))
 
+    def test_retries_count_as_orders_in_an_hour(self) -> None:
+        """A name that is approved and points elsewhere would otherwise be ordered ten times."""
+        self.begin(most=3)
+        start = self.clock.seconds()
+        while self.clock.seconds() < start + 3500:
+            client = self.client()
+            if isinstance(client, Deferred):
+                client.addErrback(lambda _: None)
+            if self.issuer.waiting:
+                self.issuer.answer(AcmeError("port 80 cannot be reached"))
+            self.clock.advance(1.0)
+        self.assertEqual(len(self.issuer.orders), 3)
+        (managed,) = self.acme.on_demand()
+        self.assertIn("maxPerHour", managed.error)
+        while not self.issuer.waiting:
+            self.client()
+            self.clock.advance(1.0)
+        self.assertLess(self.clock.seconds() - start, 3700)
+
     def test_names_that_are_looked_up_at_once(self) -> None:
         self.begin(most=1000)
         self.approves = Deferred()

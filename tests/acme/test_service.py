@@ -304,6 +304,15 @@ class ReloadTests(ServiceTestCase):
         self.apply(entry("a.example"), renew_before=900.0)
         self.assertEqual(self.status(entry("a.example")).next_try, BEGAN + 100)
 
+    def test_renewal_that_was_asked_for_goes_on_after_a_reload(self) -> None:
+        """Whoever has asked for it, because a key was stolen, is not told that a reload has cancelled it."""
+        self.start(entry("a.example"))
+        self.issuer.answer(self.issued("a.example", life=86400.0))
+        self.acme.renew("a.example")
+        self.apply(entry("a.example"), email="other@a.example")
+        self.advance(1)
+        self.assertEqual(self.issuer.waiting, [("a.example",)])
+
     def test_selection_that_was_begun_before_an_order_ended_loses_nothing(self) -> None:
         """The watcher of files makes its selection in a thread, and shows it when the certificate has come."""
         self.start(entry("a.example"))

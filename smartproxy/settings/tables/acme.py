@@ -182,7 +182,7 @@ class OnDemand(Table):
     """What approves a name before it is ordered: a URL, which is asked with `?domain=NAME` and approves with a status of 200 to
     299, or a callable that is given the name and returns a true value, or an awaitable of one."""
     max_per_hour: Positive = 20
-    """Orders in any hour."""
+    """Orders of new names in any hour. Retries count, renewals do not."""
 
 
 class Acme(Table):
