@@ -48,6 +48,7 @@ class ManagedCertificate:
     :ivar failures: orders that failed since the last one that did not.
     :ivar renewal_info: when its authority wants it to be renewed (RFC 9773); ``None`` where that is not known.
     :ivar renewal_info_due: when to ask again.
+    :ivar shared: what another process has just ordered and this one is about to use; ``None`` without one.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class ManagedCertificate:
         "ordering",
         "renewal_info",
         "renewal_info_due",
+        "shared",
         "waits_for_other",
     )
 
@@ -80,6 +82,7 @@ class ManagedCertificate:
         self.waits_for_other = False
         self.renewal_info: RenewalInfo | None = None
         self.renewal_info_due = NOW
+        self.shared: Certificate | None = None
 
     @property
     def name(self) -> str:

@@ -330,7 +330,8 @@ class AcmeService:
             return False
         if managed.certificate is not None and managed.certificate.fingerprint == stored.fingerprint:
             return False  # it is this one that is to be renewed
-        return managed.renewal_time(stored, plan, 0.0) > self._wall()
+        managed.shared = stored if managed.renewal_time(stored, plan, 0.0) > self._wall() else None
+        return managed.shared is not None
 
     async def _obtained(
         self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
@@ -342,7 +343,8 @@ class AcmeService:
         is_first = managed.certificate is None
         managed.adopt(certificate, plan, self._chance(), self._wall())
         managed.asked = False
-        self._counters.acme_orders["ok"] += 1
+        self._counters.acme_orders["ok"] += certificate is not managed.shared
+        managed.shared = None
         self._count_renewals()
         until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
         kind = "issued" if is_first else "renewed"

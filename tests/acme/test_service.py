@@ -238,6 +238,15 @@ class StoredTests(ServiceTestCase):
         is_good = self.issuer.good[-1]
         self.assertTrue(is_good(self.issued("a.example")))
 
+    def test_one_that_another_process_has_ordered_is_not_counted_as_an_order(self) -> None:
+        """The metrics of processes on one store are added up."""
+        self.start(entry("a.example"))
+        certificate = self.issued("a.example")
+        self.assertTrue(self.issuer.good[0](certificate))
+        self.issuer.answer(certificate)
+        self.assertEqual(self.status(entry("a.example")).state, "issued")
+        self.assertEqual(self.counters.acme_orders, {"ok": 0, "failed": 0})
+
     def test_one_is_not_good_that_is_to_be_renewed_or_has_other_names(self) -> None:
         self.start(entry("a.example"))
         (is_good,) = self.issuer.good
