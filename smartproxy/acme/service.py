@@ -57,6 +57,8 @@ SWEEP_INTERVAL: Final = 1.0
 MAX_ORDERS: Final = 8
 #: Seconds until it is looked again whether another process has ordered a certificate.
 OTHER_INTERVAL: Final = 2.0
+#: Seconds until the operator's program is asked again about a name that it does not approve any more.
+REFUSED_INTERVAL: Final = 3600.0
 
 log = Logger()
 
@@ -262,7 +264,7 @@ class AcmeService:
     async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> None:
         try:
             if not await self._is_still_wanted(managed, directory.plan):
-                self.forget(managed)
+                self._do_not_renew(managed)
                 return
             certificate = await directory.obtain(
                 managed.names, partial(self._is_good, managed, directory.plan), _identifier(managed)
@@ -283,6 +285,22 @@ class AcmeService:
         if not managed.is_on_demand or managed.certificate is None:
             return True
         return await self.may_renew(plan, managed.name)
+
+    def _do_not_renew(self, managed: ManagedCertificate) -> None:
+        """Use a certificate that may not be renewed until it expires.
+
+        It is not forgotten before: the next client would find it in the store, and have the program asked again.
+        """
+        now = self._wall()
+        if managed.certificate is None or managed.certificate.not_after.timestamp() <= now:
+            self.forget(managed)
+            return
+        managed.ordering, managed.asked, managed.due = None, False, now + REFUSED_INTERVAL
+        self._count_renewals()
+        log.info(
+            "certificate of {name} is not renewed: the name is not approved any more",
+            name=managed.name,
+        )
 
     def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
         """Whether a certificate of the store makes an order needless: another process has just obtained it."""
