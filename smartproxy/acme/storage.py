@@ -191,7 +191,9 @@ class AcmeStorage:
             raise AcmeStoreUnusable(f"{self._own}/account.key: cannot be read: {problem.strerror}") from None
         try:
             known = json.loads(file.read_bytes())
-            return StoredAccount(key, str(known["url"]), known.get("email"))
+            if not known["url"].startswith("https://"):  # empty before the account was registered, or damaged
+                return StoredAccount(key)
+            return StoredAccount(key, known["url"], known.get("email"))
         except FileNotFoundError:
             return StoredAccount(key)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -115,7 +115,15 @@ class AccountTests(StorageTestCase):
         """The directory knows the account by its key."""
         self.storage.save_account(StoredAccount(b"a key", "https://acme.example/acct/1"))
         (file,) = self.path.glob("*/account.json")
-        for damaged in (b"", b"[]", b"{}", b"\xff", b'{"url'):
+        for damaged in (
+            b"",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b'{"url',
+            b'{"url": 5}',
+            b'{"url": "http://a.example/1"}',
+        ):
             file.write_bytes(damaged)
             self.assertEqual(self.storage.account(), StoredAccount(b"a key"))
         file.unlink()
