@@ -91,6 +91,7 @@ class AcmeService:
         make_directory: Callable[[AcmePlan, AcmeStorage, ChallengeAnswers], DirectoryInUse],
     ) -> None:
         self._store = store
+        self._in_thread = in_thread
         self._shown = IssuedShown(store, in_thread)
         self._counters = counters
         self._chance = chance
@@ -166,7 +167,20 @@ class AcmeService:
     def start(self) -> None:
         """Begin to order."""
         if not self._sweeping.running:
+            self._check_store()
             self._sweeping.start(SWEEP_INTERVAL)
+
+    def _check_store(self) -> None:
+        """Log a store that cannot be written, as after a change of the user. A renewal would fail weeks later.
+
+        Where an order is due, it has that error itself.
+        """
+        storage = self.answers.storage
+        if storage is None or any(managed.certificate is None for managed in self._managed.values()):
+            return
+        self._in_thread(storage.prepare).addErrback(
+            lambda failed: log.error("certificates cannot be renewed: {problem}", problem=failed.value)
+        )
 
     def stop(self) -> None:
         """Cancel all orders, and make no more. What there is is still shown."""
