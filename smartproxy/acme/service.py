@@ -60,6 +60,8 @@ SWEEP_INTERVAL: Final = 1.0
 MAX_ORDERS: Final = 8
 #: Seconds until it is looked again whether another process has ordered a certificate.
 OTHER_INTERVAL: Final = 2.0
+#: Seconds until the operator's program is asked again about a name that it does not approve any more.
+REFUSED_INTERVAL: Final = 3600.0
 
 log = Logger()
 
@@ -93,6 +95,7 @@ class AcmeService:
         make_directory: Callable[[AcmePlan, AcmeStorage, ChallengeAnswers], DirectoryInUse],
     ) -> None:
         self._store = store
+        self._in_thread = in_thread
         self._shown = IssuedShown(store, in_thread)
         self._counters = counters
         self._chance = chance
@@ -176,7 +179,20 @@ class AcmeService:
     def start(self) -> None:
         """Begin to order."""
         if not self._sweeping.running:
+            self._check_store()
             self._sweeping.start(SWEEP_INTERVAL)
+
+    def _check_store(self) -> None:
+        """Log a store that cannot be written, as after a change of the user. A renewal would fail weeks later.
+
+        Where an order is due, it has that error itself.
+        """
+        storage = self.answers.storage
+        if storage is None or any(managed.certificate is None for managed in self._managed.values()):
+            return
+        self._in_thread(storage.prepare).addErrback(
+            lambda failed: log.error("certificates cannot be renewed: {problem}", problem=failed.value)
+        )
 
     def stop(self) -> None:
         """Cancel all orders, and make no more. What there is is still shown."""
@@ -308,7 +324,7 @@ class AcmeService:
             return Deferred.fromCoroutine(self._obtained(managed, result, plan))
         failed = result.value
         if isinstance(failed, NotApproved):
-            self.forget([managed])
+            self._do_not_renew(managed)
         elif isinstance(failed, AcmeError):
             self._failed(managed, failed.text, failed.retry_after)
         elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):
@@ -323,6 +339,22 @@ class AcmeService:
     async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
         is_again = (managed.certificate is not None or managed.failures > 0) and not managed.waits_for_other
         return not (managed.is_on_demand and is_again) or await self.may_renew(plan, managed.name)
+
+    def _do_not_renew(self, managed: ManagedCertificate) -> None:
+        """Use a certificate that may not be renewed until it expires.
+
+        It is not forgotten before: the next client would find it in the store, and have the program asked again.
+        """
+        now = self._wall()
+        if managed.certificate is None or managed.certificate.not_after.timestamp() <= now:
+            self.forget([managed])
+            return
+        managed.asked, managed.due = False, now + REFUSED_INTERVAL
+        self._count_renewals()
+        log.info(
+            "certificate of {name} is not renewed: the name is not approved any more",
+            name=managed.name,
+        )
 
     def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
         """Whether a certificate of the store makes an order needless: another process has just obtained it."""
