@@ -11,6 +11,7 @@ It has the environment and the user of this process, and nothing on its standard
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +42,8 @@ GRACE: Final = 5.0
 #: Bytes of output that are kept, and lines of it that are logged.
 MAX_OUTPUT: Final = 16 * 1024
 MAX_LINES: Final = 50
+#: What execve(2) fails with for a script without an interpreter. The program itself was found before.
+_NO_INTERPRETER: Final = frozenset({errno.ENOEXEC, errno.ENOENT})
 
 log = Logger()
 
@@ -121,7 +124,7 @@ class _Command(ProcessProtocol):
         try:
             self._reactor.spawnProcess(self, arguments[0], arguments, env=None)
         except OSError as failed:
-            raise AcmeError(f"{self._what} could not be started: {in_words(failed)}") from failed
+            raise AcmeError(f"{self._what} could not be started: {_why_not_started(failed)}") from failed
         await self._ended.addTimeout(TIMEOUT, self._reactor, self._timed_out)
 
     def _timed_out(self, _: object, timeout: float) -> NoReturn:
@@ -177,6 +180,13 @@ class _Command(ProcessProtocol):
         later, self._later = self._later, None
         if later is not None and later.active():
             later.cancel()
+
+
+def _why_not_started(failed: OSError) -> str:
+    why = one_line(failed.strerror or str(failed))
+    if failed.errno in _NO_INTERPRETER:
+        why += '; its first line must name an interpreter that exists, as "#!/bin/sh" does'
+    return why
 
 
 def _way_of_ending(reason: Failure) -> str:

@@ -62,6 +62,21 @@ HINTS: Final = {
     "userActionRequired": "agree to the authority's new terms of service",
 }  # fmt: skip
 
+_OTHER_SERVER: Final = "check that the name's addresses, IPv6 included, are those of this proxy and that nothing in front of it answers instead"
+_TXT_RECORD: Final = "check that every name server of the zone has the TXT record before acme.dns has ended"
+
+#: In place of those, by kind and the first word of what was asked for: where it is known what the error is about.
+_CLOSER_HINTS: Final = {
+    ("connection", "http-01"): "check that the name's addresses are those of this proxy and that no firewall blocks port 80",
+    ("connection", "tls-alpn-01"): "check that the name's addresses are those of this proxy and that no firewall blocks "
+    "port 443",
+    ("incorrectResponse", "dns-01"): _TXT_RECORD,
+    ("unauthorized", "account"): "check that acme.eab is right and was not used before",
+    ("unauthorized", "dns-01"): _TXT_RECORD,
+    ("unauthorized", "http-01"): _OTHER_SERVER,
+    ("unauthorized", "tls-alpn-01"): _OTHER_SERVER,
+}  # fmt: skip
+
 
 def error_of(answer: AcmeAnswer, what: str, wall: float, names: tuple[str, ...] = ()) -> AcmeError:
     """The exception for an answer that is not a success.
@@ -99,11 +114,16 @@ def error_from(
         said += ": " + "; ".join(f"{name}: {_said(each, 'refused')}" for name, each in below)
         names = tuple(name for name, _ in below)
     # A problem may have no hint of its own and be explained by that of a subproblem.
-    hint = next((HINTS[each] for each in (kind, *(_kind(one) for _, one in below)) if each in HINTS), "")
+    kinds = (kind, *(_kind(one) for _, one in below))
+    hint = next((_hint(each, what) for each in kinds if each in HINTS), "")
     if kind == "userActionRequired" and isinstance(fields.get("instance"), str):
         hint += f": {one_line(fields['instance'])}"
     text = one_line(f"{what}: {said}", _MOST_TEXT) + (f"; {hint}" if hint else "")
     return AcmeError(text, kind, retry_after=after, names=names)
+
+
+def _hint(kind: str, what: str) -> str:
+    return _CLOSER_HINTS.get((kind, what.partition(" ")[0]), HINTS[kind])
 
 
 def _said(problem: Mapping[str, Any], unexplained: str) -> str:

@@ -17,7 +17,7 @@ from smartproxy.acme.documents import AcmeDocument, Authorization
 from smartproxy.acme.interfaces import Challenge
 from smartproxy.acme.polling import settled
 from smartproxy.acme.problems import error_from, retry_after
-from smartproxy.errors import AcmeError, DirectoryUnavailable
+from smartproxy.errors import AcmeError, AcmeStoreUnusable, DirectoryUnavailable
 from smartproxy.model.ending import in_words
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Proving:
         """Prove what the authorization at ``url`` asks for.
 
         :raises AcmeError: if that fails.
+        :raises AcmeStoreUnusable: if the answer cannot be kept for other processes.
         """
         found, _ = await self._look(url)
         if found.status == "valid":
@@ -97,7 +98,7 @@ class Proving:
     async def _present(self, challenge: Challenge, found: Authorization) -> None:
         try:
             await self._solver.present(challenge)
-        except CancelledError:
+        except (CancelledError, AcmeStoreUnusable):
             raise
         except AcmeError as refused:
             refused.names = refused.names or (found.shown,)
@@ -149,5 +150,5 @@ def _not_cleaned(failed: Failure, challenge: Challenge) -> None:
         "{challenge} of {name} could not be cleaned up: {why}",
         challenge=challenge.type.value,
         name=challenge.identifier,
-        why=in_words(failed.value),
+        why=failed.value.text if isinstance(failed.value, AcmeError) else in_words(failed.value),
     )

@@ -182,7 +182,7 @@ def _reason(problem: Any) -> str:
     reasons = _reasons(problem)
     if reasons:
         problem = reasons[0].value
-    return one_line(_tls_reason(problem) or str(problem)) or type(problem).__name__
+    return one_line(_tls_reason(problem) or str(problem)).rstrip(".") or type(problem).__name__
 
 
 def _tls_reason(problem: Any) -> str:
@@ -192,12 +192,10 @@ def _tls_reason(problem: Any) -> str:
     found = problem.args[0] if len(problem.args) == 1 else None
     if not isinstance(found, list) or not all(isinstance(each, tuple) and each for each in found):
         return ""
-    reasons = "; ".join(str(each[-1]) for each in found)
-    return (
-        f"{reasons}; set acme.ca to its authority, if that is a private one"
-        if _UNTRUSTED in reasons
-        else reasons
-    )
+    reasons = [str(each[-1]) for each in found]
+    if _UNTRUSTED in reasons:  # with others before it where an authority of the same name has another key
+        return f"{_UNTRUSTED}; set acme.ca to its authority, if that is a private one"
+    return "; ".join(reasons)
 
 
 def _verifying(ca: bytes | None) -> BrowserLikePolicyForHTTPS:

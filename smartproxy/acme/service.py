@@ -26,8 +26,8 @@ from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
-from smartproxy.acme.events import CertificateEvent
 from smartproxy.acme.managed import ManagedCertificate, key_of
+from smartproxy.acme.outcomes import Outcomes
 from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
 from smartproxy.acme.wall_clock import WallClockSteps
@@ -39,7 +39,6 @@ from smartproxy.errors import (
     NotAutomatic,
     UnknownCertificate,
 )
-from smartproxy.model.timestamps import Moment
 from smartproxy.tls.certificate import Certificate
 
 if TYPE_CHECKING:
@@ -60,6 +59,8 @@ SWEEP_INTERVAL: Final = 1.0
 MAX_ORDERS: Final = 8
 #: Seconds until it is looked again whether another process has ordered a certificate.
 OTHER_INTERVAL: Final = 2.0
+#: Seconds until the operator's program is asked again about a name that it does not approve any more.
+REFUSED_INTERVAL: Final = 3600.0
 
 log = Logger()
 
@@ -74,12 +75,10 @@ class AcmeService:
     :param in_thread: calls what waits for a disk, or takes long.
     :param make_directory: makes what orders at the directory of a configuration, with the answers to challenges.
     :ivar directory: what orders; ``None`` without ACME.
-    :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
+    :ivar on_settled: see :class:`~smartproxy.acme.outcomes.Outcomes`, and so is ``on_event``.
     :ivar on_forgotten: called with certificates that are not taken care of any more.
     :ivar may_renew: whether a certificate that was ordered on demand may be ordered again: to renew it, or after a failure.
     :ivar answers: pending challenges.
-    :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
-        logged.
     """
 
     def __init__(
@@ -93,15 +92,17 @@ class AcmeService:
         make_directory: Callable[[AcmePlan, AcmeStorage, ChallengeAnswers], DirectoryInUse],
     ) -> None:
         self._store = store
+        self._in_thread = in_thread
         self._shown = IssuedShown(store, in_thread)
+        self._outcomes = Outcomes(self._shown, counters, chance, wall, self._count_renewals)
         self._counters = counters
         self._chance = chance
         self._wall = wall
         self._wall_steps = WallClockSteps(wall, clock.seconds)
         self._make_directory = make_directory
         self.answers = ChallengeAnswers(in_thread)
-        self.on_event: list[Callable[[CertificateEvent], object]] = []
-        self.on_settled: list[Callable[[ManagedCertificate], None]] = []
+        self.on_event = self._outcomes.on_event
+        self.on_settled = self._outcomes.on_settled
         self.on_forgotten: list[Callable[[Sequence[ManagedCertificate]], None]] = []
         self.may_renew: Callable[[AcmePlan, str], Awaitable[bool]] = _may_renew
         self.directory: DirectoryInUse | None = None
@@ -176,7 +177,20 @@ class AcmeService:
     def start(self) -> None:
         """Begin to order."""
         if not self._sweeping.running:
+            self._check_store()
             self._sweeping.start(SWEEP_INTERVAL)
+
+    def _check_store(self) -> None:
+        """Log a store that cannot be written, as after a change of the user. A renewal would fail weeks later.
+
+        Where an order is due, it has that error itself.
+        """
+        storage = self.answers.storage
+        if storage is None or any(managed.certificate is None for managed in self._managed.values()):
+            return
+        self._in_thread(storage.prepare).addErrback(
+            lambda failed: log.error("certificates cannot be renewed: {problem}", problem=failed.value)
+        )
 
     def stop(self) -> None:
         """Cancel all orders, and make no more. What there is is still shown."""
@@ -305,24 +319,40 @@ class AcmeService:
             return None
         managed.ordering = None
         if not isinstance(result, Failure):
-            return Deferred.fromCoroutine(self._obtained(managed, result, plan))
+            return self._obtained(managed, result, plan)
         failed = result.value
         if isinstance(failed, NotApproved):
-            self.forget([managed])
+            self._do_not_renew(managed)
         elif isinstance(failed, AcmeError):
-            self._failed(managed, failed.text, failed.retry_after)
+            self._outcomes.failed(managed, failed.text, failed.retry_after)
         elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):
-            self._failed(managed, str(failed))
+            self._outcomes.failed(managed, str(failed))
         elif isinstance(failed, CancelledError):  # not by us: what it has waited for was cancelled
-            self._failed(managed, "it was cancelled")
+            self._outcomes.failed(managed, "it was cancelled")
         else:
             log.failure("order of {names} failed", result, names=", ".join(managed.names))
-            self._failed(managed, f"an unexpected error: {type(failed).__name__}")
+            self._outcomes.failed(managed, f"an unexpected error: {type(failed).__name__}")
         return None
 
     async def _is_still_wanted(self, managed: ManagedCertificate, plan: AcmePlan) -> bool:
         is_again = (managed.certificate is not None or managed.failures > 0) and not managed.waits_for_other
         return not (managed.is_on_demand and is_again) or await self.may_renew(plan, managed.name)
+
+    def _do_not_renew(self, managed: ManagedCertificate) -> None:
+        """Use a certificate that may not be renewed until it expires.
+
+        It is not forgotten before: the next client would find it in the store, and have the program asked again.
+        """
+        now = self._wall()
+        if managed.certificate is None or managed.certificate.not_after.timestamp() <= now:
+            self.forget([managed])
+            return
+        managed.asked, managed.due = False, now + REFUSED_INTERVAL
+        self._count_renewals()
+        log.info(
+            "certificate of {name} is not renewed: the name is not approved any more",
+            name=managed.name,
+        )
 
     def _is_good(self, managed: ManagedCertificate, plan: AcmePlan, stored: Certificate) -> bool:
         """Whether a certificate of the store makes an order needless: another process has just obtained it."""
@@ -333,56 +363,14 @@ class AcmeService:
         managed.shared = stored if managed.renewal_time(stored, plan, 0.0) > self._wall() else None
         return managed.shared is not None
 
-    async def _obtained(
+    def _obtained(
         self, managed: ManagedCertificate, certificate: Certificate | None, plan: AcmePlan
-    ) -> None:
+    ) -> Deferred[None] | None:
         if certificate is None:
             managed.waits_for_other = True
             managed.due = self._wall() + OTHER_INTERVAL
-            return
-        is_first = managed.certificate is None
-        managed.adopt(certificate, plan, self._chance(), self._wall())
-        managed.asked = False
-        self._counters.acme_orders["ok"] += certificate is not managed.shared
-        managed.shared = None
-        self._count_renewals()
-        until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
-        kind = "issued" if is_first else "renewed"
-        log.info(
-            "certificate {kind} by ACME: {names}, valid until {until}",
-            kind=kind,
-            names=", ".join(managed.names),
-            until=until,
-        )
-        await self._shown.show(managed, certificate)
-        self._settle(managed)
-        self._announce(CertificateEvent("issued" if is_first else "renewed", managed.names))
-
-    def _failed(self, managed: ManagedCertificate, why: str, retry_after: float | None = None) -> None:
-        now = self._wall()
-        managed.fail(why, now, self._chance(), retry_after)
-        self._counters.acme_orders["failed"] += 1
-        self._count_renewals()
-        log.error(
-            "certificate not ordered: {names}: {why}; next try in {seconds} s",
-            names=", ".join(managed.names),
-            why=why,
-            seconds=round(managed.due - now),
-        )
-        managed.asked = False
-        self._settle(managed)
-        self._announce(CertificateEvent("failed", managed.names, why))
-
-    def _settle(self, managed: ManagedCertificate) -> None:
-        for callback in self.on_settled:
-            callback(managed)
-
-    def _announce(self, event: CertificateEvent) -> None:
-        for callback in list(self.on_event):
-            try:
-                callback(event)
-            except Exception:
-                log.failure("a callable of acme.on_event failed")
+            return None
+        return Deferred.fromCoroutine(self._outcomes.obtained(managed, certificate, plan))
 
     def _show_again(self) -> None:
         self._shown.show_missing(self._managed.values())

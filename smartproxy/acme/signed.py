@@ -86,8 +86,17 @@ class DirectoryRequests:
         now = self.clock.seconds()
         if self._directory is None or now - self._directory[0] >= DIRECTORY_LIFE:
             what = f"directory {one_line(self.url)}"
-            answer = await self.get(self.url, what)
-            self._directory = now, AcmeDirectory.read(AcmeDocument.parsed(answer.body, what))
+            try:
+                answer = await self.get(self.url, what)
+                self._directory = now, AcmeDirectory.read(AcmeDocument.parsed(answer.body, what))
+            except DirectoryUnavailable:
+                raise
+            except AcmeError as refused:
+                if refused.kind:
+                    raise
+                raise AcmeError(
+                    f"{refused.text}; check acme.directory", retry_after=refused.retry_after
+                ) from refused
         return self._directory[1]
 
     async def get(self, url: str, what: str) -> AcmeAnswer:

@@ -36,9 +36,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from cryptography import x509
+
 from smartproxy.errors import AcmeStoreUnusable, InvalidCertificate
 from smartproxy.model.plan import CertificatePlan
-from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.certificate import Certificate, names_of
 from smartproxy.tls.certificate_files import certificate_from_pem
 
 if TYPE_CHECKING:
@@ -147,13 +149,15 @@ class AcmeStorage:
             return similar
 
     def _most_similar(self, exact: Path, names: Sequence[str]) -> CertificatePlan | None:
-        """Of the other files whose first name is one of ``names``, the certificate with most of these."""
+        """Of the other files, the certificate with most of ``names``."""
         wanted = set(names)
         found: list[tuple[int, float, CertificatePlan]] = []
         for file in self._similar(exact, {_file_name(name) for name in wanted}):
             try:
-                plan = _read(file)
+                plan = _read(file) if wanted.intersection(_names_in(file)) else None
             except (OSError, InvalidCertificate):
+                continue
+            if plan is None:
                 continue
             certificate = Certificate(plan)
             shared = len(wanted.intersection(certificate.names))
@@ -161,12 +165,14 @@ class AcmeStorage:
         return max(found, key=lambda one: one[:2])[2] if found else None
 
     def _similar(self, exact: Path, first_names: Container[str]) -> Iterator[Path]:
+        """The other files that may have one of some names: the first name of a file is known, and those of several have more."""
         try:
             entries = sorted(os.listdir(self._certificates))  # noqa: PTH208 - names only
         except OSError:
             return
         for entry in entries:
-            if entry.removesuffix(".pem").partition("+")[0] in first_names and entry != exact.name:
+            first, several, _ = entry.removesuffix(".pem").partition("+")
+            if (several or first in first_names) and entry != exact.name:
                 yield self._certificates / entry
 
     def save(self, names: Sequence[str], chain: bytes, key: bytes) -> None:
@@ -201,7 +207,9 @@ class AcmeStorage:
             raise AcmeStoreUnusable(f"{self._own}/account.key: cannot be read: {problem.strerror}") from None
         try:
             known = json.loads(file.read_bytes())
-            return StoredAccount(key, str(known["url"]), known.get("email"))
+            if not known["url"].startswith("https://"):  # empty before the account was registered, or damaged
+                return StoredAccount(key)
+            return StoredAccount(key, known["url"], known.get("email"))
         except FileNotFoundError:
             return StoredAccount(key)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -354,6 +362,17 @@ def _read(file: Path) -> CertificatePlan:
     except InvalidCertificate as problem:
         raise InvalidCertificate(f"{file}: {problem}") from None
     return issued_plan(plan.chain, plan.key)
+
+
+def _names_in(file: Path) -> tuple[str, ...]:
+    """The names in the certificate of a file. Its key and its dates are not looked at, which takes most of the time.
+
+    :raises OSError: if it cannot be read.
+    """
+    try:
+        return names_of(x509.load_pem_x509_certificate(file.read_bytes()))
+    except ValueError:
+        return ()
 
 
 def issued_plan(chain: bytes, key: bytes) -> CertificatePlan:

@@ -83,10 +83,11 @@ class _HandshakeAttempt:
         self.why = why
         self.cancel()
 
-    async def wait_for(self, awaited: Deferred[T], what: str) -> T:
+    async def wait_for(self, awaited: Deferred[T], what: str, alert: Alert = Alert.INTERNAL_ERROR) -> T:
         """The result of ``awaited``, before the handshake is begun.
 
         :param what: names it, for the log.
+        :param alert: for the client, if the handshake is ended meanwhile.
         :raises HandshakeRefused: if the handshake is ended meanwhile.
         """
         waiting, self.cancel = self.cancel, awaited.cancel
@@ -95,7 +96,7 @@ class _HandshakeAttempt:
         except CancelledError:
             if not self.why:
                 raise
-            raise HandshakeRefused(self.in_words(what), Alert.INTERNAL_ERROR) from None
+            raise HandshakeRefused(self.in_words(what), alert) from None
         finally:
             self.cancel = waiting
 
@@ -167,8 +168,7 @@ class Terminate:
                 routed.route, hello, lambda: destination_of(announced, client).host
             )
             if isinstance(context, Deferred):
-                name = description_of("certificate", plan.certificate_for, routed.route.name)
-                context = await attempt.wait_for(context, name)
+                context = await attempt.wait_for(context, *_waited_for(routed, plan, hello.server_name))
             turn = self._handshakes.turn()
             if turn is not None:
                 await attempt.wait_for(turn, "the wait for other handshakes")
@@ -185,6 +185,14 @@ class Terminate:
             if due is not None:
                 due.cancel()
         return channel
+
+
+def _waited_for(routed: Routed, plan: TerminationPlan, name: str | None) -> tuple[str, Alert]:
+    """What a handshake waits for before it has a context, and the alert where that takes too long."""
+    if plan.certificate_for is None:
+        # The order goes on, so that the client may succeed later: the alert is that of a name without a certificate.
+        return f"the wait for the certificate of {name} (acme.onDemand)", Alert.UNRECOGNIZED_NAME
+    return description_of("certificate", plan.certificate_for, routed.route.name), Alert.INTERNAL_ERROR
 
 
 def _negotiated(channel: Channel, plan: TerminationPlan) -> TlsFacts:

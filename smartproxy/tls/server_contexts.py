@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from smartproxy.errors import HandshakeRefused
 from smartproxy.flow.callables import answer_of, description_of
 from smartproxy.flow.coroutines import unfailed
+from smartproxy.model.plan import CertificatePlan
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.challenge import ACME_TLS
 from smartproxy.tls.context_factory import server_context
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from OpenSSL import SSL
 
-    from smartproxy.model.plan import CertificatePlan, ProxyPlan, RoutePlan, TerminationPlan
+    from smartproxy.model.plan import ProxyPlan, RoutePlan, TerminationPlan
     from smartproxy.tls.store import ConfiguredCertificates
     from smartproxy.wire.client_hello import ClientHello
 
@@ -203,6 +204,8 @@ class ServerContexts:
             chosen = await self._ordered(name)
         if chosen is None:
             raise HandshakeRefused("no certificate was chosen", Alert.UNRECOGNIZED_NAME)
+        if not isinstance(chosen, CertificatePlan):
+            raise TypeError(f'{described} returned {chosen!a:.80}: it must be a certificate, "auto" or None')
         return self._cache.get_chosen(plan, chosen)
 
     async def _ordered(self, name: str | None) -> CertificatePlan | None:

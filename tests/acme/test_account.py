@@ -214,6 +214,12 @@ class DirectoryTests(AcmeCase):
         self.done(self.client.directory())
         self.assertEqual(self.directory.asked, ["GET directory"] * 2)
 
+    def test_url_of_something_else_is_told(self) -> None:
+        for other in (answer(404), answer(200, b"<html>")):
+            self.directory.faults["directory"] = [other]
+            failed = self.refused(self.start(self.client.directory()))
+            self.assertTrue(failed.text.endswith("; check acme.directory"), failed.text)
+
     def test_members_without_a_value_are_as_if_missing(self) -> None:
         """Encoders of Go and Java write null for what is not there."""
         self.directory.meta = None

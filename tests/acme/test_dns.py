@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -172,7 +174,13 @@ class CommandTests(SynchronousTestCase):
         """A path with a typing error is the first mistake."""
         self.assertIn("check acme.dns.command", self.failed(self.present("/nonexistent/hook")))
         self.reactor.fails = OSError(12, "Cannot allocate memory")
-        self.assertIn("could not be started: OSError: [Errno 12]", self.failed(self.present()))
+        self.assertIn("could not be started: Cannot allocate memory", self.failed(self.present()))
+
+    def test_script_without_an_interpreter_says_what_it_needs(self) -> None:
+        for number in (errno.ENOEXEC, errno.ENOENT):
+            self.reactor.fails = OSError(number, os.strerror(number))
+            failed = self.failed(self.present())
+            self.assertIn(f"{os.strerror(number)}; its first line must name an interpreter", failed)
 
 
 class CallableTests(SynchronousTestCase):

@@ -283,7 +283,17 @@ class LaterTests(OnDemandTestCase):
         self.client()
         self.approves = False
         self.advance(41)
-        self.assertEqual((self.issuer.waiting, list(self.acme.on_demand())), ([], []))
+        self.assertEqual(self.issuer.waiting, [])
+
+    def test_one_that_is_not_approved_any_more_is_used_until_it_expires(self) -> None:
+        """Clients that still come must not have the program asked all the time."""
+        self.approves = False
+        for _ in range(58):
+            self.assertEqual(self.client(), self.first.plan)
+            self.advance(1)
+        self.assertEqual(self.asked, ["a.example"] * 2)
+        self.advance(3600)
+        self.assertEqual(list(self.acme.on_demand()), [])
 
     def test_one_that_nobody_can_be_asked_about_is_kept_and_asked_about_later(self) -> None:
         """With a back-off, and not each second while its clients have it read from the store again."""

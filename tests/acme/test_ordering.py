@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs, formatEvent
 
 from smartproxy.acme.ordering import MAX_PROOFS
 from smartproxy.acme.polling import LIMIT
-from smartproxy.errors import AcmeError
+from smartproxy.errors import AcmeError, AcmeStoreUnusable
 from smartproxy.model.plan import ChallengeType
 from smartproxy.tls.certificate import names_of
 from tests.acme.cases import AcmeCase
@@ -244,6 +245,21 @@ class SolverTests(AcmeCase):
         """The certificate is there; the log has what was left."""
         self.solver.cleanup_fails = OSError("gone")
         self.issued("a.example")
+
+    def test_failed_command_is_told_in_its_own_words(self) -> None:
+        self.solver.cleanup_fails = AcmeError("dns.sh cleanup exited with 3")
+        with capturedLogs() as logged:
+            self.issued("a.example")
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            ["http-01 of a.example could not be cleaned up: dns.sh cleanup exited with 3"],
+        )
+
+    def test_store_that_cannot_be_written_is_told_in_its_own_words(self) -> None:
+        self.solver.present_fails = AcmeStoreUnusable("/store: cannot be written: No space left on device")
+        started = self.order("a.example")
+        self.run_clock(started, 400.0)
+        self.assertIn("No space left", str(self.failureResultOf(started, AcmeStoreUnusable).value))
 
     def test_a_cancel_while_the_answer_is_prepared_cleans_up(self) -> None:
         """A reload or a stop may come at any time."""

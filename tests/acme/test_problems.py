@@ -32,6 +32,19 @@ class TextTests(SynchronousTestCase):
             self.assertEqual(error.kind, kind)
             self.assertEqual(error.text, f"order for a.example: The reason ({kind}); {hint}")
 
+    def test_hint_is_about_what_was_asked_for(self) -> None:
+        """A refused account has nothing to do with the addresses of a name."""
+        for what, wanted, other in (
+            ("account at https://acme.example/dir", "acme.eab", "addresses"),
+            ("http-01 of a.example", "addresses", "acme.eab"),
+            ("tls-alpn-01 of a.example", "addresses", "TXT"),
+            ("dns-01 of a.example", "TXT", "addresses"),
+        ):
+            text = error_from(problem("unauthorized"), what).text
+            self.assertIn(wanted, text)
+            self.assertNotIn(other, text)
+        self.assertIn("port 443", error_from(problem("connection"), "tls-alpn-01 of a.example").text)
+
     def test_kinds_of_the_rfc_have_hints(self) -> None:
         """Those that an operator can do something about."""
         wanted = {

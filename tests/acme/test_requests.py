@@ -120,7 +120,7 @@ class RequestTests(RequestCase):
 
     def test_reasons_of_openssl_are_plain_words(self) -> None:
         """An authority that is not trusted is the first mistake with a private directory."""
-        failed = Error([("SSL routines", "", "certificate verify failed")])
+        failed = Error([("SSL routines", "", "EVP lib"), ("SSL routines", "", "certificate verify failed")])
         why = self.refused(FailingAgent(ResponseNeverReceived([Failure(failed)])))
         self.assertEqual(
             why,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from twisted.internet.defer import CancelledError
+from twisted.logger import capturedLogs, formatEvent
 
 from smartproxy.acme.service import MAX_ORDERS, OTHER_INTERVAL
 from smartproxy.acme.storage import AcmeStorage
@@ -213,6 +214,20 @@ class StoredTests(ServiceTestCase):
         self.acme.start()
         self.advance(60)
         self.assertEqual(self.issuer.orders, [])
+
+    def test_store_that_cannot_be_written_is_told_at_the_start(self) -> None:
+        """Another user than before cannot renew: the first order may be due in two months."""
+        self.save(self.issued("a.example", life=86400.0))
+        (locks,) = self.path.glob("*/locks")
+        locks.rmdir()
+        locks.touch()
+        self.apply(entry("a.example"))
+        with capturedLogs() as logged:
+            self.acme.start()
+        self.assertEqual(
+            [formatEvent(event) for event in logged],
+            [f"certificates cannot be renewed: {self.path}: cannot be written: File exists"],
+        )
 
     def test_damaged_one_is_ordered_anew(self) -> None:
         self.save(self.issued("a.example", life=86400.0))

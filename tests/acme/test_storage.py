@@ -63,6 +63,13 @@ class CertificateTests(StorageTestCase):
         self.save("b.example", "c.example")
         self.assertEqual(self.loaded("a.example", "b.example", "c.example"), {"b.example", "c.example"})
 
+    def test_that_of_more_names_is_used_whatever_its_file_is_called(self) -> None:
+        """A name that is removed from a route, or moved to another one, must not be without a certificate."""
+        self.save("a.example", "b.example", "c.example")
+        for names in (("b.example",), ("c.example", "b.example"), ("a.example",)):
+            self.assertEqual(self.loaded(*names), {"a.example", "b.example", "c.example"})
+        self.assertIsNone(self.loaded("d.example"))
+
     def test_that_of_other_names_is_none(self) -> None:
         self.save("other.example")
         self.assertIsNone(self.loaded("a.example", "b.example"))
@@ -116,7 +123,15 @@ class AccountTests(StorageTestCase):
         """The directory knows the account by its key."""
         self.storage.save_account(StoredAccount(b"a key", "https://acme.example/acct/1"))
         (file,) = self.path.glob("*/account.json")
-        for damaged in (b"", b"[]", b"{}", b"\xff", b'{"url'):
+        for damaged in (
+            b"",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b'{"url',
+            b'{"url": 5}',
+            b'{"url": "http://a.example/1"}',
+        ):
             file.write_bytes(damaged)
             self.assertEqual(self.storage.account(), StoredAccount(b"a key"))
         file.unlink()

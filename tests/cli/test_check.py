@@ -129,7 +129,10 @@ class AcmeLinesTests(SynchronousTestCase):
                 first,
                 "acme: 2 certificates for 3 names, stored in DIR/acme",
                 "acme: http-01: port 80 of each name must reach this proxy",
-                "acme: or tls-alpn-01: port 443 of each name must reach the TLS port of its route",
+                (
+                    "acme: tls-alpn-01, only if the authority does not offer http-01: port 443 of each name must reach "
+                    "the TLS port of its route"
+                ),
                 "acme: without acme.email the authority cannot send warnings, as of a certificate that it will revoke",
             ],
         )
@@ -159,8 +162,13 @@ class AcmeLinesTests(SynchronousTestCase):
 
     def test_challenge_without_its_port_is_told(self) -> None:
         self.assertIn(
-            "acme: or http-01: a route must listen on port 80, and none does", self.lines(ports="443")
+            "acme: http-01, only if the authority does not offer tls-alpn-01: a route must listen on port 80, and none does",
+            self.lines(ports="443"),
         )
+
+    def test_dns_is_for_what_the_others_cannot_prove(self) -> None:
+        line = "acme: dns-01, for wildcards, or if the authority offers no other: no port must be reachable; DIR/dns changes TXT records"
+        self.assertIn(line, self.lines("dns: {command: dns}"))
 
     def test_wildcards_need_dns_and_it_needs_no_port(self) -> None:
         said = self.lines("challenge: dns-01, dns: {command: dns}", other='"*.example.com"')

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from OpenSSL import SSL
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
 
 from smartproxy.wire import client_hello
@@ -21,6 +22,11 @@ ALERTS = {
     "internal error": "internal_error",
     "handshake failure": "handshake_failure",
 }
+
+
+def never(_name):
+    """A program that has not decided yet whether a name may be ordered."""
+    return Deferred()
 
 
 class ExplainedTlsCase(TlsTestCase):
@@ -107,6 +113,27 @@ class WithClientsTests(ExplainedTlsCase):
 
         self.begin(self.terminating(), tlsHandshakeTimeout="2s")
         self.assert_explained(act, "the handshake took too long (tlsHandshakeTimeout 2 s)", side="proxy")
+
+    def test_certificate_on_demand_that_takes_too_long(self):
+        """No callable is configured here: the client has waited for an order, and may try again."""
+
+        def act():
+            self.hello_only()
+            self.network.run(2.5)
+
+        acme = {
+            "directory": "https://127.0.0.1:1/dir",
+            "store": self.mktemp(),
+            "onDemand": {"ask": f"{__name__}:never"},
+        }
+        route = self.route(tls={"mode": "terminate", "certificate": "auto"})
+        self.begin(route, acme=acme, tlsHandshakeTimeout="2s")
+        self.assert_explained(
+            act,
+            "the wait for the certificate of a.example (acme.onDemand) took too long (tlsHandshakeTimeout 2 s); "
+            "sent alert unrecognized_name",
+            side="proxy",
+        )
 
     def test_plain_bytes_where_tls_is_due(self):
         self.begin(self.terminating())

@@ -288,6 +288,11 @@ class EmbedderTests(SynchronousTestCase):
         to = talk.route(certificate_for=lambda _: None)
         self.failureResultOf(talk.contexts(talk.proxy(to)).for_hello(to, talk.hello()), HandshakeRefused)
 
+    def test_something_else_than_a_certificate_is_named(self) -> None:
+        to = talk.route(certificate_for=lambda _: "Auto")
+        failed = self.failureResultOf(talk.contexts(talk.proxy(to)).for_hello(to, talk.hello()), TypeError)
+        self.assertIn("returned 'Auto': it must be a certificate, \"auto\" or None", str(failed.value))
+
     def test_exception_of_the_callable_is_passed_on(self) -> None:
         to = talk.route(certificate_for=lambda _: 1 / 0)
         self.failureResultOf(talk.contexts(talk.proxy(to)).for_hello(to, talk.hello()), ZeroDivisionError)

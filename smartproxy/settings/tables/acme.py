@@ -199,7 +199,8 @@ class Acme(Table):
     """A PEM file of authorities that the directory's own certificate is verified with."""
     challenge: Literal["auto", "http-01", "tls-alpn-01", "dns-01"] = "auto"
     """How control over a name is proven. `http-01`: the authority connects to port 80; `tls-alpn-01`: to port 443; `dns-01`: it reads
-    a TXT record, which `dns` changes. `auto` tries what the routes and `dns` permit, and takes `dns-01` for wildcards."""
+    a TXT record, which `dns` changes. `auto` uses `http-01` where a route listens on `httpPort`, else `tls-alpn-01`, and `dns-01`
+    for wildcards."""
     key_type: KeyKind = "ecdsa-p256"
     """Type of the keys of certificates."""
     renew_before: Annotated[Interval | None, Least(3_600_000, meant="d")] = Field(
