@@ -49,7 +49,7 @@ Some have a second base, so that code which knows nothing of smartproxy handles 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.error import ConnectionLost
 
@@ -281,6 +281,10 @@ class InvalidOcspResponse(SmartProxyError, ValueError):
     """An OCSP response cannot be used. The text says why, as the end of a sentence that begins with "the response"."""
 
 
+#: What an authority answers to a challenge that fails (RFC 8555, 6.7).
+_OF_PROOF: Final = frozenset({"connection", "dns", "incorrectResponse", "tls", "unauthorized"})
+
+
 class AcmeError(SmartProxyError):
     """A request to an ACME directory failed.
 
@@ -298,6 +302,11 @@ class AcmeError(SmartProxyError):
         self.kind = kind
         self.retry_after = retry_after
         self.names = names
+
+    @property
+    def is_of_proof(self) -> bool:
+        """Whether control over a name could not be proven: the authority has not found what it looked for."""
+        return self.kind in _OF_PROOF
 
 
 class DirectoryUnavailable(AcmeError):

@@ -46,6 +46,8 @@ class ManagedCertificate:
     :ivar ordering: the order in progress; ``None`` without one.
     :ivar asked: whether a client has asked for it since the last order: one that is ordered on demand is renewed only then.
     :ivar failures: orders that failed since the last one that did not.
+    :ivar failed_proofs: orders that failed because control over a name was not proven: the next one is made with the next
+        challenge. What has succeeded once is kept, so it is never reset.
     :ivar renewal_info: when its authority wants it to be renewed (RFC 9773); ``None`` where that is not known.
     :ivar renewal_info_due: when to ask again.
     :ivar shared: what another process has just ordered and this one is about to use; ``None`` without one.
@@ -59,6 +61,7 @@ class ManagedCertificate:
         "entries",
         "error",
         "error_at",
+        "failed_proofs",
         "failures",
         "names",
         "ordering",
@@ -77,6 +80,7 @@ class ManagedCertificate:
         self.ordering: Deferred[Certificate | None] | None = None
         self.asked = True
         self.failures = 0
+        self.failed_proofs = 0
         self.error = ""
         self.error_at: float | None = None
         self.waits_for_other = False

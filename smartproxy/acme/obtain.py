@@ -58,11 +58,16 @@ class Obtain:
         self._in_thread = in_thread
 
     async def __call__(
-        self, names: Sequence[str], is_good: Callable[[Certificate], bool], replaces: str | None
+        self,
+        names: Sequence[str],
+        is_good: Callable[[Certificate], bool],
+        replaces: str | None,
+        failed_proofs: int = 0,
     ) -> Certificate | None:
         """The certificate for ``names``: of the store if it ``is_good``, or else of a new order.
 
         :param replaces: what identifies the certificate that it replaces (RFC 9773, 5).
+        :param failed_proofs: how often control over the names could not be proven: each time another challenge is preferred.
         :return: ``None`` while another process orders it.
         :raises AcmeError: if the directory does not issue it.
         :raises AcmeStoreUnusable: if the store cannot be used; nothing is ordered then.
@@ -75,7 +80,7 @@ class Obtain:
             stored = await self._in_thread(partial(self._stored, names))
             if stored is not None and is_good(stored):
                 return stored
-            return await self._order(names, replaces)
+            return await self._order(names, replaces, failed_proofs)
         finally:
             lock.release()
 
@@ -87,13 +92,15 @@ class Obtain:
             return None  # it was logged when it was first loaded
         return None if plan is None else Certificate(plan)
 
-    async def _order(self, names: Sequence[str], replaces: str | None) -> Certificate:
+    async def _order(self, names: Sequence[str], replaces: str | None, failed_proofs: int) -> Certificate:
         key: PrivateKey = await self._in_thread(partial(_new_key, self._plan.key_type))
         client = await self._registration.client()
+        challenges = self._plan.challenges
+        first = failed_proofs % len(challenges)
         chain = await client.order(
             names,
             key,
-            self._plan.challenges,
+            (*challenges[first:], *challenges[:first]),
             self._solver,
             profile=self._plan.profile,
             replaces=replaces,

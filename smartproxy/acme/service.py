@@ -305,6 +305,7 @@ class AcmeService:
             managed.names,
             partial(self._is_good, managed, directory.plan),
             None if replaced is None else ari.certificate_id(replaced.leaf),
+            managed.failed_proofs,
         )
 
     def _ended(
@@ -324,6 +325,7 @@ class AcmeService:
         if isinstance(failed, NotApproved):
             self._do_not_renew(managed)
         elif isinstance(failed, AcmeError):
+            managed.failed_proofs += failed.is_of_proof
             self._outcomes.failed(managed, failed.text, failed.retry_after)
         elif isinstance(failed, AcmeStoreUnusable | InvalidCertificate):
             self._outcomes.failed(managed, str(failed))

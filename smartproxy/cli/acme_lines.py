@@ -51,8 +51,8 @@ def _lines(plan: ProxyPlan, acme: AcmePlan, directory: str) -> Iterator[str]:
             f"{acme.on_demand.max_per_hour} in an hour"
         )
     for number, challenge in enumerate(acme.challenges):
-        when = _when(challenge, acme.challenges[0]) if number else ""
-        yield f"{challenge.value}{when}: {_needed(plan, acme, challenge)}"
+        when = _when(challenge) if number else ""
+        yield f"{challenge.value}{when}: {_needed(acme, challenge)}"
     wildcards = sorted(name for name in names if name.startswith("*"))
     if wildcards:
         yield f"wildcards are proven by dns-01 only: {', '.join(wildcards)}"
@@ -69,14 +69,13 @@ def _directory(acme: AcmePlan, directory: str) -> Iterator[str]:
         yield "letsencrypt-staging is for trials: clients do not trust its certificates"
 
 
-def _when(challenge: ChallengeType, preferred: ChallengeType) -> str:
-    """When another challenge than the ``preferred`` one is used: one that has failed is tried again with the same."""
-    if challenge is ChallengeType.DNS_01:
-        return ", for wildcards, or if the authority offers no other"
-    return f", only if the authority does not offer {preferred.value}"
+def _when(challenge: ChallengeType) -> str:
+    """When another challenge than the preferred one is used."""
+    wildcards = "for wildcards, and " if challenge is ChallengeType.DNS_01 else ""
+    return f", {wildcards}where the one before fails"
 
 
-def _needed(plan: ProxyPlan, acme: AcmePlan, challenge: ChallengeType) -> str:
+def _needed(acme: AcmePlan, challenge: ChallengeType) -> str:
     """What the authority needs for ``challenge``."""
     if challenge is ChallengeType.DNS_01:
         how = acme.dns if isinstance(acme.dns, str) else "a callable"
@@ -85,14 +84,8 @@ def _needed(plan: ProxyPlan, acme: AcmePlan, challenge: ChallengeType) -> str:
     if challenge is ChallengeType.TLS_ALPN_01:
         return f"port {public} of each name must reach the TLS port of its route"
     here = "this proxy" if acme.http_port == public else f"port {acme.http_port} of this proxy"
-    if not acme.listens and not _is_listened_on(plan, acme.http_port):
-        return f"a route must listen on port {acme.http_port}, and none does"
     listens = ", which listens on it without a route" if acme.listens else ""
     return f"port {public} of each name must reach {here}{listens}"
-
-
-def _is_listened_on(plan: ProxyPlan, port: int) -> bool:
-    return any(port in ports for route in plan.routes for ports in route.match.ports)
 
 
 def _counted(number: int, what: str) -> str:

@@ -46,11 +46,13 @@ class Issuer:
         self.cancelled = 0
         self.cancels = True
         self.good: list[Any] = []
+        self.failed_proofs: list[int] = []
         self.advice = self
 
     def obtain(
-        self, names: Sequence[str], is_good: Any, _replaces: str | None
+        self, names: Sequence[str], is_good: Any, _replaces: str | None, failed_proofs: int
     ) -> Deferred[Certificate | None]:
+        self.failed_proofs.append(failed_proofs)
         order: Deferred[Certificate | None] = Deferred(self._cancel)
         self.orders.append((tuple(names), order))
         self.good.append(is_good)

@@ -93,6 +93,15 @@ class ObtainTests(SynchronousTestCase):
         self.assertEqual(self.client.orders, [(NAMES, (ChallengeType.DNS_01,), "shortlived", "former")])
         self.assertIsInstance(self.client.key, rsa.RSAPrivateKey)
 
+    def test_each_failed_proof_prefers_the_next_challenge(self) -> None:
+        """Port 80 may be closed where port 443 is open: an order after the other with the same would never end."""
+        ways = ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01, ChallengeType.DNS_01
+        obtain = self.of_process(challenges=ways)
+        for failed in range(5):
+            self.successResultOf(Deferred.fromCoroutine(obtain(NAMES, is_not_good, None, failed)))
+        self.assertEqual([asked[1][0] for asked in self.client.orders], [*ways, *ways[:2]])
+        self.assertEqual({frozenset(asked[1]) for asked in self.client.orders}, {frozenset(ways)})
+
     def test_good_one_in_the_store_is_used(self) -> None:
         first = self.successResultOf(self.begun(self.obtain))
         again = self.successResultOf(self.begun(self.of_process()))

@@ -96,6 +96,21 @@ class OrderTests(ServiceTestCase):
 
 
 class FailureTests(ServiceTestCase):
+    def test_failed_proofs_are_counted_and_not_forgotten_at_a_success(self) -> None:
+        """The challenge that has succeeded is used at the renewal, too; a directory that is down says nothing of it."""
+        self.start(entry("a.example"))
+        for failed in (
+            AcmeError("not found", "unauthorized"),
+            AcmeError("down"),
+            AcmeError("busy", "rateLimited"),
+        ):
+            self.issuer.answer(failed)
+            while not self.issuer.waiting:
+                self.clock.advance(1.0)
+        self.issuer.answer(self.issued("a.example"))
+        self.advance(41)
+        self.assertEqual(self.issuer.failed_proofs, [0, 1, 1, 1, 1])
+
     def test_back_off_doubles_from_5_s(self) -> None:
         self.start(entry("a.example"))
         times = []

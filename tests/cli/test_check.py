@@ -130,8 +130,8 @@ class AcmeLinesTests(SynchronousTestCase):
                 "acme: 2 certificates for 3 names, stored in DIR/acme",
                 "acme: http-01: port 80 of each name must reach this proxy",
                 (
-                    "acme: tls-alpn-01, only if the authority does not offer http-01: port 443 of each name must reach "
-                    "the TLS port of its route"
+                    "acme: tls-alpn-01, where the one before fails: port 443 of each name must reach the TLS port of its "
+                    "route"
                 ),
                 "acme: without acme.email the authority cannot send warnings, as of a certificate that it will revoke",
             ],
@@ -160,14 +160,11 @@ class AcmeLinesTests(SynchronousTestCase):
         line = "acme: http-01: port 80 of each name must reach port 8080 of this proxy, which listens on it without a route"
         self.assertIn(line, said)
 
-    def test_challenge_without_its_port_is_told(self) -> None:
-        self.assertIn(
-            "acme: http-01, only if the authority does not offer tls-alpn-01: a route must listen on port 80, and none does",
-            self.lines(ports="443"),
-        )
+    def test_http_is_not_used_without_a_route_on_its_port(self) -> None:
+        self.assertNotIn("http-01", "".join(self.lines(ports="443")))
 
     def test_dns_is_for_what_the_others_cannot_prove(self) -> None:
-        line = "acme: dns-01, for wildcards, or if the authority offers no other: no port must be reachable; DIR/dns changes TXT records"
+        line = "acme: dns-01, for wildcards, and where the one before fails: no port must be reachable; DIR/dns changes TXT records"
         self.assertIn(line, self.lines("dns: {command: dns}"))
 
     def test_wildcards_need_dns_and_it_needs_no_port(self) -> None:

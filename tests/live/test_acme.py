@@ -125,6 +125,16 @@ class ChallengeTests(AcmeCase):
         proxy = self.proxy(self.automatic("web", pebble.tls_port, "a.example"), acme=self.acme(pebble))
         self.issued(proxy, "a.example")
 
+    def test_auto_tries_the_other_challenge_where_one_fails(self):
+        """Port 80 leads to something else, and port 443 here."""
+        pebble = Pebble(self)
+        port = self.port()
+        redirect = {"name": "other", "match": {"ports": port}, "action": {"type": "block"}}
+        route = self.automatic("web", pebble.tls_port, "a.example")
+        proxy = self.proxy(redirect, route, acme=self.acme(pebble, httpPort=port))
+        self.issued(proxy, "a.example")
+        self.assertIn("certificate not ordered: a.example: ", proxy.printed)
+
     def test_dns_01_by_a_command_for_a_wildcard(self):
         pebble = Pebble(self, PEBBLE_WFE_NONCEREJECT="20")
         command = self.file(

@@ -159,12 +159,12 @@ class ChallengeTests(AutomaticCase):
         self.assertEqual(self.acme({"httpPort": 8080}, ports=["8000-8100"]).challenges, (HTTP, TLS))
 
     def test_auto_prefers_tls_where_no_route_has_the_http_port(self) -> None:
-        self.assertEqual(self.acme({}).challenges, (TLS, HTTP))
-        self.assertEqual(self.acme({"httpPort": 8080}, ports=[80, 443]).challenges, (TLS, HTTP))
+        self.assertEqual(self.acme({}).challenges, (TLS,))
+        self.assertEqual(self.acme({"httpPort": 8080}, ports=[80, 443]).challenges, (TLS,))
 
     def test_auto_adds_dns_last_where_it_is_configured(self) -> None:
         made = self.acme({"dns": {"handler": "tests.settings.test_acme:change"}})
-        self.assertEqual((made.challenges, made.dns), ((TLS, HTTP, DNS), change))
+        self.assertEqual((made.challenges, made.dns), ((TLS, DNS), change))
 
     def test_proxy_listens_for_http_where_no_route_does(self) -> None:
         self.assertEqual(self.acme({"challenge": "http-01"}).listens, ("",))

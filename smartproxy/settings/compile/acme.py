@@ -126,14 +126,14 @@ def decoded(base64url: str) -> bytes:
 def challenges(settings: Configuration, acme: Acme) -> tuple[ChallengeType, ...]:
     """The challenges that may be used, the preferred one first.
 
-    Where a route listens on the port of ``http-01``, that one is preferred: it is answered whatever the other ports are.
+    ``http-01`` is one of them where a route listens on its port; then it is preferred, because it is answered whatever the
+    other ports are.
     """
     if acme.challenge != "auto":
         return (ChallengeType(acme.challenge),)
-    preferred = [ChallengeType.HTTP_01, ChallengeType.TLS_ALPN_01]
-    if not _listens_on(settings, acme.http_port):
-        preferred.reverse()
-    return (*preferred, *([ChallengeType.DNS_01] if acme.dns is not None else []))
+    by_http = (ChallengeType.HTTP_01,) if _listens_on(settings, acme.http_port) else ()
+    by_dns = (ChallengeType.DNS_01,) if acme.dns is not None else ()
+    return (*by_http, ChallengeType.TLS_ALPN_01, *by_dns)
 
 
 def listens_itself(settings: Configuration, acme: Acme) -> bool:

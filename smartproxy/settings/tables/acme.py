@@ -199,8 +199,8 @@ class Acme(Table):
     """A PEM file of authorities that the directory's own certificate is verified with."""
     challenge: Literal["auto", "http-01", "tls-alpn-01", "dns-01"] = "auto"
     """How control over a name is proven. `http-01`: the authority connects to port 80; `tls-alpn-01`: to port 443; `dns-01`: it reads
-    a TXT record, which `dns` changes. `auto` uses `http-01` where a route listens on `httpPort`, else `tls-alpn-01`, and `dns-01`
-    for wildcards."""
+    a TXT record, which `dns` changes. `auto` begins with `http-01` where a route listens on `httpPort`, else with
+    `tls-alpn-01`; after a failure it tries the next one, at last `dns-01` where `dns` is set. Wildcards are proven by that only."""
     key_type: KeyKind = "ecdsa-p256"
     """Type of the keys of certificates."""
     renew_before: Annotated[Interval | None, Least(3_600_000, meant="d")] = Field(
