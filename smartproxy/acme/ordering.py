@@ -13,6 +13,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.logger import Logger
+
 from smartproxy.acme.documents import AcmeDocument, Order, location_of
 from smartproxy.acme.issuing import checked_chain, identifier_of, signing_request
 from smartproxy.acme.jose import base64url
@@ -36,6 +38,9 @@ _CHAIN: Final = "application/pem-certificate-chain"
 #: What a directory says of a ``replaces`` that it does not accept: RFC 9773, 5 has the first; Boulder answers with the others if
 #: it does not know the certificate, or if another account has ordered it.
 _NOT_REPLACED: Final = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
+
+
+log = Logger()
 
 
 class Ordering:
@@ -79,6 +84,8 @@ class Ordering:
         if profile is not None:
             if directory.profiles and profile not in directory.profiles:
                 raise self._no_profile(profile, sorted(directory.profiles))
+            if not directory.profiles:
+                log.warn("{what}: the directory has no profiles: acme.profile is ignored", what=self._what)
             asked["profile"] = profile
         if replaces is not None and directory.renewal_info is not None:
             try:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -107,6 +107,7 @@ class AcmeService:
         self.may_renew: Callable[[AcmePlan, str], Awaitable[bool]] = _may_renew
         self.directory: DirectoryInUse | None = None
         self._managed: dict[tuple[str, ...], ManagedCertificate] = {}
+        self._under_way: set[Deferred[None]] = set()
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = clock
         store.on_change.append(self._show_again)
@@ -197,6 +198,10 @@ class AcmeService:
         if self._sweeping.running:
             self._sweeping.stop()
         self._cancel_all()
+
+    def ended(self) -> Deferred[None]:
+        """Fires when every order that was cancelled has removed its challenges: a command may change the DNS."""
+        return DeferredList(list(self._under_way)).addCallback(lambda _: None)
 
     def forget(self, several: Sequence[ManagedCertificate]) -> None:
         """Take care of them no more. Their files stay in the store."""
@@ -296,6 +301,8 @@ class AcmeService:
         managed.ordering = ordering = Deferred.fromCoroutine(self._obtain(managed, self.directory))
         ended = ordering.addBoth(self._ended, managed, ordering, self.directory.plan)
         ended.addErrback(lambda failure: log.failure("the end of an order failed", failure))
+        self._under_way.add(ended)
+        ended.addBoth(lambda _: self._under_way.discard(ended))
 
     async def _obtain(self, managed: ManagedCertificate, directory: DirectoryInUse) -> Certificate | None:
         if not await self._is_still_wanted(managed, directory.plan):

@@ -180,6 +180,7 @@ class SmartProxy(Service):
                 log.failure("smartproxy could not be started again")
 
     async def _stop(self) -> None:
+        began = self._runtime.clocks.seconds()
         self.drain()
         emptied = self.registry.emptied()
         timeout = self.plan.graceful_shutdown
@@ -194,6 +195,10 @@ class SmartProxy(Service):
         self.end_connections(f"still open after {timeout:g} s (gracefulShutdownTimeout)")
         await emptied
         await self._listeners_closed
+        left = began + timeout - self._runtime.clocks.seconds()
+        if left > 0:  # for commands that remove what they have added to the DNS
+            with contextlib.suppress(TimeoutError):
+                await self._runtime.tls.acme.ended().addTimeout(left, self._reactor, _timed_out)
         if self._admin is not None:
             admin, self._admin = self._admin, None
             await maybeDeferred(admin.stopListening)

@@ -377,6 +377,19 @@ class ReloadTests(ServiceTestCase):
         self.acme.start()
         self.assertEqual(self.issuer.waiting, [("a.example",)])
 
+    def test_stop_can_be_waited_for(self) -> None:
+        """A command removes from the DNS what it has added, and takes its time."""
+        self.start(entry("a.example"))
+        self.issuer.cancels = False
+        self.apply(entry("a.example"), entry("b.example"))
+        self.clock.advance(1.0)
+        self.acme.stop()
+        ended = self.acme.ended()
+        self.assertNoResult(ended)
+        self.issuer.answer(None)
+        self.successResultOf(ended)
+        self.successResultOf(self.acme.ended())
+
     def test_without_acme_nothing_is_left(self) -> None:
         self.start(entry("a.example"))
         plan = ProxyPlan((talk.route(),))

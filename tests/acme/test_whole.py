@@ -88,6 +88,8 @@ class RenewalTests(WholeTestCase):
         sizes = []
         for _ in range(12):
             self.advance(300)
+            while any(managed.ordering is not None for managed in self.acme._managed.values()):
+                self.advance(0.5)  # what an order in progress needs is not what is left behind
             self.assertIsNotNone(self.contexts.for_hello(self.route, talk.hello("a.example")))
             sizes.append(self.kept())
         kinds = [one.kind for one in self.events]

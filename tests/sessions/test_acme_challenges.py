@@ -24,7 +24,9 @@ def redirect(port: int = 80, **more: Any) -> dict[str, Any]:
 
 
 class AcmeTestCase(TlsTestCase):
-    def begin(self, *routes: Any, name: str = "a.example", **acme: Any) -> None:
+    def begin(
+        self, *routes: Any, name: str = "a.example", gracefulShutdownTimeout: str = "30s", **acme: Any
+    ) -> None:
         """A proxy with an automatic certificate for ``name``, whose directory cannot be reached."""
         automatic = self.route(
             "automatic",
@@ -34,7 +36,7 @@ class AcmeTestCase(TlsTestCase):
         if hasattr(self, "proxy"):
             self.network.stop(self.proxy)
         terms = {"directory": "https://127.0.0.1:1/dir", "store": self.mktemp(), **acme}
-        self.start(*routes, automatic, acme=terms)
+        self.start(*routes, automatic, acme=terms, gracefulShutdownTimeout=gracefulShutdownTimeout)
 
     def pend(self, kind: ChallengeType, name: str = "a.example") -> Challenge:
         challenge = Challenge(kind, name, TOKEN, f"{TOKEN}.thumbprint")
@@ -201,3 +203,25 @@ class UntilTests(AcmeTestCase):
         end = self.within(self.network.connect(443), client(None, "a.example", context=context))
         self.settle()
         self.assertTrue(end.shaken)
+
+
+class StopTests(AcmeTestCase):
+    def stopping(self, ended: Deferred[None], timeout: str) -> Deferred[None]:
+        redirected = redirect()
+        self.begin(redirected, gracefulShutdownTimeout=timeout)
+        self.patch(self.proxy._runtime.tls.acme, "ended", lambda: ended)
+        return self.proxy.stopService()
+
+    def test_it_waits_until_orders_have_removed_their_challenges(self) -> None:
+        ended: Deferred[None] = Deferred()
+        stopped = self.stopping(ended, "30s")
+        self.network.run(10)
+        self.assertNoResult(stopped)
+        ended.callback(None)
+        self.network.settle()
+        self.successResultOf(stopped)
+
+    def test_but_not_longer_than_for_connections(self) -> None:
+        stopped = self.stopping(Deferred(), "30s")
+        self.network.run(31)
+        self.successResultOf(stopped)
