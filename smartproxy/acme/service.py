@@ -26,11 +26,11 @@ from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
+from smartproxy.acme.clock_steps import WallClockSteps
 from smartproxy.acme.managed import ManagedCertificate, key_of
 from smartproxy.acme.outcomes import Outcomes
 from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
-from smartproxy.acme.wall_clock import WallClockSteps
 from smartproxy.errors import (
     AcmeError,
     AcmeStoreUnusable,
