@@ -60,6 +60,8 @@ soak: $(VENV)/.for-fuzz ## The long runs: an hour of mixed faulty traffic, then 
 	@$(STEP) "soak" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 	@$(STEP) "large bodies" env SMARTPROXY_BIG_MB=2000 SMARTPROXY_EVENT_SECONDS=60 \
 		$(BIN)/python -m pytest tests/live/test_http_bodies.py
+	@$(STEP) "renewals" env SMARTPROXY_CERTIFICATE_SECONDS=60 \
+		$(BIN)/python -m pytest tests/live/test_acme.py -k renewals
 	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)
 
 lint: $(VENV)/.for-check ## ruff, mypy and the import contracts
