@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.http import refusals
 from smartproxy.http.body import EndedBody
@@ -50,7 +50,6 @@ _HEAD, _BODY, _COMPLETE = RequestState
 _BEGUN, _ENDED, _NEXT = MessageEvent
 
 
-@implementer(IPushProducer)
 class HttpDownstream(ClientConnection):
     """One connection of a client.
 
@@ -328,3 +327,6 @@ class HttpDownstream(ClientConnection):
             self._advance()
             if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
                 self.resume_request()
+
+
+classImplements(HttpDownstream, IPushProducer)

@@ -30,7 +30,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.flow.states import following
 from smartproxy.net.detach import Detached
@@ -68,7 +68,6 @@ def reset(sock: socket.SocketType) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
 class Stream(LendsSocket):
     """One connected, non-blocking socket, watched by ``poller``.
 
@@ -396,3 +395,6 @@ class Stream(LendsSocket):
         self._protocol = None
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         return Detached(self._sock, self._readable, bytes(self._out or b""), self._marked)
+
+
+classImplements(Stream, ITCPTransport, IConsumer, IPushProducer)
