@@ -12,7 +12,7 @@ from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.detach import Detached
 from smartproxy.relays.half import Half
-from smartproxy.relays.splice import SpliceHalf
+from smartproxy.relays.splice import SpliceHalf, SpliceRelay
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 from tests.relays.relaying import noise
 from tests.relays.tls_worlds import TlsRelayWorld
@@ -41,7 +41,8 @@ class TableTests(SynchronousTestCase):
         sock, _ = pair = socket.socketpair()
         for each in pair:
             self.addCleanup(each.close)
-        self.half = SpliceHalf(None, Detached(sock, readable=False, unsent=b""), lambda count, now: None)
+        unused = SpliceRelay.__new__(SpliceRelay)  # a change of state does not ask the relay
+        self.half = SpliceHalf(unused, Detached(sock, readable=False, unsent=b""), lambda count, now: None)
 
     def test_every_state_has_a_row(self):
         self.assertEqual((set(READING), set(WRITING)), (set(Reading), set(Writing)))
