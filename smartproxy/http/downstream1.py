@@ -172,10 +172,11 @@ class HttpDownstream(ClientConnection):
         answerer.begin()
 
     def _read_body(self) -> None:
-        assert self._body is not None  # noqa: S101 - the head was read
+        body = self._body
+        assert body is not None  # noqa: S101 - the head was read
         pieces: list[bytes | memoryview] = []
         held, self._held = self._held, b""
-        verdict = self._body.feed(held, pieces, self._services.deadlines)
+        verdict = body.feed(held, pieces, self._services.deadlines)
         consumed = verdict.consumed if isinstance(verdict, EndedBody) else len(held)
         self._held = held[consumed:]
         self._share.moved_in(consumed, self.clock())

@@ -85,7 +85,8 @@ class Stream(LendsSocket):
     ) -> None:
         self._sock = sock
         self._poller = poller
-        self._protocol: IProtocol | None = protocol
+        # Any: an application's methods may return something, which a compiled caller would refuse.
+        self._protocol: Any = protocol
         self._input = _READING
         self._output = _OPEN
         # What the kernel last reported of the socket: edge-triggered events have to be remembered.
@@ -170,11 +171,10 @@ class Stream(LendsSocket):
 
     def _input_ended(self) -> None:
         self._input = following(INPUT, self._input, StreamEvent.FIN_READ)
-        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
-        if not IHalfCloseableProtocol.providedBy(protocol):
+        if not IHalfCloseableProtocol.providedBy(self._protocol):
             self._lost(Failure(error.ConnectionDone()))
             return
-        protocol.readConnectionLost()
+        self._protocol.readConnectionLost()
         if self._output is _FINISHED:
             self._lost(Failure(error.ConnectionDone()))
 
@@ -196,7 +196,7 @@ class Stream(LendsSocket):
 
     # -- output --------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send ``data``; what the kernel does not take yet is sent later."""
         if not data or (self._output is not _OPEN and not self._awaits_producer()):
             return
@@ -238,7 +238,7 @@ class Stream(LendsSocket):
         """Send all of ``data``."""
         self.write(b"".join(data))
 
-    def _send(self, data: bytes | bytearray) -> int:
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
         """Send ``data``. Returns how many bytes the kernel took; all, if the connection is broken.
 
         A write never fails in Twisted: the protocol is told of the loss later. So the error is kept, and the poller
@@ -297,11 +297,10 @@ class Stream(LendsSocket):
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the connection is lost, which the poller reports
-        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
         if self._input is _ENDED:
             self._lost(Failure(error.ConnectionDone()))
-        elif IHalfCloseableProtocol.providedBy(protocol):
-            protocol.writeConnectionLost()
+        elif IHalfCloseableProtocol.providedBy(self._protocol):
+            self._protocol.writeConnectionLost()
 
     def loseWriteConnection(self) -> None:
         """End our direction once everything is written. The other direction stays open."""
