@@ -228,7 +228,8 @@ class Stream(LendsSocket):
         """Send what was gathered: the connection ends before its batch does."""
         if self._gathered and self._out:
             self._gathered = False
-            self._out = bytearray(memoryview(self._out)[self._send(self._out) :]) or None
+            taken = self._send(self._out)
+            self._out = bytearray(memoryview(self._out)[taken:]) or None
 
     def _awaits_producer(self) -> bool:
         """Whether the requested end waits for a producer, which may write until it unregisters (as in Twisted)."""
