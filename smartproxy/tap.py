@@ -18,7 +18,7 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.logger import Logger
 from twisted.python import usage
 
-from smartproxy._version import __version__
+from smartproxy._version import VERSION_LINE
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
@@ -98,8 +98,8 @@ class Options(usage.Options):
             StartReport().fail(INVALID, problem)
 
     def opt_version(self) -> None:
-        """Print the version of smartproxy and exit."""
-        print(f"smartproxy {__version__}")  # noqa: T201 - the output of --version
+        """Print the version of smartproxy, and whether it is compiled, and exit."""
+        print(VERSION_LINE)  # noqa: T201 - the output of --version
         sys.exit(0)
 
     def parseArgs(self, *args: str) -> None:

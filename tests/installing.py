@@ -20,7 +20,7 @@ from unittest import SkipTest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = (
-    ".git", ".venv*", "*.egg-info", "build", "dist", "_build", "__pycache__", "dropin.cache",
+    ".git", ".venv*", "*.egg-info", "build", "dist", "_build", "__pycache__", "dropin.cache", "*.so",
     ".*_cache", ".hypothesis", ".coverage*", ".fuzz", "_trial_temp*",
 )  # fmt: skip
 TWISTD = "from twisted.scripts.twistd import run; run()"

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import smartproxy
 from smartproxy import Accepted, Announced, Connection, Detected, ProxyHeader, Routed
+from tests.builds import only_pure
 
 
 def _names(kind):
@@ -60,6 +61,7 @@ class PublicNameTests(SynchronousTestCase):
         for name, module in smartproxy._PLACES.items():
             self.assertIs(getattr(smartproxy, name), getattr(import_module(module), name))
 
+    @only_pure
     def test_types_of_facts_and_of_a_connection_are_public(self):
         """A program that annotates what it takes out of them imports public names only. A route is known by its name."""
         hints = [get_type_hints(prop.fget, None, _names(Connection)) for _, prop in _properties(Connection)]
@@ -69,6 +71,7 @@ class PublicNameTests(SynchronousTestCase):
         private = {kind.__name__ for kind in found if kind.__name__ not in smartproxy.__all__}
         self.assertEqual(private, {"RoutePlan"})
 
+    @only_pure
     def test_every_public_name_has_a_docstring(self):
         for name in set(smartproxy.__all__) - {"__version__"}:
             self.assertTrue(getattr(smartproxy, name).__doc__, name)

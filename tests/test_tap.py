@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy import Settings
-from smartproxy._version import __version__
+from smartproxy._version import BUILD, __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.proxy.notify import Notifier
 from smartproxy.tap import Options, TwistdProxy
@@ -26,7 +26,7 @@ class OptionsTests(SynchronousTestCase):
         printed = StringIO()
         with redirect_stdout(printed):
             wrong = self.assertRaises(SystemExit, Options().parseOptions, ["--version"])
-        self.assertEqual((wrong.code, printed.getvalue()), (0, f"smartproxy {__version__}\n"))
+        self.assertEqual((wrong.code, printed.getvalue()), (0, f"smartproxy {__version__} ({BUILD})\n"))
 
 
 class Recorded(Notifier):

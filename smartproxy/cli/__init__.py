@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from smartproxy._version import VERSION_LINE, __version__
+
 #: Command name to ``module:function``, in the order of ``--help``.
 _COMMANDS = {
     "forward": "smartproxy.cli.forward:forward",
@@ -79,7 +81,7 @@ class _Lazy(click.Group):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="smartproxy")
+@click.version_option(__version__, message=VERSION_LINE)
 def main() -> None:
     """Forward a port, check and explain a configuration, and control a running proxy.
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.http import refusals
 from smartproxy.http.body import EndedBody
@@ -50,7 +50,6 @@ _HEAD, _BODY, _COMPLETE = RequestState
 _BEGUN, _ENDED, _NEXT = MessageEvent
 
 
-@implementer(IPushProducer)
 class HttpDownstream(ClientConnection):
     """One connection of a client.
 
@@ -173,10 +172,11 @@ class HttpDownstream(ClientConnection):
         answerer.begin()
 
     def _read_body(self) -> None:
-        assert self._body is not None  # noqa: S101 - the head was read
+        body = self._body
+        assert body is not None  # noqa: S101 - the head was read
         pieces: list[bytes | memoryview] = []
         held, self._held = self._held, b""
-        verdict = self._body.feed(held, pieces, self._services.deadlines)
+        verdict = body.feed(held, pieces, self._services.deadlines)
         consumed = verdict.consumed if isinstance(verdict, EndedBody) else len(held)
         self._held = held[consumed:]
         self._share.moved_in(consumed, self.clock())
@@ -328,3 +328,6 @@ class HttpDownstream(ClientConnection):
             self._advance()
             if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
                 self.resume_request()
+
+
+classImplements(HttpDownstream, IPushProducer)

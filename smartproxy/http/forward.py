@@ -6,7 +6,7 @@ to be dialed, or waited for, the exchange has a coroutine.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from smartproxy.errors import PeerClosed, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
@@ -21,42 +21,18 @@ from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.wire.http_framing import Body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from twisted.python.failure import Failure
 
     from smartproxy.http.interfaces import AnswerReceiver
-    from smartproxy.http.splice import Splicer
+    from smartproxy.http.services import TargetServices
     from smartproxy.model.exchange import Exchange
     from smartproxy.upstream.connect import Turn
     from smartproxy.upstream.connected import Connected
-    from smartproxy.upstream.pool import Pool
-    from smartproxy.wire.http_answer import AnswerHead
-    from smartproxy.wire.verdict import Malformed
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _BAD_GATEWAY = 502
-
-
-class TargetServices(NamedTuple):
-    """What forwarding asks of its surroundings.
-
-    :ivar take: gives the target of an exchange, and an idle connection to it, if there is one. Raises
-        :class:`~smartproxy.errors.Refused`.
-    :ivar connect: connects an exchange to the target that it was given, or with ``None`` to one that it has not tried by an idle
-        connection. The second argument raises once the exchange is over.
-    :ivar pool: gets the connections that persist.
-    :ivar call_soon: calls a function in a later event loop iteration.
-    :ivar head_of: parses the head of an answer.
-    :ivar splicer: moves bodies from socket to socket.
-    """
-
-    take: Callable[[Exchange], tuple[Connected | None, Turn]]
-    connect: Callable[[Exchange, Callable[[], None], Turn | None], Awaitable[Connected]]
-    pool: Pool
-    call_soon: Callable[[Callable[[], object]], object]
-    head_of: Callable[[bytes], AnswerHead | Malformed]
-    splicer: Splicer
 
 
 class Forwarding:

@@ -1,11 +1,11 @@
-"""What a client's HTTP connection asks of its surroundings."""
+"""What a client's HTTP connection, and the forwarding of its requests, ask of their surroundings."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from twisted.internet.defer import Deferred
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from smartproxy.model.outcome import CloseReason
     from smartproxy.model.plan import ErrorPage
     from smartproxy.model.record import ConnectionRecord, RouteShare
+    from smartproxy.upstream.connect import Turn
     from smartproxy.upstream.connected import Connected
+    from smartproxy.upstream.pool import Pool
+    from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_head import HeadBlock, HeadLimits, RequestHead, RequestLine
     from smartproxy.wire.verdict import Malformed
 
@@ -66,3 +69,24 @@ class HttpServices(NamedTuple):
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
     relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], Deferred[CloseReason]]
+
+
+class TargetServices(NamedTuple):
+    """What forwarding asks of its surroundings.
+
+    :ivar take: gives the target of an exchange, and an idle connection to it, if there is one. Raises
+        :class:`~smartproxy.errors.Refused`.
+    :ivar connect: connects an exchange to the target that it was given, or with ``None`` to one that it has not tried by an idle
+        connection. The second argument raises once the exchange is over.
+    :ivar pool: gets the connections that persist.
+    :ivar call_soon: calls a function in a later event loop iteration.
+    :ivar head_of: parses the head of an answer.
+    :ivar splicer: moves bodies from socket to socket.
+    """
+
+    take: Callable[[Exchange], tuple[Connected | None, Turn]]
+    connect: Callable[[Exchange, Callable[[], None], Turn | None], Awaitable[Connected]]
+    pool: Pool
+    call_soon: Callable[[Callable[[], object]], object]
+    head_of: Callable[[bytes], AnswerHead | Malformed]
+    splicer: Splicer

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.http.body import LEAST_MOVED, BodyReader
 from smartproxy.http.forwarded import end_to_end, passed_trailers
@@ -67,7 +67,6 @@ class AnswerUser(Protocol):
         """The connection has ended before it. ``is_begun``: whether a part of it was received."""
 
 
-@implementer(IPushProducer)
 class HttpUpstream:
     """One connection to a target.
 
@@ -351,3 +350,6 @@ class HttpUpstream:
         if self._user is not None:
             self._user = self._reader = None
             self._connected.release(0, 0)
+
+
+classImplements(HttpUpstream, IPushProducer)

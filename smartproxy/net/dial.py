@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from twisted.internet import error
 from twisted.internet.interfaces import IReactorSocket
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.errors import DialFailed, LocalShortage
 from smartproxy.model.address import Endpoint, TargetAddress, UnixEndpoint, endpoint
@@ -81,7 +81,6 @@ def local_address(connecting: Any) -> Endpoint | None:
     return Endpoint(unmapped(local.host), local.port)
 
 
-@implementer(IConnecting)
 class _Attempt:
     """A non-blocking socket that is connecting."""
 
@@ -146,7 +145,9 @@ class _Attempt:
             deadline.cancel()
 
 
-@implementer(IDialer)
+classImplements(_Attempt, IConnecting)
+
+
 class PollerDialer:
     """Dials with sockets that are watched by the poller."""
 
@@ -198,6 +199,9 @@ class PollerDialer:
         return sock
 
 
+classImplements(PollerDialer, IDialer)
+
+
 def _family(to: TargetAddress) -> socket.AddressFamily:
     if isinstance(to, UnixEndpoint):
         return socket.AF_UNIX
@@ -221,7 +225,6 @@ def _bind(sock: socket.SocketType, source: str) -> None:
         raise
 
 
-@implementer(IDialer)
 class ReactorDialer:
     """Dials through the reactor: on any platform, and in memory.
 
@@ -264,3 +267,6 @@ class ReactorDialer:
         attempt = UnixAttempt(sock, to, factory, connected, self._reactor.callLater)
         attempt.begin(timeout)
         return attempt
+
+
+classImplements(ReactorDialer, IDialer)

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
     ISSLTransport,
     ITCPTransport,
 )
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.net.outgoing import report_when_sent, unsent
 
@@ -85,7 +85,6 @@ def still_sends(transport: Any) -> bool:
     return isinstance(handle, socket.SocketType) and unsent(handle) > 0
 
 
-@implementer(IPullProducer)
 class _ResetBehind:
     """A pull producer without data: when it is asked for some, the transport has nothing left to write.
 
@@ -118,3 +117,6 @@ class _ResetBehind:
 
     def stopProducing(self) -> None:
         """The connection is lost."""
+
+
+classImplements(_ResetBehind, IPullProducer)

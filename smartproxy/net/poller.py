@@ -28,7 +28,7 @@ from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 if TYPE_CHECKING:
     import socket
@@ -78,7 +78,6 @@ class Writer(Protocol):
         """The socket."""
 
 
-@implementer(IReadDescriptor)
 class Poller:
     """Reports the readiness of many sockets to their owners.
 
@@ -331,6 +330,9 @@ class Poller:
             owner.failed(why)
         except Exception:
             log.failure("a {owner} could not be closed", owner=_kind(owner))
+
+
+classImplements(Poller, IReadDescriptor)
 
 
 def _kind(owner: Pollable) -> str:

@@ -30,7 +30,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.flow.states import following
 from smartproxy.net.detach import Detached
@@ -68,7 +68,6 @@ def reset(sock: socket.SocketType) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
 class Stream(LendsSocket):
     """One connected, non-blocking socket, watched by ``poller``.
 
@@ -86,7 +85,8 @@ class Stream(LendsSocket):
     ) -> None:
         self._sock = sock
         self._poller = poller
-        self._protocol: IProtocol | None = protocol
+        # Any: an application's methods may return something, which a compiled caller would refuse.
+        self._protocol: Any = protocol
         self._input = _READING
         self._output = _OPEN
         # What the kernel last reported of the socket: edge-triggered events have to be remembered.
@@ -171,11 +171,10 @@ class Stream(LendsSocket):
 
     def _input_ended(self) -> None:
         self._input = following(INPUT, self._input, StreamEvent.FIN_READ)
-        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
-        if not IHalfCloseableProtocol.providedBy(protocol):
+        if not IHalfCloseableProtocol.providedBy(self._protocol):
             self._lost(Failure(error.ConnectionDone()))
             return
-        protocol.readConnectionLost()
+        self._protocol.readConnectionLost()
         if self._output is _FINISHED:
             self._lost(Failure(error.ConnectionDone()))
 
@@ -197,7 +196,7 @@ class Stream(LendsSocket):
 
     # -- output --------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send ``data``; what the kernel does not take yet is sent later."""
         if not data or (self._output is not _OPEN and not self._awaits_producer()):
             return
@@ -229,7 +228,8 @@ class Stream(LendsSocket):
         """Send what was gathered: the connection ends before its batch does."""
         if self._gathered and self._out:
             self._gathered = False
-            self._out = bytearray(memoryview(self._out)[self._send(self._out) :]) or None
+            taken = self._send(self._out)
+            self._out = bytearray(memoryview(self._out)[taken:]) or None
 
     def _awaits_producer(self) -> bool:
         """Whether the requested end waits for a producer, which may write until it unregisters (as in Twisted)."""
@@ -239,7 +239,7 @@ class Stream(LendsSocket):
         """Send all of ``data``."""
         self.write(b"".join(data))
 
-    def _send(self, data: bytes | bytearray) -> int:
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
         """Send ``data``. Returns how many bytes the kernel took; all, if the connection is broken.
 
         A write never fails in Twisted: the protocol is told of the loss later. So the error is kept, and the poller
@@ -298,11 +298,10 @@ class Stream(LendsSocket):
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             return  # the connection is lost, which the poller reports
-        protocol: Any = self._protocol  # the checker takes the two interfaces for exclusive
         if self._input is _ENDED:
             self._lost(Failure(error.ConnectionDone()))
-        elif IHalfCloseableProtocol.providedBy(protocol):
-            protocol.writeConnectionLost()
+        elif IHalfCloseableProtocol.providedBy(self._protocol):
+            self._protocol.writeConnectionLost()
 
     def loseWriteConnection(self) -> None:
         """End our direction once everything is written. The other direction stays open."""
@@ -396,3 +395,6 @@ class Stream(LendsSocket):
         self._protocol = None
         self._input, self._output = _STOPPED, _CLOSED  # StreamEvent.LOST, in every state
         return Detached(self._sock, self._readable, bytes(self._out or b""), self._marked)
+
+
+classImplements(Stream, ITCPTransport, IConsumer, IPushProducer)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
-from smartproxy.http.forward import Forwarding, TargetServices
+from smartproxy.http.forward import Forwarding
 from smartproxy.http.local.services import LocalServices
-from smartproxy.http.services import HttpServices
+from smartproxy.http.services import HttpServices, TargetServices
 from smartproxy.http.tracing import id_of
 from smartproxy.model.ending import detail_of
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from smartproxy._version import __version__
+from smartproxy._version import BUILD, __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here, thread_for
@@ -346,6 +346,7 @@ class SmartProxy(Service):
         """Facts about the process: plain values that JSON can carry."""
         return {
             "version": __version__,
+            "build": BUILD,
             "pid": os.getpid(),
             "uptimeSeconds": round(self._runtime.clocks.seconds() - self._started_at, 3),
             "state": "draining" if self.draining else "running",

@@ -20,7 +20,7 @@ from __future__ import annotations
 import errno
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.net.detach import Detached
+
+#: The relay of a kind of half.
+R = TypeVar("R", bound="PairRelay")
 
 # Bound here for the byte path: an attribute of an enum class is looked up by Python code before 3.12 (80 ns).
 _INPUT_OPEN, _DRAINING, _INPUT_ENDED, _INPUT_CLOSED = Reading
@@ -71,7 +74,7 @@ class PairRelay(Protocol):
     def half_closed(self, half: Any) -> None: ...
 
 
-class Half(ABC):
+class Half(ABC, Generic[R]):
     """One socket of a relayed connection, and what waits to be written to it.
 
     :ivar peer: the other half, until the relay has ended.
@@ -90,12 +93,13 @@ class Half(ABC):
         "buffered", "count", "marked", "peer", "pending", "readable", "reading", "relay", "sock", "waiting",
         "writable", "writing",
     )  # fmt: skip
+    __deletable__ = ("peer",)
 
     TURNS: ClassVar[int]
     peer: Self
-    relay: PairRelay
+    relay: R
 
-    def __init__(self, relay: PairRelay, given: Detached, count: Callable[[int, float], None]) -> None:
+    def __init__(self, relay: R, given: Detached, count: Callable[[int, float], None]) -> None:
         self.relay = relay
         self.sock = given.sock
         self.count = count

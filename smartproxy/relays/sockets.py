@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from smartproxy.model.outcome import CloseReason, EndedBy
 from smartproxy.net.liveness import socket_gone
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.relays.half import Half
 
+#: The kind of half.
+H = TypeVar("H", bound="Half[Any]")
+
 # As in smartproxy.relays.half.
 _INPUT_CLOSED, _OUTPUT_CLOSED = Reading.CLOSED, Writing.CLOSED
 _WRITE_FAILED, _FINISHED, _CUTTING = Writing.FAILED, Writing.FINISHED, Writing.CUTTING
 
 
-@implementer(IRelay)
-class SocketRelay:
+class SocketRelay(Generic[H]):
     """Two sockets of the poller, relayed. A subclass says how bytes move, by the halves that it makes.
 
     :ivar done: fires with the reason when both sockets are closed.
@@ -33,11 +35,9 @@ class SocketRelay:
     """
 
     __slots__ = ("awaited", "client", "done", "poller", "reason", "record", "resets", "upstream")
+    __deletable__ = ("client", "upstream")
 
-    client: Half
-    upstream: Half
-
-    def __init__(self, client: Half, upstream: Half, record: ConnectionRecord, poller: Poller) -> None:
+    def __init__(self, client: H, upstream: H, record: ConnectionRecord, poller: Poller) -> None:
         self.record = record
         self.poller = poller
         self.done: Deferred[CloseReason] = Deferred()
@@ -84,12 +84,12 @@ class SocketRelay:
         """See :class:`~smartproxy.relays.interfaces.IRelay`."""
         return None if self.done.called else acknowledged(self.client.sock, self.upstream.sock)
 
-    def broken(self, half: Half) -> None:
+    def broken(self, half: H) -> None:
         """Reset the other half behind its last byte: ``half`` was reset, or its TLS failed, and nothing of it is left."""
         # Only the other: the kernel has closed this one already, or its TLS has sent an alert, which a RST would drop.
         self.cut(half, resets=True)
 
-    def cut(self, half: Half, *, resets: bool) -> None:
+    def cut(self, half: H, *, resets: bool) -> None:
         """Cut the other half off when it was sent everything that was received from ``half``."""
         if self.done.called:
             return
@@ -110,12 +110,12 @@ class SocketRelay:
         if not self.done.called:
             self.half_closed(half)
 
-    def blame(self, half: Half) -> None:
+    def blame(self, half: H) -> None:
         """Set the close reason: ``half`` was reset or cut, and it was the first."""
         if self.reason is CloseReason.NORMAL:
             self.reason = CloseReason.CLIENT_RESET if half is self.client else CloseReason.UPSTREAM_RESET
 
-    def half_closed(self, half: Half) -> None:
+    def half_closed(self, half: H) -> None:
         """The input of ``half`` has ended, and its end was passed on."""
         self.record.half_closed(EndedBy.CLIENT if half is self.client else EndedBy.TARGET)
 
@@ -135,6 +135,9 @@ class SocketRelay:
         del client.peer, upstream.peer, self.client, self.upstream
         self.done.callback(reason)
 
-    def close(self, half: Half) -> None:
+    def close(self, half: H) -> None:
         """Close the socket of ``half``."""
         self.poller.close(half.sock, half)
+
+
+classImplements(SocketRelay, IRelay)

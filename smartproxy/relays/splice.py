@@ -56,7 +56,7 @@ def supported() -> bool:
     return hasattr(os, "splice") and hasattr(select, "epoll")
 
 
-class SpliceHalf(Half):
+class SpliceHalf(Half["SpliceRelay"]):
     """One plain socket.
 
     :ivar blocked_at: when the socket last did not take what is in the pipe, in monotonic seconds.
@@ -70,7 +70,6 @@ class SpliceHalf(Half):
 
     #: At most 8 MiB through pipes of 1 MiB.
     TURNS: ClassVar[int] = 8
-    relay: SpliceRelay
 
     def __init__(self, relay: SpliceRelay, given: Detached, count: Callable[[int, float], None]) -> None:
         Half.__init__(
@@ -235,7 +234,7 @@ class SpliceHalf(Half):
         self.waiting = 0
 
 
-class SpliceRelay(SocketRelay):
+class SpliceRelay(SocketRelay[SpliceHalf]):
     """Two plain sockets of the poller, relayed.
 
     :ivar pool: where pipes are returned.
@@ -243,9 +242,6 @@ class SpliceRelay(SocketRelay):
     """
 
     __slots__ = ("pipes", "pool")
-
-    client: SpliceHalf
-    upstream: SpliceHalf
 
     def __init__(
         self, client: Detached, upstream: Detached, record: ConnectionRecord, poller: Poller, pool: PipePool

@@ -45,7 +45,7 @@ _DRAINING, _ENDED = Reading.DRAINING, Reading.ENDED
 _FINISHED, _CLOSED = Writing.FINISHED, Writing.CLOSED
 
 
-class TlsHalf(Half):
+class TlsHalf(Half["TlsRelay"]):
     """One socket, with its TLS if it has any. ``buffered`` says that the channel may hold plaintext.
 
     :ivar channel: ``None`` where the half is plain.
@@ -56,7 +56,6 @@ class TlsHalf(Half):
 
     #: At most 4 MiB, some 3 ms of encryption. With 1 MiB a GB costs 6 % more.
     TURNS: ClassVar[int] = 16
-    relay: TlsRelay
 
     def __init__(
         self, relay: TlsRelay, given: Detached, channel: Channel | None, count: Callable[[int, float], None]
@@ -206,7 +205,7 @@ class TlsHalf(Half):
             self.relay.cut(self, resets=self.peer.channel is None)
 
 
-class TlsRelay(SocketRelay):
+class TlsRelay(SocketRelay[TlsHalf]):
     """Two sockets of the poller, relayed through the TLS of either.
 
     :ivar problem: how the TLS of the target has failed.
@@ -215,9 +214,6 @@ class TlsRelay(SocketRelay):
     """
 
     __slots__ = ("first", "problem", "spared")
-
-    client: TlsHalf
-    upstream: TlsHalf
 
     def __init__(
         self,
@@ -251,7 +247,7 @@ class TlsRelay(SocketRelay):
                 self.first = half.first
         self.broken(half)
 
-    def broken(self, half: Half) -> None:
+    def broken(self, half: TlsHalf) -> None:
         """See :meth:`SocketRelay.broken`. A client that is spared is not reset."""
         if self.spared is None:
             SocketRelay.broken(self, half)
@@ -259,7 +255,7 @@ class TlsRelay(SocketRelay):
             self.blame(half)
             self.end(self.reason)
 
-    def close(self, half: Half) -> None:
+    def close(self, half: TlsHalf) -> None:
         """Close the socket of ``half``, unless it is the client's and spared."""
         if self.spared is None or half.sock is not self.spared.sock:
             SocketRelay.close(self, half)

@@ -34,26 +34,26 @@ class ClientTransport:
     def __init__(self, served: ServedProtocol, facts: Routed) -> None:
         self.facts = facts
         self._served = served
-        self._real = served.transport
+        self._transport = served.transport
         self._leaving = False
         self._finished = False
         self._producing = False
 
     def __getattr__(self, name: str) -> Any:
         """Everything else is the real transport's, its zope interfaces too (twisted.web needs IPushProducer)."""
-        return getattr(self._real, name)
+        return getattr(self._transport, name)
 
     @property
     def disconnecting(self) -> bool:
         """Whether it is closing; LineReceiver reads this before each line."""
-        return self._leaving or bool(self._real.disconnecting)
+        return self._leaving or bool(self._transport.disconnecting)
 
     def write(self, data: bytes) -> None:
         """Send ``data`` to the client. Ignored after the end of our direction, as by any transport."""
         served = self._served
         if self._finished or (self._leaving and not self._producing) or served.done.called:
             return
-        self._real.write(data)
+        self._transport.write(data)
         served.record.moved_out(len(data), served.clock())
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
@@ -63,14 +63,14 @@ class ClientTransport:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Register at the real transport; the connection does not close before the producer is unregistered."""
         self._producing = True
-        self._real.registerProducer(producer, streaming)
+        self._transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
         """The producer has finished: a close that waited for it happens now."""
         self._producing = False
-        self._real.unregisterProducer()
+        self._transport.unregisterProducer()
         if self._leaving:
-            self._real.loseConnection()
+            self._transport.loseConnection()
 
     def loseConnection(self) -> None:
         """Close after pending data is sent and the producer is unregistered."""
@@ -78,12 +78,12 @@ class ClientTransport:
         self._served.deaf = True
         self._served.record.note_end(EndedBy.TARGET)
         if not self._producing:
-            self._real.loseConnection()
+            self._transport.loseConnection()
 
     def loseWriteConnection(self) -> None:
         """Send a FIN after pending data; the client may go on sending."""
         self._finished = True
-        self._real.loseWriteConnection()
+        self._transport.loseWriteConnection()
         self._served.record.half_closed(EndedBy.TARGET)
 
     def abortConnection(self) -> None:
@@ -98,7 +98,7 @@ class ClientTransport:
         """The address that the client connected to, likewise."""
         header = self.facts.detected.announced.header
         if header is None or header.destination is None:
-            return self._real.getHost()
+            return self._transport.getHost()
         return address_of(*header.destination)
 
 

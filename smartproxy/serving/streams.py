@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from zope.interface import classImplements
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,6 @@ class InputStream:
         self._waiting = None
 
 
-@implementer(IPushProducer)
 class OutputStream:
     """Bytes to the client. As the transport's producer it is paused while the send buffer is full.
 
@@ -136,6 +135,9 @@ class OutputStream:
 
     def stopProducing(self) -> None:
         """The transport is closed; the connection handles it in ``connectionLost``."""
+
+
+classImplements(OutputStream, IPushProducer)
 
 
 def _too_late(_: object, seconds: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from smartproxy.model.address import Endpoint, UnixEndpoint
@@ -169,8 +168,12 @@ def member_name(target: TargetPlan, host: TargetHost, taken: Collection[str]) ->
     """
     is_chosen = callable(host) or callable(target.port)
     name = target.name or ("callable" if is_chosen else address_of(host, target.port))
-    numbers = (f"{name}-{number}" for number in count(2))
-    return name if name not in taken else next(other for other in numbers if other not in taken)
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name}-{number}" in taken:
+        number += 1
+    return f"{name}-{number}"
 
 
 def address_of(host: TargetHost, port: int | Choice | None) -> str:

@@ -19,7 +19,7 @@ from smartproxy.wire.host import IPV4_SIZE, address_text, ipv6_text, packed_addr
 from smartproxy.wire.proxy_header import AddressFamily, Host, ProxyHeader
 from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 
-SIGNATURE: Final = b"PROXY "
+SIGNATURE: Final[bytes] = b"PROXY "
 
 #: Longest line in bytes, with its CRLF (section 2.1: "the worst case").
 LIMIT: Final = 107

@@ -29,7 +29,7 @@ from smartproxy.wire.verdict import Done, Malformed, NeedMore, Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
+SIGNATURE: Final[bytes] = b"\r\n\r\n\x00\r\nQUIT\n"
 
 #: Highest value of the length field that is accepted. The format allows 65535; two addresses and all standard TLVs
 #: of usual sizes stay below 1 KiB.

@@ -40,7 +40,7 @@ class RegistryTests(SynchronousTestCase):
         )
 
     def test_number_is_not_reused(self):
-        self.registry.close(self.open(), None, 11.0)
+        self.registry.close(self.open(), CloseReason.NORMAL, 11.0)
         self.assertEqual(self.open().id, 2)
 
     def test_identify_counts_the_announced_client(self):
@@ -130,7 +130,7 @@ class RegistryTests(SynchronousTestCase):
     def test_refused_connection_has_no_close_reason_or_duration(self):
         record = self.open()
         self.registry.assign(record, "web")
-        self.registry.close(record, None, 11.0)
+        self.registry.close(record, RejectReason.ROUTE_LIMIT, 11.0)
         self.assertEqual(self.counters.route("web").closed, {})
         self.assertEqual(sum(self.counters.route("web").duration_seconds.counts), 0)
 
@@ -142,9 +142,9 @@ class RegistryTests(SynchronousTestCase):
     def test_emptied_fires_with_the_last_close(self):
         records = [self.open(), self.open()]
         waiting = [self.registry.emptied(), self.registry.emptied()]
-        self.registry.close(records[0], None, 11.0)
+        self.registry.close(records[0], CloseReason.NORMAL, 11.0)
         self.assertNoResult(waiting[0])
-        self.registry.close(records[1], None, 11.0)
+        self.registry.close(records[1], CloseReason.NORMAL, 11.0)
         for each in waiting:
             self.successResultOf(each)
 
@@ -156,5 +156,5 @@ class RegistryTests(SynchronousTestCase):
         impatient, patient = self.registry.emptied(), self.registry.emptied()
         impatient.addErrback(lambda _: None)
         impatient.cancel()
-        self.registry.close(record, None, 11.0)
+        self.registry.close(record, CloseReason.NORMAL, 11.0)
         self.successResultOf(patient)

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.flow.deadline import TICK, Deadlines
+from tests.builds import only_pure
 
 
 class DeadlinesTests(SynchronousTestCase):
@@ -108,6 +109,7 @@ class DeadlinesTests(SynchronousTestCase):
         self.pass_time(2)
         self.assertEqual(self.fired, ["second"])
 
+    @only_pure
     def test_sweep_compares_only_deadlines_in_the_due_slot(self):
         """Comparisons are counted instead of timed: 10,000 connections have deadlines, and a sweep must not visit all."""
         compared = []

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from smartproxy.http.terms import request_terms
 from smartproxy.metrics.requests import RequestCounters
+from smartproxy.model.address import Endpoint
 from smartproxy.model.exchange import Exchange
-from smartproxy.model.facts import Routed, TlsFacts
+from smartproxy.model.facts import Accepted, Routed, TlsFacts
+from smartproxy.model.record import ConnectionRecord
 from tests.routing.made import http, route
+
+ACCEPTED = Accepted(":80", 80, Endpoint("192.0.2.1", 50000), 0.0)
 
 
 def exchange(target="/", *, host="a.test", pattern=None, headers=(), secured=None, client="192.0.2.1"):
@@ -16,7 +20,7 @@ def exchange(target="/", *, host="a.test", pattern=None, headers=(), secured=Non
     head = detected.request._replace(target=target)
     routed = Routed(detected._replace(request=head), route("web", path=pattern))
     terms = request_terms(head)
-    made = Exchange(None, head, terms, terms.framing, routed, 0.0, 0)
+    made = Exchange(ConnectionRecord(1, ACCEPTED), head, terms, terms.framing, routed, 0.0, 0)
     made.requests = RequestCounters()  # it has a route
     return made
 

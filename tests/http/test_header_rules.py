@@ -78,7 +78,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_rules_with_constant_values_are_compiled_to_bytes(self):
         given = rules({"X-Env": "prod"}, {"X-A": "{{b}}"})
-        self.assertEqual(given(b"", None), b"X-Env: prod\r\nX-A: {b}\r\n")
+        self.assertEqual(given(b"", exchange()), b"X-Env: prod\r\nX-A: {b}\r\n")
 
 
 class RuledCase(HttpCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smartproxy.http.memo import LONGEST, MOST, Memo
 from smartproxy.wire import http_head
+from tests.builds import only_pure
 from tests.http.case import GET, OK, HttpCase, http_route
 
 
@@ -51,6 +52,7 @@ class MemoTests(HttpCase):
         self.assertEqual(client.received, OK)
         return blocks
 
+    @only_pure
     def test_head_that_detection_has_parsed_is_not_parsed_again(self):
         for sends in ((GET,), (GET[:9], GET[9:-2], GET[-2:])):
             self.assertEqual(self.parsed({"rememberHeads": False}, sends), [b"Host: a.test\r\n"])

@@ -21,6 +21,7 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer, failure_of
 from smartproxy.net.interfaces import IConnecting, IDialer
 from smartproxy.net.stream import Stream
 from smartproxy.testing import connection
+from tests.builds import only_pure
 from tests.ports import free_ports
 from tests.pumps import Pump, open_descriptors
 
@@ -179,6 +180,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.pump.until(lambda: factory.reasons or factory.built)
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_REFUSED])
 
+    @only_pure
     def test_a_connect_that_fails_at_once_is_reported(self):
         """Without a route, connect(2) fails at once instead of being in progress."""
 
@@ -200,6 +202,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         accepted.close()
         self.assertEqual(peer[0], "127.0.0.9")
 
+    @only_pure
     def test_source_address_leaves_the_port_to_the_connect(self):
         """Chosen before, each local port would serve one connection, whatever its target."""
         bound = []
@@ -217,6 +220,7 @@ class PollerDialerTests(DialerTests, SynchronousTestCase):
         self.assertIsNone(self.dialer.dial(self.listening(), factory, 30, "192.0.2.1"))
         self.assertEqual(factory.reasons, [RejectReason.UPSTREAM_UNREACHABLE])
 
+    @only_pure
     def test_without_descriptors_the_attempt_fails(self):
         def refuse(*_):
             raise OSError(errno.EMFILE, "Too many open files")

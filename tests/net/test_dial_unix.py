@@ -22,6 +22,7 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer, failure_of
 from smartproxy.net.dial_unix import AGAIN
 from smartproxy.net.interfaces import IConnecting
 from smartproxy.net.stream import Stream
+from tests.builds import only_pure
 from tests.pumps import Pump, open_descriptors
 
 
@@ -229,6 +230,7 @@ class ReactorUnixDialerTests(UnixDialerTests, SynchronousTestCase):
     def due(self):
         return len(self.reactor.getDelayedCalls())
 
+    @only_pure
     def test_without_descriptors_the_attempt_fails(self):
         def refuse(*_):
             raise OSError(24, "Too many open files")

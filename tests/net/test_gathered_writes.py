@@ -6,17 +6,30 @@ from smartproxy.net.stream import Stream
 from tests.net.streams import HalfHeard, Heard, StreamCase
 
 
+class Recorded:
+    """A socket that records what is sent."""
+
+    def __init__(self, sock, sent):
+        self._sock = sock
+        self._sent = sent
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, data):
+        self._sent.append(bytes(data))
+        return self._sock.send(data)
+
+
 class GatheredTests(StreamCase):
     def setUp(self):
         super().setUp()
         self.sent = []
-        real = Stream._send
 
-        def send(stream, data):
-            self.sent.append(bytes(data))
-            return real(stream, data)
-
-        self.patch(Stream, "_send", send)
+    def stream(self, protocol=HalfHeard, **buffers):
+        stream, heard, far = super().stream(protocol, **buffers)
+        stream._sock = Recorded(stream._sock, self.sent)
+        return stream, heard, far
 
     def answering(self, *steps, protocol=HalfHeard):
         """A stream whose protocol writes, or does, ``steps`` when it receives something."""
@@ -44,14 +57,13 @@ class GatheredTests(StreamCase):
         order = []
         for stream, heard, _ in streams:
             heard.dataReceived = lambda data, stream=stream: (order.append(data), stream.write(b"answer"))
-        real = Stream._send
-        self.patch(Stream, "_send", lambda stream, data: (order.append("sent"), real(stream, data))[1])
+            stream._sock = Recorded(stream._sock, order)
         for _, _, far in streams:
             far.write(b"go")
         self.pump.settle()
         self.pump.until(lambda: all(far.received == b"answer" for _, _, far in streams))
         self.assertEqual(sorted(map(str, order[:2])), ["b'go'", "b'go'"])
-        self.assertEqual(order[2:], ["sent", "sent"])
+        self.assertEqual(order[2:], [b"answer", b"answer"])
 
     def test_outside_of_a_batch_it_is_sent_at_once(self):
         stream, _, _ = self.stream()

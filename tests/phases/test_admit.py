@@ -11,7 +11,7 @@ from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol as Spoken
 from smartproxy.model.facts import Routed
-from smartproxy.model.outcome import ConnectionState, RejectReason
+from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason
 from smartproxy.model.plan import ActionKind, CleanupPlan, KeepAlive, ProxyPlan, Treatment
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.route import ChooseRoute
@@ -35,7 +35,7 @@ class AdmitTests(SynchronousTestCase):
         try:
             admit.client(record, announced(client))
         except Refused as refused:
-            self.registry.close(record, None, 0.0)
+            self.registry.close(record, refused.reason, 0.0)
             return refused.reason
         return record
 
@@ -54,7 +54,7 @@ class AdmitTests(SynchronousTestCase):
         admit = self.admit(max_connections_per_ip=1)
         record = self.connect(admit)
         self.assertIs(self.connect(admit), RejectReason.IP_LIMIT)
-        self.registry.close(record, None, 0.0)
+        self.registry.close(record, CloseReason.NORMAL, 0.0)
         self.assertEqual(self.connect(admit).client, CLIENT)
 
     def test_announced_client_counts_instead_of_the_peer(self):

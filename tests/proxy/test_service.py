@@ -9,6 +9,7 @@ from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from smartproxy._version import BUILD, __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
 from smartproxy.model.outcome import CloseReason
@@ -295,6 +296,7 @@ class StatusTests(SynchronousTestCase):
         proxy.pass_time(2)
         status = proxy.service.status()
         self.assertEqual(status["uptimeSeconds"], 2)
+        self.assertEqual((status["version"], status["build"]), (__version__, BUILD))
         self.assertEqual(
             {key: status[key] for key in ("state", "routes", "connections", "acceleration")},
             {"state": "running", "routes": 2, "connections": 1, "acceleration": "off"},

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import gc
 import itertools
-import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition
 from smartproxy.model.outcome import CloseReason
-from smartproxy.net.detach import Detached
 from smartproxy.relays.half import Half
-from smartproxy.relays.splice import SpliceHalf
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 from tests.relays.relaying import noise
 from tests.relays.tls_worlds import TlsRelayWorld
@@ -38,10 +35,13 @@ def reachable():
 
 class TableTests(SynchronousTestCase):
     def setUp(self):
-        sock, _ = pair = socket.socketpair()
-        for each in pair:
-            self.addCleanup(each.close)
-        self.half = SpliceHalf(None, Detached(sock, readable=False, unsent=b""), lambda count, now: None)
+        world = SpliceWorld(self)
+        world.link()
+        self.half = world.relay.client
+        self.addCleanup(self.set_states, *OPEN)  # for the end of the relay
+
+    def set_states(self, reading, writing):
+        self.half.reading, self.half.writing = reading, writing
 
     def test_every_state_has_a_row(self):
         self.assertEqual((set(READING), set(WRITING)), (set(Reading), set(Writing)))

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.model.outcome import CloseReason
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
+from tests.builds import only_pure
 from tests.relays.relaying import MIB, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.worlds import SpliceWorld
@@ -32,6 +33,7 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
         world.settle()
         self.assert_same(world.client.received, answer)
 
+    @only_pure
     def test_in_a_crowd_a_bulk_transfer_moves_one_chunk_at_a_time(self):
         """200 of them would take half a second of one turn otherwise."""
         world = self.linked()
@@ -120,6 +122,7 @@ class SpliceRelayTests(OverSockets, SynchronousTestCase):
         worlds[1].relay.abort(CloseReason.ADMIN)
         self.assertEqual(pool.lent, 0)
 
+    @only_pure
     def test_without_pipes_the_bytes_are_copied(self):
         world = self.world()
         world.pool = PipePool()

@@ -18,6 +18,7 @@ from smartproxy.relays import tls
 from smartproxy.testing import Nature
 from smartproxy.tls.channel import Channel
 from smartproxy.tls.transport import TlsTransport
+from tests.builds import only_pure
 from tests.relays.relaying import MIB, RelayTests, noise
 from tests.relays.test_over_sockets import OverSockets
 from tests.relays.tls_worlds import TlsMemoryWorld, TlsRelayWorld, TlsSocketWorld
@@ -246,6 +247,7 @@ class TlsRelayTests(WithinTls, SynchronousTestCase):
         world.settle()
         self.assertEqual((world.upstream.received, world.upstream.ended), (b"all there is", True))
 
+    @only_pure
     def test_in_a_crowd_all_bytes_are_relayed_a_chunk_at_a_time(self):
         """Bytes that the channel holds have no event of the kernel's, and must not wait for one."""
         world = self.linked()
