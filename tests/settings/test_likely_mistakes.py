@@ -54,6 +54,7 @@ MISTAKES = [
     (written(top="maxPendingDataSize: 10"), 1, "maxPendingDataSize", 'did you mean "10MiB"?'),
     (written(top="defaults: {tlsHandshakeTimeout: 10}"), 1, "defaults.tlsHandshakeTimeout", '"10s"?'),
     (written(more="    halfCloseTimeout: 60\n"), 6, "routes[0].halfCloseTimeout", 'did you mean "60s"?'),
+    (written(match="ports: 80, domains: [a.b.test]", more="    fallback: true\n    silence: 3\n"), 7, "routes[0].silence", '"3s"?'),
     # timeouts under the default treatment
     (written(top="inactivityTimeout: 1s"), 1, "inactivityTimeout", "is 6s in effect"),
     (written(top="defaults: {inactivityTimeout: 1m}"), 1, "defaults.inactivityTimeout", "is 6m in effect"),

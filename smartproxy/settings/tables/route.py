@@ -317,7 +317,7 @@ class Route(Shared, Extensible):
     fallback: Flag = False
     """Whether the route also takes TLS clients without SNI, whatever its `domains` are. A route without `domains` takes them
     in any case."""
-    silence: Annotated[Interval, Least(500)] | None = None
+    silence: Annotated[Interval | None, Least(500)] = None
     """With `fallback`: a client that has sent nothing by then goes to this route, so that protocols in which the server speaks first
     work beside routes by SNI on one port. Without it such a client is refused after `initialDataTimeout`."""
     match: Match
