@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from smartproxy.acme.registration import Registration
     from smartproxy.tls.certificate import Certificate
 
-#: Seconds until it is asked again, where the authority does not say (RFC 9773, 4.3.3).
-INTERVAL: Final = 6 * 3600.0
 #: Questions at once. Each has a connection of its own, and at the start there is one for each certificate.
 MAX_QUESTIONS: Final = 8
 
@@ -58,7 +56,7 @@ class RenewalAdvice:
         """
         if len(self._asking) >= MAX_QUESTIONS:
             return
-        managed.renewal_info_due = self._wall() + INTERVAL
+        managed.renewal_info_due = self._wall() + ari.DEFAULT_INTERVAL
         asked = Deferred.fromCoroutine(self._ask(managed, certificate, on_change))
         self._asking.add(asked)
         asked.addBoth(self._answered, managed, asked)
@@ -90,7 +88,7 @@ class RenewalAdvice:
             return
         if found is None or managed.certificate is not certificate:
             return
-        managed.renewal_info_due = self._wall() + (found.retry_after or INTERVAL)
+        managed.renewal_info_due = self._wall() + found.retry_after
         if managed.is_being_ordered:
             return  # or tried again at a time that its directory may have named
         former, managed.renewal_info = managed.renewal_info, found

@@ -12,6 +12,7 @@ from smartproxy.model.timestamps import Moment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from smartproxy.acme.events import CertificateEventKind
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.acme.shown import IssuedShown
     from smartproxy.metrics.counters import Counters
@@ -50,14 +51,13 @@ class Outcomes:
 
     async def obtained(self, managed: ManagedCertificate, certificate: Certificate, plan: AcmePlan) -> None:
         """Use ``certificate``, and show it to clients."""
-        is_first = managed.certificate is None
+        kind: CertificateEventKind = "issued" if managed.certificate is None else "renewed"
         managed.adopt(certificate, plan, self._chance(), self._wall())
         managed.asked = False
         self._counters.acme_orders["ok"] += certificate is not managed.shared
         managed.shared = None
         self._count_renewals()
         until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
-        kind = "issued" if is_first else "renewed"
         log.info(
             "certificate {kind} by ACME: {names}, valid until {until}",
             kind=kind,
@@ -66,7 +66,7 @@ class Outcomes:
         )
         await self._shown.show(managed, certificate)
         self._settle(managed)
-        self._announce(CertificateEvent("issued" if is_first else "renewed", managed.names))
+        self._announce(CertificateEvent(kind, managed.names))
 
     def failed(self, managed: ManagedCertificate, why: str, retry_after: float | None = None) -> None:
         """Note why an order has failed, and when it is tried again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.acme.shown import automatic_entries
 from smartproxy.model.plan import ChallengeType
 from smartproxy.settings.tables.acme import DIRECTORIES
 
@@ -35,13 +36,7 @@ def acme_lines(plan: ProxyPlan, directory: str) -> Iterator[str]:
 
 def _lines(plan: ProxyPlan, acme: AcmePlan, directory: str) -> Iterator[str]:
     yield from _directory(acme, directory)
-    certificates = {
-        one
-        for route in plan.routes
-        if route.tls is not None
-        for one in route.tls.certificates
-        if one.automatic
-    }
+    certificates = set(automatic_entries(plan))
     names = {name for one in certificates for name in one.names}
     yield f"{_counted(len(certificates), 'certificate')} for {_counted(len(names), 'name')}, stored in {acme.store}"
     if acme.on_demand is not None:

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.acme import ari
-from smartproxy.acme.advice import INTERVAL, MAX_QUESTIONS, RenewalAdvice
-from smartproxy.acme.ari import RenewalInfo, RenewalWindow
+from smartproxy.acme.advice import MAX_QUESTIONS, RenewalAdvice
+from smartproxy.acme.ari import DEFAULT_INTERVAL, RenewalInfo, RenewalWindow
 from smartproxy.acme.managed import ManagedCertificate
 from smartproxy.errors import AcmeError
 from smartproxy.model.plan import AcmePlan
@@ -102,6 +102,6 @@ class AdviceTests(SynchronousTestCase):
         """Another directory takes its place, or the proxy stops: its answer would undo what was decided since."""
         managed = self.managed()
         self.ask(managed)
-        self.assertEqual(managed.renewal_info_due, BEGAN + INTERVAL)
+        self.assertEqual(managed.renewal_info_due, BEGAN + DEFAULT_INTERVAL)
         self.advice.stop()
         self.assertEqual((self.client.cancelled, managed.renewal_info_due), (1, 0.0))
