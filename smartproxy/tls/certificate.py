@@ -166,27 +166,49 @@ def self_signed_certificate(names: Sequence[str]) -> CertificatePlan:
 
     :param names: host names, wildcards and addresses; without any that a certificate can carry, it is for ``localhost``.
     """
-    key = ec.generate_private_key(ec.SECP256R1())
     carried = [name for name in names if name != "*"] or ["localhost"]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "smartproxy self-signed")])
     now = dt.datetime.now(dt.UTC)
-    made = (
+    return signed_by_itself(
+        "selfSigned",
+        "smartproxy self-signed",
+        carried,
+        (now - _CLOCK_SKEW, now + _SELF_SIGNED_LIFE),
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+    )
+
+
+def signed_by_itself(
+    source: str,
+    common_name: str,
+    names: Sequence[str],
+    valid: tuple[dt.datetime, dt.datetime],
+    *extensions: tuple[x509.ExtensionType, bool],
+) -> CertificatePlan:
+    """Make a certificate that a new key signs for itself.
+
+    :param names: host names, wildcards and addresses.
+    :param valid: from when, and until when.
+    :param extensions: besides the names; each with whether it is critical.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    since, until = valid
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + _SELF_SIGNED_LIFE)
-        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in carried]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
+        .not_valid_before(since)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectAlternativeName([general_name(name) for name in names]), critical=False)
     )
-    pem = serialization.Encoding.PEM
-    unencrypted = serialization.NoEncryption()
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
     return CertificatePlan(
-        source="selfSigned",
-        chain=made.public_bytes(pem),
+        source=source,
+        chain=builder.sign(key, hashes.SHA256()).public_bytes(pem),
         key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted),
     )

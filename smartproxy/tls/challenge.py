@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-from smartproxy.model.plan import CertificatePlan
-from smartproxy.tls.certificate import general_name
+from smartproxy.tls.certificate import signed_by_itself
+
+if TYPE_CHECKING:
+    from smartproxy.model.plan import CertificatePlan
 
 #: The protocols that an authority offers: this one and no other (RFC 8737, 3).
 ACME_TLS: Final = ("acme-tls/1",)
@@ -47,25 +46,7 @@ class TlsAnswer(NamedTuple):
 @lru_cache(_KEPT)
 def challenge_certificate(answer: TlsAnswer) -> CertificatePlan:
     """The certificate that answers a challenge: the same for all that ask, because anybody can."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ACME challenge")])
     now = dt.datetime.now(dt.UTC)
     shown = x509.UnrecognizedExtension(_ACME_IDENTIFIER, _OCTETS_32 + answer.digest)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
-        .add_extension(x509.SubjectAlternativeName([general_name(answer.identifier)]), critical=False)
-        .add_extension(shown, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return CertificatePlan(
-        source="acme-tls/1",
-        chain=made.public_bytes(pem),
-        key=key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
+    valid = now - _DAY, now + _DAY
+    return signed_by_itself("acme-tls/1", "ACME challenge", [answer.identifier], valid, (shown, True))
