@@ -45,19 +45,15 @@ class RenewalAdvice:
         self._chance = chance
         self._asking: set[Deferred[Any]] = set()
 
-    def ask(
-        self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
-    ) -> None:
+    def ask(self, managed: ManagedCertificate, certificate: Certificate) -> None:
         """Ask when ``certificate`` should be renewed, and have that done.
 
         Where a few questions are not answered yet, it is asked about later: the caller repeats that while it is due.
-
-        :param on_change: called when the time has changed.
         """
         if len(self._asking) >= MAX_QUESTIONS:
             return
         managed.renewal_info_due = self._wall() + ari.DEFAULT_INTERVAL
-        asked = Deferred.fromCoroutine(self._ask(managed, certificate, on_change))
+        asked = Deferred.fromCoroutine(self._ask(managed, certificate))
         self._asking.add(asked)
         asked.addBoth(self._answered, managed, asked)
 
@@ -74,9 +70,7 @@ class RenewalAdvice:
             else:
                 log.failure("renewal information failed", result)
 
-    async def _ask(
-        self, managed: ManagedCertificate, certificate: Certificate, on_change: Callable[[], None]
-    ) -> None:
+    async def _ask(self, managed: ManagedCertificate, certificate: Certificate) -> None:
         identifier = ari.certificate_id(certificate.leaf)
         if identifier is None:
             return
@@ -97,7 +91,6 @@ class RenewalAdvice:
             if at >= certificate.not_after.timestamp():
                 return  # no authority means that
             managed.plan_renewal(at)
-            on_change()
             log.info(
                 "certificate {name} will be renewed at {at}, as its authority suggests",
                 name=managed.name,

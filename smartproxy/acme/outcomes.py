@@ -27,7 +27,6 @@ class Outcomes:
 
     :param chance: returns a random number from 0 to 1.
     :param wall: seconds since the epoch.
-    :param count_renewals: called when the time of a renewal has changed.
     :ivar on_settled: called with a certificate when an order for it has ended, whichever way.
     :ivar on_event: callables that are called with a :class:`CertificateEvent` when an order has ended. What one raises is
         logged.
@@ -39,13 +38,11 @@ class Outcomes:
         counters: Counters,
         chance: Callable[[], float],
         wall: Callable[[], float],
-        count_renewals: Callable[[], None],
     ) -> None:
         self._shown = shown
         self._counters = counters
         self._chance = chance
         self._wall = wall
-        self._count_renewals = count_renewals
         self.on_event: list[Callable[[CertificateEvent], object]] = []
         self.on_settled: list[Callable[[ManagedCertificate], None]] = []
 
@@ -56,7 +53,6 @@ class Outcomes:
         managed.asked = False
         self._counters.acme_orders["ok"] += certificate is not managed.shared
         managed.shared = None
-        self._count_renewals()
         until = Moment(certificate.not_after.timestamp(), 0.0).iso(0.0)
         log.info(
             "certificate {kind} by ACME: {names}, valid until {until}",
@@ -73,7 +69,6 @@ class Outcomes:
         now = self._wall()
         managed.fail(why, now, self._chance(), retry_after)
         self._counters.acme_orders["failed"] += 1
-        self._count_renewals()
         log.error(
             "certificate not ordered: {names}: {why}; next try in {seconds} s",
             names=", ".join(managed.names),

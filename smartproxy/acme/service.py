@@ -94,8 +94,8 @@ class AcmeService:
         self._store = store
         self._in_thread = in_thread
         self._shown = IssuedShown(store, in_thread)
-        self._outcomes = Outcomes(self._shown, counters, chance, wall, self._count_renewals)
-        self._counters = counters
+        self._outcomes = Outcomes(self._shown, counters, chance, wall)
+        counters.acme_next_renewal = self._next_renewals
         self._chance = chance
         self._wall = wall
         self._wall_steps = WallClockSteps(wall, clock.seconds)
@@ -150,7 +150,6 @@ class AcmeService:
             managed.entries = tuple(entries)
             self._adopt_shown(managed, plan.acme)
         self._show_again()
-        self._count_renewals()
 
     def _use_directory(self, plan: AcmePlan) -> None:
         former = None if self.directory is None else self.directory.plan
@@ -209,7 +208,6 @@ class AcmeService:
             self._managed.pop(key_of(managed.names), None)
             self._cancel(managed)
         if several:
-            self._count_renewals()
             for callback in self.on_forgotten:
                 callback(several)
 
@@ -248,7 +246,6 @@ class AcmeService:
         """Use a certificate of the store."""
         if self.directory is not None:
             managed.adopt(certificate, self.directory.plan, self._chance())
-            self._count_renewals()
 
     def renew(self, name: str) -> tuple[str, ...]:
         """Order the certificate that has ``name`` now. Returns its names.
@@ -291,7 +288,7 @@ class AcmeService:
                     under_way += 1
                     self.begin(managed)
             elif managed.certificate is not None and managed.renewal_info_due <= now:
-                self.directory.advice.ask(managed, managed.certificate, self._count_renewals)
+                self.directory.advice.ask(managed, managed.certificate)
         self.forget(unwanted)
 
     def begin(self, managed: ManagedCertificate) -> None:
@@ -357,7 +354,6 @@ class AcmeService:
             self.forget([managed])
             return
         managed.asked, managed.due = False, now + REFUSED_INTERVAL
-        self._count_renewals()
         log.info(
             "certificate of {name} is not renewed: the name is not approved any more",
             name=managed.name,
@@ -384,10 +380,8 @@ class AcmeService:
     def _show_again(self) -> None:
         self._shown.show_missing(self._managed.values())
 
-    def _count_renewals(self) -> None:
-        self._counters.acme_next_renewal = {
-            managed.name: managed.due or self._wall() for managed in self._managed.values()
-        }
+    def _next_renewals(self) -> dict[str, float]:
+        return {managed.name: managed.due or self._wall() for managed in self._managed.values()}
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

@@ -25,7 +25,7 @@ from smartproxy.metrics.targets import NoTargets
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from smartproxy.metrics.targets import TargetSource
 
@@ -114,10 +114,10 @@ class Counters:
     :ivar handshake_seconds: duration of successful handshakes.
     :ivar postgres_cancels: PostgreSQL's requests to cancel a query by result, one for each target.
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
-    :ivar certificate_expiry: seconds since the epoch, by the first name of the certificate.
+    :ivar certificate_expiry: gives when each certificate expires, in seconds since the epoch, by its first name.
     :ivar ocsp_responses: OCSP requests by result.
     :ivar acme_orders: orders of automatic certificates that have ended, by result.
-    :ivar acme_next_renewal: when an automatic certificate is ordered next, in seconds since the epoch, by its first name.
+    :ivar acme_next_renewal: gives when each automatic certificate is ordered next, in seconds since the epoch, by its first name.
         The service that orders them replaces it.
     :ivar config_reloads: changes of the configuration by result.
     :ivar config_reload_ok: whether the last one succeeded; true before the first.
@@ -148,10 +148,10 @@ class Counters:
         self.resumed = 0
         self.postgres_cancels: dict[str, int] = dict.fromkeys(("ok", "failed", "dropped"), 0)
         self.certificate_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
-        self.certificate_expiry: dict[str, float] = {}
+        self.certificate_expiry: Callable[[], Mapping[str, float]] = dict
         self.ocsp_responses: dict[str, int] = dict.fromkeys(_OCSP_RESULTS, 0)
         self.acme_orders: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
-        self.acme_next_renewal: dict[str, float] = {}
+        self.acme_next_renewal: Callable[[], Mapping[str, float]] = dict
         self.config_reloads: dict[str, int] = dict.fromkeys(("ok", "failed"), 0)
         self.config_reload_ok = True
         self.config_reload_at = 0.0

@@ -133,7 +133,7 @@ def _configuration(counters: Counters) -> Iterator[MetricFamily]:
 def _certificates(counters: Counters) -> Iterator[MetricFamily]:
     yield MetricFamily(
         "smartproxy_certificate_expiry_timestamp_seconds", "gauge", "When a certificate expires.", ("name",),
-        [((name,), int(when)) for name, when in counters.certificate_expiry.items()],
+        [((name,), int(when)) for name, when in counters.certificate_expiry().items()],
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_certificate_reloads", "counter", "Certificates that were replaced on disk.", ("result",),
@@ -152,7 +152,7 @@ def _orders(counters: Counters) -> Iterator[MetricFamily]:
     )  # fmt: skip
     yield MetricFamily(
         "smartproxy_acme_next_renewal_timestamp_seconds", "gauge", "When an automatic certificate is ordered next.",
-        ("name",), [((name,), int(when)) for name, when in counters.acme_next_renewal.items()],
+        ("name",), [((name,), int(when)) for name, when in counters.acme_next_renewal().items()],
     )  # fmt: skip
 
 

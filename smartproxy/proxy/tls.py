@@ -76,10 +76,7 @@ class TlsState:
         self.automatic = AutomaticCertificates(self.acme)
         self._store.issued = self.acme.issued
         self._cache.on_demand = on_demand_of(self.acme, reactor, clock)
-        self._counters = counters
-        self._store.on_change.append(self._count_expiry)
-        self.acme.on_settled.append(lambda _: self._count_expiry())
-        self.acme.on_forgotten.append(lambda _: self._count_expiry())
+        counters.certificate_expiry = self._expiry
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
         """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""
@@ -117,12 +114,12 @@ class TlsState:
         shown = self._store.statuses(self._stapling.status, self.acme.status)
         return shown + [_status(managed) for managed in self.acme.on_demand()]
 
-    def _count_expiry(self) -> None:
+    def _expiry(self) -> dict[str, float]:
         expiry = dict(self._store.expiry)
         for managed in self.acme.on_demand():
             if managed.certificate is not None:
                 expiry[managed.name] = managed.certificate.not_after.timestamp()
-        self._counters.certificate_expiry = expiry
+        return expiry
 
     def _drop_unused(self) -> None:
         if self._in_force is not None:

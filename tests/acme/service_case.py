@@ -61,7 +61,7 @@ class Issuer:
     def _cancel(self, _order: object) -> None:
         self.cancelled += 1
 
-    def ask(self, managed: Any, _certificate: object, _on_change: object) -> None:
+    def ask(self, managed: Any, _certificate: object) -> None:
         """The directory has no renewal information."""
         self.asked += 1
         managed.renewal_info_due = float("inf")

@@ -186,7 +186,7 @@ class RenewalTests(ServiceTestCase):
         self.assertNotEqual(self.shown(entry("a.example")).plan, self.first.plan)
 
     def test_time_of_the_next_renewal_is_a_metric(self) -> None:
-        self.assertEqual(self.counters.acme_next_renewal, {"a.example": BEGAN + 40})
+        self.assertEqual(self.counters.acme_next_renewal(), {"a.example": BEGAN + 40})
 
     def test_an_hour_of_renewals_leaves_nothing_behind(self) -> None:
         for number in range(90):

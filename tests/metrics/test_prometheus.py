@@ -50,7 +50,7 @@ def busy():
     control.counters.proxy_header("2", "ok")
     control.counters.access_log_dropped = 4
     control.counters.route("web").of_requests().count("GET", 200, 0.25)
-    control.counters.acme_next_renewal = {"*.a.example": 1000.0}
+    control.counters.acme_next_renewal = lambda: {"*.a.example": 1000.0}
     next(iter(control.groups._groups)).requests = GroupRequests()
     return control
 
@@ -212,7 +212,7 @@ class NamesTests(SynchronousTestCase):
 
     def test_next_renewal_is_shown_by_name_in_whole_seconds(self):
         control = FakeControl()
-        control.counters.acme_next_renewal = {"a.example": 1767323045.678}
+        control.counters.acme_next_renewal = lambda: {"a.example": 1767323045.678}
         key = ("smartproxy_acme_next_renewal_timestamp_seconds", ("a.example",))
         self.assertEqual(scrape(control)[key], 1767323045)
 

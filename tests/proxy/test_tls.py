@@ -124,6 +124,6 @@ class StateTests(SynchronousTestCase):
         self.tls.acme.adopt(managed, Certificate(CA.leaf("c.example").plan("acme")))
         for callback in self.tls.acme.on_settled:
             callback(managed)
-        self.assertIn("c.example", self.counters.certificate_expiry)
+        self.assertIn("c.example", self.counters.certificate_expiry())
         self.tls.acme.forget([managed])
-        self.assertNotIn("c.example", self.counters.certificate_expiry)
+        self.assertNotIn("c.example", self.counters.certificate_expiry())
