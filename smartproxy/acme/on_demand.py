@@ -194,7 +194,7 @@ class OnDemandOrders:
     def _settled(self, managed: ManagedCertificate) -> None:
         """An order has ended, or a certificate was found."""
         if len(managed.names) != 1:
-            return  # nobody waits for a certificate of several names
+            return  # clients wait for certificates of one name only
         if managed.certificate is not None:
             self._temporary.pop(managed.names[0], None)
             self._answer(managed.names[0], managed.certificate.plan)

@@ -6,7 +6,7 @@
     client = await registration.client()    # speaks for the account
     await registration.roll_key()
 
-Two processes on one store have one account: whoever comes second waits for the lock, and finds the key.
+Two processes on one store have one account: the second one waits for the lock, and finds the key.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _fields(response: IResponse) -> AnswerHeaders:
 
 
 def _host(url: str) -> str:
-    """Whom a request was sent to, for messages."""
+    """The host that a request was sent to, for messages."""
     try:
         return one_line(urlsplit(url).netloc) or one_line(url)
     except ValueError:

@@ -70,7 +70,7 @@ class CancellableCoroutine(Generic[T]):
         return result
 
     def run(self) -> None:
-        """As :meth:`start`, for a coroutine whose result nobody wants. What it raises is logged."""
+        """As :meth:`start`, for a coroutine whose result is not used. What it raises is logged."""
         assert self._coroutine is not None  # noqa: S101 - it runs once
         self._step(self._coroutine.send, None)
 

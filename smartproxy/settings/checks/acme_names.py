@@ -24,7 +24,7 @@ NEEDS_ACME: Final = 'is "auto", which needs acme at the top level, like "acme: {
 #: The most that public authorities put in one certificate.
 _MOST_NAMES: Final = 100
 
-#: Private, shared and local networks (RFC 1918, RFC 6598, RFC 1122, RFC 4193). Loopback and link-local ones are told by ipaddress.
+#: Private, shared and local networks (RFC 1918, RFC 6598, RFC 1122, RFC 4193). ``ipaddress`` recognises loopback and link-local ones.
 _PRIVATE: Final = tuple(
     ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "0.0.0.0/8", "fc00::/7")
