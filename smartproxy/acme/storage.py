@@ -210,8 +210,6 @@ class AcmeStorage:
             if not known["url"].startswith("https://"):  # empty before the account was registered, or damaged
                 return StoredAccount(key)
             return StoredAccount(key, known["url"], known.get("email"))
-        except FileNotFoundError:
-            return StoredAccount(key)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return StoredAccount(key)  # the directory knows the account by its key
 
