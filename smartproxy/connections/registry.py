@@ -40,6 +40,7 @@ class Registry:
     """Live connections by number, by client and by route.
 
     :param clock: monotonic; for the delay of the clean-up.
+    :param first: the number of the first connection.
     :ivar ended: closed connections that are not in the totals yet.
     :ivar on_closed: called with each closed connection when it is cleaned up.
     :ivar on_exchange: called with each HTTP exchange that has ended, and when that was.
@@ -55,8 +56,9 @@ class Registry:
     :ivar closed_sent: bytes sent to clients, of cleaned-up connections.
     """
 
-    def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime) -> None:
+    def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime, first: int = 1) -> None:
         self.counters = counters
+        self._before_first = first - 1
         self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._add_to_totals, plan, clock)
         self.on_closed: list[Callable[[ClosedConnection], object]] = []
         self.on_exchange: list[Callable[[Exchange, float], object]] = []
@@ -85,7 +87,7 @@ class Registry:
     def open(self, accepted: Accepted, owner: Owner = NO_OWNER) -> ConnectionRecord:
         """Create the record of an accepted socket, which ``owner`` holds."""
         self.opened += 1
-        record = ConnectionRecord(self.opened, accepted)
+        record = ConnectionRecord(self._before_first + self.opened, accepted)
         record.owner = owner
         self.live[record.id] = record
         return record

@@ -153,6 +153,14 @@ class ListeningPort(tcp.Port):
         except OSError as why:
             raise CannotListenError(self.interface, self.port, why) from why
 
+    def adopt(self, opened: socket.socket) -> None:
+        """Use ``opened``, which listens already, instead of a socket of its own.
+
+        Other processes have copies of it: to close the port closes this copy, and the socket listens on.
+        """
+        self._preexistingSocket = opened
+        self._shouldShutdown = False
+
     def startListening(self) -> None:
         """Begin to accept; a port that is not opened with others is bound now."""
         if self._preexistingSocket is None:

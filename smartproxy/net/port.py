@@ -69,9 +69,17 @@ class PollerPort(ListeningPort):
     def createInternetSocket(self) -> socket.socket:
         """The listening socket. Accepted sockets inherit the options set here, at no cost for each."""
         listening = super().createInternetSocket()
+        self._set_options(listening)
+        return listening
+
+    def adopt(self, opened: socket.socket) -> None:
+        """See :class:`ListeningPort`; accepted sockets inherit the same options as those of another port."""
+        self._set_options(opened)
+        super().adopt(opened)
+
+    def _set_options(self, listening: socket.socket) -> None:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         apply_keepalive_to_socket(listening, options(self._keep_alive))
-        return listening
 
     def set_keep_alive(self, keep_alive: KeepAlive) -> None:
         """Set the keep-alive of connections accepted from now on."""

@@ -29,17 +29,18 @@ class Accounting:
     """What is known, counted and logged of connections.
 
     :param clock: monotonic.
+    :param first_connection: the number of the first connection.
     :ivar metrics: another object after a change between ``metrics: false`` and a measurement.
     :ivar access_log: ``None`` where the configuration has none.
     """
 
-    def __init__(self, plan: ProxyPlan, clock: IReactorTime) -> None:
+    def __init__(self, plan: ProxyPlan, clock: IReactorTime, first_connection: int = 1) -> None:
         self._clock = clock
         self._plan = plan
         self._running = False
         self.counters = Counters()
         self.counters.keep([route.name for route in plan.routes], clock.seconds())
-        self.registry = Registry(self.counters, plan.cleanup, clock)
+        self.registry = Registry(self.counters, plan.cleanup, clock, first_connection)
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clock)
         self.refusals = RefusalLog(clock.seconds)
         self.access_log: AccessLog | None = None

@@ -3,6 +3,9 @@
 A change of configuration can fail without effect: new ports are bound first. After every bind has succeeded, existing
 listeners switch to the new configuration and unused ports are closed.
 
+A process may also be given sockets that another one has bound, several for one place (:mod:`smartproxy.proxy.given`):
+then it binds none.
+
 Where ``127.0.0.1:80`` becomes ``:80``, the socket of the narrower address stays open and serves the wider listener: the
 kernel may be giving it a connection at this moment, and closing it would reset that.
 """
@@ -18,6 +21,7 @@ from twisted.internet.posixbase import PosixReactorBase
 from smartproxy.downstream.connection import DownstreamFactory
 from smartproxy.net.listening import BACKLOG, ListeningPort, ReactorPort, listen_together
 from smartproxy.net.port import PollerPort, listening_at
+from smartproxy.proxy.given import ListeningSocket
 from smartproxy.routing.table import listener_name
 from smartproxy.wire.host import addresses_overlap
 
@@ -28,10 +32,8 @@ if TYPE_CHECKING:
     from smartproxy.model.address import Endpoint
     from smartproxy.net.listening import Listening
     from smartproxy.proxy.assembly import Paths
+    from smartproxy.proxy.given import Place
     from smartproxy.proxy.runtime import Runtime
-
-#: Address and port as configured; the address ``""`` is every address.
-Place = tuple[str, int]
 
 #: Addresses that stand for others, the widest first.
 _WILDCARDS = ("", "0.0.0.0")
@@ -61,11 +63,16 @@ class _Listener:
 
 
 class Listeners:
-    """All listening sockets."""
+    """All listening sockets.
 
-    def __init__(self, runtime: Runtime) -> None:
+    :param given: sockets to listen on instead of binding any; one that is listened on is taken out.
+    """
+
+    def __init__(self, runtime: Runtime, given: dict[ListeningSocket, socket.socket] | None = None) -> None:
         self._runtime = runtime
-        self._open: dict[Place, _Listener] = {}
+        self._given = given
+        self._paths: Paths | None = None
+        self._open: dict[ListeningSocket, _Listener] = {}
 
     def apply(self, paths: Paths) -> Deferred[None]:
         """Listen where ``paths`` has routes, and nowhere else. Fires when unused ports are closed.
@@ -73,20 +80,54 @@ class Listeners:
         :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
         wanted = paths.listeners()
-        fresh = {place: self._listener(place, paths) for place in sorted(wanted - self._open.keys())}
-        listen_together(
-            [listener.port for listener in fresh.values()], [one.port for one in self._open.values()]
-        )
+        fresh = self._bound(wanted, paths) if self._given is None else self._take_given(wanted, paths)
         unused = []
-        for place, listener in list(self._open.items()):
-            serves = _serving(place, wanted)
+        for key, listener in list(self._open.items()):
+            serves = serving(key.place, wanted)
             if serves is None:
-                unused.append(self._open.pop(place).port)
+                unused.append(self._open.pop(key).port)
             else:
                 listener.switch(serves, paths)
         self._open.update(fresh)
-        self._runtime.targets.loops.ports = frozenset(number for _, number in self._open)
+        self._paths = paths
+        self._runtime.targets.loops.ports = frozenset(key.place[1] for key in self._open)
         return _all(port.retire() for port in unused)
+
+    def _bound(self, wanted: Collection[Place], paths: Paths) -> dict[ListeningSocket, _Listener]:
+        """Listeners on sockets that are bound now, for the places that have none."""
+        missing = {ListeningSocket(place) for place in wanted} - self._open.keys()
+        fresh = {key: self._listener(key.place, paths) for key in sorted(missing)}
+        listen_together(
+            [listener.port for listener in fresh.values()], [one.port for one in self._open.values()]
+        )
+        return fresh
+
+    def _take_given(self, wanted: Collection[Place], paths: Paths) -> dict[ListeningSocket, _Listener]:
+        """Listeners on the given sockets whose connections ``paths`` has a use for."""
+        fresh = {}
+        for key in sorted(self._given or ()):
+            place = serving(key.place, wanted)
+            if place is not None:
+                fresh[key] = self._adopt(key, place, paths)
+        return fresh
+
+    def _adopt(self, key: ListeningSocket, place: Place, paths: Paths) -> _Listener:
+        assert self._given is not None  # noqa: S101 - only a process that is given sockets adopts any
+        listener = self._listener(place, paths)
+        assert isinstance(listener.port, ListeningPort)  # noqa: S101 - a given socket is one of the kernel
+        listener.port.adopt(self._given.pop(key))
+        listener.port.startListening()
+        return listener
+
+    def take(self) -> None:
+        """Listen on sockets that were given since the last change: those of another process that has ended."""
+        if self._paths is not None:
+            self._open.update(self._take_given(self._paths.listeners(), self._paths))
+
+    def release(self, slot: int) -> Deferred[None]:
+        """Close the sockets of ``slot``: another process accepts from its copies of them. Fires when they are closed."""
+        released = [self._open.pop(key).port for key in list(self._open) if key.slot == slot]
+        return _all(maybeDeferred(port.stopListening) for port in released)
 
     def close(self) -> Deferred[None]:
         """Close every listening socket. Fires when all are closed."""
@@ -97,9 +138,9 @@ class Listeners:
     def addresses(self) -> dict[Place, Endpoint]:
         """The bound addresses: for port 0 the kernel has chosen a number."""
         return {
-            place: listening_at(listener.port)
-            for place, listener in self._open.items()
-            if listener.serves == place
+            key.place: listening_at(listener.port)
+            for key, listener in self._open.items()
+            if listener.serves == key.place
         }
 
     def _listener(self, place: Place, paths: Paths) -> _Listener:
@@ -117,7 +158,7 @@ class Listeners:
             keep_alive=path.keep_alive,
             hold=paths.hold,
         )
-        return _Listener(self._port(number, factory, _interface(address)), factory, place)
+        return _Listener(self._port(number, factory, interface_of(address)), factory, place)
 
     def _port(self, number: int, factory: DownstreamFactory, interface: str) -> Listening:
         runtime = self._runtime
@@ -136,7 +177,7 @@ class Listeners:
         return ReactorPort(number, factory, interface, runtime.reactor)
 
 
-def _serving(place: Place, wanted: Collection[Place]) -> Place | None:
+def serving(place: Place, wanted: Collection[Place]) -> Place | None:
     """The place of ``wanted`` that gets the connections of a socket on ``place``, if there is one."""
     address, number = place
     if place in wanted or not address:
@@ -145,7 +186,7 @@ def _serving(place: Place, wanted: Collection[Place]) -> Place | None:
     return next((one for one in wider if one in wanted), None)
 
 
-def _interface(address: str) -> str:
+def interface_of(address: str) -> str:
     """The address to bind. Every address is ``::``, which accepts IPv4 too, where the system has IPv6."""
     if address:
         return address

@@ -1,14 +1,16 @@
 """The configuration in force, and replacing it: as a whole, or not at all.
 
-A change is compiled and its paths are built in a thread. Then, in one turn of the event loop, ports are bound, existing
-listeners switch to the new paths, and certificates are followed. Whatever fails before that leaves the old
-configuration in force. Changes run one after the other; each starts from the result of the one before.
+A change is *prepared*: compiled, and its paths are built, in a thread. Then it is *committed* in one turn of the event loop:
+ports are bound, existing listeners switch to the new paths, and certificates are followed. Whatever fails before that
+leaves the old configuration in force. Changes run one after the other; each starts from the result of the one before.
+
+Where several processes serve, all of them prepare a change before any commits it: see :mod:`smartproxy.workers`.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from twisted.internet.defer import DeferredLock, succeed
 from twisted.logger import Logger
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.threads import Call
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.observe.access_log import AccessLog
     from smartproxy.proxy.listeners import Listeners
     from smartproxy.proxy.runtime import Runtime
     from smartproxy.settings import Settings
@@ -34,10 +37,38 @@ log = Logger()
 _NAMED = 5
 
 
+class ReadConfiguration(NamedTuple):
+    """A configuration that was read.
+
+    :ivar settings: as written; ``None`` where another process has read it.
+    :ivar plan: the same, compiled.
+    :ivar denied: its files that this user may not read.
+    """
+
+    settings: Settings | None
+    plan: ProxyPlan
+    denied: list[str]
+
+
+class PreparedChange(NamedTuple):
+    """A configuration that can be put in force.
+
+    :ivar access_log: that of the configuration; ``None`` for none.
+    :ivar is_served: whether connections are accepted that it will be used for.
+    """
+
+    read: ReadConfiguration
+    paths: Paths
+    access_log: AccessLog | None
+    is_served: bool
+
+
 class ConfigurationInForce:
     """What the proxy is configured with now.
 
+    :param settings: ``None`` where another process reads the configuration.
     :param plan: ``settings``, compiled.
+    :param listening: whether ports are bound; else the next :meth:`listen` binds those of what was put in force meanwhile.
     :param draining: whether new connections are refused.
     :param wall_clock: seconds since the epoch.
     :ivar settings: the configuration as written.
@@ -46,10 +77,11 @@ class ConfigurationInForce:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Settings | None,
         plan: ProxyPlan,
         runtime: Runtime,
         listeners: Listeners,
+        listening: Callable[[], bool],
         draining: Callable[[], bool],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -57,6 +89,7 @@ class ConfigurationInForce:
         self.plan = plan
         self._runtime = runtime
         self._listeners = listeners
+        self._listening = listening
         self._draining = draining
         self._acceleration = plan.acceleration
         self._admin = plan.admin
@@ -89,7 +122,8 @@ class ConfigurationInForce:
 
     def check_access(self) -> None:
         """Log which files cannot be read again: root may have read them, before the process became another user."""
-        self._report_denied(self.settings.denied())
+        if self.settings is not None:
+            self._report_denied(self.settings.denied())
 
     def _report_denied(self, denied: list[str]) -> None:
         if denied and denied != self._denied:
@@ -101,44 +135,58 @@ class ConfigurationInForce:
         self._denied = denied
 
     def _report_waiting(self) -> None:
-        waiting = self.waiting_for_restart()
+        waiting = [] if self.settings is None else self.waiting_for_restart()
         if waiting and waiting != self._waiting:
             log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
         self._waiting = waiting
 
-    async def change(self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]) -> None:
+    async def change(self, make: Callable[[], Settings], call: Call) -> None:
         """Put the configuration that ``make`` returns in force.
 
         :param call: how to call what takes long: in a thread, or here.
-        :param listening: whether ports are bound when it has been read; else the next :meth:`listen` binds its ports.
         :raises ConfigurationError: where it is not valid; the old one stays in force.
         :raises CannotListenError: where a port cannot be bound; likewise.
         """
         ok = False
         try:
-            await self.put_in_force(make, call, listening)
+            await self.put_in_force(make, call)
             ok = True
         finally:
             self._counters.config_reload(self._wall_clock(), ok=ok)
 
-    async def put_in_force(
-        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
-    ) -> None:
+    async def put_in_force(self, make: Callable[[], Settings], call: Call) -> None:
         """As :meth:`change`, and not counted: for what is no reload."""
         async with self._changing:
-            await (await self._change(make, call, listening))
+            read = await call(lambda: _compiled(make()))
+            await self.commit(await self.prepare(read, call))
 
-    async def _change(
-        self, make: Callable[[], Settings], call: Call, listening: Callable[[], bool]
-    ) -> Deferred[None]:
-        """Put it in force. The result fires when unused ports are closed."""
-        settings, plan, denied = await call(lambda: _compiled(make()))
-        paths = await call(lambda: self._paths(plan))
+    async def prepare(self, read: ReadConfiguration, call: Call) -> PreparedChange:
+        """Do what may fail or take long. Nothing has changed yet.
+
+        :raises ConfigurationError: where its access log cannot be opened.
+        """
+        paths = await call(lambda: self._paths(read.plan))
+        is_served = self._listening() and not self._draining()
+        access_log = self._runtime.accounting.prepare(read.plan) if is_served else None
+        return PreparedChange(read, paths, access_log, is_served)
+
+    def discard(self, prepared: PreparedChange) -> None:
+        """Give up a prepared change."""
+        self._runtime.accounting.discard(prepared.access_log)
+
+    def commit(self, prepared: PreparedChange) -> Deferred[None]:
+        """Put a prepared change in force, but for ports where none are open. Fires when unused ports are closed.
+
+        :raises CannotListenError: where a port cannot be bound; then nothing has changed.
+        """
+        settings, plan, denied = prepared.read
         closing: Deferred[None] = succeed(None)
-        if not listening():
+        if not self._listening():
             self._admin = plan.admin
-        elif not self._draining():
-            closing = self._apply(plan, paths)
+        if prepared.is_served and self._listening() and not self._draining():
+            closing = self._apply(prepared)
+        else:
+            self.discard(prepared)
         names = {route.name for route in plan.routes}
         removed = self._names() - names
         self.settings, self.plan = settings, plan
@@ -150,16 +198,15 @@ class ConfigurationInForce:
         self._report_waiting()
         return closing
 
-    def _apply(self, plan: ProxyPlan, paths: Paths) -> Deferred[None]:
+    def _apply(self, prepared: PreparedChange) -> Deferred[None]:
         """What can fail comes first, and is undone where something behind it fails."""
-        accounting = self._runtime.accounting
-        prepared = accounting.prepare(plan)
+        plan, paths = prepared.read.plan, prepared.paths
         try:
             closing = self._listeners.apply(paths)
         except BaseException:
-            accounting.discard(prepared)
+            self.discard(prepared)
             raise
-        accounting.apply(plan, prepared)
+        self._runtime.accounting.apply(plan, prepared.access_log)
         self._runtime.tls.apply(paths.contexts, plan)
         self._runtime.follow_files(plan)
         self._runtime.apply_limits(plan)
@@ -177,6 +224,6 @@ class ConfigurationInForce:
         return {route.name for route in self.plan.routes}
 
 
-def _compiled(settings: Settings) -> tuple[Settings, ProxyPlan, list[str]]:
+def _compiled(settings: Settings) -> ReadConfiguration:
     plan = settings.compile()
-    return settings, plan, settings.denied()
+    return ReadConfiguration(settings, plan, settings.denied())

@@ -32,12 +32,14 @@ from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.net.poller import Poller
 from smartproxy.phases.forward_cancel import CancelsInProgress
 from smartproxy.proxy.accounting import Accounting
+from smartproxy.proxy.given import Given
 from smartproxy.proxy.tls import TlsState
 from smartproxy.relays import splice
 from smartproxy.relays.pipes import PipePool
 from smartproxy.security.address_file_watch import AddressFileWatch
 from smartproxy.security.limits import RateWindows
 from smartproxy.security.loops import Loops
+from smartproxy.tls.material import TlsMaterial
 from smartproxy.upstream.discovery.file import TargetFileWatch
 from smartproxy.upstream.discovery.records import system_records
 from smartproxy.upstream.discovery.service import Discovery
@@ -212,6 +214,7 @@ def _checked(plans: Collection[GroupPlan]) -> set[str]:
 class Runtime:
     """All of it.
 
+    :param given: what another process has made before; ``None`` where there is none.
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
     :ivar error_pages: follows the files with error pages.
@@ -221,12 +224,13 @@ class Runtime:
     :ivar rate: when each client connected, for ``connectionRateLimitPerMinute``.
     """
 
-    def __init__(self, plan: ProxyPlan, reactor: Any) -> None:
+    def __init__(self, plan: ProxyPlan, reactor: Any, given: Given | None = None) -> None:
+        given = given or Given(plan, TlsMaterial())
         self.reactor = reactor
         self.clocks = Clocks(reactor)
-        self.accounting = Accounting(plan, self.clocks.time)
+        self.accounting = Accounting(plan, self.clocks.time, given.first_connection)
         self.sockets = Sockets(plan, reactor, self.clocks)
-        self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters)
+        self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters, given.tls)
         self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self.address_files = AddressFileWatch(

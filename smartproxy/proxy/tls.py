@@ -2,7 +2,7 @@
 
 ::
 
-    tls = TlsState(plan, reactor, clock, counters)
+    tls = TlsState(plan, reactor, clock, counters, TlsMaterial())
     contexts = tls.prepare(plan)        # of one configuration; may run in a thread
     tls.apply(contexts, plan)           # at start, and when a reload has succeeded
 
@@ -13,7 +13,6 @@ configuration in force has none of those.
 from __future__ import annotations
 
 import random
-import time
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -27,8 +26,7 @@ from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
 from smartproxy.tls.ocsp.stapling import Stapling
-from smartproxy.tls.server_contexts import ServerContextCache, ServerContexts
-from smartproxy.tls.store import CertificateStore, status_of
+from smartproxy.tls.store import status_of
 from smartproxy.tls.watcher import CertificateWatch
 
 if TYPE_CHECKING:
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import OriginationPlan, ProxyPlan
+    from smartproxy.tls.material import TlsMaterial
+    from smartproxy.tls.server_contexts import ServerContexts
 
 #: Names of OCSP responders that are resolved at once. A few authorities have issued all certificates of a proxy.
 _OCSP_NAMES = 8
@@ -51,16 +51,20 @@ class TlsState:
 
     :param reactor: for OCSP requests and notifications of changed files.
     :param clock: monotonic time for sweeps and retries.
+    :param material: certificates and contexts, which another process may have made before.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
     :ivar acme: takes care of automatic certificates.
     :ivar automatic: what an embedding program sees of it.
     """
 
-    def __init__(self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters) -> None:
+    def __init__(
+        self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters, material: TlsMaterial
+    ) -> None:
         self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock)
         self.targets = ClientContexts()
-        self._store = CertificateStore()
+        self._material = material
+        self._store = material.store
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self._watch = CertificateWatch(
@@ -68,14 +72,13 @@ class TlsState:
         )
         responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
         self._stapling = Stapling(
-            self._store, clock, counters, OcspFetch(responders), random.random, time.time
+            material.staples, self._store, clock, counters, OcspFetch(responders), random.random
         )
-        self._cache = ServerContextCache(self._stapling.source)
         self._in_force: ServerContexts | None = None
         self.acme = acme_service(self._store, reactor, clock, counters)
         self.automatic = AutomaticCertificates(self.acme)
         self._store.issued = self.acme.issued
-        self._cache.on_demand = on_demand_of(self.acme, reactor, clock)
+        material.cache.on_demand = on_demand_of(self.acme, reactor, clock)
         counters.certificate_expiry = self._expiry
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
@@ -96,7 +99,7 @@ class TlsState:
 
     def prepare(self, plan: ProxyPlan) -> ServerContexts:
         """The contexts of ``plan``, not in force yet. Nothing of the configuration in force changes."""
-        return ServerContexts(plan, self._store.prepare(plan), self._cache)
+        return self._material.prepare(plan)
 
     def apply(self, contexts: ServerContexts, plan: ProxyPlan) -> None:
         """Put ``plan`` and its prepared contexts in force, and drop what it has no use for."""

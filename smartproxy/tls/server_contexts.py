@@ -2,7 +2,7 @@
 
 ::
 
-    cache = ServerContextCache(stapling.source)             # lives as long as the proxy
+    cache = ServerContextCache(staples.source)              # lives as long as the proxy
     contexts = ServerContexts(plan, configured, cache)      # for one configuration
     context = contexts.for_hello(route, hello)              # or a Deferred of it, where an embedder chooses
 
@@ -126,7 +126,8 @@ class ServerContexts:
     ) -> None:
         self.certificates = certificates
         self._cache = cache
-        self._terms = {route.tls.terms for route in plan.routes if route.tls is not None}
+        self._terminations = [route.tls for route in plan.routes if route.tls is not None]
+        self._terms = {plan.terms for plan in self._terminations}
         self._stapled = plan.tls.ocsp_stapling
         self._recent: dict[tuple[int, int], tuple[TerminationPlan, Certificate, SSL.Context]] = {}
 
@@ -188,6 +189,15 @@ class ServerContexts:
         context = self._cache.get(plan, certificate, stapled=self._stapled)
         self._recent[id(plan), id(certificate)] = plan, certificate, context
         return context
+
+    def make_all(self) -> None:
+        """Make the context of every certificate that a client of any route may be shown, instead of when one asks for it.
+
+        Certificates that a callable chooses, or that are ordered on demand, are not known yet.
+        """
+        for plan in self._terminations:
+            for certificate in self.certificates.selection.candidates(plan):
+                self._cache.get(plan, certificate, stapled=self._stapled)
 
     def drop_unused(self) -> None:
         """Drop what is not for this configuration and its present certificates: after either has changed."""

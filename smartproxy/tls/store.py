@@ -31,7 +31,7 @@ from smartproxy.tls.directory import former_of_left_out
 from smartproxy.tls.name_index import NameIndex, first_usable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from smartproxy.model.certificate_status import ShownAcme, ShownStaple
     from smartproxy.model.plan import AcmePlan, CertificatePlan, TerminationPlan
@@ -103,6 +103,12 @@ class Selection:
             return listed.find(hello.server_name, hello)
         carrying = listed.carrying(local()) or (own.first if own is not None else ())
         return first_usable(carrying, hello) or next(iter(carrying), None)
+
+    def candidates(self, plan: TerminationPlan) -> Iterator[Certificate]:
+        """Every certificate that :meth:`find` may give a client of a route with ``plan``."""
+        listed = plan.certificates or (() if plan.on_demand else self.shared)
+        yield from (self.by_entry[entry] for entry in listed if entry in self.by_entry)
+        yield from self._default
 
     def is_default(self, certificate: Certificate) -> bool:
         """Whether it is shown to clients for whose name there is no other (``tls.default``)."""

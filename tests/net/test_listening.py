@@ -17,7 +17,9 @@ from tests.ports import free_ports
 from tests.pumps import Pump
 
 
-class ListenTests(SynchronousTestCase):
+class ListeningCase(SynchronousTestCase):
+    """Ports on one free number, and what they have accepted."""
+
     def setUp(self):
         self.pump = Pump(self)
         self.accepted = []
@@ -46,6 +48,8 @@ class ListenTests(SynchronousTestCase):
     def connect(self, host="127.0.0.1"):
         return self.pump.keep(socket.create_connection((host, self.number)))
 
+
+class ListenTests(ListeningCase):
     def shares(self, port):
         return port.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
 
@@ -141,3 +145,42 @@ class ListenTests(SynchronousTestCase):
         )
         failed = CannotListenError("", 80, OSError(errno.EACCES, "Permission denied"))
         self.assertEqual(reason(failed), "cannot listen on *:80: [Errno 13] Permission denied")
+
+
+class AdoptedTests(ListeningCase):
+    """A port on a socket that listens already, and of which other processes have copies."""
+
+    def setUp(self):
+        super().setUp()
+        self.held = socket.create_server(("127.0.0.1", self.number), backlog=8)
+        self.addCleanup(self.held.close)
+
+    def adopted(self):
+        port = self.port("127.0.0.1")
+        opened = socket.socket(fileno=os.dup(self.held.fileno()))
+        opened.setblocking(False)
+        port.adopt(opened)
+        port.startListening()
+        return port
+
+    def test_it_accepts_what_waited_before_it_was_adopted(self):
+        self.connect()
+        port = self.adopted()
+        port.doRead()
+        self.assertEqual(len(self.accepted), 1)
+        self.assertEqual(port.getHost().port, self.number)
+
+    def test_accepted_sockets_have_the_options_of_our_own(self):
+        self.adopted()
+        for option in (socket.SO_KEEPALIVE, socket.SO_REUSEADDR):
+            self.assertTrue(self.held.getsockopt(socket.SOL_SOCKET, option))
+        self.assertTrue(self.held.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def test_a_closed_port_leaves_the_socket_of_others_listening(self):
+        port = self.adopted()
+        self.stop(port)
+        self.assertFalse(port.connected)
+        self.connect()
+        accepted, peer = self.held.accept()
+        accepted.close()
+        self.assertEqual(peer[0], "127.0.0.1")

@@ -23,6 +23,7 @@ from smartproxy.model.plan import (
 from smartproxy.proxy.tls import TlsState
 from smartproxy.security.handshake_limit import STALLED
 from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.material import TlsMaterial
 from tests.security.handshakes import Handshake
 from tests.tls import talk
 from tests.tls.made import Authority
@@ -43,7 +44,7 @@ class StateTests(SynchronousTestCase):
     def start(self, plan: ProxyPlan) -> None:
         self.clock = reactor = MemoryReactorClock()
         self.counters = Counters()
-        self.tls = TlsState(plan, reactor, reactor, self.counters)
+        self.tls = TlsState(plan, reactor, reactor, self.counters, TlsMaterial())
         self.reload(plan)
 
     def reload(self, plan: ProxyPlan) -> None:

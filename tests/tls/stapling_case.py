@@ -12,6 +12,7 @@ from smartproxy.errors import OcspResponderUnavailable
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
+from smartproxy.tls.ocsp.staples import Staples
 from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
 from smartproxy.tls.store import CertificateStore
 from tests.tls import talk
@@ -36,13 +37,9 @@ class StaplingCase(SynchronousTestCase):
         self.asked = Asked()
         self.counters = Counters()
         self.store = CertificateStore()
+        self.staples = Staples(lambda: EPOCH + self.clock.seconds() + self.slept)
         self.stapling = Stapling(
-            self.store,
-            self.clock,
-            self.counters,
-            self.asked,
-            lambda: self.luck,
-            lambda: EPOCH + self.clock.seconds() + self.slept,
+            self.staples, self.store, self.clock, self.counters, self.asked, lambda: self.luck
         )
         self.lines: list[tuple[str, str]] = []
         globalLogPublisher.addObserver(self._line)
@@ -64,7 +61,7 @@ class StaplingCase(SynchronousTestCase):
         self.addCleanup(self.stapling.stop)
 
     def staple(self, leaf: Leaf = LEAF) -> bytes:
-        source = self.stapling.source(Certificate(leaf.plan()))
+        source = self.staples.source(Certificate(leaf.plan()))
         assert source is not None
         return source()
 

@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.counters import Counters
+from smartproxy.tls.ocsp.staples import Staples
 from smartproxy.tls.ocsp.stapling import SWEEP_INTERVAL, Stapling
 from smartproxy.tls.server_contexts import ServerContextCache
 from tests.tls import talk
@@ -29,15 +30,11 @@ class HandshakeTests(SynchronousTestCase):
         self.clock = Clock()
         self.asked = Asked()
         self.in_force = talk.InForce()
+        staples = Staples(lambda: NOW.timestamp() + self.clock.seconds())
         self.stapling = Stapling(
-            self.in_force.store,
-            self.clock,
-            Counters(),
-            self.asked,
-            lambda: 0.0,
-            lambda: NOW.timestamp() + self.clock.seconds(),
+            staples, self.in_force.store, self.clock, Counters(), self.asked, lambda: 0.0
         )
-        self.in_force.cache = ServerContextCache(self.stapling.source)
+        self.in_force.cache = ServerContextCache(staples.source)
         self.addCleanup(self.stapling.stop)
 
     def show(self, leaf: Leaf = LEAF, **tls: Any) -> None:

@@ -48,7 +48,7 @@ class RequestTests(StaplingCase):
         self.begin(plain, alone)
         self.assertEqual(self.asked.questions, [])
         for leaf, why in ((plain, "names no responder"), (alone, "issuer is not in the file")):
-            self.assertIsNone(self.stapling.source(Certificate(leaf.plan())))
+            self.assertIsNone(self.staples.source(Certificate(leaf.plan())))
             self.assertEqual(self.status(leaf).status, "none")
             self.assertIn(why, self.status(leaf).detail)
 
@@ -205,7 +205,7 @@ class ReplacedTests(StaplingCase):
 
     def test_context_staples_nothing_after_stapling_is_disabled(self) -> None:
         self.begin()
-        source = self.stapling.source(Certificate(LEAF.plan()))
+        source = self.staples.source(Certificate(LEAF.plan()))
         assert source is not None
         self.asked.answer(OURS.answer(LEAF))
         self.assertTrue(source())

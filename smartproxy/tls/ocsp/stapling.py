@@ -2,15 +2,16 @@
 
 ::
 
-    stapling = Stapling(store, clock, counters, OcspFetch(reactor), random.random, time.time)
-    ServerContextCache(stapling.source)     # its contexts get the responses to staple from here
+    staples = Staples(time.time)
+    ServerContextCache(staples.source)      # its contexts get the responses to staple from here
+    stapling = Stapling(staples, store, clock, counters, OcspFetch(reactor), random.random)
     stapling.configure(plan.tls)            # after the certificates of a configuration have come into force
     stapling.start()
 
 A sweep each second compares the certificates in force with those known: it sends requests for new ones and forgets
-removed ones. Responses are kept in memory by the fingerprint of the certificate, so that a renewed certificate never
-gets the response of the former one. A response is fetched again after half of its remaining validity, and after a
-failure at intervals that double. Handshakes never wait for a request: they staple what there is.
+removed ones. Responses are kept in memory (:mod:`smartproxy.tls.ocsp.staples`). A response is fetched again after half of
+its remaining validity, and after a failure at intervals that double. Handshakes never wait for a request: they staple
+what there is.
 
 :mod:`smartproxy.tls.ocsp.stapled` decides what is stapled, and :mod:`smartproxy.tls.ocsp.messages` which responses are
 valid.
@@ -22,7 +23,6 @@ its certificates.
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.task import LoopingCall
@@ -31,7 +31,6 @@ from twisted.logger import Logger
 from smartproxy.errors import InvalidOcspResponse
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.ocsp.messages import Status, read
-from smartproxy.tls.ocsp.stapled import Stapled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +43,8 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import TlsPlan
     from smartproxy.tls.certificate import Certificate
     from smartproxy.tls.ocsp.messages import OcspRequest, OcspResponse
+    from smartproxy.tls.ocsp.stapled import Stapled
+    from smartproxy.tls.ocsp.staples import Staples
     from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two sweeps.
@@ -67,32 +68,32 @@ log = Logger()
 
 
 class Stapling:
-    """Fetches and keeps the OCSP responses of the certificates in force.
+    """Fetches the OCSP responses of the certificates in force.
 
+    :param staples: keeps them.
     :param store: has those certificates.
     :param clock: schedules sweeps, and measures the time between requests.
     :param fetch: sends a request to a responder, as :class:`~smartproxy.tls.ocsp.fetch.OcspFetch`.
     :param chance: returns a random number from 0 to 1.
-    :param wall: seconds since the epoch, for the validity of responses.
     """
 
     def __init__(
         self,
+        staples: Staples,
         store: CertificateStore,
         clock: IReactorTime,
         counters: Counters,
         fetch: Callable[[str, bytes], Deferred[bytes]],
         chance: Callable[[], float],
-        wall: Callable[[], float],
     ) -> None:
+        self._staples = staples
         self._store = store
         self._clock = clock
         self._counters = counters
         self._fetch = fetch
         self._chance = chance
-        self._wall = wall
+        self._wall = staples.wall
         self._enabled = False
-        self._states: dict[str, Stapled] = {}
         self._requests: Counter[str] = Counter()
         self._sweeping = LoopingCall(self.sweep)
         self._sweeping.clock = clock
@@ -112,31 +113,12 @@ class Stapling:
         """Cancel all requests and send no more. Responses that there are may still be stapled."""
         if self._sweeping.running:
             self._sweeping.stop()
-        for one in self._states.values():
+        for one in self._staples.states.values():
             one.cancel()
-
-    # -- for handshakes and the admin API --------------------------------------------------------------
-
-    def source(self, certificate: Certificate) -> Callable[[], bytes] | None:
-        """A callable that returns the response to staple, or nothing; ``None`` if there will never be one."""
-        if self._state(certificate).request is None:
-            return None
-        return partial(self._staple, certificate.fingerprint)
-
-    def _staple(self, fingerprint: str) -> bytes:
-        found = self._states.get(fingerprint)
-        # Expiry is checked here and not only in sweeps: after a suspend of the machine none has run yet.
-        return b"" if found is None else found.staple(self._wall())
 
     def status(self, certificate: Certificate) -> ShownStaple:
         """The state of the response for ``certificate``, for the admin API."""
-        return self._state(certificate).status(self._wall()) if self._enabled else _NOT_STAPLED
-
-    def _state(self, certificate: Certificate) -> Stapled:
-        found = self._states.get(certificate.fingerprint)
-        if found is None:
-            found = self._states[certificate.fingerprint] = Stapled(certificate)
-        return found
+        return self._staples.status(certificate) if self._enabled else _NOT_STAPLED
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -144,7 +126,7 @@ class Stapling:
         """Note new and removed certificates, drop expired responses, and send the requests that are due."""
         self._update_states()
         now, wall = self._clock.seconds(), self._wall()
-        for one in self._states.values():
+        for one in self._staples.states.values():
             if one.request is None:
                 continue
             if one.has_expired(wall):
@@ -158,17 +140,17 @@ class Stapling:
         new: list[Certificate] = []
         kept = {}
         for certificate in shown:
-            known = self._states.get(certificate.fingerprint)
+            known = self._staples.states.get(certificate.fingerprint)
             if known is not None:
                 kept[certificate.fingerprint] = known
             elif len(new) < MAX_NEW:
                 new.append(certificate)
-        for fingerprint, one in self._states.items():
+        for fingerprint, one in self._staples.states.items():
             if fingerprint not in kept:
                 one.cancel()
-        self._states = kept
+        self._staples.states = kept
         for certificate in new:
-            self._state(certificate)
+            self._staples.state(certificate)
 
     def _drop(self, one: Stapled, now: float) -> None:
         one.drop()
@@ -217,7 +199,7 @@ class Stapling:
             self._accept(one, found)
 
     def _is_unanswered(self, url: str) -> bool:
-        return any(one.unanswered and one.url == url for one in self._states.values())
+        return any(one.unanswered and one.url == url for one in self._staples.states.values())
 
     def _reject(self, one: Stapled, result: str, why: str) -> None:
         if not one.rejected:

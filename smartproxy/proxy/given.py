@@ -1,0 +1,47 @@
+"""What a process is given that runs one of several copies of a proxy, instead of making or opening it itself.
+
+::
+
+    given = Given(plan, TlsMaterial(), first_connection=3 * 10**11)
+    given.sockets[ListeningSocket(("", 443), 2)] = opened
+    proxy = SmartProxy(given, reactor)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    import socket
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.tls.material import TlsMaterial
+
+#: Address and port as configured; the address ``""`` is every address.
+Place: TypeAlias = tuple[str, int]
+
+
+class ListeningSocket(NamedTuple):
+    """Which of the listening sockets it is.
+
+    :ivar slot: tells the sockets of one place apart; 0 where a process has bound its own.
+    """
+
+    place: Place
+    slot: int = 0
+
+
+class Given:
+    """What it is given.
+
+    :param plan: the configuration, compiled.
+    :param tls: certificates and contexts that exist already.
+    :param first_connection: the number of its first connection.
+    :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
+    """
+
+    def __init__(self, plan: ProxyPlan, tls: TlsMaterial, first_connection: int = 1) -> None:
+        self.plan = plan
+        self.tls = tls
+        self.first_connection = first_connection
+        self.sockets: dict[ListeningSocket, socket.socket] = {}
