@@ -25,18 +25,21 @@ from smartproxy.net import listening
 from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
-from smartproxy.proxy.start_report import INVALID, UNBOUND, StartReport
+from smartproxy.proxy.start_report import FAILED, INVALID, UNBOUND, StartReport
 from smartproxy.settings import Settings
+from smartproxy.workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
-    from twisted.application.service import IService
+    from twisted.application.service import IService, Service
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
     from twisted.internet.task import LoopingCall
     from twisted.python.failure import Failure
+
+    from smartproxy.model.plan import ProxyPlan
 
     class _TwistdReactor(IReactorCore, IReactorFromThreads, IReactorTime):
         """The parts of the installed reactor that are used here."""
@@ -135,8 +138,32 @@ class Options(usage.Options):
             sys.exit(0)
 
 
-class TwistdProxy(SmartProxy):
-    """The proxy as twistd runs it: a start that fails exits with its code, and is reported.
+if TYPE_CHECKING:
+
+    class _Served(Service):
+        """What :class:`SmartProxy` and :class:`Supervisor` have in common."""
+
+        _reactor: Any
+        plan: ProxyPlan
+
+        def __init__(self, settings: Settings, reactor: Any) -> None: ...
+
+        def listening_on(self) -> str: ...
+
+        def reload(self) -> Deferred[None]: ...
+
+        def drain(self) -> None: ...
+
+        def reopen_logs(self) -> None: ...
+
+        def stopService(self) -> Deferred[None]: ...
+
+else:
+    _Served = object
+
+
+class UnderTwistd(_Served):
+    """A proxy as twistd runs it: a start that fails exits with its code, and is reported.
 
     SIGUSR1 reopens the access log, and still rotates twistd's own log file. Where systemd runs the process, it is told what
     the proxy does.
@@ -172,14 +199,19 @@ class TwistdProxy(SmartProxy):
         gc.collect()
         gc.freeze()  # what exists now lives as long as the process: no scan needs to visit it
         gc.set_threshold(*_GC_THRESHOLDS)
-        # When the event loop runs, it handles SIGHUP, which systemd may send as soon as the proxy is ready.
-        self._reactor.callWhenRunning(self._ready)
+        self._when_serving()
         if self._sigusr1_before is None:  # else it is started again, and would become its own predecessor
             self._sigusr1_before = signal.signal(signal.SIGUSR1, self._on_sigusr1)
+
+    def _when_serving(self) -> None:
+        """Call :meth:`_ready` when connections are carried."""
+        # When the event loop runs, it handles SIGHUP, which systemd may send as soon as the proxy is ready.
+        self._reactor.callWhenRunning(self._ready)
 
     def _ready(self) -> None:
         if not self.running:
             return
+        self._report.succeed()
         if self._watchdog is None:
             self._watchdog = self._notifier.watchdog(self._reactor)
         self._notifier.ready(self._in_force())
@@ -206,8 +238,12 @@ class TwistdProxy(SmartProxy):
 
     def stopService(self) -> Deferred[None]:
         """Stop, and let systemd know."""
-        self._notifier.stopping(f"stopping: {self.registry.active} connections")
+        self._notifier.stopping(f"stopping: {self._active()} connections")
         return super().stopService().addBoth(self._stopped)
+
+    def _active(self) -> int:
+        """The number of live connections."""
+        raise NotImplementedError
 
     def _stopped(self, result: T) -> T:
         if self._watchdog is not None and not self.running:  # else it was started again
@@ -231,6 +267,30 @@ class TwistdProxy(SmartProxy):
             self._report.fail(UNBOUND, listening.reason(unbound))
 
 
+class TwistdProxy(UnderTwistd, SmartProxy):
+    """A proxy of one process, under twistd."""
+
+    def _active(self) -> int:
+        return self.registry.active
+
+
+class TwistdSupervisor(UnderTwistd, Supervisor):
+    """A proxy of several processes, under twistd."""
+
+    def _active(self) -> int:
+        return self.active
+
+    def _when_serving(self) -> None:
+        self.begun.addCallbacks(lambda _: self._ready(), self._not_begun)
+
+    def _not_begun(self, why: Failure) -> None:
+        """No worker serves: the start has failed, though the event loop runs already."""
+        try:
+            self._report.fail(FAILED, f"twistd smartproxy: cannot start: {why.getErrorMessage()}")
+        except SystemExit as failed:
+            os._exit(int(str(failed.code)))  # the nursery and the workers end when this process does
+
+
 def makeService(options: Options) -> IService:
     """Create the service that twistd runs."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
@@ -242,26 +302,37 @@ def makeService(options: Options) -> IService:
     report.arm()
     raise_limit()  # before anything sizes its reserve by it
     try:
-        proxy = TwistdProxy(options["settings"], installed, report, Notifier.of(os.environ))
+        settings: Settings = options["settings"]
+        kind = TwistdProxy if settings.workers == 1 else TwistdSupervisor
+        proxy = kind(settings, installed, report, Notifier.of(os.environ))
     except ConfigurationError as invalid:  # a file has changed since the settings were read
         report.fail(INVALID, *invalid.problems)
     # Twisted installs its own handlers when the reactor starts; these replace them after that.
     installed.callWhenRunning(_install_signal_handlers, installed, proxy)
-    installed.callWhenRunning(report.succeed)
     return proxy
 
 
-def _install_signal_handlers(reactor: _TwistdReactor, proxy: SmartProxy) -> None:
-    """SIGTERM drains and exits with 0; SIGHUP reloads the configuration.
+def _install_signal_handlers(reactor: _TwistdReactor, proxy: UnderTwistd) -> None:
+    """SIGTERM drains and exits with 0; SIGHUP reloads the configuration; SIGUSR2 replaces worker processes.
 
     With Twisted's own SIGTERM handler twistd drains, too, but then kills itself with the same signal. It does not handle
     SIGHUP, whose default action would end the process without draining.
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(_stop, reactor))
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(_reload, proxy))
+    if isinstance(proxy, Supervisor):
+        signal.signal(signal.SIGUSR2, lambda _number, _frame: reactor.callFromThread(_replace, proxy))
 
 
-def _reload(proxy: SmartProxy) -> None:
+def _replace(proxy: Supervisor) -> None:
+    log.info("SIGUSR2: replacing the workers")
+    proxy.replace_workers().addCallbacks(
+        lambda _: log.info("workers replaced"),
+        lambda why: log.error("workers not replaced: {why}", why=why.getErrorMessage()),
+    )
+
+
+def _reload(proxy: UnderTwistd) -> None:
     log.info("SIGHUP: reloading the configuration")
     proxy.reload().addCallbacks(
         lambda _: log.info("configuration reloaded"),

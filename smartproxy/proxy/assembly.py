@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from smartproxy.model.plan import ErrorPage, ProxyPlan
+    from smartproxy.proxy.given import Place
     from smartproxy.proxy.runtime import Runtime
 
 
@@ -101,11 +102,9 @@ class Paths:
         self._draining = draining
         self._timeouts = ConnectionTimeouts(deadlines, seconds, random.random)
 
-    def listeners(self) -> set[tuple[str, int]]:
+    def listeners(self) -> set[Place]:
         """The addresses (``""``: all) and ports to listen on."""
-        acme = self._plan.acme
-        challenges = () if acme is None else ((address, acme.http_port) for address in acme.listens)
-        return self.table.listeners().union(challenges)
+        return _places(self._plan, self.table)
 
     def _answers_challenges(self, port: int) -> bool:
         """Whether HTTP-01 challenges are answered on ``port``."""
@@ -201,6 +200,18 @@ class Paths:
             runtime.clocks.time,
             runtime.disk,
         )
+
+
+def listening_places(plan: ProxyPlan) -> set[Place]:
+    """The addresses (``""``: all) and ports that a configuration listens on."""
+    return _places(plan, RouteTable(plan.routes))
+
+
+def _places(plan: ProxyPlan, table: RouteTable) -> set[Place]:
+    challenges = (
+        () if plan.acme is None else ((address, plan.acme.http_port) for address in plan.acme.listens)
+    )
+    return table.listeners().union(challenges)
 
 
 def _attempts(runtime: Runtime) -> tuple[Attempts, DialLog]:

@@ -92,6 +92,7 @@ class ConfigurationInForce:
         self._listening = listening
         self._draining = draining
         self._acceleration = plan.acceleration
+        self._workers = plan.workers
         self._admin = plan.admin
         #: What was last reported: files that may not be read, and keys that wait for a restart.
         self._denied: list[str] = []
@@ -214,7 +215,7 @@ class ConfigurationInForce:
 
     def waiting_for_restart(self) -> list[str]:
         """The keys of settings that a change has not put in force: they are used when the process starts."""
-        running = {"acceleration": self._acceleration, "admin": self._admin}
+        running = {"acceleration": self._acceleration, "admin": self._admin, "workers": self._workers}
         return [key for key, used in running.items() if getattr(self.plan, key) != used]
 
     def _paths(self, plan: ProxyPlan) -> Paths:

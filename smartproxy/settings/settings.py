@@ -219,6 +219,11 @@ class Settings(Configuration):
         return self._file
 
     @property
+    def format(self) -> str | None:
+        """The format of that file."""
+        return self._format
+
+    @property
     def directory(self) -> Path:
         """The directory that relative paths are resolved against: the file's, or else the working directory."""
         return self._directory

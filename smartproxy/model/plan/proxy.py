@@ -84,6 +84,7 @@ class ProxyPlan:
     :ivar keep_alive: whether accepted sockets have TCP keep-alive, before a route is known.
     :ivar probes: of those sockets.
     :ivar user_timeout: of those sockets, as in :class:`~smartproxy.model.plan.timing.KeepAlive`.
+    :ivar workers: processes that carry connections.
     :ivar acceleration: whether plain relays may use splice.
     :ivar timeouts: before a route is known.
     :ivar acme: how certificates are ordered; ``None`` where no route has an automatic one.
@@ -106,6 +107,7 @@ class ProxyPlan:
     keep_alive: bool = True
     probes: Probes = field(default_factory=Probes)
     user_timeout: int = 0
+    workers: int = 1
     acceleration: bool = True
     timeouts: Timeouts = field(default_factory=Timeouts)
     zombies: ZombiePlan | None = field(default_factory=ZombiePlan)

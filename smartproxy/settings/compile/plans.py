@@ -5,8 +5,9 @@ Durations become seconds, sizes bytes, lists of addresses sets; and each route g
 
 from __future__ import annotations
 
+import os
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from smartproxy.model.plan import (
     AcceptHeader,
@@ -84,6 +85,7 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
         keep_alive=settings.keep_alive,
         probes=_probes(settings),
         user_timeout=_user_timeout(settings),
+        workers=_processes(settings.workers),
         acceleration=settings.acceleration == "auto",
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
@@ -253,3 +255,8 @@ def _access_log(written: bool | AccessLogSettings, references: References) -> Ac
         return AccessLogPlan() if written else None
     path = written.path if written.path == "-" else references.path_of(written.path)
     return AccessLogPlan(path=path, format=written.format)
+
+
+def _processes(workers: int | Literal["auto"]) -> int:
+    """The number of worker processes: with ``auto`` one for each core that this process may use."""
+    return len(os.sched_getaffinity(0)) if workers == "auto" else workers

@@ -1,0 +1,109 @@
+"""What the supervisor and a worker say to each other, over a unix stream socket (twisted.protocols.amp).
+
+A value of AMP has at most 65,535 bytes, and a listening socket is no value at all: both are passed as descriptors
+(unix(7), SCM_RIGHTS), big values as files in memory (:mod:`smartproxy.workers.passed_values`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from twisted.protocols.amp import Boolean, Command, Descriptor, Integer, Unicode
+
+from smartproxy.errors import WorkerFailed
+
+
+class _Failing(Command):
+    """A command that can fail with words for the log."""
+
+    errors: ClassVar = {WorkerFailed: b"FAILED"}
+
+
+# -- from the supervisor to a worker -------------------------------------------------------------------
+
+
+class Take(Command):
+    """A listening socket, for the next :class:`Begin`, :class:`Listen` or :class:`Commit`."""
+
+    arguments: ClassVar = [
+        (b"address", Unicode()),
+        (b"port", Integer()),
+        (b"slot", Integer()),
+        (b"opened", Descriptor()),
+    ]
+
+
+class Begin(_Failing):
+    """Serve on the sockets that were taken."""
+
+
+class Listen(_Failing):
+    """Serve on the sockets of another worker, which has ended, too."""
+
+
+class Release(Command):
+    """Close the sockets of ``slot``: its own worker serves again."""
+
+    arguments: ClassVar = [(b"slot", Integer())]
+
+
+class Prepare(_Failing):
+    """Prepare this configuration, a file of :mod:`smartproxy.workers.passed_plan`."""
+
+    arguments: ClassVar = [(b"plan", Descriptor())]
+
+
+class Commit(_Failing):
+    """Put the prepared configuration in force."""
+
+
+class Abort(Command):
+    """Give up the prepared configuration, and the sockets that were taken for it."""
+
+
+class Drain(Command):
+    """Refuse new connections."""
+
+
+class Stop(Command):
+    """Refuse new connections, let live ones end for a while, and exit."""
+
+
+class Reopen(Command):
+    """Reopen the access log."""
+
+
+class Ask(_Failing):
+    """A question about the connections of the worker; ``arguments`` and the answer are pickled."""
+
+    arguments: ClassVar = [
+        (b"question", Unicode()),
+        (b"arguments", Descriptor()),
+    ]
+    response: ClassVar = [(b"answer", Descriptor())]
+
+
+class Ping(Command):
+    """Whether the event loop runs."""
+
+    response: ClassVar = [
+        (b"active", Integer()),
+        (b"draining", Boolean()),
+    ]
+
+
+# -- from a worker to the supervisor -------------------------------------------------------------------
+
+
+class Ready(Command):
+    """The worker can begin."""
+
+
+class Farewell(Command):
+    """The last answer to the question for a snapshot: the worker exits."""
+
+    arguments: ClassVar = [(b"snapshot", Descriptor())]
+
+
+class FilesChanged(Command):
+    """A file that the configuration names has changed: it has to be compiled again."""

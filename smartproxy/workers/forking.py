@@ -1,0 +1,162 @@
+"""The supervisor's end of the nursery: starts that process, and asks it to load a configuration and to fork workers.
+
+::
+
+    forking = Forking(reactor, log_end, on_ended, on_lost)
+    forking.start()
+    forking.ask_now({"do": "load"}, descriptor)     # before the event loop runs
+    forking.watch()
+    process = await forking.ask({"do": "fork", ...}, descriptor)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+
+from smartproxy.errors import WorkerFailed
+from smartproxy.workers.nursery_messages import receive, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: Variables by which a service manager knows its own process: no other one shall answer in its place.
+_OF_THE_SUPERVISOR: Final = frozenset(
+    {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
+)
+#: Seconds that a start waits for ten thousand routes and five thousand certificates, on a slow machine.
+_PATIENCE: Final = 120.0
+
+log = Logger()
+
+
+class Forking(FileDescriptor):
+    """Starts the nursery, and asks it.
+
+    :param log_end: of the log that the nursery and the workers send.
+    :param on_ended: called with the process number and exit code (negative: minus the signal) of a worker that has ended.
+    :param on_lost: called when the nursery has ended.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        log_end: socket.socket,
+        on_ended: Callable[[int, int], object],
+        on_lost: Callable[[], object],
+    ) -> None:
+        super().__init__(reactor)
+        self._log_end = log_end
+        self._on_ended = on_ended
+        self._on_lost = on_lost
+        self._process: subprocess.Popen[bytes] | None = None
+        self._end: socket.socket | None = None
+        self._asked: deque[Deferred[object]] = deque()
+
+    def start(self) -> None:
+        """Start the process.
+
+        :raises WorkerFailed: if it cannot be started.
+        """
+        end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        numbers = (theirs.fileno(), self._log_end.fileno())
+        command = [sys.executable, "-m", "smartproxy.workers.nursery", *map(str, numbers)]
+        environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_SUPERVISOR}
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+        try:
+            # In a group of its own: Ctrl-C in a terminal is the supervisor's.
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                command, pass_fds=numbers, env=environment, stdin=subprocess.DEVNULL, process_group=0
+            )
+        except OSError as why:
+            end.close()
+            raise WorkerFailed(f"the process that forks workers cannot be started: {why}") from why
+        finally:
+            theirs.close()
+        self._end = end
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return -1 if self._end is None else self._end.fileno()
+
+    def ask_now(self, message: Mapping[str, object], *descriptors: int) -> object:
+        """Ask, and wait for the answer; before :meth:`watch`.
+
+        :raises WorkerFailed: with what went wrong there.
+        """
+        assert self._end is not None  # noqa: S101 - start() comes first
+        self._end.settimeout(_PATIENCE)
+        try:
+            send(self._end, message, descriptors)
+            received = receive(self._end)
+        except OSError as why:
+            raise WorkerFailed(f"the process that forks workers does not answer: {why}") from why
+        if received is None:
+            raise WorkerFailed("the process that forks workers has ended: see what it has printed")
+        return _answer(received[0])
+
+    def watch(self) -> None:
+        """Handle what the process says from now on in the event loop."""
+        assert self._end is not None  # noqa: S101 - start() comes first
+        self._end.setblocking(False)
+        self.connected = 1
+        self.startReading()
+
+    def ask(self, message: Mapping[str, object], *descriptors: int) -> Deferred[object]:
+        """Ask. Fires with the answer, or fails with :class:`WorkerFailed`. The descriptors are sent at once."""
+        if self._end is None:
+            return fail(WorkerFailed("the process that forks workers has ended"))
+        try:
+            send(self._end, message, descriptors)
+        except OSError as why:
+            return fail(WorkerFailed(f"the process that forks workers cannot be asked: {why}"))
+        asked: Deferred[object] = Deferred()
+        self._asked.append(asked)
+        return asked
+
+    def doRead(self) -> None:
+        """Handle one message."""
+        assert self._end is not None  # noqa: S101 - it is watched
+        received = receive(self._end)
+        if received is None:
+            self.close()
+            self._on_lost()
+            return
+        message = received[0]
+        if "ended" in message:
+            self._on_ended(int(str(message["ended"])), int(str(message["status"])))
+            return
+        asked = self._asked.popleft()
+        try:
+            asked.callback(_answer(message))
+        except WorkerFailed:
+            asked.errback()
+
+    def close(self) -> None:
+        """Let the process end; workers go on. What was asked and not answered fails."""
+        end = self._end
+        if end is None:
+            return
+        self.stopReading()
+        self._end = None
+        end.close()
+        waiting, self._asked = self._asked, deque()
+        for asked in waiting:
+            asked.errback(WorkerFailed("the process that forks workers has ended"))
+        process, self._process = self._process, None
+        if process is not None:
+            process.wait()
+
+
+def _answer(message: Mapping[str, object]) -> object:
+    if "failed" in message:
+        raise WorkerFailed(str(message["failed"]))
+    return message.get("ok")

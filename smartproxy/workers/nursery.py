@@ -1,0 +1,175 @@
+"""The process that forks workers: it loads a configuration and the TLS material for it, and has no event loop.
+
+::
+
+    python -m smartproxy.workers.nursery SOCKET LOG     # numbers of descriptors; started by workers.forking
+
+Workers that are forked from one process have the same TLS contexts, so a client can resume its session in any of them,
+and share the memory of the configuration and certificates. twistd's own process cannot fork them: the epoll descriptor of
+its event loop would be shared.
+
+The supervisor gets an answer to each of its messages (:mod:`smartproxy.workers.nursery_messages`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import random
+import select
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from smartproxy.errors import WorkerFailed
+from smartproxy.tls.material import TlsMaterial
+from smartproxy.workers.nursery_messages import receive, send
+from smartproxy.workers.passed_plan import taken_plan
+from smartproxy.workers.worker_log import log_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.workers.worker_log import LogSender
+
+#: Signals of a terminal or a service manager that reach every process of the group: the supervisor handles them for all.
+_OF_THE_SUPERVISOR = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Nursery:
+    """Answers the supervisor.
+
+    :param end: of the socket to it.
+    :param log: sends what is logged.
+    """
+
+    def __init__(self, end: socket.socket, log: LogSender) -> None:
+        self._end = end
+        self._log = log
+        self._plan: ProxyPlan | None = None
+        self._material = TlsMaterial()
+        self._workers: set[int] = set()
+        self._answers: dict[str, Callable[[dict[str, object], list[int]], object]] = {
+            "load": self._load,
+            "become": self._become,
+            "fork": self._fork,
+        }
+
+    def run(self) -> None:
+        """Answer until the supervisor ends."""
+        woken, wakes = socket.socketpair()
+        for pipe in (woken, wakes):
+            pipe.setblocking(False)
+        signal.set_wakeup_fd(wakes.fileno())
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        waiting = select.poll()
+        waiting.register(self._end, select.POLLIN)
+        waiting.register(woken, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in waiting.poll()}
+            if woken.fileno() in ready:
+                with contextlib.suppress(BlockingIOError):
+                    woken.recv(4096)
+                self._reap()
+            if self._end.fileno() in ready and not self._answer():
+                return
+
+    def _answer(self) -> bool:
+        """Answer one message; ``False`` where there is none any more."""
+        received = receive(self._end)
+        if received is None:
+            return False
+        message, descriptors = received
+        try:
+            answer = {"ok": self._answers[str(message["do"])](message, descriptors)}
+        except Exception as why:
+            answer = {"failed": f"{why}" if isinstance(why, WorkerFailed) else f"{type(why).__name__}: {why}"}
+        with contextlib.suppress(OSError):
+            send(self._end, answer)
+        return True
+
+    def _load(self, _message: dict[str, object], descriptors: list[int]) -> None:
+        """Take a configuration, and make what TLS needs for it; workers that are forked from now on have it."""
+        plan = taken_plan(descriptors[0])
+        contexts = self._material.prepare(plan)
+        contexts.make_all()
+        self._material.store.apply(contexts.certificates)
+        contexts.drop_unused()
+        self._plan = plan
+        gc.collect()
+        gc.freeze()  # a collection in a worker would write to, and so copy, every page with an object
+
+    def _become(self, message: dict[str, object], _descriptors: list[int]) -> None:
+        """Become the user that the supervisor has become."""
+        user, group, groups = _number(message["user"]), _number(message["group"]), message["groups"]
+        assert isinstance(groups, list)  # noqa: S101 - our own message
+        if (user, group) == (os.getuid(), os.getgid()):
+            return
+        os.setgroups(groups)
+        os.setresgid(group, group, group)
+        os.setresuid(user, user, user)
+
+    def _fork(self, message: dict[str, object], descriptors: list[int]) -> int:
+        """Fork a worker; return its number."""
+        if self._plan is None:
+            raise WorkerFailed("no configuration was loaded")
+        process = os.fork()
+        if not process:
+            self._become_worker(message, descriptors[0])
+        for descriptor in descriptors:
+            os.close(descriptor)
+        self._workers.add(process)
+        return process
+
+    def _become_worker(self, message: dict[str, object], control: int) -> NoReturn:
+        """In the new process: run until it has nothing to do any more."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._end.close()
+            random.seed()
+            from smartproxy.workers.worker import run  # noqa: PLC0415 - it imports what an event loop belongs to
+
+            assert self._plan is not None  # noqa: S101 - it was just looked at
+            self._log.process = f"worker {message['slot']}"
+            code = run(
+                self._plan, self._material, _number(message["generation"]), str(message["reactor"]), control
+            )
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Tell the supervisor which workers have ended."""
+        for process in list(self._workers):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                self._workers.discard(process)
+                with contextlib.suppress(OSError):
+                    send(self._end, {"ended": process, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _number(value: object) -> int:
+    assert isinstance(value, int)  # noqa: S101 - our own message
+    return value
+
+
+def main() -> None:
+    """Run with the descriptors that the command line names."""
+    end, log_end = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    for opened in (end, log_end):
+        os.set_inheritable(opened.fileno(), False)
+    for number in _OF_THE_SUPERVISOR:
+        signal.signal(number, signal.SIG_IGN)
+    Nursery(end, log_to(log_end, "nursery")).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The worker's end of the control channel: does what the supervisor says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+from smartproxy.errors import WorkerFailed
+from smartproxy.proxy.given import ListeningSocket
+from smartproxy.workers import commands
+from smartproxy.workers.control_channel import ControlChannel
+from smartproxy.workers.passed_plan import taken_plan
+from smartproxy.workers.passed_values import as_file
+
+if TYPE_CHECKING:
+    from twisted.python import failure
+
+    from smartproxy.workers.worker_proxy import WorkerProxy
+
+log = Logger()
+
+
+class Obedient(ControlChannel):
+    """Answers the commands of the supervisor.
+
+    :ivar proxy: the proxy of this process; it is set before the connection is made.
+    """
+
+    proxy: WorkerProxy
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._is_ending = False
+
+    def connectionMade(self) -> None:
+        """Report to the supervisor."""
+        super().connectionMade()
+        self.callRemote(commands.Ready)
+
+    def connectionLost(self, reason: failure.Failure | None = None) -> None:
+        """End: without a supervisor nobody could reload, observe or stop this process."""
+        super().connectionLost(reason)
+        if not self._is_ending:
+            log.warn("the supervisor has ended: no new connections")
+            self.end()
+
+    def files_changed(self) -> Deferred[Any]:
+        """A file that the configuration names has changed. Fires when the supervisor has compiled it again, or cannot."""
+        told = Deferred.fromCoroutine(self.tell(commands.FilesChanged))
+        return told.addErrback(lambda failed: log.warn("{why}", why=failed.getErrorMessage()))
+
+    def end(self) -> None:
+        """Let live connections end, say farewell, and exit."""
+        if not self._is_ending:
+            self._is_ending = True
+            Deferred.fromCoroutine(self._end()).addErrback(
+                lambda failed: log.failure("the worker could not end in order", failed)
+            ).addBoth(lambda _: self._exit())
+
+    async def _end(self) -> None:
+        await self.proxy.stopService()
+        if self.is_connected:
+            with as_file(None) as snapshot:
+                await self.tell(commands.Farewell, snapshot=snapshot)
+
+    def _exit(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    @commands.Take.responder
+    def take(self, address: str, port: int, slot: int, opened: int) -> dict[str, Any]:
+        """See :class:`~smartproxy.workers.commands.Take`, and so on."""
+        listening = socket.socket(fileno=opened)
+        listening.setblocking(False)
+        os.set_inheritable(opened, False)
+        self.proxy.give(ListeningSocket((address, port), slot), listening)
+        return {}
+
+    @commands.Begin.responder
+    def begin(self) -> dict[str, Any]:
+        try:
+            self.proxy.startService()
+        except Exception as why:
+            raise WorkerFailed(f"{why}") from why
+        return {}
+
+    @commands.Listen.responder
+    def listen(self) -> dict[str, Any]:
+        self.proxy.listen_on_given()
+        return {}
+
+    @commands.Release.responder
+    def release(self, slot: int) -> Deferred[dict[str, Any]]:
+        return self.proxy.release(slot).addCallback(_nothing)
+
+    @commands.Prepare.responder
+    def prepare(self, plan: int) -> Deferred[dict[str, Any]]:
+        preparing = Deferred.fromCoroutine(self.proxy.prepare(lambda: taken_plan(plan)))
+        return preparing.addCallbacks(_nothing, _failed)
+
+    @commands.Commit.responder
+    def commit(self) -> dict[str, Any]:
+        self.proxy.commit()
+        return {}
+
+    @commands.Abort.responder
+    def abort(self) -> dict[str, Any]:
+        self.proxy.abort()
+        return {}
+
+    @commands.Drain.responder
+    def drain(self) -> dict[str, Any]:
+        self.proxy.drain()
+        return {}
+
+    @commands.Stop.responder
+    def stop(self) -> dict[str, Any]:
+        self.end()
+        return {}
+
+    @commands.Reopen.responder
+    def reopen(self) -> dict[str, Any]:
+        self.proxy.reopen_logs()
+        return {}
+
+    @commands.Ping.responder
+    def ping(self) -> dict[str, Any]:
+        return {"active": self.proxy.registry.active, "draining": self.proxy.draining}
+
+
+def _nothing(_: object) -> dict[str, Any]:
+    return {}
+
+
+def _failed(why: failure.Failure) -> NoReturn:
+    raise WorkerFailed(why.getErrorMessage()) from why.value

@@ -1,0 +1,59 @@
+"""Values that processes of one proxy pass to each other: pickled, in a file in memory, as a descriptor.
+
+::
+
+    with as_file(value) as descriptor:
+        ...                             # pass the descriptor
+    value = taken(descriptor)           # at the other end, which owns the descriptor
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from smartproxy.settings.compile.handler_modules import import_named, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class NamingPickler(pickle.Pickler):
+    """Passes by its name what a configuration names (``backends:echo``): that may be any object."""
+
+    def reducer_override(self, obj: object) -> Any:
+        """See :meth:`pickle.Pickler.reducer_override`."""
+        named = name_of(obj)
+        return NotImplemented if named is None else (import_named, tuple(named))
+
+
+@contextmanager
+def memory_file(content: BytesIO) -> Iterator[int]:
+    """A descriptor of a file in memory with ``content``. It is closed at the end of the block."""
+    descriptor = os.memfd_create("smartproxy", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file, content.getbuffer() as written:
+            file.write(written)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def as_file(value: object) -> Iterator[int]:
+    """A descriptor of a file in memory with ``value``, likewise."""
+    with memory_file(BytesIO(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))) as descriptor:
+        yield descriptor
+
+
+def taken(descriptor: int) -> Any:
+    """The value in a file in memory that another process of this proxy has written. The descriptor is closed."""
+    try:
+        with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as content:
+            return pickle.loads(content)  # noqa: S301 - from our own process, over a socket that nobody else has
+    finally:
+        os.close(descriptor)

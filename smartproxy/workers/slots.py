@@ -1,0 +1,358 @@
+"""The workers of a supervisor: one in each slot, started again when it ends, replaced on demand.
+
+::
+
+    slots = WorkerSlots(4, held, forking, reactor, changing, ...)
+    await slots.start_all()
+    await slots.replace_all()       # one after the other, each by a new process on the same sockets
+    await slots.stop_all()
+
+A slot is a set of listening sockets, one for each place. They outlive its worker. While a slot has no worker, another
+one accepts from its sockets: its clients do not wait until there is a new process.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import Logger
+
+from smartproxy.errors import IllegalTransition, WorkerFailed
+from smartproxy.workers import commands
+from smartproxy.workers.worker_link import WorkerLink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twisted.internet.defer import DeferredLock
+
+    from smartproxy.workers.forking import Forking
+    from smartproxy.workers.held_sockets import HeldSockets
+
+log = Logger()
+
+#: Seconds that a worker has to become ready.
+_START: Final = 60.0
+#: A worker that has lived for this many seconds is started again at once. Others wait: the first time, and at most.
+_STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
+#: Seconds between two signs of life, and how many may be missing until a worker counts as stuck.
+_PING, _MISSING = 2.0, 5
+
+
+class SlotState(Enum):
+    """What becomes of a slot."""
+
+    EMPTY = auto()
+    STARTING = auto()
+    SERVING = auto()
+    WAITING = auto()  # until a worker is started again
+    ENDED = auto()
+
+
+#: The states that may follow each.
+_FOLLOWING: Final = {
+    SlotState.EMPTY: {SlotState.STARTING, SlotState.ENDED},
+    SlotState.STARTING: {SlotState.SERVING, SlotState.WAITING, SlotState.ENDED},
+    SlotState.SERVING: {SlotState.WAITING, SlotState.ENDED},
+    SlotState.WAITING: {SlotState.STARTING, SlotState.ENDED},
+    SlotState.ENDED: {SlotState.STARTING},
+}
+
+
+class Slot:
+    """One slot.
+
+    :ivar number: counted from 1.
+    :ivar worker: which serves, or is about to.
+    :ivar helper: the worker that accepts from its sockets meanwhile.
+    :ivar delay: seconds until the next start, if this one fails.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = SlotState.EMPTY
+        self.worker: WorkerLink | None = None
+        self.helper: WorkerLink | None = None
+        self.delay = 0.0
+        self.since = 0.0
+
+    def become(self, state: SlotState, now: float) -> None:
+        """Change the state.
+
+        :param now: monotonic seconds.
+        """
+        if state not in _FOLLOWING[self.state]:
+            raise IllegalTransition(f"slot {self.number}: {self.state.name} to {state.name}")
+        self.state, self.since = state, now
+
+
+class WorkerSlots:
+    """All slots, and the workers that are or were in them.
+
+    :param held: the listening sockets.
+    :param forking: forks workers.
+    :param changing: is held while a worker gets its configuration and sockets: neither changes then.
+    :param on_retired: called with a worker that has ended.
+    :param on_files_changed: called when a worker has found that the configuration has to be compiled again.
+    :ivar slots: in the order of their numbers.
+    :ivar links: every worker process that lives, replaced ones included.
+    :ivar restarts: how often a worker that had ended by itself was started again.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        held: HeldSockets,
+        forking: Forking,
+        reactor: Any,
+        changing: DeferredLock,
+        on_retired: Callable[[WorkerLink], object],
+        on_files_changed: Callable[[], Deferred[Any]],
+    ) -> None:
+        self.slots = [Slot(number) for number in range(1, count + 1)]
+        self.links: list[WorkerLink] = []
+        self.restarts = 0
+        self._held = held
+        self._forking = forking
+        self._reactor = reactor
+        self._changing = changing
+        self._on_retired = on_retired
+        self._on_files_changed = on_files_changed
+        self._generations = 0
+        self._is_ending = False
+        self._all_ended: Deferred[None] | None = None
+        self._codes: dict[int, int] = {}
+        self._missing: dict[WorkerLink, int] = {}
+        self._pinging = LoopingCall(self._ping_all)
+        self._pinging.clock = reactor
+
+    def use(self, forking: Forking) -> None:
+        """Fork workers from another process from now on."""
+        self._forking = forking
+
+    def served_by(self, link: WorkerLink) -> list[int]:
+        """The slots whose sockets a worker accepts from."""
+        return [slot.number for slot in self.slots if link in (slot.worker, slot.helper)]
+
+    def serving(self) -> Iterator[WorkerLink]:
+        """The workers that accept connections, in the order of their slots."""
+        for slot in self.slots:
+            if slot.state is SlotState.SERVING and slot.worker is not None:
+                yield slot.worker
+
+    # -- start -----------------------------------------------------------------------------------------
+
+    async def start_all(self) -> None:
+        """Start a worker in every slot.
+
+        :raises WorkerFailed: if one cannot serve.
+        """
+        self._is_ending = False
+        for slot in self.slots:
+            await self._start(slot)
+        self._pinging.start(_PING, now=False)
+
+    async def _start(self, slot: Slot) -> None:
+        slot.become(SlotState.STARTING, self._reactor.seconds())
+        slot.worker = link = self._new_link(slot)
+        await self._fork(link)
+        async with self._changing:
+            await self._serve(slot, link)
+
+    def _new_link(self, slot: Slot) -> WorkerLink:
+        self._generations += 1
+        return WorkerLink(slot.number, self._generations, self._lost, self._on_files_changed)
+
+    async def _fork(self, link: WorkerLink) -> None:
+        """Fork the process of ``link``, and wait until it is ready.
+
+        :raises WorkerFailed: if it does not become so.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with ours, theirs:
+            self.links.append(link)
+            link.open(ours, self._reactor)
+            wanted = {"do": "fork", "slot": link.slot, "generation": link.generation}
+            wanted["reactor"] = type(self._reactor).__module__
+            asked = self._forking.ask(wanted, theirs.fileno())
+        link.process = int(str(await asked))
+        try:
+            await link.ready.addTimeout(_START, self._reactor)
+        except TimeoutError as late:
+            raise WorkerFailed(f"worker {link.slot} is not ready after {_START:g} s") from late
+
+    async def _serve(self, slot: Slot, link: WorkerLink) -> None:
+        await link.take(self._held.of_slot(slot.number))
+        await link.tell(commands.Begin)
+        slot.become(SlotState.SERVING, self._reactor.seconds())
+        helper, slot.helper = slot.helper, None
+        if helper is not None and not helper.has_ended:
+            await helper.tell(commands.Release, slot=slot.number)
+
+    # -- the end of a worker ---------------------------------------------------------------------------
+
+    def has_exited(self, process: int, code: int) -> None:
+        """The nursery has found that a worker has ended, with this exit code, or minus its signal."""
+        if code:
+            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            log.error("worker process {process} has ended {how}", process=process, how=how)
+
+    def _lost(self, link: WorkerLink) -> None:
+        """The control channel of a worker is closed: it has ended."""
+        self.links.remove(link)
+        self._missing.pop(link, None)
+        self._on_retired(link)
+        slot = self.slots[link.slot - 1]
+        for other in self.slots:
+            if other.helper is link:
+                other.helper = None
+                self._find_helper(other)
+        if slot.worker is link:
+            slot.worker = None
+            self._vacated(slot)
+        if not self.links and self._all_ended is not None:
+            self._all_ended.callback(None)
+
+    def _vacated(self, slot: Slot) -> None:
+        """A slot has lost its worker."""
+        now = self._reactor.seconds()
+        lived = now - slot.since if slot.state is SlotState.SERVING else 0.0
+        if self._is_ending:
+            slot.become(SlotState.ENDED, now)
+            return
+        slot.become(SlotState.WAITING, now)
+        self._find_helper(slot)
+        stable = lived >= _STABLE
+        delay = 0.0 if stable else slot.delay
+        slot.delay = _FIRST_DELAY if stable else min(max(2 * slot.delay, _FIRST_DELAY), _LONGEST_DELAY)
+        log.warn(
+            "worker {slot} has ended; another one is started{when}",
+            slot=slot.number,
+            when=f" in {delay:g} s" if delay else "",
+        )
+        self.restarts += 1
+        self._reactor.callLater(delay, self._start_again, slot)
+
+    def _start_again(self, slot: Slot) -> None:
+        if not self._is_ending:
+            Deferred.fromCoroutine(self._start(slot)).addErrback(self._not_started, slot)
+
+    def _not_started(self, why: Any, slot: Slot) -> None:
+        if not self._is_ending:
+            log.error("worker {slot} cannot be started: {why}", slot=slot.number, why=why.getErrorMessage())
+        link = slot.worker
+        if link is not None:
+            link.kill(signal.SIGKILL)
+        if slot.state is SlotState.STARTING and (link is None or link.has_ended):
+            self._vacated(slot)
+
+    def _find_helper(self, slot: Slot) -> None:
+        """Let another worker accept from the sockets of a slot that has none."""
+        helper = next(self.serving(), None)
+        if helper is None or self._is_ending or slot.state is SlotState.SERVING:
+            return
+        slot.helper = helper
+        Deferred.fromCoroutine(self._help(slot, helper)).addErrback(
+            lambda why: log.warn("worker {slot} has no substitute: {why}", slot=slot.number, why=why.value)
+        )
+
+    async def _help(self, slot: Slot, helper: WorkerLink) -> None:
+        await helper.take(self._held.of_slot(slot.number))
+        await helper.tell(commands.Listen)
+
+    # -- signs of life ---------------------------------------------------------------------------------
+
+    def _ping_all(self) -> None:
+        for link in list(self.links):
+            if not link.ready.called:
+                continue
+            missing = self._missing[link] = self._missing.get(link, 0) + 1
+            if missing > _MISSING:
+                log.error(
+                    "worker {slot} (process {process}) is stuck, and is ended",
+                    slot=link.slot,
+                    process=link.process,
+                )
+                link.kill(signal.SIGABRT if missing == _MISSING + 1 else signal.SIGKILL)
+            elif missing == 1:
+                Deferred.fromCoroutine(link.ping()).addCallbacks(
+                    lambda _, link=link: self._missing.pop(link, None), lambda _: None
+                )
+
+    @property
+    def all_answer(self) -> bool:
+        """Whether every slot has a worker that shows signs of life."""
+        return len(list(self.serving())) == len(self.slots) and all(
+            missing <= 1 for missing in self._missing.values()
+        )
+
+    # -- all of them -----------------------------------------------------------------------------------
+
+    async def tell_all(self, command: type[Any], **arguments: Any) -> None:
+        """Let every worker that accepts connections do something; one that ends meanwhile does not matter."""
+        for link in list(self.serving()):
+            try:
+                await link.tell(command, **arguments)
+            except WorkerFailed as why:
+                if not link.has_ended:
+                    raise
+                log.debug("{why}", why=why)
+
+    async def replace_all(self) -> None:
+        """Replace every worker by a new process, one after the other. Live connections of the old one may end.
+
+        :raises WorkerFailed: if a new one cannot serve; then the old one goes on, and so do those behind it.
+        """
+        for slot in self.slots:
+            former = slot.worker
+            if former is None or slot.state is not SlotState.SERVING:
+                continue  # it is being started anyway
+            link = self._new_link(slot)
+            try:
+                await self._fork(link)
+                async with self._changing:
+                    await link.take(self._held.of_slot(slot.number))
+                    await link.tell(commands.Begin)
+            except BaseException:
+                link.kill(signal.SIGKILL)
+                raise
+            self._succeed(slot, former, link)
+
+    def _succeed(self, slot: Slot, former: WorkerLink, link: WorkerLink) -> None:
+        """``link`` serves in ``slot`` in the place of ``former``."""
+        if slot.worker is former:
+            slot.worker = link
+            stopping = Deferred.fromCoroutine(former.tell(commands.Stop))
+            stopping.addErrback(lambda why: why.trap(WorkerFailed) and None)
+        else:  # that has just ended by itself, and another one is on its way
+            Deferred.fromCoroutine(link.tell(commands.Stop)).addErrback(
+                lambda why: why.trap(WorkerFailed) and None
+            )
+
+    async def stop_all(self) -> None:
+        """Let every worker end its connections and exit; return when all have."""
+        self._is_ending = True
+        if self._pinging.running:
+            self._pinging.stop()
+        for slot in self.slots:
+            if slot.worker is None:
+                slot.become(SlotState.ENDED, self._reactor.seconds())
+        for link in list(self.links):
+            try:
+                await link.tell(commands.Stop)
+            except WorkerFailed:
+                continue
+        if self.links:
+            self._all_ended = Deferred()
+            await self._all_ended
+
+    async def kill_after(self, seconds: float) -> None:
+        """End the workers that are still there after ``seconds``."""
+        await deferLater(self._reactor, seconds)
+        for link in list(self.links):
+            link.kill(signal.SIGKILL)

@@ -1,0 +1,103 @@
+"""The supervisor's end of the control channel to one worker."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from smartproxy.errors import WorkerFailed
+from smartproxy.workers import commands
+from smartproxy.workers.control_channel import ControlChannel
+from smartproxy.workers.passed_plan import plan_file
+from smartproxy.workers.passed_values import as_file, taken
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from twisted.python import failure
+
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.proxy.given import ListeningSocket
+    from smartproxy.workers.passed_plan import ConfigurationFile
+
+
+class WorkerLink(ControlChannel):
+    """One worker process, as the supervisor knows it.
+
+    :param slot: which sockets it has, counted from 1.
+    :param generation: tells it from every other worker.
+    :param on_lost: called when the worker has ended.
+    :param on_files_changed: called when the configuration has to be compiled again.
+    :ivar process: its number; 0 until it is known.
+    :ivar ready: fires when the worker can begin; fails if it ends before.
+    :ivar active: its live connections at the last :meth:`ping`.
+    :ivar farewell: its last snapshot, if it has ended in order.
+    """
+
+    def __init__(
+        self,
+        slot: int,
+        generation: int,
+        on_lost: Callable[[WorkerLink], object],
+        on_files_changed: Callable[[], Deferred[Any]],
+    ) -> None:
+        super().__init__()
+        self.slot = slot
+        self.generation = generation
+        self.process = self.active = 0
+        self.ready: Deferred[None] = Deferred()
+        self.farewell: object = None
+        self.has_ended = False
+        self._on_lost = on_lost
+        self._on_files_changed = on_files_changed
+
+    def connectionLost(self, reason: failure.Failure | None = None) -> None:
+        """The worker has ended."""
+        self.has_ended = True
+        super().connectionLost(reason)
+        if not self.ready.called:
+            self.ready.errback(WorkerFailed("the worker has ended"))
+        self._on_lost(self)
+
+    async def take(self, sockets: Mapping[ListeningSocket, socket.socket]) -> None:
+        """Give it listening sockets."""
+        for (place, slot), opened in sockets.items():
+            await self.tell(commands.Take, address=place[0], port=place[1], slot=slot, opened=opened.fileno())
+
+    async def prepare(self, plan: ProxyPlan, file: ConfigurationFile) -> None:
+        """Let it prepare a configuration, which was read from ``file``."""
+        with plan_file(plan, file) as descriptor:
+            await self.tell(commands.Prepare, plan=descriptor)
+
+    async def ping(self) -> None:
+        """Return when its event loop runs."""
+        self.active = (await self.tell(commands.Ping))["active"]
+
+    async def ask(self, question: str, arguments: object) -> Any:
+        """Ask it about its connections."""
+        with as_file(arguments) as descriptor:
+            answer = await self.tell(commands.Ask, question=question, arguments=descriptor)
+        return taken(answer["answer"])
+
+    def kill(self, number: int) -> None:
+        """Send a signal to the process, if it is still there."""
+        if self.process and not self.has_ended:
+            os.kill(self.process, number)
+
+    @commands.Ready.responder
+    def on_ready(self) -> dict[str, Any]:
+        """See :class:`~smartproxy.workers.commands.Ready`, and so on."""
+        self.ready.callback(None)
+        return {}
+
+    @commands.Farewell.responder
+    def on_farewell(self, snapshot: int) -> dict[str, Any]:
+        self.farewell = taken(snapshot)
+        return {}
+
+    @commands.FilesChanged.responder
+    def on_files_changed(self) -> Deferred[dict[str, Any]]:
+        return self._on_files_changed().addCallback(lambda _: {})
