@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from smartproxy._version import BUILD, __version__
+from smartproxy.flow.threads import thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
@@ -46,22 +47,29 @@ _NAMED = 8
 class ProxyCore(Service):
     """Listens, and carries connections.
 
-    :param settings: what ``plan`` was compiled from; ``None`` where another process reads the configuration.
+    :param plan: ``settings``, compiled.
     :param given: what another process has made before; by default everything is made here.
     :ivar draining: whether new connections are refused.
     """
 
-    def __init__(
-        self, plan: ProxyPlan, reactor: Any, settings: Settings | None = None, given: Given | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, plan: ProxyPlan, reactor: Any, given: Given | None = None) -> None:
         self._reactor = reactor
         self.draining = False
         self._runtime = Runtime(plan, reactor, given)
         self._started_at = self._runtime.clocks.seconds()
         self._listeners = Listeners(self._runtime, None if given is None else given.sockets)
         self._configuration = ConfigurationInForce(
-            settings, plan, self._runtime, self._listeners, lambda: self._bound, lambda: self.draining
+            settings,
+            plan,
+            self._runtime,
+            self._listeners,
+            lambda: self._bound,
+            lambda: self.draining,
+            is_reporting=given is None,
         )
+        # Of its own, so that reading a file waits for nothing else, and nothing else for a file system that hangs.
+        self._in_thread = thread_for("configuration", reactor)
+        self._runtime.tls.follow(self._compile_again)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._bound = False
         #: Who waits for the end of the stop in progress; ``None`` without one.
@@ -177,6 +185,11 @@ class ProxyCore(Service):
             self._runtime.tls.acme.stop()  # no challenge could be answered
             self._runtime.close_idle_clients()
             log.info("draining: no new connections")
+
+    def _compile_again(self) -> Deferred[None]:
+        """Put the configuration in force once more, with what is now in the files that it names."""
+        again = self._configuration.put_in_force(lambda: self._configuration.settings, self._in_thread)
+        return Deferred.fromCoroutine(again)
 
     # -- what can be read ----------------------------------------------------------------------------
 

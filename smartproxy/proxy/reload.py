@@ -40,12 +40,12 @@ _NAMED = 5
 class ReadConfiguration(NamedTuple):
     """A configuration that was read.
 
-    :ivar settings: as written; ``None`` where another process has read it.
+    :ivar settings: as written.
     :ivar plan: the same, compiled.
     :ivar denied: its files that this user may not read.
     """
 
-    settings: Settings | None
+    settings: Settings
     plan: ProxyPlan
     denied: list[str]
 
@@ -66,10 +66,10 @@ class PreparedChange(NamedTuple):
 class ConfigurationInForce:
     """What the proxy is configured with now.
 
-    :param settings: ``None`` where another process reads the configuration.
     :param plan: ``settings``, compiled.
     :param listening: whether ports are bound; else the next :meth:`listen` binds those of what was put in force meanwhile.
     :param draining: whether new connections are refused.
+    :param is_reporting: whether to log what a user should know of it; false where another process does.
     :param wall_clock: seconds since the epoch.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
@@ -77,12 +77,14 @@ class ConfigurationInForce:
 
     def __init__(
         self,
-        settings: Settings | None,
+        settings: Settings,
         plan: ProxyPlan,
         runtime: Runtime,
         listeners: Listeners,
         listening: Callable[[], bool],
         draining: Callable[[], bool],
+        *,
+        is_reporting: bool = True,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -91,6 +93,7 @@ class ConfigurationInForce:
         self._listeners = listeners
         self._listening = listening
         self._draining = draining
+        self._is_reporting = is_reporting
         self._acceleration = plan.acceleration
         self._workers = plan.workers
         self._admin = plan.admin
@@ -123,11 +126,10 @@ class ConfigurationInForce:
 
     def check_access(self) -> None:
         """Log which files cannot be read again: root may have read them, before the process became another user."""
-        if self.settings is not None:
-            self._report_denied(self.settings.denied())
+        self._report_denied(self.settings.denied())
 
     def _report_denied(self, denied: list[str]) -> None:
-        if denied and denied != self._denied:
+        if denied and denied != self._denied and self._is_reporting:
             log.warn(
                 "files that this user cannot read again: {files}{more}",
                 files=", ".join(denied[:_NAMED]),
@@ -136,8 +138,8 @@ class ConfigurationInForce:
         self._denied = denied
 
     def _report_waiting(self) -> None:
-        waiting = [] if self.settings is None else self.waiting_for_restart()
-        if waiting and waiting != self._waiting:
+        waiting = self.waiting_for_restart()
+        if waiting and waiting != self._waiting and self._is_reporting:
             log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
         self._waiting = waiting
 
@@ -158,14 +160,14 @@ class ConfigurationInForce:
     async def put_in_force(self, make: Callable[[], Settings], call: Call) -> None:
         """As :meth:`change`, and not counted: for what is no reload."""
         async with self._changing:
-            read = await call(lambda: _compiled(make()))
-            await self.commit(await self.prepare(read, call))
+            await self.commit(await self.prepare(make, call))
 
-    async def prepare(self, read: ReadConfiguration, call: Call) -> PreparedChange:
+    async def prepare(self, make: Callable[[], Settings], call: Call) -> PreparedChange:
         """Do what may fail or take long. Nothing has changed yet.
 
-        :raises ConfigurationError: where its access log cannot be opened.
+        :raises ConfigurationError: where it is not valid, or its access log cannot be opened.
         """
+        read = await call(lambda: _compiled(make()))
         paths = await call(lambda: self._paths(read.plan))
         is_served = self._listening() and not self._draining()
         access_log = self._runtime.accounting.prepare(read.plan) if is_served else None

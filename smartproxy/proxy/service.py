@@ -24,7 +24,7 @@ from zope.interface import implementer
 from smartproxy._version import __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import ConfigurationError
-from smartproxy.flow.threads import call_here, thread_for
+from smartproxy.flow.threads import call_here
 from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
 from smartproxy.proxy.core import ProxyCore
 from smartproxy.settings import Settings, route_list
@@ -57,10 +57,7 @@ class SmartProxy(ProxyCore):
         settings = Settings.of(settings)
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
-        super().__init__(settings.compile(), reactor, settings)
-        # Of its own, so that reading a file waits for nothing else, and nothing else for a file system that hangs.
-        self._in_thread = thread_for("configuration", reactor)
-        self._runtime.tls.follow(self._compile_again)
+        super().__init__(settings, settings.compile(), reactor)
         self._admin: IListeningPort | None = None
 
     # -- life cycle ----------------------------------------------------------------------------------
@@ -97,7 +94,7 @@ class SmartProxy(ProxyCore):
             listeners=self.listening_on(),
             admin=self._admin_note(),
             workers=1,
-            file=self._settings.file or "of the program",
+            file=self._configuration.settings.file or "of the program",
         )
 
     # -- changes -------------------------------------------------------------------------------------
@@ -126,24 +123,13 @@ class SmartProxy(ProxyCore):
 
         It is read in a thread, so that a large file does not block the event loop.
         """
-        return self._change(self._settings.again, self._in_thread)
-
-    def _compile_again(self) -> Deferred[None]:
-        """Put the configuration in force once more, with what is now in the files that it names."""
-        again = self._configuration.put_in_force(lambda: self._settings, self._in_thread)
-        return Deferred.fromCoroutine(again)
+        return self._change(self._configuration.settings.again, self._in_thread)
 
     def _change(self, make: Callable[[], Settings], call: Call) -> Deferred[None]:
         return Deferred.fromCoroutine(self._configuration.change(make, call))
 
     def _with_routes(self, routes: Iterable[Route | Mapping[str, Any]]) -> Settings:
-        return self._settings.with_routes(routes)
-
-    @property
-    def _settings(self) -> Settings:
-        settings = self._configuration.settings
-        assert settings is not None  # noqa: S101 - it was made with some
-        return settings
+        return self._configuration.settings.with_routes(routes)
 
     # -- what can be read ----------------------------------------------------------------------------
 

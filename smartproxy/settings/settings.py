@@ -35,7 +35,7 @@ from smartproxy.settings.checks.problems import line_of
 from smartproxy.settings.checks.targets_files import targets_of
 from smartproxy.settings.compile import plans
 from smartproxy.settings.compile.groups import Validation
-from smartproxy.settings.compile.references import References
+from smartproxy.settings.compile.references import NOTHING_READ, References
 from smartproxy.settings.reading import files, includes
 from smartproxy.settings.reading.locations import Source
 from smartproxy.settings.tables.base import Explanations
@@ -46,11 +46,8 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings.checks.problems import Problem
-    from smartproxy.settings.compile.address_lists import ListedAddresses
-    from smartproxy.settings.compile.error_pages import ErrorPages
-    from smartproxy.settings.compile.targets_files import TargetsFiles
+    from smartproxy.settings.compile.references import ReadContent
     from smartproxy.settings.tables.route import Route
-    from smartproxy.tls.known_certificates import KnownCertificates
 
 
 Explanations.invalid = staticmethod(invalid_table)
@@ -66,15 +63,8 @@ class Settings(Configuration):
     #: Every file that was read: the one above, and those that it includes.
     _files: list[str] = PrivateAttr(default_factory=list)
     _directory: Path = PrivateAttr(default=Path())
-    #: The certificates that were read: configurations that are made from this one read only what has changed.
-    _certificates: KnownCertificates | None = PrivateAttr(default=None)
-
-    #: The address lists that were read; those of compiled settings are the ones in force.
-    _addresses: ListedAddresses | None = PrivateAttr(default=None)
-    #: The files of targets, likewise.
-    _targets_files: TargetsFiles | None = PrivateAttr(default=None)
-    #: The error pages, likewise.
-    _error_pages: ErrorPages | None = PrivateAttr(default=None)
+    #: What was read of the files that these settings name, when they were last compiled or validated.
+    _content: ReadContent = PrivateAttr(default=NOTHING_READ)
 
     @classmethod
     def load(cls, path: str | Path, format: str | None = None) -> Self:  # noqa: A002 - the name that the caller uses
@@ -136,10 +126,7 @@ class Settings(Configuration):
         settings._source = source  # noqa: SLF001 - our own class
         settings._directory = source.directory  # noqa: SLF001 - our own class
         settings._files = source.files  # noqa: SLF001 - our own class
-        settings._certificates = references.tls.known  # noqa: SLF001 - our own class
-        settings._addresses = references.addresses  # noqa: SLF001 - our own class
-        settings._targets_files = references.targets_files  # noqa: SLF001 - our own class
-        settings._error_pages = references.error_pages  # noqa: SLF001 - our own class
+        settings._content = references.content  # noqa: SLF001 - our own class
         return settings
 
     def again(self) -> Self:
@@ -163,11 +150,18 @@ class Settings(Configuration):
         changed._file, changed._format = self._file, self._format  # noqa: SLF001 - our own class
         changed._files = self._files  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
-        changed._certificates = references.tls.known  # noqa: SLF001 - our own class
-        changed._addresses = references.addresses  # noqa: SLF001 - our own class
-        changed._targets_files = references.targets_files  # noqa: SLF001 - our own class
-        changed._error_pages = references.error_pages  # noqa: SLF001 - our own class
+        changed._content = references.content  # noqa: SLF001 - our own class
         return changed
+
+    def bare(self) -> Self:
+        """A copy without what was read of the files that it names, which another process can be sent."""
+        copied = self.model_copy()
+        copied._content = NOTHING_READ  # noqa: SLF001 - our own class
+        return copied
+
+    def use_content_of(self, before: Settings) -> None:
+        """Read of the files that these settings name only what has changed since ``before`` was compiled."""
+        self._content = before._content
 
     def check(self) -> list[str]:
         """Everything that makes these settings invalid, one line per problem; with file and line where known."""
@@ -190,8 +184,7 @@ class Settings(Configuration):
             problems = self._lines(conflicts.problems(self, references))
             if problems:
                 raise ConfigurationError(problems)
-            self._certificates, self._addresses = references.tls.known, references.addresses
-            self._targets_files, self._error_pages = references.targets_files, references.error_pages
+            self._content = references.content
             return plans.proxy_plan(self, references, Validation(valid_target, targets_of))
 
     def denied(self) -> list[str]:
@@ -199,12 +192,13 @@ class Settings(Configuration):
 
         What was read of the latter is used for as long as no change can be seen.
         """
-        known = self._certificates
+        content = self._content
         read = [] if self._file is None else list(self._files)
-        read += () if self._addresses is None else self._addresses.files
-        read += () if self._error_pages is None else self._error_pages.files
-        read += () if self._targets_files is None else self._targets_files.paths
-        return denied(Pace().over([*read, *(() if known is None else sorted(known.files))]))
+        read += () if content.addresses is None else content.addresses.files
+        read += () if content.error_pages is None else content.error_pages.files
+        read += () if content.targets_files is None else content.targets_files.paths
+        certificates = () if content.certificates is None else sorted(content.certificates.files)
+        return denied(Pace().over([*read, *certificates]))
 
     def summary(self) -> str:
         """``FILE: ok (2 routes, ports 80, 443, 8000-8010)``, for settings without problems."""
@@ -238,8 +232,7 @@ class Settings(Configuration):
 
         :param directory: that of other settings, which are read in their place.
         """
-        read = self._certificates, self._addresses, self._targets_files, self._error_pages
-        return References(directory or self._directory, *read, same=directory is None)
+        return References(directory or self._directory, self._content, same=directory is None)
 
     def _lines(self, problems: Iterable[Problem]) -> list[str]:
         return [line_of(problem, self._source) for problem in problems]

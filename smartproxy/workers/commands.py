@@ -48,9 +48,9 @@ class Release(Command):
 
 
 class Prepare(_Failing):
-    """Prepare this configuration, a file of :mod:`smartproxy.workers.passed_plan`."""
+    """Prepare this configuration, a file of :mod:`smartproxy.workers.passed_settings`."""
 
-    arguments: ClassVar = [(b"plan", Descriptor())]
+    arguments: ClassVar = [(b"settings", Descriptor())]
 
 
 class Commit(_Failing):
@@ -103,7 +103,3 @@ class Farewell(Command):
     """The last answer to the question for a snapshot: the worker exits."""
 
     arguments: ClassVar = [(b"snapshot", Descriptor())]
-
-
-class FilesChanged(Command):
-    """A file that the configuration names has changed: it has to be compiled again."""

@@ -23,16 +23,17 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from smartproxy.errors import WorkerFailed
+from smartproxy.errors import SmartProxyError, WorkerFailed
 from smartproxy.tls.material import TlsMaterial
 from smartproxy.workers.nursery_messages import receive, send
-from smartproxy.workers.passed_plan import taken_plan
+from smartproxy.workers.passed_settings import taken_settings
 from smartproxy.workers.worker_log import log_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.settings import Settings
     from smartproxy.workers.worker_log import LogSender
 
 #: Signals of a terminal or a service manager that reach every process of the group: the supervisor handles them for all.
@@ -49,7 +50,7 @@ class Nursery:
     def __init__(self, end: socket.socket, log: LogSender) -> None:
         self._end = end
         self._log = log
-        self._plan: ProxyPlan | None = None
+        self._configuration: tuple[Settings, ProxyPlan] | None = None
         self._material = TlsMaterial()
         self._workers: set[int] = set()
         self._answers: dict[str, Callable[[dict[str, object], list[int]], object]] = {
@@ -86,19 +87,22 @@ class Nursery:
         try:
             answer = {"ok": self._answers[str(message["do"])](message, descriptors)}
         except Exception as why:
-            answer = {"failed": f"{why}" if isinstance(why, WorkerFailed) else f"{type(why).__name__}: {why}"}
+            is_ours = isinstance(why, SmartProxyError)
+            answer = {"failed": str(why) if is_ours else f"{type(why).__name__}: {why}"}
         with contextlib.suppress(OSError):
             send(self._end, answer)
         return True
 
     def _load(self, _message: dict[str, object], descriptors: list[int]) -> None:
         """Take a configuration, and make what TLS needs for it; workers that are forked from now on have it."""
-        plan = taken_plan(descriptors[0])
+        before = None if self._configuration is None else self._configuration[0]
+        settings = taken_settings(descriptors[0], before)
+        plan = settings.compile()
         contexts = self._material.prepare(plan)
         contexts.make_all()
         self._material.store.apply(contexts.certificates)
         contexts.drop_unused()
-        self._plan = plan
+        self._configuration = settings, plan
         gc.collect()
         gc.freeze()  # a collection in a worker would write to, and so copy, every page with an object
 
@@ -114,7 +118,7 @@ class Nursery:
 
     def _fork(self, message: dict[str, object], descriptors: list[int]) -> int:
         """Fork a worker; return its number."""
-        if self._plan is None:
+        if self._configuration is None:
             raise WorkerFailed("no configuration was loaded")
         process = os.fork()
         if not process:
@@ -134,11 +138,10 @@ class Nursery:
             random.seed()
             from smartproxy.workers.worker import run  # noqa: PLC0415 - it imports what an event loop belongs to
 
-            assert self._plan is not None  # noqa: S101 - it was just looked at
+            assert self._configuration is not None  # noqa: S101 - it was just looked at
             self._log.process = f"worker {message['slot']}"
-            code = run(
-                self._plan, self._material, _number(message["generation"]), str(message["reactor"]), control
-            )
+            generation, reactor = _number(message["generation"]), str(message["reactor"])
+            code = run(*self._configuration, self._material, generation, reactor, control)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:

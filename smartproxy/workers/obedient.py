@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from twisted.internet.defer import Deferred
@@ -15,7 +16,7 @@ from smartproxy.errors import WorkerFailed
 from smartproxy.proxy.given import ListeningSocket
 from smartproxy.workers import commands
 from smartproxy.workers.control_channel import ControlChannel
-from smartproxy.workers.passed_plan import taken_plan
+from smartproxy.workers.passed_settings import taken_settings
 from smartproxy.workers.passed_values import as_file
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ class Obedient(ControlChannel):
         if not self._is_ending:
             log.warn("the supervisor has ended: no new connections")
             self.end()
-
-    def files_changed(self) -> Deferred[Any]:
-        """A file that the configuration names has changed. Fires when the supervisor has compiled it again, or cannot."""
-        told = Deferred.fromCoroutine(self.tell(commands.FilesChanged))
-        return told.addErrback(lambda failed: log.warn("{why}", why=failed.getErrorMessage()))
 
     def end(self) -> None:
         """Let live connections end, say farewell, and exit."""
@@ -101,8 +97,8 @@ class Obedient(ControlChannel):
         return self.proxy.release(slot).addCallback(_nothing)
 
     @commands.Prepare.responder
-    def prepare(self, plan: int) -> Deferred[dict[str, Any]]:
-        preparing = Deferred.fromCoroutine(self.proxy.prepare(lambda: taken_plan(plan)))
+    def prepare(self, settings: int) -> Deferred[dict[str, Any]]:
+        preparing = Deferred.fromCoroutine(self.proxy.prepare(partial(taken_settings, settings)))
         return preparing.addCallbacks(_nothing, _failed)
 
     @commands.Commit.responder

@@ -16,19 +16,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.settings.compile.handler_modules import import_named, name_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-
-class NamingPickler(pickle.Pickler):
-    """Passes by its name what a configuration names (``backends:echo``): that may be any object."""
-
-    def reducer_override(self, obj: object) -> Any:
-        """See :meth:`pickle.Pickler.reducer_override`."""
-        named = name_of(obj)
-        return NotImplemented if named is None else (import_named, tuple(named))
 
 
 @contextmanager

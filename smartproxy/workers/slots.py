@@ -98,7 +98,6 @@ class WorkerSlots:
     :param forking: forks workers.
     :param changing: is held while a worker gets its configuration and sockets: neither changes then.
     :param on_retired: called with a worker that has ended.
-    :param on_files_changed: called when a worker has found that the configuration has to be compiled again.
     :ivar slots: in the order of their numbers.
     :ivar links: every worker process that lives, replaced ones included.
     :ivar restarts: how often a worker that had ended by itself was started again.
@@ -112,7 +111,6 @@ class WorkerSlots:
         reactor: Any,
         changing: DeferredLock,
         on_retired: Callable[[WorkerLink], object],
-        on_files_changed: Callable[[], Deferred[Any]],
     ) -> None:
         self.slots = [Slot(number) for number in range(1, count + 1)]
         self.links: list[WorkerLink] = []
@@ -122,7 +120,6 @@ class WorkerSlots:
         self._reactor = reactor
         self._changing = changing
         self._on_retired = on_retired
-        self._on_files_changed = on_files_changed
         self._generations = 0
         self._is_ending = False
         self._all_ended: Deferred[None] | None = None
@@ -166,7 +163,7 @@ class WorkerSlots:
 
     def _new_link(self, slot: Slot) -> WorkerLink:
         self._generations += 1
-        return WorkerLink(slot.number, self._generations, self._lost, self._on_files_changed)
+        return WorkerLink(slot.number, self._generations, self._lost)
 
     async def _fork(self, link: WorkerLink) -> None:
         """Fork the process of ``link``, and wait until it is ready.

@@ -30,7 +30,7 @@ from smartproxy.settings import Settings
 from smartproxy.workers import commands
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
-from smartproxy.workers.passed_plan import ConfigurationFile, plan_file
+from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.slots import WorkerSlots
 from smartproxy.workers.worker_log import RelayedLog, log_sockets
 
@@ -88,7 +88,6 @@ class Supervisor(Service):
             reactor,
             self._changing,
             self._worker_retired,
-            self._compile_again,
         )
         self._bound = False
         self._started_with = self.plan
@@ -108,8 +107,8 @@ class Supervisor(Service):
         self._held.open(listening_places(self.plan))
         try:
             self._forking.start()
-            with plan_file(self.plan, self._file_of(self._settings)) as plan:
-                self._forking.ask_now({"do": "load"}, plan)
+            with settings_file(self._settings) as settings:
+                self._forking.ask_now({"do": "load"}, settings)
         except WorkerFailed as why:
             self._held.close()
             self._forking.close()
@@ -203,7 +202,7 @@ class Supervisor(Service):
             fresh.start()
             fresh.watch()
             try:
-                await self._load(fresh, self.plan, self._file_of(self._settings))
+                await self._load(fresh, self._settings)
             except BaseException:
                 fresh.close()
                 raise
@@ -221,10 +220,6 @@ class Supervisor(Service):
         """As :meth:`reload`, with these routes as written in a file instead of those of the configuration."""
         return self._change(lambda: self._settings.with_routes(routes))
 
-    def _compile_again(self) -> Deferred[None]:
-        """A file that the configuration names has changed."""
-        return self._change(lambda: self._settings)
-
     def _change(self, make: Callable[[], Settings]) -> Deferred[None]:
         return Deferred.fromCoroutine(self._put_in_force(make))
 
@@ -234,7 +229,7 @@ class Supervisor(Service):
             places = listening_places(plan)
             opened = self._held.open(places)
             try:
-                await self._prepare(plan, self._file_of(settings), opened)
+                await self._prepare(settings, opened)
             except BaseException:
                 await self._tell_quietly(commands.Abort)
                 self._held.close(opened)
@@ -243,25 +238,21 @@ class Supervisor(Service):
             await self._slots.tell_all(commands.Commit)
             self._settings, self.plan = settings, plan
 
-    async def _prepare(self, plan: ProxyPlan, file: ConfigurationFile, opened: set[Place]) -> None:
-        """Let every worker, and the process that forks more of them, prepare ``plan``; none uses it yet."""
+    async def _prepare(self, settings: Settings, opened: set[Place]) -> None:
+        """Let every worker, and the process that forks more of them, prepare ``settings``; none uses them yet."""
         try:
             for link in self._slots.serving():
                 for number in self._slots.served_by(link):
                     await link.take(self._held.of_slot(number, opened))
-                await link.prepare(plan, file)
-            await self._load(self._forking, plan, file)
+                await link.prepare(settings)
+            await self._load(self._forking, settings)
         except WorkerFailed as why:
             raise ConfigurationError([str(why)]) from why
 
-    async def _load(self, forking: Forking, plan: ProxyPlan, file: ConfigurationFile) -> None:
-        with plan_file(plan, file) as descriptor:
+    async def _load(self, forking: Forking, settings: Settings) -> None:
+        with settings_file(settings) as descriptor:
             asked = forking.ask({"do": "load"}, descriptor)
         await asked
-
-    @staticmethod
-    def _file_of(settings: Settings) -> ConfigurationFile:
-        return ConfigurationFile(None if settings.file is None else str(settings.file), settings.format)
 
     def _tell_all(self, command: type[Any]) -> None:
         Deferred.fromCoroutine(self._tell_quietly(command))
@@ -290,9 +281,9 @@ class Supervisor(Service):
                 log.critical("no worker can be started any more: {why}", why=why)
                 return
             self._forking.watch()
-            Deferred.fromCoroutine(
-                self._load(self._forking, self.plan, self._file_of(self._settings))
-            ).addErrback(lambda why: log.critical("no worker can be started any more: {why}", why=why.value))
+            Deferred.fromCoroutine(self._load(self._forking, self._settings)).addErrback(
+                lambda why: log.critical("no worker can be started any more: {why}", why=why.value)
+            )
 
     # -- what can be read ------------------------------------------------------------------------------
 

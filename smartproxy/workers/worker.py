@@ -22,6 +22,7 @@ from smartproxy.workers.worker_proxy import WorkerProxy
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.settings import Settings
     from smartproxy.tls.material import TlsMaterial
 
 #: Numbers of connections that each process has for itself; with those of many processes they stay below 2**53, where
@@ -31,9 +32,17 @@ CONNECTIONS_EACH = 10**11
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
-def run(plan: ProxyPlan, material: TlsMaterial, generation: int, reactor_module: str, control: int) -> int:
+def run(
+    settings: Settings,
+    plan: ProxyPlan,
+    material: TlsMaterial,
+    generation: int,
+    reactor_module: str,
+    control: int,
+) -> int:
     """Serve until the supervisor wants the process to end, or has ended; return the exit code.
 
+    :param plan: ``settings``, compiled.
     :param generation: counts the workers of a supervisor.
     :param reactor_module: has the reactor that the supervisor uses.
     :param control: the descriptor of the socket to the supervisor.
@@ -42,8 +51,8 @@ def run(plan: ProxyPlan, material: TlsMaterial, generation: int, reactor_module:
     use_monotonic_time(reactor)
     gc.set_threshold(*GC_THRESHOLDS)
     obedient = Obedient(reactor)
-    proxy = WorkerProxy(Given(plan, material, generation * CONNECTIONS_EACH), reactor, obedient.files_changed)
-    obedient.proxy = proxy
+    given = Given(plan, material, generation * CONNECTIONS_EACH)
+    obedient.proxy = WorkerProxy(settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, obedient)
     reactor.callWhenRunning(_connect, reactor, control, obedient)
     reactor.run()

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
 from smartproxy.workers.control_channel import ControlChannel
-from smartproxy.workers.passed_plan import plan_file
+from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.passed_values import as_file, taken
 
 if TYPE_CHECKING:
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from twisted.python import failure
 
-    from smartproxy.model.plan import ProxyPlan
     from smartproxy.proxy.given import ListeningSocket
-    from smartproxy.workers.passed_plan import ConfigurationFile
+    from smartproxy.settings import Settings
 
 
 class WorkerLink(ControlChannel):
@@ -30,7 +29,6 @@ class WorkerLink(ControlChannel):
     :param slot: which sockets it has, counted from 1.
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
-    :param on_files_changed: called when the configuration has to be compiled again.
     :ivar process: its number; 0 until it is known.
     :ivar ready: fires when the worker can begin; fails if it ends before.
     :ivar active: its live connections at the last :meth:`ping`.
@@ -42,7 +40,6 @@ class WorkerLink(ControlChannel):
         slot: int,
         generation: int,
         on_lost: Callable[[WorkerLink], object],
-        on_files_changed: Callable[[], Deferred[Any]],
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -52,7 +49,6 @@ class WorkerLink(ControlChannel):
         self.farewell: object = None
         self.has_ended = False
         self._on_lost = on_lost
-        self._on_files_changed = on_files_changed
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
         """The worker has ended."""
@@ -67,10 +63,10 @@ class WorkerLink(ControlChannel):
         for (place, slot), opened in sockets.items():
             await self.tell(commands.Take, address=place[0], port=place[1], slot=slot, opened=opened.fileno())
 
-    async def prepare(self, plan: ProxyPlan, file: ConfigurationFile) -> None:
-        """Let it prepare a configuration, which was read from ``file``."""
-        with plan_file(plan, file) as descriptor:
-            await self.tell(commands.Prepare, plan=descriptor)
+    async def prepare(self, settings: Settings) -> None:
+        """Let it prepare a configuration."""
+        with settings_file(settings) as descriptor:
+            await self.tell(commands.Prepare, settings=descriptor)
 
     async def ping(self) -> None:
         """Return when its event loop runs."""
@@ -97,7 +93,3 @@ class WorkerLink(ControlChannel):
     def on_farewell(self, snapshot: int) -> dict[str, Any]:
         self.farewell = taken(snapshot)
         return {}
-
-    @commands.FilesChanged.responder
-    def on_files_changed(self) -> Deferred[dict[str, Any]]:
-        return self._on_files_changed().addCallback(lambda _: {})

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from smartproxy.flow.threads import thread_for
 from smartproxy.proxy.core import ProxyCore
-from smartproxy.proxy.reload import PreparedChange, ReadConfiguration
 
 if TYPE_CHECKING:
     import socket
@@ -14,25 +12,24 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
-    from smartproxy.model.plan import ProxyPlan
     from smartproxy.proxy.given import Given, ListeningSocket
+    from smartproxy.proxy.reload import PreparedChange
+    from smartproxy.settings import Settings
 
 
 class WorkerProxy(ProxyCore):
     """The proxy of one worker.
 
-    :param given: what the supervisor and the nursery have made.
-    :param files_changed: called when a file that the configuration names has changed, so that it has to be compiled again.
+    :param settings: the configuration that the nursery has compiled.
+    :param given: what it and the supervisor have made.
     """
 
     name = "worker"
 
-    def __init__(self, given: Given, reactor: Any, files_changed: Callable[[], Deferred[Any]]) -> None:
-        super().__init__(given.plan, reactor, given=given)
+    def __init__(self, settings: Settings, given: Given, reactor: Any) -> None:
+        super().__init__(settings, given.plan, reactor, given)
         self._given = given
-        self._in_thread = thread_for("configuration", reactor)
         self._prepared: PreparedChange | None = None
-        self._runtime.tls.follow(files_changed)
 
     def give(self, key: ListeningSocket, opened: socket.socket) -> None:
         """Take a listening socket. It is used by :meth:`startService`, :meth:`listen_on_given` or :meth:`commit`."""
@@ -46,15 +43,16 @@ class WorkerProxy(ProxyCore):
         """Close the sockets of ``slot``."""
         return self._listeners.release(slot)
 
-    async def prepare(self, plan: Callable[[], ProxyPlan]) -> None:
+    async def prepare(self, take: Callable[[Settings], Settings]) -> None:
         """Prepare a configuration; the one that was prepared before is given up.
 
-        :param plan: gives it, in a thread.
-        :raises ConfigurationError: where its access log cannot be opened.
+        :param take: gives it, in a thread; it is called with the one in force.
+        :raises ConfigurationError: where it is not valid, or its access log cannot be opened.
         """
         self.abort(keep_sockets=True)
-        read = ReadConfiguration(None, await self._in_thread(plan), [])
-        self._prepared = await self._configuration.prepare(read, self._in_thread)
+        self._prepared = await self._configuration.prepare(
+            lambda: take(self._configuration.settings), self._in_thread
+        )
 
     def commit(self) -> None:
         """Put the prepared configuration in force."""

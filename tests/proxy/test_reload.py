@@ -251,7 +251,7 @@ class RestartTests(FileTestCase):
 
     def test_every_setting_is_reloaded_or_reported(self):
         """A new field of the plan must be put in force by a reload, or be reported; then it is added here."""
-        reported = {"acceleration", "admin"}
+        reported = {"acceleration", "admin", "workers"}
         by_paths = {
             "routes", "trusted", "accept_header", "header_timeout", "max_pending_data", "max_connections",
             "max_connections_per_ip", "connection_rate_per_minute", "keep_alive", "probes", "user_timeout",

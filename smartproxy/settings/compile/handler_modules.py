@@ -13,31 +13,17 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
-
-
-class NamedObject(NamedTuple):
-    """Where an object was found: another process can find the same there.
-
-    :ivar directory: that of the configuration file.
-    :ivar reference: ``package.module:name``.
-    """
-
-    directory: Path
-    reference: str
-
 
 #: Loaded modules of these names are never replaced by one beside the configuration: the rest of the process needs them.
 _PROTECTED = sys.stdlib_module_names | {"smartproxy"}
 
 #: The modules imported from each directory, by their names.
 _imported: dict[Path, dict[str, ModuleType]] = {}
-#: The objects that configurations have named, by their identity: each is kept, so that its identity stays its own.
-_named: dict[int, tuple[object, NamedObject]] = {}
 #: ``sys.path`` and ``sys.modules`` belong to the whole process, and a reload may compile in a thread. Reentrant: a
 #: module may load a configuration while it is imported.
 _lock = RLock()
@@ -55,26 +41,6 @@ def import_module_beside(directory: Path, name: str) -> ModuleType:
             return known
         with _own_modules(directory), _first_on_the_path(directory):
             return importlib.import_module(name)
-
-
-def import_named(directory: Path, reference: str) -> object:
-    """What ``package.module:name`` names, from ``directory``, or else from ``sys.path``.
-
-    :raises Exception: whatever the module raises while it runs; :class:`ImportError` and :class:`AttributeError` where
-        there is none.
-    """
-    module, _, names = reference.partition(":")
-    found: object = import_module_beside(directory, module)
-    for name in names.split("."):
-        found = getattr(found, name)
-    _named[id(found)] = found, NamedObject(directory, reference)
-    return found
-
-
-def name_of(found: object) -> NamedObject | None:
-    """Where :func:`import_named` has found an object; ``None`` for another object."""
-    _, named = _named.get(id(found), (None, None))
-    return named
 
 
 @contextmanager

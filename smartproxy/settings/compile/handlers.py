@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, ParamSpec, cast
 
 from smartproxy.http.local.handlers import answers_of
 from smartproxy.serving.ready import block, respond
-from smartproxy.settings.compile.handler_modules import import_named
+from smartproxy.settings.compile.handler_modules import import_module_beside
 from smartproxy.settings.tables.rules import is_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
     from smartproxy.http.local.services import LocalAnswers
     from smartproxy.model.plan import Handler
@@ -23,14 +24,14 @@ ParametersT = ParamSpec("ParametersT")
 
 
 class Handlers:
-    """The handlers that one configuration names; each is imported once.
+    """The handlers that one configuration names; each module is imported once.
 
     :param directory: where their modules are looked for first.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.absolute()
-        self._found: dict[str, object] = {}
+        self._modules: dict[str, ModuleType] = {}
 
     def resolve(self, reference: str | Handler) -> Handler:
         """The handler that ``package.module:callable`` names, or the handler itself.
@@ -67,14 +68,21 @@ class Handlers:
         return cast("Callable[ParametersT, object]", found)
 
     def _imported(self, reference: str) -> object:
-        # Thousands of routes may have the same handler, and an import looks at all modules of the process.
-        if reference not in self._found:
-            try:
-                self._found[reference] = import_named(self._directory, reference)
-            except Exception as problem:  # importing runs the module, which may raise anything
-                why = f"{type(problem).__name__}: {problem}"
-                raise ValueError(f"cannot be imported from {self._directory} or sys.path: {why}") from None
-        return self._found[reference]
+        module, _, names = reference.partition(":")
+        try:
+            found: object = self._module(module)
+            for name in names.split("."):
+                found = getattr(found, name)
+        except Exception as problem:  # importing runs the module, which may raise anything
+            why = f"{type(problem).__name__}: {problem}"
+            raise ValueError(f"cannot be imported from {self._directory} or sys.path: {why}") from None
+        return found
+
+    def _module(self, name: str) -> ModuleType:
+        # Thousands of routes may have handlers of one module, and an import looks at all modules of the process.
+        if name not in self._modules:
+            self._modules[name] = import_module_beside(self._directory, name)
+        return self._modules[name]
 
 
 def handler_of(action: Action, handlers: Handlers) -> Handler | None:

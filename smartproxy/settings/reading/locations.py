@@ -140,6 +140,10 @@ class Source:
         #: Included files, each with the index of its first route in the whole configuration.
         self._included: list[tuple[int, Source]] = []
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process: the tree of lines, and not what makes it."""
+        return {**vars(self), "_marks": self._marks, "_make_marks": None}
+
     @property
     def directory(self) -> Path:
         """The directory of the file: relative paths in the configuration are relative to it."""
