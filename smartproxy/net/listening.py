@@ -158,6 +158,7 @@ class ListeningPort(tcp.Port):
 
         Other processes have copies of it: to close the port closes this copy, and the socket listens on.
         """
+        opened.setblocking(False)
         self._preexistingSocket = opened
         self._shouldShutdown = False
 

@@ -26,7 +26,7 @@ from smartproxy.routing.table import listener_name
 from smartproxy.wire.host import addresses_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Container, Iterable
     from typing import Any
 
     from smartproxy.model.address import Endpoint
@@ -90,6 +90,7 @@ class Listeners:
                 listener.switch(serves, paths)
         self._open.update(fresh)
         self._paths = paths
+        self._close_given()
         self._runtime.targets.loops.ports = frozenset(key.place[1] for key in self._open)
         return _all(port.retire() for port in unused)
 
@@ -107,7 +108,7 @@ class Listeners:
         fresh = {}
         for key in sorted(self._given or ()):
             place = serving(key.place, wanted)
-            if place is not None:
+            if place is not None and key not in self._open:
                 fresh[key] = self._adopt(key, place, paths)
         return fresh
 
@@ -123,6 +124,13 @@ class Listeners:
         """Listen on sockets that were given since the last change: those of another process that has ended."""
         if self._paths is not None:
             self._open.update(self._take_given(self._paths.listeners(), self._paths))
+        self._close_given(None if self._paths is None else self._open)
+
+    def _close_given(self, keys: Container[ListeningSocket] | None = None) -> None:
+        """Close given sockets that are not listened on: those with these keys, by default all."""
+        given = self._given or {}
+        for key in [key for key in given if keys is None or key in keys]:
+            given.pop(key).close()
 
     def release(self, slot: int) -> Deferred[None]:
         """Close the sockets of ``slot``: another process accepts from its copies of them. Fires when they are closed."""
@@ -133,6 +141,8 @@ class Listeners:
         """Close every listening socket. Fires when all are closed."""
         ports = [listener.port for listener in self._open.values()]
         self._open.clear()
+        self._paths = None
+        self._close_given()
         return _all(maybeDeferred(port.stopListening) for port in ports)
 
     def addresses(self) -> dict[Place, Endpoint]:

@@ -242,16 +242,13 @@ class WorkerSlots:
     def _not_started(self, why: Any, slot: Slot) -> None:
         if not self._is_ending:
             log.error("worker {slot} cannot be started: {why}", slot=slot.number, why=why.getErrorMessage())
-        link = slot.worker
-        if link is not None:
-            link.kill(signal.SIGKILL)
-        if slot.state is SlotState.STARTING and (link is None or link.has_ended):
-            self._vacated(slot)
+        if slot.worker is not None:
+            slot.worker.abandon()  # then it is lost, as one that has ended by itself
 
     def _find_helper(self, slot: Slot) -> None:
         """Let another worker accept from the sockets of a slot that has none."""
         helper = next(self.serving(), None)
-        if helper is None or self._is_ending or slot.state is SlotState.SERVING:
+        if helper is None or slot.helper is not None or self._is_ending or slot.state is SlotState.SERVING:
             return
         slot.helper = helper
         Deferred.fromCoroutine(self._help(slot, helper)).addErrback(
@@ -316,7 +313,7 @@ class WorkerSlots:
                     await link.take(self._held.of_slot(slot.number))
                     await link.tell(commands.Begin)
             except BaseException:
-                link.kill(signal.SIGKILL)
+                link.abandon()
                 raise
             self._succeed(slot, former, link)
 

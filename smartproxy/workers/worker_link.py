@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -82,6 +83,12 @@ class WorkerLink(ControlChannel):
         """Send a signal to the process, if it is still there."""
         if self.process and not self.has_ended:
             os.kill(self.process, number)
+
+    def abandon(self) -> None:
+        """End a worker that is of no use: it does not answer, or cannot serve."""
+        self.kill(signal.SIGKILL)
+        if self.transport is not None:
+            self.transport.loseConnection()
 
     @commands.Ready.responder
     def on_ready(self) -> dict[str, Any]:
