@@ -8,10 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
 from smartproxy.admin import api
-from smartproxy.admin.control import IProxyControl
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
@@ -21,9 +19,6 @@ from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class HealthTests(SynchronousTestCase):
-    def test_double_implements_iproxycontrol(self):
-        self.assertTrue(verifyObject(IProxyControl, FakeControl()))
-
     def test_healthy_and_ready_while_accepting(self):
         listener = Listener()
         self.assertEqual(listener.get("/healthz").status, 200)
