@@ -148,9 +148,20 @@ class TargetGroups:
 
     def target_counts(self) -> list[TargetCounts]:
         """The counts of every target that is configured or still has connections, for the metrics."""
+        return list(self.each_target_count())
+
+    def each_target_count(self) -> Iterator[TargetCounts]:
+        """The same one by one. A reader may pause in between.
+
+        The bytes of all targets are read at the first: a connection that closes during a pause is counted once.
+        """
         moved = self._moved()
-        return [
-            TargetCounts(
+        bytes_of = []
+        for member in self._groups.members:
+            received, sent = moved.get(member, (0, 0))
+            bytes_of.append((member, member.received + received, member.sent + sent))
+        for member, received, sent in bytes_of:
+            yield TargetCounts(
                 member.group,
                 member.name,
                 member.state == "up" and member.unused_since is None,
@@ -158,11 +169,9 @@ class TargetGroups:
                 dict(member.results),
                 dict(member.checks),
                 member.ejections,
-                member.received + moved.get(member, (0, 0))[0],
-                member.sent + moved.get(member, (0, 0))[1],
+                received,
+                sent,
             )
-            for member in self._groups.members
-        ]
 
     def queue_lengths(self) -> list[tuple[str, int]]:
         """Each group, and how many clients wait for one of its targets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred
@@ -10,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin import api
+from smartproxy.flow.slices import Slices
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
@@ -197,7 +199,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertApproximates(shown["bytes"]["p50"], 1000, 10)
 
     def test_long_scrape_yields_to_the_event_loop_and_is_complete(self):
-        self.patch(api, "_SLICE", 0.0)
+        self.patch(api, "Slices", partial(Slices, seconds=0.0))
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")
