@@ -1,0 +1,1 @@
+"""Several processes that serve the same listeners: a supervisor, a nursery that forks, and workers."""
