@@ -39,6 +39,7 @@
     |-- AcmeStoreUnusable              the directory of ACME's keys and certificates cannot be read or written
     |-- UnknownCertificate             no certificate in force has this name
     |-- NotAutomatic                   a certificate is not ordered by ACME, so it cannot be renewed
+    |-- NoWorker                       no worker process can answer the admin API now
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -342,6 +343,10 @@ class UnknownCertificate(SmartProxyError, LookupError):
 
 class NotAutomatic(SmartProxyError, ValueError):
     """A certificate is not ordered by ACME, so it cannot be renewed here. The text says where it is from, in plain ASCII."""
+
+
+class NoWorker(SmartProxyError):
+    """No worker process can answer the admin API now: all of them are starting or have ended."""
 
 
 class AdminRequestFailed(SmartProxyError):
