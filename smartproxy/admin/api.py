@@ -89,7 +89,7 @@ class Api:
 
     async def _page(self, content_type: str) -> bytearray:
         reading = await self._control.reading()
-        shown = chain(families(reading.registry, reading.counters), process_families())
+        shown = chain(families(reading.registry, reading.counters), reading.more, process_families())
         page, _ = exposition(shown, content_type)
         body = bytearray()  # and not joined at the end: that takes several milliseconds for a page of 27 MB
         slices = Slices(self._clock)
@@ -114,8 +114,9 @@ class Api:
 
     async def routes(self, _request: AdminRequest) -> Reply:
         """The current routes in the order of the configuration, with their counters."""
-        registry, counters, _ = await self._control.reading()
-        moved = totals.by_route(registry, counters)
+        reading = await self._control.reading()
+        counters = reading.counters
+        moved = totals.by_route(reading.registry, counters)
         shown = [
             route_view.route(
                 plan, counters.routes.get(plan.name) or RouteCounters(), moved.get(plan.name, totals.NO_BYTES)

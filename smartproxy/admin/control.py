@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from smartproxy.metrics.api import NoThroughput, Throughput
     from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.family import MetricFamily
     from smartproxy.metrics.interfaces import IMetrics
     from smartproxy.metrics.source import ConnectionSource
     from smartproxy.model.certificate_status import ShownCertificate
@@ -29,11 +30,13 @@ class MetricsReading(NamedTuple):
     :ivar registry: number and bytes of connections.
     :ivar counters: everything else that is counted.
     :ivar metrics: what is computed of both, and rates.
+    :ivar more: further metric families of a scrape.
     """
 
     registry: ConnectionSource
     counters: Counters
     metrics: IMetrics
+    more: Sequence[MetricFamily] = ()
 
 
 class LiveConnections(NamedTuple):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from smartproxy.admin.control import MetricsReading
     from smartproxy.metrics.api import NoThroughput, Throughput
     from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.family import MetricFamily
     from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.target_status import ShownTarget, Upcoming
@@ -58,16 +59,24 @@ class AllWorkers:
     :param own: what the supervisor counts itself: changes of the configuration, and what else it does for all workers.
     :param plan: gives the plan in force.
     :param clock: the reactor.
+    :param more: gives metric families about the workers themselves.
     """
 
     def __init__(
-        self, ask: Ask, ask_one: Ask, own: Counters, plan: Callable[[], ProxyPlan], clock: IReactorTime
+        self,
+        ask: Ask,
+        ask_one: Ask,
+        own: Counters,
+        plan: Callable[[], ProxyPlan],
+        clock: IReactorTime,
+        more: Callable[[], Sequence[MetricFamily]] = tuple,
     ) -> None:
         self._ask = ask
         self._ask_one = ask_one
         self._own = own
         self._plan = plan
         self._clock = clock
+        self._more = more
         self._merged_throughput = MergedThroughput(plan().metrics, self._totals, clock)
         self._retired = Retired()
         #: The last snapshot of each worker that is not retired: one that does not answer keeps its counts.
@@ -135,7 +144,7 @@ class AllWorkers:
         )
         if live:
             self._retired.keep(*known)  # from the next reading on: this one has the last values
-        return reading
+        return reading._replace(more=self._more())
 
     async def _totals(self) -> TotalsByWorker:
         answers = await self._answers(self._ask, "totals")

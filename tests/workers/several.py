@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
-from smartproxy.metrics.family import HistogramFamily
+from smartproxy.metrics.family import HistogramFamily, MetricFamily
 from smartproxy.workers.all_workers import AllWorkers
 from smartproxy.workers.answers import answer
 from tests.sessions.memory_proxy import MemoryProxy
@@ -32,13 +32,19 @@ class Several:
             self.begin(generation)
         self.clock = Clock()
         self.own = Counters()
-        self.all = AllWorkers(self.ask, self.ask_one, self.own, lambda: self.first.service.plan, self.clock)
+        self.all = AllWorkers(
+            self.ask, self.ask_one, self.own, lambda: self.first.service.plan, self.clock, self.more
+        )
 
     def begin(self, generation):
         """A worker begins."""
         proxy = self.proxies[generation] = MemoryProxy(self.case, **self.configuration)
         proxy.service.registry._before_first = generation * 10**11 - 1
         return proxy
+
+    def more(self):
+        number = [((), len(self.proxies))]
+        return [MetricFamily("smartproxy_workers", "gauge", "Worker processes.", (), number)]
 
     @property
     def first(self):

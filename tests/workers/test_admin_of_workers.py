@@ -95,6 +95,7 @@ class AdminOfWorkersTests(SynchronousTestCase):
         page = self.listener.get("/metrics").body
         self.assertIn(b'smartproxy_connections_total{route="web"} 3\n', page)
         self.assertIn(b'smartproxy_received_bytes_total{route="web"} 9\n', page)
+        self.assertIn(b"smartproxy_workers 2\n", page)
 
 
 def _keys(value):
