@@ -40,6 +40,7 @@
     |-- UnknownCertificate             no certificate in force has this name
     |-- NotAutomatic                   a certificate is not ordered by ACME, so it cannot be renewed
     |-- WorkerFailed                   a worker process, or the one that forks them, has not done what it was asked
+    |-- NoWorker                       no worker process can answer the admin API now
     |-- AdminRequestFailed             a command got no usable answer from the admin API
     `-- IllegalTransition              a state machine got an event that its table does not allow: a bug
 
@@ -347,6 +348,10 @@ class NotAutomatic(SmartProxyError, ValueError):
 
 class WorkerFailed(SmartProxyError):
     """A worker process, or the one that forks them, has not done what it was asked; the text says why."""
+
+
+class NoWorker(SmartProxyError):
+    """No worker process can answer the admin API now: all of them are starting or have ended."""
 
 
 class AdminRequestFailed(SmartProxyError):

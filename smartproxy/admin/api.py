@@ -1,7 +1,6 @@
 """The endpoints: ``/metrics``, the health checks and ``/api/v1``.
 
-A list is returned as an object with the list under a key, so that keys can be added later. All endpoints reply at once,
-except ``/metrics`` and those that change the configuration. An invalid configuration is 422 with all of its problems, one
+A list is returned as an object with the list under a key, so that keys can be added later. An invalid configuration is 422 with all of its problems, one
 line each, exactly as ``smartproxy check`` prints them; a port that cannot be had is 409, with its address.
 """
 
@@ -10,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import deferLater
 
 from smartproxy.admin import route_view, views
 from smartproxy.admin.certificates import CertificatesApi
@@ -23,6 +21,7 @@ from smartproxy.admin.request import Reply, json_reply, refusal
 from smartproxy.admin.shared import SharedResult
 from smartproxy.admin.targets import TargetsApi
 from smartproxy.errors import ConfigurationError
+from smartproxy.flow.slices import Slices
 from smartproxy.metrics import totals
 from smartproxy.metrics.counters import RouteCounters
 from smartproxy.metrics.families import families
@@ -32,7 +31,7 @@ from smartproxy.net import listening
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -40,14 +39,11 @@ if TYPE_CHECKING:
     from smartproxy.admin.control import IProxyControl
     from smartproxy.admin.request import AdminRequest
     from smartproxy.admin.router import Methods
-    from smartproxy.model.record import ConnectionRecord
     from smartproxy.model.timestamps import Moment
 
 DEFAULT_LIMIT = 1000
 #: Largest ``limit``; a larger one is reduced to it. A reply with 10,000 connections blocks the event loop for 0.1 s.
 MAX_LIMIT = 10_000
-#: Seconds for which a scrape is written before the event loop runs again; a piece more, which takes half a millisecond.
-_SLICE = 0.002
 #: Default seconds of ``throughput/history``.
 DEFAULT_HISTORY = 3600.0
 
@@ -55,7 +51,7 @@ DEFAULT_HISTORY = 3600.0
 class Api:
     """The endpoints of one proxy.
 
-    :param moment: monotonic and wall clock read together, to convert record times to dates.
+    :param moment: monotonic and wall clock read together, to convert the times of samples to dates.
     :param clock: to return to the event loop during a long scrape.
     """
 
@@ -70,7 +66,7 @@ class Api:
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""
         return {
-            **TargetsApi(self._control.groups).table(),
+            **TargetsApi(self._control).table(),
             **CertificatesApi(self._control).table(),
             "/metrics": {"GET": self.prometheus},
             "/healthz": {"GET": self.healthy},
@@ -92,15 +88,14 @@ class Api:
         return Reply(200, await self._pages[content_type].get(), content_type)
 
     async def _page(self, content_type: str) -> bytearray:
-        shown = chain(families(self._control.registry, self._control.counters), process_families())
+        reading = await self._control.reading()
+        shown = chain(families(reading.registry, reading.counters), reading.more, process_families())
         page, _ = exposition(shown, content_type)
         body = bytearray()  # and not joined at the end: that takes several milliseconds for a page of 27 MB
-        pause_at = self._clock.seconds() + _SLICE
+        slices = Slices(self._clock)
         for piece in page:
             body += piece
-            if self._clock.seconds() >= pause_at:
-                await deferLater(self._clock, 0)
-                pause_at = self._clock.seconds() + _SLICE
+            await slices.turn()
         return body
 
     def healthy(self, _request: AdminRequest) -> Reply:
@@ -113,14 +108,15 @@ class Api:
             return json_reply({"status": "draining"}, 503)
         return json_reply({"status": "ready"})
 
-    def status(self, _request: AdminRequest) -> Reply:
+    async def status(self, _request: AdminRequest) -> Reply:
         """Facts about the process."""
-        return json_reply(self._control.status())
+        return json_reply(await self._control.status())
 
-    def routes(self, _request: AdminRequest) -> Reply:
+    async def routes(self, _request: AdminRequest) -> Reply:
         """The current routes in the order of the configuration, with their counters."""
-        counters = self._control.counters
-        moved = totals.by_route(self._control.registry, counters)
+        reading = await self._control.reading()
+        counters = reading.counters
+        moved = totals.by_route(reading.registry, counters)
         shown = [
             route_view.route(
                 plan, counters.routes.get(plan.name) or RouteCounters(), moved.get(plan.name, totals.NO_BYTES)
@@ -129,40 +125,34 @@ class Api:
         ]
         return json_reply({"routes": shown})
 
-    def connections(self, request: AdminRequest) -> Reply:
+    async def connections(self, request: AdminRequest) -> Reply:
         """Live connections, oldest first; ``total`` includes those beyond the limit."""
+        route, client = request.query.get("route"), request.query.get("clientIp")
         try:
-            matching = list(self._matching(request.query))
+            client = None if client is None else normalise_address(client)
             limit = int(request.query.get("limit", DEFAULT_LIMIT))
         except ValueError:
             return refusal(400, "limit must be a number, and clientIp an IP address")
         if limit < 0:
             return refusal(400, "limit must be 0 or more")
-        moment = self._moment()
-        shown = [views.connection(record, moment) for record in islice(matching, min(limit, MAX_LIMIT))]
-        return json_reply({"connections": shown, "total": len(matching)})
+        live = await self._control.live(route, client, min(limit, MAX_LIMIT))
+        return json_reply({"connections": live.shown, "total": live.total})
 
-    def _matching(self, query: dict[str, str]) -> Iterator[ConnectionRecord]:
-        route = query.get("route")
-        client = normalise_address(query["clientIp"]) if "clientIp" in query else None
-        for record in self._control.registry.live.values():
-            if route in {None, record.route} and client in {None, record.client.host}:
-                yield record
-
-    def end_connection(self, request: AdminRequest) -> Reply:
+    async def end_connection(self, request: AdminRequest) -> Reply:
         """Close one connection; 404 if there is none with that number."""
         number = _number(request.items[0])
-        if number is None or not self._control.end_connection(number):
+        if number is None or not await self._control.end_connection(number):
             return refusal(404, "there is no such connection")
         return json_reply({"ended": number})
 
-    def metrics(self, _request: AdminRequest) -> Reply:
+    async def metrics(self, _request: AdminRequest) -> Reply:
         """The metrics as JSON."""
-        return json_reply(views.metrics(self._control.metrics, self._control.counters))
+        reading = await self._control.reading()
+        return json_reply(views.metrics(reading.metrics, reading.counters))
 
     def throughput(self, request: AdminRequest) -> Reply:
         """Bytes per second: of the last 1, 10 and 60 seconds, or of a ``window`` in seconds."""
-        measured = self._control.metrics.throughput
+        measured = self._control.throughput
         if "window" not in request.query:
             named = {"instant": measured.instant, "recent": measured.recent, "average": measured.average}
             return json_reply({name: views.rate(read()) for name, read in named.items()})
@@ -178,7 +168,7 @@ class Api:
             seconds = _seconds(request.query.get("seconds", str(DEFAULT_HISTORY)))
         except ValueError:
             return refusal(400, "seconds must be a number")
-        samples = self._control.metrics.throughput.history(seconds)
+        samples = self._control.throughput.history(seconds)
         return json_reply({"seconds": seconds, "samples": views.history(samples, self._moment())})
 
     def drain(self, _request: AdminRequest) -> Reply:

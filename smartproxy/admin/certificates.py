@@ -39,15 +39,15 @@ class CertificatesApi:
             "/api/v1/certificates/*/renew": {"POST": self.renew},
         }
 
-    def certificates(self, _request: AdminRequest) -> Reply:
+    async def certificates(self, _request: AdminRequest) -> Reply:
         """All certificates in the order of their expiry; those that are not issued yet come first."""
-        shown = sorted(self._control.certificates(), key=_expiry)
+        shown = sorted(await self._control.certificates(), key=_expiry)
         return json_reply({"certificates": [_certificate(one) for one in shown]})
 
-    def renew(self, request: AdminRequest) -> Reply:
+    async def renew(self, request: AdminRequest) -> Reply:
         """Order a certificate now. 404 for an unknown name; 409 for a certificate that is not automatic."""
         try:
-            names = self._control.renew_certificate(_spelt(request.items[0]))
+            names = await self._control.renew_certificate(_spelt(request.items[0]))
         except UnknownCertificate as unknown:
             return refusal(404, str(unknown))
         except NotAutomatic as other:

@@ -25,6 +25,7 @@ from smartproxy.admin.outbox import Outbox
 from smartproxy.admin.request import AdminRequest, Reply, refusal
 from smartproxy.admin.router import Router
 from smartproxy.admin.uploads import Uploads
+from smartproxy.errors import NoWorker
 from smartproxy.model.timestamps import Moment
 from smartproxy.net.half_close import LINGER
 from smartproxy.wire import http_response
@@ -162,6 +163,8 @@ class Front(Resource):
         try:
             answer = self._guard.refusal(request) or self._router.answer(request)
             return answer if isinstance(answer, Reply) else await answer
+        except NoWorker as none:
+            return refusal(503, str(none))
         except Exception:
             self._log.failure("admin: {method!r} {path!r} failed", method=request.method, path=request.path)
             return refusal(500, "internal error; see the log")

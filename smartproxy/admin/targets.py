@@ -11,21 +11,19 @@ from smartproxy.model.timestamps import Moment
 from smartproxy.wire.host import normalise_address
 
 if TYPE_CHECKING:
+    from smartproxy.admin.control import IProxyControl
     from smartproxy.admin.request import AdminRequest, Reply
     from smartproxy.admin.router import Methods
     from smartproxy.model.target_status import ShownCheck, ShownTarget
-    from smartproxy.upstream.steering import TargetGroups
 
-#: For the log.
-_WHO = "the admin API"
 _KEYS = frozenset({"state", "weight"})
 
 
 class TargetsApi:
     """``/api/v1/targets``."""
 
-    def __init__(self, groups: TargetGroups) -> None:
-        self._groups = groups
+    def __init__(self, control: IProxyControl) -> None:
+        self._control = control
 
     def table(self) -> dict[str, Methods]:
         """The table of paths for the router."""
@@ -34,7 +32,7 @@ class TargetsApi:
             "/api/v1/targets/*/*": {"PUT": self.set_by_hand},
         }
 
-    def targets(self, request: AdminRequest) -> Reply:
+    async def targets(self, request: AdminRequest) -> Reply:
         """The targets of every group, or of the one that ``group`` names, with what its next connection would get.
 
         ``clientIp`` is the client of that connection.
@@ -47,37 +45,24 @@ class TargetsApi:
         except ValueError:
             return refusal(400, "clientIp must be an IP address")
         try:
-            shown: dict[str, object] = {"targets": [_target(one) for one in self._groups.targets(group)]}
+            targets = await self._control.targets(group)
+            shown: dict[str, object] = {"targets": [_target(one) for one in targets]}
             if group is not None:
-                shown["next"] = self._groups.peek(group, client)._asdict()
+                shown["next"] = (await self._control.peek(group, client))._asdict()
         except UnknownTarget as unknown:
             return refusal(404, str(unknown))
         return json_reply(shown)
 
-    def set_by_hand(self, request: AdminRequest) -> Reply:
+    async def set_by_hand(self, request: AdminRequest) -> Reply:
         """Set ``state``, ``weight`` or both. 404 for an unknown target; 422 for a body that is not valid."""
         group, name = request.items
         try:
-            wanted = _wanted(request.body)
-            self._set(group, name, wanted)
+            shown = await self._control.set_target(group, name, _wanted(request.body))
         except UnknownTarget as unknown:
             return refusal(404, str(unknown))
         except ValueError as invalid:
             return refusal(422, str(invalid))
-        (shown,) = [one for one in self._groups.targets(group) if one.name == name]
         return json_reply(_target(shown))
-
-    def _set(self, group: str, name: str, wanted: dict[str, object]) -> None:
-        """Nothing is set where one of the values is not valid."""
-        weight, state = wanted.get("weight"), wanted.get("state")
-        if weight is not None and not isinstance(weight, int):
-            raise ValueError("weight must be a number, or null for that of the configuration")
-        if "state" in wanted:
-            self._groups.check_state(state)
-        if "weight" in wanted:
-            self._groups.set_weight(group, name, weight, by=_WHO)
-        if "state" in wanted:
-            self._groups.set_state(group, name, str(state), by=_WHO)
 
 
 def _wanted(body: bytes) -> dict[str, object]:

@@ -7,14 +7,17 @@ clients has no bound, so only the busiest ones are listed. Routes are in :mod:`s
 from __future__ import annotations
 
 from heapq import nlargest
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from smartproxy.admin.control import LiveConnections
 from smartproxy.observe.access_log import LONGEST_PATH
 from smartproxy.observe.connection_fields import connection_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from smartproxy.connections.registry import Registry
     from smartproxy.metrics.api import NoThroughput, Percentiles, Throughput
     from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.interfaces import IMetrics
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
 BY_IP = 100
 #: Number of clients in ``topIPs``.
 TOP_IPS = 10
+
+
+def live_connections(
+    registry: Registry, route: str | None, client: str | None, limit: int, moment: Moment
+) -> LiveConnections:
+    """The live connections of ``route`` and ``client``, oldest first, at most ``limit``; ``None`` is any."""
+    matching = [
+        record
+        for record in registry.live.values()
+        if route in {None, record.route} and client in {None, record.client.host}
+    ]
+    return LiveConnections([connection(record, moment) for record in islice(matching, limit)], len(matching))
 
 
 def connection(record: ConnectionRecord, moment: Moment) -> dict[str, object]:

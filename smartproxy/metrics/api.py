@@ -14,8 +14,9 @@ from smartproxy.metrics.throughput import ZERO_RATE
 from smartproxy.model.outcome import CloseReason
 
 if TYPE_CHECKING:
-    from smartproxy.metrics.rates import MeterAssignment
-    from smartproxy.metrics.source import ConnectionSource
+    from collections.abc import Iterator
+
+    from smartproxy.metrics.source import ConnectionSource, RateSource
     from smartproxy.metrics.throughput import Rate, Sample, ThroughputTracker
     from smartproxy.model.record import ClosedConnection
 
@@ -86,16 +87,21 @@ class Throughput:
 
     The methods are those of the tracker and the meters, without a wrapper in between:
     :class:`~smartproxy.metrics.throughput.ThroughputTracker` and :meth:`RateMeters.rates`.
+
+    :param routes: the rates by route name.
+    :param clients: the rates by client address.
     """
 
-    def __init__(self, tracker: ThroughputTracker, meters: MeterAssignment) -> None:
+    def __init__(self, tracker: ThroughputTracker, routes: RateSource, clients: RateSource) -> None:
         self.instant = tracker.instant
         self.recent = tracker.recent
         self.average = tracker.average
         self.custom = tracker.custom
         self.history = tracker.history
-        self.by_route = meters.routes.rates
-        self.by_ip = meters.clients.rates
+        self.by_route = routes.rates
+        self.by_ip = clients.rates
+        self.each_route = routes.each
+        self.each_client = clients.each
 
 
 class NoThroughput:
@@ -120,6 +126,12 @@ class NoThroughput:
         return {}
 
     by_ip = by_route
+
+    def each_route(self) -> Iterator[tuple[str, Rate]]:
+        """No rates."""
+        return iter(())
+
+    each_client = each_route
 
 
 class Distributions:

@@ -16,6 +16,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import accumulate
 from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Seconds: from a backend on the same machine to the default ``connectionTimeout``.
 DIAL_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -46,6 +50,14 @@ class Histogram:
         """Count a duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.total += seconds
+
+    def merge(self, counts: Sequence[int], total: float) -> None:
+        """Add the observations of another histogram with the same bounds.
+
+        :raises ValueError: if it has another number of buckets.
+        """
+        self.counts = [own + other for own, other in zip(self.counts, counts, strict=True)]
+        self.total += total
 
     def cumulative(self) -> list[tuple[float, int]]:
         """Every bound, ``inf`` last, with the number of observations at or below it."""

@@ -20,16 +20,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from smartproxy.metrics import totals
-from smartproxy.metrics.api import (
-    CleanupCounts,
-    Connections,
-    Distributions,
-    NoThroughput,
-    Percentiles,
-    Throughput,
-    Totals,
-)
+from smartproxy.metrics.api import Distributions, NoThroughput, Percentiles, Throughput
+from smartproxy.metrics.counted import CountedMetrics
 from smartproxy.metrics.interfaces import IMetrics
 from smartproxy.metrics.rates import STAMP_INTERVAL, MeterAssignment
 from smartproxy.metrics.throughput import ThroughputTracker
@@ -39,43 +31,18 @@ if TYPE_CHECKING:
 
     from smartproxy.metrics.counters import Counters
     from smartproxy.metrics.source import ConnectionSource
-    from smartproxy.model.outcome import CloseReason, RejectReason
     from smartproxy.model.plan import MetricsPlan
 
 log = Logger()
 
 
-class _MetricsBase(Service):
-    """The counts, which are kept whether or not throughput is measured."""
-
-    def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
-        self._registry = registry
-        self._counters = counters
-        self.connections = Connections(registry)
-
-    def totals(self) -> Totals:
-        return Totals(*totals.overall(self._registry), self._registry.opened)
-
-    def closed(self) -> dict[CloseReason, int]:
-        return totals.closed(self._counters)
-
-    def rejected(self) -> dict[RejectReason, int]:
-        return dict(self._counters.rejected)
-
-    def zombies(self) -> dict[str, int]:
-        return dict(self._counters.zombies)
-
-    def cleanup(self) -> CleanupCounts:
-        queue = self._registry.ended
-        return CleanupCounts(len(queue), queue.batches, queue.cleaned)
-
-
 @implementer(IMetrics)
-class Metrics(_MetricsBase):
+class Metrics(CountedMetrics, Service):
     """Counts, and measures throughput and distributions.
 
     :param registry: its records add to the meters from now on.
     :param clock: monotonic.
+    :ivar distributions: of the duration and the size of closed connections.
     """
 
     name = "metrics"
@@ -86,13 +53,13 @@ class Metrics(_MetricsBase):
         super().__init__(registry, counters)
         self._tracker = ThroughputTracker(plan, clock)
         self._meters = MeterAssignment(self._tracker.meter, clock.seconds)
-        self._distributions = Distributions()
+        self.distributions = Distributions()
         self._rotating = LoopingCall(self._rotate)
         self._rotating.clock = clock
-        self.throughput = Throughput(self._tracker, self._meters)
-        self.percentiles = self._distributions.percentiles
+        self.throughput = Throughput(self._tracker, self._meters.routes, self._meters.clients)
+        self.percentiles = self.distributions.percentiles
         registry.measure(self._meters)
-        registry.on_closed.append(self._distributions.add)
+        registry.on_closed.append(self.distributions.add)
 
     def startService(self) -> None:
         """Start sampling, and dropping idle meters."""
@@ -116,7 +83,7 @@ class Metrics(_MetricsBase):
     def detach(self) -> None:
         """Measure nothing any more: the configuration has ``metrics: false`` now."""
         self._registry.measure(None)
-        self._registry.on_closed.remove(self._distributions.add)
+        self._registry.on_closed.remove(self.distributions.add)
 
     def _rotate(self) -> None:
         self._meters.clients.rotate(self._registry.by_ip)
@@ -127,21 +94,25 @@ class Metrics(_MetricsBase):
 
 
 @implementer(IMetrics)
-class NoMetrics(_MetricsBase):
-    """Counts, and measures nothing."""
+class NoMetrics(CountedMetrics, Service):
+    """Counts, and measures nothing.
+
+    :ivar distributions: without values.
+    """
 
     name = "metrics"
 
     def __init__(self, registry: ConnectionSource, counters: Counters) -> None:
         super().__init__(registry, counters)
         self.throughput = NoThroughput()
+        self.distributions = Distributions()
 
     def detach(self) -> None:
         """Do nothing: nothing is measured."""
 
     def percentiles(self) -> Percentiles:
         """No values."""
-        return Percentiles()
+        return self.distributions.percentiles()
 
 
 def make_metrics(

@@ -16,6 +16,10 @@ half a microsecond.
 from __future__ import annotations
 
 from math import ceil, log
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: Largest relative error of a quantile.
 ERROR = 0.01
@@ -50,6 +54,18 @@ class Sketch:
             return
         bucket = ceil(log(min(value, LARGEST)) * _PER_E)
         self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+
+    def merge(self, buckets: Mapping[int, int], zeros: int) -> None:
+        """Add all values of another sketch, given as its :meth:`state`."""
+        for bucket, count in buckets.items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+            self.count += count
+        self._zeros += zeros
+        self.count += zeros
+
+    def state(self) -> tuple[dict[int, int], int]:
+        """Number of values by bucket, and number of values that count as 0; a copy."""
+        return dict(self._buckets), self._zeros
 
     def quantile(self, part: float) -> float | None:
         """The value that a share ``part`` of all values does not exceed (0.5: the median); ``None`` without values."""

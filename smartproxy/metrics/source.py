@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from smartproxy.metrics.throughput import Rate
     from smartproxy.model.record import ClosedConnection, ConnectionRecord, Meter
 
 
@@ -20,6 +21,16 @@ class MeterSource(Protocol):
     def of_client(self, ip: str) -> tuple[Meter, ...]: ...
 
     def of_route(self, fed: tuple[Meter, ...], route: str) -> tuple[Meter, ...]: ...
+
+
+class RateSource(Protocol):
+    """Rates by key: :class:`~smartproxy.metrics.rates.RateMeters`."""
+
+    def rates(self) -> dict[str, Rate]:
+        """The rate of every key."""
+
+    def each(self) -> Iterator[tuple[str, Rate]]:
+        """The same one by one. A reader may pause in between."""
 
 
 class CleanupProgress(Protocol):

@@ -51,6 +51,12 @@ def directions_by_route(
     """
     received = {name: counted.received for name, counted in counters.routes.items()}
     sent = {name: counted.sent for name, counted in counters.routes.items()}
+    add_unsettled(registry, received, sent)
+    return received, sent
+
+
+def add_unsettled(registry: ConnectionSource, received: dict[str, int], sent: dict[str, int]) -> None:
+    """Add what is not in the counters yet, by route name: bytes of connections that live or wait for clean-up."""
     for record in registry.unsettled():
         name = record.route
         if record.shares is not None:
@@ -60,7 +66,6 @@ def directions_by_route(
         elif name is not None:
             received[name] = received.get(name, 0) + record.bytes_received
             sent[name] = sent.get(name, 0) + record.bytes_sent
-    return received, sent
 
 
 def closed(counters: Counters) -> dict[CloseReason, int]:

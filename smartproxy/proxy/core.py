@@ -238,7 +238,11 @@ class ProxyCore(Service):
         return self._runtime.tls.certificates()
 
     def renew_certificate(self, name: str) -> Sequence[str]:
-        """Order the automatic certificate with this name now; see :class:`~smartproxy.admin.control.IProxyControl`."""
+        """Order the automatic certificate with this name now; return its names without waiting for the order.
+
+        :raises UnknownCertificate: if no certificate has this name.
+        :raises NotAutomatic: if it is not ordered by ACME.
+        """
         return self._runtime.tls.acme.renew(name)
 
     @property

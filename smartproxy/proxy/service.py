@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import IServiceCollection
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from smartproxy._version import __version__
-from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here
 from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
 from smartproxy.proxy.core import ProxyCore
+from smartproxy.proxy.local_control import LocalControl
 from smartproxy.settings import Settings, route_list
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 log = Logger()
 
 
-@implementer(IProxyControl)
 class SmartProxy(ProxyCore):
     """A proxy.
 
@@ -80,7 +78,7 @@ class SmartProxy(ProxyCore):
 
     def _open_others(self) -> None:
         if self.plan.admin is not None:
-            self._admin = listen_for_admin(self, self.plan.admin, self._reactor)
+            self._admin = listen_for_admin(LocalControl(self), self.plan.admin, self._reactor)
 
     async def _close_others(self) -> None:
         if self._admin is not None:

@@ -289,6 +289,11 @@ class Members:
         for members in self._members.values():
             yield from members.values()
 
+    def each(self) -> Iterator[Member]:
+        """Every member. A reader may pause in between, and members may be added and dropped meanwhile."""
+        for members in list(self._members.values()):
+            yield from list(members.values())
+
     def of(self, group: str, name: str) -> Member:
         """The member ``name`` of ``group``; created on first use."""
         members = self._members.setdefault(group, {})

@@ -11,7 +11,7 @@ from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import RequestsOfGroup, TargetCounts
 from smartproxy.model.target_status import ShownTarget, TargetState
 from smartproxy.upstream.candidate import address_of
-from smartproxy.upstream.member import Dials, HandState
+from smartproxy.upstream.member import Dials, HandState, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.group import Group
     from smartproxy.upstream.groups import Groups
-    from smartproxy.upstream.member import Member
 
 log = Logger()
 #: ``up`` leaves the state to checks and dials again, and ends an ejection. The other two keep connections, and let none in.
@@ -148,9 +147,21 @@ class TargetGroups:
 
     def target_counts(self) -> list[TargetCounts]:
         """The counts of every target that is configured or still has connections, for the metrics."""
-        moved = self._moved()
-        return [
-            TargetCounts(
+        return list(self.each_target_count())
+
+    def each_target_count(self) -> Iterator[TargetCounts]:
+        """The same one by one. A reader may pause in between.
+
+        The bytes of targets with connections are read at the first: a connection that closes during a pause counts once.
+        """
+        moved = {
+            member: (member.received + received, member.sent + sent)
+            for member, (received, sent) in self._moved().items()
+            if isinstance(member, Member)
+        }
+        for member in self._groups.members.each():
+            received, sent = moved.get(member) or (member.received, member.sent)
+            yield TargetCounts(
                 member.group,
                 member.name,
                 member.state == "up" and member.unused_since is None,
@@ -158,15 +169,18 @@ class TargetGroups:
                 dict(member.results),
                 dict(member.checks),
                 member.ejections,
-                member.received + moved.get(member, (0, 0))[0],
-                member.sent + moved.get(member, (0, 0))[1],
+                received,
+                sent,
             )
-            for member in self._groups.members
-        ]
 
     def queue_lengths(self) -> list[tuple[str, int]]:
         """Each group, and how many clients wait for one of its targets."""
-        return [(group.name, group.waiting) for group in self._groups]
+        return list(self.each_queue_length())
+
+    def each_queue_length(self) -> Iterator[tuple[str, int]]:
+        """The same one by one. A reader may pause in between."""
+        for group in list(self._groups):
+            yield group.name, group.waiting
 
     def request_counts(self) -> list[RequestsOfGroup]:
         """The counts of each group that had HTTP requests."""

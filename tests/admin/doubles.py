@@ -1,4 +1,4 @@
-"""Doubles for the admin tests: a proxy control with real counters, and an HTTP client of the real site."""
+"""Doubles for the admin tests: a proxy with real counters, and an HTTP client of the real site."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
-from zope.interface import implementer
 
-from smartproxy.admin.control import IProxyControl
 from smartproxy.admin.site import make_admin_site
 from smartproxy.connections.registry import Registry
 from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
@@ -30,6 +28,7 @@ from smartproxy.model.plan import (
     TargetPlan,
 )
 from smartproxy.model.timestamps import Moment
+from smartproxy.proxy.local_control import LocalControl
 from smartproxy.upstream.groups import Groups
 from smartproxy.upstream.member import Members
 from smartproxy.upstream.steering import TargetGroups
@@ -44,8 +43,9 @@ WEB = RoutePlan(
 MOMENT = Moment(1767323045.678, 100.0)
 
 
-@implementer(IProxyControl)
 class FakeControl:
+    """What :class:`LocalControl` uses of a proxy, with real counters, groups and metrics, without a network."""
+
     def __init__(self, *routes):
         self.counters = Counters()
         self.clock = Clock()
@@ -149,7 +149,8 @@ class Listener:
     def __init__(self, control=None, plan=None):
         self.control = control or FakeControl()
         self.clock = Clock()
-        self.site = make_admin_site(self.control, plan or AdminPlan(), self.clock, lambda: MOMENT)
+        control = LocalControl(self.control, lambda: MOMENT)
+        self.site = make_admin_site(control, plan or AdminPlan(), self.clock, lambda: MOMENT)
         self.site.doStart()
 
     def connect(self):

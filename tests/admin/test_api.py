@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
 from smartproxy.admin import api
-from smartproxy.admin.control import IProxyControl
+from smartproxy.flow.slices import Slices
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
@@ -21,9 +21,6 @@ from tests.admin.doubles import FakeControl, Listener, parsed
 
 
 class HealthTests(SynchronousTestCase):
-    def test_double_implements_iproxycontrol(self):
-        self.assertTrue(verifyObject(IProxyControl, FakeControl()))
-
     def test_healthy_and_ready_while_accepting(self):
         listener = Listener()
         self.assertEqual(listener.get("/healthz").status, 200)
@@ -202,7 +199,7 @@ class MetricsTests(SynchronousTestCase):
         self.assertApproximates(shown["bytes"]["p50"], 1000, 10)
 
     def test_long_scrape_yields_to_the_event_loop_and_is_complete(self):
-        self.patch(api, "_SLICE", 0.0)
+        self.patch(api, "Slices", partial(Slices, seconds=0.0))
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")

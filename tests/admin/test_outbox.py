@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.error import ConnectionLost
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
@@ -9,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin import api, outbox
 from smartproxy.admin.outbox import PIECE, STALLED
+from smartproxy.flow.slices import Slices
 from tests.admin.doubles import FakeControl, HalfClosable, Listener, parsed
 
 
@@ -135,7 +138,7 @@ class ManySlowClientsTests(SynchronousTestCase):
         self.assertEqual([client.aborted for client in clients], [True] * 3 + [False] * 3)
 
     def test_page_that_many_clients_share_counts_once(self):
-        self.patch(api, "_SLICE", 0.0)  # so that it is not ready at once
+        self.patch(api, "Slices", partial(Slices, seconds=0.0))  # so that it is not ready at once
         listener = SlowListener()
         first = listener.scrape()
         page = int(parsed(first.value()).headers["Content-Length"])

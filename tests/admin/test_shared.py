@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin import api
 from smartproxy.admin.shared import SharedResult
+from smartproxy.flow.slices import Slices
 from tests.admin.doubles import FakeControl, Listener, parsed
 
 
@@ -47,7 +50,7 @@ class SharedTests(SynchronousTestCase):
 
 class ScrapeTests(SynchronousTestCase):
     def test_concurrent_scrapes_share_a_page_begun_after_them(self):
-        self.patch(api, "_SLICE", 0.0)  # an iteration for each piece
+        self.patch(api, "Slices", partial(Slices, seconds=0.0))  # an iteration for each piece
         control = FakeControl()
         for number in range(5000):
             control.counters.route(f"route-{number}")

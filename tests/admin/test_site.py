@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.admin import uploads
 from smartproxy.admin.site import MAX_BODY
+from smartproxy.errors import NoWorker
 from smartproxy.net.half_close import LINGER
 from tests.admin.doubles import FakeControl, Listener, parsed
 
@@ -49,6 +50,19 @@ class RoutingTests(SynchronousTestCase):
         self.assertEqual(answer.status, 500)
         self.assertNotIn(b"object", answer.body)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_without_a_worker_that_answers_it_is_503(self):
+        """All workers may be starting just now: the client asks again, and it is no bug for the log."""
+        listener = Listener()
+
+        def nobody(_number):
+            raise NoWorker("no worker process has answered")
+
+        listener.control.end_connection = nobody
+        with capturedLogs() as logs:
+            answer = listener.ask("DELETE", "/api/v1/connections/1")
+        self.assertEqual((answer.status, answer.json()), (503, {"error": "no worker process has answered"}))
+        self.assertEqual([event for event in logs if "log_failure" in event], [])
 
     def test_idle_client_is_disconnected(self):
         listener = Listener()

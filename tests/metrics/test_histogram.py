@@ -35,3 +35,18 @@ class HistogramTests(SynchronousTestCase):
             histogram.observe(seconds)
         for bound, count in histogram.cumulative():
             self.assertEqual(count, sum(seconds <= bound for seconds in seen))
+
+    def test_merged_histograms_have_the_sums_of_their_buckets(self):
+        one, other = Histogram((1.0, 2.0)), Histogram((1.0, 2.0))
+        for seconds in (0.5, 1.5):
+            one.observe(seconds)
+        for seconds in (1.5, 9.0):
+            other.observe(seconds)
+        one.merge(other.counts, other.total)
+        self.assertEqual((one.counts, one.total), ([1, 2, 1], 12.5))
+        self.assertEqual((other.counts, other.total), ([0, 1, 1], 10.5))
+
+    def test_histograms_with_other_buckets_cannot_be_merged(self):
+        one = Histogram((1.0, 2.0))
+        self.assertRaises(ValueError, one.merge, [1, 2], 3.0)
+        self.assertEqual((one.counts, one.total), ([0, 0, 0], 0.0))

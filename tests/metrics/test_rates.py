@@ -56,6 +56,15 @@ class RateTests(RateMetersCase):
         self.rotate("a", times=3)
         self.assertEqual(self.rate_meters.rates(), {"a": Rate(0.0, 0.0)})
 
+    def test_meters_may_be_created_and_dropped_while_rates_are_read(self):
+        self.rate_meters.of("a").received += 1
+        self.rate_meters.of("b")
+        each = self.rate_meters.each()
+        self.assertEqual(next(each), ("a", Rate(1.0, 0.0)))
+        self.rate_meters.of("c")
+        self.rate_meters.keep({"a"})
+        self.assertEqual(list(each), [("b", Rate(0.0, 0.0))])
+
     def test_first_bytes_are_averaged_over_a_second(self):
         """Else the first packet of a new client would show as a very high rate."""
         self.rate_meters.of("a").received += 500

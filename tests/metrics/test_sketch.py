@@ -50,3 +50,18 @@ class SketchTests(SynchronousTestCase):
         sketch = of(*range(100_000))
         self.assertLess(len(sketch), 600)
         self.assertEqual(sketch.count, 100_000)
+
+
+class MergeTests(SynchronousTestCase):
+    @given(*[st.lists(st.floats(0, LARGEST), max_size=50)] * 2)
+    def test_merged_sketches_are_the_sketch_of_all_values(self, some, others):
+        merged = of(*some)
+        merged.merge(*of(*others).state())
+        whole = of(*some, *others)
+        self.assertEqual((merged.state(), merged.count), (whole.state(), whole.count))
+
+    def test_the_state_is_a_copy(self):
+        sketch = of(1000)
+        buckets, _ = sketch.state()
+        buckets.clear()
+        self.assertEqual(len(sketch), 1)

@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from smartproxy._version import BUILD, __version__
-from smartproxy.admin.control import IProxyControl
 from smartproxy.errors import ConfigurationError, NotAutomatic, UnknownCertificate
 from smartproxy.model.outcome import CloseReason
 from smartproxy.proxy.service import SmartProxy
@@ -21,10 +20,9 @@ TWO = [route("web"), route("mail", port=2525, hosts="10.0.0.25")]
 
 
 class LifecycleTests(SynchronousTestCase):
-    def test_provides_its_interfaces(self):
+    def test_provides_iservice(self):
         proxy = MemoryProxy(self)
         verifyObject(IService, proxy.service)
-        verifyObject(IProxyControl, proxy.service)
 
     def test_ports_are_bound_before_privileges_are_dropped(self):
         network = HeldNetwork()

@@ -1,0 +1,270 @@
+"""What the admin listener of a supervisor reads and changes of its workers.
+
+::
+
+    workers = AllWorkers(ask, ask_one, own, lambda: plan, reactor)
+    workers.start()
+    reading = await workers.reading()
+    workers.retire(generation, last_snapshot, killed=False)      # when a worker has ended
+
+The methods are those of :class:`~smartproxy.admin.control.IProxyControl` that are about connections; the supervisor itself
+has the configuration. Workers are asked with the questions of :mod:`smartproxy.workers.answers`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from twisted.internet.defer import Deferred
+
+from smartproxy.admin.control import LiveConnections
+from smartproxy.admin.shared import SharedResult
+from smartproxy.errors import NoWorker, SmartProxyError
+from smartproxy.flow.slices import Slices
+from smartproxy.workers.answers import value_of
+from smartproxy.workers.merged import merged_reading
+from smartproxy.workers.merged_targets import merged_shown
+from smartproxy.workers.merged_throughput import MergedThroughput
+from smartproxy.workers.retired import Retired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from twisted.internet.interfaces import IReactorTime
+
+    from smartproxy.admin.control import MetricsReading
+    from smartproxy.metrics.api import NoThroughput, Throughput
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.metrics.family import MetricFamily
+    from smartproxy.model.certificate_status import ShownCertificate
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.model.target_status import ShownTarget, Upcoming
+    from smartproxy.workers.answers import Answered
+    from smartproxy.workers.merged_throughput import TotalsByWorker
+    from smartproxy.workers.snapshot import WorkerSnapshot
+
+#: Asks workers a question with arguments. Fires with the answers of those that have answered, by generation, in the order of
+#: their slots. A worker that ends meanwhile, or cannot answer, is left out.
+Ask: TypeAlias = "Callable[[str, dict[str, object]], Deferred[Mapping[int, Answered]]]"
+
+
+class AllWorkers:
+    """All workers of a supervisor, as one proxy.
+
+    :param ask: asks every live worker.
+    :param ask_one: asks the first live worker, so its result has one answer at most.
+    :param own: what the supervisor counts itself: changes of the configuration, and what else it does for all workers.
+    :param plan: gives the plan in force.
+    :param clock: the reactor.
+    :param more: gives metric families about the workers themselves.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        ask_one: Ask,
+        own: Counters,
+        plan: Callable[[], ProxyPlan],
+        clock: IReactorTime,
+        more: Callable[[], Sequence[MetricFamily]] = tuple,
+    ) -> None:
+        self._ask = ask
+        self._ask_one = ask_one
+        self._own = own
+        self._plan = plan
+        self._clock = clock
+        self._more = more
+        self._merged_throughput = MergedThroughput(plan().metrics, self._totals, clock)
+        self._retired = Retired()
+        #: The last snapshot of each worker that is not retired: one that does not answer keeps its counts.
+        self._latest: dict[int, WorkerSnapshot] = {}
+        #: For each question under way, the workers that were retired since it was asked.
+        self._retired_since: list[set[int]] = []
+        self._shared = SharedResult(self._reading)
+        self._by_hand: dict[tuple[str, str], dict[str, object]] = {}
+
+    # -- workers and configuration -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to sample the throughput."""
+        self._merged_throughput.start()
+
+    def stop(self) -> None:
+        """Stop sampling."""
+        self._merged_throughput.stop()
+
+    def configure(self) -> None:
+        """Sample as the plan in force says; called after each change of the configuration."""
+        self._merged_throughput.configure(self._plan().metrics)
+
+    def retire(self, worker: int, last: WorkerSnapshot | None = None, *, killed: bool) -> None:
+        """A worker has ended; called once for each.
+
+        :param worker: its generation.
+        :param last: its last snapshot; by default the one that it has answered last.
+        :param killed: whether it has ended without closing its connections.
+        """
+        for retired in self._retired_since:
+            retired.add(worker)
+        latest = self._latest.pop(worker, None)
+        snapshot = last or latest
+        if snapshot is not None:
+            self._retired.retire(snapshot, killed=killed)
+        self._merged_throughput.forget(worker)
+
+    def set_by_hand(self) -> list[dict[str, object]]:
+        """What operators have set of targets: the arguments of ``set_target``, to be given to each new worker."""
+        return [
+            {"group": group, "name": name, "changes": dict(changes)}
+            for (group, name), changes in self._by_hand.items()
+        ]
+
+    # -- what is counted and measured ----------------------------------------------------------------
+
+    @property
+    def throughput(self) -> Throughput | NoThroughput:
+        """The throughput of all connections together."""
+        return self._merged_throughput.total
+
+    def reading(self) -> Deferred[MetricsReading]:
+        """What all workers, those that have ended included, have counted and measured. Readers at the same time share one."""
+        return self._shared.get()
+
+    async def _reading(self) -> MetricsReading:
+        for worker, answered in (await self._answers(self._ask, "snapshot")).items():
+            self._latest[worker] = value_of(answered)
+        live, retired = list(self._latest.values()), self._retired.snapshot
+        names = [route.name for route in self._plan().routes]
+        slices = Slices(self._clock)
+        reading, known = await merged_reading(
+            live, retired, self._own, names, self._merged_throughput, slices
+        )
+        if live:
+            self._retired.keep(*known)  # from the next reading on: this one has the last values
+        return reading._replace(more=self._more())
+
+    async def _totals(self) -> TotalsByWorker:
+        answers = await self._answers(self._ask, "totals")
+        return {worker: value_of(answered) for worker, answered in answers.items()}
+
+    def status_sums(self) -> Deferred[dict[str, int]]:
+        """``connections`` and ``lingering`` of the status of all workers."""
+        return Deferred.fromCoroutine(self._status_sums())
+
+    async def _status_sums(self) -> dict[str, int]:
+        answers = await self._answers(self._ask, "status")
+        facts = [value_of(answered) for answered in answers.values()]
+        return {name: sum(of[name] for of in facts) for name in ("connections", "lingering")}
+
+    # -- connections ---------------------------------------------------------------------------------
+
+    def live(self, route: str | None, client: str | None, limit: int) -> Deferred[LiveConnections]:
+        """The live connections of all workers, oldest first."""
+        return Deferred.fromCoroutine(self._live(route, client, limit))
+
+    async def _live(self, route: str | None, client: str | None, limit: int) -> LiveConnections:
+        each: list[LiveConnections] = await self._all("live", route=route, client=client, limit=limit)
+        oldest = merge(*(live.shown for live in each), key=_age)
+        return LiveConnections(list(islice(oldest, limit)), sum(live.total for live in each))
+
+    def end_connection(self, number: int) -> Deferred[bool]:
+        """Close the connection with this number in whichever worker has it."""
+        return Deferred.fromCoroutine(self._end_connection(number))
+
+    async def _end_connection(self, number: int) -> bool:
+        return any(await self._all("end_connection", number=number))
+
+    # -- targets -------------------------------------------------------------------------------------
+
+    def targets(self, group: str | None) -> Deferred[Sequence[ShownTarget]]:
+        """The targets of ``group``, or of all groups: see :func:`~smartproxy.workers.merged_targets.merged_shown`."""
+        return Deferred.fromCoroutine(self._targets(group))
+
+    async def _targets(self, group: str | None) -> Sequence[ShownTarget]:
+        return merged_shown(await self._all("targets", group=group), self._retired.moved)
+
+    def peek(self, group: str, client: str | None) -> Deferred[Upcoming]:
+        """What the next connection to ``group`` would get in the first worker; each worker has turns of its own."""
+        return Deferred.fromCoroutine(self._first("peek", group=group, client=client))
+
+    def set_target(self, group: str, name: str, changes: Mapping[str, object]) -> Deferred[ShownTarget]:
+        """Set the state, the weight or both of one target in all workers, and in those that begin later."""
+        return Deferred.fromCoroutine(self._set_target(group, name, dict(changes)))
+
+    async def _set_target(self, group: str, name: str, changes: dict[str, object]) -> ShownTarget:
+        each = await self._all("set_target", group=group, name=name, changes=changes)
+        self._remember(group, name, changes)
+        (shown,) = merged_shown([[one] for one in each], self._retired.moved)
+        return shown
+
+    def _remember(self, group: str, name: str, changes: dict[str, object]) -> None:
+        """Keep what was set, for new workers; ``up`` and no weight are what these begin with."""
+        kept = self._by_hand.pop((group, name), {}) | changes
+        if kept.get("state") == "up":
+            del kept["state"]
+        if kept.get("weight") is None:
+            kept.pop("weight", None)
+        if kept:
+            self._by_hand[group, name] = kept
+
+    # -- certificates --------------------------------------------------------------------------------
+
+    def certificates(self) -> Deferred[Sequence[ShownCertificate]]:
+        """The certificates of the first worker: all have the same."""
+        return Deferred.fromCoroutine(self._first("certificates"))
+
+    def renew_certificate(self, name: str) -> Deferred[Sequence[str]]:
+        """Have the first worker order the automatic certificate with this name."""
+        return Deferred.fromCoroutine(self._first("renew_certificate", name=name))
+
+    # -- asking --------------------------------------------------------------------------------------
+
+    async def _first(self, question: str, **arguments: object) -> Any:
+        """The value of the first worker.
+
+        :raises NoWorker: if it has not answered.
+        """
+        for answered in (await self._answers(self._ask_one, question, **arguments)).values():
+            return value_of(answered)
+        raise NoWorker("no worker process has answered")
+
+    async def _all(self, question: str, **arguments: object) -> list[Any]:
+        """The values of all workers that have one: a target that was just discovered may be known to some only.
+
+        :raises NoWorker: if none has answered.
+        :raises UnknownTarget: and so on, if all of them have refused.
+        """
+        values: list[Any] = []
+        refusal: Exception = NoWorker("no worker process has answered")
+        for answered in (await self._answers(self._ask, question, **arguments)).values():
+            try:
+                values.append(value_of(answered))
+            except (SmartProxyError, ValueError) as refused:
+                refusal = refused
+        if not values:
+            raise refusal
+        return values
+
+    async def _answers(self, ask: Ask, question: str, **arguments: object) -> dict[int, Answered]:
+        """The answers of the workers that have not been retired meanwhile."""
+        with self._noting_retired() as retired:
+            answers = await ask(question, arguments)
+        return {worker: answered for worker, answered in answers.items() if worker not in retired}
+
+    @contextmanager
+    def _noting_retired(self) -> Iterator[set[int]]:
+        retired: set[int] = set()
+        self._retired_since.append(retired)
+        try:
+            yield retired
+        finally:
+            # By identity: another set that is empty as well is equal.
+            self._retired_since = [each for each in self._retired_since if each is not retired]
+
+
+def _age(shown: dict[str, Any]) -> tuple[str, int]:
+    """Sorts the connections of one worker as they are, and those of several by time: ISO 8601 sorts like the time."""
+    return shown["openedAt"], shown["id"]

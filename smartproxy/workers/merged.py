@@ -1,0 +1,82 @@
+"""The counts and measurements of several workers as those of one proxy.
+
+::
+
+    reading = await merged_reading(snapshots, retired.snapshot, own, names, throughput, Slices(clock))
+    families(reading.registry, reading.counters)        # as of a proxy in one process
+    views.metrics(reading.metrics, reading.counters)
+
+Counters, gauges and rates are added, histograms and distributions bucket by bucket. What a worker that has ended had counted
+is in ``retired``, so totals never decrease.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from zope.interface import implementer
+
+from smartproxy.admin.control import MetricsReading
+from smartproxy.metrics.counted import CountedMetrics
+from smartproxy.metrics.interfaces import IMetrics
+from smartproxy.workers.merged_throughput import MergedRates
+from smartproxy.workers.sums import MergedConnections, Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from smartproxy.flow.slices import Slices
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.workers.merged_throughput import MergedThroughput
+    from smartproxy.workers.snapshot import WorkerSnapshot
+
+
+@implementer(IMetrics)
+class MergedMetrics(CountedMetrics):
+    """What is computed of the sums of several workers."""
+
+    def __init__(self, connections: MergedConnections, sums: Sums, throughput: MergedThroughput) -> None:
+        super().__init__(connections, sums.counters)
+        self.throughput = throughput.with_rates(MergedRates(sums.route_rates), MergedRates(sums.client_rates))
+        self.percentiles = sums.distributions.percentiles
+
+
+class LiveNames(NamedTuple):
+    """What the snapshots of live workers have.
+
+    :ivar routes: names of routes.
+    :ivar targets: targets by group and name.
+    :ivar groups: names of groups.
+    """
+
+    routes: frozenset[str]
+    targets: frozenset[tuple[str, str]]
+    groups: frozenset[str]
+
+
+async def merged_reading(
+    live: Sequence[WorkerSnapshot],
+    retired: WorkerSnapshot,
+    own: Counters,
+    configured: Iterable[str],
+    throughput: MergedThroughput,
+    slices: Slices,
+) -> tuple[MetricsReading, LiveNames]:
+    """Add up everything.
+
+    :param live: the snapshots of workers that run.
+    :param retired: the sums of those that have ended.
+    :param own: what the supervisor has counted itself; changes of the configuration are its alone.
+    :param configured: the names of routes, in their order.
+    """
+    sums = Sums(configured)
+    sums.add_own(own)
+    for snapshot in live:
+        for _ in sums.add(snapshot):
+            await slices.turn()
+    targets, groups = sums.targets.known()
+    names = LiveNames(frozenset(sums.counters.routes), frozenset(targets), frozenset(groups))
+    for _ in sums.add(retired, ended=True):
+        await slices.turn()
+    connections = MergedConnections(sums)
+    return MetricsReading(connections, sums.counters, MergedMetrics(connections, sums, throughput)), names

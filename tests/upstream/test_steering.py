@@ -1,0 +1,50 @@
+"""The counts of targets, read one by one."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.model.outcome import CloseReason
+from smartproxy.model.plan import GroupPlan, MatchPlan, RoutePlan, TargetPlan
+from tests.admin.doubles import FakeControl
+
+TARGETS = (TargetPlan(("10.0.0.1",), 80, name="one"), TargetPlan(("10.0.0.2",), 80, name="two"))
+
+
+class OneByOneTests(SynchronousTestCase):
+    def setUp(self):
+        self.proxy = FakeControl(
+            RoutePlan("web", 0, MatchPlan((range(80, 81),)), group=GroupPlan("web", TARGETS))
+        )
+        _, self.member = (candidate.member for candidate in self.proxy.groups._groups.find("web").candidates)
+        self.record = self.proxy.connect(received=100, sent=10)
+        self.record.member = self.member
+
+    def close(self):
+        """As the relay and the registry do at the end of a connection."""
+        self.member.received += self.record.bytes_received
+        self.member.sent += self.record.bytes_sent
+        self.proxy.registry.close(self.record, CloseReason.NORMAL, 101.0)
+
+    def test_bytes_of_a_connection_that_closes_meanwhile_count_once(self):
+        each = self.proxy.groups.each_target_count()
+        next(each)
+        self.close()
+        two = next(each)
+        self.assertEqual((two.name, two.received, two.sent), ("two", 100, 10))
+        self.assertEqual(self.proxy.groups.target_counts()[1], two)
+
+    def test_targets_may_be_removed_meanwhile(self):
+        each = self.proxy.groups.each_target_count()
+        next(each)
+        self.proxy.groups._groups.apply([])
+        self.proxy.groups._groups.members.prune(0.0)
+        self.close()
+        self.proxy.groups._groups.members.prune(1000.0)
+        self.assertEqual([one.name for one in each], ["two"])
+
+    def test_groups_may_be_removed_meanwhile(self):
+        each = self.proxy.groups.each_queue_length()
+        self.assertEqual(next(each), ("web", 0))
+        self.proxy.groups._groups.apply([])
+        self.assertEqual((list(each), self.proxy.groups.queue_lengths()), ([], []))
