@@ -48,7 +48,7 @@ class Registry:
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
     :ivar clients: number of live connections by client.
-    :ivar of_client: number of live connections of the client that an address belongs to, for limits.
+    :ivar may_add_client: whether the client that an address belongs to is below a limit of live connections.
     :ivar by_ip: number of live connections by client address; no address has 0. A trusted peer's own connections
         (LOCAL) are not in it.
     :ivar by_route: number of live connections by route name; no route has 0.
@@ -67,7 +67,7 @@ class Registry:
         self.opened = 0
         self.clients = ClientCounts()
         self.by_ip = self.clients.by_ip
-        self.of_client = self.clients.of_client
+        self.may_add_client = self.clients.may_add
         self.by_route: dict[str, int] = {}
         self.closed_received = 0
         self.closed_sent = 0
@@ -77,6 +77,14 @@ class Registry:
     def active(self) -> int:
         """Number of live connections."""
         return len(self.live)
+
+    def may_open(self, limit: int) -> bool:
+        """Whether there are fewer than ``limit`` live connections."""
+        return len(self.live) < limit
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        """Whether the route of this name has fewer than ``limit`` live connections."""
+        return self.by_route.get(route, 0) < limit
 
     def measure(self, meters: MeterSource | None) -> None:
         """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""

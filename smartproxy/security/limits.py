@@ -1,9 +1,10 @@
 """Limits on the number of connections, and on the rate at which a client opens them.
 
-The registry of connections keeps the live counts, because it knows when a connection ends. A limit is checked
-*before* the connection is counted, and the caller counts it in the same event loop iteration: no other connection is
-handled between the two, so a burst cannot exceed a limit. A rate is checked and recorded in one call, because it does
-not depend on the end of a connection.
+The registry of connections keeps the live counts, because it knows when a connection ends. It is asked whether there may
+be one more *before* the connection is counted, and the caller counts it in the same event loop iteration: no other
+connection is handled between the two, so a burst cannot exceed a limit. A rate is checked and recorded in one call,
+because it does not depend on the end of a connection. Where several processes share the limits, others answer these
+questions in place of the registry and of :class:`RateWindows`.
 
 Each check is made as soon as its facts are known: :meth:`Admission.accept` when a socket was accepted,
 :meth:`Admission.client` when the client is known (behind a trusted proxy: the announced client, never the proxy),
@@ -22,7 +23,7 @@ from smartproxy.security.address_files import entry_of
 from smartproxy.security.client_key import ADDRESS, client_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from smartproxy.model.plan import ProxyPlan, RoutePlan
 
@@ -31,18 +32,30 @@ WINDOW = 60.0
 
 
 class ConnectionCounts(Protocol):
-    """The numbers of live connections."""
+    """The numbers of live connections, compared with limits: :class:`~smartproxy.connections.registry.Registry`.
+
+    Where the answer is yes, the caller counts the connection at once.
+    """
 
     @property
     def active(self) -> int:
-        """All together."""
+        """Number of live connections, without the one that is asked about."""
 
-    def of_client(self, ip: str) -> int:
-        """Of the client that an address belongs to."""
+    def may_open(self, limit: int) -> bool:
+        """Whether one more connection may be accepted."""
 
-    @property
-    def by_route(self) -> Mapping[str, int]:
-        """By the name of the route."""
+    def may_add_client(self, ip: str, limit: int) -> bool:
+        """Whether the client that ``ip`` belongs to may have one more connection."""
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        """Whether the route of this name may have one more connection."""
+
+
+class ConnectionRates(Protocol):
+    """When clients connected: :class:`RateWindows`."""
+
+    def allow(self, ip: str, limit: int) -> bool:
+        """Whether ``ip`` may connect now; if so, the connection is recorded."""
 
 
 class LingeringSockets(Protocol):
@@ -178,7 +191,7 @@ class RateWindows:
 class Admission:
     """The limits and address lists of a configuration, each checked as soon as its facts are known.
 
-    :param counts: the live connections, without the one that is asked about.
+    :param counts: the live connections.
     :param rate: when each client connected. It outlives this configuration.
     :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection has priority.
     """
@@ -186,7 +199,7 @@ class Admission:
     __slots__ = ("_counts", "_lingering", "_max", "_max_per_ip", "_per_minute", "_rate")
 
     def __init__(
-        self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows, lingering: LingeringSockets
+        self, plan: ProxyPlan, counts: ConnectionCounts, rate: ConnectionRates, lingering: LingeringSockets
     ) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
@@ -198,7 +211,7 @@ class Admission:
     def accept(self) -> RejectReason | None:
         """Why a socket that was just accepted is refused, whoever the client is; ``None`` where it is not."""
         if self._max:
-            if self._counts.active >= self._max:
+            if not self._counts.may_open(self._max):
                 return RejectReason.GLOBAL_LIMIT
             if self._counts.active + len(self._lingering) >= self._max:
                 self._lingering.make_room()
@@ -218,12 +231,12 @@ class Admission:
         """Why this client is refused, if so. It counts towards the rate even where the limit per IP then refuses it."""
         if self._per_minute and not self._rate.allow(ip, self._per_minute):
             return RejectReason.RATE_LIMIT
-        if self._max_per_ip and self._counts.of_client(ip) >= self._max_per_ip:
+        if self._max_per_ip and not self._counts.may_add_client(ip, self._max_per_ip):
             return RejectReason.IP_LIMIT
         return None
 
-    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
-        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone.
+    def lists(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why the lists of a route refuse this client, if so. The block list wins; an empty allow list admits everyone.
 
         :param listed: whether the address lists apply to it.
         """
@@ -231,9 +244,15 @@ class Admission:
             return RejectReason.IP_BLOCKED
         if listed and route.allow and ip not in route.allow:
             return RejectReason.IP_NOT_ALLOWED
-        if route.max_connections and self._counts.by_route.get(route.name, 0) >= route.max_connections:
-            return RejectReason.ROUTE_LIMIT
         return None
+
+    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why this client is refused on this route, if so: by its :meth:`lists`, or for its number of connections."""
+        reason = self.lists(route, ip, listed=listed)
+        if reason is not None or not route.max_connections:
+            return reason
+        may = self._counts.may_assign(route.name, route.max_connections)
+        return None if may else RejectReason.ROUTE_LIMIT
 
 
 def _explain_route(reason: RejectReason, ip: str, route: RoutePlan) -> str:

@@ -24,8 +24,14 @@ class Live:
     by_ip: dict[str, int] = field(default_factory=dict)
     by_route: dict[str, int] = field(default_factory=dict)
 
-    def of_client(self, ip: str) -> int:
-        return self.by_ip.get(ip, 0)
+    def may_open(self, limit: int) -> bool:
+        return self.active < limit
+
+    def may_add_client(self, ip: str, limit: int) -> bool:
+        return self.by_ip.get(ip, 0) < limit
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        return self.by_route.get(route, 0) < limit
 
 
 class Lingering(list):
