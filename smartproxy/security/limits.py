@@ -14,9 +14,9 @@ Each check is made as soon as its facts are known: :meth:`Admission.accept` when
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import repeat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from smartproxy.model.outcome import RejectReason
 from smartproxy.security.address_files import entry_of
@@ -57,6 +57,12 @@ class ConnectionRates(Protocol):
     def allow(self, ip: str, limit: int) -> bool:
         """Whether ``ip`` may connect now; if so, the connection is recorded."""
 
+    def regroup(self, prefix: int) -> None:
+        """Count IPv6 networks of this prefix length from now on."""
+
+    def prune(self) -> None:
+        """Free memory that is not needed any more. Called every second."""
+
 
 class LingeringSockets(Protocol):
     """Sockets of refused connections: :class:`~smartproxy.connections.lingering.Lingering`."""
@@ -88,6 +94,12 @@ def _admit(times: array[float], limit: int, now: float) -> bool:
             return False
     times.append(now)
     return True
+
+
+def _delete(times: array[float], start: int, end: int) -> None:
+    del times[start:end]
+    if isinstance(times, _NetworkTimes):
+        del times.addresses[start:end]
 
 
 class RateWindows:
@@ -147,6 +159,54 @@ class RateWindows:
                 times.addresses.append(ip)
             del times.addresses[: len(times.addresses) - len(times)]  # those of times that were deleted
         return allowed
+
+    def has_room(self, ip: str, limit: int, now: float) -> bool:
+        """Whether ``ip`` may connect now. Nothing is recorded: see :meth:`record`.
+
+        :param limit: connections in any 60 seconds, at least 1.
+        :param now: monotonic seconds.
+        """
+        times = self._find(ip)
+        return times is None or len(times) < limit or len(times) - bisect_right(times, now - WINDOW) < limit
+
+    def record(self, ip: str, at: float) -> None:
+        """Record a connection that was admitted, here or by another process.
+
+        Several processes record theirs in any order, with the same clock.
+
+        :param at: monotonic seconds.
+        """
+        if at >= self._turns_at:
+            self._turn(at)
+        key = client_key(ip, self._prefix)
+        times = self._recent.get(key)
+        if times is None:
+            times = self._earlier.pop(key, None)
+            if times is None:
+                times = array("d") if key == ip else _NetworkTimes("d")
+            self._recent[key] = times
+        # Here no limit says how many are kept. A client loses those of one window at once, so most calls delete nothing.
+        if times and times[0] <= at - 2 * WINDOW:
+            _delete(times, 0, bisect_right(times, at - WINDOW))
+        place = len(times) if not times or at >= times[-1] else bisect_right(times, at)
+        times.insert(place, at)
+        if key != ip:
+            cast("_NetworkTimes", times).addresses.insert(place, ip)
+
+    def withdraw(self, ip: str, at: float) -> None:
+        """Remove what :meth:`record` has recorded with the same time, if it is still there."""
+        times = self._find(ip)
+        if times is None:
+            return
+        for place in range(bisect_left(times, at), bisect_right(times, at)):
+            if not isinstance(times, _NetworkTimes) or times.addresses[place] == ip:
+                _delete(times, place, place + 1)
+                return
+
+    def _find(self, ip: str) -> array[float] | None:
+        key = client_key(ip, self._prefix)
+        times = self._recent.get(key)
+        return self._earlier.get(key) if times is None else times
 
     def regroup(self, prefix: int) -> None:
         """Count IPv6 networks of this prefix length from now on, recorded connections included."""
