@@ -42,15 +42,18 @@ class _NoConnections:
     """The counts of a proxy without connections, and the recorder of one that keeps none."""
 
     active = 0
-    by_ip: dict[str, int]
-    by_route: dict[str, int]
 
-    def __init__(self) -> None:
-        self.by_ip, self.by_route = {}, {}
+    def may_open(self, _limit: int) -> bool:
+        """There is no connection."""
+        return True
 
-    def of_client(self, _ip: str) -> int:
+    def may_add_client(self, _ip: str, _limit: int) -> bool:
         """No client has a connection."""
-        return 0
+        return True
+
+    def may_assign(self, _route: str, _limit: int) -> bool:
+        """No route has a connection."""
+        return True
 
     def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool) -> None:
         """Nothing is counted."""

@@ -38,6 +38,12 @@ class ClientCounts:
             return self._by_network.get(client_key(ip, self._prefix), 0)
         return self.by_ip.get(ip, 0)
 
+    def may_add(self, ip: str, limit: int) -> bool:
+        """Whether the client that ``ip`` belongs to has fewer than ``limit`` connections."""
+        if self._prefix != ADDRESS and ":" in ip:
+            return self._by_network.get(client_key(ip, self._prefix), 0) < limit
+        return self.by_ip.get(ip, 0) < limit
+
     def regroup(self, prefix: int) -> None:
         """Count IPv6 networks of this prefix length from now on, live connections included."""
         if prefix == self._prefix:

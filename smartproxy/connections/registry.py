@@ -7,7 +7,7 @@ those of the three steps that were done, exactly once, whichever way the connect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -36,11 +36,25 @@ if TYPE_CHECKING:
 _SWITCHING = 101
 
 
+class PublishedNumbers(Protocol):
+    """Where numbers of live connections are published, for limits that several processes share."""
+
+    def live(self, number: int) -> None:
+        """All together are ``number``."""
+
+    def client(self, ip: str, number: int) -> None:
+        """Those of a client address are ``number``."""
+
+    def route(self, name: str, number: int) -> None:
+        """Those of a route are ``number``."""
+
+
 class Registry:
     """Live connections by number, by client and by route.
 
     :param clock: monotonic; for the delay of the clean-up.
     :param first: the number of the first connection.
+    :param published: gets each number after each change; ``None``: no other process needs them.
     :ivar ended: closed connections that are not in the totals yet.
     :ivar on_closed: called with each closed connection when it is cleaned up.
     :ivar on_exchange: called with each HTTP exchange that has ended, and when that was.
@@ -48,7 +62,7 @@ class Registry:
     :ivar live: live records by number.
     :ivar opened: connections accepted since the process started.
     :ivar clients: number of live connections by client.
-    :ivar of_client: number of live connections of the client that an address belongs to, for limits.
+    :ivar may_add_client: whether the client that an address belongs to is below a limit of live connections.
     :ivar by_ip: number of live connections by client address; no address has 0. A trusted peer's own connections
         (LOCAL) are not in it.
     :ivar by_route: number of live connections by route name; no route has 0.
@@ -56,9 +70,17 @@ class Registry:
     :ivar closed_sent: bytes sent to clients, of cleaned-up connections.
     """
 
-    def __init__(self, counters: Counters, plan: CleanupPlan, clock: IReactorTime, first: int = 1) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        plan: CleanupPlan,
+        clock: IReactorTime,
+        first: int = 1,
+        published: PublishedNumbers | None = None,
+    ) -> None:
         self.counters = counters
         self._before_first = first - 1
+        self._published = published
         self.ended: CleanupQueue[ClosedConnection] = CleanupQueue(self._add_to_totals, plan, clock)
         self.on_closed: list[Callable[[ClosedConnection], object]] = []
         self.on_exchange: list[Callable[[Exchange, float], object]] = []
@@ -67,7 +89,7 @@ class Registry:
         self.opened = 0
         self.clients = ClientCounts()
         self.by_ip = self.clients.by_ip
-        self.of_client = self.clients.of_client
+        self.may_add_client = self.clients.may_add
         self.by_route: dict[str, int] = {}
         self.closed_received = 0
         self.closed_sent = 0
@@ -77,6 +99,14 @@ class Registry:
     def active(self) -> int:
         """Number of live connections."""
         return len(self.live)
+
+    def may_open(self, limit: int) -> bool:
+        """Whether there are fewer than ``limit`` live connections."""
+        return len(self.live) < limit
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        """Whether the route of this name has fewer than ``limit`` live connections."""
+        return self.by_route.get(route, 0) < limit
 
     def measure(self, meters: MeterSource | None) -> None:
         """Add bytes to the meters that ``meters`` selects from now on, also those of live connections."""
@@ -90,6 +120,8 @@ class Registry:
         record = ConnectionRecord(self._before_first + self.opened, accepted)
         record.owner = owner
         self.live[record.id] = record
+        if self._published is not None:
+            self._published.live(len(self.live))
         return record
 
     def identify(self, record: ConnectionRecord, client: Endpoint, *, counts: bool = True) -> None:
@@ -99,13 +131,17 @@ class Registry:
         record.counted = counts
         if counts:
             self.clients.add(client.host)
+            if self._published is not None:
+                self._published.client(client.host, self.by_ip[client.host])
         if self.meters is not None:
             record.meters = self.meters.of_client(client.host)
 
     def assign(self, record: ConnectionRecord, route: str) -> None:
         """Set the route of a record, and count the connection for it."""
         record.route = route
-        self.by_route[route] = self.by_route.get(route, 0) + 1
+        number = self.by_route[route] = self.by_route.get(route, 0) + 1
+        if self._published is not None:
+            self._published.route(route, number)
         of_route = self.counters.route(route)
         of_route.opened += 1
         of_route.unsettled += 1
@@ -171,6 +207,8 @@ class Registry:
         if record.route is not None:
             decrement(self.by_route, record.route)
             self.counters.route(record.route).active -= 1
+        if self._published is not None:
+            self._publish_closed(record, self._published)
         if isinstance(outcome, CloseReason):
             # Counted together with the gauge, not at clean-up: a reader that sees it inactive also sees its reason.
             self.counters.route(record.route or UNROUTED).close(outcome)
@@ -178,6 +216,13 @@ class Registry:
         if self._awaited and not self.live:
             self._notify_empty()
         return True
+
+    def _publish_closed(self, record: ConnectionRecord, published: PublishedNumbers) -> None:
+        published.live(len(self.live))
+        if record.counted:
+            published.client(record.client.host, self.by_ip.get(record.client.host, 0))
+        if record.route is not None:
+            published.route(record.route, self.by_route.get(record.route, 0))
 
     def unsettled(self) -> Iterator[ConnectionRecord]:
         """The records whose bytes are not in the totals yet: live ones, and closed ones that wait for clean-up."""

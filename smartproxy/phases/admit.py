@@ -30,6 +30,8 @@ class AdmissionLimits(Protocol):
 
     def client(self, ip: str) -> RejectReason | None: ...
 
+    def lists(self, route: RoutePlan, ip: str, *, listed: bool) -> RejectReason | None: ...
+
     def route(self, route: RoutePlan, ip: str, *, listed: bool) -> RejectReason | None: ...
 
     def explain(self, reason: RejectReason, ip: str = "", route: RoutePlan | None = None) -> str: ...
@@ -80,19 +82,19 @@ class Admit:
     def admits(self, routed: Routed) -> bool:
         """Whether the route's lists admit the client. Its number of connections does not matter, and nothing is counted."""
         announced = routed.detected.announced
-        reason = self._limits.route(routed.route, announced.client.host, listed=not announced.is_local)
-        return reason is None or reason is RejectReason.ROUTE_LIMIT
+        return self._limits.lists(routed.route, announced.client.host, listed=not announced.is_local) is None
 
     def route(self, record: ConnectionRecord, routed: Routed) -> None:
         """Admit the connection to its route.
 
         :raises Refused: by the route's lists or for the number of its connections.
         """
-        listed = not routed.detected.announced.is_local
-        reason = self._limits.route(routed.route, record.client.host, listed=listed)
         if routed.route.kind is ActionKind.BLOCK and routed.route.handler is None:
             record.refused_by = routed.route.name
             raise Refused(RejectReason.IP_BLOCKED, "the route blocks every client")
+        # Last before the record: whoever counts for several processes has counted the connection where it is admitted.
+        listed = not routed.detected.announced.is_local
+        reason = self._limits.route(routed.route, record.client.host, listed=listed)
         if reason is not None:
             record.refused_by = routed.route.name
             raise Refused(reason, self._limits.explain(reason, record.client.host, routed.route))

@@ -22,6 +22,7 @@ from smartproxy.observe.refusal_log import RefusalLog
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from smartproxy.connections.registry import PublishedNumbers
     from smartproxy.model.plan import AccessLogPlan, MetricsPlan, ProxyPlan, ZombiePlan
 
 
@@ -30,17 +31,24 @@ class Accounting:
 
     :param clock: monotonic.
     :param first_connection: the number of the first connection.
+    :param published: gets the numbers of live connections, for limits that several processes share.
     :ivar metrics: another object after a change between ``metrics: false`` and a measurement.
     :ivar access_log: ``None`` where the configuration has none.
     """
 
-    def __init__(self, plan: ProxyPlan, clock: IReactorTime, first_connection: int = 1) -> None:
+    def __init__(
+        self,
+        plan: ProxyPlan,
+        clock: IReactorTime,
+        first_connection: int = 1,
+        published: PublishedNumbers | None = None,
+    ) -> None:
         self._clock = clock
         self._plan = plan
         self._running = False
         self.counters = Counters()
         self.counters.keep([route.name for route in plan.routes], clock.seconds())
-        self.registry = Registry(self.counters, plan.cleanup, clock, first_connection)
+        self.registry = Registry(self.counters, plan.cleanup, clock, first_connection, published)
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clock)
         self.refusals = RefusalLog(clock.seconds)
         self.access_log: AccessLog | None = None

@@ -72,7 +72,9 @@ class Paths:
         self.hold = min(HOLD, plan.max_pending_data) if plan.max_pending_data else HOLD
         accounting, deadlines = runtime.accounting, runtime.clocks.deadlines
         registry, counters, seconds = accounting.registry, accounting.counters, runtime.clocks.seconds
-        self._admit = Admit(Admission(plan, registry, runtime.rate, runtime.lingering), registry, draining)
+        self._admit = Admit(
+            Admission(plan, runtime.counts, runtime.rate, runtime.lingering), registry, draining
+        )
         self._read_proxy_header = ReadProxyHeader(
             plan.trusted, plan.accept_header, plan.header_timeout, deadlines, counters
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.proxy.interfaces import LimitsOfProcesses
     from smartproxy.tls.material import TlsMaterial
 
 #: Address and port as configured; the address ``""`` is every address.
@@ -37,11 +38,19 @@ class Given:
     :param plan: the configuration, compiled.
     :param tls: certificates and contexts that exist already.
     :param first_connection: the number of its first connection.
+    :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
     """
 
-    def __init__(self, plan: ProxyPlan, tls: TlsMaterial, first_connection: int = 1) -> None:
+    def __init__(
+        self,
+        plan: ProxyPlan,
+        tls: TlsMaterial,
+        first_connection: int = 1,
+        shared_limits: LimitsOfProcesses | None = None,
+    ) -> None:
         self.plan = plan
         self.tls = tls
         self.first_connection = first_connection
+        self.shared_limits = shared_limits
         self.sockets: dict[ListeningSocket, socket.socket] = {}

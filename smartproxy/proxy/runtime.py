@@ -61,7 +61,9 @@ if TYPE_CHECKING:
     from smartproxy.http.services import HttpClient
     from smartproxy.model.plan import GroupPlan, ProxyPlan
     from smartproxy.net.interfaces import IDialer
+    from smartproxy.security.limits import ConnectionCounts, ConnectionRates
     from smartproxy.upstream.member import Member
+    from smartproxy.upstream.shared_targets import SharedTargets
 
 #: Seconds between two rounds of housekeeping: refusals not logged yet are logged, idle rate windows are pruned.
 _HOUSEKEEPING = 1.0
@@ -138,14 +140,20 @@ class Targets:
     """
 
     def __init__(
-        self, reactor: Any, clocks: Clocks, tls: TlsState, sockets: Sockets, accounting: Accounting
+        self,
+        reactor: Any,
+        clocks: Clocks,
+        tls: TlsState,
+        sockets: Sockets,
+        accounting: Accounting,
+        shared: SharedTargets | None,
     ) -> None:
         self._registry = accounting.registry
         self.resolver = Resolver(reactor, clocks.time)
         self.postgres_routes: set[str] = set()
         self.loops = Loops()
         self.cancels = CancelsInProgress()
-        self.groups = Groups(Members(), clocks.time, random.random)
+        self.groups = Groups(Members(shared), clocks.time, random.random)
         self.pool = Pool(clocks.deadlines)
         self.steering = TargetGroups(
             self.groups, accounting.registry.live, clocks.seconds, self.pool.idle_by_group
@@ -215,6 +223,7 @@ class Runtime:
     """All of it.
 
     :param given: what another process has made before; ``None`` where there is none.
+    :ivar counts: whether limits allow one more connection.
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
     :ivar error_pages: follows the files with error pages.
@@ -226,12 +235,13 @@ class Runtime:
 
     def __init__(self, plan: ProxyPlan, reactor: Any, given: Given | None = None) -> None:
         given = given or Given(plan, TlsMaterial())
+        shared = self._shared_limits = given.shared_limits
         self.reactor = reactor
         self.clocks = Clocks(reactor)
-        self.accounting = Accounting(plan, self.clocks.time, given.first_connection)
+        self.accounting = Accounting(plan, self.clocks.time, given.first_connection, shared)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters, given.tls)
-        self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting)
+        self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting, shared)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self.address_files = AddressFileWatch(
             self.clocks.time, thread_for("address-lists", reactor), descriptors
@@ -239,7 +249,11 @@ class Runtime:
         self.error_pages = ErrorPageWatch(self.clocks.time, thread_for("error-pages", reactor), descriptors)
         self.disk = thread_for("files", reactor, _MOST_READING)
         self.lingering = Lingering(self.clocks.deadlines, most_lingering())
-        self.rate = RateWindows(self.clocks.seconds)
+        self.counts: ConnectionCounts = self.accounting.registry
+        self.rate: ConnectionRates = RateWindows(self.clocks.seconds)
+        if shared is not None:
+            shared.bind(self.accounting.registry)
+            self.counts = self.rate = shared
         self.http_clients: set[HttpClient] = set()
         self.http_heads = RememberedHeads()
         self._housekeeping = LoopingCall(self._run_housekeeping)
@@ -248,6 +262,8 @@ class Runtime:
     def apply_limits(self, plan: ProxyPlan) -> None:
         """Tell clients apart as ``plan`` says. What was counted before still counts."""
         self.rate.regroup(plan.ipv6_limit_prefix)
+        if self._shared_limits is not None:
+            self._shared_limits.apply(plan)
         self.lingering.ipv6_prefix = plan.ipv6_limit_prefix
 
     def follow_files(self, plan: ProxyPlan) -> None:

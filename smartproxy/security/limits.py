@@ -1,9 +1,10 @@
 """Limits on the number of connections, and on the rate at which a client opens them.
 
-The registry of connections keeps the live counts, because it knows when a connection ends. A limit is checked
-*before* the connection is counted, and the caller counts it in the same event loop iteration: no other connection is
-handled between the two, so a burst cannot exceed a limit. A rate is checked and recorded in one call, because it does
-not depend on the end of a connection.
+The registry of connections keeps the live counts, because it knows when a connection ends. It is asked whether there may
+be one more *before* the connection is counted, and the caller counts it in the same event loop iteration: no other
+connection is handled between the two, so a burst cannot exceed a limit. A rate is checked and recorded in one call,
+because it does not depend on the end of a connection. Where several processes share the limits, others answer these
+questions in place of the registry and of :class:`RateWindows`.
 
 Each check is made as soon as its facts are known: :meth:`Admission.accept` when a socket was accepted,
 :meth:`Admission.client` when the client is known (behind a trusted proxy: the announced client, never the proxy),
@@ -13,16 +14,16 @@ Each check is made as soon as its facts are known: :meth:`Admission.accept` when
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import repeat
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from smartproxy.model.outcome import RejectReason
 from smartproxy.security.address_files import entry_of
 from smartproxy.security.client_key import ADDRESS, client_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from smartproxy.model.plan import ProxyPlan, RoutePlan
 
@@ -31,18 +32,36 @@ WINDOW = 60.0
 
 
 class ConnectionCounts(Protocol):
-    """The numbers of live connections."""
+    """The numbers of live connections, compared with limits: :class:`~smartproxy.connections.registry.Registry`.
+
+    Where the answer is yes, the caller counts the connection at once.
+    """
 
     @property
     def active(self) -> int:
-        """All together."""
+        """Number of live connections, without the one that is asked about."""
 
-    def of_client(self, ip: str) -> int:
-        """Of the client that an address belongs to."""
+    def may_open(self, limit: int) -> bool:
+        """Whether one more connection may be accepted."""
 
-    @property
-    def by_route(self) -> Mapping[str, int]:
-        """By the name of the route."""
+    def may_add_client(self, ip: str, limit: int) -> bool:
+        """Whether the client that ``ip`` belongs to may have one more connection."""
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        """Whether the route of this name may have one more connection."""
+
+
+class ConnectionRates(Protocol):
+    """When clients connected: :class:`RateWindows`."""
+
+    def allow(self, ip: str, limit: int) -> bool:
+        """Whether ``ip`` may connect now; if so, the connection is recorded."""
+
+    def regroup(self, prefix: int) -> None:
+        """Count IPv6 networks of this prefix length from now on."""
+
+    def prune(self) -> None:
+        """Free memory that is not needed any more. Called every second."""
 
 
 class LingeringSockets(Protocol):
@@ -75,6 +94,12 @@ def _admit(times: array[float], limit: int, now: float) -> bool:
             return False
     times.append(now)
     return True
+
+
+def _delete(times: array[float], start: int, end: int) -> None:
+    del times[start:end]
+    if isinstance(times, _NetworkTimes):
+        del times.addresses[start:end]
 
 
 class RateWindows:
@@ -135,6 +160,54 @@ class RateWindows:
             del times.addresses[: len(times.addresses) - len(times)]  # those of times that were deleted
         return allowed
 
+    def has_room(self, ip: str, limit: int, now: float) -> bool:
+        """Whether ``ip`` may connect now. Nothing is recorded: see :meth:`record`.
+
+        :param limit: connections in any 60 seconds, at least 1.
+        :param now: monotonic seconds.
+        """
+        times = self._find(ip)
+        return times is None or len(times) < limit or len(times) - bisect_right(times, now - WINDOW) < limit
+
+    def record(self, ip: str, at: float) -> None:
+        """Record a connection that was admitted, here or by another process.
+
+        Several processes record theirs in any order, with the same clock.
+
+        :param at: monotonic seconds.
+        """
+        if at >= self._turns_at:
+            self._turn(at)
+        key = client_key(ip, self._prefix)
+        times = self._recent.get(key)
+        if times is None:
+            times = self._earlier.pop(key, None)
+            if times is None:
+                times = array("d") if key == ip else _NetworkTimes("d")
+            self._recent[key] = times
+        # Here no limit says how many are kept. A client loses those of one window at once, so most calls delete nothing.
+        if times and times[0] <= at - 2 * WINDOW:
+            _delete(times, 0, bisect_right(times, at - WINDOW))
+        place = len(times) if not times or at >= times[-1] else bisect_right(times, at)
+        times.insert(place, at)
+        if key != ip:
+            cast("_NetworkTimes", times).addresses.insert(place, ip)
+
+    def withdraw(self, ip: str, at: float) -> None:
+        """Remove what :meth:`record` has recorded with the same time, if it is still there."""
+        times = self._find(ip)
+        if times is None:
+            return
+        for place in range(bisect_left(times, at), bisect_right(times, at)):
+            if not isinstance(times, _NetworkTimes) or times.addresses[place] == ip:
+                _delete(times, place, place + 1)
+                return
+
+    def _find(self, ip: str) -> array[float] | None:
+        key = client_key(ip, self._prefix)
+        times = self._recent.get(key)
+        return self._earlier.get(key) if times is None else times
+
     def regroup(self, prefix: int) -> None:
         """Count IPv6 networks of this prefix length from now on, recorded connections included."""
         if prefix == self._prefix:
@@ -178,7 +251,7 @@ class RateWindows:
 class Admission:
     """The limits and address lists of a configuration, each checked as soon as its facts are known.
 
-    :param counts: the live connections, without the one that is asked about.
+    :param counts: the live connections.
     :param rate: when each client connected. It outlives this configuration.
     :param lingering: likewise; ``maxConnections`` bounds the sockets of both, and a live connection has priority.
     """
@@ -186,7 +259,7 @@ class Admission:
     __slots__ = ("_counts", "_lingering", "_max", "_max_per_ip", "_per_minute", "_rate")
 
     def __init__(
-        self, plan: ProxyPlan, counts: ConnectionCounts, rate: RateWindows, lingering: LingeringSockets
+        self, plan: ProxyPlan, counts: ConnectionCounts, rate: ConnectionRates, lingering: LingeringSockets
     ) -> None:
         self._max = plan.max_connections
         self._max_per_ip = plan.max_connections_per_ip
@@ -198,7 +271,7 @@ class Admission:
     def accept(self) -> RejectReason | None:
         """Why a socket that was just accepted is refused, whoever the client is; ``None`` where it is not."""
         if self._max:
-            if self._counts.active >= self._max:
+            if not self._counts.may_open(self._max):
                 return RejectReason.GLOBAL_LIMIT
             if self._counts.active + len(self._lingering) >= self._max:
                 self._lingering.make_room()
@@ -218,12 +291,12 @@ class Admission:
         """Why this client is refused, if so. It counts towards the rate even where the limit per IP then refuses it."""
         if self._per_minute and not self._rate.allow(ip, self._per_minute):
             return RejectReason.RATE_LIMIT
-        if self._max_per_ip and self._counts.of_client(ip) >= self._max_per_ip:
+        if self._max_per_ip and not self._counts.may_add_client(ip, self._max_per_ip):
             return RejectReason.IP_LIMIT
         return None
 
-    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
-        """Why this client is refused on this route, if so. The block list wins; an empty allow list admits everyone.
+    def lists(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why the lists of a route refuse this client, if so. The block list wins; an empty allow list admits everyone.
 
         :param listed: whether the address lists apply to it.
         """
@@ -231,9 +304,15 @@ class Admission:
             return RejectReason.IP_BLOCKED
         if listed and route.allow and ip not in route.allow:
             return RejectReason.IP_NOT_ALLOWED
-        if route.max_connections and self._counts.by_route.get(route.name, 0) >= route.max_connections:
-            return RejectReason.ROUTE_LIMIT
         return None
+
+    def route(self, route: RoutePlan, ip: str, *, listed: bool = True) -> RejectReason | None:
+        """Why this client is refused on this route, if so: by its :meth:`lists`, or for its number of connections."""
+        reason = self.lists(route, ip, listed=listed)
+        if reason is not None or not route.max_connections:
+            return reason
+        may = self._counts.may_assign(route.name, route.max_connections)
+        return None if may else RejectReason.ROUTE_LIMIT
 
 
 def _explain_route(reason: RejectReason, ip: str, route: RoutePlan) -> str:

@@ -107,7 +107,7 @@ class Candidate:
     @property
     def has_room(self) -> bool:
         """Whether it is below its ``maxConnections``."""
-        return not self.limit or self.member.active < self.limit
+        return not self.limit or self.member.has_room(self.limit)
 
     @property
     def load(self) -> float:

@@ -29,15 +29,16 @@ from smartproxy.upstream.balancing.made import WITHOUT_LOAD, made_balancer
 from smartproxy.upstream.balancing.round_robin import RoundRobin
 from smartproxy.upstream.balancing.source import SourceHash
 from smartproxy.upstream.candidate import Candidate, Standing, made_candidates, written_weights
+from smartproxy.upstream.crowded import CrowdedTargets, share_limits
 from smartproxy.upstream.member import Dials
 from smartproxy.upstream.peek import would_choose
-from smartproxy.upstream.probes import DueProbes
+from smartproxy.upstream.probes import DueProbes, readmit
 from smartproxy.upstream.state_log import log_differences, log_ejected, log_up_again
-from smartproxy.upstream.tiers import Tier, log_tier
+from smartproxy.upstream.tiers import Tier, best_tier, log_tier, no_target
 from smartproxy.upstream.waiting import WaitingClients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -55,7 +56,6 @@ class Group:
     """The targets of one group.
 
     :param clock: monotonic.
-    :param random: returns numbers from 0 to 1.
     :param random: returns numbers from 0 to 1.
     :ivar notify: called with a candidate whose state has changed, and the state before.
     :ivar candidates: in the order of the configuration.
@@ -82,6 +82,7 @@ class Group:
         self._standings: Counter[tuple[Standing, bool]] = Counter()
         self._waiting = WaitingClients(clock)
         self._queue = self._waiting.queue
+        self._crowded = CrowdedTargets(clock, self._queue)
         self._follows_load = False
         self._is_serving = self._was_configured = False
         #: Targets that were removed while they had connections.
@@ -128,8 +129,9 @@ class Group:
         if self._was_configured:
             log_differences(self.name, written_weights(former), written_weights(self.candidates))
         self._was_configured = True
+        share_limits(self.candidates, self._members.shared)
         self._begin(is_first=not joining)
-        self._readmit(one for one in self.candidates if plan.passive is None or one.is_chosen)
+        readmit(self.name, self.candidates, plan.passive, self._seconds())
 
     def uses(self, candidate: Candidate) -> bool:
         """Whether ``candidate`` is of the tier in use, so that it gets connections while it has room."""
@@ -148,14 +150,17 @@ class Group:
         """
         if self._queue and not tried:
             return None
+        if self._crowded:
+            self._crowded.look_again(self._place)
         candidate = self._due_probe(client, tried) if self._probed else None
         if candidate is None:
             candidate = self._balancer.choose(client, tried)
             if candidate is None:
                 if self.tier is Tier.NONE and not self._plan.is_searching:
-                    raise Refused(RejectReason.NO_TARGET, self._no_target())
+                    raise Refused(RejectReason.NO_TARGET, no_target(self.name, self.candidates))
                 return None
-        self._count(candidate)
+            if not self._count(candidate):
+                return self._choose(client, tried)
         return candidate
 
     def peek(self, client: str | None) -> Upcoming:
@@ -170,10 +175,7 @@ class Group:
                 return Upcoming("target", names)
             if self.tier is Tier.NONE:
                 return Upcoming("queue" if self._plan.is_searching else "no_target", [])
-        queue = self._plan.queue
-        if queue is None:
-            return Upcoming("target_limit", [])
-        return Upcoming("queue" if self.waiting < queue.size else "queue_full", [])
+        return self._waiting.upcoming(self._plan.queue)
 
     def wait_for_room(self, client: str, seconds: float = 0.0) -> Deferred[Candidate]:
         """Queue a client while every target is at its limit, or none is known yet.
@@ -185,13 +187,9 @@ class Group:
         """
         if self.tier is Tier.NONE and self._plan.is_searching:
             return self._waiting.await_targets(client, seconds or _NO_LIMIT, self.name)
-        queue = self._plan.queue
-        if queue is None:
-            raise Refused(
-                RejectReason.TARGET_LIMIT,
-                f"every target of group {self.name} is at its maxConnections, and it has no queue",
-            )
-        return self._waiting.add(queue, client, self.name)
+        assigned = self._waiting.add(self._plan.queue, client, self.name)
+        self._crowded.watch(self._place, self._serve_waiting)
+        return assigned
 
     def succeeded(self, candidate: Candidate) -> None:
         """The dial of ``candidate`` has succeeded."""
@@ -245,6 +243,8 @@ class Group:
         """A connection of ``candidate`` has ended. It may be one of a former configuration."""
         member = candidate.member
         member.active -= 1
+        if member.shared is not None:
+            member.shared.set(member.active)
         present = self._by_member.get(member)
         if present is None:
             return
@@ -256,12 +256,6 @@ class Group:
         if self._queue:
             self._serve_waiting()
 
-    def _no_target(self) -> str:
-        """Why no target may be used."""
-        if not self.candidates:
-            return f"no target of group {self.name} was found"
-        return f"every target of group {self.name} is set to drain or down, or has the weight 0: smartproxy targets"
-
     def end(self) -> None:
         """It is not configured any more. Its connections go on, and those that were accepted before are still assigned."""
         self.notify = ignore
@@ -270,13 +264,6 @@ class Group:
         for candidate in self.candidates:
             candidate.member.on_change = self._changed
 
-    def _readmit(self, candidates: Iterable[Candidate]) -> None:
-        """End the ejections of candidates that failed dials do not eject any more."""
-        for candidate in candidates:
-            if candidate.member.dials is not Dials.HEALTHY:
-                candidate.member.readmit(self._seconds())
-                log_up_again(self.name, candidate.name, "passiveHealth is off")
-
     def _begin(self, *, is_first: bool = False) -> None:
         """Give the balancer the present candidates.
 
@@ -284,6 +271,7 @@ class Group:
         """
         self._standings.clear()
         self._probed.clear()
+        self._crowded.clear()
         for candidate in self.candidates:
             candidate.refresh()
             candidate.inside = candidate.queued = False
@@ -291,7 +279,7 @@ class Group:
             self._standings[candidate.standing, candidate.target.backup] += 1
             self._probed.note(candidate, self._seconds())
         self._balancer.begin(self.candidates)
-        former, self.tier = self.tier, self._best_tier()
+        former, self.tier = self.tier, best_tier(self._standings)
         if self.tier is not former and not is_first and len(self.candidates) > 1:
             log_tier(self._flaps, self.name, self.tier, self._seconds())
         for candidate in self.candidates:
@@ -301,17 +289,11 @@ class Group:
     def _may_log(self, member: Member) -> bool:
         return self._flaps.may_log(f"target {self.name}/{member.name}", member.state, self._seconds())
 
-    def _best_tier(self) -> Tier:
-        if self._standings[Standing.UP, False]:
-            return Tier.PRIMARY
-        if self._standings[Standing.UP, True]:
-            return Tier.BACKUP
-        down = self._standings[Standing.DOWN, False] + self._standings[Standing.DOWN, True]
-        return Tier.LAST_RESORT if down else Tier.NONE
-
     def _place(self, candidate: Candidate) -> None:
         """Let the balancer choose ``candidate``, or not."""
         inside = candidate.has_room and self.uses(candidate)
+        if candidate.member.shared is not None:
+            self._crowded.note(candidate, is_crowded=not inside and self.uses(candidate))
         if inside is candidate.inside:
             return
         candidate.inside = inside
@@ -332,7 +314,7 @@ class Group:
         candidate.standing = candidate.judge()
         self._standings[former, candidate.target.backup] -= 1
         self._standings[candidate.standing, candidate.target.backup] += 1
-        if candidate.weight != weight or self._best_tier() is not self.tier:
+        if candidate.weight != weight or best_tier(self._standings) is not self.tier:
             self._begin()
             return
         self._probed.note(candidate, self._seconds())
@@ -344,7 +326,10 @@ class Group:
         candidate = self._next_probe(client, tried)
         if candidate is not None:
             candidate.member.probe(self._seconds())
-        return candidate
+            if self._count(candidate):
+                return candidate
+            candidate.member.withdraw(self._seconds())
+        return None
 
     def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
         return self._probed.due(self._seconds(), tried, lambda candidate: self._may_probe(candidate, client))
@@ -352,18 +337,31 @@ class Group:
     def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
             return False
+        if not isinstance(self._balancer, SourceHash):
+            return True
         # Another client would lose its own target by it.
-        balancer = self._balancer
-        return not isinstance(balancer, SourceHash) or (
-            client is not None and balancer.owner(client) is candidate
-        )
+        return client is not None and self._balancer.owner(client) is candidate
 
-    def _count(self, candidate: Candidate) -> None:
-        candidate.member.active += 1
-        if candidate.limit and candidate.member.active >= candidate.limit:
+    def _choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
+        """Choose and count a candidate. Other processes may fill each of them at this moment."""
+        for _ in self.candidates:
+            candidate = self._balancer.choose(client, tried)
+            if candidate is None or self._count(candidate):
+                return candidate
+        return None
+
+    def _count(self, candidate: Candidate) -> bool:
+        """Count a connection of ``candidate``. Returns ``False`` where other processes have just filled it."""
+        member = candidate.member
+        if member.shared is not None and not member.shared.claim(member.active + 1, candidate.limit):
+            self._place(candidate)
+            return False
+        member.active += 1
+        if candidate.limit and (member.active >= candidate.limit or member.shared is not None):
             self._place(candidate)
         if self._follows_load and candidate.inside:
             self._balancer.changed(candidate)
+        return True
 
     def _serve_waiting(self) -> None:
         """Assign what has become free to those who wait, first in, first out."""
@@ -372,7 +370,7 @@ class Group:
         if self.tier is Tier.NONE:
             if self._plan.is_searching:
                 return
-            self._waiting.refuse_all(self._no_target())
+            self._waiting.refuse_all(no_target(self.name, self.candidates))
         if self._is_serving:
             return  # a dial has failed at once: the loop below goes on with what that has released
         self._is_serving = True
@@ -381,17 +379,17 @@ class Group:
                 pass
         finally:
             self._is_serving = False
+        self._crowded.watch(self._place, self._serve_waiting)
 
     def _serve_first(self) -> bool:
         """Assign a candidate to the first client. Returns whether it does not wait any more."""
         try:
-            candidate = self._balancer.choose(self._waiting.client, ())
+            candidate = self._choose(self._waiting.client, ())
         except Exception:  # of a program's balancer: this client's connection ends
             self._waiting.fail(Failure())
             return True
         if candidate is None:
             return False
-        self._count(candidate)
         self._waiting.serve(candidate)
         return True
 

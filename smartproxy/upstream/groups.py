@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from smartproxy.upstream.crowded import share_limits
 from smartproxy.upstream.group import Group, ignore
 from smartproxy.upstream.pending import PendingDials
 
@@ -60,6 +61,7 @@ class Groups:
             group.end()
         for candidate in group.candidates:  # some may have been dropped while others had connections
             self.members.restore(candidate.member, self._clock.seconds())
+        share_limits(group.candidates, self.members.shared)
         return group
 
     def _make(self, name: str) -> Group:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.states import Table
     from smartproxy.model.plan import PassiveHealthPlan
     from smartproxy.model.target_status import ShownCheck, TargetState
+    from smartproxy.upstream.shared_targets import SharedTargets, TargetNumber
 
 #: What came of a dial.
 DialResult: TypeAlias = Literal["ok", "refused", "timeout", "unreachable", "tls_error"]
@@ -76,6 +77,8 @@ class Member:
     """One target of one group.
 
     :ivar active: connections that are dialed or established now.
+    :ivar shared: the number of its connections where several processes share its limit; ``None``: they do not, or it has
+        had no limit.
     :ivar received: bytes received from clients for it, of closed connections.
     :ivar sent: bytes sent to clients from it, likewise.
     :ivar results: dials by result; :attr:`checks` likewise for checks.
@@ -97,7 +100,8 @@ class Member:
     __slots__ = (
         "_bad_at", "_failed_at", "active", "by_hand", "checks", "dials", "due", "ejected_by", "ejections", "group", "hesitant",
         "is_undisturbed",
-        "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "turn", "unused_since",
+        "last_check", "name", "on_change", "passed", "probe_at", "received", "results", "sent", "shared", "turn",
+        "unused_since",
         "usable_since", "weight_by_hand",
     )  # fmt: skip
 
@@ -105,6 +109,7 @@ class Member:
         self.group = group
         self.name = name
         self.active = 0
+        self.shared: TargetNumber | None = None
         self.received = 0
         self.sent = 0
         self.results: dict[str, int] = dict.fromkeys(DIAL_RESULTS, 0)
@@ -127,6 +132,10 @@ class Member:
         self._failed_at: list[float] = []
         #: When requests were answered badly. A dial that succeeds does not clear it: that target accepts connections.
         self._bad_at: list[float] = []
+
+    def has_room(self, limit: int) -> bool:
+        """Whether it has fewer than ``limit`` connections."""
+        return (self.active if self.shared is None else self.shared.total()) < limit
 
     @property
     def is_usable(self) -> bool:
@@ -277,11 +286,13 @@ def _ignore(_: Member) -> None:
 class Members:
     """Every member that is configured, or still has a connection.
 
+    :ivar shared: where the numbers of several processes are; ``None``: limits are those of this process.
     :ivar flaps: which changes of their states are logged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shared: SharedTargets | None = None) -> None:
         self.flaps = FlapLog()
+        self.shared = shared
         #: By group and name.
         self._members: dict[str, dict[str, Member]] = {}
 
@@ -329,6 +340,9 @@ class Members:
                 member.on_change = (
                     _ignore  # its group refers to it: no cycle is left to the garbage collector
                 )
+                if self.shared is not None and member.shared is not None:
+                    member.shared = None
+                    self.shared.drop_target(member.group, member.name)
                 del self._members[member.group][member.name]
                 if not self._members[member.group]:
                     del self._members[member.group]

@@ -6,10 +6,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from smartproxy.upstream.member import Dials
+from smartproxy.upstream.state_log import log_up_again
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
+    from smartproxy.model.plan import PassiveHealthPlan
     from smartproxy.upstream.candidate import Candidate
 
 _EJECTED = Dials.EJECTED
@@ -37,3 +39,16 @@ class DueProbes(OrderedDict["Candidate", None]):
             if may_probe(candidate) and candidate not in tried:
                 return candidate
         return None
+
+
+def readmit(
+    group: str, candidates: Iterable[Candidate], passive: PassiveHealthPlan | None, now: float
+) -> None:
+    """End the ejections of candidates of ``group`` that failed dials do not eject any more.
+
+    :param passive: when dials eject; ``None``: never.
+    """
+    for candidate in candidates:
+        if candidate.member.dials is not Dials.HEALTHY and (passive is None or candidate.is_chosen):
+            candidate.member.readmit(now)
+            log_up_again(group, candidate.name, "passiveHealth is off")

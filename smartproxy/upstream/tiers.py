@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from smartproxy.upstream.candidate import Standing
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.state_log import FlapLog
 
 log = Logger()
@@ -26,6 +31,26 @@ class Tier(IntEnum):
     BACKUP = 1
     LAST_RESORT = 2
     NONE = 3
+
+
+def best_tier(standings: Mapping[tuple[Standing, bool], int]) -> Tier:
+    """The tier to use.
+
+    :param standings: how many candidates there are, by standing and by whether they are backups.
+    """
+    if standings[Standing.UP, False]:
+        return Tier.PRIMARY
+    if standings[Standing.UP, True]:
+        return Tier.BACKUP
+    down = standings[Standing.DOWN, False] + standings[Standing.DOWN, True]
+    return Tier.LAST_RESORT if down else Tier.NONE
+
+
+def no_target(group: str, candidates: Sequence[Candidate]) -> str:
+    """Why no target of ``group`` may be used."""
+    if not candidates:
+        return f"no target of group {group} was found"
+    return f"every target of group {group} is set to drain or down, or has the weight 0: smartproxy targets"
 
 
 def log_tier(flaps: FlapLog, group: str, tier: Tier, now: float) -> None:

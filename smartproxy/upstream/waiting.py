@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from smartproxy.errors import Refused
 from smartproxy.model.outcome import RejectReason
+from smartproxy.model.target_status import Upcoming
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -39,11 +40,23 @@ class WaitingClients:
         """The address of the first client."""
         return self.queue[0].client
 
-    def add(self, plan: QueuePlan, client: str, group: str) -> Deferred[Candidate]:
+    def upcoming(self, plan: QueuePlan | None) -> Upcoming:
+        """What :meth:`add` would do with the next client."""
+        if plan is None:
+            return Upcoming("target_limit", [])
+        return Upcoming("queue" if len(self.queue) < plan.size else "queue_full", [])
+
+    def add(self, plan: QueuePlan | None, client: str, group: str) -> Deferred[Candidate]:
         """Queue a client. Cancelling the Deferred removes it.
 
-        :raises Refused: where the queue is full.
+        :param plan: ``None`` where the group has no queue.
+        :raises Refused: where there is no queue, or it is full.
         """
+        if plan is None:
+            raise Refused(
+                RejectReason.TARGET_LIMIT,
+                f"every target of group {group} is at its maxConnections, and it has no queue",
+            )
         if len(self.queue) >= plan.size:
             raise Refused(
                 RejectReason.QUEUE_FULL, f"the queue of group {group} is full (queue.size {plan.size})"

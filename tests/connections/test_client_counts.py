@@ -21,6 +21,8 @@ class ClientCountsTests(SynchronousTestCase):
             counts.add(ip)
         self.assertEqual([counts.of_client(ip) for ip in IPS], [2, 2, 1, 1])
         self.assertEqual(counts.of_client("2001:db8::99"), 2)
+        self.assertEqual([counts.may_add(ip, 2) for ip in IPS], [False, False, True, True])
+        self.assertTrue(counts.may_add("2001:db8::99", 3))
         self.assertEqual(counts.by_ip, dict.fromkeys(IPS, 1))
 
     @given(st.lists(st.one_of(st.sampled_from(IPS), st.sampled_from([48, 64, 128])), max_size=40))

@@ -59,6 +59,38 @@ class RegistryTests(SynchronousTestCase):
             self.assertTrue(self.registry.close(record, CloseReason.NORMAL, 11.0))
             self.assert_empty()
 
+    def test_each_number_is_published_after_it_has_changed(self):
+        """Limits that several processes share are compared with what is published."""
+
+        class Published:
+            def __init__(self):
+                self.told = []
+
+            def live(self, number):
+                self.told.append(number)
+
+            def client(self, ip, number):
+                self.told.append((ip, number))
+
+            def route(self, name, number):
+                self.told.append((name, number))
+
+        published = Published()
+        self.registry = Registry(self.counters, CleanupPlan(), self.clock, published=published)
+        records = [self.open(), self.open(), self.open()]
+        for record, counts in zip(records, (True, True, False), strict=True):
+            self.registry.identify(record, CLIENT, counts=counts)
+        for record in records[1:]:
+            self.registry.assign(record, "web")
+        client = CLIENT.host
+        opened = [1, 2, 3, (client, 1), (client, 2), ("web", 1), ("web", 2)]
+        self.assertEqual(published.told, opened)
+        published.told.clear()
+        for record in (*records, *records):
+            self.registry.close(record, CloseReason.NORMAL, 11.0)
+        closed = [2, (client, 1), 1, (client, 0), ("web", 1), 0, ("web", 0)]
+        self.assertEqual(published.told, closed)
+
     def test_second_close_does_nothing(self):
         record, other = self.open(), self.open()
         for each in (record, other):

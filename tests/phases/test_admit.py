@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,6 +39,11 @@ class AdmitTests(SynchronousTestCase):
         except Refused as refused:
             self.registry.close(record, refused.reason, 0.0)
             return refused.reason
+        return record
+
+    def connect_unlimited(self, admit):
+        record = self.registry.open(ACCEPTED)
+        admit.client(record, announced())
         return record
 
     def test_burst_does_not_exceed_the_limit(self):
@@ -111,6 +118,20 @@ class AdmitTests(SynchronousTestCase):
         self.assertIs(caught.exception.reason, RejectReason.ROUTE_LIMIT)
         admit.route(self.connect(admit), routed(name="other", max_connections=2))
         self.assertEqual(self.registry.by_route, {"web": 2, "other": 1})
+
+    def test_numbers_are_asked_for_only_where_the_connection_is_then_counted(self):
+        """Whoever shares limits with other processes has counted the connection by answering."""
+        admit = self.admit()
+        asked = []
+        admit._limits._counts = SimpleNamespace(may_assign=lambda *of: asked.append(of) or True)
+        blocked = routed(max_connections=2, block=frozenset({CLIENT.host}))
+        for facts in (blocked, routed(max_connections=2, kind=ActionKind.BLOCK)):
+            self.assertRaises(Refused, admit.route, self.connect_unlimited(admit), facts)
+        self.assertFalse(admit.admits(blocked))
+        self.assertTrue(admit.admits(routed(max_connections=2)))
+        self.assertEqual(asked, [])
+        admit.route(self.connect_unlimited(admit), routed(max_connections=2))
+        self.assertEqual((asked, self.registry.by_route), ([("web", 2)], {"web": 1}))
 
     def test_record_holds_route_and_keep_alive(self):
         for wanted in (True, False):

@@ -24,8 +24,14 @@ class Live:
     by_ip: dict[str, int] = field(default_factory=dict)
     by_route: dict[str, int] = field(default_factory=dict)
 
-    def of_client(self, ip: str) -> int:
-        return self.by_ip.get(ip, 0)
+    def may_open(self, limit: int) -> bool:
+        return self.active < limit
+
+    def may_add_client(self, ip: str, limit: int) -> bool:
+        return self.by_ip.get(ip, 0) < limit
+
+    def may_assign(self, route: str, limit: int) -> bool:
+        return self.by_route.get(route, 0) < limit
 
 
 class Lingering(list):
@@ -136,6 +142,53 @@ class RateWindowsTests(SynchronousTestCase):
             self.assertEqual(rate.allow(ip, limit), expected)
             if expected:
                 admitted.append((ip, now))
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["record", "record", "record", "withdraw", "regroup"]),
+                st.sampled_from(["2001:db8::1", "2001:db8::2", "2001:db8:1::1", "192.0.2.1"]),
+                st.sampled_from([0, 0, 1, 29, 59, 61, 130]),
+                st.sampled_from([0, 0, 1, 30, 70]),
+                st.sampled_from([32, 64, 128]),
+            ),
+            max_size=60,
+        ),
+    )
+    def test_connections_admitted_elsewhere_are_recorded_in_any_order(self, steps) -> None:
+        """Other processes tell of theirs a moment later, and take some of them back."""
+        clock = Clock()
+        rate = RateWindows(clock.seconds)
+        prefix = 128
+        admitted: list[tuple[str, float]] = []
+        for what, ip, wait, ago, changed in steps:
+            clock.advance(wait)
+            now = clock.seconds()
+            if what == "regroup":
+                prefix = changed
+                rate.regroup(prefix)
+            elif what == "record":
+                rate.record(ip, now - ago)
+                admitted.append((ip, now - ago))
+            elif admitted:
+                withdrawn = admitted.pop(len(admitted) // 2)
+                rate.withdraw(*withdrawn)
+            own = client_key(ip, prefix)
+            count = sum(client_key(who, prefix) == own and at > now - WINDOW for who, at in admitted)
+            self.assertTrue(rate.has_room(ip, count + 1, now))
+            self.assertFalse(count and rate.has_room(ip, count, now))
+
+    def test_memory_is_bounded_for_connections_admitted_elsewhere(self) -> None:
+        """No limit says how many of a client are kept."""
+        rate = RateWindows(self.clock.seconds)
+        rate.regroup(64)
+        for number in range(20_000):
+            rate.record(f"2001:db8::{number:x}", self.clock.seconds())
+            rate.record("192.0.2.1", self.clock.seconds())
+            self.clock.advance(0.1)
+        for times in rate._recent.values():
+            self.assertLessEqual(len(times), 2 * 600 + 1)
+            self.assertEqual(len(getattr(times, "addresses", times)), len(times))
 
     @given(
         st.integers(1, 4),
