@@ -229,9 +229,6 @@ def _row(first: str, *cells: str) -> Iterator[str]:
 
 def _meaning(schema: dict[str, Any], shown: dict[str, Any]) -> str:
     text = shown.get("description") or schema["$defs"][_referred(shown)]["description"]
-    if "x-available" in shown:
-        only = ", ".join(_literal(value) for value in shown["x-available"]).replace("``", "`")
-        text += f" In this version only {only}." if only else " Not available in this version."
     return _text(text)
 
 

@@ -303,7 +303,7 @@ def makeService(options: Options) -> IService:
     raise_limit()  # before anything sizes its reserve by it
     try:
         settings: Settings = options["settings"]
-        kind = TwistdProxy if settings.workers == 1 else TwistdSupervisor
+        kind = TwistdProxy if settings.processes == 1 else TwistdSupervisor
         proxy = kind(settings, installed, report, Notifier.of(os.environ))
     except ConfigurationError as invalid:  # a file has changed since the settings were read
         report.fail(INVALID, *invalid.problems)

@@ -36,9 +36,9 @@ from smartproxy.model.plan import CleanupPlan, ProxyPlan
 from smartproxy.model.record import ClosedConnection, ConnectionRecord
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.access_log import entry
-from smartproxy.settings.checks.availability import LATER
 from smartproxy.settings.reading.files import parse_text, read_file
 from smartproxy.testing import MemoryNetwork
+from smartproxy.workers.supervisor_control import worker_families
 from tests.documented import write_files
 from tests.tls import talk
 
@@ -191,18 +191,6 @@ class ConfigurationTests(SynchronousTestCase):
         asked = "explain smartproxy.yaml --port 80 --host www.example.com"
         self.assertEqual(self.printed(asked, file)[0], "route to-https")
 
-    def test_the_readme_lists_every_unavailable_feature(self) -> None:
-        """Implementing a feature must remove its line from the README too."""
-        limits = text(ROOT / "README.rst").partition("What this version does not do")[2]
-        for later in LATER:
-            words = {
-                "workers": "more than one worker",
-            }.get(later.path)
-            if later.path.endswith(".headers"):
-                words = "rules for headers"
-            self.assertIsNotNone(words, later.path)
-            self.assertIn(words, limits)
-
     def test_the_readme_has_a_place_for_the_benchmark_table(self) -> None:
         readme = text(ROOT / "README.rst")
         begin, end = (readme.index(f".. benchmark-table-{mark}") for mark in ("begin", "end"))
@@ -215,7 +203,8 @@ class MetricsPageTests(SynchronousTestCase):
     def test_it_lists_exactly_the_exported_metrics_with_labels(self) -> None:
         suffixes = {"counter": "_total", "info": "_info"}
         exposed = set()
-        for family in families(Registry(Counters(), CleanupPlan(), Clock()), Counters()):
+        shown = families(Registry(Counters(), CleanupPlan(), Clock()), Counters())
+        for family in (*shown, *worker_families({}, 0)):
             if isinstance(family, HistogramFamily):
                 whole = any(route is None for route, _ in family.rows)
                 exposed.add((family.name if whole else f"{family.name}{{route}}", "histogram"))

@@ -72,6 +72,7 @@ class Api:
             "/healthz": {"GET": self.healthy},
             "/readyz": {"GET": self.ready},
             "/api/v1/status": {"GET": self.status},
+            "/api/v1/workers": {"GET": self.workers},
             "/api/v1/routes": {"GET": self.routes, "PUT": self.replace_routes},
             "/api/v1/connections": {"GET": self.connections},
             "/api/v1/connections/*": {"DELETE": self.end_connection},
@@ -111,6 +112,10 @@ class Api:
     async def status(self, _request: AdminRequest) -> Reply:
         """Facts about the process."""
         return json_reply(await self._control.status())
+
+    def workers(self, _request: AdminRequest) -> Reply:
+        """The processes that carry connections."""
+        return json_reply({"workers": list(self._control.workers())})
 
     async def routes(self, _request: AdminRequest) -> Reply:
         """The current routes in the order of the configuration, with their counters."""

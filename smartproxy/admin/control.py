@@ -68,6 +68,9 @@ class IProxyControl(Interface):
     def status() -> Deferred[dict[str, object]]:
         """Facts about the process, as values that JSON can represent."""
 
+    def workers() -> Sequence[dict[str, object]]:
+        """The processes that carry connections, as values that JSON can represent."""
+
     def reading() -> Deferred[MetricsReading]:
         """What is counted and measured now."""
 

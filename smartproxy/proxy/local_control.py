@@ -156,6 +156,13 @@ class LocalControl(ProxyAnswers):
         self.waiting_for_restart = proxy.waiting_for_restart
         self.drain = proxy.drain
 
+    def workers(self) -> list[dict[str, object]]:
+        """The one process."""
+        facts = self._configured.status()
+        state = "draining" if self.draining else "serving"
+        known = {name: facts[name] for name in ("pid", "connections", "uptimeSeconds")}
+        return [{"slot": 1, "generation": 1, "state": state, **known}]
+
     @property
     def plan(self) -> ProxyPlan:
         """The configuration in force."""

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+_ONE_PROCESS = (
+    "workers: only twistd smartproxy starts processes; a program has one (remove workers, or write auto)"
+)
+
 
 class SmartProxy(ProxyCore):
     """A proxy.
@@ -53,6 +57,8 @@ class SmartProxy(ProxyCore):
 
     def __init__(self, settings: Settings | str | Path | Mapping[str, Any], reactor: Any = None) -> None:
         settings = Settings.of(settings)
+        if settings.workers not in {1, "auto"}:
+            raise ConfigurationError([_ONE_PROCESS])
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         super().__init__(settings, settings.compile(), reactor)

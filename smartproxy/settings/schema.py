@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from smartproxy._version import __version__
-from smartproxy.settings.checks.availability import LATER
 from smartproxy.settings.tables.base import ConnectionKeys, Table, file_key
 from smartproxy.settings.tables.route import Action, Defaults, Route, Shared, Target
 
@@ -46,12 +45,10 @@ class _FileSchema(GenerateJsonSchema):
 def schema_of(root: type[Table]) -> dict[str, Any]:
     """The schema of ``root``: what this version accepts.
 
-    Each key has a description, and a default unless it is required. It has two keywords of its own: ``x-default`` says in
-    words what applies where the key is left out, and ``x-available`` lists the only values that this version implements.
+    Each key has a description, and a default unless it is required. It has a keyword of its own: ``x-default`` says in
+    words what applies where the key is left out.
     """
     made = root.model_json_schema(schema_generator=_FileSchema)
-    for later in LATER:
-        _restrict(_key(made, later.steps), later.only)
     for table, keys in _INHERITED.items():
         for key in map(file_key, keys):
             shown = made["$defs"][table.__name__]["properties"][key]
@@ -78,40 +75,12 @@ def keys_of(made: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, dict[st
             yield table, key, shown
 
 
-def _restrict(shown: dict[str, Any], only: tuple[object, ...]) -> None:
-    """Refuse every value except ``only``."""
-    shown["x-available"] = list(only)
-    if only:
-        shown["enum"] = list(only)
-    else:
-        shown["not"] = {}
-
-
 def _complete(made: dict[str, Any], table: dict[str, Any], key: str, shown: dict[str, Any]) -> None:
     """Add what pydantic leaves out: a description that a table repeats, and that a key has no default."""
     if "description" not in shown:
         shown["description"] = made["$defs"][shown["$ref"].rpartition("/")[2]]["description"]
     if "default" not in shown and key not in table.get("required", ()):
         shown.setdefault("x-default", "none")
-
-
-def _key(made: dict[str, Any], steps: Iterable[str]) -> dict[str, Any]:
-    """The schema of the key that these steps lead to."""
-    here = made
-    for step in steps:
-        here = next(_inside(made, here, step))
-    return here
-
-
-def _inside(made: dict[str, Any], here: dict[str, Any], step: str) -> Iterator[dict[str, Any]]:
-    """What one step leads to, in each of the forms that a value may have."""
-    here = made["$defs"][here["$ref"].rpartition("/")[2]] if "$ref" in here else here
-    if step in here.get("properties", ()):
-        yield here["properties"][step]
-    elif step == "[]":
-        yield from (here[key] for key in ("items", "additionalProperties") if here.get(key))
-    for form in here.get("oneOf", ()):
-        yield from _inside(made, form, step)
 
 
 #: Keys that are inherited from ``defaults`` and then from the top level where they are left out.

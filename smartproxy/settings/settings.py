@@ -208,6 +208,11 @@ class Settings(Configuration):
         return f"{place}ok ({plans.summary(self)})"
 
     @property
+    def processes(self) -> int:
+        """How many processes carry connections: with ``workers: auto`` one for each core that this process may use."""
+        return plans.processes(self.workers)
+
+    @property
     def file(self) -> Path | None:
         """The file that these settings were loaded from; ``None`` for others."""
         return self._file

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 #: Asks workers a question with arguments. Fires with the answers of those that have answered, by generation, in the order of
 #: their slots. A worker that ends meanwhile, or cannot answer, is left out.
 Ask: TypeAlias = "Callable[[str, dict[str, object]], Deferred[Mapping[int, Answered]]]"
+#: How many times longer than a look at all counts takes, the next one is put off.
+_OBSERVING_SHARE = 50
 
 
 class AllWorkers:
@@ -83,6 +85,7 @@ class AllWorkers:
         self._latest: dict[int, WorkerSnapshot] = {}
         #: For each question under way, the workers that were retired since it was asked.
         self._retired_since: list[set[int]] = []
+        self._observe_at = 0.0
         self._shared = SharedResult(self._reading)
         self._by_hand: dict[tuple[str, str], dict[str, object]] = {}
 
@@ -133,9 +136,21 @@ class AllWorkers:
         """What all workers, those that have ended included, have counted and measured. Readers at the same time share one."""
         return self._shared.get()
 
-    async def _reading(self) -> MetricsReading:
+    async def observe(self) -> None:
+        """Ask every worker for what it has counted: of one that is killed, that is what will be known."""
+        began = self._clock.seconds()
+        if began < self._observe_at:
+            return
+        await self._look()
+        # With thousands of routes in use a snapshot takes a tenth of a second.
+        self._observe_at = began + _OBSERVING_SHARE * (self._clock.seconds() - began)
+
+    async def _look(self) -> None:
         for worker, answered in (await self._answers(self._ask, "snapshot")).items():
             self._latest[worker] = value_of(answered)
+
+    async def _reading(self) -> MetricsReading:
+        await self._look()
         live, retired = list(self._latest.values()), self._retired.snapshot
         names = [route.name for route in self._plan().routes]
         slices = Slices(self._clock)

@@ -74,13 +74,9 @@ class Reopen(Command):
 
 
 class Ask(_Failing):
-    """A question about the connections of the worker; ``arguments`` and the answer are pickled."""
+    """A question about the connections of the worker, with pickled arguments. It is answered by :class:`GiveAnswer` before this returns."""
 
-    arguments: ClassVar = [
-        (b"question", Unicode()),
-        (b"arguments", Descriptor()),
-    ]
-    response: ClassVar = [(b"answer", Descriptor())]
+    arguments: ClassVar = [(b"number", Integer()), (b"question", Unicode()), (b"arguments", Descriptor())]
 
 
 class Ping(Command):
@@ -97,6 +93,12 @@ class Ping(Command):
 
 class Ready(Command):
     """The worker can begin."""
+
+
+class GiveAnswer(Command):
+    """The pickled answer to the question with this number."""
+
+    arguments: ClassVar = [(b"number", Integer()), (b"answer", Descriptor())]
 
 
 class Farewell(Command):

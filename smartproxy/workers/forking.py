@@ -2,7 +2,7 @@
 
 ::
 
-    forking = Forking(reactor, log_end, on_ended, on_lost)
+    forking = Forking(reactor, (log_end, memory), on_ended, on_lost)
     forking.start()
     forking.ask_now({"do": "load"}, descriptor)     # before the event loop runs
     forking.watch()
@@ -28,6 +28,8 @@ from smartproxy.workers.nursery_messages import receive, send
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from smartproxy.workers.memory import LimitsMemory
+
 #: Variables by which a service manager knows its own process: no other one shall answer in its place.
 _OF_THE_SUPERVISOR: Final = frozenset(
     {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"}
@@ -41,20 +43,22 @@ log = Logger()
 class Forking(FileDescriptor):
     """Starts the nursery, and asks it.
 
-    :param log_end: of the log that the nursery and the workers send.
+    :param inherited: the end of the log that the nursery and the workers send, and the memory that limits are held in.
     :param on_ended: called with the process number and exit code (negative: minus the signal) of a worker that has ended.
-    :param on_lost: called when the nursery has ended.
+    :param on_lost: called with this object when the nursery has ended.
+    :ivar is_retired: whether the nursery ends when its workers have.
     """
 
     def __init__(
         self,
         reactor: Any,
-        log_end: socket.socket,
+        inherited: tuple[socket.socket, LimitsMemory],
         on_ended: Callable[[int, int], object],
-        on_lost: Callable[[], object],
+        on_lost: Callable[[Forking], object],
     ) -> None:
         super().__init__(reactor)
-        self._log_end = log_end
+        self.is_retired = False
+        self._inherited = inherited
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +71,7 @@ class Forking(FileDescriptor):
         :raises WorkerFailed: if it cannot be started.
         """
         end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        numbers = (theirs.fileno(), self._log_end.fileno())
+        numbers = (theirs.fileno(), *(one.fileno() for one in self._inherited))
         command = [sys.executable, "-m", "smartproxy.workers.nursery", *map(str, numbers)]
         environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_SUPERVISOR}
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -128,7 +132,7 @@ class Forking(FileDescriptor):
         received = receive(self._end)
         if received is None:
             self.close()
-            self._on_lost()
+            self._on_lost(self)
             return
         message = received[0]
         if "ended" in message:
@@ -139,6 +143,11 @@ class Forking(FileDescriptor):
             asked.callback(_answer(message))
         except WorkerFailed:
             asked.errback()
+
+    def retire(self) -> None:
+        """Let the process end when its workers have."""
+        self.is_retired = True
+        self.ask({"do": "retire"}).addErrback(lambda why: log.debug("{why}", why=why))
 
     def close(self) -> None:
         """Let the process end; workers go on. What was asked and not answered fails."""

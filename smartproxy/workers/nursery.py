@@ -2,7 +2,7 @@
 
 ::
 
-    python -m smartproxy.workers.nursery SOCKET LOG     # numbers of descriptors; started by workers.forking
+    python -m smartproxy.workers.nursery SOCKET LOG MEMORY      # numbers of descriptors; started by workers.forking
 
 Workers that are forked from one process have the same TLS contexts, so a client can resume its session in any of them,
 and share the memory of the configuration and certificates. twistd's own process cannot fork them: the epoll descriptor of
@@ -25,8 +25,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from smartproxy.errors import SmartProxyError, WorkerFailed
 from smartproxy.tls.material import TlsMaterial
+from smartproxy.workers.memory import LimitsMemory, Row
 from smartproxy.workers.nursery_messages import receive, send
 from smartproxy.workers.passed_settings import taken_settings
+from smartproxy.workers.shared_limits import SharedLimits
 from smartproxy.workers.worker_log import log_to
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ class Nursery:
 
     :param end: of the socket to it.
     :param log: sends what is logged.
+    :param memory: holds limits over all workers.
     """
 
-    def __init__(self, end: socket.socket, log: LogSender) -> None:
+    def __init__(self, end: socket.socket, log: LogSender, memory: LimitsMemory) -> None:
         self._end = end
         self._log = log
+        self._memory = memory
         self._configuration: tuple[Settings, ProxyPlan] | None = None
         self._material = TlsMaterial()
         self._workers: set[int] = set()
@@ -57,10 +61,12 @@ class Nursery:
             "load": self._load,
             "become": self._become,
             "fork": self._fork,
+            "retire": self._retire,
         }
+        self._is_retired = False
 
     def run(self) -> None:
-        """Answer until the supervisor ends."""
+        """Answer until the supervisor ends or needs this process no more, and its workers have ended."""
         woken, wakes = socket.socketpair()
         for pipe in (woken, wakes):
             pipe.setblocking(False)
@@ -69,14 +75,15 @@ class Nursery:
         waiting = select.poll()
         waiting.register(self._end, select.POLLIN)
         waiting.register(woken, select.POLLIN)
-        while True:
+        while self._workers or not self._is_retired:
             ready = {descriptor for descriptor, _ in waiting.poll()}
             if woken.fileno() in ready:
                 with contextlib.suppress(BlockingIOError):
                     woken.recv(4096)
                 self._reap()
             if self._end.fileno() in ready and not self._answer():
-                return
+                waiting.unregister(self._end)
+                self._is_retired = True
 
     def _answer(self) -> bool:
         """Answer one message; ``False`` where there is none any more."""
@@ -108,8 +115,7 @@ class Nursery:
 
     def _become(self, message: dict[str, object], _descriptors: list[int]) -> None:
         """Become the user that the supervisor has become."""
-        user, group, groups = _number(message["user"]), _number(message["group"]), message["groups"]
-        assert isinstance(groups, list)  # noqa: S101 - our own message
+        user, group, groups = _number(message["user"]), _number(message["group"]), _numbers(message["groups"])
         if (user, group) == (os.getuid(), os.getgid()):
             return
         os.setgroups(groups)
@@ -128,6 +134,10 @@ class Nursery:
         self._workers.add(process)
         return process
 
+    def _retire(self, _message: dict[str, object], _descriptors: list[int]) -> None:
+        """Fork no more, and end when the workers have: each of them is reported until then."""
+        self._is_retired = True
+
     def _become_worker(self, message: dict[str, object], control: int) -> NoReturn:
         """In the new process: run until it has nothing to do any more."""
         code = 1
@@ -136,12 +146,18 @@ class Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._end.close()
             random.seed()
-            from smartproxy.workers.worker import run  # noqa: PLC0415 - it imports what an event loop belongs to
+            from smartproxy.workers.worker import WorkerStart, run  # noqa: PLC0415 - it imports what an event loop belongs to
 
             assert self._configuration is not None  # noqa: S101 - it was just looked at
             self._log.process = f"worker {message['slot']}"
-            generation, reactor = _number(message["generation"]), str(message["reactor"])
-            code = run(*self._configuration, self._material, generation, reactor, control)
+            start = WorkerStart(
+                *self._configuration,
+                self._material,
+                SharedLimits(self._memory, Row(*_numbers(message["row"]))),
+                _number(message["generation"]),
+                str(message["reactor"]),
+            )
+            code = run(start, control)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -164,14 +180,20 @@ def _number(value: object) -> int:
     return value
 
 
+def _numbers(value: object) -> list[int]:
+    assert isinstance(value, list)  # noqa: S101 - our own message
+    return [_number(one) for one in value]
+
+
 def main() -> None:
     """Run with the descriptors that the command line names."""
-    end, log_end = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
-    for opened in (end, log_end):
-        os.set_inheritable(opened.fileno(), False)
-    for number in _OF_THE_SUPERVISOR:
-        signal.signal(number, signal.SIG_IGN)
-    Nursery(end, log_to(log_end, "nursery")).run()
+    numbers = [int(number) for number in sys.argv[1:4]]
+    for number in numbers:
+        os.set_inheritable(number, False)
+    end, log_end = (socket.socket(fileno=number) for number in numbers[:2])
+    for ignored in _OF_THE_SUPERVISOR:
+        signal.signal(ignored, signal.SIG_IGN)
+    Nursery(end, log_to(log_end, "nursery"), LimitsMemory.attach(numbers[2])).run()
 
 
 if __name__ == "__main__":

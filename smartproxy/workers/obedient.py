@@ -15,9 +15,10 @@ from twisted.logger import Logger
 from smartproxy.errors import WorkerFailed
 from smartproxy.proxy.given import ListeningSocket
 from smartproxy.workers import commands
+from smartproxy.workers.answers import answer
 from smartproxy.workers.control_channel import ControlChannel
 from smartproxy.workers.passed_settings import taken_settings
-from smartproxy.workers.passed_values import as_file
+from smartproxy.workers.passed_values import as_file, taken
 
 if TYPE_CHECKING:
     from twisted.python import failure
@@ -63,7 +64,7 @@ class Obedient(ControlChannel):
     async def _end(self) -> None:
         await self.proxy.stopService()
         if self.is_connected:
-            with as_file(None) as snapshot:
+            with as_file(await answer(self.proxy, self._reactor, "snapshot", {})) as snapshot:
                 await self.tell(commands.Farewell, snapshot=snapshot)
 
     def _exit(self) -> None:
@@ -125,6 +126,15 @@ class Obedient(ControlChannel):
     def reopen(self) -> dict[str, Any]:
         self.proxy.reopen_logs()
         return {}
+
+    @commands.Ask.responder
+    def ask(self, number: int, question: str, arguments: int) -> Deferred[dict[str, Any]]:
+        answering = Deferred.fromCoroutine(self._answer(number, question, taken(arguments)))
+        return answering.addCallback(_nothing)
+
+    async def _answer(self, number: int, question: str, arguments: dict[str, object]) -> None:
+        with as_file(await answer(self.proxy, self._reactor, question, arguments)) as descriptor:
+            await self.tell(commands.GiveAnswer, number=number, answer=descriptor)
 
     @commands.Ping.responder
     def ping(self) -> dict[str, Any]:

@@ -24,15 +24,16 @@ from twisted.logger import Logger
 
 from smartproxy.errors import IllegalTransition, WorkerFailed
 from smartproxy.workers import commands
-from smartproxy.workers.worker_link import WorkerLink
+from smartproxy.workers.worker_link import WorkerLink, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from twisted.internet.defer import DeferredLock
 
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.held_sockets import HeldSockets
+    from smartproxy.workers.memory import LimitsMemory, Row
 
 log = Logger()
 
@@ -42,6 +43,8 @@ _START: Final = 60.0
 _STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
 #: Seconds between two signs of life, and how many may be missing until a worker counts as stuck.
 _PING, _MISSING = 2.0, 5
+#: Seconds in which a process has ended for certain after it has closed its control channel.
+_EXIT: Final = 5.0
 
 
 class SlotState(Enum):
@@ -97,7 +100,10 @@ class WorkerSlots:
     :param held: the listening sockets.
     :param forking: forks workers.
     :param changing: is held while a worker gets its configuration and sockets: neither changes then.
+    :param memory: what limits are held in.
+    :param on_begun: called with a worker that has begun to serve, before it counts as one.
     :param on_retired: called with a worker that has ended.
+    :ivar forking: as given; workers are forked by another one when it is replaced.
     :ivar slots: in the order of their numbers.
     :ivar links: every worker process that lives, replaced ones included.
     :ivar restarts: how often a worker that had ended by itself was started again.
@@ -110,27 +116,30 @@ class WorkerSlots:
         forking: Forking,
         reactor: Any,
         changing: DeferredLock,
+        memory: LimitsMemory,
+        on_begun: Callable[[WorkerLink], Awaitable[None]],
         on_retired: Callable[[WorkerLink], object],
     ) -> None:
         self.slots = [Slot(number) for number in range(1, count + 1)]
         self.links: list[WorkerLink] = []
         self.restarts = 0
         self._held = held
-        self._forking = forking
+        self.forking = forking
         self._reactor = reactor
         self._changing = changing
+        self._memory = memory
+        self._on_begun = on_begun
         self._on_retired = on_retired
         self._generations = 0
         self._is_ending = False
         self._all_ended: Deferred[None] | None = None
-        self._codes: dict[int, int] = {}
+        #: The rows of processes that may live, by their numbers.
+        self._rows: dict[int, Row] = {}
+        #: Those of them whose end nobody reports.
+        self._unreported: set[int] = set()
         self._missing: dict[WorkerLink, int] = {}
         self._pinging = LoopingCall(self._ping_all)
         self._pinging.clock = reactor
-
-    def use(self, forking: Forking) -> None:
-        """Fork workers from another process from now on."""
-        self._forking = forking
 
     def served_by(self, link: WorkerLink) -> list[int]:
         """The slots whose sockets a worker accepts from."""
@@ -157,13 +166,13 @@ class WorkerSlots:
     async def _start(self, slot: Slot) -> None:
         slot.become(SlotState.STARTING, self._reactor.seconds())
         slot.worker = link = self._new_link(slot)
-        await self._fork(link)
         async with self._changing:
+            await self._fork(link)
             await self._serve(slot, link)
 
     def _new_link(self, slot: Slot) -> WorkerLink:
         self._generations += 1
-        return WorkerLink(slot.number, self._generations, self._lost)
+        return WorkerLink(slot.number, self._generations, self._lost, self._reactor.seconds())
 
     async def _fork(self, link: WorkerLink) -> None:
         """Fork the process of ``link``, and wait until it is ready.
@@ -174,18 +183,37 @@ class WorkerSlots:
         with ours, theirs:
             self.links.append(link)
             link.open(ours, self._reactor)
-            wanted = {"do": "fork", "slot": link.slot, "generation": link.generation}
-            wanted["reactor"] = type(self._reactor).__module__
-            asked = self._forking.ask(wanted, theirs.fileno())
-        link.process = int(str(await asked))
+            row = self._claimed_row()
+            wanted = {
+                "do": "fork",
+                "slot": link.slot,
+                "generation": link.generation,
+                "row": row,
+                "reactor": type(self._reactor).__module__,
+            }
+            asked = self.forking.ask(wanted, theirs.fileno())
+        try:
+            link.process = int(str(await asked))
+        except WorkerFailed:
+            self._memory.forget(row)
+            raise
+        self._rows[link.process] = row
         try:
             await link.ready.addTimeout(_START, self._reactor)
         except TimeoutError as late:
             raise WorkerFailed(f"worker {link.slot} is not ready after {_START:g} s") from late
 
+    def _claimed_row(self) -> Row:
+        try:
+            return self._memory.claim()
+        except RuntimeError as full:
+            raise WorkerFailed("too many workers that were replaced still end their connections") from full
+
     async def _serve(self, slot: Slot, link: WorkerLink) -> None:
         await link.take(self._held.of_slot(slot.number))
         await link.tell(commands.Begin)
+        await self._on_begun(link)
+        link.doing = WorkerState.SERVING
         slot.become(SlotState.SERVING, self._reactor.seconds())
         helper, slot.helper = slot.helper, None
         if helper is not None and not helper.has_ended:
@@ -195,14 +223,27 @@ class WorkerSlots:
 
     def has_exited(self, process: int, code: int) -> None:
         """The nursery has found that a worker has ended, with this exit code, or minus its signal."""
+        self._forget_row(process)
         if code:
             how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             log.error("worker process {process} has ended {how}", process=process, how=how)
+
+    def _forget_row(self, process: int) -> None:
+        row = self._rows.pop(process, None)
+        if row is not None:
+            self._memory.forget(row)
+
+    def nursery_lost(self) -> None:
+        """The process that would report the end of the present workers has ended itself."""
+        self._unreported.update(link.process for link in self.links)
 
     def _lost(self, link: WorkerLink) -> None:
         """The control channel of a worker is closed: it has ended."""
         self.links.remove(link)
         self._missing.pop(link, None)
+        if link.process in self._unreported:
+            self._unreported.discard(link.process)
+            self._reactor.callLater(_EXIT, self._forget_row, link.process)
         self._on_retired(link)
         slot = self.slots[link.slot - 1]
         for other in self.slots:
@@ -212,7 +253,7 @@ class WorkerSlots:
         if slot.worker is link:
             slot.worker = None
             self._vacated(slot)
-        if not self.links and self._all_ended is not None:
+        if not self.links and self._all_ended is not None and not self._all_ended.called:
             self._all_ended.callback(None)
 
     def _vacated(self, slot: Slot) -> None:
@@ -288,14 +329,14 @@ class WorkerSlots:
     # -- all of them -----------------------------------------------------------------------------------
 
     async def tell_all(self, command: type[Any], **arguments: Any) -> None:
-        """Let every worker that accepts connections do something; one that ends meanwhile does not matter."""
+        """Let every worker that accepts connections do something. One that cannot is replaced: it is not as the others."""
         for link in list(self.serving()):
             try:
                 await link.tell(command, **arguments)
             except WorkerFailed as why:
                 if not link.has_ended:
-                    raise
-                log.debug("{why}", why=why)
+                    log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
+                    link.abandon()
 
     async def replace_all(self) -> None:
         """Replace every worker by a new process, one after the other. Live connections of the old one may end.
@@ -308,10 +349,12 @@ class WorkerSlots:
                 continue  # it is being started anyway
             link = self._new_link(slot)
             try:
-                await self._fork(link)
                 async with self._changing:
+                    await self._fork(link)
                     await link.take(self._held.of_slot(slot.number))
                     await link.tell(commands.Begin)
+                    await self._on_begun(link)
+                    link.doing = WorkerState.SERVING
             except BaseException:
                 link.abandon()
                 raise
@@ -321,12 +364,16 @@ class WorkerSlots:
         """``link`` serves in ``slot`` in the place of ``former``."""
         if slot.worker is former:
             slot.worker = link
-            stopping = Deferred.fromCoroutine(former.tell(commands.Stop))
-            stopping.addErrback(lambda why: why.trap(WorkerFailed) and None)
+            self._let_end(former)
         else:  # that has just ended by itself, and another one is on its way
-            Deferred.fromCoroutine(link.tell(commands.Stop)).addErrback(
-                lambda why: why.trap(WorkerFailed) and None
-            )
+            self._let_end(link)
+
+    def _let_end(self, link: WorkerLink) -> None:
+        """Let a worker end its connections and exit."""
+        link.doing = WorkerState.DRAINING
+        Deferred.fromCoroutine(link.tell(commands.Stop)).addErrback(
+            lambda why: why.trap(WorkerFailed) and None
+        )
 
     async def stop_all(self) -> None:
         """Let every worker end its connections and exit; return when all have."""
@@ -336,13 +383,10 @@ class WorkerSlots:
         for slot in self.slots:
             if slot.worker is None:
                 slot.become(SlotState.ENDED, self._reactor.seconds())
-        for link in list(self.links):
-            try:
-                await link.tell(commands.Stop)
-            except WorkerFailed:
-                continue
+        self._all_ended = Deferred()
+        for link in self.links:
+            self._let_end(link)
         if self.links:
-            self._all_ended = Deferred()
             await self._all_ended
 
     async def kill_after(self, seconds: float) -> None:

@@ -14,35 +14,42 @@ from __future__ import annotations
 
 import contextlib
 import os
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred, succeed
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from smartproxy._version import __version__
-from smartproxy.errors import ConfigurationError, WorkerFailed
-from smartproxy.flow.clock import clock_of
+from smartproxy.errors import ConfigurationError, UnknownTarget, WorkerFailed
 from smartproxy.flow.threads import thread_for
-from smartproxy.proxy.assembly import listening_places
+from smartproxy.metrics.counters import Counters
+from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
 from smartproxy.settings import Settings
 from smartproxy.workers import commands
+from smartproxy.workers.answers import value_of
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
+from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
+from smartproxy.workers.shared_configuration import SharedConfiguration, load
 from smartproxy.workers.slots import WorkerSlots
+from smartproxy.workers.supervisor_control import SupervisorControl
+from smartproxy.workers.worker_link import WorkerState
 from smartproxy.workers.worker_log import RelayedLog, log_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from twisted.internet.interfaces import IListeningPort
     from twisted.python.failure import Failure
 
     from smartproxy.model.address import Endpoint
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.proxy.given import Place
+    from smartproxy.workers.answers import Answered
     from smartproxy.workers.worker_link import WorkerLink
 
 log = Logger()
@@ -51,8 +58,10 @@ log = Logger()
 _NAMED = 8
 #: Seconds after ``gracefulShutdownTimeout`` in which a worker ends its connections and exits, before it is killed.
 _MARGIN = 10.0
-#: Keys of settings that are used when the process starts.
-_AT_START = ("acceleration", "admin", "workers")
+#: Rows of the memory for limits: each worker, and those that it has replaced and that end their last connections.
+_ROWS_EACH = 4
+#: Seconds that an answer of a worker is waited for, and seconds between two looks at what each has counted.
+_PATIENCE, _OBSERVED = 5.0, 1.0
 
 
 class Supervisor(Service):
@@ -60,7 +69,6 @@ class Supervisor(Service):
 
     :param settings: the configuration, or the path of its file.
     :raises ConfigurationError: with every problem of the configuration.
-    :ivar plan: the configuration in force, compiled.
     :ivar draining: whether new connections are refused.
     :ivar begun: fires when every worker serves; fails if one cannot.
     """
@@ -68,29 +76,43 @@ class Supervisor(Service):
     name = "smartproxy"
 
     def __init__(self, settings: Settings | str | Path, reactor: Any) -> None:
-        self._settings = Settings.of(settings)
+        settings = Settings.of(settings)
+        plan = settings.compile()
         self._reactor = reactor
-        self._clock = clock_of(reactor)
-        self._in_thread = thread_for("configuration", reactor)
-        self.plan: ProxyPlan = self._settings.compile()
         self.draining = False
         self.begun: Deferred[None] = Deferred()
         self._changing = DeferredLock()
         self._replacing = DeferredLock()
-        self._held = HeldSockets(self.plan.workers)
+        self._memory = LimitsMemory.create(_ROWS_EACH * (plan.workers + 1))
         ours, self._log_end = log_sockets()
         self._log = RelayedLog(ours, reactor)
-        self._forking = Forking(reactor, self._log_end, self._worker_exited, self._nursery_lost)
+        self._held = HeldSockets(plan.workers)
         self._slots = WorkerSlots(
-            self.plan.workers,
+            plan.workers,
             self._held,
-            self._forking,
+            self._new_forking(),
             reactor,
             self._changing,
+            self._memory,
+            self._worker_begun,
             self._worker_retired,
         )
+        counters = Counters()
+        self._configuration = SharedConfiguration(
+            settings,
+            plan,
+            self._held,
+            self._slots,
+            counters,
+            self._changing,
+            thread_for("configuration", reactor),
+        )
+        self._control = SupervisorControl(self, self._slots, self._ask, self._ask_one, counters, reactor)
+        self._configuration.on_change.append(self._control.configure)
+        self._observing = LoopingCall(self._observe)
+        self._observing.clock = reactor
+        self._admin: IListeningPort | None = None
         self._bound = False
-        self._started_with = self.plan
         #: Who waits for the end of the stop in progress; ``None`` without one.
         self._stopping: list[Deferred[None]] | None = None
 
@@ -104,15 +126,19 @@ class Supervisor(Service):
         """
         if self._bound:
             return
-        self._held.open(listening_places(self.plan))
+        self._configuration.listen()
         try:
-            self._forking.start()
-            with settings_file(self._settings) as settings:
-                self._forking.ask_now({"do": "load"}, settings)
-        except WorkerFailed as why:
+            self._slots.forking.start()
+            with settings_file(self._configuration.settings) as settings:
+                self._slots.forking.ask_now({"do": "load"}, settings)
+            if self.plan.admin is not None:
+                self._admin = listen_for_admin(self._control, self.plan.admin, self._reactor)
+        except Exception as why:
             self._held.close()
-            self._forking.close()
-            raise ConfigurationError([f"workers: {why}"]) from why
+            self._slots.forking.close()
+            if isinstance(why, WorkerFailed):
+                raise ConfigurationError([f"workers: {why}"]) from why
+            raise
         self._bound = True
 
     def startService(self) -> None:
@@ -122,7 +148,7 @@ class Supervisor(Service):
         self.privilegedStartService()
         super().startService()
         self._log.startReading()
-        self._forking.watch()
+        self._slots.forking.watch()
         self._reactor.callWhenRunning(self._begin)
 
     def _begin(self) -> None:
@@ -131,14 +157,17 @@ class Supervisor(Service):
 
     async def _start_workers(self) -> None:
         user: dict[str, object] = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}
-        await self._forking.ask({"do": "become", **user})
+        await self._slots.forking.ask({"do": "become", **user})
         await self._slots.start_all()
+        self._control.start()
+        self._observing.start(_OBSERVED, now=False)
         log.info(
-            "smartproxy {version} listens on {listeners}; {workers} workers; configuration {file}",
+            "smartproxy {version} listens on {listeners}{admin}; {workers} workers; configuration {file}",
             version=__version__,
             listeners=self.listening_on(),
+            admin=self._admin_note(),
             workers=len(self._slots.slots),
-            file=self._settings.file or "of the program",
+            file=self._configuration.settings.file or "of the program",
         )
 
     def stopService(self) -> Deferred[None]:
@@ -165,7 +194,13 @@ class Supervisor(Service):
         killing.addErrback(lambda _: None)
         await self._slots.stop_all()
         killing.cancel()
-        self._forking.close()
+        if self._observing.running:
+            self._observing.stop()
+        self._control.stop()
+        if self._admin is not None:
+            admin, self._admin = self._admin, None
+            await maybeDeferred(admin.stopListening)
+        self._slots.forking.close()
         self._log.close()
         self._bound = False
         await maybeDeferred(super().stopService)
@@ -174,7 +209,7 @@ class Supervisor(Service):
         """Refuse new connections; live ones go on. Repeating it changes nothing."""
         if not self.draining:
             self.draining = True
-            self._held.close()
+            self._configuration.close()
             self._tell_all(commands.Drain)
             log.info("draining: no new connections")
 
@@ -197,62 +232,27 @@ class Supervisor(Service):
 
     async def _use_new_nursery(self) -> None:
         """Fork workers from a process with the code that is installed now."""
-        fresh = Forking(self._reactor, self._log_end, self._worker_exited, self._nursery_lost)
+        fresh = self._new_forking()
         async with self._changing:
             fresh.start()
             fresh.watch()
             try:
-                await self._load(fresh, self._settings)
+                await load(fresh, self._configuration.settings)
             except BaseException:
                 fresh.close()
                 raise
-            former, self._forking = self._forking, fresh
-            self._slots.use(fresh)
-            former.close()
+            former, self._slots.forking = self._slots.forking, fresh
+            former.retire()
 
     # -- changes of the configuration ------------------------------------------------------------------
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again and put it in force in every worker, or in none."""
-        return self._change(self._settings.again)
+        return self._configuration.change(self._configuration.settings.again)
 
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
         """As :meth:`reload`, with these routes as written in a file instead of those of the configuration."""
-        return self._change(lambda: self._settings.with_routes(routes))
-
-    def _change(self, make: Callable[[], Settings]) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._put_in_force(make))
-
-    async def _put_in_force(self, make: Callable[[], Settings]) -> None:
-        async with self._changing:
-            settings, plan = await self._in_thread(partial(_compiled, make))
-            places = listening_places(plan)
-            opened = self._held.open(places)
-            try:
-                await self._prepare(settings, opened)
-            except BaseException:
-                await self._tell_quietly(commands.Abort)
-                self._held.close(opened)
-                raise
-            self._held.keep(places)
-            await self._slots.tell_all(commands.Commit)
-            self._settings, self.plan = settings, plan
-
-    async def _prepare(self, settings: Settings, opened: set[Place]) -> None:
-        """Let every worker, and the process that forks more of them, prepare ``settings``; none uses them yet."""
-        try:
-            for link in self._slots.serving():
-                for number in self._slots.served_by(link):
-                    await link.take(self._held.of_slot(number, opened))
-                await link.prepare(settings)
-            await self._load(self._forking, settings)
-        except WorkerFailed as why:
-            raise ConfigurationError([str(why)]) from why
-
-    async def _load(self, forking: Forking, settings: Settings) -> None:
-        with settings_file(settings) as descriptor:
-            asked = forking.ask({"do": "load"}, descriptor)
-        await asked
+        return self._configuration.change(lambda: self._configuration.settings.with_routes(routes))
 
     def _tell_all(self, command: type[Any]) -> None:
         Deferred.fromCoroutine(self._tell_quietly(command))
@@ -266,24 +266,59 @@ class Supervisor(Service):
     def _worker_exited(self, process: int, code: int) -> None:
         self._slots.has_exited(process, code)
 
+    async def _worker_begun(self, link: WorkerLink) -> None:
+        """A worker serves: let it know what operators have set in the others."""
+        for arguments in self._control.set_by_hand():
+            with contextlib.suppress(UnknownTarget):
+                value_of(await link.ask("set_target", arguments))
+
     def _worker_retired(self, link: WorkerLink) -> None:
         """A worker has ended."""
+        self._control.retire(link.generation, link.farewell, killed=link.farewell is None)
 
-    def _nursery_lost(self) -> None:
+    def _new_forking(self) -> Forking:
+        inherited = self._log_end, self._memory
+        return Forking(self._reactor, inherited, self._worker_exited, self._nursery_lost)
+
+    def _nursery_lost(self, forking: Forking) -> None:
         """The process that forks workers has ended: start it again. Workers go on."""
-        if self._stopping is None:
+        if self._stopping is None and not forking.is_retired:
             log.error("the process that forks workers has ended, and is started again")
-            self._forking = Forking(self._reactor, self._log_end, self._worker_exited, self._nursery_lost)
-            self._slots.use(self._forking)
+            self._slots.nursery_lost()
+            fresh = self._slots.forking = self._new_forking()
             try:
-                self._forking.start()
+                fresh.start()
             except WorkerFailed as why:
                 log.critical("no worker can be started any more: {why}", why=why)
                 return
-            self._forking.watch()
-            Deferred.fromCoroutine(self._load(self._forking, self._settings)).addErrback(
+            fresh.watch()
+            Deferred.fromCoroutine(load(fresh, self._configuration.settings)).addErrback(
                 lambda why: log.critical("no worker can be started any more: {why}", why=why.value)
             )
+
+    # -- questions to the workers ----------------------------------------------------------------------
+
+    def _ask(self, question: str, arguments: dict[str, object]) -> Deferred[Mapping[int, Answered]]:
+        links = [link for link in self._slots.links if link.doing is not WorkerState.STARTING]
+        return Deferred.fromCoroutine(self._answers(sorted(links, key=_place), question, arguments))
+
+    def _ask_one(self, question: str, arguments: dict[str, object]) -> Deferred[Mapping[int, Answered]]:
+        links = list(self._slots.serving())[:1]
+        return Deferred.fromCoroutine(self._answers(links, question, arguments))
+
+    async def _answers(
+        self, links: list[WorkerLink], question: str, arguments: dict[str, object]
+    ) -> dict[int, Answered]:
+        """The answers of those that answer in time, by generation."""
+        asked = [Deferred.fromCoroutine(link.ask(question, arguments)) for link in links]
+        for one in asked:
+            one.addTimeout(_PATIENCE, self._reactor)
+        results = await DeferredList(asked, consumeErrors=True)
+        return {link.generation: result for link, (ok, result) in zip(links, results, strict=True) if ok}
+
+    def _observe(self) -> Deferred[None]:
+        """Know what each worker has counted, as far as one that is killed next has not told it."""
+        return Deferred.fromCoroutine(self._control.observe())
 
     # -- what can be read ------------------------------------------------------------------------------
 
@@ -298,7 +333,20 @@ class Supervisor(Service):
 
     def waiting_for_restart(self) -> list[str]:
         """The keys of changed settings that are not in force before the process starts again."""
-        return [key for key in _AT_START if getattr(self.plan, key) != getattr(self._started_with, key)]
+        return self._configuration.waiting_for_restart()
+
+    @property
+    def plan(self) -> ProxyPlan:
+        """The configuration in force, compiled."""
+        return self._configuration.plan
+
+    def listeners(self) -> list[str]:
+        """The addresses that it listens on."""
+        return sorted(map(str, self._held.addresses().values()))
+
+    def _admin_note(self) -> str:
+        admin, port = self.plan.admin, self._admin
+        return "" if admin is None or port is None else f"; admin {admin_address(admin, port)}"
 
     def listening_on(self) -> str:
         """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""
@@ -307,6 +355,5 @@ class Supervisor(Service):
         return ", ".join(map(str, places[:_NAMED])) + more
 
 
-def _compiled(make: Callable[[], Settings]) -> tuple[Settings, ProxyPlan]:
-    settings = make()
-    return settings, settings.compile()
+def _place(link: WorkerLink) -> tuple[int, int]:
+    return link.slot, -link.generation

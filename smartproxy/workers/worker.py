@@ -11,7 +11,7 @@ import gc
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.python.reflect import namedModule
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.settings import Settings
     from smartproxy.tls.material import TlsMaterial
+    from smartproxy.workers.shared_limits import SharedLimits
 
 #: Numbers of connections that each process has for itself; with those of many processes they stay below 2**53, where
 #: JavaScript's numbers stop being exact.
@@ -32,27 +33,34 @@ CONNECTIONS_EACH = 10**11
 GC_THRESHOLDS = (50_000, 20, 50)
 
 
-def run(
-    settings: Settings,
-    plan: ProxyPlan,
-    material: TlsMaterial,
-    generation: int,
-    reactor_module: str,
-    control: int,
-) -> int:
+class WorkerStart(NamedTuple):
+    """What a worker begins with.
+
+    :ivar plan: ``settings``, compiled.
+    :ivar limits: holds limits over all workers.
+    :ivar generation: counts the workers of a supervisor.
+    :ivar reactor: the module of the reactor that the supervisor uses.
+    """
+
+    settings: Settings
+    plan: ProxyPlan
+    material: TlsMaterial
+    limits: SharedLimits
+    generation: int
+    reactor: str
+
+
+def run(start: WorkerStart, control: int) -> int:
     """Serve until the supervisor wants the process to end, or has ended; return the exit code.
 
-    :param plan: ``settings``, compiled.
-    :param generation: counts the workers of a supervisor.
-    :param reactor_module: has the reactor that the supervisor uses.
     :param control: the descriptor of the socket to the supervisor.
     """
-    reactor = _own_reactor(reactor_module)
+    reactor = _own_reactor(start.reactor)
     use_monotonic_time(reactor)
     gc.set_threshold(*GC_THRESHOLDS)
     obedient = Obedient(reactor)
-    given = Given(plan, material, generation * CONNECTIONS_EACH)
-    obedient.proxy = WorkerProxy(settings, given, reactor)
+    given = Given(start.plan, start.material, start.generation * CONNECTIONS_EACH, start.limits)
+    obedient.proxy = WorkerProxy(start.settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, obedient)
     reactor.callWhenRunning(_connect, reactor, control, obedient)
     reactor.run()

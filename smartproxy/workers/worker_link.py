@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from enum import StrEnum
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
+from smartproxy.workers.answers import value_of
 from smartproxy.workers.control_channel import ControlChannel
 from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.passed_values import as_file, taken
@@ -22,6 +25,16 @@ if TYPE_CHECKING:
 
     from smartproxy.proxy.given import ListeningSocket
     from smartproxy.settings import Settings
+    from smartproxy.workers.answers import Answered
+    from smartproxy.workers.snapshot import WorkerSnapshot
+
+
+class WorkerState(StrEnum):
+    """What a worker does, as the supervisor has told it."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
 
 
 class WorkerLink(ControlChannel):
@@ -30,6 +43,9 @@ class WorkerLink(ControlChannel):
     :param slot: which sockets it has, counted from 1.
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
+    :param since: when it was started, in monotonic seconds.
+    :ivar since: as given.
+    :ivar doing: what it was told to do last.
     :ivar process: its number; 0 until it is known.
     :ivar ready: fires when the worker can begin; fails if it ends before.
     :ivar active: its live connections at the last :meth:`ping`.
@@ -37,18 +53,19 @@ class WorkerLink(ControlChannel):
     """
 
     def __init__(
-        self,
-        slot: int,
-        generation: int,
-        on_lost: Callable[[WorkerLink], object],
+        self, slot: int, generation: int, on_lost: Callable[[WorkerLink], object], since: float
     ) -> None:
         super().__init__()
         self.slot = slot
         self.generation = generation
         self.process = self.active = 0
         self.ready: Deferred[None] = Deferred()
-        self.farewell: object = None
+        self.farewell: WorkerSnapshot | None = None
+        self.since = since
+        self.doing = WorkerState.STARTING
         self.has_ended = False
+        self._numbers = count(1)
+        self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
@@ -73,11 +90,12 @@ class WorkerLink(ControlChannel):
         """Return when its event loop runs."""
         self.active = (await self.tell(commands.Ping))["active"]
 
-    async def ask(self, question: str, arguments: object) -> Any:
-        """Ask it about its connections."""
-        with as_file(arguments) as descriptor:
-            answer = await self.tell(commands.Ask, question=question, arguments=descriptor)
-        return taken(answer["answer"])
+    async def ask(self, question: str, arguments: Mapping[str, object]) -> Answered:
+        """Ask a question of :mod:`smartproxy.workers.answers`."""
+        number = next(self._numbers)
+        with as_file(dict(arguments)) as descriptor:
+            await self.tell(commands.Ask, number=number, question=question, arguments=descriptor)
+        return self._answers.pop(number)
 
     def kill(self, number: int) -> None:
         """Send a signal to the process, if it is still there."""
@@ -96,7 +114,12 @@ class WorkerLink(ControlChannel):
         self.ready.callback(None)
         return {}
 
+    @commands.GiveAnswer.responder
+    def on_answer(self, number: int, answer: int) -> dict[str, Any]:
+        self._answers[number] = taken(answer)
+        return {}
+
     @commands.Farewell.responder
     def on_farewell(self, snapshot: int) -> dict[str, Any]:
-        self.farewell = taken(snapshot)
+        self.farewell = value_of(taken(snapshot))
         return {}

@@ -88,7 +88,7 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
     ({"routes": [route()], "zombieDetection": {"interval": 0}}, "zombieDetection.interval", "interval",
      "must be longer than 0 (got 0)"),
     ({"routes": [route()], "workers": 0}, "workers", "workers",
-     'must be a number of processes from 1, or "auto" (got 0)'),
+     'must be a number of processes from 1 to 256, or "auto" (got 0)'),
     ({"routes": [route()], "admin": {"port": 8404, "token": 5}}, "admin.token", "token",
      "must be a string that is not empty"),
     # keys
@@ -228,8 +228,6 @@ CASES: list[tuple[dict[str, Any], str, str, str]] = [
      "routes[0].action.headers.request", "request", 'has no meaning for type "redirect": there is no target'),
     ({"routes": [route(action={"type": "block", "targets": [], "http": {}})]}, "routes[0].action.http", "http",
      'has no meaning for type "block"'),
-    # not implemented yet
-    ({"routes": [route()], "workers": 2}, "workers", "workers", "2 is not available in this version"),
     # automatic certificates; more of them are in test_acme_problems
     ({"routes": [route()], "acme": {"email": "x"}}, "acme.email", "email",
      'must be an address like "admin@example.com" (got "x")'),
@@ -284,11 +282,11 @@ class ProblemTests(SynchronousTestCase):
             route("c", 80),
             route("b", 81, action={"type": "static", "targets": [], "root": "/no/such"}),
         ]
-        told = problems_of(as_json({"workers": 2, "admin": {"port": 80}, "routes": routes, "zzz": 1}), "json")
+        told = problems_of(as_json({"workers": 0, "admin": {"port": 80}, "routes": routes, "zzz": 1}), "json")
         self.assertEqual(
             [line.split(": ", 1)[1] for line in told],
             [
-                "workers: 2 is not available in this version",
+                'workers: must be a number of processes from 1 to 256, or "auto" (got 0)',
                 'admin.port: is a port of route "a" (got 80)',
                 'routes[1].match.ports: must be a port 1..65535, or a range like "8000-8010" (got 70000)',
                 'routes[2].match: is never reached: every connection that it matches goes to "a"',

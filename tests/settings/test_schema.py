@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy import __version__
 from smartproxy.settings import Settings
-from smartproxy.settings.checks.availability import LATER, Later, unavailable
 from smartproxy.settings.tables import units
 from tests.settings.formats import route
 
@@ -76,23 +75,6 @@ def keys(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
             yield f"{name}.{key}", shown, key in table.get("required", ())
 
 
-def holding(steps: tuple[str, ...], value: Any) -> dict[str, Any]:
-    """A valid configuration with ``value`` at the key that these steps lead to."""
-    made: dict[str, Any] = {"routes": [route()]}
-    here: Any = made
-    for step in steps[:-1]:
-        if step == "[]":
-            here = (
-                here[0]
-                if isinstance(here, list)
-                else here.setdefault("db", {"targets": [{"host": "a", "port": 1}]})
-            )
-        else:
-            here = here.setdefault(step, {})
-    here[steps[-1]] = value
-    return made
-
-
 class SchemaTests(SynchronousTestCase):
     schema = Settings.json_schema()
 
@@ -150,33 +132,10 @@ class SchemaTests(SynchronousTestCase):
         return [("", self.schema), *self.schema["$defs"].items()]
 
     def test_every_default_is_valid(self) -> None:
-        """A default that is not available is what applies without the key."""
         for name, shown, _ in keys(self.schema):
-            if "default" in shown and "not" not in shown:
+            if "default" in shown:
                 here = {**shown, "$defs": self.schema["$defs"]}
                 self.assertEqual(faults(here, shown["default"]), [], name)
-
-    def test_what_is_not_available_is_not_valid(self) -> None:
-        self.assertTrue(LATER)
-        for later in LATER:
-            for value in later.only:
-                self.assertEqual(self.faults(holding(later.steps, value)), [], later.path)
-            for value in self.written(later):
-                if value not in later.only:
-                    document = holding(later.steps, value)
-                    self.assertEqual(len(self.faults(document)), 1, (later.path, value))
-                    self.assertEqual(len(list(unavailable(document))), 1, (later.path, value))
-
-    def written(self, later: Later) -> list[Any]:
-        """Values that a table accepts for the key, available or not."""
-        values: list[Any] = {
-            "workers": [2, "auto"],
-            "routes.[].action.protocol": ["http"],
-        }.get(later.path, [])
-        if not later.only:
-            values = [{}, {"key": "value"}]
-        self.assertTrue(values, f"{later.path}: add a value that is not available")
-        return values
 
     def test_inherited_keys_of_a_route_are_marked(self) -> None:
         properties = self.schema["$defs"]["Route"]["properties"]

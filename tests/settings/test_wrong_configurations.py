@@ -71,7 +71,7 @@ CASES = {
     "tlv": Wrong(_ROUTE + "sendProxyProtocol: {version: 1, tlvs: [authority]}\n", 5, "sendProxyProtocol.tlvs", "has no meaning for version 1"),
     "typo-routes": Wrong("rotes:\n  - name: web\n    match: {ports: 18080}\n" + _TARGETS, 1, "rotes", 'unknown key; did you mean "routes"?'),
     "unixsock": Wrong(_MATCH + '    action: {targets: [{host: "unix:/run/x.sock", port: 1}]}\n', 4, "routes[0].action.targets[0].host", 'must be a host name or an IP address, without a port; for a unix socket write {unix: /run/x.sock}, without host and port (got "unix:/run/x.sock")'),
-    "workers": Wrong(_ROUTE + "workers: 4\n", 5, "workers", "4 is not available in this version"),
+    "workers": Wrong(_ROUTE + "workers: 0\n", 5, "workers", 'must be a number of processes from 1 to 256, or "auto" (got 0)'),
 }  # fmt: skip
 
 #: What people write where a list is meant, or a number in quotes: it is clear, so it is valid.

@@ -16,7 +16,9 @@ from tests.workers.several import Several, values
 
 TARGET = "10.0.0.1:9000"
 #: What only the supervisor knows.
-OF_SUPERVISOR = {"draining", "plan", "status", "reload", "replace_routes", "waiting_for_restart", "drain"}
+OF_SUPERVISOR = {
+    "draining", "plan", "status", "workers", "reload", "replace_routes", "waiting_for_restart", "drain",
+}  # fmt: skip
 
 
 class AllWorkersCase(SynchronousTestCase):

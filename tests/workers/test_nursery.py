@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.errors import WorkerFailed
 from smartproxy.settings import Settings
 from smartproxy.workers.forking import Forking
+from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.worker_log import log_sockets
 from tests.settings.formats import folder
@@ -24,7 +25,9 @@ class NurseryTests(SynchronousTestCase):
         self.log = ours
         clock = Clock()
         clock.removeReader = clock.removeWriter = lambda _descriptor: None
-        self.forking = Forking(clock, theirs, None, None)
+        memory = LimitsMemory.create(2)
+        self.addCleanup(memory.close)
+        self.forking = Forking(clock, (theirs, memory), None, None)
         self.forking.start()
         self.addCleanup(self.forking.close)
 

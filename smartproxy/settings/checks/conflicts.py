@@ -23,7 +23,6 @@ from smartproxy.settings.checks import (
     tls_files,
     unix_targets,
 )
-from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.problems import Problem, got
 from smartproxy.settings.checks.shadowing import unreachable
 from smartproxy.settings.checks.target_keys import target_problems
@@ -63,7 +62,6 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
 
     :param references: what they refer to. The files and handlers of disabled routes are not looked at.
     """
-    yield from unavailable(settings)
     if settings.include:  # a reader replaces it by the routes of the files
         yield Problem(("include",), "is read with a file only; give the routes themselves")
     yield from _names(settings)

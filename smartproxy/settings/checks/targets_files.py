@@ -13,7 +13,6 @@ from pydantic import Field, ValidationError
 
 from smartproxy.errors import ConfigurationError, InvalidTargetsFile
 from smartproxy.files.states import denied, state_of
-from smartproxy.settings.checks import availability
 from smartproxy.settings.checks.groups import target_list
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
@@ -135,11 +134,7 @@ def _parsed(path: str) -> tuple[dict[str, object], Source]:
 
 
 def _validated(value: dict[str, object], source: Source) -> list[Target]:
-    as_group: dict[str, object] = {"targetGroups": {"": {"targets": value.get("targets")}}}
-    found = [
-        *empty_keys(value, (), _TargetsTable),
-        *(problem._replace(path=problem.path[2:]) for problem in availability.unavailable(as_group)),
-    ]
+    found = list(empty_keys(value, (), _TargetsTable))
     try:
         table = validated_table(_TargetsTable, value, source)
     except ValidationError as error:

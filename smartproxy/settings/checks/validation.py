@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings.checks import conflicts
 from smartproxy.settings.checks.acme_names import NEEDS_ACME
-from smartproxy.settings.checks.availability import unavailable
 from smartproxy.settings.checks.model_errors import problems_of
 from smartproxy.settings.checks.problems import Problem, lines_of
 from smartproxy.settings.checks.written_values import EMPTY, EMPTY_AND_REQUIRED, empty_keys, validated_table
@@ -43,7 +42,7 @@ def validate(
     :param by_name: whether keys may have their names in Python, too.
     :raises ConfigurationError: with every problem found, in the order of the file.
     """
-    found_before = [*empty_keys(value, (), model), *unavailable(value)]
+    found_before = list(empty_keys(value, (), model))
     try:
         table = validated_table(model, value, source, by_name=by_name)
     except ValidationError as error:
@@ -79,21 +78,11 @@ def with_routes(
 
 
 def _merged(before: list[Problem], found: list[Problem]) -> list[Problem]:
-    """Both lists, with one problem per key.
-
-    The keys of a feature that is not available yet are unknown to the tables. They are not reported beside the
-    ``type`` or ``mode`` that selects the feature.
-    """
+    """Both lists, with one problem per key."""
     empty = {problem.path for problem in before if problem.message in {EMPTY, EMPTY_AND_REQUIRED}}
-    unavailable_at = {problem.path[:-1] for problem in before if problem.path[-1:] in {("type",), ("mode",)}}
     malformed = {problem.path for problem in found} - empty
     first = [problem for problem in before if problem.path not in malformed]
-    rest = [
-        problem
-        for problem in found
-        if problem.path not in empty and not (problem.is_unknown_key and problem.path[:-1] in unavailable_at)
-    ]
-    return first + rest
+    return first + [problem for problem in found if problem.path not in empty]
 
 
 def _problems_of_the_rest(

@@ -85,7 +85,7 @@ def proxy_plan(settings: Configuration, references: References, valid: Validatio
         keep_alive=settings.keep_alive,
         probes=_probes(settings),
         user_timeout=_user_timeout(settings),
-        workers=_processes(settings.workers),
+        workers=processes(settings.workers),
         acceleration=settings.acceleration == "auto",
         timeouts=_timeouts(settings),
         zombies=_zombies(settings.zombie_detection),
@@ -257,6 +257,6 @@ def _access_log(written: bool | AccessLogSettings, references: References) -> Ac
     return AccessLogPlan(path=path, format=written.format)
 
 
-def _processes(workers: int | Literal["auto"]) -> int:
+def processes(workers: int | Literal["auto"]) -> int:
     """The number of worker processes: with ``auto`` one for each core that this process may use."""
     return len(os.sched_getaffinity(0)) if workers == "auto" else workers

@@ -54,6 +54,8 @@ _LONGEST_PROBE_DELAY: Final = 32767
 _LONGEST_USER_TIMEOUT: Final = 24 * 86400
 #: What cannot be in a path (RFC 3986, section 3.3), or is only written in regular expressions.
 _REGEX_LIKE = re.compile(r"[\^\\|{}\[\]]|\(\.|\(\?|/\.[*+]|\$$")
+#: Worker processes at most: more than a machine has cores are of no use.
+MOST_WORKERS: Final = 256
 _PATH = re.compile(r"[/*][!-~]*")
 _NOT_IN_A_PREFIX = re.compile(r"\A[^/]|[^!-~]|[*?#{}\\]|/:[A-Za-z_]|//")
 _HOST_HEADER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
@@ -155,8 +157,8 @@ def check_check_type(written: object) -> None:
 
 
 def check_workers(written: object) -> None:
-    if written != "auto" and not (_is_integer(written) and written >= 1):
-        raise ValueError('must be a number of processes from 1, or "auto"')
+    if written != "auto" and not (_is_integer(written) and 1 <= written <= MOST_WORKERS):
+        raise ValueError(f'must be a number of processes from 1 to {MOST_WORKERS}, or "auto"')
 
 
 def check_path(written: object) -> None:

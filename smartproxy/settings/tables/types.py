@@ -89,7 +89,10 @@ Ports: TypeAlias = Annotated[
 ]
 Workers: TypeAlias = Annotated[
     int | Literal["auto"],
-    Rule(rules.check_workers, anyOf=[{"type": "integer", "minimum": 1}, {"const": "auto"}]),
+    Rule(
+        rules.check_workers,
+        anyOf=[{"type": "integer", "minimum": 1, "maximum": rules.MOST_WORKERS}, {"const": "auto"}],
+    ),
 ]
 Name: TypeAlias = Annotated[
     str,

@@ -1,0 +1,157 @@
+"""The configuration of all workers, and replacing it: in every one of them, or in none.
+
+A change is read and compiled here, its new ports are bound, and every worker prepares it, and the process that forks more
+of them. Whatever fails until then leaves the old configuration in force. Then all workers commit it. Changes run one after
+the other, and no worker is started during one.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from smartproxy.errors import ConfigurationError, WorkerFailed
+from smartproxy.proxy.assembly import listening_places
+from smartproxy.workers import commands
+from smartproxy.workers.passed_settings import settings_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.internet.defer import DeferredLock
+
+    from smartproxy.flow.threads import Call
+    from smartproxy.metrics.counters import Counters
+    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.proxy.given import Place
+    from smartproxy.settings import Settings
+    from smartproxy.workers.forking import Forking
+    from smartproxy.workers.held_sockets import HeldSockets
+    from smartproxy.workers.slots import WorkerSlots
+
+log = Logger()
+
+#: Keys of settings that are used when the process starts.
+_AT_START = ("acceleration", "admin", "workers")
+
+
+async def load(forking: Forking, settings: Settings) -> None:
+    """Let workers that ``forking`` starts from now on have these settings.
+
+    :raises WorkerFailed: if it cannot use them.
+    """
+    with settings_file(settings) as descriptor:
+        asked = forking.ask({"do": "load"}, descriptor)
+    await asked
+
+
+class SharedConfiguration:
+    """What all workers are configured with.
+
+    :param held: the listening sockets.
+    :param slots: the workers.
+    :param counters: count changes.
+    :param changing: is held during a change.
+    :param call: calls what takes long, in a thread.
+    :ivar settings: the configuration as written.
+    :ivar plan: the same, compiled.
+    :ivar on_change: called after each change.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: ProxyPlan,
+        held: HeldSockets,
+        slots: WorkerSlots,
+        counters: Counters,
+        changing: DeferredLock,
+        call: Call,
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.on_change: list[Callable[[], object]] = []
+        self._started_with = plan
+        self._held = held
+        self._slots = slots
+        self._counters = counters
+        self._changing = changing
+        self._call = call
+        self._is_closed = False
+        counters.config_reload_at = time.time()
+
+    def listen(self) -> None:
+        """Bind every port.
+
+        :raises CannotListenError: where a port cannot be bound; then none is.
+        """
+        self._held.open(listening_places(self.plan))
+
+    def close(self) -> None:
+        """Close every port, also to later changes."""
+        self._is_closed = True
+        self._held.close()
+
+    def change(self, make: Callable[[], Settings]) -> Deferred[None]:
+        """Put the configuration that ``make`` returns in force.
+
+        :return: fails with :class:`~smartproxy.errors.ConfigurationError` where it is not valid, or a worker cannot use it,
+            and with ``CannotListenError`` where a port cannot be bound; then nothing has changed.
+        """
+        return Deferred.fromCoroutine(self._counted(make))
+
+    async def _counted(self, make: Callable[[], Settings]) -> None:
+        ok = False
+        try:
+            async with self._changing:
+                await self._put_in_force(*await self._call(partial(_compiled, make)))
+            ok = True
+        finally:
+            self._counters.config_reload(time.time(), ok=ok)
+
+    async def _put_in_force(self, settings: Settings, plan: ProxyPlan) -> None:
+        if not self._is_closed:
+            places = listening_places(plan)
+            opened = self._held.open(places)
+            try:
+                await self._prepare(settings, opened)
+            except BaseException:
+                await self._slots.tell_all(commands.Abort)
+                self._held.close(opened)
+                raise
+            self._held.keep(places)
+            await self._slots.tell_all(commands.Commit)
+        self.settings, self.plan = settings, plan
+        waiting = self.waiting_for_restart()
+        if waiting:
+            log.warn("changed settings wait for a restart: {keys}", keys=", ".join(waiting))
+        for call in self.on_change:
+            call()
+
+    async def _prepare(self, settings: Settings, opened: set[Place]) -> None:
+        """Let every worker, and the process that forks more of them, prepare ``settings``; none uses them yet."""
+        try:
+            for link in list(self._slots.serving()):
+                try:
+                    for number in self._slots.served_by(link):
+                        await link.take(self._held.of_slot(number, opened))
+                    await link.prepare(settings)
+                except WorkerFailed:
+                    if not link.has_ended:
+                        raise
+            await load(self._slots.forking, settings)
+        except WorkerFailed as why:
+            raise ConfigurationError(str(why).splitlines()) from why
+
+    def waiting_for_restart(self) -> list[str]:
+        """The keys of changed settings that are not in force before the process starts again."""
+        return [key for key in _AT_START if getattr(self.plan, key) != getattr(self._started_with, key)]
+
+
+def _compiled(make: Callable[[], Settings]) -> tuple[Settings, ProxyPlan]:
+    settings = make()
+    return settings, settings.compile()
