@@ -107,7 +107,7 @@ class Cells:
             column = self._assigned(_digest(name))
             if column is None:
                 log.warn(
-                    "{name}: its limit holds in each worker separately, because {columns} routes and targets have one",
+                    "{name}: its limit is one of each worker: more than {columns} have one",
                     name="/".join(name[1:]),
                     columns=self._memory.columns - 1,
                 )
