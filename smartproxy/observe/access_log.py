@@ -66,6 +66,7 @@ class AccessLog:
     :param counters: counts the lines that could not be written.
     :param clock: for the delay of what is written; its seconds are monotonic.
     :param moment: monotonic and wall clock read together, to convert record times to dates.
+    :param inherited: as for :class:`~smartproxy.observe.log_file.LogFile`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class AccessLog:
         counters: Counters,
         clock: IReactorTime,
         moment: Callable[[], Moment] = Moment.now,
+        inherited: int | None = None,
     ) -> None:
         self._counters = counters
         self._moment = moment
@@ -82,7 +84,7 @@ class AccessLog:
         self._of_exchanges: str
         self._of_connections: dict[int, str] = {}
         self.set_format(plan.format)
-        self._file = LogFile(plan.path, clock, self._count_dropped)
+        self._file = LogFile(plan.path, clock, self._count_dropped, inherited)
         self.open = self._file.open
         self.reopen = self._file.reopen
         self.flush = self._file.flush

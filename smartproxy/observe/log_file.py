@@ -47,16 +47,32 @@ _NEWLINE = b"\n"[0]
 log = Logger()
 
 
+def open_to_append(path: str) -> int:
+    """Open a log file, and create it if there is none; return its descriptor.
+
+    :raises OSError: if it cannot be opened.
+    """
+    return os.open(path, _FLAGS, _MODE)
+
+
 class LogFile:
     """Appends lines to ``path``.
 
     :param path: of a file, a FIFO or a device; :data:`STDOUT` is standard output.
     :param clock: for the delay; its seconds are monotonic.
     :param on_dropped: called for each line that could not be written.
+    :param inherited: a descriptor of the file that another process has opened, for a user that may not open it.
     """
 
-    def __init__(self, path: str, clock: IReactorTime, on_dropped: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: IReactorTime,
+        on_dropped: Callable[[], object],
+        inherited: int | None = None,
+    ) -> None:
         self._path = path
+        self._inherited = inherited
         self._clock = clock
         self._waiting: list[str] = []
         self._due: IDelayedCall | None = None
@@ -73,7 +89,7 @@ class LogFile:
 
         :raises OSError: if it cannot be opened; a file that was open stays open.
         """
-        fd = os.dup(1) if self._path == STDOUT else os.open(self._path, _FLAGS, _MODE)
+        fd = os.dup(1) if self._path == STDOUT else self._opened()
         self.close()
         self._fd = fd
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -81,6 +97,15 @@ class LogFile:
             # output. So it is not set; poll before each write instead.
             self._poll = select.poll()
             self._poll.register(fd, select.POLLOUT)
+
+    def _opened(self) -> int:
+        inherited, self._inherited = self._inherited, None
+        try:
+            return open_to_append(self._path)
+        except PermissionError:
+            if inherited is None:
+                raise
+            return os.dup(inherited)
 
     def reopen(self) -> None:
         """Open the file that has the path now. If that fails, log a warning and continue with the old file."""

@@ -32,6 +32,7 @@ class Accounting:
     :param clock: monotonic.
     :param first_connection: the number of the first connection.
     :param published: gets the numbers of live connections, for limits that several processes share.
+    :param inherited_log: a descriptor of the access log, where another process has opened it.
     :ivar metrics: another object after a change between ``metrics: false`` and a measurement.
     :ivar access_log: ``None`` where the configuration has none.
     """
@@ -42,6 +43,7 @@ class Accounting:
         clock: IReactorTime,
         first_connection: int = 1,
         published: PublishedNumbers | None = None,
+        inherited_log: int | None = None,
     ) -> None:
         self._clock = clock
         self._plan = plan
@@ -52,7 +54,7 @@ class Accounting:
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clock)
         self.refusals = RefusalLog(clock.seconds)
         self.access_log: AccessLog | None = None
-        self._use_log(self._new_log(plan.access_log))
+        self._use_log(self._new_log(plan.access_log, inherited_log))
         self._zombies = self._new_sweep(plan.zombies)
 
     def start(self) -> None:
@@ -123,8 +125,8 @@ class Accounting:
             self._sweep(plan.zombies)
         self._plan = plan
 
-    def _new_log(self, plan: AccessLogPlan | None) -> AccessLog | None:
-        return None if plan is None else AccessLog(plan, self.counters, self._clock)
+    def _new_log(self, plan: AccessLogPlan | None, inherited: int | None = None) -> AccessLog | None:
+        return None if plan is None else AccessLog(plan, self.counters, self._clock, inherited=inherited)
 
     def _use_log(self, access_log: AccessLog | None) -> None:
         if self.access_log is not None:

@@ -39,6 +39,7 @@ class Given:
     :param tls: certificates and contexts that exist already.
     :param first_connection: the number of its first connection.
     :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
+    :param access_log: a descriptor of the access log, for a user that may not open it.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
     """
 
@@ -48,9 +49,11 @@ class Given:
         tls: TlsMaterial,
         first_connection: int = 1,
         shared_limits: LimitsOfProcesses | None = None,
+        access_log: int | None = None,
     ) -> None:
         self.plan = plan
         self.tls = tls
         self.first_connection = first_connection
         self.shared_limits = shared_limits
+        self.access_log = access_log
         self.sockets: dict[ListeningSocket, socket.socket] = {}

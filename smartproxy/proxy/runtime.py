@@ -238,7 +238,7 @@ class Runtime:
         shared = self._shared_limits = given.shared_limits
         self.reactor = reactor
         self.clocks = Clocks(reactor)
-        self.accounting = Accounting(plan, self.clocks.time, given.first_connection, shared)
+        self.accounting = Accounting(plan, self.clocks.time, given.first_connection, shared, given.access_log)
         self.sockets = Sockets(plan, reactor, self.clocks)
         self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters, given.tls)
         self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting, shared)

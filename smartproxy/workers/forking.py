@@ -72,7 +72,8 @@ class Forking(FileDescriptor):
         """
         end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         numbers = (theirs.fileno(), *(one.fileno() for one in self._inherited))
-        command = [sys.executable, "-m", "smartproxy.workers.nursery", *map(str, numbers)]
+        reactor = type(self.reactor).__module__
+        command = [sys.executable, "-m", "smartproxy.workers.nursery", reactor, *map(str, numbers)]
         environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_SUPERVISOR}
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         try:

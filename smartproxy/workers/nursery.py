@@ -2,7 +2,10 @@
 
 ::
 
-    python -m smartproxy.workers.nursery SOCKET LOG MEMORY      # numbers of descriptors; started by workers.forking
+    python -m smartproxy.workers.nursery REACTOR SOCKET LOG MEMORY      # started by workers.forking
+
+REACTOR is the module of the reactor that workers use, the others are numbers of descriptors. Everything that a worker needs
+is imported here, before the process becomes another user, who may not be able to read Python's own files.
 
 Workers that are forked from one process have the same TLS contexts, so a client can resume its session in any of them,
 and share the memory of the configuration and certificates. twistd's own process cannot fork them: the epoll descriptor of
@@ -23,18 +26,22 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from twisted.python.reflect import namedModule
+
 from smartproxy.errors import SmartProxyError, WorkerFailed
+from smartproxy.observe.log_file import STDOUT, open_to_append
 from smartproxy.tls.material import TlsMaterial
 from smartproxy.workers.memory import LimitsMemory, Row
 from smartproxy.workers.nursery_messages import receive, send
 from smartproxy.workers.passed_settings import taken_settings
 from smartproxy.workers.shared_limits import SharedLimits
+from smartproxy.workers.worker import WorkerStart, run
 from smartproxy.workers.worker_log import log_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smartproxy.model.plan import ProxyPlan
+    from smartproxy.model.plan import AccessLogPlan, ProxyPlan
     from smartproxy.settings import Settings
     from smartproxy.workers.worker_log import LogSender
 
@@ -48,12 +55,14 @@ class Nursery:
     :param end: of the socket to it.
     :param log: sends what is logged.
     :param memory: holds limits over all workers.
+    :param reactor: the module of the reactor that they use.
     """
 
-    def __init__(self, end: socket.socket, log: LogSender, memory: LimitsMemory) -> None:
+    def __init__(self, end: socket.socket, log: LogSender, memory: LimitsMemory, reactor: str) -> None:
         self._end = end
         self._log = log
         self._memory = memory
+        self._reactor = reactor
         self._configuration: tuple[Settings, ProxyPlan] | None = None
         self._material = TlsMaterial()
         self._workers: set[int] = set()
@@ -64,6 +73,8 @@ class Nursery:
             "retire": self._retire,
         }
         self._is_retired = False
+        #: The access log of the configuration, opened with the privileges of the start.
+        self._log_of: tuple[AccessLogPlan | None, int | None] = None, None
 
     def run(self) -> None:
         """Answer until the supervisor ends or needs this process no more, and its workers have ended."""
@@ -110,8 +121,22 @@ class Nursery:
         self._material.store.apply(contexts.certificates)
         contexts.drop_unused()
         self._configuration = settings, plan
+        self._open_log(plan.access_log)
         gc.collect()
         gc.freeze()  # a collection in a worker would write to, and so copy, every page with an object
+
+    def _open_log(self, plan: AccessLogPlan | None) -> None:
+        """Open the access log for workers that may not open it themselves. It is not written to here."""
+        former, opened = self._log_of
+        if former is not None and plan is not None and former.path == plan.path:
+            return
+        if opened is not None:
+            os.close(opened)
+        fresh = None
+        if plan is not None and plan.path != STDOUT:
+            with contextlib.suppress(OSError):  # a worker that needs it says why
+                fresh = open_to_append(plan.path)
+        self._log_of = plan, fresh
 
     def _become(self, message: dict[str, object], _descriptors: list[int]) -> None:
         """Become the user that the supervisor has become."""
@@ -146,16 +171,15 @@ class Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._end.close()
             random.seed()
-            from smartproxy.workers.worker import WorkerStart, run  # noqa: PLC0415 - it imports what an event loop belongs to
-
             assert self._configuration is not None  # noqa: S101 - it was just looked at
             self._log.process = f"worker {message['slot']}"
             start = WorkerStart(
                 *self._configuration,
                 self._material,
                 SharedLimits(self._memory, Row(*_numbers(message["row"]))),
+                self._log_of[1],
                 _number(message["generation"]),
-                str(message["reactor"]),
+                self._reactor,
             )
             code = run(start, control)
         except BaseException:
@@ -187,13 +211,15 @@ def _numbers(value: object) -> list[int]:
 
 def main() -> None:
     """Run with the descriptors that the command line names."""
-    numbers = [int(number) for number in sys.argv[1:4]]
+    reactor, *numbered = sys.argv[1:5]
+    namedModule(reactor)
+    numbers = [int(number) for number in numbered]
     for number in numbers:
         os.set_inheritable(number, False)
     end, log_end = (socket.socket(fileno=number) for number in numbers[:2])
     for ignored in _OF_THE_SUPERVISOR:
         signal.signal(ignored, signal.SIG_IGN)
-    Nursery(end, log_to(log_end, "nursery"), LimitsMemory.attach(numbers[2])).run()
+    Nursery(end, log_to(log_end, "nursery"), LimitsMemory.attach(numbers[2]), reactor).run()
 
 
 if __name__ == "__main__":

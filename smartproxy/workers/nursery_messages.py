@@ -1,7 +1,7 @@
 """Messages between the supervisor and the nursery: JSON objects, some with descriptors, over a SOCK_SEQPACKET socket.
 
 The supervisor's have ``do``: ``load`` (with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
-(``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, ``reactor``, with the worker's end of its
+(``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its
 control channel) and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
 have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
 """

@@ -189,7 +189,6 @@ class WorkerSlots:
                 "slot": link.slot,
                 "generation": link.generation,
                 "row": row,
-                "reactor": type(self._reactor).__module__,
             }
             asked = self.forking.ask(wanted, theirs.fileno())
         try:

@@ -38,6 +38,7 @@ class WorkerStart(NamedTuple):
 
     :ivar plan: ``settings``, compiled.
     :ivar limits: holds limits over all workers.
+    :ivar access_log: a descriptor of the access log, if it is a file.
     :ivar generation: counts the workers of a supervisor.
     :ivar reactor: the module of the reactor that the supervisor uses.
     """
@@ -46,6 +47,7 @@ class WorkerStart(NamedTuple):
     plan: ProxyPlan
     material: TlsMaterial
     limits: SharedLimits
+    access_log: int | None
     generation: int
     reactor: str
 
@@ -59,7 +61,9 @@ def run(start: WorkerStart, control: int) -> int:
     use_monotonic_time(reactor)
     gc.set_threshold(*GC_THRESHOLDS)
     obedient = Obedient(reactor)
-    given = Given(start.plan, start.material, start.generation * CONNECTIONS_EACH, start.limits)
+    given = Given(
+        start.plan, start.material, start.generation * CONNECTIONS_EACH, start.limits, start.access_log
+    )
     obedient.proxy = WorkerProxy(start.settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, obedient)
     reactor.callWhenRunning(_connect, reactor, control, obedient)

@@ -272,3 +272,41 @@ class PipeTests(LogFileCase):
         os.mkfifo(self.path)
         with self.assertRaises(OSError):
             self.opened()
+
+
+class InheritedTests(LogFileCase):
+    """A file that was opened before the process became a user that may not open it."""
+
+    def setUp(self):
+        super().setUp()
+        self.before = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.addCleanup(os.close, self.before)
+        self.file = LogFile(str(self.path), self.clock, lambda: self.lost.append(1), self.before)
+        self.addCleanup(self.file.close)
+
+    def refuse(self):
+        def refused(*_):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        self.patch(log_file, "open_to_append", refused)
+
+    def test_it_is_used_where_the_path_may_not_be_opened(self):
+        self.refuse()
+        self.file.open()
+        self.write(self.file, "one")
+        self.assertEqual(self.path.read_text(), "one\n")
+
+    def test_the_path_is_used_where_it_may_be_opened(self):
+        """The file may have been rotated since."""
+        self.path.rename(self.path.with_suffix(".1"))
+        self.file.open()
+        self.write(self.file, "one")
+        self.assertEqual(self.path.read_text(), "one\n")
+
+    def test_a_rotated_file_that_may_not_be_opened_is_reported(self):
+        self.refuse()
+        self.file.open()
+        self.file.reopen()
+        self.assertEqual(len(self.logger.events), 1)
+        self.write(self.file, "one")
+        self.assertEqual(self.path.read_text(), "one\n")
