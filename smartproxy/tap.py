@@ -213,7 +213,7 @@ class UnderTwistd(_Served):
             return
         self._report.succeed()
         if self._watchdog is None:
-            self._watchdog = self._notifier.watchdog(self._reactor)
+            self._watchdog = self._notifier.watchdog(self._reactor, self._others_alive())
         self._notifier.ready(self._in_force())
 
     def _in_force(self) -> str:
@@ -244,6 +244,10 @@ class UnderTwistd(_Served):
     def _active(self) -> int:
         """The number of live connections."""
         raise NotImplementedError
+
+    def _others_alive(self) -> Callable[[], bool] | None:
+        """Tells whether the processes beside this one run, if there are any."""
+        return None
 
     def _stopped(self, result: T) -> T:
         if self._watchdog is not None and not self.running:  # else it was started again
@@ -279,6 +283,9 @@ class TwistdSupervisor(UnderTwistd, Supervisor):
 
     def _active(self) -> int:
         return self.active
+
+    def _others_alive(self) -> Callable[[], bool]:
+        return lambda: self.draining or self.all_answer
 
     def _when_serving(self) -> None:
         self.begun.addCallbacks(lambda _: self._ready(), self._not_begun)

@@ -51,7 +51,9 @@ class NotifiedTests(SynchronousTestCase):
         self.network: Any = HeldNetwork()
         self.network.callWhenRunning = lambda call: call()
         self.notifier = Recorded()
-        self.patch(self.notifier, "watchdog", lambda _reactor: Notifier.watchdog(self.notifier, self.clock))
+        self.patch(
+            self.notifier, "watchdog", lambda _reactor, _: Notifier.watchdog(self.notifier, self.clock)
+        )
         self.clock = Clock()
         self.proxy = TwistdProxy(Settings.load(self.file), self.network, notifier=self.notifier)
         self.proxy.startService()

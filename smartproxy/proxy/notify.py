@@ -40,6 +40,8 @@ _LONGEST_STATUS = 500
 _WAIT = 1.0
 
 log = Logger()
+#: Looks at other processes for each sign of life.
+_LOOKS = 4
 
 
 class ManagerView(Enum):
@@ -110,14 +112,22 @@ class Notifier:
         if self._told is not ManagerView.STOPPING:
             self._send(_status(status))
 
-    def watchdog(self, clock: IReactorTime) -> LoopingCall | None:
-        """Begin to send signs of life; the result stops it. ``None`` where systemd expects none."""
+    def watchdog(self, clock: IReactorTime, is_alive: Callable[[], bool] | None = None) -> LoopingCall | None:
+        """Begin to send signs of life; the result stops it. ``None`` where systemd expects none.
+
+        :param is_alive: whether to send one now. It is asked more often than systemd expects a sign: a process that is just
+            started again is no reason to end all of them.
+        """
         if self._watchdog_interval is None or not self._address:
             return None
-        call = LoopingCall(self._send, "WATCHDOG=1")
+        call = LoopingCall(self._show_life, is_alive)
         call.clock = clock
-        call.start(self._watchdog_interval)
+        call.start(self._watchdog_interval if is_alive is None else self._watchdog_interval / _LOOKS)
         return call
+
+    def _show_life(self, is_alive: Callable[[], bool] | None) -> None:
+        if is_alive is None or is_alive():
+            self._send("WATCHDOG=1")
 
     def _send(self, *lines: str, wait: float = 0.0) -> None:
         if not self._address:

@@ -331,6 +331,11 @@ class Supervisor(Service):
         """Live connections of all workers, as of their last signs of life."""
         return sum(link.active for link in self._slots.links)
 
+    @property
+    def all_answer(self) -> bool:
+        """Whether there is a worker in every slot, and each shows signs of life."""
+        return self._slots.all_answer
+
     def waiting_for_restart(self) -> list[str]:
         """The keys of changed settings that are not in force before the process starts again."""
         return self._configuration.waiting_for_restart()

@@ -94,6 +94,19 @@ class NotifierTests(SynchronousTestCase):
         clock.advance(60)
         self.assertEqual(self.received(), [])
 
+    def test_watchdog_waits_for_other_processes(self):
+        clock, alive = Clock(), True
+        usec = {"WATCHDOG_USEC": "8000000", "WATCHDOG_PID": str(os.getpid())}
+        watchdog = self.notifier(**usec).watchdog(clock, lambda: alive)
+        self.addCleanup(watchdog.stop)
+        self.assertEqual(self.received(), [["WATCHDOG=1"]])
+        alive = False
+        clock.pump([1] * 3)
+        self.assertEqual(self.received(), [])
+        alive = True
+        clock.advance(1)
+        self.assertEqual(self.received(), [["WATCHDOG=1"]])
+
     def test_watchdog_is_sent_only_where_it_is_expected_of_this_process(self):
         own, other = str(os.getpid()), str(os.getpid() + 1)
         for usec, process, expected in (
