@@ -22,6 +22,7 @@ from smartproxy._version import VERSION_LINE
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
+from smartproxy.net.activated import ActivatedSockets
 from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
@@ -150,6 +151,8 @@ if TYPE_CHECKING:
 
         def listening_on(self) -> str: ...
 
+        def use_sockets(self, activated: ActivatedSockets) -> None: ...
+
         def reload(self) -> Deferred[None]: ...
 
         def drain(self) -> None: ...
@@ -185,6 +188,7 @@ class UnderTwistd(_Served):
         super().__init__(settings, reactor)
         self._report = report or StartReport()
         self._notifier = notifier or Notifier()
+        self._activated = ActivatedSockets()
 
     def startService(self) -> None:
         """Start the proxy, and make Python's cyclic garbage collector run less often.
@@ -262,13 +266,16 @@ class UnderTwistd(_Served):
             self._sigusr1_before(number, frame)
 
     def privilegedStartService(self) -> None:
-        """Open the access log and bind every port; exit if that fails."""
+        """Open the access log and bind every port that systemd has not bound; exit if that fails."""
         try:
+            self._activated = ActivatedSockets.of(os.environ)
+            self.use_sockets(self._activated)
             super().privilegedStartService()
         except ConfigurationError as invalid:
             self._report.fail(INVALID, *invalid.problems)
         except CannotListenError as unbound:
             self._report.fail(UNBOUND, listening.reason(unbound))
+        self._activated.report_unused()
 
 
 class TwistdProxy(UnderTwistd, SmartProxy):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.model.certificate_status import ShownCertificate
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.record import ConnectionRecord
+    from smartproxy.net.activated import ActivatedSockets
     from smartproxy.proxy.given import Given
     from smartproxy.settings import Settings
     from smartproxy.upstream.steering import TargetGroups
@@ -75,6 +76,10 @@ class ProxyCore(Service):
         #: Who waits for the end of the stop in progress; ``None`` without one.
         self._stopping: list[Deferred[None]] | None = None
         self._start_after_stop = False
+
+    def use_sockets(self, activated: ActivatedSockets) -> None:
+        """Listen on these sockets where routes want their addresses; called before the start."""
+        self._listeners.activated = activated
 
     # -- life cycle ----------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.posixbase import PosixReactorBase
 
 from smartproxy.downstream.connection import DownstreamFactory
+from smartproxy.net.activated import ActivatedSockets
 from smartproxy.net.listening import BACKLOG, ListeningPort, ReactorPort, listen_together
 from smartproxy.net.port import PollerPort, listening_at
 from smartproxy.proxy.given import ListeningSocket
@@ -66,10 +67,12 @@ class Listeners:
     """All listening sockets.
 
     :param given: sockets to listen on instead of binding any; one that is listened on is taken out.
+    :ivar activated: sockets that a service manager has bound: they are used for their addresses, and others are bound.
     """
 
     def __init__(self, runtime: Runtime, given: dict[ListeningSocket, socket.socket] | None = None) -> None:
         self._runtime = runtime
+        self.activated = ActivatedSockets()
         self._given = given
         self._paths: Paths | None = None
         self._open: dict[ListeningSocket, _Listener] = {}
@@ -95,13 +98,24 @@ class Listeners:
         return _all(port.retire() for port in unused)
 
     def _bound(self, wanted: Collection[Place], paths: Paths) -> dict[ListeningSocket, _Listener]:
-        """Listeners on sockets that are bound now, for the places that have none."""
+        """Listeners on sockets that are bound now, or by a service manager before, for the places that have none."""
         missing = {ListeningSocket(place) for place in wanted} - self._open.keys()
         fresh = {key: self._listener(key.place, paths) for key in sorted(missing)}
+        passed = {key: self._passed(key.place) for key in fresh}
         listen_together(
-            [listener.port for listener in fresh.values()], [one.port for one in self._open.values()]
+            [listener.port for key, listener in fresh.items() if passed[key] is None],
+            [one.port for one in self._open.values()],
         )
+        for key, opened in passed.items():
+            if opened is not None:
+                _begin(fresh[key], opened)
         return fresh
+
+    def _passed(self, place: Place) -> socket.socket | None:
+        opened, *others = self.activated.take(interface_of(place[0]), place[1]) or (None,)
+        for other in others:  # for several processes
+            other.close()
+        return opened
 
     def _take_given(self, wanted: Collection[Place], paths: Paths) -> dict[ListeningSocket, _Listener]:
         """Listeners on the given sockets whose connections ``paths`` has a use for."""
@@ -115,9 +129,7 @@ class Listeners:
     def _adopt(self, key: ListeningSocket, place: Place, paths: Paths) -> _Listener:
         assert self._given is not None  # noqa: S101 - only a process that is given sockets adopts any
         listener = self._listener(place, paths)
-        assert isinstance(listener.port, ListeningPort)  # noqa: S101 - a given socket is one of the kernel
-        listener.port.adopt(self._given.pop(key))
-        listener.port.startListening()
+        _begin(listener, self._given.pop(key))
         return listener
 
     def take(self) -> None:
@@ -185,6 +197,13 @@ class Listeners:
         if isinstance(runtime.reactor, PosixReactorBase):
             return ListeningPort(number, factory, BACKLOG, interface, runtime.reactor)
         return ReactorPort(number, factory, interface, runtime.reactor)
+
+
+def _begin(listener: _Listener, opened: socket.socket) -> None:
+    """Accept from a socket that listens already."""
+    assert isinstance(listener.port, ListeningPort)  # noqa: S101 - a given socket is one of the kernel
+    listener.port.adopt(opened)
+    listener.port.startListening()
 
 
 def serving(place: Place, wanted: Collection[Place]) -> Place | None:

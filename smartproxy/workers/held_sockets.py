@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.error import CannotListenError
 
 from smartproxy.model.address import Endpoint
+from smartproxy.net.activated import ActivatedSockets
 from smartproxy.net.listening import BACKLOG
 from smartproxy.proxy.given import ListeningSocket
 from smartproxy.proxy.listeners import interface_of, serving
@@ -38,9 +39,11 @@ class HeldSockets:
     """All of them.
 
     :param slots: sockets for each place.
+    :ivar activated: sockets that a service manager has bound: slots share those of their addresses, and others are bound.
     """
 
     def __init__(self, slots: int) -> None:
+        self.activated = ActivatedSockets()
         self._slots = slots
         self._groups: dict[Place, list[socket.socket]] = {}
 
@@ -50,17 +53,27 @@ class HeldSockets:
         :raises CannotListenError: of the first place that cannot be had; then nothing has changed.
         """
         fresh: dict[Place, list[socket.socket]] = {}
+        bound: list[Place] = []
         try:
             for place in sorted(set(places) - self._groups.keys()):
-                fresh[place] = []
-                self._bind(place, fresh)
-            for place, group in fresh.items():
-                _listen(place, group)
+                fresh[place] = self._passed(place)
+                if not fresh[place]:
+                    self._bind(place, fresh)
+                    bound.append(place)
+            for place in bound:
+                _listen(place, fresh[place])
         except BaseException:
             _close(fresh)
             raise
         self._groups.update(fresh)
         return set(fresh)
+
+    def _passed(self, place: Place) -> list[socket.socket]:
+        """A socket for each slot of those that a service manager has bound; none where it has not."""
+        passed = self.activated.take(interface_of(place[0]), place[1])
+        for other in passed[self._slots :]:
+            other.close()
+        return [passed[slot % len(passed)] for slot in range(self._slots)] if passed else []
 
     def _bind(self, place: Place, fresh: Mapping[Place, list[socket.socket]]) -> None:
         address, number = place

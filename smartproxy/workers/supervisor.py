@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.address import Endpoint
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.net.activated import ActivatedSockets
     from smartproxy.proxy.given import Place
     from smartproxy.workers.answers import Answered
     from smartproxy.workers.worker_link import WorkerLink
@@ -115,6 +116,10 @@ class Supervisor(Service):
         self._bound = False
         #: Who waits for the end of the stop in progress; ``None`` without one.
         self._stopping: list[Deferred[None]] | None = None
+
+    def use_sockets(self, activated: ActivatedSockets) -> None:
+        """Listen on these sockets where routes want their addresses; called before the start."""
+        self._held.activated = activated
 
     # -- life cycle ------------------------------------------------------------------------------------
 
