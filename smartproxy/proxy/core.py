@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from smartproxy.net.activated import ActivatedSockets
     from smartproxy.proxy.given import Given
     from smartproxy.settings import Settings
+    from smartproxy.upstream.health.service import HealthChecks
     from smartproxy.upstream.steering import TargetGroups
 
 log = Logger()
@@ -76,6 +77,11 @@ class ProxyCore(Service):
         #: Who waits for the end of the stop in progress; ``None`` without one.
         self._stopping: list[Deferred[None]] | None = None
         self._start_after_stop = False
+
+    @property
+    def checks(self) -> HealthChecks:
+        """The active checks of targets."""
+        return self._runtime.targets.checks
 
     def use_sockets(self, activated: ActivatedSockets) -> None:
         """Listen on these sockets where routes want their addresses; called before the start."""

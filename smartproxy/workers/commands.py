@@ -88,6 +88,19 @@ class Ping(Command):
     ]
 
 
+class TargetChecked(Command):
+    """The result of a check of a target: from the worker that has made it to the supervisor, and on to the others."""
+
+    requiresAnswer = False
+    arguments: ClassVar = [
+        (b"group", Unicode()),
+        (b"name", Unicode()),
+        (b"address", Unicode()),
+        (b"passed", Boolean()),
+        (b"detail", Unicode()),
+    ]
+
+
 # -- from a worker to the supervisor -------------------------------------------------------------------
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+#: Characters of what a check has found, at most.
+_LONGEST_DETAIL = 500
+
 
 class Obedient(ControlChannel):
     """Answers the commands of the supervisor.
@@ -44,6 +47,7 @@ class Obedient(ControlChannel):
     def connectionMade(self) -> None:
         """Report to the supervisor."""
         super().connectionMade()
+        self.proxy.checks.on_result = self._has_checked
         self.callRemote(commands.Ready)
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
@@ -52,6 +56,18 @@ class Obedient(ControlChannel):
         if not self._is_ending:
             log.warn("the supervisor has ended: no new connections")
             self.end()
+
+    def _has_checked(self, group: str, name: str, address: str, passed: bool, detail: str) -> None:
+        """Let the other workers know the result of a check: they need not ask the target, too."""
+        if self.is_connected:
+            self.callRemote(
+                commands.TargetChecked,
+                group=group,
+                name=name,
+                address=address,
+                passed=passed,
+                detail=detail[:_LONGEST_DETAIL],
+            )
 
     def end(self) -> None:
         """Let live connections end, say farewell, and exit."""
@@ -135,6 +151,11 @@ class Obedient(ControlChannel):
     async def _answer(self, number: int, question: str, arguments: dict[str, object]) -> None:
         with as_file(await answer(self.proxy, self._reactor, question, arguments)) as descriptor:
             await self.tell(commands.GiveAnswer, number=number, answer=descriptor)
+
+    @commands.TargetChecked.responder
+    def checked(self, group: str, name: str, address: str, passed: bool, detail: str) -> dict[str, Any]:
+        self.proxy.checks.told(group, name, address, detail, passed=passed)
+        return {}
 
     @commands.Ping.responder
     def ping(self) -> dict[str, Any]:

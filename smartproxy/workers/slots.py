@@ -19,15 +19,16 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from smartproxy.errors import IllegalTransition, WorkerFailed
 from smartproxy.workers import commands
+from smartproxy.workers.signs_of_life import SignsOfLife
 from smartproxy.workers.worker_link import WorkerLink, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from twisted.internet.defer import DeferredLock
 
@@ -41,8 +42,6 @@ log = Logger()
 _START: Final = 60.0
 #: A worker that has lived for this many seconds is started again at once. Others wait: the first time, and at most.
 _STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
-#: Seconds between two signs of life, and how many may be missing until a worker counts as stuck.
-_PING, _MISSING = 2.0, 5
 #: Seconds in which a process has ended for certain after it has closed its control channel.
 _EXIT: Final = 5.0
 
@@ -137,9 +136,7 @@ class WorkerSlots:
         self._rows: dict[int, Row] = {}
         #: Those of them whose end nobody reports.
         self._unreported: set[int] = set()
-        self._missing: dict[WorkerLink, int] = {}
-        self._pinging = LoopingCall(self._ping_all)
-        self._pinging.clock = reactor
+        self._signs_of_life = SignsOfLife(self.links, reactor)
 
     def served_by(self, link: WorkerLink) -> list[int]:
         """The slots whose sockets a worker accepts from."""
@@ -161,7 +158,7 @@ class WorkerSlots:
         self._is_ending = False
         for slot in self.slots:
             await self._start(slot)
-        self._pinging.start(_PING, now=False)
+        self._signs_of_life.start()
 
     async def _start(self, slot: Slot) -> None:
         slot.become(SlotState.STARTING, self._reactor.seconds())
@@ -172,7 +169,9 @@ class WorkerSlots:
 
     def _new_link(self, slot: Slot) -> WorkerLink:
         self._generations += 1
-        return WorkerLink(slot.number, self._generations, self._lost, self._reactor.seconds())
+        return WorkerLink(
+            slot.number, self._generations, self._lost, self._tell_others, self._reactor.seconds()
+        )
 
     async def _fork(self, link: WorkerLink) -> None:
         """Fork the process of ``link``, and wait until it is ready.
@@ -239,7 +238,7 @@ class WorkerSlots:
     def _lost(self, link: WorkerLink) -> None:
         """The control channel of a worker is closed: it has ended."""
         self.links.remove(link)
-        self._missing.pop(link, None)
+        self._signs_of_life.forget(link)
         if link.process in self._unreported:
             self._unreported.discard(link.process)
             self._reactor.callLater(_EXIT, self._forget_row, link.process)
@@ -299,31 +298,16 @@ class WorkerSlots:
         await helper.take(self._held.of_slot(slot.number))
         await helper.tell(commands.Listen)
 
-    # -- signs of life ---------------------------------------------------------------------------------
-
-    def _ping_all(self) -> None:
-        for link in list(self.links):
-            if not link.ready.called:
-                continue
-            missing = self._missing[link] = self._missing.get(link, 0) + 1
-            if missing > _MISSING:
-                log.error(
-                    "worker {slot} (process {process}) is stuck, and is ended",
-                    slot=link.slot,
-                    process=link.process,
-                )
-                link.kill(signal.SIGABRT if missing == _MISSING + 1 else signal.SIGKILL)
-            elif missing == 1:
-                Deferred.fromCoroutine(link.ping()).addCallbacks(
-                    lambda _, link=link: self._missing.pop(link, None), lambda _: None
-                )
+    def _tell_others(self, link: WorkerLink, result: Mapping[str, Any]) -> None:
+        """Tell the other workers what one has found by a check of a target."""
+        for other in self.serving():
+            if other is not link and other.is_connected:
+                other.callRemote(commands.TargetChecked, **result)
 
     @property
     def all_answer(self) -> bool:
         """Whether every slot has a worker that shows signs of life."""
-        return len(list(self.serving())) == len(self.slots) and all(
-            missing <= 1 for missing in self._missing.values()
-        )
+        return len(list(self.serving())) == len(self.slots) and self._signs_of_life.all_answer
 
     # -- all of them -----------------------------------------------------------------------------------
 
@@ -377,8 +361,7 @@ class WorkerSlots:
     async def stop_all(self) -> None:
         """Let every worker end its connections and exit; return when all have."""
         self._is_ending = True
-        if self._pinging.running:
-            self._pinging.stop()
+        self._signs_of_life.stop()
         for slot in self.slots:
             if slot.worker is None:
                 slot.become(SlotState.ENDED, self._reactor.seconds())

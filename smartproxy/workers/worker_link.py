@@ -43,6 +43,7 @@ class WorkerLink(ControlChannel):
     :param slot: which sockets it has, counted from 1.
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
+    :param on_checked: called with the result of a check that the worker has made.
     :param since: when it was started, in monotonic seconds.
     :ivar since: as given.
     :ivar doing: what it was told to do last.
@@ -53,7 +54,12 @@ class WorkerLink(ControlChannel):
     """
 
     def __init__(
-        self, slot: int, generation: int, on_lost: Callable[[WorkerLink], object], since: float
+        self,
+        slot: int,
+        generation: int,
+        on_lost: Callable[[WorkerLink], object],
+        on_checked: Callable[[WorkerLink, Mapping[str, Any]], object],
+        since: float,
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -67,6 +73,7 @@ class WorkerLink(ControlChannel):
         self._numbers = count(1)
         self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
+        self._on_checked = on_checked
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
         """The worker has ended."""
@@ -117,6 +124,11 @@ class WorkerLink(ControlChannel):
     @commands.GiveAnswer.responder
     def on_answer(self, number: int, answer: int) -> dict[str, Any]:
         self._answers[number] = taken(answer)
+        return {}
+
+    @commands.TargetChecked.responder
+    def on_checked(self, **result: Any) -> dict[str, Any]:
+        self._on_checked(self, result)
         return {}
 
     @commands.Farewell.responder

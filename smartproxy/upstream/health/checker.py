@@ -1,4 +1,9 @@
-"""Checks one target again and again."""
+"""Checks one target again and again.
+
+Where several processes check the same targets, each tells the others what it has found (:meth:`Checker.told`), and one that
+was told does not ask itself in that interval. Who asks first goes on asking, because the others wait a little longer for the
+next time than it does; when it is gone, another one takes over at once.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
 log = Logger()
 #: The share of an interval by which it is shortened or lengthened at random, so that targets are not asked in step.
 _JITTER = 0.1
+#: The share of an interval that is waited longer for a check that another process will probably make.
+_LONGER = 0.1
 
 
 class Surroundings(NamedTuple):
@@ -37,6 +44,7 @@ class Surroundings(NamedTuple):
     :ivar seconds: the monotonic clock.
     :ivar random: returns numbers from 0 to 1.
     :ivar wall_clock: seconds since the epoch.
+    :ivar on_result: called with a target, whether its check has passed, and what was found: for other processes.
     :ivar on_down: called with a target that a check has found down, with each check, and whether it was up before.
     """
 
@@ -46,6 +54,7 @@ class Surroundings(NamedTuple):
     seconds: Callable[[], float]
     random: Callable[[], float]
     wall_clock: Callable[[], float]
+    on_result: Callable[[Candidate, bool, str], None]
     on_down: Callable[[Candidate, bool], None]
 
 
@@ -60,6 +69,7 @@ class Checker:
         "_asking",
         "_began",
         "_due",
+        "_has_result",
         "_is_stopped",
         "_next",
         "_results",
@@ -74,7 +84,7 @@ class Checker:
         self._results = RiseAndFall(plan.rise, plan.fall, up=candidate.member.passed)
         self._asking: Deferred[str] | None = None
         self._due: Deadline | None = None
-        self._is_stopped = False
+        self._is_stopped = self._has_result = False
         self._began = around.seconds()
         self._next: ScheduledCall = around.schedule.call_at(
             self._began + plan.interval * around.random(), self._check
@@ -86,6 +96,21 @@ class Checker:
         self._around.schedule.cancel(self._next)
         if self._asking is not None:
             self._asking.cancel()
+
+    def told(self, detail: str, *, passed: bool) -> None:
+        """Another process has checked the target; the result counts as one of ours."""
+        now, interval = self._around.seconds(), self._interval
+        # Where both have asked in one interval, each has its own result.
+        if (
+            self._is_stopped
+            or self._asking is not None
+            or (self._has_result and now - self._began < interval / 2)
+        ):
+            return
+        self._around.schedule.cancel(self._next)
+        self._began = now
+        self._count(detail, passed=passed, is_own=False)
+        self._schedule_next(_LONGER)
 
     def _check(self) -> None:
         """Ask, and set the time at which the target must have answered."""
@@ -131,10 +156,7 @@ class Checker:
         self._ended()
         if self._is_stopped:
             return
-        try:
-            self._result(detail, passed=passed)
-        except Exception:  # of code that follows changes of state
-            log.failure("the check of {target} failed in its own code", target=self.candidate.name)
+        self._count(detail, passed=passed, is_own=True)
         self._schedule_next()
 
     def _ended(self) -> None:
@@ -143,23 +165,37 @@ class Checker:
         if due is not None:
             due.cancel()
 
-    def _schedule_next(self) -> None:
+    @property
+    def _interval(self) -> float:
+        return self.plan.fast_interval if self._results.is_between else self.plan.interval
+
+    def _schedule_next(self, longer: float = 0.0) -> None:
         if self._is_stopped:  # by what a change of state has led to
             return
-        around, plan = self._around, self.plan
-        interval = plan.fast_interval if self._results.is_between else plan.interval
-        jitter = 1 + _JITTER * (2 * around.random() - 1)
-        self._next = around.schedule.call_at(self._began + interval * jitter, self._check)
+        around = self._around
+        jitter = 1 + _JITTER * (2 * around.random() - 1) + 2 * longer
+        self._next = around.schedule.call_at(self._began + self._interval * jitter, self._check)
 
-    def _result(self, detail: str, *, passed: bool) -> None:
+    def _count(self, detail: str, *, passed: bool, is_own: bool) -> None:
+        """Count a result; one that we were told is counted, logged and told on by another process."""
+        self._has_result = True
+        try:
+            if is_own:
+                self.candidate.member.checks["ok" if passed else "failed"] += 1
+                self._around.on_result(self.candidate, passed, detail)
+            self._result(detail, passed=passed, is_own=is_own)
+        except Exception:  # of code that follows changes of state
+            log.failure("the check of {target} failed in its own code", target=self.candidate.name)
+
+    def _result(self, detail: str, *, passed: bool, is_own: bool) -> None:
         member = self.candidate.member
-        member.checks["ok" if passed else "failed"] += 1
         member.last_check = ShownCheck(self._around.wall_clock(), passed, detail)
         self._results.add(passed=passed)
         up, was_up = self._results.is_up, member.passed
         if up is not was_up:
             member.check(passed=up, now=self._around.seconds())
-            self._log(detail, up=up)
+            if is_own:
+                self._log(detail, up=up)
         if not up and not passed:
             self._around.on_down(self.candidate, was_up)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from smartproxy.upstream.candidate import address_of
 from smartproxy.upstream.health.checker import Checker, Surroundings
 from smartproxy.upstream.health.checks import Checks
 from smartproxy.upstream.health.schedule import Schedule
@@ -34,6 +35,7 @@ class HealthChecks:
     :param random: returns numbers from 0 to 1.
     :param wall_clock: seconds since the epoch.
     :param end_sessions: ends the connections of a member that is down.
+    :ivar on_result: called with group, name and address of a target, whether its check has passed, and what was found.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class HealthChecks:
         wall_clock: Callable[[], float],
         end_sessions: Callable[[Member], None],
     ) -> None:
+        self.on_result: Callable[[str, str, str, bool, str], object] = _nobody
         self._connections = connections
         self._clock = clock
         self._end_sessions = end_sessions
@@ -55,9 +58,12 @@ class HealthChecks:
             clock.seconds,
             random,
             wall_clock,
+            self._found,
             self._found_down,
         )
         self._checkers: dict[Member, Checker] = {}
+        #: The same by group and name.
+        self._by_name: dict[tuple[str, str], Checker] = {}
         self._resetting: dict[str, Group] = {}
         self._changes: Iterator[None] = iter(())
         self._timer: IDelayedCall | None = None
@@ -78,6 +84,16 @@ class HealthChecks:
         self._stop_timer()
         self._change()
 
+    def told(self, group: str, name: str, address: str, detail: str, *, passed: bool) -> None:
+        """Another process has checked a target. One that has another address here is none that it has checked."""
+        checker = self._by_name.get((group, name))
+        if checker is not None and _address(checker.candidate) == address:
+            checker.told(detail, passed=passed)
+
+    def _found(self, candidate: Candidate, passed: bool, detail: str) -> None:
+        member = candidate.member
+        self.on_result(member.group, member.name, _address(candidate), passed, detail)
+
     def stop(self) -> None:
         """Check nothing any more."""
         self._stop_timer()
@@ -85,6 +101,7 @@ class HealthChecks:
         for checker in self._checkers.values():
             checker.stop()
         self._checkers.clear()
+        self._by_name.clear()
         self._connections.stop()
 
     def _change(self) -> None:
@@ -100,6 +117,7 @@ class HealthChecks:
         """Stop, begin and keep checkers, one with each step."""
         for member in self._checkers.keys() - wanted.keys():
             self._checkers.pop(member).stop()
+            self._by_name.pop((member.group, member.name), None)
             member.last_check = None
             if not member.passed and member.unused_since is None:
                 log.info(
@@ -118,7 +136,8 @@ class HealthChecks:
             else:
                 if former is not None:
                     former.stop()
-                self._checkers[member] = Checker(candidate, plan, self._around)
+                checker = self._checkers[member] = Checker(candidate, plan, self._around)
+                self._by_name[member.group, member.name] = checker
             yield
 
     def _found_down(self, candidate: Candidate, was_up: bool) -> None:
@@ -138,6 +157,14 @@ class HealthChecks:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
+
+
+def _address(candidate: Candidate) -> str:
+    return address_of(candidate.host, candidate.target.port)
+
+
+def _nobody(*_: object) -> None:
+    """There is no other process."""
 
 
 def _is_same(former: Candidate, candidate: Candidate) -> bool:
