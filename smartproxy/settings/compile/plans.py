@@ -5,7 +5,6 @@ Durations become seconds, sizes bytes, lists of addresses sets; and each route g
 
 from __future__ import annotations
 
-import os
 from math import ceil
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +29,7 @@ from smartproxy.routing.domains import normalise_pattern
 from smartproxy.routing.explain import format_ports
 from smartproxy.settings.compile.acme import acme_plan
 from smartproxy.settings.compile.answers import answers_to
+from smartproxy.settings.compile.cores import usable_cores
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
 from smartproxy.settings.compile.http import http_plan
@@ -259,4 +259,4 @@ def _access_log(written: bool | AccessLogSettings, references: References) -> Ac
 
 def processes(workers: int | Literal["auto"]) -> int:
     """The number of worker processes: with ``auto`` one for each core that this process may use."""
-    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
+    return usable_cores() if workers == "auto" else workers
