@@ -189,6 +189,7 @@ class WorkerSlots:
                 "generation": link.generation,
                 "row": row,
             }
+            link.forked_by = self.forking
             asked = self.forking.ask(wanted, theirs.fileno())
         try:
             link.process = int(str(await asked))
@@ -231,9 +232,9 @@ class WorkerSlots:
         if row is not None:
             self._memory.forget(row)
 
-    def nursery_lost(self) -> None:
-        """The process that would report the end of the present workers has ended itself."""
-        self._unreported.update(link.process for link in self.links)
+    def nursery_lost(self, forking: Forking) -> None:
+        """The process that would report the end of the workers that it has forked has ended itself."""
+        self._unreported.update(link.process for link in self.links if link.forked_by is forking)
 
     def _lost(self, link: WorkerLink) -> None:
         """The control channel of a worker is closed: it has ended."""

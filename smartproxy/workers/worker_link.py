@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from smartproxy.proxy.given import ListeningSocket
     from smartproxy.settings import Settings
     from smartproxy.workers.answers import Answered
+    from smartproxy.workers.forking import Forking
     from smartproxy.workers.snapshot import WorkerSnapshot
 
 
@@ -48,6 +49,7 @@ class WorkerLink(ControlChannel):
     :ivar since: as given.
     :ivar doing: what it was told to do last.
     :ivar process: its number; 0 until it is known.
+    :ivar forked_by: reports when the process has ended.
     :ivar ready: fires when the worker can begin; fails if it ends before.
     :ivar active: its live connections at the last :meth:`ping`.
     :ivar farewell: its last snapshot, if it has ended in order.
@@ -65,6 +67,7 @@ class WorkerLink(ControlChannel):
         self.slot = slot
         self.generation = generation
         self.process = self.active = 0
+        self.forked_by: Forking | None = None
         self.ready: Deferred[None] = Deferred()
         self.farewell: WorkerSnapshot | None = None
         self.since = since
