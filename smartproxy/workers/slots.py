@@ -18,7 +18,7 @@ import socket
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -313,14 +313,10 @@ class WorkerSlots:
     # -- all of them -----------------------------------------------------------------------------------
 
     async def tell_all(self, command: type[Any], **arguments: Any) -> None:
-        """Let every worker that accepts connections do something. One that cannot is replaced: it is not as the others."""
-        for link in list(self.serving()):
-            try:
-                await link.tell(command, **arguments)
-            except WorkerFailed as why:
-                if not link.has_ended:
-                    log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
-                    link.abandon()
+        """Let all workers that accept connections do something. One that cannot is replaced: it is not as the others."""
+        await DeferredList(
+            [Deferred.fromCoroutine(_tell_or_end(link, command, arguments)) for link in self.serving()]
+        )
 
     async def replace_all(self) -> None:
         """Replace every worker by a new process, one after the other. Live connections of the old one may end.
@@ -377,3 +373,12 @@ class WorkerSlots:
         await deferLater(self._reactor, seconds)
         for link in list(self.links):
             link.kill(signal.SIGKILL)
+
+
+async def _tell_or_end(link: WorkerLink, command: type[Any], arguments: Mapping[str, Any]) -> None:
+    try:
+        await link.tell(command, **arguments)
+    except WorkerFailed as why:
+        if not link.has_ended:
+            log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
+            link.abandon()

@@ -263,11 +263,7 @@ class Supervisor(Service):
         return self._configuration.change(lambda: self._configuration.settings.with_routes(routes))
 
     def _tell_all(self, command: type[Any]) -> None:
-        Deferred.fromCoroutine(self._tell_quietly(command))
-
-    async def _tell_quietly(self, command: type[Any]) -> None:
-        with contextlib.suppress(WorkerFailed):
-            await self._slots.tell_all(command)
+        Deferred.fromCoroutine(self._slots.tell_all(command))
 
     # -- what happens to the other processes -----------------------------------------------------------
 
