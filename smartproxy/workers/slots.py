@@ -13,18 +13,19 @@ one accepts from its sockets: its clients do not wait until there is a new proce
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from smartproxy.errors import IllegalTransition, WorkerFailed
+from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
 from smartproxy.workers.signs_of_life import SignsOfLife
+from smartproxy.workers.slot import Slot, SlotState
 from smartproxy.workers.worker_link import WorkerLink, WorkerState
 
 if TYPE_CHECKING:
@@ -44,53 +45,6 @@ _START: Final = 60.0
 _STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
 #: Seconds in which a process has ended for certain after it has closed its control channel.
 _EXIT: Final = 5.0
-
-
-class SlotState(Enum):
-    """What becomes of a slot."""
-
-    EMPTY = auto()
-    STARTING = auto()
-    SERVING = auto()
-    WAITING = auto()  # until a worker is started again
-    ENDED = auto()
-
-
-#: The states that may follow each.
-_FOLLOWING: Final = {
-    SlotState.EMPTY: {SlotState.STARTING, SlotState.ENDED},
-    SlotState.STARTING: {SlotState.SERVING, SlotState.WAITING, SlotState.ENDED},
-    SlotState.SERVING: {SlotState.WAITING, SlotState.ENDED},
-    SlotState.WAITING: {SlotState.STARTING, SlotState.ENDED},
-    SlotState.ENDED: {SlotState.STARTING},
-}
-
-
-class Slot:
-    """One slot.
-
-    :ivar number: counted from 1.
-    :ivar worker: which serves, or is about to.
-    :ivar helper: the worker that accepts from its sockets meanwhile.
-    :ivar delay: seconds until the next start, if this one fails.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = SlotState.EMPTY
-        self.worker: WorkerLink | None = None
-        self.helper: WorkerLink | None = None
-        self.delay = 0.0
-        self.since = 0.0
-
-    def become(self, state: SlotState, now: float) -> None:
-        """Change the state.
-
-        :param now: monotonic seconds.
-        """
-        if state not in _FOLLOWING[self.state]:
-            raise IllegalTransition(f"slot {self.number}: {self.state.name} to {state.name}")
-        self.state, self.since = state, now
 
 
 class WorkerSlots:
@@ -156,9 +110,10 @@ class WorkerSlots:
         :raises WorkerFailed: if one cannot serve.
         """
         self._is_ending = False
+        self._signs_of_life.start()
         for slot in self.slots:
             await self._start(slot)
-        self._signs_of_life.start()
+        self._refuse_when_ending()
 
     async def _start(self, slot: Slot) -> None:
         slot.become(SlotState.STARTING, self._reactor.seconds())
@@ -178,10 +133,11 @@ class WorkerSlots:
 
         :raises WorkerFailed: if it does not become so.
         """
+        self._refuse_when_ending()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours, theirs:
-            self.links.append(link)
             link.open(ours, self._reactor)
+            self.links.append(link)
             row = self._claimed_row()
             wanted = {
                 "do": "fork",
@@ -202,6 +158,14 @@ class WorkerSlots:
         except TimeoutError as late:
             raise WorkerFailed(f"worker {link.slot} is not ready after {_START:g} s") from late
 
+    def _refuse_when_ending(self) -> None:
+        """Begin nothing during a stop: it would not be told to end.
+
+        :raises WorkerFailed: during a stop.
+        """
+        if self._is_ending:
+            raise WorkerFailed("the proxy is being stopped")
+
     def _claimed_row(self) -> Row:
         try:
             return self._memory.claim()
@@ -216,16 +180,27 @@ class WorkerSlots:
         slot.become(SlotState.SERVING, self._reactor.seconds())
         helper, slot.helper = slot.helper, None
         if helper is not None and not helper.has_ended:
-            await helper.tell(commands.Release, slot=slot.number)
+            with contextlib.suppress(WorkerFailed):  # it has just ended
+                await helper.tell(commands.Release, slot=slot.number)
+        for other in self.slots:
+            if other.state in {SlotState.WAITING, SlotState.STARTING}:
+                self._find_helper(other)
 
     # -- the end of a worker ---------------------------------------------------------------------------
 
     def has_exited(self, process: int, code: int) -> None:
         """The nursery has found that a worker has ended, with this exit code, or minus its signal."""
         self._forget_row(process)
+        self._reactor.callLater(_EXIT, self._close_channel, process)
         if code:
-            how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            how = f"by signal {_name_of(-code)}" if code < 0 else f"with exit code {code}"
             log.error("worker process {process} has ended {how}", process=process, how=how)
+
+    def _close_channel(self, process: int) -> None:
+        """Close the channel to a process that has ended, if another one, which it has forked, keeps it open."""
+        for link in [link for link in self.links if link.process == process]:
+            link.process = 0  # the number may be that of another process by now
+            link.abandon()
 
     def _forget_row(self, process: int) -> None:
         row = self._rows.pop(process, None)
@@ -282,8 +257,12 @@ class WorkerSlots:
     def _not_started(self, why: Any, slot: Slot) -> None:
         if not self._is_ending:
             log.error("worker {slot} cannot be started: {why}", slot=slot.number, why=why.getErrorMessage())
-        if slot.worker is not None:
-            slot.worker.abandon()  # then it is lost, as one that has ended by itself
+        link = slot.worker
+        if link in self.links:
+            link.abandon()  # then it is lost, as one that has ended by itself
+        elif link is not None:  # there is no process
+            slot.worker = None
+            self._vacated(slot)
 
     def _find_helper(self, slot: Slot) -> None:
         """Let another worker accept from the sockets of a slot that has none."""
@@ -372,7 +351,14 @@ class WorkerSlots:
         """End the workers that are still there after ``seconds``."""
         await deferLater(self._reactor, seconds)
         for link in list(self.links):
-            link.kill(signal.SIGKILL)
+            link.abandon()
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return str(number)
 
 
 async def _tell_or_end(link: WorkerLink, command: type[Any], arguments: Mapping[str, Any]) -> None:

@@ -74,7 +74,7 @@ class Supervisor(Service):
     :param settings: the configuration, or the path of its file.
     :raises ConfigurationError: with every problem of the configuration.
     :ivar draining: whether new connections are refused.
-    :ivar begun: fires when every worker serves; fails if one cannot.
+    :ivar begun: fires when every worker serves; fails if one cannot; does neither if the proxy is stopped before.
     """
 
     name = "smartproxy"
@@ -161,7 +161,11 @@ class Supervisor(Service):
 
     def _begin(self) -> None:
         beginning = Deferred.fromCoroutine(self._start_workers())
-        beginning.addCallbacks(self.begun.callback, self.begun.errback)
+        beginning.addCallbacks(self.begun.callback, self._not_begun_to_serve)
+
+    def _not_begun_to_serve(self, why: Failure) -> None:
+        if self._stopping is None and self._bound:  # else a stop has ended the start
+            self.begun.errback(why)
 
     async def _start_workers(self) -> None:
         user: dict[str, object] = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}
@@ -271,10 +275,12 @@ class Supervisor(Service):
         self._slots.has_exited(process, code)
 
     async def _worker_begun(self, link: WorkerLink) -> None:
-        """A worker serves: let it know what operators have set in the others."""
+        """A worker serves: let it know what operators have set in the others, and that there was a drain."""
         for arguments in self._control.set_by_hand():
             with contextlib.suppress(UnknownTarget):
                 value_of(await link.ask("set_target", arguments))
+        if self.draining:  # asked last: a drain from now on is told to this worker, too
+            await link.tell(commands.Drain)
 
     def _worker_retired(self, link: WorkerLink) -> None:
         """A worker has ended."""

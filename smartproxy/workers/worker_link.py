@@ -86,6 +86,9 @@ class WorkerLink(ControlChannel):
         super().connectionLost(reason)
         if not self.ready.called:
             self.ready.errback(WorkerFailed("the worker has ended"))
+            self.ready.addErrback(
+                lambda _: None
+            )  # who waits for it has it; later waiters find that it has ended
         self._on_lost(self)
 
     async def take(self, sockets: Mapping[ListeningSocket, socket.socket]) -> None:

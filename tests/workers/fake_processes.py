@@ -66,15 +66,22 @@ class FakeLink(WorkerLink):
     :ivar killed: the signals that it was sent.
     """
 
+    #: The answer to Begin of those that are made from now on.
+    begin_answer = None
+
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.told = []
-        self.answers = {}
+        self.answers = {} if self.begin_answer is None else {"Begin": self.begin_answer}
         self.killed = []
 
     def open(self, end, reactor):
         self.is_connected = True
         self.ready.callback(None)
+
+    async def take(self, sockets):
+        if sockets:
+            self.told.append("Take")
 
     async def tell(self, command, **_arguments):
         name = command.__name__
@@ -90,7 +97,8 @@ class FakeLink(WorkerLink):
 
     def abandon(self):
         self.kill(9)
-        self.end()
+        if self.is_connected:
+            self.end()
 
     def end(self):
         """The worker has ended."""

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition, WorkerFailed
 from smartproxy.workers import commands, slots
-from smartproxy.workers.slots import Slot, SlotState, WorkerSlots
+from smartproxy.workers.slot import Slot, SlotState
+from smartproxy.workers.slots import WorkerSlots
 from tests.workers.fake_processes import FakeForking, FakeLink, waiting
 from tests.workers.small import small_memory
 
@@ -97,3 +98,70 @@ class TellAllTests(SlotsCase):
         self.assertTrue(first.has_ended)
         self.assertFalse(second.has_ended)
         self.assertIn("Commit", second.told)
+
+
+class StartTests(SlotsCase):
+    def test_a_worker_without_a_process_is_tried_again(self):
+        """No descriptor is left for its control channel, for instance: the slot must not wait for ever."""
+        first, _ = self.start()
+        self.patch(FakeLink, "open", _cannot_open)
+        first.end()
+        self.clock.advance(0)
+        self.assertEqual(self.slots.slots[0].state, SlotState.WAITING)
+        self.patch(FakeLink, "open", lambda link, *_: link.ready.callback(None))
+        self.clock.advance(5)
+        self.assertEqual(self.slots.slots[0].state, SlotState.SERVING)
+
+    def test_a_substitute_that_ends_while_it_releases_ends_no_other(self):
+        first, second = self.start()
+        second.answers["Release"] = releasing = waiting()
+        first.end()
+        self.clock.advance(0)
+        third = self.slots.slots[0].worker
+        self.assertEqual(self.slots.slots[0].state, SlotState.SERVING)
+        second.end()
+        releasing.errback(WorkerFailed("the other process has ended"))
+        self.assertEqual(third.killed, [])
+
+    def test_all_slots_get_a_substitute_as_soon_as_there_is_one(self):
+        first, second = self.start()
+        first.end()
+        second.end()
+        self.assertIsNone(self.slots.slots[1].helper)
+        self.clock.advance(0)
+        third = self.slots.slots[0].worker
+        self.assertIn("Listen", third.told)
+
+    def test_a_channel_that_outlives_its_process_is_closed(self):
+        """A handler has forked a process, which has a copy of it."""
+        first, _ = self.start()
+        self.slots.has_exited(first.process, 0)
+        self.assertFalse(first.has_ended)
+        self.clock.advance(5)
+        self.assertTrue(first.has_ended)
+
+    def test_a_worker_is_ended_by_any_signal(self):
+        first, _ = self.start()
+        self.slots.has_exited(first.process, -9)
+        self.slots.has_exited(first.process, -40)
+
+
+class StopTests(SlotsCase):
+    def test_no_worker_is_forked_during_a_stop(self):
+        """It would not be told to end, and the stop would wait until it is killed."""
+        first, second = self.start()
+        self.successResultOf(self.changing.acquire())
+        first.end()
+        self.clock.advance(0)
+        replacing = self.later(self.slots.replace_all())
+        stopping = self.later(self.slots.stop_all())
+        self.changing.release()
+        second.end()
+        self.successResultOf(stopping)
+        self.failureResultOf(replacing, WorkerFailed)
+        self.assertEqual(self.forking.asked, ["fork", "fork"])
+        self.assertEqual({slot.state for slot in self.slots.slots}, {SlotState.ENDED})
+
+
+def _cannot_open(*_):
+    raise OSError(24, "Too many open files")

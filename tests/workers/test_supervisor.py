@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 
+from twisted.internet.defer import succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -87,6 +88,33 @@ class NurseryTests(SupervisorCase):
         self.assertTrue(self.nurseries[0].is_running)
         self.assertFalse(self.nurseries[0].is_retired)
         self.assertEqual(len(self.nurseries), 2)
+
+
+class StartTests(SupervisorCase):
+    def test_a_stop_during_the_start_is_no_failure(self):
+        """twistd would exit with 1."""
+        forking = self.nurseries[0]
+        forking.answers = [succeed(None), waiting()]
+        self.start()
+        stopping = self.supervisor.stopService()
+        [link] = self.links
+        self.assertEqual(link.told, ["Stop"])
+        link.end()
+        forking.answers.clear()
+        self.reactor.advance(1)
+        self.successResultOf(stopping)
+        self.assertNoResult(self.supervisor.begun)
+
+    def test_a_worker_that_begins_during_a_drain_is_told(self):
+        self.start()
+        first = self.links[0]
+        first.end()
+        self.patch(FakeLink, "begin_answer", waiting())
+        self.reactor.advance(0)
+        self.supervisor.drain()
+        FakeLink.begin_answer.callback(None)
+        fresh = self.links[-1]
+        self.assertEqual(fresh.told, ["Take", "Begin", "Drain"])
 
 
 def _free_port():
