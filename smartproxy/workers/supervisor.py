@@ -168,7 +168,7 @@ class Supervisor(Service):
             self.begun.errback(why)
 
     async def _start_workers(self) -> None:
-        user: dict[str, object] = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}
+        user: dict[str, object] = {"user": os.geteuid(), "group": os.getegid(), "groups": os.getgroups()}
         await self._slots.forking.ask({"do": "become", **user})
         await self._slots.start_all()
         self._control.start()
