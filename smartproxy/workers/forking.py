@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -36,6 +37,9 @@ _OF_THE_SUPERVISOR: Final = frozenset(
 )
 #: Seconds that a start waits for ten thousand routes and five thousand certificates, on a slow machine.
 _PATIENCE: Final = 120.0
+#: Seconds that its end is waited for, without the event loop: a tenth of a second is usual, and several if it has just been
+#: started on a busy machine. One that waits for a worker that does not end must not prevent the end of the supervisor.
+_ENDING: Final = 10.0
 
 log = Logger()
 
@@ -73,7 +77,7 @@ class Forking(FileDescriptor):
         end, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         numbers = (theirs.fileno(), *(one.fileno() for one in self._inherited))
         reactor = type(self.reactor).__module__
-        command = [sys.executable, "-m", "smartproxy.workers.nursery", reactor, *map(str, numbers)]
+        command = [sys.executable, "-P", "-m", "smartproxy.workers.nursery", reactor, *map(str, numbers)]
         environment = {name: value for name, value in os.environ.items() if name not in _OF_THE_SUPERVISOR}
         environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         try:
@@ -168,7 +172,10 @@ class Forking(FileDescriptor):
             asked.errback(WorkerFailed("the process that forks workers has ended"))
         process, self._process = self._process, None
         if process is not None:
-            process.wait()
+            with contextlib.suppress(
+                subprocess.TimeoutExpired
+            ):  # it waits for a worker, and ends when that has
+                process.wait(_ENDING)
 
 
 def _answer(message: Mapping[str, object]) -> object:

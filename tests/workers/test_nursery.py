@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import socket
+from io import BytesIO
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +17,7 @@ from smartproxy.settings import Settings
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
+from smartproxy.workers.passed_values import memory_file
 from smartproxy.workers.worker_log import log_sockets
 from tests.settings.formats import folder
 
@@ -53,6 +58,39 @@ class NurseryTests(SynchronousTestCase):
         with self.assertRaises(WorkerFailed) as caught:
             self.forking.ask_now({"do": "load"}, descriptor)
         self.assertIn("Error: ", str(caught.exception))
+
+    def test_a_reason_that_is_too_long_for_a_message_is_cut(self):
+        """The answer could not be sent, and the supervisor would wait for it for ever."""
+        file = folder(self) / "smartproxy.json"
+        file.write_text(json.dumps({"routes": [{"name": "\U0001f600" * 20, "wrong": 1}] * 3000}))
+        of_another_version = BytesIO(pickle.dumps(("0.0", str(file), "json")))
+        with memory_file(of_another_version) as descriptor, self.assertRaises(WorkerFailed) as caught:
+            self.forking.ask_now({"do": "load"}, descriptor)
+        self.assertTrue(4_000 < len(str(caught.exception)) < 6_000)
+        self.assertIn("... and more", str(caught.exception))
+
+    def test_it_keeps_no_descriptor_of_a_fork_that_failed(self):
+        """The supervisor sees the end of a worker when nobody has the other end of its control channel."""
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        with self.assertRaises(WorkerFailed):
+            self.forking.ask_now({"do": "fork", "slot": 1, "generation": 1}, theirs.fileno())
+        theirs.close()
+        ours.settimeout(5)
+        self.assertEqual(ours.recv(1), b"")
+
+    def test_it_imports_nothing_from_the_working_directory(self):
+        """twistd may be started by root in a directory that others write to."""
+        where = folder(self)
+        (where / "random.py").write_text("raise SystemExit(3)")
+        former = Path.cwd()
+        self.addCleanup(os.chdir, former)
+        os.chdir(where)
+        again = Forking(self.forking.reactor, self.forking._inherited, None, None)
+        again.start()
+        self.addCleanup(again.close)
+        with settings_file(self.settings()) as descriptor:
+            self.assertIsNone(again.ask_now({"do": "load"}, descriptor))
 
     def test_it_stays_the_user_that_it_is(self):
         mine = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}
