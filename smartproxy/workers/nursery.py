@@ -34,6 +34,7 @@ from smartproxy.tls.material import TlsMaterial
 from smartproxy.workers.memory import LimitsMemory, Row
 from smartproxy.workers.nursery_messages import receive, send
 from smartproxy.workers.passed_settings import taken_settings
+from smartproxy.workers.passed_values import shortened
 from smartproxy.workers.shared_limits import SharedLimits
 from smartproxy.workers.worker import WorkerStart, run
 from smartproxy.workers.worker_log import log_to
@@ -106,7 +107,7 @@ class Nursery:
             answer = {"ok": self._answers[str(message["do"])](message, descriptors)}
         except Exception as why:
             is_ours = isinstance(why, SmartProxyError)
-            answer = {"failed": str(why) if is_ours else f"{type(why).__name__}: {why}"}
+            answer = {"failed": shortened(str(why) if is_ours else f"{type(why).__name__}: {why}")}
         with contextlib.suppress(OSError):
             send(self._end, answer)
         return True
@@ -149,13 +150,15 @@ class Nursery:
 
     def _fork(self, message: dict[str, object], descriptors: list[int]) -> int:
         """Fork a worker; return its number."""
-        if self._configuration is None:
-            raise WorkerFailed("no configuration was loaded")
-        process = os.fork()
-        if not process:
-            self._become_worker(message, descriptors[0])
-        for descriptor in descriptors:
-            os.close(descriptor)
+        try:
+            if self._configuration is None:
+                raise WorkerFailed("no configuration was loaded")
+            process = os.fork()
+            if not process:
+                self._become_worker(message, descriptors[0])
+        finally:  # else the supervisor would not notice the end of the worker
+            for descriptor in descriptors:
+                os.close(descriptor)
         self._workers.add(process)
         return process
 

@@ -18,7 +18,7 @@ from smartproxy.workers import commands
 from smartproxy.workers.answers import answer
 from smartproxy.workers.control_channel import ControlChannel
 from smartproxy.workers.passed_settings import taken_settings
-from smartproxy.workers.passed_values import as_file, taken
+from smartproxy.workers.passed_values import as_file, shortened, taken
 
 if TYPE_CHECKING:
     from twisted.python import failure
@@ -101,7 +101,7 @@ class Obedient(ControlChannel):
         try:
             self.proxy.startService()
         except Exception as why:
-            raise WorkerFailed(f"{why}") from why
+            raise WorkerFailed(shortened(str(why))) from why
         return {}
 
     @commands.Listen.responder
@@ -167,4 +167,4 @@ def _nothing(_: object) -> dict[str, Any]:
 
 
 def _failed(why: failure.Failure) -> NoReturn:
-    raise WorkerFailed(why.getErrorMessage()) from why.value
+    raise WorkerFailed(shortened(why.getErrorMessage())) from why.value

@@ -14,10 +14,21 @@ import os
 import pickle
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: Characters of a reason at most. AMP and the messages of the nursery end at 65,535 bytes, and JSON may write one
+#: character with twelve.
+_LONGEST_REASON: Final = 5_000
+
+
+def shortened(reason: str) -> str:
+    """The reason of a failure, as far as it fits into a message: a configuration may have thousands of problems."""
+    if len(reason) <= _LONGEST_REASON:
+        return reason
+    return f"{reason[:_LONGEST_REASON]}\n... and more ({len(reason) - _LONGEST_REASON} characters)"
 
 
 @contextmanager
