@@ -60,6 +60,7 @@ class Settings(Configuration):
     _source: Source | None = PrivateAttr(default=None)
     _file: Path | None = PrivateAttr(default=None)
     _format: str | None = PrivateAttr(default=None)
+    _has_other_routes: bool = PrivateAttr(default=False)
     #: Every file that was read: the one above, and those that it includes.
     _files: list[str] = PrivateAttr(default_factory=list)
     _directory: Path = PrivateAttr(default=Path())
@@ -148,6 +149,7 @@ class Settings(Configuration):
         references = self._references()
         changed = validation.with_routes(self, route_list(routes), Source(file), references)
         changed._file, changed._format = self._file, self._format  # noqa: SLF001 - our own class
+        changed._has_other_routes = True  # noqa: SLF001 - our own class
         changed._files = self._files  # noqa: SLF001 - our own class
         changed._directory = self._directory  # noqa: SLF001 - our own class
         changed._content = references.content  # noqa: SLF001 - our own class
@@ -216,6 +218,11 @@ class Settings(Configuration):
     def file(self) -> Path | None:
         """The file that these settings were loaded from; ``None`` for others."""
         return self._file
+
+    @property
+    def has_other_routes(self) -> bool:
+        """Whether the routes are others than those of the file."""
+        return self._has_other_routes
 
     @property
     def format(self) -> str | None:

@@ -8,7 +8,7 @@
 
 It is compiled where it is used: what is compiled has functions and objects of one process in it. It is read in small
 portions, between which the event loop of a worker runs. A process of another version of smartproxy, whose tables may be
-others, reads the configuration file itself.
+others, reads the configuration file itself; it refuses a configuration that is no file's, as after ``PUT routes``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PORTION: Final = 10
 def settings_file(settings: Settings) -> Iterator[int]:
     """A descriptor of a file in memory with ``settings``. It is closed at the end of the block."""
     content = BytesIO()
-    file = None if settings.file is None else str(settings.file)
+    file = None if settings.file is None or settings.has_other_routes else str(settings.file)
     content.write(
         pickle.dumps((__version__, file, settings.format))
     )  # plain values: another version can read them
@@ -56,7 +56,7 @@ def taken_settings(descriptor: int, before: Settings | None = None) -> Settings:
 
     :param before: the configuration that it replaces; files that it names, too, are read again only if they have changed.
     :raises ConfigurationError: if it has to be read from its file, and that is not valid.
-    :raises WorkerFailed: if another version has written it, and there is no file.
+    :raises WorkerFailed: if another version has written it, and no file has it.
     """
     try:
         with mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) as content:
@@ -85,6 +85,6 @@ def _taken(unpickler: pickle.Unpickler) -> Settings:
 def _read(version: str, file: str | None, format_: str | None) -> Settings:
     if file is None:
         raise WorkerFailed(
-            f"version {__version__} cannot use what {version} has read, and there is no file to read again"
+            f"version {__version__} cannot use what {version} has read, and no file has this configuration"
         )
     return Settings.load(file, format_)

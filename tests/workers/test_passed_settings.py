@@ -83,23 +83,27 @@ class PassedSettingsTests(SynchronousTestCase):
         passed = self.passed(self.settings([route, _ROUTES[0]]), before)
         self.assertIs(passed._content.certificates, content)
 
-    def test_another_version_reads_the_file(self):
-        written = self.settings([_ROUTES[0]])
-        changed = written.with_routes([_ROUTES[1]])
-        self.patch(passed_settings, "__version__", "before")
-        with settings_file(changed) as descriptor:
-            self.patch(passed_settings, "__version__", "after")
-            passed = taken_settings(os.dup(descriptor))
-        self.assertEqual([route.name for route in passed.routes], ["r0"])
-
-    def test_another_version_without_a_file(self):
-        settings = Settings.of({"routes": [_ROUTES[0]]})
+    def passed_to_another_version(self, settings):
         self.patch(passed_settings, "__version__", "before")
         with settings_file(settings) as descriptor:
             self.patch(passed_settings, "__version__", "after")
-            with self.assertRaises(WorkerFailed) as caught:
-                taken_settings(os.dup(descriptor))
+            return taken_settings(os.dup(descriptor))
+
+    def test_another_version_reads_the_file(self):
+        written = self.settings([_ROUTES[0]])
+        written.file.write_text(json.dumps({"routes": [_ROUTES[1]]}))
+        passed = self.passed_to_another_version(written)
+        self.assertEqual([route.name for route in passed.routes], ["r1"])
+
+    def test_another_version_without_a_file(self):
+        with self.assertRaises(WorkerFailed) as caught:
+            self.passed_to_another_version(Settings.of({"routes": [_ROUTES[0]]}))
         self.assertIn("what before has read", str(caught.exception))
+
+    def test_another_version_does_not_lose_routes_that_were_replaced(self):
+        """Those of the file would be in force instead, though the request was answered with 200."""
+        with self.assertRaises(WorkerFailed):
+            self.passed_to_another_version(self.settings([_ROUTES[0]]).with_routes([_ROUTES[1]]))
 
     def test_the_descriptor_is_closed(self):
         with settings_file(self.settings([_ROUTES[0]])) as descriptor:
