@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from twisted.python.reflect import namedModule
 
+from smartproxy._version import __version__
 from smartproxy.errors import SmartProxyError, WorkerFailed
 from smartproxy.observe.log_file import STDOUT, open_to_append
 from smartproxy.tls.material import TlsMaterial
 from smartproxy.workers.memory import LimitsMemory, Row
-from smartproxy.workers.nursery_messages import receive, send
+from smartproxy.workers.nursery_messages import PROTOCOL, receive, send
 from smartproxy.workers.passed_settings import taken_settings
 from smartproxy.workers.passed_values import shortened
 from smartproxy.workers.shared_limits import SharedLimits
@@ -112,8 +113,10 @@ class Nursery:
             send(self._end, answer)
         return True
 
-    def _load(self, _message: dict[str, object], descriptors: list[int]) -> None:
+    def _load(self, message: dict[str, object], descriptors: list[int]) -> None:
         """Take a configuration, and make what TLS needs for it; workers that are forked from now on have it."""
+        if message.get("protocol") != PROTOCOL:
+            raise WorkerFailed(f"version {__version__} cannot run under this supervisor: restart the proxy")
         before = None if self._configuration is None else self._configuration[0]
         settings = taken_settings(descriptors[0], before)
         plan = settings.compile()

@@ -1,6 +1,6 @@
 """Messages between the supervisor and the nursery: JSON objects, some with descriptors, over a SOCK_SEQPACKET socket.
 
-The supervisor's have ``do``: ``load`` (with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
+The supervisor's have ``do``: ``load`` (``protocol``, with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
 (``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its
 control channel) and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
 have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: What a supervisor and its other processes send each other: these messages, :mod:`smartproxy.workers.commands`, and the
+#: classes that are pickled, such as snapshots. Another number after each change that the former version cannot handle:
+#: after SIGUSR2 the supervisor is of the version before the update.
+PROTOCOL = 1
 #: Bytes of a message, and descriptors with it, at most.
 _LONGEST, _MOST_DESCRIPTORS = 65536, 4
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.proxy.assembly import listening_places
 from smartproxy.workers import commands
+from smartproxy.workers.nursery_messages import PROTOCOL
 from smartproxy.workers.passed_settings import settings_file
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ log = Logger()
 #: Keys of settings that are used when the process starts.
 _AT_START = ("acceleration", "admin", "workers")
 
+#: Lets the process that forks workers use the configuration that comes with it.
+LOAD: Final = {"do": "load", "protocol": PROTOCOL}
+
 
 async def load(forking: Forking, settings: Settings) -> None:
     """Let workers that ``forking`` starts from now on have these settings.
@@ -45,7 +49,7 @@ async def load(forking: Forking, settings: Settings) -> None:
     :raises WorkerFailed: if it cannot use them.
     """
     with settings_file(settings) as descriptor:
-        asked = forking.ask({"do": "load"}, descriptor)
+        asked = forking.ask(LOAD, descriptor)
     await asked
 
 

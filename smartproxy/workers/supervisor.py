@@ -33,7 +33,7 @@ from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
 from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
-from smartproxy.workers.shared_configuration import SharedConfiguration, load
+from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration, load
 from smartproxy.workers.slots import WorkerSlots
 from smartproxy.workers.supervisor_control import SupervisorControl
 from smartproxy.workers.worker_link import WorkerState
@@ -138,7 +138,7 @@ class Supervisor(Service):
         try:
             self._slots.forking.start()
             with settings_file(self._configuration.settings) as settings:
-                self._slots.forking.ask_now({"do": "load"}, settings)
+                self._slots.forking.ask_now(LOAD, settings)
             if self.plan.admin is not None:
                 self._admin = listen_for_admin(self._control, self.plan.admin, self._reactor)
         except Exception as why:

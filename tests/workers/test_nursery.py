@@ -18,6 +18,7 @@ from smartproxy.workers.forking import Forking
 from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
 from smartproxy.workers.passed_values import memory_file
+from smartproxy.workers.shared_configuration import LOAD
 from smartproxy.workers.worker_log import log_sockets
 from tests.settings.formats import folder
 
@@ -44,7 +45,7 @@ class NurseryTests(SynchronousTestCase):
 
     def load(self, settings):
         with settings_file(settings) as descriptor:
-            return self.forking.ask_now({"do": "load"}, descriptor)
+            return self.forking.ask_now(LOAD, descriptor)
 
     def test_it_loads_a_configuration(self):
         self.assertIsNone(self.load(self.settings()))
@@ -56,7 +57,7 @@ class NurseryTests(SynchronousTestCase):
         descriptor = os.open(os.devnull, os.O_RDONLY)
         self.addCleanup(os.close, descriptor)
         with self.assertRaises(WorkerFailed) as caught:
-            self.forking.ask_now({"do": "load"}, descriptor)
+            self.forking.ask_now(LOAD, descriptor)
         self.assertIn("Error: ", str(caught.exception))
 
     def test_a_reason_that_is_too_long_for_a_message_is_cut(self):
@@ -65,9 +66,15 @@ class NurseryTests(SynchronousTestCase):
         file.write_text(json.dumps({"routes": [{"name": "\U0001f600" * 20, "wrong": 1}] * 3000}))
         of_another_version = BytesIO(pickle.dumps(("0.0", str(file), "json")))
         with memory_file(of_another_version) as descriptor, self.assertRaises(WorkerFailed) as caught:
-            self.forking.ask_now({"do": "load"}, descriptor)
+            self.forking.ask_now(LOAD, descriptor)
         self.assertTrue(4_000 < len(str(caught.exception)) < 6_000)
         self.assertIn("... and more", str(caught.exception))
+
+    def test_it_does_not_run_under_a_supervisor_that_it_does_not_understand(self):
+        """At SIGUSR2 after an update: workers whose answers the supervisor cannot read would be ended again and again."""
+        with settings_file(self.settings()) as descriptor, self.assertRaises(WorkerFailed) as caught:
+            self.forking.ask_now(LOAD | {"protocol": 0}, descriptor)
+        self.assertIn("restart the proxy", str(caught.exception))
 
     def test_it_keeps_no_descriptor_of_a_fork_that_failed(self):
         """The supervisor sees the end of a worker when nobody has the other end of its control channel."""
@@ -90,7 +97,7 @@ class NurseryTests(SynchronousTestCase):
         again.start()
         self.addCleanup(again.close)
         with settings_file(self.settings()) as descriptor:
-            self.assertIsNone(again.ask_now({"do": "load"}, descriptor))
+            self.assertIsNone(again.ask_now(LOAD, descriptor))
 
     def test_it_stays_the_user_that_it_is(self):
         mine = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}
