@@ -2,7 +2,7 @@
 
 A change is read and compiled here, its new ports are bound, and every worker prepares it, and the process that forks more
 of them. Whatever fails until then leaves the old configuration in force. Then all workers commit it. Changes run one after
-the other, and no worker is started during one.
+the other, and no worker is started from when one has been compiled until it is in force.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from smartproxy.errors import ConfigurationError, WorkerFailed
@@ -22,8 +22,6 @@ from smartproxy.workers.passed_settings import settings_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from twisted.internet.defer import DeferredLock
 
     from smartproxy.flow.threads import Call
     from smartproxy.metrics.counters import Counters
@@ -59,7 +57,7 @@ class SharedConfiguration:
     :param held: the listening sockets.
     :param slots: the workers.
     :param counters: count changes.
-    :param changing: is held during a change.
+    :param changing: is held while a change is prepared and committed.
     :param call: calls what takes long, in a thread.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
@@ -84,6 +82,8 @@ class SharedConfiguration:
         self._slots = slots
         self._counters = counters
         self._changing = changing
+        #: Is held during a change from its beginning: workers are started while it is read.
+        self._reading = DeferredLock()
         self._call = call
         self._is_closed = False
         counters.config_reload_at = time.time()
@@ -111,8 +111,10 @@ class SharedConfiguration:
     async def _counted(self, make: Callable[[], Settings]) -> None:
         ok = False
         try:
-            async with self._changing:
-                await self._put_in_force(*await self._call(partial(_compiled, make)))
+            async with self._reading:
+                settings, plan = await self._call(partial(_compiled, make))
+                async with self._changing:
+                    await self._put_in_force(settings, plan)
             ok = True
         finally:
             self._counters.config_reload(time.time(), ok=ok)

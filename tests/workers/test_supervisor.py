@@ -8,7 +8,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import WorkerFailed
+from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.settings import Settings
 from smartproxy.workers import slots
 from smartproxy.workers.supervisor import Supervisor
@@ -88,6 +88,20 @@ class NurseryTests(SupervisorCase):
         self.assertTrue(self.nurseries[0].is_running)
         self.assertFalse(self.nurseries[0].is_retired)
         self.assertEqual(len(self.nurseries), 2)
+
+
+class ChangeTests(SupervisorCase):
+    def test_workers_are_started_while_a_configuration_is_read(self):
+        """A file system that hangs must not keep a worker that has ended from being replaced."""
+        self.start()
+        read = waiting()
+        self.supervisor._configuration._call = lambda _: read
+        reloading = self.supervisor.reload()
+        self.links[0].end()
+        self.reactor.advance(0)
+        self.assertEqual([link.doing for link in self.links], ["serving", "serving"])
+        read.errback(ConfigurationError(["wrong"]))
+        self.failureResultOf(reloading, ConfigurationError)
 
 
 class StartTests(SupervisorCase):
