@@ -239,11 +239,19 @@ class Supervisor(Service):
 
     async def _replace(self) -> None:
         async with self._replacing:
-            await self._use_new_nursery()
-            await self._slots.replace_all()
+            unused = await self._use_new_nursery()
+            fresh = self._slots.forking
+            try:
+                await self._slots.replace_all()
+            except WorkerFailed:
+                if unused.is_running and not any(link.forked_by is fresh for link in self._slots.serving()):
+                    unused = await self._use_again(unused)
+                raise
+            finally:
+                unused.retire()
 
-    async def _use_new_nursery(self) -> None:
-        """Fork workers from a process with the code that is installed now."""
+    async def _use_new_nursery(self) -> Forking:
+        """Fork workers from a process with the code that is installed now; return the one that was used before."""
         fresh = self._new_forking()
         async with self._changing:
             fresh.start()
@@ -254,7 +262,14 @@ class Supervisor(Service):
                 fresh.close()
                 raise
             former, self._slots.forking = self._slots.forking, fresh
-            former.retire()
+            return former
+
+    async def _use_again(self, former: Forking) -> Forking:
+        """Fork workers from the process of before: the new code cannot serve. Return the one that was used last."""
+        async with self._changing:
+            await load(former, self._configuration.settings)  # there may have been a reload
+            fresh, self._slots.forking = self._slots.forking, former
+            return fresh
 
     # -- changes of the configuration ------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import fail, succeed
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -88,6 +88,21 @@ class NurseryTests(SupervisorCase):
         self.assertTrue(self.nurseries[0].is_running)
         self.assertFalse(self.nurseries[0].is_retired)
         self.assertEqual(len(self.nurseries), 2)
+
+    def test_new_code_that_loads_and_cannot_serve_changes_nothing(self):
+        """A worker that ends later is replaced by one with the code of before."""
+        self.start()
+        self.patch(FakeLink, "begin_answer", fail(WorkerFailed("it cannot")))
+        self.failureResultOf(self.supervisor.replace_workers(), WorkerFailed)
+        self.assertIs(self.supervisor._slots.forking, self.nurseries[0])
+        self.assertEqual([one.is_retired for one in self.nurseries], [False, True])
+        self.assertEqual(self.nurseries[0].asked[-1], "load")
+
+    def test_the_one_of_before_ends_when_workers_are_replaced(self):
+        self.start()
+        self.successResultOf(self.supervisor.replace_workers())
+        self.assertIs(self.supervisor._slots.forking, self.nurseries[1])
+        self.assertEqual([one.is_retired for one in self.nurseries], [True, False])
 
 
 class ChangeTests(SupervisorCase):
