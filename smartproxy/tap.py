@@ -334,11 +334,13 @@ def _install_signal_handlers(reactor: _TwistdReactor, proxy: UnderTwistd) -> Non
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(_stop, reactor))
     signal.signal(signal.SIGHUP, lambda _number, _frame: reactor.callFromThread(_reload, proxy))
-    if isinstance(proxy, Supervisor):
-        signal.signal(signal.SIGUSR2, lambda _number, _frame: reactor.callFromThread(_replace, proxy))
+    signal.signal(signal.SIGUSR2, lambda _number, _frame: reactor.callFromThread(_replace, proxy))
 
 
-def _replace(proxy: Supervisor) -> None:
+def _replace(proxy: UnderTwistd) -> None:
+    if not isinstance(proxy, Supervisor):
+        log.warn("SIGUSR2 has no effect: there are no workers (workers: 1)")
+        return
     log.info("SIGUSR2: replacing the workers")
     proxy.replace_workers().addCallbacks(
         lambda _: log.info("workers replaced"),

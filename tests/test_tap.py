@@ -10,9 +10,10 @@ from io import StringIO
 from typing import Any
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy import Settings
+from smartproxy import Settings, tap
 from smartproxy._version import BUILD, __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.proxy.notify import Notifier
@@ -81,6 +82,21 @@ class NotifiedTests(SynchronousTestCase):
         self.assertEqual(told[:3], [reloading, f"READY=1 STATUS={listening}", reloading])
         self.assertTrue(told[3].startswith("READY=1 STATUS=reload refused: "), told[3])
         self.assertTrue(told[3].endswith(f": routes: has no route that is enabled; {listening}"), told[3])
+        self.stop()
+
+    def test_sigusr2_without_workers_has_no_effect(self) -> None:
+        """Its default action would end the process, and every connection with it."""
+        numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+        for number in numbers:
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.network.callFromThread = lambda call, *arguments: call(*arguments)
+        tap._install_signal_handlers(self.network, self.proxy)
+        with capturedLogs() as logged:
+            signal.raise_signal(signal.SIGUSR2)
+        self.assertEqual(
+            [event["log_format"] for event in logged],
+            ["SIGUSR2 has no effect: there are no workers (workers: 1)"],
+        )
         self.stop()
 
     def test_signs_of_life_last_until_the_stop_is_complete(self) -> None:
