@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory
-from twisted.protocols.amp import AMP, BinaryBoxProtocol
+from twisted.protocols.amp import AMP, BinaryBoxProtocol, RemoteAmpError
 
 from smartproxy.errors import WorkerFailed
 
@@ -53,4 +53,6 @@ class ControlChannel(AMP):
             answer: dict[str, Any] = await self.callRemote(command, **arguments)
         except (ConnectionDone, ConnectionLost) as why:
             raise WorkerFailed("the other process has ended") from why
+        except RemoteAmpError as why:  # a bug there: it has logged it, and closes its end
+            raise WorkerFailed(f"the other process has failed at {command.__name__}, see its log") from why
         return answer

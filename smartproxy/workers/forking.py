@@ -88,6 +88,11 @@ class Forking(FileDescriptor):
             theirs.close()
         self._end = end
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process can be asked."""
+        return self._end is not None
+
     def fileno(self) -> int:
         """The descriptor to watch."""
         return -1 if self._end is None else self._end.fileno()

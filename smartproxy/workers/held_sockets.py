@@ -116,7 +116,8 @@ class HeldSockets:
     def close(self, places: Collection[Place] | None = None) -> None:
         """Close the sockets of these places, by default of all. Workers may have copies, which then are the last."""
         chosen = list(self._groups if places is None else places)
-        _close({place: self._groups.pop(place) for place in chosen})
+        # A drain during a reload has closed those that the reload would close, too, where it fails.
+        _close({place: self._groups.pop(place, []) for place in chosen})
 
     def descriptors(self) -> dict[str, list[int]]:
         """The descriptors of the sockets, by the names of listeners."""

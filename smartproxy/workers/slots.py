@@ -18,7 +18,7 @@ import socket
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -189,6 +189,7 @@ class WorkerSlots:
                 "generation": link.generation,
                 "row": row,
             }
+            link.forked_by = self.forking
             asked = self.forking.ask(wanted, theirs.fileno())
         try:
             link.process = int(str(await asked))
@@ -231,9 +232,9 @@ class WorkerSlots:
         if row is not None:
             self._memory.forget(row)
 
-    def nursery_lost(self) -> None:
-        """The process that would report the end of the present workers has ended itself."""
-        self._unreported.update(link.process for link in self.links)
+    def nursery_lost(self, forking: Forking) -> None:
+        """The process that would report the end of the workers that it has forked has ended itself."""
+        self._unreported.update(link.process for link in self.links if link.forked_by is forking)
 
     def _lost(self, link: WorkerLink) -> None:
         """The control channel of a worker is closed: it has ended."""
@@ -312,14 +313,10 @@ class WorkerSlots:
     # -- all of them -----------------------------------------------------------------------------------
 
     async def tell_all(self, command: type[Any], **arguments: Any) -> None:
-        """Let every worker that accepts connections do something. One that cannot is replaced: it is not as the others."""
-        for link in list(self.serving()):
-            try:
-                await link.tell(command, **arguments)
-            except WorkerFailed as why:
-                if not link.has_ended:
-                    log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
-                    link.abandon()
+        """Let all workers that accept connections do something. One that cannot is replaced: it is not as the others."""
+        await DeferredList(
+            [Deferred.fromCoroutine(_tell_or_end(link, command, arguments)) for link in self.serving()]
+        )
 
     async def replace_all(self) -> None:
         """Replace every worker by a new process, one after the other. Live connections of the old one may end.
@@ -376,3 +373,12 @@ class WorkerSlots:
         await deferLater(self._reactor, seconds)
         for link in list(self.links):
             link.kill(signal.SIGKILL)
+
+
+async def _tell_or_end(link: WorkerLink, command: type[Any], arguments: Mapping[str, Any]) -> None:
+    try:
+        await link.tell(command, **arguments)
+    except WorkerFailed as why:
+        if not link.has_ended:
+            log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
+            link.abandon()

@@ -61,6 +61,9 @@ _NAMED = 8
 _MARGIN = 10.0
 #: Rows of the memory for limits: each worker, and those that it has replaced and that end their last connections.
 _ROWS_EACH = 4
+#: Seconds after which a process that forks workers, and has ended, is started again: one that ends at once must not keep
+#: the processor busy.
+_NURSERY_DELAY = 1.0
 #: Seconds that an answer of a worker is waited for, and seconds between two looks at what each has counted.
 _PATIENCE, _OBSERVED = 5.0, 1.0
 
@@ -264,11 +267,7 @@ class Supervisor(Service):
         return self._configuration.change(lambda: self._configuration.settings.with_routes(routes))
 
     def _tell_all(self, command: type[Any]) -> None:
-        Deferred.fromCoroutine(self._tell_quietly(command))
-
-    async def _tell_quietly(self, command: type[Any]) -> None:
-        with contextlib.suppress(WorkerFailed):
-            await self._slots.tell_all(command)
+        Deferred.fromCoroutine(self._slots.tell_all(command))
 
     # -- what happens to the other processes -----------------------------------------------------------
 
@@ -290,20 +289,30 @@ class Supervisor(Service):
         return Forking(self._reactor, inherited, self._worker_exited, self._nursery_lost)
 
     def _nursery_lost(self, forking: Forking) -> None:
-        """The process that forks workers has ended: start it again. Workers go on."""
-        if self._stopping is None and not forking.is_retired:
+        """A process that forks workers has ended. Workers go on; the one in use is started again."""
+        self._slots.nursery_lost(forking)
+        if self._stopping is None and forking is self._slots.forking:
             log.error("the process that forks workers has ended, and is started again")
-            self._slots.nursery_lost()
-            fresh = self._slots.forking = self._new_forking()
+            self._reactor.callLater(_NURSERY_DELAY, self._start_nursery)
+
+    def _start_nursery(self) -> None:
+        Deferred.fromCoroutine(self._start_nursery_again()).addErrback(
+            lambda why: log.critical("no worker can be started any more: {why}", why=why.getErrorMessage())
+        )
+
+    async def _start_nursery_again(self) -> None:
+        async with self._changing:  # so that it gets the configuration that the workers have
+            if self._stopping is not None or self._slots.forking.is_running:
+                return
+            fresh = self._new_forking()
             try:
                 fresh.start()
-            except WorkerFailed as why:
-                log.critical("no worker can be started any more: {why}", why=why)
-                return
+            except WorkerFailed:
+                self._reactor.callLater(_NURSERY_DELAY, self._start_nursery)
+                raise
             fresh.watch()
-            Deferred.fromCoroutine(load(fresh, self._configuration.settings)).addErrback(
-                lambda why: log.critical("no worker can be started any more: {why}", why=why.value)
-            )
+            self._slots.forking = fresh
+            await load(fresh, self._configuration.settings)
 
     # -- questions to the workers ----------------------------------------------------------------------
 

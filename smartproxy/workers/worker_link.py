@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from enum import StrEnum
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from smartproxy.proxy.given import ListeningSocket
     from smartproxy.settings import Settings
     from smartproxy.workers.answers import Answered
+    from smartproxy.workers.forking import Forking
     from smartproxy.workers.snapshot import WorkerSnapshot
 
 
@@ -48,6 +50,7 @@ class WorkerLink(ControlChannel):
     :ivar since: as given.
     :ivar doing: what it was told to do last.
     :ivar process: its number; 0 until it is known.
+    :ivar forked_by: reports when the process has ended.
     :ivar ready: fires when the worker can begin; fails if it ends before.
     :ivar active: its live connections at the last :meth:`ping`.
     :ivar farewell: its last snapshot, if it has ended in order.
@@ -65,12 +68,14 @@ class WorkerLink(ControlChannel):
         self.slot = slot
         self.generation = generation
         self.process = self.active = 0
+        self.forked_by: Forking | None = None
         self.ready: Deferred[None] = Deferred()
         self.farewell: WorkerSnapshot | None = None
         self.since = since
         self.doing = WorkerState.STARTING
         self.has_ended = False
         self._numbers = count(1)
+        self._asked: set[int] = set()
         self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
         self._on_checked = on_checked
@@ -84,9 +89,16 @@ class WorkerLink(ControlChannel):
         self._on_lost(self)
 
     async def take(self, sockets: Mapping[ListeningSocket, socket.socket]) -> None:
-        """Give it listening sockets."""
+        """Give it listening sockets, but for those that are closed meanwhile.
+
+        A descriptor is sent later, as a number: one that is closed before would end the channel. So a copy is sent.
+        """
         for (place, slot), opened in sockets.items():
-            await self.tell(commands.Take, address=place[0], port=place[1], slot=slot, opened=opened.fileno())
+            if opened.fileno() >= 0:
+                with opened.dup() as copy:
+                    await self.tell(
+                        commands.Take, address=place[0], port=place[1], slot=slot, opened=copy.fileno()
+                    )
 
     async def prepare(self, settings: Settings) -> None:
         """Let it prepare a configuration."""
@@ -100,14 +112,19 @@ class WorkerLink(ControlChannel):
     async def ask(self, question: str, arguments: Mapping[str, object]) -> Answered:
         """Ask a question of :mod:`smartproxy.workers.answers`."""
         number = next(self._numbers)
-        with as_file(dict(arguments)) as descriptor:
-            await self.tell(commands.Ask, number=number, question=question, arguments=descriptor)
-        return self._answers.pop(number)
+        self._asked.add(number)
+        try:
+            with as_file(dict(arguments)) as descriptor:
+                await self.tell(commands.Ask, number=number, question=question, arguments=descriptor)
+            return self._answers.pop(number)
+        finally:
+            self._asked.discard(number)
 
     def kill(self, number: int) -> None:
         """Send a signal to the process, if it is still there."""
         if self.process and not self.has_ended:
-            os.kill(self.process, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process, number)
 
     def abandon(self) -> None:
         """End a worker that is of no use: it does not answer, or cannot serve."""
@@ -123,7 +140,9 @@ class WorkerLink(ControlChannel):
 
     @commands.GiveAnswer.responder
     def on_answer(self, number: int, answer: int) -> dict[str, Any]:
-        self._answers[number] = taken(answer)
+        answered = taken(answer)
+        if number in self._asked:  # else it is too late: who has asked has given up
+            self._answers[number] = answered
         return {}
 
     @commands.TargetChecked.responder

@@ -6,7 +6,8 @@
     RelayedLog(ours, reactor).start()       # in the supervisor
     log_to(theirs, "worker 2")              # in a worker, before it logs anything
 
-An event is one datagram, so events of several processes do not mix, and a long one stays whole. A process never waits for
+An event is one datagram, so events of several processes do not mix, and a long one is cut: a line of JSON with its process,
+level and namespace, and then its text. A process never waits for
 the supervisor: what does not fit into the socket's buffer is dropped, counted, and reported with the next event.
 """
 
@@ -29,8 +30,8 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from twisted.logger import LogEvent
 
-#: Bytes of an event at most: a datagram has to fit into the buffer (net.core.wmem_default is 212,992).
-_LONGEST = 60_000
+#: Bytes of a text, and of a datagram, at most: that has to fit into the buffer (net.core.wmem_default is 212,992).
+_LONGEST, _DATAGRAM = 60_000, 65_536
 #: Events read in one turn of the event loop.
 _MOST_AT_ONCE = 100
 
@@ -66,9 +67,11 @@ class LogSender:
     def _send(self, level: str, namespace: str, text: str) -> None:
         if self._dropped:
             text = f"{text} ({self._dropped} log events before this one were dropped)"
-        event = [self.process, level, namespace, text[:_LONGEST]]
+        head = json.dumps([self.process, level, namespace]).encode()
+        # Cut as bytes: characters that JSON escapes, or that have several bytes, would make it longer than what is read.
+        content = text.encode(errors="backslashreplace")[:_LONGEST]
         try:
-            self._end.send(json.dumps(event).encode())
+            self._end.send(head + b"\n" + content)
         except OSError:  # the buffer is full, or the supervisor has ended
             self._dropped += 1
         else:
@@ -101,10 +104,12 @@ class RelayedLog(FileDescriptor):
         """Log what has arrived."""
         for _ in range(_MOST_AT_ONCE):
             try:
-                received = self._end.recv(65536)
+                received = self._end.recv(_DATAGRAM)
             except BlockingIOError:
                 return
-            process, level, namespace, text = json.loads(received)
+            head, _, content = received.partition(b"\n")
+            process, level, namespace = json.loads(head)
+            text = content.decode(errors="ignore")  # its last character may have been cut
             Logger(namespace=namespace).emit(
                 LogLevel.lookupByName(level), "{process}: {text}", process=process, text=text
             )

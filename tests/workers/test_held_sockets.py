@@ -105,6 +105,13 @@ class HeldSocketsTests(SynchronousTestCase):
         with self.assertRaises(ConnectionRefusedError):
             self.connect(self.one)
 
+    def test_what_is_closed_already_can_be_closed(self):
+        """A drain closes everything; a reload in progress then fails, and closes what it has opened."""
+        opened = self.held.open({self.one})
+        self.held.close()
+        self.held.close(opened)
+        self.assertEqual(self.held.addresses(), {})
+
     def test_a_narrower_address_is_kept_for_the_wider_one(self):
         everywhere = ("", self.one[1])
         self.held.open({self.one})

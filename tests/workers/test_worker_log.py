@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from twisted.logger import Logger, LogLevel, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -66,6 +64,18 @@ class RelayedLogTests(SynchronousTestCase):
         [(_, _, text)] = self.relay()
         self.assertEqual(text, "worker 2: the next one (2 log events before this one were dropped)")
 
+    def test_a_long_event_of_any_characters_is_cut(self):
+        """JSON would escape these, to more than what is read at once: the log of all workers would end there."""
+        for character in ("\n", '"', "\u00e9", "\U0001f600", "\udc80"):
+            with self.subTest(ascii(character)):
+                self.log.info("{text}", text=character * 100_000)
+                [(_, _, text)] = self.relay()
+                self.assertTrue(len(text) > 14_000, len(text))
+        self.log.info("the next one")
+        self.assertEqual(self.relay()[0][2], "worker 2: the next one")
+
     def test_what_it_sends_is_one_datagram(self):
         self.log.info("two\nlines")
-        self.assertEqual(json.loads(self.relayed._end.recv(1000))[3], "two\nlines")
+        self.assertEqual(
+            self.relayed._end.recv(1000), b'["worker 2", "info", "smartproxy.session"]\ntwo\nlines'
+        )

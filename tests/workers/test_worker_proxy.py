@@ -152,3 +152,39 @@ class ChangeTests(WorkerProxyCase):
         self.successResultOf(self.prepare(self.written("three")))
         self.worker.commit()
         self.assertEqual(self.names(), ["three"])
+
+    def test_a_change_of_its_own_does_not_bring_the_former_one_back(self):
+        """A certificate for targets is replaced, and then the configuration is reloaded: all workers get the new one."""
+        self.start()
+        compiled = Deferred()
+        in_thread, self.worker._in_thread = self.worker._in_thread, lambda call: _after(compiled, call)
+        own = self.worker._compile_again()
+        self.worker._in_thread = in_thread
+        preparing = self.prepare(self.written("two"))
+        self.assertNoResult(preparing)
+        compiled.callback(None)
+        self.successResultOf(own)
+        self.successResultOf(preparing)
+        self.worker.commit()
+        self.assertEqual(self.names(), ["two"])
+
+    def test_a_change_of_its_own_waits_for_the_one_that_is_prepared(self):
+        self.start()
+        for end, names in ((self.worker.abort, ["one"]), (self.worker.commit, ["two"])):
+            self.successResultOf(self.prepare(self.written("two")))
+            own = self.worker._compile_again()
+            self.assertNoResult(own)
+            end()
+            self.successResultOf(own)
+            self.assertEqual(self.names(), names)
+
+    def test_a_failed_preparation_hinders_no_other(self):
+        self.start()
+        log = {"path": "/nonexistent/directory/access.log"}
+        self.failureResultOf(self.prepare(self.written("two", accessLog=log)), ConfigurationError)
+        self.successResultOf(self.worker._compile_again())
+
+
+async def _after(waiting, call):
+    await waiting
+    return call()

@@ -1,0 +1,99 @@
+"""The supervisor, with processes that exist only in the test."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.errors import WorkerFailed
+from smartproxy.settings import Settings
+from smartproxy.workers import slots
+from smartproxy.workers.supervisor import Supervisor
+from tests.workers.fake_processes import FakeForking, FakeLink, waiting
+
+
+class FakeSupervisor(Supervisor):
+    """A supervisor whose nurseries are :class:`FakeForking`.
+
+    :ivar nurseries: all of them, in the order of their starts.
+    """
+
+    def _new_forking(self):
+        if not hasattr(self, "nurseries"):
+            self.nurseries = []
+        self.nurseries.append(FakeForking(self._nursery_lost))
+        return self.nurseries[-1]
+
+
+class SupervisorCase(SynchronousTestCase):
+    def setUp(self):
+        self.patch(slots, "WorkerLink", FakeLink)
+        self.reactor = MemoryReactorClock()
+        route = {
+            "name": "r",
+            "match": {"ports": _free_port(), "address": "127.0.0.1"},
+            "action": {"type": "block"},
+        }
+        settings = Settings.of({"workers": 2, "routes": [route], "gracefulShutdownTimeout": "1s"})
+        self.supervisor = FakeSupervisor(settings, self.reactor)
+        self.addCleanup(self.supervisor._held.close)
+        self.addCleanup(self.supervisor._log_end.close)
+        self.addCleanup(self.supervisor._log._end.close)
+        self.addCleanup(self.supervisor._memory.close)
+
+    def start(self):
+        self.supervisor.startService()
+        for hook, arguments, keywords in self.reactor.whenRunningHooks:
+            hook(*arguments, **keywords)
+
+    @property
+    def links(self):
+        return self.supervisor._slots.links
+
+    @property
+    def nurseries(self):
+        return self.supervisor.nurseries
+
+
+class NurseryTests(SupervisorCase):
+    def test_one_that_has_ended_is_started_again(self):
+        self.start()
+        self.nurseries[0].end()
+        self.reactor.advance(1)
+        self.assertEqual(self.nurseries[1].asked, ["load"])
+        self.assertIs(self.supervisor._slots.forking, self.nurseries[1])
+
+    def test_one_that_ends_at_once_is_not_started_all_the_time(self):
+        """With code that cannot be imported, each ends as soon as it is started."""
+        self.start()
+        self.nurseries[0].end()
+        self.reactor.advance(1)
+        self.nurseries[1].end()
+        self.assertEqual(len(self.nurseries), 2)
+        self.reactor.advance(1)
+        self.assertEqual(len(self.nurseries), 3)
+
+    def test_new_code_that_cannot_start_changes_nothing(self):
+        self.start()
+        loading = waiting()
+        self.patch(FakeForking, "start", lambda forking: _start_and_wait(forking, loading))
+        replacing = self.supervisor.replace_workers()
+        self.nurseries[1].end(loading)
+        self.failureResultOf(replacing, WorkerFailed)
+        self.reactor.advance(10)
+        self.assertIs(self.supervisor._slots.forking, self.nurseries[0])
+        self.assertTrue(self.nurseries[0].is_running)
+        self.assertFalse(self.nurseries[0].is_retired)
+        self.assertEqual(len(self.nurseries), 2)
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _start_and_wait(forking, loading):
+    forking.is_running = True
+    forking.answers.append(loading)

@@ -1,0 +1,87 @@
+"""The supervisor's end of the control channel to a worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from smartproxy.proxy.given import ListeningSocket
+from smartproxy.workers.passed_values import as_file
+from smartproxy.workers.worker_link import WorkerLink
+
+
+class RecordedLink(WorkerLink):
+    """Records what it tells the worker, which answers when the test fires ``answer``."""
+
+    def __init__(self):
+        super().__init__(1, 1, None, None, 0.0)
+        self.told = []
+        self.answer = Deferred()
+
+    async def tell(self, command, **arguments):
+        self.told.append((command, arguments))
+        return await self.answer
+
+
+class WorkerLinkCase(SynchronousTestCase):
+    def setUp(self):
+        self.link = RecordedLink()
+
+    def later(self, coroutine):
+        return Deferred.fromCoroutine(coroutine)
+
+
+class SocketTests(WorkerLinkCase):
+    def held(self):
+        opened = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(opened.close)
+        return opened
+
+    def test_a_socket_that_is_closed_before_it_is_sent_ends_no_channel(self):
+        """Descriptors are sent in the next iteration of the event loop: one that is closed until then is an error."""
+        first, second = self.held(), self.held()
+        taking = self.later(
+            self.link.take({ListeningSocket(("", 1), 1): first, ListeningSocket(("", 2), 1): second})
+        )
+        first.close()
+        second.close()
+        [(_, arguments)] = self.link.told
+        os.fstat(arguments["opened"])
+        self.link.answer.callback({})
+        self.successResultOf(taking)
+        self.assertEqual(len(self.link.told), 1)
+        self.assertRaises(OSError, os.fstat, arguments["opened"])
+
+
+class QuestionTests(WorkerLinkCase):
+    def answered(self, number):
+        with as_file(("", "known")) as descriptor:
+            self.link.on_answer(number, os.dup(descriptor))
+
+    def test_an_answer_is_that_of_its_question(self):
+        asking = self.later(self.link.ask("status", {}))
+        self.answered(1)
+        self.link.answer.callback({})
+        self.assertEqual(self.successResultOf(asking), ("", "known"))
+
+    def test_an_answer_that_is_too_late_is_not_kept(self):
+        """A worker that answers slowly is asked each second: what nobody waits for any more would fill the memory."""
+        asking = self.later(self.link.ask("snapshot", {}))
+        asking.cancel()
+        self.failureResultOf(asking)
+        self.answered(1)
+        self.assertEqual(self.link._answers, {})
+
+
+class KillTests(WorkerLinkCase):
+    def test_a_process_that_is_there_no_more(self):
+        """The timer that finds stuck workers would end with the exception."""
+        process = subprocess.Popen([sys.executable, "-c", ""])
+        process.wait()
+        self.link.process = process.pid
+        self.link.kill(9)
