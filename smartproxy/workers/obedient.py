@@ -53,6 +53,12 @@ class Obedient(ControlChannel):
             log.warn("the supervisor has ended: no new connections")
             self.end()
 
+    def resign(self) -> None:
+        """End without having been told to; the supervisor starts another worker at once."""
+        if self.is_connected and not self._is_ending:
+            self.callRemote(commands.Resign).addErrback(lambda _: None)  # it has ended, too
+        self.end()
+
     def end(self) -> None:
         """Let live connections end, say farewell, and exit."""
         if not self._is_ending:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WorkerState(StrEnum):
-    """What a worker does, as the supervisor has told it."""
+    """What a worker does, as far as the supervisor knows."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -43,9 +43,10 @@ class WorkerLink(ControlChannel):
     :param slot: which sockets it has, counted from 1.
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
+    :param on_resigned: called when it refuses new connections and will end, though it was not told to.
     :param since: when it was started, in monotonic seconds.
     :ivar since: as given.
-    :ivar doing: what it was told to do last.
+    :ivar doing: what it does.
     :ivar process: its number; 0 until it is known.
     :ivar ready: fires when the worker can begin; fails if it ends before.
     :ivar active: its live connections at the last :meth:`ping`.
@@ -53,7 +54,12 @@ class WorkerLink(ControlChannel):
     """
 
     def __init__(
-        self, slot: int, generation: int, on_lost: Callable[[WorkerLink], object], since: float
+        self,
+        slot: int,
+        generation: int,
+        on_lost: Callable[[WorkerLink], object],
+        on_resigned: Callable[[WorkerLink], object],
+        since: float,
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -67,6 +73,7 @@ class WorkerLink(ControlChannel):
         self._numbers = count(1)
         self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
+        self._on_resigned = on_resigned
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
         """The worker has ended."""
@@ -112,6 +119,11 @@ class WorkerLink(ControlChannel):
     def on_ready(self) -> dict[str, Any]:
         """See :class:`~smartproxy.workers.commands.Ready`, and so on."""
         self.ready.callback(None)
+        return {}
+
+    @commands.Resign.responder
+    def on_resign(self) -> dict[str, Any]:
+        self._on_resigned(self)
         return {}
 
     @commands.GiveAnswer.responder

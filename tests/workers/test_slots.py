@@ -7,7 +7,7 @@ from itertools import product
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition
-from smartproxy.workers.slots import Slot, SlotState
+from smartproxy.workers.slot import Slot, SlotState
 
 _FOLLOWS = {
     (SlotState.EMPTY, SlotState.STARTING),
