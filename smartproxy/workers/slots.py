@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import signal
 import socket
-from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from smartproxy.errors import IllegalTransition, WorkerFailed
+from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
 from smartproxy.workers.signs_of_life import SignsOfLife
+from smartproxy.workers.slot import Slot, SlotState
 from smartproxy.workers.worker_link import WorkerLink, WorkerState
 
 if TYPE_CHECKING:
@@ -44,53 +44,6 @@ _START: Final = 60.0
 _STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
 #: Seconds in which a process has ended for certain after it has closed its control channel.
 _EXIT: Final = 5.0
-
-
-class SlotState(Enum):
-    """What becomes of a slot."""
-
-    EMPTY = auto()
-    STARTING = auto()
-    SERVING = auto()
-    WAITING = auto()  # until a worker is started again
-    ENDED = auto()
-
-
-#: The states that may follow each.
-_FOLLOWING: Final = {
-    SlotState.EMPTY: {SlotState.STARTING, SlotState.ENDED},
-    SlotState.STARTING: {SlotState.SERVING, SlotState.WAITING, SlotState.ENDED},
-    SlotState.SERVING: {SlotState.WAITING, SlotState.ENDED},
-    SlotState.WAITING: {SlotState.STARTING, SlotState.ENDED},
-    SlotState.ENDED: {SlotState.STARTING},
-}
-
-
-class Slot:
-    """One slot.
-
-    :ivar number: counted from 1.
-    :ivar worker: which serves, or is about to.
-    :ivar helper: the worker that accepts from its sockets meanwhile.
-    :ivar delay: seconds until the next start, if this one fails.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.state = SlotState.EMPTY
-        self.worker: WorkerLink | None = None
-        self.helper: WorkerLink | None = None
-        self.delay = 0.0
-        self.since = 0.0
-
-    def become(self, state: SlotState, now: float) -> None:
-        """Change the state.
-
-        :param now: monotonic seconds.
-        """
-        if state not in _FOLLOWING[self.state]:
-            raise IllegalTransition(f"slot {self.number}: {self.state.name} to {state.name}")
-        self.state, self.since = state, now
 
 
 class WorkerSlots:
@@ -170,7 +123,12 @@ class WorkerSlots:
     def _new_link(self, slot: Slot) -> WorkerLink:
         self._generations += 1
         return WorkerLink(
-            slot.number, self._generations, self._lost, self._tell_others, self._reactor.seconds()
+            slot.number,
+            self._generations,
+            self._lost,
+            self._tell_others,
+            self._resigned,
+            self._reactor.seconds(),
         )
 
     async def _fork(self, link: WorkerLink) -> None:
@@ -244,18 +202,30 @@ class WorkerSlots:
             self._unreported.discard(link.process)
             self._reactor.callLater(_EXIT, self._forget_row, link.process)
         self._on_retired(link)
+        self._accepts_no_more(link)
+        if not self.links and self._all_ended is not None and not self._all_ended.called:
+            self._all_ended.callback(None)
+
+    def _resigned(self, link: WorkerLink) -> None:
+        """A worker accepts nothing more, and ends when its connections have: it got a SIGTERM."""
+        if link.doing is WorkerState.STARTING:
+            link.abandon()
+        elif link.doing is WorkerState.SERVING:
+            link.doing = WorkerState.DRAINING
+            self._accepts_no_more(link)
+
+    def _accepts_no_more(self, link: WorkerLink) -> None:
+        """Let other workers accept from the sockets that ``link`` accepted from."""
         slot = self.slots[link.slot - 1]
+        if slot.worker is link:  # first, so that it is not found as a helper
+            slot.worker = None
+            self._vacated(slot, "has ended" if link.has_ended else "got SIGTERM")
         for other in self.slots:
             if other.helper is link:
                 other.helper = None
                 self._find_helper(other)
-        if slot.worker is link:
-            slot.worker = None
-            self._vacated(slot)
-        if not self.links and self._all_ended is not None and not self._all_ended.called:
-            self._all_ended.callback(None)
 
-    def _vacated(self, slot: Slot) -> None:
+    def _vacated(self, slot: Slot, how: str) -> None:
         """A slot has lost its worker."""
         now = self._reactor.seconds()
         lived = now - slot.since if slot.state is SlotState.SERVING else 0.0
@@ -268,8 +238,9 @@ class WorkerSlots:
         delay = 0.0 if stable else slot.delay
         slot.delay = _FIRST_DELAY if stable else min(max(2 * slot.delay, _FIRST_DELAY), _LONGEST_DELAY)
         log.warn(
-            "worker {slot} has ended; another one is started{when}",
+            "worker {slot} {how}; another one is started{when}",
             slot=slot.number,
+            how=how,
             when=f" in {delay:g} s" if delay else "",
         )
         self.restarts += 1
@@ -344,6 +315,7 @@ class WorkerSlots:
         """``link`` serves in ``slot`` in the place of ``former``."""
         if slot.worker is former:
             slot.worker = link
+            self._accepts_no_more(former)
             self._let_end(former)
         else:  # that has just ended by itself, and another one is on its way
             self._let_end(link)

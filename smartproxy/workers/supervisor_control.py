@@ -11,7 +11,7 @@ from smartproxy._version import BUILD, __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.metrics.family import MetricFamily
 from smartproxy.workers.all_workers import AllWorkers
-from smartproxy.workers.slots import SlotState
+from smartproxy.workers.slot import SlotState
 from smartproxy.workers.worker_link import WorkerState
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition, WorkerFailed
 from smartproxy.workers import commands, slots
-from smartproxy.workers.slots import Slot, SlotState, WorkerSlots
+from smartproxy.workers.slot import Slot, SlotState
+from smartproxy.workers.slots import WorkerSlots
 from tests.workers.fake_processes import FakeForking, FakeLink, waiting
 from tests.workers.small import small_memory
 
