@@ -153,6 +153,8 @@ if TYPE_CHECKING:
 
         def use_sockets(self, activated: ActivatedSockets) -> None: ...
 
+        def listening_descriptors(self) -> dict[str, list[int]]: ...
+
         def reload(self) -> Deferred[None]: ...
 
         def drain(self) -> None: ...
@@ -219,6 +221,12 @@ class UnderTwistd(_Served):
         if self._watchdog is None:
             self._watchdog = self._notifier.watchdog(self._reactor, self._others_alive())
         self._notifier.ready(self._in_force())
+        self._store_sockets()
+
+    def _store_sockets(self) -> None:
+        """Have systemd keep the listening sockets for the next start."""
+        found = self.listening_descriptors()
+        self._notifier.store({name.replace(":", "_"): descriptors for name, descriptors in found.items()})
 
     def _in_force(self) -> str:
         return f"listening on {self.listening_on()}; {len(self.plan.routes)} routes"
@@ -230,6 +238,7 @@ class UnderTwistd(_Served):
 
     def _reloaded(self, _: None) -> None:
         self._notifier.reloaded(self._in_force())
+        self._store_sockets()
 
     def _not_reloaded(self, why: Failure) -> Failure:
         self._notifier.reloaded(f"reload refused: {_reason(why)}; {self._in_force()}")

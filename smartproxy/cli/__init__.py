@@ -27,6 +27,7 @@ _COMMANDS = {
     "reload": "smartproxy.cli.remote:reload",
     "drain": "smartproxy.cli.remote:drain",
     "connections": "smartproxy.cli.remote:connections",
+    "workers": "smartproxy.cli.worker_list:workers",
     "certificates": "smartproxy.cli.certificates:certificates",
     "targets": "smartproxy.cli.targets:targets",
     "target": "smartproxy.cli.targets:target",
@@ -41,6 +42,7 @@ _OTHER_WORDS = {
     "serve": ["twistd -n smartproxy --config FILE"], "stats": ["top"], "status": ["top"], "monitor": ["top"],
     "servers": ["targets"], "backends": ["targets"], "upstreams": ["targets"], "groups": ["targets"],
     "certs": ["certificates"], "renew": ["certificates renew NAME"],
+    "processes": ["workers"], "ps": ["workers"],
     "enable": ["target GROUP NAME up"], "disable": ["target GROUP NAME down"], "weight": ["target GROUP NAME weight N"],
 }  # fmt: skip
 

@@ -126,6 +126,8 @@ class ListeningPort(tcp.Port):
     """
 
     retiring = False
+    #: Other processes may have copies of the socket: a service manager, for the next start. To close is enough.
+    _shouldShutdown = False
 
     def createInternetSocket(self) -> socket.socket:
         """The socket, not bound yet."""
@@ -160,7 +162,6 @@ class ListeningPort(tcp.Port):
         """
         opened.setblocking(False)
         self._preexistingSocket = opened
-        self._shouldShutdown = False
 
     def startListening(self) -> None:
         """Begin to accept; a port that is not opened with others is bound now."""

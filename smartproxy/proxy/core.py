@@ -78,6 +78,10 @@ class ProxyCore(Service):
         self._stopping: list[Deferred[None]] | None = None
         self._start_after_stop = False
 
+    def listening_descriptors(self) -> dict[str, list[int]]:
+        """The descriptors of listening sockets, by the names of listeners."""
+        return self._listeners.descriptors()
+
     @property
     def checks(self) -> HealthChecks:
         """The active checks of targets."""

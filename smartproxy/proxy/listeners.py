@@ -157,6 +157,14 @@ class Listeners:
         self._close_given()
         return _all(maybeDeferred(port.stopListening) for port in ports)
 
+    def descriptors(self) -> dict[str, list[int]]:
+        """The descriptors of the sockets, by the names of listeners."""
+        return {
+            listener_name(*key.place): [listener.port.fileno()]
+            for key, listener in self._open.items()
+            if isinstance(listener.port, ListeningPort)
+        }
+
     def addresses(self) -> dict[Place, Endpoint]:
         """The bound addresses: for port 0 the kernel has chosen a number."""
         return {

@@ -8,6 +8,7 @@
     notifier.reloaded("listening on [::]:443")  # or refused
     notifier.stopping("draining")
     watchdog = notifier.watchdog(reactor)       # keeps the service alive as long as the event loop runs
+    notifier.store({"_443": [3]})               # listening sockets, for the next process: clients wait for it
 
 A message is one datagram of ``NAME=VALUE`` lines to the socket that ``NOTIFY_SOCKET`` names, a path or, after ``@``, a name in
 the abstract namespace (unix(7)). Without that variable nothing is sent, so the same code runs outside of systemd. A message
@@ -29,7 +30,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from twisted.internet.interfaces import IReactorTime
 
@@ -40,6 +41,8 @@ _LONGEST_STATUS = 500
 _WAIT = 1.0
 
 log = Logger()
+#: Descriptors in one message; the kernel takes 253 (SCM_MAX_FD).
+_MOST_DESCRIPTORS = 250
 #: Looks at other processes for each sign of life.
 _LOOKS = 4
 
@@ -73,6 +76,7 @@ class Notifier:
         self._told = ManagerView.STARTING
         self._reloads = 0
         self._failed = False
+        self._stored: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Notifier:
@@ -125,17 +129,35 @@ class Notifier:
         call.start(self._watchdog_interval if is_alive is None else self._watchdog_interval / _LOOKS)
         return call
 
+    def store(self, sockets: Mapping[str, Sequence[int]]) -> None:
+        """Have systemd keep copies of these descriptors, and no others, while the service starts again.
+
+        It passes them to the next process (:mod:`smartproxy.net.activated`). It keeps none unless its unit has
+        ``FileDescriptorStoreMax=``.
+
+        :param sockets: by names of their own, in which a colon has another meaning.
+        """
+        for name in sorted(sockets.keys() - self._stored):
+            for first in range(0, len(sockets[name]), _MOST_DESCRIPTORS):
+                some = sockets[name][first : first + _MOST_DESCRIPTORS]
+                self._send("FDSTORE=1", f"FDNAME={name}", wait=_WAIT, descriptors=some)
+        for name in self._stored - sockets.keys():
+            self._send("FDSTOREREMOVE=1", f"FDNAME={name}", wait=_WAIT)
+        self._stored = frozenset(sockets)
+
     def _show_life(self, is_alive: Callable[[], bool] | None) -> None:
         if is_alive is None or is_alive():
             self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str, wait: float = 0.0) -> None:
+    def _send(self, *lines: str, wait: float = 0.0, descriptors: Sequence[int] = ()) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
                 sending.settimeout(wait)
-                sending.sendto("\n".join(lines).encode(errors="backslashreplace"), self._address)
+                message = "\n".join(lines).encode(errors="backslashreplace")
+                sending.connect(self._address)
+                socket.send_fds(sending, [message], descriptors)
         except OSError as why:
             if not self._failed:
                 log.warn("systemd cannot be notified: {why}", why=why)

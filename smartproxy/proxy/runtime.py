@@ -240,7 +240,14 @@ class Runtime:
         self.clocks = Clocks(reactor)
         self.accounting = Accounting(plan, self.clocks.time, given.first_connection, shared, given.access_log)
         self.sockets = Sockets(plan, reactor, self.clocks)
-        self.tls = TlsState(plan, reactor, self.clocks.time, self.accounting.counters, given.tls)
+        self.tls = TlsState(
+            plan,
+            reactor,
+            self.clocks.time,
+            self.accounting.counters,
+            given.tls,
+            is_one_of_several=shared is not None,
+        )
         self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting, shared)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
         self.address_files = AddressFileWatch(

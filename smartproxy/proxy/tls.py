@@ -13,6 +13,7 @@ configuration in force has none of those.
 from __future__ import annotations
 
 import random
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IReactorFDSet
@@ -52,6 +53,7 @@ class TlsState:
     :param reactor: for OCSP requests and notifications of changed files.
     :param clock: monotonic time for sweeps and retries.
     :param material: certificates and contexts, which another process may have made before.
+    :param is_one_of_several: whether the limit on handshakes is for all of ``plan.workers`` processes together.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
     :ivar acme: takes care of automatic certificates.
@@ -59,9 +61,17 @@ class TlsState:
     """
 
     def __init__(
-        self, plan: ProxyPlan, reactor: Any, clock: IReactorTime, counters: Counters, material: TlsMaterial
+        self,
+        plan: ProxyPlan,
+        reactor: Any,
+        clock: IReactorTime,
+        counters: Counters,
+        material: TlsMaterial,
+        *,
+        is_one_of_several: bool = False,
     ) -> None:
-        self.handshakes = HandshakeLimit(plan.tls.max_handshakes, clock)
+        self._is_one_of_several = is_one_of_several
+        self.handshakes = HandshakeLimit(self._most_handshakes(plan), clock)
         self.targets = ClientContexts()
         self._material = material
         self._store = material.store
@@ -106,11 +116,19 @@ class TlsState:
         self._in_force = contexts
         self._store.apply(contexts.certificates)
         self.targets.retain(_originations(plan))
-        self.handshakes.limit = plan.tls.max_handshakes
+        self.handshakes.limit = self._most_handshakes(plan)
         self.handshakes.ipv6_prefix = plan.ipv6_limit_prefix
         self._watch.configure(plan.tls)
         self._stapling.configure(plan.tls)
         self.acme.apply(plan)
+
+    def _most_handshakes(self, plan: ProxyPlan) -> int:
+        """The share of this process: a handshake above it closes a stalled one, so nobody is refused for being here."""
+        return (
+            ceil(plan.tls.max_handshakes / plan.workers)
+            if self._is_one_of_several
+            else plan.tls.max_handshakes
+        )
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force for the admin API, the first to expire first; then those ordered on demand."""

@@ -108,6 +108,10 @@ class Ready(Command):
     """The worker can begin."""
 
 
+class Resign(Command):
+    """The worker got a SIGTERM: it refuses new connections, lets live ones end for a while, and exits."""
+
+
 class GiveAnswer(Command):
     """The pickled answer to the question with this number."""
 

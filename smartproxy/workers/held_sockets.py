@@ -27,6 +27,7 @@ from smartproxy.net.activated import ActivatedSockets
 from smartproxy.net.listening import BACKLOG
 from smartproxy.proxy.given import ListeningSocket
 from smartproxy.proxy.listeners import interface_of, serving
+from smartproxy.routing.table import listener_name
 from smartproxy.wire.host import addresses_overlap
 
 if TYPE_CHECKING:
@@ -117,6 +118,13 @@ class HeldSockets:
         chosen = list(self._groups if places is None else places)
         # A drain during a reload has closed those that the reload would close, too, where it fails.
         _close({place: self._groups.pop(place, []) for place in chosen})
+
+    def descriptors(self) -> dict[str, list[int]]:
+        """The descriptors of the sockets, by the names of listeners."""
+        return {
+            listener_name(*place): sorted({opened.fileno() for opened in group})
+            for place, group in self._groups.items()
+        }
 
     def addresses(self) -> dict[Place, Endpoint]:
         """The bound addresses: for port 0 the kernel has chosen a number."""

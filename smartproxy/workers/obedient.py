@@ -69,6 +69,12 @@ class Obedient(ControlChannel):
                 detail=detail[:_LONGEST_DETAIL],
             )
 
+    def resign(self) -> None:
+        """End without having been told to; the supervisor starts another worker at once."""
+        if self.is_connected and not self._is_ending:
+            self.callRemote(commands.Resign).addErrback(lambda _: None)  # it has ended, too
+        self.end()
+
     def end(self) -> None:
         """Let live connections end, say farewell, and exit."""
         if not self._is_ending:

@@ -125,7 +125,12 @@ class WorkerSlots:
     def _new_link(self, slot: Slot) -> WorkerLink:
         self._generations += 1
         return WorkerLink(
-            slot.number, self._generations, self._lost, self._tell_others, self._reactor.seconds()
+            slot.number,
+            self._generations,
+            self._lost,
+            self._tell_others,
+            self._resigned,
+            self._reactor.seconds(),
         )
 
     async def _fork(self, link: WorkerLink) -> None:
@@ -219,18 +224,30 @@ class WorkerSlots:
             self._unreported.discard(link.process)
             self._reactor.callLater(_EXIT, self._forget_row, link.process)
         self._on_retired(link)
+        self._accepts_no_more(link)
+        if not self.links and self._all_ended is not None and not self._all_ended.called:
+            self._all_ended.callback(None)
+
+    def _resigned(self, link: WorkerLink) -> None:
+        """A worker accepts nothing more, and ends when its connections have: it got a SIGTERM."""
+        if link.doing is WorkerState.STARTING:
+            link.abandon()
+        elif link.doing is WorkerState.SERVING:
+            link.doing = WorkerState.DRAINING
+            self._accepts_no_more(link)
+
+    def _accepts_no_more(self, link: WorkerLink) -> None:
+        """Let other workers accept from the sockets that ``link`` accepted from."""
         slot = self.slots[link.slot - 1]
+        if slot.worker is link:  # first, so that it is not found as a helper
+            slot.worker = None
+            self._vacated(slot, "has ended" if link.has_ended else "got SIGTERM")
         for other in self.slots:
             if other.helper is link:
                 other.helper = None
                 self._find_helper(other)
-        if slot.worker is link:
-            slot.worker = None
-            self._vacated(slot)
-        if not self.links and self._all_ended is not None and not self._all_ended.called:
-            self._all_ended.callback(None)
 
-    def _vacated(self, slot: Slot) -> None:
+    def _vacated(self, slot: Slot, how: str) -> None:
         """A slot has lost its worker."""
         now = self._reactor.seconds()
         lived = now - slot.since if slot.state is SlotState.SERVING else 0.0
@@ -243,8 +260,9 @@ class WorkerSlots:
         delay = 0.0 if stable else slot.delay
         slot.delay = _FIRST_DELAY if stable else min(max(2 * slot.delay, _FIRST_DELAY), _LONGEST_DELAY)
         log.warn(
-            "worker {slot} has ended; another one is started{when}",
+            "worker {slot} {how}; another one is started{when}",
             slot=slot.number,
+            how=how,
             when=f" in {delay:g} s" if delay else "",
         )
         self.restarts += 1
@@ -323,6 +341,7 @@ class WorkerSlots:
         """``link`` serves in ``slot`` in the place of ``former``."""
         if slot.worker is former:
             slot.worker = link
+            self._accepts_no_more(former)
             self._let_end(former)
         else:  # that has just ended by itself, and another one is on its way
             self._let_end(link)

@@ -120,6 +120,10 @@ class Supervisor(Service):
         #: Who waits for the end of the stop in progress; ``None`` without one.
         self._stopping: list[Deferred[None]] | None = None
 
+    def listening_descriptors(self) -> dict[str, list[int]]:
+        """The descriptors of listening sockets, by the names of listeners."""
+        return self._held.descriptors()
+
     def use_sockets(self, activated: ActivatedSockets) -> None:
         """Listen on these sockets where routes want their addresses; called before the start."""
         self._held.activated = activated

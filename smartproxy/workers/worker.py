@@ -96,4 +96,4 @@ def _follow_signals(reactor: Any, obedient: Obedient) -> None:
     """Only SIGTERM means anything to a worker: it ends as if it was told to, and another one takes its place."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(obedient.end))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(obedient.resign))

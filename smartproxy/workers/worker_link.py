@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class WorkerState(StrEnum):
-    """What a worker does, as the supervisor has told it."""
+    """What a worker does, as far as the supervisor knows."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -46,9 +46,10 @@ class WorkerLink(ControlChannel):
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
     :param on_checked: called with the result of a check that the worker has made.
+    :param on_resigned: called when it refuses new connections and will end, though it was not told to.
     :param since: when it was started, in monotonic seconds.
     :ivar since: as given.
-    :ivar doing: what it was told to do last.
+    :ivar doing: what it does.
     :ivar process: its number; 0 until it is known.
     :ivar forked_by: reports when the process has ended.
     :ivar ready: fires when the worker can begin; fails if it ends before.
@@ -62,6 +63,7 @@ class WorkerLink(ControlChannel):
         generation: int,
         on_lost: Callable[[WorkerLink], object],
         on_checked: Callable[[WorkerLink, Mapping[str, Any]], object],
+        on_resigned: Callable[[WorkerLink], object],
         since: float,
     ) -> None:
         super().__init__()
@@ -79,6 +81,7 @@ class WorkerLink(ControlChannel):
         self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
         self._on_checked = on_checked
+        self._on_resigned = on_resigned
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
         """The worker has ended."""
@@ -139,6 +142,11 @@ class WorkerLink(ControlChannel):
     def on_ready(self) -> dict[str, Any]:
         """See :class:`~smartproxy.workers.commands.Ready`, and so on."""
         self.ready.callback(None)
+        return {}
+
+    @commands.Resign.responder
+    def on_resign(self) -> dict[str, Any]:
+        self._on_resigned(self)
         return {}
 
     @commands.GiveAnswer.responder

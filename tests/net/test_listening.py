@@ -147,6 +147,21 @@ class ListenTests(ListeningCase):
         self.assertEqual(reason(failed), "cannot listen on *:80: [Errno 13] Permission denied")
 
 
+class CopiedTests(ListeningCase):
+    def test_a_copy_of_a_closed_port_listens_on(self):
+        """A service manager keeps one while the proxy starts again."""
+        port = self.port("127.0.0.1")
+        listen_together([port])
+        copied = socket.socket(fileno=os.dup(port.fileno()))
+        self.addCleanup(copied.close)
+        self.stop(port)
+        self.assertFalse(port.connected)
+        self.connect()
+        copied.settimeout(5)
+        accepted, _ = copied.accept()
+        accepted.close()
+
+
 class AdoptedTests(ListeningCase):
     """A port on a socket that listens already, and of which other processes have copies."""
 

@@ -85,6 +85,33 @@ class NotifierTests(SynchronousTestCase):
         self.assertTrue(line.startswith("STATUS=a FDSTORE=1 xxx"))
         self.assertEqual(len(line), len("STATUS=") + 500)
 
+    def stored(self):
+        """The messages with descriptors that have arrived: their lines, and how many descriptors each has."""
+        found = []
+        while True:
+            try:
+                message, descriptors, _, _ = socket.recv_fds(self.manager, 65536, 300)
+            except BlockingIOError:
+                return found
+            for descriptor in descriptors:
+                os.close(descriptor)
+            found.append((message.decode().split("\n"), len(descriptors)))
+
+    def test_sockets_are_stored_once_and_removed_when_they_are_gone(self):
+        notifier, one = self.notifier(), self.manager.fileno()
+        notifier.store({"_443": [one], "_80": [one, one]})
+        self.assertEqual(self.stored(), [(["FDSTORE=1", "FDNAME=_443"], 1), (["FDSTORE=1", "FDNAME=_80"], 2)])
+        notifier.store({"_80": [one, one], "_81": [one] * 600})
+        self.assertEqual(
+            self.stored(),
+            [
+                *((["FDSTORE=1", "FDNAME=_81"], count) for count in (250, 250, 100)),
+                (["FDSTOREREMOVE=1", "FDNAME=_443"], 0),
+            ],
+        )
+        notifier.store({})
+        self.assertEqual(len(self.stored()), 2)
+
     def test_watchdog_is_sent_at_half_of_the_interval_until_it_is_stopped(self):
         clock = Clock()
         watchdog = self.notifier(WATCHDOG_USEC="3000000", WATCHDOG_PID=str(os.getpid())).watchdog(clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -70,6 +71,15 @@ class StateTests(SynchronousTestCase):
             self.handshake()
             self.clock.advance(STALLED)
             self.assertEqual(self.tls.handshakes.active, active)
+
+    def test_one_of_several_processes_has_its_share_of_the_limit(self) -> None:
+        plan = replace(talk.proxy(talk.route(EXACT), max_handshakes=10), workers=4)
+        reactor = MemoryReactorClock()
+        shared = TlsState(plan, reactor, reactor, Counters(), TlsMaterial(), is_one_of_several=True)
+        self.assertEqual(shared.handshakes.limit, 3)
+        unlimited = replace(plan, tls=replace(plan.tls, max_handshakes=0))
+        shared.apply(shared.prepare(unlimited), unlimited)
+        self.assertEqual(shared.handshakes.limit, 0)
 
     def handshake(self) -> Handshake:
         begun = Handshake(self.clock.seconds(), self.tls.handshakes)

@@ -19,7 +19,7 @@ class RecordedLink(WorkerLink):
     """Records what it tells the worker, which answers when the test fires ``answer``."""
 
     def __init__(self):
-        super().__init__(1, 1, None, None, 0.0)
+        super().__init__(1, 1, None, None, None, 0.0)
         self.told = []
         self.answer = Deferred()
 
