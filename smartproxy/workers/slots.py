@@ -280,7 +280,7 @@ class WorkerSlots:
             link.abandon()  # then it is lost, as one that has ended by itself
         elif link is not None:  # there is no process
             slot.worker = None
-            self._vacated(slot)
+            self._vacated(slot, "could not be started")
 
     def _find_helper(self, slot: Slot) -> None:
         """Let another worker accept from the sockets of a slot that has none."""
