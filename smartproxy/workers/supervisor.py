@@ -32,8 +32,9 @@ from smartproxy.workers.answers import value_of
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
 from smartproxy.workers.memory import LimitsMemory
+from smartproxy.workers.nurseries import Nurseries
 from smartproxy.workers.passed_settings import settings_file
-from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration, load
+from smartproxy.workers.shared_configuration import LOAD, SharedConfiguration
 from smartproxy.workers.slots import WorkerSlots
 from smartproxy.workers.supervisor_control import SupervisorControl
 from smartproxy.workers.worker_link import WorkerState
@@ -61,9 +62,6 @@ _NAMED = 8
 _MARGIN = 10.0
 #: Rows of the memory for limits: each worker, and those that it has replaced and that end their last connections.
 _ROWS_EACH = 4
-#: Seconds after which a process that forks workers, and has ended, is started again: one that ends at once must not keep
-#: the processor busy.
-_NURSERY_DELAY = 1.0
 #: Seconds that an answer of a worker is waited for, and seconds between two looks at what each has counted.
 _PATIENCE, _OBSERVED = 5.0, 1.0
 
@@ -86,7 +84,6 @@ class Supervisor(Service):
         self.draining = False
         self.begun: Deferred[None] = Deferred()
         self._changing = DeferredLock()
-        self._replacing = DeferredLock()
         self._memory = LimitsMemory.create(_ROWS_EACH * (plan.workers + 1))
         ours, self._log_end = log_sockets()
         self._log = RelayedLog(ours, reactor)
@@ -110,6 +107,9 @@ class Supervisor(Service):
             counters,
             self._changing,
             thread_for("configuration", reactor),
+        )
+        self._nurseries = Nurseries(
+            self._new_forking, self._slots, lambda: self._configuration.settings, self._changing, reactor
         )
         self._control = SupervisorControl(self, self._slots, self._ask, self._ask_one, counters, reactor)
         self._configuration.on_change.append(self._control.configure)
@@ -208,6 +208,7 @@ class Supervisor(Service):
         self.drain()
         killing = Deferred.fromCoroutine(self._slots.kill_after(self.plan.graceful_shutdown + _MARGIN))
         killing.addErrback(lambda _: None)
+        self._nurseries.stop()
         await self._slots.stop_all()
         killing.cancel()
         if self._observing.running:
@@ -239,41 +240,7 @@ class Supervisor(Service):
         :return: fires when all are replaced; fails with :class:`~smartproxy.errors.WorkerFailed` where a new one cannot
             serve. Then it and those behind it go on as they are.
         """
-        return Deferred.fromCoroutine(self._replace())
-
-    async def _replace(self) -> None:
-        async with self._replacing:
-            unused = await self._use_new_nursery()
-            fresh = self._slots.forking
-            try:
-                await self._slots.replace_all()
-            except WorkerFailed:
-                if unused.is_running and not any(link.forked_by is fresh for link in self._slots.serving()):
-                    unused = await self._use_again(unused)
-                raise
-            finally:
-                unused.retire()
-
-    async def _use_new_nursery(self) -> Forking:
-        """Fork workers from a process with the code that is installed now; return the one that was used before."""
-        fresh = self._new_forking()
-        async with self._changing:
-            fresh.start()
-            fresh.watch()
-            try:
-                await load(fresh, self._configuration.settings)
-            except BaseException:
-                fresh.close()
-                raise
-            former, self._slots.forking = self._slots.forking, fresh
-            return former
-
-    async def _use_again(self, former: Forking) -> Forking:
-        """Fork workers from the process of before: the new code cannot serve. Return the one that was used last."""
-        async with self._changing:
-            await load(former, self._configuration.settings)  # there may have been a reload
-            fresh, self._slots.forking = self._slots.forking, former
-            return fresh
+        return Deferred.fromCoroutine(self._nurseries.replace_workers())
 
     # -- changes of the configuration ------------------------------------------------------------------
 
@@ -310,30 +277,7 @@ class Supervisor(Service):
         return Forking(self._reactor, inherited, self._worker_exited, self._nursery_lost)
 
     def _nursery_lost(self, forking: Forking) -> None:
-        """A process that forks workers has ended. Workers go on; the one in use is started again."""
-        self._slots.nursery_lost(forking)
-        if self._stopping is None and forking is self._slots.forking:
-            log.error("the process that forks workers has ended, and is started again")
-            self._reactor.callLater(_NURSERY_DELAY, self._start_nursery)
-
-    def _start_nursery(self) -> None:
-        Deferred.fromCoroutine(self._start_nursery_again()).addErrback(
-            lambda why: log.critical("no worker can be started any more: {why}", why=why.getErrorMessage())
-        )
-
-    async def _start_nursery_again(self) -> None:
-        async with self._changing:  # so that it gets the configuration that the workers have
-            if self._stopping is not None or self._slots.forking.is_running:
-                return
-            fresh = self._new_forking()
-            try:
-                fresh.start()
-            except WorkerFailed:
-                self._reactor.callLater(_NURSERY_DELAY, self._start_nursery)
-                raise
-            fresh.watch()
-            self._slots.forking = fresh
-            await load(fresh, self._configuration.settings)
+        self._nurseries.lost(forking)
 
     # -- questions to the workers ----------------------------------------------------------------------
 
