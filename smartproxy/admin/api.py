@@ -104,9 +104,11 @@ class Api:
         return json_reply({"status": "ok"})
 
     def ready(self, _request: AdminRequest) -> Reply:
-        """200 while connections are accepted, 503 while the proxy drains."""
+        """200 while connections are accepted, 503 while the proxy drains, or before its workers serve."""
         if self._control.draining:
             return json_reply({"status": "draining"}, 503)
+        if not self._control.serving:
+            return json_reply({"status": "starting"}, 503)
         return json_reply({"status": "ready"})
 
     async def status(self, _request: AdminRequest) -> Reply:

@@ -61,6 +61,7 @@ class IProxyControl(Interface):
 
     plan = Attribute("the :class:`~smartproxy.model.plan.ProxyPlan` in force; a reload replaces it")
     draining = Attribute("``True`` once no new connections are accepted")
+    serving = Attribute("``True`` while a process accepts connections")
     throughput: Throughput | NoThroughput = Attribute(
         "``instant()``, ``recent()``, ``average()``, ``custom(seconds)`` and ``history(seconds)`` of all connections together"
     )

@@ -169,6 +169,11 @@ class LocalControl(ProxyAnswers):
         return self._configured.plan
 
     @property
+    def serving(self) -> bool:
+        """Whether connections are accepted: this process binds its ports before its admin listener."""
+        return not self.draining
+
+    @property
     def draining(self) -> bool:
         """Whether no new connections are accepted."""
         return self._configured.draining

@@ -195,7 +195,9 @@ class ServerContexts:
 
         Certificates that a callable chooses, or that are ordered on demand, are not known yet.
         """
-        for plan in self._terminations:
+        # Thousands of routes may share thousands of certificates, and the options that make a context.
+        alike = {(plan.terms, plan.certificates, bool(plan.on_demand)): plan for plan in self._terminations}
+        for plan in alike.values():
             for certificate in self.certificates.selection.candidates(plan):
                 self._cache.get(plan, certificate, stapled=self._stapled)
 

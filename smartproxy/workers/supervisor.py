@@ -310,6 +310,11 @@ class Supervisor(Service):
         return self._held.addresses()
 
     @property
+    def serving(self) -> bool:
+        """Whether every worker has begun, and one serves now."""
+        return self.begun.called and next(self._slots.serving(), None) is not None
+
+    @property
     def active(self) -> int:
         """Live connections of all workers, as of their last signs of life."""
         return sum(link.active for link in self._slots.links)

@@ -32,6 +32,9 @@ class Supervised(Protocol):
     draining: bool
 
     @property
+    def serving(self) -> bool: ...
+
+    @property
     def plan(self) -> ProxyPlan: ...
 
     def reload(self) -> Deferred[None]: ...
@@ -75,6 +78,11 @@ class SupervisorControl(AllWorkers):
     def plan(self) -> ProxyPlan:
         """The configuration in force."""
         return self._supervisor.plan
+
+    @property
+    def serving(self) -> bool:
+        """Whether every worker has begun, and one serves now."""
+        return self._supervisor.serving
 
     @property
     def draining(self) -> bool:

@@ -15,6 +15,7 @@ from smartproxy.flow.slices import Slices
 from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.proxy.local_control import LocalControl
 from smartproxy.wire.http_head import RequestHead
 from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 from tests.admin.doubles import FakeControl, Listener, parsed
@@ -25,6 +26,13 @@ class HealthTests(SynchronousTestCase):
         listener = Listener()
         self.assertEqual(listener.get("/healthz").status, 200)
         self.assertEqual(listener.get("/readyz").status, 200)
+
+    def test_proxy_whose_workers_do_not_serve_yet_is_healthy_but_not_ready(self):
+        listener = Listener()
+        self.patch(LocalControl, "serving", False)
+        answer = listener.get("/readyz")
+        self.assertEqual((answer.status, answer.json()), (503, {"status": "starting"}))
+        self.assertEqual(listener.get("/healthz").status, 200)
 
     def test_draining_proxy_is_healthy_but_not_ready(self):
         listener = Listener()

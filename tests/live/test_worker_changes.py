@@ -24,9 +24,9 @@ class ChangeCase(WorkersCase):
         self.written = json.loads(self.proxy_.file.read_text())
         return self.proxy_
 
-    def write(self, *more):
-        """Write a configuration with these routes beside the one that stays."""
-        settings = self.written | {"routes": [*self.written["routes"], *more]}
+    def write(self, *more, **changed):
+        """Write a configuration with these routes beside the one that stays, and these top-level keys."""
+        settings = self.written | changed | {"routes": [*self.written["routes"], *more]}
         self.proxy_.file.write_text(json.dumps(settings))
 
     def reload(self):
@@ -93,7 +93,7 @@ class ReloadTests(ChangeCase):
         return self.proxy_.descriptors
 
     def test_refused_reload_changes_no_worker(self):
-        """One that is not valid, and one with a port that another process has, beside one that is free."""
+        """Not valid, with a port that another process has, or with a file that only a worker finds missing."""
         proxy = self.start()
         port, free, other = self.port(), self.port(), self.backend(echo)
         self.write(self.identifying("second", port))
@@ -101,11 +101,15 @@ class ReloadTests(ChangeCase):
         workers = set(self.serving(proxy, 3).values())
         descriptors = self.descriptors()
         tunnels = self.tunnels(port, 6)
-        invalid = self.identifying("invalid", free, priority="high")
-        taken = [self.identifying("free", free), self.identifying("taken", other.port)]
+        fine = self.identifying("fine", free)
+        refused = (
+            (422, [{**fine, "priority": "high"}], {}),
+            (409, [fine, self.identifying("taken", other.port)], {}),
+            (422, [fine], {"accessLog": {"path": "/nowhere/access.log"}}),
+        )
         with self.load(self.front) as load:
-            for status, more in ((422, [invalid]), (409, taken), (422, [invalid]), (409, taken)):
-                self.write(*more)
+            for status, more, changed in refused * 2:
+                self.write(*more, **changed)
                 answer = self.reload()
                 self.assertEqual(answer[0], status, answer)
                 self.assertEqual(self.served_by(port), workers)
@@ -116,7 +120,7 @@ class ReloadTests(ChangeCase):
             echoed(sock, b"words")
         until(lambda: self.descriptors() <= descriptors + 2, f"as few descriptors as {descriptors}")
         page = proxy.ask("/metrics")[1].decode()
-        self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 4\n', page)
+        self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 6\n', page)
 
 
 class ReplacementTests(ChangeCase):

@@ -31,3 +31,15 @@ class MaterialTests(SynchronousTestCase):
         ]
         self.assertEqual(found, list(made.values()))
         self.assertEqual(self.material.cache._contexts, made)
+
+    def test_routes_with_the_same_certificates_and_options_are_looked_at_once(self):
+        """5,000 routes that share a directory of 5,000 certificates took minutes otherwise."""
+        routes = [talk.route(name=f"r{number}") for number in range(50)]
+        routes.append(talk.route(name="other", alpn=("h2",)))
+        plan = talk.proxy(*routes, certificates=(ONE.plan("one.pem"), OTHER.plan("other.pem")))
+        contexts, asked = self.material.prepare(plan), []
+        get = self.material.cache.get
+        self.material.cache.get = lambda *args, **more: asked.append(args) or get(*args, **more)
+        contexts.make_all()
+        self.assertEqual(len(asked), 4)
+        self.assertEqual(len(self.material.cache._contexts), 4)

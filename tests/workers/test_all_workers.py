@@ -17,7 +17,7 @@ from tests.workers.several import Several, values
 TARGET = "10.0.0.1:9000"
 #: What only the supervisor knows.
 OF_SUPERVISOR = {
-    "draining", "plan", "status", "workers", "reload", "replace_routes", "waiting_for_restart", "drain",
+    "draining", "serving", "plan", "status", "workers", "reload", "replace_routes", "waiting_for_restart", "drain",
 }  # fmt: skip
 
 

@@ -58,6 +58,17 @@ class SupervisorCase(SynchronousTestCase):
         return self.supervisor.nurseries
 
 
+class ServingTests(SupervisorCase):
+    def test_it_serves_while_a_worker_does(self):
+        """Not before all have begun: the share of one that starts later would wait."""
+        self.assertFalse(self.supervisor.serving)
+        self.start()
+        self.reactor.advance(1)
+        self.assertTrue(self.supervisor.serving)
+        self.supervisor._slots.serving = lambda: iter(())
+        self.assertFalse(self.supervisor.serving)
+
+
 class NurseryTests(SupervisorCase):
     def test_one_that_has_ended_is_started_again(self):
         self.start()
