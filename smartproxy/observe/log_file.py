@@ -61,7 +61,8 @@ class LogFile:
     :param path: of a file, a FIFO or a device; :data:`STDOUT` is standard output.
     :param clock: for the delay; its seconds are monotonic.
     :param on_dropped: called for each line that could not be written.
-    :param inherited: a descriptor of the file that another process has opened, for a user that may not open it.
+    :param inherited: a descriptor of the file that another process has opened, for a user that may not open it. It is closed
+        when the file is opened.
     """
 
     def __init__(
@@ -101,11 +102,14 @@ class LogFile:
     def _opened(self) -> int:
         inherited, self._inherited = self._inherited, None
         try:
-            return open_to_append(self._path)
+            opened = open_to_append(self._path)
         except PermissionError:
             if inherited is None:
                 raise
-            return os.dup(inherited)
+            return inherited
+        if inherited is not None:
+            os.close(inherited)
+        return opened
 
     def reopen(self) -> None:
         """Open the file that has the path now. If that fails, log a warning and continue with the old file."""

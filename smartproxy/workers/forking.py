@@ -17,8 +17,9 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from twisted.internet import defer
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -28,6 +29,8 @@ from smartproxy.workers.nursery_messages import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from twisted.python.failure import Failure
 
     from smartproxy.workers.memory import LimitsMemory
 
@@ -61,6 +64,7 @@ class Forking(FileDescriptor):
         on_lost: Callable[[Forking], object],
     ) -> None:
         super().__init__(reactor)
+        self._clock = reactor
         self.is_retired = False
         self._inherited = inherited
         self._on_ended = on_ended
@@ -134,7 +138,21 @@ class Forking(FileDescriptor):
             return fail(WorkerFailed(f"the process that forks workers cannot be asked: {why}"))
         asked: Deferred[object] = Deferred()
         self._asked.append(asked)
-        return asked
+        return asked.addTimeout(_PATIENCE, self._clock).addErrback(self._not_answered)
+
+    def _not_answered(self, why: Failure) -> NoReturn:
+        """End a process that hangs, while it reads files for instance; it is started again."""
+        if why.check(defer.TimeoutError) and self._process is not None:
+            self._process.kill()
+            raise WorkerFailed(f"the process that forks workers has not answered for {_PATIENCE:g} s")
+        why.raiseException()
+        raise AssertionError
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Its channel cannot be read any more: as if it had ended."""
+        super().connectionLost(reason)
+        self.close()
+        self._on_lost(self)
 
     def doRead(self) -> None:
         """Handle one message."""

@@ -72,6 +72,7 @@ class Nursery:
             "load": self._load,
             "become": self._become,
             "fork": self._fork,
+            "reopen": self._reopen,
             "retire": self._retire,
         }
         self._is_retired = False
@@ -136,11 +137,16 @@ class Nursery:
             return
         if opened is not None:
             os.close(opened)
-        fresh = None
-        if plan is not None and plan.path != STDOUT:
-            with contextlib.suppress(OSError):  # a worker that needs it says why
-                fresh = open_to_append(plan.path)
-        self._log_of = plan, fresh
+        self._log_of = plan, _opened(plan)
+
+    def _reopen(self, _message: dict[str, object], _descriptors: list[int]) -> None:
+        """Open the access log again: it was rotated. Where this user may not open it, the rotated one is kept."""
+        plan, former = self._log_of
+        fresh = _opened(plan)
+        if fresh is not None:
+            self._log_of = plan, fresh
+            if former is not None:
+                os.close(former)
 
     def _become(self, message: dict[str, object], _descriptors: list[int]) -> None:
         """Become the user that the supervisor has become."""
@@ -203,6 +209,15 @@ class Nursery:
                 self._workers.discard(process)
                 with contextlib.suppress(OSError):
                     send(self._end, {"ended": process, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _opened(plan: AccessLogPlan | None) -> int | None:
+    """A descriptor of the access log, where there is one that this user may open: a worker that needs it says why not."""
+    if plan is None or plan.path == STDOUT:
+        return None
+    with contextlib.suppress(OSError):
+        return open_to_append(plan.path)
+    return None
 
 
 def _number(value: object) -> int:

@@ -2,7 +2,7 @@
 
 The supervisor's have ``do``: ``load`` (``protocol``, with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
 (``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its
-control channel) and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
+control channel), ``reopen`` and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
 have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
 """
 

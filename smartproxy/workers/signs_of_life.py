@@ -37,7 +37,9 @@ class SignsOfLife:
     def start(self) -> None:
         """Begin to ask."""
         if not self._asking.running:
-            self._asking.start(_INTERVAL, now=False)
+            self._asking.start(_INTERVAL, now=False).addErrback(
+                lambda why: log.failure("workers are no longer asked for signs of life", why)
+            )
 
     def stop(self) -> None:
         """Ask no more."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from twisted.internet.defer import succeed
+
 from smartproxy.errors import IllegalTransition
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from smartproxy.workers.worker_link import WorkerLink
 
 
@@ -36,7 +40,8 @@ class Slot:
 
     :ivar number: counted from 1.
     :ivar worker: which serves, or is about to.
-    :ivar helper: the worker that accepts from its sockets meanwhile.
+    :ivar substitute: the worker that accepts from its sockets meanwhile.
+    :ivar substituting: fires when that worker has them, or cannot have them.
     :ivar delay: seconds until the next start, if this one fails.
     """
 
@@ -44,7 +49,8 @@ class Slot:
         self.number = number
         self.state = SlotState.EMPTY
         self.worker: WorkerLink | None = None
-        self.helper: WorkerLink | None = None
+        self.substitute: WorkerLink | None = None
+        self.substituting: Deferred[None] = succeed(None)
         self.delay = 0.0
         self.since = 0.0
 

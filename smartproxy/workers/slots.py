@@ -18,12 +18,14 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
+from smartproxy.workers.process_rows import EXIT, ProcessRows
 from smartproxy.workers.signs_of_life import SignsOfLife
 from smartproxy.workers.slot import Slot, SlotState
 from smartproxy.workers.worker_link import WorkerLink, WorkerState
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.held_sockets import HeldSockets
-    from smartproxy.workers.memory import LimitsMemory, Row
+    from smartproxy.workers.memory import LimitsMemory
 
 log = Logger()
 
@@ -43,8 +45,6 @@ log = Logger()
 _START: Final = 60.0
 #: A worker that has lived for this many seconds is started again at once. Others wait: the first time, and at most.
 _STABLE, _FIRST_DELAY, _LONGEST_DELAY = 10.0, 0.1, 5.0
-#: Seconds in which a process has ended for certain after it has closed its control channel.
-_EXIT: Final = 5.0
 
 
 class WorkerSlots:
@@ -80,21 +80,17 @@ class WorkerSlots:
         self.forking = forking
         self._reactor = reactor
         self._changing = changing
-        self._memory = memory
+        self._rows = ProcessRows(memory, reactor)
         self._on_begun = on_begun
         self._on_retired = on_retired
         self._generations = 0
         self._is_ending = False
         self._all_ended: Deferred[None] | None = None
-        #: The rows of processes that may live, by their numbers.
-        self._rows: dict[int, Row] = {}
-        #: Those of them whose end nobody reports.
-        self._unreported: set[int] = set()
         self._signs_of_life = SignsOfLife(self.links, reactor)
 
     def served_by(self, link: WorkerLink) -> list[int]:
         """The slots whose sockets a worker accepts from."""
-        return [slot.number for slot in self.slots if link in (slot.worker, slot.helper)]
+        return [slot.number for slot in self.slots if link in (slot.worker, slot.substitute)]
 
     def serving(self) -> Iterator[WorkerLink]:
         """The workers that accept connections, in the order of their slots."""
@@ -130,7 +126,7 @@ class WorkerSlots:
             self._lost,
             self._tell_others,
             self._resigned,
-            self._reactor.seconds(),
+            self._reactor,
         )
 
     async def _fork(self, link: WorkerLink) -> None:
@@ -143,7 +139,7 @@ class WorkerSlots:
         with ours, theirs:
             link.open(ours, self._reactor)
             self.links.append(link)
-            row = self._claimed_row()
+            row = self._rows.claim()
             wanted = {
                 "do": "fork",
                 "slot": link.slot,
@@ -155,12 +151,12 @@ class WorkerSlots:
         try:
             link.process = int(str(await asked))
         except WorkerFailed:
-            self._memory.forget(row)
+            self._rows.give_back(row)
             raise
-        self._rows[link.process] = row
+        self._rows.has(link.process, row, link.forked_by)
         try:
             await link.ready.addTimeout(_START, self._reactor)
-        except TimeoutError as late:
+        except defer.TimeoutError as late:
             raise WorkerFailed(f"worker {link.slot} is not ready after {_START:g} s") from late
 
     def _refuse_when_ending(self) -> None:
@@ -171,32 +167,27 @@ class WorkerSlots:
         if self._is_ending:
             raise WorkerFailed("the proxy is being stopped")
 
-    def _claimed_row(self) -> Row:
-        try:
-            return self._memory.claim()
-        except RuntimeError as full:
-            raise WorkerFailed("too many workers that were replaced still end their connections") from full
-
     async def _serve(self, slot: Slot, link: WorkerLink) -> None:
         await link.take(self._held.of_slot(slot.number))
         await link.tell(commands.Begin)
         await self._on_begun(link)
         link.doing = WorkerState.SERVING
         slot.become(SlotState.SERVING, self._reactor.seconds())
-        helper, slot.helper = slot.helper, None
-        if helper is not None and not helper.has_ended:
+        await slot.substituting
+        substitute, slot.substitute = slot.substitute, None
+        if substitute is not None and not substitute.has_ended:
             with contextlib.suppress(WorkerFailed):  # it has just ended
-                await helper.tell(commands.Release, slot=slot.number)
+                await substitute.tell(commands.Release, slot=slot.number)
         for other in self.slots:
             if other.state in {SlotState.WAITING, SlotState.STARTING}:
-                self._find_helper(other)
+                self._find_substitute(other)
 
     # -- the end of a worker ---------------------------------------------------------------------------
 
     def has_exited(self, process: int, code: int) -> None:
         """The nursery has found that a worker has ended, with this exit code, or minus its signal."""
-        self._forget_row(process)
-        self._reactor.callLater(_EXIT, self._close_channel, process)
+        self._rows.exited(process)
+        self._reactor.callLater(EXIT, self._close_channel, process)
         if code:
             how = f"by signal {_name_of(-code)}" if code < 0 else f"with exit code {code}"
             log.error("worker process {process} has ended {how}", process=process, how=how)
@@ -207,22 +198,15 @@ class WorkerSlots:
             link.process = 0  # the number may be that of another process by now
             link.abandon()
 
-    def _forget_row(self, process: int) -> None:
-        row = self._rows.pop(process, None)
-        if row is not None:
-            self._memory.forget(row)
-
     def nursery_lost(self, forking: Forking) -> None:
         """The process that would report the end of the workers that it has forked has ended itself."""
-        self._unreported.update(link.process for link in self.links if link.forked_by is forking)
+        self._rows.nursery_lost(forking, {link.process for link in self.links})
 
     def _lost(self, link: WorkerLink) -> None:
         """The control channel of a worker is closed: it has ended."""
         self.links.remove(link)
         self._signs_of_life.forget(link)
-        if link.process in self._unreported:
-            self._unreported.discard(link.process)
-            self._reactor.callLater(_EXIT, self._forget_row, link.process)
+        self._rows.closed(link.process)
         self._on_retired(link)
         self._accepts_no_more(link)
         if not self.links and self._all_ended is not None and not self._all_ended.called:
@@ -239,13 +223,13 @@ class WorkerSlots:
     def _accepts_no_more(self, link: WorkerLink) -> None:
         """Let other workers accept from the sockets that ``link`` accepted from."""
         slot = self.slots[link.slot - 1]
-        if slot.worker is link:  # first, so that it is not found as a helper
+        if slot.worker is link:  # first, so that it is not found as a substitute
             slot.worker = None
             self._vacated(slot, "has ended" if link.has_ended else "got SIGTERM")
         for other in self.slots:
-            if other.helper is link:
-                other.helper = None
-                self._find_helper(other)
+            if other.substitute is link:
+                other.substitute = None
+                self._find_substitute(other)
 
     def _vacated(self, slot: Slot, how: str) -> None:
         """A slot has lost its worker."""
@@ -255,7 +239,7 @@ class WorkerSlots:
             slot.become(SlotState.ENDED, now)
             return
         slot.become(SlotState.WAITING, now)
-        self._find_helper(slot)
+        self._find_substitute(slot)
         stable = lived >= _STABLE
         delay = 0.0 if stable else slot.delay
         slot.delay = _FIRST_DELAY if stable else min(max(2 * slot.delay, _FIRST_DELAY), _LONGEST_DELAY)
@@ -282,19 +266,24 @@ class WorkerSlots:
             slot.worker = None
             self._vacated(slot, "could not be started")
 
-    def _find_helper(self, slot: Slot) -> None:
+    def _find_substitute(self, slot: Slot) -> None:
         """Let another worker accept from the sockets of a slot that has none."""
-        helper = next(self.serving(), None)
-        if helper is None or slot.helper is not None or self._is_ending or slot.state is SlotState.SERVING:
+        substitute = next(self.serving(), None)
+        if (
+            substitute is None
+            or slot.substitute is not None
+            or self._is_ending
+            or slot.state is SlotState.SERVING
+        ):
             return
-        slot.helper = helper
-        Deferred.fromCoroutine(self._help(slot, helper)).addErrback(
+        slot.substitute = substitute
+        slot.substituting = Deferred.fromCoroutine(self._substitute(slot, substitute)).addErrback(
             lambda why: log.warn("worker {slot} has no substitute: {why}", slot=slot.number, why=why.value)
         )
 
-    async def _help(self, slot: Slot, helper: WorkerLink) -> None:
-        await helper.take(self._held.of_slot(slot.number))
-        await helper.tell(commands.Listen)
+    async def _substitute(self, slot: Slot, substitute: WorkerLink) -> None:
+        await substitute.take(self._held.of_slot(slot.number))
+        await substitute.tell(commands.Listen)
 
     def _tell_others(self, link: WorkerLink, result: Mapping[str, Any]) -> None:
         """Tell the other workers what one has found by a check of a target."""

@@ -176,7 +176,9 @@ class Supervisor(Service):
         await self._slots.forking.ask({"do": "become", **user})
         await self._slots.start_all()
         self._control.start()
-        self._observing.start(_OBSERVED, now=False)
+        self._observing.start(_OBSERVED, now=False).addErrback(
+            lambda why: log.failure("workers are no longer asked for their counts", why)
+        )
         log.info(
             "smartproxy {version} listens on {listeners}{admin}; {workers} workers; configuration {file}",
             version=__version__,
@@ -231,8 +233,11 @@ class Supervisor(Service):
             log.info("draining: no new connections")
 
     def reopen_logs(self) -> None:
-        """Let every worker reopen the access log."""
+        """Let every worker reopen the access log, and the process that later ones have it from."""
         self._tell_all(commands.Reopen)
+        self._slots.forking.ask({"do": "reopen"}).addErrback(
+            lambda why: log.warn("{why}", why=why.getErrorMessage())
+        )
 
     def replace_workers(self) -> Deferred[None]:
         """Replace the workers one by one by new processes, with the code that is installed now.

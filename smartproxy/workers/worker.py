@@ -17,7 +17,7 @@ from twisted.python.reflect import namedModule
 
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.proxy.given import Given
-from smartproxy.workers.obedient import Obedient
+from smartproxy.workers.worker_channel import WorkerChannel
 from smartproxy.workers.worker_proxy import WorkerProxy
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def run(start: WorkerStart, control: int) -> int:
     reactor = _own_reactor(start.reactor)
     use_monotonic_time(reactor)
     gc.set_threshold(*GC_THRESHOLDS)
-    obedient = Obedient(reactor)
+    channel = WorkerChannel(reactor)
     given = Given(
         start.plan, start.material, start.generation * CONNECTIONS_EACH, start.limits, start.access_log
     )
-    obedient.proxy = WorkerProxy(start.settings, given, reactor)
-    reactor.callWhenRunning(_follow_signals, reactor, obedient)
-    reactor.callWhenRunning(_connect, reactor, control, obedient)
+    channel.proxy = WorkerProxy(start.settings, given, reactor)
+    reactor.callWhenRunning(_follow_signals, reactor, channel)
+    reactor.callWhenRunning(_connect, reactor, control, channel)
     reactor.run()
     return 0
 
@@ -87,13 +87,13 @@ def _own_reactor(module: str) -> Any:
     return inherited
 
 
-def _connect(reactor: Any, control: int, obedient: Obedient) -> None:
+def _connect(reactor: Any, control: int, channel: WorkerChannel) -> None:
     with socket.socket(fileno=control) as end:
-        obedient.open(end, reactor)
+        channel.open(end, reactor)
 
 
-def _follow_signals(reactor: Any, obedient: Obedient) -> None:
+def _follow_signals(reactor: Any, channel: WorkerChannel) -> None:
     """Only SIGTERM means anything to a worker: it ends as if it was told to, and another one takes its place."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(obedient.resign))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: reactor.callFromThread(channel.resign))

@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 
 from smartproxy.errors import WorkerFailed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Mapping
 
+    from twisted.internet.interfaces import IReactorTime
     from twisted.python import failure
 
     from smartproxy.proxy.given import ListeningSocket
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from smartproxy.workers.answers import Answered
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.snapshot import WorkerSnapshot
+
+#: Seconds in which a worker has prepared a configuration, for certain where its files can be read.
+_PREPARING = 120.0
 
 
 class WorkerState(StrEnum):
@@ -47,8 +52,8 @@ class WorkerLink(ControlChannel):
     :param on_lost: called when the worker has ended.
     :param on_checked: called with the result of a check that the worker has made.
     :param on_resigned: called when it refuses new connections and will end, though it was not told to.
-    :param since: when it was started, in monotonic seconds.
-    :ivar since: as given.
+    :param clock: monotonic.
+    :ivar since: when it was started, in monotonic seconds.
     :ivar doing: what it does.
     :ivar process: its number; 0 until it is known.
     :ivar forked_by: reports when the process has ended.
@@ -64,7 +69,7 @@ class WorkerLink(ControlChannel):
         on_lost: Callable[[WorkerLink], object],
         on_checked: Callable[[WorkerLink, Mapping[str, Any]], object],
         on_resigned: Callable[[WorkerLink], object],
-        since: float,
+        clock: IReactorTime,
     ) -> None:
         super().__init__()
         self.slot = slot
@@ -73,7 +78,8 @@ class WorkerLink(ControlChannel):
         self.forked_by: Forking | None = None
         self.ready: Deferred[None] = Deferred()
         self.farewell: WorkerSnapshot | None = None
-        self.since = since
+        self.since = clock.seconds()
+        self._clock = clock
         self.doing = WorkerState.STARTING
         self.has_ended = False
         self._numbers = count(1)
@@ -109,7 +115,12 @@ class WorkerLink(ControlChannel):
     async def prepare(self, settings: Settings) -> None:
         """Let it prepare a configuration."""
         with settings_file(settings) as descriptor:
-            await self.tell(commands.Prepare, settings=descriptor)
+            preparing = Deferred.fromCoroutine(self.tell(commands.Prepare, settings=descriptor))
+            try:
+                await preparing.addTimeout(_PREPARING, self._clock)
+            except defer.TimeoutError as late:  # a file system hangs, for instance
+                self.abandon()
+                raise WorkerFailed(f"worker {self.slot} has not prepared it after {_PREPARING:g} s") from late
 
     async def ping(self) -> None:
         """Return when its event loop runs."""

@@ -224,7 +224,7 @@ class FailedOrderTests(AcmeLiveCase):
         order = Deferred.fromCoroutine(
             self.client.order(["a.example"], self.certificate_key, _DNS, DnsSolver(str(path), reactor))
         )
-        while not done.exists():
+        while not (done.exists() and done.read_text().endswith("\n")):
             await deferLater(reactor, 0.02)
         order.cancel()
         await self.failed(order, CancelledError)

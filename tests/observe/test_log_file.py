@@ -280,7 +280,6 @@ class InheritedTests(LogFileCase):
     def setUp(self):
         super().setUp()
         self.before = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self.addCleanup(os.close, self.before)
         self.file = LogFile(str(self.path), self.clock, lambda: self.lost.append(1), self.before)
         self.addCleanup(self.file.close)
 
@@ -298,10 +297,12 @@ class InheritedTests(LogFileCase):
 
     def test_the_path_is_used_where_it_may_be_opened(self):
         """The file may have been rotated since."""
-        self.path.rename(self.path.with_suffix(".1"))
+        rotated = self.path.with_suffix(".1")
+        self.path.rename(rotated)
         self.file.open()
         self.write(self.file, "one")
         self.assertEqual(self.path.read_text(), "one\n")
+        self.assertEqual(rotated.read_text(), "")
 
     def test_a_rotated_file_that_may_not_be_opened_is_reported(self):
         self.refuse()

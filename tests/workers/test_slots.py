@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import IllegalTransition, WorkerFailed
 from smartproxy.workers import commands, slots
+from smartproxy.workers.process_rows import EXIT
 from smartproxy.workers.slot import Slot, SlotState
 from smartproxy.workers.slots import WorkerSlots
 from tests.workers.fake_processes import FakeForking, FakeLink, waiting
@@ -127,7 +128,7 @@ class StartTests(SlotsCase):
         first, second = self.start()
         first.end()
         second.end()
-        self.assertIsNone(self.slots.slots[1].helper)
+        self.assertIsNone(self.slots.slots[1].substitute)
         self.clock.advance(0)
         third = self.slots.slots[0].worker
         self.assertIn("Listen", third.told)
@@ -137,7 +138,7 @@ class StartTests(SlotsCase):
         first, _ = self.start()
         self.slots.has_exited(first.process, 0)
         self.assertFalse(first.has_ended)
-        self.clock.advance(5)
+        self.clock.advance(EXIT)
         self.assertTrue(first.has_ended)
 
     def test_a_worker_is_ended_by_any_signal(self):

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from smartproxy.errors import WorkerFailed
 from smartproxy.proxy.given import ListeningSocket
+from smartproxy.settings import Settings
 from smartproxy.workers.passed_values import as_file
 from smartproxy.workers.worker_link import WorkerLink
+
+_ROUTE = {"name": "r", "match": {"ports": 1000}, "action": {"type": "block"}}
 
 
 class RecordedLink(WorkerLink):
     """Records what it tells the worker, which answers when the test fires ``answer``."""
 
     def __init__(self):
-        super().__init__(1, 1, None, None, None, 0.0)
+        self.clock = Clock()
+        super().__init__(1, 1, None, None, None, self.clock)
         self.told = []
         self.answer = Deferred()
 
@@ -34,6 +41,19 @@ class WorkerLinkCase(SynchronousTestCase):
 
     def later(self, coroutine):
         return Deferred.fromCoroutine(coroutine)
+
+
+class PrepareTests(WorkerLinkCase):
+    def test_a_worker_that_hangs_is_ended_and_the_change_refused(self):
+        """A file system does not answer, for instance: the event loop runs, so nothing else finds it."""
+        killed = []
+        self.link.kill = killed.append
+        preparing = self.later(self.link.prepare(Settings.of({"routes": [_ROUTE]})))
+        self.link.clock.advance(119)
+        self.assertNoResult(preparing)
+        self.link.clock.advance(1)
+        self.assertIn("has not prepared it", str(self.failureResultOf(preparing, WorkerFailed).value))
+        self.assertEqual(killed, [signal.SIGKILL])
 
 
 class SocketTests(WorkerLinkCase):

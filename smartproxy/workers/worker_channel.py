@@ -31,7 +31,7 @@ log = Logger()
 _LONGEST_DETAIL = 500
 
 
-class Obedient(ControlChannel):
+class WorkerChannel(ControlChannel):
     """Answers the commands of the supervisor.
 
     :ivar proxy: the proxy of this process; it is set before the connection is made.
@@ -48,7 +48,9 @@ class Obedient(ControlChannel):
         """Report to the supervisor."""
         super().connectionMade()
         self.proxy.checks.on_result = self._has_checked
-        self.callRemote(commands.Ready)
+        self.callRemote(commands.Ready).addErrback(
+            lambda _: None
+        )  # the supervisor has ended: see connectionLost
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
         """End: without a supervisor nobody could reload, observe or stop this process."""
