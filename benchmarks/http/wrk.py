@@ -111,6 +111,11 @@ def cost(proxy: HttpProxy, words: list[str], seconds: float) -> float:
     return (proxy.process.cpu_ns - before) / count / 1000
 
 
+def requests(connections: int, seconds: float, words: list[str]) -> int:
+    """Requests answered in ``seconds`` over so many kept connections, one at a time on each."""
+    return _run(connections, seconds, words)[0]
+
+
 def _latency(words: list[str], seconds: float) -> float:
     return _run(_PACED_CONNECTIONS, seconds, words)[1]
 
