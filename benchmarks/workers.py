@@ -9,7 +9,8 @@ Run by ``python -m benchmarks.workers [--rounds N] [--quick] [--output FILE]``. 
 * *Memory*: ``Private_*`` of each of four workers with 10,000 routes and 5,000 certificates: at the start, after every route
   was used, and after a reload, which gives each worker a copy of the configuration.
 * *Pauses*: a client sends a byte to an echo in each worker every millisecond, while nothing happens and while ``/metrics`` is
-  read all the time. The longest answer has what the load of the machine adds to it.
+  read all the time. The longest answer by the clock has what the load of the machine adds to it; the CPU time that the worker
+  used until it answered has not.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import backends, connections, machine
 from benchmarks.certificates import write_pair
@@ -170,6 +171,17 @@ def request_probes(stack: ExitStack, directory: Path, scale: float) -> dict[str,
 # -- memory and pauses ---------------------------------------------------------------------------------
 
 
+class Pause(NamedTuple):
+    """Seconds until the answer of an echo.
+
+    :ivar took: by the clock, of the longest one.
+    :ivar used: of the worker's CPU meanwhile, at most.
+    """
+
+    took: float
+    used: float
+
+
 class Large:
     """A proxy of four workers with many routes and certificates."""
 
@@ -231,8 +243,8 @@ class Large:
         """Load the configuration again."""
         _asked(self.admin, "/api/v1/reload", "POST")
 
-    def longest(self, seconds: float, *, scrape: bool) -> float:
-        """Seconds of the longest answer of an echo in any worker."""
+    def longest(self, seconds: float, *, scrape: bool) -> Pause:
+        """The longest answer of an echo in any worker."""
         reader = [*PYTHON, "-c", _SCRAPES, str(self.admin)]
         with ExitStack() as stack:
             clients = list(self._in_each_worker(stack))
@@ -240,11 +252,14 @@ class Large:
                 scraping = subprocess.Popen(reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 stack.callback(scraping.wait)
                 stack.callback(scraping.terminate)
-            return max(_longest(client, seconds / len(clients)) for client in clients)
+            found = [_longest(client, pid, seconds / len(clients)) for client, pid in clients]
+        return Pause(*(max(values) for values in zip(*found, strict=True)))
 
-    def _in_each_worker(self, stack: ExitStack) -> Iterator[socket.socket]:
-        """A connection to each worker; the number of a connection begins with that of its worker."""
+    def _in_each_worker(self, stack: ExitStack) -> Iterator[tuple[socket.socket, int]]:
+        """A connection to each worker, and its process; the number of a connection begins with that of its worker."""
         found = set()
+        workers = json.loads(_asked(self.admin, "/api/v1/workers"))["workers"]
+        processes = {each["generation"]: each["pid"] for each in workers}
         for _ in range(200):
             client = stack.enter_context(socket.create_connection((LISTEN_ON, self.echo), _PATIENCE))
             client.sendall(b"x")
@@ -254,22 +269,25 @@ class Large:
             (worker,) = {each["id"] // 10**11 for each in live if each["clientPort"] == port}
             if worker not in found:
                 found.add(worker)
-                yield client
+                yield client, processes[worker]
             if len(found) == _WORKERS:
                 return
         raise BenchmarkError(f"connections reach {len(found)} of {_WORKERS} workers")
 
 
-def _longest(client: socket.socket, seconds: float) -> float:
-    worst, end = 0.0, time.monotonic() + seconds
+def _longest(client: socket.socket, pid: int, seconds: float) -> Pause:
+    worst, busiest, end = 0.0, 0.0, time.monotonic() + seconds
+    cpu = (~pid << 3) | 2  # the CPU clock of a process: clock_getcpuclockid(3)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while (began := time.monotonic()) < end:
+        used = time.clock_gettime(cpu)
         client.sendall(b"x")
         client.recv(1)
+        busiest = max(busiest, time.clock_gettime(cpu) - used)
         took = time.monotonic() - began
         worst = max(worst, took)
         time.sleep(max(_PACE - took, 0))
-    return worst
+    return Pause(worst, busiest)
 
 
 def _name(number: int) -> str:
@@ -329,7 +347,10 @@ def large(scale: float) -> dict[str, Any]:
         "certificates": certificates,
         "certificates_made_in_seconds": round(proxy.made_in, 1),
         "private_mib": {when: [round(each / 2**20, 1) for each in found] for when, found in private.items()},
-        "longest_pause_ms": {what: round(took * 1000, 1) for what, took in pauses.items()},
+        "longest_pause_ms": {
+            what: {"clock": round(pause.took * 1000, 1), "cpu": round(pause.used * 1000, 1)}
+            for what, pause in pauses.items()
+        },
     }
 
 
