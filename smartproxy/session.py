@@ -151,10 +151,10 @@ class ConnectionPath:
     def _close(
         self, record: ConnectionRecord, outcome: CloseReason | RejectReason, linked: Connected | None
     ) -> None:
-        """Close the record, and release what was kept for the connection to the target."""
-        self.registry.close(record, outcome, self.clock())
+        """Release what was kept for the connection to the target, and close the record: the last one may end a stop."""
         if linked is not None:
             linked.closed(record)
+        self.registry.close(record, outcome, self.clock())
 
     def _probe(self, client: Downstream, wanted: KeepAlive) -> None:
         """Apply the route's TCP keep-alive where it differs from the listener's."""

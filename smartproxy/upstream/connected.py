@@ -120,7 +120,8 @@ class Connected:
             self._group.answered_badly(self._candidate, why)
 
     def closed(self, record: ConnectionRecord) -> None:
-        """The connection has ended. Its bytes are added to those of the target."""
+        """The connection has ended. Its bytes are added to those of the target, and are not counted as those of a live one."""
+        record.member = None
         self.release(record.bytes_received, record.bytes_sent)
         self.on_closed()
 

@@ -25,20 +25,35 @@ UNIT = ROOT / "tap" / "smartproxy.service"
 
 
 class Manager:
-    """systemd's end of the notification socket."""
+    """systemd's end of the notification socket.
+
+    :ivar stored: the names of the descriptors that it was given to keep.
+    """
 
     def __init__(self, address):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address)
         self._socket.settimeout(PATIENCE)
         self.close = self._socket.close
+        self.stored = []
 
     def next(self, watchdog=False):
         """The variables of the next message; signs of life are left out unless asked for."""
         while True:
-            lines = self._socket.recv(65536).decode().splitlines()
-            if watchdog or lines != ["WATCHDOG=1"]:
-                return dict(line.split("=", 1) for line in lines)
+            message = self._receive()
+            if message and (watchdog or message != {"WATCHDOG": "1"}):
+                return message
+
+    def _receive(self):
+        """The variables of a message; none of one with descriptors, which are closed."""
+        content, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 300)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        message = dict(line.split("=", 1) for line in content.decode().splitlines())
+        if "FDSTORE" not in message:
+            return message
+        self.stored += [message["FDNAME"]] * len(descriptors)
+        return {}
 
     def waiting(self):
         """The number of messages that have arrived and were not read; they are dropped."""
@@ -46,8 +61,7 @@ class Manager:
         count = 0
         try:
             while True:
-                self._socket.recv(65536)
-                count += 1
+                count += bool(self._receive())
         except BlockingIOError:
             self._socket.settimeout(PATIENCE)
             return count
@@ -78,6 +92,14 @@ class NotifyTests(LiveCase):
             self.assertEqual(manager.next()["READY"], "1")
         proxy.signal(signal.SIGTERM)
         self.assertEqual(manager.next()["STOPPING"], "1")
+        self.assertEqual(proxy.wait(), 0)
+
+    def test_listening_sockets_are_kept_for_the_next_start(self):
+        manager, proxy, front = self.managed(str(self.directory / "notify"))
+        manager.next()
+        until(lambda: manager.waiting() == 0 and manager.stored, "the sockets")
+        self.assertEqual(manager.stored, [f"_{front}"])
+        proxy.signal(signal.SIGTERM)
         self.assertEqual(proxy.wait(), 0)
 
     def test_refused_reload_ends_with_ready_and_its_reason(self):

@@ -144,6 +144,20 @@ class RestartTests(SynchronousTestCase):
         self.assertEqual(proxy.network.listening_on(), {8080})
         self.assertFalse(proxy.service.draining)
 
+    def test_everything_is_counted_when_the_stop_is_complete(self):
+        proxy = MemoryProxy(self)
+        client, backend = proxy.client(), proxy.backend()
+        client.write(b"hello")
+        proxy.settle()
+        counted = []
+        proxy.service.stopService().addCallback(
+            lambda _: counted.append([one.received for one in proxy.service.groups.targets()])
+        )
+        client.fin()
+        backend.fin()
+        proxy.settle()
+        self.assertEqual(counted, [[5]])
+
     def test_start_that_fails_after_a_stop_is_logged(self):
         proxy = MemoryProxy(self)
         proxy.client()
