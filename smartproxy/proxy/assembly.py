@@ -65,7 +65,7 @@ class Paths:
     ) -> None:
         self._plan = plan
         self._runtime = runtime
-        self.table = RouteTable(plan.routes)
+        self.table = runtime.take_table(plan) or RouteTable(plan.routes)
         self.keep_alive = KeepAlive(
             enabled=plan.keep_alive, probes=plan.probes, user_timeout=plan.user_timeout
         )

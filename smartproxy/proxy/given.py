@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.proxy.interfaces import LimitsOfProcesses
+    from smartproxy.routing.table import RouteTable
     from smartproxy.tls.material import TlsMaterial
 
 #: Address and port as configured; the address ``""`` is every address.
@@ -40,6 +41,7 @@ class Given:
     :param first_connection: the number of its first connection.
     :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
     :param access_log: a descriptor of the access log, for a user that may not open it.
+    :param table: the table of the routes of ``plan``: 4 KB for each route, which several processes share.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
     """
 
@@ -50,10 +52,19 @@ class Given:
         first_connection: int = 1,
         shared_limits: LimitsOfProcesses | None = None,
         access_log: int | None = None,
+        table: RouteTable | None = None,
     ) -> None:
         self.plan = plan
         self.tls = tls
         self.first_connection = first_connection
         self.shared_limits = shared_limits
         self.access_log = access_log
+        self._table = table
         self.sockets: dict[ListeningSocket, socket.socket] = {}
+
+    def take_table(self, plan: ProxyPlan) -> RouteTable | None:
+        """The table of the routes of ``plan``, once, if it was given."""
+        if plan is not self.plan:
+            return None
+        table, self._table = self._table, None
+        return table

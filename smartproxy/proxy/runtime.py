@@ -223,6 +223,7 @@ class Runtime:
     """All of it.
 
     :param given: what another process has made before; ``None`` where there is none.
+    :ivar take_table: gives a table of routes that another process has made.
     :ivar counts: whether limits allow one more connection.
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
@@ -235,6 +236,7 @@ class Runtime:
 
     def __init__(self, plan: ProxyPlan, reactor: Any, given: Given | None = None) -> None:
         given = given or Given(plan, TlsMaterial())
+        self.take_table = given.take_table
         shared = self._shared_limits = given.shared_limits
         self.reactor = reactor
         self.clocks = Clocks(reactor)

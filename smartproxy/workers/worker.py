@@ -22,6 +22,7 @@ from smartproxy.workers.worker_proxy import WorkerProxy
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
+    from smartproxy.routing.table import RouteTable
     from smartproxy.settings import Settings
     from smartproxy.tls.material import TlsMaterial
     from smartproxy.workers.shared_limits import SharedLimits
@@ -39,6 +40,7 @@ class WorkerStart(NamedTuple):
     :ivar plan: ``settings``, compiled.
     :ivar limits: holds limits over all workers.
     :ivar access_log: a descriptor of the access log, if it is a file.
+    :ivar table: of the routes of ``plan``.
     :ivar generation: counts the workers of a supervisor.
     :ivar reactor: the module of the reactor that the supervisor uses.
     """
@@ -48,6 +50,7 @@ class WorkerStart(NamedTuple):
     material: TlsMaterial
     limits: SharedLimits
     access_log: int | None
+    table: RouteTable
     generation: int
     reactor: str
 
@@ -62,7 +65,12 @@ def run(start: WorkerStart, control: int) -> int:
     gc.set_threshold(*GC_THRESHOLDS)
     channel = WorkerChannel(reactor)
     given = Given(
-        start.plan, start.material, start.generation * CONNECTIONS_EACH, start.limits, start.access_log
+        start.plan,
+        start.material,
+        start.generation * CONNECTIONS_EACH,
+        start.limits,
+        start.access_log,
+        start.table,
     )
     channel.proxy = WorkerProxy(start.settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, channel)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.live.case import LiveCase
@@ -85,13 +85,15 @@ class WorkersCase(LiveCase):
     def proxy(self, *routes, workers=2, **settings):
         """A proxy with workers, all of which serve."""
         proxy = super().proxy(*routes, workers=workers, **settings)
-        self.addCleanup(self._end_all, proxy, set(descendants(proxy.pid)))
+        self.addCleanup(self._continue_all, proxy, set(descendants(proxy.pid)))
         return proxy
 
-    def _end_all(self, proxy, known):
+    def _continue_all(self, proxy, known):
+        """Let those run that a failing test has stopped: they end with their supervisor."""
         for pid in known | set(descendants(proxy.pid)):
-            if is_running(pid) and Path(f"/proc/{pid}/cwd").readlink() == self.directory:
-                os.kill(pid, signal.SIGCONT)
+            with suppress(OSError):  # it has ended
+                if Path(f"/proc/{pid}/cwd").readlink() == self.directory:
+                    os.kill(pid, signal.SIGCONT)
 
     # -- the processes -------------------------------------------------------------------------------
 

@@ -9,8 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.proxy.assembly import Paths
+from smartproxy.proxy.given import Given
 from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
+from smartproxy.routing.table import RouteTable
+from smartproxy.tls.material import TlsMaterial
 from tests.sessions.memory_proxy import route, settings
 
 
@@ -71,6 +74,17 @@ class PathsTests(SynchronousTestCase):
         for port in range(8000, 8999):
             paths.path("", port)
         self.assertEqual(len(looks), before)
+
+    def test_a_given_table_of_routes_is_used_once_and_for_its_configuration(self):
+        """Workers share the one that was made before the fork; after a reload it would only take memory."""
+        plan = settings(routes=[route("one", match={"ports": 8000})]).compile()
+        table = RouteTable(plan.routes)
+        runtime = Runtime(plan, MemoryReactorClock(), Given(plan, TlsMaterial(), table=table))
+        other = Paths(replace(plan), runtime, lambda: False)
+        first, second = (Paths(plan, runtime, lambda: False) for _ in range(2))
+        self.assertIs(first.table, table)
+        self.assertIsNot(other.table, table)
+        self.assertIsNot(second.table, table)
 
     def detect(self, *routes, port=8080):
         runtime = Runtime(compiled_plan(False), MemoryReactorClock())

@@ -1,0 +1,1 @@
+"""What worker processes cost; see :mod:`benchmarks.workers.__main__`."""
