@@ -125,7 +125,10 @@ class ReloadTests(ChangeCase):
 
 class ReplacementTests(ChangeCase):
     def test_replaced_workers_end_no_connection_before_the_timeout(self):
-        """Of 20 connections none is cut before ``gracefulShutdownTimeout``, and all are after it."""
+        """Of 20 connections none is cut before ``gracefulShutdownTimeout``, and all are after it.
+
+        Under load each replacement takes two seconds, and the connections are waited for.
+        """
         proxy = self.start(gracefulShutdownTimeout="4s")
         until(lambda: len(descendants(proxy.pid)) == 4, "the nursery and three workers")
         with self.load(self.front) as load:
