@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.live.case import LiveCase
+from tests.live.test_start_failures import running_in
 from tests.live.waiting import PATIENCE, until
 
 #: A handler that sends the number of its process and a line feed, and then echoes.
@@ -74,6 +75,16 @@ def echoed(sock, words):
 
 class WorkersCase(LiveCase):
     """Proxies with worker processes, all of which end with the test, whatever became of their supervisor."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self._kill_all)
+
+    def _kill_all(self):
+        """End what a failing test has left running behind the end of its proxies."""
+        for pid in running_in(self.directory.resolve()):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
     def identifying(self, name, port, **keys):
         """A route to a handler that sends the number of the process that serves the connection, and then echoes."""
