@@ -278,8 +278,12 @@ class WorkerSlots:
             return
         slot.substitute = substitute
         slot.substituting = Deferred.fromCoroutine(self._substitute(slot, substitute)).addErrback(
-            lambda why: log.warn("worker {slot} has no substitute: {why}", slot=slot.number, why=why.value)
+            self._not_substituted, slot, substitute
         )
+
+    def _not_substituted(self, why: Any, slot: Slot, substitute: WorkerLink) -> None:
+        if not substitute.has_ended:  # else another one is found when it is lost
+            log.warn("worker {slot} has no substitute: {why}", slot=slot.number, why=why.getErrorMessage())
 
     async def _substitute(self, slot: Slot, substitute: WorkerLink) -> None:
         await substitute.take(self._held.of_slot(slot.number))
