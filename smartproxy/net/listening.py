@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Pending connections in the kernel, which limits this to net.core.somaxconn (4096 since Linux 5.4).
 BACKLOG = 4096
+#: Listeners that a log line names.
+_NAMED = 8
 
 
 class Listening(Protocol):
@@ -108,6 +110,13 @@ def listen_together(fresh: Iterable[Listening], held: Iterable[Listening] = ()) 
             port.set_reuse_port(False)
     for port in bound:
         port.startListening()
+
+
+def named(places: Iterable[Endpoint]) -> str:
+    """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""
+    ordered = sorted(places, key=lambda place: (place.port, place.host))
+    more = f" and {len(ordered) - _NAMED} more" if len(ordered) > _NAMED else ""
+    return ", ".join(map(str, ordered[:_NAMED])) + more
 
 
 def reason(failed: CannotListenError) -> str:

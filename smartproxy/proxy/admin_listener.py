@@ -40,6 +40,11 @@ def listen_for_admin(control: IProxyControl, plan: AdminPlan, reactor: Any) -> I
     return opened
 
 
-def admin_address(plan: AdminPlan, port: IListeningPort) -> str:
-    """``127.0.0.1:8404`` or ``unix:/run/smartproxy/admin.sock``, for a log line."""
+def admin_note(plan: AdminPlan | None, port: IListeningPort | None) -> str:
+    """``; admin 127.0.0.1:8404``, for the log line of a start; nothing without an admin listener."""
+    return "" if plan is None or port is None else f"; admin {_address(plan, port)}"
+
+
+def _address(plan: AdminPlan, port: IListeningPort) -> str:
+    """``127.0.0.1:8404`` or ``unix:/run/smartproxy/admin.sock``."""
     return str(listening_at(port)) if plan.unix is None else f"unix:{plan.unix}"

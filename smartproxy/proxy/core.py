@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from smartproxy._version import BUILD, __version__
 from smartproxy.flow.threads import thread_for
 from smartproxy.model.outcome import CloseReason
+from smartproxy.net.listening import named
 from smartproxy.proxy.listeners import Listeners
 from smartproxy.proxy.reload import ConfigurationInForce
 from smartproxy.proxy.runtime import Runtime
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.steering import TargetGroups
 
 log = Logger()
-
-#: Listeners that a log line names.
-_NAMED = 8
 
 
 class ProxyCore(Service):
@@ -244,9 +242,7 @@ class ProxyCore(Service):
 
     def listening_on(self) -> str:
         """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""
-        places = sorted(self._listeners.addresses().values(), key=lambda place: (place.port, place.host))
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        return ", ".join(map(str, places[:_NAMED])) + more
+        return named(self._listeners.addresses().values())
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force, the one that expires first at the head."""

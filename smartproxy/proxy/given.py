@@ -4,7 +4,7 @@
 
     given = Given(plan, TlsMaterial(), first_connection=3 * 10**11)
     given.sockets[ListeningSocket(("", 443), 2)] = opened
-    proxy = SmartProxy(given, reactor)
+    proxy = ProxyCore(settings, plan, reactor, given)
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class AnsweringProxy(Protocol):
     def end_connection(self, number: int) -> bool: ...
 
 
-class LocalProxy(AnsweringProxy, Protocol):
-    """What is used of a :class:`~smartproxy.SmartProxy`, which also reads its configuration."""
+class ConfiguredProxy(Protocol):
+    """What is used of a proxy that reads its configuration, in one process or for several."""
 
     draining: bool
 
@@ -73,6 +73,10 @@ class LocalProxy(AnsweringProxy, Protocol):
     def waiting_for_restart(self) -> Sequence[str]: ...
 
     def drain(self) -> None: ...
+
+
+class LocalProxy(AnsweringProxy, ConfiguredProxy, Protocol):
+    """What is used of a :class:`~smartproxy.SmartProxy`."""
 
 
 class ProxyAnswers:

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.threads import call_here
-from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
+from smartproxy.proxy.admin_listener import admin_note, listen_for_admin
 from smartproxy.proxy.core import ProxyCore
 from smartproxy.proxy.local_control import LocalControl
 from smartproxy.settings import Settings, route_list
@@ -96,7 +96,7 @@ class SmartProxy(ProxyCore):
             "smartproxy {version} listens on {listeners}{admin}; {workers} worker; configuration {file}",
             version=__version__,
             listeners=self.listening_on(),
-            admin=self._admin_note(),
+            admin=admin_note(self.plan.admin, self._admin),
             workers=1,
             file=self._configuration.settings.file or "of the program",
         )
@@ -136,10 +136,6 @@ class SmartProxy(ProxyCore):
         return self._configuration.settings.with_routes(routes)
 
     # -- what can be read ----------------------------------------------------------------------------
-
-    def _admin_note(self) -> str:
-        admin, port = self.plan.admin, self._admin
-        return "" if admin is None or port is None else f"; admin {admin_address(admin, port)}"
 
     def waiting_for_restart(self) -> list[str]:
         """The keys of changed settings that are not in force before the process starts again."""

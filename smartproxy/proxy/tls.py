@@ -123,7 +123,7 @@ class TlsState:
         self.acme.apply(plan)
 
     def _most_handshakes(self, plan: ProxyPlan) -> int:
-        """The share of this process: a handshake above it closes a stalled one, so nobody is refused for being here."""
+        """The share of this process. A handshake above it closes a stalled one; none is refused."""
         return (
             ceil(plan.tls.max_handshakes / plan.workers)
             if self._is_one_of_several

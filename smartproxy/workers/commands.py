@@ -84,7 +84,6 @@ class Ping(Command):
 
     response: ClassVar = [
         (b"active", Integer()),
-        (b"draining", Boolean()),
     ]
 
 

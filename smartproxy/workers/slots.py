@@ -167,11 +167,15 @@ class WorkerSlots:
         if self._is_ending:
             raise WorkerFailed("the proxy is being stopped")
 
-    async def _serve(self, slot: Slot, link: WorkerLink) -> None:
+    async def _begin(self, slot: Slot, link: WorkerLink) -> None:
+        """Let a worker accept from the sockets of ``slot``."""
         await link.take(self._held.of_slot(slot.number))
         await link.tell(commands.Begin)
         await self._on_begun(link)
         link.doing = WorkerState.SERVING
+
+    async def _serve(self, slot: Slot, link: WorkerLink) -> None:
+        await self._begin(slot, link)
         slot.become(SlotState.SERVING, self._reactor.seconds())
         await slot.substituting
         substitute, slot.substitute = slot.substitute, None
@@ -321,10 +325,7 @@ class WorkerSlots:
             try:
                 async with self._changing:
                     await self._fork(link)
-                    await link.take(self._held.of_slot(slot.number))
-                    await link.tell(commands.Begin)
-                    await self._on_begun(link)
-                    link.doing = WorkerState.SERVING
+                    await self._begin(slot, link)
             except BaseException:
                 link.abandon()
                 raise

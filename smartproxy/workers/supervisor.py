@@ -25,7 +25,8 @@ from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError, UnknownTarget, WorkerFailed
 from smartproxy.flow.threads import thread_for
 from smartproxy.metrics.counters import Counters
-from smartproxy.proxy.admin_listener import admin_address, listen_for_admin
+from smartproxy.net.listening import named
+from smartproxy.proxy.admin_listener import admin_note, listen_for_admin
 from smartproxy.settings import Settings
 from smartproxy.workers import commands
 from smartproxy.workers.answers import value_of
@@ -56,8 +57,6 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-#: Listeners that a log line names.
-_NAMED = 8
 #: Seconds after ``gracefulShutdownTimeout`` in which a worker ends its connections and exits, before it is killed.
 _MARGIN = 10.0
 #: Rows of the memory for limits: each worker, and those that it has replaced and that end their last connections.
@@ -183,7 +182,7 @@ class Supervisor(Service):
             "smartproxy {version} listens on {listeners}{admin}; {workers} workers; configuration {file}",
             version=__version__,
             listeners=self.listening_on(),
-            admin=self._admin_note(),
+            admin=admin_note(self.plan.admin, self._admin),
             workers=len(self._slots.slots),
             file=self._configuration.settings.file or "of the program",
         )
@@ -342,15 +341,9 @@ class Supervisor(Service):
         """The addresses that it listens on."""
         return sorted(map(str, self._held.addresses().values()))
 
-    def _admin_note(self) -> str:
-        admin, port = self.plan.admin, self._admin
-        return "" if admin is None or port is None else f"; admin {admin_address(admin, port)}"
-
     def listening_on(self) -> str:
         """``[::]:80, [::]:443``, for a log line: the first ones, and how many more there are."""
-        places = sorted(self._held.addresses().values(), key=lambda place: (place.port, place.host))
-        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-        return ", ".join(map(str, places[:_NAMED])) + more
+        return named(self._held.addresses().values())
 
 
 def _place(link: WorkerLink) -> tuple[int, int]:

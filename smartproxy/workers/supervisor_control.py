@@ -10,6 +10,7 @@ from zope.interface import implementer
 from smartproxy._version import BUILD, __version__
 from smartproxy.admin.control import IProxyControl
 from smartproxy.metrics.family import MetricFamily
+from smartproxy.proxy.local_control import ConfiguredProxy
 from smartproxy.workers.all_workers import AllWorkers
 from smartproxy.workers.slot import SlotState
 from smartproxy.workers.worker_link import WorkerState
@@ -26,24 +27,11 @@ if TYPE_CHECKING:
     from smartproxy.workers.slots import WorkerSlots
 
 
-class Supervised(Protocol):
+class Supervised(ConfiguredProxy, Protocol):
     """What is used of a :class:`~smartproxy.workers.supervisor.Supervisor`."""
-
-    draining: bool
 
     @property
     def serving(self) -> bool: ...
-
-    @property
-    def plan(self) -> ProxyPlan: ...
-
-    def reload(self) -> Deferred[None]: ...
-
-    def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]: ...
-
-    def waiting_for_restart(self) -> Sequence[str]: ...
-
-    def drain(self) -> None: ...
 
     def listeners(self) -> list[str]: ...
 

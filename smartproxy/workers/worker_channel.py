@@ -167,7 +167,7 @@ class WorkerChannel(ControlChannel):
 
     @commands.Ping.responder
     def ping(self) -> dict[str, Any]:
-        return {"active": self.proxy.registry.active, "draining": self.proxy.draining}
+        return {"active": self.proxy.registry.active}
 
 
 def _nothing(_: object) -> dict[str, Any]:

@@ -6,6 +6,7 @@ shares an event loop with the test. A proxy whose log has a traceback fails its 
 
 from __future__ import annotations
 
+import socket
 import sys
 import tempfile
 import unittest
@@ -16,6 +17,9 @@ from tests.live.client import connected
 from tests.live.programs import Program
 from tests.live.proxy import Proxy
 from tests.ports import free_ports
+
+#: The first port that any user may bind.
+_LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
 
 class LiveCase(unittest.TestCase):
@@ -28,6 +32,16 @@ class LiveCase(unittest.TestCase):
         self.addCleanup(directory.cleanup)
         self.directory = Path(directory.name)
         self.directory.chmod(0o755)  # a peer may run as another user
+
+    def low_port(self):
+        """A free port that only root may bind."""
+        lowest = int(Path(_LOWEST_FREE).read_text())
+        for port in range(lowest - 1, max(lowest - 200, 1), -1):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) != 0:
+                    return port
+        self.skipTest(f"no free port below {lowest}")
+        return 0
 
     # -- starting ------------------------------------------------------------------------------------
 

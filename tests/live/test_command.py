@@ -17,8 +17,6 @@ from tests.live.programs import environment, run
 from tests.live.proxy import Proxy, twistd
 from tests.live.waiting import until
 
-_LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-
 
 class ExitCodeTests(LiveCase):
     def twistd(self, file, *options):
@@ -179,13 +177,3 @@ class PrivilegesTests(LiveCase):
         self.assertEqual((status, json.loads(body)["routes"]), (200, 2))
         self.assert_echoes(self.connect(second))
         self.assertEqual([one["names"] for one in proxy.api("certificates")["certificates"]], [["live.test"]])
-
-    def low_port(self):
-        """A free port that only root may bind."""
-        lowest = int(Path(_LOWEST_FREE).read_text())
-        for port in range(lowest - 1, max(lowest - 200, 1), -1):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) != 0:
-                    return port
-        self.skipTest(f"no free port below {lowest}")
-        return 0

@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import signal
-import socket
 import unittest
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tests.live.waiting import PATIENCE, until
 from tests.live.workers import WorkersCase, descendants, echoed, line
 
 _WORKERS = 2
-_LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 #: Imports the reactor, and schedules and sends with it; the process that forks the workers imports this, too.
 _HANDLERS = """
 import os
@@ -94,16 +92,6 @@ class PrivilegesTests(WorkersCase):
         proxy.signal(signal.SIGUSR2)
         until(lambda: re.search("workers (not )?replaced", proxy.printed), "an answer to SIGUSR2")
         check(self.serving(proxy, _WORKERS), second)
-
-    def low_port(self):
-        """A free port that only root may bind."""
-        lowest = int(Path(_LOWEST_FREE).read_text())
-        for port in range(lowest - 1, max(lowest - 200, 1), -1):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) != 0:
-                    return port
-        self.skipTest(f"no free port below {lowest}")
-        return 0
 
 
 class HandlerTests(WorkersCase):

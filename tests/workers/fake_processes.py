@@ -90,7 +90,7 @@ class FakeLink(WorkerLink):
             raise WorkerFailed("the other process has ended")
         if name in self.answers:
             await self.answers.pop(name)
-        return {"active": 0, "draining": False}
+        return {"active": 0}
 
     def kill(self, number):
         self.killed.append(number)
