@@ -59,7 +59,7 @@ class TargetEffects:
         """
         yield from self._group()
         groups = Groups(Members(), Clock(), random)
-        groups.apply([self._plan])
+        groups.apply({self._plan.name: self._plan})
         group = groups.of(self._plan)
         upcoming = group.peek(self._detected.client_ip or None)
         tried: list[Candidate] = []

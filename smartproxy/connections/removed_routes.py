@@ -18,6 +18,7 @@ from smartproxy.model.outcome import CloseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from collections.abc import Set as AbstractSet
 
     from smartproxy.connections.registry import Registry
     from smartproxy.flow.deadline import Deadlines
@@ -55,7 +56,7 @@ class RemovedRoutes:
         registry: Registry,
         deadlines: Deadlines,
         clock: Callable[[], float],
-        present: Callable[[], Collection[str]],
+        present: Callable[[], AbstractSet[str]],
     ) -> None:
         self._registry = registry
         self._deadlines = deadlines
@@ -69,9 +70,8 @@ class RemovedRoutes:
         Called after every reload, also if it has removed none: those that it has added again keep their connections.
         """
         if self._removals:
-            present = frozenset(self._present())
             for removal in self._removals:
-                removal.names -= present
+                removal.names -= self._present()
         if names and self._registry.live:
             removal = _Removal(names, self._clock())
             self._removals.append(removal)

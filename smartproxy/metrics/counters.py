@@ -17,7 +17,7 @@ its live connections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from smartproxy.metrics.histogram import DIAL_BOUNDS, DURATION_BOUNDS, HANDSHAKE_BOUNDS, Histogram
 from smartproxy.metrics.requests import RequestCounters
@@ -25,7 +25,8 @@ from smartproxy.metrics.targets import NoTargets
 from smartproxy.model.outcome import CloseReason, RejectReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from smartproxy.metrics.targets import TargetSource
 
@@ -100,10 +101,14 @@ class RouteCounters:
         self.closed[reason] = self.closed.get(reason, 0) + 1
 
 
+#: The counters of every route that was never used. Nothing is counted in it.
+UNUSED: Final = RouteCounters()
+
+
 class Counters:
     """All counters of the process. Closed sets start with every member at 0.
 
-    :ivar routes: by route name, :data:`UNROUTED` for connections closed before they had a route. See :meth:`keep`.
+    :ivar routes: of each route that was used, :data:`UNROUTED` for connections closed before they had a route. See :meth:`series`.
     :ivar closed_before: closed connections by reason, of the routes that have been dropped.
     :ivar rejected: refused connections by reason.
     :ivar proxy_headers: PROXY headers of trusted peers by (version, result).
@@ -135,7 +140,7 @@ class Counters:
     def __init__(self) -> None:
         self.routes: dict[str, RouteCounters] = {}
         self.closed_before: dict[CloseReason, int] = {}
-        self._configured: frozenset[str] | None = None
+        self._configured: AbstractSet[str] | None = None
         self._unused: dict[str, float] = {}
         self.rejected = dict.fromkeys(RejectReason, 0)
         self.proxy_headers: dict[tuple[str, str], int] = {
@@ -164,17 +169,25 @@ class Counters:
             of_route = self.routes[name] = RouteCounters()
         return of_route
 
-    def keep(self, names: Collection[str], now: float) -> None:
+    def series(self) -> Iterator[tuple[str, RouteCounters]]:
+        """Every route that is configured, used or not, and then the others that were used."""
+        configured = self._configured or ()
+        for name in configured:
+            yield name, self.routes.get(name, UNUSED)
+        for name, of_route in self.routes.items():
+            if name not in configured:
+                yield name, of_route
+
+    def keep(self, names: AbstractSet[str], now: float) -> None:
         """Begin the series of the routes ``names``, and end those of others.
 
-        Until the first call, routes are created on use and none ends.
+        Until the first call, none ends.
 
+        :param names: is kept, and not looked through: 10,000 names in memory that processes share would be copied.
         :param now: monotonic seconds.
         """
-        self._configured = frozenset(names)
-        for name in names:
-            self.route(name)
-        for name in self.routes.keys() - self._configured - self._unused.keys():
+        self._configured = names
+        for name in [name for name in self.routes if name not in names and name not in self._unused]:
             self._end_if_unused(name, now)
 
     def settle(self, name: str, now: float) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def families(registry: ConnectionSource, counters: Counters) -> Iterator[MetricFamily | HistogramFamily]:
     """Every metric family."""
-    routes = list(counters.routes.items())
+    routes = list(counters.series())
     yield MetricFamily(
         "smartproxy_build", "info", "What is running.", ("version",), [((installed_version(),), 1)]
     )

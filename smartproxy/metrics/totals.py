@@ -49,8 +49,8 @@ def directions_by_route(
     Read without a pause: a connection that is cleaned up meanwhile would be counted twice, and a counter that decreases
     afterwards looks like a restart. It takes 0.2 ms for 1,000 live connections, and 0.1 ms for 1,000 routes.
     """
-    received = {name: counted.received for name, counted in counters.routes.items()}
-    sent = {name: counted.sent for name, counted in counters.routes.items()}
+    received = {name: counted.received for name, counted in counters.series()}
+    sent = {name: counted.sent for name, counted in counters.series()}
     add_unsettled(registry, received, sent)
     return received, sent
 

@@ -21,12 +21,12 @@ from smartproxy.wire.sniff import SniffedProtocol, sniff
 from smartproxy.wire.verdict import Done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Mapping
 
     from smartproxy.connections.lingering import Lingering
     from smartproxy.errors import Refused
     from smartproxy.flow.side import Side
-    from smartproxy.model.plan import ErrorPage
+    from smartproxy.model.plan import ErrorPage, RoutePlan
 
 _ALERTS = {
     RejectReason.NO_ROUTE: tls_alert.Alert.UNRECOGNIZED_NAME,
@@ -95,22 +95,21 @@ class RejectConnection:
     """Answers and closes refused connections.
 
     :param lingering: holds connections whose clients have an answer to read.
-    :param pages: pages for HTTP clients, by status, by the name of each route that speaks HTTP; ``None`` has those of requests
-        without a route.
-    :param plain: those of these routes whose clients do not speak TLS.
+    :param routes: by name.
+    :param pages: pages for HTTP clients without a route, by status.
     :param count: counts a request by method and status, where some route speaks HTTP.
     """
 
     def __init__(
         self,
         lingering: Lingering,
-        pages: Mapping[str | None, Mapping[int, ErrorPage]] = MappingProxyType({}),
-        plain: Container[str | None] = (),
+        routes: Mapping[str, RoutePlan] = MappingProxyType({}),
+        pages: Mapping[int, ErrorPage] = NO_PAGES,
         count: Callable[[str, int], object] | None = None,
     ) -> None:
         self._lingering = lingering
+        self._routes = routes
         self._pages = pages
-        self._plain = plain
         self._count = count
 
     def refuse(
@@ -129,14 +128,16 @@ class RejectConnection:
 
         Where TLS is terminated here, the protocol is that of the decrypted bytes.
         """
-        is_plain = route in self._plain
+        of_route = None if route is None else self._routes.get(route)
+        http = None if of_route is None else of_route.http
+        is_plain = of_route is not None and of_route.tls is None
         if channel_of(side.transport) is not None:
             protocol, is_plain = _inside(side), True
-        if is_plain and route in self._pages and refused.reason in _BY_ROUTE:
+        if is_plain and (http is not None or route is None) and refused.reason in _BY_ROUTE:
             protocol = ApplicationProtocol.HTTP  # whether or not its request was received yet
         if side.is_lost:
             return ""
-        pages = self._pages.get(route) or self._pages.get(None) or NO_PAGES
+        pages = (None if http is None else http.error_pages) or self._pages
         response = refusal_response(protocol, refused, side.buffered, pages)
         if self._count is not None and response.startswith(b"HTTP/"):
             self._count(method_of(side.buffered), _status(response))

@@ -49,7 +49,7 @@ class Accounting:
         self._plan = plan
         self._running = False
         self.counters = Counters()
-        self.counters.keep([route.name for route in plan.routes], clock.seconds())
+        self.counters.keep(plan.by_name.keys(), clock.seconds())
         self.registry = Registry(self.counters, plan.cleanup, clock, first_connection, published)
         self.metrics = make_metrics(plan.metrics, self.registry, self.counters, clock)
         self.refusals = RefusalLog(clock.seconds)

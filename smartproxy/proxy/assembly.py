@@ -30,6 +30,7 @@ from smartproxy.phases.route import ChooseRoute
 from smartproxy.phases.serve import Serve
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.phases.terminate_tls import Terminate
+from smartproxy.proxy.given import Indexes
 from smartproxy.routing.table import RouteTable
 from smartproxy.security.limits import Admission
 from smartproxy.session import ConnectionPath
@@ -41,9 +42,9 @@ from smartproxy.upstream.proxy_header import SendProxyHeader
 from smartproxy.wire.http_head import HEAD_LIMITS, HeadLimits, HeadParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from smartproxy.model.plan import ErrorPage, ProxyPlan
+    from smartproxy.model.plan import ProxyPlan
     from smartproxy.proxy.given import Place
     from smartproxy.proxy.runtime import Runtime
 
@@ -65,7 +66,8 @@ class Paths:
     ) -> None:
         self._plan = plan
         self._runtime = runtime
-        self.table = runtime.take_table(plan) or RouteTable(plan.routes)
+        indexes = runtime.take_indexes(plan) or Indexes(RouteTable(plan.routes), None)
+        self.table = indexes.table
         self.keep_alive = KeepAlive(
             enabled=plan.keep_alive, probes=plan.probes, user_timeout=plan.user_timeout
         )
@@ -82,7 +84,7 @@ class Paths:
         self._connect = _connect(runtime, attempts, dial_log)
         self._connect_pooled = _connect(runtime, PooledAttempts(attempts, runtime.targets.pool), dial_log)
         self._send_proxy_header = SendProxyHeader(_unique())
-        self.contexts = runtime.tls.prepare(plan)
+        self.contexts = indexes.contexts or runtime.tls.prepare(plan)
         self._terminate = Terminate(self.contexts, runtime.tls.handshakes, deadlines, seconds, counters)
         self._relay = StartRelay(
             runtime.sockets.poller,
@@ -172,12 +174,8 @@ class Paths:
 
     def _rejecting(self) -> RejectConnection:
         """What refuses connections. Where no route speaks HTTP there are no metrics of requests."""
-        speaking = {route: route.http for route in self._plan.routes if route.http is not None}
-        pages: dict[str | None, Mapping[int, ErrorPage]] = {None: self._plan.error_pages}
-        pages.update((route.name, http.error_pages) for route, http in speaking.items())
-        plain = {route.name for route in speaking if route.tls is None}
-        count = self._runtime.accounting.counters.refused_request if speaking else None
-        return RejectConnection(self._runtime.lingering, pages, plain, count)
+        count = self._runtime.accounting.counters.refused_request if self._plan.speaks_http else None
+        return RejectConnection(self._runtime.lingering, self._plan.by_name, self._plan.error_pages, count)
 
     def _exchange(self, look_inside: LookInside, limits: HeadLimits) -> ExchangeHttp:
         """What serves HTTP on a listener with these limits of a request's head."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from smartproxy.proxy.interfaces import LimitsOfProcesses
     from smartproxy.routing.table import RouteTable
     from smartproxy.tls.material import TlsMaterial
+    from smartproxy.tls.server_contexts import ServerContexts
 
 #: Address and port as configured; the address ``""`` is every address.
 Place: TypeAlias = tuple[str, int]
@@ -33,6 +34,18 @@ class ListeningSocket(NamedTuple):
     slot: int = 0
 
 
+class Indexes(NamedTuple):
+    """What is made of a configuration and then only looked at.
+
+    Processes that are forked after that share it. It takes some kilobytes for each route.
+
+    :ivar contexts: ``None`` where a process has to look for certificates that ACME has issued meanwhile.
+    """
+
+    table: RouteTable
+    contexts: ServerContexts | None
+
+
 class Given:
     """What it is given.
 
@@ -41,7 +54,7 @@ class Given:
     :param first_connection: the number of its first connection.
     :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
     :param access_log: a descriptor of the access log, for a user that may not open it.
-    :param table: the table of the routes of ``plan``: 4 KB for each route, which several processes share.
+    :param indexes: of ``plan``.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
     """
 
@@ -52,19 +65,19 @@ class Given:
         first_connection: int = 1,
         shared_limits: LimitsOfProcesses | None = None,
         access_log: int | None = None,
-        table: RouteTable | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
         self.plan = plan
         self.tls = tls
         self.first_connection = first_connection
         self.shared_limits = shared_limits
         self.access_log = access_log
-        self._table = table
+        self._indexes = indexes
         self.sockets: dict[ListeningSocket, socket.socket] = {}
 
-    def take_table(self, plan: ProxyPlan) -> RouteTable | None:
-        """The table of the routes of ``plan``, once, if it was given."""
+    def take_indexes(self, plan: ProxyPlan) -> Indexes | None:
+        """The indexes of ``plan``, once, if they were given."""
         if plan is not self.plan:
             return None
-        table, self._table = self._table, None
-        return table
+        indexes, self._indexes = self._indexes, None
+        return indexes

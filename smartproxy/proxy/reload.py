@@ -19,7 +19,7 @@ from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.proxy.assembly import Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, KeysView
 
     from twisted.internet.defer import Deferred
 
@@ -191,11 +191,10 @@ class ConfigurationInForce:
             closing = self._apply(prepared)
         else:
             self.discard(prepared)
-        names = {route.name for route in plan.routes}
-        removed = self._names() - names
+        removed = self._names() - plan.by_name.keys()
         self.settings, self.plan = settings, plan
         self._runtime.targets.apply(plan)
-        self._counters.keep([route.name for route in plan.routes], self._runtime.clocks.seconds())
+        self._counters.keep(plan.by_name.keys(), self._runtime.clocks.seconds())
         # Ports that are closed accept what the kernel has completed: these are connections of removed routes, too.
         closing.addCallback(lambda _: self._removed.remove(removed, plan.graceful_shutdown))
         self._report_denied(denied)
@@ -224,8 +223,8 @@ class ConfigurationInForce:
     def _paths(self, plan: ProxyPlan) -> Paths:
         return Paths(plan, self._runtime, self._draining)
 
-    def _names(self) -> set[str]:
-        return {route.name for route in self.plan.routes}
+    def _names(self) -> KeysView[str]:
+        return self.plan.by_name.keys()
 
 
 def _compiled(settings: Settings) -> ReadConfiguration:

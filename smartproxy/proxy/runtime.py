@@ -184,12 +184,11 @@ class Targets:
 
     def apply(self, plan: ProxyPlan) -> None:
         """Use the target groups of ``plan``."""
-        self.groups.apply(self.discovery.apply(plan.groups))
-        self._checked = _checked(plan.groups)
-        self.checks.apply(self.groups)
-        names = {route.name for route in plan.routes}
-        self.log_limit.keep(names)
-        self.postgres_routes.intersection_update(names)
+        self.groups.apply(plan.groups_by_name, self.discovery.apply(plan.eager_groups))
+        self._checked = {group.name for group in plan.eager_groups if group.is_checked}
+        self.checks.apply(self.groups.in_use())
+        self.log_limit.keep(plan.by_name.keys())
+        self.postgres_routes -= {name for name in self.postgres_routes if name not in plan.by_name}
 
     def stop(self) -> None:
         """Stop the checks, discovery, and the timers of name resolution."""
@@ -203,9 +202,9 @@ class Targets:
     def _configure(self, plans: Collection[GroupPlan]) -> None:
         """The discovered targets of these groups have changed."""
         self.groups.configure(plans)
-        self._checked |= _checked(plans)
+        self._checked |= {plan.name for plan in plans if plan.is_checked}
         if any(plan.name in self._checked for plan in plans):
-            self.checks.apply(self.groups)
+            self.checks.apply(self.groups.in_use())
 
     def _end_sessions(self, member: Member) -> None:
         """End the connections of a target that was found down."""
@@ -215,15 +214,11 @@ class Targets:
             record.owner.abort(CloseReason.TARGET_DOWN)
 
 
-def _checked(plans: Collection[GroupPlan]) -> set[str]:
-    return {plan.name for plan in plans if any(target.check is not None for target in plan.written())}
-
-
 class Runtime:
     """All of it.
 
     :param given: what another process has made before; ``None`` where there is none.
-    :ivar take_table: gives a table of routes that another process has made.
+    :ivar take_indexes: gives the indexes of a configuration that another process has made.
     :ivar counts: whether limits allow one more connection.
     :ivar tls: certificates, contexts and sessions, the limit on handshakes.
     :ivar address_files: follows the files with addresses.
@@ -236,7 +231,7 @@ class Runtime:
 
     def __init__(self, plan: ProxyPlan, reactor: Any, given: Given | None = None) -> None:
         given = given or Given(plan, TlsMaterial())
-        self.take_table = given.take_table
+        self.take_indexes = given.take_indexes
         shared = self._shared_limits = given.shared_limits
         self.reactor = reactor
         self.clocks = Clocks(reactor)

@@ -31,13 +31,13 @@ from smartproxy.tls.store import status_of
 from smartproxy.tls.watcher import CertificateWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.acme.managed import ManagedCertificate
     from smartproxy.metrics.counters import Counters
-    from smartproxy.model.plan import OriginationPlan, ProxyPlan
+    from smartproxy.model.plan import ProxyPlan
     from smartproxy.tls.material import TlsMaterial
     from smartproxy.tls.server_contexts import ServerContexts
 
@@ -115,7 +115,7 @@ class TlsState:
         """Put ``plan`` and its prepared contexts in force, and drop what it has no use for."""
         self._in_force = contexts
         self._store.apply(contexts.certificates)
-        self.targets.retain(_originations(plan))
+        self.targets.retain(plan.originations)
         self.handshakes.limit = self._most_handshakes(plan)
         self.handshakes.ipv6_prefix = plan.ipv6_limit_prefix
         self._watch.configure(plan.tls)
@@ -151,10 +151,3 @@ def _status(managed: ManagedCertificate) -> ShownCertificate:
     if managed.certificate is None:
         return ShownCertificate(managed.names, "acme", "", None, "", default=False, acme=managed.status())
     return status_of(managed.certificate, NOT_STAPLED, managed.status())
-
-
-def _originations(plan: ProxyPlan) -> Iterator[OriginationPlan]:
-    for route in plan.routes:
-        for target in () if route.group is None else route.group.written():
-            if target.tls is not None:
-                yield target.tls

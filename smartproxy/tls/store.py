@@ -252,9 +252,10 @@ class CertificateStore:
         return ConfiguredCertificates(plan, present.by_entry.values(), _kept(plan, present), issued)
 
     def apply(self, configured: ConfiguredCertificates) -> None:
-        """Put the certificates of a configuration in force."""
-        self._in_force = configured
-        self._announce_change()
+        """Put the certificates of a configuration in force, if they are not already."""
+        if configured is not self._in_force:
+            self._in_force = configured
+            self._announce_change()
 
     def changed(
         self, renewed: Mapping[CertificatePlan, CertificatePlan], shared: Entries | None = None

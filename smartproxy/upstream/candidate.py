@@ -148,12 +148,20 @@ def made_candidates(
 
     :param member_of: the member of a name.
     """
-    made: dict[str, Candidate] = {}
+    slow_start = plan.balancing.slow_start
+    return [
+        Candidate(target, host, member_of(name), index, slow_start, clock)
+        for index, (name, (target, host)) in enumerate(named_targets(plan).items())
+    ]
+
+
+def named_targets(plan: GroupPlan) -> dict[str, tuple[TargetPlan, TargetHost]]:
+    """The targets of a group by name, each of its hosts one."""
+    named: dict[str, tuple[TargetPlan, TargetHost]] = {}
     for target in plan.fixed():
         for host in target.hosts if isinstance(target.hosts, tuple) else (target.hosts,):
-            name = member_name(target, host, made)
-            made[name] = Candidate(target, host, member_of(name), len(made), plan.balancing.slow_start, clock)
-    return list(made.values())
+            named[member_name(target, host, named)] = target, host
+    return named
 
 
 def written_weights(candidates: Iterable[Candidate]) -> dict[str, int]:

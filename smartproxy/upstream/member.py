@@ -16,7 +16,7 @@ Three sources decide whether it is usable, and each is kept by itself::
 from __future__ import annotations
 
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from smartproxy.flow.states import State, following
 from smartproxy.upstream.state_log import FlapLog
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 #: What came of a dial.
 DialResult: TypeAlias = Literal["ok", "refused", "timeout", "unreachable", "tls_error"]
-DIAL_RESULTS: tuple[DialResult, ...] = ("ok", "refused", "timeout", "unreachable", "tls_error")
+DIAL_RESULTS: Final = ("ok", "refused", "timeout", "unreachable", "tls_error")
+CHECK_RESULTS: Final = ("ok", "failed")
 #: Seconds that the series of a removed member outlive its last connection, for one more scrape.
 LAST_SCRAPE = 15.0
 
@@ -113,7 +114,7 @@ class Member:
         self.received = 0
         self.sent = 0
         self.results: dict[str, int] = dict.fromkeys(DIAL_RESULTS, 0)
-        self.checks = {"ok": 0, "failed": 0}
+        self.checks = dict.fromkeys(CHECK_RESULTS, 0)
         self.ejections = 0
         self.dials = _HEALTHY
         self.ejected_by = ""

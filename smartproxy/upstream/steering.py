@@ -10,8 +10,8 @@ from twisted.logger import Logger
 from smartproxy.errors import UnknownTarget
 from smartproxy.metrics.targets import RequestsOfGroup, TargetCounts
 from smartproxy.model.target_status import ShownTarget, TargetState
-from smartproxy.upstream.candidate import address_of
-from smartproxy.upstream.member import Dials, HandState, Member
+from smartproxy.upstream.candidate import address_of, named_targets
+from smartproxy.upstream.member import CHECK_RESULTS, DIAL_RESULTS, Dials, HandState, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -71,7 +71,7 @@ class TargetGroups:
 
     def names(self) -> list[str]:
         """The names of all groups. A route with targets of its own is a group of the route's name."""
-        return [group.name for group in self._groups]
+        return self._groups.names()
 
     def targets(self, group: str | None = None) -> list[ShownTarget]:
         """The targets of ``group``, or of all groups.
@@ -80,15 +80,9 @@ class TargetGroups:
 
         :raises UnknownTarget: where there is no such group.
         """
-        if group is not None:
-            self._group(group)
+        groups = self._groups if group is None else [self._group(group)]
         moved = self._moved()
-        return [
-            shown
-            for one in self._groups
-            if group is None or one.name == group
-            for shown in self._shown_of(one, moved)
-        ]
+        return [shown for one in groups for shown in self._shown_of(one, moved)]
 
     def peek(self, group: str, client: str | None = None) -> Upcoming:
         """What the next connection to ``group`` would get, if it came now. It takes no turn.
@@ -147,10 +141,13 @@ class TargetGroups:
 
     def target_counts(self) -> list[TargetCounts]:
         """The counts of every target that is configured or still has connections, for the metrics."""
-        return list(self.each_target_count())
+        counts = list(self.each_target_count())
+        for plan in self._groups.unused():
+            counts += (unused_target(plan.name, name) for name in named_targets(plan))
+        return counts
 
     def each_target_count(self) -> Iterator[TargetCounts]:
-        """The same one by one. A reader may pause in between.
+        """Those of groups that have been made, one by one. A reader may pause in between.
 
         The bytes of targets with connections are read at the first: a connection that closes during a pause counts once.
         """
@@ -175,11 +172,11 @@ class TargetGroups:
 
     def queue_lengths(self) -> list[tuple[str, int]]:
         """Each group, and how many clients wait for one of its targets."""
-        return list(self.each_queue_length())
+        return [*self.each_queue_length(), *((plan.name, 0) for plan in self._groups.unused())]
 
     def each_queue_length(self) -> Iterator[tuple[str, int]]:
-        """The same one by one. A reader may pause in between."""
-        for group in list(self._groups):
+        """Likewise. A reader may pause in between."""
+        for group in self._groups.in_use():
             yield group.name, group.waiting
 
     def request_counts(self) -> list[RequestsOfGroup]:
@@ -187,7 +184,7 @@ class TargetGroups:
         idle = self._idle_by_group()
         return [
             RequestsOfGroup(group.name, counts.retries, counts.active, idle.get(group.name, 0))
-            for group in self._groups
+            for group in self._groups.in_use()
             if (counts := group.requests) is not None
         ]
 
@@ -230,6 +227,14 @@ class TargetGroups:
                 received, sent = moved.get(record.member, (0, 0))
                 moved[record.member] = received + record.bytes_received, sent + record.bytes_sent
         return moved
+
+
+def unused_target(group: str, name: str) -> TargetCounts:
+    """The counts of a target of a group that had no connection."""
+    results, checks = dict.fromkeys(DIAL_RESULTS, 0), dict.fromkeys(CHECK_RESULTS, 0)
+    return TargetCounts(
+        group, name, up=True, active=0, results=results, checks=checks, ejections=0, received=0, sent=0
+    )
 
 
 def _in_brief(wanted: str, names: list[str]) -> str:

@@ -26,9 +26,10 @@ from smartproxy.errors import NoWorker, SmartProxyError
 from smartproxy.flow.slices import Slices
 from smartproxy.workers.answers import value_of
 from smartproxy.workers.merged import merged_reading
-from smartproxy.workers.merged_targets import merged_shown
+from smartproxy.workers.merged_targets import configured_targets, merged_shown
 from smartproxy.workers.merged_throughput import MergedThroughput
 from smartproxy.workers.retired import Retired
+from smartproxy.workers.sums import Names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,6 +81,8 @@ class AllWorkers:
         self._clock = clock
         self._more = more
         self._merged_throughput = MergedThroughput(plan().metrics, self._totals, clock)
+        self._names = Names()
+        self._named: ProxyPlan | None = None
         self._retired = Retired()
         #: The last snapshot of each worker that is not retired: one that does not answer keeps its counts.
         self._latest: dict[int, WorkerSnapshot] = {}
@@ -152,14 +155,22 @@ class AllWorkers:
     async def _reading(self) -> MetricsReading:
         await self._look()
         live, retired = list(self._latest.values()), self._retired.snapshot
-        names = [route.name for route in self._plan().routes]
         slices = Slices(self._clock)
         reading, known = await merged_reading(
-            live, retired, self._own, names, self._merged_throughput, slices
+            live, retired, self._own, self._configured(), self._merged_throughput, slices
         )
         if live:
-            self._retired.keep(*known)  # from the next reading on: this one has the last values
+            self._retired.keep(known)  # from the next reading on: this one has the last values
         return reading._replace(more=self._more())
+
+    def _configured(self) -> Names:
+        """What the plan in force has."""
+        plan = self._plan()
+        if plan is not self._named:
+            targets = list(configured_targets(plan))
+            self._names = Names(plan.by_name.keys(), targets, plan.groups_by_name.keys())
+            self._named = plan
+        return self._names
 
     async def _totals(self) -> TotalsByWorker:
         answers = await self._answers(self._ask, "totals")

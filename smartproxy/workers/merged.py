@@ -12,7 +12,7 @@ is in ``retired``, so totals never decrease.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from zope.interface import implementer
 
@@ -20,10 +20,10 @@ from smartproxy.admin.control import MetricsReading
 from smartproxy.metrics.counted import CountedMetrics
 from smartproxy.metrics.interfaces import IMetrics
 from smartproxy.workers.merged_throughput import MergedRates
-from smartproxy.workers.sums import MergedConnections, Sums
+from smartproxy.workers.sums import MergedConnections, Names, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from smartproxy.flow.slices import Slices
     from smartproxy.metrics.counters import Counters
@@ -41,33 +41,21 @@ class MergedMetrics(CountedMetrics):
         self.percentiles = sums.distributions.percentiles
 
 
-class LiveNames(NamedTuple):
-    """What the snapshots of live workers have.
-
-    :ivar routes: names of routes.
-    :ivar targets: targets by group and name.
-    :ivar groups: names of groups.
-    """
-
-    routes: frozenset[str]
-    targets: frozenset[tuple[str, str]]
-    groups: frozenset[str]
-
-
 async def merged_reading(
     live: Sequence[WorkerSnapshot],
     retired: WorkerSnapshot,
     own: Counters,
-    configured: Iterable[str],
+    configured: Names,
     throughput: MergedThroughput,
     slices: Slices,
-) -> tuple[MetricsReading, LiveNames]:
+) -> tuple[MetricsReading, Names]:
     """Add up everything.
 
     :param live: the snapshots of workers that run.
     :param retired: the sums of those that have ended.
     :param own: what the supervisor has counted itself; changes of the configuration are its alone.
-    :param configured: the names of routes, in their order.
+    :param configured: what is shown even where nothing has been counted.
+    :return: also what the configuration or a live worker has.
     """
     sums = Sums(configured)
     sums.add_own(own)
@@ -75,7 +63,8 @@ async def merged_reading(
         for _ in sums.add(snapshot):
             await slices.turn()
     targets, groups = sums.targets.known()
-    names = LiveNames(frozenset(sums.counters.routes), frozenset(targets), frozenset(groups))
+    routes = frozenset(name for name, _ in sums.counters.series())
+    names = Names(routes, frozenset(targets), frozenset(groups))
     for _ in sums.add(retired, ended=True):
         await slices.turn()
     connections = MergedConnections(sums)

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from smartproxy.metrics.targets import RequestsOfGroup, TargetCounts
+from smartproxy.upstream.candidate import named_targets
+from smartproxy.upstream.steering import unused_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from smartproxy.model.plan import ProxyPlan
     from smartproxy.model.target_status import ShownTarget, TargetState
 
 #: Of different states, the first in this order is shown.
@@ -20,18 +23,22 @@ _ORDER: Final[tuple[TargetState, ...]] = ("up", "drain", "ejected", "down")
 
 
 class _TargetSum:
-    """The counts of one target in several processes."""
+    """The counts of one target in several processes.
+
+    :ivar up: whether it is in any of them; ``None``: none that lives has used it.
+    """
 
     __slots__ = ("active", "checks", "ejections", "received", "results", "sent", "up")
 
     def __init__(self) -> None:
-        self.up = False
+        self.up: bool | None = None
         self.active = self.ejections = self.received = self.sent = 0
         self.results: dict[str, int] = {}
         self.checks: dict[str, int] = {}
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        self.up = self.up or row["up"]
+    def add(self, row: Mapping[str, Any], *, ended: bool) -> None:
+        if not ended:
+            self.up = self.up or row["up"]
         self.active += row["active"]
         self.ejections += row["ejections"]
         self.received += row["received"]
@@ -41,38 +48,47 @@ class _TargetSum:
 
 
 class MergedTargets:
-    """The sums of the targets and groups of several processes: a :class:`~smartproxy.metrics.targets.TargetSource`."""
+    """The sums of the targets and groups of several processes: a :class:`~smartproxy.metrics.targets.TargetSource`.
 
-    def __init__(self) -> None:
-        self._targets: dict[tuple[str, str], _TargetSum] = {}
-        self._queues: dict[str, int] = {}
+    A process tells of the groups that it has made (:mod:`smartproxy.upstream.groups`).
+
+    :param targets: those of the configuration, by group and name, used or not.
+    :param groups: likewise.
+    """
+
+    def __init__(self, targets: Iterable[tuple[str, str]] = (), groups: Iterable[str] = ()) -> None:
+        #: ``None`` for one that no process has used.
+        self._targets: dict[tuple[str, str], _TargetSum | None] = dict.fromkeys(targets)
+        self._queues = dict.fromkeys(groups, 0)
         self._requests: dict[str, RequestsOfGroup] = {}
 
-    def add_target(self, row: Mapping[str, Any], *, known_only: bool = False) -> None:
+    def add_target(self, row: Mapping[str, Any], *, ended: bool = False) -> None:
         """Add the counts of one target.
 
         :param row: the fields of :class:`TargetCounts`.
-        :param known_only: whether one that has not been added before is left out.
+        :param ended: whether they are of a process that does not run any more. Then a target is left out that is neither
+            configured nor in another process.
         """
         key = row["group"], row["name"]
-        if key not in self._targets:
-            if known_only:
-                return
-            self._targets[key] = _TargetSum()
-        self._targets[key].add(row)
+        if ended and key not in self._targets:
+            return
+        of = self._targets.get(key)
+        if of is None:
+            of = self._targets[key] = _TargetSum()
+        of.add(row, ended=ended)
 
     def add_queue(self, group: str, waiting: int) -> None:
         """Add the number of clients that wait for a target of ``group``."""
         self._queues[group] = self._queues.get(group, 0) + waiting
 
-    def add_requests(self, row: Mapping[str, Any], *, known_only: bool = False) -> None:
+    def add_requests(self, row: Mapping[str, Any], *, ended: bool = False) -> None:
         """Add the HTTP requests of one group.
 
         :param row: the fields of :class:`RequestsOfGroup`.
-        :param known_only: whether one without a queue length is left out.
+        :param ended: likewise; then a group without a queue length is left out.
         """
         group = row["group"]
-        if known_only and group not in self._queues:
+        if ended and group not in self._queues:
             return
         before = self._requests.get(group, RequestsOfGroup(group, 0, 0, 0))
         self._requests[group] = RequestsOfGroup(
@@ -85,8 +101,12 @@ class MergedTargets:
     def target_counts(self) -> Iterator[TargetCounts]:
         """The counts of every target. One is up where it is up in any process."""
         for (group, name), of in self._targets.items():
+            if of is None:
+                yield unused_target(group, name)
+                continue
+            up = of.up is not False
             yield TargetCounts(
-                group, name, of.up, of.active, of.results, of.checks, of.ejections, of.received, of.sent
+                group, name, up, of.active, of.results, of.checks, of.ejections, of.received, of.sent
             )
 
     def queue_lengths(self) -> list[tuple[str, int]]:
@@ -104,8 +124,8 @@ class MergedTargets:
 
     def end(self) -> None:
         """Nothing lives any more: only what has happened is left."""
-        for of in self._targets.values():
-            of.up, of.active = False, 0
+        for of in filter(None, self._targets.values()):
+            of.active = 0
         self._queues.clear()
         for group, counts in self._requests.items():
             self._requests[group] = counts._replace(active=0, idle=0)
@@ -123,6 +143,14 @@ class MergedTargets:
     def known(self) -> tuple[Collection[tuple[str, str]], Collection[str]]:
         """The targets by group and name, and the groups with a queue length."""
         return self._targets.keys(), self._queues.keys()
+
+
+def configured_targets(plan: ProxyPlan) -> Iterator[tuple[str, str]]:
+    """The targets of ``plan`` by group and name, but for those of groups that each worker makes at once."""
+    eager = {group.name for group in plan.eager_groups}
+    for group in plan.groups:
+        if group.name not in eager:
+            yield from ((group.name, name) for name in named_targets(group))
 
 
 def add_counts(to: dict[Any, int], counts: Mapping[Any, int]) -> None:

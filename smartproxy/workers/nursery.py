@@ -31,6 +31,7 @@ from twisted.python.reflect import namedModule
 from smartproxy._version import __version__
 from smartproxy.errors import SmartProxyError, WorkerFailed
 from smartproxy.observe.log_file import STDOUT, open_to_append
+from smartproxy.proxy.given import Indexes
 from smartproxy.routing.table import RouteTable
 from smartproxy.tls.material import TlsMaterial
 from smartproxy.workers.memory import LimitsMemory, Row
@@ -66,7 +67,7 @@ class Nursery:
         self._log = log
         self._memory = memory
         self._reactor = reactor
-        self._configuration: tuple[Settings, ProxyPlan, RouteTable] | None = None
+        self._configuration: tuple[Settings, ProxyPlan, Indexes] | None = None
         self._material = TlsMaterial()
         self._workers: set[int] = set()
         self._answers: dict[str, Callable[[dict[str, object], list[int]], object]] = {
@@ -126,7 +127,9 @@ class Nursery:
         contexts.make_all()
         self._material.store.apply(contexts.certificates)
         contexts.drop_unused()
-        self._configuration = settings, plan, RouteTable(plan.routes)
+        # Certificates that ACME has issued are looked for by the workers: so theirs are other contexts.
+        indexes = Indexes(RouteTable(plan.routes), contexts if plan.acme is None else None)
+        self._configuration = settings, plan, indexes
         self._open_log(plan.access_log)
         gc.collect()
         gc.freeze()  # a collection in a worker would write to, and so copy, every page with an object
@@ -186,14 +189,14 @@ class Nursery:
             random.seed()
             assert self._configuration is not None  # noqa: S101 - it was just looked at
             self._log.process = f"worker {message['slot']}"
-            settings, plan, table = self._configuration
+            settings, plan, indexes = self._configuration
             start = WorkerStart(
                 settings,
                 plan,
                 self._material,
                 SharedLimits(self._memory, Row(*_numbers(message["row"]))),
                 self._log_of[1],
-                table,
+                indexes,
                 _number(message["generation"]),
                 self._reactor,
             )

@@ -19,9 +19,8 @@ from smartproxy.workers.merged_targets import add_counts
 from smartproxy.workers.sums import Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from smartproxy.workers.snapshot import WorkerSnapshot
+    from smartproxy.workers.sums import Names
 
 
 class Retired:
@@ -47,19 +46,16 @@ class Retired:
         self._sums.end(killed=killed)
         self.snapshot = self._sums.snapshot()
 
-    def keep(
-        self, routes: frozenset[str], targets: Collection[tuple[str, str]], groups: Collection[str]
-    ) -> None:
-        """Drop what is not among these. The close reasons of dropped routes are added to ``closed_before``.
+    def keep(self, names: Names) -> None:
+        """Drop what is not among ``names``. The close reasons of dropped routes are added to ``closed_before``.
 
-        :param routes: those that are configured or still have connections.
-        :param targets: by group and name.
+        :param names: what is configured or still has connections.
         """
         counters = self._sums.counters
-        gone = counters.routes.keys() - routes - {UNROUTED}
+        gone = counters.routes.keys() - names.routes - {UNROUTED}
         for name in gone:
             add_counts(counters.closed_before, counters.routes.pop(name).closed)
-        if self._sums.targets.keep(targets, groups) or gone:
+        if self._sums.targets.keep(names.targets, names.groups) or gone:
             self.snapshot = self._sums.snapshot()
 
     def moved(self, group: str, name: str) -> tuple[int, int]:

@@ -155,18 +155,16 @@ def rows_of(pieces: Iterable[bytes]) -> Iterator[Any]:
 
 
 def pieces_of(rows: Iterable[Any]) -> Iterator[bytes]:
-    """A list of a snapshot, piece by piece. Rows that are ``None`` are left out; a piece of only these is empty."""
+    """A list of a snapshot, piece by piece."""
     iterator = iter(rows)
-    while scanned := list(islice(iterator, PIECE)):
-        piece = [row for row in scanned if row is not None]
-        yield pickle.dumps(piece, pickle.HIGHEST_PROTOCOL) if piece else b""
+    while piece := list(islice(iterator, PIECE)):
+        yield pickle.dumps(piece, pickle.HIGHEST_PROTOCOL)
 
 
 async def _in_pieces(rows: Iterable[Any], slices: Slices) -> list[bytes]:
     pieces = []
     for piece in pieces_of(rows):
-        if piece:
-            pieces.append(piece)
+        pieces.append(piece)
         await slices.turn()
     return pieces
 
@@ -226,11 +224,10 @@ def process_state(
     )
 
 
-def route_rows(frozen: FrozenBytes) -> Iterator[tuple[str, RouteState] | None]:
-    """A row for each route, ``None`` for one that was never used."""
+def route_rows(frozen: FrozenBytes) -> Iterator[tuple[str, RouteState]]:
+    """A row for each route that was used."""
     for name, counted, received, sent in frozen.routes():
-        used = counted.opened or counted.requests or counted.closed or counted.unsettled or received or sent
-        yield (name, _route_state(counted, received, sent)) if used else None
+        yield name, _route_state(counted, received, sent)
 
 
 def _route_state(counted: RouteCounters, received: int, sent: int) -> RouteState:

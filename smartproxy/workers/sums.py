@@ -2,7 +2,7 @@
 
 ::
 
-    sums = Sums(["web", "mail"])
+    sums = Sums(names)                  # of the configuration
     for _ in sums.add(snapshot):
         ...                          # a good moment for a turn of the event loop
     sums.counters.routes["web"].opened
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smartproxy.metrics.api import Distributions
-from smartproxy.metrics.counters import UNROUTED, Counters, RouteCounters
+from smartproxy.metrics.counters import UNROUTED, Counters
 from smartproxy.metrics.throughput import ZERO_RATE, Rate
 from smartproxy.model.outcome import CloseReason
 from smartproxy.workers.merged_targets import MergedTargets, add_counts
@@ -33,8 +33,10 @@ from smartproxy.workers.snapshot import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
+    from smartproxy.metrics.counters import RouteCounters
     from smartproxy.metrics.histogram import Histogram
     from smartproxy.metrics.requests import RequestCounters
     from smartproxy.metrics.source import MeterSource
@@ -51,13 +53,24 @@ if TYPE_CHECKING:
 _NUMBERS = ("opened", "active", "received", "sent", "queued", "batches", "cleaned")
 
 
+class Names(NamedTuple):
+    """What has series even where nothing has been counted.
+
+    :ivar routes: names of routes, in their order.
+    :ivar targets: targets by group and name.
+    :ivar groups: names of groups.
+    """
+
+    routes: AbstractSet[str] = frozenset()
+    targets: Collection[tuple[str, str]] = ()
+    groups: Collection[str] = ()
+
+
 class Sums:
     """The sums of snapshots.
 
-    :param configured: routes that have counters even where nothing has been counted, in their order.
-    :ivar counters: what is counted; bytes of live connections are in those of their route. Not to be counted with: all unused
-        routes share one object.
-    :ivar distributions: of the duration and the size of closed connections.
+    :param configured: what has series even where nothing has been counted.
+    :ivar counters: what is counted; bytes of live connections are in those of their route.
     :ivar targets: the sums of targets and groups.
     :ivar opened: accepted connections.
     :ivar active: live connections.
@@ -68,11 +81,11 @@ class Sums:
     :ivar cleaned: connections that have been cleaned up.
     """
 
-    def __init__(self, configured: Iterable[str] = ()) -> None:
-        self._unused = RouteCounters()
+    def __init__(self, configured: Names | None = None) -> None:
+        configured = configured or Names()
         self.counters = Counters()
-        self.counters.routes.update(dict.fromkeys(configured, self._unused))
-        self.targets = MergedTargets()
+        self.counters.keep(configured.routes, 0.0)
+        self.targets = MergedTargets(configured.targets, configured.groups)
         self.counters.targets = self.targets
         self.distributions = Distributions()
         self.opened = self.active = self.received = self.sent = 0
@@ -93,18 +106,18 @@ class Sums:
         yield
         for piece in snapshot["routes"]:
             for name, state in rows_of([piece]):
-                _add_route(self._route(name), state)
+                _add_route(self.counters.route(name), state)
             yield
         for piece in snapshot["targets"]:
             for row in rows_of([piece]):
-                self.targets.add_target(row, known_only=ended)
+                self.targets.add_target(row, ended=ended)
             yield
         for piece in snapshot["queues"]:
             for group, waiting in rows_of([piece]):
                 self.targets.add_queue(group, waiting)
             yield
         for row in rows_of(snapshot["requests"]):
-            self.targets.add_requests(row, known_only=ended)
+            self.targets.add_requests(row, ended=ended)
         self._clients += snapshot["clients"]
         self._route_rates += snapshot["route_rates"]
         self._client_rates += snapshot["client_rates"]
@@ -130,7 +143,7 @@ class Sums:
             for counted in self.counters.routes.values():
                 _close(counted, counted.active)
             if without_route > 0:
-                _close(self._route(UNROUTED), without_route)
+                _close(self.counters.route(UNROUTED), without_route)
         for counted in self.counters.routes.values():
             counted.active = counted.unsettled = 0
             if counted.requests is not None:
@@ -150,7 +163,7 @@ class Sums:
         targets = self.targets
         return {
             "process": process,
-            "routes": [piece for piece in pieces_of(route_rows(frozen)) if piece],
+            "routes": list(pieces_of(route_rows(frozen))),
             "clients": self._clients,
             "route_rates": self._route_rates,
             "client_rates": self._client_rates,
@@ -170,13 +183,6 @@ class Sums:
     def client_rates(self) -> dict[str, Rate]:
         """Bytes per second by client address."""
         return _added_rates(self._client_rates)
-
-    def _route(self, name: str) -> RouteCounters:
-        """The counters of a route, its own."""
-        counted = self.counters.routes.get(name, self._unused)
-        if counted is self._unused:
-            counted = self.counters.routes[name] = RouteCounters()
-        return counted
 
     def _add_process(self, state: ProcessState) -> None:
         for name in _NUMBERS:

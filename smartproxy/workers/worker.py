@@ -22,7 +22,7 @@ from smartproxy.workers.worker_proxy import WorkerProxy
 
 if TYPE_CHECKING:
     from smartproxy.model.plan import ProxyPlan
-    from smartproxy.routing.table import RouteTable
+    from smartproxy.proxy.given import Indexes
     from smartproxy.settings import Settings
     from smartproxy.tls.material import TlsMaterial
     from smartproxy.workers.shared_limits import SharedLimits
@@ -40,7 +40,7 @@ class WorkerStart(NamedTuple):
     :ivar plan: ``settings``, compiled.
     :ivar limits: holds limits over all workers.
     :ivar access_log: a descriptor of the access log, if it is a file.
-    :ivar table: of the routes of ``plan``.
+    :ivar indexes: of ``plan``.
     :ivar generation: counts the workers of a supervisor.
     :ivar reactor: the module of the reactor that the supervisor uses.
     """
@@ -50,7 +50,7 @@ class WorkerStart(NamedTuple):
     material: TlsMaterial
     limits: SharedLimits
     access_log: int | None
-    table: RouteTable
+    indexes: Indexes
     generation: int
     reactor: str
 
@@ -70,7 +70,7 @@ def run(start: WorkerStart, control: int) -> int:
         start.generation * CONNECTIONS_EACH,
         start.limits,
         start.access_log,
-        start.table,
+        start.indexes,
     )
     channel.proxy = WorkerProxy(start.settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, channel)

@@ -57,7 +57,8 @@ class FakeControl:
         members = Groups(Members(), self.clock, lambda: 0.5)
         self.groups = TargetGroups(members, self.registry.live, self.clock.seconds, dict)
         self.counters.targets = self.groups
-        members.apply([route.group for route in self.plan.routes if route.group is not None])
+        plans = [route.group for route in self.plan.routes if route.group is not None]
+        members.apply({plan.name: plan for plan in plans}, plans)
         self.draining = False
         self.changes = []
         self.problems = []

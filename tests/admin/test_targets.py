@@ -108,7 +108,7 @@ class TargetsTests(SynchronousTestCase):
 
     def test_many_names_are_listed_in_part_and_the_nearest_first(self):
         hosts = tuple(f"10.0.0.{number}" for number in range(60))
-        self.control.groups._groups.apply([GroupPlan("app", (TargetPlan(hosts, 80),))])
+        self.control.groups._groups.apply({"app": GroupPlan("app", (TargetPlan(hosts, 80),))})
         said = self.put({"state": "down"}, "/api/v1/targets/app/10.0.0.58:8").json()["error"]
         self.assertRegex(said, r"it has 10\.0\.0\.58:80, (\S+, ){8}\S+ and 50 more$")
 
@@ -129,7 +129,7 @@ class TargetsTests(SynchronousTestCase):
         self.assertEqual((self.shown()[0]["state"], self.shown()[0]["why"]), ("drain", "set by hand"))
 
     def test_groups_are_in_the_order_of_the_configuration(self):
-        plans = [GroupPlan(name, TARGETS) for name in ("first", "a/b", "last")]
+        plans = {name: GroupPlan(name, TARGETS) for name in ("first", "a/b", "last")}
         self.control.groups._groups.apply(plans)
         self.assertEqual(self.control.groups.names(), ["first", "a/b", "last"])
 

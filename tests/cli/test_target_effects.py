@@ -177,7 +177,7 @@ class RunningTests(RemoteCase):
         self.assertNotIn("next:", result.stdout)
 
     def test_a_proxy_with_another_configuration_says_so(self) -> None:
-        self.control.groups._groups.apply([])
+        self.control.groups._groups.apply({})
         result = self.ask(1)
         self.assertEqual(result.exit_code, 1)
         self.assertIn("refused: there is no group 'db'; there is none", result.stderr)

@@ -189,7 +189,7 @@ class ListTests(TargetCase):
         self.assertEqual([shown["name"] for shown in printed["targets"]], list(NAMES))
 
     def test_no_targets_at_all_is_a_heading(self):
-        self.control.groups._groups.apply([])
+        self.control.groups._groups.apply({})
         result = self.run_command(targets)
         self.assertEqual((result.exit_code, result.stdout.count("\n")), (0, 1))
 

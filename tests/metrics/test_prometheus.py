@@ -93,7 +93,7 @@ class FormatTests(SynchronousTestCase):
     def test_unused_route_adds_four_lines(self):
         """Each configured route has its counters from 0; the histograms of ten thousand would be 300,000 lines."""
         control = FakeControl()
-        control.counters.keep([f"customer-{number:05d}" for number in range(10_000)], 0.0)
+        control.counters.keep({f"customer-{number:05d}" for number in range(10_000)}, 0.0)
         for number in range(100):
             used = control.counters.route(f"customer-{number:05d}")
             used.opened = 1

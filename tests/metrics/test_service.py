@@ -55,10 +55,10 @@ class BothTests(MetricsCase):
 class RemovedRouteTests(MetricsCase):
     def test_rate_of_a_removed_route_ends_with_its_series(self):
         """Else 300 updates within a minute, each with new names, would be 300 entries in JSON."""
-        self.counters.keep(["web", "new"], 0.0)
+        self.counters.keep({"web", "new"}, 0.0)
         for route in ("web", "new"):
             self.close(self.connect(route=route))
-        self.counters.keep(["new"], 0.0)
+        self.counters.keep({"new"}, 0.0)
         self.clock.advance(5)
         self.assertEqual(list(self.metrics.throughput.by_route()), ["web", "new"])
         self.counters.prune(LAST_SCRAPE)

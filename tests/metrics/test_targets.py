@@ -18,7 +18,7 @@ class TargetSeriesTests(SynchronousTestCase):
         self.control = FakeControl()
         self.groups = self.control.groups._groups
         self.control.counters.targets = self.control.groups
-        self.groups.apply([GroupPlan("app", TARGETS)])
+        self.groups.apply({"app": GroupPlan("app", TARGETS)})
 
     def series(self):
         page, _ = exposition(families(self.control.registry, self.control.counters))
@@ -58,7 +58,8 @@ class TargetSeriesTests(SynchronousTestCase):
 
     def test_series_of_removed_targets_end(self):
         for number in range(50):
-            self.groups.apply([GroupPlan("app", (TargetPlan((f"10.0.1.{number}",), 80),))])
+            self.groups.apply({"app": GroupPlan("app", (TargetPlan((f"10.0.1.{number}",), 80),))})
+            self.groups.find("app")
         self.control.clock.advance(LAST_SCRAPE)
         self.groups.members.prune(self.control.clock.seconds())
         names = {name for name in self.series() if name.startswith("smartproxy_target_up")}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.lingering import Lingering
 from smartproxy.errors import DialFailed, HandshakeFailed, HandshakeRefused, NotTls, Refused
 from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import RejectReason
+from smartproxy.model.plan import HttpPlan, MatchPlan, RoutePlan, TerminationPlan
 from smartproxy.net.half_close import LINGER
 from smartproxy.phases.reject import RejectConnection, refusal_response, response_for
 from smartproxy.testing import Nature
@@ -123,15 +126,18 @@ class LetGoTests(SynchronousTestCase):
 
     def test_a_route_that_speaks_http_answers_unseen_clients_unless_it_ends_tls(self):
         """A client that is about to begin TLS must not be answered in plain text."""
-        for plain, reason, answer in (
-            ({"web"}, RejectReason.IP_BLOCKED, b"HTTP/1.1 403 "),
-            ({"web"}, RejectReason.ROUTE_LIMIT, b"HTTP/1.1 503 "),
-            ({"web"}, RejectReason.PENDING_DATA_LIMIT, b""),
-            ((), RejectReason.IP_BLOCKED, b""),
+        plain = RoutePlan("web", 0, MatchPlan((range(80, 81),)), http=HttpPlan())
+        secured = replace(plain, tls=TerminationPlan())
+        raw = replace(plain, http=None)
+        for route, reason, answer in (
+            (plain, RejectReason.IP_BLOCKED, b"HTTP/1.1 403 "),
+            (plain, RejectReason.ROUTE_LIMIT, b"HTTP/1.1 503 "),
+            (plain, RejectReason.PENDING_DATA_LIMIT, b""),
+            (secured, RejectReason.IP_BLOCKED, b""),
+            (raw, RejectReason.IP_BLOCKED, b""),
         ):
             client = Client(nature=Nature())
-            lingering = Lingering(client.deadlines, 10)
-            rejecting = RejectConnection(lingering, {None: {}, "web": {}}, plain)
+            rejecting = RejectConnection(Lingering(client.deadlines, 10), {"web": route})
             rejecting.refuse(client.side, ApplicationProtocol.UNSEEN, Refused(reason), HOST, "web")
             client.clock.advance(0)
             self.assertEqual(client.far.received[:13], answer)

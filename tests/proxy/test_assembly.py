@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.net.dial import PollerDialer, ReactorDialer
 from smartproxy.proxy.assembly import Paths
-from smartproxy.proxy.given import Given
+from smartproxy.proxy.given import Given, Indexes
 from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
 from smartproxy.routing.table import RouteTable
@@ -75,16 +75,24 @@ class PathsTests(SynchronousTestCase):
             paths.path("", port)
         self.assertEqual(len(looks), before)
 
-    def test_a_given_table_of_routes_is_used_once_and_for_its_configuration(self):
-        """Workers share the one that was made before the fork; after a reload it would only take memory."""
+    def test_given_indexes_are_used_once_and_for_their_configuration(self):
+        """Workers share those that were made before the fork; after a reload they would only take memory."""
         plan = settings(routes=[route("one", match={"ports": 8000})]).compile()
-        table = RouteTable(plan.routes)
-        runtime = Runtime(plan, MemoryReactorClock(), Given(plan, TlsMaterial(), table=table))
+        material = TlsMaterial()
+        indexes = Indexes(RouteTable(plan.routes), material.prepare(plan))
+        runtime = Runtime(plan, MemoryReactorClock(), Given(plan, material, indexes=indexes))
         other = Paths(replace(plan), runtime, lambda: False)
         first, second = (Paths(plan, runtime, lambda: False) for _ in range(2))
-        self.assertIs(first.table, table)
-        self.assertIsNot(other.table, table)
-        self.assertIsNot(second.table, table)
+        self.assertEqual((first.table, first.contexts), indexes)
+        for paths in (other, second):
+            self.assertIsNot(paths.table, indexes.table)
+            self.assertIsNot(paths.contexts, indexes.contexts)
+
+    def test_without_given_contexts_a_process_makes_its_own(self):
+        plan = settings(routes=[route("one", match={"ports": 8000})]).compile()
+        indexes = Indexes(RouteTable(plan.routes), None)
+        runtime = Runtime(plan, MemoryReactorClock(), Given(plan, TlsMaterial(), indexes=indexes))
+        self.assertIsNotNone(Paths(plan, runtime, lambda: False).contexts)
 
     def detect(self, *routes, port=8080):
         runtime = Runtime(compiled_plan(False), MemoryReactorClock())

@@ -147,7 +147,7 @@ class ConnectCase(SynchronousTestCase):
     def routed(self, **more):
         """A connection of a route whose targets are configured."""
         facts = routed(**more)
-        self.groups.apply([facts.route.group])
+        self.groups.apply({facts.route.group.name: facts.route.group})
         return facts
 
     def dialled(self):

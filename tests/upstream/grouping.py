@@ -32,7 +32,7 @@ class GroupCase(SynchronousTestCase):
     def configure(self, targets, algorithm=Algorithm.ROUND_ROBIN, slow_start=0.0, **more):
         targets = tuple(target(one) if isinstance(one, str) else one for one in targets)
         plan = GroupPlan("app", targets, BalancingPlan(algorithm, slow_start), **more)
-        self.groups.apply([plan])
+        self.groups.apply({plan.name: plan})
         self.group = self.groups.of(plan)
         return self.group
 

@@ -71,7 +71,7 @@ class SharedGroupCase(GroupCase):
 
     def configure(self, targets, algorithm=Algorithm.ROUND_ROBIN, **more):
         group = super().configure(targets, algorithm, **more)
-        self.others.apply([group._plan])
+        self.others.apply({group.name: group._plan})
         self.other = self.others.of(group._plan)
         return group
 
@@ -224,7 +224,7 @@ class ReloadTests(SharedGroupCase):
         """It was accepted before the reload that has removed its group, and held up since."""
         self.configure([target("a", max_connections=1)])
         plan = GroupPlan("app", (target("a", max_connections=1),))
-        self.groups.apply([])
+        self.groups.apply({})
         late = self.groups.of(plan)
         self.clock.advance(60)
         self.groups.members.prune(self.clock.seconds())

@@ -254,7 +254,7 @@ class LimitTests(GroupCase):
         self.queue()
         self.hold()
         waiting = self.group.wait_for_room("x")
-        self.groups.apply([GroupPlan("other", (target("b"),))])
+        self.groups.apply({"other": GroupPlan("other", (target("b"),))})
         self.assertIs(self.failureResultOf(waiting, Refused).value.reason, RejectReason.NO_TARGET)
 
 

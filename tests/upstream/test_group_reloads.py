@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 from weakref import ref
 
-from smartproxy.model.plan import Algorithm, GroupPlan, QueuePlan
+from twisted.logger import globalLogPublisher
+
+from smartproxy.model.plan import Algorithm, BalancingPlan, GroupPlan, ProxyPlan, QueuePlan
+from smartproxy.model.plan.check import CheckPlan
 from tests.upstream.grouping import CLIENT, GroupCase, target
 
 
@@ -35,7 +38,7 @@ class ReloadTests(GroupCase):
         """The plan of a group that a reload has removed, for a connection that was accepted before."""
         self.configure(targets, **more)
         plan = GroupPlan("app", targets, **more)
-        self.groups.apply([])
+        self.groups.apply({})
         return plan
 
     def test_a_connection_of_a_removed_group_is_carried_and_leaves_nothing(self):
@@ -64,7 +67,7 @@ class ReloadTests(GroupCase):
     def test_limits_of_a_removed_group_count_its_established_connections(self):
         self.configure([target("a", max_connections=1)])
         (held,) = self.hold()
-        self.groups.apply([])
+        self.groups.apply({})
         late = self.groups.of(GroupPlan("app", (target("a", max_connections=1),)))
         self.assertIsNone(late.take(CLIENT))
         late.release(held)
@@ -82,7 +85,7 @@ class ReloadTests(GroupCase):
         self.configure([target("a", max_connections=1)], queue=QueuePlan(1))
         before = self.group
         (held,) = self.hold()
-        self.groups.apply([])
+        self.groups.apply({})
         self.configure([target("a", max_connections=1)], queue=QueuePlan(1))
         self.assertIsNone(self.group.take(CLIENT))
         waiting = self.group.wait_for_room(CLIENT)
@@ -104,7 +107,7 @@ class ReloadTests(GroupCase):
                 limited = [target("a", max_connections=1)]
                 former = self.configure(limited, algorithm)
                 (held,) = self.hold()
-                self.groups.apply([])
+                self.groups.apply({})
                 late = self.groups.of(GroupPlan("app", tuple(limited)))
                 self.assertIsNone(late.take(CLIENT))
                 self.configure(limited, algorithm)
@@ -117,7 +120,7 @@ class ReloadTests(GroupCase):
         self.configure("ab")
         (held,) = self.hold()
         former = GroupPlan("app", (target("a"), target("b")))
-        self.groups.apply([])
+        self.groups.apply({})
         self.clock.advance(20)
         self.groups.members.prune(self.clock.seconds())
         self.assertEqual([one.name for one in self.groups.members], ["a"])
@@ -126,7 +129,7 @@ class ReloadTests(GroupCase):
 
     def test_a_removed_group_still_ejects(self):
         self.configure("ab")
-        self.groups.apply([])
+        self.groups.apply({})
         self.group = self.groups.of(GroupPlan("app", (target("a"), target("b"))))
         self.fail_dial("a")
         self.assertEqual(self.use(4), "bbbb")
@@ -135,7 +138,7 @@ class ReloadTests(GroupCase):
         group = ref(self.configure("ab"))
         (held,) = self.hold()
         self.group = None
-        self.groups.apply([])
+        self.groups.apply({})
         gc.disable()
         self.addCleanup(gc.enable)
         group().release(held)
@@ -143,3 +146,58 @@ class ReloadTests(GroupCase):
         self.clock.advance(20)
         self.groups.members.prune(self.clock.seconds())
         self.assertIsNone(group(), "without the garbage collector")
+
+
+class UnusedTests(GroupCase):
+    """Of ten thousand groups most may have no connection for a long time. Workers share what has not been made."""
+
+    def apply(self, *plans, eager=()):
+        self.groups.apply({plan.name: plan for plan in plans}, eager)
+
+    def names(self):
+        return [group.name for group in self.groups.in_use()], [plan.name for plan in self.groups.unused()]
+
+    def test_a_group_is_made_when_it_is_wanted(self):
+        app, other = GroupPlan("app", (target("a"),)), GroupPlan("other", (target("b"),))
+        self.apply(app, other)
+        self.assertEqual((self.names(), list(self.groups.members)), (([], ["app", "other"]), []))
+        self.assertIs(self.groups.of(app), self.groups.find("app"))
+        self.assertEqual(self.names(), (["app"], ["other"]))
+        self.assertEqual([group.name for group in self.groups], ["app", "other"])
+        self.assertEqual(self.names(), (["app", "other"], []))
+        self.assertIsNone(self.groups.find("third"))
+
+    def test_an_eager_one_is_made_at_once_with_the_targets_that_were_found(self):
+        plan = GroupPlan("app", (target("a"),))
+        self.apply(GroupPlan("app"), eager=[plan])
+        self.assertEqual(self.names(), (["app"], []))
+        self.assertEqual([one.name for one in self.groups.find("app").candidates], ["a"])
+
+    def test_what_is_done_before_the_first_connection_makes_a_group_eager(self):
+        checked = GroupPlan("checked", (target("a", check=CheckPlan()),))
+        balanced = GroupPlan("balanced", (target("a"),), BalancingPlan(lambda _: None))
+        plan = ProxyPlan((), (checked, GroupPlan("plain", (target("a"),)), balanced))
+        self.assertEqual(plan.eager_groups, (checked, balanced))
+
+    def test_a_removed_one_that_is_configured_again_goes_on_at_once(self):
+        """Its targets would be forgotten with what was set by hand, though they are configured."""
+        plan = GroupPlan("app", (target("a"),))
+        self.apply(plan)
+        self.group = self.groups.of(plan)
+        (held,) = self.hold()
+        member = self.member("a")
+        self.apply()
+        self.apply(plan)
+        self.group.release(held)
+        self.clock.advance(60)
+        self.groups.members.prune(self.clock.seconds())
+        self.assertIs(self.member("a"), member)
+
+    def test_other_targets_of_an_unused_one_are_logged(self):
+        lines = []
+        globalLogPublisher.addObserver(lines.append)
+        self.addCleanup(globalLogPublisher.removeObserver, lines.append)
+        self.apply(GroupPlan("app", (target("a"),)), GroupPlan("other", (target("b"),)))
+        self.apply(GroupPlan("app", (target("a", weight=2), target("c"))), GroupPlan("other", (target("b"),)))
+        self.assertEqual([line["changes"] for line in lines], ["c joined; weight of a 1 to 2"])
+        self.assertEqual(self.names(), ([], ["app", "other"]))

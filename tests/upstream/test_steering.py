@@ -37,7 +37,7 @@ class OneByOneTests(SynchronousTestCase):
     def test_targets_may_be_removed_meanwhile(self):
         each = self.proxy.groups.each_target_count()
         next(each)
-        self.proxy.groups._groups.apply([])
+        self.proxy.groups._groups.apply({})
         self.proxy.groups._groups.members.prune(0.0)
         self.close()
         self.proxy.groups._groups.members.prune(1000.0)
@@ -46,5 +46,34 @@ class OneByOneTests(SynchronousTestCase):
     def test_groups_may_be_removed_meanwhile(self):
         each = self.proxy.groups.each_queue_length()
         self.assertEqual(next(each), ("web", 0))
-        self.proxy.groups._groups.apply([])
+        self.proxy.groups._groups.apply({})
         self.assertEqual((list(each), self.proxy.groups.queue_lengths()), ([], []))
+
+
+class UnusedTests(SynchronousTestCase):
+    def setUp(self):
+        self.proxy = FakeControl()
+        self.steering = self.proxy.groups
+        self.groups = self.steering._groups
+        self.groups.apply({name: GroupPlan(name, TARGETS) for name in ("idle", "mail")})
+
+    def counts(self):
+        return [one for one in self.steering.target_counts() if one.group in {"idle", "mail"}]
+
+    def test_targets_have_counts_before_their_first_connection(self):
+        """Prometheus's rate() misses a first increment without a 0 before it."""
+        unused = self.counts()
+        self.assertEqual([(one.group, one.name) for one in unused][:2], [("idle", "one"), ("idle", "two")])
+        self.assertEqual(list(self.groups.in_use()), [])
+        self.assertEqual(len(list(self.groups)), 2)
+        self.assertEqual(self.counts(), unused)
+
+    def test_groups_have_a_queue_before_their_first_connection(self):
+        self.groups.find("mail")
+        self.assertEqual(sorted(self.steering.queue_lengths()), [("idle", 0), ("mail", 0)])
+        self.assertEqual(list(self.steering.each_queue_length()), [("mail", 0)])
+
+    def test_one_group_is_shown_without_making_the_others(self):
+        self.assertEqual([one.name for one in self.steering.targets("mail")], ["one", "two"])
+        self.assertEqual([plan.name for plan in self.groups.unused()], ["idle"])
+        self.assertEqual(self.steering.names(), ["idle", "mail"])

@@ -169,7 +169,8 @@ class NoWorkerTests(SynchronousTestCase):
         reading = self.workers.reading()
         self.assertEqual(reading.metrics.totals(), (3, 6, 1))
         self.assertEqual(reading.counters.routes["web"].closed, {"error": 1})
-        self.assertEqual(list(reading.counters.targets.target_counts()), [])
+        (counted,) = reading.counters.targets.target_counts()
+        self.assertEqual((counted.received, counted.sent, counted.active), (3, 6, 0))
         self.assertEqual(
             self.successResultOf(self.workers.all.status_sums()), {"connections": 0, "lingering": 0}
         )

@@ -15,6 +15,7 @@ from smartproxy.metrics.prometheus import exposition
 from smartproxy.model.outcome import RejectReason
 from smartproxy.workers.merged import merged_reading
 from smartproxy.workers.retired import Retired
+from smartproxy.workers.sums import Names
 from tests.sessions.memory_proxy import route
 from tests.workers.carried import closed, exchange
 from tests.workers.several import Several, values
@@ -164,7 +165,7 @@ class OwnTests(MergedCase):
                 live,
                 Retired().snapshot,
                 self.workers.own,
-                ["web"],
+                Names({"web"}, groups={"idle"}),
                 self.workers.all._merged_throughput,
                 slices,
             )

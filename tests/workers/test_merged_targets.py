@@ -5,8 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.metrics.targets import RequestsOfGroup, TargetCounts
+from smartproxy.model.plan import GroupPlan, ProxyPlan, TargetPlan
+from smartproxy.model.plan.check import CheckPlan
 from smartproxy.model.target_status import ShownCheck, ShownTarget
-from smartproxy.workers.merged_targets import MergedTargets, merged_shown
+from smartproxy.workers.merged_targets import MergedTargets, configured_targets, merged_shown
 
 COUNTS = TargetCounts("web", "one", True, 1, {"ok": 2}, {"passed": 3}, 4, 5, 6)
 SHOWN = ShownTarget("web", "one", "10.0.0.1:80", "up", None, False, 3, 3, False, 1, 2, 10, 20, None)
@@ -52,12 +54,38 @@ class CountsTests(SynchronousTestCase):
 
     def test_an_ended_worker_adds_no_target_that_is_gone(self):
         targets = MergedTargets()
-        targets.add_target(COUNTS._asdict(), known_only=True)
-        targets.add_requests(RequestsOfGroup("web", 1, 2, 3)._asdict(), known_only=True)
+        targets.add_target(COUNTS._asdict(), ended=True)
+        targets.add_requests(RequestsOfGroup("web", 1, 2, 3)._asdict(), ended=True)
         self.assertEqual((list(targets.target_counts()), targets.request_counts()), ([], []))
         targets.add_queue("web", 0)
-        targets.add_requests(RequestsOfGroup("web", 1, 0, 0)._asdict(), known_only=True)
+        targets.add_requests(RequestsOfGroup("web", 1, 0, 0)._asdict(), ended=True)
         self.assertEqual(targets.request_counts(), [RequestsOfGroup("web", 1, 0, 0)])
+
+
+class ConfiguredTests(SynchronousTestCase):
+    """Workers tell of targets that they have used only."""
+
+    def test_a_configured_target_is_shown_at_0_and_up(self):
+        targets = MergedTargets([("web", "one")], ["web"])
+        (counted,) = targets.target_counts()
+        self.assertEqual((counted.group, counted.name, counted.up, counted.active), ("web", "one", True, 0))
+        self.assertEqual((counted.results["refused"], counted.checks), (0, {"ok": 0, "failed": 0}))
+        self.assertEqual(targets.queue_lengths(), [("web", 0)])
+
+    def test_what_an_ended_worker_has_counted_is_added_to_it_and_its_state_is_not(self):
+        targets = MergedTargets([(COUNTS.group, COUNTS.name)])
+        targets.add_target(COUNTS._asdict() | {"up": False}, ended=True)
+        (counted,) = targets.target_counts()
+        self.assertEqual((counted.received, counted.up), (COUNTS.received, True))
+        targets.add_target(COUNTS._asdict() | {"up": False})
+        (counted,) = targets.target_counts()
+        self.assertEqual((counted.received, counted.up), (2 * COUNTS.received, False))
+
+    def test_targets_of_groups_that_every_worker_makes_are_left_to_the_workers(self):
+        checked = GroupPlan("checked", (TargetPlan(("10.0.0.1",), 80, check=CheckPlan()),))
+        plain = GroupPlan("plain", (TargetPlan(("10.0.0.2", "10.0.0.3"), 80),))
+        found = list(configured_targets(ProxyPlan((), (checked, plain))))
+        self.assertEqual(found, [("plain", "10.0.0.2:80"), ("plain", "10.0.0.3:80")])
 
 
 class ShownTests(SynchronousTestCase):

@@ -8,7 +8,7 @@ from smartproxy.metrics.counters import UNROUTED
 from smartproxy.model.outcome import CloseReason
 from smartproxy.workers.retired import Retired
 from smartproxy.workers.snapshot import rows_of
-from smartproxy.workers.sums import Sums
+from smartproxy.workers.sums import Names, Sums
 from tests.sessions.memory_proxy import route
 from tests.workers.carried import closed, exchange
 from tests.workers.several import Several, values
@@ -129,7 +129,7 @@ class DroppingTests(SynchronousTestCase):
         self.retired.retire(self.workers.snapshot(1), killed=True)
 
     def keep(self, *names):
-        self.retired.keep(frozenset(names), {(name, name) for name in names}, set(names))
+        self.retired.keep(Names(set(names), {(name, name) for name in names}, set(names)))
 
     def sums(self):
         sums = Sums()
@@ -146,7 +146,7 @@ class DroppingTests(SynchronousTestCase):
     def test_targets_that_no_worker_has_any_more_are_dropped(self):
         (web, mail) = rows_of(self.retired.snapshot["targets"])
         self.assertEqual((web["group"], mail["group"]), ("web", "mail"))
-        self.retired.keep(frozenset({"web", "mail"}), {("web", web["name"])}, {"web"})
+        self.retired.keep(Names({"web", "mail"}, {("web", web["name"])}, {"web"}))
         self.assertEqual([row["group"] for row in rows_of(self.retired.snapshot["targets"])], ["web"])
         self.assertEqual(self.retired.moved("web", web["name"]), (3, 6))
         self.assertEqual(self.retired.moved("mail", mail["name"]), (0, 0))
@@ -154,7 +154,7 @@ class DroppingTests(SynchronousTestCase):
     def test_nothing_is_written_where_nothing_is_dropped(self):
         before = self.retired.snapshot
         targets = {(row["group"], row["name"]) for row in rows_of(before["targets"])}
-        self.retired.keep(frozenset({"web", "mail"}), targets, {"web", "mail"})
+        self.retired.keep(Names({"web", "mail"}, targets, {"web", "mail"}))
         self.assertIs(self.retired.snapshot, before)
 
 

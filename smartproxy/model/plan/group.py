@@ -94,3 +94,13 @@ class GroupPlan:
     def is_discovered(self) -> bool:
         """Whether its targets change without a reload."""
         return self.file is not None or any(target.discover for target in self.targets)
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether any of its targets is checked."""
+        return any(target.check is not None for target in self.written())
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether something is to be done for it before its first connection; a program's balancer is made, to know that it can."""
+        return self.is_discovered or self.is_checked or callable(self.balancing.algorithm)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smartproxy.model.plan.error_page import ErrorPage
     from smartproxy.model.plan.group import GroupPlan
     from smartproxy.model.plan.route import RoutePlan
+    from smartproxy.model.plan.tls import OriginationPlan
 
 
 class AcceptHeader(StrEnum):
@@ -91,6 +92,11 @@ class ProxyPlan:
     :ivar address_files: files with addresses that lists of the configuration name.
     :ivar error_pages: for requests without a route, by status.
     :ivar page_files: every page of ``errorPages``.
+    :ivar by_name: the routes by name, in their order.
+    :ivar groups_by_name: likewise the groups.
+    :ivar eager_groups: those that are made before their first connection.
+    :ivar originations: the TLS of all targets.
+    :ivar speaks_http: whether any route does.
     """
 
     routes: tuple[RoutePlan, ...]
@@ -120,3 +126,22 @@ class ProxyPlan:
     address_files: tuple[AddressFile, ...] = ()
     error_pages: Mapping[int, ErrorPage] = field(default_factory=dict)
     page_files: tuple[ErrorPage, ...] = ()
+    by_name: dict[str, RoutePlan] = field(init=False, repr=False, compare=False)
+    groups_by_name: dict[str, GroupPlan] = field(init=False, repr=False, compare=False)
+    eager_groups: tuple[GroupPlan, ...] = field(init=False, repr=False, compare=False)
+    originations: frozenset[OriginationPlan] = field(init=False, repr=False, compare=False)
+    speaks_http: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Worker processes share what was made before their fork. To look at all routes would copy the memory of all.
+        groups = (route.group for route in self.routes if route.group is not None)
+        targets = (target for group in groups for target in group.written())
+        derived = {
+            "by_name": {route.name: route for route in self.routes},
+            "groups_by_name": {group.name: group for group in self.groups},
+            "eager_groups": tuple(group for group in self.groups if group.is_eager),
+            "originations": frozenset(target.tls for target in targets if target.tls is not None),
+            "speaks_http": any(route.http is not None for route in self.routes),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)

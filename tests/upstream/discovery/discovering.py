@@ -106,7 +106,7 @@ class ServiceCase(DiscoveryCase):
     def use(self, *targets, **more):
         """Put a configuration in force, without time for an answer."""
         plan = GroupPlan("app", targets, **more)
-        self.groups.apply(self.discovery.apply([plan]))
+        self.groups.apply({plan.name: plan}, self.discovery.apply([plan]))
         self.group = self.groups.of(plan)
 
     def find(self, *targets, **more):

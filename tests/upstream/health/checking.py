@@ -64,9 +64,10 @@ class CheckCase(GroupCase):
         more = {name.removeprefix("check_"): value for name, value in more.items()}
         plan = CheckPlan(kind, **({"interval": 1.0, "fast_interval": 0.5, "timeout": 1.0} | more))
         targets = (replace(target("a", check=plan), **terms), target("b"))
-        self.groups.apply([GroupPlan("app", targets, reset_when_down=reset)])
+        plan = GroupPlan("app", targets, reset_when_down=reset)
+        self.groups.apply({"app": plan}, [plan])
         self.group = self.groups.find("app")
-        self.checks.apply(self.groups)
+        self.checks.apply(self.groups.in_use())
 
     def advance(self, seconds):
         for _ in range(round(seconds * 20)):

@@ -59,8 +59,8 @@ class ConnectTests(CheckCase):
         self.dialer.refusing = {HOST}
         self.advance(1)
         self.assertEqual(self.member("a").state, "down")
-        self.groups.apply([GroupPlan("app", (target("a"), target("b")))])
-        self.checks.apply(self.groups)
+        self.groups.apply({"app": GroupPlan("app", (target("a"), target("b")))})
+        self.checks.apply(self.groups.in_use())
         self.assertEqual((self.member("a").state, self.last()), ("up", None))
         dialed = len(self.dialer.dialled)
         self.advance(5)

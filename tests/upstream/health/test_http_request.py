@@ -288,8 +288,8 @@ class BadAnswerTests(HttpCase):
 
     def test_the_target_is_removed_while_it_is_asked(self):
         self.ask()
-        self.groups.apply([])
-        self.checks.apply(self.groups)
+        self.groups.apply({})
+        self.checks.apply(self.groups.in_use())
         self.advance(0.2)
         self.assertIsNone(self.last())
         self.assert_over_in_order()

@@ -15,8 +15,9 @@ TLS = CheckPlan(CheckKind.TLS, interval=1.0, timeout=1.0, tls=OriginationPlan(ve
 
 class ReloadTests(CheckCase):
     def apply(self, *targets, **more):
-        self.groups.apply([GroupPlan("app", targets, **more)])
-        self.checks.apply(self.groups)
+        plan = GroupPlan("app", targets, **more)
+        self.groups.apply({"app": plan}, [plan])
+        self.checks.apply(self.groups.in_use())
 
     def test_what_changes_how_a_target_is_reached_begins_a_new_check(self):
         before = target("a", check=PLAN)
