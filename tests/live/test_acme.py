@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from tests.live.case import LiveCase
 from tests.live.pebble import Pebble
 from tests.live.programs import environment, run
+from tests.live.proxy import Proxy
 from tests.live.waiting import until
 from tests.live.web import Pages, serving
 
@@ -276,14 +277,13 @@ class LifeTests(AcmeCase):
         self.issued(again, "a.example", but=first)
 
     def test_two_processes_on_a_store_make_one_order(self):
-        """Whichever of them the directory reaches answers the challenge."""
+        """Whichever of them the directory reaches answers the challenge. So that one has to listen before the other orders."""
         pebble = Pebble(self)
         acme = self.acme(pebble)
-        first, second = (
-            {"routes": list(self.routes(pebble, "a.example")), "acme": acme},
-            {"routes": [self.automatic("web", self.port(), "a.example")], "acme": acme},
-        )
-        one, other = self.proxies(first, second)
+        first = {"routes": list(self.routes(pebble, "a.example")), "acme": acme}
+        one = self.starting(Proxy(self.directory, first))
+        until(lambda: _listens(pebble.tls_port), "the port for challenges")
+        other = self.proxy(self.automatic("web", self.port(), "a.example"), acme=acme)
         self.assertEqual(self.issued(one, "a.example"), self.issued(other, "a.example"))
         self.assertEqual(self.orders(pebble), 1)
 
@@ -354,3 +354,8 @@ class SeenTests(AcmeCase):
         known = json.loads(file.read_text())
         self.assertEqual(known["email"], "operator@a.example")
         self.assertTrue(known["url"].startswith("https://"))
+
+
+def _listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
