@@ -69,7 +69,6 @@ class ProxyCore(Service):
         )
         # Of its own, so that reading a file waits for nothing else, and nothing else for a file system that hangs.
         self._in_thread = thread_for("configuration", reactor)
-        self._runtime.tls.follow(self._compile_again)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._bound = False
         #: Who waits for the end of the stop in progress; ``None`` without one.
@@ -198,11 +197,6 @@ class ProxyCore(Service):
             self._runtime.tls.acme.stop()  # no challenge could be answered
             self._runtime.close_idle_clients()
             log.info("draining: no new connections")
-
-    def _compile_again(self) -> Deferred[None]:
-        """Put the configuration in force once more, with what is now in the files that it names."""
-        again = self._configuration.put_in_force(lambda: self._configuration.settings, self._in_thread)
-        return Deferred.fromCoroutine(again)
 
     # -- what can be read ----------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class Given:
     :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
     :param access_log: a descriptor of the access log, for a user that may not open it.
     :param indexes: of ``plan``.
+    :param is_reporting: whether this process logs and counts changes of certificates, which all make.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
     """
 
@@ -66,6 +67,8 @@ class Given:
         shared_limits: LimitsOfProcesses | None = None,
         access_log: int | None = None,
         indexes: Indexes | None = None,
+        *,
+        is_reporting: bool = True,
     ) -> None:
         self.plan = plan
         self.tls = tls
@@ -73,6 +76,7 @@ class Given:
         self.shared_limits = shared_limits
         self.access_log = access_log
         self._indexes = indexes
+        self.is_reporting = is_reporting
         self.sockets: dict[ListeningSocket, socket.socket] = {}
 
     def take_indexes(self, plan: ProxyPlan) -> Indexes | None:

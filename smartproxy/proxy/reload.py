@@ -73,7 +73,6 @@ class ConfigurationInForce:
     :param wall_clock: seconds since the epoch.
     :ivar settings: the configuration as written.
     :ivar plan: the same, compiled.
-    :ivar changing: is held from before a change is prepared until it is committed or discarded.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class ConfigurationInForce:
         #: What was last reported: files that may not be read, and keys that wait for a restart.
         self._denied: list[str] = []
         self._waiting: list[str] = []
-        self.changing = DeferredLock()
+        self._changing = DeferredLock()
         self._wall_clock = wall_clock
         self._counters = runtime.accounting.counters
         self._counters.config_reload_at = wall_clock()
@@ -160,7 +159,7 @@ class ConfigurationInForce:
 
     async def put_in_force(self, make: Callable[[], Settings], call: Call) -> None:
         """As :meth:`change`, and not counted: for what is no reload."""
-        async with self.changing:
+        async with self._changing:
             await self.commit(await self.prepare(make, call))
 
     async def prepare(self, make: Callable[[], Settings], call: Call) -> PreparedChange:

@@ -244,6 +244,7 @@ class Runtime:
             self.accounting.counters,
             given.tls,
             is_one_of_several=shared is not None,
+            is_reporting=given.is_reporting,
         )
         self.targets = Targets(reactor, self.clocks, self.tls, self.sockets, self.accounting, shared)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None

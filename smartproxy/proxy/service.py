@@ -62,6 +62,7 @@ class SmartProxy(ProxyCore):
         if reactor is None:
             from twisted.internet import reactor  # noqa: PLC0415 - importing it installs a reactor
         super().__init__(settings, settings.compile(), reactor)
+        self._runtime.tls.follow(self._compile_again)
         self._admin: IListeningPort | None = None
 
     # -- life cycle ----------------------------------------------------------------------------------
@@ -121,6 +122,11 @@ class SmartProxy(ProxyCore):
     def replace_routes(self, routes: list[dict[str, object]]) -> Deferred[None]:
         """As :meth:`update_routes`, for routes as written in a file; they are checked in a thread."""
         return self._change(partial(self._with_routes, routes), self._in_thread)
+
+    def _compile_again(self) -> Deferred[None]:
+        """Put the configuration in force once more, with what is now in the files that it names."""
+        again = self._configuration.put_in_force(lambda: self._configuration.settings, self._in_thread)
+        return Deferred.fromCoroutine(again)
 
     def reload(self) -> Deferred[None]:
         """Read the configuration file again and put its routes and limits in force; as :meth:`update_routes`.

@@ -27,6 +27,8 @@ from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
 from smartproxy.tls.ocsp.fetch import OcspFetch
 from smartproxy.tls.ocsp.stapling import Stapling
+from smartproxy.tls.renewal_report import RenewalReport
+from smartproxy.tls.renewals import Renewals
 from smartproxy.tls.store import status_of
 from smartproxy.tls.watcher import CertificateWatch
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from smartproxy.acme.managed import ManagedCertificate
+    from smartproxy.files.states import FileStates
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.tls.material import TlsMaterial
@@ -53,7 +56,9 @@ class TlsState:
     :param reactor: for OCSP requests and notifications of changed files.
     :param clock: monotonic time for sweeps and retries.
     :param material: certificates and contexts, which another process may have made before.
-    :param is_one_of_several: whether the limit on handshakes is for all of ``plan.workers`` processes together.
+    :param is_one_of_several: whether the limit on handshakes is for all of ``plan.workers`` processes together, and another
+        process watches files.
+    :param is_reporting: whether this process logs and counts changes of certificates.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
     :ivar acme: takes care of automatic certificates.
@@ -69,6 +74,7 @@ class TlsState:
         material: TlsMaterial,
         *,
         is_one_of_several: bool = False,
+        is_reporting: bool = True,
     ) -> None:
         self._is_one_of_several = is_one_of_several
         self.handshakes = HandshakeLimit(self._most_handshakes(plan), clock)
@@ -77,8 +83,14 @@ class TlsState:
         self._store = material.store
         self._store.on_change.append(self._drop_unused)
         descriptors = reactor if IReactorFDSet.providedBy(reactor) else None
-        self._watch = CertificateWatch(
-            self._store, clock, counters, thread_for("certificates", reactor), descriptors
+        report = RenewalReport(counters, is_silent=not is_reporting)
+        in_thread = thread_for("certificates", reactor)
+        self._renewals = Renewals(self._store, report, in_thread)
+        #: Where several processes serve, one of them watches for all.
+        self._watch = (
+            None
+            if is_one_of_several
+            else CertificateWatch(self._renewals, report, clock, in_thread, descriptors)
         )
         responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
         self._stapling = Stapling(
@@ -93,18 +105,25 @@ class TlsState:
 
     def follow(self, compile_again: Callable[[], Awaitable[None]]) -> None:
         """Call ``compile_again`` when an authority, a revocation list or a certificate for targets has changed."""
-        self._watch.compile_again = compile_again
+        if self._watch is not None:
+            self._watch.compile_again = compile_again
+
+    async def renew(self, before: FileStates, states: FileStates) -> None:
+        """Another process has noticed that certificate files have changed from one state to another."""
+        await self._renewals.renew(before, states)
 
     def start(self) -> None:
         """Begin to watch files, to fetch OCSP responses, and to order certificates."""
-        self._watch.start()
+        if self._watch is not None:
+            self._watch.start()
         self._stapling.start()
         self.acme.start()
 
     def stop(self) -> None:
         """Stop all of it."""
         self.acme.stop()
-        self._watch.stop()
+        if self._watch is not None:
+            self._watch.stop()
         self._stapling.stop()
 
     def prepare(self, plan: ProxyPlan) -> ServerContexts:
@@ -118,7 +137,10 @@ class TlsState:
         self.targets.retain(plan.originations)
         self.handshakes.limit = self._most_handshakes(plan)
         self.handshakes.ipv6_prefix = plan.ipv6_limit_prefix
-        self._watch.configure(plan.tls)
+        if self._watch is not None:
+            self._watch.configure(plan.tls)
+        else:
+            self._renewals.follow(plan.tls)
         self._stapling.configure(plan.tls)
         self.acme.apply(plan)
 

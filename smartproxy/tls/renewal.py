@@ -6,7 +6,7 @@
     found = watched.look(applied, polled)           # the state of every file
     renewal = watched.read(applied, found.states, store)    # the certificates of the changed files, not shown yet
 
-Nothing here changes what is in force; :mod:`smartproxy.tls.watcher` does that in the event loop.
+Nothing here changes what is in force; :mod:`smartproxy.tls.renewals` does that in the event loop.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from smartproxy.tls.directory import former_of_left_out
 from smartproxy.tls.folders import scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from smartproxy.files.inotify import DirectoryNotifications
     from smartproxy.files.states import FileStates
     from smartproxy.files.watch import Look
-    from smartproxy.model.plan import CertificatePlan, DirectoryPlan
+    from smartproxy.model.plan import CertificatePlan, DirectoryPlan, TlsPlan
     from smartproxy.tls.store import CertificateStore, Entries, Selection
 
 
@@ -63,6 +65,20 @@ class WatchedFiles:
         self.current = current
         self.directory = directory
         self.compiled = compiled or {}
+
+    @classmethod
+    def of(cls, entries: Iterable[CertificatePlan], plan: TlsPlan) -> WatchedFiles:
+        """The files of a configuration.
+
+        :param entries: of its routes.
+        """
+        own = {entry: entry for entry in entries if entry.reread is not None}
+        return cls(own, plan.directory, dict(plan.files))
+
+    def accept(self, renewal: Renewal) -> None:
+        """What was read is in force."""
+        self.current.update(renewal.renewed)
+        self.directory = renewal.directory or self.directory
 
     def states_as_read(self) -> FileStates:
         """Every file as it was when it was read, so that no later change is missed."""

@@ -61,6 +61,12 @@ class Abort(Command):
     """Give up the prepared configuration, and the sockets that were taken for it."""
 
 
+class Renew(_Failing):
+    """Certificate files have changed: pickled, their states before and now."""
+
+    arguments: ClassVar = [(b"states", Descriptor())]
+
+
 class Drain(Command):
     """Refuse new connections."""
 

@@ -30,14 +30,16 @@ from twisted.python.reflect import namedModule
 
 from smartproxy._version import __version__
 from smartproxy.errors import SmartProxyError, WorkerFailed
+from smartproxy.model.plan import ProxyPlan
 from smartproxy.observe.log_file import STDOUT, open_to_append
 from smartproxy.proxy.given import Indexes
 from smartproxy.routing.table import RouteTable
 from smartproxy.tls.material import TlsMaterial
+from smartproxy.tls.renewal import WatchedFiles
 from smartproxy.workers.memory import LimitsMemory, Row
 from smartproxy.workers.nursery_messages import PROTOCOL, receive, send
 from smartproxy.workers.passed_settings import taken_settings
-from smartproxy.workers.passed_values import shortened
+from smartproxy.workers.passed_values import shortened, taken
 from smartproxy.workers.shared_limits import SharedLimits
 from smartproxy.workers.worker import WorkerStart, run
 from smartproxy.workers.worker_log import log_to
@@ -45,7 +47,7 @@ from smartproxy.workers.worker_log import log_to
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from smartproxy.model.plan import AccessLogPlan, ProxyPlan
+    from smartproxy.model.plan import AccessLogPlan
     from smartproxy.settings import Settings
     from smartproxy.workers.worker_log import LogSender
 
@@ -69,11 +71,14 @@ class Nursery:
         self._reactor = reactor
         self._configuration: tuple[Settings, ProxyPlan, Indexes] | None = None
         self._material = TlsMaterial()
+        self._watched = WatchedFiles({}, None)
+        self._contexts = self._material.prepare(ProxyPlan(()))
         self._workers: set[int] = set()
         self._answers: dict[str, Callable[[dict[str, object], list[int]], object]] = {
             "load": self._load,
             "become": self._become,
             "fork": self._fork,
+            "renew": self._renew,
             "reopen": self._reopen,
             "retire": self._retire,
         }
@@ -127,12 +132,26 @@ class Nursery:
         contexts.make_all()
         self._material.store.apply(contexts.certificates)
         contexts.drop_unused()
+        self._contexts, self._watched = contexts, WatchedFiles.of(self._material.store.own_entries, plan.tls)
         # Certificates that ACME has issued are looked for by the workers: so theirs are other contexts.
         indexes = Indexes(RouteTable(plan.routes), contexts if plan.acme is None else None)
         self._configuration = settings, plan, indexes
         self._open_log(plan.access_log)
-        gc.collect()
-        gc.freeze()  # a collection in a worker would write to, and so copy, every page with an object
+        _freeze()
+
+    def _renew(self, _message: dict[str, object], descriptors: list[int]) -> None:
+        """Read the certificate files that have changed; workers that are forked from now on have what is in them.
+
+        What cannot be read is reported by a worker.
+        """
+        before, states = taken(descriptors[0])
+        renewal = self._watched.read(before, states, self._material.store)
+        self._watched.accept(renewal)
+        if renewal.selection is not None:
+            self._material.store.show(renewal.selection)
+            self._contexts.make_all()
+            self._contexts.drop_unused()
+        _freeze()
 
     def _open_log(self, plan: AccessLogPlan | None) -> None:
         """Open the access log for workers that may not open it themselves. It is not written to here."""
@@ -197,6 +216,7 @@ class Nursery:
                 SharedLimits(self._memory, Row(*_numbers(message["row"]))),
                 self._log_of[1],
                 indexes,
+                _number(message["slot"]),
                 _number(message["generation"]),
                 self._reactor,
             )
@@ -216,6 +236,12 @@ class Nursery:
                 self._workers.discard(process)
                 with contextlib.suppress(OSError):
                     send(self._end, {"ended": process, "status": os.waitstatus_to_exitcode(status)})
+
+
+def _freeze() -> None:
+    """Leave what there is to no later collection: in a worker it would write to, and so copy, every page with an object."""
+    gc.collect()
+    gc.freeze()
 
 
 def _opened(plan: AccessLogPlan | None) -> int | None:

@@ -2,7 +2,7 @@
 
 The supervisor's have ``do``: ``load`` (``protocol``, with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
 (``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its
-control channel), ``reopen`` and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
+control channel), ``renew`` (with the changed certificate files, :class:`~smartproxy.workers.commands.Renew`), ``reopen`` and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
 have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: What a supervisor and its other processes send each other: these messages, :mod:`smartproxy.workers.commands`, and the
 #: classes that are pickled, such as snapshots. Another number after each change that the former version cannot handle:
 #: after SIGUSR2 the supervisor is of the version before the update.
-PROTOCOL = 1
+PROTOCOL = 2
 #: Bytes of a message, and descriptors with it, at most.
 _LONGEST, _MOST_DESCRIPTORS = 65536, 4
 

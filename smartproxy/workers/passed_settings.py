@@ -44,7 +44,7 @@ def settings_file(settings: Settings) -> Iterator[int]:
         pickle.dumps((__version__, file, settings.format))
     )  # plain values: another version can read them
     pickler = pickle.Pickler(content, pickle.HIGHEST_PROTOCOL)
-    pickler.dump((settings.bare().model_copy(update={"routes": []}), len(settings.routes)))
+    pickler.dump((settings.bare().without_routes(), len(settings.routes)))
     for first in range(0, len(settings.routes), _PORTION):
         pickler.dump(settings.routes[first : first + _PORTION])
     with memory_file(content) as descriptor:

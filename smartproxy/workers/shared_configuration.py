@@ -111,13 +111,23 @@ class SharedConfiguration:
     async def _counted(self, make: Callable[[], Settings]) -> None:
         ok = False
         try:
-            async with self._reading:
-                settings, plan = await self._call(partial(_compiled, make))
-                async with self._changing:
-                    await self._put_in_force(settings, plan)
+            await self._change(make)
             ok = True
         finally:
             self._counters.config_reload(time.time(), ok=ok)
+
+    async def put_in_force_again(self) -> None:
+        """Put the configuration in force once more, with what is now in the files that it names. It counts as no reload.
+
+        :raises ConfigurationError: as :meth:`change` fails.
+        """
+        await self._change(lambda: self.settings)
+
+    async def _change(self, make: Callable[[], Settings]) -> None:
+        async with self._reading:
+            settings, plan = await self._call(partial(_compiled, make))
+            async with self._changing:
+                await self._put_in_force(settings, plan)
 
     async def _put_in_force(self, settings: Settings, plan: ProxyPlan) -> None:
         if not self._is_closed:

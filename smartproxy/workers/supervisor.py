@@ -30,6 +30,7 @@ from smartproxy.proxy.admin_listener import admin_note, listen_for_admin
 from smartproxy.settings import Settings
 from smartproxy.workers import commands
 from smartproxy.workers.answers import value_of
+from smartproxy.workers.certificate_changes import CertificateChanges
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.held_sockets import HeldSockets
 from smartproxy.workers.memory import LimitsMemory
@@ -111,7 +112,13 @@ class Supervisor(Service):
             self._new_forking, self._slots, lambda: self._configuration.settings, self._changing, reactor
         )
         self._control = SupervisorControl(self, self._slots, self._ask, self._ask_one, counters, reactor)
-        self._configuration.on_change.append(self._control.configure)
+        self._certificates = CertificateChanges(
+            self._slots, self._changing, counters, self._configuration.put_in_force_again, reactor
+        )
+        self._configuration.on_change += [
+            self._control.configure,
+            lambda: self._certificates.follow(self.plan),
+        ]
         self._observing = LoopingCall(self._observe)
         self._observing.clock = reactor
         self._admin: IListeningPort | None = None
@@ -175,6 +182,8 @@ class Supervisor(Service):
         await self._slots.forking.ask({"do": "become", **user})
         await self._slots.start_all()
         self._control.start()
+        self._certificates.follow(self.plan)
+        self._certificates.start()
         self._observing.start(_OBSERVED, now=False).addErrback(
             lambda why: log.failure("workers are no longer asked for their counts", why)
         )
@@ -209,6 +218,7 @@ class Supervisor(Service):
         self.drain()
         killing = Deferred.fromCoroutine(self._slots.kill_after(self.plan.graceful_shutdown + _MARGIN))
         killing.addErrback(lambda _: None)
+        self._certificates.stop()
         self._nurseries.stop()
         await self._slots.stop_all()
         killing.cancel()

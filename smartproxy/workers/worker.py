@@ -41,6 +41,7 @@ class WorkerStart(NamedTuple):
     :ivar limits: holds limits over all workers.
     :ivar access_log: a descriptor of the access log, if it is a file.
     :ivar indexes: of ``plan``.
+    :ivar slot: which of the workers it is, counted from 1: the first one reports what all of them do.
     :ivar generation: counts the workers of a supervisor.
     :ivar reactor: the module of the reactor that the supervisor uses.
     """
@@ -51,6 +52,7 @@ class WorkerStart(NamedTuple):
     limits: SharedLimits
     access_log: int | None
     indexes: Indexes
+    slot: int
     generation: int
     reactor: str
 
@@ -71,6 +73,7 @@ def run(start: WorkerStart, control: int) -> int:
         start.limits,
         start.access_log,
         start.indexes,
+        is_reporting=start.slot == 1,
     )
     channel.proxy = WorkerProxy(start.settings, given, reactor)
     reactor.callWhenRunning(_follow_signals, reactor, channel)

@@ -136,6 +136,11 @@ class WorkerChannel(ControlChannel):
         self.proxy.abort()
         return {}
 
+    @commands.Renew.responder
+    def renew(self, states: int) -> Deferred[dict[str, Any]]:
+        renewing = Deferred.fromCoroutine(self.proxy.renew_certificates(*taken(states)))
+        return renewing.addCallbacks(_nothing, _failed)
+
     @commands.Drain.responder
     def drain(self) -> dict[str, Any]:
         self.proxy.drain()

@@ -21,7 +21,7 @@ from smartproxy.workers.passed_values import as_file, taken
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.python import failure
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.snapshot import WorkerSnapshot
 
-#: Seconds in which a worker has prepared a configuration, for certain where its files can be read.
-_PREPARING = 120.0
+#: Seconds in which a worker has read files, prepared a configuration from them and so on, for certain where they can be read.
+_READING = 120.0
 
 
 class WorkerState(StrEnum):
@@ -115,12 +115,22 @@ class WorkerLink(ControlChannel):
     async def prepare(self, settings: Settings) -> None:
         """Let it prepare a configuration."""
         with settings_file(settings) as descriptor:
-            preparing = Deferred.fromCoroutine(self.tell(commands.Prepare, settings=descriptor))
-            try:
-                await preparing.addTimeout(_PREPARING, self._clock)
-            except defer.TimeoutError as late:  # a file system hangs, for instance
-                self.abandon()
-                raise WorkerFailed(f"worker {self.slot} has not prepared it after {_PREPARING:g} s") from late
+            await self._in_time(self.tell(commands.Prepare, settings=descriptor), "not prepared it")
+
+    async def renew(self, states: int) -> None:
+        """Let it read the certificate files that have changed: see :class:`~smartproxy.workers.commands.Renew`."""
+        await self._in_time(self.tell(commands.Renew, states=states), "not read changed certificates")
+
+    async def _in_time(self, telling: Coroutine[Any, Any, object], what: str) -> None:
+        """Wait until it has done what may read files.
+
+        :param what: it has done, if it is late.
+        """
+        try:
+            await Deferred.fromCoroutine(telling).addTimeout(_READING, self._clock)
+        except defer.TimeoutError as late:  # a file system hangs, for instance
+            self.abandon()
+            raise WorkerFailed(f"worker {self.slot} has {what} after {_READING:g} s") from late
 
     async def ping(self) -> None:
         """Return when its event loop runs."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.defer import Deferred
 
+    from smartproxy.files.states import FileStates
     from smartproxy.proxy.given import Given, ListeningSocket
     from smartproxy.proxy.reload import PreparedChange
     from smartproxy.settings import Settings
@@ -46,37 +47,31 @@ class WorkerProxy(ProxyCore):
     async def prepare(self, take: Callable[[Settings], Settings]) -> None:
         """Prepare a configuration; the one that was prepared before is given up.
 
-        Until it is committed or given up, this process makes no change itself, as it does when a file has changed that
-        the configuration names: that would be made from the former configuration, and bring it back.
-
         :param take: gives it, in a thread; it is called with the one in force.
         :raises ConfigurationError: where it is not valid, or its access log cannot be opened.
         """
         self.abort(keep_sockets=True)
-        await self._configuration.changing.acquire()
-        try:
-            self._prepared = await self._configuration.prepare(
-                lambda: take(self._configuration.settings), self._in_thread
-            )
-        except BaseException:
-            self._configuration.changing.release()
-            raise
+        prepared = await self._configuration.prepare(
+            lambda: take(self._configuration.settings), self._in_thread
+        )
+        read = prepared.read
+        self._prepared = prepared._replace(read=read._replace(settings=read.settings.without_routes()))
+
+    async def renew_certificates(self, before: FileStates, states: FileStates) -> None:
+        """Certificate files have changed from one state to another: read them."""
+        await self._runtime.tls.renew(before, states)
 
     def commit(self) -> None:
         """Put the prepared configuration in force."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            try:
-                self._configuration.commit(prepared)
-            finally:
-                self._configuration.changing.release()
+            self._configuration.commit(prepared)
 
     def abort(self, *, keep_sockets: bool = False) -> None:
         """Give up the prepared configuration."""
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             self._configuration.discard(prepared)
-            self._configuration.changing.release()
         if not keep_sockets:
             for opened in self._given.sockets.values():
                 opened.close()

@@ -14,16 +14,20 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.connections.registry import Registry
 from smartproxy.files.watch import POLL_INTERVAL, SETTLE_TIME
+from smartproxy.flow.threads import call_here
 from smartproxy.metrics.counters import Counters
 from smartproxy.metrics.families import families
 from smartproxy.model.plan import CleanupPlan
 from smartproxy.tls.certificate_files import CertificateFiles
 from smartproxy.tls.directory import CertificateDirectory
+from smartproxy.tls.renewal_report import RenewalReport
+from smartproxy.tls.renewals import Renewals
 from smartproxy.tls.watcher import CertificateWatch
 from tests.tls import talk
 from tests.tls.made import DAY, Authority, Leaf, key, key_pem
 
 if TYPE_CHECKING:
+    from smartproxy.flow.threads import Call
     from smartproxy.model.plan import RoutePlan
 
 CA = Authority()
@@ -39,13 +43,17 @@ class WatchCase(SynchronousTestCase):
         self.clock = Clock()
         self.counters = Counters()
         self.in_force = talk.InForce()
-        self.watch = CertificateWatch(self.in_force.store, self.clock, self.counters)
+        self.watch = self.made()
         self.lines: list[str] = []
         globalLogPublisher.addObserver(self._line)
         self.addCleanup(globalLogPublisher.removeObserver, self._line)
 
+    def made(self, call: Call = call_here) -> CertificateWatch:
+        report = RenewalReport(self.counters)
+        return CertificateWatch(Renewals(self.in_force.store, report, call), report, self.clock, call)
+
     def _line(self, event: dict[str, Any]) -> None:
-        if event.get("log_namespace") == "smartproxy.tls.watcher":
+        if event.get("log_namespace") == "smartproxy.tls.renewal_report":
             self.lines.append(event["log_format"].format(**event))
 
     def write(self, name: str, content: bytes) -> str:
@@ -272,7 +280,7 @@ class ThreadTests(WatchCase):
     def setUp(self) -> None:
         super().setUp()
         self.calls: list[tuple[Deferred[Any], Any]] = []
-        self.watch = CertificateWatch(self.in_force.store, self.clock, self.counters, self.call)
+        self.watch = self.made(self.call)
         self.write("a.pem", OLD.pem + OLD.key_pem)
         self.route = talk.route(CertificateFiles(str(self.folder / "a.pem")).read())
         self.begin(self.route)

@@ -13,14 +13,19 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import WorkerFailed
+from smartproxy.files.states import state_of
 from smartproxy.settings import Settings
 from smartproxy.workers.forking import Forking
 from smartproxy.workers.memory import LimitsMemory
 from smartproxy.workers.passed_settings import settings_file
-from smartproxy.workers.passed_values import memory_file
+from smartproxy.workers.passed_values import as_file, memory_file
 from smartproxy.workers.shared_configuration import LOAD
 from smartproxy.workers.worker_log import log_sockets
 from tests.settings.formats import folder
+from tests.tls.made import Authority
+
+CA = Authority()
+OLD, NEW = CA.leaf("a.example"), CA.leaf("a.example")
 
 
 class NurseryTests(SynchronousTestCase):
@@ -98,6 +103,27 @@ class NurseryTests(SynchronousTestCase):
         self.addCleanup(again.close)
         with settings_file(self.settings()) as descriptor:
             self.assertIsNone(again.ask_now(LOAD, descriptor))
+
+    def test_it_reads_certificates_that_have_changed(self):
+        """A broken one is left to the workers to report; both leave it able to answer."""
+        certificate = {"certFile": "a.pem"}
+        settings = self.settings()
+        path = settings.file.parent / "a.pem"
+        path.write_bytes(OLD.pem + OLD.key_pem)
+        written = json.loads(settings.file.read_text())
+        secured = {
+            "type": "respond",
+            "response": {"body": "x"},
+            "tls": {"mode": "terminate", "certificate": certificate},
+        }
+        written["routes"][0]["action"] = secured
+        settings.file.write_text(json.dumps(written))
+        self.load(Settings.load(settings.file))
+        for content in (NEW.pem + NEW.key_pem, b"none", OLD.pem + OLD.key_pem):
+            before = {str(path): state_of(str(path))}
+            path.write_bytes(content)
+            with as_file((before, {str(path): state_of(str(path))})) as descriptor:
+                self.assertIsNone(self.forking.ask_now({"do": "renew"}, descriptor))
 
     def test_it_stays_the_user_that_it_is(self):
         mine = {"user": os.getuid(), "group": os.getgid(), "groups": os.getgroups()}

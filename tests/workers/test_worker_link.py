@@ -55,6 +55,15 @@ class PrepareTests(WorkerLinkCase):
         self.assertIn("has not prepared it", str(self.failureResultOf(preparing, WorkerFailed).value))
         self.assertEqual(killed, [signal.SIGKILL])
 
+    def test_so_is_one_that_hangs_when_certificates_have_changed(self):
+        killed = []
+        self.link.kill = killed.append
+        renewing = self.later(self.link.renew(0))
+        self.link.clock.advance(120)
+        failed = str(self.failureResultOf(renewing, WorkerFailed).value)
+        self.assertIn("has not read changed certificates", failed)
+        self.assertEqual(killed, [signal.SIGKILL])
+
 
 class SocketTests(WorkerLinkCase):
     def held(self):
