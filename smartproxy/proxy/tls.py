@@ -58,11 +58,12 @@ class TlsState:
     :param material: certificates and contexts, which another process may have made before.
     :param is_one_of_several: whether the limit on handshakes is for all of ``plan.workers`` processes together, and another
         process watches files.
-    :param is_reporting: whether this process logs and counts changes of certificates.
+    :param is_reporting: whether this process logs and counts changes of certificates, and asks OCSP responders first.
     :ivar handshakes: limits the handshakes under way.
     :ivar targets: contexts and sessions for connections to targets.
     :ivar acme: takes care of automatic certificates.
     :ivar automatic: what an embedding program sees of it.
+    :ivar stapling: fetches OCSP responses.
     """
 
     def __init__(
@@ -93,8 +94,14 @@ class TlsState:
             else CertificateWatch(self._renewals, report, clock, in_thread, descriptors)
         )
         responders = with_own_names(reactor, "ocsp-name", _OCSP_NAMES)
-        self._stapling = Stapling(
-            material.staples, self._store, clock, counters, OcspFetch(responders), random.random
+        self.stapling = Stapling(
+            material.staples,
+            self._store,
+            clock,
+            counters,
+            OcspFetch(responders),
+            random.random,
+            waits_for_others=not is_reporting,
         )
         self._in_force: ServerContexts | None = None
         self.acme = acme_service(self._store, reactor, clock, counters)
@@ -116,7 +123,7 @@ class TlsState:
         """Begin to watch files, to fetch OCSP responses, and to order certificates."""
         if self._watch is not None:
             self._watch.start()
-        self._stapling.start()
+        self.stapling.start()
         self.acme.start()
 
     def stop(self) -> None:
@@ -124,7 +131,7 @@ class TlsState:
         self.acme.stop()
         if self._watch is not None:
             self._watch.stop()
-        self._stapling.stop()
+        self.stapling.stop()
 
     def prepare(self, plan: ProxyPlan) -> ServerContexts:
         """The contexts of ``plan``, not in force yet. Nothing of the configuration in force changes."""
@@ -141,7 +148,7 @@ class TlsState:
             self._watch.configure(plan.tls)
         else:
             self._renewals.follow(plan.tls)
-        self._stapling.configure(plan.tls)
+        self.stapling.configure(plan.tls)
         self.acme.apply(plan)
 
     def _most_handshakes(self, plan: ProxyPlan) -> int:
@@ -154,7 +161,7 @@ class TlsState:
 
     def certificates(self) -> list[ShownCertificate]:
         """The certificates in force for the admin API, the first to expire first; then those ordered on demand."""
-        shown = self._store.statuses(self._stapling.status, self.acme.status)
+        shown = self._store.statuses(self.stapling.status, self.acme.status)
         return shown + [_status(managed) for managed in self.acme.on_demand()]
 
     def _expiry(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from twisted.protocols.amp import Boolean, Command, Descriptor, Integer, Unicode
+from twisted.protocols.amp import Boolean, Command, Descriptor, Integer, String, Unicode
 
 from smartproxy.errors import WorkerFailed
 
@@ -103,6 +103,20 @@ class TargetChecked(Command):
         (b"address", Unicode()),
         (b"passed", Boolean()),
         (b"detail", Unicode()),
+    ]
+
+
+class OcspAsked(Command):
+    """What has come of an OCSP request: likewise.
+
+    ``fingerprint`` is that of the certificate. ``response`` is empty where there is none that can be used, for the reason ``why``.
+    """
+
+    requiresAnswer = False
+    arguments: ClassVar = [
+        (b"fingerprint", Unicode()),
+        (b"response", String()),
+        (b"why", Unicode()),
     ]
 
 

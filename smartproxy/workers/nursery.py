@@ -79,6 +79,7 @@ class Nursery:
             "become": self._become,
             "fork": self._fork,
             "renew": self._renew,
+            "staple": self._staple,
             "reopen": self._reopen,
             "retire": self._retire,
         }
@@ -152,6 +153,10 @@ class Nursery:
             self._contexts.make_all()
             self._contexts.drop_unused()
         _freeze()
+
+    def _staple(self, _message: dict[str, object], descriptors: list[int]) -> None:
+        """Take an OCSP response: workers that are forked from now on staple it at once."""
+        self._material.staples.take(*taken(descriptors[0]))
 
     def _open_log(self, plan: AccessLogPlan | None) -> None:
         """Open the access log for workers that may not open it themselves. It is not written to here."""

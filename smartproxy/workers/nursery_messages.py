@@ -1,9 +1,10 @@
 """Messages between the supervisor and the nursery: JSON objects, some with descriptors, over a SOCK_SEQPACKET socket.
 
-The supervisor's have ``do``: ``load`` (``protocol``, with a configuration, :mod:`smartproxy.workers.passed_settings`), ``become``
-(``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its
-control channel), ``renew`` (with the changed certificate files, :class:`~smartproxy.workers.commands.Renew`), ``reopen`` and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the supervisor is told which workers
-have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
+The supervisor's have ``do``: ``load`` (``protocol``, with a configuration, :mod:`smartproxy.workers.passed_settings`),
+``become`` (``user``, ``group``, ``groups``), ``fork`` (``slot``, ``generation``, ``row``, with the worker's end of its control
+channel), ``renew`` (with the changed certificate files, :class:`~smartproxy.workers.commands.Renew`), ``staple`` (with an OCSP
+response), ``reopen`` and ``retire``. Each is answered in order, ``{"ok": ...}`` or ``{"failed": WHY}``. In between the
+supervisor is told which workers have ended: ``{"ended": PROCESS, "status": EXIT_CODE}``.
 """
 
 from __future__ import annotations

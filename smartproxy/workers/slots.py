@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
+from smartproxy.workers.found import tell_others
 from smartproxy.workers.process_rows import EXIT, ProcessRows
 from smartproxy.workers.signs_of_life import SignsOfLife
 from smartproxy.workers.slot import Slot, SlotState
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from twisted.internet.defer import DeferredLock
+    from twisted.protocols.amp import Command
 
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.held_sockets import HeldSockets
@@ -124,7 +126,7 @@ class WorkerSlots:
             slot.number,
             self._generations,
             self._lost,
-            self._tell_others,
+            self._found,
             self._resigned,
             self._reactor,
         )
@@ -293,11 +295,8 @@ class WorkerSlots:
         await substitute.take(self._held.of_slot(slot.number))
         await substitute.tell(commands.Listen)
 
-    def _tell_others(self, link: WorkerLink, result: Mapping[str, Any]) -> None:
-        """Tell the other workers what one has found by a check of a target."""
-        for other in self.serving():
-            if other is not link and other.is_connected:
-                other.callRemote(commands.TargetChecked, **result)
+    def _found(self, link: WorkerLink, command: type[Command], result: Mapping[str, Any]) -> None:
+        tell_others(link, command, result, self.serving(), self.forking)
 
     @property
     def all_answer(self) -> bool:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 log = Logger()
 
-#: Characters of what a check has found, at most.
+#: Characters of what a check has found, at most, and of why there is no OCSP response.
 _LONGEST_DETAIL = 500
+#: Bytes of an OCSP response that the others are told: the most that AMP can carry. Usual ones have 300 to 2,000.
+_LONGEST_RESPONSE = 0xFFFF
 
 
 class WorkerChannel(ControlChannel):
@@ -48,6 +50,8 @@ class WorkerChannel(ControlChannel):
         """Report to the supervisor."""
         super().connectionMade()
         self.proxy.checks.on_result = self._has_checked
+        self.proxy.stapling.on_answered = self._has_asked
+        self.proxy.stapling.on_failed = lambda fingerprint, why: self._has_asked(fingerprint, b"", why)
         self.callRemote(commands.Ready).addErrback(
             lambda _: None
         )  # the supervisor has ended: see connectionLost
@@ -69,6 +73,13 @@ class WorkerChannel(ControlChannel):
                 address=address,
                 passed=passed,
                 detail=detail[:_LONGEST_DETAIL],
+            )
+
+    def _has_asked(self, fingerprint: str, response: bytes, why: str = "") -> None:
+        """Let the other workers know what an OCSP responder has answered: they need not ask it, too."""
+        if self.is_connected and len(response) <= _LONGEST_RESPONSE:
+            self.callRemote(
+                commands.OcspAsked, fingerprint=fingerprint, response=response, why=why[:_LONGEST_DETAIL]
             )
 
     def resign(self) -> None:
@@ -168,6 +179,14 @@ class WorkerChannel(ControlChannel):
     @commands.TargetChecked.responder
     def checked(self, group: str, name: str, address: str, passed: bool, detail: str) -> dict[str, Any]:
         self.proxy.checks.told(group, name, address, detail, passed=passed)
+        return {}
+
+    @commands.OcspAsked.responder
+    def ocsp_asked(self, fingerprint: str, response: bytes, why: str) -> dict[str, Any]:
+        if response:
+            self.proxy.stapling.told(fingerprint, response)
+        else:
+            self.proxy.stapling.told_failed(fingerprint, why)
         return {}
 
     @commands.Ping.responder

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from twisted.internet.interfaces import IReactorTime
+    from twisted.protocols.amp import Command
     from twisted.python import failure
 
     from smartproxy.proxy.given import ListeningSocket
@@ -50,7 +51,7 @@ class WorkerLink(ControlChannel):
     :param slot: which sockets it has, counted from 1.
     :param generation: tells it from every other worker.
     :param on_lost: called when the worker has ended.
-    :param on_checked: called with the result of a check that the worker has made.
+    :param on_found: called with what the others have to know: a command for them, and its arguments.
     :param on_resigned: called when it refuses new connections and will end, though it was not told to.
     :param clock: monotonic.
     :ivar since: when it was started, in monotonic seconds.
@@ -67,7 +68,7 @@ class WorkerLink(ControlChannel):
         slot: int,
         generation: int,
         on_lost: Callable[[WorkerLink], object],
-        on_checked: Callable[[WorkerLink, Mapping[str, Any]], object],
+        on_found: Callable[[WorkerLink, type[Command], Mapping[str, Any]], object],
         on_resigned: Callable[[WorkerLink], object],
         clock: IReactorTime,
     ) -> None:
@@ -86,7 +87,7 @@ class WorkerLink(ControlChannel):
         self._asked: set[int] = set()
         self._answers: dict[int, Answered] = {}
         self._on_lost = on_lost
-        self._on_checked = on_checked
+        self._on_found = on_found
         self._on_resigned = on_resigned
 
     def connectionLost(self, reason: failure.Failure | None = None) -> None:
@@ -179,7 +180,12 @@ class WorkerLink(ControlChannel):
 
     @commands.TargetChecked.responder
     def on_checked(self, **result: Any) -> dict[str, Any]:
-        self._on_checked(self, result)
+        self._on_found(self, commands.TargetChecked, result)
+        return {}
+
+    @commands.OcspAsked.responder
+    def on_ocsp_asked(self, **result: Any) -> dict[str, Any]:
+        self._on_found(self, commands.OcspAsked, result)
         return {}
 
     @commands.Farewell.responder

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.proxy.given import Given, ListeningSocket
     from smartproxy.proxy.reload import PreparedChange
     from smartproxy.settings import Settings
+    from smartproxy.tls.ocsp.stapling import Stapling
 
 
 class WorkerProxy(ProxyCore):
@@ -31,6 +32,11 @@ class WorkerProxy(ProxyCore):
         super().__init__(settings, given.plan, reactor, given)
         self._given = given
         self._prepared: PreparedChange | None = None
+
+    @property
+    def stapling(self) -> Stapling:
+        """Fetches OCSP responses."""
+        return self._runtime.tls.stapling
 
     def give(self, key: ListeningSocket, opened: socket.socket) -> None:
         """Take a listening socket. It is used by :meth:`startService`, :meth:`listen_on_given` or :meth:`commit`."""

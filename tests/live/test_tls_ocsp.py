@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import socket
 
-from cryptography import x509
-
 from tests.live.backends import echo
-from tests.live.programs import needed
-from tests.live.terminating import NAME, TlsCase
+from tests.live.ocsp import OcspCase, serial_of
+from tests.live.terminating import NAME
 from tests.live.waiting import until
 
 
-class StaplingTests(TlsCase):
-    def setUp(self):
-        super().setUp()
-        self.at = self.port()
-        self.url = f"http://127.0.0.1:{self.at}/"
-
-    def issued(self, authority=None):
-        """Path of a certificate with the URL of the test's responder."""
-        return (authority or self.authority).certificate(NAME, ocsp=self.url)
-
-    def responder(self, *files, revoked=()):
-        """Start ``openssl ocsp`` with the status of the certificates in these files."""
-        lines = [_indexed(file, revoked=file in revoked) for file in files]
-        index = self.file("index.txt", "".join(lines))
-        ca = self.authority.file
-        self.program(
-            needed("openssl"), "ocsp", "-index", index, "-CA", ca, "-rsigner", ca,
-            "-rkey", self.authority.key_file(), "-port", self.at, "-nmin", "5",
-        ).listens(self.at)  # fmt: skip
-
+class StaplingTests(OcspCase):
     def begin(self, file):
         front = self.port()
         self.running = self.proxy(self.ending("one", front, self.backend(echo), certificates=[file]))
@@ -43,19 +21,8 @@ class StaplingTests(TlsCase):
         [shown] = self.running.api("certificates")["certificates"]
         return shown["ocsp"]
 
-    def counted(self, result):
-        """Number of responses with this result."""
-        text = self.running.ask("/metrics")[1].decode()
-        return int(
-            re.search(rf'^smartproxy_ocsp_responses_total{{result="{result}"}} (\d+)$', text, re.MULTILINE)[1]
-        )
-
     def becomes(self, status):
         until(lambda: self.stapled()["status"] == status, f"{status}, and not {self.stapled()}")
-
-    def asked(self, front, *options):
-        """Output of ``openssl s_client`` that requests the status."""
-        return self.s_client(front, "-status", "-servername", NAME, *options).stdout
 
     def test_response_is_stapled_for_clients_that_request_it(self):
         """After the certificate is replaced on disk, the response for the new one is stapled."""
@@ -65,7 +32,7 @@ class StaplingTests(TlsCase):
         self.responder(file, beside)
         front = self.begin(file)
         self.becomes("good")
-        serial = _serial(file)
+        serial = serial_of(file)
         for version in ("-tls1_2", "-tls1_3"):
             said = self.asked(front, version)
             self.assertIn("OCSP Response Status: successful", said)
@@ -74,7 +41,7 @@ class StaplingTests(TlsCase):
             self.assertIn("Verify return code: 0 (ok)", said)
         self.assertNotIn("OCSP Response Status", self.s_client(front, "-servername", NAME).stdout)
 
-        serial = _serial(beside)
+        serial = serial_of(beside)
         beside.replace(file)
         until(lambda: self.counted("good") == 2, "a second response")
         self.assertIn(f"Serial Number: {serial}", self.asked(front))
@@ -100,23 +67,3 @@ class StaplingTests(TlsCase):
                     self.assert_echoes(client)
                 self.assertIn("OCSP response: no response sent", self.asked(front))
                 self.assertEqual(self.stapled()["detail"], "the responder has not answered yet")
-
-
-def _certificate(file):
-    return x509.load_pem_x509_certificate(file.read_bytes())
-
-
-def _serial(file):
-    """The serial number as OpenSSL prints it: an even number of digits."""
-    digits = f"{_certificate(file).serial_number:X}"
-    return digits if len(digits) % 2 == 0 else f"0{digits}"
-
-
-def _indexed(file, *, revoked):
-    """A line of the database of openssl-ca(1)."""
-    certificate = _certificate(file)
-    until_ = f"{certificate.not_valid_after_utc:%y%m%d%H%M%SZ}"
-    since = f"{certificate.not_valid_before_utc:%y%m%d%H%M%SZ},keyCompromise" if revoked else ""
-    state = "R" if revoked else "V"
-    serial = _serial(file)  # also used as the name, which OpenSSL requires to be unique
-    return f"{state}\t{until_}\t{since}\t{serial}\tunknown\t/CN={serial}\n"

@@ -6,6 +6,7 @@ import ssl
 from contextlib import suppress
 
 from tests.live.certificates import Authority
+from tests.live.ocsp import OcspCase
 from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 from tests.live.workers import WorkersCase, line
@@ -118,6 +119,28 @@ class AuthorityTests(WorkersCase, TlsCase):
             with suppress(OSError), self.secure(port, context=context) as client:
                 found.add(int(line(client)))
         return found
+
+
+class StaplingTests(WorkersCase, OcspCase):
+    def test_one_worker_asks_for_a_response_and_all_staple_it(self):
+        """So does one that is started later, which need not ask."""
+        file = self.issued()
+        self.responder(file)
+        front = self.port()
+        route = self.identifying("secured", front)
+        certificate = {"certFile": str(file)}
+        route["action"] |= {"tls": {"mode": "terminate", "certificate": certificate}}
+        self.running = self.proxy(route, workers=_WORKERS)
+        victim = max(self.serving(self.running, _WORKERS).values())
+        until(lambda: self.all_staple(front), "all of them staple")
+        self.kill(victim)
+        self.serving(self.running, _WORKERS, without=[victim])
+        self.assertTrue(self.all_staple(front))
+        self.assertEqual(self.counted("good"), 1)
+
+    def all_staple(self, front):
+        """Whether clients get a response; so many that each worker has had some."""
+        return all("OCSP Response Status: successful" in self.asked(front) for _ in range(25))
 
 
 def _der(path):

@@ -9,12 +9,15 @@ from cryptography.x509 import ocsp
 from smartproxy.model.certificate_status import ShownStaple
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.ocsp.stapling import (
+    FIRST_RETRY,
     JITTER,
     MAX_CONCURRENT,
     MAX_NEW,
     MAX_REFRESH,
     MIN_REFRESH,
     SWEEP_INTERVAL,
+    WAIT_FOR_OTHERS,
+    Stapling,
 )
 from tests.tls.made import DAY, Leaf
 from tests.tls.responders import HOUR, REVOKED, URL
@@ -211,3 +214,89 @@ class ReplacedTests(StaplingCase):
         self.assertTrue(source())
         self.follow(LEAF, ocsp_stapling=False)
         self.assertEqual(source(), b"")
+
+
+class SeveralProcessesTests(StaplingCase):
+    """One of several processes asks, and the others are told."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.told: list[tuple[str, object]] = []
+        self.stapling.on_answered = lambda fingerprint, der: self.told.append((fingerprint, der))
+        self.stapling.on_failed = lambda fingerprint, why: self.told.append((fingerprint, why))
+
+    def wait_for_others(self) -> None:
+        self.stapling = Stapling(
+            self.staples,
+            self.store,
+            self.clock,
+            self.counters,
+            self.asked,
+            lambda: self.luck,
+            waits_for_others=True,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return Certificate(LEAF.plan()).fingerprint
+
+    def test_the_others_are_to_be_told_what_has_come_of_a_request(self) -> None:
+        self.begin()
+        self.asked.answer(DOWN)
+        [(fingerprint, why)] = self.told
+        self.assertEqual(fingerprint, self.fingerprint)
+        self.assertIn("connection refused", str(why))
+        self.asks_after()
+        self.asked.answer(OURS.answer(OTHER))
+        self.asks_after()
+        der = OURS.answer(LEAF)
+        self.asked.answer(der)
+        self.assertEqual(len(self.told), 3)
+        self.assertEqual(self.told[-1], (self.fingerprint, der))
+
+    def test_one_that_waits_asks_if_it_is_not_told(self) -> None:
+        self.wait_for_others()
+        self.begin()
+        self.clock.advance(WAIT_FOR_OTHERS[0] - SWEEP_INTERVAL)
+        self.assertEqual(self.asked.questions, [])
+        self.clock.advance(SWEEP_INTERVAL)
+        self.assertEqual(len(self.asked.questions), 1)
+
+    def test_one_that_is_told_staples_and_neither_asks_nor_counts(self) -> None:
+        self.wait_for_others()
+        self.begin()
+        der = OURS.answer(LEAF)
+        self.stapling.told(self.fingerprint, der)
+        self.assertEqual((self.staple(), self.status().status), (der, "good"))
+        self.assertGreater(self.asks_after(60.0), 3 * 3600.0)
+        self.assertEqual((self.results(), self.lines), ({}, []))
+
+    def test_being_told_ends_a_request_of_its_own(self) -> None:
+        self.begin()
+        self.stapling.told(self.fingerprint, OURS.answer(LEAF))
+        self.assertEqual((self.asked.cancelled, self.status().status), (1, "good"))
+
+    def test_one_that_is_told_of_a_failure_tries_later(self) -> None:
+        self.wait_for_others()
+        self.begin()
+        self.stapling.told_failed(self.fingerprint, "it did not answer")
+        self.assertEqual(self.status().detail, "it did not answer")
+        self.assertEqual(self.asks_after(), WAIT_FOR_OTHERS[0] + FIRST_RETRY / 2)
+        self.assertEqual(self.results(), {})
+
+    def test_what_is_not_valid_here_changes_nothing(self) -> None:
+        """The other process may have another certificate by now, or another clock."""
+        self.begin()
+        for fingerprint, der in ((self.fingerprint, OURS.answer(OTHER)), ("unknown", OURS.answer(LEAF))):
+            self.stapling.told(fingerprint, der)
+            self.stapling.told_failed("unknown", "why")
+        self.assertEqual((self.staple(), self.asked.cancelled), (b"", 0))
+
+    def test_a_response_that_is_there_from_the_beginning_is_not_asked_for(self) -> None:
+        """A worker that is started later has it from the process that it was forked from."""
+        self.follow(LEAF)
+        self.staples.state(Certificate(LEAF.plan()))
+        self.staples.take(self.fingerprint, OURS.answer(LEAF))
+        self.stapling.start()
+        self.addCleanup(self.stapling.stop)
+        self.assertGreater(self.asks_after(60.0), 3 * 3600.0)

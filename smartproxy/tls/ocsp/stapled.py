@@ -27,7 +27,7 @@ class Stapled:
     :ivar request: the request to send; ``None`` if no responder can be asked, and then ``problem`` says why.
     :ivar response: the newest valid response.
     :ivar pending: the request under way.
-    :ivar due: when to send the next request, in seconds of the monotonic clock.
+    :ivar due: when to send the next request, in seconds of the monotonic clock; ``None`` before that is known.
     :ivar failures: how many there were since the last valid response.
     :ivar problem: the last failure since then, or empty.
     :ivar unanswered: whether the last request got no response.
@@ -44,7 +44,7 @@ class Stapled:
         self.request: OcspRequest | None = None
         self.response: OcspResponse | None = None
         self.pending: Deferred[bytes] | None = None
-        self.due = 0.0
+        self.due: float | None = None
         self.failures = 0
         self.problem = ""
         self.unanswered = self.rejected = self.expired = False

@@ -5,6 +5,7 @@
     staples = Staples(time.time)
     staples.source(certificate)     # what the context of a certificate calls in each handshake
     staples.status(certificate)     # for the admin API
+    staples.take(fingerprint, der)  # a response that another process has got
 
 It needs no event loop, so contexts can be made before there is one. :mod:`smartproxy.tls.ocsp.stapling` fetches what is
 kept here.
@@ -15,6 +16,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from smartproxy.errors import InvalidOcspResponse
+from smartproxy.tls.ocsp.messages import read
 from smartproxy.tls.ocsp.stapled import Stapled
 
 if TYPE_CHECKING:
@@ -46,6 +49,20 @@ class Staples:
         found = self.states.get(fingerprint)
         # Expiry is checked here and not only in sweeps: after a suspend of the machine none has run yet.
         return b"" if found is None else found.staple(self.wall())
+
+    def take(self, fingerprint: str, der: bytes) -> Stapled | None:
+        """Use a response that another process has got and found valid.
+
+        :return: the state of the certificate; ``None`` where it is unknown, or the response is not valid for it here.
+        """
+        one = self.states.get(fingerprint)
+        if one is None or one.request is None:
+            return None
+        try:
+            one.accept(read(der, one.request, self.wall()))
+        except InvalidOcspResponse:
+            return None
+        return one
 
     def status(self, certificate: Certificate) -> ShownStaple:
         """The state of the response for ``certificate``."""

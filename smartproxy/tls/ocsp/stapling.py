@@ -18,6 +18,9 @@ valid.
 
 Changes of state are logged, and repeated failures are not. A responder that does not answer is logged once for all of
 its certificates.
+
+Of several processes with the same certificates one sends a request when it is due, and tells the others what has come of
+it. They wait for that, and ask only if they are not told.
 """
 
 from __future__ import annotations
@@ -62,6 +65,9 @@ JITTER: Final = 0.1
 FIRST_RETRY: Final = 30.0
 MAX_RETRY: Final = 3600.0
 
+#: Seconds that a process waits for another one's result before it asks itself: at least, and at most.
+WAIT_FOR_OTHERS: Final = (30.0, 60.0)
+
 _NOT_STAPLED: Final = ShownStaple("none", detail="tls.ocspStapling is false")
 
 log = Logger()
@@ -75,6 +81,9 @@ class Stapling:
     :param clock: schedules sweeps, and measures the time between requests.
     :param fetch: sends a request to a responder, as :class:`~smartproxy.tls.ocsp.fetch.OcspFetch`.
     :param chance: returns a random number from 0 to 1.
+    :param waits_for_others: whether another process asks first, if it lives.
+    :ivar on_answered: called with the fingerprint of a certificate, and a valid response.
+    :ivar on_failed: called with the fingerprint, and why there is none.
     """
 
     def __init__(
@@ -85,7 +94,13 @@ class Stapling:
         counters: Counters,
         fetch: Callable[[str, bytes], Deferred[bytes]],
         chance: Callable[[], float],
+        *,
+        waits_for_others: bool = False,
     ) -> None:
+        self.on_answered: Callable[[str, bytes], object] = _nobody
+        self.on_failed: Callable[[str, str], object] = _nobody
+        least, most = WAIT_FOR_OTHERS
+        self._wait = least + (most - least) * chance() if waits_for_others else 0.0
         self._staples = staples
         self._store = store
         self._clock = clock
@@ -126,13 +141,31 @@ class Stapling:
         """Note new and removed certificates, drop expired responses, and send the requests that are due."""
         self._update_states()
         now, wall = self._clock.seconds(), self._wall()
-        for one in self._staples.states.values():
+        for fingerprint, one in self._staples.states.items():
             if one.request is None:
                 continue
             if one.has_expired(wall):
                 self._drop(one, now)
-            if one.due <= now and one.pending is None and self._requests[one.url] < MAX_CONCURRENT:
-                self._send(one, one.request)
+            if one.due is None:
+                self._schedule(one)
+            if self._is_due(one, now) and self._requests[one.url] < MAX_CONCURRENT:
+                self._send(fingerprint, one, one.request)
+
+    def told(self, fingerprint: str, der: bytes) -> None:
+        """Another process has got a valid response for the certificate with this fingerprint."""
+        one = self._staples.take(fingerprint, der)
+        if one is not None:
+            one.cancel()
+            self._schedule(one)
+
+    def told_failed(self, fingerprint: str, why: str) -> None:
+        """Another process has got no response that can be used."""
+        one = self._staples.states.get(fingerprint)
+        if one is not None and one.pending is None:
+            self._try_again_later(one, why)
+
+    def _is_due(self, one: Stapled, now: float) -> bool:
+        return one.pending is None and one.due is not None and one.due + self._wait <= now
 
     def _update_states(self) -> None:
         # Compared on each sweep instead of on changes of the store, which spreads new certificates over sweeps.
@@ -158,11 +191,13 @@ class Stapling:
             one.due = now  # no request was due: the clock was set, or the machine was suspended
         log.warn("OCSP response for {name} dropped: {why}", name=one.name, why=one.problem)
 
-    def _send(self, one: Stapled, request: OcspRequest) -> None:
+    def _send(self, fingerprint: str, one: Stapled, request: OcspRequest) -> None:
         self._requests[request.url] += 1
         one.pending = pending = self._fetch(request.url, request.der)
         pending.addBoth(self._finished, request.url)
-        pending.addCallbacks(self._answered, self._unanswered, (one, request), errbackArgs=(one,))
+        pending.addCallbacks(
+            self._answered, self._unanswered, (fingerprint, one, request), errbackArgs=(fingerprint, one)
+        )
         pending.addErrback(lambda failure: log.failure("OCSP stapling failed", failure))
 
     def _finished(self, result: bytes | Failure, url: str) -> bytes | Failure:
@@ -171,7 +206,7 @@ class Stapling:
 
     # -- responses -------------------------------------------------------------------------------------
 
-    def _unanswered(self, failure: Failure, one: Stapled) -> None:
+    def _unanswered(self, failure: Failure, fingerprint: str, one: Stapled) -> None:
         if one.pending is None:
             return  # cancelled by us
         one.pending = None
@@ -179,9 +214,9 @@ class Stapling:
         if not self._is_unanswered(one.url):
             log.warn("OCSP responder {url} did not answer: {why}", url=one.url, why=why)
         one.unanswered = True
-        self._failed(one, "unanswered", f"{one.url}: {why}")
+        self._failed(fingerprint, one, "unanswered", f"{one.url}: {why}")
 
-    def _answered(self, der: bytes, one: Stapled, request: OcspRequest) -> None:
+    def _answered(self, der: bytes, fingerprint: str, one: Stapled, request: OcspRequest) -> None:
         if one.pending is None:
             return
         one.pending = None
@@ -191,24 +226,29 @@ class Stapling:
         try:
             found = read(der, request, self._wall())
         except InvalidOcspResponse as problem:
-            self._reject(one, "invalid", f"the response {problem}")
+            self._reject(fingerprint, one, "invalid", f"the response {problem}")
             return
         if found.status is Status.UNKNOWN:
-            self._reject(one, "unknown", "the responder does not know this certificate")
+            self._reject(fingerprint, one, "unknown", "the responder does not know this certificate")
         else:
             self._accept(one, found)
+            self.on_answered(fingerprint, der)
 
     def _is_unanswered(self, url: str) -> bool:
         return any(one.unanswered and one.url == url for one in self._staples.states.values())
 
-    def _reject(self, one: Stapled, result: str, why: str) -> None:
+    def _reject(self, fingerprint: str, one: Stapled, result: str, why: str) -> None:
         if not one.rejected:
             log.warn("OCSP response for {name} cannot be used: {why}", name=one.name, why=why)
         one.rejected = True
-        self._failed(one, result, why)
+        self._failed(fingerprint, one, result, why)
 
-    def _failed(self, one: Stapled, result: str, why: str) -> None:
+    def _failed(self, fingerprint: str, one: Stapled, result: str, why: str) -> None:
         self._counters.ocsp_responses[result] += 1
+        self._try_again_later(one, why)
+        self.on_failed(fingerprint, why)
+
+    def _try_again_later(self, one: Stapled, why: str) -> None:
         # 2 ** 10 exceeds MAX_RETRY already; the bound keeps the power small after years of failures.
         longest = min(FIRST_RETRY * 2 ** min(one.failures, 10), MAX_RETRY)
         one.failures += 1
@@ -225,9 +265,19 @@ class Stapling:
             _log_revocation(one.name, response)
         elif has_failed:
             log.info("OCSP response for {name} is valid again", name=one.name)
-        # Half of the validity is left for retries, should the responder fail when the refresh is due.
-        wait = min(max((response.until - self._wall()) / 2, MIN_REFRESH), MAX_REFRESH)
+        self._schedule(one)
+
+    def _schedule(self, one: Stapled) -> None:
+        """Decide when the next request is due: where there is a response, later."""
+        wait = 0.0
+        if one.response is not None:
+            # Half of the validity is left for retries, should the responder fail when the refresh is due.
+            wait = min(max((one.response.until - self._wall()) / 2, MIN_REFRESH), MAX_REFRESH)
         one.due = self._clock.seconds() + wait * (1 - JITTER * self._chance())
+
+
+def _nobody(*_: object) -> None:
+    """There is no other process."""
 
 
 def _log_revocation(name: str, response: OcspResponse) -> None:
