@@ -56,10 +56,14 @@ TARGETS :=
 fuzz: $(VENV)/.for-fuzz ## Fuzz every parser, a minute each
 	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS) $(TARGETS)
 
-soak: $(VENV)/.for-fuzz ## The long runs: an hour of mixed faulty traffic, then every fuzz target
+soak: $(VENV)/.for-fuzz ## The long runs: two hours of mixed faulty traffic, then every fuzz target
 	@$(STEP) "soak" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 	@$(STEP) "large bodies" env SMARTPROXY_BIG_MB=2000 SMARTPROXY_EVENT_SECONDS=60 \
 		$(BIN)/python -m pytest tests/live/test_http_bodies.py
+	@$(STEP) "soak with workers" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --workers 3 \
+		--output docs/benchmarks/soak-workers.json
+	@$(STEP) "workers" env SMARTPROXY_WORKER_ROUNDS=60 SMARTPROXY_WORKER_CONNECTIONS=10000 \
+		$(BIN)/python -m pytest tests/live/test_worker_endurance.py tests/live/test_worker_accounting.py
 	@$(STEP) "renewals" env SMARTPROXY_CERTIFICATE_SECONDS=60 \
 		$(BIN)/python -m pytest tests/live/test_acme.py -k renewals
 	@$(STEP) "fuzz" $(BIN)/python -m tests.fuzz.run --seconds $(SECONDS)

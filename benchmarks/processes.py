@@ -74,7 +74,12 @@ class Process:
     @property
     def cpu_ns(self) -> int:
         """CPU time used by the process so far, in nanoseconds, and by those that it has started and that run."""
-        return sum(map(self._cpu_ns, (self._child.pid, *_children(self._child.pid))))
+        return sum(map(self._cpu_ns, self.pids))
+
+    @property
+    def pids(self) -> list[int]:
+        """The process, and those that it has started and that run, and theirs."""
+        return [self._child.pid, *_children(self._child.pid)]
 
     def _cpu_ns(self, pid: int) -> int:
         clock = ctypes.c_int()
@@ -85,10 +90,8 @@ class Process:
 
     @property
     def rss_bytes(self) -> int:
-        """Resident memory. From ``smaps_rollup``, which is exact; ``VmRSS`` lags by some pages a CPU."""
-        text = Path(f"/proc/{self._child.pid}/smaps_rollup").read_text()
-        line = next(line for line in text.splitlines() if line.startswith("Rss:"))
-        return int(line.split()[1]) * 1024
+        """Resident memory."""
+        return rss_of(self._child.pid)
 
     def wait_until_listening(self, host: str, port: int) -> None:
         """Wait until a connection to ``host:port`` succeeds.
@@ -130,6 +133,16 @@ class Process:
         if isinstance(error, BenchmarkError) and self._child.poll() is not None:
             error.add_note(f"{self.name} had ended with {self._child.returncode}{self.tail()}")
         self.stop()
+
+
+def rss_of(pid: int) -> int:
+    """Resident memory. From ``smaps_rollup``, which is exact; ``VmRSS`` lags by some pages a CPU.
+
+    :raises OSError: where the process has ended.
+    """
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("Rss:"))
+    return int(line.split()[1]) * 1024
 
 
 def _children(pid: int) -> list[int]:

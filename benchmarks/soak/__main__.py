@@ -6,6 +6,10 @@ pass, quiet connections stay open, the proxy is scraped and reloaded, its certif
 ended through its API. When all clients have finished, its memory and descriptors must be as after the warm-up, and its
 counters must equal those of the clients and of the backends, to the byte. Its size is sampled every ten seconds.
 
+With ``--workers`` above 1 a worker of the proxy is killed every 20 seconds, or ended, or all are replaced. A conversation during
+which one was killed may end with it, and what that worker had counted last is lost: so instead of being equal to those of
+clients and backends, the counters must never decrease.
+
 Exit codes: 0 all verdicts are true; 1 one is not, or the run failed.
 """
 
@@ -37,6 +41,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     plan = Plan(
         options.minutes * 60,
         options.warm_up,
+        options.clients,
         options.workers,
         options.big * 10**6,
         options.acceleration,
@@ -84,7 +89,13 @@ def _options(argv: list[str]) -> argparse.Namespace:
         help=f"minutes of traffic after the warm-up; {FULL:.0f} is a full run",
     )
     add("--warm-up", type=float, default=15.0, help="seconds of traffic before the first measurement")
-    add("--workers", type=int, default=60, help="clients at the same time")
+    add("--clients", type=int, default=60, help="how many at the same time")
+    add(
+        "--workers",
+        type=int,
+        default=1,
+        help="processes of the proxy; several are killed, ended and replaced meanwhile",
+    )
     add(
         "--big",
         type=int,

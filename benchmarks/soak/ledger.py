@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable
 
@@ -24,6 +25,7 @@ class Ledger:
     :ivar outcomes: conversations by ``kind, route: outcome``.
     :ivar errors: descriptions of the first failures.
     :ivar failed: number of failures.
+    :ivar killed_at: when a worker of the proxy was last killed, in monotonic seconds.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,7 @@ class Ledger:
         self.outcomes: Counter[str] = Counter()
         self.errors: list[str] = []
         self.failed = 0
+        self.killed_at = float("-inf")
 
     async def judge(self, kind: str, route: str, conversation: Awaitable[object], patience: float) -> None:
         """Await a conversation and count its outcome.
@@ -40,6 +43,7 @@ class Ledger:
         :param patience: seconds that it may take.
         """
         steady = route != FAULTY
+        began = time.monotonic()
         try:
             async with asyncio.timeout(patience):
                 await conversation
@@ -48,6 +52,8 @@ class Ledger:
             outcome = "failed" if steady or isinstance(error, CorruptError) else "broken"
             if route == "spare" and isinstance(error, ConnectionRefusedError):
                 outcome = "not listening"  # a reload has removed the route
+            if self.killed_at >= began and not isinstance(error, CorruptError | TimeoutError):
+                outcome = "ended with a killed worker"
             if outcome == "failed":
                 self.failed += 1
                 self.errors = [*self.errors, f"{kind} on {route}: {error!r}"][:_MOST_ERRORS]

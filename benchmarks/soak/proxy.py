@@ -9,10 +9,11 @@ import re
 import shutil
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.processes import PROXY_CPUS, PYTHON, Process, free_port
+from benchmarks.processes import PROXY_CPUS, PYTHON, Process, free_port, rss_of
 from benchmarks.soak import stubborn, web
 from benchmarks.soak.certificates import DOMAIN
 from benchmarks.soak.talk import CLEAN, FAULTY, HOST, SECURED, TRUSTED, WEB
@@ -23,6 +24,8 @@ HEADER_TIMEOUT = 6.0
 FIRST_BYTES_TIMEOUT = 5.0
 #: The same on other routes, with honest clients only.
 _HONEST_TIMEOUT = "55s"
+#: Longer than the longest conversation: a worker that is replaced ends none.
+_GRACE = "120s"
 #: Seconds of silence behind a FIN, on the route with slow readers.
 HALF_CLOSE = 2.0
 #: The address that the plain route listens on, and that of a route beside it on the same port, in turn.
@@ -54,7 +57,7 @@ class Ports(NamedTuple):
 
 
 def settings(
-    ports: Ports, backends: dict[str, int], admin: int, authority: Path, acceleration: str
+    ports: Ports, backends: dict[str, int], admin: int, authority: Path, acceleration: str, workers: int
 ) -> dict[str, Any]:
     """The configuration. Its last route is the spare one.
 
@@ -83,6 +86,8 @@ def settings(
     ]
     return {
         "acceleration": acceleration,
+        "workers": workers,
+        "gracefulShutdownTimeout": _GRACE,
         "admin": {"port": admin},
         "proxyIPs": [TRUSTED],
         "proxyHeaderTimeout": f"{HEADER_TIMEOUT:.0f}s",
@@ -157,6 +162,9 @@ class Proxy(Process):
     def hang_up(self) -> None:
         os.kill(self._child.pid, signal.SIGHUP)
 
+    def replace_workers(self) -> None:
+        os.kill(self._child.pid, signal.SIGUSR2)
+
     @property
     def exit_code(self) -> int | None:
         return self._child.poll()
@@ -186,17 +194,18 @@ class Proxy(Process):
         return int(line.group(1)) if line else -1
 
     def size(self) -> dict[str, int]:
-        """Memory, CPU time, open connections, and descriptors by kind."""
+        """Memory, CPU time and descriptors by kind, of all processes together, and open connections."""
         kinds: Counter[str] = Counter()
-        directory = Path(f"/proc/{self._child.pid}/fd")
-        for entry in directory.iterdir():
-            try:
-                kinds[str(entry.readlink()).partition(":")[0]] += 1
-            except FileNotFoundError:
-                continue  # closed meanwhile
+        resident = 0
+        for pid in self.pids:
+            with suppress(OSError):  # it has ended meanwhile
+                resident += rss_of(pid)
+                for entry in Path(f"/proc/{pid}/fd").iterdir():
+                    with suppress(OSError):  # closed meanwhile
+                        kinds[str(entry.readlink()).partition(":")[0]] += 1
         pipes = kinds.pop("pipe", 0)
         return {
-            "rssBytes": self.rss_bytes,
+            "rssBytes": resident,
             "cpuMilliseconds": self.cpu_ns // 10**6,
             "connections": self.api("metrics")["connections"]["active"],
             "pipeEnds": pipes,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import ssl
 import time
@@ -36,7 +38,8 @@ class Plan(NamedTuple):
 
     :ivar seconds: of traffic after the warm-up.
     :ivar warm_up: seconds.
-    :ivar workers: clients at the same time.
+    :ivar clients: at the same time.
+    :ivar workers: processes of the proxy.
     :ivar big: most bytes of the big transfers, of which one is always in progress.
     :ivar acceleration: that setting of the proxy.
     :ivar strict: run the proxy in Python's development mode with every warning an error.
@@ -44,6 +47,7 @@ class Plan(NamedTuple):
 
     seconds: float
     warm_up: float
+    clients: int
     workers: int
     big: int
     acceleration: str
@@ -65,6 +69,7 @@ class Soak:
         self._random = Random(plan.seed)
         self.counts: Counter[str] = Counter()
         self.samples: list[dict[str, Any]] = []
+        self._totals: dict[str, int] = {}
         self._began = time.monotonic()
         authority = Authority(directory)
         self._certificates = ChangingDirectory(directory / "certificates", authority, self._random)
@@ -72,7 +77,7 @@ class Soak:
         self._control = free_port()
         self._ports = ports = Ports(*(free_port() for _ in Ports._fields))
         admin = free_port()
-        self._settings = settings(ports, backends, admin, authority.file, plan.acceleration)
+        self._settings = settings(ports, backends, admin, authority.file, plan.acceleration, plan.workers)
         target = directory / "target.pem"
         target.write_bytes(b"".join(authority.pair(f"target.{DOMAIN}")[:2]))
         pairs = [f"{route}={port}" for route, port in backends.items()]
@@ -88,13 +93,14 @@ class Soak:
         backend = stack.enter_context(Process("backends", command, directory / "backends.log", LOAD_CPUS))
         backend.wait_until_listening(HOST, self._control)
         self.proxy = stack.enter_context(Proxy(directory, self._settings, strict=plan.strict))
-        self.clients = Clients(ports, admin, client_context(authority.file), plan.workers, plan.seed)
+        self.clients = Clients(ports, admin, client_context(authority.file), plan.clients, plan.seed)
 
     async def run(self) -> dict[str, bool]:
         """Warm up, soak, settle and judge."""
         await self._traffic(self._plan.warm_up)
         warm = await self._settled(None)
-        await self.clients.open_tunnels()
+        if self._plan.workers == 1:  # else a worker that has some ends, sooner or later
+            await self.clients.open_tunnels()
         await self._traffic(self._plan.seconds)
         self.proxy.configure(self._settings)
         self.proxy.hang_up()
@@ -114,6 +120,7 @@ class Soak:
             _every(2.1, until, self._certificates.change),
             _every(7.3, until, self._reload),
             _every(0.9, until, self._end_one),
+            *([_every(20, until, self._disturb_workers)] if self._plan.workers > 1 else ()),
         )
 
     async def _settled(self, warm: dict[str, int] | None) -> dict[str, int]:
@@ -152,11 +159,27 @@ class Soak:
         path = self._random.choice(("/metrics", "/api/v1/metrics", "/api/v1/connections", "/api/v1/routes"))
         await asyncio.to_thread(self.proxy.ask, path)
         self.counts["scrapes"] += 1
+        totals = (await asyncio.to_thread(self.proxy.api, "metrics"))["totals"]
+        self.counts["decreases"] += any(totals[name] < count for name, count in self._totals.items())
+        self._totals = totals
 
     async def _reload(self) -> None:
         self.counts["reloads"] += 1
         self.proxy.configure(variant(self._settings, self.counts["reloads"]))
         self.proxy.hang_up()
+
+    async def _disturb_workers(self) -> None:
+        """Kill a worker, let one end, or replace all."""
+        kind = self._random.choice(("kills", "kills", "ends", "replacements"))
+        self.counts[kind] += 1
+        if kind == "replacements":
+            self.proxy.replace_workers()
+            return
+        workers = (await asyncio.to_thread(self.proxy.api, "workers"))["workers"]
+        victim = self._random.choice([each["pid"] for each in workers if each["state"] == "serving"])
+        if kind == "kills":
+            self.clients.ledger.killed_at = time.monotonic()
+        os.kill(victim, signal.SIGKILL if kind == "kills" else signal.SIGTERM)
 
     async def _end_one(self) -> None:
         """End a connection through the API, of a route on which that is no failure."""
@@ -183,6 +206,8 @@ class Soak:
             size=size,
             failed_reloads=failed_reloads,
             serves_last_certificate=served,
+            workers=self._plan.workers,
+            decreases=self.counts["decreases"],
             exit_code=self.proxy.exit_code,
             log=self.proxy.log.read_text(errors="replace"),
         )

@@ -32,7 +32,7 @@ class ShortSoakTests(SynchronousTestCase):
                 "--output",
                 file,
             ]
-            options = ["--warm-up", "5", "--workers", "20", "--big", "16"]
+            options = ["--warm-up", "5", "--clients", "20", "--big", "16"]
             ran = run(*command, *options, within=300, cwd=ROOT, env=environment())
             self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
             self.assertIn('"big, clean: as it must"', file.read_text())
@@ -56,6 +56,7 @@ class VerdictTests(SynchronousTestCase):
         }
         self.warm = {"otherDescriptors": 10, "pipeEnds": 4, "rssBytes": 0}
         self.size = dict(self.warm)
+        self.workers, self.decreases = 1, 0
 
     def false(self, log="", live=()):
         """The verdicts that are not true."""
@@ -69,10 +70,21 @@ class VerdictTests(SynchronousTestCase):
             size=self.size,
             failed_reloads=0,
             serves_last_certificate=True,
+            workers=self.workers,
+            decreases=self.decreases,
             exit_code=0,
             log=log,
         )
         return {what for what, is_true in verdicts(end).items() if not is_true}
+
+    def test_with_workers_what_a_killed_one_had_counted_may_be_missing_and_nothing_decreases(self):
+        self.backends["plain"]["received"] = 1
+        self.shown["closed"]["error"] = 1
+        self.assertEqual(self.false(), {"clean routes: bytes add up", "no fault of ours"})
+        self.workers = 2
+        self.assertEqual(self.false(), set())
+        self.decreases = 1
+        self.assertEqual(self.false(), {"no total decreases"})
 
     def test_all_are_true_where_everything_agrees(self):
         self.assertEqual(self.false(), set())
