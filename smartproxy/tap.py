@@ -22,7 +22,7 @@ from smartproxy._version import VERSION_LINE
 from smartproxy.errors import ConfigurationError
 from smartproxy.flow.clock import use_monotonic_time
 from smartproxy.net import listening
-from smartproxy.net.activated import ActivatedSockets
+from smartproxy.net.activated import ActivatedSockets, started_with
 from smartproxy.net.descriptors import raise_limit
 from smartproxy.proxy.notify import Notifier
 from smartproxy.proxy.service import SmartProxy
@@ -190,7 +190,8 @@ class UnderTwistd(_Served):
         super().__init__(settings, reactor)
         self._report = report or StartReport()
         self._notifier = notifier or Notifier()
-        self._activated = ActivatedSockets()
+        #: ``None`` before the start: at a second one, after a stop, they are not there any more.
+        self._activated: ActivatedSockets | None = None
 
     def startService(self) -> None:
         """Start the proxy, and make Python's cyclic garbage collector run less often.
@@ -276,15 +277,18 @@ class UnderTwistd(_Served):
 
     def privilegedStartService(self) -> None:
         """Open the access log and bind every port that systemd has not bound; exit if that fails."""
-        try:
-            self._activated = ActivatedSockets.of(os.environ)
+        is_first = self._activated is None
+        if self._activated is None:
+            self._activated = ActivatedSockets.of(started_with())
             self.use_sockets(self._activated)
+        try:
             super().privilegedStartService()
         except ConfigurationError as invalid:
             self._report.fail(INVALID, *invalid.problems)
         except CannotListenError as unbound:
             self._report.fail(UNBOUND, listening.reason(unbound))
-        self._activated.report_unused()
+        if is_first:
+            self._activated.report_unused()
 
 
 class TwistdProxy(UnderTwistd, SmartProxy):

@@ -2,7 +2,7 @@
 
 ::
 
-    activated = ActivatedSockets.of(os.environ)
+    activated = ActivatedSockets.of(started_with())
     activated.take("::", 443)       # the sockets for this address, none where the manager has bound none
 
 A socket is recognised by its address, not by its name: in ``LISTEN_FDNAMES`` names are separated by colons, so a name cannot
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
@@ -20,12 +21,10 @@ from twisted.logger import Logger
 from smartproxy.model.address import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, MutableMapping
+    from collections.abc import Iterable, Mapping
 
 #: SD_LISTEN_FDS_START: the first descriptor that is passed.
 _FIRST = 3
-#: Variables that name what is passed; another process must not take it for its own.
-_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
 log = Logger()
 
@@ -40,9 +39,9 @@ class ActivatedSockets:
             self._by_address.setdefault((host, number), []).append(opened)
 
     @classmethod
-    def of(cls, environment: MutableMapping[str, str]) -> ActivatedSockets:
-        """Those that were passed to this process. The variables are removed."""
-        process, count, _ = (environment.pop(name, "") for name in _VARIABLES)
+    def of(cls, environment: Mapping[str, str]) -> ActivatedSockets:
+        """Those that were passed to the process that was started with this environment, if it is this one."""
+        process, count = (environment.get(name, "") for name in ("LISTEN_PID", "LISTEN_FDS"))
         if process != str(os.getpid()) or not count.isdecimal():
             return cls()
         return cls(filter(None, map(_listening, range(_FIRST, _FIRST + int(count)))))
@@ -55,6 +54,19 @@ class ActivatedSockets:
         """Log which sockets no listener has taken."""
         for host, number in self._by_address:
             log.warn("no route has a use for the socket {address} of systemd", address=Endpoint(host, number))
+
+
+def started_with() -> dict[str, str]:
+    """The environment that this process was started with.
+
+    Twisted removes the variables of sd_listen_fds(3) from ``os.environ`` as soon as its endpoints are imported.
+    """
+    try:
+        content = Path("/proc/self/environ").read_bytes()
+    except OSError:
+        return dict(os.environ)
+    pairs = (each.partition(b"=") for each in content.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
 
 
 def _listening(descriptor: int) -> socket.socket | None:

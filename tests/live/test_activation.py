@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import sys
+from contextlib import suppress
 
 from tests.live.case import LiveCase
+from tests.live.proxy import Proxy
+from tests.live.waiting import until
 
-#: What systemd does: binds, passes the socket as descriptor 3, and tells which process it is for.
-_MANAGER = """
-import os, socket, sys
-opened = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-os.dup2(opened.fileno(), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES="web")
+#: What systemd does: it passes sockets from descriptor 3 on. Here it gets them, and their names, from the test.
+_START = """
+import fcntl, os, socket, sys
+with socket.socket(socket.AF_UNIX) as manager:
+    manager.connect(sys.argv[1])
+    names, kept, _, _ = socket.recv_fds(manager, 65536, 64)
+above = [fcntl.fcntl(each, fcntl.F_DUPFD, 100) for each in kept]
+for number, descriptor in enumerate(above):
+    os.dup2(descriptor, 3 + number)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(kept)), LISTEN_FDNAMES=names.decode())
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
 
+def start_with(case, settings, sockets):
+    """A proxy that is passed these sockets: pairs of name and descriptor."""
+    listening = socket.socket(socket.AF_UNIX)
+    path = case.directory / "manager"
+    listening.bind(str(path))
+    listening.listen()
+    proxy = case.starting(Proxy(case.directory, settings, [sys.executable, "-c", _START, str(path)]))
+    with listening, listening.accept()[0] as asking:
+        names = ":".join(name for name, _ in sockets)
+        socket.send_fds(asking, [names.encode()], [each for _, each in sockets])
+    proxy.ready()
+    return proxy
+
+
 class ActivationTests(LiveCase):
     def check(self, workers):
+        """The test has the socket, too: the proxy could not bind its address."""
         front, other = self.port(), self.port()
-        echo = {"type": "handler", "handler": "smartproxy.serving.ready:echo"}
-        routes = [
-            {"name": "passed", "match": {"ports": front, "address": "127.0.0.1"}, "action": echo},
-            {"name": "bound", "match": {"ports": other}, "action": echo},
-        ]
-        before = [sys.executable, "-c", _MANAGER, str(front)]
-        proxy = self.proxy(*routes, before=before, workers=workers)
+        opened = socket.create_server(("127.0.0.1", front))
+        self.addCleanup(opened.close)
+        settings = {"routes": [_route("passed", front), _route("bound", other)], "workers": workers}
+        proxy = start_with(self, settings, [("web", opened.fileno())])
         for port in (front, front, front, other):
             client = self.connect(port)
             client.sendall(b"hello")
@@ -37,3 +59,71 @@ class ActivationTests(LiveCase):
 
     def test_several_processes(self):
         self.check(3)
+
+    def test_a_socket_that_no_route_wants_is_reported(self):
+        opened = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(opened.close)
+        proxy = start_with(self, {"routes": [_route("one", self.port())]}, [("web", opened.fileno())])
+        self.assertIn("no route has a use for the socket 127.0.0.1:", proxy.printed)
+
+
+class Store:
+    """systemd's end of the notification socket, which keeps the descriptors that it is given.
+
+    :ivar kept: pairs of name and descriptor.
+    """
+
+    def __init__(self, case):
+        self.address = str(case.directory / "notify")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.address)
+        self._socket.setblocking(False)
+        case.addCleanup(self._socket.close)
+        case.addCleanup(self._forget)
+        self.kept = []
+
+    def look(self):
+        """Take what has arrived."""
+        with suppress(BlockingIOError):
+            while True:
+                content, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 300)
+                message = dict(each.split("=", 1) for each in content.decode().splitlines())
+                self.kept += [(message["FDNAME"], each) for each in descriptors]
+        return self.kept
+
+    def _forget(self):
+        for _, descriptor in self.kept:
+            os.close(descriptor)
+
+
+class KeptTests(LiveCase):
+    """``FileDescriptorStoreMax=``: the sockets are stored, and given back at the next start."""
+
+    def check(self, workers, sockets):
+        front = self.port()
+        store = Store(self)
+        settings = {"routes": [_route("kept", front)], "workers": workers}
+        before = ["env", f"NOTIFY_SOCKET={store.address}"]
+        first = self.starting(Proxy(self.directory, settings, before))
+        first.ready()
+        until(lambda: len(store.look()) == sockets, "the sockets")
+        self.assertEqual({name for name, _ in store.kept}, {f"127.0.0.1_{front}"})
+        first.signal(signal.SIGTERM)
+        self.assertEqual(first.wait(), 0)
+        waiting = [self.connect(front) for _ in range(20)]  # nobody accepts: the kernel completes them
+        again = start_with(self, settings, store.kept)
+        for client in [*waiting, *(self.connect(front) for _ in range(20))]:
+            client.sendall(b"hello")
+            self.assertEqual(client.recv(5), b"hello")
+        self.assertNotIn("no route has a use", again.printed)
+
+    def test_one_process(self):
+        self.check(1, 1)
+
+    def test_several_processes(self):
+        self.check(3, 3)
+
+
+def _route(name, port):
+    echo = {"type": "handler", "handler": "smartproxy.serving.ready:echo"}
+    return {"name": name, "match": {"ports": port, "address": "127.0.0.1"}, "action": echo}

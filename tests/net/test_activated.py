@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -63,7 +65,6 @@ class ActivatedTests(SynchronousTestCase):
         opened = self.passed(self.one, LISTEN_PID="1")
         self.addCleanup(os.close, 200)
         self.assertEqual(self.taken(opened), [])
-        self.assertEqual(self.environment, {})
 
     def test_without_any(self):
         for changes in ({"LISTEN_FDS": ""}, {"LISTEN_FDS": "x"}, {"LISTEN_PID": ""}):
@@ -87,3 +88,16 @@ class ActivatedTests(SynchronousTestCase):
         host, number = self.address
         self.assertEqual(self.log.lines, [f"no route has a use for the socket {host}:{number} of systemd"])
         self.taken(passed)
+
+    def test_what_a_process_was_started_with_stays_known(self):
+        """Twisted takes these variables out of ``os.environ`` when its endpoints are imported."""
+        program = (
+            "import os; import twisted.internet.endpoints; from smartproxy.net.activated import started_with;"
+            "print(os.environ.get('LISTEN_FDS'), started_with()['LISTEN_FDS'], started_with()['NAME'])"
+        )
+        started = f"import os; os.environ['LISTEN_PID'] = str(os.getpid()); os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {program!r}])"
+        environment = os.environ | {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "NAME": "a=b\udcff"}
+        said = subprocess.run(
+            [sys.executable, "-c", started], env=environment, capture_output=True, check=True
+        ).stdout
+        self.assertEqual(said, b"None 1 a=b\xff\n")
