@@ -147,6 +147,9 @@ if TYPE_CHECKING:
         _reactor: Any
         plan: ProxyPlan
 
+        @property
+        def active(self) -> int: ...
+
         def __init__(self, settings: Settings, reactor: Any) -> None: ...
 
         def listening_on(self) -> str: ...
@@ -252,12 +255,8 @@ class UnderTwistd(_Served):
 
     def stopService(self) -> Deferred[None]:
         """Stop, and let systemd know."""
-        self._notifier.stopping(f"stopping: {self._active()} connections")
+        self._notifier.stopping(f"stopping: {self.active} connections")
         return super().stopService().addBoth(self._stopped)
-
-    def _active(self) -> int:
-        """The number of live connections."""
-        raise NotImplementedError
 
     def _others_alive(self) -> Callable[[], bool] | None:
         """Tells whether the processes beside this one run, if there are any."""
@@ -294,15 +293,9 @@ class UnderTwistd(_Served):
 class TwistdProxy(UnderTwistd, SmartProxy):
     """A proxy of one process, under twistd."""
 
-    def _active(self) -> int:
-        return self.registry.active
-
 
 class TwistdSupervisor(UnderTwistd, Supervisor):
     """A proxy of several processes, under twistd."""
-
-    def _active(self) -> int:
-        return self.active
 
     def _others_alive(self) -> Callable[[], bool]:
         return lambda: self.draining or self.all_answer

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from smartproxy._version import BUILD, __version__
+from smartproxy.flow.joined import JoinedCall
 from smartproxy.flow.threads import thread_for
 from smartproxy.model.outcome import CloseReason
 from smartproxy.net.listening import named
@@ -24,8 +25,6 @@ from smartproxy.proxy.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from twisted.python.failure import Failure
 
     from smartproxy.acme.automatic import AutomaticCertificates
     from smartproxy.connections.registry import Registry
@@ -71,8 +70,7 @@ class ProxyCore(Service):
         self._in_thread = thread_for("configuration", reactor)
         self._listeners_closed: Deferred[None] = succeed(None)
         self._bound = False
-        #: Who waits for the end of the stop in progress; ``None`` without one.
-        self._stopping: list[Deferred[None]] | None = None
+        self._stopping = JoinedCall(self._stop, self._has_stopped)
         self._start_after_stop = False
 
     def listening_descriptors(self) -> dict[str, list[int]]:
@@ -115,7 +113,7 @@ class ProxyCore(Service):
 
     def startService(self) -> None:
         """Begin to carry connections: now, or when a stop in progress is complete."""
-        if self._stopping is not None:
+        if self._stopping.is_running:
             self._start_after_stop = True
             return
         if self.running:
@@ -133,23 +131,10 @@ class ProxyCore(Service):
     def stopService(self) -> Deferred[None]:
         """Drain, then end the connections that are left. Fires when none is open and nothing runs."""
         self._start_after_stop = False
-        if not self._bound:
-            return succeed(None)
-        # Each caller has a Deferred of its own: one that gives up does not stop the stop.
-        stopped: Deferred[None] = Deferred()
-        if self._stopping is not None:
-            self._stopping.append(stopped)
-        else:
-            self._stopping = [stopped]
-            Deferred.fromCoroutine(self._stop()).addBoth(self._has_stopped)
-        return stopped
+        return self._stopping() if self._bound else succeed(None)
 
-    def _has_stopped(self, result: Failure | None) -> None:
-        waiting, self._stopping = self._stopping or [], None
-        for stopped in waiting:
-            if not stopped.called:
-                stopped.callback(result)  # a Failure makes it fail
-        if self._start_after_stop and self._stopping is None:
+    def _has_stopped(self) -> None:
+        if self._start_after_stop and not self._stopping.is_running:
             try:
                 self.startService()
             except Exception:
@@ -209,6 +194,11 @@ class ProxyCore(Service):
     def registry(self) -> Registry:
         """Live connections, and the totals of closed ones."""
         return self._runtime.accounting.registry
+
+    @property
+    def active(self) -> int:
+        """The number of live connections."""
+        return self.registry.active
 
     @property
     def metrics(self) -> Metrics | NoMetrics:
@@ -284,7 +274,7 @@ class ProxyCore(Service):
             "acceleration": "splice" if self._runtime.sockets.pipes is not None else "off",
             "listeners": sorted(str(place) for place in self._listeners.addresses().values()),
             "routes": len(self.plan.routes),
-            "connections": self.registry.active,
+            "connections": self.active,
             "lingering": len(self._runtime.lingering),
         }
 

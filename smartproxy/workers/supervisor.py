@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from smartproxy._version import __version__
 from smartproxy.errors import ConfigurationError, UnknownTarget, WorkerFailed
+from smartproxy.flow.joined import JoinedCall
 from smartproxy.flow.threads import thread_for
 from smartproxy.metrics.counters import Counters
 from smartproxy.net.listening import named
@@ -123,8 +124,7 @@ class Supervisor(Service):
         self._observing.clock = reactor
         self._admin: IListeningPort | None = None
         self._bound = False
-        #: Who waits for the end of the stop in progress; ``None`` without one.
-        self._stopping: list[Deferred[None]] | None = None
+        self._stopping = JoinedCall(self._stop)
 
     def listening_descriptors(self) -> dict[str, list[int]]:
         """The descriptors of listening sockets, by the names of listeners."""
@@ -174,7 +174,7 @@ class Supervisor(Service):
         beginning.addCallbacks(self.begun.callback, self._not_begun_to_serve)
 
     def _not_begun_to_serve(self, why: Failure) -> None:
-        if self._stopping is None and self._bound:  # else a stop has ended the start
+        if self._bound and not self._stopping.is_running:  # else a stop has ended the start
             self.begun.errback(why)
 
     async def _start_workers(self) -> None:
@@ -198,21 +198,7 @@ class Supervisor(Service):
 
     def stopService(self) -> Deferred[None]:
         """Drain, and let the workers end. Fires when none is left."""
-        if not self._bound:
-            return succeed(None)
-        if self._stopping is None:
-            self._stopping = []
-            Deferred.fromCoroutine(self._stop()).addBoth(self._has_stopped)
-        # Each caller has a Deferred of its own: one that gives up does not stop the stop.
-        stopped: Deferred[None] = Deferred()
-        self._stopping.append(stopped)
-        return stopped
-
-    def _has_stopped(self, result: Failure | None) -> None:
-        waiting, self._stopping = self._stopping or [], None
-        for stopped in waiting:
-            if not stopped.called:
-                stopped.callback(result)  # a Failure makes it fail
+        return self._stopping() if self._bound else succeed(None)
 
     async def _stop(self) -> None:
         self.drain()
