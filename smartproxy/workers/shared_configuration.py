@@ -130,17 +130,16 @@ class SharedConfiguration:
                 await self._put_in_force(settings, plan)
 
     async def _put_in_force(self, settings: Settings, plan: ProxyPlan) -> None:
-        if not self._is_closed:
-            places = listening_places(plan)
-            opened = self._held.open(places)
-            try:
-                await self._prepare(settings, opened)
-            except BaseException:
-                await self._slots.tell_all(commands.Abort)
-                self._held.close(opened)
-                raise
-            self._held.keep(places)
-            await self._slots.tell_all(commands.Commit)
+        places: set[Place] = set() if self._is_closed else listening_places(plan)
+        opened = self._held.open(places)
+        try:
+            await self._prepare(settings, opened)
+        except BaseException:
+            await self._slots.tell_all(commands.Abort)
+            self._held.close(opened)
+            raise
+        self._held.keep(places)
+        await self._slots.tell_all(commands.Commit)
         self.settings, self.plan = settings, plan
         waiting = self.waiting_for_restart()
         if waiting:

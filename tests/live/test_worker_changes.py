@@ -123,6 +123,24 @@ class ReloadTests(ChangeCase):
         self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 6\n', page)
 
 
+    def test_reload_during_a_drain_reaches_every_worker(self):
+        """As in one process: connections of a removed route end, and no port is opened."""
+        proxy = self.start()
+        port, free = self.port(), self.port()
+        self.write(self.identifying("second", port))
+        self.assertEqual(self.reload()[0], 200)
+        kept, ending = self.tunnels(self.front, 12), self.tunnels(port, 12)
+        proxy.ask("/api/v1/drain", "POST")
+        self.write(self.identifying("third", free))
+        self.assertEqual(self.reload()[0], 200)
+        self.assertEqual(self.routes(), {"stays", "third"})
+        for sock, _ in ending:
+            self.assert_gone(sock)
+        for sock, _ in kept:
+            echoed(sock, b"words")
+        self.assert_not_listening(free)
+
+
 class ReplacementTests(ChangeCase):
     def test_replaced_workers_end_no_connection_before_the_timeout(self):
         """Of 20 connections none is cut before ``gracefulShutdownTimeout``, and all are after it.
