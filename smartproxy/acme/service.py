@@ -31,6 +31,7 @@ from smartproxy.acme.managed import ManagedCertificate, key_of
 from smartproxy.acme.outcomes import Outcomes
 from smartproxy.acme.shown import IssuedShown, automatic_entries
 from smartproxy.acme.storage import AcmeStorage
+from smartproxy.acme.stored import stored_certificate
 from smartproxy.errors import (
     AcmeError,
     AcmeStoreUnusable,
@@ -39,7 +40,6 @@ from smartproxy.errors import (
     NotAutomatic,
     UnknownCertificate,
 )
-from smartproxy.tls.certificate import Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.certificate_status import ShownAcme
     from smartproxy.model.plan import AcmePlan, CertificatePlan, ProxyPlan
+    from smartproxy.tls.certificate import Certificate
     from smartproxy.tls.store import CertificateStore
 
 #: Seconds between two sweeps.
@@ -119,14 +120,7 @@ class AcmeService:
         managed = self._managed.get(key_of(entry.names))
         if managed is not None and managed.certificate is not None:
             return managed.certificate
-        try:
-            stored = AcmeStorage(plan.store, plan.directory).load(entry.names)
-        except InvalidCertificate as problem:
-            log.warn(
-                "certificate in the ACME store cannot be used, another is ordered: {problem}", problem=problem
-            )
-            return None
-        return None if stored is None else Certificate(stored)
+        return stored_certificate(plan, entry)
 
     def apply(self, plan: ProxyPlan) -> None:
         """Take care of the automatic certificates of ``plan``, which is in force. Others are forgotten; their files stay."""

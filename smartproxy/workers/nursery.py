@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NoReturn
 from twisted.python.reflect import namedModule
 
 from smartproxy._version import __version__
+from smartproxy.acme.stored import stored_certificate
 from smartproxy.errors import SmartProxyError, WorkerFailed
 from smartproxy.model.plan import ProxyPlan
 from smartproxy.observe.log_file import STDOUT, open_to_append
@@ -71,6 +72,7 @@ class Nursery:
         self._reactor = reactor
         self._configuration: tuple[Settings, ProxyPlan, Indexes] | None = None
         self._material = TlsMaterial()
+        self._material.store.issued = stored_certificate
         self._watched = WatchedFiles({}, None)
         self._contexts = self._material.prepare(ProxyPlan(()))
         self._workers: set[int] = set()
@@ -134,7 +136,7 @@ class Nursery:
         self._material.store.apply(contexts.certificates)
         contexts.drop_unused()
         self._contexts, self._watched = contexts, WatchedFiles.of(self._material.store.own_entries, plan.tls)
-        # Certificates that ACME has issued are looked for by the workers: so theirs are other contexts.
+        # Each worker looks for what ACME has issued until it is forked. Of what is here already it gets the same contexts.
         indexes = Indexes(RouteTable(plan.routes), contexts if plan.acme is None else None)
         self._configuration = settings, plan, indexes
         self._open_log(plan.access_log)

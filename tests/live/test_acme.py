@@ -264,6 +264,26 @@ class LifeTests(AcmeCase):
         self.assertEqual(self.shown(again, "a.example")["acme"]["state"], "issued")
         self.assertEqual(self.orders(pebble), before)
 
+    def test_sessions_are_resumed_in_any_worker_after_a_restart(self):
+        """Workers share the contexts of certificates that were there when the proxy was started."""
+        pebble = Pebble(self)
+        routes = list(self.routes(pebble, "a.example"))
+        proxy = self.proxy(*routes, acme=self.acme(pebble))
+        self.issued(proxy, "a.example")
+        proxy.stop()
+        self.proxy(*routes, acme=self.acme(pebble), workers=3)
+        context = ssl.create_default_context(cadata=pebble.root.decode())
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # its session is there after the handshake
+        session, resumed = None, []
+        for _ in range(30):
+            with (
+                socket.create_connection(("127.0.0.1", pebble.tls_port), PATIENT) as plain,
+                context.wrap_socket(plain, server_hostname="a.example", session=session) as secured,
+            ):
+                resumed.append(secured.session_reused)
+                session = secured.session
+        self.assertEqual(resumed, [False, *[True] * 29])
+
     def test_damaged_entry_is_ordered_anew(self):
         pebble = Pebble(self)
         routes = list(self.routes(pebble, "a.example"))

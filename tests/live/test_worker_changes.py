@@ -122,7 +122,6 @@ class ReloadTests(ChangeCase):
         page = proxy.ask("/metrics")[1].decode()
         self.assertIn('\nsmartproxy_config_reloads_total{result="failed"} 6\n', page)
 
-
     def test_reload_during_a_drain_reaches_every_worker(self):
         """As in one process: connections of a removed route end, and no port is opened."""
         proxy = self.start()
