@@ -14,6 +14,8 @@ from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, WEB, WEB_FAULTY, Corrupt
 #: How a conversation may fail.
 FAILURES = (CorruptError, OSError, SSL.Error, asyncio.IncompleteReadError, RuntimeError)
 _MOST_ERRORS = 20
+#: Seconds from the order to replace all workers until the last one closes such connections.
+_DRAINS = 15.0
 
 
 class Ledger:
@@ -26,6 +28,7 @@ class Ledger:
     :ivar errors: descriptions of the first failures.
     :ivar failed: number of failures.
     :ivar killed_at: when a worker of the proxy was last killed, in monotonic seconds.
+    :ivar drained_at: when one was last told to end: it closes kept connections of HTTP between two requests.
     """
 
     def __init__(self) -> None:
@@ -35,7 +38,7 @@ class Ledger:
         self.outcomes: Counter[str] = Counter()
         self.errors: list[str] = []
         self.failed = 0
-        self.killed_at = float("-inf")
+        self.killed_at = self.drained_at = float("-inf")
 
     async def judge(self, kind: str, route: str, conversation: Awaitable[object], patience: float) -> None:
         """Await a conversation and count its outcome.
@@ -52,9 +55,18 @@ class Ledger:
             outcome = "failed" if steady or isinstance(error, CorruptError) else "broken"
             if route == "spare" and isinstance(error, ConnectionRefusedError):
                 outcome = "not listening"  # a reload has removed the route
+            if kind == "web, kept" and self.drained_at >= began - _DRAINS and _is_closed(error):
+                outcome = "closed between requests"
             if self.killed_at >= began and not isinstance(error, CorruptError | TimeoutError):
                 outcome = "ended with a killed worker"
             if outcome == "failed":
                 self.failed += 1
                 self.errors = [*self.errors, f"{kind} on {route}: {error!r}"][:_MOST_ERRORS]
         self.outcomes[f"{kind}, {'clean' if route in CLEAN else route}: {outcome}"] += 1
+
+
+def _is_closed(error: Exception) -> bool:
+    """Whether a connection has ended where nothing of an answer had come."""
+    return isinstance(error, ConnectionError) or (
+        isinstance(error, asyncio.IncompleteReadError) and not error.partial
+    )

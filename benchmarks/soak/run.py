@@ -172,6 +172,8 @@ class Soak:
         """Kill a worker, let one end, or replace all."""
         kind = self._random.choice(("kills", "kills", "ends", "replacements"))
         self.counts[kind] += 1
+        if kind != "kills":
+            self.clients.ledger.drained_at = time.monotonic()
         if kind == "replacements":
             self.proxy.replace_workers()
             return

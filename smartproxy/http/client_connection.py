@@ -52,6 +52,10 @@ class ClientConnection(Served):
         self._answerer: Answerer | None = None
         self._body: RequestBody | None = None
         self._share: ConnectionRecord | RouteShare = record
+        self._taken = -1  # bytes that the client has acknowledged, as far as it was asked about
+        self._patience = (
+            0.0  # seconds that it may take nothing of its last answer: those of the route of that
+        )
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
@@ -75,8 +79,10 @@ class ClientConnection(Served):
         self._deadline.move(seconds, self.clock())
 
     def is_silent_for(self, seconds: float) -> bool:
-        """Whether no byte has moved for so long. If not, the deadline is set again for when that would be."""
-        left = self.record.last_activity_at + seconds - self.clock()
+        """Whether no byte has moved for so long, nor was taken by the client. If not, the deadline is set again."""
+        left = seconds - self._silent()
+        if left <= 0 and self._still_takes():
+            left = seconds
         if left > 0:
             self.wait(left)
         return left <= 0
@@ -191,7 +197,7 @@ class ClientConnection(Served):
 
     def _expired(self) -> None:
         if self.is_closing:
-            self.transport.abortConnection()
+            self._linger_on()
         elif self._request is _HEAD and (self._is_full or not self._held):
             self.close()
         elif self._exchange is not None and self._reply is not None and self._reply.is_started:
@@ -211,6 +217,28 @@ class ClientConnection(Served):
             self.failed(408, "the request was not complete in time (http.requestTimeout)")
         else:
             self._refuse_head(408, "the head was not complete in time (http.requestTimeout)")
+
+    def _linger_on(self) -> None:
+        """Reset the connection, unless the client still takes what was written: a RST would drop what it has not got yet.
+
+        The kernel has accepted an answer of megabytes at once. A client that takes nothing of it has ``halfCloseTimeout``.
+        """
+        if self._still_takes() or (self.acknowledged() is not None and self._silent() < self._patience):
+            self.wait(LINGER)
+        else:
+            self.transport.abortConnection()
+
+    def _still_takes(self) -> bool:
+        """Whether the client has acknowledged bytes since the last call, and others wait for that. It is activity."""
+        taken = self.acknowledged()
+        if taken is None or taken <= self._taken:
+            return False
+        self._taken, self.record.last_activity_at = taken, self.clock()
+        return True
+
+    def _silent(self) -> float:
+        """Seconds since a byte has moved."""
+        return self.clock() - self.record.last_activity_at
 
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""

@@ -9,6 +9,7 @@ known, and what it sends must not be taken for a request.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IPushProducer
@@ -307,6 +308,7 @@ class HttpDownstream(ClientConnection):
         now = self.clock()
         if exchange is not None:
             exchange.is_over = True
+            self._patience = exchange.routed.route.timeouts.half_close or inf
             self._services.finished(exchange, now)
         return now
 

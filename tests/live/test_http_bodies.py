@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import socket
 import time
 from functools import partial
 
 from tests.live.case import LiveCase
+from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import PATIENCE, until
 from tests.live.web import Pages, before, serving
 
@@ -35,6 +37,8 @@ def _digest(pieces):
 class Bodies(Pages):
     """Answers an upload with its digest, and any other request with a body of so many megabytes."""
 
+    megabytes = _MEGABYTES
+
     def do_POST(self):
         digest = _digest(self.pieces()).encode()
         self.send_response(200)
@@ -48,12 +52,18 @@ class Bodies(Pages):
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
         else:
-            self.send_header("Content-Length", str(_MEGABYTES * 1_000_000))
+            self.send_header("Content-Length", str(self.megabytes * 1_000_000))
         self.end_headers()
-        for piece in _pieces(_MEGABYTES):
+        for piece in _pieces(self.megabytes):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
+
+
+class OneMegabyte(Bodies):
+    """So much fits into the kernel's buffers."""
+
+    megabytes = 1
 
 
 class Events(Pages):
@@ -124,3 +134,67 @@ def _endless(backend, sock):
             sock.sendall(bytes(1 << 18))
     except ConnectionError:
         backend.seen.append("closed")
+
+
+class SlowReaderTests(TlsCase):
+    """A client that begins to read an answer when the kernel has all of it: longer than refused clients are waited for."""
+
+    def front(self, target, **settings):
+        """Ports for plain clients and for TLS, of a proxy before ``target``."""
+        plain, secured = self.port(), self.port()
+        certificate = {"certFile": str(self.authority.certificate(NAME))}
+        action = {"protocol": "http", "targets": [target]}
+        routes = [
+            {"name": name, "match": {"ports": port}, "action": action | more}
+            for name, port, more in (
+                ("plain", plain, {}),
+                ("secured", secured, {"tls": {"mode": "terminate", "certificate": certificate}}),
+            )
+        ]
+        return self.proxy(*routes, gracefulShutdownTimeout="30s", **settings), plain, secured
+
+    def asked(self, port, *, secured, field="Connection: close"):
+        """A client that has asked, and reads nothing yet."""
+        sock = socket.socket()
+        self.addCleanup(sock.close)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.settimeout(PATIENCE)
+        sock.connect(("127.0.0.1", port))
+        if secured:
+            sock = self.authority.client().wrap_socket(sock, server_hostname=NAME, suppress_ragged_eofs=False)
+            self.addCleanup(sock.close)
+        sock.sendall(f"GET /length HTTP/1.1\r\nHost: x\r\n{field}\r\n\r\n".encode())
+        return sock
+
+    def test_last_answer_is_delivered_whole(self):
+        """Also that behind which an idle connection is closed, because the proxy stops."""
+        target = serving(self, OneMegabyte)
+        waiting, draining = [], []
+        for acceleration in ("auto", "off"):
+            proxy, plain, secured = self.front(target, acceleration=acceleration)
+            for port, is_secured in ((plain, False), (secured, True)):
+                waiting.append(self.asked(port, secured=is_secured))
+                waiting.append(self.asked(port, secured=is_secured, field="X: y"))
+            draining.append(proxy)
+        time.sleep(1)  # until the answers are in the kernel
+        for proxy in draining:
+            proxy.ask("/api/v1/drain", "POST")
+        time.sleep(4)  # the client does not read
+        for sock in waiting:
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            self.assertEqual(_digest([answer.read()]), _digest(_pieces(1)))
+            self.assertEqual(sock.recv(1), b"")
+        for proxy in draining:
+            until(lambda: proxy.active == 0, "no connection left")  # noqa: B023 - this one
+
+    def test_client_that_reads_nothing_is_reset_in_the_end(self):
+        proxy, plain, _ = self.front(serving(self, OneMegabyte), halfCloseTimeout="3s")
+        sock = self.asked(plain, secured=False)
+        until(lambda: proxy.active == 1, "it")
+        began = time.monotonic()
+        until(lambda: proxy.active == 0, "its end")
+        self.assertGreater(time.monotonic() - began, 2)
+        with self.assertRaises(ConnectionResetError):
+            while sock.recv(1 << 20):
+                pass

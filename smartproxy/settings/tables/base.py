@@ -111,7 +111,8 @@ class ConnectionKeys(Table):
     """A connection without a byte in either direction for this long is closed; 0 is no limit. Under the default
     `keepAliveTreatment`, `extended`, it is multiplied by `keepAliveInactivityMultiplier`: 4h is 24h in effect, and 1m is 6m."""
     half_close_timeout: Annotated[Duration, Least(500)] = "60s"
-    """A connection with one direction closed and no byte in the other for this long is closed."""
+    """A connection with one direction closed and no byte in the other for this long is closed; so is one of HTTP whose client
+    reads nothing of its last answer."""
     max_connection_lifetime: Annotated[Duration, Least(60_000)] = "24h"
     """Time limit for a whole connection; 0 is no limit. Under the default `keepAliveTreatment`, `extended`,
     `extendedKeepAliveLifetime` applies in its place."""
