@@ -32,6 +32,9 @@ _NOT_FOUND = b"HTTP/1.1 404 "
 _GARBAGE = b"\x17\x03\x03\x00\x05junk!"
 #: Seconds that the proxy may take to act on a deadline of its own on a busy machine.
 _SLACK = 10.0
+#: Seconds behind a timeout of the proxy at which a client is late for certain. It may have been accepted late, too: where its
+#: worker has just been killed, another one takes it.
+_LATE = (2.0, 4.0)
 _PAGES = 20
 
 Act = Callable[[Random], Awaitable[None]]
@@ -154,7 +157,7 @@ class Hostile:
         """It was taken as a direct client and dialed for, and is refused now."""
         talk = await self._dial(self._ports.announced, TRUSTED)
         self._ledger.opened["announced"] += 1
-        await asyncio.sleep(HEADER_TIMEOUT + random.uniform(0.5, 2))
+        await asyncio.sleep(HEADER_TIMEOUT + random.uniform(*_LATE))
         await talk.write(header(random) + b"payload")
         await self._until_closed(talk, 0)
         self._ledger.refused["proxy_header_timeout"] += 1
@@ -170,7 +173,7 @@ class Hostile:
         talk = await self._dial(self._ports.announced, TRUSTED, self._ledger.moved["announced"])
         self._ledger.opened["announced"] += 1
         try:
-            await asyncio.sleep(HEADER_TIMEOUT + random.uniform(0.5, 2))
+            await asyncio.sleep(HEADER_TIMEOUT + random.uniform(*_LATE))
             await converse(talk, Order(random.randint(0, 2000), random.randint(0, 2000)))
         finally:
             await talk.close()

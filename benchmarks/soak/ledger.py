@@ -14,6 +14,8 @@ from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, WEB, WEB_FAULTY, Corrupt
 #: How a conversation may fail.
 FAILURES = (CorruptError, OSError, SSL.Error, asyncio.IncompleteReadError, RuntimeError)
 _MOST_ERRORS = 20
+#: Conversations with several requests on one connection.
+_BETWEEN_REQUESTS = ("web, kept", "web, pipelined")
 #: Seconds from the order to replace all workers until the last one closes such connections.
 _DRAINS = 15.0
 
@@ -55,7 +57,7 @@ class Ledger:
             outcome = "failed" if steady or isinstance(error, CorruptError) else "broken"
             if route == "spare" and isinstance(error, ConnectionRefusedError):
                 outcome = "not listening"  # a reload has removed the route
-            if kind == "web, kept" and self.drained_at >= began - _DRAINS and _is_closed(error):
+            if kind in _BETWEEN_REQUESTS and self.drained_at >= began - _DRAINS and _is_closed(error):
                 outcome = "closed between requests"
             if self.killed_at >= began and not isinstance(error, CorruptError | TimeoutError):
                 outcome = "ended with a killed worker"
