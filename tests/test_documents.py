@@ -40,6 +40,7 @@ from smartproxy.settings.reading.files import parse_text, read_file
 from smartproxy.testing import MemoryNetwork
 from smartproxy.workers.supervisor_control import worker_families
 from tests.documented import write_files
+from tests.reactors import watch_no_descriptors
 from tests.tls import talk
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TAP = ROOT / "tap"
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-#: Added to a configuration that a test runs: the in-memory reactor provides Twisted's listeners only.
-IN_MEMORY = "acceleration: off\n"
 SCHEMA = Draft202012Validator(Settings.json_schema())
 
 
@@ -253,9 +252,9 @@ class EmbeddingPageTests(SynchronousTestCase):
             exec(compile(source, "embedding.rst", "exec"), {"__name__": "a_page"})  # noqa: S102 - our own documentation
 
     def test_the_program_listens_and_stops_with_the_reactor(self) -> None:
+        watch_no_descriptors(self)  # it watches none in fact, although it provides the interface
         reactor = MemoryReactorClock()
         defined = program(self.page, "async def main(")
-        defined["CONFIGURATION"] += IN_MEMORY
         running = Deferred.fromCoroutine(defined["main"](reactor))
         self.assertEqual([server[0] for server in reactor.tcpServers], [8080])
         self.assertNoResult(running)
@@ -350,8 +349,7 @@ class EmbeddingPageTests(SynchronousTestCase):
     def test_replace_puts_routes_in_force_or_prints_the_problem(self) -> None:
         replace = program(self.page, "async def replace(")["replace"]
         settings = Settings.parse(
-            "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: 127.0.0.1, port: 81}]}}]\n"
-            + IN_MEMORY,
+            "routes: [{name: web, match: {ports: 80}, action: {targets: [{host: 127.0.0.1, port: 81}]}}]\n",
             "yaml",
         )
         proxy = SmartProxy(settings, MemoryReactorClock())

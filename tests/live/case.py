@@ -21,6 +21,16 @@ from tests.ports import free_ports
 #: The first port that any user may bind.
 _LOWEST_FREE = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
 
+#: What the command line of a proxy begins with whose reactor cannot watch descriptors.
+_WITHOUT_DESCRIPTORS = (sys.executable, str(Path(__file__).with_name("without_descriptors.py")))
+#: Arguments of :meth:`LiveCase.proxy` for each way to relay plain connections: with splice, by copying, and between the
+#: transports of Twisted.
+WAYS = (
+    {"acceleration": "auto"},
+    {"acceleration": "off"},
+    {"acceleration": "off", "before": _WITHOUT_DESCRIPTORS},
+)
+
 
 class LiveCase(unittest.TestCase):
     """A test with real sockets."""
@@ -52,21 +62,27 @@ class LiveCase(unittest.TestCase):
         return proxy
 
     def proxies(self, *settings):
-        """A proxy for each of these settings, all ready. They start at the same time, which saves a wait."""
-        started = [self.starting(Proxy(self.directory, each)) for each in settings]
+        """A proxy for each of these settings, all ready. They start at the same time, which saves a wait.
+
+        ``before`` among the settings are words of the command line, as for :meth:`proxy`.
+        """
+        started = []
+        for each in settings:
+            written = {key: value for key, value in each.items() if key != "before"}
+            started.append(self.starting(Proxy(self.directory, written, each.get("before", ()))))
         for proxy in started:
             proxy.ready()
         return started
 
     def each_relay(self, backend, *, domains=(), **settings):
-        """Two proxies before ``backend``, one for each way to relay: the relay's name, the proxy and its port."""
-        fronts = [self.port(), self.port()]
+        """A proxy before ``backend`` for each of :data:`WAYS`: the relay's name, the proxy and its port."""
+        fronts = [self.port() for _ in WAYS]
         asked = [
-            {"routes": [route("all", front, backend, domains=list(domains))], "acceleration": acceleration}
-            for front, acceleration in zip(fronts, ("auto", "off"), strict=True)
+            {"routes": [route("all", front, backend, domains=list(domains))], **way}
+            for front, way in zip(fronts, WAYS, strict=True)
         ]
         proxies = self.proxies(*({**each, **settings} for each in asked))
-        return list(zip(("splice", "transport"), proxies, fronts, strict=True))
+        return list(zip(("splice", "transport", "transport"), proxies, fronts, strict=True))
 
     def starting(self, proxy):
         """Look after a proxy that has been started."""

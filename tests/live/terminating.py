@@ -6,7 +6,7 @@ import subprocess
 
 from OpenSSL import SSL
 
-from tests.live.case import LiveCase, route
+from tests.live.case import WAYS, LiveCase, route
 from tests.live.certificates import Authority
 from tests.live.programs import needed, run
 from tests.live.tls_end import TlsEnd
@@ -15,7 +15,9 @@ from tests.live.tls_end import TlsEnd
 NAME = "one.test"
 #: The name of a target within TLS.
 INNER = "inner.test"
-ACCELERATIONS = ("auto", "off")
+#: Arguments of :meth:`LiveCase.proxy` for each way to relay TLS: between sockets of the poller, whatever the acceleration, and
+#: between the transports of Twisted.
+TLS_WAYS = (WAYS[0], WAYS[-1])
 
 
 class TlsCase(LiveCase):

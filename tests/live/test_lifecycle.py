@@ -11,7 +11,7 @@ import sys
 import time
 
 from tests.live.backends import echo, read_to_end, silent
-from tests.live.case import LiveCase, route
+from tests.live.case import WAYS, LiveCase, route
 from tests.live.programs import needed, run
 from tests.live.tls_end import TlsEnd
 from tests.live.waiting import PATIENCE, settled, until
@@ -31,7 +31,6 @@ with socket.create_server(("127.0.0.1", {port})) as listening:
 """
 _PLAIN = {"keepAlive": False}
 _QUICK = {"interval": "50ms", "halfGracePlain": "300ms", "stuckPlain": "1s", "stuckTls": "60s"}
-_BOTH = ("auto", "off")
 
 
 def _says_bye(_backend, sock):
@@ -65,12 +64,10 @@ class TimeoutTests(LiveCase):
 
     def test_silent_half_closed_connection_ends_at_its_timeout(self):
         """The backend sent a FIN; both sockets close at ``halfCloseTimeout``, hours before ``inactivityTimeout``."""
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
+        for way in WAYS:
+            with self.subTest(way=way):
                 front, backend = self.port(), self.backend(_says_bye)
-                proxy = self.proxy(
-                    route("bye", front, backend), halfCloseTimeout="400ms", acceleration=acceleration
-                )
+                proxy = self.proxy(route("bye", front, backend), halfCloseTimeout="400ms", **way)
                 client = self.connect(front)
                 self.assertEqual(read_to_end(client), b"bye")
                 began = time.monotonic()
@@ -134,13 +131,13 @@ class TimeoutTests(LiveCase):
 
     def test_client_reading_single_bytes_ends_by_inactivity(self):
         """The kernel delivers those bytes from its socket buffer, so that the proxy sees no activity."""
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
+        for way in WAYS:
+            with self.subTest(way=way):
                 front, backend = self.port(), self.backend(_flood)
                 proxy = self.proxy(
                     route("flood", front, backend, **_PLAIN),
                     inactivityTimeout="700ms",
-                    acceleration=acceleration,
+                    **way,
                 )
                 before = proxy.rss
                 client = self.connect(front)
@@ -163,11 +160,11 @@ class ZombieTests(LiveCase):
         backend.listens(port)
         return backend, {"host": "127.0.0.1", "port": port}
 
-    def killed_behind(self, acceleration):
+    def killed_behind(self, way):
         """Kill a backend while the proxy does not read from it, because the client does not read."""
         front = self.port()
         backend, target = self.flooding()
-        proxy = self.proxy(route("flood", front, target), acceleration=acceleration, zombieDetection=_QUICK)
+        proxy = self.proxy(route("flood", front, target), **way, zombieDetection=_QUICK)
         client = self.connect(front)
         client.sendall(b"never read")
         settled(lambda: proxy.moved[1])
@@ -177,9 +174,9 @@ class ZombieTests(LiveCase):
 
     def test_backend_killed_behind_a_paused_relay_is_half_zombie(self):
         """The client may still read what was sent before the reset; one that reads nothing is found by the sweep."""
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
-                proxy = self.killed_behind(acceleration)
+        for way in WAYS:
+            with self.subTest(way=way):
+                proxy = self.killed_behind(way)
                 half = {"full": 0, "half": 1, "stuck": 0}
                 until(lambda: proxy.metrics["zombies"] == half, "one half zombie")  # noqa: B023 - this round's
                 until(lambda: proxy.closed("zombie_half") == 1, "its books closed")  # noqa: B023 - this round's
@@ -249,8 +246,8 @@ class ProbeTests(LiveCase):
 
     def test_keep_alive_delay_reaches_the_sockets_of_both_sides(self):
         needed("ss")
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
+        for way in WAYS:
+            with self.subTest(way=way):
                 cases = {
                     "inherits": ({}, 100),
                     "own": ({"keepAliveInitialDelay": "200s"}, 200),
@@ -260,7 +257,7 @@ class ProbeTests(LiveCase):
                 self.proxy(
                     *(route(name, port, backend, **keys) for name, (port, backend, keys) in made.items()),
                     keepAliveInitialDelay="100s",
-                    acceleration=acceleration,
+                    **way,
                 )
                 for port, _, _ in made.values():
                     self.assert_echoes(self.connect(port))

@@ -11,9 +11,10 @@ import threading
 from tests.live.backends import read_header, silent
 from tests.live.case import route
 from tests.live.postgres import CountedClient, cluster, program, psql
-from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.terminating import NAME, TlsCase
 from tests.live.waiting import until
 
+ACCELERATIONS = ("auto", "off")
 #: Name of the server where it has TLS itself.
 _SERVER = "db.test"
 _HAS_TLS = "select ssl, version from pg_stat_ssl where pid = pg_backend_pid()"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from tests.live.backends import banner, echo, read_to_end, reset
-from tests.live.case import LiveCase, route
+from tests.live.case import WAYS, LiveCase, route
 from tests.live.dead_ends import blackhole
 from tests.live.waiting import until
 
@@ -42,11 +42,11 @@ def _flood(_backend, sock):
 
 class ClientResetTests(LiveCase):
     def test_in_every_phase(self):
-        for acceleration in ("auto", "off"):
-            with self.subTest(acceleration=acceleration):
-                self.in_every_phase(acceleration)
+        for way in WAYS:
+            with self.subTest(way=way):
+                self.in_every_phase(way)
 
-    def in_every_phase(self, acceleration):
+    def in_every_phase(self, way):
         """Each phase five times, and then what is left."""
         named, dialing, idle, bulk = (self.port() for _ in range(4))
         proxy = self.proxy(
@@ -54,7 +54,7 @@ class ClientResetTests(LiveCase):
             route("dialing", dialing, blackhole(self)),
             route("idle", idle, self.backend(banner)),
             route("bulk", bulk, self.backend(_flood)),
-            acceleration=acceleration, proxyIPs=["127.0.0.0/8"], acceptProxyProtocol=True,
+            **way, proxyIPs=["127.0.0.0/8"], acceptProxyProtocol=True,
         )  # fmt: skip
         descriptors = self.at_rest(proxy)
         for words in _PHASES.values():

@@ -9,7 +9,7 @@ from tests.live.backends import echo, over_tls, page, read_to_end
 from tests.live.case import route
 from tests.live.haproxy import haproxy
 from tests.live.nginx import nginx
-from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase, in_order
+from tests.live.terminating import INNER, TLS_WAYS, ReEncryptingCase, in_order
 from tests.live.waiting import until
 
 
@@ -99,7 +99,7 @@ class VerifiedTests(ReEncryptingCase):
         context.load_verify_locations(self.authority.file)
         context.verify_mode = ssl.CERT_REQUIRED
         request = b"GET / HTTP/1.1\r\nHost: live.test\r\n\r\n"
-        for acceleration in ACCELERATIONS:
+        for way in TLS_WAYS:
             backend, inside, outside = self.backend(over_tls(context, echo)), self.port(), self.port()
             again = {"mode": "terminate-and-reencrypt", "upstream": self.verified()}
             routes = [
@@ -108,7 +108,7 @@ class VerifiedTests(ReEncryptingCase):
             ]
             for made in routes:  # they are dialed when the request is there
                 made["match"] |= {"path": "/*", "protocol": "http"}
-            proxy = self.proxy(*routes, acceleration=acceleration)
+            proxy = self.proxy(*routes, **way)
             for client in (self.secure(inside), self.connect(outside)):
                 client.sendall(request + bytes(300_000))
                 self.assertTrue(self.read(client, 12).startswith(b"HTTP/1.1 502"))
@@ -132,9 +132,9 @@ class VerifiedTests(ReEncryptingCase):
 class EndTests(ReEncryptingCase):
     def both(self, serve):
         """For each kind of relay, a proxy in front of a backend with TLS that runs ``serve``."""
-        for acceleration in ACCELERATIONS:
+        for way in TLS_WAYS:
             backend = self.backend(over_tls(self.authority.server(INNER), serve))
-            proxy, port = self.re_encrypting(backend, acceleration=acceleration)
+            proxy, port = self.re_encrypting(backend, **way)
             yield proxy, port
 
     def test_close_notify_in_both_directions_closes_normally(self):

@@ -10,7 +10,7 @@ import ssl
 import threading
 
 from tests.live.backends import echo, read_to_end, reset
-from tests.live.terminating import ACCELERATIONS, TlsCase
+from tests.live.terminating import TLS_WAYS, TlsCase
 from tests.live.waiting import until
 
 #: Bytes: no multiple of any buffer or record, and more than all buffers on the way hold together.
@@ -37,9 +37,9 @@ class ExactTests(TlsCase):
             sending.join()
             backend.seen.append((len(got), _sum(got)))
 
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(serve, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, backend, port = self.terminator(serve, **way)
                 client = self.tls_end(port)
                 got = client.exchange(up)  # which fails where it ends without a close_notify
                 client.sock.close()
@@ -52,8 +52,8 @@ class ExactTests(TlsCase):
 class EndTests(TlsCase):
     def both(self, serve):
         """One proxy after the other, with either relay, before a backend that does ``serve``."""
-        for acceleration in ACCELERATIONS:
-            yield self.terminator(serve, acceleration=acceleration)
+        for way in TLS_WAYS:
+            yield self.terminator(serve, **way)
 
     def test_the_client_ends_in_order(self):
         """Its close_notify reaches the backend as a FIN, and the backend's FIN the client as a close_notify."""

@@ -9,7 +9,7 @@ import threading
 import time
 
 from tests.live.backends import read_to_end
-from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase
+from tests.live.terminating import INNER, TLS_WAYS, ReEncryptingCase
 from tests.live.tls_end import TlsEnd
 
 _BYTES = 20_000
@@ -47,9 +47,9 @@ class CutWriteTests(ReEncryptingCase):
             backend.seen.append(read_to_end(sock))
             sending.join()
 
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(serve, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, backend, port = self.terminator(serve, **way)
                 self.assert_same(proxy, backend, port)
 
     def test_tiny_writes_over_tls_on_both_sides(self):
@@ -62,10 +62,10 @@ class CutWriteTests(ReEncryptingCase):
             backend.seen.append(end.read_to_end())
             end.end()
 
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
                 backend = self.backend(serve)
-                proxy, port = self.re_encrypting(backend, acceleration=acceleration)
+                proxy, port = self.re_encrypting(backend, **way)
                 self.assert_same(proxy, backend, port)
 
     def assert_same(self, proxy, backend, port):

@@ -12,7 +12,7 @@ import time
 from tests.live.backends import ON_THE_WAY, echo, endless
 from tests.live.case import route
 from tests.live.client import TIMEOUT
-from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.terminating import NAME, TLS_WAYS, TlsCase
 from tests.live.waiting import settled, until
 
 _CHUNK = bytes(256 * 1024)
@@ -31,9 +31,9 @@ def _deaf(backend, _sock):
 class BackPressureTests(TlsCase):
     def test_client_reading_single_bytes_pauses_the_backend(self):
         """The backend can send what the buffers hold and no more; the proxy neither grows nor spins."""
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(endless, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, backend, port = self.terminator(endless, **way)
                 client = self.secure(port)
                 before = proxy.rss
                 until(lambda: backend.seen and backend.seen[-1], "the backend sending")  # noqa: B023 - this round's
@@ -50,9 +50,9 @@ class BackPressureTests(TlsCase):
 
     def test_backend_that_never_reads_pauses_the_client(self):
         """The client can send what the buffers hold and no more, and the proxy does not grow."""
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, backend, port = self.terminator(_deaf, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, backend, port = self.terminator(_deaf, **way)
                 client = self.secure(port)
                 before = proxy.rss
                 client.settimeout(0.5)
@@ -139,11 +139,11 @@ class UnfinishedTests(TlsCase):
     def test_burst_is_served_beside_stalled_ones(self):
         """Three times the limit at once, beside twice the limit that go no further: all of them are served."""
         limit = 20
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
                 port, limits = self.port(), {"maxHandshakes": limit}
                 ending = self.ending("one", port, self.backend(echo))
-                proxy = self.proxy(ending, acceleration=acceleration, tls=limits)
+                proxy = self.proxy(ending, **way, tls=limits)
                 self.unfinished(port, 2 * limit)
                 until(lambda: proxy.active == 2 * limit, "the stalled ones")  # noqa: B023 - this round's
                 burst = [self.begin(port) for _ in range(3 * limit)]

@@ -8,7 +8,7 @@ import time
 
 from tests.live.backends import echo
 from tests.live.key_updates import KeyChanger
-from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.terminating import NAME, TLS_WAYS, TlsCase
 from tests.live.waiting import until
 
 #: Bytes that the memory may grow by, and the updates tried: an honest client has one per gigabyte or hour.
@@ -17,9 +17,9 @@ _MEMORY, _MOST = 3 << 20, 1_000_000
 
 class KeyUpdateTests(TlsCase):
     def test_unread_key_updates_are_cut_in_bounded_memory(self):
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, _, port = self.terminator(echo, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, _, port = self.terminator(echo, **way)
                 before = proxy.rss
                 with self.deaf_socket(port) as sock, self.assertRaises(ConnectionError):
                     self.change(KeyChanger(sock, NAME))
@@ -28,9 +28,9 @@ class KeyUpdateTests(TlsCase):
 
     def test_thousand_key_updates_are_answered(self):
         """The bytes sent before and after them arrive."""
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                proxy, _, port = self.terminator(echo, acceleration=acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                proxy, _, port = self.terminator(echo, **way)
                 with contextlib.closing(self.connect(port)) as sock:
                     client = KeyChanger(sock, NAME)
                     client.say(b"before")

@@ -10,7 +10,7 @@ import ssl
 
 from tests.live.backends import echo, over_tls, read_to_end, reset, silent
 from tests.live.dead_ends import blackhole
-from tests.live.terminating import ACCELERATIONS, INNER, ReEncryptingCase
+from tests.live.terminating import INNER, TLS_WAYS, ReEncryptingCase
 from tests.live.waiting import until
 
 #: The beginning of a ServerHello in a record that says it is longer.
@@ -77,11 +77,11 @@ class ClientResetTests(ResetCase):
         }
 
     def test_in_every_phase(self):
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                self.in_every_phase(acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                self.in_every_phase(way)
 
-    def in_every_phase(self, acceleration):
+    def in_every_phase(self, way):
         looking, dialling, waiting, bulk, plain = (self.port() for _ in range(5))
         ports = dict.fromkeys(self.phases, plain) | {
             "before what is looked at within": looking,
@@ -96,7 +96,7 @@ class ClientResetTests(ResetCase):
             self.again("dialling", dialling, blackhole(self)),
             self.again("waiting", waiting, self.mute),
             self.again("bulk", bulk, self.backend(over_tls(self.authority.server(INNER), _flood))),
-            acceleration=acceleration,
+            **way,
         )
         self.reset_all(proxy, plain, self.echoed)  # what is loaded late is loaded now
         descriptors = proxy.descriptors
@@ -145,11 +145,11 @@ class TargetResetTests(ResetCase):
     """The target resets, before, in and after its handshake: the client never sees a clean end."""
 
     def test_in_every_phase(self):
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
-                self.in_every_phase(acceleration)
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
+                self.in_every_phase(way)
 
-    def in_every_phase(self, acceleration):
+    def in_every_phase(self, way):
         context = self.authority.server(INNER)
         phases = [
             _reset_at_once,
@@ -163,7 +163,7 @@ class TargetResetTests(ResetCase):
             self.again(f"r{port}", port, self.backend(serve))
             for port, serve in zip(ports, phases, strict=True)
         ]
-        proxy = self.proxy(*routes, acceleration=acceleration)
+        proxy = self.proxy(*routes, **way)
         for port in ports:
             self.assert_cut(port)
         descriptors = proxy.descriptors
@@ -195,10 +195,10 @@ class ResetInTurnTests(ResetCase):
             met.append(sock)
             until(lambda: not met, "being reset")
 
-        for acceleration in ACCELERATIONS:
+        for way in TLS_WAYS:
             port = self.port()
             backend = self.backend(over_tls(self.authority.server(INNER), serve))
-            proxy = self.proxy(self.again("again", port, backend), acceleration=acceleration)
+            proxy = self.proxy(self.again("again", port, backend), **way)
             for count in range(1, _EACH + 1):
                 client = self.secure(port)
                 self.assert_echoes(client)

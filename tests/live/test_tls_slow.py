@@ -6,7 +6,7 @@ import time
 
 from tests.live.backends import page
 from tests.live.programs import needed
-from tests.live.terminating import ACCELERATIONS, NAME, TlsCase
+from tests.live.terminating import NAME, TLS_WAYS, TlsCase
 from tests.live.waiting import PATIENCE, until
 
 _CHUNK = bytes(256 * 1024)
@@ -41,11 +41,11 @@ def _trickle(backend, sock):
 class SlowTests(TlsCase):
     def each(self, name, serve, **keys):
         """For each kind of relay, a proxy in front of a backend that runs ``serve``, and a client."""
-        for acceleration in ACCELERATIONS:
-            with self.subTest(acceleration=acceleration):
+        for way in TLS_WAYS:
+            with self.subTest(way=way):
                 backend, port = self.backend(serve), self.port()
                 made = self.ending(name, port, backend) | {"keepAlive": False, **keys}
-                proxy = self.proxy(made, acceleration=acceleration)
+                proxy = self.proxy(made, **way)
                 began, before = time.monotonic(), proxy.rss
                 yield proxy, self.secure(port, NAME)
                 self.assertLess(proxy.rss - before, _MEMORY)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from tests.live.case import LiveCase, route
+from tests.live.case import WAYS, LiveCase, route
 from tests.live.namespace import Namespace
 from tests.live.waiting import until
 
-_BOTH = ("auto", "off")
 #: The kernel's own limit is about 15 minutes.
 _LIMIT = 10.0
 
@@ -27,13 +26,13 @@ class UserTimeoutTests(LiveCase):
 
     def test_unreachable_target_with_data_under_way_is_found(self):
         """Nothing reports its loss: packets to it are not answered any more."""
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
+        for way in WAYS:
+            with self.subTest(way=way):
                 far, front = Namespace(self), self.port()
                 proxy = self.proxy(
                     route("web", front, far.echo(self.port())),
                     tcpUserTimeout="1s",
-                    acceleration=acceleration,
+                    **way,
                 )
                 client = self.connect(front)
                 self.assert_echoes(client)
@@ -46,14 +45,12 @@ class UserTimeoutTests(LiveCase):
 
     def test_unreachable_client_with_data_under_way_is_found(self):
         """A route may have a limit of its own."""
-        for acceleration in _BOTH:
-            with self.subTest(acceleration=acceleration):
+        for way in WAYS:
+            with self.subTest(way=way):
                 far, front = Namespace(self), self.port()
                 self.more = False
                 backend = self.backend(self.echo_and_more)
-                proxy = self.proxy(
-                    route("web", front, backend, tcpUserTimeout="1s"), acceleration=acceleration
-                )
+                proxy = self.proxy(route("web", front, backend, tcpUserTimeout="1s"), **way)
                 far.client(front)
                 far.cut()
                 began = time.monotonic()

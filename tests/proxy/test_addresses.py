@@ -15,6 +15,7 @@ from twisted.trial.unittest import TestCase
 from smartproxy import Route, Settings, SmartProxy
 from smartproxy.serving.ready import echo
 from tests.ports import free_ports
+from tests.reactors import watch_no_descriptors
 
 #: Listens as another program does that knows of SO_REUSEPORT, and says so.
 _OTHER = """
@@ -45,14 +46,11 @@ class AddressTests(TestCase):
 
     timeout = 60
 
-    def start(self, *addresses, acceleration="auto", grace=0):
+    def start(self, *addresses, poller=True, grace=0):
+        if not poller:
+            watch_no_descriptors(self)
         self.proxy = SmartProxy(
-            Settings(
-                routes=on(*addresses, port=self.port),
-                acceleration=acceleration,
-                graceful_shutdown_timeout=grace,
-            ),
-            reactor,
+            Settings(routes=on(*addresses, port=self.port), graceful_shutdown_timeout=grace), reactor
         )
         self.proxy.startService()
         self.addCleanup(self.proxy.stopService)
@@ -101,9 +99,9 @@ class AddressTests(TestCase):
         return route.partition(",")[0]
 
     async def check(self, first, *changes):
-        for acceleration in ("auto", "off"):
+        for poller in (True, False):
             self.port = free_ports(1)[0]
-            self.start(*first, acceleration=acceleration)
+            self.start(*first, poller=poller)
             for addresses in changes:
                 await self.change(*addresses)
 
@@ -153,9 +151,9 @@ class AddressTests(TestCase):
 
     async def test_a_connection_waiting_at_a_removed_route_ends_with_it(self):
         """It is accepted when the port is closed: after the reload, and must not outlive the route for ever."""
-        for acceleration in ("auto", "off"):
+        for poller in (True, False):
             (self.port,) = free_ports(1)
-            self.start("", acceleration=acceleration, grace="1s")
+            self.start("", poller=poller, grace="1s")
             client = self.connect()
             began = reactor.seconds()
             await self.proxy.update_routes(on("", port=free_ports(1)[0]))
@@ -165,10 +163,10 @@ class AddressTests(TestCase):
 
     async def test_a_port_of_another_process_is_refused_and_nothing_changes(self):
         """Also where the other one would share its port (SO_REUSEPORT), while we share one of ours."""
-        for acceleration in ("auto", "off"):
+        for poller in (True, False):
             self.port, taken = free_ports(2)
             self.other(taken)
-            self.start("", acceleration=acceleration)
+            self.start("", poller=poller)
             before = self.proxy.addresses()
             waiting = [self.connect() for _ in range(5)]
             routes = [*on("127.0.0.1", port=self.port), *on("127.0.0.1", port=taken)]
@@ -199,10 +197,10 @@ class AddressTests(TestCase):
 
     async def test_a_second_instance_cannot_bind(self):
         """Also where addresses overlap, and after a reload has changed them."""
-        for acceleration in ("auto", "off"):
+        for poller in (True, False):
             for addresses in (["127.0.0.1"], [""], ["", "127.0.0.1"]):
                 self.port = free_ports(1)[0]
-                self.start(*addresses, acceleration=acceleration)
+                self.start(*addresses, poller=poller)
                 self.refuse_second(addresses)
                 await self.change("127.0.0.1", "")
                 self.refuse_second(["", "127.0.0.1"])

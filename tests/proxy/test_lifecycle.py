@@ -18,6 +18,7 @@ from smartproxy import Route, Settings, SmartProxy
 from smartproxy.serving.ready import echo
 from smartproxy.tap import TwistdProxy
 from tests.ports import free_ports
+from tests.reactors import watch_no_descriptors
 from tests.sessions.memory_proxy import HeldNetwork, MemoryProxy, route, settings
 
 
@@ -253,12 +254,16 @@ class OnSocketsTests(TestCase):
     """The poller's epoll set is closed by a stop."""
 
     def test_restarted_proxy_serves_on_real_sockets(self):
-        return Deferred.fromCoroutine(self.restart("auto"))
+        return Deferred.fromCoroutine(self.restart("auto", "splice"))
 
     def test_restarted_proxy_serves_without_acceleration(self):
-        return Deferred.fromCoroutine(self.restart("off"))
+        return Deferred.fromCoroutine(self.restart("off", "off"))
 
-    async def restart(self, acceleration):
+    def test_restarted_proxy_serves_without_a_poller(self):
+        watch_no_descriptors(self)
+        return Deferred.fromCoroutine(self.restart("auto", "off"))
+
+    async def restart(self, acceleration, shown):
         (port,) = free_ports(1)
         match = {"ports": port, "address": "127.0.0.1"}
         served = Route(name="echo", match=match, action={"type": "handler", "handler": echo})
@@ -271,5 +276,6 @@ class OnSocketsTests(TestCase):
             self.assertEqual(await asking.answered, b"hello")
             asking.transport.loseConnection()
             await asking.lost
+            self.assertEqual(proxy.status()["acceleration"], shown)
             await proxy.stopService()
         self.assertEqual(proxy.metrics.connections.total(), 3)
