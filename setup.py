@@ -30,7 +30,7 @@ COMPILED = {
     """,
     "observe": "access_log connection_fields line_format",
     "phases": "admit detect exchange look_inside proxy_header relay route",
-    "relays": "half pipes sockets splice states tls",
+    "relays": "copying half pipes sockets splice states tls",
     "routing": "domains paths queries table",
     "security": "address_set",
     "serving": "connection protocols served streams",

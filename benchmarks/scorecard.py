@@ -58,7 +58,7 @@ class Result:
 
 ROWS = (
     Row("Bulk TCP, splice", "bulk", "ours", "haproxy", "portforward", "haproxy", 0.7),
-    Row("Bulk TCP, transport relay", "bulk", "ours/transport", "haproxy", "portforward", "haproxy", 2.0),
+    Row("Bulk TCP, transport relay", "bulk", "ours/transport", "haproxy", "portforward", "haproxy", 1.0),
     Row("A connection, limits and accounting on", "connections", "ours", "haproxy", "portforward", "haproxy", 2.6),
     Row("The same, against limits and accounting off", "connections", "ours", None, None, "ours/bare", 1.08),
     Row("Bulk TCP, splice, against accounting off", "bulk", "ours", None, None, "ours/bare", 1.03),

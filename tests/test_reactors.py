@@ -20,6 +20,14 @@ from importlib import import_module
 import_module(f"twisted.internet.{sys.argv[1]}reactor").install()
 
 from twisted.internet import protocol, reactor, task
+from twisted.internet.interfaces import IReactorFDSet
+from zope.interface import classImplementsOnly, implementedBy
+
+if sys.argv[2] == "without":
+    provided = [each for each in implementedBy(type(reactor)).flattened() if each is not IReactorFDSet]
+    classImplementsOnly(type(reactor), *provided)
+    assert not IReactorFDSet.providedBy(reactor)
+
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -65,13 +73,13 @@ class Client(protocol.Protocol):
 async def main(reactor):
     factory = protocol.Factory.forProtocol(Ends)
     backend = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    ports = [int(port) for port in sys.argv[3:]]
+    ports = [int(port) for port in sys.argv[4:]]
     match = [{"ports": port, "address": "127.0.0.1"} for port in ports]
     target = {"host": "127.0.0.1", "port": backend.getHost().port}
     handler = {"type": "handler", "handler": "smartproxy.serving.ready:echo"}
     proxy = SmartProxy(
         Settings(
-            acceleration=sys.argv[2],
+            acceleration=sys.argv[3],
             routes=[
                 {"name": "forward", "match": match[0], "action": {"targets": [target]}},
                 {"name": "served", "match": match[1], "action": handler},
@@ -80,7 +88,8 @@ async def main(reactor):
         reactor,
     )
     proxy.startService()
-    relay = []
+    watching = any(type(reader).__name__ == "Poller" for reader in reactor.getReaders())
+    relay = ["poller" if watching else "transports"]
     for port in ports:
         client = Client()
         connecting = TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(protocol.Factory.forProtocol(lambda: client))
@@ -105,26 +114,32 @@ task.react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 
 
 class ReactorTests(SynchronousTestCase):
-    def run_on(self, reactor, acceleration):
+    def run_on(self, reactor, acceleration, descriptors="with"):
+        """What the program prints. ``descriptors``: ``without`` for a reactor that cannot watch them."""
+        arguments = [reactor, descriptors, acceleration, *map(str, free_ports(2))]
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", PROGRAM, reactor, acceleration, *map(str, free_ports(2))],
+            [sys.executable, "-W", "error", "-c", PROGRAM, *arguments],
             capture_output=True, text=True, timeout=60, cwd=ROOT, check=False,
         )  # fmt: skip
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         return done.stdout.strip()
 
-    def both_ways_on(self, reactor, name):
-        self.assertEqual(self.run_on(reactor, "auto"), f"{name} splice transport left:")
-        self.assertEqual(self.run_on(reactor, "off"), f"{name} transport transport left:")
+    def all_ways_on(self, reactor, name):
+        """By splice, by copying, and between the transports of Twisted, on a reactor without ``IReactorFDSet``."""
+        self.assertEqual(self.run_on(reactor, "auto"), f"{name} poller splice transport left:")
+        self.assertEqual(self.run_on(reactor, "off"), f"{name} poller transport transport left:")
+        self.assertEqual(
+            self.run_on(reactor, "auto", "without"), f"{name} transports transport transport left:"
+        )
 
     def test_epoll(self):
-        self.both_ways_on("epoll", "EPollReactor")
+        self.all_ways_on("epoll", "EPollReactor")
 
     def test_asyncio(self):
-        self.both_ways_on("asyncio", "AsyncioSelectorReactor")
+        self.all_ways_on("asyncio", "AsyncioSelectorReactor")
 
     def test_select(self):
-        self.both_ways_on("select", "SelectReactor")
+        self.all_ways_on("select", "SelectReactor")
 
     def test_poll(self):
-        self.both_ways_on("poll", "PollReactor")
+        self.all_ways_on("poll", "PollReactor")

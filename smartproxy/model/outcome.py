@@ -91,7 +91,7 @@ class ConnectionState(StrEnum):
 
 
 class RelayKind(StrEnum):
-    """How the bytes of an established connection are moved: by the kernel, or by Twisted transports."""
+    """How the bytes of an established connection are moved: within the kernel, or through this process."""
 
     SPLICE = "splice"
     TRANSPORT = "transport"

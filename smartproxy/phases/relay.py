@@ -16,6 +16,7 @@ from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason,
 from smartproxy.net.detach import Detached, can_detach
 from smartproxy.net.poller import MARKED, READABLE
 from smartproxy.net.stream import Stream
+from smartproxy.relays.copying import CopyRelay
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.tls import TlsRelay
 from smartproxy.relays.transport import TransportRelay
@@ -43,8 +44,8 @@ def _always(_route: str, _now: float) -> bool:
 class StartRelay:
     """Relays between sockets if both sides have one of the poller's, else between transports.
 
-    :param poller: ``None`` if there is none on this system.
-    :param pool: of pipes; ``None`` if the configuration turns acceleration off.
+    :param poller: ``None`` if there is none on this system, or for this reactor.
+    :param pool: of pipes; ``None`` if the configuration turns acceleration off: plain sockets are copied.
     :param may_log: whether a failure of a target of the route is logged now, at a time in monotonic seconds.
     """
 
@@ -125,20 +126,18 @@ class StartRelay:
 
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
         near, far = client.transport, upstream.transport
-        if (
-            self._poller is None
-            or self._pool is None
-            or client.is_screened
-            or not (can_detach(near) and can_detach(far))
-        ):
+        if self._poller is None or client.is_screened or not (can_detach(near) and can_detach(far)):
             record.relay = RelayKind.TRANSPORT
             return TransportRelay(client, upstream, record, self._clock)
         # The relay owns both sockets from here on. The sides keep nothing that could write to them or close them.
         client.detach()
         upstream.detach()
         one, other = channel_of(near), channel_of(far)
-        if one is None and other is None:
+        is_plain = one is None and other is None
+        if is_plain and self._pool is not None:
             record.relay = RelayKind.SPLICE
             return SpliceRelay(near.detach(), far.detach(), record, self._poller, self._pool)
         record.relay = RelayKind.TRANSPORT
+        if is_plain:
+            return CopyRelay(near.detach(), far.detach(), record, self._poller)
         return TlsRelay((near.detach(), one), (far.detach(), other), record, self._poller)

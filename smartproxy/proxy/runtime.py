@@ -15,6 +15,7 @@ whose turn it is among targets, rate windows, handshakes in progress, TLS sessio
 from __future__ import annotations
 
 import random
+import select
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -89,21 +90,22 @@ class Clocks:
 class Sockets:
     """How sockets are opened, watched and relayed.
 
-    With acceleration, where system and reactor allow it, sockets are watched by our own poller and relayed through
-    pipes; else they are the reactor's transports.
+    Where system and reactor allow it, sockets are watched by our own poller, and with acceleration relayed through
+    pipes; elsewhere they are the reactor's transports.
 
-    :ivar poller: ``None`` without acceleration.
-    :ivar pipes: likewise.
+    :ivar poller: ``None`` without epoll, or if the reactor cannot watch descriptors.
+    :ivar pipes: ``None`` without a poller or without acceleration.
     """
 
     def __init__(self, plan: ProxyPlan, reactor: Any, clocks: Clocks) -> None:
         self.poller: Poller | None = None
         self.pipes: PipePool | None = None
         self.dialer: IDialer = ReactorDialer(reactor)
-        if plan.acceleration and splice.supported() and IReactorFDSet.providedBy(reactor):
+        if hasattr(select, "epoll") and IReactorFDSet.providedBy(reactor):
             self.poller = Poller(reactor, clocks.seconds)
-            self.pipes = PipePool()
             self.dialer = PollerDialer(self.poller, clocks.deadlines)
+            if plan.acceleration and splice.supported():
+                self.pipes = PipePool()
 
     def open(self) -> None:
         """Make sockets watchable, also after :meth:`stop`."""

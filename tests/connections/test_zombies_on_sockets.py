@@ -14,7 +14,7 @@ from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import KeepAlive, MatchPlan, RoutePlan, Treatment, ZombiePlan
 from tests.connections.made import RegistryFixture
-from tests.relays.worlds import SocketWorld, SpliceWorld
+from tests.relays.worlds import CopyWorld, SocketWorld, SpliceWorld
 
 IMMORTAL = RoutePlan(
     "web", 0, MatchPlan((range(443, 444),)), keep_alive=KeepAlive(treatment=Treatment.IMMORTAL)
@@ -197,9 +197,8 @@ class TransportZombieTests(Relayed, SynchronousTestCase):
         return SocketWorld(self, **options)
 
 
-class SpliceZombieTests(Relayed, SynchronousTestCase):
-    def make_world(self, **options):
-        return SpliceWorld(self, **options)
+class SocketRelayed(Relayed):
+    """The relays over sockets of the poller."""
 
     def test_slow_reader_gets_the_whole_reply_after_its_fin(self):
         """The backend's socket is closed long before the end, and the connection must not be taken for a zombie."""
@@ -225,3 +224,13 @@ class SpliceZombieTests(Relayed, SynchronousTestCase):
             return len(far.sock.recv(65536))
         except BlockingIOError:
             return 0
+
+
+class SpliceZombieTests(SocketRelayed, SynchronousTestCase):
+    def make_world(self, **options):
+        return SpliceWorld(self, **options)
+
+
+class CopyZombieTests(SocketRelayed, SynchronousTestCase):
+    def make_world(self, **options):
+        return CopyWorld(self, **options)

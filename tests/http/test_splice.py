@@ -182,7 +182,8 @@ class SpliceTests(SynchronousTestCase):
 
     def test_what_cannot_be_spliced_is_copied(self):
         self.assertIsNone(self.start(LEAST - 1))
-        self.assertIsNone(Splicer(None, None).start(self.source, self.sink, MIB, id, id))
+        for none in (Splicer(None, None), Splicer(self.pump.poller, None)):
+            self.assertIsNone(none.start(self.source, self.sink, MIB, id, id))
         self.assertIsNone(self.splicer.start(object(), self.sink, MIB, id, id))
         self.receiver.reading = False
         self.sink.write(noise(8 * MIB))  # what waits to be sent goes first

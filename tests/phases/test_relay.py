@@ -1,4 +1,4 @@
-"""Choice and start of a relay: splice between two sockets of the poller, transports otherwise."""
+"""Choice and start of a relay: splice or copy between two sockets of the poller, transports otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
 from smartproxy.net.stream import Stream
 from smartproxy.phases.relay import StartRelay
+from smartproxy.relays.copying import CopyRelay
 from smartproxy.relays.pipes import PipePool
+from smartproxy.relays.transport import TransportRelay
 from tests.phases.made import Client
 from tests.pumps import Pump
 from tests.relays.worlds import a_record
@@ -30,8 +32,8 @@ class StartRelayTests(SynchronousTestCase):
         side.makeConnection(Stream(sock, self.pump.poller, side))
         return side, far
 
-    def start(self, client, upstream, pool):
-        start = StartRelay(self.pump.poller, pool, self.pump.reactor.seconds)
+    def start(self, client, upstream, pool, *, poller=True):
+        start = StartRelay(self.pump.poller if poller else None, pool, self.pump.reactor.seconds)
         return start(self.record, client, upstream, TARGET, b"HEADER ")
 
     def test_two_sockets_of_the_poller_are_spliced(self):
@@ -56,11 +58,22 @@ class StartRelayTests(SynchronousTestCase):
         self.record.owner.abort(CloseReason.ADMIN)
         self.successResultOf(done)
 
-    def test_transports_relay_where_splicing_is_off(self):
+    def test_two_sockets_of_the_poller_are_copied_without_pipes(self):
+        """The kind is the one of every relay but splice: users tell these two apart."""
         (client, _), (upstream, two) = self.stream(), self.stream()
         done = self.start(client, upstream, None)
         self.pump.settle()
         self.assertEqual((two.received, self.record.relay), (b"HEADER ", RelayKind.TRANSPORT))
+        self.assertIsInstance(self.record.owner, CopyRelay)
+        self.record.owner.abort(CloseReason.ADMIN)
+        self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)
+
+    def test_transports_relay_where_there_is_no_poller(self):
+        (client, _), (upstream, two) = self.stream(), self.stream()
+        done = self.start(client, upstream, None, poller=False)
+        self.pump.settle()
+        self.assertEqual((two.received, self.record.relay), (b"HEADER ", RelayKind.TRANSPORT))
+        self.assertIsInstance(self.record.owner, TransportRelay)
         self.record.owner.abort(CloseReason.ADMIN)
         self.pump.settle()
         self.assertEqual(self.successResultOf(done), CloseReason.ADMIN)

@@ -14,7 +14,6 @@ from smartproxy.model.facts import ApplicationProtocol
 from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.phases.reject import RejectConnection
 from smartproxy.phases.relay import StartRelay
-from smartproxy.relays.pipes import PipePool
 from tests.relays.tls_worlds import TlsSocketWorld
 
 TARGET = Endpoint("192.0.2.9", 443)
@@ -25,13 +24,11 @@ class FailingTargetTests(SynchronousTestCase):
     def setUp(self):
         self.deadlines = Deadlines(Clock())  # it may install a reactor, which has descriptors
 
-    def begin(self, *, tls, pooled=True, may_log=True):
-        """A relay with a target that has TLS, over sockets or, without a pool, over transports."""
+    def begin(self, *, tls, detached=True, may_log=True):
+        """A relay with a target that has TLS, over sockets or, if not ``detached``, over transports."""
         self.world = TlsSocketWorld(self, tls=tls)
-        pool = PipePool() if pooled else None
-        start = StartRelay(
-            self.world.pump.poller, pool, self.world.pump.reactor.seconds, lambda route, now: may_log
-        )
+        poller = self.world.pump.poller if detached else None
+        start = StartRelay(poller, None, self.world.pump.reactor.seconds, lambda route, now: may_log)
         self.side = self.world.near[0]
         self.world.record.route = "web"
         self.done = start(self.world.record, *self.world.near, TARGET, b"")
@@ -50,14 +47,16 @@ class FailingTargetTests(SynchronousTestCase):
 
     def test_client_gets_its_502(self):
         for tls in ((False, True), (True, True)):
-            for pooled in (True, False):
-                self.begin(tls=tls, pooled=pooled)
+            for detached in (True, False):
+                self.begin(tls=tls, detached=detached)
                 client = self.world.client
                 client.write(REQUEST)
                 self.world.settle()
                 self.fail_tls()
                 self.refuse()
-                self.assertTrue(client.received.startswith(b"HTTP/1.1 502 "), (tls, pooled, client.received))
+                self.assertTrue(
+                    client.received.startswith(b"HTTP/1.1 502 "), (tls, detached, client.received)
+                )
                 self.assertTrue(client.ended)
                 client.fin()
                 client.close()
@@ -66,15 +65,17 @@ class FailingTargetTests(SynchronousTestCase):
 
     def test_client_that_has_ended_its_direction_gets_its_502(self):
         for tls in ((False, True), (True, True)):
-            for pooled in (True, False):
-                self.begin(tls=tls, pooled=pooled)
+            for detached in (True, False):
+                self.begin(tls=tls, detached=detached)
                 client = self.world.client
                 client.write(REQUEST)
                 client.fin()
                 self.world.settle()
                 self.fail_tls()
                 self.refuse()
-                self.assertTrue(client.received.startswith(b"HTTP/1.1 502 "), (tls, pooled, client.received))
+                self.assertTrue(
+                    client.received.startswith(b"HTTP/1.1 502 "), (tls, detached, client.received)
+                )
                 self.assertTrue(client.ended)
                 client.close()
                 self.world.settle()
@@ -94,8 +95,8 @@ class FailingTargetTests(SynchronousTestCase):
         self.world.settle()
 
     def test_failure_after_a_byte_of_the_answer_is_a_reset(self):
-        for pooled in (True, False):
-            self.begin(tls=(False, True), pooled=pooled)
+        for detached in (True, False):
+            self.begin(tls=(False, True), detached=detached)
             self.world.upstream.write(b"H")
             self.world.settle()
             with capturedLogs() as logged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from dataclasses import replace
 
 from twisted.internet.testing import MemoryReactorClock
@@ -14,6 +15,7 @@ from smartproxy.proxy.runtime import Runtime
 from smartproxy.relays import splice
 from smartproxy.routing.table import RouteTable
 from smartproxy.tls.material import TlsMaterial
+from tests.reactors import watch_no_descriptors
 from tests.sessions.memory_proxy import route, settings
 
 
@@ -34,12 +36,28 @@ class RuntimeTests(SynchronousTestCase):
         self.assertIsNotNone(runtime.sockets.pipes)
         self.assertIsInstance(runtime.sockets.dialer, PollerDialer)
 
-    def test_unaccelerated_runtime_uses_the_reactors_sockets(self):
+    def test_unaccelerated_runtime_has_a_poller_and_no_pipes(self):
+        """The poller is no acceleration: without it, the same bytes cost twice as much."""
         self.patch(splice, "supported", lambda: self.supported)
         for self.supported, accelerated in ((True, False), (False, True)):
             runtime = self.runtime(accelerated=accelerated)
-            self.assertEqual((runtime.sockets.poller, runtime.sockets.pipes), (None, None))
-            self.assertIsInstance(runtime.sockets.dialer, ReactorDialer)
+            self.assertIsNotNone(runtime.sockets.poller)
+            self.assertIsNone(runtime.sockets.pipes)
+            self.assertIsInstance(runtime.sockets.dialer, PollerDialer)
+
+    def test_reactor_that_watches_no_descriptors_uses_its_own_sockets(self):
+        watch_no_descriptors(self)
+        for accelerated in (True, False):
+            self.assert_reactors_sockets(self.runtime(accelerated=accelerated))
+
+    def test_system_without_epoll_uses_the_reactors_sockets(self):
+        self.patch(select, "epoll", None)
+        del select.epoll
+        self.assert_reactors_sockets(self.runtime())
+
+    def assert_reactors_sockets(self, runtime):
+        self.assertEqual((runtime.sockets.poller, runtime.sockets.pipes), (None, None))
+        self.assertIsInstance(runtime.sockets.dialer, ReactorDialer)
 
     def test_stopped_runtime_leaves_nothing_in_the_reactor(self):
         reactor = MemoryReactorClock()

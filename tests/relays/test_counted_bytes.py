@@ -18,7 +18,7 @@ from smartproxy.model.facts import Accepted
 from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import CleanupPlan, MetricsPlan
 from smartproxy.testing import Nature
-from tests.relays.worlds import MemoryWorld, SocketWorld, SpliceWorld
+from tests.relays.worlds import CopyWorld, MemoryWorld, SocketWorld, SpliceWorld
 
 
 class AccountingTests:
@@ -140,3 +140,10 @@ class SpliceTests(AccountingTests, SynchronousTestCase):
 
     def world(self, random):
         return SpliceWorld(self)
+
+
+class CopyTests(AccountingTests, SynchronousTestCase):
+    """The relay that copies, over loopback."""
+
+    def world(self, random):
+        return CopyWorld(self)

@@ -13,7 +13,7 @@ from smartproxy.relays.half import Half
 from smartproxy.relays.states import READING, WRITING, HalfEvent, Reading, Writing
 from tests.relays.relaying import noise
 from tests.relays.tls_worlds import TlsRelayWorld
-from tests.relays.worlds import SpliceWorld
+from tests.relays.worlds import CopyWorld, SpliceWorld
 
 OPEN = (Reading.OPEN, Writing.OPEN)
 CLOSED = (Reading.CLOSED, Writing.CLOSED)
@@ -122,14 +122,14 @@ class FreedTests(SynchronousTestCase):
         return world
 
     def test_a_relay_that_ended_in_order_is_freed_at_once(self):
-        for kind in (SpliceWorld, TlsRelayWorld):
+        for kind in (CopyWorld, SpliceWorld, TlsRelayWorld):
             world = self.linked(kind)
             world.client.fin()
             world.upstream.fin()
             self.assert_freed(world, CloseReason.NORMAL)
 
     def test_a_relay_that_was_reset_is_freed_at_once(self):
-        for kind in (SpliceWorld, TlsRelayWorld):
+        for kind in (CopyWorld, SpliceWorld, TlsRelayWorld):
             world = self.linked(kind)
             world.upstream.rst()
             self.assert_freed(world, CloseReason.UPSTREAM_RESET)

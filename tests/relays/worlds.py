@@ -15,6 +15,7 @@ from smartproxy.model.address import Endpoint
 from smartproxy.model.facts import Accepted
 from smartproxy.model.record import ConnectionRecord
 from smartproxy.net.stream import Stream
+from smartproxy.relays.copying import CopyRelay
 from smartproxy.relays.pipes import PipePool
 from smartproxy.relays.splice import SpliceRelay
 from smartproxy.relays.transport import TransportRelay
@@ -123,6 +124,14 @@ class SpliceWorld(SocketWorld):
         self.pool = self.pool or PipePool()
         given = client.detach().detach(), upstream.detach().detach()
         return SpliceRelay(*given, self.record, self.pump.poller, self.pool)
+
+
+class CopyWorld(SocketWorld):
+    """The same sockets, relayed by the relay that copies."""
+
+    def make(self, client: Side, upstream: Side) -> Any:
+        given = client.detach().detach(), upstream.detach().detach()
+        return CopyRelay(*given, self.record, self.pump.poller)
 
 
 class TwistedWorld(World):

@@ -156,7 +156,7 @@ class Configuration(ConnectionKeys, Extensible):
     workers: Workers = 1
     """Number of processes, or `auto` for one per core."""
     acceleration: Literal["auto", "off"] = "auto"
-    """Whether relays without TLS may use splice."""
+    """Whether relays without TLS may use splice; `off` copies their bytes, which costs more CPU time."""
     tls: Tls = Tls()
     """TLS of the whole proxy."""
     acme: Acme | None = None
