@@ -121,6 +121,19 @@ class Screen:
             self._side.dataReceived(held)
 
 
+def appended(held: bytes | bytearray, data: bytes) -> bytes | bytearray:
+    """``held`` with ``data`` behind it: a bytearray from the second piece on, which is extended in place.
+
+    To append to bytes would copy them for each piece: a peer that sends one byte at a time would cost the square of what it sends.
+    """
+    if not held:
+        return data
+    if not isinstance(held, bytearray):
+        held = bytearray(held)
+    held += data
+    return held
+
+
 class SideTransport(Protocol):
     """What is asked of a side's transport: of Twisted's ITCPTransport, IConsumer and IPushProducer."""
 
@@ -200,7 +213,7 @@ class Side(protocol.Protocol):
     """
 
     transport: SideTransport  # type: ignore[assignment] # Twisted declares less than its transports have
-    # A bytearray from the second piece on: to append to bytes would copy them for each piece.
+    # Extended by :func:`appended`.
     buffered: bytes | bytearray = b""
     ended = False
     is_lost = False
@@ -219,10 +232,8 @@ class Side(protocol.Protocol):
             return
         if not self.buffered:
             self.buffered = data
-        elif isinstance(self.buffered, bytearray):
-            self.buffered += data
         else:
-            self.buffered = bytearray(self.buffered) + data
+            self.buffered = appended(self.buffered, data)
         if len(self.buffered) >= self.hold and not self._paused:
             self._paused = True
             self.transport.pauseProducing()

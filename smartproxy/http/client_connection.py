@@ -45,7 +45,7 @@ class ClientConnection(Served):
         self._is_paused = False
         self._is_full = False  # the client does not read
         self._pauses = 0
-        self._held = b""
+        self._held: bytes | bytearray = b""  # extended by appended()
         self._exchange: Exchange | None = None
         self._request = _HEAD
         self._reply: ClientReply | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import classImplements
 
+from smartproxy.flow.side import appended
 from smartproxy.http import refusals
 from smartproxy.http.body import EndedBody
 from smartproxy.http.client_connection import ClientConnection
@@ -83,7 +84,7 @@ class HttpDownstream(ClientConnection):
         if self.is_closing:
             return
         is_begin = self._request is _HEAD and not self._held
-        self._held = self._held + data if self._held else data
+        self._held = appended(self._held, data) if self._held else data
         self._advance()
         if not self._held or self.is_closing:
             return
@@ -120,7 +121,7 @@ class HttpDownstream(ClientConnection):
             self._refuse_head(status_of_malformed(verdict), verdict.why)
             return True
         head, consumed = verdict
-        self._held = self._held[consumed:]
+        self._held = bytes(self._held[consumed:])
         now = self.clock()
         terms = request_terms(head)
         framing = terms.framing
@@ -134,7 +135,7 @@ class HttpDownstream(ClientConnection):
 
     def _refuse_head(self, status: int, detail: str) -> None:
         """Answer a head that is malformed, or not complete in time."""
-        held, self._held, now = self._held, b"", self.clock()
+        held, self._held, now = bytes(self._held), b"", self.clock()
         self._share.moved_in(len(held), now)
         exchange = refusals.malformed_exchange(self.record, held, self._first, now)
         self._refuse_unread(exchange, status, detail)
@@ -176,7 +177,7 @@ class HttpDownstream(ClientConnection):
         body = self._body
         assert body is not None  # noqa: S101 - the head was read
         pieces: list[bytes | memoryview] = []
-        held, self._held = self._held, b""
+        held, self._held = bytes(self._held), b""
         verdict = body.feed(held, pieces, self._services.deadlines)
         consumed = verdict.consumed if isinstance(verdict, EndedBody) else len(held)
         self._held = held[consumed:]

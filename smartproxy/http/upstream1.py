@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import classImplements
 
+from smartproxy.flow.side import appended
 from smartproxy.http.body import LEAST_MOVED, BodyReader
 from smartproxy.http.forwarded import end_to_end, passed_trailers
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
@@ -102,7 +103,7 @@ class HttpUpstream:
         self._splicer = splicer
         self._parser = AnswerParser(head_of)
         self._answer = _COMPLETE
-        self._held = b""
+        self._held: bytes | bytearray = b""  # extended by appended()
         self._reader: BodyReader | None = None
         self._persists = False
         self.is_paused = True
@@ -171,7 +172,7 @@ class HttpUpstream:
         if self._user is None:
             self._close_idle()  # what was not asked for could not be told from an answer
             return
-        self._held = self._held + data if self._held else data
+        self._held = appended(self._held, data) if self._held else data
         while self._held and self._user is not None:
             if self._answer is _AWAITED:
                 if not self._read_head():
@@ -192,7 +193,7 @@ class HttpUpstream:
             self._refuse(verdict.why)
             return True
         head, consumed = verdict
-        self._held = self._held[consumed:]
+        self._held = bytes(self._held[consumed:])
         if head.status >= _FINAL:
             self._final(head)
         elif head.status == _SWITCHING:
@@ -207,7 +208,7 @@ class HttpUpstream:
         if user is None or not agrees(head, protocol):
             self._refuse("101 to another protocol than was asked for")
             return
-        early, self._held = self._held, b""
+        early, self._held = bytes(self._held), b""
         side = self._connected.side
         side.transport.pauseProducing()
         self._connected.detach()
@@ -235,7 +236,7 @@ class HttpUpstream:
         self._answer = ANSWER[self._answer][_BEGUN]
         self._persists = terms.persists
         self._client.answer(head, framing)
-        held = self._held
+        held = bytes(self._held)
         if framing.body is Body.NONE:
             self._end()
         elif framing.body is Body.LENGTH and len(held) == framing.length:  # most short ones come in one piece
@@ -248,7 +249,7 @@ class HttpUpstream:
     def _read_body(self) -> None:
         assert self._reader is not None  # noqa: S101 - the head was read
         pieces: list[bytes | memoryview] = []
-        held, self._held = self._held, b""
+        held, self._held = bytes(self._held), b""
         verdict = self._reader.feed(held, pieces)
         if verdict is None:
             self._client.answer_data(pieces)
