@@ -37,6 +37,7 @@ TRAILERS_LIMIT: Final = 8 * 1024
 CHUNK_END: Final = b"\r\n"
 
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})([\t ]*;[\t -~\x80-\xff]*)?")
+_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 _LONGEST: Final = (1 << 63) - 1
 
 _NOT_A_SIZE: Final = Malformed("not the size of a chunk")
@@ -84,6 +85,7 @@ class ChunkedDecoder:
         :return: ``None`` while the body goes on. :class:`Done` has the trailers, and the bytes of ``received`` that
             belong to the body. After anything but ``None`` it must not be called again.
         """
+        data = received if isinstance(received, bytes) else bytes(received)
         view, at = memoryview(received), 0
         while at < len(view):
             if self._state is _IN_DATA:
@@ -94,7 +96,10 @@ class ChunkedDecoder:
                 if not self._left:
                     self._state = _IN_DATA_END
                 continue
-            at = self._hold_line(view, at)
+            if not self._held and (behind := self._plain(data, at)):
+                at = behind
+                continue
+            at = self._hold_line(data, at)
             if self._held[-1:] != b"\n":
                 return self._too_long()
             verdict = self._line()
@@ -102,16 +107,30 @@ class ChunkedDecoder:
                 return verdict if isinstance(verdict, Malformed) else Done(verdict, at)
         return None
 
-    def _hold_line(self, view: memoryview, at: int) -> int:
+    def _plain(self, data: bytes, at: int) -> int:
+        """Read a size without extension, or the end of a chunk, that is there whole. Returns where it ends; 0 if it is neither."""
+        if self._state is _IN_SIZE:
+            match = _PLAIN_SIZE.match(data, at)
+            if match is None:
+                return 0
+            self._left = int(match[1], 16)
+            self._state = _IN_DATA if self._left else _IN_TRAILERS
+            return match.end()
+        if self._state is _IN_DATA_END and data.startswith(CHUNK_END, at):
+            self._state = _IN_SIZE
+            return at + len(CHUNK_END)
+        return 0
+
+    def _hold_line(self, data: bytes, at: int) -> int:
         """Hold bytes up to the next LF, or a few more than a line may have. Returns where they end."""
-        window = bytes(view[at : at + TRAILERS_LIMIT + 3])
-        end = window.find(b"\n") + 1 or len(window)
-        self._held += window[:end]
-        return at + end
+        most = at + TRAILERS_LIMIT + 3
+        end = data.find(b"\n", at, most) + 1 or min(most, len(data))
+        self._held += data[at:end]
+        return end
 
     def _too_long(self) -> Malformed | None:
         """Refuse an incomplete line that no later byte can make valid."""
-        size = len(self._held.removesuffix(b"\r"))
+        size = len(self._held) - self._held.endswith(b"\r")
         if self._state is _IN_DATA_END:
             return _NOT_AN_END if size else None
         if self._state is _IN_TRAILERS:
