@@ -43,6 +43,7 @@ _LINE = re.compile(rb"(%b{1,32}) ([!-~]++) HTTP/([0-9]\.[0-9])" % TCHAR)
 _LINE_BEGUN = re.compile(rb"\Z|%b{1,32}(?:\Z| (?:\Z|[!-~]))" % TCHAR)
 _VERSIONS = {b"1.0": (1, 0), b"1.1": (1, 1)}
 _LONGEST_LINE_BEGIN = 34
+_SHORTEST_FIELD = 4  # b"a:\r\n"
 _ABSOLUTE = re.compile(r"(https?)://([^/?]+)([^?]*)(?:\?.*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]*))(?::([0-9]{0,5}))?")
 _CONTROLS = bytes(
@@ -181,7 +182,9 @@ def _complete(
     """Parse a head that has its blank line, which is not in ``head``."""
     end = head.find(b"\r\n")
     begin, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
-    block = block_of(lines)
+    # Too many lines are not parsed: 10,000 fields would cost as much as many heads with the most that are allowed.
+    is_too_many = len(lines) > _SHORTEST_FIELD * most_fields and lines.count(b"\n") > most_fields
+    block = _too_many(head) if is_too_many else block_of(lines)
     if isinstance(block, Malformed):
         return _malformed_block(begin, lines, most_fields, block)
     if block.number > most_fields:
@@ -200,6 +203,15 @@ def _complete(
             return agreed
         host = agreed
     return Done(RequestHead(method, target, path, host, version, block.fields), len(head) + 4)
+
+
+def _too_many(head: bytes) -> Malformed:
+    """Why a head is refused that has too many lines."""
+    try:
+        _refuse_bare(head)
+    except _MalformedHeadError as broken:
+        return broken.verdict
+    return TOO_MANY_HEADERS
 
 
 def _malformed_block(begin: bytes, lines: bytes, most_fields: int, block: Malformed) -> Malformed:

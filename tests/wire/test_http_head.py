@@ -208,6 +208,13 @@ class LimitTests(SynchronousTestCase):
         self.assertIs(parse(many), http_head.TOO_MANY_HEADERS)
         self.assertIs(parse(many[:-2]), http_head.TOO_MANY_HEADERS)
 
+    def test_too_many_header_fields_are_not_parsed(self):
+        """To parse 10,000 fields would cost as much as many honest heads."""
+        parser = http_head.HeadParser(block_of=self.fail)
+        many = request("GET / HTTP/1.1", "Host: a", *["X: y"] * 100)
+        self.assertIs(parser(many), http_head.TOO_MANY_HEADERS)
+        self.assertEqual(parser(many.replace(b"y", b"\0", 1)).why, "control character")
+
     def test_a_head_over_the_limit_is_refused(self):
         """So no client can make the proxy buffer more."""
         start = request("GET / HTTP/1.1", "Host: a")[:-2] + b"X: "
