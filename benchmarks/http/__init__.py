@@ -4,5 +4,6 @@
   addresses, forwarded fields, an access log, kept connections to the target;
 * ``target``: the server behind them, which is nginx for files and small answers, and one in Python for uploads and WebSocket;
 * ``wrk``: requests by wrk; ``transfers``, ``tunnels``, ``idle``: clients in Python;
+* ``others``: requests a second beside mitmproxy and proxy.py; ``hostile``: the cost of refused requests; each a separate program;
 * ``table``: the rows, with their bars.
 """

@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report
 from benchmarks.http import idle, table, transfers, tunnels, wrk
-from benchmarks.http.contestants import CONTESTANTS, PEERS
+from benchmarks.http.contestants import CONTESTANTS
 from benchmarks.processes import LOAD_CPUS, ROOT, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
@@ -40,24 +39,20 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     add("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="run these workloads only")
     add("--rounds", type=int, default=5, help="number of rounds, whose median counts (default: 5)")
     add("--quick", action="store_true", help="do a fifth of the work, for development")
-    add("--peers", action="store_true", help=f"compare requests with {' and '.join(PEERS)}, too")
     add("--output", type=Path, help="JSON file (default: docs/benchmarks/http.json for a whole run)")
     return parser.parse_args(argv)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     where = machine.facts()
-    names = (*CONTESTANTS, *PEERS) if options.peers else tuple(CONTESTANTS)
-    measured: dict[str, Series] = {}
-    for name in options.only:
-        workload = WORKLOADS[name]
-        if name == "requests":
-            workload = Workload(name, workload.unit, partial(wrk.probes, names=names), workload.turns)
-        measured[name] = run(workload, options.rounds, _QUICK if options.quick else 1.0)
+    scale = _QUICK if options.quick else 1.0
+    measured: dict[str, Series] = {
+        name: run(WORKLOADS[name], options.rounds, scale) for name in options.only
+    }  # fmt: skip
     return {
         "machine": where,
         "settings": {"rounds": options.rounds, "quick": options.quick},
-        "rows": table.rows(measured, names),
+        "rows": table.rows(measured, tuple(CONTESTANTS)),
         "workloads": {name: {"unit": each.unit, "rounds": each.rounds} for name, each in measured.items()},
     }
 

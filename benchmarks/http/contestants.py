@@ -193,30 +193,15 @@ def nginx(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[str]:
     return [nginx_program(), "-c", str(path), "-p", str(directory)]
 
 
-def mitmproxy(job: HttpJob, port: int, tls_port: int, directory: Path) -> list[str]:
-    """``mitmdump`` as a reverse proxy: plain HTTP only."""
-    del tls_port
-    target = "http://{}:{}".format(*job.target)
-    options = ["--set", f"confdir={directory}", "--set", "keep_host_header=true", "--quiet"]
-    return [
-        program("mitmdump"), "--mode", f"reverse:{target}", "--listen-host", LISTEN_ON, "-p", str(port), *options
-    ]  # fmt: skip
-
-
 CONTESTANTS: dict[str, Contestant] = {"ours": smartproxy, "haproxy": haproxy, "nginx": nginx}
-#: Proxies in Python, which are compared by ``--peers`` only.
-PEERS: dict[str, Contestant] = {"mitmproxy": mitmproxy}
 
 
 def program(name: str) -> str:
-    """Path of a program, in this Python's environment or on the path.
+    """Path of a program.
 
     :raises BenchmarkError: if it is not installed.
     """
-    beside = Path(PYTHON[0]).with_name(name)
-    found = (
-        str(beside) if beside.exists() else shutil.which(name, path="/usr/sbin:/usr/local/bin:/usr/bin:/bin")
-    )
+    found = shutil.which(name, path="/usr/sbin:/usr/local/bin:/usr/bin:/bin")
     if found is None:
         raise BenchmarkError(f"{name} is not installed")
     return found
@@ -230,9 +215,14 @@ def nginx_program() -> str:
     return program("nginx")
 
 
-def start(key: str, job: HttpJob, stack: ExitStack, directory: Path) -> HttpProxy:
+def start(
+    key: str,
+    job: HttpJob,
+    stack: ExitStack,
+    directory: Path,
+    known: Mapping[str, Contestant] = CONTESTANTS,
+) -> HttpProxy:
     """Start the proxy ``NAME`` of a key ``NAME`` or ``NAME/VARIANT``. It ends when ``stack`` unwinds."""
-    known: Mapping[str, Contestant] = CONTESTANTS | PEERS
     place = Path(mkdtemp(prefix=key.replace("/", "-").replace(" ", "-") + "-", dir=directory))
     port, tls_port = free_port(), free_port()
     command = known[key.partition("/")[0]](job, port, tls_port, place)

@@ -31,7 +31,7 @@ _SHARE = 0.5
 
 _DONE = re.compile(r"^\s*([0-9]+) requests in ", re.MULTILINE)
 _ERRORS = re.compile(r"^\s*(Non-2xx.*|Socket errors.*)$", re.MULTILINE)
-_LATENCY = re.compile(r"^\s*99% +([0-9.]+)(us|ms|s)$", re.MULTILINE)
+_LATENCY = re.compile(r"^\s*99% +([0-9.]+)(us|ms|s) *$", re.MULTILINE)
 _MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 #: A browser's head, in which path, cookie and referer differ in every request.
@@ -55,9 +55,7 @@ end
 PACED = "delay = function() return math.random(0, %d) end\n"
 
 
-def probes(
-    stack: ExitStack, directory: Path, scale: float, names: Iterable[str] = CONTESTANTS
-) -> dict[str, Probe]:
+def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
     """Start and warm up every proxy. Each probe runs wrk for ``5 * scale`` seconds."""
     browser = directory / "browser.lua"
     browser.write_text(BROWSER % (NAME, NAME))
@@ -69,19 +67,16 @@ def probes(
     }
     job = target.start(stack, directory)
     made: dict[str, Probe] = {}
-    for name in names:
+    for name in CONTESTANTS:
         proxy = contestants.start(name, job, stack, directory)
         for variant, words in variants.items():
-            if variant and name in contestants.PEERS:
-                continue
-            url = _url(proxy, tls=variant == "/tls")
+            url = url_of(proxy, tls=variant == "/tls")
             run = partial(cost, proxy, [*words, url])
             run(1)
             made[name + variant] = partial(run, max(_SECONDS * scale, 1))
-        if name in CONTESTANTS:
-            unlogged = contestants.start(name, replace(job, is_logged=False), stack, directory)
-            cost(unlogged, [_url(unlogged)], 1)
-            made[f"{name}/no log"] = partial(cost, unlogged, [_url(unlogged)], max(_SECONDS * scale, 1))
+        unlogged = contestants.start(name, replace(job, is_logged=False), stack, directory)
+        cost(unlogged, [url_of(unlogged)], 1)
+        made[f"{name}/no log"] = partial(cost, unlogged, [url_of(unlogged)], max(_SECONDS * scale, 1))
     return made
 
 
@@ -91,14 +86,14 @@ def latency_probes(
     """The same load for all: half of the rate that ours answers at most."""
     job = target.start(stack, directory)
     proxies = {name: contestants.start(name, job, stack, directory) for name in names}
-    _run(_AT_ONCE, 2, [_url(proxies["ours"])])
-    most, seconds = _run(_AT_ONCE, 3, [_url(proxies["ours"])])[0], 3
+    _run(_AT_ONCE, 2, [url_of(proxies["ours"])])
+    most, seconds = _run(_AT_ONCE, 3, [url_of(proxies["ours"])])[0], 3
     rate = _SHARE * most / seconds
     script = directory / "paced.lua"
     script.write_text(PACED % round(2000 * _PACED_CONNECTIONS / rate))
     made: dict[str, Probe] = {}
     for name, proxy in proxies.items():
-        words = ["-s", str(script), _url(proxy)]
+        words = ["-s", str(script), url_of(proxy)]
         made[name] = partial(_latency, words, max(2 * _SECONDS * scale, 2))
     return made
 
@@ -120,21 +115,31 @@ def _latency(words: list[str], seconds: float) -> float:
     return _run(_PACED_CONNECTIONS, seconds, words)[1]
 
 
-def _url(proxy: HttpProxy, *, tls: bool = False) -> str:
+def url_of(proxy: HttpProxy, *, tls: bool = False) -> str:
+    """What wrk asks ``proxy`` for."""
     return f"https://localhost:{proxy.tls_port}/" if tls else f"http://{LISTEN_ON}:{proxy.port}/"
 
 
 def _run(connections: int, seconds: float, words: list[str]) -> tuple[int, float]:
-    """Requests answered, and milliseconds within which 99 % of them were.
+    """Requests answered, and milliseconds within which 99 % of them were."""
+    told = report(connections, seconds, words)
+    done, late = _DONE.search(told), _LATENCY.search(told)
+    if done is None or late is None:
+        raise BenchmarkError(f"wrk {' '.join(words)}: {told}")
+    return int(done[1]), float(late[1]) * _MS[late[2]]
 
-    :raises BenchmarkError: if one failed.
+
+def report(connections: int, seconds: float, words: list[str]) -> str:
+    """What wrk prints.
+
+    :raises BenchmarkError: if a request failed, or none was answered.
     """
     options = ["-t1", f"-c{connections}", f"-d{round(seconds)}s", "--latency", "-H", f"Host: {NAME}"]
     run: Callable[..., subprocess.CompletedProcess[str]] = partial(
         subprocess.run, capture_output=True, text=True, timeout=seconds + 60, check=False
     )
     told = run([contestants.program("wrk"), *options, *words]).stdout
-    done, late, errors = _DONE.search(told), _LATENCY.search(told), _ERRORS.search(told)
-    if done is None or late is None or errors is not None or not int(done[1]):
+    done, errors = _DONE.search(told), _ERRORS.search(told)
+    if done is None or errors is not None or not int(done[1]):
         raise BenchmarkError(f"wrk {' '.join(words)}: {errors[1] if errors else told}")
-    return int(done[1]), float(late[1]) * _MS[late[2]]
+    return told
