@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks import bulk, connections, idle, look_up, machine, report, tls
+from benchmarks import bulk, chart, connections, idle, look_up, machine, report, saturation, tls
 from benchmarks.processes import LOAD_CPUS, BenchmarkError, allow_descriptors, exit_on_sigterm
 from benchmarks.series import Series, Workload, run
 
@@ -22,6 +22,8 @@ WORKLOADS = {
         Workload("connections", connections.UNIT, connections.probes, 4),
         Workload("idle", idle.UNIT, idle.probes, 1),
         Workload("routes", look_up.UNIT, look_up.probes, 4),
+        Workload("saturation", saturation.RATE_UNIT, saturation.rate_probes, 1),
+        Workload("latency", saturation.LATENCY_UNIT, saturation.latency_probes, 1),
         Workload("tls-bulk", tls.BULK_UNIT, tls.bulk_probes, 4),
         Workload("tls-handshakes", tls.HANDSHAKE_UNIT, tls.handshake_probes, 4),
         Workload("tls-idle", tls.IDLE_UNIT, tls.idle_probes, 1),
@@ -47,12 +49,11 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace) -> report.Document:
-    where = machine.facts()
     scale = _QUICK if options.quick else 1.0
     measured: dict[str, Series] = {
         name: run(WORKLOADS[name], options.rounds, scale) for name in options.only
     }  # fmt: skip
-    return report.document(measured, where, rounds=options.rounds, quick=options.quick)
+    return report.document(measured, machine.facts(), rounds=options.rounds, quick=options.quick)
 
 
 def main(argv: list[str]) -> int:
@@ -71,7 +72,9 @@ def main(argv: list[str]) -> int:
     print(report.text(content))
     whole = not options.quick and len(options.only) == len(WORKLOADS)
     if whole or options.output:
-        report.save(content, options.output or report.LATEST)
+        path = options.output or report.LATEST
+        report.save(content, path)
+        chart.save(content, path.with_suffix(".svg"))
     return 0
 
 

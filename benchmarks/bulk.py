@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks import backends, contestants
+from benchmarks import backends, contestants, pythons
 from benchmarks.backends import BLOCK
 from benchmarks.contestants import Job, Running
 from benchmarks.processes import BenchmarkError, free_port
@@ -44,9 +44,14 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "ours/bare": Job((_BACKEND,), port, supervised=False),
         "ours/transport": Job((_BACKEND,), port, accelerated=False),
         "haproxy": fast,
+        "haproxy/always spliced": Job((_BACKEND,), port, always_spliced=True),
         "haproxy/no splice": Job((_BACKEND,), port, accelerated=False),
         "portforward": fast,
     }
+    if contestants.has_nginx():
+        jobs["nginx"] = fast
+    if pythons.debian():
+        jobs["ours/debian"] = Job((_BACKEND,), port, python=pythons.debian())
     running = {
         key: [contestants.start(key, job, stack, directory) for _ in range(PROCESSES)]
         for key, job in jobs.items()

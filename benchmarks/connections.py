@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks import backends, contestants
+from benchmarks import backends, contestants, pythons
 from benchmarks.contestants import Job, Running
 from benchmarks.messages import SMALL, Opening, behind_header, hello_for, plain
 from benchmarks.processes import BenchmarkError, free_port
@@ -54,6 +54,10 @@ def probes(stack: ExitStack, directory: Path, scale: float) -> dict[str, Probe]:
         "ours/sni 10000": (by_many, hello_for(many)),
         "haproxy/sni 10000": (by_many, hello_for(many)),
     }
+    if contestants.has_nginx():
+        entries["nginx"] = (base, plain)
+    if pythons.debian():
+        entries["ours/debian"] = (Job(BACKENDS, port, python=pythons.debian()), plain)
     serials = itertools.count()
     made: dict[str, Probe] = {}
     for key, (job, opening) in entries.items():

@@ -20,6 +20,10 @@ from benchmarks.processes import PROXY_CPUS, PYTHON, ROOT, BenchmarkError, Proce
 LISTEN_ON = "127.0.0.1"
 #: A limit that is checked and never reached.
 _NEVER_REACHED = 10_000_000
+#: Bytes that a pipe of haproxy holds: as many as those of smartproxy, and the most that an unprivileged process may ask for.
+_PIPE_SIZE = 1 << 20
+#: Debian's ``libnginx-mod-stream``.
+_NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 #: Settings that switch off limits, accounting and timeouts: the baseline for what those features cost.
 _UNSUPERVISED: dict[str, object] = {
     "metrics": False,
@@ -41,10 +45,12 @@ class Job:
     :ivar supervised: check limits and rates, which are never reached; sample throughput, detect zombies, apply
         timeouts. Otherwise everything that can be switched off is.
     :ivar accelerated: relay in the kernel, if the proxy has a setting for it.
+    :ivar always_spliced: haproxy splices in all cases, through pipes of 1 MiB, and not only where it expects a gain.
     :ivar certificate: terminate the clients' TLS with this PEM file of a certificate and its key.
     :ivar encrypted_backend: use TLS to the backend, too, without verifying it.
     :ivar algorithm: ``loadBalancing.algorithm``; empty leaves it out of the configuration.
     :ivar checkout: the directory with the version of smartproxy to run.
+    :ivar python: the interpreter that runs smartproxy; empty is the one that runs the benchmarks.
     """
 
     backend_hosts: tuple[str, ...]
@@ -53,10 +59,12 @@ class Job:
     domains: tuple[str, ...] = ()
     supervised: bool = True
     accelerated: bool = True
+    always_spliced: bool = False
     certificate: Path | None = None
     encrypted_backend: bool = False
     algorithm: str = ""
     checkout: Path = ROOT
+    python: str = ""
 
 
 #: Returns the command for a job, the port to listen on, and a directory for its files.
@@ -85,8 +93,9 @@ def smartproxy(job: Job, port: int, directory: Path) -> list[str]:
         settings |= _UNSUPERVISED
     path = directory / "smartproxy.json"
     path.write_text(json.dumps(settings))
-    twistd = Path(PYTHON[0]).with_name("twistd")
-    return [*PYTHON, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
+    python = job.python or PYTHON[0]
+    twistd = Path(python).with_name("twistd")
+    return [python, str(twistd), "-n", "--pidfile=", "smartproxy", "--config", str(path)]
 
 
 def _forward(job: Job, number: int) -> dict[str, object]:
@@ -116,9 +125,11 @@ def haproxy(job: Job, port: int, directory: Path) -> list[str]:
         "global",
         "    nbthread 1",
         "    maxconn 6000",
+        f"    tune.pipesize {_PIPE_SIZE}" if job.always_spliced else "",
         "defaults",
         "    mode tcp",
         "    option splice-auto" if job.accelerated else "",
+        *(f"    option splice-{way}" for way in ("request", "response") if job.always_spliced),
         "    timeout connect 5s",
         "    timeout client 1m",
         "    timeout server 1m",
@@ -167,9 +178,48 @@ def portforward(job: Job, port: int, directory: Path) -> list[str]:
     return [*PYTHON, "-m", "benchmarks.portforward", str(port), str(job.backend_port), *job.backend_hosts]
 
 
+_NGINX = """\
+load_module {module};
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 8000; }}
+stream {{
+    upstream all {{ {servers} }}
+    server {{
+        listen {address}:{port} backlog=4096;
+        proxy_pass all;
+        proxy_connect_timeout 5s;
+        proxy_timeout 1m;
+    }}
+}}
+"""
+
+
+def nginx(job: Job, port: int, directory: Path) -> list[str]:
+    """Debian's nginx in one process, which relays TCP and has no log. See :func:`has_nginx`."""
+    if job.domains or job.accepts_header or job.certificate:
+        raise ValueError("nginx has no configuration here for TLS, SNI and the PROXY header")
+    servers = " ".join(f"server {host}:{job.backend_port};" for host in job.backend_hosts)
+    path = directory / "nginx.conf"
+    path.write_text(
+        _NGINX.format(
+            module=_NGINX_STREAM, directory=directory, servers=servers, address=LISTEN_ON, port=port
+        )
+    )
+    return ["/usr/sbin/nginx", "-c", str(path), "-p", str(directory)]
+
+
+def has_nginx() -> bool:
+    """Whether nginx and its module for TCP are installed: it is compared where it is."""
+    return _NGINX_STREAM.exists() and Path("/usr/sbin/nginx").exists()
+
+
 CONTESTANTS: dict[str, Contestant] = {
     "ours": smartproxy,
     "haproxy": haproxy,
+    "nginx": nginx,
     "portforward": portforward,
 }
 

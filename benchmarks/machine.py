@@ -6,12 +6,14 @@ import os
 import platform
 import ssl
 import subprocess
-import sysconfig
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import pythons
 from benchmarks.contestants import haproxy_program
+from benchmarks.processes import ROOT
 
 
 def facts() -> dict[str, str | int]:
@@ -21,7 +23,9 @@ def facts() -> dict[str, str | int]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count() or 0,
         "kernel": platform.release(),
-        "python": _python_build(),
+        "python": pythons.build_of(sys.executable),
+        "debian": pythons.build_of(str(pythons.DEBIAN)) if pythons.is_ready() else "",
+        "smartproxy": _own_build(),
         "twisted": version("twisted"),
         "openssl": ssl.OPENSSL_VERSION,
         "haproxy": _haproxy_version(),
@@ -35,10 +39,9 @@ def _cpu_model() -> str:
     return platform.machine()
 
 
-def _python_build() -> str:
-    """The version, and whether the interpreter was built with profile-guided optimisation, which is worth 13 to 30 %."""
-    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
-    return f"{platform.python_version()} ({'with' if '--enable-optimizations' in options else 'without'} PGO)"
+def _own_build() -> str:
+    """Whether the hot path of this checkout was compiled with mypyc."""
+    return "compiled" if any((ROOT / "smartproxy").rglob("*.so")) else "interpreted"
 
 
 def _haproxy_version() -> str:

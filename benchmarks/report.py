@@ -17,7 +17,18 @@ from benchmarks.series import Series
 
 LATEST = ROOT / "docs" / "benchmarks" / "latest.json"
 
-_HEAD = ("workload", "unit", "smartproxy", "haproxy", "portforward", "ratio", "bar", "met")
+_HEAD = (
+    "workload",
+    "unit",
+    "smartproxy",
+    "Debian's Python",
+    "haproxy",
+    "nginx",
+    "portforward",
+    "ratio",
+    "bar",
+    "met",
+)
 _VERDICT = {True: "yes", False: "NO", None: "-"}
 
 Document = dict[str, Any]
@@ -69,9 +80,10 @@ def rst(content: Document) -> str:
     rule = "  ".join("=" * width for width in widths)
     head, *body = (_line(cells, widths) for cells in lines)
     machine = content["machine"]
+    debian = f" and Debian's {machine['debian']}" if machine.get("debian") else ""
     where = (
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}, "
-        f"Twisted {machine['twisted']}, haproxy {machine['haproxy']}, {machine['date'][:10]}; "
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, Python {machine['python']}{debian}, "
+        f"smartproxy {machine.get('smartproxy', 'interpreted')}, Twisted {machine['twisted']}, haproxy {machine['haproxy']}, {machine['date'][:10]}; "
         f"median of {content['settings']['rounds']} rounds."
     )
     return "\n".join([rule, head, rule, *body, rule, "", where])
@@ -83,7 +95,7 @@ def _cells(content: Document) -> Iterable[tuple[str, ...]]:
         yield (
             row["title"],
             medians["unit"],
-            *(_number(medians[name]) for name in ("ours", "haproxy", "portforward")),
+            *(_number(medians.get(name)) for name in ("ours", "debian", "haproxy", "nginx", "portforward")),
             f"{row['measured']:.2f} x {row['to']}" if row["to"] else "-",
             f"≤ {row['bar']:g}" if row["bar"] is not None else "-",
             _VERDICT[row["met"]],
