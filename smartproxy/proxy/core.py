@@ -56,7 +56,7 @@ class ProxyCore(Service):
         self.draining = False
         self._runtime = Runtime(plan, reactor, given)
         self._started_at = self._runtime.clocks.seconds()
-        self._listeners = Listeners(self._runtime, None if given is None else given.sockets)
+        self._listeners = Listeners(self._runtime, given)
         self._configuration = ConfigurationInForce(
             settings,
             plan,

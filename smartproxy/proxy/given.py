@@ -57,6 +57,7 @@ class Given:
     :param indexes: of ``plan``.
     :param is_reporting: whether this process logs and counts changes of certificates, which all make.
     :ivar sockets: listening sockets; those that a proxy listens on have been taken out.
+    :ivar sockets_of_change: those that are listened on when a prepared configuration comes into force, likewise.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Given:
         self._indexes = indexes
         self.is_reporting = is_reporting
         self.sockets: dict[ListeningSocket, socket.socket] = {}
+        self.sockets_of_change: dict[ListeningSocket, socket.socket] = {}
 
     def take_indexes(self, plan: ProxyPlan) -> Indexes | None:
         """The indexes of ``plan``, once, if they were given."""

@@ -27,13 +27,13 @@ from smartproxy.routing.table import listener_name
 from smartproxy.wire.host import addresses_overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable
+    from collections.abc import Collection, Iterable
     from typing import Any
 
     from smartproxy.model.address import Endpoint
     from smartproxy.net.listening import Listening
     from smartproxy.proxy.assembly import Paths
-    from smartproxy.proxy.given import Place
+    from smartproxy.proxy.given import Given, Place
     from smartproxy.proxy.runtime import Runtime
 
 #: Addresses that stand for others, the widest first.
@@ -66,11 +66,11 @@ class _Listener:
 class Listeners:
     """All listening sockets.
 
-    :param given: sockets to listen on instead of binding any; one that is listened on is taken out.
+    :param given: has the sockets to listen on; ``None``: they are bound here.
     :ivar activated: sockets that a service manager has bound: they are used for their addresses, and others are bound.
     """
 
-    def __init__(self, runtime: Runtime, given: dict[ListeningSocket, socket.socket] | None = None) -> None:
+    def __init__(self, runtime: Runtime, given: Given | None = None) -> None:
         self._runtime = runtime
         self.activated = ActivatedSockets()
         self._given = given
@@ -83,7 +83,8 @@ class Listeners:
         :raises CannotListenError: where a port cannot be bound; then nothing has changed.
         """
         wanted = paths.listeners()
-        fresh = self._bound(wanted, paths) if self._given is None else self._take_given(wanted, paths)
+        given = self._given
+        fresh = self._bound(wanted, paths) if given is None else self._begun(wanted, paths, given)
         unused = []
         for key, listener in list(self._open.items()):
             serves = serving(key.place, wanted)
@@ -93,7 +94,8 @@ class Listeners:
                 listener.switch(serves, paths)
         self._open.update(fresh)
         self._paths = paths
-        self._close_given()
+        if given is not None:
+            _close_all(given.sockets_of_change)
         self._runtime.targets.loops.ports = frozenset(key.place[1] for key in self._open)
         return _all(port.retire() for port in unused)
 
@@ -117,32 +119,35 @@ class Listeners:
             other.close()
         return opened
 
-    def _take_given(self, wanted: Collection[Place], paths: Paths) -> dict[ListeningSocket, _Listener]:
-        """Listeners on the given sockets whose connections ``paths`` has a use for."""
+    def _begun(
+        self, wanted: Collection[Place], paths: Paths, given: Given
+    ) -> dict[ListeningSocket, _Listener]:
+        fresh = self._take(given.sockets, wanted, paths)
+        self._open.update(fresh)  # else a socket of a change might be taken for the same place
+        return fresh | self._take(given.sockets_of_change, wanted, paths)
+
+    def _take(
+        self, sockets: dict[ListeningSocket, socket.socket], wanted: Collection[Place], paths: Paths
+    ) -> dict[ListeningSocket, _Listener]:
+        """Listeners on those of these sockets whose connections ``paths`` has a use for."""
         fresh = {}
-        for key in sorted(self._given or ()):
+        for key in sorted(sockets):
             place = serving(key.place, wanted)
             if place is not None and key not in self._open:
-                fresh[key] = self._adopt(key, place, paths)
+                listener = fresh[key] = self._listener(place, paths)
+                _begin(listener, sockets.pop(key))
         return fresh
 
-    def _adopt(self, key: ListeningSocket, place: Place, paths: Paths) -> _Listener:
-        assert self._given is not None  # noqa: S101 - only a process that is given sockets adopts any
-        listener = self._listener(place, paths)
-        _begin(listener, self._given.pop(key))
-        return listener
-
     def take(self) -> None:
-        """Listen on sockets that were given since the last change: those of another process that has ended."""
-        if self._paths is not None:
-            self._open.update(self._take_given(self._paths.listeners(), self._paths))
-        self._close_given(None if self._paths is None else self._open)
+        """Listen on the sockets that were given: those of another process that has ended.
 
-    def _close_given(self, keys: Container[ListeningSocket] | None = None) -> None:
-        """Close given sockets that are not listened on: those with these keys, by default all."""
-        given = self._given or {}
-        for key in [key for key in given if keys is None or key in keys]:
-            given.pop(key).close()
+        Those that are not used are closed: a change may have removed their places since, and each holds its port.
+        """
+        if self._given is None:
+            return
+        if self._paths is not None:
+            self._open.update(self._take(self._given.sockets, self._paths.listeners(), self._paths))
+        _close_all(self._given.sockets)
 
     def release(self, slot: int) -> Deferred[None]:
         """Close the sockets of ``slot``: another process accepts from its copies of them. Fires when they are closed."""
@@ -154,7 +159,9 @@ class Listeners:
         ports = [listener.port for listener in self._open.values()]
         self._open.clear()
         self._paths = None
-        self._close_given()
+        if self._given is not None:
+            _close_all(self._given.sockets)
+            _close_all(self._given.sockets_of_change)
         return _all(maybeDeferred(port.stopListening) for port in ports)
 
     def descriptors(self) -> dict[str, list[int]]:
@@ -205,6 +212,12 @@ class Listeners:
         if isinstance(runtime.reactor, PosixReactorBase):
             return ListeningPort(number, factory, BACKLOG, interface, runtime.reactor)
         return ReactorPort(number, factory, interface, runtime.reactor)
+
+
+def _close_all(sockets: dict[ListeningSocket, socket.socket]) -> None:
+    for opened in sockets.values():
+        opened.close()
+    sockets.clear()
 
 
 def _begin(listener: _Listener, opened: socket.socket) -> None:

@@ -23,9 +23,10 @@ class _Failing(Command):
 
 
 class Take(Command):
-    """A listening socket, for the next :class:`Begin`, :class:`Listen` or :class:`Commit`."""
+    """A listening socket, for the next :class:`Begin` or :class:`Listen`; with ``change`` for the next :class:`Commit`."""
 
     arguments: ClassVar = [
+        (b"change", Boolean()),
         (b"address", Unicode()),
         (b"port", Integer()),
         (b"slot", Integer()),

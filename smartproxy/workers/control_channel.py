@@ -49,6 +49,8 @@ class ControlChannel(AMP):
 
         :raises WorkerFailed: if it cannot, or has ended.
         """
+        if not self.is_connected:  # to send a descriptor then is no error that AMP handles
+            raise WorkerFailed("the other process has ended")
         try:
             answer: dict[str, Any] = await self.callRemote(command, **arguments)
         except (ConnectionDone, ConnectionLost) as why:

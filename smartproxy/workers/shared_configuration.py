@@ -153,7 +153,7 @@ class SharedConfiguration:
             for link in list(self._slots.serving()):
                 try:
                     for number in self._slots.served_by(link):
-                        await link.take(self._held.of_slot(number, opened))
+                        await link.take(self._held.of_slot(number, opened), of_change=True)
                     await link.prepare(settings)
                 except WorkerFailed:
                     if not link.has_ended:

@@ -325,10 +325,12 @@ class WorkerSlots:
                 async with self._changing:
                     await self._fork(link)
                     await self._begin(slot, link)
+                    self._succeed(
+                        slot, former, link
+                    )  # here: a change that waits for its turn is for the new one
             except BaseException:
                 link.abandon()
                 raise
-            self._succeed(slot, former, link)
 
     def _succeed(self, slot: Slot, former: WorkerLink, link: WorkerLink) -> None:
         """``link`` serves in ``slot`` in the place of ``former``."""

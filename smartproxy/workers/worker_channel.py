@@ -107,12 +107,12 @@ class WorkerChannel(ControlChannel):
             self._reactor.stop()
 
     @commands.Take.responder
-    def take(self, address: str, port: int, slot: int, opened: int) -> dict[str, Any]:
+    def take(self, address: str, port: int, slot: int, opened: int, change: bool) -> dict[str, Any]:
         """See :class:`~smartproxy.workers.commands.Take`, and so on."""
         listening = socket.socket(fileno=opened)
         listening.setblocking(False)
         os.set_inheritable(opened, False)
-        self.proxy.give(ListeningSocket((address, port), slot), listening)
+        self.proxy.give(ListeningSocket((address, port), slot), listening, of_change=change)
         return {}
 
     @commands.Begin.responder
@@ -138,9 +138,8 @@ class WorkerChannel(ControlChannel):
         return preparing.addCallbacks(_nothing, _failed)
 
     @commands.Commit.responder
-    def commit(self) -> dict[str, Any]:
-        self.proxy.commit()
-        return {}
+    def commit(self) -> Deferred[dict[str, Any]]:
+        return self.proxy.commit().addCallback(_nothing)
 
     @commands.Abort.responder
     def abort(self) -> dict[str, Any]:

@@ -101,17 +101,20 @@ class WorkerLink(ControlChannel):
             )  # who waits for it has it; later waiters find that it has ended
         self._on_lost(self)
 
-    async def take(self, sockets: Mapping[ListeningSocket, socket.socket]) -> None:
+    async def take(
+        self, sockets: Mapping[ListeningSocket, socket.socket], *, of_change: bool = False
+    ) -> None:
         """Give it listening sockets, but for those that are closed meanwhile.
+
+        :param of_change: whether they are for the configuration that it is to prepare.
 
         A descriptor is sent later, as a number: one that is closed before would end the channel. So a copy is sent.
         """
         for (place, slot), opened in sockets.items():
             if opened.fileno() >= 0:
                 with opened.dup() as copy:
-                    await self.tell(
-                        commands.Take, address=place[0], port=place[1], slot=slot, opened=copy.fileno()
-                    )
+                    where = {"address": place[0], "port": place[1], "slot": slot}
+                    await self.tell(commands.Take, **where, opened=copy.fileno(), change=of_change)
 
     async def prepare(self, settings: Settings) -> None:
         """Let it prepare a configuration."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from smartproxy.errors import WorkerFailed
 from smartproxy.proxy.core import ProxyCore
 
 if TYPE_CHECKING:
@@ -38,9 +39,19 @@ class WorkerProxy(ProxyCore):
         """Fetches OCSP responses."""
         return self._runtime.tls.stapling
 
-    def give(self, key: ListeningSocket, opened: socket.socket) -> None:
-        """Take a listening socket. It is used by :meth:`startService`, :meth:`listen_on_given` or :meth:`commit`."""
-        self._given.sockets[key] = opened
+    def give(self, key: ListeningSocket, opened: socket.socket, *, of_change: bool = False) -> None:
+        """Take a listening socket. It is used by :meth:`startService` or :meth:`listen_on_given`.
+
+        :param of_change: whether it is one of a configuration that is prepared: then :meth:`commit` uses it.
+        """
+        if self.draining:
+            opened.close()
+            return
+        sockets = self._given.sockets_of_change if of_change else self._given.sockets
+        former = sockets.get(key)
+        if former is not None:
+            former.close()
+        sockets[key] = opened
 
     def listen_on_given(self) -> None:
         """Accept from the sockets that were taken: those of another worker."""
@@ -67,11 +78,15 @@ class WorkerProxy(ProxyCore):
         """Certificate files have changed from one state to another: read them."""
         await self._runtime.tls.renew(before, states)
 
-    def commit(self) -> None:
-        """Put the prepared configuration in force."""
+    def commit(self) -> Deferred[None]:
+        """Put the prepared configuration in force. Fires when the sockets are closed that it does not need.
+
+        :raises WorkerFailed: if none is prepared: this worker would go on with another one than the others.
+        """
         prepared, self._prepared = self._prepared, None
-        if prepared is not None:
-            self._configuration.commit(prepared)
+        if prepared is None:
+            raise WorkerFailed("no configuration is prepared")
+        return self._configuration.commit(prepared)
 
     def abort(self, *, keep_sockets: bool = False) -> None:
         """Give up the prepared configuration."""
@@ -79,6 +94,6 @@ class WorkerProxy(ProxyCore):
         if prepared is not None:
             self._configuration.discard(prepared)
         if not keep_sockets:
-            for opened in self._given.sockets.values():
+            for opened in self._given.sockets_of_change.values():
                 opened.close()
-            self._given.sockets.clear()
+            self._given.sockets_of_change.clear()

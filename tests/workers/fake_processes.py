@@ -79,7 +79,7 @@ class FakeLink(WorkerLink):
         self.is_connected = True
         self.ready.callback(None)
 
-    async def take(self, sockets):
+    async def take(self, sockets, **_):
         if sockets:
             self.told.append("Take")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
 from twisted.protocols.amp import UnknownRemoteError
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import WorkerFailed
@@ -15,6 +17,7 @@ from smartproxy.workers.control_channel import ControlChannel
 class TellTests(SynchronousTestCase):
     def told(self, failure):
         channel = ControlChannel()
+        channel.is_connected = True
         channel.callRemote = lambda *_, **__: fail(failure)
         return Deferred.fromCoroutine(channel.tell(commands.Commit))
 
@@ -27,3 +30,11 @@ class TellTests(SynchronousTestCase):
         ):
             with self.subTest(repr(failure)):
                 self.failureResultOf(self.told(failure), WorkerFailed)
+
+    def test_one_that_has_ended_is_told_nothing(self):
+        """AMP itself fails in another way where the command has a descriptor: a reload was an internal error then."""
+        channel = ControlChannel()
+        channel.makeConnection(StringTransport())
+        channel.connectionLost(Failure(ConnectionDone()))
+        for telling in (channel.tell(commands.Prepare, settings=0), channel.tell(commands.Commit)):
+            self.failureResultOf(Deferred.fromCoroutine(telling), WorkerFailed)

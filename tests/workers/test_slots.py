@@ -101,6 +101,22 @@ class TellAllTests(SlotsCase):
         self.assertIn("Commit", second.told)
 
 
+class ReplacementTests(SlotsCase):
+    def test_a_change_that_waits_for_its_turn_finds_the_new_worker(self):
+        """Else the former one would prepare it, and the new one go on with the former configuration."""
+        former, _ = self.start()
+        self.patch(FakeLink, "begin_answer", begin := waiting())
+        replacing = self.later(self.slots.replace_all())
+        found = []
+        changing = self.changing.acquire().addCallback(lambda _: found.extend(self.slots.serving()))
+        self.assertNoResult(changing)
+        self.patch(FakeLink, "begin_answer", waiting())
+        begin.callback(None)
+        self.assertNotIn(former, found)
+        self.assertEqual(found[0], self.slots.slots[0].worker)
+        self.assertNoResult(replacing)
+
+
 class StartTests(SlotsCase):
     def test_a_worker_without_a_process_is_tried_again(self):
         """No descriptor is left for its control channel, for instance: the slot must not wait for ever."""

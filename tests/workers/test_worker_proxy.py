@@ -7,7 +7,7 @@ import socket
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from smartproxy.errors import ConfigurationError
+from smartproxy.errors import ConfigurationError, WorkerFailed
 from smartproxy.proxy.given import Given, ListeningSocket
 from smartproxy.settings import Settings
 from smartproxy.tls.material import TlsMaterial
@@ -44,9 +44,9 @@ class WorkerProxyCase(SynchronousTestCase):
     def copy(self):
         return socket.socket(fileno=socket.dup(self.held.fileno()))
 
-    def give(self, slot=1, place=None):
+    def give(self, slot=1, place=None, **more):
         opened = self.copy()
-        self.worker.give(ListeningSocket(place or self.place, slot), opened)
+        self.worker.give(ListeningSocket(place or self.place, slot), opened, **more)
         return opened
 
     def start(self):
@@ -143,16 +143,44 @@ class ChangeTests(WorkerProxyCase):
         self.start()
         other = ("127.0.0.1", self.place[1] + 1)
         self.successResultOf(self.prepare(self.written("two")))
-        fresh = self.give(place=other)
+        fresh = self.give(place=other, of_change=True)
         self.worker.abort()
-        self.worker.commit()
+        self.assertRaises(WorkerFailed, self.worker.commit)
         self.assertEqual((self.names(), fresh.fileno()), (["one"], -1))
+
+    def test_a_socket_for_a_change_is_listened_on_when_that_is_committed(self):
+        """Also where another worker ends in between, whose sockets are listened on at once."""
+        self.start()
+        fresh = self.give(slot=3, of_change=True)
+        self.worker.listen_on_given()
+        self.assertEqual(len(self.worker._listeners._open), 1)
+        self.successResultOf(self.prepare(self.written("two")))
+        self.worker.commit()
+        self.assertEqual(len(self.worker._listeners._open), 2)
+        self.assertNotEqual(fresh.fileno(), -1)
+
+    def test_a_socket_of_another_worker_whose_place_a_change_has_removed_is_closed(self):
+        """It was on its way during the change. Kept, it would keep the port from a later change that has it again."""
+        self.start()
+        other = ("127.0.0.1", self.place[1] + 1)
+        late = self.give(slot=2, place=other)
+        self.successResultOf(self.prepare(self.written("two")))
+        self.worker.commit()
+        self.worker.listen_on_given()
+        self.assertEqual(late.fileno(), -1)
+
+    def test_one_for_a_change_that_does_not_need_it_is_closed(self):
+        self.start()
+        fresh = self.give(place=("127.0.0.1", self.place[1] + 1), of_change=True)
+        self.successResultOf(self.prepare(self.written("two")))
+        self.worker.commit()
+        self.assertEqual(fresh.fileno(), -1)
 
     def test_one_that_is_not_valid(self):
         self.start()
         log = {"path": "/nonexistent/directory/access.log"}
         self.failureResultOf(self.prepare(self.written("two", accessLog=log)), ConfigurationError)
-        self.worker.commit()
+        self.assertRaises(WorkerFailed, self.worker.commit)
         self.assertEqual(self.names(), ["one"])
 
     def test_the_last_one_that_was_prepared_is_committed(self):
