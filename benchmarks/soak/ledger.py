@@ -14,6 +14,8 @@ from benchmarks.soak.talk import CLEAN, FAULTY, ROUTES, WEB, WEB_FAULTY, Corrupt
 #: How a conversation may fail.
 FAILURES = (CorruptError, OSError, SSL.Error, asyncio.IncompleteReadError, RuntimeError)
 _MOST_ERRORS = 20
+#: What a :class:`CorruptError` says where a refused client has heard nothing.
+_NO_ANSWER = "answered b''"
 #: Conversations with several requests on one connection.
 _BETWEEN_REQUESTS = ("web, kept", "web, pipelined")
 #: Seconds from the order to replace all workers until the last one closes such connections.
@@ -59,12 +61,17 @@ class Ledger:
                 outcome = "not listening"  # a reload has removed the route
             if kind in _BETWEEN_REQUESTS and self.drained_at >= began - _DRAINS and _is_closed(error):
                 outcome = "closed between requests"
-            if self.killed_at >= began and not isinstance(error, CorruptError | TimeoutError):
+            if self.killed_at >= began and _may_be_killed(error):
                 outcome = "ended with a killed worker"
             if outcome == "failed":
                 self.failed += 1
                 self.errors = [*self.errors, f"{kind} on {route}: {error!r}"][:_MOST_ERRORS]
         self.outcomes[f"{kind}, {'clean' if route in CLEAN else route}: {outcome}"] += 1
+
+
+def _may_be_killed(error: Exception) -> bool:
+    """Whether a conversation may have failed because its worker was killed, which ends it or leaves it without an answer."""
+    return str(error) == _NO_ANSWER or not isinstance(error, CorruptError | TimeoutError)
 
 
 def _is_closed(error: Exception) -> bool:
