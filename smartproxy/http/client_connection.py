@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smartproxy.connections.delivery import Delivery
 from smartproxy.flow.deadline import MovableDeadline
 from smartproxy.http.states import RequestState
 from smartproxy.model.exchange import CLIENT_LEFT
@@ -52,10 +53,9 @@ class ClientConnection(Served):
         self._answerer: Answerer | None = None
         self._body: RequestBody | None = None
         self._share: ConnectionRecord | RouteShare = record
-        self._taken = -1  # bytes that the client has acknowledged, as far as it was asked about
-        self._patience = (
-            0.0  # seconds that it may take nothing of its last answer: those of the route of that
-        )
+        self._delivery: Delivery | None = None  # made when it is needed, which is for few connections
+        #: Seconds that the client may take nothing of its last answer: those of the route of that.
+        self._patience = 0.0
         self._services = services
         self._deadline = MovableDeadline(services.deadlines, self._expired)
         services.clients.add(self)
@@ -230,11 +230,8 @@ class ClientConnection(Served):
 
     def _still_takes(self) -> bool:
         """Whether the client has acknowledged bytes since the last call, and others wait for that. It is activity."""
-        taken = self.acknowledged()
-        if taken is None or taken <= self._taken:
-            return False
-        self._taken, self.record.last_activity_at = taken, self.clock()
-        return True
+        self._delivery = self._delivery or Delivery()
+        return self._delivery.goes_on(self.record, self.clock())
 
     def _silent(self) -> float:
         """Seconds since a byte has moved."""
