@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from smartproxy.metrics.counters import Counters
     from smartproxy.model.plan import ProxyPlan
     from smartproxy.workers.slots import WorkerSlots
-    from smartproxy.workers.worker_link import WorkerLink
 
 log = Logger()
 
@@ -82,12 +81,4 @@ class CertificateChanges:
             except WorkerFailed as why:
                 log.warn("a worker that is started later may have former certificates: {why}", why=why)
             for link in list(self._slots.serving()):
-                await self._tell_worker(link, descriptor)
-
-    async def _tell_worker(self, link: WorkerLink, descriptor: int) -> None:
-        try:
-            await link.renew(descriptor)
-        except WorkerFailed as why:
-            if not link.has_ended:
-                log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
-                link.abandon()
+                await link.do_or_end(link.renew(descriptor))

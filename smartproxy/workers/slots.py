@@ -308,7 +308,10 @@ class WorkerSlots:
     async def tell_all(self, command: type[Any], **arguments: Any) -> None:
         """Let all workers that accept connections do something. One that cannot is replaced: it is not as the others."""
         await DeferredList(
-            [Deferred.fromCoroutine(_tell_or_end(link, command, arguments)) for link in self.serving()]
+            [
+                Deferred.fromCoroutine(link.do_or_end(link.tell(command, **arguments)))
+                for link in self.serving()
+            ]
         )
 
     async def replace_all(self) -> None:
@@ -373,12 +376,3 @@ def _name_of(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return str(number)
-
-
-async def _tell_or_end(link: WorkerLink, command: type[Any], arguments: Mapping[str, Any]) -> None:
-    try:
-        await link.tell(command, **arguments)
-    except WorkerFailed as why:
-        if not link.has_ended:
-            log.warn("worker {slot} has failed and is ended: {why}", slot=link.slot, why=why)
-            link.abandon()

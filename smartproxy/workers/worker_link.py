@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from smartproxy.errors import WorkerFailed
 from smartproxy.workers import commands
@@ -21,7 +22,7 @@ from smartproxy.workers.passed_values import as_file, taken
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from twisted.internet.interfaces import IReactorTime
     from twisted.protocols.amp import Command
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from smartproxy.workers.answers import Answered
     from smartproxy.workers.forking import Forking
     from smartproxy.workers.snapshot import WorkerSnapshot
+
+log = Logger()
 
 #: Seconds in which a worker has read files, prepared a configuration from them and so on, for certain where they can be read.
 _READING = 120.0
@@ -135,6 +138,15 @@ class WorkerLink(ControlChannel):
         except defer.TimeoutError as late:  # a file system hangs, for instance
             self.abandon()
             raise WorkerFailed(f"worker {self.slot} has {what} after {_READING:g} s") from late
+
+    async def do_or_end(self, telling: Awaitable[object]) -> None:
+        """Wait until it has done what all workers do. If it cannot, it is ended: it is not as the others."""
+        try:
+            await telling
+        except WorkerFailed as why:
+            if not self.has_ended:
+                log.warn("worker {slot} has failed and is ended: {why}", slot=self.slot, why=why)
+                self.abandon()
 
     async def ping(self) -> None:
         """Return when its event loop runs."""
