@@ -27,6 +27,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 from smartproxy.model.ending import detail_of, side_of
+from smartproxy.model.facts import ApplicationProtocol, agreed
+from smartproxy.model.shown_tlvs import shown_tlvs
 from smartproxy.model.timestamps import Moment
 from smartproxy.observe.connection_fields import connection_fields
 from smartproxy.observe.line_format import BOOLEANS, JSON, TEXT
@@ -43,13 +45,16 @@ if TYPE_CHECKING:
     from smartproxy.model.record import ClosedConnection, ConnectionRecord
     from smartproxy.observe.line_format import LineFormat
 
-#: Fields of a connection that each of its exchanges has a value of its own for.
-_OF_EXCHANGES = frozenset({"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"})
 #: Fields of an exchange, in the order of :func:`exchange_values`.
 _EXCHANGE_NAMES = (
     "time", "route", "requestId", "method", "host", "path", "status", "requestBytes", "responseBytes", "durationSeconds",
     "dialSeconds", "firstByteSeconds", "target", "attempts", "reused", "userAgent", "referer", "detail", "bytesReceived",
     "bytesSent", "lastActivityAt",
+)  # fmt: skip
+#: Fields of a connection that all of its exchanges have in common, in the order of :func:`common_values`.
+_COMMON_NAMES = (
+    "id", "listener", "clientIp", "clientPort", "peerIp", "proxyProtocol", "proxyTlvs", "protocol", "tls", "sni", "tlsVersion",
+    "cipher", "alpn", "clientCertificate", "keepAlive", "openedAt", "relay",
 )  # fmt: skip
 #: Characters of a path at most; a request line may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line of the log
 #: has to fit in an atomic write to a pipe.
@@ -58,6 +63,8 @@ LONGEST_PATH: Final = 512
 _SECONDS: Final = "%.6f"
 #: Seconds for which the relation of the two clocks is taken for the same.
 _SAME_MOMENT = 0.1
+#: Number of fields of :func:`~smartproxy.model.facts.agreed`.
+_AGREED = 4
 
 
 class AccessLog:
@@ -92,8 +99,9 @@ class AccessLog:
 
     def set_format(self, name: Literal["json", "text"]) -> None:
         """Set the format of the lines from now on."""
-        self._format = JSON if name == "json" else TEXT
-        self._of_exchanges = self._format.template(_EXCHANGE_NAMES)
+        form = self._format = JSON if name == "json" else TEXT
+        self._common = form.template(_COMMON_NAMES)
+        self._of_exchanges = form.line(form.template(_EXCHANGE_NAMES) + form.between + "%s")
         self._of_connections.clear()
 
     def write(self, closed: ClosedConnection) -> None:
@@ -111,8 +119,8 @@ class AccessLog:
             moment = self._read_moment = self._moment()
         common = self._of_connections.get(record.id)
         if common is None:
-            common = self._of_connections[record.id] = form.part(common_fields(record, moment))
-        self._file.add(self._of_exchanges % exchange_values(exchange, at, moment, form.text, common))
+            common = self._of_connections[record.id] = self._common % common_values(record, moment, form)
+        self._file.add(self._of_exchanges % exchange_values(exchange, at, moment, form, common))
 
     def _count_dropped(self) -> None:
         self._counters.access_log_dropped += 1
@@ -136,16 +144,33 @@ def entry(closed: ClosedConnection, moment: Moment) -> dict[str, object]:
     }
 
 
-def common_fields(record: ConnectionRecord, moment: Moment) -> dict[str, object]:
-    """The fields of a connection that all of its exchanges have in common."""
-    fields = connection_fields(record, moment)
-    return {name: value for name, value in fields.items() if name not in _OF_EXCHANGES}
+def common_values(record: ConnectionRecord, moment: Moment, form: LineFormat) -> tuple[str | int, ...]:
+    """What is written for each of the fields that all exchanges of a connection have in common."""
+    text, unknown, secured = form.text, form.unknown, record.secured
+    tlvs = shown_tlvs(record.header)
+    return (
+        record.id,
+        text(record.listener),
+        text(record.client.host),
+        record.client.port,
+        text(record.peer.host),
+        record.proxy_version,
+        unknown if tlvs is None else form.value(tlvs),
+        text(record.protocol),
+        BOOLEANS[record.protocol is ApplicationProtocol.TLS],
+        unknown if record.sni is None else text(record.sni),
+        *((unknown,) * _AGREED if secured is None else map(form.value, agreed(secured).values())),
+        BOOLEANS[record.keep_alive],
+        text(moment.iso(record.opened_at)),
+        unknown if record.relay is None else text(record.relay),
+    )
 
 
 def exchange_values(
-    exchange: Exchange, at: float, moment: Moment, text: Callable[[str | None], str], common: str
+    exchange: Exchange, at: float, moment: Moment, form: LineFormat, common: str
 ) -> tuple[str | int, ...]:
-    """What is written for each of an exchange's fields, and last :func:`common_fields`, which are given as they are written."""
+    """What is written for each of an exchange's fields, and last ``common``, the fields of its connection as they are written."""
+    text, unknown = form.text, form.unknown
     record, head, began_at = exchange.record, exchange.head, exchange.began_at
     dialed, answered_at, target = exchange.dial_seconds, exchange.answered_at, exchange.target
     user_agent, referer = head.fields.noted("user-agent"), head.fields.noted("referer")
@@ -153,23 +178,23 @@ def exchange_values(
     time = text(moment.iso(at))
     return (
         time,
-        text(exchange.routed.route.name if exchange.is_counted else None),
+        text(exchange.routed.route.name) if exchange.is_counted else unknown,
         text(exchange.id),
-        text(head.method or None),  # of a malformed head that has none
-        text(head.host),
-        text(head.path[:LONGEST_PATH] or None),
-        text(None) if exchange.status is None else exchange.status,
+        text(head.method) if head.method else unknown,  # of a malformed head that has none
+        unknown if head.host is None else text(head.host),
+        text(head.path[:LONGEST_PATH]) if head.path else unknown,
+        unknown if exchange.status is None else exchange.status,
         exchange.request_bytes,
         exchange.response_bytes,
         _SECONDS % (at - began_at),
-        text(None) if dialed is None else _SECONDS % dialed,
-        text(None) if answered_at is None else _SECONDS % (answered_at - began_at),
-        text(None if target is None else str(target)),
+        unknown if dialed is None else _SECONDS % dialed,
+        unknown if answered_at is None else _SECONDS % (answered_at - began_at),
+        unknown if target is None else text(str(target)),
         exchange.attempts,
         BOOLEANS[exchange.is_reused],
-        text(user_agent[0][:LONGEST_PATH] if user_agent else None),
-        text(referer[0][:LONGEST_PATH] if referer else None),
-        text(exchange.detail or None),
+        text(user_agent[0][:LONGEST_PATH]) if user_agent else unknown,
+        text(referer[0][:LONGEST_PATH]) if referer else unknown,
+        text(exchange.detail) if exchange.detail else unknown,
         record.bytes_received,
         record.bytes_sent,
         time if active_at == at else text(moment.iso(active_at)),

@@ -16,27 +16,32 @@ if TYPE_CHECKING:
 #: Escapes a value as JSON does; the text format uses the same escapes.
 _encode = json.JSONEncoder(ensure_ascii=True).encode
 _TO_QUOTE = frozenset(' "=\\')
+_UNKNOWN = "-"  # in text
 
 
 class LineFormat(NamedTuple):
     """How fields become a line.
 
     :ivar part: formats some of them.
-    :ivar text: formats a string, or ``None``; numbers are written as they are, and booleans as :data:`BOOLEANS`.
+    :ivar value: formats a value of any kind.
+    :ivar text: formats a string; numbers are written as they are, and booleans as :data:`BOOLEANS`.
+    :ivar unknown: is written for ``None``.
     :ivar pair: of a name and a value, as a format of :meth:`str.format`; the value is ``%s``.
     :ivar between: stands between two pairs.
     :ivar line: makes a line of all.
     """
 
     part: Callable[[dict[str, object]], str]
-    text: Callable[[str | None], str]
+    value: Callable[[object], str]
+    text: Callable[[str], str]
+    unknown: str
     pair: str
     between: str
     line: Callable[[str], str]
 
     def template(self, names: Iterable[str]) -> str:
-        """What ``%`` makes a line of, with a value for each of ``names``, and a last one: what :attr:`part` has returned."""
-        return self.line(self.between.join([self.pair.format(name) for name in names] + ["%s"]))
+        """What ``%`` makes a part of a line of, with a value for each of ``names``."""
+        return self.between.join([self.pair.format(name) for name in names])
 
 
 #: What is written for ``False`` and ``True``.
@@ -53,23 +58,27 @@ def _value(value: object) -> str:
         return BOOLEANS[value]
     if isinstance(value, dict):
         value = ";".join(f"{name}={inner}" for name, inner in value.items())
-    return _text(value) if value is None or isinstance(value, str) else str(value)
-
-
-def _text(value: str | None) -> str:
     if value is None:
-        return "-"
+        return _UNKNOWN
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(value: str) -> str:
     # An empty string and a literal "-" are quoted too, so that neither can be taken for an unknown value.
     quoted = _quoted(value)
     bare = quoted[1:-1]
-    return bare if bare and bare != "-" and _TO_QUOTE.isdisjoint(bare) else quoted
-
-
-def _json(value: str | None) -> str:
-    return "null" if value is None else _quoted(value)
+    return bare if bare and bare != _UNKNOWN and _TO_QUOTE.isdisjoint(bare) else quoted
 
 
 JSON: Final = LineFormat(
-    lambda fields: _encode(fields)[1:-1], _json, '"{}": %s', ", ", lambda all_of: "{" + all_of + "}"
+    part=lambda fields: _encode(fields)[1:-1],
+    value=_encode,
+    text=_quoted,
+    unknown="null",
+    pair='"{}": %s',
+    between=", ",
+    line=lambda all_of: "{" + all_of + "}",
 )
-TEXT: Final = LineFormat(as_text, _text, "{}=%s", " ", str)
+TEXT: Final = LineFormat(
+    part=as_text, value=_value, text=_text, unknown=_UNKNOWN, pair="{}=%s", between=" ", line=str
+)

@@ -12,12 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from smartproxy.connections.registry import Registry
 from smartproxy.metrics.counters import Counters
 from smartproxy.model.address import Endpoint
-from smartproxy.model.facts import Accepted, ApplicationProtocol
+from smartproxy.model.facts import Accepted, ApplicationProtocol, TlsFacts
 from smartproxy.model.outcome import CloseReason, EndedBy, RejectReason, RelayKind
 from smartproxy.model.plan import AccessLogPlan, CleanupPlan
 from smartproxy.model.timestamps import Moment
-from smartproxy.observe.access_log import AccessLog
-from smartproxy.observe.line_format import as_text
+from smartproxy.observe.access_log import _COMMON_NAMES, AccessLog, common_values
+from smartproxy.observe.connection_fields import connection_fields
+from smartproxy.observe.line_format import JSON, TEXT, as_text
 from smartproxy.wire.proxy_header import ProxyHeader, Tlv
 
 #: Monotonic 100 s is 2026-01-02 03:04:05.678 UTC.
@@ -183,3 +184,27 @@ class TextTests(AccessLogCase):
         self.assertEqual(
             as_text({"a": "x outcome=normal", "b": "-", "c": ""}), 'a="x outcome=normal" b="-" c=""'
         )
+
+
+class ExchangeTests(AccessLogCase):
+    """A line of an exchange has the fields of its connection as the line of a connection would have them."""
+
+    def test_common_fields(self):
+        bare = self.registry.open(Accepted(":80", 80, Endpoint("192.0.2.1", 5000), 87.5))
+        full = self.registry.open(Accepted(":443", 443, Endpoint("2001:db8::9", 5001), 87.5))
+        full.protocol, full.sni, full.relay, full.keep_alive = (
+            ApplicationProtocol.TLS,
+            HOSTILE,
+            RelayKind.SPLICE,
+            True,
+        )
+        full.secured, full.header = TlsFacts("TLSv1.3", "A-B", None, HOSTILE), ProxyHeader(2, tlvs=TLVS)
+        for form in (JSON, TEXT):
+            for record in (bare, full):
+                fields = connection_fields(record, MOMENT)
+                self.assertEqual(
+                    form.template(_COMMON_NAMES) % common_values(record, MOMENT, form),
+                    form.part({name: fields[name] for name in fields if name in _COMMON_NAMES}),
+                )
+        of_exchanges = {"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"}
+        self.assertEqual(fields.keys() - of_exchanges, set(_COMMON_NAMES))
