@@ -39,7 +39,8 @@ _COMMON: Final = frozenset({"close", "keep-alive", "upgrade"})
 
 
 _without_hop: Final = FieldRemoval(_OF_ONE_HOP)
-without_client: Final = FieldRemoval(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
+without_connection: Final = FieldRemoval(b"connection")
+_without_client: Final = FieldRemoval(b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES)))
 _as_trailers: Final = FieldRemoval(
     b"|".join((_OF_ONE_HOP, _OF_THE_CLIENT, _OF_TRACES, *sorted(_OF_THE_MESSAGE)))
 )
@@ -50,7 +51,7 @@ def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
 
     :param of_client: whether those that say who the client is, and those of traces, are kept.
     """
-    block = (_without_hop if of_client else without_client)(fields.block)
+    block = (_without_hop if of_client else _without_client)(fields.block)
     listed = set(tokens(fields.noted("connection"))) - _COMMON
     if not listed:
         return block

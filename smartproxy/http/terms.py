@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.forwarded import end_to_end, without_client
+from smartproxy.http.forwarded import end_to_end, without_connection
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
@@ -27,7 +27,7 @@ _NO_CONTENT, _NOT_MODIFIED = 204, 304
 NO_HOST = b"Host: \r\n"
 #: Noted fields of a request that nothing but its route and its log depend on.
 _IDLE_NAMES = frozenset({"host", "user-agent", "referer"})
-_CONNECTION, _KEPT_ALIVE = frozenset({"connection"}), ["keep-alive"]
+_PLAIN_NAMES, _KEPT_ALIVE = _IDLE_NAMES | {"connection"}, ["keep-alive"]
 _CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -69,7 +69,7 @@ def answer_terms(head: AnswerHead, *, to_head: bool) -> AnswerTerms:
 
 def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
     if version == (1, 1) and _is_plain(fields):
-        return RequestTerms(NO_BODY, True, (), "", without_client(fields.block), b"")
+        return RequestTerms(NO_BODY, True, (), "", without_connection(fields.block), b"")
     framing = request_framing(fields, version)
     has_body = isinstance(framing, Malformed) or framing.body is not Body.NONE
     upgrade = "" if has_body or version == (1, 0) else asked_protocol(fields)
@@ -88,8 +88,8 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
 
 def _is_plain(fields: Fields) -> bool:
     """Whether a request has no body and asks for nothing, as most of browsers: they send ``Connection: keep-alive`` at most."""
-    others = set(fields.noted_names()) - _IDLE_NAMES
-    return not others or (others == _CONNECTION and fields.noted("connection") == _KEPT_ALIVE)
+    noted = fields.noted_names()
+    return noted <= _IDLE_NAMES or (noted <= _PLAIN_NAMES and fields.noted("connection") == _KEPT_ALIVE)
 
 
 def _refused(fields: Fields, expects: tuple[str, ...]) -> tuple[int, str] | None:

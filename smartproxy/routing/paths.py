@@ -50,6 +50,8 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     """A function that says whether a path matches ``pattern``."""
     if is_exact(pattern):
         return pattern.__eq__
+    if is_exact(begin := pattern.rstrip("*")):
+        return lambda path: path.startswith(begin)
     fullmatch = re.compile(_expression(pattern), re.DOTALL).fullmatch
     return lambda path: fullmatch(path) is not None
 

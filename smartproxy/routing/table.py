@@ -13,7 +13,7 @@ lowest rank wins: a look-up among 10,000 routes takes the same time as among 10.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from smartproxy.routing import domains
 from smartproxy.routing.matchers import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: How many requests a listener remembers the route of, and with which path at the most.
 _MOST_KNOWN: Final = 1024
 _LONGEST_KNOWN: Final = 512
+#: Found in place of an entry, or of ``None`` for no entry, where a request is not known.
+_UNKNOWN: Final[Any] = object()
 
 
 class Entry:
@@ -177,10 +179,10 @@ class ListenerRoutes:
             name,
             facts.secured is None,
         )
-        try:
-            return known[key]
-        except KeyError:
-            found = self._search(facts)
+        found: Entry | None = known.get(key, _UNKNOWN)
+        if found is not _UNKNOWN:
+            return found
+        found = self._search(facts)
         if len(request.path) <= _LONGEST_KNOWN:
             if len(known) >= _MOST_KNOWN:
                 known.clear()

@@ -17,7 +17,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, KeysView
 
 #: Most fields of a head (Apache: 100, HAProxy: 101).
 HEADERS_LIMIT: Final = 100
@@ -31,12 +31,13 @@ _BLOCK: Final = re.compile(rb"(?:%b++:%b*+\r\n)*+" % (TCHAR, _VALUE))
 _LINE: Final = re.compile(rb"([^:]++):[\t ]*+([^\r]*?)[\t ]*+\r\n")
 _NAME: Final = re.compile(TCHAR + rb"+")
 _ANY_VALUE: Final = re.compile(_VALUE + rb"*")
-#: Fields that framing, routing, persistence, logs and tracing depend on. All are looked for once, in one pass over the block.
+#: Fields that framing, routing, persistence, logs and tracing depend on, and those that a proxy replaces. All are looked for
+#: once, in one pass over the block. Most lines begin with another letter than these, which is found out first.
 _NOTED: Final = re.compile(
-    rb"\n(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
-    rb"|user-agent|referer|via|x-request-id|traceparent|tracestate):"
-    rb"[\t ]*+([^\r]*+)",
-    re.IGNORECASE,
+    r"\n(?=[cefhkprtuvx])(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
+    r"|user-agent|referer|via|traceparent|tracestate|proxy|forwarded|x[-_.](?:request|forwarded|real)[-_.][a-z]++):"
+    r"[\t ]*+([^\r]*+)",
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -92,24 +93,24 @@ class Fields:
         )
 
     def noted(self, name: str) -> list[str]:
-        """The values of one of the fields that framing, routing, persistence, logs and tracing depend on.
+        """The values of one of the fields that framing, routing, persistence, logs and tracing depend on, or a proxy replaces.
 
         :param name: in lower case: ``host``, ``content-length``, ``transfer-encoding``, ``connection``, ``expect``,
             ``upgrade``, ``te``, ``trailer``, ``proxy-connection``, ``keep-alive``, ``user-agent``, ``referer``,
-            ``via``, ``x-request-id``, ``traceparent`` or ``tracestate``.
+            ``via``, ``traceparent``, ``tracestate``, ``proxy``, ``forwarded``, or one that begins with ``x-request-``,
+            ``x-forwarded-`` or ``x-real-``, also with ``_`` or ``.`` in place of ``-``.
         """
         noted = self._noted
         return (self._note() if noted is None else noted).get(name, [])
 
-    def noted_names(self) -> Collection[str]:
+    def noted_names(self) -> KeysView[str]:
         """The names of the fields that :meth:`noted` has, in lower case."""
-        return self._note() if self._noted is None else self._noted
+        return (self._note() if self._noted is None else self._noted).keys()
 
     def _note(self) -> dict[str, list[str]]:
         noted = self._noted = {}
-        for found, value in _NOTED.findall(b"\n" + self.block):
-            name = found.decode("ascii").lower()
-            text = value.rstrip(b"\t ").decode("latin-1")
+        for found, value in _NOTED.findall("\n" + self.block.decode("latin-1")):
+            name, text = found.lower(), value.rstrip("\t ")
             if name in noted:
                 noted[name].append(text)
             else:

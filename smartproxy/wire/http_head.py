@@ -142,10 +142,11 @@ def parse_block(
     :param authority_of: :func:`parse_authority`, or a function that remembers what it has returned.
     """
     try:
-        fields = _fields(block)
-        return HeadBlock(
-            fields, tuple(map(authority_of or parse_authority, fields.noted("host"))), len(fields)
-        )
+        fields = Fields.parse(block)
+        hosts = tuple(map(authority_of or parse_authority, fields.noted("host")))
+        return HeadBlock(fields, hosts, block.count(b"\n"))
+    except ValueError:
+        return _refusal(block, _NOT_A_FIELD)
     except _MalformedHeadError as broken:
         return broken.verdict
 
@@ -184,9 +185,10 @@ def _complete(
     begin, lines = (head, b"") if end < 0 else (head[:end], head[end + 2 :] + b"\r\n")
     # Too many lines are not parsed: 10,000 fields would cost as much as many heads with the most that are allowed.
     is_too_many = len(lines) > _SHORTEST_FIELD * most_fields and lines.count(b"\n") > most_fields
-    block = _too_many(head) if is_too_many else block_of(lines)
+    block = _refusal(head, TOO_MANY_HEADERS) if is_too_many else block_of(lines)
     if isinstance(block, Malformed):
-        return _malformed_block(begin, lines, most_fields, block)
+        is_many = block is _NOT_A_FIELD and lines.count(b"\n") > most_fields
+        return _refusal(begin, TOO_MANY_HEADERS if is_many else block)
     if block.number > most_fields:
         return TOO_MANY_HEADERS
     line = line_of(begin)
@@ -205,22 +207,13 @@ def _complete(
     return Done(RequestHead(method, target, path, host, version, block.fields), len(head) + 4)
 
 
-def _too_many(head: bytes) -> Malformed:
-    """Why a head is refused that has too many lines."""
+def _refusal(head: bytes, otherwise: Malformed) -> Malformed:
+    """Why ``head`` is refused: bytes that no head may have, or else ``otherwise``."""
     try:
         _refuse_bare(head)
     except _MalformedHeadError as broken:
         return broken.verdict
-    return TOO_MANY_HEADERS
-
-
-def _malformed_block(begin: bytes, lines: bytes, most_fields: int, block: Malformed) -> Malformed:
-    """Why a head is refused whose lines behind ``begin`` are malformed."""
-    try:
-        _refuse_bare(begin)
-    except _MalformedHeadError as broken:
-        return broken.verdict
-    return TOO_MANY_HEADERS if block is _NOT_A_FIELD and lines.count(b"\n") > most_fields else block
+    return otherwise
 
 
 class HeadParser:
@@ -300,15 +293,6 @@ class HeadParser:
             _request_line(bytes(data[:end]))
         elif not _LINE_BEGUN.match(bytes(data[:_LONGEST_LINE_BEGIN])):
             raise _MalformedHeadError("not a request line")
-
-
-def _fields(block: bytes) -> Fields:
-    """The fields of ``block``. Why it is malformed is found out only where it is."""
-    try:
-        return Fields.parse(block)
-    except ValueError:
-        _refuse_bare(block)
-        raise _MalformedHeadError(_NOT_A_FIELD) from None
 
 
 def _refuse_bare(head: bytes) -> None:

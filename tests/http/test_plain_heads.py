@@ -31,5 +31,6 @@ class PlainHeadTests(SynchronousTestCase):
             b"Content-Length: 0", b"Transfer-Encoding: chunked", b"Connection: close", b"Connection: keep-alive, x",
             b"connection: Upgrade", b"Expect: 100-continue", b"Upgrade: websocket", b"TE: trailers", b"Trailer: x",
             b"Via: 1.1 a", b"traceparent: x", b"X-Request-Id: 1", b"Keep-Alive: 1", b"Proxy-Connection: close",
+            b"Proxy: x", b"Forwarded: for=a", b"X-Forwarded-Prefix: /", b"x_forwarded.SERVER: a", b"X.Real.IP: a", b"X_REQUEST_ID: a",
         ):  # fmt: skip
             self.assertFalse(terms._is_plain(Fields.parse(b"Host: a\r\n" + line + b"\r\n")), line)
