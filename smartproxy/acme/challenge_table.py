@@ -89,6 +89,10 @@ class ChallengeTable:
         """As that of the table."""
         return self._table.inside(facts, route)
 
+    def alike(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None:
+        """As that of the table."""
+        return self._table.alike(facts, route)
+
     def _certificate(self, server_name: str | None) -> CertificatePlan | None:
         answer = None if server_name is None else self._answers.tls_answer(server_name)
         return None if answer is None else challenge_certificate(answer)

@@ -35,6 +35,8 @@ class InsideTable(Protocol):
 
     def inside(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None: ...
 
+    def alike(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None: ...
+
 
 class LookInside:
     """Chooses the route again.
@@ -92,7 +94,7 @@ class LookInside:
             return self._table.find(detected)
         if detected.request is not None and detected.request.host not in (None, detected.domain):
             self._check_host(Routed(detected, route), detected.request.host)
-        routes = self._table.inside(detected, route)
+        routes = self._table.alike(detected, route)
         if routes is None:
             return route
         entry = routes.find(detected)

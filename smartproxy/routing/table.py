@@ -109,9 +109,10 @@ class ListenerRoutes:
     """
 
     __slots__ = (
+        "_alike",
+        "_asking",
         "_by_suffix",
         "_exact",
-        "_inside",
         "_known",
         "_nameless",
         "_names_matter",
@@ -150,15 +151,20 @@ class ListenerRoutes:
         self._silent = [entry for entry in self.entries if entry.silence]
         self.takes_silent = bool(self._silent)
         self._names_matter = bool(self._exact or self._by_suffix)
-        self._inside: dict[RoutePlan, ListenerRoutes] | None = None
+        self._alike: dict[RoutePlan, ListenerRoutes] | None = None
+        self._asking = {entry.route for entry in self.entries if entry.asks_inside}
         is_by_request = all(condition.is_of_line for entry in self.entries for condition in entry.conditions)
         self._known: dict[tuple[object, ...], Entry | None] | None = {} if is_by_request else None
 
+    def alike(self, route: RoutePlan) -> ListenerRoutes | None:
+        """Routes that terminate TLS as ``route`` does; ``None`` where none of them has conditions on the decrypted content."""
+        if self._alike is None:
+            self._alike = _alike(self.entries) if self._asking else {}
+        return self._alike.get(route)
+
     def inside(self, route: RoutePlan) -> ListenerRoutes | None:
-        """Routes that terminate TLS as ``route`` does; ``None`` where it has no conditions on the decrypted content."""
-        if self._inside is None:
-            self._inside = _alike(self.entries)
-        return self._inside.get(route)
+        """The same where ``route`` itself has such conditions, and else ``None``."""
+        return self.alike(route) if route in self._asking else None
 
     def find(self, facts: Detected) -> Entry | None:
         """The first entry in order that matches.
@@ -291,6 +297,15 @@ class RouteTable:
         routes = self._by_name.get(facts.announced.accepted.listener)
         return None if routes is None else routes.inside(route)
 
+    def alike(self, facts: Detected, route: RoutePlan) -> ListenerRoutes | None:
+        """The routes to choose from for a request within TLS that was terminated for one of them.
+
+        ``route`` may have been chosen by a request before: its having no conditions says nothing about this one. ``None``
+        where none of them has any.
+        """
+        routes = self._by_name.get(facts.announced.accepted.listener)
+        return None if routes is None else routes.alike(route)
+
     def named(self, facts: Detected, names: Container[str]) -> list[RoutePlan]:
         """The routes of the connection's listener that have one of ``names`` and admit its client, whatever it sends."""
         routes = self._by_name.get(facts.announced.accepted.listener)
@@ -312,7 +327,7 @@ def _from_outside(facts: Detected) -> bool:
 
 
 def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
-    """For each route with conditions on the decrypted content, the routes that terminate TLS on the same terms.
+    """For each route the routes that terminate TLS on the same terms, where one of these has conditions on what is inside.
 
     The choice is made again among these only, because the handshake was made on the terms of the first choice.
     """
@@ -323,9 +338,9 @@ def _alike(entries: Iterable[Entry]) -> dict[RoutePlan, ListenerRoutes]:
             kinds.setdefault(entry.route.tls.terms, []).append(fresh)
     return {
         entry.route: routes
-        for routes in (ListenerRoutes(alike) for alike in kinds.values())
+        for routes in map(ListenerRoutes, kinds.values())
+        if any(entry.asks_inside for entry in routes.entries)
         for entry in routes.entries
-        if entry.asks_inside
     }
 
 
