@@ -31,7 +31,7 @@ COMPILED = {
     "observe": "access_log connection_fields line_format",
     "phases": "admit detect exchange look_inside proxy_header relay route",
     "relays": "copying half pipes sockets splice states tls",
-    "routing": "domains paths queries table",
+    "routing": "domains listener_routes paths queries table",
     "security": "address_set",
     "serving": "connection protocols served streams",
     "upstream": "attempt budget choice connect dial_log proxy_header tiers",

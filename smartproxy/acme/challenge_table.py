@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import CertificatePlan
-    from smartproxy.routing.table import ListenerRoutes, RouteTable
+    from smartproxy.routing.listener_routes import ListenerRoutes
+    from smartproxy.routing.table import RouteTable
 
 #: Where an authority asks (RFC 8555, 8.3).
 PREFIX: Final = "/.well-known/acme-challenge/"

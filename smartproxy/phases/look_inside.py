@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from smartproxy.errors import Misdirected, Refused
-from smartproxy.model.facts import Announced, Detected, Routed
+from smartproxy.model.facts import Announced, ApplicationProtocol, Detected, Routed
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.side import Side
     from smartproxy.model.plan import RoutePlan
     from smartproxy.model.record import ConnectionRecord
-    from smartproxy.routing.table import ListenerRoutes
+    from smartproxy.routing.listener_routes import ListenerRoutes
 
 
 class InsideTable(Protocol):
@@ -99,6 +99,12 @@ class LookInside:
             return route
         entry = routes.find(detected)
         return None if entry is None else entry.route
+
+    def outside(self, detected: Detected) -> RoutePlan | None:
+        """The route that terminates the TLS of a connection, by its ClientHello; what is inside is not looked at."""
+        return self._table.find(
+            detected._replace(protocol=ApplicationProtocol.TLS, request=None, secured=None)
+        )
 
     def _routes(self, routed: Routed) -> ListenerRoutes | None:
         return self._table.inside(routed.detected, routed.route)

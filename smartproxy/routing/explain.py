@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from smartproxy.model.facts import Detected
     from smartproxy.model.plan import RoutePlan
+    from smartproxy.routing.listener_routes import Entry, ListenerRoutes
     from smartproxy.routing.matchers import Condition
-    from smartproxy.routing.table import Entry, ListenerRoutes, RouteTable
+    from smartproxy.routing.table import RouteTable
 
 
 class Passed(NamedTuple):
