@@ -43,6 +43,9 @@ class ClientConnection(Served):
         self.is_closing = False
         self.is_ended = False
         self._plan = plan
+        self._is_outdated = (
+            False  # the routes that it has are not in force, and it cannot have those that are
+        )
         self._is_paused = False
         self._is_full = False  # the client does not read
         self._pauses = 0
@@ -112,7 +115,7 @@ class ClientConnection(Served):
     def may_follow(self, exchange: Exchange, now: float) -> bool:
         """Whether another request may follow ``exchange`` on the connection, if its request was received whole."""
         is_last = self.is_ended and not self._held  # requests that were sent before the end are answered
-        if is_last or self._services.draining() or not exchange.terms.persists:
+        if is_last or self._is_outdated or self._services.draining() or not exchange.terms.persists:
             return False
         lifetime = exchange.routed.route.timeouts.max_lifetime
         return not 0 < lifetime <= now - self.record.opened_at

@@ -72,10 +72,12 @@ class HttpDownstream(ClientConnection):
         super().__init__(record, side, plan, services)
         self._header = header
         self._first = first
-        self._parser = HeadParser(
-            services.block_of, services.line_of, services.head_limits, first.detected.request
-        )
+        self._parser = self._made_parser()
         self._is_advancing = False
+
+    def _made_parser(self) -> HeadParser:
+        services, known = self._services, self._first.detected.request
+        return HeadParser(services.block_of, services.line_of, services.head_limits, known)
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -114,6 +116,8 @@ class HttpDownstream(ClientConnection):
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
+        if not self._services.is_in_force():
+            self._follow_reload()
         verdict = self._parser(self._held)
         if isinstance(verdict, NeedMore):
             return False
@@ -132,6 +136,14 @@ class HttpDownstream(ClientConnection):
         else:
             self._begin(Exchange(self.record, head, terms, framing, self._first, now, consumed), framing, now)
         return True
+
+    def _follow_reload(self) -> None:
+        """Go on with the routes that are in force; where that cannot be, the next answer is the last one."""
+        now = self._services.carried_over(self._first)
+        self._is_outdated = now is None
+        if now is not None:
+            self._first, self._plan, self._services = now
+            self._parser = self._made_parser()
 
     def _refuse_head(self, status: int, detail: str) -> None:
         """Answer a head that is malformed, or not complete in time."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.facts import Routed
     from smartproxy.model.outcome import CloseReason
-    from smartproxy.model.plan import ErrorPage
+    from smartproxy.model.plan import ErrorPage, HttpPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
     from smartproxy.upstream.connect import Turn
     from smartproxy.upstream.connected import Connected
@@ -51,6 +51,9 @@ class HttpServices(NamedTuple):
     :ivar finished: called with an exchange that has ended, and the time, once.
     :ivar splicer: moves bodies from socket to socket.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
+    :ivar is_in_force: whether a reload has not put others in their place.
+    :ivar carried_over: the facts of a connection as those in force have them, the terms of its route, and these services; ``None``
+        where the connection cannot go on under them.
     """
 
     clock: Callable[[], float]
@@ -69,6 +72,8 @@ class HttpServices(NamedTuple):
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
     relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], Deferred[CloseReason]]
+    is_in_force: Callable[[], bool]
+    carried_over: Callable[[Routed], tuple[Routed, HttpPlan, HttpServices] | None]
 
 
 class TargetServices(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from smartproxy.errors import Refused
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding
+from smartproxy.http.in_force import InForce, carried_over
 from smartproxy.http.local.services import LocalServices
 from smartproxy.http.services import HttpServices, TargetServices
 from smartproxy.http.tracing import id_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
     from smartproxy.flow.threads import Call
+    from smartproxy.http.in_force import RequestRouter
     from smartproxy.http.interfaces import Answerer, AnswerReceiver, TunnelEnd
     from smartproxy.http.memo import RememberedHeads
     from smartproxy.http.services import HttpClient
@@ -65,7 +67,9 @@ class ExchangeHttp:
     :param recorder: counts and logs exchanges.
     :param relay: relays a connection that has switched to another protocol.
     :param timeouts: of such connections.
-    :param find: the route of a request: of the table, or of the routes inside of the same TLS.
+    :param listener: its name.
+    :param routes: of the configuration, by name.
+    :param finder: finds the route of a request: of the table, or of the routes inside of the same TLS.
     :param admits: whether a route's address lists admit the client.
     :param trusted: addresses of the proxies whose forwarded fields are believed (``proxyIPs``).
     :param draining: whether each connection is to end after the exchange under way.
@@ -84,7 +88,9 @@ class ExchangeHttp:
         recorder: ExchangeRecorder,
         relay: Callable[..., Deferred[CloseReason]],
         timeouts: ConnectionTimeouts,
-        find: Callable[[Detected, RoutePlan], RoutePlan | None],
+        listener: str,
+        routes: Mapping[str, RoutePlan],
+        finder: RequestRouter,
         admits: Callable[[Routed], bool],
         trusted: Container[str] | None,
         draining: Callable[[], bool],
@@ -103,7 +109,10 @@ class ExchangeHttp:
         self._recorder = recorder
         self._relay = relay
         self._timeouts = timeouts
-        self._find = find
+        self._in_force: InForce[ExchangeHttp] = InForce(self)
+        self._listener = listener
+        self._routes = routes
+        self._finder = finder
         self._admits = admits
         self._trusted = frozenset() if trusted is None else trusted
         self._clock = clock
@@ -116,7 +125,7 @@ class ExchangeHttp:
         self._head_limits = head_limits
         self._error_pages = error_pages
         self._splicer = splicer
-        self._services: dict[tuple[bool, bool], HttpServices] = {}
+        self._services: dict[tuple[bool, bool, bool], HttpServices] = {}
 
     def __call__(
         self,
@@ -131,8 +140,7 @@ class ExchangeHttp:
         """
         plan = routed.route.http
         assert plan is not None  # noqa: S101 - the route speaks HTTP
-        trusted = routed.detected.announced.client.host in self._trusted
-        services = self._services.get((plan.remembers, trusted)) or self._made(plan, trusted=trusted)
+        services = self._services_for(routed, plan, checks=False)
         # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
         record.stuck_detection = False
         record.relay = RelayKind.TRANSPORT
@@ -141,13 +149,50 @@ class ExchangeHttp:
         served = record.owner = HttpDownstream(record, side, routed, plan, header, services)
         return served.start()
 
-    def _made(self, plan: HttpPlan, *, trusted: bool) -> HttpServices:
-        """What connections ask of their surroundings: the same for all of a kind, so that an idle one holds little."""
-        services = self._services[plan.remembers, trusted] = HttpServices(
+    def replace(self, former: ExchangeHttp) -> None:
+        """Serve the connections of ``former`` from their next request on."""
+        self._in_force = former._in_force
+        self._in_force.served_by = self
+
+    def retire(self) -> None:
+        """The listener is closed: the next answer of each connection is its last one."""
+        self._in_force.served_by = None
+
+    def _is_in_force(self) -> bool:
+        return self._in_force.served_by is self
+
+    def _carried_over(self, first: Routed) -> tuple[Routed, HttpPlan, HttpServices] | None:
+        """See :class:`~smartproxy.http.services.HttpServices`. What serves the connection now decides."""
+        now = self._in_force.served_by
+        return None if now is None else now.take_over(first)
+
+    def take_over(self, first: Routed) -> tuple[Routed, HttpPlan, HttpServices] | None:
+        """The same, for a connection that another one has served."""
+        routed = carried_over(first, self._listener, self._routes, self._finder)
+        plan = self._routes[first.route.name].http if routed is not None else None
+        if routed is None or plan is None:
+            return None
+        # It was admitted by other lists.
+        return routed, plan, self._services_for(routed, plan, checks=True)
+
+    def _services_for(self, routed: Routed, plan: HttpPlan, *, checks: bool) -> HttpServices:
+        """What a connection asks of its surroundings: the same for all of a kind, so that an idle one holds little.
+
+        :param checks: whether the address lists of a request's route are checked where it is the connection's own, too.
+        """
+        trusted = routed.detected.announced.client.host in self._trusted
+        kind = plan.remembers, trusted, checks
+        services = self._services.get(kind)
+        if services is None:
+            services = self._services[kind] = self._made(plan, trusted=trusted, checks=checks)
+        return services
+
+    def _made(self, plan: HttpPlan, *, trusted: bool, checks: bool) -> HttpServices:
+        return HttpServices(
             self._clock.seconds,
             trusted,
             self._deadlines,
-            self._route,
+            self._route_checked if checks else self._route,
             self._recorder.share,
             self._answerer(plan),
             self._draining,
@@ -160,8 +205,9 @@ class ExchangeHttp:
             self._finished,
             self._splicer,
             self._tunnel,
+            self._is_in_force,
+            self._carried_over,
         )
-        return services
 
     def _answerer(self, plan: HttpPlan) -> Callable[[Exchange, AnswerReceiver], Answerer]:
         """What makes the answerers of exchanges."""
@@ -199,15 +245,27 @@ class ExchangeHttp:
             before.cancel,
             before.silent,
         )
-        route = self._find(detected, first.route)
+        route = self._finder.find(detected, first.route)
         if route is None or route.http is None:
             route = _answering(route, first.route)
         routed = Routed(detected, route)
-        if route is not first.route and not self._admits(routed):
-            raise Refused(
-                RejectReason.IP_NOT_ALLOWED, f"the lists of route {route.name} do not admit the client"
-            )
+        if route is not first.route:
+            self._check(routed)
         return routed
+
+    def _route_checked(self, first: Routed, head: RequestHead) -> Routed:
+        """The same, and its lists are checked whatever it is."""
+        routed = self._route(first, head)
+        if routed.route is first.route:
+            self._check(routed)
+        return routed
+
+    def _check(self, routed: Routed) -> None:
+        if not self._admits(routed):
+            raise Refused(
+                RejectReason.IP_NOT_ALLOWED,
+                f"the lists of route {routed.route.name} do not admit the client",
+            )
 
     def _finished(self, exchange: Exchange, now: float) -> None:
         if not exchange.id:  # it was refused; the access log shows its id all the same

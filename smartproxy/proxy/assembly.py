@@ -31,7 +31,7 @@ from smartproxy.phases.serve import Serve
 from smartproxy.phases.start_tls import AnswerStartTls
 from smartproxy.phases.terminate_tls import Terminate
 from smartproxy.proxy.given import Indexes
-from smartproxy.routing.table import RouteTable
+from smartproxy.routing.table import RouteTable, listener_name
 from smartproxy.security.limits import Admission
 from smartproxy.session import ConnectionPath
 from smartproxy.upstream.attempt import Attempts
@@ -154,7 +154,7 @@ class Paths:
             look_inside=look_inside,
             relay=self._relay,
             serve=Serve(clocks.time),
-            exchange=self._exchange(look_inside, limits),
+            exchange=self._exchange(look_inside, listener_name(address, port), limits),
             forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,
             reject=self._reject,
@@ -177,7 +177,7 @@ class Paths:
         count = self._runtime.accounting.counters.refused_request if self._plan.speaks_http else None
         return RejectConnection(self._runtime.lingering, self._plan.by_name, self._plan.error_pages, count)
 
-    def _exchange(self, look_inside: LookInside, limits: HeadLimits) -> ExchangeHttp:
+    def _exchange(self, look_inside: LookInside, listener: str, limits: HeadLimits) -> ExchangeHttp:
         """What serves HTTP on a listener with these limits of a request's head."""
         runtime = self._runtime
         return ExchangeHttp(
@@ -187,7 +187,9 @@ class Paths:
             runtime.accounting.registry,
             self._relay,
             self._timeouts,
-            look_inside.find,
+            listener,
+            self._plan.by_name,
+            look_inside,
             self._admit.admits,
             self._plan.trusted,
             self._draining,

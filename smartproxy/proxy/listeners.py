@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from smartproxy.model.address import Endpoint
     from smartproxy.net.listening import Listening
+    from smartproxy.phases.exchange import ExchangeHttp
     from smartproxy.proxy.assembly import Paths
     from smartproxy.proxy.given import Given, Place
     from smartproxy.proxy.runtime import Runtime
@@ -46,14 +47,19 @@ class _Listener:
     :ivar serves: the place whose routes its connections get: its own, or the wider one that has replaced it.
     """
 
-    def __init__(self, port: Listening, factory: DownstreamFactory, place: Place) -> None:
+    def __init__(
+        self, port: Listening, factory: DownstreamFactory, place: Place, exchange: ExchangeHttp
+    ) -> None:
         self.port = port
         self.serves = place
         self._factory = factory
+        self._exchange = exchange
 
     def switch(self, place: Place, paths: Paths) -> None:
-        """Give connections accepted from now on the path of ``place``."""
+        """Give connections accepted from now on the path of ``place``, and those that speak HTTP its routes."""
         path = paths.path(*place)
+        path.exchange.replace(self._exchange)
+        self._exchange = path.exchange
         factory = self._factory
         factory.name = listener_name(*place)
         factory.carry, factory.refuse = path.carry, path.unwanted
@@ -61,6 +67,11 @@ class _Listener:
         if isinstance(self.port, PollerPort):
             self.port.set_keep_alive(path.keep_alive)
         self.serves = place
+
+    def retire(self) -> Listening:
+        """Serve no further requests on its connections. Returns the port, which is to be closed."""
+        self._exchange.retire()
+        return self.port
 
 
 class Listeners:
@@ -89,7 +100,7 @@ class Listeners:
         for key, listener in list(self._open.items()):
             serves = serving(key.place, wanted)
             if serves is None:
-                unused.append(self._open.pop(key).port)
+                unused.append(self._open.pop(key).retire())
             else:
                 listener.switch(serves, paths)
         self._open.update(fresh)
@@ -151,7 +162,7 @@ class Listeners:
 
     def release(self, slot: int) -> Deferred[None]:
         """Close the sockets of ``slot``: another process accepts from its copies of them. Fires when they are closed."""
-        released = [self._open.pop(key).port for key in list(self._open) if key.slot == slot]
+        released = [self._open.pop(key).retire() for key in list(self._open) if key.slot == slot]
         return _all(maybeDeferred(port.stopListening) for port in released)
 
     def close(self) -> Deferred[None]:
@@ -195,7 +206,7 @@ class Listeners:
             keep_alive=path.keep_alive,
             hold=paths.hold,
         )
-        return _Listener(self._port(number, factory, interface_of(address)), factory, place)
+        return _Listener(self._port(number, factory, interface_of(address)), factory, place, path.exchange)
 
     def _port(self, number: int, factory: DownstreamFactory, interface: str) -> Listening:
         runtime = self._runtime
