@@ -6,11 +6,12 @@ visible by a :class:`~smartproxy.acme.interfaces.Solver`, the directory is told 
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.logger import Logger
 
 from smartproxy.acme.documents import AcmeDocument, Authorization
@@ -49,6 +50,11 @@ class Proving:
         self._names = {name.lower().removeprefix("*.") for name in names}
         self._preferred = preferred
         self._solver = solver
+        # By name, because a name and its wildcard have one record in the DNS: challenges that were begun and are not decided,
+        # those that were and are not cleaned up, and who changes the record.
+        self._undecided: Counter[str] = Counter()
+        self._decided: dict[str, list[Challenge]] = {}
+        self._changing: dict[str, DeferredLock] = defaultdict(DeferredLock)
 
     async def prove(self, url: str) -> None:
         """Prove what the authorization at ``url`` asks for.
@@ -64,11 +70,12 @@ class Proving:
         offer, kind = self._chosen(found)
         key_authorization = f"{offer.token}.{self._account.key.thumbprint}"
         challenge = Challenge(kind, found.name, offer.token, key_authorization)
+        self._undecided[found.name] += 1
         try:
             await self._present(challenge, found)
             await self._answer(url, offer, found)
         finally:
-            await self._clean_up(challenge)
+            await self._release(challenge)
 
     async def _look(self, url: str) -> tuple[Authorization, float | None]:
         answer = await self._account.fetch(url, "authorization")
@@ -97,7 +104,8 @@ class Proving:
 
     async def _present(self, challenge: Challenge, found: Authorization) -> None:
         try:
-            await self._solver.present(challenge)
+            async with self._changing[challenge.identifier]:
+                await self._solver.present(challenge)
         except (CancelledError, AcmeStoreUnusable):
             raise
         except AcmeError as refused:
@@ -130,6 +138,16 @@ class Proving:
             why = f"{found.shown}: its authorization has the status {found.status!a:.60} without a reason"
             return AcmeError(why, names=(found.shown,))
         return error_from(failed.error, f"{failed.type!s:.40} of {found.shown}", (found.shown,))
+
+    async def _release(self, challenge: Challenge) -> None:
+        """Clean up behind a challenge, and behind others of its name: when none is undecided. A command may remove the whole record."""
+        name = challenge.identifier
+        self._undecided[name] -= 1
+        self._decided.setdefault(name, []).append(challenge)
+        if not self._undecided[name]:
+            async with self._changing[name]:
+                for each in self._decided.pop(name):
+                    await self._clean_up(each)
 
     async def _clean_up(self, challenge: Challenge) -> None:
         """Remove the answer of a challenge. Its failure is logged; one cancel does not end it, a second one does."""

@@ -22,7 +22,8 @@ class RecordingSolver:
     :ivar shown: the challenges whose answers are visible now.
     :ivar log: ``present TYPE NAME`` and ``cleanup TYPE NAME``, in order.
     :ivar present_fails: raised by ``present``, or ``None``; ``cleanup_fails`` likewise.
-    :ivar present_waits: is waited for by ``present``, or ``None``; ``cleanup_waits`` likewise.
+    :ivar present_waits: is waited for by ``present``, or ``None``, or what is, by the number of the call; ``cleanup_waits`` is waited
+        for by ``cleanup``.
     """
 
     def __init__(self) -> None:
@@ -31,15 +32,18 @@ class RecordingSolver:
         self.most = 0
         self.present_fails: Exception | None = None
         self.cleanup_fails: Exception | None = None
-        self.present_waits: Deferred[None] | None = None
+        self.present_waits: Deferred[None] | dict[int, Deferred[None]] | None = None
         self.cleanup_waits: Deferred[None] | None = None
 
     async def present(self, challenge: Any) -> None:
         self.shown.append(challenge)
         self.most = max(self.most, len(self.shown))
         self.log.append(f"present {challenge.type} {challenge.identifier}")
-        if self.present_waits is not None:
-            await self.present_waits
+        waits = self.present_waits
+        if isinstance(waits, dict):
+            waits = waits.get(len(self.log) - 1)
+        if waits is not None:
+            await waits
         if self.present_fails is not None:
             raise self.present_fails
 

@@ -246,6 +246,40 @@ class SolverTests(AcmeCase):
         self.solver.cleanup_fails = OSError("gone")
         self.issued("a.example")
 
+    def test_values_of_one_record_are_cleaned_up_together(self) -> None:
+        """A name and its wildcard have one record, and a command may remove that as a whole: also the value that is not read yet."""
+        self.directory.processing = 1
+        for names in (("a.example", "*.a.example"), ("*.a.example", "a.example")):
+            self.solver.log.clear()
+            self.solver.present_waits = {1: (second := Deferred())}
+            order = self.order(*names, "b.example", preferred=[ChallengeType.DNS_01])
+            self.run_clock(order, 400.0)
+            self.assertEqual(
+                self.solver.log,
+                ["present dns-01 a.example"] * 2 + ["present dns-01 b.example", "cleanup dns-01 b.example"],
+            )
+            second.callback(None)
+            self.finished(order)
+            self.assertEqual(self.solver.log[4:], ["cleanup dns-01 a.example"] * 2)
+
+    def test_values_of_one_record_are_cleaned_up_where_one_fails(self) -> None:
+        self.directory.processing = 1
+        self.solver.present_waits = {1: Deferred()}
+        order = self.order("a.example", "*.a.example", preferred=[ChallengeType.DNS_01])
+        self.run_clock(order, 400.0)
+        self.assertEqual(self.solver.log, ["present dns-01 a.example"] * 2)
+        self.solver.present_waits[1].errback(AcmeError("hook exited with 3"))
+        self.assertEqual(self.refused(order).text, "hook exited with 3")
+        self.assertEqual(self.solver.log[2:], ["cleanup dns-01 a.example"] * 2)
+
+    def test_values_of_one_record_are_cleaned_up_after_a_cancel(self) -> None:
+        self.directory.processing = 1
+        self.solver.present_waits = {1: Deferred()}
+        order = self.order("a.example", "*.a.example", preferred=[ChallengeType.DNS_01])
+        order.cancel()
+        self.failureResultOf(order, CancelledError)
+        self.assertEqual(self.solver.log[2:], ["cleanup dns-01 a.example"] * 2)
+
     def test_failed_command_is_told_in_its_own_words(self) -> None:
         self.solver.cleanup_fails = AcmeError("dns.sh cleanup exited with 3")
         with capturedLogs() as logged:
