@@ -235,6 +235,8 @@ class ExchangeHttp:
         :raises Refused: where there is none, or its lists do not admit the client.
         """
         before = first.detected
+        if head is before.request:
+            return first  # it was found by this very head
         detected = Detected(
             before.announced,
             _HTTP,
