@@ -246,6 +246,7 @@ class ExchangeHttp:
             before.start_tls,
             before.cancel,
             before.silent,
+            before.local,
         )
         route = self._finder.find(detected, first.route)
         if route is None or route.http is None:

@@ -118,7 +118,7 @@ class LookInside:
         if known.hello is None or ours is None:
             return
         hello = known.hello._replace(server_name=host)
-        other = self._table.find(known._replace(hello=hello, local=None))
+        other = self.outside(known._replace(hello=hello, local=None))
         wanted = other.tls.client_auth if other is not None and other.tls is not None else None
         if wanted is not None and wanted != ours.client_auth:
             raise Misdirected

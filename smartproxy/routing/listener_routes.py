@@ -160,7 +160,7 @@ class ListenerRoutes:
         Where no condition is about anything but host, path, method and protocol, it is remembered by these.
         """
         known, request = self._known, facts.request
-        if known is None or request is None:
+        if known is None or request is None or facts.silent:
             return self._search(facts)
         hello = facts.hello
         name = None if hello is None else facts.domain
