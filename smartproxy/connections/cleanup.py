@@ -42,12 +42,12 @@ class CleanupQueue(Generic[T]):
 
     def __init__(self, process: Callable[[T], None], plan: CleanupPlan, clock: IReactorTime) -> None:
         self._process = process
-        self.configure(plan)
         self._waiting: deque[T] = deque()
         self._in_batch = False
         self._clock = clock
         self._due = LoopingCall(self._tick)
         self._due.clock = clock
+        self.configure(plan)
         self._next: IDelayedCall | None = None
         self.batches = 0
         self.cleaned = 0
@@ -55,9 +55,13 @@ class CleanupQueue(Generic[T]):
         self.longest = 0.0
 
     def configure(self, plan: CleanupPlan) -> None:
-        """Set the size of batches and the delay. Items that wait already keep their delay."""
+        """Set the size of batches and the delay. Items that wait already do so for the shorter of both delays."""
         self._size = plan.batch_size
         self._delay = plan.delay
+        if self._due.running and plan.delay < (self._due.interval or 0):
+            self._due.stop()
+            self._due.start(plan.delay, now=False)
+        self._due.interval = plan.delay
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -71,6 +71,24 @@ class CleanupTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual((self.clock.getDelayedCalls(), self.queue.batches), ([], 1))
 
+    def test_shorter_delay_holds_for_what_waits_and_what_comes(self):
+        self.begin(100, 60.0)
+        self.add(1)
+        self.queue.configure(CleanupPlan(100, 0.1))
+        self.add(2)
+        self.clock.advance(0.1)
+        self.assertEqual(self.put, [1, 2])
+
+    def test_longer_delay_holds_for_what_comes(self):
+        self.add(1)
+        self.queue.configure(CleanupPlan(100, 7.0))
+        self.clock.advance(0.1)
+        self.add(2)
+        self.clock.advance(6.9)
+        self.assertEqual(self.put, [1])
+        self.clock.advance(0.1)
+        self.assertEqual(self.put, [1, 2])
+
     def test_batch_size_and_delay_come_from_the_plan(self):
         self.begin(3, 7.0)
         self.add(1, 2, 3, 4)
