@@ -169,7 +169,7 @@ class Registry:
         :param now: monotonic seconds.
         """
         record, requests = exchange.record, exchange.requests
-        record.exchange = None
+        record.exchange = exchange if exchange.status == SWITCHED else None
         record.exchanges += 1
         if requests is None:
             requests = self.counters.route(UNROUTED).of_requests()
@@ -187,6 +187,7 @@ class Registry:
 
         :param now: monotonic seconds.
         """
+        exchange.record.exchange = None
         if exchange.requests is not None:
             exchange.requests.upgrades -= 1
         for notify in self.on_exchange:

@@ -1,5 +1,8 @@
 """Closes the connections of removed routes, ``gracefulShutdownTimeout`` after the reload that removed them.
 
+An HTTP connection ends with the route of its request under way, or of the one that has made a tunnel of it; between two, with
+that of its first one.
+
 Routes are identified by name. A route that a later reload adds again before that time keeps its connections; removed once
 more, it gets the whole time again.
 
@@ -82,7 +85,7 @@ class RemovedRoutes:
         without_route = []
         ending = []
         for record in self._registry.live.values():
-            if record.route in removal.names:
+            if record.route_in_use in removal.names:
                 ending.append(record)
             elif record.route is None and record.opened_at <= removal.at:
                 without_route.append(record)
@@ -93,7 +96,7 @@ class RemovedRoutes:
         """See which route those without one have got since."""
         live = self._registry.live
         checked = [record for record in without_route if record.id in live]
-        self._end_all([record for record in checked if record.route in removal.names])
+        self._end_all([record for record in checked if record.route_in_use in removal.names])
         self._check_later(removal, [record for record in checked if record.route is None])
 
     def _check_later(self, removal: _Removal, without_route: list[ConnectionRecord]) -> None:

@@ -8,7 +8,7 @@ from smartproxy.connections.delivery import Delivery
 from smartproxy.flow.deadline import MovableDeadline
 from smartproxy.http.states import RequestState
 from smartproxy.model.exchange import CLIENT_LEFT
-from smartproxy.model.outcome import CloseReason
+from smartproxy.model.outcome import CloseReason, RelayKind
 from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.serving.served import Served
 
@@ -142,6 +142,7 @@ class ClientConnection(Served):
 
     def answer_moved(self, count: int) -> None:
         """Count it."""
+        self.record.relay = RelayKind.SPLICE
         if self._exchange is not None:
             self._exchange.response_bytes += count
         self._share.moved_out(count, self.clock())
@@ -149,6 +150,7 @@ class ClientConnection(Served):
     def request_moved(self, count: int) -> None:
         """Count a part of a body that was moved from socket to socket."""
         now = self.clock()
+        self.record.relay = RelayKind.SPLICE
         self._share.moved_in(count, now)
         if self._exchange is not None:
             self._exchange.request_bytes += count

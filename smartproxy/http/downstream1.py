@@ -323,6 +323,7 @@ class HttpDownstream(ClientConnection):
             exchange.is_over = True
             self._patience = exchange.routed.route.timeouts.half_close or inf
             self._services.finished(exchange, now)
+        self.record.relay = None
         return now
 
     def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:

@@ -57,7 +57,7 @@ def side_of(record: ConnectionRecord, outcome: Outcome) -> EndedBy:
     if detail is not None and detail.side is not None:
         return detail.side
     if outcome is CloseReason.NORMAL:
-        return record.ended_first or (EndedBy.CLIENT if record.relay is None else EndedBy.TARGET)
+        return record.ended_first or (EndedBy.TARGET if record.is_linked else EndedBy.CLIENT)
     return SIDES.get(outcome, EndedBy.PROXY)
 
 
@@ -66,9 +66,9 @@ def detail_of(record: ConnectionRecord, outcome: Outcome) -> str | None:
     detail = _detail(record, outcome)
     if detail is not None:
         return detail.text
-    if outcome is CloseReason.NORMAL and record.relay is None:
+    if outcome is CloseReason.NORMAL and not record.is_linked:
         return f"the client disconnected {_before(record)}"
-    if outcome is CloseReason.CLIENT_RESET and record.relay is None:
+    if outcome is CloseReason.CLIENT_RESET and not record.is_linked:
         return f"the client reset the connection {_before(record)}"
     return _WORDS.get(outcome)
 

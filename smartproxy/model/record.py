@@ -15,7 +15,7 @@ The record's own counters are of the whole connection. What no share has counted
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from smartproxy.model import facts
 from smartproxy.model.outcome import (
@@ -92,6 +92,7 @@ class RequestUnderWay(Protocol):
 
     head: RequestHead
     routed: facts.Routed
+    member: Any
 
 
 class ConnectionRecord:
@@ -102,8 +103,10 @@ class ConnectionRecord:
     :ivar watch: holds its timeouts, once it is linked.
     :ivar target: the address that was dialed last; the connected one once it is linked.
     :ivar attempts: how many addresses were dialed.
+    :ivar is_linked: whether it has come as far as a relay, a handler or HTTP.
+    :ivar relay: how its bytes are moved; ``None`` before it is linked, for handlers, and for HTTP of which nothing is spliced.
     :ivar is_http: whether it is served request by request now.
-    :ivar exchange: its HTTP request under way; ``None`` between two, and without a route.
+    :ivar exchange: its HTTP request under way, or that which has made a tunnel of it; ``None`` between two, and without a route.
     :ivar exchanges: how many HTTP requests of it have ended.
     :ivar dial_seconds: how long connecting to a target took, all attempts together; ``None`` where none was needed.
     :ivar ended_first: the end whose FIN was passed on first; ``None`` while both directions are open.
@@ -129,7 +132,7 @@ class ConnectionRecord:
     __slots__ = (
         "attempts", "bytes_received", "bytes_sent", "client", "counted", "details", "dial_seconds", "ended_first", "exchange",
         "exchanges",
-        "half_closed_at", "header", "host", "id", "identified", "is_http", "keep_alive", "last_activity_at", "listener", "member",
+        "half_closed_at", "header", "host", "id", "identified", "is_http", "is_linked", "keep_alive", "last_activity_at", "listener", "member",
         "meters", "opened_at", "owner", "path", "peer", "protocol", "refused_by", "relay", "route", "secured", "shares",
         "sni", "state", "stuck_detection", "target", "tls", "watch",
     )  # fmt: skip
@@ -156,6 +159,7 @@ class ConnectionRecord:
         self.exchanges = 0
         self.member: object = None
         self.relay: RelayKind | None = None
+        self.is_linked = False
         self.keep_alive = False
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -177,6 +181,23 @@ class ConnectionRecord:
     def proxy_version(self) -> int:
         """0, 1 or 2: the PROXY protocol version that announced the client."""
         return 0 if self.header is None else self.header.version
+
+    @property
+    def route_in_use(self) -> str | None:
+        """The route of what it carries now: HTTP requests after the first one may have another than :attr:`route`."""
+        return self.route if self.exchange is None else self.exchange.routed.route.name
+
+    @property
+    def member_in_use(self) -> object:
+        """The member of a target group that it is connected to now, by itself or for a request; ``None`` without one."""
+        return self.member if self.exchange is None else self.exchange.member
+
+    def link(self, owner: Owner, relay: RelayKind | None = None) -> None:
+        """Store what moves the connection's bytes from now on."""
+        self.is_linked = True
+        self.state = ConnectionState.RELAYING
+        self.relay = relay
+        self.owner = owner
 
     def note_detected(self, detected: facts.Detected) -> None:
         """Store the protocol, and the names, that ``detected`` has."""

@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 _EXCHANGE_NAMES = (
     "time", "route", "requestId", "method", "host", "path", "status", "requestBytes", "responseBytes", "durationSeconds",
     "dialSeconds", "firstByteSeconds", "target", "attempts", "reused", "userAgent", "referer", "detail", "bytesReceived",
-    "bytesSent", "lastActivityAt",
+    "bytesSent", "lastActivityAt", "relay",
 )  # fmt: skip
 #: Fields of a connection that all of its exchanges have in common, in the order of :func:`common_values`.
 _COMMON_NAMES = (
     "id", "listener", "clientIp", "clientPort", "peerIp", "proxyProtocol", "proxyTlvs", "protocol", "tls", "sni", "tlsVersion",
-    "cipher", "alpn", "clientCertificate", "keepAlive", "openedAt", "relay",
+    "cipher", "alpn", "clientCertificate", "keepAlive", "openedAt",
 )  # fmt: skip
 #: Characters of a path at most; a request line may have 64 KiB (:mod:`smartproxy.wire.http_head`), and a line of the log
 #: has to fit in an atomic write to a pipe.
@@ -162,7 +162,6 @@ def common_values(record: ConnectionRecord, moment: Moment, form: LineFormat) ->
         *((unknown,) * _AGREED if secured is None else map(form.value, agreed(secured).values())),
         BOOLEANS[record.keep_alive],
         text(moment.iso(record.opened_at)),
-        unknown if record.relay is None else text(record.relay),
     )
 
 
@@ -198,5 +197,6 @@ def exchange_values(
         record.bytes_received,
         record.bytes_sent,
         time if active_at == at else text(moment.iso(active_at)),
+        unknown if record.relay is None else text(record.relay),
         common,
     )

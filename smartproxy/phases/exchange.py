@@ -14,7 +14,7 @@ from smartproxy.http.services import HttpServices, TargetServices
 from smartproxy.http.tracing import id_of
 from smartproxy.model.ending import detail_of
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed
-from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.model.outcome import CloseReason, RejectReason
 from smartproxy.upstream.connected import Connected
 from smartproxy.wire.http_answer import parse_head
 from smartproxy.wire.http_head import parse_block, parse_line
@@ -143,10 +143,9 @@ class ExchangeHttp:
         services = self._services_for(routed, plan, checks=False)
         # Deadlines of HTTP hold instead: an answer may be late without its connection being stuck.
         record.stuck_detection = False
-        record.relay = RelayKind.TRANSPORT
-        record.state = ConnectionState.RELAYING
         record.is_http = True
-        served = record.owner = HttpDownstream(record, side, routed, plan, header, services)
+        served = HttpDownstream(record, side, routed, plan, header, services)
+        record.link(served)
         return served.start()
 
     def replace(self, former: ExchangeHttp) -> None:

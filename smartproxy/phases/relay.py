@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from smartproxy.errors import DialFailed
 from smartproxy.flow.coroutines import unfailed
-from smartproxy.model.outcome import CloseReason, ConnectionState, RejectReason, RelayKind
+from smartproxy.model.outcome import CloseReason, RejectReason, RelayKind
 from smartproxy.net.detach import Detached, can_detach
 from smartproxy.net.poller import MARKED, READABLE
 from smartproxy.net.stream import Stream
@@ -80,11 +80,10 @@ class StartRelay:
         near, has_tls = client.transport, channel_of(upstream.transport) is not None
         relay = self._relay(record, client, upstream)
         record.target = target
-        record.state = ConnectionState.RELAYING
         if exchanged[0] or exchanged[1]:
             record.moved_in(exchanged[0], self._clock())
             record.moved_out(exchanged[1], self._clock())
-        record.owner = relay
+        record.link(relay, RelayKind.SPLICE if isinstance(relay, SpliceRelay) else RelayKind.TRANSPORT)
         done = relay.start(header, client.consume(), client.ended)
         if has_tls and isinstance(relay, (TlsRelay, TransportRelay)):
             done.addCallback(self._ended, relay, client, near)
@@ -127,7 +126,6 @@ class StartRelay:
     def _relay(self, record: ConnectionRecord, client: Side, upstream: Side) -> IRelay:
         near, far = client.transport, upstream.transport
         if self._poller is None or client.is_screened or not (can_detach(near) and can_detach(far)):
-            record.relay = RelayKind.TRANSPORT
             return TransportRelay(client, upstream, record, self._clock)
         # The relay owns both sockets from here on. The sides keep nothing that could write to them or close them.
         client.detach()
@@ -135,9 +133,7 @@ class StartRelay:
         one, other = channel_of(near), channel_of(far)
         is_plain = one is None and other is None
         if is_plain and self._pool is not None:
-            record.relay = RelayKind.SPLICE
             return SpliceRelay(near.detach(), far.detach(), record, self._poller, self._pool)
-        record.relay = RelayKind.TRANSPORT
         if is_plain:
             return CopyRelay(near.detach(), far.detach(), record, self._poller)
         return TlsRelay((near.detach(), one), (far.detach(), other), record, self._poller)

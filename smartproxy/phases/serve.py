@@ -14,7 +14,7 @@ from smartproxy.flow.callables import ask, description_of
 from smartproxy.flow.coroutines import unfailed
 from smartproxy.flow.signatures import is_coroutine_function
 from smartproxy.http.local.handlers import answers_of
-from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.model.outcome import CloseReason
 from smartproxy.model.plan import HttpPlan
 from smartproxy.serving.connection import ServedCoroutine
 from smartproxy.serving.protocols import ServedProtocol, address_of
@@ -72,9 +72,7 @@ class Serve:
         if served is None:
             side.transport.loseConnection()
             return CloseReason.NORMAL
-        record.relay = RelayKind.TRANSPORT
-        record.state = ConnectionState.RELAYING
-        record.owner = served
+        record.link(served)
         return await unfailed(served.start())
 
     def _served(self, handler: Any, record: ConnectionRecord, side: Side, routed: Routed) -> Served | None:

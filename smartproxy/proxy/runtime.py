@@ -211,7 +211,7 @@ class Targets:
     def _end_sessions(self, member: Member) -> None:
         """End the connections of a target that was found down."""
         why = f"a check found target {member.group}/{member.name} down (whenDown: reset): {member.why}"
-        for record in [record for record in self._registry.live.values() if record.member is member]:
+        for record in [record for record in self._registry.live.values() if record.member_in_use is member]:
             record.explain(CloseReason.TARGET_DOWN, ascii(why)[1:-1])
             record.owner.abort(CloseReason.TARGET_DOWN)
 

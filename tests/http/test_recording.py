@@ -8,6 +8,7 @@ from pathlib import Path
 from smartproxy.admin import views
 from smartproxy.metrics.families import families
 from smartproxy.metrics.prometheus import exposition
+from smartproxy.model.outcome import RelayKind
 from smartproxy.model.timestamps import Moment
 from tests.http.case import GET, OK, SWITCHED, UPGRADE, HttpCase, http_route
 
@@ -139,7 +140,7 @@ class ShownTests(HttpCase):
         client.write(UPGRADE)
         self.network.settle()
         self.answer(SWITCHED)
-        self.assertEqual(self.shown(), ["relaying", 2, None])
+        self.assertEqual(self.shown(), ["relaying", 2, request | {"host": "a", "path": "/ws"}])
 
 
 class AccessLogTests(HttpCase):
@@ -236,3 +237,16 @@ class AccessLogTests(HttpCase):
         )
         self.assertEqual((line["requestBytes"], line["responseBytes"]), (len(request), len(client.received)))
         self.assertEqual((line["target"], line["attempts"], line["reused"]), (None, 0, False))
+
+    def test_relay_is_that_of_each_exchange(self):
+        """``splice`` where a body or a tunnel was moved by the kernel, and null for all others."""
+        client = self.connect()
+        self.exchange(client)
+        owner = self.proxy.connections[0].owner
+        client.write(GET)
+        self.network.settle()
+        owner.answer_moved(0)
+        self.assertEqual(self.proxy.connections[0].relay, RelayKind.SPLICE)
+        self.answer()
+        self.exchange(client)
+        self.assertEqual([line["relay"] for line in self.lines()], [None, "splice", None])

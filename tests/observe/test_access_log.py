@@ -49,7 +49,8 @@ class AccessLogCase(SynchronousTestCase):
         self.registry.identify(record, Endpoint("192.0.2.1", 4000))
         self.registry.assign(record, "web")
         record.target, record.protocol = Endpoint("2001:db8::1", 9000), ApplicationProtocol.TLS
-        record.sni, record.host, record.relay = sni, "b.example.com", RelayKind.SPLICE
+        record.sni, record.host = sni, "b.example.com"
+        record.link(record.owner, RelayKind.SPLICE)
         record.path, record.attempts, record.dial_seconds = path, 2, 0.125
         record.half_closed(EndedBy.CLIENT)
         record.half_closed(EndedBy.TARGET)
@@ -206,5 +207,5 @@ class ExchangeTests(AccessLogCase):
                     form.template(_COMMON_NAMES) % common_values(record, MOMENT, form),
                     form.part({name: fields[name] for name in fields if name in _COMMON_NAMES}),
                 )
-        of_exchanges = {"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt"}
+        of_exchanges = {"route", "host", "target", "bytesReceived", "bytesSent", "lastActivityAt", "relay"}
         self.assertEqual(fields.keys() - of_exchanges, set(_COMMON_NAMES))

@@ -9,7 +9,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.model.plan import ActionKind
 from smartproxy.phases.serve import Serve
 from tests.phases.made import CLIENT, Client, routed
@@ -69,9 +69,7 @@ class ServeTests(SynchronousTestCase):
         self.client.say(b"two")
         self.assertEqual(self.client.far.received, b"hello ONE!TWO!")
         self.assertEqual([(address.host, address.port) for address in self.addresses], [CLIENT])
-        self.assertEqual(
-            (self.record.relay, self.record.state), (RelayKind.TRANSPORT, ConnectionState.RELAYING)
-        )
+        self.assertEqual((self.record.relay, self.record.state), (None, ConnectionState.RELAYING))
 
     def test_bytes_of_a_handler_are_counted_like_a_targets(self):
         self.serve(said=b"one")

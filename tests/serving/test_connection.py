@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 
-from smartproxy.model.outcome import CloseReason, ConnectionState, RelayKind
+from smartproxy.model.outcome import CloseReason, ConnectionState
 from smartproxy.testing import Nature
 from tests.serving.made import ROUTE, CoroutineTestCase
 
@@ -363,7 +363,5 @@ class FactTests(CoroutineTestCase):
 
         serving = self.serve(waits)
         serving.connect()
-        self.assertEqual(
-            (serving.record.relay, serving.record.state), (RelayKind.TRANSPORT, ConnectionState.RELAYING)
-        )
+        self.assertEqual((serving.record.relay, serving.record.state), (None, ConnectionState.RELAYING))
         self.assertEqual(serving.record.owner.gone(), (False, False))
