@@ -11,7 +11,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.errors import DialFailed, Misdirected
+from smartproxy.errors import DialFailed, Misdirected, NotTls
 from smartproxy.http.accept import wants_json
 from smartproxy.model.outcome import RejectReason
 from smartproxy.wire import http_head, http_response
@@ -36,6 +36,7 @@ _STATUS: Final = {
     RejectReason.UPSTREAM_TIMEOUT: 504,
 }
 _UNAVAILABLE: Final = 503
+_BAD_REQUEST: Final = 400
 _MISDIRECTED: Final = 421
 _BAD_GATEWAY: Final = 502
 _NOT_IMPLEMENTED: Final = 501
@@ -55,6 +56,8 @@ def status_of(refused: Refused) -> int:
     """The status of the answer to a request that is refused."""
     if isinstance(refused, Misdirected):
         return _MISDIRECTED
+    if isinstance(refused, NotTls):
+        return _BAD_REQUEST
     if isinstance(refused, DialFailed) and refused.reason is RejectReason.TLS_ERROR:
         return _BAD_GATEWAY  # it was the target's TLS, not the client's
     return status_for(refused.reason)

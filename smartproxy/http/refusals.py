@@ -41,11 +41,13 @@ def routed_or_refused(exchange: Exchange, services: HttpServices) -> RequestRefu
         return refused
     if services.draining() and not exchange.record.exchanges:
         return RequestRefusal(503, "the proxy is draining")
+    first = exchange.routed
     try:
-        exchange.routed = services.route(exchange.routed, exchange.head)
+        exchange.routed = services.route(first, exchange.head)
+        services.begun(exchange)
+        services.check(exchange.routed, first)
     except Refused as why:
         return RequestRefusal(status_of(why), why.detail)
-    services.begun(exchange)
     plan = exchange.routed.route.http
     if plan is None:
         return None

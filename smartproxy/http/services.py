@@ -39,6 +39,8 @@ class HttpServices(NamedTuple):
     :ivar clock: monotonic seconds.
     :ivar trusted: whether the client is a proxy whose own fields are believed.
     :ivar route: the facts with the route of a request; raises :class:`~smartproxy.errors.Refused`.
+    :ivar check: raises it where the lists of a request's route do not admit the client; the second argument are the facts that its
+        connection has.
     :ivar share: what counts the bytes of a connection for a route.
     :ivar answerer: makes what answers an exchange.
     :ivar draining: whether this is to be the last exchange of each connection.
@@ -60,6 +62,7 @@ class HttpServices(NamedTuple):
     trusted: bool
     deadlines: Deadlines
     route: Callable[[Routed, RequestHead], Routed]
+    check: Callable[[Routed, Routed], None]
     share: Callable[[ConnectionRecord, str], ConnectionRecord | RouteShare]
     answerer: Callable[[Exchange, AnswerReceiver], Answerer]
     draining: Callable[[], bool]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from smartproxy.errors import Refused
+from smartproxy.errors import NotTls, Refused
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding
 from smartproxy.http.in_force import InForce, carried_over
@@ -191,7 +191,8 @@ class ExchangeHttp:
             self._clock.seconds,
             trusted,
             self._deadlines,
-            self._route_checked if checks else self._route,
+            self._route,
+            self._check if checks else self._check_another,
             self._recorder.share,
             self._answerer(plan),
             self._draining,
@@ -231,7 +232,7 @@ class ExchangeHttp:
     def _route(self, first: Routed, head: RequestHead) -> Routed:
         """The facts with the route of a request.
 
-        :raises Refused: where there is none, or its lists do not admit the client.
+        :raises Refused: where there is none, or it is for connections with TLS.
         """
         before = first.detected
         if head is before.request:
@@ -247,27 +248,29 @@ class ExchangeHttp:
             before.silent,
             before.local,
         )
-        route = self._finder.find(detected, first.route)
+        # The table has no route that a callable has made of its own for one connection.
+        route = self._finder.find(detected, self._routes.get(first.route.name, first.route))
+        if route is not None and route.tls is not None and detected.secured is None:
+            raise NotTls
         if route is None or route.http is None:
             route = _answering(route, first.route)
-        routed = Routed(detected, route)
-        if route is not first.route:
-            self._check(routed)
-        return routed
+        return Routed(detected, route)
 
-    def _route_checked(self, first: Routed, head: RequestHead) -> Routed:
-        """The same, and its lists are checked whatever it is."""
-        routed = self._route(first, head)
-        if routed.route is first.route:
-            self._check(routed)
-        return routed
+    def _check(self, routed: Routed, _: Routed) -> None:
+        """Check the lists of a request's route.
 
-    def _check(self, routed: Routed) -> None:
+        :raises Refused: where they do not admit the client.
+        """
         if not self._admits(routed):
             raise Refused(
                 RejectReason.IP_NOT_ALLOWED,
                 f"the lists of route {routed.route.name} do not admit the client",
             )
+
+    def _check_another(self, routed: Routed, first: Routed) -> None:
+        """The same on a connection that was admitted to its first route."""
+        if routed.route is not first.route:
+            self._check(routed, first)
 
     def _finished(self, exchange: Exchange, now: float) -> None:
         if not exchange.id:  # it was refused; the access log shows its id all the same

@@ -206,9 +206,9 @@ class AccountingTests(HttpCase):
         visitor.count(route)
 
     def refused(self, visitor, route):
-        """It has a route that does not admit the client, and so counts for the one that the connection has."""
+        """It has a route that does not admit the client, and counts for that."""
         if visitor.first is not None:
-            visitor.send(_request("closed"), visitor.first)
+            visitor.send(_request("closed"), "closed")
 
     def without_route(self, visitor, route):
         if visitor.first is not None:
@@ -279,7 +279,7 @@ class AccountingTests(HttpCase):
         self.network.run(5)
         self.assertEqual(self.proxy.metrics.totals()[:2], self.pair("total"))
         moved = {name: tuple(each) for name, each in self.moved().items() if any(each)}
-        names = [*_ROUTES, "down", "small"]
+        names = [*_ROUTES, "closed", "down", "small"]
         self.assertEqual(moved, {name: self.pair(name) for name in names if any(self.pair(name))})
         meters = self.proxy.registry.meters
         for name, each in moved.items():

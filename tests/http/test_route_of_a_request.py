@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from smartproxy import Route
+from smartproxy import Route, Settings, http_respond
+from tests.http.case import parts
 from tests.on_network import NetworkTestCase
 from tests.sessions.tls_case import TlsTestCase
 from tests.tls.talk import client
@@ -123,3 +124,74 @@ class MisdirectedTests(TlsTestCase):
             self.settle()
             statuses.append(bytes(end.received[at:])[9:12])
         self.assertEqual(statuses, [b"421", b"421"])
+
+
+class ManyNamesCase(TlsTestCase):
+    @property
+    def certificate(self):
+        if not hasattr(self, "_certificate"):
+            self._certificate = self.pem("a.example", "b.example", "192.0.2.1")
+        return self._certificate
+
+    def saying(self, name, *, tls=None, match=None, **more):
+        """A route that answers with its name."""
+        tls = {"mode": "terminate", "certificate": self.certificate} | (tls or {})
+        action = {"type": "respond", "protocol": "http", "response": {"body": name}, "tls": tls}
+        return {"name": name, "match": {"ports": 443, **(match or {})}, "action": action, **more}
+
+    def said(self, end, path="/", host="a.example"):
+        before = len(end.received)
+        end.write(asking(path, host))
+        self.settle()
+        head, _, body = bytes(end.received[before:]).partition(b"\r\n\r\n")
+        return int(head.split()[1]) if head else None, body.decode()
+
+
+class PlainOnTlsTests(ManyNamesCase):
+    def plain(self, text):
+        return {"type": "respond", "protocol": "http", "response": {"body": text}}
+
+    def test_later_plain_request_to_a_route_that_terminates_tls(self):
+        auth = {"clientAuth": {"mode": "require", "ca": self.ca}}
+        self.start(
+            {"name": "public", "match": {"ports": 443}, "action": self.plain("public")},
+            self.saying("secret", match={"path": "/secret"}, tls=auth),
+        )
+        first = self.network.connect(443)
+        first.write(asking("/secret"))
+        self.settle()
+        self.assertEqual(parts(first.received)[0], 400)
+        kept = self.network.connect(443)
+        kept.write(asking("/"))
+        self.settle()
+        self.assertEqual(parts(kept.received)[2], b"public")
+        answered = len(kept.received)
+        kept.write(asking("/secret"))
+        self.settle()
+        status, _, body = parts(kept.received[answered:])
+        self.assertNotEqual((status, body), (200, b"secret"))
+
+
+class ChosenHandlerTests(ManyNamesCase):
+    def begin(self, *, tls):
+        """Requests of one connection: for a route whose callable chooses a handler of requests, and for another one."""
+
+        def choose(_facts):
+            return http_respond(b"app")
+
+        app = {"type": "handler", "handler": choose}
+        api = self.saying("api", match={"path": "/api/*"})
+        if tls:
+            app["tls"] = api["action"]["tls"]
+        else:
+            del api["action"]["tls"]
+        app = Route(name="app", match={"ports": 443}, action=app)
+        self.proxy = self.network.start(Settings(routes=[app, Route.model_validate(api)], acceleration="off"))
+        self.addCleanup(self.network.stop, self.proxy)
+        end = self.connect() if tls else self.network.connect(443)
+        return [self.said(end, path)[1] for path in ("/", "/api/1", "/")]
+
+    def test_later_request_within_tls_for_another_route(self):
+        self.assertEqual(self.begin(tls=False), ["app", "api", "app"])
+        self.network.stop(self.proxy)
+        self.assertEqual(self.begin(tls=True), ["app", "api", "app"])
