@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from smartproxy.connections.delivery import Delivery
 from smartproxy.flow.deadline import MovableDeadline
 from smartproxy.http.states import RequestState
+from smartproxy.model.ending import detail_of
 from smartproxy.model.exchange import CLIENT_LEFT
 from smartproxy.model.outcome import CloseReason, RelayKind
 from smartproxy.net.half_close import LINGER, end_output
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import HttpPlan
     from smartproxy.model.record import ConnectionRecord, RouteShare
+
+#: The status of a request that the proxy has ended before an answer; the client gets none.
+_ENDED = 503
 
 _HEAD, _BODY, _COMPLETE = RequestState
 
@@ -272,8 +276,12 @@ class ClientConnection(Served):
         self.leave()
         exchange, answerer = self._exchange, self._answerer
         if exchange is not None:
-            exchange.status, exchange.detail = CLIENT_LEFT, "the client has left"
             self._reason = self._reason or CloseReason.CLIENT_RESET
+            if self._reason is CloseReason.CLIENT_RESET:
+                exchange.status, exchange.detail = CLIENT_LEFT, "the client has left"
+            else:
+                exchange.status = exchange.status or _ENDED
+                exchange.detail = detail_of(self.record, self._reason) or self._reason
             self._over()
         if answerer is not None:
             answerer.cancel()

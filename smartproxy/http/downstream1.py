@@ -27,6 +27,7 @@ from smartproxy.http.states import REQUEST, MessageEvent, RequestState
 from smartproxy.http.terms import request_terms
 from smartproxy.model.exchange import SWITCHED, Exchange
 from smartproxy.model.outcome import CloseReason
+from smartproxy.model.plan import HttpPlan
 from smartproxy.net.half_close import cut_output
 from smartproxy.wire.http_framing import Body
 from smartproxy.wire.http_head import HeadParser
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from smartproxy.http.interfaces import TunnelEnd
     from smartproxy.http.services import HttpServices
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import HttpPlan, TargetPlan
+    from smartproxy.model.plan import TargetPlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.upstream.connected import Connected
     from smartproxy.wire.http_answer import AnswerHead
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 #: Bytes behind the request in progress that are held before reading pauses.
 HELD = 64 * 1024
+
+#: The terms of a route that has none of its own: it blocks.
+_USUAL = HttpPlan()
 
 _HEAD, _BODY, _COMPLETE = RequestState
 _BEGUN, _ENDED, _NEXT = MessageEvent
@@ -113,6 +117,12 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = False
         if self.is_ended and not self.is_closing:
             self._nothing_follows()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read the client again, where it was not read because of what is held: that is little now."""
+        if self._is_paused and self._request is _HEAD and len(self._held) <= HELD and not self.is_closing:
+            self.resume_request()
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
@@ -173,13 +183,15 @@ class HttpDownstream(ClientConnection):
         if refused is not None:
             self.failed(*refused)
             return
-        self._plan = exchange.routed.route.http or self._plan
+        self._plan = exchange.routed.route.http or _USUAL
         answerer = self._answerer = self._services.answerer(exchange, self)
         if is_whole:
             self._deadline.move(self._plan.answer_timeout, now)
             answerer.begin()
             if self._answerer is answerer:
                 answerer.request_end(b"")
+            if self.is_ended and self._answerer is answerer:
+                answerer.client_ended()
             return
         self._body = RequestBody(framing, self._plan, self.pauses, self.failed)
         self._deadline.move(self._plan.request_timeout, now)
@@ -221,10 +233,15 @@ class HttpDownstream(ClientConnection):
 
     def _request_ended(self, trailers: bytes) -> None:
         self._request = REQUEST[self._request][_ENDED]
-        if self._reply is not None and not self._reply.is_started:
+        exchange, answerer = self._exchange, self._answerer
+        if exchange is not None and self._reply is not None and self._reply.is_started:
+            self.wait(exchange.routed.route.timeouts.inactivity)
+        elif self._reply is not None:
             self.wait(self._plan.answer_timeout)
-        if self._answerer is not None:
-            self._answerer.request_end(trailers)
+        if answerer is not None:
+            answerer.request_end(trailers)
+            if self.is_ended and self._answerer is answerer:
+                answerer.client_ended()
 
     # -- answers: see AnswerReceiver -------------------------------------------------------------------
 
@@ -267,18 +284,20 @@ class HttpDownstream(ClientConnection):
 
     def _answered(self, reply: ClientReply) -> None:
         """An answer was sent whole."""
+        exchange = self._exchange
+        assert exchange is not None  # noqa: S101 - it was answered
         now = self._over()
-        if reply.is_last or (self.is_ended and not self._held) or self._request is not _COMPLETE:
+        # Whether another request may follow was asked when the answer began, and may have changed: by a drain, for one.
+        if reply.is_last or self._request is not _COMPLETE or not self.may_follow(exchange, now):
             self.close()
             return
         self._request = REQUEST[self._request][_NEXT]
-        if self._is_paused:
-            self.resume_request()
         if self._held:
             self._deadline.move(self._plan.request_timeout, now)
             self._advance()
         else:
             self._deadline.move(self._plan.keep_alive_timeout, now)
+            self._read_on()
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""
@@ -342,8 +361,6 @@ class HttpDownstream(ClientConnection):
         """Answer what was held while the client did not read."""
         if self._request is _HEAD and not self.is_closing:
             self._advance()
-            if self._request is _HEAD and self._is_paused and len(self._held) <= HELD:
-                self.resume_request()
 
 
 classImplements(HttpDownstream, IPushProducer)

@@ -49,7 +49,8 @@ def carried_over(
 ) -> Routed | None:
     """The facts and the route of a connection under other routes; ``None`` where these would not have it as it is.
 
-    They have it where its route is still there and speaks HTTP, and where its ClientHello would be given the same terms of TLS.
+    They have it where its route is still there and speaks HTTP, and where its ClientHello would be given the same terms of TLS, by
+    a route that speaks HTTP.
 
     :param first: what it has.
     :param listener: the name that its listener has now.
@@ -64,4 +65,6 @@ def carried_over(
     if former.tls is not None:
         route = finder.outside(detected)
     terms, wanted = (None if one is None or one.tls is None else one.tls.terms for one in (route, former))
-    return None if route is None or terms != wanted else Routed(detected, route)
+    if route is None or route.http is None or terms != wanted:
+        return None
+    return Routed(detected, route)

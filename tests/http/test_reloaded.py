@@ -177,3 +177,9 @@ class ChangedTlsTests(TlsTestCase):
         del plain["action"]["tls"]
         self.update(plain)
         self.assert_said(b"before", last=True)
+
+    def test_route_of_tcp_that_is_for_this_name_now(self):
+        special = self.route("special", match={"domains": ["a.example"]})
+        special["action"]["protocol"] = "tcp"
+        self.update(self.saying("after"), special)
+        self.assert_said(b"before", last=True)

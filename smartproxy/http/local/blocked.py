@@ -78,5 +78,6 @@ class _BlockAnswerer(LocalAnswerer):
 
     def _reset(self) -> None:
         record = self.exchange.record
+        self.exchange.status = _FORBIDDEN
         record.explain(CloseReason.UPSTREAM_RESET, _DETAIL)
         record.owner.abort(CloseReason.UPSTREAM_RESET)
