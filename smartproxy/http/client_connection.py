@@ -246,6 +246,14 @@ class ClientConnection(Served):
         """Seconds since a byte has moved."""
         return self.clock() - self.record.last_activity_at
 
+    def abort(self, reason: CloseReason) -> None:
+        """Reset the connection now; but where a target is down that has not answered yet, answer in its place."""
+        is_answered = self._reply is None or self._reply.is_started
+        if reason is CloseReason.TARGET_DOWN and not is_answered and not self.is_closing:
+            self.failed(502, detail_of(self.record, reason) or reason)
+        else:
+            super().abort(reason)
+
     def close_idle(self) -> None:
         """Close it, if it waits for another request than its first: the proxy stops."""
         if self._request is _HEAD and not self._held and self.record.exchanges and not self.is_closing:

@@ -18,6 +18,16 @@ class WhenDownTests(NetworkTestCase):
         self.assertEqual(self.proxy.groups.targets("web")[0].state, "down")
         self.assertTrue(tunnel.gone)
 
+    def test_request_without_an_answer_gets_502(self):
+        self.start(http_route(action={"healthCheck": {"interval": "1s", "fall": 1}, "whenDown": "reset"}))
+        client = self.connect(said=GET)
+        asked = next(end for end in self.backend.connections if end.received)
+        self.backend.close()
+        self.network.run(10)
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 502 "), client.received)
+        self.assertFalse(client.ended or client.gone)
+        self.assertTrue(asked.was_reset)
+
     def test_answer_ends_with_its_target(self):
         self.start(http_route(action={"healthCheck": {"interval": "1s", "fall": 1}, "whenDown": "reset"}))
         client = self.connect(said=GET)
