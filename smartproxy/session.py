@@ -122,7 +122,6 @@ class ConnectionPath:
             if routed.route.http is not None:
                 outcome = await self.exchange(record, side, routed, header)
             elif routed.route.handler is not None:
-                self.timeouts.watch(record, routed.route)
                 outcome = await self.serve(record, side, routed, client.require_live, self.exchange, header)
             else:
                 linked = await self.connect(routed, partial(header, routed), client.require_live, record)

@@ -188,10 +188,14 @@ class ConnectionTimeouts:
         self._limits: dict[RoutePlan, EffectiveTimeouts] = {}
 
     def watch(self, record: ConnectionRecord, route: RoutePlan) -> None:
-        """Watch ``record`` from now on; its ``watch`` is cancelled when the record is closed."""
+        """Watch ``record`` from now on, in place of what has watched it; its ``watch`` is cancelled when the record is closed."""
         limits = self._limits.get(route)
         if limits is None:
-            limits = self._limits[route] = effective_timeouts(route)
+            limits = effective_timeouts(route)
+            if route.http is None:  # one that speaks HTTP may have been made for one connection
+                self._limits[route] = limits
         if limits.jitter:
             limits = limits.shortened(self._random())
+        if record.watch is not None:
+            record.watch.cancel()
         record.watch = TimeoutWatch(self, record, limits)

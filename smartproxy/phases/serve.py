@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import Side
     from smartproxy.model.facts import Routed
-    from smartproxy.model.plan import Choice
+    from smartproxy.model.plan import Choice, RoutePlan
     from smartproxy.model.record import ConnectionRecord
     from smartproxy.serving.served import Served
 
@@ -36,10 +36,12 @@ class Serve:
     """Passes connections to the handlers of their routes.
 
     :param clock: monotonic.
+    :param watch: begins to hold the timeouts of a connection. One that is served as HTTP has deadlines of its own.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: IReactorTime, watch: Callable[[ConnectionRecord, RoutePlan], None]) -> None:
         self._clock = clock
+        self._watch = watch
 
     async def __call__(
         self,
@@ -65,8 +67,9 @@ class Serve:
             require_live()
             answers = answers_of(handler)
             if answers is not None:
-                route = replace(routed.route, answers=answers, http=HttpPlan())
+                route = replace(routed.route, answers=answers, http=routed.route.chosen_http or HttpPlan())
                 return await unfailed(exchange(record, side, routed._replace(route=route), header))
+        self._watch(record, routed.route)
         served = self._served(handler, record, side, routed)
         require_live()
         if served is None:

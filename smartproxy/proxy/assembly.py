@@ -153,7 +153,7 @@ class Paths:
             terminate=self._terminate,
             look_inside=look_inside,
             relay=self._relay,
-            serve=Serve(clocks.time),
+            serve=Serve(clocks.time, self._timeouts.watch),
             exchange=self._exchange(look_inside, listener_name(address, port), limits),
             forward_cancel=self._forward_cancel,
             timeouts=self._timeouts,

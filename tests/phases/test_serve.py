@@ -59,7 +59,7 @@ class ServeTests(SynchronousTestCase):
         if ended:
             self.client.fin()
         facts = routed(kind=ActionKind.HANDLER, handler=factory)
-        serve = Serve(self.client.clock)
+        serve = Serve(self.client.clock, lambda record, route: None)
         done = Deferred.fromCoroutine(serve(self.record, self.client.side, facts, lambda: None, None, None))
         self.client.clock.advance(0)
         return done

@@ -38,6 +38,15 @@ def http_plan(
     """
     if not speaks_http(route.action) and (answers is None or route.action.type == "block"):
         return None
+    return _terms(route, settings, pages)
+
+
+def chosen_http_plan(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan | None:
+    """The terms for a handler of requests that the callable of ``route`` may choose; ``None`` for routes of other types."""
+    return _terms(route, settings, pages) if route.action.type == "handler" else None
+
+
+def _terms(route: Route, settings: Configuration, pages: ErrorPages) -> HttpPlan:
     levels = (route.action.http, settings.defaults.http)
     pools = [level.pool for level in levels]
     tunnels = [level.websocket for level in levels]

@@ -32,7 +32,7 @@ from smartproxy.settings.compile.answers import answers_to
 from smartproxy.settings.compile.cores import usable_cores
 from smartproxy.settings.compile.groups import GroupPlans
 from smartproxy.settings.compile.handlers import handler_of
-from smartproxy.settings.compile.http import http_plan
+from smartproxy.settings.compile.http import chosen_http_plan, http_plan
 from smartproxy.settings.compile.tls import termination, tls_plan
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.base import inherited
@@ -142,6 +142,7 @@ def _route(
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
         http=http_plan(route, settings, references.error_pages, answers),
+        chosen_http=chosen_http_plan(route, settings, references.error_pages),
     )
 
 
