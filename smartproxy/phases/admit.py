@@ -98,6 +98,7 @@ class Admit:
         if reason is not None:
             record.refused_by = routed.route.name
             raise Refused(reason, self._limits.explain(reason, record.client.host, routed.route))
+        record.refused_by = None
         self._counts.assign(record, routed.route.name)
         record.tls = routed.route.carries_tls or routed.detected.protocol is Spoken.TLS
         record.keep_alive = routed.route.keep_alive.enabled

@@ -179,7 +179,6 @@ class ForwardCancel:
             await side.wait_for(1)
         except PeerClosed:
             side.transport.loseConnection()
-            connected.on_closed()
         except CancelledError:
             side.transport.abortConnection()
             raise
@@ -188,6 +187,8 @@ class ForwardCancel:
             raise DialFailed(
                 RejectReason.UPSTREAM_UNREACHABLE, f"{connected.address} answered a cancel request"
             )
+        finally:
+            connected.on_closed()
 
 
 class _Forwarded:

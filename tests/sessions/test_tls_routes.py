@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.sessions.tls_case import REQUEST, TlsTestCase
 
 
@@ -75,6 +77,20 @@ class SecondLookTests(RouteCase):
         self.assertEqual(self.rejected(), {"ip_not_allowed": 1, "route_limit": 1})
         self.assertEqual((self.opened(), self.proxy.registry.by_route), ({"web": 1}, {"web": 1}))
         self.assertEqual(self.other.connections, [])
+
+    def test_refusal_has_the_page_of_the_final_route(self):
+        page = Path(self.mktemp()).absolute()
+        page.write_text("page of a")
+        first, second = (
+            self.terminating(name, "a.example", path=f"/{name}*", number=number)
+            for number, name in enumerate("ab")
+        )
+        first["action"]["errorPages"] = {"502": str(page)}
+        second["action"] |= {"protocol": "tcp", "targets": [{"host": "10.0.0.9", "port": 1}]}
+        self.start(first, second)
+        end = self.request("a.example", b"/b")
+        self.assertTrue(end.received.startswith(b"HTTP/1.1 502 "), end.received)
+        self.assertNotIn(b"page of a", end.received)
 
     def test_record_has_sni_and_the_host_inside_of_terminated_tls(self):
         """The two may differ, and a reader of the access log needs both. A refused request is logged with its Host, too."""

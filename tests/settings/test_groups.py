@@ -40,6 +40,13 @@ PROBLEMS = (
     (
         (
             f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
+            "routes: [{name: pg, match: {ports: 5432}, action: {group: db, sendProxyProtocol: true}}]"
+        ),
+        "routes[0].action.sendProxyProtocol: has no meaning beside group; it belongs to the targets of targetGroups.db",
+    ),
+    (
+        (
+            f"targetGroups: {{db: {{targets: [{ONE}]}}}}\n"
             f"routes: [{{name: pg, match: {{ports: 5432}}, action: {{group: db, targets: [{ONE}]}}}}]"
         ),
         "routes[0].action.targets: has no meaning beside group; it belongs in targetGroups.db",
@@ -251,6 +258,31 @@ class CompileTests(SynchronousTestCase):
             "sendProxyProtocol: 2\n",
         )
         self.assertEqual([target.send_header for target in plan.targets], [SendHeader(2), None])
+
+
+class PassiveHealthTests(SynchronousTestCase):
+    """Each key is that of the route where it has one, else that of the defaults."""
+
+    def passive(self, own, default):
+        action = {"targets": [{"host": "10.0.0.1", "port": 9}]} | (
+            {} if own is None else {"passiveHealth": own}
+        )
+        route = {"name": "a", "match": {"ports": 80}, "action": action}
+        defaults = {} if default is None else {"passiveHealth": default}
+        return Settings.of({"routes": [route], "defaults": defaults}).compile().routes[0].group.passive
+
+    def test_levels(self):
+        usual = PassiveHealthPlan()
+        for own, default, expected in (
+            ({"ejectFor": "1s"}, {"failures": 5}, PassiveHealthPlan(5, usual.window, 1.0)),
+            ({"failures": 2}, {"failures": 5}, PassiveHealthPlan(2, usual.window, usual.eject_for)),
+            (True, {"failures": 5}, PassiveHealthPlan(5, usual.window, usual.eject_for)),
+            ({"failures": 2}, False, PassiveHealthPlan(2, usual.window, usual.eject_for)),
+            (False, {"failures": 5}, None),
+            (None, False, None),
+            (None, None, usual),
+        ):
+            self.assertEqual(self.passive(own, default), expected, (own, default))
 
 
 class BalancerInPythonTests(SynchronousTestCase):

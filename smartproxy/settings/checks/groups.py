@@ -66,12 +66,7 @@ def _route(settings: Configuration, route: Route, path: KeyPath) -> Iterator[Pro
     if action.type != "forward":
         yield Problem((*path, "group"), f'has no meaning for type "{action.type}"')
         return
-    for name in _OF_THE_GROUP:
-        if name in action.model_fields_set:
-            yield Problem(
-                (*path, file_key(name)),
-                f"has no meaning beside group; it belongs in targetGroups.{action.group}",
-            )
+    yield from _beside_group(action, path)
     group = settings.target_groups.get(action.group)
     if group is None:
         known = ", ".join(settings.target_groups) or "none is configured"
@@ -86,6 +81,15 @@ def _route(settings: Configuration, route: Route, path: KeyPath) -> Iterator[Pro
                 message = f'is "terminate-and-reencrypt", but a target of group "{action.group}" has no tls'
                 yield Problem((*path, "tls", "mode"), message)
                 break
+
+
+def _beside_group(action: Action, path: KeyPath) -> Iterator[Problem]:
+    """Keys that the group of a route has, or its targets."""
+    places = dict.fromkeys(_OF_THE_GROUP, "in") | {"send_proxy_protocol": "to the targets of"}
+    for name, place in places.items():
+        if name in action.model_fields_set:
+            message = f"has no meaning beside group; it belongs {place} targetGroups.{action.group}"
+            yield Problem((*path, file_key(name)), message)
 
 
 def _without_targets(action: Action, path: KeyPath) -> Iterator[Problem]:

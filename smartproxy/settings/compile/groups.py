@@ -26,7 +26,7 @@ from smartproxy.model.plan.target_file import TargetFile
 from smartproxy.settings.compile.chosen_targets import ChosenTargets
 from smartproxy.settings.compile.tls import origination, towards
 from smartproxy.settings.tables import units
-from smartproxy.settings.tables.balancing import HealthCheck
+from smartproxy.settings.tables.balancing import HealthCheck, PassiveHealth
 from smartproxy.settings.tables.base import inherited
 from smartproxy.settings.tables.route import ProxyHeaderSettings, Target
 from smartproxy.settings.tables.rules import tlv_value
@@ -237,14 +237,19 @@ def _bytes(text: str | None, base64: str | None) -> bytes:
 
 
 def _passive_health(*levels: BalancingDefaults) -> PassiveHealthPlan | None:
-    written = inherited("passive_health", *levels)
-    if written is False:
-        return None
-    if written is True:
-        return PassiveHealthPlan()
-    return PassiveHealthPlan(
-        written.failures, units.seconds(written.window), units.seconds(written.eject_for)
-    )
+    tables: list[PassiveHealth] = []
+    for level in levels:
+        written = level.passive_health
+        if "passive_health" not in level.model_fields_set or written is True:
+            continue
+        if written is False:
+            if not tables:
+                return None
+            break
+        tables.append(written)
+    tables = tables or [PassiveHealth()]
+    seconds = (units.seconds(inherited(name, *tables)) for name in ("window", "eject_for"))
+    return PassiveHealthPlan(inherited("failures", *tables), *seconds)
 
 
 def checks_of(*holders: BalancingDefaults | Target) -> list[HealthCheck]:
