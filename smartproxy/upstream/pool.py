@@ -7,7 +7,8 @@
     pool.put(connected, idle_timeout=60, most=64)         # after an answer, if both sides let the connection persist
 
 The last one first, so that those above the present need idle until they are closed. A connection is used again only for the
-same member, host, port, source and TLS; where a target gets a PROXY header, never, because the header is for one client.
+same member, host, port, source and TLS; where a target gets a PROXY header, never, because the header is for one client. The
+request that tries an ejected target gets a new connection: an idle one does not tell whether the target accepts connections.
 
 A target may close an idle connection at any time. Who reads it (:attr:`Connected.reader`) removes it then, and also when bytes
 are received that nobody asked for; that a target closes while a request is on its way cannot be excluded, and is for the
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from smartproxy.upstream.connected import IdleConnections
+from smartproxy.upstream.member import Dials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
     from smartproxy.upstream.connected import Connected
     from smartproxy.upstream.group import Group
+
+_PROBING = Dials.PROBING
 
 
 class Pool:
@@ -66,9 +70,9 @@ class Pool:
             alike.put(connected, idle_timeout, most)
 
     def take(self, candidate: Candidate, group: Group | None, routed: Routed) -> Connected | None:
-        """The connection to ``candidate`` that was used last; ``None`` where none is idle."""
+        """The connection to ``candidate`` that was used last; ``None`` where none is idle, or ``candidate`` is to be dialed."""
         alike = candidate.alike if candidate.is_alike_known else self.alike(candidate, routed)
-        if alike is None or not alike.waiting:
+        if alike is None or not alike.waiting or candidate.member.dials is _PROBING:
             return None
         connected = alike.waiting.pop()
         connected.use_again(candidate, group)

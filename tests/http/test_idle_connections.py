@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from smartproxy import Route
-from tests.http.case import GET, OK, HttpCase
-from tests.on_network import HOST
+from tests.http.case import GET, OK, HttpCase, http_route
+from tests.on_network import HOST, NetworkTestCase
+
+OTHER = "10.0.0.6"
 
 
 class PoolTests(HttpCase):
@@ -86,3 +88,65 @@ class PoolTests(HttpCase):
         self.assertEqual(target.connections, 0)
         self.assertEqual((target.received, target.sent), (len(GET), len(OK)))
         self.assertFalse(client.ended)
+
+
+class ProbeTests(NetworkTestCase):
+    """An ejected target that still has an idle connection: ``ejectFor`` is shorter than the time for which it is kept."""
+
+    def setUp(self):
+        super().setUp()
+        self.backends = [self.backend, self.network.backend(OTHER, 9000)]
+        self.answered = {}
+
+    def eject(self, *targets):
+        """Leave ``a`` with an idle connection, and ejected: a second connection to it was refused."""
+        self.start(http_route(action={"targets": list(targets), "passiveHealth": {"ejectFor": "5s"}}))
+        self.ask(len(targets))
+        self.backend.close()
+        self.ask(2 * len(targets))
+        self.assertEqual(self.states()["a"], "ejected")
+
+    def ask(self, number):
+        """The statuses of so many requests at the same time."""
+        clients = [self.connect(said=GET) for _ in range(number)]
+        for end in [end for backend in self.backends for end in backend.connections]:
+            asked = end.received.count(b"GET ")
+            if self.answered.get(end, 0) < asked and not end.gone:
+                self.answered[end] = asked
+                end.write(OK)
+        self.network.settle()
+        for client in clients:
+            client.close()
+        self.network.settle()
+        return [bytes(client.received[9:12]) for client in clients]
+
+    def states(self):
+        return {one.name: one.state for one in self.proxy.groups.targets("web")}
+
+    def test_the_request_that_tries_it_gets_a_new_connection(self):
+        """Its outcome decides whether the target is back. A request on the idle connection would have none."""
+        self.eject({"name": "a", "host": HOST, "port": 9000}, {"name": "b", "host": OTHER, "port": 9000})
+        self.backends.append(self.network.backend(HOST, 9000))
+        self.network.run(6)
+        self.assertEqual(self.ask(2), [b"200", b"200"])
+        self.assertEqual(self.states(), {"a": "up", "b": "up"})
+        self.assertEqual(len(self.backends[-1].connections), 1)
+
+    def test_a_failed_try_is_followed_by_another_one(self):
+        self.eject({"name": "a", "host": HOST, "port": 9000}, {"name": "b", "host": OTHER, "port": 9000})
+        for _ in range(3):
+            self.network.run(6)
+            self.assertEqual(self.ask(2), [b"200", b"200"])
+        self.assertEqual(self.states(), {"a": "ejected", "b": "up"})
+        self.backends.append(self.network.backend(HOST, 9000))
+        self.network.run(6)
+        self.ask(2)
+        self.assertEqual(self.states(), {"a": "up", "b": "up"})
+
+    def test_the_only_target_is_used_on_its_idle_connection_until_then(self):
+        """No other target can answer: a connection that works is better than one that is refused."""
+        self.eject({"name": "a", "host": HOST, "port": 9000})
+        self.assertEqual(self.ask(1), [b"200"])
+        self.backends.append(self.network.backend(HOST, 9000))
+        self.network.run(6)
+        self.assertEqual((self.ask(1), self.states()), ([b"200"], {"a": "up"}))
