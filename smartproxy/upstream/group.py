@@ -277,7 +277,7 @@ class Group:
             candidate.inside = candidate.queued = False
             candidate.standing = candidate.judge()
             self._standings[candidate.standing, candidate.target.backup] += 1
-            self._probed.note(candidate, self._seconds())
+            self._probed.note(candidate)
         self._balancer.begin(self.candidates)
         former, self.tier = self.tier, best_tier(self._standings)
         if self.tier is not former and not is_first and len(self.candidates) > 1:
@@ -317,7 +317,7 @@ class Group:
         if candidate.weight != weight or best_tier(self._standings) is not self.tier:
             self._begin()
             return
-        self._probed.note(candidate, self._seconds())
+        self._probed.note(candidate)
         self._place(candidate)
         self._serve_waiting()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from smartproxy.upstream.member import Dials
@@ -17,24 +17,40 @@ if TYPE_CHECKING:
 _EJECTED = Dials.EJECTED
 
 
-class DueProbes(OrderedDict["Candidate", None]):
-    """The ejected candidates of one group: a dictionary, so that a connection pays nothing while none is ejected."""
+class DueProbes(list["tuple[float, int, Candidate]"]):
+    """The ejected candidates of one group, each with its ``probe_at``, sorted.
 
-    def note(self, candidate: Candidate, now: float) -> None:
-        """The state of ``candidate`` may have changed; ``now`` is in monotonic seconds."""
+    A list, so that a connection pays nothing while none is ejected.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._entries: dict[Candidate, tuple[float, int, Candidate]] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        super().clear()
+        self._entries.clear()
+
+    def note(self, candidate: Candidate) -> None:
+        """The state of ``candidate`` may have changed."""
+        entry = self._entries.pop(candidate, None)
+        if entry is not None:
+            del self[bisect_left(self, entry)]
         member = candidate.member
-        self.pop(candidate, None)
         if member.dials is _EJECTED and member.passed and member.by_hand is None and candidate.weight:
-            self[candidate] = None
-            if member.probe_at <= now:  # the client of its probe has left
-                self.move_to_end(candidate, last=False)
+            entry = self._entries[candidate] = member.probe_at, candidate.index, candidate
+            insort(self, entry)
 
     def due(
         self, now: float, tried: Collection[Candidate], may_probe: Callable[[Candidate], bool]
     ) -> Candidate | None:
-        """The first one whose time is over, which was not ``tried``, and which the group lets the client probe."""
-        for candidate in self:
-            if candidate.member.probe_at > now:
+        """The first one whose time is over, which was not ``tried``, and which the group lets the client probe.
+
+        :param now: monotonic seconds.
+        """
+        for probe_at, _, candidate in self:
+            if probe_at > now:
                 return None
             if may_probe(candidate) and candidate not in tried:
                 return candidate
