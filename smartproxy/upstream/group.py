@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from smartproxy.upstream.group_requests import GroupRequests
     from smartproxy.upstream.interfaces import Balancer
     from smartproxy.upstream.member import DialResult, Member, Members
-
-#: Seconds that stand for no limit: nothing searches for as long.
-_NO_LIMIT = 3600.0
 
 
 class Group:
@@ -186,9 +184,9 @@ class Group:
         :raises Refused: where there is no queue, or it is full; the Deferred fails with it after the queue's timeout.
         """
         if self.tier is Tier.NONE and self._plan.is_searching:
-            return self._waiting.await_targets(client, seconds or _NO_LIMIT, self.name)
+            return self._waiting.await_targets(client, seconds, self.name)
         assigned = self._waiting.add(self._plan.queue, client, self.name)
-        self._crowded.watch(self._place, self._serve_waiting)
+        self._watch_targets(-inf)
         return assigned
 
     def succeeded(self, candidate: Candidate) -> None:
@@ -324,12 +322,10 @@ class Group:
     def _due_probe(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
         """An ejected candidate whose time is over, and which gets this connection."""
         candidate = self._next_probe(client, tried)
-        if candidate is not None:
-            candidate.member.probe(self._seconds())
-            if self._count(candidate):
-                return candidate
-            candidate.member.withdraw(self._seconds())
-        return None
+        if candidate is None or not self._count(candidate):
+            return None
+        candidate.member.probe(self._seconds())
+        return candidate
 
     def _next_probe(self, client: str | None, tried: Collection[Candidate]) -> Candidate | None:
         return self._probed.due(self._seconds(), tried, lambda candidate: self._may_probe(candidate, client))
@@ -337,9 +333,9 @@ class Group:
     def _may_probe(self, candidate: Candidate, client: str | None) -> bool:
         if not candidate.has_room or (candidate.target.backup and self.tier is Tier.PRIMARY):
             return False
-        if not isinstance(self._balancer, SourceHash):
+        if self._queue or not isinstance(self._balancer, SourceHash):
             return True
-        # Another client would lose its own target by it.
+        # Another client would lose its own target by it. One that waits gets whichever is free.
         return client is not None and self._balancer.owner(client) is candidate
 
     def _choose(self, client: str, tried: Collection[Candidate]) -> Candidate | None:
@@ -373,18 +369,24 @@ class Group:
             self._waiting.refuse_all(no_target(self.name, self.candidates))
         if self._is_serving:
             return  # a dial has failed at once: the loop below goes on with what that has released
-        self._is_serving = True
+        self._is_serving, now = True, self._seconds()
         try:
             while self._queue and self._serve_first():
                 pass
         finally:
             self._is_serving = False
+        self._watch_targets(now)
+
+    def _watch_targets(self, since: float) -> None:
+        """Serve those who wait also when other processes have made room, and when a probe is due that was not at ``since``."""
         self._crowded.watch(self._place, self._serve_waiting)
+        self._waiting.serve_at(self._probed.next_at(since), self._serve_waiting)
 
     def _serve_first(self) -> bool:
         """Assign a candidate to the first client. Returns whether it does not wait any more."""
+        client = self._waiting.client
         try:
-            candidate = self._choose(self._waiting.client, ())
+            candidate = (self._due_probe(client, ()) if self._probed else None) or self._choose(client, ())
         except Exception:  # of a program's balancer: this client's connection ends
             self._waiting.fail(Failure())
             return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from smartproxy.upstream.member import Dials
@@ -55,6 +57,11 @@ class DueProbes(list["tuple[float, int, Candidate]"]):
             if may_probe(candidate) and candidate not in tried:
                 return candidate
         return None
+
+    def next_at(self, since: float) -> float:
+        """When the first one may be tried that could not be at ``since``; infinite where there is none. In monotonic seconds."""
+        at = bisect_right(self, since, key=itemgetter(0))
+        return self[at][0] if at < len(self) else inf
 
 
 def readmit(

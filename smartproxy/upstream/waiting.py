@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -12,6 +13,8 @@ from smartproxy.model.outcome import RejectReason
 from smartproxy.model.target_status import Upcoming
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
@@ -19,10 +22,15 @@ if TYPE_CHECKING:
     from smartproxy.upstream.candidate import Candidate
 
 
+#: Seconds that stand for no limit: nothing searches for as long.
+_NO_LIMIT = 3600.0
+
+
 class WaitingClients:
     """The queue of one group.
 
-    One timer runs for all of them: they have the same timeout, unless a reload changes it.
+    One timer runs for all of them: they have the same timeout, unless a reload changes it. Another one runs until a target can be
+    tried that may take the first of them.
 
     :ivar queue: always the same object. Every connection asks whether it is empty.
     """
@@ -31,6 +39,8 @@ class WaitingClients:
         self._clock = clock
         self.queue: deque[_Waiting] = deque()
         self._timer: IDelayedCall | None = None
+        self._serving: IDelayedCall | None = None
+        self._serves_at = inf
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -65,7 +75,11 @@ class WaitingClients:
         return self._add(client, plan.timeout, Refused(RejectReason.QUEUE_TIMEOUT, why))
 
     def await_targets(self, client: str, seconds: float, group: str) -> Deferred[Candidate]:
-        """Queue a client of a group whose targets are not known yet. Cancelling the Deferred removes it."""
+        """Queue a client of a group whose targets are not known yet. Cancelling the Deferred removes it.
+
+        :param seconds: the longest wait; 0 is no limit.
+        """
+        seconds = seconds or _NO_LIMIT
         late = Refused(RejectReason.NO_TARGET, f"no target of group {group} was found in {seconds:g} s")
         return self._add(client, seconds, late)
 
@@ -75,6 +89,27 @@ class WaitingClients:
         self.queue.append(waiting)
         self._watch(waiting.until)
         return waiting.assigned
+
+    def serve_at(self, when: float, serve: Callable[[], None]) -> None:
+        """Call ``serve`` at ``when``, if clients wait then. It replaces the time of the last call.
+
+        :param when: monotonic seconds; infinite: do not call it.
+        """
+        if not self.queue or when == self._serves_at:
+            return
+        self._stop_serving()
+        if when < inf:
+            self._serves_at = when
+            self._serving = self._clock.callLater(max(0.0, when - self._clock.seconds()), self._serve, serve)
+
+    def _serve(self, serve: Callable[[], None]) -> None:
+        self._serving, self._serves_at = None, inf
+        serve()
+
+    def _stop_serving(self) -> None:
+        if self._serving is not None:
+            self._serving.cancel()
+        self._serving, self._serves_at = None, inf
 
     def serve(self, candidate: Candidate) -> None:
         """Assign ``candidate`` to the first client."""
@@ -109,7 +144,10 @@ class WaitingClients:
             self._timer.reset(until - now)
 
     def _stop_if_empty(self) -> None:
-        if not self.queue and self._timer is not None:
+        if self.queue:
+            return
+        self._stop_serving()
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
@@ -120,6 +158,7 @@ class WaitingClients:
         left = [waiting for waiting in self.queue if waiting.until > now]
         self.queue.clear()
         self.queue.extend(left)
+        self._stop_if_empty()
         if left:
             self._watch(min(waiting.until for waiting in self.queue))
         for waiting in expired:

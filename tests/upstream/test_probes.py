@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from smartproxy.model.plan import PassiveHealthPlan
+from smartproxy.errors import Refused
+from smartproxy.model.plan import Algorithm, PassiveHealthPlan, QueuePlan
 from smartproxy.upstream.member import HandState
 from tests.upstream.grouping import CLIENT, GroupCase, target
 
@@ -61,3 +62,115 @@ class ProbeOrderTests(GroupCase):
             self.clock.advance(1)
         self.clock.advance(10)
         self.assertEqual("".join(self.group.take(CLIENT).name for _ in range(4)), "cabd")
+
+
+class WaitingClientTests(GroupCase):
+    """While every other target is full, those that wait in the queue try an ejected target. No one else could."""
+
+    def configure(self, *targets, algorithm=Algorithm.ROUND_ROBIN, size=10, **more):
+        super().configure(targets, algorithm, queue=QueuePlan(size, 60.0), **more)
+
+    def wait(self, client=CLIENT):
+        self.assertIsNone(self.group.take(client))
+        return self.group.wait_for_room(client)
+
+    def eject_b(self):
+        """``a`` is full and ``b`` is ejected, so two clients wait."""
+        self.configure(target("a", max_connections=1), target("b"))
+        self.fail_dial("b")
+        (self.held,) = self.hold()
+        self.first, self.second = self.wait(), self.wait()
+
+    def test_the_first_one_tries_it_when_its_time_is_over(self):
+        self.eject_b()
+        self.clock.advance(9)
+        self.assertNoResult(self.first)
+        self.clock.advance(1)
+        probe = self.successResultOf(self.first)
+        self.assertEqual(probe.name, "b")
+        self.assertNoResult(self.second)
+        self.group.succeeded(probe)
+        self.assertEqual(self.successResultOf(self.second).name, "b")
+        self.assertEqual((self.member("b").state, self.clock.getDelayedCalls()), ("up", []))
+
+    def test_after_a_failed_try_the_next_one_tries_it_again(self):
+        self.eject_b()
+        self.clock.advance(10)
+        self.group.failed(self.successResultOf(self.first), "refused", "it is closed")
+        self.clock.advance(9)
+        self.assertNoResult(self.second)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(self.second).name, "b")
+
+    def test_a_try_whose_client_leaves_is_left_to_the_next_one(self):
+        self.eject_b()
+        self.clock.advance(10)
+        self.group.withdrawn(self.successResultOf(self.first))
+        self.assertEqual(self.successResultOf(self.second).name, "b")
+
+    def test_a_target_that_is_ejected_while_clients_wait(self):
+        self.configure(target("a", max_connections=1), target("b", max_connections=1))
+        held = {candidate.name: candidate for candidate in self.hold(2)}
+        waiting = self.wait()
+        self.fail_dial("b")
+        self.group.release(held["b"])
+        self.assertNoResult(waiting)
+        self.clock.advance(10)
+        self.assertEqual(self.successResultOf(waiting).name, "b")
+
+    def test_one_that_is_full_when_its_time_is_over_is_tried_when_it_has_room(self):
+        self.configure(target("a", max_connections=1), target("b", max_connections=1))
+        held = {candidate.name: candidate for candidate in self.hold(2)}
+        self.fail_dial("b")
+        waiting = self.wait()
+        self.clock.advance(20)
+        self.assertNoResult(waiting)
+        self.group.release(held["b"])
+        self.assertEqual(self.successResultOf(waiting).name, "b")
+
+    def test_by_source_any_of_them_tries_it(self):
+        """The target of a client that waits is full: it loses nothing."""
+        self.configure(target("a", max_connections=1), target("b"), algorithm=Algorithm.SOURCE)
+        client = next(
+            client
+            for client in (f"192.0.2.{number}" for number in range(256))
+            if self.group._balancer.owner(client).name == "a"
+        )
+        self.fail_dial("b")
+        self.hold(client=client)
+        waiting = self.wait(client)
+        self.clock.advance(10)
+        self.assertEqual(self.successResultOf(waiting).name, "b")
+
+    def test_after_a_reload_with_other_targets(self):
+        self.eject_b()
+        self.configure(target("c", max_connections=1), target("b"), target("a", max_connections=1))
+        self.assertEqual(self.successResultOf(self.first).name, "c")
+        self.clock.advance(10)
+        self.assertEqual(self.successResultOf(self.second).name, "b")
+
+    def test_time_that_passes_between_the_refusal_and_the_queue_is_noticed(self):
+        self.configure(target("a", max_connections=1), target("b"))
+        self.fail_dial("b")
+        self.hold()
+        self.assertIsNone(self.group.take(CLIENT))
+        self.clock.advance(11)
+        waiting = self.group.wait_for_room(CLIENT)
+        self.clock.advance(0)
+        self.assertEqual(self.successResultOf(waiting).name, "b")
+
+    def test_nothing_is_left_of_those_that_leave(self):
+        self.eject_b()
+        for waiting in (self.first, self.second):
+            waiting.addErrback(lambda _: None)
+            waiting.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_left_of_those_that_have_waited_too_long(self):
+        self.configure(target("a", max_connections=1), target("b"), passive=PassiveHealthPlan(eject_for=3600))
+        self.fail_dial("b")
+        self.hold()
+        waiting = self.wait()
+        self.clock.advance(60)
+        self.failureResultOf(waiting, Refused)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
