@@ -32,6 +32,8 @@ class LeastConnections:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""
         self._heap = []
         self._most = _MOST_PER_CANDIDATE * (len(candidates) + 1)
+        # Turns of members may be those of an earlier balancer.
+        self._turns = max((candidate.member.turn for candidate in candidates), default=self._turns)
 
     def enter(self, candidate: Candidate) -> None:
         """See :class:`~smartproxy.upstream.interfaces.Balancer`."""

@@ -5,7 +5,9 @@ weights 5, 1, 1 that is ``a a b a a c a`` and not ``a a a a a b c``. haproxy's `
 sequence computed in advance, it follows each change of weights and candidates at once, and choosing one of a thousand
 costs one step in a heap.
 
-The virtual time at which a member is due is kept in the member, so that a reload changes nobody's turn.
+The virtual time at which a member is due is kept in the member, so that a reload changes nobody's turn. It may be of an earlier
+balancer, whose time was another one, where the group had another algorithm in between. So a candidate that enters is due within
+one of its turns from now.
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ class RoundRobin:
                 candidate.member.due = self._now + candidate.stride * place / len(candidates)
 
     def enter(self, candidate: Candidate) -> None:
-        """See :class:`~smartproxy.upstream.interfaces.Balancer`. One that was away does not catch up."""
+        """See :class:`~smartproxy.upstream.interfaces.Balancer`. One that was away does not catch up, and is not behind either."""
         if not candidate.queued:
             candidate.queued = True
-            due = max(candidate.member.due or 0.0, self._now)
+            due = min(max(candidate.member.due or 0.0, self._now), self._now + candidate.stride)
+            candidate.member.due = due
             heappush(self._heap, (due, candidate.index, candidate))
 
     def leave(self, candidate: Candidate) -> None:
