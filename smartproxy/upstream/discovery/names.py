@@ -1,7 +1,7 @@
 """Targets found by name: every address of it (``addresses: all``), or every answer of an SRV record (``srv``).
 
 An answer is applied in one step. When an SRV record names new hosts, their addresses are asked for first; the former targets
-stay until all of them are known, or for :data:`GRACE` where one is slow.
+stay until all of them are known, or for :data:`GRACE` where one is slow, and in any case until one of them is known.
 """
 
 from __future__ import annotations
@@ -173,24 +173,35 @@ class ServiceTargets:
         if service is None:
             return
         new = cast("tuple[Service, ...]", service.records)
-        for host in {record.host for record in new} - self._hosts.keys():
-            self._hosts[host] = self._use(host)
+        self._follow_hosts((*self._records, *new))
         if new != self._records:
-            if self._are_settled(new):
+            if not self._are_settled(new):
+                self._grace = self._grace or self._deadlines.call_later(GRACE, self._after_grace)
+            elif not new or self._have_address(new):
                 self._switch()
-            elif self._grace is None:
-                self._grace = self._deadlines.call_later(GRACE, self._after_grace)
         self._publish(service)
+
+    def _follow_hosts(self, records: tuple[Service, ...]) -> None:
+        """Ask for the addresses of the hosts of ``records``, and of no others."""
+        hosts = {record.host for record in records}
+        for host in hosts - self._hosts.keys():
+            self._hosts[host] = self._use(host)
+        for host in self._hosts.keys() - hosts:
+            del self._hosts[host]
+            self._release(host)
 
     def _are_settled(self, records: tuple[Service, ...]) -> bool:
         return all(self._hosts[record.host].is_settled for record in records)
+
+    def _have_address(self, records: tuple[Service, ...]) -> bool:
+        return any(self._hosts[record.host].records for record in records)
 
     def _after_grace(self) -> None:
         """A host is slow: go on with the others, if there are any."""
         self._grace = None
         service = self._service
         assert service is not None  # noqa: S101 - it has been started
-        if any(self._hosts[record.host].records for record in service.records):
+        if self._have_address(service.records):
             self._switch()
             self._publish(service)
         elif not self._are_settled(service.records):
@@ -201,9 +212,7 @@ class ServiceTargets:
         assert self._service is not None  # noqa: S101 - it has been started
         self._end_grace()
         self._records = self._service.records
-        for host in self._hosts.keys() - {record.host for record in self._records}:
-            del self._hosts[host]
-            self._release(host)
+        self._follow_hosts(self._records)
 
     def _publish(self, service: WatchedName) -> None:
         before = self.targets, self.is_settled

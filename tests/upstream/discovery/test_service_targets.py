@@ -108,6 +108,53 @@ class ServiceRecordTests(ServiceCase):
         self.pass_time(5)
         self.assertEqual(self.targets(), ["192.0.2.1:80"])
 
+    def use_other_hosts(self, *hosts):
+        """``a.test`` serves; then the record names other hosts."""
+        self.has("_x._tcp.test", service("a.test"), ttl=1)
+        self.has("a.test.", "192.0.2.1", ttl=1)
+        self.find(by_service("_x._tcp.test"))
+        self.has("_x._tcp.test", *map(service, hosts), ttl=1)
+
+    def test_new_hosts_that_are_not_found_do_not_empty_the_group(self):
+        """A record that names a host before the host has an address must not end a service."""
+        self.use_other_hosts("b.test", "c.test")
+        self.pass_time(5)
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.has("a.test.", "192.0.2.9", ttl=1)
+        self.pass_time(2)
+        self.assertEqual(self.targets(), ["192.0.2.9:80"])  # the former host is still asked for
+        self.has("c.test.", "192.0.2.3")
+        self.pass_time(6)
+        self.assertEqual(self.targets(), ["192.0.2.3:80"])
+
+    def test_one_silent_host_and_one_that_is_not_found_do_not_empty_the_group(self):
+        self.use_other_hosts("b.test", "silent.test")
+        self.records.zone["silent.test."] = None
+        self.pass_time(15)
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+
+    def test_former_hosts_come_back_while_others_are_not_found(self):
+        self.use_other_hosts("b.test")
+        self.pass_time(5)
+        self.has("_x._tcp.test", service("a.test"), ttl=1)
+        self.pass_time(2)
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.assertEqual(len(self.names), 2)  # b.test is not asked for any more
+
+    def test_hosts_of_records_that_were_never_used_are_forgotten(self):
+        self.use_other_hosts("b.test")
+        for number in range(5):
+            self.has("_x._tcp.test", service(f"c{number}.test"), ttl=1)
+            self.pass_time(2)
+        self.assertEqual((self.targets(), len(self.names)), (["192.0.2.1:80"], 3))
+
+    def test_service_that_becomes_not_available_while_new_hosts_are_not_found(self):
+        self.use_other_hosts("b.test")
+        self.pass_time(5)
+        self.has("_x._tcp.test", ttl=1)
+        self.pass_time(2)
+        self.no_target()
+
     def test_failure_keeps_the_last_answer(self):
         self.has("_x._tcp.test", service("a.test"), ttl=1)
         self.has("a.test.", "192.0.2.1", ttl=1)
