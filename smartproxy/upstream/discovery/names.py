@@ -148,6 +148,7 @@ class ServiceTargets:
     def start(self, changed: Callable[[], None]) -> None:
         """See :class:`~smartproxy.upstream.discovery.interfaces.ITargetSource`."""
         self._service = self._names.use("services", self._name, self._update)
+        self._records = self._service.in_use
         self._update()
         self._changed = changed
 
@@ -211,7 +212,7 @@ class ServiceTargets:
         """Use the new records, and forget the hosts that are only in the former ones."""
         assert self._service is not None  # noqa: S101 - it has been started
         self._end_grace()
-        self._records = self._service.records
+        self._records = self._service.in_use = self._service.records
         self._follow_hosts(self._records)
 
     def _publish(self, service: WatchedName) -> None:

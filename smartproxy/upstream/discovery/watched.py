@@ -51,6 +51,8 @@ class WatchedName:
     :param ask: asks for its records; it is given the last ones.
     :param random: returns numbers from 0 to 1.
     :ivar records: of the last good answer.
+    :ivar in_use: SRV records: those in use, which are former ones until a host of :attr:`records` has an address. A reload keeps
+        them.
     :ivar is_settled: whether there was an answer, or the first attempt to get one has failed.
     :ivar listeners: called when one of them has changed.
     """
@@ -65,6 +67,7 @@ class WatchedName:
     ) -> None:
         self.name = name
         self.records: tuple[Any, ...] = ()
+        self.in_use: tuple[Any, ...] = ()
         self.is_settled = False
         self.listeners: list[Callable[[], None]] = []
         self._ask = ask

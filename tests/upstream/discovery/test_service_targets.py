@@ -7,7 +7,7 @@ from zope.interface.verify import verifyObject
 
 from smartproxy.errors import LookupFailed
 from smartproxy.model.outcome import RejectReason
-from smartproxy.model.plan import OriginationPlan
+from smartproxy.model.plan import GroupPlan, OriginationPlan
 from smartproxy.upstream.discovery.interfaces import ITargetSource
 from tests.upstream.discovery.discovering import CLIENT, ServiceCase, by_service, fixed, service
 
@@ -188,6 +188,37 @@ class ServiceRecordTests(ServiceCase):
         self.assertEqual(self.group.candidates[0].limit, 9)
         self.pass_time(5)
         self.assertEqual(len(self.records.asked), 2)
+
+    def test_reload_keeps_the_targets_while_a_new_host_is_asked_for(self):
+        """Also one with other terms, and several reloads."""
+        self.use_other_hosts("b.test")
+        self.records.zone["b.test."] = None
+        self.pass_time(1.6)
+        for limit in (0, 9, 8):
+            self.use(by_service("_x._tcp.test", max_connections=limit))
+            self.assertEqual(self.targets(), ["192.0.2.1:80"])
+            self.pass_time(3)
+            self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.assertEqual(self.group.candidates[0].limit, 8)
+        self.has("b.test.", "192.0.2.2")
+        self.records.waiting["b.test."].callback(self.records.zone["b.test."])
+        self.pass_time()
+        self.assertEqual((self.targets(), len(self.names)), (["192.0.2.2:80"], 2))
+
+    def test_reload_keeps_the_targets_while_a_new_host_is_not_found(self):
+        self.use_other_hosts("b.test")
+        self.pass_time(5)
+        self.use(by_service("_x._tcp.test", max_connections=9))
+        self.pass_time(5)
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+
+    def test_group_that_is_added_meanwhile_has_the_same_targets(self):
+        self.use_other_hosts("b.test")
+        self.pass_time(5)
+        plans = [GroupPlan(name, (by_service("_x._tcp.test"),)) for name in ("app", "other")]
+        self.groups.apply({plan.name: plan for plan in plans}, self.discovery.apply(plans))
+        self.group = self.groups.of(plans[1])
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
 
     def test_tls_asks_for_the_host(self):
         self.has("_x._tcp.test", service("a.test"))
