@@ -93,6 +93,12 @@ class Candidate:
         self.stride = 1 / self.weight if self.weight else 0.0
         self.is_ramping = bool(self._slow_start) and self.share() < 1
 
+    def begin(self) -> None:
+        """Take over the state of its member. It is outside until its group lets the balancer choose it."""
+        self.refresh()
+        self.inside = self.queued = False
+        self.standing = self.judge()
+
     def judge(self) -> Standing:
         """Its standing by the present state of its member."""
         if not self.weight or self.member.is_withheld:

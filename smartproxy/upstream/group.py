@@ -83,6 +83,8 @@ class Group:
         self._crowded = CrowdedTargets(clock, self._queue)
         self._follows_load = False
         self._is_serving = self._was_configured = False
+        #: Whether the first answers for its targets are awaited: what they find does not join a group that is in use.
+        self._is_starting = True
         #: Targets that were removed while they had connections.
         self._removed: dict[Member, Candidate] = {}
 
@@ -104,10 +106,10 @@ class Group:
 
     def configure(self, plan: GroupPlan) -> None:
         """Use the targets and terms of ``plan``. Members that stay keep their state; turns go on."""
-        former, joining = self.candidates, bool(self.candidates)
+        former, joining = self.candidates, bool(self.candidates) and not self._is_starting
         known = {candidate.member for candidate in former}
         self._removed |= {candidate.member: candidate for candidate in former}
-        self._plan = plan
+        self._plan, self._is_starting = plan, self._is_starting and plan.is_searching
         self.candidates = made_candidates(plan, partial(self._members.of, self.name), self._seconds)
         self._by_member = {candidate.member: candidate for candidate in self.candidates}
         for member in self._by_member:
@@ -128,7 +130,7 @@ class Group:
             log_differences(self.name, written_weights(former), written_weights(self.candidates))
         self._was_configured = True
         share_limits(self.candidates, self._members.shared)
-        self._begin(is_first=not joining)
+        self._begin(is_first=not former)
         readmit(self.name, self.candidates, plan.passive, self._seconds())
 
     def uses(self, candidate: Candidate) -> bool:
@@ -271,9 +273,7 @@ class Group:
         self._probed.clear()
         self._crowded.clear()
         for candidate in self.candidates:
-            candidate.refresh()
-            candidate.inside = candidate.queued = False
-            candidate.standing = candidate.judge()
+            candidate.begin()
             self._standings[candidate.standing, candidate.target.backup] += 1
             self._probed.note(candidate)
         self._balancer.begin(self.candidates)

@@ -123,6 +123,41 @@ class AddressTests(ServiceCase):
         self.pass_time(2)
         self.assertEqual([one.is_ramping for one in self.group.candidates], [False, True])
 
+    def shares(self):
+        return [candidate.share() for candidate in self.group.candidates]
+
+    def test_start_of_the_proxy_is_not_slow(self):
+        """Else a target that needs no answer gets nearly every connection for the time of ``slowStart``."""
+        self.has("app.test", "192.0.2.2", "192.0.2.3")
+        self.find(fixed("192.0.2.1"), by_name("app.test"), balancing=BalancingPlan(slow_start=100.0))
+        self.assertEqual(self.shares(), [1.0, 1.0, 1.0])
+
+    def test_start_is_not_slow_for_the_last_name_that_is_answered(self):
+        self.has("one.test", "192.0.2.1")
+        self.records.zone["two.test"] = None
+        self.find(by_name("one.test", "two.test"), balancing=BalancingPlan(slow_start=100.0))
+        self.pass_time(2)
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        self.has("two.test", "192.0.2.2")
+        self.records.waiting["two.test"].callback(self.records.zone["two.test"])
+        self.pass_time(0.5)
+        self.assertEqual((self.targets(), self.shares()), (["192.0.2.1:80", "192.0.2.2:80"], [1.0, 1.0]))
+
+    def test_targets_of_a_name_that_a_reload_adds_begin_slowly(self):
+        """They join a group that is in use, though its names are asked for as at a start."""
+        slow = BalancingPlan(slow_start=100.0)
+        self.has("one.test", "192.0.2.1")
+        self.find(by_name("one.test"), balancing=slow)
+        self.has("two.test", "192.0.2.2")
+        self.find(by_name("one.test"), by_name("two.test"), balancing=slow)
+        self.assertEqual([one.is_ramping for one in self.group.candidates], [False, True])
+
+    def test_target_that_is_found_after_a_failed_start_begins_slowly(self):
+        self.find(fixed("192.0.2.1"), by_name("app.test"), balancing=BalancingPlan(slow_start=100.0))
+        self.has("app.test", "192.0.2.2")
+        self.pass_time(3)
+        self.assertEqual([one.is_ramping for one in self.group.candidates], [False, True])
+
     def test_queued_client_is_served_by_a_new_target(self):
         self.has("app.test", "192.0.2.1", ttl=1)
         self.find(by_name("app.test", max_connections=1), queue=QueuePlan(10, 60.0))
