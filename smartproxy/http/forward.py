@@ -132,8 +132,9 @@ class Forwarding:
             connected.release(0, 0)
             connected.abort()
             return
-        self._send(connected)
+        # Before the request is sent: a target that does not read it pauses the client again.
         self._client.resume_request()
+        self._send(connected)
 
     def _send(self, connected: Connected) -> None:
         """Send what is there of the request, and read the answer."""

@@ -130,10 +130,10 @@ class HttpUpstream:
     def read(self) -> None:
         """Read the answer: the head was sent. What the target has sent while it was being connected is a part of it."""
         early = self._connected.side.consume()
+        # Before these bytes are passed on: a client that does not read them pauses the target again.
+        self.resume()
         if early:
             self.data_received(early)
-        if self._user is not None:
-            self.resume()
 
     def pause(self) -> None:
         """Read no more."""

@@ -117,7 +117,7 @@ class MemoryTransport:
         self.most = max(self.most, len(self.out))
         if self._pulls:
             self._paused_producer = True
-        elif self.producer is not None and len(self.out) > HIGH_WATER:
+        elif self.producer is not None and not self._paused_producer and len(self.out) > HIGH_WATER:
             self._paused_producer = True
             self.producer.pauseProducing()
         self._soon(self._send)

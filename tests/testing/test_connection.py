@@ -71,9 +71,11 @@ class ConnectionTests(SynchronousTestCase):
         self.near.write(bytes(100_000))
         self.settle()
         self.assertEqual((producer.events, len(self.near.out)), (["pause"], 99_000))
+        self.near.write(bytes(1000))
+        self.assertEqual(producer.events, ["pause"])  # not again, as a Stream
         self.far.reading = True
         self.settle()
-        self.assertEqual((producer.events, len(self.far.received)), (["pause", "resume"], 100_000))
+        self.assertEqual((producer.events, len(self.far.received)), (["pause", "resume"], 101_000))
 
     def test_pull_producer_is_resumed_when_the_buffer_is_empty(self):
         self.make()
