@@ -82,6 +82,7 @@ class HttpUpstream:
         "_connected",
         "_exchange",
         "_held",
+        "_is_full",
         "_parser",
         "_persists",
         "_pool",
@@ -106,6 +107,7 @@ class HttpUpstream:
         self._held: bytes | bytearray = b""  # extended by appended()
         self._reader: BodyReader | None = None
         self._persists = False
+        self._is_full = False  # whether too much of a request waits to be sent
         self.is_paused = True
         self._user: AnswerUser | None = None
         self._client: AnswerReceiver
@@ -154,11 +156,13 @@ class HttpUpstream:
 
     def pauseProducing(self) -> None:
         """The target does not read."""
+        self._is_full = True
         if self._user is not None:
             self._client.pause_request()
 
     def resumeProducing(self) -> None:
         """It reads again."""
+        self._is_full = False
         if self._user is not None:
             self._client.resume_request()
 
@@ -283,8 +287,8 @@ class HttpUpstream:
         user, client = self._user, self._client
         assert user is not None  # noqa: S101 - it has got the answer
         plan = self._exchange.routed.route.http
-        if not user.is_sent:
-            self.abort()
+        if not user.is_sent or self._is_full:
+            self.abort()  # a further request would wait behind the rest of this one
         elif self._persists and not self._held and plan is not None:
             self._keep(plan)
         else:
