@@ -224,6 +224,8 @@ def request_head(exchange: Exchange, connected: Connected) -> bytes:
     assert plan is not None  # noqa: S101 - its route speaks HTTP
     lines, framing_lines = exchange.terms.lines, exchange.terms.framing_lines
     if plan.forwarded:
+        if exchange.is_trusted:
+            lines += exchange.terms.proxy_lines
         lines += forwarded_lines(routed.detected, head, trusted=exchange.is_trusted)
     lines += traced(exchange)
     if plan.rewrite is not None and plan.rewrite.host != "preserve":

@@ -2,12 +2,13 @@
 
 Removed first, added last (CVE-2024-45410): a client that lists ``X-Forwarded-For`` in ``Connection`` must not remove ours.
 
-From a peer in ``proxyIPs`` the lists (X-Forwarded-For, Forwarded) are appended to, and single values are kept. From anyone
-else all of them are replaced, as anybody can send them.
+From a peer in ``proxyIPs`` the lists (X-Forwarded-For, Forwarded) are appended to, single values are kept, and fields that this
+proxy does not write are passed on. From anyone else all of them are removed, as anybody can send them.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from itertools import starmap
 from typing import TYPE_CHECKING, Final
@@ -26,9 +27,11 @@ _OF_ONE_HOP: Final = (
     rb"connection|keep-alive|proxy-connection|te|transfer-encoding|upgrade|content-length|proxy"
 )
 #: Fields that say who the client is. Nobody's are passed on as they came: a target may take them for ours. Servers that make
-#: variables of fields cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``.
-_OF_THE_CLIENT: Final = (
-    rb"x[-_.]forwarded[-_.](?:for|proto|host|port|prefix|server)|x[-_.]real[-_.]ip|forwarded"
+#: variables of fields cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``. ``Fields.noted`` has all of them.
+_OF_THE_CLIENT: Final = rb"x[-_.]forwarded[-_.][^:\n]*+|x[-_.]real[-_.]ip|forwarded"
+#: Those of ``X-Forwarded-*`` that are passed on for a trusted proxy: all but those that are written anew, and two that never are.
+_OF_A_PROXY: Final = re.compile(
+    rb"\nx[-_.]forwarded[-_.](?!(?:for|proto|host|port|prefix|server):)[^:\n]*+:[^\n]*+", re.IGNORECASE
 )
 #: Fields of :mod:`~smartproxy.http.tracing`, which are written anew.
 _OF_TRACES: Final = rb"x[-_.]request[-_.]id|traceparent|tracestate"
@@ -51,7 +54,17 @@ def end_to_end(fields: Fields, *, of_client: bool = True) -> bytes:
 
     :param of_client: whether those that say who the client is, and those of traces, are kept.
     """
-    block = (_without_hop if of_client else _without_client)(fields.block)
+    return _without_listed((_without_hop if of_client else _without_client)(fields.block), fields)
+
+
+def proxy_lines(fields: Fields) -> bytes:
+    """The lines of ``fields`` that are sent on only where the client is a trusted proxy, as they are."""
+    found = _OF_A_PROXY.findall(b"\n" + fields.block)
+    return _without_listed(b"".join(found)[1:] + b"\n", fields) if found else b""
+
+
+def _without_listed(block: bytes, fields: Fields) -> bytes:
+    """``block`` without the lines that ``Connection`` lists in ``fields``."""
     listed = set(tokens(fields.noted("connection"))) - _COMMON
     if not listed:
         return block

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.forwarded import end_to_end, without_connection
+from smartproxy.http.forwarded import end_to_end, proxy_lines, without_connection
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
@@ -83,6 +83,7 @@ def _request_terms(fields: Fields, version: tuple[int, int]) -> RequestTerms:
         b"" if isinstance(framing, Malformed) else _request_framing_lines(fields, framing, upgrade),
         _refused(fields, expects),
         bool(fields.noted("traceparent") or fields.noted("x-request-id")),
+        proxy_lines(fields),
     )
 
 

@@ -30,6 +30,7 @@ class RequestTerms(NamedTuple):
     :ivar lines: what is sent on: without fields of this connection, and without those that say who the client is.
     :ivar refused: the status and the reason, where it is refused whatever its route is.
     :ivar is_traced: whether it has an id, or belongs to a trace.
+    :ivar proxy_lines: further fields that say who the client is, which are sent on for a trusted proxy.
     :ivar framing_lines: the fields behind them that frame its body for the target, and ask for :attr:`upgrade`.
     """
 
@@ -41,6 +42,7 @@ class RequestTerms(NamedTuple):
     framing_lines: bytes
     refused: tuple[int, str] | None = None
     is_traced: bool = False
+    proxy_lines: bytes = b""
 
 
 class Exchange:

@@ -35,7 +35,8 @@ _ANY_VALUE: Final = re.compile(_VALUE + rb"*")
 #: once, in one pass over the block. Most lines begin with another letter than these, which is found out first.
 _NOTED: Final = re.compile(
     r"\n(?=[cefhkprtuvx])(host|content-length|transfer-encoding|connection|expect|upgrade|te|trailer|proxy-connection|keep-alive"
-    r"|user-agent|referer|via|traceparent|tracestate|proxy|forwarded|x[-_.](?:request|forwarded|real)[-_.][a-z]++):"
+    r"|user-agent|referer|via|traceparent|tracestate|proxy|forwarded"
+    r"|x[-_.](?:(?:request|real)[-_.][a-z]++|forwarded[-_.][^:\n]*+)):"
     r"[\t ]*+([^\r]*+)",
     re.IGNORECASE | re.ASCII,
 )

@@ -140,12 +140,28 @@ class ForwardedTests(HttpCase):
         self.assertEqual(fields[b"Forwarded"], b'for=9.9.9.9, for=192.0.2.7;proto=http;host="a.test"')
         self.assertEqual((fields[b"X-Real-IP"], fields[b"X-Forwarded-Proto"]), (b"9.9.9.9", b"https"))
 
+    def test_other_fields_of_a_trusted_proxy_are_passed_on(self):
+        """But for those that its ``Connection`` lists, and any other spelling of those that are written anew."""
+        self.start(http_route("f", 81), proxy_ips=["192.0.2.0/24"], accept_proxy_protocol=False)
+        self.SENT = (
+            b"X-Forwarded-Ssl: on\r\nX-Forwarded-User: bob\r\nX_Forwarded_Ssl2: a\r\nX-Forwarded-For2: b\r\nX_Forwarded_For: c\r\n"
+            b"X-Forwarded-Prefix: /d\r\nConnection: X-Forwarded-User\r\n"
+        )
+        fields = self.fields(client=("192.0.2.7", 4000))
+        others = {b"X-Forwarded-Ssl": b"on", b"X_Forwarded_Ssl2": b"a", b"X-Forwarded-For2": b"b"}
+        self.assertLessEqual(others.items(), fields.items())
+        self.assertEqual(len(fields), 6 + len(others))
+        self.assertEqual(fields[b"X-Forwarded-For"], b"192.0.2.7")
+        fields = self.fields(client=("192.0.3.7", 4000))
+        self.assertEqual(len(fields), 6)
+
     def test_they_are_left_out_where_they_are_turned_off(self):
         """What a client sends is not passed on even then: the target may take it for ours."""
         route = http_route("f", 81)
         self.start(
             route.model_copy(update={"action": route.action.model_copy(update={"forwarded_headers": False})})
         )
+        self.SENT += b"X-Forwarded-Ssl: on\r\n"
         self.assertEqual(self.fields(), {})
 
     def test_a_client_cannot_remove_them_by_connection(self):

@@ -255,10 +255,19 @@ class ForwardedTests(HttpCase):
         names = [
             b"X_Forwarded_For", b"X-Forwarded_For", b"X.Forwarded.For", b"x-forwarded-prefix", b"X_Forwarded_Prefix",
             b"X_Real_IP", b"X.Real.IP", b"X-Forwarded-Server", b"X_Forwarded_Proto", b"x.forwarded.host", b"FORWARDED",
+            b"X-Forwarded-Ssl", b"X-Forwarded-User", b"X_Forwarded_Scheme", b"x.forwarded-client-cert", b"X-Forwarded-2", b"X-Forwarded-",
         ]  # fmt: skip
         sent = b"".join(name + b": evil\r\n" for name in names)
         self.connect(80, GET.replace(b"\r\n\r\n", b"\r\n" + sent + b"\r\n"))
         self.assertNotIn(b"evil", b"".join(self.received()[0]))
+        for name in names:  # a head is looked at more closely where it has any of some names
+            self.connect(80, GET.replace(b"\r\n\r\n", b"\r\n" + name + b": evil\r\n\r\n"))
+            self.assertNotIn(b"evil", b"".join(self.received()[0]), name)
+
+    def test_aliases_in_trailers(self):
+        chunked = b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\nX-Forwarded-Ssl: evil\r\nX_Forwarded_2: evil\r\n\r\n"
+        self.connect(80, POST + chunked)
+        self.assertEqual(self.received()[1], b"0\r\nX-Sum: 1\r\n\r\n")
 
 
 class LeavingTests(HttpCase):
