@@ -15,7 +15,6 @@ from smartproxy.http.errors import status_of
 from smartproxy.http.forwarded import forwarded_lines, request_target
 from smartproxy.http.header_rules import request_trailers
 from smartproxy.http.rewrite import rehosted
-from smartproxy.http.terms import NO_HOST
 from smartproxy.http.tracing import traced
 from smartproxy.http.upstream1 import HttpUpstream
 from smartproxy.wire.http_framing import Body
@@ -230,7 +229,6 @@ def request_head(exchange: Exchange, connected: Connected) -> bytes:
     lines += traced(exchange)
     if plan.rewrite is not None and plan.rewrite.host != "preserve":
         lines = rehosted(lines, plan.rewrite.host, connected)
-        framing_lines = framing_lines.removeprefix(NO_HOST)
     if plan.request_rules is not None:
         lines = plan.request_rules(lines, exchange)
     line = f"{head.method} {exchange.rewritten or request_target(head)} HTTP/1.1\r\n".encode("latin-1")

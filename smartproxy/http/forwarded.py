@@ -84,7 +84,7 @@ def forwarded_lines(detected: Detected, head: RequestHead, *, trusted: bool) -> 
 
     :param trusted: whether the client is a proxy whose own fields are believed.
     """
-    announced, host = detected.announced, "".join(head.fields.noted("host"))
+    announced, host = detected.announced, requested_host(head)
     scheme = "https" if detected.secured is not None else "http"
     if trusted:
         sent = dict(_sent(head.fields))
@@ -133,6 +133,14 @@ def _element(client: str, scheme: str, host: str) -> str:
     node = f'"[{client}]"' if ":" in client else client
     named = f';host="{host}"' if host else ""
     return f"for={node};proto={scheme}{named}"
+
+
+def requested_host(head: RequestHead) -> str:
+    """The value of ``Host``; without one that of a target in absolute form (RFC 9112, 3.2.2); empty where neither names a host."""
+    sent = head.fields.noted("host")
+    if sent or head.host is None:
+        return "".join(sent)
+    return head.target.partition("://")[2].partition("?")[0].partition("/")[0]
 
 
 def request_target(head: RequestHead) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smartproxy.http.forwarded import end_to_end, proxy_lines, without_connection
+from smartproxy.http.forwarded import end_to_end, proxy_lines, requested_host, without_connection
 from smartproxy.http.tracing import MOST_PASSED, is_circling, via
 from smartproxy.http.upgrade import asked_protocol, upgrade_lines
 from smartproxy.model.exchange import RequestTerms
 from smartproxy.wire.http_answer import build_head
-from smartproxy.wire.http_fields import tokens
+from smartproxy.wire.http_fields import line, tokens
 from smartproxy.wire.http_framing import NO_BODY, Body, answer_framing, request_framing
 from smartproxy.wire.verdict import Malformed
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from smartproxy.wire.http_head import RequestHead
 
 _NO_CONTENT, _NOT_MODIFIED = 204, 304
-#: What a request of HTTP/1.0 gets that has none.
-NO_HOST = b"Host: \r\n"
 #: Noted fields of a request that nothing but its route and its log depend on.
 _IDLE_NAMES = frozenset({"host", "user-agent", "referer"})
 _PLAIN_NAMES, _KEPT_ALIVE = _IDLE_NAMES | {"connection"}, ["keep-alive"]
@@ -50,7 +48,10 @@ class AnswerTerms(NamedTuple):
 def request_terms(head: RequestHead) -> RequestTerms:
     """The terms of a request. Those of HTTP/1.1 are kept with its fields."""
     if head.version != (1, 1):
-        return _request_terms(head.fields, head.version)
+        terms = _request_terms(head.fields, head.version)
+        if not head.fields.noted("host"):  # only HTTP/1.0 needs none
+            terms = terms._replace(lines=line("Host", requested_host(head)) + terms.lines)
+        return terms
     known = head.fields.derived
     if known is None:
         known = head.fields.derived = _request_terms(head.fields, (1, 1))
@@ -102,7 +103,7 @@ def _refused(fields: Fields, expects: tuple[str, ...]) -> tuple[int, str] | None
 
 
 def _request_framing_lines(fields: Fields, framing: Framing, upgrade: str) -> bytes:
-    lines = b"" if fields.noted("host") else NO_HOST
+    lines = b""
     if framing.body is Body.CHUNKED:
         lines += _CHUNKED_LINE
     elif framing.body is Body.LENGTH or fields.noted("content-length"):

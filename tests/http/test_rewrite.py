@@ -133,8 +133,9 @@ class RewriteTests(HttpCase):
 
     def test_a_request_without_host_gets_the_new_one(self):
         self.rewrite({"host": "b.test"})
-        self.connect(81, b"GET / HTTP/1.0\r\n\r\n")
-        self.assertEqual(self.hosts(self.received()[0]), [b"Host: b.test"])
+        for target in (b"/", b"http://a.test/"):
+            self.connect(81, b"GET %b HTTP/1.0\r\n\r\n" % target)
+            self.assertEqual(self.hosts(self.received()[0]), [b"Host: b.test"])
 
     def hosts(self, lines):
         return [line for line in lines if line.lower().startswith(b"host:")]

@@ -164,6 +164,24 @@ class ForwardedTests(HttpCase):
         self.SENT += b"X-Forwarded-Ssl: on\r\n"
         self.assertEqual(self.fields(), {})
 
+    def test_host_of_an_absolute_target_of_http_1_0_without_host(self):
+        """The route was found by it (RFC 9112, 3.2.2)."""
+        for target, host in (
+            (b"http://a.test/x", b"a.test"), (b"http://A.test:8080?x=http://b.test/", b"A.test:8080"), (b"HTTPS://[::1]", b"[::1]"),
+        ):  # fmt: skip
+            self.connect(80, b"GET %b HTTP/1.0\r\nX: y\r\n\r\n" % target)
+            lines = self.received()[0]
+            self.assertEqual([line for line in lines if line[:5].lower() == b"host:"], [b"Host: " + host])
+            self.assertIn(b"X-Forwarded-Host: " + host, lines)
+            self.assertIn(b'host="%b"' % host, b"".join(lines))
+
+    def test_request_of_http_1_0_without_any_host(self):
+        for target in (b"/", b"/http://a.test/"):
+            self.connect(80, b"GET %b HTTP/1.0\r\n\r\n" % target)
+            lines = self.received()[0]
+            self.assertIn(b"Host: ", lines)
+            self.assertNotIn(b"X-Forwarded-Host", b"".join(lines))
+
     def test_a_client_cannot_remove_them_by_connection(self):
         self.connect(
             80, GET.replace(b"\r\n\r\n", b"\r\nConnection: X-Forwarded-For, Host, X-Real-IP\r\n\r\n")
