@@ -137,16 +137,12 @@ class Forwarding:
 
     def _send(self, connected: Connected) -> None:
         """Send what is there of the request, and read the answer."""
-        exchange, targets = self._exchange, self._targets
+        exchange = self._exchange
         exchange.is_reused = connected.is_reused
         reader = connected.reader
-        upstream = (
-            reader
-            if isinstance(reader, HttpUpstream)
-            else HttpUpstream(connected, targets.pool, targets.head_of, targets.splicer)
-        )
+        upstream = reader if isinstance(reader, HttpUpstream) else HttpUpstream(connected)
         self._upstream = upstream
-        write = upstream.use(self, exchange, self._client)
+        write = upstream.use(self, exchange, self._client, self._targets)
         head = connected.header + request_head(exchange, connected)
         body = exchange.framing.body
         if body is Body.NONE:

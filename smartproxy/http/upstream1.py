@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.side import SideTransport
     from smartproxy.http.interfaces import AnswerReceiver
-    from smartproxy.http.splice import Splicer
+    from smartproxy.http.services import TargetServices
     from smartproxy.model.exchange import Exchange
     from smartproxy.model.plan import HttpPlan
     from smartproxy.upstream.connected import Connected
-    from smartproxy.upstream.pool import Pool
     from smartproxy.wire.http_answer import AnswerHead
     from smartproxy.wire.http_fields import Fields
 
@@ -71,8 +70,6 @@ class AnswerUser(Protocol):
 class HttpUpstream:
     """One connection to a target.
 
-    :param head_of: parses the head of an answer.
-    :param splicer: moves its body from socket to socket, where it can be.
     :ivar is_paused: whether nothing is read, as when it was just connected.
     """
 
@@ -85,24 +82,15 @@ class HttpUpstream:
         "_is_full",
         "_parser",
         "_persists",
-        "_pool",
         "_reader",
-        "_splicer", "_user",
+        "_targets", "_user",
         "is_paused",
         "is_paused",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        connected: Connected,
-        pool: Pool,
-        head_of: Callable[[bytes], AnswerHead | Malformed],
-        splicer: Splicer,
-    ) -> None:
+    def __init__(self, connected: Connected) -> None:
         self._connected = connected
-        self._pool = pool
-        self._splicer = splicer
-        self._parser = AnswerParser(head_of)
+        self._parser = AnswerParser()
         self._answer = _COMPLETE
         self._held: bytes | bytearray = b""  # extended by appended()
         self._reader: BodyReader | None = None
@@ -112,6 +100,7 @@ class HttpUpstream:
         self._user: AnswerUser | None = None
         self._client: AnswerReceiver
         self._exchange: Exchange
+        self._targets: TargetServices
         connected.reader = self
         connected.side.attach(self)
         connected.side.transport.registerProducer(self, True)
@@ -123,9 +112,15 @@ class HttpUpstream:
 
     # -- for the user --------------------------------------------------------------------------------
 
-    def use(self, user: AnswerUser, exchange: Exchange, client: AnswerReceiver) -> Callable[[bytes], object]:
-        """Carry an exchange. Returns what the request is to be written with, its head first."""
-        self._user, self._exchange, self._client = user, exchange, client
+    def use(
+        self, user: AnswerUser, exchange: Exchange, client: AnswerReceiver, targets: TargetServices
+    ) -> Callable[[bytes], object]:
+        """Carry an exchange. Returns what the request is to be written with, its head first.
+
+        :param targets: what is asked of the surroundings for it: those of another exchange on the connection may be of another route.
+        """
+        self._user, self._exchange, self._client, self._targets = user, exchange, client, targets
+        self._parser.head_of = targets.head_of
         self._answer = ANSWER[self._answer][_NEXT]
         return self._connected.side.transport.write
 
@@ -272,7 +267,7 @@ class HttpUpstream:
         """Have the rest of the body moved from socket to socket, if it can be."""
         sink = self._client.body_sink()
         if sink is not None:
-            self._splicer.start(self.transport, sink, left, self._client.answer_moved, self._moved)
+            self._targets.splicer.start(self.transport, sink, left, self._client.answer_moved, self._moved)
 
     def _moved(self, left: int) -> None:
         """The body was moved, but for so many bytes."""
@@ -303,7 +298,7 @@ class HttpUpstream:
         self._connected.release(0, 0)  # the bytes are those of the exchange
         if self.is_paused:
             self.resume()
-        self._pool.put(self._connected, plan.idle_timeout, plan.most_idle)
+        self._targets.pool.put(self._connected, plan.idle_timeout, plan.most_idle)
 
     # -- ends ----------------------------------------------------------------------------------------
 

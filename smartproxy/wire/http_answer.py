@@ -55,13 +55,13 @@ class AnswerParser:
 
     After a head it is ready for another one.
 
-    :param head_of: :func:`parse_head`, or a function that remembers what it has returned.
+    :ivar head_of: :func:`parse_head`, or a function that remembers what it has returned; can be set between two heads.
     """
 
-    __slots__ = ("_head_of", "_searched")
+    __slots__ = ("_searched", "head_of")
 
-    def __init__(self, head_of: Callable[[bytes], AnswerHead | Malformed] | None = None) -> None:
-        self._head_of = parse_head if head_of is None else head_of
+    def __init__(self) -> None:
+        self.head_of: Callable[[bytes], AnswerHead | Malformed] = parse_head
         self._searched = 0
 
     def __call__(self, data: bytes | bytearray) -> Verdict[AnswerHead]:
@@ -70,7 +70,7 @@ class AnswerParser:
         end = data.find(_END, searched - 3 if searched > 3 else 0, HEAD_LIMIT)  # noqa: PLR2004 - the length of _END
         if end >= 0:
             self._searched = 0
-            head = self._head_of(bytes(data[:end]))
+            head = self.head_of(bytes(data[:end]))
             return head if isinstance(head, Malformed) else Done(head, end + 4)
         size = min(len(data), HEAD_LIMIT)
         self._searched = size

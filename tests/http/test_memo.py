@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from smartproxy import Route
 from smartproxy.http.memo import LONGEST, MOST, Memo
 from smartproxy.wire.http_fields import Fields
 from tests.builds import only_pure
 from tests.http.case import GET, OK, HttpCase, http_route
+from tests.on_network import HOST
 
 
 class MemoTests(HttpCase):
@@ -81,6 +83,28 @@ class MemoTests(HttpCase):
         for _ in range(3):
             self.assertEqual(self.exchange(client), OK)
         self.assertEqual(self.remembered(), [0, 0, 0])
+
+    def test_each_route_on_one_connection_to_a_target_has_its_own_setting(self):
+        """Whichever of them has made the connection."""
+        self.network.stop(self.proxy)
+        routes = []
+        for name, port, kept in (("kept", 80, True), ("private", 81, False)):
+            action = {"group": "app", "protocol": "http", "http": {"remember_heads": kept}}
+            routes.append(Route(name=name, match={"ports": port}, action=action))
+        secret, known = (
+            OK.replace(b"Content", b"Set-Cookie: %b\r\nContent" % name) for name in (b"secret", b"known")
+        )
+        for first in (80, 81):
+            self.start(*routes, target_groups={"app": {"targets": [{"host": HOST, "port": 9000}]}})
+            self.exchange(self.connect(first))
+            for port, answer in ((80, known), (81, secret)) * 3:
+                self.assertIn(b"Set-Cookie", self.exchange(self.connect(port), GET, answer))
+            self.assertEqual(len(self.proxy._runtime.targets.pool), 1)
+            heads = self.proxy._runtime.http_heads.head_of.__self__
+            self.assertEqual(
+                [known[: known.index(b"\r\n\r\n")]], [head for head in heads if b"Cookie" in head]
+            )
+            self.network.stop(self.proxy)
 
     def test_malformed_heads_are_refused_each_time(self):
         for _ in range(3):
