@@ -11,12 +11,12 @@ class _Calls:
 
 
 @contextmanager
-def counted():
-    """Count the calls of Python functions within."""
-    calls = _Calls()
+def counted(*, builtins=False):
+    """Count the calls of Python functions within, and of builtin ones where that is wanted."""
+    calls, events = _Calls(), ("call", "c_call") if builtins else ("call",)
 
     def count(frame, event, argument):
-        calls.count += event == "call"
+        calls.count += event in events
 
     former = sys.getprofile()
     sys.setprofile(count)

@@ -28,6 +28,7 @@ _LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: ([\t -~\x80-\xff]
 _NOT_HTTP: Final = Malformed("not an HTTP/1 answer")
 _TOO_LONG: Final = Malformed("answer head over 65536 bytes")
 _TOO_MANY: Final = Malformed("over 100 header fields")
+_LONG_LIST: Final = Malformed("over 100 members of Connection or Upgrade")
 _NOT_FIELDS: Final = Malformed("not header fields")
 
 
@@ -94,6 +95,8 @@ def parse_head(head: bytes) -> AnswerHead | Malformed:
         return _NOT_FIELDS
     if len(fields) > HEADERS_LIMIT:
         return _TOO_MANY
+    if fields.has_long_list():
+        return _LONG_LIST
     return AnswerHead(int(match[2]), match[3] or b"", (1, int(match[1])), fields)
 
 

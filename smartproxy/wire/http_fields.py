@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Most fields of a head (Apache: 100, HAProxy: 101).
 HEADERS_LIMIT: Final = 100
+#: Most members of a list that each of them is compared for: as many as there are fields that Connection could name.
+LIST_LIMIT: Final = 100
 
 #: A character of a token, such as a name or a method.
 TCHAR: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # RFC 9110, 5.6.2
@@ -117,6 +119,15 @@ class Fields:
             else:
                 noted[name] = [text]
         return noted
+
+    def has_long_list(self) -> bool:
+        """Whether ``Connection`` or ``Upgrade`` has over :data:`LIST_LIMIT` members, the empty ones included."""
+        if self.block.count(b",") < LIST_LIMIT:  # most blocks: nothing else is looked at
+            return False
+        return any(
+            sum(value.count(",") for value in self.noted(name)) >= LIST_LIMIT
+            for name in ("connection", "upgrade")
+        )
 
     def values(self, name: str) -> list[str]:
         """The values of any field; ``name`` in lower case."""

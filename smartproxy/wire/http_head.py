@@ -25,6 +25,7 @@ LINE_TOO_LONG: Final = Malformed("request line too long")
 HEAD_TOO_LONG: Final = Malformed("request head too large")
 TOO_MANY_HEADERS: Final = Malformed("too many header fields")
 _NOT_A_FIELD: Final = Malformed("not a header field")
+_LONG_LIST: Final = Malformed("over 100 members of Connection or Upgrade")
 OTHER_VERSION: Final = Malformed("neither HTTP/1.0 nor HTTP/1.1")
 
 _NOT_ONE_HOST: Final = Malformed("not exactly one Host")
@@ -143,6 +144,8 @@ def parse_block(
     """
     try:
         fields = Fields.parse(block)
+        if fields.has_long_list():
+            return _LONG_LIST
         hosts = tuple(map(authority_of or parse_authority, fields.noted("host")))
         return HeadBlock(fields, hosts, block.count(b"\n"))
     except ValueError:

@@ -6,7 +6,7 @@ Work is counted and not timed: calls of Python functions, and bytes that are loo
 from __future__ import annotations
 
 from tests.counting import counted
-from tests.http.case import GET, POST, HttpCase, parts
+from tests.http.case import GET, OK, POST, UPGRADE, HttpCase, parts
 
 #: Of the smaller of two sizes. Below the limit of a head also when it is doubled, so that its bytes are not simply dropped.
 BEGUN, REFUSED = 4_000, 70_000
@@ -80,6 +80,11 @@ class BoundedWorkTests(HttpCase):
         self.network.settle()
         return total, Traced.seen, parts(received)[0] if received else 0
 
+    def upstreams(self):
+        """What reads the connections to the target."""
+        ends = [end.transport.peer.protocol for end in self.backend.connections if not end.gone]
+        return [end.receiver for end in ends if end.receiver is not None]
+
     def check(self, make, size, status):
         small = 1 if size == BEGUN else 16
         for piece, most_calls, most_seen in ((small, 25, 5), (16 * 1024, 2, 5)):
@@ -102,6 +107,37 @@ class BoundedWorkTests(HttpCase):
 
     def test_chunks_of_one_byte(self):
         self.check(small_chunks, BEGUN, 0)
+
+    def test_lists_of_many_members(self):
+        """Each member of them would be compared, several times: 60 KB of members cost no more than other bytes."""
+        for name in (b"Connection", b"Upgrade"):
+            for member in (b"a,", b",", b"%d,"):
+                members = b"".join(member % number if b"%" in member else member for number in range(10_000))
+                connection = b"" if name == b"Connection" else b"Connection: Upgrade\r\n"
+                fields = b"%b%b: %b\r\n\r\n" % (connection, name, members)
+                client = self.connect()
+                self.exchange(client)
+                (served,) = self.proxy._runtime.http_clients
+                with counted(builtins=True) as calls:
+                    served.data_received(GET[:-2] + fields)
+                self.assertLess(calls.count, 1000, fields[:40])
+                self.network.settle()
+                self.assertEqual(parts(client.received[len(OK) :])[0], 400)
+                client.rst()
+                self.network.settle()
+
+    def test_lists_of_many_members_of_a_target(self):
+        for status in (b"200 OK", b"103 Early Hints", b"101 Switching Protocols"):
+            for name in (b"Connection", b"Upgrade"):
+                client = self.connect(said=UPGRADE)
+                (upstream,) = [each for each in self.upstreams() if each._user is not None]
+                with counted(builtins=True) as calls:
+                    upstream.data_received(
+                        b"HTTP/1.1 %b\r\n%b: websocket%b\r\n\r\n" % (status, name, b",a" * 10_000)
+                    )
+                self.assertLess(calls.count, 1000, (status, name))
+                self.network.settle()
+                self.assertEqual(parts(client.received)[0], 502)
 
     def test_extensions_and_trailers_that_do_not_end(self):
         for make in (extension, trailers, long_trailer):

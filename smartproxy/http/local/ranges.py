@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from smartproxy.wire.http_fields import LIST_LIMIT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,10 +35,10 @@ UNSATISFIABLE: Final = NoRange()
 def byte_range(values: Sequence[str], size: int) -> ByteRange | NoRange | None:
     """The range of a file of ``size`` bytes to send; ``None`` for all of it.
 
-    :param values: of the field Range. One that is malformed is ignored.
+    :param values: of the field Range. One that is malformed is ignored, and one of over 100 ranges.
     """
     match = _SET.fullmatch(values[0]) if len(values) == 1 else None
-    if match is None:
+    if match is None or match[1].count(",") >= LIST_LIMIT:
         return None
     found = [_ONE.fullmatch(part.strip(" \t")) for part in match[1].split(",") if part.strip(" \t")]
     if not found or None in found:

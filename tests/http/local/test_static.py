@@ -239,6 +239,12 @@ class RangeTests(StaticCase):
         ):  # fmt: skip
             self.assertEqual(self.ranged(value), whole, value)
 
+    def test_over_100_ranges_get_the_file(self):
+        """None of them is looked at; RFC 9110, 14.2 permits to ignore them."""
+        others = ",99-"
+        self.assertEqual(self.ranged(f"bytes=0-1{others * 99}")[0], 206)
+        self.assertEqual(self.ranged(f"bytes=0-1{others * 100}"), (200, None, self.ranged("bytes=x")[2]))
+
     def test_ranges_outside_are_416(self):
         for value in ("bytes=10-", "bytes=100-200", "bytes=-0", "bytes=10-,20-"):
             self.assertEqual(self.ranged(value)[:2], (416, "bytes */10"), value)
