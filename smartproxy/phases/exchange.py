@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ from smartproxy.errors import NotTls, Refused
 from smartproxy.http.downstream1 import HttpDownstream
 from smartproxy.http.forward import Forwarding
 from smartproxy.http.in_force import InForce, carried_over
+from smartproxy.http.local.chosen import ChosenAnswers
 from smartproxy.http.local.services import LocalServices
 from smartproxy.http.services import HttpServices, TargetServices
 from smartproxy.http.tracing import id_of
@@ -125,6 +127,8 @@ class ExchangeHttp:
         self._head_limits = head_limits
         self._error_pages = error_pages
         self._splicer = splicer
+        #: By name: the routes whose callable chooses, for requests.
+        self._choosing: dict[str, RoutePlan] = {}
         self._services: dict[tuple[bool, bool, bool], HttpServices] = {}
 
     def __call__(
@@ -253,8 +257,27 @@ class ExchangeHttp:
         if route is not None and route.tls is not None and detected.secured is None:
             raise NotTls
         if route is None or route.http is None:
-            route = _answering(route, first.route)
+            route = self._answering(route, first.route)
         return Routed(detected, route)
+
+    def _answering(self, found: RoutePlan | None, first: RoutePlan) -> RoutePlan:
+        """A route without terms of HTTP of its own that answers requests all the same.
+
+        It blocks, or has a callable that chooses a handler of requests, or has chosen one for the connection.
+
+        :raises Refused: where ``found`` is none of these.
+        """
+        if found is not None and found.name == first.name:
+            found = first
+        if found is not None and found.answers is not None:
+            return found
+        if found is None or found.chosen_http is None:
+            raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
+        choosing = self._choosing.get(found.name)
+        if choosing is None:
+            choosing = replace(found, answers=ChosenAnswers(found), http=found.chosen_http)
+            self._choosing[found.name] = choosing
+        return choosing
 
     def _check(self, routed: Routed, _: Routed) -> None:
         """Check the lists of a request's route.
@@ -342,17 +365,3 @@ class ExchangeHttp:
         if turn is None:
             connected.retried()
         return connected
-
-
-def _answering(found: RoutePlan | None, first: RoutePlan) -> RoutePlan:
-    """A route without terms of HTTP of its own that answers requests all the same.
-
-    It blocks, or has a callable that has chosen a handler of requests for the connection.
-
-    :raises Refused: where ``found`` is none of these.
-    """
-    if found is not None and found.name == first.name:
-        found = first
-    if found is None or found.answers is None:
-        raise Refused(RejectReason.NO_ROUTE, "no route that speaks HTTP matches the request")
-    return found

@@ -113,7 +113,7 @@ class RoutePlan:
     :ivar silence: seconds after which it takes a client that has sent nothing; 0: it does not.
     :ivar carries_tls: whether the configuration says that the route carries TLS (it sets ``tls.mode``).
     :ivar http: the terms on which it speaks HTTP; ``None`` forwards bytes as they are.
-    :ivar chosen_http: those for a handler of requests that its callable may choose; ``None`` where there is no handler.
+    :ivar chosen_http: those for a handler of requests that its callable may choose; ``None`` where it has no such callable.
     """
 
     name: str

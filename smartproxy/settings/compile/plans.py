@@ -121,6 +121,7 @@ def _route(
     timeouts = _timeouts(route, settings.defaults, settings)
     action, security = route.action, (route.security, settings.defaults.security)
     answers = answers_to(route, references)
+    handler = handler_of(action, references.handlers)
     return RoutePlan(
         name=route.name,
         index=index,
@@ -130,7 +131,7 @@ def _route(
         kind=ActionKind(action.type),
         priority=route.priority,
         group=groups.of(route),
-        handler=handler_of(action, references.handlers),
+        handler=handler,
         answers=answers,
         tls=termination(settings, route, references.tls, timeouts.tls_handshake),
         allow=references.addresses.of(inherited("ip_allow_list", *security)),
@@ -142,7 +143,7 @@ def _route(
         carries_tls="mode" in action.tls.model_fields_set,
         silence=0.0 if route.silence is None else units.seconds(route.silence),
         http=http_plan(route, settings, references.error_pages, answers),
-        chosen_http=chosen_http_plan(route, settings, references.error_pages),
+        chosen_http=chosen_http_plan(route, settings, references.error_pages, handler),
     )
 
 
