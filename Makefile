@@ -60,7 +60,8 @@ soak: $(VENV)/.for-fuzz ## The long runs: two hours of mixed faulty traffic, the
 	@$(STEP) "soak" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 	@$(STEP) "large bodies" env SMARTPROXY_BIG_MB=2000 SMARTPROXY_EVENT_SECONDS=60 \
 		$(BIN)/python -m pytest tests/live/test_http_bodies.py
-	@$(STEP) "bytes of HTTP" env SMARTPROXY_HTTP_REQUESTS=10000 $(BIN)/python -m pytest tests/http/test_counted_bytes.py
+	@$(STEP) "bytes of HTTP" env SMARTPROXY_HTTP_REQUESTS=10000 SMARTPROXY_CONVERSATIONS=2000 \
+		$(BIN)/python -m pytest tests/http/test_counted_bytes.py tests/http/test_conversations.py
 	@$(STEP) "soak with workers" $(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --workers 3 \
 		--output docs/benchmarks/soak-workers.json
 	@$(STEP) "workers" env SMARTPROXY_WORKER_ROUNDS=60 SMARTPROXY_WORKER_CONNECTIONS=10000 \

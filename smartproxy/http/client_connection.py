@@ -51,6 +51,7 @@ class ClientConnection(Served):
             False  # the routes that it has are not in force, and it cannot have those that are
         )
         self._is_paused = False
+        self._is_holding = False  # not read, because of what is held
         self._is_full = False  # the client does not read
         self._pauses = 0
         self._held: bytes | bytearray = b""  # extended by appended()
@@ -77,7 +78,7 @@ class ClientConnection(Served):
             self.data_received(held)
         if ended:
             self.input_ended()
-        elif not self._is_paused:
+        elif not self._is_paused and not self._is_holding:
             self.transport.resumeProducing()
         return self.done
 
@@ -110,7 +111,18 @@ class ClientConnection(Served):
         if self._is_paused and self._request is _BODY:
             self.wait(self._plan.request_timeout)
         self._is_paused = False
-        self.side.transport.resumeProducing()
+        if not self._is_holding:
+            self.side.transport.resumeProducing()
+
+    def hold(self, *, is_much: bool) -> None:
+        """Read the client no more while ``is_much`` is held of it, whoever else lets it be read."""
+        if is_much is self._is_holding:
+            return
+        self._is_holding = is_much
+        if is_much:
+            self.side.transport.pauseProducing()
+        elif not self._is_paused:
+            self.side.transport.resumeProducing()
 
     def pauses(self) -> int | None:
         """How often reading was paused; ``None`` while it is."""
@@ -163,13 +175,12 @@ class ClientConnection(Served):
     def close(self) -> None:
         """End our direction, and read what the client still sends for a moment: a RST could overtake the answer."""
         self.is_closing = True
+        self.wait(LINGER)
         if self.is_ended:
-            self.wait(0)
             self.transport.unregisterProducer()
             self.transport.loseConnection()
             return
         end_output(self.transport)
-        self.wait(LINGER)
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:

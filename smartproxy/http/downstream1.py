@@ -95,8 +95,7 @@ class HttpDownstream(ClientConnection):
         if not self._held or self.is_closing:
             return
         if self._request is _COMPLETE or self._is_full:
-            if len(self._held) > HELD:
-                self.pause_request()
+            self.hold(is_much=len(self._held) > HELD)
         elif is_begin and self._request is _HEAD:
             self.wait(self._plan.request_timeout)
 
@@ -117,12 +116,8 @@ class HttpDownstream(ClientConnection):
         self._is_advancing = False
         if self.is_ended and not self.is_closing:
             self._nothing_follows()
-        self._read_on()
-
-    def _read_on(self) -> None:
-        """Read the client again, where it was not read because of what is held: that is little now."""
-        if self._is_paused and self._request is _HEAD and len(self._held) <= HELD and not self.is_closing:
-            self.resume_request()
+        if len(self._held) <= HELD:
+            self.hold(is_much=False)
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
@@ -292,12 +287,13 @@ class HttpDownstream(ClientConnection):
             self.close()
             return
         self._request = REQUEST[self._request][_NEXT]
+        if self._is_paused:
+            self.resume_request()
         if self._held:
             self._deadline.move(self._plan.request_timeout, now)
             self._advance()
         else:
             self._deadline.move(self._plan.keep_alive_timeout, now)
-            self._read_on()
 
     def failed(self, status: int, detail: str) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""

@@ -26,17 +26,17 @@ def answer_to_first(
     """
     head = http_head.parse(held)
     if not isinstance(head, Done):
-        return error_answer(status, pages=pages, text=text)
+        return error_answer(status, pages=pages, text=text, to_head=method_of(held) == "HEAD")
     accept, method = head.value.fields.values("accept"), head.value.method
     return error_answer(status, accept, pages, text=text, to_head=method == "HEAD")
 
 
 def answer_to_begun(held: bytes | bytearray, pages: Mapping[int, ErrorPage] = NO_PAGES) -> bytes:
     """The answer to a request whose head is malformed, or was not complete in time."""
-    head = http_head.parse(held)
+    head, to_head = http_head.parse(held), method_of(held) == "HEAD"
     if isinstance(head, Malformed):
-        return error_answer(http_head.status_of(head), pages=pages, text=head.why)
-    return error_answer(408, pages=pages)
+        return error_answer(http_head.status_of(head), pages=pages, text=head.why, to_head=to_head)
+    return error_answer(408, pages=pages, to_head=to_head)
 
 
 def method_of(held: bytes | bytearray) -> str:

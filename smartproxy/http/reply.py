@@ -55,8 +55,8 @@ class ClientReply(BodyWriter):
         return self.state is _STARTED
 
     def informational(self, head: AnswerHead) -> None:
-        """Pass an answer of 1xx on, to a client that knows them (RFC 9110, 15.2)."""
-        if self._exchange.head.version != (1, 0):
+        """Pass an answer of 1xx on, to a client that knows them, before the final one (RFC 9110, 15.2)."""
+        if self._exchange.head.version != (1, 0) and self.state is _AWAITED:
             self._write(build_head(head.status, head.reason, end_to_end(head.fields)))
 
     def begin(self, head: AnswerHead, framing: Framing, *, persists: bool) -> None:

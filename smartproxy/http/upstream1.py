@@ -22,6 +22,7 @@ from smartproxy.http.forwarded import end_to_end, passed_trailers
 from smartproxy.http.states import ANSWER, AnswerState, MessageEvent
 from smartproxy.http.terms import answer_terms
 from smartproxy.http.upgrade import agrees, upgrade_lines
+from smartproxy.net.half_close import has_unsent
 from smartproxy.wire.http_answer import AnswerParser, build_head
 from smartproxy.wire.http_framing import Body, answer_framing
 from smartproxy.wire.verdict import Malformed, NeedMore
@@ -282,7 +283,7 @@ class HttpUpstream:
         user, client = self._user, self._client
         assert user is not None  # noqa: S101 - it has got the answer
         plan = self._exchange.routed.route.http
-        if not user.is_sent or self._is_full:
+        if not user.is_sent or self._is_full or self._holds_body():
             self.abort()  # a further request would wait behind the rest of this one
         elif self._persists and not self._held and plan is not None:
             self._keep(plan)
@@ -291,6 +292,10 @@ class HttpUpstream:
             self._connected.close()
         user.answer_ended()
         client.answer_end(passed_trailers(trailers))
+
+    def _holds_body(self) -> bool:
+        """Whether the target has answered a body that it has not read."""
+        return self._exchange.framing.body is not Body.NONE and has_unsent(self.transport)
 
     def _keep(self, plan: HttpPlan) -> None:
         """Join the pool."""

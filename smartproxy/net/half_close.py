@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 LINGER: Final = 2.0
 
 
+def has_unsent(transport: Any) -> bool:
+    """Whether bytes that were written to ``transport`` wait for its kernel to take them: the peer does not read."""
+    lower = getattr(transport, "lower", None)  # of one with TLS
+    if lower is not None:
+        return has_unsent(lower.transport)
+    own: bool | None = getattr(transport, "has_unsent", None)
+    # Those of Twisted have no question for it.
+    return (
+        bool(getattr(transport, "dataBuffer", b"") or getattr(transport, "_tempDataBuffer", ()))
+        if own is None
+        else own
+    )
+
+
 def can_half_close(transport: object) -> bool:
     """Whether one direction of ``transport`` can be ended without the other."""
     if ISSLTransport.providedBy(transport):

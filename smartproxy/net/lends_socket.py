@@ -41,6 +41,11 @@ class LendsSocket(OnSocket):
         """Send what was gathered in the poller's batch."""
         raise NotImplementedError
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes wait that the kernel has not taken."""
+        return bool(self._out)
+
     def lend(self, borrower: SocketBorrower) -> socket.SocketType | None:
         """Give the socket to ``borrower`` for a time, with its events; ``None`` where something waits to be sent, or was lost.
 

@@ -100,6 +100,11 @@ class MemoryTransport:
         if not nature.half_closes:
             directlyProvides(self, ISSLTransport)
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether bytes wait that the other end has no room for."""
+        return bool(self.out)
+
     def carry(self, protocol: CarriedProtocol) -> None:
         """Attach ``protocol`` to this end."""
         self.protocol = protocol

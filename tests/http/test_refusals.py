@@ -108,6 +108,17 @@ class FirstRequestTests(AnswerCase):
             all("answered 4" in line["detail"] or "answered 5" in line["detail"] for line in self.lines())
         )
 
+    def test_answers_to_head_have_no_body(self):
+        self.network.stop(self.proxy)
+        no = Route(name="no", match={"ports": 80, "path": "/no"}, action={"type": "block"})
+        self.start(http_route(path="/web"), no)
+        for request in (
+            b"HEAD /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n",
+        ):
+            _, _, body = self.connect(said=request).received.partition(b"\r\n\r\n")
+            self.assertEqual(body, b"")
+
     def test_no_route_is_a_404_that_is_json_for_who_asks_for_it(self):
         request = GET.replace(b"a.test", b"b.test")
         self.assertEqual(self.ask(request, 81)[:3:2], (404, b"Not Found\n"))
