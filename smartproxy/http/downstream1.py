@@ -121,7 +121,8 @@ class HttpDownstream(ClientConnection):
 
     def _read_head(self) -> bool:
         """Read a head. Returns whether it was complete."""
-        if not self._services.is_in_force():
+        services = self._services
+        if services.in_force.served_by is not services.served_by:
             self._follow_reload()
         verdict = self._parser(self._held)
         if isinstance(verdict, NeedMore):

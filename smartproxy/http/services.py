@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from smartproxy.flow.deadline import Deadlines
     from smartproxy.flow.side import Side
+    from smartproxy.http.in_force import InForce
     from smartproxy.http.interfaces import Answerer, AnswerReceiver, TunnelEnd
     from smartproxy.http.splice import Splicer
     from smartproxy.model.exchange import Exchange
@@ -53,7 +54,8 @@ class HttpServices(NamedTuple):
     :ivar finished: called with an exchange that has ended, and the time, once.
     :ivar splicer: moves bodies from socket to socket.
     :ivar relay: makes a tunnel of a client's side and the connection to its target.
-    :ivar is_in_force: whether a reload has not put others in their place.
+    :ivar in_force: what serves the listener's connections now.
+    :ivar served_by: what these are services of: where it is not in force, a reload has put others in their place.
     :ivar carried_over: the facts of a connection as those in force have them, the terms of its route, and these services; ``None``
         where the connection cannot go on under them.
     """
@@ -75,7 +77,8 @@ class HttpServices(NamedTuple):
     finished: Callable[[Exchange, float], None]
     splicer: Splicer
     relay: Callable[[ConnectionRecord, Side, Connected | TunnelEnd, Exchange], Deferred[CloseReason]]
-    is_in_force: Callable[[], bool]
+    in_force: InForce[Any]
+    served_by: object
     carried_over: Callable[[Routed], tuple[Routed, HttpPlan, HttpServices] | None]
 
 

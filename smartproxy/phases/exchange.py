@@ -161,9 +161,6 @@ class ExchangeHttp:
         """The listener is closed: the next answer of each connection is its last one."""
         self._in_force.served_by = None
 
-    def _is_in_force(self) -> bool:
-        return self._in_force.served_by is self
-
     def _carried_over(self, first: Routed) -> tuple[Routed, HttpPlan, HttpServices] | None:
         """See :class:`~smartproxy.http.services.HttpServices`. What serves the connection now decides."""
         now = self._in_force.served_by
@@ -209,7 +206,8 @@ class ExchangeHttp:
             self._finished,
             self._splicer,
             self._tunnel,
-            self._is_in_force,
+            self._in_force,
+            self,
             self._carried_over,
         )
 
