@@ -10,7 +10,8 @@ order that the operator's program approves. Its handshake has a time limit; the 
 for the same name wait for the same order.
 
 Anybody can ask for any name, so everything is bounded: names that are looked up at once, orders in an hour, and
-certificates in memory. A name whose order has failed is refused until its next try.
+certificates in memory. A name whose order has failed is refused until its next try is due. Its failures are remembered between
+clients, so that its back-off grows however seldom they come.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class OnDemandOrders:
             managed.asked = True
             if managed.certificate is not None:
                 return managed.certificate.plan
-            if managed.ordering is None and managed.failures:
+            if managed.ordering is None and managed.failures and not self._acme.is_due(managed):
                 if (temporary := self._temporary_for(name)) is not None:
                     return temporary
                 raise _refusal(name, f"the last order failed: {managed.error}")

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
 from smartproxy.acme.clock_steps import WallClockSteps
+from smartproxy.acme.due import due_for_order, due_to_be_forgotten, is_unwanted
 from smartproxy.acme.managed import ManagedCertificate, key_of
 from smartproxy.acme.outcomes import Outcomes
 from smartproxy.acme.shown import IssuedShown, automatic_entries
@@ -270,20 +271,18 @@ class AcmeService:
             return
         self._wall_steps.follow(self._managed.values())
         now = self._wall()
+        self.forget(due_to_be_forgotten(self._managed.values(), now))
         under_way = sum(managed.ordering is not None for managed in self._managed.values())
-        unwanted = []
+        for managed in due_for_order(self._managed.values(), now)[: max(MAX_ORDERS - under_way, 0)]:
+            self.begin(managed)
         for managed in list(self._managed.values()):
-            if managed.ordering is not None:
-                continue
-            if managed.due <= now:
-                if managed.is_on_demand and not managed.asked:
-                    unwanted.append(managed)
-                elif under_way < MAX_ORDERS:
-                    under_way += 1
-                    self.begin(managed)
-            elif managed.certificate is not None and managed.renewal_info_due <= now:
+            is_idle = managed.ordering is None and managed.renewal_info_due <= now < managed.due
+            if is_idle and managed.certificate is not None:
                 self.directory.advice.ask(managed, managed.certificate)
-        self.forget(unwanted)
+
+    def is_due(self, managed: ManagedCertificate) -> bool:
+        """Whether an order may be made now: the wait after a failed one is over, or a renewal is due."""
+        return managed.due <= self._wall()
 
     def begin(self, managed: ManagedCertificate) -> None:
         """Begin an order now."""
@@ -375,7 +374,8 @@ class AcmeService:
         self._shown.show_missing(self._managed.values())
 
     def _next_renewals(self) -> dict[str, float]:
-        return {managed.name: managed.due or self._wall() for managed in self._managed.values()}
+        now = self._wall()
+        return {one.name: one.due or now for one in self._managed.values() if not is_unwanted(one, now)}
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

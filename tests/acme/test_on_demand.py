@@ -113,12 +113,16 @@ class FirstClientTests(OnDemandTestCase):
         self.advance(6)
         self.assertEqual(len(self.issuer.waiting), 1, "a client has asked meanwhile")
 
-    def test_failed_order_for_which_nobody_asks_again_is_forgotten(self) -> None:
+    def test_client_that_asks_when_the_next_try_is_due_waits_for_it(self) -> None:
         self.begin()
         self.client().addErrback(lambda _: None)
-        self.issuer.answer(AcmeError("refused"))
-        self.advance(7)
-        self.assertEqual((self.issuer.waiting, self.acme.find(("a.example",))), ([], None))
+        self.issuer.answer(AcmeError("port 80 cannot be reached"))
+        self.advance(30)
+        client = self.client()
+        self.assertNoResult(client)
+        certificate = self.issued("a.example")
+        self.issuer.answer(certificate)
+        self.assertEqual(self.successResultOf(client), certificate.plan)
 
     def test_temporary_certificate_is_shown_meanwhile(self) -> None:
         self.begin(until="selfSigned")
