@@ -27,11 +27,13 @@ from smartproxy.flow.names import with_own_names
 from smartproxy.flow.quiet_agent import quiet_agent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from typing import NoReturn
 
     from twisted.web.iweb import IAgent
 
-    from smartproxy.model.plan import AcmePlan
+    from smartproxy.acme.managed import ManagedCertificate
+    from smartproxy.model.plan import AcmePlan, ProxyPlan
 
 #: Seconds for an answer. The client's handshake waits for it.
 TIMEOUT: Final = 10.0
@@ -42,6 +44,18 @@ _NAMES: Final = 2
 _APPROVES: Final = range(200, 300)
 
 log = Logger()
+
+
+def without_approval(all_: Iterable[ManagedCertificate], plan: ProxyPlan) -> Iterator[ManagedCertificate]:
+    """Those of ``all_`` that were ordered on demand, and whose names nothing in ``plan`` can approve any more."""
+    has_callable = any(
+        route.tls is not None and route.tls.certificate_for is not None for route in plan.routes
+    )
+    has_program = plan.acme is not None and plan.acme.on_demand is not None
+    for managed in all_:
+        can_be_approved = has_callable if managed.approved_by_callable else has_program
+        if managed.is_on_demand and not (can_be_approved and plan.acme is not None):
+            yield managed
 
 
 class Approve:

@@ -45,6 +45,8 @@ class ManagedCertificate:
         make one order after the other.
     :ivar ordering: the order in progress; ``None`` without one.
     :ivar asked: whether a client has asked for it since the last order: one that is ordered on demand is renewed only then.
+    :ivar approved_by_callable: whether an embedder's certificate callable has approved the name, and not ``acme.onDemand``. Only
+        clients since the last order count.
     :ivar failures: orders that failed since the last one that did not.
     :ivar failed_proofs: orders that failed because control over a name was not proven: the next one is made with the next
         challenge. What has succeeded once is kept, so it is never reset.
@@ -54,6 +56,7 @@ class ManagedCertificate:
     """
 
     __slots__ = (
+        "approved_by_callable",
         "asked",
         "certificate",
         "due",
@@ -79,6 +82,7 @@ class ManagedCertificate:
         self.earliest = NOW
         self.ordering: Deferred[Certificate | None] | None = None
         self.asked = True
+        self.approved_by_callable = False
         self.failures = 0
         self.failed_proofs = 0
         self.error = ""
@@ -121,6 +125,14 @@ class ManagedCertificate:
             self.plan_renewal(self.renewal_time(certificate, plan, chance))
         else:
             self.due = NOW
+
+    def note_client(self, *, approved: bool) -> None:
+        """A client asks for it.
+
+        :param approved: whether a certificate callable has approved the name.
+        """
+        self.approved_by_callable = approved or (self.asked and self.approved_by_callable)
+        self.asked = True
 
     def plan_renewal(self, at: float) -> None:
         """Renew it at ``at``, or as early as is allowed."""

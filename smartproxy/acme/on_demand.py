@@ -84,7 +84,7 @@ class OnDemandOrders:
         """
         managed = self._acme.find((name,))
         if managed is not None:
-            managed.asked = True
+            managed.note_client(approved=approved)
             if managed.certificate is not None:
                 return managed.certificate.plan
             if managed.ordering is None and managed.failures and not self._acme.is_due(managed):
@@ -119,7 +119,7 @@ class OnDemandOrders:
                 self._require_budget(directory.plan, name)
             if self._acme.directory is not directory:
                 raise _refusal(name, "the configuration has changed meanwhile")
-            self._add(name, stored)
+            self._add(name, stored, approved=approved)
         managed = self._acme.find((name,))
         if managed is None or managed.certificate is not None:
             return
@@ -136,9 +136,10 @@ class OnDemandOrders:
             self._temporary[name] = self_signed_certificate((name,))
         return self._temporary[name]
 
-    def _add(self, name: str, stored: Certificate | None) -> None:
+    def _add(self, name: str, stored: Certificate | None, *, approved: bool) -> None:
         """Take care of the certificate for ``name``, unless the configuration has one now."""
         managed = self._acme.find((name,)) or self._acme.add_on_demand(name)
+        managed.note_client(approved=approved)
         if stored is not None and managed.certificate is None:
             self._acme.adopt(managed, stored)
         if managed.certificate is not None:
@@ -162,13 +163,14 @@ class OnDemandOrders:
             raise _refusal(name, "the name was not approved (acme.onDemand.ask)")
 
     async def _may_renew(self, plan: AcmePlan, name: str) -> bool:
-        """Whether the operator's program still approves ``name``; a certificate callable has approved it by asking.
+        """Whether the operator's program still approves ``name``; it is not asked where a certificate callable has.
 
         :raises AcmeError: if it is to be tried again later.
         """
-        if plan.on_demand is not None and not await self._approve(plan, name):
-            return False
         managed = self._acme.find((name,))
+        is_approved = managed is not None and managed.approved_by_callable
+        if not is_approved and not await self._approve(plan, name):
+            return False
         if managed is not None and managed.certificate is None:
             if self._spent(plan):
                 left = self._ordered_at[0] + _HOUR - self._clock()

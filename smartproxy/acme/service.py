@@ -26,6 +26,7 @@ from twisted.python.failure import Failure
 
 from smartproxy.acme import ari
 from smartproxy.acme.answers import ChallengeAnswers
+from smartproxy.acme.approval import without_approval
 from smartproxy.acme.clock_steps import WallClockSteps
 from smartproxy.acme.due import due_for_order, due_to_be_forgotten, is_unwanted
 from smartproxy.acme.managed import ManagedCertificate, key_of
@@ -128,13 +129,9 @@ class AcmeService:
         wanted: dict[tuple[str, ...], list[CertificatePlan]] = {}
         for entry in dict.fromkeys(automatic_entries(plan)):
             wanted.setdefault(key_of(entry.names), []).append(entry)
-        self.forget(
-            [
-                managed
-                for key, managed in self._managed.items()
-                if key not in wanted and not (managed.is_on_demand and plan.acme is not None)
-            ]
-        )
+        removed = [managed for key, managed in self._managed.items() if key not in wanted]
+        unapproved = list(without_approval(removed, plan))
+        self.forget([managed for managed in removed if not managed.is_on_demand] + unapproved)
         if plan.acme is None:
             self._cancel_all()
             self.directory, self.answers.storage = None, None
