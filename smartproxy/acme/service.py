@@ -42,6 +42,7 @@ from smartproxy.errors import (
     NotAutomatic,
     UnknownCertificate,
 )
+from smartproxy.model.timestamps import keep_earliest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -371,8 +372,12 @@ class AcmeService:
         self._shown.show_missing(self._managed.values())
 
     def _next_renewals(self) -> dict[str, float]:
+        renewals: dict[str, float] = {}
         now = self._wall()
-        return {one.name: one.due or now for one in self._managed.values() if not is_unwanted(one, now)}
+        for managed in self._managed.values() if self._sweeping.running else ():
+            if not is_unwanted(managed, now):
+                keep_earliest(renewals, managed.name, managed.due or now)
+        return renewals
 
 
 async def _may_renew(_plan: AcmePlan, _name: str) -> bool:

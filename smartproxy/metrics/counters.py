@@ -119,7 +119,8 @@ class Counters:
     :ivar handshake_seconds: duration of successful handshakes.
     :ivar postgres_cancels: PostgreSQL's requests to cancel a query by result, one for each target.
     :ivar certificate_reloads: attempts to load a certificate that changed on disk, by result.
-    :ivar certificate_expiry: gives when each certificate expires, in seconds since the epoch, by its first name.
+    :ivar certificate_expiry: gives when each certificate expires, in seconds since the epoch, by its first name. Of several with
+        the same one the earliest counts, also for the next renewal.
     :ivar ocsp_responses: OCSP requests by result.
     :ivar acme_orders: orders of automatic certificates that have ended, by result.
     :ivar acme_next_renewal: gives when each automatic certificate is ordered next, in seconds since the epoch, by its first name.

@@ -37,6 +37,8 @@ _WHO = "the admin API"
 class AnsweringProxy(Protocol):
     """What is used of a :class:`~smartproxy.proxy.core.ProxyCore`; its methods are described there."""
 
+    draining: bool
+
     @property
     def registry(self) -> Registry: ...
 

@@ -22,6 +22,7 @@ from smartproxy.acme.automatic import AutomaticCertificates
 from smartproxy.flow.names import with_own_names
 from smartproxy.flow.threads import thread_for
 from smartproxy.model.certificate_status import ShownCertificate, ShownStaple
+from smartproxy.model.timestamps import keep_earliest
 from smartproxy.proxy.acme import acme_service, on_demand_of
 from smartproxy.security.handshake_limit import HandshakeLimit
 from smartproxy.tls.client_contexts import ClientContexts
@@ -168,7 +169,7 @@ class TlsState:
         expiry = dict(self._store.expiry)
         for managed in self.acme.on_demand():
             if managed.certificate is not None:
-                expiry[managed.name] = managed.certificate.not_after.timestamp()
+                keep_earliest(expiry, managed.name, managed.certificate.not_after.timestamp())
         return expiry
 
     def _drop_unused(self) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from smartproxy.flow.pace import Pace
 from smartproxy.model.certificate_status import ShownCertificate
 from smartproxy.model.plan import ProxyPlan
+from smartproxy.model.timestamps import keep_earliest
 from smartproxy.tls.certificate import Certificate
 from smartproxy.tls.directory import former_of_left_out
 from smartproxy.tls.name_index import NameIndex, first_usable
@@ -74,8 +75,7 @@ class Selection:
         plans = set()
         for certificate in pace.over(by_entry.values()):
             plans.add(certificate.plan)
-            until = certificate.not_after.timestamp()
-            self.expiry[certificate.name] = min(until, self.expiry.get(certificate.name, until))
+            keep_earliest(self.expiry, certificate.name, certificate.not_after.timestamp())
         self.plans = frozenset(plans)
 
     def find(self, plan: TerminationPlan, hello: ClientHello, local: Callable[[], str]) -> Certificate | None:

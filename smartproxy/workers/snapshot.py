@@ -133,7 +133,8 @@ async def take_snapshot(proxy: AnsweringProxy, clock: IReactorTime) -> WorkerSna
     frozen = FrozenBytes(registry, counters)
     process = process_state(registry, counters, measured.distributions, frozen.total)
     await slices.turn()
-    process["times"] = {name: dict(getattr(counters, name)()) for name in TIMES}
+    if not proxy.draining:  # else no client gets its certificates any more, and none is renewed
+        process["times"] = {name: dict(getattr(counters, name)()) for name in TIMES}
     await slices.turn()
     rates, groups = measured.throughput, proxy.groups
     return WorkerSnapshot(

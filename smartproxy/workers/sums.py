@@ -20,6 +20,7 @@ from smartproxy.metrics.api import Distributions
 from smartproxy.metrics.counters import UNROUTED, Counters
 from smartproxy.metrics.throughput import ZERO_RATE, Rate
 from smartproxy.model.outcome import CloseReason
+from smartproxy.model.timestamps import keep_earliest
 from smartproxy.workers.merged_targets import MergedTargets, add_counts
 from smartproxy.workers.snapshot import (
     BY_LABEL,
@@ -200,10 +201,10 @@ class Sums:
             setattr(self.counters, name, getattr(self.counters, name) + plain.get(name, 0))
 
     def _add_times(self, times: dict[str, dict[str, float]]) -> None:
-        """All processes have the same certificates: the first one counts."""
+        """All processes have the same certificates, but one may have failed to renew its own: the earliest time counts."""
         for name, known in self._times.items():
             for key, at in times.get(name, {}).items():
-                known.setdefault(key, at)
+                keep_earliest(known, key, at)
 
 
 class _Cleanup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gc
 import weakref
 from dataclasses import replace
@@ -124,13 +125,27 @@ class StateTests(SynchronousTestCase):
         self.reload(talk.proxy(talk.route(stapled), ocsp_stapling=False))
         self.assertEqual([one.ocsp.detail for one in self.tls.certificates()], ["tls.ocspStapling is false"])
 
+    def test_expiry_of_a_name_is_that_of_its_first_certificate_to_expire(self) -> None:
+        """One that is ordered on demand must not hide a configured one of the same first name."""
+        for configured, on_demand in ((5, 9), (9, 5)):
+            leaf = CA.leaf("a.example", "b.example", end=dt.timedelta(days=configured))
+            self.start(
+                ProxyPlan((talk.route(leaf.plan("a.pem")), talk.route(on_demand=("*",))), acme=self.acme())
+            )
+            managed = self.tls.acme.add_on_demand("a.example")
+            leaf = CA.leaf("a.example", end=dt.timedelta(days=on_demand))
+            self.tls.acme.adopt(managed, Certificate(leaf.plan("acme")))
+            expected = min(one.expires_at or 0.0 for one in self.tls.certificates())
+            self.assertEqual(self.counters.certificate_expiry(), {"a.example": expected})
+
+    def acme(self) -> AcmePlan:
+        on_demand = OnDemandPlan("http://127.0.0.1/")
+        return AcmePlan("https://acme.example/dir", self.mktemp(), on_demand=on_demand)
+
     def test_expiry_of_a_certificate_on_demand_is_shown_until_it_is_forgotten(self) -> None:
         """It expires some day, and nobody wants an alert for a name that nobody asks for."""
         self.start(talk.proxy(talk.route(EXACT)))
-        acme = AcmePlan(
-            "https://acme.example/dir", self.mktemp(), on_demand=OnDemandPlan("http://127.0.0.1/")
-        )
-        self.reload(ProxyPlan((talk.route(on_demand=("*",)),), acme=acme))
+        self.reload(ProxyPlan((talk.route(on_demand=("*",)),), acme=self.acme()))
         managed = self.tls.acme.add_on_demand("c.example")
         self.tls.acme.adopt(managed, Certificate(CA.leaf("c.example").plan("acme")))
         for callback in self.tls.acme.on_settled:

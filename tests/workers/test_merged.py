@@ -148,12 +148,21 @@ class OwnTests(MergedCase):
         self.assertEqual(self.workers.reading().counters.acme_orders["ok"], 3)
         self.assertEqual(self.workers.own.acme_orders["ok"], 2)
 
-    def test_expiry_of_a_certificate_is_that_of_the_first(self):
+    def test_earliest_time_of_a_certificate_counts(self):
+        """A worker whose renewals fail is not hidden by the others."""
+        for number, proxy in enumerate(self.workers.proxies.values()):
+            proxy.service.counters.certificate_expiry = {"a.test": 200.0 - number}.copy
+            proxy.service.counters.acme_next_renewal = {"a.test": 100.0 - number}.copy
+        counters = self.workers.reading().counters
+        self.assertEqual(dict(counters.certificate_expiry()), {"a.test": 200.0 - number})
+        self.assertEqual(dict(counters.acme_next_renewal()), {"a.test": 100.0 - number})
+
+    def test_times_of_a_worker_that_drains_do_not_count(self):
+        """It may drain for days: it renews nothing, and no new client gets its certificates."""
         for number, proxy in enumerate(self.workers.proxies.values()):
             proxy.service.counters.certificate_expiry = {"a.test": 100.0 + number}.copy
-        counters = self.workers.reading().counters
-        self.assertEqual(dict(counters.certificate_expiry()), {"a.test": 100.0})
-        self.assertEqual(dict(counters.acme_next_renewal()), {})
+        self.workers.first.service.drain()
+        self.assertEqual(dict(self.workers.reading().counters.certificate_expiry()), {"a.test": 101.0})
 
     def test_merging_returns_to_the_event_loop(self):
         self.carry()
