@@ -33,7 +33,7 @@ class AutomaticCertificates:
         self.on_event: list[Callable[[CertificateEvent], object]] = service.on_event
 
     def renew(self, name: str) -> tuple[str, ...]:
-        """Order the certificate that has ``name`` now; an event tells what comes of it. Returns its names.
+        """Order every certificate that has ``name`` now; an event tells what comes of each. Returns the names of all of them.
 
         :raises UnknownCertificate: a ``LookupError``, where no certificate has the name.
         :raises NotAutomatic: a ``ValueError``, where it is not automatic.

@@ -241,18 +241,19 @@ class AcmeService:
             managed.adopt(certificate, self.directory.plan, self._chance())
 
     def renew(self, name: str) -> tuple[str, ...]:
-        """Order the certificate that has ``name`` now. Returns its names.
+        """Order every certificate that has ``name`` now. Returns the names of all of them.
 
         :raises UnknownCertificate: if no certificate has the name.
         :raises NotAutomatic: if it is not automatic.
         """
         wanted = name.lower().removesuffix(".")
-        for managed in self._managed.values():
-            if wanted in managed.names:
-                managed.due, managed.asked = 0.0, True
-                if self._sweeping.running:
-                    self.begin(managed)
-                return managed.names
+        several = [managed for managed in self._managed.values() if wanted in managed.names]
+        for managed in several:
+            managed.due, managed.asked = 0.0, True
+        if several:
+            for managed in several[:MAX_ORDERS] if self._sweeping.running else ():
+                self.begin(managed)  # the others are begun by sweeps
+            return tuple(dict.fromkeys(name for managed in several for name in managed.names))
         for certificate in self._store.certificates:
             if wanted in certificate.names:
                 where = certificate.plan.source

@@ -6,7 +6,7 @@
     POST /api/v1/certificates/%2A.a.example/renew     # any name of an automatic certificate, percent-encoded
 
 ``renew`` replies before the certificate is issued: proving control over its names takes seconds to minutes. A client reads
-the list until ``acme.state`` is not ``ordering`` any more.
+the list until ``acme.state`` of each certificate with the name is not ``ordering`` any more.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ class CertificatesApi:
         return json_reply({"certificates": [_certificate(one) for one in shown]})
 
     async def renew(self, request: AdminRequest) -> Reply:
-        """Order a certificate now. 404 for an unknown name; 409 for a certificate that is not automatic."""
+        """Order the certificates that have a name now. 404 for an unknown name; 409 for a certificate that is not automatic."""
+        name = _spelt(request.items[0])
         try:
-            names = await self._control.renew_certificate(_spelt(request.items[0]))
+            names = await self._control.renew_certificate(name)
         except UnknownCertificate as unknown:
             return refusal(404, str(unknown))
         except NotAutomatic as other:
             return refusal(409, str(other))
-        return json_reply({"names": list(names), "state": "ordering"}, 202)
+        return json_reply({"name": name, "names": list(names), "state": "ordering"}, 202)
 
 
 def _spelt(name: str) -> str:

@@ -110,11 +110,11 @@ class IProxyControl(Interface):
         """The certificates that clients are shown and those that are still to be issued, in any order."""
 
     def renew_certificate(name: str) -> Deferred[Sequence[str]]:
-        """Order the automatic certificate with this name now; fires with its names without waiting for the order.
+        """Order the automatic certificates with this name now; fires with the names of all without waiting for the orders.
 
-        A second call while the order is in progress orders nothing more.
+        A second call while they are in progress orders nothing more.
 
-        :param name: any of its names, in lower case: a DNS name of A-labels, also ``*.a.example``, or an address.
+        :param name: any of their names, in lower case: a DNS name of A-labels, also ``*.a.example``, or an address.
         :return: fails with :class:`~smartproxy.errors.UnknownCertificate` if no certificate has this name, and with
             :class:`~smartproxy.errors.NotAutomatic` if it is not ordered by ACME.
         """

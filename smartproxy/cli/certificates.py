@@ -79,20 +79,27 @@ def certificates(
 def renew(*, admin: AdminClient, name: str, no_wait: bool) -> None:
     """Order the automatic certificate with the name NAME now, and wait up to two minutes until it is issued.
 
-    NAME is any of its names; quote a wildcard: '*.a.example'. The certificate in force is used until the new one is issued.
-    Each order counts towards the rate limits of the authority.
+    NAME is any of its names; quote a wildcard: '*.a.example'. Of several certificates with the name each is ordered. The
+    certificate in force is used until the new one is issued. Each order counts towards the rate limits of the authority.
     """
     if not name:
         raise click.UsageError("NAME is empty")
 
     async def request(reactor: ICommandReactor) -> None:
-        former = await _listed(reactor, admin)
-        names = await _order(reactor, admin, name)
+        before = await _listed(reactor, admin)
+        spelt, names = await _order(reactor, admin, name)
         if no_wait:
             click.echo(printable(f"{name}: ordered ({', '.join(names)})"))
             return
-        shown = await _ended(reactor, admin, name, names, _fingerprint(former, names))
-        click.echo(printable(f"{name}: renewed, valid until {shown['notAfter']}"))
+        former = {one["fingerprint"] for one in _with_name(before, spelt)}
+        issued, failed = await _ended(reactor, admin, name, spelt, former)
+        is_one = len(issued) + len(failed) == 1
+        for one in issued:
+            label = name if is_one else ", ".join(one["names"])
+            click.echo(printable(f"{label}: renewed, valid until {one['notAfter']}"))
+        if failed:
+            why = [_failure(name if is_one else ", ".join(one["names"]), one["acme"]) for one in failed]
+            raise AdminRequestFailed(printable("; ".join(why)))
 
     run(request)
 
@@ -103,8 +110,8 @@ async def _listed(reactor: ICommandReactor, admin: AdminClient) -> list[JsonObje
     return shown
 
 
-async def _order(reactor: ICommandReactor, admin: AdminClient, name: str) -> list[str]:
-    """Order a certificate; return its names.
+async def _order(reactor: ICommandReactor, admin: AdminClient, name: str) -> tuple[str, list[str]]:
+    """Order the certificates with ``name``; return how they spell it, and the names of all of them.
 
     :raises AdminRequestFailed: with the exit code 1, also for 409, which is a port in use elsewhere in the API.
     """
@@ -112,46 +119,42 @@ async def _order(reactor: ICommandReactor, admin: AdminClient, name: str) -> lis
         reply = await call(reactor, admin, "POST", f"{_PATH}/{segment(name)}/renew")
     except AdminRequestFailed as failed:
         raise AdminRequestFailed(failed.why, failed.hint) from None
-    names: list[str] = reply["names"]
-    return names
+    return reply["name"], reply["names"]
 
 
 async def _ended(
-    reactor: ICommandReactor, admin: AdminClient, name: str, names: list[str], former: str | None
-) -> JsonObject:
-    """The new certificate, once there is another one than that with the fingerprint ``former``.
+    reactor: ICommandReactor, admin: AdminClient, name: str, spelt: str, former: set[str | None]
+) -> tuple[list[JsonObject], list[JsonObject]]:
+    """The certificates with the name, once each is issued or has failed: the issued ones, and those that have failed.
 
-    :raises AdminRequestFailed: if the order fails, takes too long, or the certificate is not configured any more.
+    :param former: the fingerprints before: a certificate with one of them is not the new one.
+    :raises AdminRequestFailed: if an order takes too long, or no certificate with the name is configured any more.
     """
     last = reactor.seconds() + LONGEST_WAIT
+    failed: dict[frozenset[str], JsonObject] = {}  # also of an order that is tried again meanwhile
     while reactor.seconds() < last:
         await deferLater(reactor, POLL_INTERVAL)
-        shown = _with_names(await _listed(reactor, admin), names)
-        if shown is None:
+        ordered = {frozenset(one["names"]): one for one in _with_name(await _listed(reactor, admin), spelt)}
+        if not ordered:
             raise AdminRequestFailed(printable(f"{name}: it is not configured any more"))
-        if shown["acme"]["state"] == "failed":
-            raise _failure(name, shown["acme"])
-        if shown["acme"]["state"] == "issued" and shown["fingerprint"] != former:
-            return shown
+        failed |= {names: one for names, one in ordered.items() if one["acme"]["state"] == "failed"}
+        others = [one for names, one in ordered.items() if names not in failed]
+        if all(one["acme"]["state"] == "issued" and one["fingerprint"] not in former for one in others):
+            return others, list(failed.values())
     raise AdminRequestFailed(
         printable(f"{name}: no new certificate within {LONGEST_WAIT:g} s"),
         "smartproxy certificates shows how the order ends",
     )
 
 
-def _fingerprint(shown: list[JsonObject], names: list[str]) -> str | None:
-    found = _with_names(shown, names)
-    return None if found is None else found["fingerprint"]
+def _with_name(shown: list[JsonObject], name: str) -> list[JsonObject]:
+    """The automatic certificates with the name."""
+    return [one for one in shown if one.get("acme") and name in one["names"]]
 
 
-def _with_names(shown: list[JsonObject], names: list[str]) -> JsonObject | None:
-    """The automatic certificate with these names; an authority may return them in another order."""
-    return next((one for one in shown if one.get("acme") and set(one["names"]) == set(names)), None)
-
-
-def _failure(name: str, acme: JsonObject) -> AdminRequestFailed:
+def _failure(name: str, acme: JsonObject) -> str:
     next_try = f"; next try at {acme['nextTry']}" if acme["nextTry"] else ""
-    return AdminRequestFailed(printable(f"{name}: not renewed: {acme['lastError']}{next_try}"))
+    return f"{name}: not renewed: {acme['lastError']}{next_try}"
 
 
 def _show(shown: list[JsonObject]) -> None:

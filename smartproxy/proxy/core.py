@@ -233,7 +233,7 @@ class ProxyCore(Service):
         return self._runtime.tls.certificates()
 
     def renew_certificate(self, name: str) -> Sequence[str]:
-        """Order the automatic certificate with this name now; return its names without waiting for the order.
+        """Order the automatic certificates with this name now; return the names of all of them without waiting for the orders.
 
         :raises UnknownCertificate: if no certificate has this name.
         :raises NotAutomatic: if it is not ordered by ACME.

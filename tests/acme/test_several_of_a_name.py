@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from smartproxy.acme.service import MAX_ORDERS
+from smartproxy.model.plan import CertificatePlan
 from tests.acme.service_case import ServiceTestCase, entry
 
 
@@ -27,3 +29,29 @@ class SeveralOfANameTests(ServiceTestCase):
         self.issuer.answer(self.issued("a.example"))
         self.acme.stop()
         self.assertEqual(self.counters.acme_next_renewal(), {})
+
+    def begin(self, *entries: CertificatePlan) -> None:
+        self.start(*entries)
+        self.advance(1)
+        while self.issuer.waiting:
+            self.issuer.answer(self.issued(*self.issuer.waiting[0], life=6000))
+            self.advance(1)
+
+    def test_renewal_on_request_orders_each_of_them(self) -> None:
+        """After its key was stolen, each certificate of the name needs another one."""
+        self.begin(entry("a.example"), entry("c.example"), entry("a.example", "b.example"))
+        self.assertEqual(self.acme.renew("b.example"), ("a.example", "b.example"))
+        self.assertEqual(self.issuer.waiting, [("a.example", "b.example")])
+        self.assertEqual(self.acme.renew("a.example"), ("a.example", "b.example"))
+        self.assertEqual(sorted(self.issuer.waiting), [("a.example",), ("a.example", "b.example")])
+
+    def test_renewal_on_request_of_many_begins_a_few_at_once(self) -> None:
+        several = [entry("a.example", f"{number}.example") for number in range(MAX_ORDERS + 2)]
+        self.begin(*several)
+        self.assertEqual(len(self.acme.renew("a.example")), MAX_ORDERS + 3)
+        self.assertEqual(len(self.issuer.waiting), MAX_ORDERS)
+        before = len(self.issuer.orders)
+        for _ in range(MAX_ORDERS):
+            self.issuer.answer(self.issued(*self.issuer.waiting[0], life=6000, number=1))
+        self.advance(1)
+        self.assertEqual(len(self.issuer.orders) - before, 2)

@@ -73,7 +73,8 @@ class RenewTests(CertificatesCase):
             ("XN--BCHER-KVA.example", "xn--bcher-kva.example"),
             ("2001%3ADB8%3A0%3A%3A1", "2001:db8::1"),
         ):
-            self.assertEqual(self.renew(written), (202, {"names": list(ISSUED.names), "state": "ordering"}))
+            reply = {"name": name, "names": list(ISSUED.names), "state": "ordering"}
+            self.assertEqual(self.renew(written), (202, reply))
             self.assertEqual(self.control.renewed.pop(), name, written)
 
     def test_an_unknown_name_is_404(self) -> None:

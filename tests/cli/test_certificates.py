@@ -165,7 +165,8 @@ class RenewTests(RemoteCase):
         """The order has one state more in each second; the last one stays."""
         if len(self.orders) > 1:
             del self.orders[0]
-        self.control.shown = [from_file(), *self.orders[:1]]
+        shown = self.orders[0]
+        self.control.shown = [from_file(), *(shown if isinstance(shown, list) else [shown])]
         self.clock.advance(1)
 
     def renew(self, *arguments, **more):
@@ -180,6 +181,37 @@ class RenewTests(RemoteCase):
             (0, "*.b.example: renewed, valid until 2026-01-02T03:05:05.678Z\n"),
         )
         self.assertEqual((self.control.renewed, self.clock.seconds()), (["*.b.example"], 3))
+
+    def test_renew_waits_for_each_certificate_that_has_the_name(self):
+        """Another one that has none of its names is not waited for."""
+        other = automatic("c.example", at=AT)
+        former = [automatic("b.example", at=AT), automatic("b.example", "c.example", at=AT + 1)]
+        first = [automatic("b.example", at=AT + 60), former[1]]
+        both = [first[0], automatic("b.example", "c.example", at=AT + 120)]
+        self.orders = [[other, *each] for each in (former, former, first, both)]
+        self.control.shown = self.orders[0]
+        result = self.renew("B.Example.")
+        self.assertEqual((result.exit_code, self.clock.seconds()), (0, 3), result.output)
+        self.assertEqual(
+            result.stdout,
+            "b.example: renewed, valid until 2026-01-02T03:05:05.678Z\n"
+            "b.example, c.example: renewed, valid until 2026-01-02T03:06:05.678Z\n",
+        )
+
+    def test_failure_of_one_of_several_orders_exits_1_after_the_others(self):
+        """It may be a moment's; the certificates of the others are in force all the same."""
+        former = [automatic("b.example", at=AT), automatic("b.example", "c.example", at=AT + 1)]
+        failing = automatic("b.example", at=AT, state="failed", last_error="timed out")
+        ordering = automatic("b.example", "c.example", at=AT + 1, state="ordering")
+        issued = automatic("b.example", "c.example", at=AT + 120)
+        self.orders = [former, [failing, ordering], [failing, issued]]
+        self.control.shown = former
+        result = self.renew("b.example")
+        self.assertEqual((result.exit_code, self.clock.seconds()), (1, 2), result.output)
+        self.assertEqual(
+            result.stdout, "b.example, c.example: renewed, valid until 2026-01-02T03:06:05.678Z\n"
+        )
+        self.assertEqual(result.stderr, "b.example: not renewed: timed out\n")
 
     def test_a_failed_order_exits_1_with_its_error(self):
         """Also where the former certificate is still valid: the user has asked for a new one."""
