@@ -188,6 +188,8 @@ class Counters:
         :param now: monotonic seconds.
         """
         self._configured = names
+        for name in [name for name in self._unused if name in names]:
+            del self._unused[name]  # else it would be dropped early when it is removed again
         for name in [name for name in self.routes if name not in names and name not in self._unused]:
             self._end_if_unused(name, now)
 

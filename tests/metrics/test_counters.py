@@ -145,6 +145,33 @@ class SeriesTests(SynchronousTestCase):
         self.counters.prune(LAST_SCRAPE)
         self.assertEqual((sorted(self.names()), self.counters.route("a").opened), (["a", "b"], 1))
 
+    def test_route_that_is_removed_again_has_a_last_scrape_again(self):
+        """The time of its former removal does not count, whether it was used meanwhile or not."""
+        for is_used in (True, False):
+            self.keep("a")
+            self.use("a")
+            self.keep("b", now=1.0)
+            self.counters.prune(2.0)
+            self.keep("a", "b", now=5.0)
+            if is_used:
+                self.use("a", now=6.0)
+            self.keep("b", now=10.0)
+            self.counters.prune(10.0 + LAST_SCRAPE - 1)
+            self.assertEqual(self.names(), ["b", "a"])
+            self.counters.prune(10.0 + LAST_SCRAPE)
+            self.assertEqual(self.names(), ["b"])
+
+    def test_connection_of_a_route_that_was_added_again_outlives_its_removal(self):
+        self.keep("a")
+        self.use("a")
+        self.keep("b", now=1.0)
+        self.keep("a", now=2.0)
+        self.counters.route("a").unsettled += 1
+        self.keep("b", now=3.0)
+        self.counters.settle("a", 14.0)
+        self.counters.prune(14.0 + LAST_SCRAPE - 1)
+        self.assertEqual(self.names(), ["b", "a"])
+
     def test_route_of_many_updates_is_one_of_few(self):
         """Three hundred updates within seconds, each with new names that are used."""
         for number in range(300):
