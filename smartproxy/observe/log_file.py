@@ -91,8 +91,10 @@ class LogFile:
         :raises OSError: if it cannot be opened; a file that was open stays open.
         """
         fd = os.dup(1) if self._path == STDOUT else self._opened()
+        is_same = self._fd >= 0 and _is_same_file(self._fd, fd)
         self.close()
         self._fd = fd
+        self._torn = self._torn and is_same
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             # O_NONBLOCK belongs to the open file description, which other processes may share with our standard
             # output. So it is not set; poll before each write instead.
@@ -212,6 +214,13 @@ class LogFile:
             why=self._why,
         )
         self._unreported = 0
+
+
+def _is_same_file(fd: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:
+        return False
 
 
 def _check_writable(poll: select.poll, lines: bytes) -> None:

@@ -144,6 +144,45 @@ class RotationTests(LogFileCase):
         self.write(file, "two")
         self.assertEqual(self.lines(), ["two"])
 
+    def cut(self, file):
+        """Write a line of which the disk takes a part."""
+        patched = self.patch(log_file.os, "write", FullDisk(3))
+        self.write(file, "a line")
+        patched.restore()
+
+    def test_new_file_does_not_begin_with_an_empty_line(self):
+        """The line that a full disk has cut is in the former file."""
+        for is_removed in (False, True):
+            with self.subTest(is_removed=is_removed):
+                file = self.opened()
+                self.cut(file)
+                if is_removed:
+                    self.path.unlink()
+                    self.clock.advance(INTERVAL)
+                else:
+                    self.path.rename(self.mktemp())
+                    file.reopen()
+                self.write(file, "another")
+                self.assertEqual(self.path.read_bytes(), b"another\n")
+                self.path.unlink()
+
+    def test_file_that_is_opened_after_a_close_is_a_new_one(self):
+        file = self.opened()
+        self.cut(file)
+        file.close()
+        self.path.unlink()
+        file.open()
+        self.write(file, "another")
+        self.assertEqual(self.path.read_bytes(), b"another\n")
+
+    def test_line_after_one_that_was_cut_starts_on_its_own_line_after_reopen(self):
+        """The file is the same one: the signal to reopen it may come without a rotation."""
+        file = self.opened()
+        self.cut(file)
+        file.reopen()
+        self.write(file, "another")
+        self.assertEqual(self.path.read_bytes(), b"a l\nanother\n")
+
     def test_failed_reopen_keeps_the_old_file(self):
         directory = Path(self.mktemp())
         directory.mkdir()
