@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smartproxy.cli.http_effects import http_lines
-from smartproxy.cli.http_terms import term_lines
+from smartproxy.cli.http_terms import term_lines, tunnel_place
 from smartproxy.cli.target_effects import TargetEffects, place_name
 from smartproxy.connections.timeouts import effective_timeouts
 from smartproxy.errors import HandshakeRefused, NotTls
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from smartproxy.cli.dry_run import DryRun
     from smartproxy.errors import Refused
     from smartproxy.model.facts import Detected
-    from smartproxy.model.plan import ProxyPlan, RoutePlan
+    from smartproxy.model.plan import HttpPlan, ProxyPlan, RoutePlan
     from smartproxy.settings import Settings
 
 
@@ -175,10 +175,7 @@ class Effects:
 
     def _timeouts(self, route: RoutePlan) -> Iterator[str]:
         timeouts, keep_alive = route.timeouts, route.keep_alive
-        if keep_alive.enabled:
-            yield f"timeouts: keepAliveTreatment {keep_alive.treatment.value} ({self._place(route, 'keep_alive_treatment')})"
-        else:
-            yield f"timeouts: keepAlive false ({self._place(route, 'keep_alive')})"
+        yield f"timeouts: {self._treatment(route)}"
         if self._first_bytes_timeout is not None:
             longest = duration_text(self._first_bytes_timeout)
             yield f"  initialDataTimeout: {longest} (the longest of the listener's routes)"
@@ -191,13 +188,38 @@ class Effects:
                 else ""
             )
             yield self._written(route, "connection_timeout", timeouts.connection) + all_
-        yield from self._long_timeouts(route)
+        yield from (
+            self._long_timeouts(route) if route.http is None else self._http_timeouts(route, route.http)
+        )
         if keep_alive.user_timeout:
             yield self._written(route, "tcp_user_timeout", keep_alive.user_timeout / 1000)
-        if self._plan.zombies is not None and self._run.record.stuck_detection:
+        if self._plan.zombies is not None and self._run.record.stuck_detection and route.http is None:
             zombies, is_tls = self._plan.zombies, self._run.record.tls
             key, seconds = ("stuckTls", zombies.stuck_tls) if is_tls else ("stuckPlain", zombies.stuck_plain)
             yield f"  zombieDetection.{key}: {duration_text(seconds)} without any reply to what the client sent"
+
+    def _treatment(self, route: RoutePlan) -> str:
+        """What the keep-alive treatment means for the timeouts; those of HTTP have none."""
+        of_http = "" if route.http is None else "those of HTTP, "
+        if not route.keep_alive.enabled:
+            return f"{of_http}keepAlive false ({self._place(route, 'keep_alive')})"
+        if of_http:
+            return f"{of_http}without keepAliveTreatment"
+        treatment = route.keep_alive.treatment.value
+        return f"keepAliveTreatment {treatment} ({self._place(route, 'keep_alive_treatment')})"
+
+    def _http_timeouts(self, route: RoutePlan, http: HttpPlan) -> Iterator[str]:
+        """Those of a connection that speaks HTTP: the others are among the terms of HTTP."""
+        timeouts, place = route.timeouts, tunnel_place(self._settings, route.index, "idle_timeout")
+        yield f"{self._written(route, 'inactivity_timeout', timeouts.inactivity)}, within an exchange"
+        idle = duration_text(http.tunnel_timeout)
+        yield f"  http.websocket.idleTimeout: {idle} ({place}), within a tunnel"
+        lifetime = self._written(route, "max_connection_lifetime", timeouts.max_lifetime)
+        yield f"{lifetime}, after the exchange in progress"
+        yield self._written(route, "half_close_timeout", timeouts.half_close)
+        if timeouts.jitter:
+            jitter = f"{timeouts.jitter:g} ({self._place(route, 'timeout_jitter')})"
+            yield f"  timeoutJitter: {jitter}; those of a tunnel may be that share shorter"
 
     def _long_timeouts(self, route: RoutePlan) -> Iterator[str]:
         """Those that the keep-alive treatment changes: the values are those that connections are closed by."""

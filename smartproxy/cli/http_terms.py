@@ -32,6 +32,11 @@ def term_lines(settings: Settings, plan: ProxyPlan, route: RoutePlan, detected: 
     yield from _request(plan, route.http, detected)
 
 
+def tunnel_place(settings: Settings, index: int, name: str) -> str:
+    """The place that sets a key of ``http.websocket`` for the route with that index."""
+    return _place(name, _levels(settings, index, "websocket"))
+
+
 def _limits(settings: Settings, http: HttpPlan, index: int) -> Iterator[str]:
     """Limits and timeouts of requests."""
     levels = _levels(settings, index)
@@ -55,11 +60,10 @@ def _connections(settings: Settings, http: HttpPlan, index: int) -> Iterator[str
     pools = _levels(settings, index, "pool")
     idle, most = _place("idle_timeout", pools), _place("max_idle", pools)
     yield f"  pool: idleTimeout {duration_text(http.idle_timeout)} ({idle}), maxIdle {http.most_idle} ({most})"
-    tunnels = _levels(settings, index, "websocket")
     origins = ", ".join(sorted(http.origins)) or "any"
     yield (
-        f"  websocket: idleTimeout {duration_text(http.tunnel_timeout)} ({_place('idle_timeout', tunnels)}), "
-        f"origins {origins} ({_place('origins', tunnels)})"
+        f"  websocket: idleTimeout {duration_text(http.tunnel_timeout)} ({tunnel_place(settings, index, 'idle_timeout')}), "
+        f"origins {origins} ({tunnel_place(settings, index, 'origins')})"
     )
 
 

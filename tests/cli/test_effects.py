@@ -134,6 +134,59 @@ class TimeoutTests(ExplainCase):
         self.assertIn("connectionTimeout: none (route)", self.timeouts(route=", connectionTimeout: 0"))
 
 
+class HttpTimeoutTests(ExplainCase):
+    """Those of a route that speaks HTTP: the keep-alive treatment changes none, and the stuck check does not apply."""
+
+    def timeouts(
+        self, top: str = "", route: str = "", action: str = "targets: [{host: h, port: 1}]"
+    ) -> list[str]:
+        configuration = (
+            f"{top}\nroutes: [{{name: a, match: {{ports: 80}}, action: {{protocol: http, {action}}}{route}}}]"
+        )
+        printed = self.ask(configuration, "--port", "80", "--path", "/")
+        begin = next(index for index, line in enumerate(printed) if line.startswith("timeouts"))
+        return [line.strip() for line in printed[begin:]]
+
+    def test_no_treatment_and_no_stuck_check_apply(self) -> None:
+        found = self.timeouts("zombieDetection: {stuckPlain: 90s}\nextendedKeepAliveLifetime: 9d")
+        self.assertEqual(found[0], "timeouts: those of HTTP, without keepAliveTreatment")
+        for key in ("keepAliveInactivityMultiplier", "extendedKeepAliveLifetime", "stuck", "extended"):
+            self.assertFalse(any(key in line for line in found), found)
+
+    def test_values_are_those_that_are_written(self) -> None:
+        for treatment in ("standard", "extended", "immortal"):
+            found = self.timeouts(
+                "inactivityTimeout: 90s\ndefaults: {http: {websocket: {idleTimeout: 2h}}, halfCloseTimeout: 5s}",
+                f", keepAliveTreatment: {treatment}, maxConnectionLifetime: 36h",
+            )
+            self.assertIn("inactivityTimeout: 1m30s (top level), within an exchange", found)
+            self.assertIn("http.websocket.idleTimeout: 2h (defaults), within a tunnel", found)
+            self.assertIn("maxConnectionLifetime: 36h (route), after the exchange in progress", found)
+            self.assertIn("halfCloseTimeout: 5s (defaults)", found)
+
+    def test_no_limits_are_shown_as_such(self) -> None:
+        found = self.timeouts(
+            "maxConnectionLifetime: 0",
+            action="http: {websocket: {idleTimeout: 0}}, targets: [{host: h, port: 1}]",
+        )
+        self.assertIn("http.websocket.idleTimeout: none (route), within a tunnel", found)
+        self.assertIn("maxConnectionLifetime: none (top level), after the exchange in progress", found)
+
+    def test_jitter_is_that_of_tunnels(self) -> None:
+        found = self.timeouts("timeoutJitter: 0.2")
+        self.assertIn("timeoutJitter: 0.2 (top level); those of a tunnel may be that share shorter", found)
+
+    def test_keep_alive_that_is_off_is_shown(self) -> None:
+        found = self.timeouts(route=", keepAlive: false")
+        self.assertEqual(found[0], "timeouts: those of HTTP, keepAlive false (route)")
+
+    def test_routes_that_answer_themselves_have_them_too(self) -> None:
+        for action in ("type: respond, response: {body: x}", "type: redirect, to: 'https://a.example'"):
+            found = self.timeouts(action=action)
+            self.assertEqual(found[0], "timeouts: those of HTTP, without keepAliveTreatment")
+            self.assertFalse(any("stuck" in line or "Multiplier" in line for line in found), found)
+
+
 class TargetTests(ExplainCase):
     """The targets in the order in which they are tried, and what each is sent."""
 
