@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from smartproxy.errors import NotTls, Refused
 from smartproxy.model.facts import ApplicationProtocol, Detected, Routed, TlsFacts
+from smartproxy.model.outcome import RejectReason
 from smartproxy.model.record import ConnectionRecord
 from smartproxy.phases.admit import Admit
 from smartproxy.phases.look_inside import LookInside
@@ -99,6 +100,7 @@ class DryRun:
     :ivar refused: why it is refused; ``None`` where it is not.
     :ivar certificate: what the client of a route that terminates TLS is shown.
     :ivar is_on_demand: whether a certificate may be ordered for the name that the client asks for.
+    :ivar waits: whether the first bytes of a silent client are waited for without a limit.
     :ivar looks_inside: whether the route is chosen again by what is inside TLS.
     """
 
@@ -128,6 +130,7 @@ class DryRun:
         self.certificate: Certificate | None = None
         self.is_on_demand = False
         self.looks_inside = False
+        self.waits = False
         if self._table.routes_on(self.record.listener) is not None:  # else there is nothing to refuse
             try:
                 self._follow(detected)
@@ -140,6 +143,9 @@ class DryRun:
         :raises Refused: where the connection is refused.
         """
         self._admit.client(self.record, detected.announced)
+        if detected.silent and self._table.find(detected) is None:
+            self._wait_in_vain(detected)
+            return
         self.record.protocol = detected.protocol
         routed = ChooseRoute(self._table)(detected)
         self.route = routed.route
@@ -152,6 +158,17 @@ class DryRun:
                 routed = self._chosen_again(routed)
         if self.looks_inside:
             self._admit_to_route(routed)
+
+    def _wait_in_vain(self, detected: Detected) -> None:
+        """Detection of a client that sends nothing, and that no route takes for it: its deadline expires, if it has one."""
+        address = detected.announced.accepted.listener.rpartition(":")[0]
+        seconds = self._table.first_bytes_timeout(address, detected.port)
+        if seconds:
+            raise Refused(
+                RejectReason.INITIAL_DATA_TIMEOUT,
+                f"no byte was received in {seconds:g} s (initialDataTimeout)",
+            )
+        self.waits = True
 
     def _admit_to_route(self, routed: Routed) -> None:
         if not self.record.client.host:

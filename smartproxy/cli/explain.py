@@ -187,6 +187,8 @@ def _notes(plan: ProxyPlan, run: DryRun, detected: Detected, request: RequestHea
         and admin.port == detected.port
     ):
         yield f"port {admin.port} is the admin listener"
+    if run.waits:
+        yield "its first bytes are waited for without a limit (initialDataTimeout 0)"
     if hello is not None and hello.bad_name:
         yield "an IP address is no server name (RFC 6066, section 3): the client has none"
     if hello is not None and request is not None and not run.looks_inside:

@@ -62,6 +62,54 @@ class InsideTlsTests(ExplainCase):
             self.assertIn(f"tls: terminate, minVersion 1.2, {expected}", printed)
 
 
+class SilentClientTests(ExplainCase):
+    """Clients that send nothing where some route needs their first bytes."""
+
+    def silent(self, top: str = "", match: str = "domains: [a.example]", route: str = "") -> list[str]:
+        action = "{targets: [{host: h, port: 1}]}"
+        routes = f"[{{name: a, match: {{ports: 443, {match}}}, action: {action}{route}}}]"
+        return self.ask(f"{top}\nroutes: {routes}", "--port", "443", "--client-ip", "192.0.2.1", "--silent")
+
+    def test_silent_client_is_refused_when_its_time_is_up(self) -> None:
+        printed = self.silent()
+        self.assertEqual(printed[0], "no route")
+        self.assertIn(
+            "refused: initial_data_timeout (no byte was received in 60 s (initialDataTimeout))", printed
+        )
+
+    def test_time_is_the_longest_of_the_routes_of_the_listener(self) -> None:
+        printed = self.silent("initialDataTimeout: 2s", route=", initialDataTimeout: 7s")
+        self.assertIn(
+            "refused: initial_data_timeout (no byte was received in 7 s (initialDataTimeout))", printed
+        )
+
+    def test_refusal_is_that_of_the_listener_where_another_client_is_taken(self) -> None:
+        """A fallback takes silent clients of other addresses."""
+        printed = self.silent(
+            match="domains: [a.example], clientIp: [10.0.0.0/8]", route=", fallback: true, silence: 3s"
+        )
+        self.assertIn(
+            "refused: initial_data_timeout (no byte was received in 60 s (initialDataTimeout))", printed
+        )
+
+    def test_client_is_waited_for_where_there_is_no_limit(self) -> None:
+        printed = self.silent("initialDataTimeout: 0")
+        self.assertFalse(any(line.startswith("refused") for line in printed), printed)
+        self.assertIn("note: its first bytes are waited for without a limit (initialDataTimeout 0)", printed)
+
+    def test_client_that_sends_something_else_has_no_route(self) -> None:
+        action = "{targets: [{host: h, port: 1}]}"
+        printed = self.ask(
+            f"routes: [{{name: a, match: {{ports: 443, domains: [a.example]}}, action: {action}}}]",
+            "--port",
+            "443",
+        )
+        self.assertIn("refused: no_route (no route of the listener matches, protocol raw)", printed)
+
+    def test_silent_client_where_no_first_bytes_are_needed_has_the_route(self) -> None:
+        self.assertEqual(self.silent(match="clientIp: [192.0.2.0/24]")[0], "route a")
+
+
 class CertificateTests(SynchronousTestCase):
     """The certificate that a client of a TLS-terminating route gets."""
 
