@@ -126,10 +126,10 @@ class ReactorTests(SynchronousTestCase):
 
     def all_ways_on(self, reactor, name):
         """By splice, by copying, and between the transports of Twisted, on a reactor without ``IReactorFDSet``."""
-        self.assertEqual(self.run_on(reactor, "auto"), f"{name} poller splice transport left:")
-        self.assertEqual(self.run_on(reactor, "off"), f"{name} poller transport transport left:")
+        self.assertEqual(self.run_on(reactor, "auto"), f"{name} poller splice None left:")
+        self.assertEqual(self.run_on(reactor, "off"), f"{name} poller transport None left:")
         self.assertEqual(
-            self.run_on(reactor, "auto", "without"), f"{name} transports transport transport left:"
+            self.run_on(reactor, "auto", "without"), f"{name} transports transport None left:"
         )
 
     def test_epoll(self):
