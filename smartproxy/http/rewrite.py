@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from smartproxy.http.templates import VALUES, compiled, escaped, query_of
+from smartproxy.http.templates import VALUES, compiled, escaped, query_of, segment
 from smartproxy.routing import paths
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: A name where a segment begins, as in ``match.path``.
 _NAMED: Final = re.compile(r"(?<=/):([A-Za-z_][A-Za-z0-9_]*)")
+#: Begins the variable that ``:name`` is made into. No other variable begins so.
+_SEGMENT: Final = "_:"
 _NOT_IN_A_PATH: Final = re.compile(r"[^!-~]|[?#*\\]")
 #: A segment ``..`` between slashes, as they are and encoded. Some servers cut a segment at ``;``.
 _PARENT: Final = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){2}(?=[/\\;]|%2f|%5c|%3b|\Z)", re.IGNORECASE)
@@ -33,17 +35,20 @@ _IN_A_SEGMENT: Final = "!$&'()*+,;=:@-._~"
 _HOST: Final = re.compile(rb"^host:[^\n]*+\n", re.IGNORECASE | re.MULTILINE)
 
 
-def target_rewriter(path: str | None, strip_prefix: str, pattern: str | None) -> TargetRewriter | None:
+def target_rewriter(
+    path: str | None, strip_prefix: str, pattern: str | None, *, is_shared: bool = False
+) -> TargetRewriter | None:
     """What makes the target of a request that is sent on; ``None`` where it stays as it is.
 
     :param path: the new path, with variables.
     :param strip_prefix: removed where a path begins with its segments.
     :param pattern: that of the route's ``match.path``.
-    :raises ValueError: where ``path`` is malformed, or has an unknown variable.
+    :param is_shared: whether ``path`` is for several routes.
+    :raises ValueError: where ``path`` is malformed, or :func:`~smartproxy.http.templates.compiled` refuses a variable.
     """
     prefix = strip_prefix.rstrip("/")
     if path is not None:
-        return partial(_rewritten, _path_template(path, prefix, pattern))
+        return partial(_rewritten, _path_template(path, prefix, pattern, is_shared=is_shared))
     return partial(_rewritten, partial(_stripped, prefix)) if prefix else None
 
 
@@ -74,8 +79,8 @@ def _stripped(prefix: str, exchange: Exchange) -> str:
     return path[len(prefix) :] or "/"
 
 
-def _path_template(path: str, prefix: str, pattern: str | None) -> Template:
-    """``path`` compiled, in which ``{path}`` is the path without ``prefix``."""
+def _path_template(path: str, prefix: str, pattern: str | None, *, is_shared: bool) -> Template:
+    """``path`` compiled, in which ``{path}`` is the path without ``prefix``, and ``:path`` the segment of that name."""
     if not path.startswith("/"):
         raise ValueError("must begin with /")
     if "{query}" in path:
@@ -89,9 +94,10 @@ def _path_template(path: str, prefix: str, pattern: str | None) -> Template:
     def braced(found: re.Match[str]) -> str:
         if found[1] not in names:
             raise ValueError(f"has :{found[1]}, which is not a name in match.path")
-        return f"{{{found[1]}}}"
+        return f"{{{_SEGMENT}{found[1]}}}"
 
     quoted = partial(quote, safe=_IN_A_SEGMENT)
     values = {name: escaped(value, quoted) for name, value in VALUES.items()}
     values["path"] = partial(_stripped, prefix)
-    return compiled(_NAMED.sub(braced, path), pattern, instead=values)
+    values |= {f"{_SEGMENT}{name}": segment(name) for name in names}
+    return compiled(_NAMED.sub(braced, path), pattern, instead=values, is_shared=is_shared)

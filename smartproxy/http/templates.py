@@ -20,7 +20,9 @@
 ``{NAME}``                    what ``:NAME`` stands for in ``match.path``, as received
 ============================  =================================================================================
 
-A name in ``match.path`` hides the variable of the same name, unless the text stands in ``defaults.headers``.
+A name in ``match.path`` hides ``{id}`` only, and not in ``defaults``. A text of a route with another variable whose name is also one in
+its path is refused: its author has taken the one for the other. What is built on ``{host}`` and ``{path}`` must not become what
+the client chooses.
 
 ``{{path}}`` is the text ``{path}``. A brace that no letter follows stands for itself, so JSON can be written as it is.
 
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     Value: TypeAlias = Callable[[Exchange], str]
 
 _PIECE: Final = re.compile(r"\{\{([A-Za-z_][^{}]*)\}\}|\{([A-Za-z_][^{}]*)\}|(\{[A-Za-z_])")
+#: The variable that a name in a path may hide: ``/users/:id`` is a usual path, and neither of the two is an address.
+_HIDDEN: Final = "id"
 #: Controls and line separators; and blanks at the ends, which a recipient of a header field drops, so that " admin" would be "admin".
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|\A\s+|\s+\Z")
 
@@ -89,9 +93,9 @@ def compiled(
 
     :param path: the pattern of the route's path, whose names are variables, too.
     :param escape: applied to the value of each variable, and not to what is written.
-    :param instead: gives the values of these variables in place of the usual ones.
+    :param instead: gives the values of these variables in place of the usual ones, or beside them.
     :param is_shared: whether the text is for several routes: then a name in the path of one does not hide a variable.
-    :raises ValueError: where a variable is unknown; the message names the nearest.
+    :raises ValueError: where a variable is unknown; the message names the nearest. And where it may be confused with a name in the path.
     """
     names = set() if path is None else set(paths.names(path))
     parts: list[str | Value] = []
@@ -118,6 +122,11 @@ def captured(exchange: Exchange) -> Mapping[str, str]:
         pattern = exchange.routed.route.match.path
         params = exchange.params = {} if pattern is None else paths.capture(pattern)(exchange.head.path)
     return params
+
+
+def segment(name: str) -> Value:
+    """What ``:NAME`` in ``match.path`` stands for, as received."""
+    return lambda exchange: captured(exchange).get(name, "")
 
 
 def bracketed(host: str | None) -> str:
@@ -156,10 +165,14 @@ def _pieces(text: str) -> Iterator[tuple[str, str | None]]:
 def _value(name: str, path: str | None, names: set[str], instead: Mapping[str, Value]) -> Value:
     """What gives the value of a variable."""
     if name in names:
-        return lambda exchange: captured(exchange).get(name, "")
+        if name in VALUES and name != _HIDDEN:
+            raise ValueError(f"has {{{name}}}, which is also a name in match.path: rename :{name} there")
+        return segment(name)
+    if name in instead:
+        return instead[name]
     if name not in VALUES:
         raise ValueError(f"has no such variable: {{{name}}}; {_meant(name, variables(path))}")
-    return instead.get(name, VALUES[name])
+    return VALUES[name]
 
 
 def _meant(name: str, known: list[str]) -> str:

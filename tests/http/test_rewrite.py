@@ -12,8 +12,19 @@ from tests.on_network import HOST
 
 
 class TargetTests(SynchronousTestCase):
-    def check(self, received, expected, *, path=None, prefix="", pattern=None, secured=None, host="a.test"):
-        rewrite = target_rewriter(path, prefix, pattern)
+    def check(
+        self,
+        received,
+        expected,
+        *,
+        path=None,
+        prefix="",
+        pattern=None,
+        secured=None,
+        host="a.test",
+        is_shared=False,
+    ):
+        rewrite = target_rewriter(path, prefix, pattern, is_shared=is_shared)
         given = exchange(received, pattern=pattern, secured=secured, host=host)
         self.assertEqual(rewrite(given), expected, received)
 
@@ -41,6 +52,18 @@ class TargetTests(SynchronousTestCase):
         self.check("/api/x", "/v2/x", path="/v2{path}", prefix="/api")
         self.check("/api", "/v2/", path="/v2{path}", prefix="/api")
         self.check("/apix", "/v2/apix", path="/v2{path}", prefix="/api")
+
+    def test_a_name_is_not_taken_for_a_variable(self):
+        """``/pub{path}`` would lead to ``/public``, and ``/{host}`` to the files of another host."""
+        self.check("/x/lic", "/pub/lic", path="/pub/:path", pattern="/x/:path")
+        self.check("/x/b.test", "/b.test/y", path="/:host/y", pattern="/x/:host")
+        for name in ("path", "host", "scheme"):
+            error = self.assertRaises(ValueError, target_rewriter, f"/v{{{name}}}", "", f"/x/:{name}")
+            self.assertIn(f"has {{{name}}}, which is also a name in match.path", str(error))
+
+    def test_a_path_for_several_routes_means_the_variable(self):
+        self.check("/x/b.test", "/a.test/b.test", path="/{host}/:host", pattern="/x/:host", is_shared=True)
+        self.check("/x/lic", "/pub/x/lic", path="/pub{path}", pattern="/x/:path", is_shared=True)
 
     def test_values_of_the_proxy_are_encoded(self):
         self.check(

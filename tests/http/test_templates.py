@@ -74,12 +74,25 @@ class CaptureTests(SynchronousTestCase):
         given = exchange("/t/files/a/b", pattern="/:tenant/files/*")
         self.assertEqual(captured(given), {"tenant": "t"})
 
-    def test_a_name_hides_the_variable_of_the_same_name_on_its_route_only(self):
+    def test_the_name_id_hides_the_id_of_the_request_on_its_route_only(self):
         """What is written for all routes must not begin to mean what a client has put into its path."""
         given = exchange("/7", pattern="/:id")
         self.assertEqual(compiled("{id}", path="/:id")(given), "7")
         shared = compiled("{id}", path="/:id", is_shared=True)(given)
         self.assertEqual((shared, len(shared)), (given.id, 32))
+
+    def test_no_name_hides_another_variable(self):
+        """A client would choose what is meant to be the host or the path of its request."""
+        for name in ("host", "path", "query", "scheme", "route"):
+            pattern, text = f"/x/:{name}", f"a{{{name}}}"
+            error = self.assertRaises(ValueError, compiled, text, path=pattern)
+            said = f"has {{{name}}}, which is also a name in match.path: rename :{name} there"
+            self.assertEqual(str(error), said)
+            given = exchange("/x/evil.example", pattern=pattern)
+            self.assertEqual(
+                compiled(text, path=pattern, is_shared=True)(given),
+                compiled(text)(exchange("/x/evil.example")),
+            )
 
     def test_a_route_without_a_path_has_no_names(self):
         self.assertEqual(captured(exchange()), {})

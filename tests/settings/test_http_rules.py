@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from smartproxy.errors import ConfigurationError
 from smartproxy.settings import Settings
+from tests.http.made import exchange
 
 TARGET = "targets: [{host: 10.0.0.1, port: 80}]"
 ONE_CONNECTION = (
@@ -83,6 +84,22 @@ class RefusalTests(SynchronousTestCase):
                 'defaults.rewrite.path: has :id, which is not a name in match.path, on route "web" (got "/:id")',
             ],
         )
+
+    def test_variables_that_may_be_confused_with_a_name_of_the_path_are_refused(self):
+        said = 'has {path}, which is also a name in match.path: rename :path there (got "/x{path}")'
+        for action, key in (
+            ("headers: {request: {set: {X-A: '/x{path}'}}}", "headers.request.set.X-A"),
+            ("headers: {response: {add: {X-A: '/x{path}'}}}", "headers.response.add.X-A"),
+            ("rewrite: {path: '/x{path}'}", "rewrite.path"),
+        ):
+            self.assertEqual(problems(action, match=", path: '/:path'"), [f"{key}: {said}"])
+
+    def test_variables_of_defaults_are_those_of_the_request(self):
+        top = "defaults: {headers: {request: {set: {X-A: '{path}'}}}, rewrite: {path: '/x{path}'}}"
+        given = exchange("/y", pattern="/:path")
+        made = plan("protocol: http", top=top, match=", path: '/:path'")
+        self.assertEqual(made.rewrite.target(given), "/x/y")
+        self.assertEqual(made.request_rules(b"", given), b"X-A: /y\r\n")
 
     def test_rules_of_defaults_that_no_route_uses_are_not_compiled(self):
         top = "defaults: {headers: {request: {set: {X-A: '{user}'}}}}"

@@ -2,8 +2,9 @@
 
 A redirect repeats parts of the request (:mod:`smartproxy.http.templates`). Characters that a URL cannot have are
 percent-encoded (RFC 3986, 2.1). A template fixes the host of the redirect, or uses that of the request, before any other part
-of the request, so that no request can make it an open redirect. Where it begins with ``{path}``, that begins with one slash
-only: ``//other.example/`` would be another host (RFC 3986, 4.2).
+of the request, so that no request can make it an open redirect: a name in ``match.path`` cannot hide ``{host}``, ``{path}`` and
+``{query}``. Where it begins with ``{path}``, that begins with one slash only: ``//other.example/`` would be another host
+(RFC 3986, 4.2).
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class RedirectAnswers(LocalAnswers):
 
     :param to: a URL with variables.
     :param path: the pattern of the route's path, whose names are variables, too.
-    :raises ValueError: for another status, a template that is not safe (:func:`is_template`), and an unknown variable.
+    :raises ValueError: for another status, a template that is not safe (:func:`is_template`), and an unknown variable or one
+        that is also a name in ``path``.
     """
 
     def __init__(self, to: str, status: int = 308, path: str | None = None) -> None:

@@ -107,7 +107,7 @@ def _rewrite(route: Route, settings: Configuration, path: KeyPath) -> Iterator[P
     level = "route" if "path" in own.model_fields_set else "defaults"
     written = own.path if level == "route" else shared.path
     try:
-        target_rewriter(written, "", route.match.path)
+        target_rewriter(written, "", route.match.path, is_shared=level == "defaults")
     except ValueError as problem:
         place = path if level == "route" else ("defaults",)
         yield Problem((*place, "rewrite", "path"), _said(problem, level, route, written))

@@ -74,7 +74,9 @@ def rewrite_plan(route: Route, settings: Configuration) -> RewritePlan | None:
     path, prefix, host = (inherited(name, *levels) for name in ("path", "strip_prefix", "host"))
     if path is None and prefix is None and host == "preserve":
         return None
-    return RewritePlan(path, prefix or "", host, target_rewriter(path, prefix or "", route.match.path))
+    is_shared = "path" not in route.action.rewrite.model_fields_set
+    rewriter = target_rewriter(path, prefix or "", route.match.path, is_shared=is_shared)
+    return RewritePlan(path, prefix or "", host, rewriter)
 
 
 def _changes(headers: MessageHeaders, kind: MessageKind) -> HeaderChanges:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartproxy import http_redirect
-from smartproxy.http.local.redirect import is_template
+from smartproxy.errors import ConfigurationError
+from smartproxy.http.local.redirect import RedirectAnswers, is_template
 from tests.http.local.case import LocalCase, local_route, request
 
 USUAL = "https://{host}{path}{query}"
@@ -42,6 +43,24 @@ class LocationTests(LocalCase):
     def test_names_of_the_path_are_variables(self):
         self.redirect("https://b.example/users/{user}", path="/u/:user")
         self.assertEqual(self.ask("/u/7%2f8").location, "https://b.example/users/7%2f8")
+
+    def test_a_name_of_the_path_does_not_hide_a_part_of_the_request(self):
+        """GET /go/.evil.example would lead to example.com.evil.example, and javascript:alert(1) would be run."""
+        for name, to in (
+            ("path", "https://example.com{path}"),
+            ("query", "https://example.com{query}"),
+            ("host", "https://{host}/"),
+            ("path", "{path}"),
+            ("scheme", "/by/{scheme}"),
+        ):
+            error = self.assertRaises(ConfigurationError, self.redirect, to, path=f"/go/:{name}")
+            said = f"action.to: has {{{name}}}, which is also a name in match.path: rename :{name} there"
+            self.assertIn(said, str(error))
+            self.assertRaises(ValueError, RedirectAnswers, to, path=f"/go/:{name}")
+
+    def test_the_id_in_a_path_hides_that_of_the_request(self):
+        self.redirect("https://b.example/users/{id}", path="/u/:id")
+        self.assertEqual(self.ask("/u/7").location, "https://b.example/users/7")
 
     def test_no_path_leads_to_another_host(self):
         for to, begin in (
