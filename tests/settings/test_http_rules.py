@@ -52,9 +52,22 @@ PROBLEMS = (
 )  # fmt: skip
 
 
-def parsed(action, top="", match=", path: '/:user'"):
-    text = f"{top}\nroutes: [{{name: web, match: {{ports: 80{match}}}, action: {{{TARGET}, {action}}}}}]"
+def parsed(action, top="", match=", path: '/:user'", more=f"{TARGET}, "):
+    text = f"{top}\nroutes: [{{name: web, match: {{ports: 80{match}}}, action: {{{more}{action}}}}}]"
     return Settings.parse(text, "yaml")
+
+
+#: Actions that answer requests without a target.
+ANSWERS = (
+    "type: redirect, to: /x",
+    "type: respond, response: {status: 200}",
+    "type: static, root: /",
+    "type: handler, handler: 'tests.settings.test_http_rules:serve'",
+)
+
+
+async def serve(exchange):
+    """A handler that answers requests."""
 
 
 def plan(*given, **more):
@@ -93,6 +106,28 @@ class RefusalTests(SynchronousTestCase):
             ("rewrite: {path: '/x{path}'}", "rewrite.path"),
         ):
             self.assertEqual(problems(action, match=", path: '/:path'"), [f"{key}: {said}"])
+
+    def test_rules_for_answers_of_the_proxy_are_refused_likewise(self):
+        for action in ANSWERS:
+            rules = "headers: {response: {set: {X-A: '{usr}', Content-Length: '1'}}}"
+            found = [
+                'headers.response.set.X-A: has no such variable: {usr}; did you mean {user}? (got "{usr}")',
+                f'headers.response.set.Content-Length: {FRAMES} (got "Content-Length")',
+            ]
+            self.assertEqual(problems(f"{action}, {rules}", more=""), found, action)
+            top = "defaults: {rewrite: {path: '/:id'}}"
+            found = [
+                'defaults.rewrite.path: has :id, which is not a name in match.path, on route "web" (got "/:id")'
+            ]
+            self.assertEqual(problems(action, top=top, more=""), found, action)
+        found = ['rewrite.path: has :id, which is not a name in match.path (got "/:id")']
+        self.assertEqual(problems("type: static, root: /, rewrite: {path: '/:id'}", more=""), found)
+
+    def test_rules_of_defaults_are_nothing_to_a_handler_of_connections(self):
+        top = "defaults: {headers: {response: {set: {X-A: '{usr}'}}}, rewrite: {path: '/:id'}}"
+        action = "type: handler, handler: 'smartproxy.serving.ready:echo'"
+        self.assertEqual(problems(action, top=top, more=""), [])
+        self.assertIsNone(plan(action, top=top, more=""))
 
     def test_variables_of_defaults_are_those_of_the_request(self):
         top = "defaults: {headers: {request: {set: {X-A: '{path}'}}}, rewrite: {path: '/x{path}'}}"

@@ -74,7 +74,7 @@ def problems(settings: Configuration, references: References) -> Iterator[Proble
                 unmatchable.add(index)
             yield problem
     yield from groups.problems(settings)
-    yield from http_rules.problems(settings)
+    yield from http_rules.problems(settings, references)
     yield from client_names.problems(settings)
     for name, group in settings.target_groups.items():
         for index, target in group.written_targets():

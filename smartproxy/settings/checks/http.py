@@ -30,7 +30,7 @@ _LOCAL_KEYS = frozenset({"http", "headers"})
 def problems(route: Route, path: KeyPath, references: References) -> Iterator[Problem]:
     """What is wrong with the HTTP of ``route``."""
     action, action_path = route.action, (*path, "action")
-    by_handler = _answers(route, references)
+    by_handler = has_http_handler(route, references)
     is_local = may_answer(action) or by_handler is not False
     yield from _keys(action, action_path, is_local=is_local)
     yield from _protocol(action, action_path, by_handler)
@@ -39,7 +39,7 @@ def problems(route: Route, path: KeyPath, references: References) -> Iterator[Pr
         yield from _readable(route, path)
 
 
-def _answers(route: Route, references: References) -> bool | None:
+def has_http_handler(route: Route, references: References) -> bool | None:
     """Whether the handler of ``route`` answers requests; ``None`` where that cannot be told: it is not looked at, or not found."""
     if route.action.type != "handler" or route.action.handler is None:
         return False

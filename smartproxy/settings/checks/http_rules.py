@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 from smartproxy.http.header_rules import REFUSED
 from smartproxy.http.rewrite import target_rewriter
 from smartproxy.http.templates import compiled
+from smartproxy.settings.checks.http import has_http_handler
 from smartproxy.settings.checks.problems import Problem, got
+from smartproxy.settings.compile.answers import may_answer
 from smartproxy.settings.compile.http import speaks_http
 from smartproxy.settings.compile.http_rules import MessageKind, name_of, rules_in_force
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from smartproxy.settings.compile.http_rules import HeaderRule
+    from smartproxy.settings.compile.references import References
     from smartproxy.settings.reading.locations import KeyPath
     from smartproxy.settings.tables.root import Configuration
     from smartproxy.settings.tables.route import Route
@@ -26,11 +29,11 @@ _WILDCARD: Final = re.compile(r"\*|(?<=/):[A-Za-z_]")
 _HOST: Final = "is set with rewrite.host"
 
 
-def problems(settings: Configuration) -> Iterator[Problem]:
-    """What is wrong with the rules of each route that speaks HTTP. Those of ``defaults`` are reported once."""
+def problems(settings: Configuration, references: References) -> Iterator[Problem]:
+    """What is wrong with the rules of each route that speaks or answers HTTP. Those of ``defaults`` are reported once."""
     found: dict[tuple[KeyPath, str], Problem] = {}
     for index, route in enumerate(settings.routes):
-        if speaks_http(route.action):
+        if speaks_http(route.action) or may_answer(route.action) or has_http_handler(route, references):
             for problem in _route(route, settings, ("routes", index, "action")):
                 found.setdefault((problem.path, problem.message), problem)
     yield from found.values()
