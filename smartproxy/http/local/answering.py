@@ -150,6 +150,16 @@ class LocalAnswerer:
             client.failed(status, detail)
 
 
+def octets(data: bytes | bytearray | memoryview) -> memoryview:
+    """The bytes of ``data``, of which ``len`` is the number.
+
+    :raises TypeError: where it is no buffer.
+    """
+    view = memoryview(data)
+    is_usual = view.ndim == 1 and view.format == "B" and view.c_contiguous
+    return view if is_usual else memoryview(view.tobytes())
+
+
 def expects_continue(exchange: Exchange) -> bool:
     """Whether the client waits for a 100 before it sends the body. One of HTTP/1.0 knows none."""
     head = exchange.head

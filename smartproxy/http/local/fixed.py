@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smartproxy.http.local.answering import LocalAnswerer
+from smartproxy.http.local.answering import LocalAnswerer, octets
 from smartproxy.http.local.services import LocalAnswers
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_response import BODILESS, PLAIN_TEXT
@@ -27,6 +27,7 @@ class FixedAnswers(LocalAnswers):
     """
 
     def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        body = bytes(octets(body))
         if status not in _STATUSES or (body and status in BODILESS):
             raise ValueError(f"status {status} does not fit a response with {len(body)} bytes")
         default = {} if status in BODILESS else PLAIN_TEXT

@@ -16,7 +16,14 @@ from twisted.logger import Logger
 from smartproxy.errors import BodyTooLong, Refused
 from smartproxy.flow.coroutines import CancellableCoroutine
 from smartproxy.http.errors import status_of
-from smartproxy.http.local.answering import DISCARDED, LocalAnswerer, date_line, expects_continue, has_field
+from smartproxy.http.local.answering import (
+    DISCARDED,
+    LocalAnswerer,
+    date_line,
+    expects_continue,
+    has_field,
+    octets,
+)
 from smartproxy.http.local.body_stream import BodyStream
 from smartproxy.http.local.served_exchange import ServedExchange
 from smartproxy.http.local.services import LocalAnswers
@@ -220,9 +227,10 @@ class HandlerAnswerer(LocalAnswerer):
             raise ValueError(f"status must be 200 to 599 (got {status})")
         fields = _fields(headers)
         if isinstance(body, bytes | bytearray | memoryview):
-            if body and status in BODILESS:
+            data = octets(body)
+            if data and status in BODILESS:
                 raise ValueError(f"an answer with status {status} has no body")
-            await self._send_whole(status, fields, memoryview(body))
+            await self._send_whole(status, fields, data)
         elif hasattr(body, "__aiter__"):
             await self._send_pieces(status, fields, body)
         else:
@@ -258,11 +266,12 @@ class HandlerAnswerer(LocalAnswerer):
     async def _send_all(self, body: AsyncIterable[bytes], length: int | None) -> None:
         sent = 0
         async for piece in body:
-            sent += len(piece)
+            data = octets(piece)
+            sent += len(data)
             if length is not None and sent > length:
                 break
-            if piece:
-                await self._write(memoryview(piece))
+            if data:
+                await self._write(data)
                 self._flush()
         if length is not None and sent != length:
             raise ValueError(f"the body is not as long as its Content-Length, which is {length}")
