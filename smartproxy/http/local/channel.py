@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IConsumer, ITransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from smartproxy.http.local.answering import date_line
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 #: RFC 9112, 4. A program may have made the phrase of what a client has sent: a line break would begin a field.
 _REASON: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _UNKNOWN: Final = Framing(Body.CHUNKED)
-_FINAL, _BAD_REQUEST, _ERROR = 200, 400, 500
+_FINAL: Final = range(200, 600)
+_BAD_REQUEST, _ERROR = 400, 500
 
 
 @implementer(IConsumer, ITransport)
@@ -36,7 +38,9 @@ class ResourceChannel:
     """Gives an answer to the client.
 
     :param ended: called when the answer is complete, with 0 and ``""``; or with the status and what is wrong.
+    :param log_failure: logs an exception with the route.
     :ivar is_paused: whether the client does not read.
+    :ivar failure: an exception that was logged, and whose answer is a 500.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class ResourceChannel:
         site: Site,
         services: LocalServices,
         ended: Callable[[int, str], object],
+        log_failure: Callable[[Failure], object],
     ) -> None:
         self.site = site
         self.is_paused = False
@@ -54,6 +59,8 @@ class ResourceChannel:
         self._client: AnswerReceiver | None = client
         self._services = services
         self._ended = ended
+        self._log_failure = log_failure
+        self.failure: BaseException | None = None
         self._producer: Any = None
         self._is_pulled = False
         self._left: int | None = None
@@ -66,11 +73,24 @@ class ResourceChannel:
     # -- what a request calls ------------------------------------------------------------------------
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
-        """Send the head of the answer."""
-        client = self._client
-        if client is None:
+        """Send the head of the answer.
+
+        :raises ValueError: where its status is not final, or a field cannot be written as a line. The client gets a 500.
+        """
+        if self._client is None:
             return
-        status = int(code)
+        try:
+            self._begin(self._client, int(code), reason, headers)
+        except ValueError as why:
+            # The resource may answer later, where nothing else than its own code gets the exception.
+            self.failure = why
+            self._log_failure(Failure())
+            self.fail("the head of its answer cannot be sent")
+            raise
+
+    def _begin(self, client: AnswerReceiver, status: int, reason: bytes, headers: Any) -> None:
+        if status not in _FINAL:
+            raise ValueError(f"status must be 200 to 599 (got {status})")
         if not _REASON.fullmatch(reason):
             reason = phrase(status).encode()
         every = getattr(headers, "getAllRawHeaders", None)
@@ -86,10 +106,7 @@ class ResourceChannel:
             self._left = None
         elif framing is _UNKNOWN:
             fields = Fields(fields.without({b"content-length"}))
-        if status < _FINAL:
-            client.informational(AnswerHead(status, reason, (1, 1), fields))
-        else:
-            client.answer(AnswerHead(status, reason, (1, 1), fields), framing)
+        client.answer(AnswerHead(status, reason, (1, 1), fields), framing)
 
     def write(self, data: bytes) -> None:
         """Send a part of its body; not more than its Content-Length, where it has one."""

@@ -106,7 +106,9 @@ class _ResourceAnswerer:
             self._fail(_ERROR, "the resource of its handler cannot be made")
             return
         assert self._client is not None  # noqa: S101 - nothing has ended it
-        self._channel = ResourceChannel(self._exchange, self._client, site, self._services, self._ended)
+        self._channel = ResourceChannel(
+            self._exchange, self._client, site, self._services, self._ended, self._failed
+        )
         self._request = _RoutedRequest(self._channel, self._failed)
         for name, value in self._exchange.head.headers:
             self._request.requestHeaders.addRawHeader(name.encode("latin-1"), value.encode("latin-1"))
@@ -236,6 +238,7 @@ class _RoutedRequest(Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """An exception of the resource: a 500 without anything internal, or a cut where the answer was begun."""
-        self._log_failure(reason)
+        if reason.value is not self._channel.failure:
+            self._log_failure(reason)
         self._channel.fail("its resource raised an exception")
         return reason
