@@ -31,6 +31,7 @@ _REASON: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _UNKNOWN: Final = Framing(Body.CHUNKED)
 _FINAL: Final = range(200, 600)
 _BAD_REQUEST, _ERROR = 400, 500
+_PRODUCER_FAILED: Final = "its producer raised an exception"
 
 
 @implementer(IConsumer, ITransport)
@@ -174,7 +175,7 @@ class ResourceChannel:
         if self._is_pulled:
             self._services.call_soon(self._pull)
         elif self.is_paused:
-            producer.pauseProducing()
+            self._control(producer.pauseProducing)
 
     def unregisterProducer(self) -> None:
         """It has written everything."""
@@ -184,7 +185,7 @@ class ResourceChannel:
         """The client does not read."""
         self.is_paused = True
         if self._producer is not None and not self._is_pulled:
-            self._producer.pauseProducing()
+            self._control(self._producer.pauseProducing)
 
     def resume(self) -> None:
         """It reads again."""
@@ -194,27 +195,38 @@ class ResourceChannel:
         if self._is_pulled:
             self._services.call_soon(self._pull)
         else:
-            self._producer.resumeProducing()
+            self._control(self._producer.resumeProducing)
 
     def close(self) -> None:
         """Nothing is sent any more."""
         self._client = None
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.stopProducing()
+            self._succeeds(producer.stopProducing)
 
     def _pull(self) -> None:
         """Let a pull producer write once, and again in the next event loop iteration."""
         producer = self._producer
         if producer is None or self.is_paused or not self._is_pulled:
             return
-        try:
-            producer.resumeProducing()
-        except Exception:
-            self.fail("its producer raised an exception")
-            raise
-        if self._producer is producer:
+        if not self._succeeds(producer.resumeProducing):
+            self.fail(_PRODUCER_FAILED)
+        elif self._producer is producer:
             self._services.call_soon(self._pull)
+
+    def _control(self, method: Callable[[], object]) -> None:
+        """Pause or resume a producer. This may be called while the answer is being written, which a failure must not end."""
+        if not self._succeeds(method):
+            self._services.call_soon(lambda: self.fail(_PRODUCER_FAILED))
+
+    def _succeeds(self, method: Callable[[], object]) -> bool:
+        """Call a method of a producer. Returns whether it raised no exception; that is logged."""
+        try:
+            method()
+        except Exception:
+            self._log_failure(Failure())
+            return False
+        return True
 
 
 def _fields(pairs: Iterable[tuple[bytes, Iterable[bytes] | bytes]]) -> Fields:

@@ -48,3 +48,104 @@ class StatusTests(ResourceCase):
         received, _ = self.late(lambda asked: asked.setHeader(b"x-a", b"a\x00b"))
         self.assertTrue(received.startswith(b"HTTP/1.1 500 "), received)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+
+class Failing:
+    """A producer that fails where it is told to."""
+
+    def __init__(self, asked, *fails):
+        self.asked, self.fails, self.called = asked, fails, []
+
+    def _call(self, name):
+        self.called.append(name)
+        if name in self.fails:
+            raise LookupError("secret")
+
+    def pauseProducing(self):
+        self._call("pause")
+
+    def resumeProducing(self):
+        self._call("resume")
+
+    def stopProducing(self):
+        self._call("stop")
+
+
+class ProducerTests(ResourceCase):
+    """An exception of a producer ends its exchange only, is logged with the route, and does not reach the reactor."""
+
+    def setUp(self):
+        super().setUp()
+        self.told = []
+
+    def produce(self, *fails, size=0, streaming=True, reading=True, while_paused=False):
+        """A client whose answer has a failing producer."""
+
+        def answer(asked):
+            asked.notifyFinish().addErrback(self.told.append)
+            self.producer = Failing(asked, *fails)
+            if while_paused:
+                asked.write(b"x" * size)
+            asked.registerProducer(self.producer, streaming)
+            if size and not while_paused:
+                asked.write(b"x" * size)
+            return NOT_DONE_YET
+
+        self.page(answer)
+        client = self.connect(81)
+        client.reading = reading
+        client.write(request())
+        self.network.settle()
+        return client
+
+    def check_failed(self, client, failures=1):
+        client.reading = True
+        self.network.run(1)
+        self.assertEqual(len(self.flushLoggedErrors(LookupError)), failures)
+        self.assertNotIn(b"secret", client.received)
+        self.assertEqual(len(self.told), 1)
+        counted = self.proxy.counters.route("local").of_requests()
+        self.assertEqual(counted.active, 0)
+
+    def test_a_pull_producer_that_fails_before_the_answer_is_a_500(self):
+        client = self.produce("resume", streaming=False)
+        self.check_failed(client)
+        self.assertTrue(client.received.startswith(b"HTTP/1.1 500 "), client.received)
+        self.assertEqual(self.producer.called, ["resume", "stop"])
+
+    def test_a_pull_producer_that_fails_within_the_answer_cuts_the_client_off(self):
+        client = self.produce("resume", streaming=False, size=1000)
+        self.check_failed(client)
+        self.assertTrue(client.gone)
+        self.assertNotIn(b"\r\n0\r\n", client.received)
+
+    def test_one_that_fails_to_pause_cuts_the_client_off(self):
+        client = self.produce("pause", size=300_000, reading=False)
+        self.check_failed(client)
+        self.assertTrue(client.gone)
+        self.assertEqual(self.producer.called, ["pause", "stop"])
+
+    def test_one_that_fails_to_pause_when_it_is_registered_cuts_the_client_off(self):
+        client = self.produce("pause", size=300_000, reading=False, while_paused=True)
+        self.check_failed(client)
+        self.assertTrue(client.gone)
+
+    def test_one_that_fails_to_go_on_cuts_the_client_off(self):
+        client = self.produce("resume", size=300_000, reading=False)
+        self.assertEqual(self.producer.called, ["pause"])
+        client.reading = True
+        self.network.run(1)
+        self.check_failed(client)
+        self.assertTrue(client.gone)
+
+    def test_one_that_fails_to_stop_as_well_is_logged_twice(self):
+        client = self.produce("pause", "stop", size=300_000, reading=False)
+        self.check_failed(client, failures=2)
+        self.assertTrue(client.gone)
+
+    def test_the_request_is_told_that_its_client_has_left_where_the_producer_fails_to_stop(self):
+        client = self.produce("stop")
+        client.rst()
+        self.network.settle()
+        self.check_failed(client)
+        self.assertEqual(self.proxy.registry.active, 0)
