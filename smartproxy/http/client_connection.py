@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from smartproxy.connections.delivery import Delivery
 from smartproxy.flow.deadline import MovableDeadline
+from smartproxy.http.errors import NO_FIELDS
 from smartproxy.http.states import RequestState
 from smartproxy.model.ending import detail_of
 from smartproxy.model.exchange import CLIENT_LEFT
@@ -14,6 +15,8 @@ from smartproxy.net.half_close import LINGER, end_output
 from smartproxy.serving.served import Served
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
@@ -193,7 +196,7 @@ class ClientConnection(Served):
 
     # -- of what reads requests and writes answers -----------------------------------------------------
 
-    def failed(self, status: int, detail: str) -> None:
+    def failed(self, status: int, detail: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off."""
         raise NotImplementedError
 

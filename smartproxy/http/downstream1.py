@@ -19,7 +19,7 @@ from smartproxy.flow.side import appended
 from smartproxy.http import refusals
 from smartproxy.http.body import EndedBody
 from smartproxy.http.client_connection import ClientConnection
-from smartproxy.http.errors import status_of_malformed
+from smartproxy.http.errors import NO_FIELDS, status_of_malformed
 from smartproxy.http.forwarded import passed_trailers
 from smartproxy.http.reply import ClientReply
 from smartproxy.http.request_body import RequestBody
@@ -34,7 +34,7 @@ from smartproxy.wire.http_head import HeadParser
 from smartproxy.wire.verdict import Malformed, NeedMore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from smartproxy.flow.side import Side
     from smartproxy.http.interfaces import TunnelEnd
@@ -296,7 +296,7 @@ class HttpDownstream(ClientConnection):
         else:
             self._deadline.move(self._plan.keep_alive_timeout, now)
 
-    def failed(self, status: int, detail: str) -> None:
+    def failed(self, status: int, detail: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
         """Answer in the place of a target; where its answer was begun, cut the client off, so that it is not taken for whole."""
         exchange, reply = self._exchange, self._reply
         if exchange is None or reply is None:
@@ -309,7 +309,7 @@ class HttpDownstream(ClientConnection):
         self._end_answerer(exchange, detail)
         exchange.status = status
         persists = self._request is _COMPLETE and self.may_follow(exchange, self.clock())
-        reply.refuse(status, self._services.error_pages, persists=persists)
+        reply.refuse(status, self._services.error_pages, fields, persists=persists)
         self._answered(reply)
 
     def _end_answerer(self, exchange: Exchange, detail: str) -> None:

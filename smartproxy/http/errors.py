@@ -40,10 +40,12 @@ _BAD_REQUEST: Final = 400
 _MISDIRECTED: Final = 421
 _BAD_GATEWAY: Final = 502
 _NOT_IMPLEMENTED: Final = 501
-#: What follows is, or may be, no request: the head was not read whole, or the client expects a tunnel behind CONNECT (405).
-_ENDS: Final = frozenset({400, 405, 408, 414, 431, 501, 505})
+#: What follows is, or may be, no request: the head was not read whole.
+_ENDS: Final = frozenset({400, 408, 414, 431, 501, 505})
 #: Statuses whose phrase does not help.
 _TEXTS: Final = {_MISDIRECTED: "This connection is for another host."}
+#: For an answer without fields of its own.
+NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 #: Fields of some answers. 405 must have Allow (RFC 9110, 15.5.6); it is the answer to CONNECT. What a 503 is for, a limit that
 #: is reached or a drain, may be over in a second.
 _FIELDS: Final[dict[int, dict[str, str]]] = {
@@ -73,15 +75,19 @@ def status_of_malformed(why: Malformed) -> int:
     return _NOT_IMPLEMENTED if why is OTHER_CODING else http_head.status_of(why)
 
 
-def may_go_on(status: int) -> bool:
-    """Whether further requests may follow an answer of the proxy with this ``status``, if the request was read whole."""
-    return status not in _ENDS
+def may_go_on(status: int, method: str) -> bool:
+    """Whether further requests may follow an answer of the proxy with this ``status``, if the request was read whole.
+
+    What follows CONNECT may be meant for a tunnel.
+    """
+    return status not in _ENDS and method != "CONNECT"
 
 
 def error_answer(
     status: int,
     accept: Iterable[str] = (),
     pages: Mapping[int, ErrorPage] = NO_PAGES,
+    fields: Mapping[str, str] = NO_FIELDS,
     *,
     text: str = "",
     connection: str = "close",
@@ -91,6 +97,7 @@ def error_answer(
 
     :param accept: values of the request's ``Accept``.
     :param pages: those of the request's route, by status.
+    :param fields: of this answer, in place of those that its status has.
     :param text: what is wrong, in words; nothing internal. Without it, the phrase of the status is.
     :param connection: ``close``, ``keep-alive`` (to a client of HTTP/1.0), or empty where the connection persists.
     :param to_head: the request was HEAD: there is no body.
@@ -103,5 +110,5 @@ def error_answer(
         content_type, body = page.content_type, page.content
     else:
         content_type, body = http_response.PLAIN_TEXT["Content-Type"], f"{text}\n".encode()
-    fields = {"Content-Type": content_type, "Cache-Control": "no-store", **_FIELDS.get(status, {})}
-    return http_response.build(status, body, fields, connection=connection, to_head=to_head)
+    every = {"Content-Type": content_type, "Cache-Control": "no-store", **_FIELDS.get(status, {}), **fields}
+    return http_response.build(status, body, every, connection=connection, to_head=to_head)

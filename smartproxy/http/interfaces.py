@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
@@ -55,8 +55,8 @@ class AnswerReceiver(Protocol):
     def switch(self, head: bytes, linked: Connected | TunnelEnd) -> None:
         """The target has switched to the protocol that was asked for: ``head`` is the 101, and what came with it; the rest is a tunnel."""
 
-    def failed(self, status: int, detail: str) -> None:
-        """There is no answer, or not all of it. ``status`` is what the client gets where nothing was sent yet."""
+    def failed(self, status: int, detail: str, fields: Mapping[str, str] = ...) -> None:
+        """There is no answer, or not all of it. Where nothing was sent yet, the client gets ``status`` with these ``fields``."""
 
     def pause_request(self) -> None:
         """Read no more of the request's body."""

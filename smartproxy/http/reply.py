@@ -97,19 +97,22 @@ class ClientReply(BodyWriter):
             super().end(answer_trailers(trailers, self._exchange) if trailers else trailers)
         self.state = REPLY[self.state][_ENDED]
 
-    def refuse(self, status: int, pages: Mapping[int, ErrorPage], *, persists: bool) -> None:
+    def refuse(
+        self, status: int, pages: Mapping[int, ErrorPage], fields: Mapping[str, str], *, persists: bool
+    ) -> None:
         """Answer in the place of a target.
 
         :param pages: for a request without a route; others have those of their route.
+        :param fields: of this answer.
         :param persists: whether the connection is for further requests.
         """
         head, plan = self._exchange.head, self._exchange.routed.route.http
         if self._exchange.is_counted and plan is not None:
             pages = plan.error_pages
-        self.is_last = not persists or not may_go_on(status)
+        self.is_last = not persists or not may_go_on(status, head.method)
         kept = "keep-alive" if head.version == (1, 0) else ""
         answer = error_answer(
-            status, head.fields.values("accept"), pages, text=self._text,
+            status, head.fields.values("accept"), pages, fields, text=self._text,
             connection="close" if self.is_last else kept, to_head=head.method == "HEAD",
         )  # fmt: skip
         self._write(whole_with_answer_rules(answer, self._exchange))

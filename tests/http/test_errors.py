@@ -30,7 +30,8 @@ class StatusTests(SynchronousTestCase):
 
     def test_a_host_of_another_certificate_is_misdirected(self):
         self.assertEqual(status_of(Misdirected()), 421)
-        self.assertTrue(may_go_on(421))
+        self.assertTrue(may_go_on(421, "GET"))
+        self.assertFalse(may_go_on(421, "CONNECT"))
         self.assertIn(b"This connection is for another host.\n", error_answer(421))
 
     def test_the_tls_of_a_target_is_not_the_clients(self):
@@ -46,7 +47,7 @@ class StatusTests(SynchronousTestCase):
             (Malformed("anything else"), 400),
         ):
             self.assertEqual(status_of_malformed(why), status)
-            self.assertFalse(may_go_on(status))
+            self.assertFalse(may_go_on(status, "GET"))
 
 
 class AnswerTests(SynchronousTestCase):
@@ -60,6 +61,8 @@ class AnswerTests(SynchronousTestCase):
     def test_some_statuses_have_a_field_that_says_what_to_do(self):
         self.assertIn(b"\r\nRetry-After: 1\r\n", error_answer(503))
         self.assertIn(b"\r\nAllow: GET, ", error_answer(405))
+        self.assertEqual(error_answer(405, fields={"Allow": "HEAD"}).count(b"\r\nAllow: HEAD\r\n"), 1)
+        self.assertEqual(error_answer(405, fields={"Allow": "HEAD"}).count(b"\r\nAllow: "), 1)
         self.assertNotIn(b"Retry-After", error_answer(502))
 
     def test_a_page_has_the_type_of_its_file(self):

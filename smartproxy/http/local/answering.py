@@ -19,13 +19,14 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
+from smartproxy.http.errors import NO_FIELDS
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields, line
 from smartproxy.wire.http_framing import NO_BODY, Body, Framing
 from smartproxy.wire.http_response import BODILESS, phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from smartproxy.http.interfaces import AnswerReceiver
     from smartproxy.http.local.services import LocalServices
@@ -143,11 +144,14 @@ class LocalAnswerer:
         if client is not None:
             client.answer_end(b"")
 
-    def fail(self, status: int, detail: str) -> None:
-        """Answer as the proxy does in a target's place; where the answer was begun, cut the client off."""
+    def fail(self, status: int, detail: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
+        """Answer as the proxy does in a target's place; where the answer was begun, cut the client off.
+
+        :param fields: of the answer, beside those that all errors have.
+        """
         client, self._client = self._client, None
         if client is not None:
-            client.failed(status, detail)
+            client.failed(status, detail, fields)
 
 
 def octets(data: bytes | bytearray | memoryview) -> memoryview:

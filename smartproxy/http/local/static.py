@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from smartproxy.model.exchange import Exchange
 
 _METHODS: Final = frozenset({"GET", "HEAD"})
-_ALLOW: Final = ("Allow", "GET, HEAD")
+_ALLOW: Final = {"Allow": "GET, HEAD"}
 _OK, _PARTIAL, _MOVED = 200, 206, 301
 _NOT_MODIFIED, _NOT_FOUND, _NOT_ALLOWED, _UNSATISFIABLE, _UNAVAILABLE = 304, 404, 405, 416, 503
 
@@ -141,7 +141,7 @@ class _StaticAnswerer(LocalAnswerer):
         """Find the file, and send it."""
         head = self.exchange.head
         if head.method not in _METHODS:
-            self._say(_NOT_ALLOWED, _ALLOW)
+            self.fail(_NOT_ALLOWED, f"files are not for {head.method}", _ALLOW)
             return
         for name, value in head.headers:
             self._asked.setdefault(name, []).append(value)
@@ -169,7 +169,7 @@ class _StaticAnswerer(LocalAnswerer):
         else:
             opened = open_below(files.root, named.names)
             if opened is DIRECTORY:
-                self._say(_MOVED, ("Location", location_of_directory(self.exchange)))
+                self._redirect()
                 return None
             found = FoundFile(opened, named.names[-1]) if isinstance(opened, OpenFile) else None
         names = (*named.names, found.name) if found and named.is_directory else named.names
@@ -202,7 +202,9 @@ class _StaticAnswerer(LocalAnswerer):
         span = self._range(validators, file.size)
         if isinstance(span, NoRange):
             file.close()
-            self._say(_UNSATISFIABLE, ("Content-Range", f"bytes */{file.size}"))
+            self.fail(
+                _UNSATISFIABLE, "the range is outside of the file", {"Content-Range": f"bytes */{file.size}"}
+            )
             return
         fields += self._describing(found)
         if span is not None:
@@ -254,10 +256,11 @@ class _StaticAnswerer(LocalAnswerer):
         self._body = None
         self.fail(500, why)
 
-    def _say(self, status: int, field: tuple[str, str]) -> None:
-        """Answer without a file."""
+    def _redirect(self) -> None:
+        """Redirect to the directory, with its slash."""
+        where = ("Location", location_of_directory(self.exchange))
         text = ("Content-Type", "text/plain; charset=utf-8")
-        self.answer_whole(status, Fields.of([field, text]), f"{phrase(status)}\n".encode())
+        self.answer_whole(_MOVED, Fields.of([where, text]), f"{phrase(_MOVED)}\n".encode())
 
     def _describing(self, found: FoundFile) -> list[tuple[str, str]]:
         coded = [("Content-Encoding", found.coding)] if found.coding else []
