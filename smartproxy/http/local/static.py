@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from smartproxy.http.interfaces import Answerer, AnswerReceiver
+    from smartproxy.http.local.file_names import FileName
     from smartproxy.http.local.services import LocalServices
     from smartproxy.http.send_file import FileSending
     from smartproxy.model.exchange import Exchange
@@ -77,6 +78,17 @@ class StaticAnswers(LocalAnswers):
     def __call__(self, exchange: Exchange, client: AnswerReceiver, services: LocalServices) -> Answerer:
         """The answerer of one exchange."""
         return _StaticAnswerer(self, exchange, client, services)
+
+    def opened(self, named: FileName) -> tuple[bool, FoundFile | None]:
+        """Whether a path names a directory, and the file that it is answered with, where there is one.
+
+        :raises OSError: as :func:`open_below`.
+        """
+        if not named.is_directory:
+            opened = open_below(self.root, named.names)
+            if opened is not DIRECTORY:
+                return False, FoundFile(opened, named.names[-1]) if isinstance(opened, OpenFile) else None
+        return True, self.index_of(named.names)
 
     def index_of(self, names: Sequence[bytes]) -> FoundFile | None:
         """The index of a directory.
@@ -164,15 +176,15 @@ class _StaticAnswerer(LocalAnswerer):
         if named is None:
             self.fail(_NOT_FOUND, "no file may have this path")
             return None
-        if named.is_directory:
-            found = files.index_of(named.names)
-        else:
-            opened = open_below(files.root, named.names)
-            if opened is DIRECTORY:
-                self._redirect()
-                return None
-            found = FoundFile(opened, named.names[-1]) if isinstance(opened, OpenFile) else None
-        names = (*named.names, found.name) if found and named.is_directory else named.names
+        is_directory, found = files.opened(named)
+        # The links of a page are relative to the path that was received, whatever it was rewritten to.
+        has_slash = self.exchange.head.path.endswith("/")
+        if is_directory and not has_slash and (found is not None or not named.is_directory):
+            if found is not None:
+                found.file.close()
+            self._redirect()
+            return None
+        names = (*named.names, found.name) if found and is_directory else named.names
         if found is None and files.spa:
             self._vary.append("Accept")
             found = files.index_of(()) if takes_html(self._asked.get("accept", ())) else None
