@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Statuses that never have a body, nor a Content-Length (RFC 9110, 6.4.1 and 8.6).
 BODILESS: Final = frozenset({204, 304})
+#: Those and the one that has no content, but a Content-Length of 0 (RFC 9110, 15.3.6).
+CONTENTLESS: Final = BODILESS | {205}
 
 #: The default type of a body: text in UTF-8.
 PLAIN_TEXT: Final = MappingProxyType({"Content-Type": "text/plain; charset=utf-8"})
@@ -58,10 +60,10 @@ def build(
     :param headers: besides Content-Length and Connection.
     :param connection: the value of Connection; empty for none, where the connection persists.
     :param to_head: the request was HEAD: the head is the same, and the body is left out (RFC 9110, 9.3.2).
-    :raises ValueError: for a status that is not final, one of :data:`BODILESS` with a body, and a header that is not
-        one line.
+    :raises ValueError: for a status that is not final, one of :data:`CONTENTLESS` with a body, and a header that is
+        not one line.
     """
-    if status < _FINAL or (body and status in BODILESS):
+    if status < _FINAL or (body and status in CONTENTLESS):
         raise ValueError(f"status {status} does not fit a response with {len(body)} bytes")
     lines = [f"HTTP/1.1 {status} {phrase(status)}"]
     for name, value in headers.items():

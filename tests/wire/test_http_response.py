@@ -92,7 +92,7 @@ class BuildTests(SynchronousTestCase):
             self.assertRaises(ValueError, http_response.build, 200, b"", {name: value})
 
     @given(
-        st.integers(200, 599).filter(lambda status: status not in http_response.BODILESS),
+        st.integers(200, 599).filter(lambda status: status not in http_response.CONTENTLESS),
         st.binary(max_size=64),
         st.dictionaries(
             st.from_regex(r"X-[A-Za-z0-9]{1,8}", fullmatch=True),

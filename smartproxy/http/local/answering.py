@@ -23,7 +23,7 @@ from smartproxy.http.errors import NO_FIELDS
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields, line
 from smartproxy.wire.http_framing import NO_BODY, Body, Framing
-from smartproxy.wire.http_response import BODILESS, phrase
+from smartproxy.wire.http_response import BODILESS, CONTENTLESS, phrase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,7 @@ class LocalAnswerer:
         """
         if self._client is None:
             return
-        self.answer_head(status, fields, None if status in BODILESS else len(body))
+        self.answer_head(status, fields, len(body))
         if body and self.has_body(status):
             self._client.answer_data((memoryview(body),))
         self.end()
@@ -127,6 +127,8 @@ class LocalAnswerer:
             return
         lines = fields.block if has_field(fields, b"date") else date_line() + fields.block
         framing = NO_BODY
+        if status in CONTENTLESS:
+            length = None if status in BODILESS else 0
         if length is not None:
             lines += b"Content-Length: %d\r\n" % length
             framing = Framing(Body.LENGTH, length) if length and self.has_body(status) else NO_BODY
@@ -136,7 +138,7 @@ class LocalAnswerer:
 
     def has_body(self, status: int) -> bool:
         """Whether an answer with ``status`` has its body sent (RFC 9110, 6.4.1)."""
-        return self.exchange.head.method != "HEAD" and status not in BODILESS
+        return self.exchange.head.method != "HEAD" and status not in CONTENTLESS
 
     def end(self) -> None:
         """The answer is complete, and this object has no part in the connection any more."""

@@ -14,7 +14,7 @@ from smartproxy.serving.protocols import address_of
 from smartproxy.wire.http_answer import AnswerHead
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_framing import NO_BODY, Body, Framing
-from smartproxy.wire.http_response import BODILESS, phrase
+from smartproxy.wire.http_response import CONTENTLESS, phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _REASON: Final = re.compile(rb"[\t -~\x80-\xff]*")
 _UNKNOWN: Final = Framing(Body.CHUNKED)
 _FINAL: Final = range(200, 600)
-_BAD_REQUEST, _ERROR = 400, 500
+_NOT_MODIFIED, _BAD_REQUEST, _ERROR = 304, 400, 500
 _PRODUCER_FAILED: Final = "its producer raised an exception"
 
 
@@ -96,17 +96,17 @@ class ResourceChannel:
             reason = phrase(status).encode()
         every = getattr(headers, "getAllRawHeaders", None)
         fields = _fields(headers if every is None else every())
-        to_head = self._exchange.head.method == "HEAD"
         lengths = fields.noted("content-length")
-        self._left = int(lengths[0]) if lengths and lengths[0].isdigit() else None
+        length = int(lengths[0]) if lengths and lengths[0].isdigit() else None
+        # The length in a 304 is that of a 200. Twisted announces 0 for any answer without content.
+        is_announced = length is not None if status not in CONTENTLESS else status == _NOT_MODIFIED and length
+        if not is_announced:
+            fields = Fields(fields.without({b"content-length"}))
+        has_body = self._exchange.head.method != "HEAD" and status not in CONTENTLESS
+        self._left = length if has_body else 0
         framing = (
             _UNKNOWN if self._left is None else Framing(Body.LENGTH, self._left) if self._left else NO_BODY
         )
-        if to_head or status in BODILESS:
-            framing = NO_BODY
-            self._left = None
-        elif framing is _UNKNOWN:
-            fields = Fields(fields.without({b"content-length"}))
         client.answer(AnswerHead(status, reason, (1, 1), fields), framing)
 
     def write(self, data: bytes) -> None:

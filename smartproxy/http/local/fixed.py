@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from smartproxy.http.local.answering import LocalAnswerer, octets
 from smartproxy.http.local.services import LocalAnswers
 from smartproxy.wire.http_fields import Fields
-from smartproxy.wire.http_response import BODILESS, PLAIN_TEXT
+from smartproxy.wire.http_response import CONTENTLESS, PLAIN_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +28,9 @@ class FixedAnswers(LocalAnswers):
 
     def __init__(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         body = bytes(octets(body))
-        if status not in _STATUSES or (body and status in BODILESS):
+        if status not in _STATUSES or (body and status in CONTENTLESS):
             raise ValueError(f"status {status} does not fit a response with {len(body)} bytes")
-        default = {} if status in BODILESS else PLAIN_TEXT
+        default = {} if status in CONTENTLESS else PLAIN_TEXT
         names = {name.lower() for name in headers or {}}
         more = {name: value for name, value in default.items() if name.lower() not in names}
         self.body, self.status = body, status

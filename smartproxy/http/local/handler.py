@@ -36,7 +36,7 @@ from smartproxy.model.outcome import CloseReason
 from smartproxy.wire.http_answer import AnswerHead, build_head
 from smartproxy.wire.http_fields import Fields
 from smartproxy.wire.http_framing import Body
-from smartproxy.wire.http_response import BODILESS, phrase
+from smartproxy.wire.http_response import BODILESS, CONTENTLESS, phrase
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Coroutine, Sequence
@@ -228,7 +228,7 @@ class HandlerAnswerer(LocalAnswerer):
         fields = _fields(headers)
         if isinstance(body, bytes | bytearray | memoryview):
             data = octets(body)
-            if data and status in BODILESS:
+            if data and status in CONTENTLESS:
                 raise ValueError(f"an answer with status {status} has no body")
             await self._send_whole(status, fields, data)
         elif hasattr(body, "__aiter__"):

@@ -29,7 +29,7 @@ from smartproxy.settings.checks.target_keys import target_problems
 from smartproxy.settings.tables import units
 from smartproxy.settings.tables.root import AdminSettings
 from smartproxy.wire.host import addresses_overlap, is_loopback
-from smartproxy.wire.http_response import BODILESS
+from smartproxy.wire.http_response import CONTENTLESS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
@@ -162,7 +162,7 @@ def _response(response: ResponseSettings, path: KeyPath) -> Iterator[Problem]:
         yield Problem((*path, "base64"), "has no meaning beside body")
     elif response.status is None and not (response.body or response.base64):
         yield Problem((*path, "body"), "is required where there is no status")
-    if response.status in BODILESS and (response.body or response.base64):
+    if response.status in CONTENTLESS and (response.body or response.base64):
         yield Problem((*path, "status"), f"has no body in HTTP {got(response.status)}")
     if response.status is None and "content_type" in response.model_fields_set:
         yield Problem((*path, "contentType"), "has no meaning without a status")

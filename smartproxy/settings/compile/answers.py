@@ -10,7 +10,7 @@ from smartproxy.http.local.fixed import FixedAnswers
 from smartproxy.http.local.redirect import RedirectAnswers
 from smartproxy.http.local.static import StaticAnswers
 from smartproxy.settings.compile.handlers import answers_by_handler, body_of, is_http_response
-from smartproxy.wire.http_response import BODILESS
+from smartproxy.wire.http_response import CONTENTLESS
 
 if TYPE_CHECKING:
     from smartproxy.http.local.services import LocalAnswers
@@ -48,5 +48,5 @@ def may_answer(action: Action) -> bool:
 
 def _responder(response: ResponseSettings) -> FixedAnswers:
     status = _OK if response.status is None else response.status
-    headers = {} if status in BODILESS else {"Content-Type": response.content_type}
+    headers = {} if status in CONTENTLESS else {"Content-Type": response.content_type}
     return FixedAnswers(body_of(response), status, headers)
