@@ -49,7 +49,7 @@ class Indexes(NamedTuple):
 class Given:
     """What it is given.
 
-    :param plan: the configuration, compiled.
+    :param plan: the configuration, compiled; held until its indexes are taken.
     :param tls: certificates and contexts that exist already.
     :param first_connection: the number of its first connection.
     :param shared_limits: holds the limits over all processes; ``None``: each limit is one of this process.
@@ -71,7 +71,7 @@ class Given:
         *,
         is_reporting: bool = True,
     ) -> None:
-        self.plan = plan
+        self.plan: ProxyPlan | None = plan
         self.tls = tls
         self.first_connection = first_connection
         self.shared_limits = shared_limits
@@ -82,8 +82,10 @@ class Given:
         self.sockets_of_change: dict[ListeningSocket, socket.socket] = {}
 
     def take_indexes(self, plan: ProxyPlan) -> Indexes | None:
-        """The indexes of ``plan``, once, if they were given."""
+        """The indexes of ``plan``, once, if they were given. The plan is not held any more."""
         if plan is not self.plan:
             return None
-        indexes, self._indexes = self._indexes, None
+        indexes = self._indexes
+        # What answers the requests of routes may have a state, which must not outlive the routes.
+        self.plan = self._indexes = None
         return indexes

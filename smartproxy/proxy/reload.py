@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from smartproxy.connections.removed_routes import RemovedRoutes
 from smartproxy.proxy.assembly import Paths
+from smartproxy.proxy.carried_state import carry_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, KeysView
@@ -168,6 +169,7 @@ class ConfigurationInForce:
         :raises ConfigurationError: where it is not valid, or its access log cannot be opened.
         """
         read = await call(lambda: _compiled(make()))
+        carry_over(self.plan, read.plan)
         paths = await call(lambda: self._paths(read.plan))
         is_served = self._listening() and not self._draining()
         access_log = self._runtime.accounting.prepare(read.plan) if is_served else None

@@ -30,6 +30,7 @@ class WorkerProxy(ProxyCore):
     name = "worker"
 
     def __init__(self, settings: Settings, given: Given, reactor: Any) -> None:
+        assert given.plan is not None  # noqa: S101 - it has not been put in force
         super().__init__(settings, given.plan, reactor, given)
         self._given = given
         self._prepared: PreparedChange | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from smartproxy.flow.carried_state import TarpitRoom
 from smartproxy.http.local.answering import LocalAnswerer
 from smartproxy.http.local.services import LocalAnswers
 from smartproxy.model.outcome import CloseReason
@@ -33,7 +34,17 @@ class BlockAnswers(LocalAnswers):
     ) -> None:
         self.mode = mode
         self.seconds = seconds
-        self.room = most
+        self.most = most
+        self.room = TarpitRoom(most)
+
+    def carry_over(self, former: object) -> None:
+        """Requests that wait since before a reload take up room, too."""
+        if isinstance(former, BlockAnswers) and former.terms() == self.terms():
+            self.room = former.room
+
+    def terms(self) -> tuple[str, float, int]:
+        """What its action says."""
+        return self.mode, self.seconds, self.most
 
     def __call__(self, exchange: Exchange, client: AnswerReceiver, services: LocalServices) -> Answerer:
         """The answerer of one exchange."""
@@ -48,6 +59,7 @@ class _BlockAnswerer(LocalAnswerer):
     ) -> None:
         super().__init__(exchange, client, services)
         self._terms = terms
+        self._room = terms.room
         self._due: Deadline | None = None
 
     def respond(self) -> None:
@@ -55,8 +67,8 @@ class _BlockAnswerer(LocalAnswerer):
         terms = self._terms
         if terms.mode == "reset":
             self._reset()
-        elif terms.mode == "tarpit" and terms.room:
-            terms.room -= 1
+        elif terms.mode == "tarpit" and self._room.left:
+            self._room.left -= 1
             self._due = self.services.deadlines.call_later(terms.seconds, self._refuse)
         else:
             self._refuse()
@@ -74,7 +86,7 @@ class _BlockAnswerer(LocalAnswerer):
         due, self._due = self._due, None
         if due is not None:
             due.cancel()
-            self._terms.room += 1
+            self._room.left += 1
 
     def _reset(self) -> None:
         record = self.exchange.record

@@ -43,29 +43,47 @@ _CONTINUE, _TOO_LARGE, _ERROR = 100, 413, 500
 log = Logger()
 
 
+class _MadeSite:
+    """The site of a resource, once it was made. It has the sessions."""
+
+    def __init__(self) -> None:
+        self.site: Site | None = None
+
+
 class ResourceAnswers(LocalAnswers):
     """Answers by a resource.
 
     :param source: the resource, or a callable without arguments that gives it. That is called with the first request; where it
         raises, the request is a 500, and the next one calls it again.
+    :ivar made: its site, shared with what goes on with it after a reload.
     """
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self._site: Site | None = None
+        self.made = _MadeSite()
+        self._is_loaded = False
+
+    def carry_over(self, former: object) -> None:
+        """Go on with the same site: it has the sessions. A callable is called again, and gives it another resource."""
+        if isinstance(former, ResourceAnswers) and former.source == self.source:
+            self.made = former.made
 
     def __call__(self, exchange: Exchange, client: AnswerReceiver, services: LocalServices) -> Answerer:
         """The answerer of one exchange."""
         return _ResourceAnswerer(lambda: self._found(services), exchange, client, services)
 
     def _found(self, services: LocalServices) -> Site:
-        if self._site is None:
+        site = self.made.site
+        if site is None or not self._is_loaded:
             source: Any = self.source
             resource = source if is_resource(source) else source()
             if not is_resource(resource):
                 raise TypeError(f"the handler gave {type(resource).__name__}: must be an IResource")
-            self._site = Site(resource, reactor=services.clock)
-        return self._site
+            if site is None:
+                site = self.made.site = Site(resource, reactor=services.clock)
+            site.resource = resource
+            self._is_loaded = True
+        return site
 
 
 def is_resource(value: object) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from smartproxy.flow.carried_state import CarriesState
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,8 +35,11 @@ class LocalServices(NamedTuple):
     splicer: Splicer
 
 
-class LocalAnswers:
+class LocalAnswers(CarriesState):
     """Makes the answerers of a route: the compiled form of its action. A base class."""
+
+    def carry_over(self, former: object) -> None:
+        """Nothing: most have no state."""
 
     def __call__(self, exchange: Exchange, client: AnswerReceiver, services: LocalServices, /) -> Answerer:
         """The answerer of one exchange."""

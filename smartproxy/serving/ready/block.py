@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from smartproxy.errors import Refused
+from smartproxy.flow.carried_state import CarriesState, TarpitRoom
 from smartproxy.model.outcome import RejectReason
 
 if TYPE_CHECKING:
@@ -49,18 +50,24 @@ async def _reset(connection: Connection) -> None:
     raise Refused(RejectReason.IP_BLOCKED)
 
 
-class _Tarpit:
+class _Tarpit(CarriesState):
     """Keeps connections waiting, up to a number of them."""
 
     def __init__(self, seconds: float, most: int) -> None:
-        self._seconds = seconds
-        self._room = most
+        self.terms = (seconds, most)
+        self.room = TarpitRoom(most)
+
+    def carry_over(self, former: object) -> None:
+        """Connections that wait since before a reload take up room, too."""
+        if isinstance(former, _Tarpit) and former.terms == self.terms:
+            self.room = former.room
 
     async def __call__(self, connection: Connection) -> None:
-        if self._room:
-            self._room -= 1
+        room = self.room
+        if room.left:
+            room.left -= 1
             try:
-                await connection.wait(self._seconds)
+                await connection.wait(self.terms[0])
             finally:
-                self._room += 1
+                room.left += 1
         raise Refused(RejectReason.IP_BLOCKED)
