@@ -128,9 +128,7 @@ class ReactorTests(SynchronousTestCase):
         """By splice, by copying, and between the transports of Twisted, on a reactor without ``IReactorFDSet``."""
         self.assertEqual(self.run_on(reactor, "auto"), f"{name} poller splice None left:")
         self.assertEqual(self.run_on(reactor, "off"), f"{name} poller transport None left:")
-        self.assertEqual(
-            self.run_on(reactor, "auto", "without"), f"{name} transports transport None left:"
-        )
+        self.assertEqual(self.run_on(reactor, "auto", "without"), f"{name} transports transport None left:")
 
     def test_epoll(self):
         self.all_ways_on("epoll", "EPollReactor")
