@@ -76,10 +76,12 @@ class Refused(SmartProxyError):
 
     side: EndedBy | None = None
 
-    def __init__(self, reason: RejectReason, detail: str = "") -> None:
+    def __init__(self, reason: RejectReason, detail: str = "", side: EndedBy | None = None) -> None:
         super().__init__(reason.value, detail)
         self.reason = reason
         self.detail = detail
+        if side is not None:
+            self.side = side
 
 
 class HandshakeFailed(Refused):
@@ -106,8 +108,8 @@ class HandshakeRefused(Refused):
     :ivar alert: the alert to send to the client.
     """
 
-    def __init__(self, detail: str, alert: Alert) -> None:
-        super().__init__(RejectReason.TLS_ERROR, detail)
+    def __init__(self, detail: str, alert: Alert, side: EndedBy | None = None) -> None:
+        super().__init__(RejectReason.TLS_ERROR, detail, side)
         self.alert = alert
 
 

@@ -76,14 +76,11 @@ def answer_of(name: str, answer: object) -> Any:
     if isfuture(answer):
         answer = Deferred.fromFuture(answer)
     elif isawaitable(answer) and not isinstance(answer, Deferred):
-        answer = Deferred.fromCoroutine(_awaited(answer))
+        question = _Question(name)
+        return question.waiting_for(Deferred.fromCoroutine(question.awaited(answer)))
     if isinstance(answer, Deferred):
-        return _Question(name, answer).answered
+        return _Question(name).waiting_for(answer)
     return answer
-
-
-async def _awaited(answer: Awaitable[object]) -> object:
-    return await answer
 
 
 class _Question:
@@ -92,13 +89,31 @@ class _Question:
     :ivar answered: fires as the callable's Deferred does.
     """
 
-    __slots__ = ("_asked", "_name", "answered")
+    __slots__ = ("_asked", "_is_cancelled", "_name", "answered")
 
-    def __init__(self, name: str, asked: Deferred[object]) -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._asked: Deferred[object] | None = asked
+        self._asked: Deferred[object] | None = None
+        self._is_cancelled = False
         self.answered: Deferred[object] = Deferred(self._cancelled)
+
+    def waiting_for(self, asked: Deferred[object]) -> Deferred[object]:
+        """:attr:`answered`, by what ``asked`` gives."""
+        self._asked = asked
         asked.addBoth(self._settle)
+        return self.answered
+
+    async def awaited(self, answer: Awaitable[object]) -> object:
+        """What ``answer`` gives; ``None`` where it was cancelled, because nobody asks any more.
+
+        Twisted would keep that exception in a circle with the frames of the coroutine, and so with what has called it.
+        """
+        try:
+            return await answer
+        except CancelledError:
+            if not self._is_cancelled:
+                raise
+        return None
 
     def _settle(self, answer: object) -> None:
         if self._asked is not None:
@@ -109,6 +124,7 @@ class _Question:
 
     def _cancelled(self, _: Deferred[object]) -> None:
         asked, self._asked = self._asked, None
+        self._is_cancelled = True
         if asked is not None:
             try:
                 asked.cancel()

@@ -134,9 +134,8 @@ class Detect:
             if isinstance(hello, NeedMore):
                 hello = await _decided(side, client_hello.HelloParser(), hello)
             if isinstance(hello, Malformed):
-                refused = HandshakeRefused(hello.why, client_hello.alert_for(hello))
-                refused.side = EndedBy.CLIENT if hello is _CUT else None
-                raise refused
+                side_of_end = EndedBy.CLIENT if hello is _CUT else None
+                raise HandshakeRefused(hello.why, client_hello.alert_for(hello), side_of_end)
             is_nameless = self._has_addresses and hello.value.server_name is None
             local = destination_of(announced, side).host if is_nameless else None
             return Detected(announced, ApplicationProtocol.TLS, hello=hello.value, local=local)

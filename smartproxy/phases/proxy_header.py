@@ -141,9 +141,8 @@ class ReadProxyHeader:
             return
         if isinstance(cut, PeerClosed):
             self._counters.proxy_header("none", "invalid")
-            refused = Refused(RejectReason.PROXY_HEADER_INVALID, "the peer sent a FIN within the header")
-            refused.side = EndedBy.CLIENT
-            raise refused from cut
+            why = "the peer sent a FIN within the header"
+            raise Refused(RejectReason.PROXY_HEADER_INVALID, why, EndedBy.CLIENT) from cut
         self._counters.proxy_header("none", "timeout")
         detail = f"incomplete after {len(side.buffered)} bytes in {self._timeout:g} s (proxyHeaderTimeout)"
         raise Refused(RejectReason.PROXY_HEADER_TIMEOUT, detail) from cut

@@ -155,6 +155,42 @@ class CallableTests(_Freed, NetworkTestCase):
                 self.assert_freed()
 
 
+class OrdinaryEndTests(_Freed, NetworkTestCase):
+    """Ends that every proxy sees each day."""
+
+    def test_fin_within_a_proxy_header(self):
+        self.start(proxy_ips=[PEER[0]])
+        self.watch()
+        client = self.connect(80, b"PROXY TCP4", client=PEER)
+        client.fin()
+        self.network.settle()
+        self.assert_freed()
+
+    def test_part_of_a_proxy_header_in_its_time(self):
+        self.start(proxy_ips=[PEER[0]], proxy_header_timeout="1s")
+        self.watch()
+        self.connect(80, b"PROXY TCP4", client=PEER)
+        self.network.run(1.5)
+        self.assert_freed()
+
+    def test_callable_that_ends_when_it_is_cancelled(self):
+
+        async def waits(facts):
+            await Deferred()
+
+        for leave in (
+            lambda client: client.rst(),
+            lambda client: self.proxy.end_connection(self.proxy.connections[0].id),
+            lambda client: self.network.run(2.5),
+        ):
+            self.start(a_route(host=waits, connection_timeout="2s"), proxy_ips=[])
+            self.watch()
+            leave(self.connect(80))
+            self.network.settle()
+            self.assert_freed()
+            self.network.stop(self.proxy)
+
+
 class TlsTests(_Freed, TlsTestCase):
     def test_handshake_closed_for_another(self):
         self.start(self.route(), tls={"maxHandshakes": 1})
